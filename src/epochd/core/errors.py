@@ -1,0 +1,120 @@
+"""The one error tree.
+
+A message says what was given, why it fails and what to do. The API turns any of these into the one
+error shape ``{"success": false, "code", "message", "problems"}`` with the status given here; the
+worker reports them with the same code.
+
+    EpochdError
+    ├── InvalidSpec          422  the config has problems (all of them are listed)
+    ├── DataError            422  the dataset cannot be used as asked
+    ├── SettingsError             the server's own settings make no sense
+    ├── Unauthorized         401  token missing or wrong
+    ├── Forbidden            403  host or origin not allowed
+    ├── NotFound             404  no such task
+    ├── IllegalMove          409  the task's state does not allow it
+    ├── StaleAttempt         409  a newer attempt owns the task
+    ├── FrameworkMissing     422  the framework asked for is not installed
+    ├── Diverged                  the loss became infinite or NaN
+    ├── CorruptFile               a checkpoint or artifact fails its manifest
+    └── ServerUnreachable         the client cannot reach the server
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a request: where, what, and what to do about it."""
+
+    field: str
+    message: str
+    hint: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        return asdict(self)
+
+
+class EpochdError(Exception):
+    """Base of every error that epochd raises on purpose."""
+
+    code: ClassVar[str] = "error"
+    status: ClassVar[int] = 500
+
+    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.problems = list(problems)
+
+    def as_json(self) -> dict[str, Any]:
+        """The one error shape of the API."""
+        return {
+            "success": False,
+            "code": self.code,
+            "message": self.message,
+            "problems": [problem.as_json() for problem in self.problems],
+        }
+
+
+class ProblemsError(EpochdError):
+    """An error that is a list of problems; its message is their summary."""
+
+    status = 422
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(f"{p.field}: {p.message}" for p in problems), problems)
+
+
+class InvalidSpec(ProblemsError):
+    code = "invalid_spec"
+
+
+class DataError(ProblemsError):
+    code = "data_error"
+
+
+class FrameworkMissing(EpochdError):
+    code = "framework_missing"
+    status = 422
+
+
+class SettingsError(EpochdError):
+    code = "invalid_settings"
+
+
+class Unauthorized(EpochdError):
+    code = "unauthorized"
+    status = 401
+
+
+class Forbidden(EpochdError):
+    code = "forbidden"
+    status = 403
+
+
+class NotFound(EpochdError):
+    code = "not_found"
+    status = 404
+
+
+class IllegalMove(EpochdError):
+    code = "illegal_move"
+    status = 409
+
+
+class StaleAttempt(EpochdError):
+    code = "stale_attempt"
+    status = 409
+
+
+class Diverged(EpochdError):
+    code = "diverged"
+
+
+class CorruptFile(EpochdError):
+    code = "corrupt_file"
+
+
+class ServerUnreachable(EpochdError):
+    code = "server_unreachable"

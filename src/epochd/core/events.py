@@ -1,0 +1,73 @@
+"""The names of what can happen to a job; everything a person sees of it is replayed from these.
+
+Two alphabets meet here. *Reports* come from a worker, numbered within their attempt. *Events* are what
+the store appends to a job's log, numbered by ``seq`` (which is the SSE id).
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Kind(StrEnum):
+    """What a worker reports. Payloads:
+
+    started     framework, device, threads, task, classes, rows, parameters, fingerprint, resumed (or null)
+    epoch       metrics (a history row), best (best_metrics), early_stopping (wait, patience)
+    checkpoint  path (relative to the data directory), epoch, step, bytes
+    log         level, message
+    paused      checkpoint as above; the worker then exits (also the answer to ``release``)
+    cancelled   {}
+    completed   artifact (relative to the data directory), best, stopped_early, summary
+    failed      code, message, problems
+    """
+
+    STARTED = "started"
+    EPOCH = "epoch"
+    CHECKPOINT = "checkpoint"
+    LOG = "log"
+    PAUSED = "paused"
+    CANCELLED = "cancelled"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+LAST_WORDS = frozenset({Kind.PAUSED, Kind.CANCELLED, Kind.COMPLETED, Kind.FAILED})
+"""After one of these a worker reports nothing more for its attempt."""
+
+
+class Type(StrEnum):
+    """What stands in a job's log (``type`` of the SSE data)."""
+
+    STATE = "state"
+    PROGRESS = "progress"
+    LOG = "log"
+    CHECKPOINT = "checkpoint"
+    COMPLETE = "complete"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+FINAL_TYPES = frozenset({Type.COMPLETE, Type.FAILED, Type.CANCELLED})
+"""Exactly one of these ends a job's log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One numbered message of a worker; ``number`` counts from 1 within the attempt."""
+
+    number: int
+    kind: Kind
+    payload: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of a job's log; ``seq`` counts from 1 within the job."""
+
+    task_id: str
+    seq: int
+    attempt: int
+    type: Type
+    payload: dict[str, Any]
+    at: float

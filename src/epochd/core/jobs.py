@@ -1,0 +1,92 @@
+"""A job as a frozen value, and the one table of its legal moves.
+
+The store keeps jobs, the dispatcher moves them, the API shows them; what may follow what is written
+here and nowhere else.
+"""
+
+import re
+import secrets
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from epochd.core.errors import IllegalMove
+from epochd.core.specs import TrainingSpec
+
+
+class State(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        return not MOVES[self]
+
+
+MOVES: dict[State, frozenset[State]] = {
+    State.PENDING: frozenset({State.RUNNING, State.PAUSED, State.CANCELLED, State.FAILED}),
+    State.RUNNING: frozenset({State.PENDING, State.PAUSED, State.COMPLETED, State.FAILED, State.CANCELLED}),
+    State.PAUSED: frozenset({State.PENDING, State.CANCELLED}),
+    State.COMPLETED: frozenset(),
+    State.FAILED: frozenset(),
+    State.CANCELLED: frozenset(),
+}
+
+
+class Command(StrEnum):
+    """What the server wants of a running worker; it travels in the answer to each report.
+
+    ``release`` is a pause for the server's sake (it shuts down): the job goes back to ``pending``.
+    """
+
+    CONTINUE = "continue"
+    PAUSE = "pause"
+    CANCEL = "cancel"
+    RELEASE = "release"
+
+
+def check_move(task_id: str, old: State, new: State) -> None:
+    """Raise IllegalMove unless ``old`` may be followed by ``new``."""
+    if new not in MOVES[old]:
+        allowed = ", ".join(sorted(MOVES[old])) or "nothing: it is finished"
+        raise IllegalMove(f"task {task_id} is {old} and cannot become {new} (allowed: {allowed})")
+
+
+TASK_ID = re.compile(r"epoch_training_\d{8}_\d{6}_[0-9a-f]{6}")
+
+
+def new_task_id(now: datetime | None = None) -> str:
+    """``epoch_training_YYYYMMDD_HHMMSS_xxxxxx`` in UTC; the six random hex digits keep a second's ids apart."""
+    stamp = (now or datetime.now(UTC)).strftime("%Y%m%d_%H%M%S")
+    return f"epoch_training_{stamp}_{secrets.token_hex(3)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One row of the jobs table. Times are seconds since the Unix epoch (UTC)."""
+
+    id: str
+    spec: TrainingSpec
+    state: State
+    created_at: float
+    queued_at: float
+    attempt: int = 0
+    command: Command = Command.CONTINUE
+    current_epoch: int = 0
+    latest_metrics: dict[str, Any] | None = None
+    best_metrics: dict[str, Any] | None = None
+    checkpoint: dict[str, Any] | None = None
+    artifact: str | None = None
+    summary: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    error: dict[str, Any] | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    lease_until: float | None = None
+    reported: int = 0
+    last_seq: int = 0

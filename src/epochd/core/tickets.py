@@ -1,0 +1,45 @@
+"""What a worker is handed: everything it needs for one attempt, and no other credential.
+
+A ticket travels to the worker's standard input as one JSON line, so that its token never stands on a
+command line or in an environment.
+"""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from epochd.core.specs import TrainingSpec
+
+
+class Ticket(BaseModel):
+    """One attempt at one job. Paths are absolute; times are in seconds."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    task_id: str
+    attempt: int
+    token: str
+    """Authorises reports of this attempt only."""
+    server_url: str
+    spec: TrainingSpec
+    """The spec with ``framework``, ``dataset`` and ``task`` resolved by the server."""
+    data_dir: Path
+    """Artifacts go to ``artifacts/``, checkpoints to ``checkpoints/<task_id>/`` below it."""
+    dataset_roots: list[Path]
+    checkpoint: str | None = None
+    """The newest checkpoint, relative to ``data_dir``; None starts from scratch."""
+    threads: int = 1
+    """How many CPU threads this slot may use at most."""
+    gpus: list[int] = []
+    """The GPUs that belong to this attempt alone."""
+    lease_seconds: float = 15.0
+    checkpoint_seconds: float = 30.0
+
+    @property
+    def artifact_dir(self) -> Path:
+        """``<data_dir>/artifacts/<output_path>/<task_id>``."""
+        return self.data_dir / "artifacts" / self.spec.artifact_folder / self.task_id
+
+    @property
+    def checkpoints_dir(self) -> Path:
+        return self.data_dir / "checkpoints" / self.task_id

@@ -1,0 +1,69 @@
+"""Which engines exist, which are installed, and which one a spec gets.
+
+Frameworks are imported inside functions here and only here: the server asks what is installed without
+importing anything, and a worker imports the one framework that it trains with.
+"""
+
+from importlib.util import find_spec
+
+from epochd.core.errors import FrameworkMissing, InvalidSpec, Problem
+from epochd.core.specs import TrainingSpec
+from epochd.data.arrays import Part
+from epochd.loop.engine import Engine, Setup
+
+MODULES = {"pytorch": "torch"}
+"""Engine → the top module of its framework."""
+EXTRAS = {"pytorch": "torch", "tensorflow": "tensorflow", "jax": "jax"}
+"""Engine → the extra of the epochd package that installs it."""
+MODEL_TYPES = ("mlp",)
+
+
+def installed() -> list[str]:
+    """Engines whose framework can be imported here."""
+    return [name for name, module in MODULES.items() if find_spec(module) is not None]
+
+
+def resolve(spec: TrainingSpec) -> str:
+    """The engine that will train this spec; raise FrameworkMissing or InvalidSpec if there is none."""
+    if spec.model_type not in MODEL_TYPES:
+        raise InvalidSpec(
+            [
+                Problem(
+                    "model_type",
+                    f"{spec.model_type!r} is not available in this release",
+                    f"use {' or '.join(map(repr, MODEL_TYPES))}",
+                )
+            ]
+        )
+    if spec.framework != "auto":
+        _require(spec.framework)
+        return spec.framework
+    available = installed()
+    if not available:
+        raise FrameworkMissing("no deep-learning framework is installed: pip install 'epochd[torch]'")
+    return available[0]
+
+
+def _require(framework: str) -> None:
+    if framework not in MODULES:
+        message = f"framework {framework!r} is not available in this release"
+        raise InvalidSpec([Problem("framework", message, f"use {' or '.join(map(repr, MODULES))}")])
+    if framework not in installed():
+        raise FrameworkMissing(
+            f"framework {framework!r} is not installed on the server: pip install 'epochd[{EXTRAS[framework]}]'"
+        )
+
+
+def warm(framework: str) -> None:
+    """Import a framework ahead of time, so that a job does not wait for it."""
+    _require(framework)
+    if framework == "pytorch":
+        import epochd.engines.torch_engine  # noqa: F401
+
+
+def build(framework: str, setup: Setup, train: Part) -> Engine:
+    """An engine with fresh weights and the training rows on its device."""
+    _require(framework)
+    from epochd.engines.torch_engine import TorchEngine
+
+    return TorchEngine(setup, train)

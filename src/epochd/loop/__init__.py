@@ -1,0 +1,1 @@
+"""The only epoch loop. It knows no framework, no SQL and no HTTP."""

@@ -1,0 +1,71 @@
+"""What the loop asks of an engine and of the place that it reports to."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from epochd.core.events import Kind
+from epochd.core.jobs import Command
+from epochd.core.specs import Task, TrainingSpec
+from epochd.data.arrays import FloatArray, IntArray
+from epochd.loop.state import LoopState, Totals
+
+Arrays = dict[str, npt.NDArray[np.generic]]
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """Everything an engine needs besides the data to build a model.
+
+    ``inputs`` is the shape of one row of features, ``outputs`` the number of values the network gives:
+    1 for binary (the logit of class 1) and regression, one logit per class for multiclass.
+    ``threads`` is the most CPU threads the engine may use.
+    """
+
+    spec: TrainingSpec
+    task: Task
+    inputs: tuple[int, ...]
+    outputs: int
+    threads: int = 1
+    gpus: tuple[int, ...] = ()
+
+
+class Engine(Protocol):
+    """One model, its optimizer and its training rows, resident on one device.
+
+    Weights are *canonical*: PyTorch's names and layouts (see ``engines.architecture``), float32.
+    """
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """For people: framework and its version, device, threads."""
+
+    def train(self, rows: IntArray, step: int, learning_rate: float) -> Totals:
+        """Take one optimizer step per ``batch_size`` rows; ``step`` is the first step's number in the whole run."""
+
+    def outputs(self, x: FloatArray) -> FloatArray:
+        """Raw network outputs in evaluation mode: (rows, *inputs) → (rows, outputs)."""
+
+    def weights(self) -> Arrays:
+        """A copy of the canonical weights."""
+
+    def load_weights(self, weights: Arrays) -> None: ...
+
+    def optimizer_state(self) -> Arrays:
+        """A copy of the optimizer's memory; the names are the engine's own."""
+
+    def load_optimizer_state(self, state: Arrays) -> None: ...
+
+
+class Sink(Protocol):
+    """Where a running training reports to, and where its commands come from."""
+
+    def emit(self, kind: Kind, payload: dict[str, Any]) -> None: ...
+
+    def command(self) -> Command: ...
+
+    def checkpoint_due(self) -> bool: ...
+
+    def checkpoint(self, engine: Engine, state: LoopState) -> None: ...

@@ -1,0 +1,96 @@
+"""Losses and scores from raw outputs, in one place for all engines and for the saved model.
+
+Computed in float64 with NumPy, so that two engines that give the same outputs report the same numbers.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from epochd.core.specs import Task
+from epochd.data.arrays import FloatArray, IntArray, Part
+from epochd.loop.state import Totals
+
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """How outputs compare with the truth. ``loss`` is the mean cross-entropy (nats) or the mean squared
+    error of the standardised target; ``mae`` and ``rmse`` are in the target's own unit."""
+
+    loss: float
+    accuracy: float | None = None
+    r2: float | None = None
+    mae: float | None = None
+    rmse: float | None = None
+
+
+def score(outputs: FloatArray, y: FloatArray | IntArray, task: Task, target_scale: float = 1.0) -> Scores:
+    """Compare raw outputs (rows, outputs) with the encoded target (rows,).
+
+    ``target_scale`` is the standard deviation by which a regression target was divided.
+    """
+    wide = outputs.astype(np.float64)
+    match task:
+        case "binary":
+            logit = wide[:, 0]
+            loss = np.logaddexp(0, logit) - y * logit
+            return Scores(float(loss.mean()), float(((logit > 0) == (y > 0.5)).mean()))
+        case "multiclass":
+            loss = np.logaddexp.reduce(wide, axis=1) - wide[np.arange(len(y)), y.astype(np.int64)]
+            return Scores(float(loss.mean()), float((wide.argmax(axis=1) == y).mean()))
+        case "regression":
+            error = wide[:, 0] - y
+            mse = float((error**2).mean())
+            return Scores(
+                mse,
+                r2=_r2(mse, y.astype(np.float64)),
+                mae=float(np.abs(error).mean()) * target_scale,
+                rmse=mse**0.5 * target_scale,
+            )
+
+
+def _r2(mse: float, y: Float64) -> float:
+    """The coefficient of determination; 0 for a constant target, where it is not defined."""
+    variance = float(y.var())
+    return 1.0 - mse / variance if variance > 0 else 0.0
+
+
+def train_scores(totals: Totals, train: Part, task: Task) -> Scores:
+    """The running averages of an epoch: each row scored by the weights of its own step, dropout on."""
+    loss, share = totals.loss / totals.rows, totals.score / totals.rows
+    if task == "regression":
+        return Scores(loss, r2=_r2(share, train.y.astype(np.float64)))
+    return Scores(loss, share)
+
+
+def row(
+    epoch: int, train: Scores, validation: Scores | None, task: Task, learning_rate: float, seconds: float
+) -> dict[str, Any]:
+    """One row of the history, with the public field names."""
+    values: dict[str, Any] = {
+        "epoch": epoch,
+        "train_loss": train.loss,
+        "train_accuracy": train.accuracy,
+        "val_loss": validation.loss if validation else None,
+        "val_accuracy": validation.accuracy if validation else None,
+        "learning_rate": learning_rate,
+        "time_per_epoch": seconds,
+    }
+    if task == "regression":
+        values["train_r2"] = train.r2
+        for name in ("r2", "mae", "rmse"):
+            values[f"val_{name}"] = getattr(validation, name) if validation else None
+    return values
+
+
+def best_metrics(best: dict[str, Any] | None) -> dict[str, Any]:
+    """``best_metrics`` of the public API from the best epoch's row: of the validation rows if there are any."""
+    if best is None:
+        return {}
+    side = "train" if best["val_loss"] is None else "val"
+    found = {"epoch": best["epoch"], "loss": best[f"{side}_loss"], "accuracy": best[f"{side}_accuracy"]}
+    return found | ({"r2": best[f"{side}_r2"]} if f"{side}_r2" in best else {})

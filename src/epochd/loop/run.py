@@ -1,0 +1,113 @@
+"""The epoch loop.
+
+It goes in chunks of steps. Between two chunks it listens for commands and takes checkpoints, so that a
+pause is answered quickly however long an epoch is; what it must remember is all in the LoopState.
+"""
+
+from dataclasses import dataclass
+from math import isfinite
+from time import perf_counter
+
+from epochd.core.errors import Diverged
+from epochd.core.events import Kind
+from epochd.core.jobs import Command
+from epochd.core.specs import Task, TrainingSpec
+from epochd.data.arrays import Part
+from epochd.data.batches import Batches, Chunk
+from epochd.loop import metrics, policies, schedules
+from epochd.loop.engine import Engine, Sink
+from epochd.loop.state import LoopState, Totals
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What is trained on and by which rules; it stays the same for the whole run."""
+
+    spec: TrainingSpec
+    task: Task
+    train: Part
+    validation: Part | None
+    batches: Batches
+    target_scale: float = 1.0
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.spec.watched.endswith("accuracy")
+
+
+def run(engine: Engine, course: Course, state: LoopState, sink: Sink) -> Command:
+    """Train until the last epoch or an early stop (CONTINUE) or until another command comes (that command)."""
+    while state.epoch < course.spec.epochs and not state.stopped_early:
+        command = finish_epoch(engine, course, state, sink)
+        if command is not Command.CONTINUE:
+            return command
+        conclude_epoch(engine, course, state)
+        sink.emit(Kind.EPOCH, epoch_report(course, state))
+    return Command.CONTINUE
+
+
+def finish_epoch(engine: Engine, course: Course, state: LoopState, sink: Sink) -> Command:
+    """Take the steps that the current epoch still lacks."""
+    for chunk in course.batches.chunks(state.epoch, state.step):
+        command = sink.command()
+        if command is not Command.CONTINUE:
+            return command
+        if sink.checkpoint_due():
+            sink.checkpoint(engine, state)
+        train_chunk(engine, course, state, chunk)
+    return Command.CONTINUE
+
+
+def train_chunk(engine: Engine, course: Course, state: LoopState, chunk: Chunk) -> None:
+    began = perf_counter()
+    step = state.epoch * course.batches.steps + chunk.first_step
+    totals = engine.train(chunk.rows, step, state.learning_rate)
+    if not (isfinite(totals.loss) and isfinite(totals.score)):
+        raise _diverged(state, chunk.first_step, chunk.steps)
+    state.totals += totals
+    state.step += chunk.steps
+    state.seconds += perf_counter() - began
+
+
+def conclude_epoch(engine: Engine, course: Course, state: LoopState) -> None:
+    """Measure the weights as they now are, write the history row, let the policies decide."""
+    began = perf_counter()
+    spec = course.spec
+    train = metrics.train_scores(state.totals, course.train, course.task)
+    validation = None
+    if course.validation is None:
+        train = measure(engine, course, course.train)
+    else:
+        validation = measure(engine, course, course.validation)
+    if not isfinite(validation.loss if validation else train.loss):
+        raise _diverged(state, 0, course.batches.steps)
+    state.epoch += 1
+    seconds = state.seconds + perf_counter() - began
+    state.history.append(metrics.row(state.epoch, train, validation, course.task, state.learning_rate, seconds))
+    state.step, state.totals, state.seconds = 0, Totals(), 0.0
+
+    value = state.history[-1][spec.watched]
+    policies.keep_best(engine, state, value, course.higher_is_better)
+    policies.count_patience(state, value, course.higher_is_better, spec.early_stopping_patience, spec.min_delta)
+    state.learning_rate = schedules.next_learning_rate(spec, state, value, course.higher_is_better)
+
+
+def measure(engine: Engine, course: Course, part: Part) -> metrics.Scores:
+    """Score the present weights on a part, dropout off."""
+    return metrics.score(engine.outputs(part.x), part.y, course.task, course.target_scale)
+
+
+def epoch_report(course: Course, state: LoopState) -> dict[str, object]:
+    return {
+        "metrics": state.history[-1],
+        "best": metrics.best_metrics(state.best_row),
+        "early_stopping": {"wait": state.stopping_wait, "patience": course.spec.early_stopping_patience},
+    }
+
+
+def _diverged(state: LoopState, first_step: int, steps: int) -> Diverged:
+    where = f"batches {first_step + 1} to {first_step + steps}"
+    return Diverged(
+        f"the loss became infinite or NaN in epoch {state.epoch + 1}, {where}, at learning rate "
+        f"{state.learning_rate:g}. Lower the learning rate, or look for extreme values in the features"
+    )

@@ -1,0 +1,49 @@
+"""Learning-rate schedules, stepped once per epoch.
+
+``step`` and ``cosine`` are closed forms of the epoch; ``plateau`` remembers its best value and its bad
+epochs in the loop state. The sequences equal those of ``torch.optim.lr_scheduler``'s StepLR,
+CosineAnnealingLR and ReduceLROnPlateau (relative threshold 1e-4, no cooldown, smallest change 1e-8).
+"""
+
+from math import cos, pi
+
+from epochd.core.specs import TrainingSpec
+from epochd.loop.state import LoopState
+
+PLATEAU_THRESHOLD = 1e-4
+PLATEAU_SMALLEST_CHANGE = 1e-8
+
+
+def next_learning_rate(spec: TrainingSpec, state: LoopState, value: float, higher_is_better: bool) -> float:
+    """The learning rate of the epoch after the ``state.epoch`` complete ones; updates the plateau memory."""
+    match spec.learning_rate_scheduler:
+        case "step":
+            return step(spec.learning_rate, state.epoch, spec.step_size, spec.gamma)
+        case "cosine":
+            return cosine(spec.learning_rate, state.epoch, spec.T_max or spec.epochs, spec.eta_min)
+        case "plateau":
+            return plateau(state, -value if higher_is_better else value, spec.patience, spec.factor)
+        case "none":
+            return spec.learning_rate
+
+
+def step(base: float, epoch: int, step_size: int, gamma: float) -> float:
+    return float(base * gamma ** (epoch // step_size))
+
+
+def cosine(base: float, epoch: int, t_max: int, eta_min: float) -> float:
+    return eta_min + (base - eta_min) * (1 + cos(pi * epoch / t_max)) / 2
+
+
+def plateau(state: LoopState, loss: float, patience: int, factor: float) -> float:
+    """``loss`` is lower-is-better; a metric to be maximised comes in negated."""
+    best = state.plateau_best
+    if best is None or loss < best - abs(best) * PLATEAU_THRESHOLD:
+        state.plateau_best, state.plateau_bad_epochs = loss, 0
+    else:
+        state.plateau_bad_epochs += 1
+    if state.plateau_bad_epochs <= patience:
+        return state.learning_rate
+    state.plateau_bad_epochs = 0
+    lower = state.learning_rate * factor
+    return lower if state.learning_rate - lower > PLATEAU_SMALLEST_CHANGE else state.learning_rate

@@ -1,0 +1,61 @@
+"""Everything a training must remember to go on exactly, in one value.
+
+Together with the weights and the optimizer's memory this is the whole of a checkpoint; it is saved as
+readable JSON, whose floats come back bit for bit.
+"""
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over training rows: ``loss`` per row, and ``score``: rows predicted right (classification) or
+    squared error in units of the standardised target (regression)."""
+
+    rows: int = 0
+    loss: float = 0.0
+    score: float = 0.0
+
+    def __add__(self, other: "Totals") -> "Totals":
+        return Totals(self.rows + other.rows, self.loss + other.loss, self.score + other.score)
+
+
+@dataclass(slots=True)
+class LoopState:
+    """Where a training stands.
+
+    ``epoch`` epochs are complete and ``step`` steps of the next one; ``totals`` and ``seconds`` belong to
+    that unfinished epoch. ``best_weights`` are canonical and travel beside the JSON, not in it.
+    """
+
+    learning_rate: float
+    epoch: int = 0
+    step: int = 0
+    totals: Totals = Totals()
+    seconds: float = 0.0
+    plateau_best: float | None = None
+    plateau_bad_epochs: int = 0
+    stopping_best: float | None = None
+    stopping_wait: int = 0
+    stopped_early: bool = False
+    best_epoch: int = 0
+    best_value: float | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_weights: dict[str, npt.NDArray[np.generic]] = field(default_factory=dict, repr=False)
+
+    def as_json(self) -> dict[str, Any]:
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "best_weights"}
+        return values | {"totals": asdict(self.totals)}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any], best_weights: dict[str, npt.NDArray[np.generic]]) -> Self:
+        return cls(**values | {"totals": Totals(**values["totals"]), "best_weights": best_weights})
+
+    @property
+    def best_row(self) -> dict[str, Any] | None:
+        """The history row of the best epoch."""
+        return self.history[self.best_epoch - 1] if self.best_epoch else None

@@ -1,0 +1,30 @@
+"""Ids and moves."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from epochd.core import jobs
+from epochd.core.errors import IllegalMove
+from epochd.core.jobs import State
+
+
+def test_an_id_carries_the_second_and_differs_within_it():
+    now = datetime(2024, 1, 1, 12, 0, 0, tzinfo=UTC)
+    first, second = jobs.new_task_id(now), jobs.new_task_id(now)
+    assert first.startswith("epoch_training_20240101_120000_")
+    assert first != second
+    assert jobs.TASK_ID.fullmatch(first)
+
+
+@pytest.mark.parametrize("state", [State.COMPLETED, State.FAILED, State.CANCELLED])
+def test_nothing_follows_a_final_state(state):
+    assert state.is_final
+    for other in State:
+        with pytest.raises(IllegalMove, match="it is finished"):
+            jobs.check_move("x", state, other)
+
+
+def test_a_paused_job_does_not_run_without_queueing():
+    with pytest.raises(IllegalMove, match="is paused and cannot become running"):
+        jobs.check_move("x", State.PAUSED, State.RUNNING)

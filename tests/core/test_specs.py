@@ -1,0 +1,134 @@
+"""The config: the guide's defaults, and every problem of a bad one at once."""
+
+import time
+
+import pytest
+
+from epochd.core import specs
+from epochd.core.errors import InvalidSpec, Problem
+
+GUIDE_DEFAULTS = {
+    "model_type": "mlp",
+    "hidden_units": [64, 32],
+    "dropout_rate": 0.2,
+    "epochs": 100,
+    "batch_size": 32,
+    "learning_rate": 0.001,
+    "early_stopping_patience": 10,
+    "min_delta": 0.001,
+    "learning_rate_scheduler": "step",
+    "step_size": 30,
+    "gamma": 0.1,
+}
+
+
+def problems(**values: object) -> dict[str, Problem]:
+    with pytest.raises(InvalidSpec) as caught:
+        specs.parse({"target_column": "target", **values})
+    return {problem.field: problem for problem in caught.value.problems}
+
+
+def test_defaults_are_those_of_the_guide():
+    spec = specs.parse({"target_column": "target"})
+    assert {name: getattr(spec, name) for name in GUIDE_DEFAULTS} == GUIDE_DEFAULTS
+    assert (spec.validation_split, spec.seed, spec.optimizer, spec.monitor) == (0.2, 0, "adam", "val_loss")
+
+
+def test_an_unknown_field_names_the_nearest_known_one():
+    assert problems(epoch=3)["epoch"].hint == "did you mean 'epochs'?"
+
+
+def test_numbers_are_not_guessed_from_strings():
+    assert "'32' was given" in problems(batch_size="32")["batch_size"].message
+    assert "True was given" in problems(epochs=True)["epochs"].message
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("epochs", 0),
+        ("batch_size", 0),
+        ("learning_rate", 0),
+        ("learning_rate", float("nan")),
+        ("dropout_rate", 1.0),
+        ("validation_split", 0.95),
+        ("early_stopping_patience", 0),
+        ("hidden_units", []),
+        ("gamma", 0),
+        ("seed", -1),
+        ("name", ""),
+        ("optimizer", "lion"),
+        ("model_type", "transformer"),
+        ("algorithm_type", "boosting"),
+    ],
+)
+def test_a_value_out_of_bounds_is_a_problem_of_its_field(field, value):
+    assert field in problems(**{field: value})
+
+
+def test_a_billion_hidden_units_are_refused_at_once():
+    began = time.perf_counter()
+    assert "less than or equal to 16384" in problems(hidden_units=[10**9])["hidden_units.0"].message
+    assert time.perf_counter() - began < 0.1
+
+
+def test_many_wide_layers_are_refused_with_their_sum():
+    assert "805,306,368 weights" in problems(hidden_units=[16384] * 4)["hidden_units"].message
+
+
+def test_an_option_of_another_scheduler_is_a_problem():
+    found = problems(learning_rate_scheduler="cosine", step_size=3, patience=2)
+    assert "option of learning_rate_scheduler 'step'" in found["step_size"].message
+    assert found["patience"].hint == "set learning_rate_scheduler to 'plateau', or leave patience out"
+
+
+def test_all_problems_come_at_once_even_across_kinds():
+    spec, found = specs.examine({"target_column": "t", "epochs": -1, "patience": 3, "nmae": "x", "output_path": "../x"})
+    assert {problem.field for problem in found} == {"epochs", "patience", "nmae", "output_path"}
+    assert spec is not None
+
+
+def test_a_missing_target_leaves_nothing_more_to_check():
+    spec, found = specs.examine({"epochs": 3})
+    assert spec is None
+    assert found[0].message == "target_column is required"
+
+
+@pytest.mark.parametrize("values", [[], "text", 3, None])
+def test_a_body_that_is_no_object_is_a_problem(values):
+    spec, found = specs.examine(values)
+    assert spec is None
+    assert len(found) == 1
+
+
+def test_the_target_cannot_be_a_feature():
+    assert "also a feature" in problems(feature_columns=["a", "target"])["feature_columns"].message
+
+
+def test_a_column_listed_twice_is_a_problem():
+    assert "more than once" in problems(feature_columns=["a", "a"])["feature_columns"].message
+
+
+@pytest.mark.parametrize("path", ["../x", "/a/../../etc", "a/./b", "c:\\x", "~/x", "a/\0b", "a/latest", "x" * 200])
+def test_an_output_path_cannot_leave_the_store(path):
+    assert "output_path" in problems(output_path=path)
+
+
+def test_an_output_path_is_a_folder_below_the_store():
+    assert specs.parse({"target_column": "t", "output_path": "/models//深度/x/"}).artifact_folder == "models/深度/x"
+
+
+def test_without_validation_rows_the_training_metric_is_watched():
+    assert specs.parse({"target_column": "t", "validation_split": 0}).watched == "train_loss"
+    assert "needs validation rows" in problems(validation_split=0, monitor="val_loss")["monitor"].message
+
+
+def test_regression_has_no_accuracy_to_watch():
+    assert "does not exist for regression" in problems(task="regression", monitor="val_accuracy")["monitor"].message
+
+
+@pytest.mark.parametrize("scheduler", ["step", "plateau", "cosine", "none"])
+def test_a_shown_config_can_be_posted_again(scheduler):
+    spec = specs.parse({"target_column": "t", "learning_rate_scheduler": scheduler})
+    assert specs.parse(spec.model_dump()) == spec
+    assert specs.TrainingSpec.model_validate_json(spec.model_dump_json()) == spec

@@ -1,0 +1,164 @@
+"""The epoch loop, on a real engine and real data; above all: interrupted and uninterrupted runs are equal."""
+
+import math
+
+import numpy as np
+import pytest
+from sklearn import datasets
+
+from epochd.artifact import checkpoint
+from epochd.core import specs
+from epochd.core.errors import Diverged
+from epochd.core.events import Kind
+from epochd.core.jobs import Command
+from epochd.data.arrays import Part
+from epochd.data.batches import Batches
+from epochd.engines import registry
+from epochd.loop.engine import Setup
+from epochd.loop.run import Course, measure, run
+from epochd.loop.state import LoopState
+
+X, Y = datasets.load_breast_cancer(return_X_y=True)
+X = ((X - X.mean(0)) / X.std(0)).astype(np.float32)
+Y = Y.astype(np.float32)
+TRAIN, VALIDATION = Part(X[:400], Y[:400]), Part(X[400:], Y[400:])
+
+
+class Listener:
+    """A sink that gives ``command`` once ``chunks`` chunks have begun."""
+
+    def __init__(self, chunks=math.inf, command=Command.PAUSE):
+        self.chunks, self.given, self.events = chunks, command, []
+
+    def emit(self, kind, payload):
+        self.events.append((kind, payload))
+
+    def command(self):
+        self.chunks -= 1
+        return self.given if self.chunks < 0 else Command.CONTINUE
+
+    def checkpoint_due(self):
+        return False
+
+    def checkpoint(self, engine, state):
+        raise AssertionError("not due")
+
+
+def training(*, train=TRAIN, validation=VALIDATION, chunk_steps=3, **options):
+    spec = specs.parse({"target_column": "t", "hidden_units": [16, 8], "epochs": 6, **options})
+    setup = Setup(spec, "binary", (30,), 1)
+    course = Course(spec, "binary", train, validation, Batches(len(train), spec.batch_size, spec.seed, chunk_steps))
+    return registry.build("pytorch", setup, train), course, LoopState(spec.learning_rate)
+
+
+def without_times(history):
+    return [{name: value for name, value in row.items() if name != "time_per_epoch"} for row in history]
+
+
+def same(left, right):
+    for name in left:
+        np.testing.assert_array_equal(left[name], right[name], err_msg=name)
+
+
+def test_every_epoch_is_reported_once_in_order():
+    engine, course, state = training()
+    sink = Listener()
+    assert run(engine, course, state, sink) is Command.CONTINUE
+    assert [(kind, payload["metrics"]["epoch"]) for kind, payload in sink.events] == [
+        (Kind.EPOCH, epoch) for epoch in range(1, 7)
+    ]
+    assert sink.events[-1][1]["metrics"]["val_accuracy"] > 0.9
+
+
+def test_the_best_weights_score_what_the_best_epoch_says():
+    engine, course, state = training(learning_rate=0.05, epochs=12)
+    run(engine, course, state, Listener())
+    engine.load_weights(state.best_weights)
+    scores = measure(engine, course, VALIDATION)
+    assert state.best_epoch < 12
+    assert (scores.loss, scores.accuracy) == (state.best_row["val_loss"], state.best_row["val_accuracy"])
+
+
+def test_without_validation_rows_the_reported_training_metrics_are_of_the_epochs_own_weights():
+    engine, course, state = training(validation=None, validation_split=0)
+    run(engine, course, state, Listener())
+    engine.load_weights(state.best_weights)
+    assert measure(engine, course, TRAIN).loss == state.best_row["train_loss"]
+    assert state.best_row["val_loss"] is None
+
+
+def test_early_stopping_ends_the_run():
+    engine, course, state = training(epochs=50, learning_rate=0.05, early_stopping_patience=2)
+    run(engine, course, state, Listener())
+    assert state.stopped_early
+    assert state.epoch < 50
+
+
+@pytest.mark.parametrize("command", [Command.PAUSE, Command.CANCEL, Command.RELEASE])
+def test_a_command_ends_the_run_between_two_chunks(command):
+    engine, course, state = training()
+    assert run(engine, course, state, Listener(2, command)) is command
+    assert (state.epoch, state.step, state.totals.rows) == (0, 6, 192)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_names_the_epoch():
+    engine, course, state = training(train=Part(TRAIN.x * 1e30, TRAIN.y), optimizer="sgd", learning_rate=10.0)
+    with pytest.raises(Diverged, match="in epoch 1, batches 1 to 3, at learning rate 10"):
+        run(engine, course, state, Listener())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {
+            "learning_rate_scheduler": "plateau",
+            "patience": 1,
+            "factor": 0.5,
+            "learning_rate": 0.02,
+            "epochs": 20,
+            "early_stopping_patience": 5,
+        },
+        {"learning_rate_scheduler": "step", "step_size": 2, "gamma": 0.3, "optimizer": "sgd", "learning_rate": 0.2},
+        {"learning_rate_scheduler": "cosine", "optimizer": "rmsprop", "learning_rate": 0.01, "dropout_rate": 0.5},
+        {"optimizer": "adamw", "seed": 9, "batch_size": 64, "monitor": "val_accuracy"},
+    ],
+    ids=["plateau", "step", "cosine", "adamw"],
+)
+def test_a_run_paused_at_every_chunk_equals_an_uninterrupted_one(tmp_path, options):
+    """Each chunk runs in a fresh engine from a checkpoint on disk; all that is reported and saved is bit-equal."""
+    straight_engine, course, straight = training(**options)
+    straight_sink = Listener()
+    run(straight_engine, course, straight, straight_sink)
+
+    sink, interruptions = Listener(1), 0
+    engine, course, state = training(**options)
+    while run(engine, course, state, sink) is Command.PAUSE:
+        saved = checkpoint.load(checkpoint.save(tmp_path, engine, state, {}))
+        engine = training(**options)[0]
+        state, sink.chunks, interruptions = saved.restore(engine), 1, interruptions + 1
+
+    assert interruptions >= 2 * straight.epoch
+    assert without_times(state.history) == without_times(straight.history)
+    assert [kind for kind, _ in sink.events] == [kind for kind, _ in straight_sink.events]
+    same(engine.weights(), straight_engine.weights())
+    same(state.best_weights, straight.best_weights)
+    assert (state.stopped_early, state.best_epoch, state.learning_rate) == (
+        straight.stopped_early,
+        straight.best_epoch,
+        straight.learning_rate,
+    )
+
+
+def test_the_rules_that_fire_after_a_resume_are_those_that_would_have_fired():
+    """The plateau case above really does lower its rate and stop early; otherwise it would prove little."""
+    engine, course, state = training(
+        learning_rate_scheduler="plateau",
+        patience=1,
+        factor=0.5,
+        learning_rate=0.02,
+        epochs=20,
+        early_stopping_patience=5,
+    )
+    run(engine, course, state, Listener())
+    assert state.stopped_early
+    assert len({row["learning_rate"] for row in state.history}) > 1
