@@ -1,9 +1,9 @@
-"""What every engine must fulfil; one class of tests, run for each installed engine."""
+"""What every engine must fulfil: one class of tests, run for each installed engine."""
 
 import numpy as np
 import pytest
 
-from epochd.engines import architecture, registry
+from epochd.engines import architecture, reference, registry
 from epochd.loop import metrics
 
 TASKS = ["binary", "multiclass", "regression"]
@@ -19,28 +19,53 @@ def order(part, epoch=0):
     return np.random.default_rng(epoch).permutation(len(part))
 
 
-def same(left, right):
+def same(left, right, **tolerance):
     assert left.keys() == right.keys()
     for name in left:
-        np.testing.assert_array_equal(left[name], right[name], err_msg=name)
+        if tolerance:
+            np.testing.assert_allclose(left[name], right[name], err_msg=name, **tolerance)
+        else:
+            np.testing.assert_array_equal(left[name], right[name], err_msg=name)
 
 
-class TestEngine:
-    def test_it_starts_from_the_canonical_weights(self, build, make):
-        setup, part = make()
-        same(build(setup, part).weights(), architecture.initial_weights(setup))
+def loss_of(outputs, part, setup):
+    """The training loss by the book: smoothed, weighted, the mean over rows; in NumPy."""
+    rows, smooth = len(part), setup.spec.label_smoothing
+    if setup.task == "regression":
+        return float(((outputs[:, 0] - part.y) ** 2).mean())
+    wide = outputs.astype(np.float64)
+    weights = np.array(setup.class_weights or (1.0,) * max(2, setup.outputs))[part.y.astype(int)]
+    if setup.task == "binary":
+        y = part.y * (1 - smooth) + smooth / 2
+        losses = np.logaddexp(0, wide[:, 0]) - y * wide[:, 0]
+    else:
+        logs = wide - np.logaddexp.reduce(wide, axis=1, keepdims=True)
+        losses = -(1 - smooth) * logs[np.arange(rows), part.y] - smooth * logs.mean(1)
+    return float((losses * weights).mean())
+
+
+MODELS = ["mlp", "mlp-gelu", "cnn-1d", "cnn-2d", "lstm", "lstm-bidirectional", "gru", "gru-bidirectional"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+class TestEveryModel:
+    def test_it_starts_from_the_canonical_weights(self, build, make, model):
+        setup, part = make(model=model)
+        weights = build(setup, part).weights()
+        same(weights, architecture.initial_weights(setup))
+        assert sum(w.size for w in weights.values()) == architecture.parameters(setup)
 
     @pytest.mark.parametrize("task", TASKS)
-    def test_its_outputs_equal_the_reference_network(self, build, make, task):
-        setup, part = make(task)
+    def test_its_outputs_equal_the_reference_network(self, build, make, model, task):
+        setup, part = make(task, model)
         engine = build(setup, part)
         engine.train(order(part), 0, 0.01)
-        expected = architecture.forward(setup, engine.weights(), part.x)
+        expected = reference.forward(setup, engine.weights(), part.x)
         np.testing.assert_allclose(engine.outputs(part.x), expected, rtol=1e-4, atol=1e-5)
 
     @pytest.mark.parametrize("task", TASKS)
-    def test_the_first_loss_is_that_of_the_initial_weights(self, build, make, task):
-        setup, part = make(task, dropout_rate=0.0, batch_size=len(make(task)[1]))
+    def test_the_first_loss_is_that_of_the_initial_weights(self, build, make, model, task):
+        setup, part = make(task, model, dropout_rate=0.0, batch_size=300)
         engine = build(setup, part)
         expected = metrics.score(engine.outputs(part.x), part.y, task)
         totals = engine.train(order(part), 0, 1e-9)
@@ -49,6 +74,59 @@ class TestEngine:
         if task != "regression":
             assert totals.score / totals.rows == pytest.approx(expected.accuracy, abs=1e-9)
 
+    def test_twenty_sgd_steps_follow_the_same_path(self, build, make, model):
+        """PyTorch's autograd from the same weights is the path."""
+        options = {"optimizer": "sgd", "dropout_rate": 0.0, "batch_size": 15}
+        setup, part = make("multiclass", model, **options)
+        engine = build(setup, part)
+        engine.train(order(part), 0, 0.1)
+        oracle = registry.build("pytorch", *make("multiclass", model, **options))
+        oracle.train(order(part), 0, 0.1)
+        same(engine.weights(), oracle.weights(), atol=1e-4, rtol=0)
+
+    def test_weights_of_one_engine_predict_the_same_on_another(self, build, make, model):
+        setup, part = make(model=model)
+        trained = build(setup, part)
+        trained.train(order(part), 0, 0.01)
+        for name in registry.installed():
+            other = registry.build(name, setup, part)
+            other.load_weights(trained.weights())
+            np.testing.assert_allclose(other.outputs(part.x), trained.outputs(part.x), atol=1e-5, rtol=1e-5)
+
+    def test_a_restored_engine_goes_on_bit_for_bit(self, build, make, model):
+        setup, part = make(model=model, dropout_rate=0.4)
+        straight = build(setup, part)
+        straight.train(order(part), 0, 0.01)
+        weights, memory = straight.weights(), straight.optimizer_state()
+        straight.train(order(part, 1), 10, 0.005)
+
+        resumed = build(setup, part)
+        resumed.train(order(part, 5), 3, 0.02)
+        resumed.load_weights(weights)
+        resumed.load_optimizer_state(memory)
+        resumed.train(order(part, 1), 10, 0.005)
+        same(resumed.weights(), straight.weights())
+        same(resumed.optimizer_state(), straight.optimizer_state())
+
+    def test_two_devices_give_the_result_of_one(self, build, make, model):
+        """Dropout included: each row's mask belongs to its place in the global batch."""
+        results = []
+        for devices in (1, 2):
+            setup, part = make(model=model, devices=devices, dropout_rate=0.3, optimizer="sgd")
+            engine = build(setup, part)
+            try:
+                totals = engine.train(order(part), 0, 0.1)
+                results.append((totals, engine.weights()))
+            finally:
+                engine.close()
+        (one, weights_one), (two, weights_two) = results
+        assert two.rows == one.rows
+        assert two.loss == pytest.approx(one.loss, rel=1e-5)
+        assert two.score == one.score
+        same(weights_two, weights_one, atol=1e-5, rtol=0)
+
+
+class TestTraining:
     @pytest.mark.parametrize("optimizer", OPTIMIZERS)
     @pytest.mark.parametrize("task", TASKS)
     def test_it_learns(self, build, make, task, optimizer):
@@ -56,25 +134,60 @@ class TestEngine:
         engine = build(setup, part)
         rate = 0.1 if optimizer == "sgd" else 0.005
         before = metrics.score(engine.outputs(part.x), part.y, task).loss
-        for epoch in range(5):
-            engine.train(order(part, epoch), epoch * 100, rate)
+        for epoch in range(8):
+            engine.train(order(part, epoch), epoch * 10, rate)
         assert metrics.score(engine.outputs(part.x), part.y, task).loss < 0.8 * before
 
     @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-    def test_a_restored_engine_goes_on_bit_for_bit(self, build, make, optimizer):
-        setup, part = make(optimizer=optimizer, dropout_rate=0.4)
+    @pytest.mark.parametrize("decay", [None, 0.1])
+    def test_optimizers_follow_pytorch(self, build, make, optimizer, decay):
+        """Ten steps against torch.optim itself: constants, bias correction and weight decay included."""
+        options = {"optimizer": optimizer, "dropout_rate": 0.0, "batch_size": 30, "weight_decay": decay}
+        setup, part = make("regression", **options)
+        engine, oracle = build(setup, part), registry.build("pytorch", *make("regression", **options))
+        for one in (engine, oracle):
+            one.train(order(part), 0, 0.01)
+        same(engine.weights(), oracle.weights(), atol=5e-5, rtol=0)
+
+    @pytest.mark.parametrize("optimizer", OPTIMIZERS)
+    def test_every_optimizer_is_restored_bit_for_bit(self, build, make, optimizer):
+        setup, part = make(optimizer=optimizer)
         straight = build(setup, part)
         straight.train(order(part), 0, 0.01)
-        weights, memory = straight.weights(), straight.optimizer_state()
-        straight.train(order(part, 1), 18, 0.005)
-
         resumed = build(setup, part)
-        resumed.train(order(part, 5), 3, 0.02)
-        resumed.load_weights(weights)
-        resumed.load_optimizer_state(memory)
-        resumed.train(order(part, 1), 18, 0.005)
+        resumed.load_weights(straight.weights())
+        resumed.load_optimizer_state(straight.optimizer_state())
+        for engine in (straight, resumed):
+            engine.train(order(part, 1), 10, 0.01)
         same(resumed.weights(), straight.weights())
-        same(resumed.optimizer_state(), straight.optimizer_state())
+
+    def test_a_fresh_engine_has_a_memory_that_can_be_restored(self, build, make):
+        setup, part = make()
+        first, second = build(setup, part), build(setup, part)
+        second.load_optimizer_state(first.optimizer_state())
+        for engine in (first, second):
+            engine.train(order(part), 0, 0.01)
+        same(second.weights(), first.weights())
+
+    @pytest.mark.parametrize("task", ["binary", "multiclass"])
+    @pytest.mark.parametrize(
+        "options", [{"label_smoothing": 0.2}, {"class_weights": (0.5, 2.0, *[1.0] * 8)}], ids=["smoothing", "weights"]
+    )
+    def test_the_loss_is_smoothed_and_weighted_by_the_book(self, build, make, task, options):
+        setup, part = make(task, dropout_rate=0.0, batch_size=300, **options)
+        engine = build(setup, part)
+        expected = loss_of(engine.outputs(part.x), part, setup)
+        totals = engine.train(order(part), 0, 1e-9)
+        assert totals.loss / totals.rows == pytest.approx(expected, rel=1e-5)
+        assert expected != pytest.approx(metrics.score(engine.outputs(part.x), part.y, task).loss, rel=1e-3)
+
+    def test_a_clipped_gradient_moves_the_weights_by_at_most_its_norm(self, build, make):
+        setup, part = make("regression", optimizer="sgd", gradient_clip=0.01, batch_size=300, dropout_rate=0.0)
+        engine = build(setup, part)
+        before = engine.weights()
+        engine.train(order(part), 0, 1.0)
+        moved = sum(float(((after - before[name]) ** 2).sum()) for name, after in engine.weights().items()) ** 0.5
+        assert moved == pytest.approx(0.01, rel=1e-3)
 
     def test_dropout_is_a_function_of_seed_and_step(self, build, make):
         def loss(seed, step):
@@ -86,6 +199,16 @@ class TestEngine:
         assert loss(1, 0) == loss(1, 0)
         assert len({loss(1, 0), loss(1, 1), loss(2, 0)}) == 3
 
+    def test_steps_taken_in_two_calls_equal_one_call(self, build, make):
+        """What a chunk is has no effect on the weights."""
+        setup, part = make(dropout_rate=0.3)
+        whole, halves = build(setup, part), build(setup, part)
+        rows = order(part)
+        whole.train(rows, 0, 0.01)
+        halves.train(rows[:128], 0, 0.01)
+        halves.train(rows[128:], 4, 0.01)
+        same(halves.weights(), whole.weights())
+
     def test_copies_are_handed_out(self, build, make):
         setup, part = make()
         engine = build(setup, part)
@@ -93,17 +216,24 @@ class TestEngine:
         engine.train(order(part), 0, 0.1)
         same(kept, architecture.initial_weights(setup))
 
-    def test_sgd_steps_equal_gradients_by_hand(self, build, make):
-        """One full-batch step on a network without hidden nonlinearity at work: logistic regression's gradient."""
-        setup, part = make(hidden_units=[1], dropout_rate=0.0, optimizer="sgd", batch_size=len(make()[1]))
-        engine = build(setup, part)
-        before = engine.weights()
-        hidden = np.maximum(part.x @ before["hidden.0.weight"].T + before["hidden.0.bias"], 0)
-        logit = hidden @ before["output.weight"].T + before["output.bias"]
-        slope = (1 / (1 + np.exp(-logit[:, 0])) - part.y) / len(part)
-        engine.train(np.arange(len(part)), 0, 0.5)
-        after = engine.weights()
-        np.testing.assert_allclose(after["output.bias"], before["output.bias"] - 0.5 * slope.sum(), atol=1e-6)
-        np.testing.assert_allclose(
-            after["output.weight"][0], before["output.weight"][0] - 0.5 * slope @ hidden, atol=1e-6
-        )
+    def test_non_finite_losses_are_reported_not_hidden(self, build, make):
+        setup, part = make("regression", optimizer="sgd")
+        part.x[:] = part.x * np.float32(1e30)
+        totals = build(setup, part).train(order(part), 0, 10.0)
+        assert not np.isfinite(totals.loss)
+
+    def test_mixed_precision_learns_as_well_or_is_refused_with_the_reason(self, build, make):
+        scores = []
+        for mixed in (False, True):
+            setup, part = make("binary", hidden_units=[256, 128], batch_size=64, mixed_precision=mixed)
+            try:
+                engine = build(setup, part)
+            except InvalidSpec as refused:
+                assert refused.problems[0].field == "mixed_precision"
+                assert mixed
+                return
+            for epoch in range(8):
+                assert np.isfinite(engine.train(order(part, epoch), epoch * 5, 0.003).loss)
+            assert all(weight.dtype == np.float32 for weight in engine.weights().values())
+            scores.append(metrics.score(engine.outputs(part.x), part.y, "binary").accuracy)
+        assert scores[1] == pytest.approx(scores[0], abs=0.02)

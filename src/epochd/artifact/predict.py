@@ -15,7 +15,7 @@ from epochd.core.errors import CorruptFile
 from epochd.data import sources
 from epochd.data.arrays import FloatArray
 from epochd.data.encode import Encoder
-from epochd.engines import architecture
+from epochd.engines import reference
 from epochd.loop.engine import Setup
 
 SCORED_ROWS = 16_384
@@ -45,7 +45,7 @@ class Model:
         """Raw network outputs, float32 (rows, outputs), of raw rows."""
         x = self.encoder.features(frame)
         outputs = [
-            architecture.forward(self.setup, self.weights, x[i : i + SCORED_ROWS])
+            reference.forward(self.setup, self.weights, x[i : i + SCORED_ROWS])
             for i in range(0, max(len(x), 1), SCORED_ROWS)
         ]
         return np.concatenate(outputs)

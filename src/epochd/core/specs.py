@@ -29,6 +29,7 @@ Framework = Literal["auto", "pytorch", "tensorflow", "jax"]
 Task = Literal["binary", "multiclass", "regression"]
 Monitor = Literal["val_loss", "val_accuracy", "train_loss", "train_accuracy"]
 Device = Literal["auto", "cpu", "gpu"]
+Activation = Literal["relu", "tanh", "gelu", "silu"]
 
 Units = Annotated[int, Field(ge=1, le=16_384)]
 Column = Annotated[str, Field(min_length=1, max_length=500)]
@@ -37,6 +38,10 @@ MAX_HIDDEN_WEIGHTS = 200_000_000
 """Weights between hidden layers; more than this is a typing error, not a model for tables."""
 
 APPLIES_TO: dict[str, tuple[str, tuple[str, ...]]] = {
+    "kernel_size": ("model_type", ("cnn",)),
+    "activation": ("model_type", ("mlp", "cnn")),
+    "bidirectional": ("model_type", ("lstm", "gru")),
+    "input_shape": ("model_type", ("cnn", "lstm", "gru")),
     "step_size": ("learning_rate_scheduler", ("step",)),
     "gamma": ("learning_rate_scheduler", ("step",)),
     "patience": ("learning_rate_scheduler", ("plateau",)),
@@ -98,6 +103,17 @@ class TrainingSpec(BaseModel):
     """Units of each hidden layer, input side first."""
     dropout_rate: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """The share of hidden activations dropped in each training step."""
+    activation: Activation = "relu"
+    """``mlp`` and ``cnn``: what follows each hidden layer (``gelu`` is its tanh form)."""
+    kernel_size: Annotated[int, Field(ge=1, le=63)] = 3
+    """``cnn``: steps, or pixels in both directions, that one filter sees."""
+    bidirectional: bool = False
+    """``lstm`` and ``gru``: read the sequence in both directions."""
+    input_shape: Annotated[list[Annotated[int, Field(ge=1, le=65_536)]], Field(min_length=2, max_length=3)] | None = (
+        None
+    )
+    """Fold the feature columns, in their order, into [height, width] or [height, width, channels] for ``cnn``,
+    into [steps, channels] for ``lstm`` and ``gru``. Absent: each column is one step with one channel."""
 
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 100
     """How many times to go through the training rows."""
@@ -106,7 +122,23 @@ class TrainingSpec(BaseModel):
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.001
     """The optimizer's step length at the first epoch."""
     optimizer: Optimizer = "adam"
-    """Adam, AdamW (weight decay 0.01), SGD or RMSprop, with PyTorch's default constants."""
+    """Adam, AdamW, SGD or RMSprop, with PyTorch's default constants."""
+    weight_decay: Annotated[float, Field(ge=0, le=10)] | None = None
+    """The pull of all weights towards zero: decoupled for AdamW (default 0.01), added to the gradient otherwise
+    (default 0)."""
+    gradient_clip: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    """The largest norm of the whole gradient; longer ones are scaled down. Absent: no limit."""
+    class_weight: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0, le=1e6)]] | None = None
+    """Classification: how much each class counts in the training loss, by label; ``balanced`` makes all classes
+    count the same in sum. A label that is not named counts 1."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Classification: the share of the truth that is spread evenly over all classes."""
+    mixed_precision: bool = False
+    """Compute in bfloat16 or float16 where the device gains from it; weights stay float32."""
+    num_gpus: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] | None = None
+    """GPUs to split each batch over; ``auto`` takes all that the server has. Absent: one, if there is one."""
+    num_devices: Annotated[int, Field(ge=1, le=64)] | None = None
+    """CPU devices to split each batch over; for trying out multi-device training without GPUs."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Everything random is a pure function of the seed, the epoch and the step."""
 
@@ -142,6 +174,7 @@ class TrainingSpec(BaseModel):
             *self._column_problems(),
             *self._monitor_problems(),
             *self._size_problems(),
+            *self._model_problems(),
             *self._output_path_problems(),
         ]
         if problems:
@@ -220,6 +253,20 @@ class TrainingSpec(BaseModel):
             )
         ]
 
+    def _model_problems(self) -> list[Problem]:
+        problems = []
+        if self.input_shape and self.model_type in ("lstm", "gru") and len(self.input_shape) != 2:
+            message = f"{self.input_shape} has {len(self.input_shape)} dimensions; {self.model_type} reads sequences"
+            problems.append(Problem("input_shape", message, "give [steps, channels]"))
+        if self.task == "regression":
+            for name in ("class_weight", "label_smoothing"):
+                if getattr(self, name):
+                    problems.append(Problem(name, f"{name} needs classes, but task is regression", "leave it out"))
+        if self.num_gpus is not None and self.num_devices is not None:
+            message = "num_devices splits over CPU devices, num_gpus over GPUs; both were given"
+            problems.append(Problem("num_devices", message, "leave one of the two out"))
+        return problems
+
     def _output_path_problems(self) -> list[Problem]:
         parts = self.output_path.split("/")
         wrong = next((p for p in parts if p in {".", "..", "latest"} or len(p) > 120 or not _is_plain(p)), None)
@@ -237,6 +284,13 @@ class TrainingSpec(BaseModel):
     def watched(self) -> str:
         """The metric that is really watched: without validation rows, its training counterpart."""
         return self.monitor.replace("val_", "train_") if self.validation_split == 0 else self.monitor
+
+    @property
+    def decay(self) -> float:
+        """``weight_decay`` with its default."""
+        if self.weight_decay is None:
+            return 0.01 if self.optimizer == "adamw" else 0.0
+        return self.weight_decay
 
     @property
     def artifact_folder(self) -> str:

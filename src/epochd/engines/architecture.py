@@ -2,62 +2,135 @@
 
 Every engine builds from these canonical weights (PyTorch's names and layouts), so that the same spec
 starts from the same numbers everywhere, and a model trained on one engine loads into any other.
+
+    mlp   dense → activation → dropout, for each of ``hidden_units``
+    cnn   convolution (stride 1, zero-padded to the same size) → activation → max-pooling by 2 (in each
+          direction that still has 2) → dropout, for each of ``hidden_units``; then flattened, channels first
+    lstm  layers of ``hidden_units``, each followed by dropout; the last one gives its last step only. One
+    gru   bias vector per LSTM layer, two per GRU layer (the reset gate acts after the recurrent bias)
+
+and one dense output layer. Features come channels last: (rows, columns), (rows, steps, channels) or
+(rows, height, width, channels).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import pairwise
+from math import prod
 
 import numpy as np
 
+from epochd.core.specs import TrainingSpec
 from epochd.data.arrays import FloatArray
 from epochd.loop.engine import Setup
 
 Shapes = dict[str, tuple[int, ...]]
+GATES = {"lstm": 4, "gru": 3}
+"""Gates per unit. Their order in weights is PyTorch's: lstm i, f, g, o; gru r, z, n."""
+
+
+def input_shape(spec: TrainingSpec, width: int) -> tuple[int, ...]:
+    """The shape of one row for the network, given ``width`` encoded features.
+
+    Raises ValueError if ``spec.input_shape`` does not hold exactly that many.
+    """
+    if spec.model_type == "mlp":
+        return (width,)
+    if spec.input_shape is None:
+        return (width, 1)
+    shape = tuple(spec.input_shape)
+    if prod(shape) != width:
+        raise ValueError(f"input_shape {list(shape)} holds {prod(shape)} values, but there are {width} features")
+    return (*shape, 1) if spec.model_type == "cnn" and len(shape) == 2 else shape
 
 
 def shapes(setup: Setup) -> Shapes:
-    """Canonical weight names and shapes, input side first. A dense weight is (units out, units in)."""
-    return dict(_mlp(setup))
+    """Canonical weight names and shapes, input side first.
+
+    dense (units out, units in); convolution (channels out, channels in, *kernel); lstm and gru ``weight_ih``
+    (gates x units, units in) and ``weight_hh`` (gates x units, units), with ``_reverse`` twins.
+    """
+    if setup.spec.model_type == "mlp":
+        return dict(_mlp(setup))
+    return dict(_cnn(setup) if setup.spec.model_type == "cnn" else _recurrent(setup))
 
 
 def _mlp(setup: Setup) -> Iterator[tuple[str, tuple[int, ...]]]:
-    widths = [int(np.prod(setup.inputs)), *setup.spec.hidden_units]
+    widths = [prod(setup.inputs), *setup.spec.hidden_units]
     for i, (units_in, units_out) in enumerate(pairwise(widths)):
         yield f"hidden.{i}.weight", (units_out, units_in)
         yield f"hidden.{i}.bias", (units_out,)
-    yield "output.weight", (setup.outputs, widths[-1])
+    yield from _output(setup, widths[-1])
+
+
+def _cnn(setup: Setup) -> Iterator[tuple[str, tuple[int, ...]]]:
+    *space, channels = setup.inputs
+    kernel = (setup.spec.kernel_size,) * len(space)
+    for i, filters in enumerate(setup.spec.hidden_units):
+        yield f"hidden.{i}.weight", (filters, channels, *kernel)
+        yield f"hidden.{i}.bias", (filters,)
+        channels, space = filters, pooled(space)
+    yield from _output(setup, channels * prod(space))
+
+
+def pooled(space: list[int]) -> list[int]:
+    """Sizes after max-pooling by 2: halved, rounded down; a size of 1 stays."""
+    return [max(1, size // 2) for size in space]
+
+
+def _recurrent(setup: Setup) -> Iterator[tuple[str, tuple[int, ...]]]:
+    spec, gates = setup.spec, GATES[setup.spec.model_type]
+    width = setup.inputs[-1]
+    for i, units in enumerate(spec.hidden_units):
+        for direction in ("", "_reverse") if spec.bidirectional else ("",):
+            yield f"hidden.{i}.weight_ih{direction}", (gates * units, width)
+            yield f"hidden.{i}.weight_hh{direction}", (gates * units, units)
+            yield f"hidden.{i}.bias_ih{direction}", (gates * units,)
+            if spec.model_type == "gru":
+                yield f"hidden.{i}.bias_hh{direction}", (gates * units,)
+        width = units * (2 if spec.bidirectional else 1)
+    yield from _output(setup, width)
+
+
+def _output(setup: Setup, width: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    yield "output.weight", (setup.outputs, width)
     yield "output.bias", (setup.outputs,)
 
 
 def initial_weights(setup: Setup) -> dict[str, FloatArray]:
-    """First values: uniform in ±1/√fan_in, PyTorch's default for dense layers; PCG64 keyed by (seed, position)."""
+    """First values: uniform in ±1/√n, PCG64 keyed by (seed, position of the weight).
+
+    n is the number of inputs of a unit (dense, convolution) or the layer's units (lstm, gru), as in PyTorch.
+    """
     weights: dict[str, FloatArray] = {}
     named = shapes(setup)
     for position, (name, shape) in enumerate(named.items()):
-        fan_in = int(np.prod(named[name.rsplit(".", 1)[0] + ".weight"][1:]))
         draw = np.random.Generator(np.random.PCG64([setup.spec.seed, 1 << 32, position]))
-        bound = fan_in**-0.5
+        bound = _fan(named, name) ** -0.5
         weights[name] = draw.uniform(-bound, bound, shape).astype(np.float32)
     return weights
 
 
+def _fan(named: Shapes, name: str) -> int:
+    layer = name.rsplit(".", 1)[0]
+    recurrent = named.get(f"{layer}.weight_hh")
+    return recurrent[1] if recurrent else prod(named[f"{layer}.weight"][1:])
+
+
 def parameters(setup: Setup) -> int:
     """How many numbers the network learns."""
-    return sum(int(np.prod(shape)) for shape in shapes(setup).values())
+    return sum(prod(shape) for shape in shapes(setup).values())
 
 
 def flops_per_row(setup: Setup) -> float:
-    """Arithmetic of one training row: two operations per weight forward, four backward."""
-    return 6.0 * parameters(setup)
-
-
-def forward(setup: Setup, weights: Mapping[str, FloatArray], x: FloatArray) -> FloatArray:
-    """The network in plain NumPy, evaluation mode: (rows, *inputs) → (rows, outputs).
-
-    What every engine must compute; also how a saved model is scored where no framework is installed.
-    """
-    hidden = x.reshape(len(x), -1)
-    for i in range(len(setup.spec.hidden_units)):
-        hidden = np.maximum(hidden @ weights[f"hidden.{i}.weight"].T + weights[f"hidden.{i}.bias"], 0)
-    outputs: FloatArray = (hidden @ weights["output.weight"].T + weights["output.bias"]).astype(np.float32)
-    return outputs
+    """Arithmetic of one training row: two operations per use of a weight forward, four backward."""
+    named, space = shapes(setup), list(setup.inputs[:-1])
+    uses = 0.0
+    for name, shape in named.items():
+        if name.startswith("output") or setup.spec.model_type == "mlp":
+            uses += prod(shape)
+        elif setup.spec.model_type == "cnn":
+            uses += prod(shape) * prod(space)
+            space = pooled(space) if name.endswith("bias") else space
+        else:
+            uses += prod(shape) * setup.inputs[0]
+    return 6.0 * uses

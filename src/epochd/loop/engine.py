@@ -21,7 +21,9 @@ class Setup:
 
     ``inputs`` is the shape of one row of features, ``outputs`` the number of values the network gives:
     1 for binary (the logit of class 1) and regression, one logit per class for multiclass.
-    ``threads`` is the most CPU threads the engine may use.
+    ``threads`` is the most CPU threads the engine may use. ``class_weights`` are the weights of the classes'
+    rows in the training loss, in class order (None: all 1); a batch's loss is the sum of weighted row losses
+    over the number of rows. ``devices`` is how many CPU devices split each batch.
     """
 
     spec: TrainingSpec
@@ -30,6 +32,8 @@ class Setup:
     outputs: int
     threads: int = 1
     gpus: tuple[int, ...] = ()
+    devices: int = 1
+    class_weights: tuple[float, ...] | None = None
 
 
 class Engine(Protocol):
@@ -57,6 +61,9 @@ class Engine(Protocol):
         """A copy of the optimizer's memory; the names are the engine's own."""
 
     def load_optimizer_state(self, state: Arrays) -> None: ...
+
+    def close(self) -> None:
+        """End what the engine started (other ranks' processes); it is not used again."""
 
 
 class Sink(Protocol):
