@@ -4,18 +4,18 @@ Frameworks are imported inside functions here and only here: the server asks wha
 importing anything, and a worker imports the one framework that it trains with.
 """
 
+from collections.abc import Callable
 from importlib.util import find_spec
 
-from epochd.core.errors import FrameworkMissing, InvalidSpec, Problem
+from epochd.core.errors import FrameworkMissing
 from epochd.core.specs import TrainingSpec
 from epochd.data.arrays import Part
 from epochd.loop.engine import Engine, Setup
 
-MODULES = {"pytorch": "torch"}
+MODULES = {"pytorch": "torch", "tensorflow": "tensorflow", "jax": "jax"}
 """Engine → the top module of its framework."""
 EXTRAS = {"pytorch": "torch", "tensorflow": "tensorflow", "jax": "jax"}
 """Engine → the extra of the epochd package that installs it."""
-MODEL_TYPES = ("mlp",)
 
 
 def installed() -> list[str]:
@@ -24,17 +24,7 @@ def installed() -> list[str]:
 
 
 def resolve(spec: TrainingSpec) -> str:
-    """The engine that will train this spec; raise FrameworkMissing or InvalidSpec if there is none."""
-    if spec.model_type not in MODEL_TYPES:
-        raise InvalidSpec(
-            [
-                Problem(
-                    "model_type",
-                    f"{spec.model_type!r} is not available in this release",
-                    f"use {' or '.join(map(repr, MODEL_TYPES))}",
-                )
-            ]
-        )
+    """The engine that will train this spec; raise FrameworkMissing if there is none."""
     if spec.framework != "auto":
         _require(spec.framework)
         return spec.framework
@@ -45,9 +35,6 @@ def resolve(spec: TrainingSpec) -> str:
 
 
 def _require(framework: str) -> None:
-    if framework not in MODULES:
-        message = f"framework {framework!r} is not available in this release"
-        raise InvalidSpec([Problem("framework", message, f"use {' or '.join(map(repr, MODULES))}")])
     if framework not in installed():
         raise FrameworkMissing(
             f"framework {framework!r} is not installed on the server: pip install 'epochd[{EXTRAS[framework]}]'"
@@ -56,14 +43,27 @@ def _require(framework: str) -> None:
 
 def warm(framework: str) -> None:
     """Import a framework ahead of time, so that a job does not wait for it."""
-    _require(framework)
-    if framework == "pytorch":
-        import epochd.engines.torch_engine  # noqa: F401
+    _engine(framework)
 
 
 def build(framework: str, setup: Setup, train: Part) -> Engine:
     """An engine with fresh weights and the training rows on its device."""
-    _require(framework)
-    from epochd.engines.torch_engine import TorchEngine
+    return _engine(framework)(setup, train)
 
-    return TorchEngine(setup, train)
+
+def _engine(framework: str) -> Callable[[Setup, Part], Engine]:
+    """Import the one framework of this process."""
+    _require(framework)
+    match framework:
+        case "tensorflow":
+            from epochd.engines.keras_engine import KerasEngine
+
+            return KerasEngine
+        case "jax":
+            from epochd.engines.jax_engine import JaxEngine
+
+            return JaxEngine
+        case _:
+            from epochd.engines.torch_engine import TorchEngine
+
+            return TorchEngine
