@@ -20,11 +20,16 @@ def test_a_folder_appears_whole_with_its_manifest(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
-def test_a_block_that_fails_leaves_nothing_and_spares_the_old_one(tmp_path):
-    write(tmp_path / "x", "old")
-    with pytest.raises(OSError, match="disk full"), files.durable_folder(tmp_path / "x") as path:
+def write_half(final):
+    with files.durable_folder(final) as path:
         (path / "a.txt").write_text("half")
         raise OSError("disk full")
+
+
+def test_a_block_that_fails_leaves_nothing_and_spares_the_old_one(tmp_path):
+    write(tmp_path / "x", "old")
+    with pytest.raises(OSError, match="disk full"):
+        write_half(tmp_path / "x")
     assert (tmp_path / "x" / "a.txt").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 

@@ -6,6 +6,8 @@ importing anything, and a worker imports the one framework that it trains with.
 
 from importlib.util import find_spec
 
+import numpy as np
+
 from epochd.core.errors import FrameworkMissing, InvalidSpec, Problem
 from epochd.core.specs import TrainingSpec
 from epochd.data.arrays import Part
@@ -55,10 +57,12 @@ def _require(framework: str) -> None:
 
 
 def warm(framework: str) -> None:
-    """Import a framework ahead of time, so that a job does not wait for it."""
-    _require(framework)
-    if framework == "pytorch":
-        import epochd.engines.torch_engine  # noqa: F401
+    """Import a framework and take one small step with it, so that the first job waits for neither."""
+    spec = TrainingSpec(target_column="y", hidden_units=[4, 4])
+    part = Part(np.zeros((33, 2), np.float32), np.zeros(33, np.float32))
+    engine = build(framework, Setup(spec, "binary", (2,), 1), part)
+    engine.train(np.arange(33), 0, 0.1)
+    engine.outputs(part.x)
 
 
 def build(framework: str, setup: Setup, train: Part) -> Engine:
