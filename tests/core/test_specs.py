@@ -132,3 +132,9 @@ def test_a_shown_config_can_be_posted_again(scheduler):
     spec = specs.parse({"target_column": "t", "learning_rate_scheduler": scheduler})
     assert specs.parse(spec.model_dump()) == spec
     assert specs.TrainingSpec.model_validate_json(spec.model_dump_json()) == spec
+
+
+def test_a_config_without_validation_rows_shows_what_is_really_watched():
+    shown = specs.parse({"target_column": "t", "validation_split": 0}).model_dump()
+    assert shown["monitor"] == "train_loss"
+    assert specs.parse(shown).model_dump() == shown

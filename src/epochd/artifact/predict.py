@@ -62,5 +62,5 @@ class Model:
 
 def predict_file(folder: Path, file: Path) -> pl.DataFrame:
     """Score a CSV, TSV or Parquet file with the model in ``folder``."""
-    source = sources.open_dataset(str(file.absolute()), [file.absolute().parent])
-    return Model.load(folder).predict(source.scan().collect())
+    path = file.resolve()
+    return Model.load(folder).predict(sources.open_dataset(str(path), [path.parent]).read())

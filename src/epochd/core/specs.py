@@ -187,7 +187,8 @@ class TrainingSpec(BaseModel):
     def _only_what_applies(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out options that mean nothing here, so that what is shown can be posted again as it is."""
         values: dict[str, Any] = handler(self)
-        return {name: value for name, value in values.items() if self._applies(name)}
+        shown = {name: value for name, value in values.items() if self._applies(name)}
+        return shown | {"monitor": self.watched} if "monitor" in shown else shown
 
     def _applies(self, name: str) -> bool:
         owner, values = APPLIES_TO.get(name, ("", ()))

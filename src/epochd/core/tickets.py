@@ -41,5 +41,10 @@ class Ticket(BaseModel):
         return self.data_dir / "artifacts" / self.spec.artifact_folder / self.task_id
 
     @property
+    def log_path(self) -> Path:
+        """``<data_dir>/logs/<task_id>/<attempt>.log``."""
+        return self.data_dir / "logs" / self.task_id / f"{self.attempt}.log"
+
+    @property
     def checkpoints_dir(self) -> Path:
         return self.data_dir / "checkpoints" / self.task_id

@@ -7,6 +7,8 @@ importing anything, and a worker imports the one framework that it trains with.
 from collections.abc import Callable
 from importlib.util import find_spec
 
+import numpy as np
+
 from epochd.core.errors import FrameworkMissing
 from epochd.core.specs import TrainingSpec
 from epochd.data.arrays import Part
@@ -42,8 +44,12 @@ def _require(framework: str) -> None:
 
 
 def warm(framework: str) -> None:
-    """Import a framework ahead of time, so that a job does not wait for it."""
-    _engine(framework)
+    """Import a framework and take one small step with it, so that the first job waits for neither."""
+    spec = TrainingSpec(target_column="y", hidden_units=[4, 4])
+    part = Part(np.zeros((33, 2), np.float32), np.zeros(33, np.float32))
+    engine = build(framework, Setup(spec, "binary", (2,), 1), part)
+    engine.train(np.arange(33), 0, 0.1)
+    engine.outputs(part.x)
 
 
 def build(framework: str, setup: Setup, train: Part) -> Engine:

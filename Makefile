@@ -1,0 +1,40 @@
+# Everything a developer or a newcomer runs, from a bare clone. Python 3.11 or newer is all it needs.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: setup serve quickstart check test bench
+
+setup: $(READY)
+
+serve: setup
+	$(BIN)/epochd serve $(ARGS)
+
+quickstart: setup
+	$(BIN)/python scripts/quickstart.py
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: setup
+	$(BIN)/python benchmarks/latency.py
+
+# The stamp makes every later `make` quick: it is renewed only when the dependencies change.
+$(READY): pyproject.toml constraints-dev.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt -e '.[torch,postgres,dev]'
+	touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "epochd needs Python 3.11 or newer, but '$(PYTHON)' is not. Install one, then: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; \
+	  exit 1; }
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; \
+	  echo "'$(PYTHON) -m venv' does not work here. On Debian and Ubuntu: apt install python3-venv" >&2; \
+	  exit 1; }

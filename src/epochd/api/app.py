@@ -1,0 +1,61 @@
+"""The HTTP application: its routes, what stands before them, and what is open while it runs.
+
+No framework is imported in this process, now or later: workers do that. Building the app touches nothing
+outside memory; its lifespan opens the database, the live feed and the dispatcher.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, Depends, FastAPI
+from starlette.middleware import Middleware
+
+from epochd import __version__
+from epochd.api import control, errors, health, internal, stream, tasks, training
+from epochd.api.deps import authorise
+from epochd.api.responses import ErrorShape
+from epochd.api.security import BodyLimit, FaultNet, HostGuard
+from epochd.api.service import Service
+from epochd.core.settings import Settings
+from epochd.dispatch.executor import Executor
+from epochd.dispatch.local import LocalExecutor
+
+PREFIX = "/api/v1/epoch-training"
+
+
+def create_app(settings: Settings, *, executor: Executor | None = None, server_url: str | None = None) -> FastAPI:
+    """The application for these settings.
+
+    ``executor`` stands in for local worker processes; ``server_url`` is where workers reach this server.
+    The open parts are at ``app.state.service`` (a ``Service``).
+    """
+    app = FastAPI(
+        title="epochd",
+        version=__version__,
+        summary="Train, watch, pause and resume; keep a portable model.",
+        lifespan=_lifespan,
+        middleware=[Middleware(FaultNet), Middleware(HostGuard, settings=settings), Middleware(BodyLimit)],
+    )
+    app.state.service = Service(
+        settings, executor or LocalExecutor(settings), server_url or f"http://127.0.0.1:{settings.port}"
+    )
+    errors.install(app)
+    app.include_router(health.router, tags=["server"])
+    app.include_router(internal.router)
+    app.include_router(_public(), tags=["epoch training"])
+    return app
+
+
+def _public() -> APIRouter:
+    """The routes that a token opens."""
+    router = APIRouter(prefix=PREFIX, dependencies=[Depends(authorise)], responses={401: {"model": ErrorShape}})
+    for room in (training, tasks, stream, control):
+        router.include_router(room.router)
+    return router
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    service: Service = app.state.service
+    async with service.opened():
+        yield

@@ -1,0 +1,103 @@
+"""The one error shape of the API: ``{"success": false, "code", "message", "problems"}``.
+
+Whatever goes wrong, whoever noticed it (our own rooms, FastAPI's validation, the router, or nobody), the
+client reads the same four fields with the right status code and never a stack trace.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from epochd.core.errors import EpochdError, NotFound, Problem, Unauthorized
+
+log = logging.getLogger(__name__)
+
+
+class TooLarge(EpochdError):
+    code = "too_large"
+    status = 413
+
+
+class MethodNotAllowed(EpochdError):
+    code = "method_not_allowed"
+    status = 405
+
+
+class BadRequest(EpochdError):
+    code = "bad_request"
+    status = 400
+
+
+class InvalidRequest(EpochdError):
+    code = "invalid_request"
+    status = 422
+
+
+class InternalError(EpochdError):
+    code = "internal_error"
+
+
+def internal_error() -> InternalError:
+    return InternalError("the server made a mistake; its log has the details")
+
+
+def answer(error: EpochdError, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The response for an error."""
+    extra = dict(headers or {})
+    if isinstance(error, Unauthorized):
+        extra["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(error.as_json(), error.status, extra)
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of the app speak the one shape."""
+    app.add_exception_handler(EpochdError, _known)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+
+
+async def _known(request: Request, error: Exception) -> Response:
+    assert isinstance(error, EpochdError)
+    if error.status >= 500:
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return answer(error)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    problems = [_problem(entry) for entry in error.errors()]
+    summary = "; ".join(f"{problem.field}: {problem.message}" for problem in problems)
+    return answer(InvalidRequest(summary, problems))
+
+
+def _problem(entry: Mapping[str, Any]) -> Problem:
+    place, *rest = map(str, entry["loc"])
+    given = repr(entry.get("input"))
+    message = entry["msg"] if entry["type"] == "missing" else f"{entry['msg']}, but {given[:80]} was given"
+    return Problem(".".join(rest) or place, message, f"it is read from the request's {place}")
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code < 400:
+        return Response(status_code=error.status_code, headers=error.headers)
+    return answer(_translated(request, error), error.headers)
+
+
+def _translated(request: Request, error: HTTPException) -> EpochdError:
+    path = request.url.path
+    match error.status_code:
+        case 404:
+            return NotFound(f"there is nothing at {path}; see /docs for every path")
+        case 405:
+            allowed = (error.headers or {}).get("Allow", "another method")
+            return MethodNotAllowed(f"{request.method} is not possible at {path}; use {allowed}")
+        case status if status >= 500:
+            return internal_error()
+        case _:
+            return BadRequest(str(error.detail))

@@ -1,0 +1,105 @@
+"""Is this config good, and what exactly will be trained? The answer for ``start`` and ``validate``.
+
+Spec, data and framework are examined one after the other, and one that finds problems does not keep the
+next from looking, so that a user sees everything at once. Nothing is stored here.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from epochd.core import specs
+from epochd.core.errors import DataError, EpochdError, FrameworkMissing, InvalidSpec, Problem
+from epochd.core.settings import Settings
+from epochd.core.specs import TrainingSpec
+from epochd.data import inspect
+from epochd.data.inspect import Inspection
+from epochd.engines import registry
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the examination found. ``spec`` is the resolved config; None when there is an ``error``."""
+
+    spec: TrainingSpec | None = None
+    error: EpochdError | None = None
+    warnings: list[str] = field(default_factory=list)
+    dataset: dict[str, Any] | None = None
+
+    @property
+    def problems(self) -> list[Problem]:
+        return self.error.problems if self.error else []
+
+    def accepted(self) -> TrainingSpec:
+        """The resolved config; raises the error if there is one."""
+        if self.error is not None:
+            raise self.error
+        assert self.spec is not None
+        return self.spec
+
+
+async def examine(values: dict[str, Any], settings: Settings) -> Verdict:
+    """Examine a config as it came in; all problems are found in one go."""
+    spec, problems = specs.examine(values)
+    if spec is None:
+        return Verdict(error=InvalidSpec(problems))
+    bad = {problem.field.split(".")[0] for problem in problems}
+    inspection = None if "dataset" in bad else await _inspected(spec, settings)
+    in_data = _beside(inspection.problems if inspection else [], bad)
+    framework, in_framework = _framework(spec)
+    found = [*problems, *in_data, *_beside(in_framework.problems if in_framework else [], bad)]
+    warnings = inspection.warnings if inspection else []
+    facts = facts_of(inspection) if inspection and not in_data else None
+    if found:
+        error = _error(bool(problems), bool(in_data), in_framework, found)
+        return Verdict(error=error, warnings=warnings, dataset=facts)
+    assert inspection is not None
+    return Verdict(spec=_resolved(spec, inspection, framework), warnings=warnings, dataset=facts)
+
+
+async def _inspected(spec: TrainingSpec, settings: Settings) -> Inspection:
+    return await asyncio.to_thread(inspect.inspect, spec, settings.dataset_roots, settings.default_dataset)
+
+
+def _beside(problems: list[Problem], bad: set[str]) -> list[Problem]:
+    """Problems of fields that were good until now; a bad field was replaced by its default."""
+    return [problem for problem in problems if problem.field.split(".")[0] not in bad]
+
+
+def _framework(spec: TrainingSpec) -> tuple[str, EpochdError | None]:
+    try:
+        return registry.resolve(spec), None
+    except InvalidSpec as error:
+        return "", error
+    except FrameworkMissing as error:
+        return "", FrameworkMissing(error.message, [Problem("framework", error.message)])
+
+
+def _error(in_spec: bool, in_data: bool, in_framework: EpochdError | None, found: list[Problem]) -> EpochdError:
+    """One error for all problems; its code is that of the first examination that found any."""
+    if not in_spec and not in_data and isinstance(in_framework, FrameworkMissing):
+        return in_framework
+    return DataError(found) if in_data and not in_spec else InvalidSpec(found)
+
+
+def _resolved(spec: TrainingSpec, inspection: Inspection, framework: str) -> TrainingSpec:
+    """The spec with every ``auto`` and every absent choice replaced by what will really be used."""
+    return spec.model_copy(
+        update={
+            "dataset": inspection.dataset,
+            "task": inspection.task,
+            "framework": framework,
+            "monitor": spec.watched,
+        }
+    )
+
+
+def facts_of(inspection: Inspection) -> dict[str, Any]:
+    """What a user wants to know of the dataset, as JSON."""
+    return {
+        "name": inspection.dataset,
+        "rows": inspection.rows,
+        "features": inspection.features,
+        "task": inspection.task,
+        "classes": inspection.classes,
+    }

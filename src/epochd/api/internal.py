@@ -1,0 +1,57 @@
+"""The workers' door: reports in, commands out. Attempt tokens open it, and open nothing else."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field, ValidationError
+
+from epochd.api.deps import Credentials, JsonObject, Opened
+from epochd.core.errors import Unauthorized
+from epochd.core.events import Kind, Report
+from epochd.core.jobs import Command
+from epochd.store import jobs
+
+router = APIRouter(prefix="/internal", include_in_schema=False)
+
+
+class ReportShape(BaseModel):
+    number: int = Field(ge=1)
+    kind: Kind
+    payload: dict[str, Any]
+
+
+class Batch(BaseModel):
+    """What a worker sends: its attempt, and what it has to say (nothing: a heartbeat)."""
+
+    attempt: int = Field(ge=1)
+    reports: list[ReportShape]
+
+
+class Answer(BaseModel):
+    command: Command
+
+
+@router.post("/attempts/{task_id}/report")
+async def report(task_id: str, values: JsonObject, service: Opened, credentials: Credentials) -> Answer:
+    """Append a worker's reports to its task's log, renew its lease, tell it what is wanted of it."""
+    if credentials is None:
+        raise Unauthorized("reports need the attempt's token: Authorization: Bearer <token>")
+    batch = _batch(values)
+    command = await jobs.report(
+        service.db,
+        task_id,
+        batch.attempt,
+        credentials.credentials,
+        [Report(line.number, line.kind, line.payload) for line in batch.reports],
+        lease_seconds=service.settings.lease_seconds,
+    )
+    return Answer(command=command)
+
+
+def _batch(values: dict[str, Any]) -> Batch:
+    try:
+        return Batch.model_validate(values)
+    except ValidationError as error:
+        found = [{**entry, "loc": ("body", *entry["loc"])} for entry in error.errors(include_url=False)]
+        raise RequestValidationError(found) from None

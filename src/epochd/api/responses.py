@@ -1,0 +1,219 @@
+"""The shapes of what the API answers. The guide's fields come first in each, with the guide's names."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+
+from epochd.core.jobs import Job, State
+
+Metrics = dict[str, Any]
+
+
+def _iso(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Moment = Annotated[float, PlainSerializer(_iso, return_type=str)]
+"""Unix seconds inside, ISO 8601 in UTC outside."""
+
+
+class Shape(BaseModel):
+    """What all responses share. Descriptions are given as such: reading them from docstrings would cost the
+    server's start a tenth of a second."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+
+class Success(Shape):
+    success: Literal[True] = True
+
+
+class ProblemShape(Shape):
+    field: str
+    message: str
+    hint: str = ""
+
+
+class ErrorShape(Shape):
+    """Every answer with a status of 400 or more."""
+
+    success: Literal[False] = False
+    code: str = Field(examples=["invalid_spec"])
+    message: str
+    problems: list[ProblemShape]
+
+
+class DatasetFacts(Shape):
+    """What the server found when it looked at the dataset."""
+
+    name: str
+    rows: int
+    features: list[str]
+    task: str | None
+    classes: list[Any] | None
+
+
+class Started(Success):
+    task_id: str = Field(examples=["epoch_training_20240101_120000_a1b2c3"])
+    message: str = Field(examples=["Epoch训练已启动"])
+    config: dict[str, Any] = Field(
+        description="The config with its defaults, and with dataset, task and framework resolved."
+    )
+    warnings: list[str]
+    queue_position: int | None = Field(description="1 is next; null once it runs.")
+
+
+class Validated(Success):
+    valid: bool
+    problems: list[ProblemShape]
+    warnings: list[str]
+    config: dict[str, Any] | None = Field(description="What ``start`` would train; null when there are problems.")
+    dataset: DatasetFacts | None
+
+
+class Progress(Shape):
+    current_epoch: int = Field(examples=[25])
+    total_epochs: int = Field(examples=[100])
+    training_state: State
+    latest_metrics: Metrics = Field(
+        description="The newest row of the history; empty before the first epoch.",
+        examples=[
+            {
+                "epoch": 25,
+                "train_loss": 0.1234,
+                "train_accuracy": 0.9234,
+                "val_loss": 0.1456,
+                "val_accuracy": 0.9123,
+                "learning_rate": 0.001,
+                "time_per_epoch": 45.2,
+            }
+        ],
+    )
+    best_metrics: Metrics = Field(
+        description="Scores of the weights that are kept; empty before the first epoch.",
+        examples=[{"loss": 0.1234, "accuracy": 0.9234, "epoch": 21}],
+    )
+
+    @classmethod
+    def of(cls, job: Job) -> "Progress":
+        return cls(
+            current_epoch=job.current_epoch,
+            total_epochs=job.spec.epochs,
+            training_state=job.state,
+            latest_metrics=job.latest_metrics or {},
+            best_metrics=job.best_metrics or {},
+        )
+
+
+class ProgressOf(Success):
+    task_id: str
+    progress: Progress
+    message: str
+    queue_position: int | None
+    error: dict[str, Any] | None = Field(description="Why the training failed: code, message, problems.")
+
+
+class HistoryOf(Success):
+    task_id: str
+    history: list[Metrics] = Field(description="One row per epoch, from epoch 1.")
+
+
+class Controlled(Success):
+    task_id: str
+    state: State
+    message: str
+
+
+class Resumed(Controlled):
+    queue_position: int | None
+    receipt: dict[str, Any] = Field(
+        description="What the checkpoint brings back; ``from`` is ``checkpoint`` or ``beginning``."
+    )
+
+
+class TaskLine(Shape):
+    """A task in the list."""
+
+    task_id: str
+    name: str
+    state: State
+    model_type: str
+    framework: str
+    dataset: str | None
+    task: str | None
+    current_epoch: int
+    total_epochs: int
+    best_metrics: Metrics
+    created_at: Moment
+    started_at: Moment | None
+    finished_at: Moment | None
+
+    @classmethod
+    def of(cls, job: Job) -> "TaskLine":
+        return cls(**line_fields(job))
+
+
+def line_fields(job: Job) -> dict[str, Any]:
+    spec = job.spec
+    return {
+        "task_id": job.id,
+        "name": spec.name,
+        "state": job.state,
+        "model_type": spec.model_type,
+        "framework": spec.framework,
+        "dataset": spec.dataset,
+        "task": spec.task,
+        "current_epoch": job.current_epoch,
+        "total_epochs": spec.epochs,
+        "best_metrics": job.best_metrics or {},
+        "created_at": job.created_at,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+    }
+
+
+class Tasks(Success):
+    tasks: list[TaskLine] = Field(description="Newest first.")
+    total: int = Field(description="How many tasks match, on all pages.")
+    limit: int
+    offset: int
+
+
+class TaskDetail(TaskLine):
+    """Everything the server knows of a task."""
+
+    success: Literal[True] = True
+    message: str
+    config: dict[str, Any]
+    latest_metrics: Metrics
+    queue_position: int | None
+    queued_at: Moment
+    attempt: int
+    command: str = Field(description="What the server wants of the running worker.")
+    checkpoint: dict[str, Any] | None
+    artifact: str | None = Field(description="The model's folder, relative to the data directory.")
+    summary: dict[str, Any]
+    warnings: list[str]
+    error: dict[str, Any] | None
+
+
+class Slots(Shape):
+    total: int
+    free: int
+
+
+class DispatcherHealth(Shape):
+    state: Literal["running", "dead"]
+    error: str | None
+
+
+class Health(Shape):
+    success: bool
+    status: Literal["ok", "degraded"]
+    message: str
+    version: str
+    dispatcher: DispatcherHealth
+    jobs: dict[str, int]
+    slots: Slots
+    streams: int = Field(description="How many streams are open.")

@@ -1,0 +1,65 @@
+"""What is open while the server runs: database, live feed, dispatcher, in one value.
+
+The app's lifespan opens it, requests reach it through ``deps.service``, and the server's shutdown asks it
+to let go of running jobs while the workers can still report.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from epochd.api.feed import Feed
+from epochd.core.errors import SettingsError
+from epochd.core.settings import Settings
+from epochd.dispatch.dispatcher import Dispatcher
+from epochd.dispatch.executor import Executor
+from epochd.store.db import Database
+
+
+class Service:
+    """The open parts of one server. ``server_url`` is where its workers report to."""
+
+    def __init__(self, settings: Settings, executor: Executor, server_url: str) -> None:
+        self.settings = settings
+        self.executor = executor
+        self.server_url = server_url
+        self.db = Database(settings.database)
+        self.feed = Feed()
+        self.dispatcher = Dispatcher(self.db, executor, settings, server_url)
+        self._dispatching = False
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator["Service"]:
+        """Open everything; close it in the opposite order. Raises SettingsError for unusable settings."""
+        make_folders(self.settings)
+        async with AsyncExitStack() as stack:
+            await self.db.open()
+            stack.push_async_callback(self.db.close)
+            self.db.listen(self.feed.publish)
+            stack.callback(self.feed.close)
+            await self.dispatcher.start()
+            self._dispatching = True
+            stack.push_async_callback(self.release, 0.0)
+            yield self
+
+    async def release(self, wait: float) -> None:
+        """Stop dispatching: running jobs get ``wait`` seconds to checkpoint and return to the queue."""
+        if self._dispatching:
+            self._dispatching = False
+            await self.dispatcher.stop(wait)
+
+
+def make_folders(settings: Settings) -> None:
+    """Create the data directory with its folders."""
+    folders = (settings.artifacts_dir, settings.checkpoints_dir, settings.logs_dir, settings.dataset_roots[0])
+    for folder in folders:
+        _make(folder)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot create {folder}: {error.strerror}. Set EPOCHD_DATA_DIR to a folder this user can write to"
+        ) from None

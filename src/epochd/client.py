@@ -1,0 +1,227 @@
+"""A Python client of the server: the command line, the scripts and the tests all speak through it.
+
+It needs nothing of epochd but ``core``, so a program that only submits and watches pays for neither
+the server nor a framework. Every answer is the server's JSON as a dict; every error is the class of
+``core.errors`` whose code the server sent.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from time import monotonic, sleep
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+from httpx_sse import EventSource, SSEError
+
+from epochd.core.errors import EpochdError, Problem, ProblemsError, ServerUnreachable
+from epochd.core.events import FINAL_TYPES, Type
+from epochd.core.specs import TrainingSpec
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+PREFIX = "/api/v1/epoch-training"
+
+TIMEOUT = httpx.Timeout(90.0, connect=5.0)
+"""Seconds; reading is patient because ``pause`` and ``stop`` wait for the worker."""
+STREAM_TIMEOUT = httpx.Timeout(60.0, connect=5.0)
+"""Seconds without even a heartbeat after which a stream counts as broken."""
+
+
+class Client:
+    """Speaks to one server. Use it in a ``with`` block, or call ``close`` at the end.
+
+    ``transport`` takes the place of the network, so that a test can answer without a socket.
+    """
+
+    def __init__(
+        self, url: str = DEFAULT_URL, token: str | None = None, *, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        self.url = url.rstrip("/")
+        headers = {"Accept-Language": "en"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        try:
+            self._http = httpx.Client(base_url=self.url, headers=headers, timeout=TIMEOUT, transport=transport)
+        except httpx.InvalidURL as error:
+            raise self._unreachable(error) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def start(self, config: Mapping[str, Any] | TrainingSpec) -> dict[str, Any]:
+        """Submit a training; the answer has its ``task_id``. InvalidSpec and DataError list every problem."""
+        return self._request("POST", f"{PREFIX}/start", json=_as_json(config))
+
+    def validate(self, config: Mapping[str, Any] | TrainingSpec) -> dict[str, Any]:
+        """Check a config without starting it; ``valid`` and ``problems`` are in the answer."""
+        return self._request("POST", f"{PREFIX}/validate", json=_as_json(config))
+
+    def progress(self, task_id: str) -> dict[str, Any]:
+        return self._request("GET", _path("progress", task_id))
+
+    def history(self, task_id: str) -> dict[str, Any]:
+        return self._request("GET", _path("history", task_id))
+
+    def task(self, task_id: str) -> dict[str, Any]:
+        """Everything that is known of one task."""
+        return self._request("GET", _path("tasks", task_id))
+
+    def tasks(
+        self, *, state: str | None = None, name: str | None = None, limit: int = 50, offset: int = 0
+    ) -> dict[str, Any]:
+        """Tasks, newest first; ``name`` matches a part of the name."""
+        query = {"state": state, "name": name, "limit": limit, "offset": offset}
+        return self._request("GET", f"{PREFIX}/tasks", params=_given(query))
+
+    def pause(self, task_id: str, wait: float | None = None) -> dict[str, Any]:
+        """Pause, waiting up to ``wait`` seconds (absent: the server's setting) for the checkpoint to be safe."""
+        return self._request("POST", _path("pause", task_id), params=_given({"wait": wait}))
+
+    def resume(self, task_id: str) -> dict[str, Any]:
+        return self._request("POST", _path("resume", task_id))
+
+    def stop(self, task_id: str, wait: float | None = None) -> dict[str, Any]:
+        """Cancel for good, waiting like ``pause``."""
+        return self._request("POST", _path("stop", task_id), params=_given({"wait": wait}))
+
+    def health(self) -> dict[str, Any]:
+        return self._request("GET", "/health")
+
+    def stream(self, task_id: str, last_event_id: int | None = None) -> Iterator[dict[str, Any]]:
+        """The task's events (see ``core.events.Type``) as dicts, from the first or after ``last_event_id``.
+
+        A broken connection is taken up again behind the last event seen, so that none is lost or comes
+        twice. Ends after the final event; raises ServerUnreachable when the server stays away.
+        """
+        last = "" if last_event_id is None else str(last_event_id)
+        outage = _Outage()
+        while True:
+            try:
+                with self._open_stream(task_id, last) as response:
+                    outage.end()
+                    if response.status_code == httpx.codes.NO_CONTENT:
+                        return
+                    for event_id, event in _logged_events(response):
+                        last, outage.wait = event_id, _Outage.FIRST_WAIT
+                        yield event
+                        if event["type"] in FINAL_TYPES:
+                            return
+            except ServerUnreachable as error:
+                outage.bear(error)
+            outage.sleep()
+
+    @contextmanager
+    def _open_stream(self, task_id: str, last: str) -> Iterator[httpx.Response]:
+        headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
+        path = _path("stream-progress", task_id)
+        try:
+            with self._http.stream("GET", path, headers=headers, timeout=STREAM_TIMEOUT) as response:
+                if response.is_error:
+                    response.read()
+                    self._answer(response)
+                yield response
+        except (httpx.TransportError, SSEError) as error:
+            raise self._unreachable(error) from error
+
+    def _request(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        try:
+            response = self._http.request(method, path, **options)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+        return self._answer(response)
+
+    def _answer(self, response: httpx.Response) -> dict[str, Any]:
+        """The JSON object of an answer; raise the error that it describes."""
+        try:
+            answer = response.json()
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict) or (response.is_error and "message" not in answer):
+            raise ServerUnreachable(
+                f"{self.url} answered {response.status_code}, but not as an epochd server does. "
+                "Check the URL, and any proxy in between"
+            )
+        if response.is_error:
+            raise error_of(answer)
+        return answer
+
+    def _unreachable(self, error: Exception) -> ServerUnreachable:
+        reason = str(error) or type(error).__name__
+        return ServerUnreachable(
+            f"cannot reach an epochd server at {self.url} ({reason}). "
+            "Start one with `epochd serve`, or give its address with --url or EPOCHD_URL"
+        )
+
+
+class _Outage:
+    """How long a stream has been without a connection, and when to try again (times in seconds)."""
+
+    FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0
+    PATIENCE = 120.0
+    """A server restart takes a few seconds, a machine's restart a minute or two."""
+
+    def __init__(self) -> None:
+        self.wait = self.FIRST_WAIT
+        self._ever_connected = False
+        self._since: float | None = None
+
+    def end(self) -> None:
+        self._ever_connected, self._since = True, None
+
+    def bear(self, error: ServerUnreachable) -> None:
+        """Raise ``error`` if there was no connection before, or none for too long."""
+        now = monotonic()
+        self._since = self._since or now
+        if not self._ever_connected or now - self._since > self.PATIENCE:
+            raise error
+
+    def sleep(self) -> None:
+        sleep(self.wait)
+        self.wait = min(2 * self.wait, self.LONGEST_WAIT)
+
+
+def error_of(answer: Mapping[str, Any]) -> EpochdError:
+    """The error that a server's error shape describes, as the class that has its code."""
+    problems = [Problem(p["field"], p["message"], p.get("hint", "")) for p in answer.get("problems", ())]
+    kind = _classes_by_code(EpochdError).get(answer.get("code", ""), EpochdError)
+    if issubclass(kind, ProblemsError):
+        return kind(problems) if problems else EpochdError(answer["message"])
+    return kind(answer["message"], problems)
+
+
+def _classes_by_code(base: type[EpochdError]) -> dict[str, type[EpochdError]]:
+    classes = {base.code: base}
+    for kind in base.__subclasses__():
+        classes = _classes_by_code(kind) | classes
+    return classes
+
+
+def _logged_events(response: httpx.Response) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Ids and data of one connection's events; heartbeats and notices outside the log are left out."""
+    for event in EventSource(response).iter_sse():
+        data = json.loads(event.data) if event.data else {}
+        if data.get("type") in set(Type):
+            yield event.id, data
+
+
+def _as_json(config: Mapping[str, Any] | TrainingSpec) -> dict[str, Any]:
+    """Only what was set, so that the server fills in its defaults and no option is out of place."""
+    if isinstance(config, TrainingSpec):
+        return config.model_dump(mode="json", exclude_unset=True)
+    return dict(config)
+
+
+def _given(query: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in query.items() if value is not None}
+
+
+def _path(verb: str, task_id: str) -> str:
+    return f"{PREFIX}/{verb}/{quote(task_id, safe='')}"

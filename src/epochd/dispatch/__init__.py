@@ -1,0 +1,1 @@
+"""Who runs where: the queue's loop and the places that run its jobs."""

@@ -1,0 +1,47 @@
+"""Where attempts run: the protocol that a place to run trainings fulfils."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from epochd.core.tickets import Ticket
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """The end of an attempt's process, or of its work in a process that goes on to the next ticket.
+
+    ``returncode`` is 0 when the worker ended in good order (its last report says how the job went),
+    negative for a signal, positive for a crash. ``log_tail`` holds the last lines of the attempt's log.
+    """
+
+    task_id: str
+    attempt: int
+    returncode: int
+    log_tail: list[str]
+
+
+OnExit = Callable[[Exit], Awaitable[None]]
+
+
+class Executor(Protocol):
+    """Runs tickets in worker processes. One ticket takes one slot."""
+
+    async def start(self, on_exit: OnExit) -> None:
+        """Make ready (warm workers included); ``on_exit`` is awaited once for each launched ticket."""
+
+    @property
+    def free_slots(self) -> int:
+        """How many more tickets can be launched right now."""
+
+    async def launch(self, ticket: Ticket) -> None:
+        """Hand a ticket to a worker."""
+
+    async def kill(self, task_id: str) -> None:
+        """End the worker of this task at once, whatever it is doing; unknown ids are ignored."""
+
+    async def close(self) -> None:
+        """End every worker; return when no process is left."""
+
+    def health(self) -> dict[str, Any]:
+        """Figures for ``/health``; ``error`` says why nothing can be launched, None when all is well."""

@@ -1,0 +1,215 @@
+"""Trainings on this machine: worker processes that are warm before they are needed.
+
+Importing a framework takes seconds, so each slot keeps one process that has done it already and waits.
+A slot is a task that reads its process's words from a pipe until the process ends, and starts the next.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from epochd.core.errors import EpochdError
+from epochd.core.settings import Settings
+from epochd.core.tickets import Ticket
+from epochd.dispatch.executor import Exit, OnExit
+from epochd.dispatch.process import WorkerProcess, tail_of
+
+logger = logging.getLogger(__name__)
+
+COMMAND = (sys.executable, "-P", "-m", "epochd.worker")
+"""``-P``: a file of the working directory must not stand in for a module."""
+PATIENCE = 3
+"""So many workers in a row must fail to start before the jobs that wait for one fail."""
+FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.5, 10.0
+WARM_SECONDS = 300.0
+"""How long a worker may take to import its framework."""
+CLOSE_SECONDS = 0.4
+
+
+class LocalExecutor:
+    """Fulfils ``Executor`` with processes of this machine; ``framework`` is what each of them warms up."""
+
+    def __init__(self, settings: Settings, framework: str = "pytorch", *, command: Sequence[str] = COMMAND) -> None:
+        self._settings = settings
+        self._framework = framework
+        self._command = (*command, "--framework", framework)
+        self._workers: set[WorkerProcess] = set()
+        self._idle: list[WorkerProcess] = []
+        self._waiting: dict[str, tuple[Ticket, asyncio.Future[None]]] = {}
+        self._working: set[WorkerProcess] = set()
+        self._slots: list[asyncio.Task[None]] = []
+        self._closing = asyncio.Event()
+        self._failures = 0
+        self._error: str | None = None
+        self._on_exit: OnExit
+
+    async def start(self, on_exit: OnExit) -> None:
+        """Begin to warm up one worker per slot; return without waiting for them."""
+        self._on_exit = on_exit
+        self._slots = [asyncio.create_task(self._keep_slot()) for _ in range(self._settings.slots)]
+
+    @property
+    def free_slots(self) -> int:
+        if self._closing.is_set():
+            return 0
+        return self._settings.slots - len(self._waiting) - len(self._working)
+
+    async def launch(self, ticket: Ticket) -> None:
+        """Hand a ticket to a warm worker, waiting for one if need be.
+
+        Raises EpochdError when none can be had: workers fail to start, or ``kill`` or ``close`` came first.
+        ``on_exit`` is not called for a ticket that was not handed over.
+        """
+        if self._closing.is_set():
+            raise EpochdError("the executor is closed; the ticket was not launched")
+        handed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[ticket.task_id] = ticket, handed
+        self._match()
+        try:
+            await handed
+        finally:
+            self._waiting.pop(ticket.task_id, None)
+
+    async def kill(self, task_id: str) -> None:
+        """End the worker of this task at once; a task that still waits for a worker stops waiting."""
+        if task_id in self._waiting:
+            self._turn_away(task_id, "the task was stopped before a worker was ready for it")
+        for worker in self._working:
+            if worker.ticket is not None and worker.ticket.task_id == task_id:
+                worker.kill()
+
+    async def close(self) -> None:
+        """End every worker with all its children; return when no process is left."""
+        self._closing.set()
+        for task_id in list(self._waiting):
+            self._turn_away(task_id, "the server shut down before a worker was ready")
+        for worker in self._workers:
+            worker.kill()
+        if self._slots:
+            _, late = await asyncio.wait(self._slots, timeout=CLOSE_SECONDS)
+            for slot in late:
+                slot.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    def health(self) -> dict[str, Any]:
+        """Counts of slots and workers; ``error`` says why no worker can be started, None when all is well."""
+        return {
+            "framework": self._framework,
+            "slots": self._settings.slots,
+            "running": len(self._working),
+            "waiting": len(self._waiting),
+            "warm": len(self._idle),
+            "error": self._error,
+        }
+
+    async def _keep_slot(self) -> None:
+        """One process after another, until the executor is closed."""
+        while not self._closing.is_set():
+            await self._back_off()
+            if self._closing.is_set():
+                return
+            try:
+                await self._tend_one()
+            except Exception as error:
+                logger.exception("a worker slot stumbled")
+                self._note_failure(f"{type(error).__name__}: {error}")
+
+    async def _back_off(self) -> None:
+        """Wait the longer, the more workers in a row have failed; not at all after a good one."""
+        if self._failures:
+            delay = min(FIRST_BACKOFF_SECONDS * 2 ** (self._failures - 1), LAST_BACKOFF_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), delay)
+
+    async def _tend_one(self) -> None:
+        """Start a process and follow it to its end."""
+        worker = await WorkerProcess.spawn(self._command)
+        self._workers.add(worker)
+        try:
+            if self._closing.is_set():
+                worker.kill()
+            await self._follow(worker)
+            unasked = self._withdraw(worker)
+            await self._bury(worker, await worker.ended(), unasked)
+        finally:
+            self._withdraw(worker)
+            self._workers.discard(worker)
+            worker.release()
+            await self._tell_exit(worker, -signal.SIGKILL)
+
+    async def _follow(self, worker: WorkerProcess) -> None:
+        """Act on the worker's words until it has no more; it may not take forever to say the first."""
+        overdue = asyncio.get_running_loop().call_later(WARM_SECONDS, worker.kill)
+        try:
+            while word := await worker.hear():
+                overdue.cancel()
+                await self._heed(worker, word.split())
+        finally:
+            overdue.cancel()
+
+    async def _heed(self, worker: WorkerProcess, words: list[str]) -> None:
+        match words:
+            case ["ready"] if worker.jobs < self._settings.jobs_per_worker:
+                self._failures, self._error = 0, None
+                self._idle.append(worker)
+                self._match()
+            case ["ready"]:
+                worker.retire()
+            case ["done", task_id, attempt] if worker.holds(task_id, attempt):
+                await self._tell_exit(worker, 0)
+            case _:
+                logger.error("worker %d said %r, which means nothing now", worker.process.pid, words)
+
+    def _withdraw(self, worker: WorkerProcess) -> bool:
+        """Give the worker no more tickets; True if its end is a surprise: it was waiting, or never got that far."""
+        if worker in self._idle:
+            self._idle.remove(worker)
+            return True
+        return worker.jobs == 0
+
+    async def _bury(self, worker: WorkerProcess, returncode: int, unasked: bool) -> None:
+        """Draw the conclusion from a worker's death: a job's failure, a worker's failure, or none."""
+        if worker.ticket is not None:
+            await self._tell_exit(worker, returncode)
+        elif unasked and not self._closing.is_set():
+            self._note_failure("\n".join([f"its return code is {returncode}", *worker.output_tail()]))
+
+    def _note_failure(self, why: str) -> None:
+        """Count a worker that ended unasked; after some in a row, stop keeping jobs waiting."""
+        self._failures += 1
+        logger.error("a %s worker ended without being asked to: %s", self._framework, why)
+        if self._failures >= PATIENCE:
+            self._error = f"no {self._framework} worker can be started: {why}"
+            for task_id in list(self._waiting):
+                self._turn_away(task_id, self._error)
+
+    def _match(self) -> None:
+        """Give idle workers to waiting tickets, first come first served."""
+        for ticket, handed in list(self._waiting.values()):
+            if self._idle and not handed.done():
+                worker = self._idle.pop()
+                worker.hand(ticket)
+                del self._waiting[ticket.task_id]
+                self._working.add(worker)
+                handed.set_result(None)
+
+    def _turn_away(self, task_id: str, why: str) -> None:
+        _, handed = self._waiting.pop(task_id)
+        if not handed.done():
+            handed.set_exception(EpochdError(why))
+
+    async def _tell_exit(self, worker: WorkerProcess, returncode: int) -> None:
+        """Free the worker's slot and report the end of its ticket, unless that has been done."""
+        ticket, worker.ticket = worker.ticket, None
+        if ticket is None:
+            return
+        self._working.discard(worker)
+        tail = tail_of(ticket) or worker.output_tail()
+        try:
+            await self._on_exit(Exit(ticket.task_id, ticket.attempt, returncode, tail))
+        except Exception:
+            logger.exception("the end of task %s could not be handled", ticket.task_id)

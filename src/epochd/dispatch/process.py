@@ -1,0 +1,130 @@
+"""One worker process as the server sees it: its input, its words, and what it prints.
+
+It sees neither the server's settings nor its secrets, and it leads a process group of its own, so that a
+Ctrl-C in the terminal does not reach it and a kill reaches all that it started.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Sequence
+
+from epochd.core.tickets import Ticket
+
+EXIT_SECONDS = 5.0
+"""How long a process may live on after it has closed its pipe."""
+DRAIN_SECONDS = 0.1
+"""How long its last output may take to arrive after its end."""
+TAIL_LINES = 20
+TAIL_BYTES = 16 * 1024
+
+
+class WorkerProcess:
+    """A process that was started to take tickets; ``ticket`` is the one that it works on."""
+
+    def __init__(
+        self, process: asyncio.subprocess.Process, words: asyncio.StreamReader, pipe: asyncio.BaseTransport
+    ) -> None:
+        self.process = process
+        self.ticket: Ticket | None = None
+        self.jobs = 0
+        self._words = words
+        self._pipe = pipe
+        self._output = b""
+        self._listening = asyncio.create_task(self._listen())
+
+    @classmethod
+    async def spawn(cls, command: Sequence[str]) -> "WorkerProcess":
+        """Start ``command --protocol-fd N`` in a session of its own."""
+        read_end, write_end = os.pipe()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                f"--protocol-fd={write_end}",
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                pass_fds=(write_end,),
+                start_new_session=True,
+                env={name: value for name, value in os.environ.items() if not name.startswith("EPOCHD_")},
+            )
+        except BaseException:
+            os.close(read_end)
+            raise
+        finally:
+            os.close(write_end)
+        words = asyncio.StreamReader()
+        pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(words), os.fdopen(read_end, "rb")
+        )
+        return cls(process, words, pipe)
+
+    async def hear(self) -> str:
+        """The next word of the worker; empty when its pipe is closed."""
+        return (await self._words.readline()).decode(errors="replace").strip()
+
+    def hand(self, ticket: Ticket) -> None:
+        """Send a ticket down the worker's input."""
+        self.ticket = ticket
+        self.jobs += 1
+        self._input.write(ticket.model_dump_json().encode() + b"\n")
+
+    def holds(self, task_id: str, attempt: str) -> bool:
+        return self.ticket is not None and (self.ticket.task_id, str(self.ticket.attempt)) == (task_id, attempt)
+
+    def retire(self) -> None:
+        """Close the worker's input, upon which it ends by itself."""
+        self._input.close()
+
+    def kill(self) -> None:
+        """End the worker and all that it started, at once."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    async def ended(self) -> int:
+        """Wait for the process to end, a while by itself and then by force; its return code."""
+        try:
+            returncode = await asyncio.wait_for(self.process.wait(), EXIT_SECONDS)
+        except TimeoutError:
+            self.kill()
+            returncode = await self.process.wait()
+        await asyncio.wait({self._listening}, timeout=DRAIN_SECONDS)
+        return returncode
+
+    def release(self) -> None:
+        """Kill what is left of the process group and close the pipes."""
+        self.kill()
+        self._input.close()
+        self._pipe.close()
+        self._listening.cancel()
+
+    def output_tail(self) -> list[str]:
+        """The last lines that the process printed while it had no ticket."""
+        return _last_lines(self._output)
+
+    @property
+    def _input(self) -> asyncio.StreamWriter:
+        assert self.process.stdin is not None
+        return self.process.stdin
+
+    async def _listen(self) -> None:
+        """Keep the end of what the process prints, so that it never blocks on a full pipe."""
+        assert self.process.stdout is not None
+        while chunk := await self.process.stdout.read(TAIL_BYTES):
+            self._output = (self._output + chunk)[-TAIL_BYTES:]
+
+
+def tail_of(ticket: Ticket) -> list[str]:
+    """The last lines of an attempt's log; none if there is no log."""
+    path = ticket.log_path
+    try:
+        with path.open("rb") as log:
+            log.seek(max(0, path.stat().st_size - TAIL_BYTES))
+            return _last_lines(log.read())
+    except FileNotFoundError:
+        return []
+
+
+def _last_lines(text: bytes) -> list[str]:
+    return text.decode(errors="replace").splitlines()[-TAIL_LINES:]

@@ -1,0 +1,85 @@
+"""What one transaction is about to do to one job: new column values, and the events that tell of them.
+
+A change is worked out on plain values, by the rules of ``core.jobs``, while the job's row is locked; the
+store then writes it in one update and one insert. So no state can be stored without its event.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from epochd.core.events import Event, Type
+from epochd.core.jobs import Command, Job, State, check_move
+
+FINAL_TYPE = {
+    State.COMPLETED: Type.COMPLETE,
+    State.FAILED: Type.FAILED,
+    State.CANCELLED: Type.CANCELLED,
+}
+
+
+class Change:
+    """``job`` is the job as it will be; ``columns`` and ``events`` are what has to be written for that."""
+
+    def __init__(self, job: Job, now: float) -> None:
+        self.job = job
+        self.now = now
+        self.columns: dict[str, Any] = {}
+        self.events: list[Event] = []
+
+    def set(self, **columns: Any) -> None:
+        """Give fields of the job new values."""
+        self.job = replace(self.job, **columns)
+        self.columns |= columns
+
+    def tell(self, type: Type, payload: dict[str, Any]) -> None:
+        """Add one event to the job's log."""
+        self.set(last_seq=self.job.last_seq + 1)
+        self.events.append(Event(self.job.id, self.job.last_seq, self.job.attempt, type, payload, self.now))
+
+    def move(self, state: State, **details: Any) -> None:
+        """Go to another state and tell of it; ``details`` join the payload of a ``state`` event.
+
+        Raises IllegalMove. What a final event says (error, artifact, metrics) has to be set before.
+        """
+        check_move(self.job.id, self.job.state, state)
+        self.set(state=state)
+        if state is not State.RUNNING:
+            self.set(command=Command.CONTINUE, lease_until=None)
+        if state.is_final:
+            self.set(finished_at=self.now)
+        self.tell(FINAL_TYPE.get(state, Type.STATE), _said_of(self.job, details))
+
+    def give_way(self, **details: Any) -> None:
+        """A running job lost its worker without being finished: it becomes what it was last asked to be.
+
+        Nobody asked for a pause when the worker ended on its own or on the server's behalf: the job then waits
+        in the queue again, in its old place.
+        """
+        match self.job.command:
+            case Command.CANCEL:
+                self.move(State.CANCELLED)
+            case Command.PAUSE:
+                self.move(State.PAUSED, **details)
+            case Command.CONTINUE | Command.RELEASE:
+                self.move(State.PENDING, **details)
+
+
+def progress_of(job: Job) -> dict[str, Any]:
+    """A job's progress as the API shows it."""
+    return {
+        "current_epoch": job.current_epoch,
+        "total_epochs": job.spec.epochs,
+        "training_state": job.state.value,
+        "latest_metrics": job.latest_metrics,
+        "best_metrics": job.best_metrics,
+    }
+
+
+def _said_of(job: Job, details: dict[str, Any]) -> dict[str, Any]:
+    match job.state:
+        case State.COMPLETED:
+            return {"progress": progress_of(job), "artifact": job.artifact, "summary": job.summary}
+        case State.FAILED:
+            return {"error": job.error}
+        case _:
+            return {"state": job.state.value, **details}

@@ -1,0 +1,222 @@
+"""How a worker talks to the server: one thread that sends numbered reports and brings back the command.
+
+Training must not wait for the network, and a server that restarts must not stop a training. So whatever
+is emitted is queued, sent in batches by a thread of its own, kept until the server has answered, and sent
+again if it has not: the server skips numbers that it already knows. Each answer carries the command; an
+empty report every ``interval`` seconds fetches it when there is nothing to say, and renews the lease.
+"""
+
+import json
+import logging
+import threading
+import time
+from collections import deque
+from itertools import islice
+from typing import Any
+
+import httpx
+
+from epochd.core.errors import EpochdError, StaleAttempt
+from epochd.core.events import LAST_WORDS, Kind
+from epochd.core.jobs import Command
+
+logger = logging.getLogger(__name__)
+
+BATCH_REPORTS = 500
+BATCH_BYTES = 512 * 1024
+"""Half of what the server takes in one request."""
+COALESCE_SECONDS = 0.02
+FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.1, 2.0
+REQUEST_SECONDS = 10.0
+TRANSIENT = frozenset({408, 425, 429})
+
+
+class Reporter:
+    """Reports of one attempt; fenced off (StaleAttempt) once the server has given the task to another.
+
+    ``emit``, ``command`` and ``release`` may be called from any thread and never wait for the network.
+    """
+
+    def __init__(
+        self,
+        server_url: str,
+        task_id: str,
+        attempt: int,
+        token: str,
+        lease_seconds: float,
+        *,
+        interval: float = 0.2,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._path = f"/internal/attempts/{task_id}/report"
+        self._attempt = attempt
+        self._interval = min(interval, lease_seconds / 3)
+        self._client = httpx.Client(
+            base_url=server_url,
+            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+            timeout=min(REQUEST_SECONDS, lease_seconds),
+            transport=transport,
+            trust_env=False,  # a proxy of the environment is not for the way to our own server
+        )
+        self._changed = threading.Condition()
+        self._queue: deque[bytes] = deque()
+        self._numbers = 0
+        self._last_word: Kind | None = None
+        self._command = Command.CONTINUE
+        self._released = self._closing = self._abandoned = False
+        self._failure: EpochdError | None = None
+        self._sent_at = 0.0
+        self._away_since: float | None = None
+        self._thread = threading.Thread(target=self._run, name=f"reporter-{task_id}", daemon=True)
+        self._thread.start()
+
+    @property
+    def last_word(self) -> Kind | None:
+        """The last word that was emitted, if any: nothing may follow it."""
+        return self._last_word
+
+    def emit(self, kind: Kind, payload: dict[str, Any]) -> None:
+        """Queue one report. Raises EpochdError if it is not plain JSON, and whatever ``command`` raises."""
+        self._check()
+        with self._changed:
+            if self._last_word is not None:
+                raise EpochdError(f"cannot report {kind} after {self._last_word}: it was the attempt's last word")
+            self._queue.append(_encode(self._numbers + 1, kind, payload))
+            self._numbers += 1
+            self._last_word = kind if kind in LAST_WORDS else None
+            self._changed.notify_all()
+
+    def command(self) -> Command:
+        """What the server last asked for.
+
+        Raises StaleAttempt once the attempt is fenced off, EpochdError when the server refused a report or
+        the reporter itself has failed: either way the training has nobody left to report to.
+        """
+        self._check()
+        if self._command is Command.CONTINUE and self._released:
+            return Command.RELEASE
+        return self._command
+
+    def release(self) -> None:
+        """Ask for RELEASE from this side (the process was told to end). Takes no lock: signal handlers call it."""
+        self._released = True
+
+    def close(self, timeout: float) -> bool:
+        """Wait up to ``timeout`` seconds until all is delivered; say whether it was. Raises like ``command``."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(timeout)
+        with self._changed:
+            self._abandoned = True
+            self._changed.notify_all()
+        self._check()
+        return not self._queue
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self) -> None:
+        try:
+            with self._client:
+                while (batch := self._next_batch()) is not None:
+                    self._deliver(batch)
+        except EpochdError as error:
+            self._failure = error
+        except Exception as error:
+            logger.exception("the reporter failed")
+            self._failure = EpochdError(f"the reporter failed: {type(error).__name__}: {error}")
+
+    def _next_batch(self) -> list[bytes] | None:
+        """Wait for reports or for the next heartbeat; None when nothing will ever have to be sent again."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._urgent, self._interval)
+            if self._queue:
+                self._changed.wait_for(lambda: self._urgent, self._sent_at + COALESCE_SECONDS - time.monotonic())
+            if self._abandoned or (self._urgent and not self._queue):
+                return None
+            return _first_bytes(self._queue)
+
+    @property
+    def _urgent(self) -> bool:
+        return self._closing or self._last_word is not None
+
+    def _deliver(self, batch: list[bytes]) -> None:
+        """Send until the server answers, however long it is away; then forget the batch."""
+        body = b'{"attempt":%d,"reports":[%s]}' % (self._attempt, b",".join(batch))
+        delay = FIRST_RETRY_SECONDS
+        while (answer := self._post(body)) is None:
+            with self._changed:
+                if self._changed.wait_for(lambda: self._abandoned, delay):
+                    return
+            delay = min(2 * delay, LAST_RETRY_SECONDS)
+        self._command = self._read(answer)
+        with self._changed:
+            for _ in batch:
+                self._queue.popleft()
+        self._sent_at = time.monotonic()
+
+    def _post(self, body: bytes) -> httpx.Response | None:
+        """One request; None when the server is away or in trouble, which passes."""
+        try:
+            answer = self._client.post(self._path, content=body)
+        except httpx.TransportError as error:
+            self._note_away(str(error) or type(error).__name__)
+            return None
+        if answer.status_code >= 500 or answer.status_code in TRANSIENT:
+            self._note_away(f"it answered {answer.status_code}")
+            return None
+        if self._away_since is not None:
+            logger.info("the server is back after %.1f s", time.monotonic() - self._away_since)
+            self._away_since = None
+        return answer
+
+    def _note_away(self, why: str) -> None:
+        if self._away_since is None:
+            self._away_since = time.monotonic()
+            logger.warning("the server is away (%s); training goes on and reports are kept", why)
+
+    def _read(self, answer: httpx.Response) -> Command:
+        """The command in an answer. Raises StaleAttempt or, for what only a bug explains, EpochdError."""
+        if answer.status_code == 401 or (answer.status_code == 409 and _code(answer) == StaleAttempt.code):
+            raise StaleAttempt(f"attempt {self._attempt} no longer owns its task; it ends without a word")
+        try:
+            answer.raise_for_status()
+            return Command(answer.json()["command"])
+        except (httpx.HTTPStatusError, ValueError, KeyError, TypeError):
+            raise EpochdError(
+                f"the server answered {answer.status_code} to a report of attempt {self._attempt}: "
+                f"{answer.text[:500]!r}. Do the server and this worker have the same version?"
+            ) from None
+
+
+def _encode(number: int, kind: Kind, payload: dict[str, Any]) -> bytes:
+    """A report as JSON, made at once: the caller may go on to change the payload, and errors meet their author."""
+    report = {"number": number, "kind": kind, "payload": payload}
+    try:
+        return json.dumps(report, allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError) as error:
+        raise EpochdError(
+            f"a report of kind {kind} cannot be sent: {error}. Payloads are plain JSON; use None for NaN and infinity"
+        ) from None
+
+
+def _first_bytes(queue: deque[bytes]) -> list[bytes]:
+    """The oldest reports that fit one request, at least one of them if there are any."""
+    batch: list[bytes] = []
+    size = 0
+    for report in islice(queue, BATCH_REPORTS):
+        size += len(report)
+        if batch and size > BATCH_BYTES:
+            break
+        batch.append(report)
+    return batch
+
+
+def _code(answer: httpx.Response) -> object:
+    try:
+        body = answer.json()
+    except ValueError:
+        return None
+    return body.get("code") if isinstance(body, dict) else None

@@ -1,0 +1,65 @@
+"""A stand-in for a worker process: it speaks the executor's protocol and trains nothing.
+
+What it does with a ticket is chosen by the name in its spec; what it does before it is ready, by ``--gate``
+(a named pipe: it is ready once someone has opened it for writing) and ``--broken``.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--gate")
+parser.add_argument("--broken", action="store_true")
+parser.add_argument("--framework", required=True)
+parser.add_argument("--protocol-fd", type=int, required=True)
+options = parser.parse_args()
+os.set_inheritable(options.protocol_fd, False)
+
+
+def say(line: str) -> None:
+    os.write(options.protocol_fd, f"{line}\n".encode())
+
+
+def log(ticket: dict, line: str) -> None:
+    folder = os.path.join(ticket["data_dir"], "logs", ticket["task_id"])
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, f"{ticket['attempt']}.log"), "a") as file:
+        file.write(f"{line}\n")
+
+
+if options.broken:
+    sys.exit("the framework is not what it was")
+if options.gate:
+    open(options.gate).close()
+say("ready")
+for line in sys.stdin:
+    ticket = json.loads(line)
+    log(ticket, f"process {os.getpid()}")
+    match ticket["spec"]["name"]:
+        case "done":
+            say(f"done {ticket['task_id']} {ticket['attempt']}")
+            say("ready")
+        case "done, then exit":
+            say(f"done {ticket['task_id']} {ticket['attempt']}")
+            sys.exit(0)
+        case "exit 3":
+            for number in range(100):
+                log(ticket, f"line {number}")
+            sys.exit(3)
+        case "vanish":
+            sys.exit(0)
+        case "crash":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "hang":
+            child = subprocess.Popen(["sleep", "1000"])
+            log(ticket, f"child {child.pid}")
+            time.sleep(1000)
+        case "look around":
+            log(ticket, json.dumps({"env": [name for name in os.environ if name.startswith("EPOCHD_")]}))
+            log(ticket, json.dumps({"leads": os.getpid() == os.getpgid(0) == os.getsid(0)}))
+            say(f"done {ticket['task_id']} {ticket['attempt']}")

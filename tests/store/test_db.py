@@ -1,0 +1,225 @@
+"""Transactions, listeners, and what is said of databases that cannot be opened."""
+
+import asyncio
+import logging
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from epochd.core.errors import EpochdError, NotFound, SettingsError
+from epochd.core.events import Event, Kind, Type
+from epochd.core.jobs import State
+from epochd.store import jobs
+from epochd.store.db import Database
+
+from .attempts import SPEC, claimed, epoch, started
+
+
+async def test_listeners_hear_the_events_of_a_commit_in_their_order(db: Database) -> None:
+    heard: list[list[Event]] = []
+    db.listen(heard.append)
+    attempt = await started(db)
+    await attempt.send(attempt.next(Kind.EPOCH, epoch(1)), attempt.next(Kind.EPOCH, epoch(2)))
+    assert [[event.seq for event in batch] for batch in heard] == [[1], [2], [3, 4]]
+    assert [event for batch in heard for event in batch] == await attempt.log()
+
+
+async def test_what_a_listener_hears_is_committed(db: Database, database_url: str) -> None:
+    other = Database(database_url)
+    await other.open()
+    reads: list[asyncio.Task[object]] = []
+    db.listen(lambda batch: reads.append(asyncio.create_task(jobs.get(other, batch[0].task_id))))
+    job = await jobs.submit(db, SPEC)
+    assert await asyncio.gather(*reads) == [job]
+    await other.close()
+
+
+async def _append(db: Database, *batches: list[Event]) -> None:
+    async with db.write() as transaction:
+        for batch in batches:
+            await transaction.append(batch)
+
+
+async def test_a_rollback_stores_nothing_and_tells_nobody(db: Database) -> None:
+    heard: list[list[Event]] = []
+    attempt = await started(db)
+    before = await attempt.log()
+    db.listen(heard.append)
+    lost = Event(attempt.id, 3, 1, Type.STATE, {"state": "?"}, 0.0)
+    with pytest.raises(IntegrityError):
+        await _append(db, [lost], [lost])
+    assert heard == []
+    assert await attempt.log() == before
+
+
+async def test_reading_and_moves_that_change_nothing_are_not_heard(db: Database) -> None:
+    job = await jobs.submit(db, SPEC)
+    await jobs.pause(db, job.id)
+    heard: list[list[Event]] = []
+    db.listen(heard.append)
+    await jobs.pause(db, job.id)
+    await jobs.get(db, job.id)
+    assert await jobs.claim(db, lease_seconds=1) is None
+    assert heard == []
+
+
+async def test_a_broken_listener_is_logged_and_harms_nobody(db: Database, caplog: pytest.LogCaptureFixture) -> None:
+    heard: list[list[Event]] = []
+
+    def broken(_: list[Event]) -> None:
+        raise RuntimeError("I am broken")
+
+    db.listen(broken)
+    db.listen(heard.append)
+    job = await jobs.submit(db, SPEC)
+    assert [event.task_id for event in heard[0]] == [job.id]
+    assert "a listener failed" in caplog.text
+
+
+async def test_unlisten_ends_the_calls(db: Database) -> None:
+    heard: list[list[Event]] = []
+    db.listen(heard.append)
+    db.unlisten(heard.append)
+    await jobs.submit(db, SPEC)
+    assert heard == []
+
+
+async def test_a_cancelled_write_lets_the_next_one_in(db: Database) -> None:
+    inside = asyncio.Event()
+
+    async def hang() -> None:
+        async with db.write() as transaction:
+            await transaction.connection.execute(text("UPDATE jobs SET name = 'half'"))
+            inside.set()
+            await asyncio.Event().wait()
+
+    job = await jobs.submit(db, SPEC)
+    task = asyncio.create_task(hang())
+    await inside.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await jobs.submit(db, SPEC)
+    assert (await jobs.find(db, name="half"))[1] == 0
+    assert (await jobs.get(db, job.id)).state is State.PENDING
+
+
+async def test_a_commit_that_is_cancelled_half_way_is_still_heard(db: Database) -> None:
+    heard: list[list[Event]] = []
+    db.listen(heard.append)
+    for turns in range(0, 60, 3):
+        task = asyncio.create_task(jobs.submit(db, SPEC))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    stored, total = await jobs.find(db, limit=100)
+    assert sorted(batch[0].task_id for batch in heard) == sorted(job.id for job in stored)
+    assert total == len(heard)
+
+
+async def test_a_closed_database_says_so(database_url: str) -> None:
+    database = Database(database_url)
+    with pytest.raises(EpochdError, match=r"await Database\.open"):
+        await jobs.counts(database)
+    await database.open()
+    await database.close()
+    await database.close()
+    with pytest.raises(EpochdError, match="not open"):
+        await jobs.submit(database, SPEC)
+
+
+async def test_reads_cannot_write(db: Database) -> None:
+    await jobs.submit(db, SPEC)
+    with pytest.raises(Exception, match=r"readonly|read-only"):
+        async with db.read() as connection:
+            await connection.execute(text("DELETE FROM jobs"))
+
+
+async def test_a_read_sees_one_moment(db: Database) -> None:
+    await jobs.submit(db, SPEC)
+    count = text("SELECT count(*) FROM jobs")
+    async with db.read() as connection:
+        before = await connection.scalar(count)
+        await jobs.submit(db, SPEC)
+        assert await connection.scalar(count) == before
+    async with db.read() as connection:
+        assert await connection.scalar(count) == 2
+
+
+async def test_a_job_whose_spec_the_rules_would_no_longer_allow_is_still_readable(db: Database) -> None:
+    job = await jobs.submit(db, SPEC)
+    async with db.write() as transaction:
+        await transaction.connection.execute(
+            jobs.table.update().values(spec={"target_column": "y", "hidden_units": [10**6], "former_option": 1})
+        )
+    assert (await jobs.get(db, job.id)).spec.hidden_units == [10**6]
+    assert (await claimed(db)).id == job.id
+
+
+async def test_sqlite_is_set_up_for_durable_single_writing(tmp_path: Path) -> None:
+    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'epochd.db'}")
+    await database.open()
+    async with database.write() as transaction:
+        pragmas = [
+            await transaction.connection.scalar(text(f"PRAGMA {name}"))
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        ]
+    assert pragmas == ["wal", 2, 1, 10_000]
+    await database.close()
+
+
+@pytest.mark.parametrize("url", ["mysql://user:hunter2@host/db", "hunter2", "", "postgresql://u:hunter2@host:port/db"])
+def test_a_url_of_another_kind_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(SettingsError, match="EPOCHD_DATABASE_URL") as caught:
+        Database(url)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "sqlite:///file:x?mode=memory&uri=true"])
+def test_sqlite_without_a_plain_file_is_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match="needs a plain file"):
+        Database(url)
+
+
+async def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"nowhere.*unable to open"):
+        await Database(f"sqlite:///{tmp_path / 'nowhere' / 'epochd.db'}").open()
+
+
+async def test_a_file_that_is_no_database_is_refused_untouched(tmp_path: Path) -> None:
+    path = tmp_path / "epochd.db"
+    path.write_text("epoch,train_loss\n" * 100)
+    with pytest.raises(SettingsError, match="not a database"):
+        await Database(f"sqlite:///{path}").open()
+    assert path.read_text().startswith("epoch,train_loss")
+
+
+async def test_an_unreachable_server_is_named_without_the_password(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with socket.socket() as nobody:  # bound but not listening: every connection is refused
+        nobody.bind(("127.0.0.1", 0))
+        url = f"postgresql://user:hunter2@127.0.0.1:{nobody.getsockname()[1]}/epochd?sslpassword=hunter2"
+        with pytest.raises(SettingsError, match=r"user:\*\*\*@127\.0\.0\.1.*that the server runs") as caught:
+            await Database(url).open()
+    assert "hunter2" not in str(caught.value) + caplog.text
+    assert caught.value.__cause__ is None
+
+
+async def test_a_missing_driver_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(SettingsError, match=r"pip install 'epochd\[postgres\]'"):
+        await Database("postgres://user:hunter2@host/epochd").open()
+
+
+async def test_an_error_in_sql_shows_no_values(db: Database) -> None:
+    with pytest.raises(Exception, match="nowhere") as caught:
+        async with db.write() as transaction:
+            await transaction.connection.execute(text("INSERT INTO nowhere VALUES (:value)"), {"value": "hunter2"})
+    assert "hunter2" not in str(caught.value)
+    with pytest.raises(NotFound):
+        await jobs.get(db, "nobody")

@@ -1,0 +1,94 @@
+"""Migrations and tables describe the same schema, and a server start brings any database up to date."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, inspect, text
+
+from epochd.core.errors import SettingsError
+from epochd.store import jobs, tables
+from epochd.store.db import Database
+
+from .attempts import SPEC
+
+
+def _differences(connection: Connection) -> list[object]:
+    context = MigrationContext.configure(connection, opts={"compare_type": True})
+    return list(compare_metadata(context, tables.metadata))
+
+
+async def test_the_schema_from_migrations_equals_the_tables(db: Database) -> None:
+    async with db.read() as connection:
+        assert await connection.run_sync(_differences) == []
+
+
+def _constraints(connection: Connection) -> dict[str, object]:
+    found = inspect(connection)
+    return {
+        "primary": [found.get_pk_constraint(name)["name"] for name in ("jobs", "events")],
+        "foreign": [(key["name"], key["options"]) for key in found.get_foreign_keys("events")],
+    }
+
+
+async def test_the_migrated_constraints_bear_the_names_of_the_tables(db: Database) -> None:
+    async with db.read() as connection:
+        found = await connection.run_sync(_constraints)
+    assert found["primary"] == [tables.jobs.primary_key.name, tables.events.primary_key.name]
+    assert found["foreign"] == [("fk_events_job_id", {"ondelete": "CASCADE"})]
+
+
+async def test_opening_again_keeps_what_is_there(db: Database, database_url: str) -> None:
+    job = await jobs.submit(db, SPEC)
+    again = Database(database_url)
+    await again.open()
+    assert await jobs.get(again, job.id) == job
+    await again.close()
+
+
+async def test_servers_that_start_at_once_migrate_once(database_url: str) -> None:
+    databases = [Database(database_url) for _ in range(4)]
+    await asyncio.gather(*[database.open() for database in databases])
+    job = await jobs.submit(databases[0], SPEC)
+    assert [await jobs.get(database, job.id) for database in databases] == [job] * 4
+    for database in databases:
+        await database.close()
+
+
+async def test_a_database_of_a_newer_version_is_refused_untouched(db: Database, database_url: str) -> None:
+    async with db.write() as transaction:
+        await transaction.connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(SettingsError, match="newer epochd"):
+        await Database(database_url).open()
+
+
+async def test_a_migration_that_fails_leaves_nothing(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = Database(database_url)
+    from_alembic = "epochd.store.migrations.command.upgrade"
+
+    def broken(config: object, revision: str) -> None:
+        connection: Connection = config.attributes["connection"]  # type: ignore[attr-defined]
+        connection.execute(text("CREATE TABLE half (id INTEGER)"))
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(from_alembic, broken)
+        with pytest.raises(SettingsError, match="disk full"):
+            await database.open()
+    await database.open()
+    async with database.read() as connection:
+        names = await connection.run_sync(lambda sync: set(inspect(sync).get_table_names()))
+    assert names == {"alembic_version", "events", "jobs"}
+    await database.close()
+
+
+async def test_a_path_with_odd_characters_is_migrated(tmp_path: Path) -> None:
+    folder = tmp_path / "100% müller & co"
+    folder.mkdir()
+    database = Database(f"sqlite:///{folder / 'epochd.db'}")
+    await database.open()
+    assert (await jobs.submit(database, SPEC)).last_seq == 1
+    await database.close()
+    assert [path.name for path in folder.iterdir()] == ["epochd.db"]

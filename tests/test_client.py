@@ -1,0 +1,182 @@
+"""The client against scripted answers: errors become classes, broken streams are taken up again."""
+
+import json
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+
+from epochd.client import Client
+from epochd.core import specs
+from epochd.core.errors import EpochdError, IllegalMove, InvalidSpec, NotFound, Problem, ServerUnreachable
+
+Handler = Callable[[httpx.Request], httpx.Response]
+
+
+def client(handler: Handler, token: str | None = None) -> Client:
+    return Client("http://server", token, transport=httpx.MockTransport(handler))
+
+
+def refused(kind: EpochdError) -> Handler:
+    return lambda request: httpx.Response(kind.status, json=kind.as_json())
+
+
+def sse(seq: int, kind: str) -> bytes:
+    return f"id: {seq}\ndata: {json.dumps({'type': kind, 'seq': seq})}\n\n".encode()
+
+
+class Broken(httpx.SyncByteStream):
+    """Some events, then the connection is gone in the middle of the next."""
+
+    def __init__(self, *parts: bytes) -> None:
+        self.parts = parts
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self.parts
+        raise httpx.ReadError("connection reset")
+
+
+def event_stream(body: bytes | httpx.SyncByteStream) -> httpx.Response:
+    headers = {"Content-Type": "text/event-stream"}
+    if isinstance(body, bytes):
+        return httpx.Response(200, headers=headers, content=body)
+    return httpx.Response(200, headers=headers, stream=body)
+
+
+class Script:
+    """Answers one request after another; remembers what was asked."""
+
+    def __init__(self, *answers: httpx.Response | Exception) -> None:
+        self.answers = list(answers)
+        self.requests: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    @property
+    def last_ids(self) -> list[str | None]:
+        return [request.headers.get("Last-Event-ID") for request in self.requests]
+
+
+def test_start_posts_the_config_and_returns_the_answer() -> None:
+    script = Script(httpx.Response(200, json={"success": True, "task_id": "t1"}))
+    answer = client(script).start({"target_column": "y"})
+    assert answer["task_id"] == "t1"
+    assert str(script.requests[0].url) == "http://server/api/v1/epoch-training/start"
+    assert json.loads(script.requests[0].content) == {"target_column": "y"}
+
+
+def test_a_spec_is_sent_without_the_defaults_it_never_set() -> None:
+    script = Script(httpx.Response(200, json={}))
+    client(script).start(specs.parse({"target_column": "y", "validation_split": 0}))
+    assert json.loads(script.requests[0].content) == {"target_column": "y", "validation_split": 0}
+
+
+def test_the_token_travels_in_a_header_and_never_in_the_url() -> None:
+    script = Script(httpx.Response(200, json={}))
+    client(script, token="s3cret").task("t1")
+    assert script.requests[0].headers["Authorization"] == "Bearer s3cret"
+    assert "s3cret" not in str(script.requests[0].url)
+
+
+def test_a_task_id_cannot_change_the_path() -> None:
+    script = Script(httpx.Response(200, json={}))
+    client(script).progress("../start?x=1")
+    assert script.requests[0].url.raw_path == b"/api/v1/epoch-training/progress/..%2Fstart%3Fx%3D1"
+
+
+def test_options_that_were_not_given_are_not_sent() -> None:
+    script = Script(httpx.Response(200, json={}), httpx.Response(200, json={}))
+    with client(script) as speaker:
+        speaker.tasks(state="running")
+        speaker.pause("t1", wait=0)
+    assert dict(script.requests[0].url.params) == {"state": "running", "limit": "50", "offset": "0"}
+    assert dict(script.requests[1].url.params) == {"wait": "0"}
+
+
+@pytest.mark.parametrize("kind", [NotFound("no such task"), IllegalMove("it is finished")])
+def test_an_error_answer_becomes_the_class_of_its_code(kind: EpochdError) -> None:
+    with pytest.raises(type(kind), match=kind.message):
+        client(refused(kind)).task("t1")
+
+
+def test_an_invalid_spec_keeps_its_problems() -> None:
+    problems = [Problem("epochs", "too many", "fewer"), Problem("x", "unknown field", "")]
+    with pytest.raises(InvalidSpec) as caught:
+        client(refused(InvalidSpec(problems))).start({})
+    assert caught.value.problems == problems
+
+
+def test_an_unknown_code_keeps_its_message() -> None:
+    answer = {"success": False, "code": "from_the_future", "message": "hm", "problems": []}
+    with pytest.raises(EpochdError, match="hm"):
+        client(lambda request: httpx.Response(500, json=answer)).health()
+
+
+@pytest.mark.parametrize("body", [b"<html>Bad gateway</html>", b"[1]", b'{"detail": "no"}'])
+def test_an_answer_that_is_not_epochd_s_is_called_so(body: bytes) -> None:
+    with pytest.raises(ServerUnreachable, match="502, but not as an epochd server does"):
+        client(lambda request: httpx.Response(502, content=body)).health()
+
+
+def test_a_refused_connection_says_how_to_start_a_server() -> None:
+    with pytest.raises(ServerUnreachable, match=r"http://127\.0\.0\.1:1 .*epochd serve"):
+        Client("http://127.0.0.1:1").health()
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "http://127.0.0.1:port"])
+def test_a_url_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(ServerUnreachable, match=url):
+        Client(url).health()
+
+
+def test_a_stream_ends_at_the_final_event() -> None:
+    body = sse(1, "state") + b": ping\n\n" + sse(2, "progress") + sse(3, "complete") + sse(4, "state")
+    events = list(client(Script(event_stream(body))).stream("t1"))
+    assert [event["seq"] for event in events] == [1, 2, 3]
+
+
+def test_a_broken_stream_is_taken_up_behind_the_last_event() -> None:
+    script = Script(
+        event_stream(Broken(sse(1, "state"), sse(2, "progress"), sse(3, "progress")[:10])),
+        httpx.ConnectError("refused"),
+        event_stream(sse(3, "progress") + sse(4, "complete")),
+    )
+    events = list(client(script).stream("t1"))
+    assert [event["seq"] for event in events] == [1, 2, 3, 4]
+    assert script.last_ids == [None, "2", "2"]
+
+
+def test_a_stream_that_the_server_ends_early_is_taken_up_again() -> None:
+    notice = b'data: {"type": "server_shutdown"}\n\n'
+    script = Script(event_stream(sse(1, "state") + notice), event_stream(sse(2, "cancelled")))
+    assert [event["type"] for event in client(script).stream("t1")] == ["state", "cancelled"]
+    assert script.last_ids == [None, "1"]
+
+
+def test_a_stream_starts_behind_a_given_event_and_may_have_nothing_left() -> None:
+    script = Script(httpx.Response(204))
+    assert list(client(script).stream("t1", last_event_id=7)) == []
+    assert script.last_ids == ["7"]
+
+
+def test_a_stream_that_never_began_fails_at_once() -> None:
+    with pytest.raises(ServerUnreachable):
+        next(client(Script(httpx.ConnectError("refused"))).stream("t1"))
+
+
+def test_a_stream_of_an_unknown_task_says_so() -> None:
+    with pytest.raises(NotFound, match="no such task"):
+        next(client(refused(NotFound("no such task"))).stream("t1"))
+
+
+def test_a_stream_gives_up_when_the_server_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("epochd.client._Outage.PATIENCE", 0)
+    script = Script(event_stream(sse(1, "state")), *[httpx.ConnectError("refused")] * 3)
+    with pytest.raises(ServerUnreachable):
+        list(client(script).stream("t1"))
+    assert len(script.requests) == 3

@@ -1,0 +1,155 @@
+"""The documentation tells the truth: what exists is described, and what is described exists."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from epochd.api import errors as api_errors
+from epochd.api.app import create_app
+from epochd.cli import app as command_line
+from epochd.cli import read_config
+from epochd.core import errors, specs
+from epochd.core.events import Type
+from epochd.core.jobs import State
+from epochd.core.settings import Settings
+from epochd.core.specs import TrainingSpec
+
+ROOT = Path(__file__).parent.parent
+READMES = ["README.md", "README.zh-CN.md"]
+PAGES = [*READMES, "CHANGELOG.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+
+
+def text(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def rows(page: str) -> dict[str, list[str]]:
+    """All table rows of a page by the code in their first cell."""
+    cells = [re.split(r"\s*\|\s*", line.strip("| ")) for line in text(page).splitlines() if line.startswith("| `")]
+    return {row[0].strip("`"): row[1:] for row in cells}
+
+
+def tree(page: str) -> Iterator[tuple[str, str]]:
+    """Path and purpose of each line of a README's file tree."""
+    block = re.search(r"```text\n(.*?)```", text(page), re.DOTALL)
+    assert block is not None
+    folders: list[str] = []
+    for line in block[1].splitlines():
+        name, _, purpose = line.strip().partition(" ")
+        folders = folders[: (len(line) - len(line.lstrip())) // 2]
+        yield "".join([*folders, name]), purpose.strip()
+        folders.append(name)
+
+
+def modules() -> set[str]:
+    found = (path.relative_to(ROOT).as_posix() for path in (ROOT / "src/epochd").rglob("*.py"))
+    return {path for path in found if not path.endswith("__init__.py") and "/versions/" not in path}
+
+
+@pytest.mark.parametrize("page", READMES)
+def test_the_file_tree_has_every_module_and_no_other(page: str) -> None:
+    assert {path for path, _ in tree(page) if path.endswith(".py")} == modules()
+
+
+@pytest.mark.parametrize("page", READMES)
+def test_everything_in_the_file_tree_exists_and_has_a_purpose(page: str) -> None:
+    for path, purpose in tree(page):
+        assert (ROOT / path).exists(), path
+        assert purpose or path == "src/epochd/", path
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text(page)):
+        if not target.startswith("http"):
+            assert ((ROOT / page).parent / target).exists(), target
+
+
+def shown_default(field: FieldInfo) -> str:
+    value = field.get_default(call_default_factory=True)
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def test_every_setting_is_documented_and_no_other() -> None:
+    described = {name for name in rows("docs/configuration.md") if name.startswith("EPOCHD_")}
+    assert described == {f"EPOCHD_{name.upper()}" for name in Settings.model_fields}
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_the_default_of_a_setting_is_the_documented_one(name: str) -> None:
+    documented = rows("docs/configuration.md")[f"EPOCHD_{name.upper()}"][0]
+    default = Settings.model_fields[name].get_default()
+    if name == "slots":
+        assert documented == "half the CPUs, 1 to 4"
+    elif not default:
+        assert not documented.startswith("`")
+    else:
+        assert documented == f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
+
+
+def test_every_training_option_is_documented() -> None:
+    assert set(TrainingSpec.model_fields) <= set(rows("docs/configuration.md"))
+
+
+@pytest.mark.parametrize("name", sorted(set(TrainingSpec.model_fields)))
+def test_the_default_of_a_training_option_is_the_documented_one(name: str) -> None:
+    field = TrainingSpec.model_fields[name]
+    cells = rows("docs/configuration.md")[name]
+    if field.default is PydanticUndefined:
+        assert "required" in cells
+    elif field.default is not None:
+        assert f"`{shown_default(field)}`" in cells
+
+
+def test_the_documented_choices_of_an_option_are_all_there() -> None:
+    for option, kind in {"optimizer": specs.Optimizer, "learning_rate_scheduler": specs.Scheduler}.items():
+        for choice in get_args(kind):
+            assert choice in " ".join(rows("docs/configuration.md")[option])
+
+
+def test_every_route_is_documented_and_no_other() -> None:
+    paths = create_app(Settings()).openapi()["paths"]
+    served = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
+    described = {name for name in rows("docs/api.md") if name.startswith(("GET ", "POST ", "DELETE "))}
+    assert described == served
+
+
+@pytest.mark.parametrize("page", READMES)
+def test_the_readmes_name_every_path(page: str) -> None:
+    for path in create_app(Settings()).openapi()["paths"]:
+        assert f"`{path.removeprefix('/api/v1/epoch-training')}`" in text(page)
+
+
+def test_every_event_type_and_state_is_documented() -> None:
+    assert set(Type) <= set(rows("docs/api.md"))
+    for state in State:
+        assert state in text("docs/api.md")
+
+
+def codes(base: type[errors.EpochdError]) -> set[str]:
+    return {base.code}.union(*(codes(kind) for kind in base.__subclasses__()))
+
+
+def test_every_error_code_that_a_client_can_meet_is_documented() -> None:
+    assert api_errors.InternalError in errors.EpochdError.__subclasses__()
+    unseen = {"error", errors.SettingsError.code, errors.ServerUnreachable.code}
+    for code in codes(errors.EpochdError) - unseen:
+        assert f"`{code}`" in text("docs/api.md"), code
+
+
+@pytest.mark.parametrize("page", READMES)
+def test_every_command_stands_in_the_readmes(page: str) -> None:
+    for command in command_line.registered_commands:
+        assert command.callback is not None
+        name = command.callback.__name__
+        assert re.search(rf"epochd {name}\b|\b(and|与) {name}\b|{name} 与", text(page)), name
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.json")), ids=lambda path: path.name)
+def test_every_example_is_a_good_config(path: Path) -> None:
+    assert specs.parse(read_config(path)).target_column

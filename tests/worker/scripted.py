@@ -1,0 +1,58 @@
+"""A worker process whose trainings are scripted: run by the tests of the process side, with the real main.
+
+What a ticket's training does is chosen by its spec's name.
+"""
+
+import faulthandler
+import os
+import sys
+import time
+
+from epochd.core.errors import DataError, Problem
+from epochd.core.events import Kind
+from epochd.core.jobs import Command
+from epochd.core.tickets import Ticket
+from epochd.worker.__main__ import main
+from epochd.worker.report import Reporter
+
+
+def train(ticket: Ticket, reporter: Reporter) -> Kind:
+    match ticket.spec.name:
+        case "complete":
+            print("printed by Python")
+            os.write(2, b"written below Python\n")
+            reporter.emit(Kind.EPOCH, {"epoch": 1})
+            return finish(reporter, Kind.COMPLETED)
+        case "wait":
+            reporter.emit(Kind.STARTED, {})
+            command = wait_for_command(reporter)
+            return finish(reporter, Kind.CANCELLED if command is Command.CANCEL else Kind.PAUSED)
+        case "wait, then complete":
+            reporter.emit(Kind.STARTED, {})
+            wait_for_command(reporter)
+            return finish(reporter, Kind.COMPLETED)
+        case "raise":
+            raise RuntimeError("the dice fell badly")
+        case "raise data error":
+            raise DataError([Problem("dataset", "it is gone", "bring it back")])
+        case "raise after the last word":
+            finish(reporter, Kind.COMPLETED)
+            raise RuntimeError("too late")
+        case "segfault":
+            faulthandler._sigsegv()  # type: ignore[attr-defined]
+    raise AssertionError(ticket.spec.name)
+
+
+def finish(reporter: Reporter, kind: Kind) -> Kind:
+    reporter.emit(kind, {})
+    return kind
+
+
+def wait_for_command(reporter: Reporter) -> Command:
+    while (command := reporter.command()) is Command.CONTINUE:
+        time.sleep(0.005)
+    return command
+
+
+if __name__ == "__main__":
+    sys.exit(main(warm=lambda framework: print(f"warm {framework}"), train=train))

@@ -1,0 +1,207 @@
+"""One attempt from ticket to artifact, in this process: real data, real training, files on disk."""
+
+import csv
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from epochd.artifact import predict
+from epochd.core import specs
+from epochd.core.errors import CorruptFile, DataError
+from epochd.core.events import Kind
+from epochd.core.jobs import Command
+from epochd.core.tickets import Ticket
+from epochd.data import prepare, sources
+from epochd.engines import architecture
+from epochd.loop import metrics
+from epochd.worker.execute import execute
+
+CANCER = {"dataset": "breast_cancer", "target_column": "target", "framework": "pytorch", "output_path": "/m/cancer"}
+
+
+class Line:
+    """A line to nobody: keeps what is emitted, and gives ``command`` after ``epochs`` epochs."""
+
+    def __init__(self, epochs=10**9, command=Command.PAUSE):
+        self.epochs, self.given, self.events = epochs, command, []
+
+    def emit(self, kind, payload):
+        json.dumps(payload, allow_nan=False)
+        self.events.append((kind, payload))
+        self.epochs -= kind is Kind.EPOCH
+
+    def command(self):
+        return Command.CONTINUE if self.epochs > 0 else self.given
+
+    def of(self, kind):
+        return [payload for found, payload in self.events if found is kind]
+
+
+def ticket(folder, *, attempt=1, checkpoint=None, checkpoint_seconds=1000.0, roots=(), **values):
+    return Ticket(
+        task_id="epoch_training_20240101_120000_abcdef",
+        attempt=attempt,
+        token="secret",
+        server_url="http://127.0.0.1:1",
+        spec=specs.parse(CANCER | values),
+        data_dir=folder,
+        dataset_roots=list(roots),
+        checkpoint=checkpoint,
+        checkpoint_seconds=checkpoint_seconds,
+    )
+
+
+def run(folder, **values):
+    line, given = Line(), ticket(folder, **values)
+    assert execute(given, line) is Kind.COMPLETED
+    return line, given
+
+
+@pytest.mark.parametrize(
+    ("dataset", "metric", "least", "options"),
+    [
+        ("breast_cancer", "val_accuracy", 0.95, {"epochs": 40}),
+        ("digits", "val_accuracy", 0.95, {"epochs": 40, "hidden_units": [128, 64], "learning_rate": 0.002}),
+        ("iris", "val_accuracy", 0.9, {"epochs": 80, "batch_size": 16, "learning_rate": 0.005}),
+        ("wine", "val_accuracy", 0.92, {"epochs": 60, "batch_size": 16}),
+        ("diabetes", "val_r2", 0.35, {"epochs": 60, "hidden_units": [32, 16]}),
+    ],
+)
+def test_it_learns_real_data(tmp_path, dataset, metric, least, options):
+    line, given = run(tmp_path, dataset=dataset, early_stopping_patience=None, **options)
+    rows = {row["metrics"]["epoch"]: row["metrics"] for row in line.of(Kind.EPOCH)}
+    best = rows[line.of(Kind.COMPLETED)[0]["best"]["epoch"]]
+    assert best[metric] > least
+    assert (given.artifact_dir / "model.json").is_file()
+
+
+def test_the_reports_of_an_attempt_come_in_order(tmp_path):
+    line, given = run(tmp_path, epochs=3)
+    assert [kind for kind, _ in line.events] == [Kind.STARTED, *[Kind.EPOCH] * 3, Kind.COMPLETED]
+    started = line.of(Kind.STARTED)[0]
+    assert (started["framework"], started["device"], started["task"], started["resumed"]) == (
+        "pytorch",
+        "cpu",
+        "binary",
+        None,
+    )
+    assert started["rows"] == {"train": 455, "validation": 114}
+    assert started["parameters"] == 30 * 64 + 64 + 64 * 32 + 32 + 32 + 1
+    assert line.of(Kind.COMPLETED)[0]["artifact"] == f"artifacts/m/cancer/{given.task_id}"
+
+
+def test_the_saved_file_scores_what_the_report_says(tmp_path):
+    line, given = run(tmp_path, epochs=12, learning_rate=0.02)
+    model = predict.Model.load(given.artifact_dir.parent / "latest")
+    prepared = prepare.prepare(given.spec, [])
+    outputs = model.outputs(sources.open_dataset("breast_cancer", []).scan().collect())
+    assert outputs.shape == (569, 1)
+    scores = metrics.score(
+        architecture.forward(model.setup, model.weights, prepared.validation.x), prepared.validation.y, "binary"
+    )
+    best = line.of(Kind.COMPLETED)[0]["best"]
+    assert scores.accuracy == best["accuracy"]
+    assert scores.loss == pytest.approx(best["loss"], rel=1e-5)
+    assert model.about["scores"]["validation"]["loss"] == best["loss"]
+
+
+def test_the_artifact_is_complete_and_readable(tmp_path):
+    line, given = run(tmp_path, epochs=4)
+    about = json.loads((given.artifact_dir / "model.json").read_text())
+    assert about["spec"]["dataset"] == "breast_cancer"
+    assert about["classes"] == [0, 1]
+    assert about["facts"]["fingerprint"] == sources.open_dataset("breast_cancer", []).fingerprint()
+    assert about["versions"].keys() >= {"epochd", "python", "numpy"}
+    with (given.artifact_dir / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["val_loss"]) for row in rows] == [row["metrics"]["val_loss"] for row in line.of(Kind.EPOCH)]
+
+
+def test_a_file_is_scored_from_the_artifact_alone(tmp_path):
+    _, given = run(tmp_path, epochs=15)
+    frame = sources.open_dataset("breast_cancer", []).scan().collect()
+    frame.select(reversed(frame.columns)).write_csv(tmp_path / "rows.csv")
+    found = predict.predict_file(given.artifact_dir, tmp_path / "rows.csv")
+    assert found.columns == ["prediction", "probability_0", "probability_1"]
+    assert (found["prediction"] == frame["target"]).mean() > 0.93
+    assert found.select(pl.sum_horizontal("probability_0", "probability_1")).to_series().to_numpy() == pytest.approx(1)
+
+
+def test_a_regression_is_predicted_in_its_own_unit(tmp_path):
+    _, given = run(tmp_path, dataset="diabetes", epochs=30)
+    frame = sources.open_dataset("diabetes", []).scan().collect()
+    found = predict.Model.load(given.artifact_dir).predict(frame)["prediction"].to_numpy()
+    assert np.corrcoef(found, frame["target"])[0, 1] > 0.6
+    assert abs(found.mean() - frame["target"].mean()) < 20
+
+
+def test_rows_without_a_needed_column_are_refused_by_name(tmp_path):
+    _, given = run(tmp_path, epochs=1)
+    frame = sources.open_dataset("breast_cancer", []).scan().collect().drop("mean area", "mean radius")
+    with pytest.raises(DataError, match="'mean radius', 'mean area'"):
+        predict.Model.load(given.artifact_dir).predict(frame)
+
+
+def test_a_damaged_model_is_refused(tmp_path):
+    _, given = run(tmp_path, epochs=1)
+    path = given.artifact_dir / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(CorruptFile, match=r"model\.safetensors is damaged"):
+        predict.Model.load(given.artifact_dir)
+
+
+def without_times(rows):
+    return [{k: v for k, v in row["metrics"].items() if k != "time_per_epoch"} for row in rows]
+
+
+def test_a_paused_training_resumes_to_the_same_model(tmp_path):
+    options = {
+        "epochs": 12,
+        "learning_rate": 0.02,
+        "learning_rate_scheduler": "step",
+        "step_size": 2,
+        "early_stopping_patience": 4,
+    }
+    straight, given = run(tmp_path / "straight", **options)
+
+    first = Line(epochs=3)
+    assert execute(ticket(tmp_path / "paused", **options), first) is Kind.PAUSED
+    paused = first.of(Kind.PAUSED)[0]
+    assert paused["restores"]["position"] == {"epochs_done": 3, "steps_done_in_epoch": 0}
+    second = Line()
+    resumed = ticket(tmp_path / "paused", attempt=2, checkpoint=paused["path"], **options)
+    assert execute(resumed, second) is Kind.COMPLETED
+
+    assert second.of(Kind.STARTED)[0]["resumed"] == {"epoch": 3, "step": 0}
+    rows = without_times(first.of(Kind.EPOCH) + second.of(Kind.EPOCH))
+    assert rows == without_times(straight.of(Kind.EPOCH))
+    assert len({row["learning_rate"] for row in rows}) > 1
+    weights = [one.artifact_dir / "model.safetensors" for one in (given, resumed)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_checkpoints_are_taken_while_training(tmp_path):
+    line, given = run(tmp_path, epochs=3, checkpoint_seconds=0.0)
+    assert len(line.of(Kind.CHECKPOINT)) >= 3
+    last = line.of(Kind.CHECKPOINT)[-1]
+    assert (tmp_path / last["path"] / "manifest.json").is_file()
+    assert len(list(given.checkpoints_dir.iterdir())) == 2
+
+
+def test_a_cancelled_training_leaves_no_model(tmp_path):
+    line, given = Line(epochs=1, command=Command.CANCEL), ticket(tmp_path)
+    assert execute(given, line) is Kind.CANCELLED
+    assert not given.artifact_dir.exists()
+
+
+def test_changed_data_are_not_resumed_on(tmp_path):
+    source = sources.open_dataset("iris", []).scan().collect()
+    source.write_csv(tmp_path / "flowers.csv")
+    options = {"dataset": "flowers.csv", "roots": [tmp_path]}
+    line = Line(epochs=1)
+    assert execute(ticket(tmp_path, **options), line) is Kind.PAUSED
+    source.reverse().write_csv(tmp_path / "flowers.csv")
+    with pytest.raises(DataError, match="the dataset has changed"):
+        execute(ticket(tmp_path, checkpoint=line.of(Kind.PAUSED)[0]["path"], **options), Line())

@@ -1,0 +1,246 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from epochd.core.specs import TrainingSpec
+from epochd.core.tickets import Ticket
+
+WAIT = 20.0
+SCRIPTED = Path(__file__).with_name("scripted.py")
+
+
+class Server:
+    """The report endpoint on a real port."""
+
+    def __init__(self) -> None:
+        self.reports: list[dict[str, Any]] = []
+        self.status, self.answer = 200, {"command": "continue"}
+        self.arrived = threading.Condition()
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                answer = json.dumps(server.answer).encode()
+                self.send_response(server.status)
+                self.send_header("content-length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+                with server.arrived:
+                    server.reports.extend(body["reports"])
+                    server.arrived.notify_all()
+
+            def log_message(self, *args: object) -> None: ...
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}"
+        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
+
+    @property
+    def kinds(self) -> list[str]:
+        return [report["kind"] for report in self.reports]
+
+    def wait_for(self, kind: str) -> None:
+        with self.arrived:
+            assert self.arrived.wait_for(lambda: kind in self.kinds, WAIT), self.kinds
+
+
+class Process:
+    """A worker process, from the executor's end of its pipes."""
+
+    def __init__(self, command: list[str]) -> None:
+        read_end, write_end = os.pipe()
+        self.popen = subprocess.Popen(
+            [*command, "--framework", "pytorch", f"--protocol-fd={write_end}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=(write_end,),
+            start_new_session=True,
+        )
+        os.close(write_end)
+        self.words = os.fdopen(read_end)
+
+    def hear(self) -> str:
+        return self.words.readline().strip()
+
+    def send(self, ticket: Ticket) -> None:
+        self.popen.stdin.write(ticket.model_dump_json().encode() + b"\n")
+        self.popen.stdin.flush()
+
+    def exit_code(self) -> int:
+        return self.popen.wait(WAIT)
+
+    def end(self) -> None:
+        self.popen.kill()
+        self.popen.wait()
+        self.popen.stdout.close()
+        self.words.close()
+        with suppress(BrokenPipeError):
+            self.popen.stdin.close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.http.shutdown()
+    server.http.server_close()
+
+
+@pytest.fixture
+def process() -> Iterator[Process]:
+    process = Process([sys.executable, str(SCRIPTED)])
+    assert process.hear() == "ready"
+    yield process
+    process.end()
+
+
+@pytest.fixture
+def ticket(server: Server, tmp_path: Path) -> Callable[..., Ticket]:
+    def make(name: str, attempt: int = 1) -> Ticket:
+        return Ticket(
+            task_id="task",
+            attempt=attempt,
+            token="secret",
+            server_url=server.url,
+            spec=TrainingSpec(name=name, target_column="target"),
+            data_dir=tmp_path,
+            dataset_roots=[],
+        )
+
+    return make
+
+
+def log_of(ticket: Ticket) -> str:
+    return (ticket.data_dir / "logs" / ticket.task_id / f"{ticket.attempt}.log").read_text()
+
+
+def test_a_completed_ticket_is_reported_then_done_and_the_process_takes_the_next(process, server, ticket):
+    for attempt in (1, 2):
+        process.send(ticket("complete", attempt))
+        assert process.hear() == f"done task {attempt}"
+        assert process.hear() == "ready"
+    assert server.kinds == ["epoch", "completed"] * 2
+
+
+def test_what_a_job_prints_at_any_level_is_in_its_own_log_only(process, server, ticket):
+    process.send(first := ticket("complete", 1))
+    process.hear(), process.hear()
+    process.send(second := ticket("complete", 2))
+    process.hear(), process.hear()
+    process.popen.stdin.close()
+    assert process.popen.stdout.read() == b"warm pytorch\n"
+    assert sorted(log_of(first).splitlines()) == ["printed by Python", "written below Python"]
+    assert log_of(first) == log_of(second)
+
+
+def test_end_of_input_ends_an_idle_worker(process):
+    process.popen.stdin.close()
+    assert process.exit_code() == 0
+
+
+def test_end_of_input_does_not_end_a_training(process, server, ticket):
+    process.send(ticket("wait, then complete"))
+    server.wait_for("started")
+    process.popen.stdin.close()
+    server.answer = {"command": "pause"}
+    assert process.exit_code() == 0
+    assert server.kinds == ["started", "completed"]
+
+
+@pytest.mark.parametrize(("command", "word"), [("pause", "paused"), ("cancel", "cancelled"), ("release", "paused")])
+def test_a_process_that_did_not_complete_its_job_takes_no_other(process, server, ticket, command, word):
+    process.send(ticket("wait"))
+    server.wait_for("started")
+    server.answer = {"command": command}
+    assert [process.hear(), process.hear()] == ["done task 1", ""]
+    assert process.exit_code() == 0
+    assert server.kinds == ["started", word]
+
+
+def test_an_exception_becomes_a_failure_with_its_traceback_in_the_log(process, server, ticket):
+    process.send(sent := ticket("raise"))
+    assert process.hear() == "done task 1"
+    assert process.exit_code() == 1
+    failure = server.reports[-1]["payload"]
+    assert failure["code"] == "internal_error"
+    assert "an unexpected RuntimeError ended the training: the dice fell badly" in failure["message"]
+    assert "Traceback" in log_of(sent)
+
+
+def test_an_error_of_ours_keeps_its_code_and_problems(process, server, ticket):
+    process.send(ticket("raise data error"))
+    assert process.exit_code() == 1
+    assert server.reports[-1] == {
+        "number": 1,
+        "kind": "failed",
+        "payload": {
+            "code": "data_error",
+            "message": "dataset: it is gone",
+            "problems": [{"field": "dataset", "message": "it is gone", "hint": "bring it back"}],
+        },
+    }
+
+
+def test_an_exception_after_the_last_word_changes_nothing(process, server, ticket):
+    process.send(sent := ticket("raise after the last word"))
+    assert [process.hear(), process.hear()] == ["done task 1", "ready"]
+    assert server.kinds == ["completed"]
+    assert "too late" in log_of(sent)
+
+
+def test_a_fenced_attempt_ends_quietly_and_reports_nothing(process, server, ticket):
+    process.send(sent := ticket("wait"))
+    server.wait_for("started")
+    server.status, server.answer = 409, {"code": "stale_attempt"}
+    assert process.exit_code() == 0
+    assert server.kinds == ["started"]
+    assert "no longer owns its task" in log_of(sent)
+
+
+def test_sigterm_lets_a_training_save_its_work(process, server, ticket):
+    process.send(ticket("wait"))
+    server.wait_for("started")
+    process.popen.send_signal(signal.SIGTERM)
+    assert process.hear() == "done task 1"
+    assert process.exit_code() == 0
+    assert server.kinds == ["started", "paused"]
+
+
+def test_sigterm_ends_an_idle_worker(process):
+    process.popen.send_signal(signal.SIGTERM)
+    assert process.exit_code() == 0
+
+
+def test_sigint_is_left_to_the_server(process, server, ticket):
+    process.popen.send_signal(signal.SIGINT)
+    process.send(ticket("complete"))
+    assert process.hear() == "done task 1"
+
+
+def test_a_crash_below_python_leaves_its_stack_in_the_log(process, server, ticket):
+    process.send(sent := ticket("segfault"))
+    assert process.hear() == ""
+    assert process.exit_code() == -signal.SIGSEGV
+    assert "Segmentation fault" in log_of(sent)
+
+
+def test_a_framework_that_cannot_be_imported_says_so_and_is_never_ready():
+    command = [sys.executable, "-P", "-m", "epochd.worker", "--framework", "nonsense", "--protocol-fd=1"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=WAIT)
+    assert ended.returncode == 1
+    assert "ready" not in ended.stdout
+    assert "framework 'nonsense' is not available" in ended.stderr
