@@ -267,6 +267,8 @@ class Bar:
         match event["type"]:
             case Type.STATE:
                 self._progress.update(self._row, description=event["state"])
+                if "started" in event:
+                    self._progress.console.print(escape(state_line(event)), style="dim")
             case Type.PROGRESS:
                 self._show_epoch(event["progress"])
             case Type.LOG:
@@ -282,11 +284,23 @@ class Bar:
         self._progress.update(self._row, completed=epoch, figures=text)
 
 
+def state_line(event: dict[str, Any]) -> str:
+    """A ``state`` event in words; once the worker has begun, with what trains on what."""
+    started = event.get("started")
+    if started is None:
+        return str(event["state"])
+    rows = started["rows"]
+    return (
+        f"training {started['parameters']:,} parameters with {started['framework']} on {started['device']}: "
+        f"{rows['train']:,} rows, {rows['validation']:,} to validate, task {started['task']}"
+    )
+
+
 def print_event(event: dict[str, Any]) -> None:
     """One plain line, for pipes and log files."""
     match event["type"]:
         case Type.STATE:
-            typer.echo(event["state"])
+            typer.echo(state_line(event))
         case Type.PROGRESS:
             progress = event["progress"]
             epoch = f"epoch {progress['current_epoch']}/{progress['total_epochs']}"

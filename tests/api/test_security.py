@@ -1,5 +1,6 @@
 import httpx
 import pytest
+from anyio import BrokenResourceError
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route, Router
@@ -104,3 +105,22 @@ async def test_an_unforeseen_exception_is_logged_and_answered_without_its_text(c
     }
     assert "the secret inside" in caplog.text
     assert "Traceback" in caplog.text
+
+
+@pytest.mark.parametrize("group", [False, True])
+async def test_a_client_that_leaves_in_the_middle_of_an_event_is_no_fault(caplog, group):
+    async def left(scope, receive, send):
+        error = BrokenResourceError()
+        raise ExceptionGroup("unhandled", [error]) if group else error
+
+    await FaultNet(left)({"type": "http", "method": "GET", "path": "/"}, None, None)
+    assert not caplog.records
+
+
+async def test_a_fault_beside_a_hangup_is_logged(caplog):
+    async def both(scope, receive, send):
+        raise ExceptionGroup("unhandled", [BrokenResourceError(), RuntimeError("the other one")])
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(FaultNet(both)), base_url="http://x") as http:
+        assert (await http.get("/")).status_code == 500
+    assert "the other one" in caplog.text

@@ -8,6 +8,7 @@ import pytest
 from httpx_sse import ServerSentEvent, aconnect_sse
 
 from epochd.api.app import PREFIX
+from epochd.api.stream import Following, lines
 from epochd.core.events import Kind
 
 from .conftest import House
@@ -189,3 +190,11 @@ async def test_log_lines_are_streamed(live):
     async with open_stream(live, task_id) as events:
         await worker.report(Kind.LOG, level="info", message="数据已加载")
         assert (await until(events, "log"))[-1]["message"] == "数据已加载"
+
+
+async def test_a_replay_ends_with_the_server(house):
+    task_id = await house.completed()
+    with house.service.feed.subscribe(task_id) as subscriber:
+        house.service.feed.close()
+        follower = Following(house.service.db, task_id, 0, subscriber)
+        assert [line async for line in lines(follower)] == []

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from epochd.core.events import FINAL_TYPES, Event, Type
 
-BUFFER_LINES = 1000
+BUFFER_LINES = 256
 """How many lines a subscriber may be behind before its buffer is thinned."""
 
 KEPT_TYPES = FINAL_TYPES | {Type.STATE}

@@ -4,8 +4,9 @@ The app's lifespan opens it, requests reach it through ``deps.service``, and the
 to let go of running jobs while the workers can still report.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+import fcntl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 from epochd.api.feed import Feed
@@ -14,6 +15,9 @@ from epochd.core.settings import Settings
 from epochd.dispatch.dispatcher import Dispatcher
 from epochd.dispatch.executor import Executor
 from epochd.store.db import Database
+
+LOCK = ".lock"
+"""The file in the data directory that a running server holds."""
 
 
 class Service:
@@ -33,6 +37,7 @@ class Service:
         """Open everything; close it in the opposite order. Raises SettingsError for unusable settings."""
         make_folders(self.settings)
         async with AsyncExitStack() as stack:
+            stack.enter_context(sole_use(self.settings.data_dir))
             await self.db.open()
             stack.push_async_callback(self.db.close)
             self.db.listen(self.feed.publish)
@@ -47,6 +52,19 @@ class Service:
         if self._dispatching:
             self._dispatching = False
             await self.dispatcher.stop(wait)
+
+
+@contextmanager
+def sole_use(data_dir: Path) -> Iterator[None]:
+    """Keep a second server out of the data directory; the system lifts the lock when the process ends."""
+    with (data_dir / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SettingsError(
+                f"another epochd server is using {data_dir}. Stop it, or set EPOCHD_DATA_DIR to another folder"
+            ) from None
+        yield
 
 
 def make_folders(settings: Settings) -> None:
