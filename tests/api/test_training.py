@@ -59,7 +59,7 @@ async def test_all_problems_of_spec_data_and_framework_come_at_once(house):
         "epochs": 0,
         "epochz": 3,
         "learning_rate": "fast",
-        "model_type": "lstm",
+        "model_type": "transformer",
         "gamma": 0.5,
         "learning_rate_scheduler": "cosine",
     }

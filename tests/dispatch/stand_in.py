@@ -16,6 +16,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--gate")
 parser.add_argument("--broken", action="store_true")
 parser.add_argument("--framework", required=True)
+parser.add_argument("--one-ticket", action="store_true")
 parser.add_argument("--protocol-fd", type=int, required=True)
 options = parser.parse_args()
 os.set_inheritable(options.protocol_fd, False)
@@ -40,9 +41,12 @@ say("ready")
 for line in sys.stdin:
     ticket = json.loads(line)
     log(ticket, f"process {os.getpid()}")
+    log(ticket, f"framework {options.framework}")
     match ticket["spec"]["name"]:
         case "done":
             say(f"done {ticket['task_id']} {ticket['attempt']}")
+            if options.one_ticket:
+                sys.exit(0)
             say("ready")
         case "done, then exit":
             say(f"done {ticket['task_id']} {ticket['attempt']}")

@@ -83,7 +83,7 @@ class Stage:
         self._changed.set()
 
     async def submit(self, name: str = "job") -> Job:
-        return await jobs.submit(self.db, TrainingSpec(name=name, target_column="target"))
+        return await jobs.submit(self.db, TrainingSpec(name=name, target_column="target", framework="pytorch"))
 
     async def until(self, task_id: str, state: State) -> Job:
         async with asyncio.timeout(20):
@@ -244,7 +244,7 @@ async def test_a_job_whose_worker_warms_up_for_long_keeps_its_lease_and_heeds_co
 async def test_a_job_left_by_a_former_server_keeps_a_slot_until_its_lease_runs_out(open_stage, tmp_path):
     former = Database(f"sqlite:///{tmp_path / 'epochd.db'}")
     await former.open()
-    left = await jobs.submit(former, TrainingSpec(target_column="target"))
+    left = await jobs.submit(former, TrainingSpec(target_column="target", framework="pytorch"))
     await jobs.claim(former, lease_seconds=0.5)
     await former.close()
     executor = HeldExecutor(slots=1)

@@ -24,26 +24,26 @@ class Place:
     """A LocalExecutor of stand-ins, and the exits that it told."""
 
     def __init__(self, data_dir: Path, slots: int = 1, jobs_per_worker: int = 100, *options: str) -> None:
-        self.settings = Settings(data_dir=data_dir, slots=slots, jobs_per_worker=jobs_per_worker)
+        self.settings = Settings(data_dir=data_dir, slots=slots, jobs_per_worker=jobs_per_worker, gpus="none")
         self.executor = LocalExecutor(self.settings, command=(*STAND_IN, *options))
         self.exits: asyncio.Queue[Exit] = asyncio.Queue()
 
     async def start(self) -> None:
         await self.executor.start(self.exits.put)
 
-    def ticket(self, name: str, task_id: str = "task", attempt: int = 1) -> Ticket:
+    def ticket(self, name: str, task_id: str = "task", attempt: int = 1, framework: str = "pytorch") -> Ticket:
         return Ticket(
             task_id=task_id,
             attempt=attempt,
             token="secret",
             server_url="http://127.0.0.1:9",
-            spec=TrainingSpec(name=name, target_column="target"),
+            spec=TrainingSpec(name=name, target_column="target", framework=framework),
             data_dir=self.settings.data_dir,
             dataset_roots=[],
         )
 
-    async def run(self, name: str, task_id: str = "task") -> Exit:
-        await self.executor.launch(self.ticket(name, task_id))
+    async def run(self, name: str, task_id: str = "task", framework: str = "pytorch") -> Exit:
+        await self.executor.launch(self.ticket(name, task_id, framework=framework))
         return await self.exits.get()
 
     def log(self, task_id: str = "task") -> list[str]:
@@ -93,6 +93,29 @@ async def test_one_warm_process_takes_ticket_after_ticket(place):
     assert place.executor.free_slots == 1
 
 
+async def test_each_ticket_gets_a_process_with_its_framework(place):
+    for task_id, framework in (("first", "jax"), ("second", "pytorch"), ("third", "pytorch"), ("fourth", "tensorflow")):
+        assert (await place.run("done", task_id, framework)).returncode == 0
+        assert f"framework {framework}" in place.log(task_id)
+    assert place.log("second")[0] == place.log("third")[0], "the framework that was asked for last stays warm"
+    assert place.executor.health()["error"] is None
+
+
+async def test_a_framework_that_settles_by_its_first_step_gets_a_fresh_process_each_time(place):
+    for task_id in ("first", "second"):
+        await place.run("done", task_id, "jax")
+    assert place.log("first")[0] != place.log("second")[0]
+
+
+async def test_two_slots_serve_two_frameworks_side_by_side(open_place):
+    place = open_place(slots=2)
+    await place.start()
+    for number in range(4):
+        for framework in ("jax", "pytorch"):
+            assert (await place.run("done", f"{framework}-{number}", framework)).returncode == 0
+            assert f"framework {framework}" in place.log(f"{framework}-{number}")
+
+
 async def test_a_slot_is_taken_from_launch_to_exit(open_place):
     place = open_place(slots=2)
     await place.start()
@@ -140,7 +163,7 @@ async def test_workers_see_none_of_the_servers_settings_and_lead_their_own_sessi
     place = open_place()
     await place.start()
     await place.run("look around")
-    assert [json.loads(line) for line in place.log()[1:]] == [{"env": []}, {"leads": True}]
+    assert [json.loads(line) for line in place.log()[2:]] == [{"env": []}, {"leads": True}]
 
 
 async def test_launch_waits_for_a_slow_worker_and_nothing_else_does(open_place, tmp_path):

@@ -1,5 +1,6 @@
 """Real data for engine tests, standardised: breast_cancer (binary), digits (multiclass), diabetes (regression)."""
 
+import os
 from math import prod
 
 import numpy as np
@@ -10,6 +11,8 @@ from epochd.core import specs
 from epochd.data.arrays import Part
 from epochd.engines import architecture
 from epochd.loop.engine import Setup
+
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")  # read by JAX when it starts; the suite splits batches over two
 
 LOADERS = {
     "binary": (datasets.load_breast_cancer, np.float32, 1),

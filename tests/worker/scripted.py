@@ -55,4 +55,4 @@ def wait_for_command(reporter: Reporter) -> Command:
 
 
 if __name__ == "__main__":
-    sys.exit(main(warm=lambda framework: print(f"warm {framework}"), train=train))
+    sys.exit(main(warm=lambda framework, touch: print(f"warm {framework}"), train=train))

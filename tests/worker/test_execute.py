@@ -14,7 +14,7 @@ from epochd.core.events import Kind
 from epochd.core.jobs import Command
 from epochd.core.tickets import Ticket
 from epochd.data import prepare, sources
-from epochd.engines import architecture
+from epochd.engines import reference
 from epochd.loop import metrics
 from epochd.worker.execute import execute
 
@@ -99,7 +99,7 @@ def test_the_saved_file_scores_what_the_report_says(tmp_path):
     outputs = model.outputs(sources.open_dataset("breast_cancer", []).scan().collect())
     assert outputs.shape == (569, 1)
     scores = metrics.score(
-        architecture.forward(model.setup, model.weights, prepared.validation.x), prepared.validation.y, "binary"
+        reference.forward(model.setup, model.weights, prepared.validation.x), prepared.validation.y, "binary"
     )
     best = line.of(Kind.COMPLETED)[0]["best"]
     assert scores.accuracy == best["accuracy"]

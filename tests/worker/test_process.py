@@ -116,7 +116,7 @@ def ticket(server: Server, tmp_path: Path) -> Callable[..., Ticket]:
             attempt=attempt,
             token="secret",
             server_url=server.url,
-            spec=TrainingSpec(name=name, target_column="target"),
+            spec=TrainingSpec(name=name, target_column="target", framework="pytorch"),
             data_dir=tmp_path,
             dataset_roots=[],
         )

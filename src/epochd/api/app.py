@@ -19,6 +19,7 @@ from epochd.api.service import Service
 from epochd.core.settings import Settings
 from epochd.dispatch.executor import Executor
 from epochd.dispatch.local import LocalExecutor
+from epochd.engines import registry
 
 PREFIX = "/api/v1/epoch-training"
 
@@ -37,7 +38,9 @@ def create_app(settings: Settings, *, executor: Executor | None = None, server_u
         middleware=[Middleware(FaultNet), Middleware(HostGuard, settings=settings), Middleware(BodyLimit)],
     )
     app.state.service = Service(
-        settings, executor or LocalExecutor(settings), server_url or f"http://127.0.0.1:{settings.port}"
+        settings,
+        executor or LocalExecutor(settings, registry.preferred()),
+        server_url or f"http://127.0.0.1:{settings.port}",
     )
     errors.install(app)
     app.include_router(health.router, tags=["server"])

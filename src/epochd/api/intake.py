@@ -14,7 +14,7 @@ from epochd.core.settings import Settings
 from epochd.core.specs import TrainingSpec
 from epochd.data import inspect
 from epochd.data.inspect import Inspection
-from epochd.engines import registry
+from epochd.engines import demands, registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +38,16 @@ class Verdict:
         return self.spec
 
 
-async def examine(values: dict[str, Any], settings: Settings) -> Verdict:
-    """Examine a config as it came in; all problems are found in one go."""
+async def examine(values: dict[str, Any], settings: Settings, gpus: int) -> Verdict:
+    """Examine a config as it came in, for a server with so many GPUs; all problems are found in one go."""
     spec, problems = specs.examine(values)
     if spec is None:
         return Verdict(error=InvalidSpec(problems))
     bad = {problem.field.split(".")[0] for problem in problems}
     inspection = None if "dataset" in bad else await _inspected(spec, settings)
     in_data = _beside(inspection.problems if inspection else [], bad)
-    framework, in_framework = _framework(spec)
+    problems += _beside(_demands(spec, inspection, gpus), bad)
+    framework, in_framework = _framework(spec, inspection, gpus)
     found = [*problems, *in_data, *_beside(in_framework.problems if in_framework else [], bad)]
     warnings = inspection.warnings if inspection else []
     facts = facts_of(inspection) if inspection and not in_data else None
@@ -55,6 +56,20 @@ async def examine(values: dict[str, Any], settings: Settings) -> Verdict:
         return Verdict(error=error, warnings=warnings, dataset=facts)
     assert inspection is not None
     return Verdict(spec=_resolved(spec, inspection, framework), warnings=warnings, dataset=facts)
+
+
+def _demands(spec: TrainingSpec, inspection: Inspection | None, gpus: int) -> list[Problem]:
+    """What spec and data together ask for, as far as the data are understood."""
+    if inspection is None or inspection.task is None:
+        return []
+    is_plain = inspection.width == len(inspection.features)  # else it depends on the training rows' categories
+    return demands.problems(
+        spec,
+        width=inspection.width if is_plain and not inspection.problems else 0,
+        task=inspection.task,
+        classes=inspection.classes,
+        gpus=gpus,
+    )
 
 
 async def _inspected(spec: TrainingSpec, settings: Settings) -> Inspection:
@@ -66,9 +81,13 @@ def _beside(problems: list[Problem], bad: set[str]) -> list[Problem]:
     return [problem for problem in problems if problem.field.split(".")[0] not in bad]
 
 
-def _framework(spec: TrainingSpec) -> tuple[str, EpochdError | None]:
+def _framework(spec: TrainingSpec, inspection: Inspection | None, gpus: int) -> tuple[str, EpochdError | None]:
+    found = inspection or Inspection("")
+    outputs = len(found.classes or ()) if found.task == "multiclass" else 1
+    on_gpu = gpus if spec.device != "cpu" and spec.num_devices is None else 0
     try:
-        return registry.resolve(spec), None
+        rows = found.rows - round(found.rows * spec.validation_split)
+        return registry.resolve(spec, rows=rows, width=found.width, outputs=outputs, gpus=on_gpu), None
     except InvalidSpec as error:
         return "", error
     except FrameworkMissing as error:

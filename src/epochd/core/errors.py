@@ -15,6 +15,7 @@ worker reports them with the same code.
     ├── StaleAttempt         409  a newer attempt owns the task
     ├── FrameworkMissing     422  the framework asked for is not installed
     ├── Diverged                  the loss became infinite or NaN
+    ├── RankFailed                one of the processes that train as one has died
     ├── CorruptFile               a checkpoint or artifact fails its manifest
     └── ServerUnreachable         the client cannot reach the server
 """
@@ -110,6 +111,10 @@ class StaleAttempt(EpochdError):
 
 class Diverged(EpochdError):
     code = "diverged"
+
+
+class RankFailed(EpochdError):
+    code = "rank_failed"
 
 
 class CorruptFile(EpochdError):

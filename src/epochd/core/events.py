@@ -12,7 +12,7 @@ from typing import Any
 class Kind(StrEnum):
     """What a worker reports. Payloads:
 
-    started     framework, device, threads, task, classes, rows, parameters, fingerprint, resumed (or null)
+    started     framework, device, threads, task, classes, rows, parameters, fingerprint, gpus, resumed
     epoch       metrics (a history row), best (best_metrics), early_stopping (wait, patience)
     checkpoint  path (relative to the data directory), epoch, step, bytes
     log         level, message

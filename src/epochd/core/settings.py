@@ -41,8 +41,12 @@ class Settings(BaseSettings):
     """The dataset of a config that names none."""
     slots: Annotated[int, Field(ge=1, le=1024)] = max(1, min(4, (os.cpu_count() or 1) // 2))
     """How many trainings run at once."""
+    gpus: str = "auto"
+    """GPUs to give to trainings: ``auto`` takes all of the machine, ``none`` none, otherwise ids such as ``0,1``."""
     jobs_per_worker: Annotated[int, Field(ge=1, le=100_000)] = 32
     """How many trainings one worker process may complete before a fresh one takes its place."""
+    resident_mb: Annotated[int, Field(ge=1, le=10_000_000)] = 2048
+    """Encoded rows of a training that take more memory than this, in MiB, are streamed from files instead."""
     lease_seconds: Annotated[float, Field(ge=1, le=3600)] = 15.0
     """How long a worker may be silent before its training is taken from it."""
     checkpoint_seconds: Annotated[float, Field(ge=0, le=86400)] = 30.0
@@ -68,6 +72,10 @@ class Settings(BaseSettings):
     @property
     def checkpoints_dir(self) -> Path:
         return self.data_dir / "checkpoints"
+
+    @property
+    def cache_dir(self) -> Path:
+        return self.data_dir / "cache"
 
     @property
     def logs_dir(self) -> Path:

@@ -31,7 +31,9 @@ class Ticket(BaseModel):
     threads: int = 1
     """How many CPU threads this slot may use at most."""
     gpus: list[int] = []
-    """The GPUs that belong to this attempt alone."""
+    """Ids of the GPUs that belong to this attempt alone; none means the CPU."""
+    resident_mb: int = 2048
+    """More encoded data than this, in MiB, are streamed from ``cache/``."""
     lease_seconds: float = 15.0
     checkpoint_seconds: float = 30.0
 
@@ -39,6 +41,11 @@ class Ticket(BaseModel):
     def artifact_dir(self) -> Path:
         """``<data_dir>/artifacts/<output_path>/<task_id>``."""
         return self.data_dir / "artifacts" / self.spec.artifact_folder / self.task_id
+
+    @property
+    def cache_dir(self) -> Path:
+        """For what can be made again: encoded rows, compiled programs."""
+        return self.data_dir / "cache"
 
     @property
     def log_path(self) -> Path:

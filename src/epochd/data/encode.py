@@ -102,10 +102,17 @@ class Encoder:
         cls, frame: pl.DataFrame, features: Sequence[str], target: str, task: Task, classes: Sequence[Label] | None
     ) -> Self:
         """Learn means, scales and categories from ``frame``, which must hold training rows only."""
-        columns = tuple(_fit_column(frame.get_column(name)) for name in features)
+        columns = [fit_column(frame.get_column(name)) for name in features]
+        return cls.of(columns, frame.get_column(target), task, classes)
+
+    @classmethod
+    def of(
+        cls, columns: Sequence[Number | Category], target: pl.Series, task: Task, classes: Sequence[Label] | None
+    ) -> Self:
+        """From columns that are fitted already, and the training rows' target."""
         if task == "regression":
-            return cls(columns, target, task, None, *_mean_and_scale(_numbers(frame.get_column(target))))
-        return cls(columns, target, task, tuple(classes or ()))
+            return cls(tuple(columns), target.name, task, None, *_mean_and_scale(_numbers(target)))
+        return cls(tuple(columns), target.name, task, tuple(classes or ()))
 
     @property
     def width(self) -> int:
@@ -204,7 +211,8 @@ def _column_from(state: Mapping[str, Any]) -> Number | Category:
     raise ValueError(f"unknown kind {state['kind']!r}")
 
 
-def _fit_column(values: pl.Series) -> Number | Category:
+def fit_column(values: pl.Series) -> Number | Category:
+    """Learn one column from its training rows."""
     match kind_of(values.dtype):
         case Kind.NUMBER:
             return Number.fit(values)

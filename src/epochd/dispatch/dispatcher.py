@@ -19,6 +19,7 @@ from epochd.core.events import FINAL_TYPES, Event, Type
 from epochd.core.jobs import Command, Job
 from epochd.core.settings import Settings
 from epochd.core.tickets import Ticket
+from epochd.dispatch import gpus
 from epochd.dispatch.executor import Executor, Exit
 from epochd.store import jobs
 from epochd.store.db import Database
@@ -65,6 +66,7 @@ class Dispatcher:
 
     def __init__(self, db: Database, executor: Executor, settings: Settings, server_url: str) -> None:
         self.error: str | None = None
+        self.gpus = gpus.Pool([])
         self._db = db
         self._executor = executor
         self._settings = settings
@@ -81,7 +83,10 @@ class Dispatcher:
     async def start(self) -> None:
         """Start the executor and the loop. Jobs that a former server left running keep their slots."""
         self._started_at = time.monotonic()
-        self._strangers = {job.id for job in await jobs.running(self._db)}
+        self.gpus = gpus.Pool(await asyncio.to_thread(gpus.find, self._settings.gpus))
+        for job in await jobs.running(self._db):
+            self._strangers.add(job.id)
+            self.gpus.hold(job.id, job.summary.get("gpus", []))
         await self._executor.start(self._on_exit)
         self._db.listen(self._on_events)
         self._loop = asyncio.create_task(self._supervise(), name="dispatcher")
@@ -153,7 +158,9 @@ class Dispatcher:
 
     async def _fill_slots(self) -> None:
         while not self._stopping and self._executor.free_slots > len(self._strangers):
-            claimed = await jobs.claim(self._db, lease_seconds=self._settings.lease_seconds)
+            claimed = await jobs.claim(
+                self._db, lease_seconds=self._settings.lease_seconds, fits=lambda job: self.gpus.fits(job.spec)
+            )
             if claimed is None:
                 return
             await self._launch(self._ticket(*claimed))
@@ -170,6 +177,8 @@ class Dispatcher:
             dataset_roots=[root.absolute() for root in settings.dataset_roots],
             checkpoint=(job.checkpoint or {}).get("path"),
             threads=max(1, (os.cpu_count() or 1) // settings.slots),
+            gpus=self.gpus.take(job.id, job.spec),
+            resident_mb=settings.resident_mb,
             lease_seconds=settings.lease_seconds,
             checkpoint_seconds=settings.checkpoint_seconds,
         )
@@ -205,6 +214,7 @@ class Dispatcher:
         finally:
             if self._attempts.get(attempt.ticket.task_id) is attempt:
                 del self._attempts[attempt.ticket.task_id]
+                self.gpus.give_back(attempt.ticket.task_id)
             self._wake.set()
 
     async def _fail(self, ticket: Ticket, verdict: Verdict, log_tail: Sequence[str]) -> None:
@@ -227,7 +237,10 @@ class Dispatcher:
     async def _watch(self) -> None:
         """Look after every running job: renew, take back, or end it."""
         running = await jobs.running(self._db)
-        self._strangers &= {job.id for job in running} - self._attempts.keys()
+        gone = self._strangers - {job.id for job in running}
+        for task_id in gone - self._attempts.keys():
+            self.gpus.give_back(task_id)
+        self._strangers -= gone | self._attempts.keys()
         for attempt in list(self._attempts.values()):
             if attempt.is_launching:
                 await self._hold(attempt)

@@ -1,7 +1,9 @@
 """Trainings on this machine: worker processes that are warm before they are needed.
 
-Importing a framework takes seconds, so each slot keeps one process that has done it already and waits.
-A slot is a task that reads its process's words from a pipe until the process ends, and starts the next.
+Importing a framework takes seconds, so each slot keeps one process that has done it already and waits. A
+process has one framework for its whole life: the one that was asked for last is warmed up again, and an
+idle process with another one gives way when a ticket needs it. A slot is a task that reads its process's
+words from a pipe until the process ends, and starts the next.
 """
 
 import asyncio
@@ -15,8 +17,10 @@ from typing import Any
 from epochd.core.errors import EpochdError
 from epochd.core.settings import Settings
 from epochd.core.tickets import Ticket
+from epochd.dispatch import gpus
 from epochd.dispatch.executor import Exit, OnExit
 from epochd.dispatch.process import WorkerProcess, tail_of
+from epochd.engines import registry
 
 logger = logging.getLogger(__name__)
 
@@ -31,14 +35,20 @@ CLOSE_SECONDS = 0.4
 
 
 class LocalExecutor:
-    """Fulfils ``Executor`` with processes of this machine; ``framework`` is what each of them warms up."""
+    """Fulfils ``Executor`` with processes of this machine; ``framework`` is what they warm up at first.
+
+    Some processes take one ticket only: where there are GPUs, since which of them it sees is fixed by a
+    process's first step, and with frameworks that fix their threads and devices in the same way.
+    """
 
     def __init__(self, settings: Settings, framework: str = "pytorch", *, command: Sequence[str] = COMMAND) -> None:
         self._settings = settings
         self._framework = framework
-        self._command = (*command, "--framework", framework)
+        self._command = tuple(command)
+        self._has_gpus = False
         self._workers: set[WorkerProcess] = set()
         self._idle: list[WorkerProcess] = []
+        self._starting: list[str] = []
         self._waiting: dict[str, tuple[Ticket, asyncio.Future[None]]] = {}
         self._working: set[WorkerProcess] = set()
         self._slots: list[asyncio.Task[None]] = []
@@ -50,6 +60,7 @@ class LocalExecutor:
     async def start(self, on_exit: OnExit) -> None:
         """Begin to warm up one worker per slot; return without waiting for them."""
         self._on_exit = on_exit
+        self._has_gpus = bool(await asyncio.to_thread(gpus.find, self._settings.gpus))
         self._slots = [asyncio.create_task(self._keep_slot()) for _ in range(self._settings.slots)]
 
     @property
@@ -67,6 +78,7 @@ class LocalExecutor:
         if self._closing.is_set():
             raise EpochdError("the executor is closed; the ticket was not launched")
         handed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._framework = ticket.spec.framework
         self._waiting[ticket.task_id] = ticket, handed
         self._match()
         try:
@@ -116,7 +128,7 @@ class LocalExecutor:
                 await self._tend_one()
             except Exception as error:
                 logger.exception("a worker slot stumbled")
-                self._note_failure(f"{type(error).__name__}: {error}")
+                self._note_failure(self._framework, f"{type(error).__name__}: {error}")
 
     async def _back_off(self) -> None:
         """Wait the longer, the more workers in a row have failed; not at all after a good one."""
@@ -127,8 +139,7 @@ class LocalExecutor:
 
     async def _tend_one(self) -> None:
         """Start a process and follow it to its end."""
-        worker = await WorkerProcess.spawn(self._command)
-        self._workers.add(worker)
+        worker = await self._spawn(self._next_framework())
         try:
             if self._closing.is_set():
                 worker.kill()
@@ -140,6 +151,18 @@ class LocalExecutor:
             self._workers.discard(worker)
             worker.release()
             await self._tell_exit(worker, -signal.SIGKILL)
+
+    async def _spawn(self, framework: str) -> WorkerProcess:
+        command = [*self._command, "--framework", framework]
+        if self._has_gpus or framework in registry.FIXED_BY_FIRST_STEP:
+            command.append("--one-ticket")
+        self._starting.append(framework)
+        try:
+            worker = await WorkerProcess.spawn(command, framework, self._settings.cache_dir)
+        finally:
+            self._starting.remove(framework)
+        self._workers.add(worker)
+        return worker
 
     async def _follow(self, worker: WorkerProcess) -> None:
         """Act on the worker's words until it has no more; it may not take forever to say the first."""
@@ -169,33 +192,58 @@ class LocalExecutor:
         if worker in self._idle:
             self._idle.remove(worker)
             return True
-        return worker.jobs == 0
+        return worker.jobs == 0 and not worker.is_retired
 
     async def _bury(self, worker: WorkerProcess, returncode: int, unasked: bool) -> None:
         """Draw the conclusion from a worker's death: a job's failure, a worker's failure, or none."""
         if worker.ticket is not None:
             await self._tell_exit(worker, returncode)
         elif unasked and not self._closing.is_set():
-            self._note_failure("\n".join([f"its return code is {returncode}", *worker.output_tail()]))
+            why = "\n".join([f"its return code is {returncode}", *worker.output_tail()])
+            self._note_failure(worker.framework, why)
 
-    def _note_failure(self, why: str) -> None:
-        """Count a worker that ended unasked; after some in a row, stop keeping jobs waiting."""
+    def _note_failure(self, framework: str, why: str) -> None:
+        """Count a worker that ended unasked; after some in a row, stop keeping its framework's jobs waiting."""
         self._failures += 1
-        logger.error("a %s worker ended without being asked to: %s", self._framework, why)
+        logger.error("a %s worker ended without being asked to: %s", framework, why)
         if self._failures >= PATIENCE:
-            self._error = f"no {self._framework} worker can be started: {why}"
-            for task_id in list(self._waiting):
-                self._turn_away(task_id, self._error)
+            self._error = f"no {framework} worker can be started: {why}"
+            for task_id, (ticket, _) in list(self._waiting.items()):
+                if ticket.spec.framework == framework:
+                    self._turn_away(task_id, self._error)
 
     def _match(self) -> None:
-        """Give idle workers to waiting tickets, first come first served."""
+        """Give idle workers to waiting tickets, first come first served; make room for frameworks that lack one."""
         for ticket, handed in list(self._waiting.values()):
-            if self._idle and not handed.done():
-                worker = self._idle.pop()
+            worker = next((one for one in reversed(self._idle) if one.framework == ticket.spec.framework), None)
+            if worker is not None and not handed.done():
+                self._idle.remove(worker)
                 worker.hand(ticket)
                 del self._waiting[ticket.task_id]
                 self._working.add(worker)
                 handed.set_result(None)
+        kept = sum(not worker.is_retired for worker in self._workers) + len(self._starting)
+        for _ in self._uncovered()[self._settings.slots - kept :]:
+            if self._idle:
+                self._idle.pop(0).retire()
+
+    def _uncovered(self) -> list[str]:
+        """The frameworks of waiting tickets for which no worker is about to be ready, one entry per ticket."""
+        idle = {*self._idle}
+        coming = [
+            worker.framework for worker in self._workers - idle if worker.ticket is None and not worker.is_retired
+        ] + self._starting
+        lacking: list[str] = []
+        for ticket, _ in self._waiting.values():
+            if ticket.spec.framework in coming:
+                coming.remove(ticket.spec.framework)
+            else:
+                lacking.append(ticket.spec.framework)
+        return lacking
+
+    def _next_framework(self) -> str:
+        """What a fresh worker warms up: what a ticket waits for, else what was asked for last."""
+        return next(iter(self._uncovered()), self._framework)
 
     def _turn_away(self, task_id: str, why: str) -> None:
         _, handed = self._waiting.pop(task_id)

@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 
 from epochd.core.tickets import Ticket
 
@@ -24,19 +25,25 @@ class WorkerProcess:
     """A process that was started to take tickets; ``ticket`` is the one that it works on."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, words: asyncio.StreamReader, pipe: asyncio.BaseTransport
+        self,
+        process: asyncio.subprocess.Process,
+        words: asyncio.StreamReader,
+        pipe: asyncio.BaseTransport,
+        framework: str,
     ) -> None:
         self.process = process
+        self.framework = framework
         self.ticket: Ticket | None = None
         self.jobs = 0
+        self.is_retired = False
         self._words = words
         self._pipe = pipe
         self._output = b""
         self._listening = asyncio.create_task(self._listen())
 
     @classmethod
-    async def spawn(cls, command: Sequence[str]) -> "WorkerProcess":
-        """Start ``command --protocol-fd N`` in a session of its own."""
+    async def spawn(cls, command: Sequence[str], framework: str, cache: Path) -> "WorkerProcess":
+        """Start ``command --protocol-fd N`` in a session of its own; it will have warmed up ``framework``."""
         read_end, write_end = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
@@ -47,7 +54,7 @@ class WorkerProcess:
                 stderr=asyncio.subprocess.STDOUT,
                 pass_fds=(write_end,),
                 start_new_session=True,
-                env={name: value for name, value in os.environ.items() if not name.startswith("EPOCHD_")},
+                env=environment(cache),
             )
         except BaseException:
             os.close(read_end)
@@ -58,7 +65,7 @@ class WorkerProcess:
         pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(words), os.fdopen(read_end, "rb")
         )
-        return cls(process, words, pipe)
+        return cls(process, words, pipe, framework)
 
     async def hear(self) -> str:
         """The next word of the worker; empty when its pipe is closed."""
@@ -75,6 +82,7 @@ class WorkerProcess:
 
     def retire(self) -> None:
         """Close the worker's input, upon which it ends by itself."""
+        self.is_retired = True
         self._input.close()
 
     def kill(self) -> None:
@@ -113,6 +121,21 @@ class WorkerProcess:
         assert self.process.stdout is not None
         while chunk := await self.process.stdout.read(TAIL_BYTES):
             self._output = (self._output + chunk)[-TAIL_BYTES:]
+
+
+def environment(cache: Path) -> dict[str, str]:
+    """What a worker sees of the server's environment: nothing of its settings; and what frameworks read there.
+
+    Idle OpenMP threads sleep instead of spinning, which cost up to ten times the step where others want the
+    cores. JAX keeps compiled programs, however small, so that a second job of a shape need not compile.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("EPOCHD_")}
+    return {
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "JAX_COMPILATION_CACHE_DIR": str((cache / "jax").absolute()),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    } | kept
 
 
 def tail_of(ticket: Ticket) -> list[str]:

@@ -120,7 +120,8 @@ def activate(x: Array, name: Activation) -> Array:
         case "silu":
             return x * sigmoid(x)
         case "gelu":
-            return 0.5 * x * (1 + np.tanh(np.float32((2 / np.pi) ** 0.5) * (x + 0.044715 * x**3)))
+            inner: Array = np.tanh(np.float32((2 / np.pi) ** 0.5) * (x + 0.044715 * x**3))
+            return 0.5 * x * (1 + inner)
 
 
 def sigmoid(x: Array) -> Array:

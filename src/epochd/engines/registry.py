@@ -12,6 +12,7 @@ import numpy as np
 from epochd.core.errors import FrameworkMissing
 from epochd.core.specs import TrainingSpec
 from epochd.data.arrays import Part
+from epochd.engines import architecture, speeds
 from epochd.loop.engine import Engine, Setup
 
 MODULES = {"pytorch": "torch", "tensorflow": "tensorflow", "jax": "jax"}
@@ -19,32 +20,58 @@ MODULES = {"pytorch": "torch", "tensorflow": "tensorflow", "jax": "jax"}
 EXTRAS = {"pytorch": "torch", "tensorflow": "tensorflow", "jax": "jax"}
 """Engine → the extra of the epochd package that installs it."""
 
+FIXED_BY_FIRST_STEP = frozenset({"tensorflow", "jax"})
+"""Engines whose framework settles threads and devices for the whole process when it first computes."""
+
 
 def installed() -> list[str]:
     """Engines whose framework can be imported here."""
     return [name for name, module in MODULES.items() if find_spec(module) is not None]
 
 
-def resolve(spec: TrainingSpec) -> str:
-    """The engine that will train this spec; raise FrameworkMissing if there is none."""
+def preferred() -> str:
+    """The engine to warm up before anything is asked for."""
+    return next(iter(installed()), "pytorch")
+
+
+def resolve(spec: TrainingSpec, *, rows: int = 0, width: int = 0, outputs: int = 1, gpus: int = 0) -> str:
+    """The engine that will train this spec; raise FrameworkMissing if there is none.
+
+    ``auto`` is the one that would finish first with so many training ``rows``, encoded features (``width``) and
+    network ``outputs``; where these are unknown, or on one of the server's ``gpus``, the first one installed.
+    """
     if spec.framework != "auto":
         _require(spec.framework)
         return spec.framework
     available = installed()
     if not available:
         raise FrameworkMissing("no deep-learning framework is installed: pip install 'epochd[torch]'")
-    return available[0]
+    if gpus or spec.mixed_precision or not rows or not width:
+        return available[0]
+    try:
+        setup = Setup(spec, spec.task or "regression", architecture.input_shape(spec, width), outputs)
+    except ValueError:  # the width is not what input_shape needs; it is refused elsewhere
+        return available[0]
+    return speeds.fastest(available, setup, rows)
 
 
 def _require(framework: str) -> None:
+    if framework not in MODULES:
+        raise FrameworkMissing(f"framework {framework!r} is not available; use {', '.join(MODULES)}")
     if framework not in installed():
         raise FrameworkMissing(
             f"framework {framework!r} is not installed on the server: pip install 'epochd[{EXTRAS[framework]}]'"
         )
 
 
-def warm(framework: str) -> None:
-    """Import a framework and take one small step with it, so that the first job waits for neither."""
+def warm(framework: str, *, touch: bool = True) -> None:
+    """Import a framework and take one small step with it, so that the first job waits for neither.
+
+    With ``touch`` off it is only imported: the first step takes hold of GPUs, and may settle threads and devices.
+    """
+    _engine(framework)
+    if not touch:
+        return
     spec = TrainingSpec(target_column="y", hidden_units=[4, 4])
     part = Part(np.zeros((33, 2), np.float32), np.zeros(33, np.float32))
     engine = build(framework, Setup(spec, "binary", (2,), 1), part)

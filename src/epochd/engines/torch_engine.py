@@ -1,44 +1,65 @@
-"""PyTorch: tensors resident on the device, a fused optimizer over one flat parameter.
+"""PyTorch: a fused optimizer over one flat parameter, fed from resident rows.
 
-All weights are views into one flat tensor, their gradients into another, so that the optimizer makes one
-call per step however many layers there are. Nothing is copied to the host inside a chunk.
+All weights are views into one flat tensor, their gradients into another: the optimizer makes one call per
+step however many layers there are, clipping takes one norm, and ranks exchange one tensor. Nothing is
+copied to the host inside a chunk. The GPU paths (here, in ``torch_graph`` and ``torch_ranks``) are untested:
+the project has been developed without one.
 """
 
-from collections.abc import Callable
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from epochd.core.specs import Optimizer
+from epochd.core.specs import TrainingSpec
 from epochd.data.arrays import FloatArray, IntArray, Part
-from epochd.engines import architecture
+from epochd.engines import architecture, torch_models, torch_objectives, torch_precision, torch_ranks
+from epochd.engines.torch_dropout import Dropout
+from epochd.engines.torch_graph import CapturedPass
+from epochd.engines.torch_models import Masks
+from epochd.engines.torch_objectives import Batch
 from epochd.loop.engine import Arrays, Setup
 from epochd.loop.state import Totals
 
-EVALUATION_ROWS = 16_384
-"""Rows per forward pass when scoring; bounds memory, not speed."""
+EVALUATION_VALUES = 1 << 22
+"""Hidden values of the widest layer per forward pass when scoring; bounds memory, not speed."""
 THREAD_FLOPS = 2e8
-"""Work of one step from which a second CPU thread pays for its synchronisation."""
+"""Work of one batch (``torch_models.grain``) from which more CPU threads pay. Thousand rows/s on two idle cores,
+one thread / two: mlp 128-64-32, batch 32 (1e6) 115 / 26; mlp 256-128-64-32, batch 256 (9e7) 185 / 161;
+mlp 512-512, batch 256 (4e8) 50 / 85; mlp 1024-1024, batch 256 (2e9) 14 / 25. On cores with other work, two
+threads were 3 to 20 times slower than one (OpenMP's waiting threads spin), so the limit leans to one."""
+GRAPH_FLOPS = 1e10
+"""Work of one step below which a GPU spends its time on launches; a guess from data sheets, not measured."""
+SCALING = "loss_scaling."
+"""Before the names of what float16's loss scaling remembers, in the optimizer's state."""
+SCALING_MEMORY = ("scale", "_growth_tracker")
 
 
 class TorchEngine:
-    """One network on one device, trained by PyTorch."""
+    """One network trained by PyTorch: on one device, or as one rank of several."""
 
-    def __init__(self, setup: Setup, train: Part) -> None:
-        self._setup = setup
+    def __init__(self, setup: Setup, train: Part, rank: int = 0) -> None:
+        self._setup, self._rank, self._world = setup, rank, torch_ranks.world(setup)
+        self._device = torch.device("cuda", setup.gpus[rank]) if setup.gpus else torch.device("cpu")
+        self._autocast = torch_precision.autocast_type(setup, self._device)
+        self._scaler = torch.amp.GradScaler(self._device.type, enabled=self._autocast is torch.float16)
         self._threads = threads_for(setup)
-        torch.set_num_threads(self._threads)
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        self._device = torch.device("cuda", setup.gpus[0]) if setup.gpus else torch.device("cpu")
-        self._x = torch.from_numpy(train.x).to(self._device)
-        self._y = torch.from_numpy(train.y).to(self._device)
+        configure(self._device, self._threads)
+        self._rows = torch_objectives.Rows(setup, train, self._device)
         self._flat, self._gradient, self._weights = flat_weights(architecture.shapes(setup), self._device)
-        self.load_weights(dict(architecture.initial_weights(setup)))
-        self._optimizer = build_optimizer(setup.spec.optimizer, self._flat, setup.spec.learning_rate)
-        self._loss, self._score = OBJECTIVES[setup.task]
+        self._copy_weights(dict(architecture.initial_weights(setup)))
+        self._optimizer = build_optimizer(setup.spec, self._flat)
+        self._network = torch_models.network(setup)
+        self._loss, self._score = torch_objectives.loss_sum(setup), torch_objectives.SCORES[setup.task]
+        self._dropout = build_dropout(setup, self._device)
+        self._row_shares: dict[int, Tensor] = {}
+        self._graph_rows = rows_in_graph(setup, self._device, rank)
+        self._captured: CapturedPass | None = None
+        self._ranks = torch_ranks.Ranks(setup, train) if self._world > 1 and rank == 0 else None
 
     @property
     def description(self) -> dict[str, Any]:
@@ -46,74 +67,179 @@ class TorchEngine:
             "framework": "pytorch",
             "framework_version": str(torch.__version__),
             "device": str(self._device),
+            "devices": self._world,
             "threads": self._threads,
+            "precision": str(self._autocast or torch.float32).removeprefix("torch."),
         }
 
+    def load_rows(self, rows: Part) -> None:
+        if self._ranks is not None:
+            self._ranks.tell("load_rows", {"x": rows.x, "y": rows.y})
+        self._rows = torch_objectives.Rows(self._setup, rows, self._device)
+
     def train(self, rows: IntArray, step: int, learning_rate: float) -> Totals:
+        if self._ranks is None:
+            return self._train(rows, step, learning_rate)
+        self._ranks.tell("train", {"rows": rows}, step=step, learning_rate=learning_rate)
+        try:
+            return self._train(rows, step, learning_rate)
+        except torch_ranks.PeerLost as lost:
+            raise self._ranks.failure() from lost
+
+    def _train(self, rows: IntArray, step: int, learning_rate: float) -> Totals:
         self._optimizer.param_groups[0]["lr"] = learning_rate
-        index = torch.from_numpy(rows).to(self._device)
         size = self._setup.spec.batch_size
-        y = self._y.index_select(0, index)
-        losses: list[Tensor] = []
-        outputs: list[Tensor] = []
-        for x_batch, y_batch in zip(
-            torch.split(self._x.index_select(0, index), size), torch.split(y, size), strict=True
-        ):
-            seed_dropout(self._setup.spec.seed, step + len(losses), self._device)
-            output = self._forward(x_batch, training=True)
-            loss = self._loss(output, y_batch)
-            self._gradient.zero_()
-            loss.backward()  # type: ignore[no-untyped-call]
-            self._optimizer.step()
-            losses.append(loss.detach() * len(y_batch))
-            outputs.append(output.detach())
-        loss_sum = torch.stack(losses).double().sum()
-        score = self._score(torch.cat(outputs), y).double().sum()
-        return Totals(len(rows), *torch.stack([loss_sum, score]).tolist())
+        counts = [min(size, len(rows) - first) for first in range(0, len(rows), size)]
+        shares = [torch_ranks.share(count, self._rank, self._world) for count in counts]
+        index = np.concatenate([rows[i * size :][share] for i, share in enumerate(shares)])
+        chunk = self._rows.take(index)
+        batches = chunk.split([share.stop - share.start for share in shares])
+        found = [
+            self._step(batch, step + i, count, share)
+            for i, (batch, count, share) in enumerate(zip(batches, counts, shares, strict=True))
+        ]
+        losses, outputs = zip(*found, strict=True)
+        loss = torch.stack(losses).double().sum()
+        score = self._score(torch.cat(outputs), chunk.y).double()
+        return self._totals(len(rows), torch.stack([loss, score]))
+
+    def _step(self, batch: Batch, step: int, rows: int, share: slice) -> tuple[Tensor, Tensor]:
+        """One optimizer step; the summed loss and the outputs of this rank's share."""
+        masks = self._dropout.masks(step, rows, share) if self._dropout else None
+        loss, output = self._pass(batch, masks, self._share_of_row(rows))
+        if self._world > 1:
+            torch_ranks.add_up(self._gradient)
+        if self._setup.spec.gradient_clip is not None:
+            self._scaler.unscale_(self._optimizer)
+            nn.utils.clip_grad_norm_([self._flat], self._setup.spec.gradient_clip)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        return loss, output
+
+    def _pass(self, batch: Batch, masks: Masks, share_of_row: Tensor) -> tuple[Tensor, Tensor]:
+        """Forward and backward, from a CUDA graph where that pays."""
+        if len(batch.x) != self._graph_rows:
+            return self._compute(batch, masks, share_of_row)
+        if self._captured is None:
+            self._captured = CapturedPass(self._compute, batch, masks, share_of_row)
+        return self._captured(batch, masks)
+
+    def _compute(self, batch: Batch, masks: Masks, share_of_row: Tensor) -> tuple[Tensor, Tensor]:
+        """Leave the gradient of (summed loss x share of one row) in the flat gradient."""
+        self._gradient.zero_()
+        if not len(batch.x):
+            return self._gradient.new_zeros(()), self._gradient.new_zeros(0, self._setup.outputs)
+        with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
+            output = self._network(self._weights, torch_models.layout(self._setup, batch.x), masks)
+        output = output.float()
+        loss = self._loss(output, batch)
+        self._scaler.scale(loss).backward(share_of_row)  # type: ignore[no-untyped-call]
+        return loss.detach(), output.detach()
+
+    def _share_of_row(self, rows: int) -> Tensor:
+        """1 / rows as a tensor that is made once: the loss is a mean over the whole batch."""
+        if rows not in self._row_shares:
+            self._row_shares[rows] = torch.tensor(1.0 / rows, device=self._device)
+        return self._row_shares[rows]
+
+    def _totals(self, rows: int, sums: Tensor) -> Totals:
+        if self._world > 1:
+            torch_ranks.add_up(sums)
+        if self._ranks is not None:
+            self._ranks.wait_for(self._device)
+        return Totals(rows, *sums.tolist())
 
     def outputs(self, x: FloatArray) -> FloatArray:
-        with torch.inference_mode():
+        """In float32 on every device: what is measured is what the saved model will give."""
+        widest = max(np.prod(shape) for shape in torch_models.hidden_shapes(self._setup))
+        size = max(1, EVALUATION_VALUES // int(widest))
+        with torch.inference_mode(), full_precision(self._device):
             parts = [
-                self._forward(torch.from_numpy(x[i : i + EVALUATION_ROWS]).to(self._device), training=False)
-                for i in range(0, len(x), EVALUATION_ROWS)
+                self._network(self._weights, torch_models.layout(self._setup, part.to(self._device)), None).cpu()
+                for part in torch.split(torch.from_numpy(np.require(x, requirements="W")), size)
             ]
-            return torch.cat(parts).cpu().numpy()
+            return torch.cat(parts).numpy()
 
     def weights(self) -> Arrays:
         return {name: weight.detach().cpu().numpy().copy() for name, weight in self._weights.items()}
 
     def load_weights(self, weights: Arrays) -> None:
+        if self._ranks is not None:
+            self._ranks.tell("load_weights", weights)
+        self._copy_weights(weights)
+
+    def _copy_weights(self, weights: Arrays) -> None:
         with torch.no_grad():
             for name, weight in self._weights.items():
-                weight.copy_(torch.from_numpy(np.ascontiguousarray(weights[name])))
+                weight.copy_(torch.from_numpy(np.array(weights[name])))
 
     def optimizer_state(self) -> Arrays:
         state = self._optimizer.state[self._flat]
-        return {name: value.detach().cpu().numpy().copy() for name, value in state.items() if value is not None}
+        found = {name: value.detach().cpu().numpy().copy() for name, value in state.items() if value is not None}
+        scaling = self._scaler.state_dict()
+        return found | {f"{SCALING}{name}": np.array(scaling[name]) for name in scaling if name in SCALING_MEMORY}
 
     def load_optimizer_state(self, state: Arrays) -> None:
-        if not state:
-            return
-        packed = {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
+        if self._ranks is not None:
+            self._ranks.tell("load_optimizer_state", state)
+        memory = {name: torch.from_numpy(np.array(v)) for name, v in state.items() if not name.startswith(SCALING)}
         groups = self._optimizer.state_dict()["param_groups"]
-        self._optimizer.load_state_dict({"state": {0: packed}, "param_groups": groups})
+        self._optimizer.load_state_dict({"state": {0: memory} if memory else {}, "param_groups": groups})
+        scaling = {name: state[f"{SCALING}{name}"].item() for name in SCALING_MEMORY if f"{SCALING}{name}" in state}
+        if scaling:
+            self._scaler.load_state_dict(self._scaler.state_dict() | scaling)
 
-    def _forward(self, x: Tensor, *, training: bool) -> Tensor:
-        """(rows, width) → (rows, outputs)."""
-        hidden = x
-        rate = self._setup.spec.dropout_rate
-        for i in range(len(self._setup.spec.hidden_units)):
-            hidden = F.linear(hidden, self._weights[f"hidden.{i}.weight"], self._weights[f"hidden.{i}.bias"])
-            hidden = F.relu(hidden)
-            if training and rate:
-                hidden = F.dropout(hidden, rate)
-        return F.linear(hidden, self._weights["output.weight"], self._weights["output.bias"])
+    def close(self) -> None:
+        if self._ranks is not None:
+            self._ranks.close()
+
+
+def configure(device: torch.device, threads: int) -> None:
+    """Process-wide switches. Tests compare runs bit for bit, hence the deterministic algorithms."""
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.cuda.set_device(device)
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.allow_tf32 = True
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """No TensorFloat-32, which a GPU may use in training only."""
+    if device.type == "cpu":
+        yield
+        return
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.allow_tf32 = True
 
 
 def threads_for(setup: Setup) -> int:
-    """One thread for small steps, which more threads only slow down; all that the slot has for large ones."""
-    work = architecture.flops_per_row(setup) * setup.spec.batch_size
-    return setup.threads if work >= THREAD_FLOPS else 1
+    """One thread for small steps, which more threads only slow down; the slot's share of a rank for large ones."""
+    ranks = torch_ranks.world(setup)
+    return max(1, setup.threads // ranks) if torch_models.grain(setup) / ranks >= THREAD_FLOPS else 1
+
+
+def rows_in_graph(setup: Setup, device: torch.device, rank: int) -> int | None:
+    """How many rows a batch has that is trained from a CUDA graph: this rank's share of a full one; None for none."""
+    spec = setup.spec
+    small = architecture.flops_per_row(setup) * spec.batch_size < GRAPH_FLOPS
+    if device.type != "cuda" or spec.model_type in ("lstm", "gru") or not small:
+        return None
+    share = torch_ranks.share(spec.batch_size, rank, torch_ranks.world(setup))
+    return (share.stop - share.start) or None
+
+
+def build_dropout(setup: Setup, device: torch.device) -> Dropout | None:
+    rate = setup.spec.dropout_rate
+    return Dropout(torch_models.hidden_shapes(setup), rate, setup.spec.seed, device) if rate else None
 
 
 def flat_weights(shapes: architecture.Shapes, device: torch.device) -> tuple[nn.Parameter, Tensor, dict[str, Tensor]]:
@@ -131,38 +257,14 @@ def flat_weights(shapes: architecture.Shapes, device: torch.device) -> tuple[nn.
     return flat, gradient, weights
 
 
-def build_optimizer(name: Optimizer, flat: nn.Parameter, learning_rate: float) -> torch.optim.Optimizer:
-    match name:
+def build_optimizer(spec: TrainingSpec, flat: nn.Parameter) -> torch.optim.Optimizer:
+    """PyTorch's own, fused into one kernel where it has that form."""
+    match spec.optimizer:
         case "adam":
-            return torch.optim.Adam([flat], lr=learning_rate, fused=True)
+            return torch.optim.Adam([flat], lr=spec.learning_rate, weight_decay=spec.decay, fused=True)
         case "adamw":
-            return torch.optim.AdamW([flat], lr=learning_rate, fused=True)
+            return torch.optim.AdamW([flat], lr=spec.learning_rate, weight_decay=spec.decay, fused=True)
         case "sgd":
-            return torch.optim.SGD([flat], lr=learning_rate, fused=True)
+            return torch.optim.SGD([flat], lr=spec.learning_rate, weight_decay=spec.decay, fused=True)
         case "rmsprop":
-            return torch.optim.RMSprop([flat], lr=learning_rate)
-
-
-def seed_dropout(seed: int, step: int, device: torch.device) -> None:
-    """Key the generator that dropout draws from by (seed, step), so that no generator state is ever saved."""
-    key = ((seed << 31) ^ step) & (2**63 - 1)
-    if device.type == "cuda":
-        torch.cuda.default_generators[device.index].manual_seed(key)
-    else:
-        torch.default_generator.manual_seed(key)
-
-
-Objective = Callable[[Tensor, Tensor], Tensor]
-
-OBJECTIVES: dict[str, tuple[Objective, Objective]] = {
-    "binary": (
-        lambda output, y: F.binary_cross_entropy_with_logits(output[:, 0], y),
-        lambda output, y: (output[:, 0] > 0) == (y > 0.5),
-    ),
-    "multiclass": (F.cross_entropy, lambda output, y: output.argmax(1) == y),
-    "regression": (
-        lambda output, y: F.mse_loss(output[:, 0], y),
-        lambda output, y: (output[:, 0] - y).square(),
-    ),
-}
-"""Task → the mean loss of a batch, and the score of each row (see ``loop.state.Totals``)."""
+            return torch.optim.RMSprop([flat], lr=spec.learning_rate, weight_decay=spec.decay)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from epochd.core.events import Kind
 from epochd.core.jobs import Command
 from epochd.core.specs import Task, TrainingSpec
-from epochd.data.arrays import FloatArray, IntArray
+from epochd.data.arrays import FloatArray, IntArray, Part
 from epochd.loop.state import LoopState, Totals
 
 Arrays = dict[str, npt.NDArray[np.generic]]
@@ -45,6 +45,9 @@ class Engine(Protocol):
     @property
     def description(self) -> dict[str, Any]:
         """For people: framework and its version, device, threads."""
+
+    def load_rows(self, rows: Part) -> None:
+        """Train on these rows from now on instead of those of the constructor."""
 
     def train(self, rows: IntArray, step: int, learning_rate: float) -> Totals:
         """Take one optimizer step per ``batch_size`` rows; ``step`` is the first step's number in the whole run."""

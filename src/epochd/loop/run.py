@@ -8,15 +8,22 @@ from dataclasses import dataclass
 from math import isfinite
 from time import perf_counter
 
+import numpy as np
+
 from epochd.core.errors import Diverged
 from epochd.core.events import Kind
 from epochd.core.jobs import Command
 from epochd.core.specs import Task, TrainingSpec
-from epochd.data.arrays import Part
+from epochd.data import cache
+from epochd.data.arrays import FloatArray, Part
 from epochd.data.batches import Batches, Chunk
+from epochd.data.windows import windows
 from epochd.loop import metrics, policies, schedules
 from epochd.loop.engine import Engine, Sink
 from epochd.loop.state import LoopState, Totals
+
+MEASURED_ROWS = 65_536
+"""Mapped rows that are scored at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +55,25 @@ def run(engine: Engine, course: Course, state: LoopState, sink: Sink) -> Command
 
 def finish_epoch(engine: Engine, course: Course, state: LoopState, sink: Sink) -> Command:
     """Take the steps that the current epoch still lacks."""
-    for chunk in course.batches.chunks(state.epoch, state.step):
+    for chunk, window in windows(course.batches, course.train, state.epoch, state.step):
         command = sink.command()
         if command is not Command.CONTINUE:
             return command
         if sink.checkpoint_due():
             sink.checkpoint(engine, state)
-        train_chunk(engine, course, state, chunk)
+        train_chunk(engine, course, state, chunk, window)
     return Command.CONTINUE
 
 
-def train_chunk(engine: Engine, course: Course, state: LoopState, chunk: Chunk) -> None:
+def train_chunk(engine: Engine, course: Course, state: LoopState, chunk: Chunk, window: Part | None) -> None:
+    """Train on rows that the engine holds already, or on a window that holds just this chunk's, in their order."""
     began = perf_counter()
     step = state.epoch * course.batches.steps + chunk.first_step
-    totals = engine.train(chunk.rows, step, state.learning_rate)
+    rows = chunk.rows
+    if window is not None:
+        engine.load_rows(window)
+        rows = np.arange(len(window))
+    totals = engine.train(rows, step, state.learning_rate)
     if not (isfinite(totals.loss) and isfinite(totals.score)):
         raise _diverged(state, chunk.first_step, chunk.steps)
     state.totals += totals
@@ -94,7 +106,18 @@ def conclude_epoch(engine: Engine, course: Course, state: LoopState) -> None:
 
 def measure(engine: Engine, course: Course, part: Part) -> metrics.Scores:
     """Score the present weights on a part, dropout off."""
-    return metrics.score(engine.outputs(part.x), part.y, course.task, course.target_scale)
+    return metrics.score(outputs(engine, part), part.y, course.task, course.target_scale)
+
+
+def outputs(engine: Engine, part: Part) -> FloatArray:
+    """All of a part's outputs; mapped rows are brought in a slice at a time."""
+    if not cache.is_mapped(part.x):
+        return engine.outputs(part.x)
+    found = []
+    for first in range(0, len(part), MEASURED_ROWS):
+        found.append(engine.outputs(np.array(part.x[first : first + MEASURED_ROWS])))
+        cache.forget_pages(part.x)
+    return np.concatenate(found)
 
 
 def epoch_report(course: Course, state: LoopState) -> dict[str, object]:

@@ -112,10 +112,13 @@ async def counts(db: Database) -> dict[State, int]:
         return dict.fromkeys(State, 0) | {state: count for state, count in found}
 
 
-async def claim(db: Database, *, lease_seconds: float, now: float | None = None) -> tuple[Job, str] | None:
-    """Start the next attempt of the job that has waited longest; None if none waits.
+async def claim(
+    db: Database, *, lease_seconds: float, fits: Callable[[Job], bool] = lambda job: True, now: float | None = None
+) -> tuple[Job, str] | None:
+    """Start the next attempt of the job that has waited longest; None if none waits, or if it does not fit.
 
-    Returns the job and the attempt's token, of which only the SHA-256 is kept.
+    Nothing overtakes a job that does not fit: a large one would wait for ever behind small ones. Returns the
+    job and the attempt's token, of which only the SHA-256 is kept.
     """
     now = _time(now)
     oldest = (
@@ -127,9 +130,9 @@ async def claim(db: Database, *, lease_seconds: float, now: float | None = None)
     )
     async with db.write() as transaction:
         row = (await transaction.connection.execute(oldest)).first()
-        if row is None:
+        if row is None or not fits(job := rows.job_of(row)):
             return None
-        change, token = Change(rows.job_of(row), now), secrets.token_urlsafe(32)
+        change, token = Change(job, now), secrets.token_urlsafe(32)
         _begin_attempt(change, token, now + lease_seconds)
         await rows.save(transaction, change)
     return change.job, token

@@ -35,7 +35,7 @@ Execute = Callable[[Ticket, Reporter], Kind]
 def main(
     arguments: list[str] | None = None,
     *,
-    warm: Callable[[str], None] = registry.warm,
+    warm: Callable[..., None] = registry.warm,
     train: Execute = execute,
 ) -> int:
     """Run a worker until its input ends or a job asks for a fresh process; return the exit code."""
@@ -44,10 +44,10 @@ def main(
     faulthandler.enable()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    worker = Worker(options.protocol_fd, train)
+    worker = Worker(options.protocol_fd, train, one_ticket=options.one_ticket)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the server decides
     signal.signal(signal.SIGTERM, worker.terminate)
-    warm(options.framework)
+    warm(options.framework, touch=not options.one_ticket)
     return worker.serve()
 
 
@@ -55,15 +55,17 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m epochd.worker", description="Started by epochd itself.")
     parser.add_argument("--framework", required=True)
     parser.add_argument("--protocol-fd", type=int, required=True)
+    parser.add_argument("--one-ticket", action="store_true", help="end after one training; it may be given GPUs")
     return parser.parse_args(arguments)
 
 
 class Worker:
     """One process's life: tickets in, words out, one training at a time."""
 
-    def __init__(self, protocol_fd: int, train: Execute) -> None:
+    def __init__(self, protocol_fd: int, train: Execute, *, one_ticket: bool = False) -> None:
         self._protocol_fd = protocol_fd
         self._train = train
+        self._one_ticket = one_ticket
         self._reporter: Reporter | None = None
 
     def serve(self) -> int:
@@ -73,7 +75,7 @@ class Worker:
             ticket = Ticket.model_validate_json(line)
             last_word = self._attempt(ticket)
             self._say(f"done {ticket.task_id} {ticket.attempt}")
-            if last_word is not Kind.COMPLETED:
+            if last_word is not Kind.COMPLETED or self._one_ticket:
                 return 1 if last_word is Kind.FAILED else 0
             self._say("ready")
         return 0
@@ -86,6 +88,8 @@ class Worker:
 
     def _attempt(self, ticket: Ticket) -> Kind | None:
         """Train one ticket and deliver all its reports; None when the attempt was fenced off."""
+        if self._one_ticket:  # the framework has touched no GPU yet, so this still decides what it will see
+            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, ticket.gpus))
         reporter = Reporter(ticket.server_url, ticket.task_id, ticket.attempt, ticket.token, ticket.lease_seconds)
         self._reporter = reporter
         try:

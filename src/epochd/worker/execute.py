@@ -4,23 +4,25 @@ Everything that one attempt does happens here, in this order. The reporter carri
 server; files are durable before the report that names them.
 """
 
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from time import monotonic
 from typing import Any, Protocol
 
 from epochd.artifact import checkpoint, files, pack
-from epochd.core.errors import DataError, Problem
+from epochd.core.errors import DataError, InvalidSpec, Problem
 from epochd.core.events import Kind
 from epochd.core.jobs import Command
 from epochd.core.tickets import Ticket
-from epochd.data import prepare
-from epochd.data.arrays import Prepared
+from epochd.data import prepare, windows
+from epochd.data.arrays import Part, Prepared
 from epochd.data.batches import Batches
-from epochd.engines import architecture, registry
+from epochd.engines import architecture, demands, registry
 from epochd.loop import metrics, run
 from epochd.loop.engine import Engine, Setup
 from epochd.loop.state import LoopState
+from epochd.loop.weighting import class_weights
 
 
 class Reporter(Protocol):
@@ -33,11 +35,18 @@ class Reporter(Protocol):
 
 def execute(ticket: Ticket, reporter: Reporter) -> Kind:
     """Run one attempt to its end and return its last word."""
-    training = Training(ticket, prepare.prepare(ticket.spec, ticket.dataset_roots))
-    engine = registry.build(ticket.spec.framework, training.setup, training.prepared.train)
-    facts = engine.description | {"fingerprint": training.prepared.fingerprint}
-    sink = JobSink(ticket, reporter, facts)
+    residence = prepare.Residence(ticket.cache_dir / "rows", ticket.resident_mb * 2**20)
+    training = Training(ticket, prepare.prepare(ticket.spec, ticket.dataset_roots, residence=residence))
+    training.check()
+    rows = windows.resident(training.course.batches, training.course.train)
+    with closing(registry.build(ticket.spec.framework, training.setup, rows)) as engine:
+        return train(training, engine, reporter)
 
+
+def train(training: "Training", engine: Engine, reporter: Reporter) -> Kind:
+    """From the first report to the last word."""
+    facts = engine.description | {"fingerprint": training.prepared.fingerprint}
+    sink = JobSink(training.ticket, reporter, facts)
     state = restore(training, engine)
     sink.emit(Kind.STARTED, facts | training.facts(state))
     command = run.run(engine, training.course, state, sink)
@@ -59,15 +68,31 @@ class Training:
     ticket: Ticket
     prepared: Prepared
 
+    def check(self) -> None:
+        """Ask once more what the server asked before, now that the width of the encoded rows is known."""
+        prepared, encoder = self.prepared, self.prepared.encoder
+        found = demands.problems(
+            self.ticket.spec,
+            width=encoder.width,
+            task=prepared.task,
+            classes=encoder.classes,
+            gpus=len(self.ticket.gpus),
+        )
+        if found:
+            raise InvalidSpec(found)
+
     @cached_property
     def setup(self) -> Setup:
+        spec, encoder = self.ticket.spec, self.prepared.encoder
         return Setup(
-            self.ticket.spec,
+            spec,
             self.prepared.task,
-            self.prepared.train.x.shape[1:],
-            self.prepared.encoder.outputs,
+            architecture.input_shape(spec, encoder.width),
+            encoder.outputs,
             self.ticket.threads,
-            tuple(self.ticket.gpus),
+            tuple(range(len(self.ticket.gpus))),
+            spec.num_devices or 1,
+            class_weights(spec.class_weight, encoder.classes, self.prepared.train.y),
         )
 
     @cached_property
@@ -77,11 +102,15 @@ class Training:
         return run.Course(
             spec,
             prepared.task,
-            prepared.train,
-            prepared.validation,
+            self._shaped(prepared.train),
+            self._shaped(prepared.validation) if prepared.validation else None,
             Batches.plan(len(prepared.train), spec.batch_size, spec.seed, flops),
             prepared.encoder.target_scale,
         )
+
+    def _shaped(self, part: Part) -> Part:
+        """The rows as the network reads them, (rows, *inputs)."""
+        return replace(part, x=part.x.reshape(len(part), *self.setup.inputs))
 
     def facts(self, state: LoopState) -> dict[str, Any]:
         """What is trained, on what, from where; for the STARTED report."""
@@ -91,6 +120,7 @@ class Training:
             "rows": {"train": len(self.prepared.train), "validation": len(self.prepared.validation or ())},
             "features": len(self.prepared.encoder.feature_names),
             "parameters": architecture.parameters(self.setup),
+            "gpus": self.ticket.gpus,
             "resumed": self.ticket.checkpoint and {"epoch": state.epoch, "step": state.step},
         }
 

@@ -1,0 +1,100 @@
+"""The machine's GPUs: how many there are, and who has which.
+
+A GPU belongs to one training at a time. The server asks the driver's own tool, since it imports no
+framework that could tell.
+"""
+
+import logging
+import os
+import subprocess
+from functools import cache
+
+from epochd.core.errors import SettingsError
+from epochd.core.specs import TrainingSpec
+
+logger = logging.getLogger(__name__)
+
+QUERY = ("nvidia-smi", "--query-gpu=index", "--format=csv,noheader")
+QUERY_SECONDS = 10.0
+
+
+def find(setting: str) -> list[int]:
+    """The GPUs to give away, by ``EPOCHD_GPUS``: ``auto``, ``none`` or ids. Raises SettingsError."""
+    match setting.strip().lower():
+        case "none" | "":
+            return []
+        case "auto":
+            return _visible(os.environ.get("CUDA_VISIBLE_DEVICES"), _detected())
+        case ids:
+            return _parsed(ids)
+
+
+def _parsed(ids: str) -> list[int]:
+    try:
+        return sorted({int(part) for part in ids.split(",")})
+    except ValueError:
+        raise SettingsError(f"EPOCHD_GPUS is {ids!r}; use auto, none, or ids such as 0,1") from None
+
+
+@cache
+def _detected() -> list[int]:
+    """Asked once per process: a machine's GPUs do not change, and the driver may take a second to answer."""
+    try:
+        answer = subprocess.run(QUERY, capture_output=True, text=True, timeout=QUERY_SECONDS, check=True)
+    except FileNotFoundError:
+        return []
+    except (OSError, subprocess.SubprocessError) as error:
+        logger.warning("nvidia-smi does not answer, so trainings run on the CPU: %s", error)
+        return []
+    return [int(line) for line in answer.stdout.split()]
+
+
+def _visible(variable: str | None, detected: list[int]) -> list[int]:
+    """``CUDA_VISIBLE_DEVICES`` narrows what was found; ids that are no numbers (UUIDs) cannot be matched."""
+    if variable is None:
+        return detected
+    try:
+        return [gpu for gpu in detected if gpu in _parsed(variable)] if variable else []
+    except SettingsError:
+        logger.warning("CUDA_VISIBLE_DEVICES=%s names no ids; set EPOCHD_GPUS instead", variable)
+        return []
+
+
+class Pool:
+    """Who has which GPU. ``owned`` are all that this server may give away."""
+
+    def __init__(self, owned: list[int]) -> None:
+        self.owned = owned
+        self._taken: dict[str, list[int]] = {}
+
+    @property
+    def free(self) -> list[int]:
+        taken = {gpu for gpus in self._taken.values() for gpu in gpus}
+        return [gpu for gpu in self.owned if gpu not in taken]
+
+    def fits(self, spec: TrainingSpec) -> bool:
+        """Whether enough GPUs are free for this training right now."""
+        return needed(spec, len(self.owned)) <= len(self.free)
+
+    def take(self, task_id: str, spec: TrainingSpec) -> list[int]:
+        """Give a training its GPUs; the caller has asked ``fits``."""
+        self._taken[task_id] = self.free[: needed(spec, len(self.owned))]
+        return self._taken[task_id]
+
+    def hold(self, task_id: str, gpus: list[int]) -> None:
+        """Mark GPUs as taken by a training that a former server started."""
+        self._taken[task_id] = gpus
+
+    def give_back(self, task_id: str) -> None:
+        self._taken.pop(task_id, None)
+
+
+def needed(spec: TrainingSpec, owned: int) -> int:
+    """GPUs that a training takes on a server that has ``owned``."""
+    if spec.device == "cpu" or spec.num_devices is not None:
+        return 0
+    if spec.num_gpus == "auto":
+        return owned
+    if spec.num_gpus is not None:
+        return spec.num_gpus
+    return min(1, owned)

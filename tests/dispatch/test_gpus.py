@@ -1,0 +1,90 @@
+"""Who has which GPU; no GPU is needed to find out."""
+
+import pytest
+
+from epochd.core import specs
+from epochd.core.errors import SettingsError
+from epochd.dispatch import gpus
+from epochd.dispatch.gpus import Pool
+
+
+def spec(**options):
+    return specs.parse({"target_column": "t", **options})
+
+
+@pytest.fixture
+def driver(tmp_path, monkeypatch):
+    """A stand-in for the driver's tool; returns a function that writes what it answers."""
+
+    def install(script):
+        tool = tmp_path / "nvidia-smi"
+        tool.write_text(f"#!/bin/sh\n{script}\n")
+        tool.chmod(0o755)
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    gpus._detected.cache_clear()
+    yield install
+    gpus._detected.cache_clear()
+
+
+def test_the_driver_is_asked(driver):
+    driver("echo 0; echo 1")
+    assert gpus.find("auto") == [0, 1]
+
+
+def test_a_machine_without_the_tool_has_none(driver):
+    assert gpus.find("auto") == []
+
+
+def test_a_driver_that_fails_is_logged_and_the_machine_has_none(driver, caplog):
+    driver("exit 9")
+    assert gpus.find("auto") == []
+    assert "nvidia-smi does not answer" in caplog.text
+
+
+@pytest.mark.parametrize(("visible", "found"), [("1", [1]), ("", []), ("1,7", [1]), ("GPU-abc", [])])
+def test_what_the_environment_hides_is_not_given_away(driver, monkeypatch, visible, found):
+    driver("echo 0; echo 1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert gpus.find("auto") == found
+
+
+def test_the_setting_can_name_them_or_none():
+    assert gpus.find("none") == []
+    assert gpus.find("2, 0") == [0, 2]
+    with pytest.raises(SettingsError, match="EPOCHD_GPUS is 'all'"):
+        gpus.find("all")
+
+
+@pytest.mark.parametrize(
+    ("options", "owned", "needed"),
+    [
+        ({}, 0, 0),
+        ({}, 4, 1),
+        ({"device": "cpu"}, 4, 0),
+        ({"num_devices": 2}, 4, 0),
+        ({"num_gpus": 3}, 4, 3),
+        ({"num_gpus": "auto"}, 4, 4),
+        ({"num_gpus": "auto"}, 0, 0),
+    ],
+)
+def test_how_many_a_training_takes(options, owned, needed):
+    assert gpus.needed(spec(**options), owned) == needed
+
+
+def test_a_gpu_belongs_to_one_training_until_it_is_given_back():
+    pool = Pool([0, 1, 2])
+    assert pool.take("a", spec(num_gpus=2)) == [0, 1]
+    assert pool.take("b", spec()) == [2]
+    assert not pool.fits(spec())
+    assert pool.fits(spec(device="cpu"))
+    pool.give_back("a")
+    assert pool.take("c", spec(num_gpus=2)) == [0, 1]
+
+
+def test_a_training_of_a_former_server_keeps_its_gpus():
+    pool = Pool([0, 1])
+    pool.hold("old", [1])
+    assert pool.take("new", spec()) == [0]
+    assert not pool.fits(spec())
