@@ -28,5 +28,9 @@ def test_chunks_cover_the_epoch_once_and_can_be_taken_up_anywhere(rows, batch_si
 
 
 def test_chunks_are_short_for_heavy_steps_and_bounded_for_light_ones():
-    assert Batches.plan(10_000, 32, 0, flops_per_row=1.0).chunk_steps == MAX_CHUNK_STEPS
-    assert Batches.plan(10_000, 32, 0, flops_per_row=1e9).chunk_steps == 1
+    assert Batches.plan(10_000, 32, 0, flops_per_row=1.0, width=1).chunk_steps == MAX_CHUNK_STEPS
+    assert Batches.plan(10_000, 32, 0, flops_per_row=1e9, width=1).chunk_steps == 1
+
+
+def test_chunks_of_wide_rows_are_bounded_in_memory():
+    assert Batches.plan(10_000, 100, 0, flops_per_row=1.0, width=1000).chunk_steps * 100 * 1000 <= 4_000_000

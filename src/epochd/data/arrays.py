@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,14 @@ class Part:
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def padded(self, rows: int) -> Part:
+        """At least so many rows; the added ones are zeros and are never asked for."""
+        missing = rows - len(self)
+        if missing <= 0:
+            return self
+        y: Any = np.pad(self.y, (0, missing))
+        return Part(np.pad(self.x, [(0, missing)] + [(0, 0)] * (self.x.ndim - 1)), y)
 
 
 @dataclass(frozen=True, slots=True)

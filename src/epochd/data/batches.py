@@ -16,6 +16,8 @@ from epochd.data.arrays import IntArray
 CHUNK_FLOPS = 1.5e9
 """Work per chunk: about 0.1 s on one CPU core, so that pause and stop answer quickly."""
 MAX_CHUNK_STEPS = 512
+MAX_CHUNK_VALUES = 4_000_000
+"""Features per chunk (16 MiB): streamed data hold a few chunks in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +39,11 @@ class Batches:
     chunk_steps: int
 
     @classmethod
-    def plan(cls, rows: int, batch_size: int, seed: int, flops_per_row: float) -> "Batches":
-        """Choose the chunk length from the work of one step; never from a clock."""
-        step_flops = flops_per_row * min(batch_size, rows)
-        return cls(rows, batch_size, seed, int(np.clip(CHUNK_FLOPS / step_flops, 1, MAX_CHUNK_STEPS)))
+    def plan(cls, rows: int, batch_size: int, seed: int, flops_per_row: float, width: int) -> "Batches":
+        """Choose the chunk length from the work and the ``width`` features of a row; never from a clock."""
+        size = min(batch_size, rows)
+        steps = min(CHUNK_FLOPS / (flops_per_row * size), MAX_CHUNK_VALUES / (width * size), MAX_CHUNK_STEPS)
+        return cls(rows, batch_size, seed, max(1, int(steps)))
 
     @property
     def steps(self) -> int:

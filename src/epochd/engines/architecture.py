@@ -21,6 +21,7 @@ import numpy as np
 
 from epochd.core.specs import TrainingSpec
 from epochd.data.arrays import FloatArray
+from epochd.data.batches import Batches
 from epochd.loop.engine import Setup
 
 Shapes = dict[str, tuple[int, ...]]
@@ -119,6 +120,12 @@ def _fan(named: Shapes, name: str) -> int:
 def parameters(setup: Setup) -> int:
     """How many numbers the network learns."""
     return sum(prod(shape) for shape in shapes(setup).values())
+
+
+def batches(setup: Setup, rows: int) -> Batches:
+    """How so many training rows become steps and chunks for this network."""
+    spec = setup.spec
+    return Batches.plan(rows, spec.batch_size, spec.seed, flops_per_row(setup), prod(setup.inputs))
 
 
 def flops_per_row(setup: Setup) -> float:

@@ -13,7 +13,6 @@ from jax.sharding import NamedSharding
 
 from epochd.core.errors import InvalidSpec, Problem
 from epochd.data.arrays import FloatArray, IntArray, Part
-from epochd.data.batches import Batches
 from epochd.engines import architecture, jax_backend, jax_program
 from epochd.loop.engine import Arrays, Setup
 from epochd.loop.state import Totals
@@ -34,7 +33,7 @@ class JaxEngine:
         check_precision(setup, self._mesh.devices.flat[0])
         self._batch = min(setup.spec.batch_size, len(train))
         work = architecture.flops_per_row(setup)
-        self._chunk = Batches.plan(len(train), setup.spec.batch_size, setup.spec.seed, work).chunk_steps
+        self._chunk = architecture.batches(setup, len(train)).chunk_steps
         self._scored = int(np.clip(EVALUATION_FLOPS / work, 1, EVALUATION_ROWS))
         self._capacity = len(train)
         self.load_rows(train)
@@ -57,10 +56,8 @@ class JaxEngine:
 
     def load_rows(self, rows: Part) -> None:
         """Padded to the constructor's number of rows, so that a smaller window needs no other program."""
-        missing = max(0, self._capacity - len(rows))
-        x = np.pad(rows.x, [(0, missing)] + [(0, 0)] * (rows.x.ndim - 1)) if missing else rows.x
-        y = np.pad(_narrow(rows.y), (0, missing)) if missing else _narrow(rows.y)
-        self._x, self._y = self._everywhere(x), self._everywhere(y)
+        window = rows.padded(self._capacity)
+        self._x, self._y = self._everywhere(window.x), self._everywhere(_narrow(window.y))
 
     def train(self, rows: IntArray, step: int, learning_rate: float) -> Totals:
         whole = self._chunk * self._batch

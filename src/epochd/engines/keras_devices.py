@@ -41,10 +41,13 @@ class OneDevice:
     def __init__(self, setup: Setup, train: Part, state: Arrays, *, device: str, dtype: str) -> None:
         self._setup, self._device, self._dtype = setup, device, dtype
         self.compiled = compiles(setup, len(train))
-        with tf.device(device):
-            self._x, self._y = tf.constant(train.x), tf.constant(narrow(train.y))
+        self.load_rows(train)
         self.load(state)
         self._chunk = tf.function(self._loop, jit_compile=self.compiled, autograph=False)
+
+    def load_rows(self, rows: Part) -> None:
+        with tf.device(self._device):
+            self._x, self._y = tf.constant(rows.x), tf.constant(narrow(rows.y))
 
     def state(self) -> Arrays:
         return {name: value.numpy() for name, value in self._state.items()}
@@ -56,18 +59,19 @@ class OneDevice:
     def train(self, rows: Any, count: int, step: int, rate: float) -> tuple[float, float]:
         """Row numbers (steps, batch), of which the first ``count`` are meant → sums of losses and scores."""
         with tf.device(self._device):
-            self._state, sums = self._chunk(self._state, tf.constant(rows), *scalars(count, step, rate))
+            numbers = tf.constant(rows), *scalars(count, step, rate)
+            self._state, sums = self._chunk(self._state, self._x, self._y, *numbers)
         loss, score = sums.numpy().tolist()
         return loss, score
 
-    def _loop(self, state: Any, rows: Any, count: Any, step: Any, rate: Any) -> Any:
+    def _loop(self, state: Any, all_x: Any, all_y: Any, rows: Any, count: Any, step: Any, rate: Any) -> Any:
         size, padded = self._setup.spec.batch_size, rows.shape[1]
 
         def one(i: Any, state: Any, sums: Any) -> Any:
             real = tf.minimum(count - i * size, size)
             share = keras_steps.Rows(
-                tf.ensure_shape(tf.gather(self._x, rows[i]), [padded, *self._setup.inputs]),
-                tf.gather(self._y, rows[i]),
+                tf.ensure_shape(tf.gather(all_x, rows[i]), [padded, *self._setup.inputs]),
+                tf.gather(all_y, rows[i]),
                 tf.cast(tf.range(padded) < real, tf.float32),
                 0,
                 tf.cast(real, tf.float32),
@@ -102,6 +106,10 @@ class ManyDevices:
             self._state = {name: tf.Variable(value, trainable=False, **own) for name, value in state.items()}
         self._gradient = tf.function(self._share_of_gradient, jit_compile=self.compiled, autograph=False)
         self._chunk = tf.function(self._loop, autograph=False)
+
+    def load_rows(self, rows: Part) -> None:
+        self._x.assign(rows.x)
+        self._y.assign(narrow(rows.y))
 
     def state(self) -> Arrays:
         return {name: self._strategy.experimental_local_results(v)[0].numpy() for name, v in self._state.items()}

@@ -10,7 +10,6 @@ import numpy as np
 
 from epochd.core.errors import InvalidSpec, Problem
 from epochd.data.arrays import FloatArray, IntArray, Part
-from epochd.data.batches import Batches
 from epochd.engines import architecture, keras_models, keras_runtime, keras_steps
 from epochd.engines.keras_devices import ManyDevices, OneDevice
 from epochd.engines.keras_runtime import Tensor, tf
@@ -28,6 +27,7 @@ class KerasEngine:
         devices = keras_runtime.start(setup)
         dtype = compute_dtype(setup)
         self._setup = setup
+        self._capacity = len(train)
         self._batch = keras_steps.padded_batch(setup.spec, len(train), len(devices))
         self._chunk_steps = usual_chunk(setup, len(train))
         state = keras_steps.flattened(setup, dict(architecture.initial_weights(setup)))
@@ -50,6 +50,10 @@ class KerasEngine:
             "threads": tf.config.threading.get_intra_op_parallelism_threads(),
             "compiled": self._trainer.compiled,
         }
+
+    def load_rows(self, rows: Part) -> None:
+        """Filled up to the constructor's number of rows, so that a smaller window needs no other graph."""
+        self._trainer.load_rows(rows.padded(self._capacity))
 
     def train(self, rows: IntArray, step: int, learning_rate: float) -> Totals:
         loss, score = self._trainer.train(self._steps_of(rows), len(rows), step, learning_rate)
@@ -102,7 +106,7 @@ class KerasEngine:
 def usual_chunk(setup: Setup, rows: int) -> int:
     """Steps of the loop's full chunks: the shape to compile for, even if a resumed epoch begins with its short
     last one."""
-    batches = Batches.plan(rows, setup.spec.batch_size, setup.spec.seed, architecture.flops_per_row(setup))
+    batches = architecture.batches(setup, rows)
     return min(batches.chunk_steps, batches.steps)
 
 

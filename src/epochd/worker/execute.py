@@ -17,7 +17,6 @@ from epochd.core.jobs import Command
 from epochd.core.tickets import Ticket
 from epochd.data import prepare, windows
 from epochd.data.arrays import Part, Prepared
-from epochd.data.batches import Batches
 from epochd.engines import architecture, demands, registry
 from epochd.loop import metrics, run
 from epochd.loop.engine import Engine, Setup
@@ -98,13 +97,12 @@ class Training:
     @cached_property
     def course(self) -> run.Course:
         spec, prepared = self.ticket.spec, self.prepared
-        flops = architecture.flops_per_row(self.setup)
         return run.Course(
             spec,
             prepared.task,
             self._shaped(prepared.train),
             self._shaped(prepared.validation) if prepared.validation else None,
-            Batches.plan(len(prepared.train), spec.batch_size, spec.seed, flops),
+            architecture.batches(self.setup, len(prepared.train)),
             prepared.encoder.target_scale,
         )
 
