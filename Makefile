@@ -3,8 +3,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+BENCH_READY := .venv/.bench-ready
 
-.PHONY: setup serve quickstart check test bench
+.PHONY: setup serve quickstart check test bench bench-setup
 
 setup: $(READY)
 
@@ -23,12 +24,19 @@ check: setup
 test: check
 	$(BIN)/python -m pytest $(ARGS)
 
-bench: setup
+bench: bench-setup
 	$(BIN)/python benchmarks/latency.py
+	$(BIN)/python benchmarks/train.py
+
+bench-setup: $(BENCH_READY)
 
 # The stamp makes every later `make` quick: it is renewed only when the dependencies change.
 $(READY): pyproject.toml constraints-dev.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt -e '.[torch,postgres,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt -e '.[torch,tensorflow,jax,postgres,dev]'
+	touch $@
+
+$(BENCH_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt -e '.[bench]'
 	touch $@
 
 $(BIN)/python:

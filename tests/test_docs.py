@@ -1,5 +1,6 @@
 """The documentation tells the truth: what exists is described, and what is described exists."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,7 +73,7 @@ def test_links_lead_somewhere(page: str) -> None:
 
 def shown_default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
-    return f'"{value}"' if isinstance(value, str) else str(value)
+    return json.dumps(value) if isinstance(value, str | bool) else str(value)
 
 
 def test_every_setting_is_documented_and_no_other() -> None:

@@ -83,6 +83,12 @@ def test_a_gpu_belongs_to_one_training_until_it_is_given_back():
     assert pool.take("c", spec(num_gpus=2)) == [0, 1]
 
 
+def test_a_training_that_wants_more_than_there_are_does_not_block_the_queue():
+    pool = Pool([0])
+    assert pool.fits(spec(num_gpus=2))
+    assert pool.take("large", spec(num_gpus=2)) == [0]
+
+
 def test_a_training_of_a_former_server_keeps_its_gpus():
     pool = Pool([0, 1])
     pool.hold("old", [1])

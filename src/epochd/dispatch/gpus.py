@@ -73,8 +73,12 @@ class Pool:
         return [gpu for gpu in self.owned if gpu not in taken]
 
     def fits(self, spec: TrainingSpec) -> bool:
-        """Whether enough GPUs are free for this training right now."""
-        return needed(spec, len(self.owned)) <= len(self.free)
+        """Whether enough GPUs are free for this training right now.
+
+        One that wants more than there are at all need not wait: its worker refuses it with the reason.
+        """
+        wanted = needed(spec, len(self.owned))
+        return wanted <= len(self.free) or wanted > len(self.owned)
 
     def take(self, task_id: str, spec: TrainingSpec) -> list[int]:
         """Give a training its GPUs; the caller has asked ``fits``."""

@@ -183,7 +183,9 @@ class LocalExecutor:
             case ["ready"]:
                 worker.retire()
             case ["done", task_id, attempt] if worker.holds(task_id, attempt):
-                await self._tell_exit(worker, 0)
+                worker.is_done = True
+                if not self._has_gpus:  # else the slot, and the GPUs with it, are free once the process is gone
+                    await self._tell_exit(worker, 0)
             case _:
                 logger.error("worker %d said %r, which means nothing now", worker.process.pid, words)
 
@@ -197,7 +199,7 @@ class LocalExecutor:
     async def _bury(self, worker: WorkerProcess, returncode: int, unasked: bool) -> None:
         """Draw the conclusion from a worker's death: a job's failure, a worker's failure, or none."""
         if worker.ticket is not None:
-            await self._tell_exit(worker, returncode)
+            await self._tell_exit(worker, 0 if worker.is_done else returncode)
         elif unasked and not self._closing.is_set():
             why = "\n".join([f"its return code is {returncode}", *worker.output_tail()])
             self._note_failure(worker.framework, why)

@@ -36,6 +36,7 @@ class WorkerProcess:
         self.ticket: Ticket | None = None
         self.jobs = 0
         self.is_retired = False
+        self.is_done = False
         self._words = words
         self._pipe = pipe
         self._output = b""
@@ -74,6 +75,7 @@ class WorkerProcess:
     def hand(self, ticket: Ticket) -> None:
         """Send a ticket down the worker's input."""
         self.ticket = ticket
+        self.is_done = False
         self.jobs += 1
         self._input.write(ticket.model_dump_json().encode() + b"\n")
 

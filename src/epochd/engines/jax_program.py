@@ -49,10 +49,10 @@ def flat_vector(setup: Setup, named: dict[str, jax.Array]) -> jax.Array:
 
 
 def outputs_program(setup: Setup) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """(flat weights, x) → float32 outputs (rows, outputs), dropout off."""
+    """(flat weights, x) → outputs (rows, outputs), dropout off; in float32 whatever was trained in."""
 
     def outputs(flat: jax.Array, x: jax.Array) -> jax.Array:
-        return _outputs(setup, named_weights(setup, flat), x, lambda hidden, layer, axis: hidden)
+        return jax_models.forward(setup, named_weights(setup, flat), x, lambda hidden, layer, axis: hidden)
 
     return jax.jit(outputs)
 

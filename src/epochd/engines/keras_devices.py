@@ -6,14 +6,14 @@ of every global batch, add up their gradients and make the same step. Untested o
 """
 
 from collections.abc import Mapping
-from math import ceil
+from math import ceil, prod
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from epochd.data.arrays import Part
-from epochd.engines import keras_steps
+from epochd.engines import architecture, keras_steps
 from epochd.engines.keras_runtime import tf
 from epochd.loop.engine import Arrays, Setup
 
@@ -21,18 +21,31 @@ COMPILE_STEPS = {"mlp": 4000, "cnn": 1500, "lstm": 600, "gru": 300}
 """Steps in the whole training from which XLA pays for its compiling, on a CPU. Measured on the three benchmark
 configs (2 cores): compiling takes 0.4 s (mlp, cnn), 1.0-1.7 s (lstm) and 0.6-1.3 s (gru) longer than tracing; a step
 is then shorter by 0.12 ms (mlp: 0.05 instead of 0.18), 0.35 (cnn), 1.7-2.7 (lstm) and 2.1-2.9 (gru)."""
-PATCHES = 25
-"""The largest kernel, in steps or pixels, of which XLA for CPU is given a matrix of patches (``keras_models``)."""
+PATCHES, PATCH_VALUES = 25, 1 << 24
+"""The largest kernel, in steps or pixels, and the largest matrix of patches of a batch for which XLA for CPU makes
+convolutions of matrix products (``keras_models``). ms per step compiled / not, kernel 3: layers 64-32, batch 32, at
+8 x 8 x 1: 0.8 / 1.7; layers 64-64, batch 32, at 32 x 32 x 3 (5 million values): 13 / 14; layers 32-64-64, batch 64,
+at 64 x 64 x 3 (19 million): 149 / 127."""
 
 
 def compiles(setup: Setup, rows: int) -> bool:
     """Whether XLA compiles this training; a function of spec and data, so that a resumed run does the same."""
     if setup.gpus:
         return True
-    spec = setup.spec
-    if spec.model_type == "cnn" and spec.kernel_size ** (len(setup.inputs) - 1) > PATCHES:
+    if setup.spec.model_type == "cnn" and not patches_fit(setup):
         return False
-    return spec.epochs * ceil(rows / spec.batch_size) >= COMPILE_STEPS[spec.model_type]
+    return setup.spec.epochs * ceil(rows / setup.spec.batch_size) >= COMPILE_STEPS[setup.spec.model_type]
+
+
+def patches_fit(setup: Setup) -> bool:
+    """Whether every convolution of a batch is small enough to be a product of patches."""
+    *space, channels = setup.inputs
+    kernel = setup.spec.kernel_size ** len(space)
+    largest = 0
+    for filters in setup.spec.hidden_units:
+        largest = max(largest, setup.spec.batch_size * prod(space) * kernel * channels)
+        channels, space = filters, architecture.pooled(space)
+    return kernel <= PATCHES and largest <= PATCH_VALUES
 
 
 class OneDevice:

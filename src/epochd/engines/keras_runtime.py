@@ -2,7 +2,7 @@
 
 What they read once has to be set before they are imported (Keras's backend, how much they log) or before
 their first operation (threads, logical devices), so every module of this engine takes ``tf`` and ``keras``
-from here. The import takes 3-4 s on a small machine: workers pay it ahead of the job.
+from here. The import takes 3-6 s on a small machine: workers pay it ahead of the job.
 """
 
 import os

@@ -15,6 +15,8 @@ from typing import Any
 from epochd.engines import architecture
 from epochd.loop.engine import Setup
 
+IMPORT_SECONDS = {"tensorflow": 4.0, "jax": 1.0}
+"""What a training waits for where no process with this framework is warm; PyTorch's usually is."""
 LIKELY_PATIENCES = 3
 """A training that may stop early is expected to last this many times its patience."""
 
@@ -31,7 +33,8 @@ def seconds(engine: str, setup: Setup, rows: int) -> float:
     flops = architecture.flops_per_row(setup) * min(spec.batch_size, rows)
     epochs = min(spec.epochs, LIKELY_PATIENCES * (spec.early_stopping_patience or spec.epochs))
     steps = epochs * ceil(rows / spec.batch_size)
-    return float(speed["start"] + steps * (speed["step"] + speed["gflop"] * flops / 1e9))
+    start = speed["start"] + IMPORT_SECONDS.get(engine, 0.0)
+    return float(start + steps * (speed["step"] + speed["gflop"] * flops / 1e9))
 
 
 @cache

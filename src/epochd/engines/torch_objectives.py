@@ -6,7 +6,6 @@ Losses are sums over rows, so that the ranks' parts add up; the engine divides b
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -36,7 +35,7 @@ class Rows:
 
     def __init__(self, setup: Setup, train: Part, device: torch.device) -> None:
         self._part = train
-        self._resident = device.type != "cpu" and not isinstance(train.x, np.memmap)
+        self._resident = device.type != "cpu"
         self._device = device
         if self._resident:
             self._x, self._y = self._upload(train.x), self._upload(train.y)

@@ -1,0 +1,106 @@
+"""Our side: the bare engine, epoch by epoch, and the whole loop around it."""
+
+import json
+import tempfile
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from time import perf_counter
+
+from cases import Case
+
+from epochd.core.tickets import Ticket
+from epochd.data.arrays import Part
+from epochd.engines import architecture, registry
+from epochd.loop import run
+from epochd.loop.state import LoopState
+from epochd.worker.execute import JobSink
+from epochd.worker.report import Reporter
+
+
+def epochs(framework: str, case: Case) -> Iterator[float]:
+    """Seconds of one epoch after another."""
+    setup, part = case.setup, case.data()
+    engine = registry.build(framework, setup, part)
+    batches = architecture.batches(setup, len(part))
+    epoch = 0
+    while True:
+        began = perf_counter()
+        for chunk in batches.chunks(epoch):
+            engine.train(chunk.rows, epoch * batches.steps + chunk.first_step, 0.001)
+        yield perf_counter() - began
+        epoch += 1
+
+
+def loop_and_bare(framework: str, case: Case, rounds: int = 7, epochs_each: int = 4) -> list[tuple[float, float]]:
+    """(whole loop, bare engine) seconds for the same epochs, in turn; both train and score 20 % held-out rows."""
+    part = case.data()
+    cut = len(part) * 4 // 5
+    train, held_out = Part(part.x[:cut], part.y[:cut]), Part(part.x[cut:], part.y[cut:])
+    spec = case.setup.spec.model_copy(update={"epochs": 10**6, "framework": framework})
+    engine = registry.build(framework, case.setup, train)
+    course = run.Course(spec, "binary", train, held_out, architecture.batches(case.setup, cut))
+    found = []
+    with server() as url, tempfile.TemporaryDirectory() as folder:
+        ticket = Ticket(
+            task_id="t", attempt=1, token="x", server_url=url, spec=spec, data_dir=Path(folder), dataset_roots=[]
+        )
+        reporter = Reporter(url, "t", 1, "x", 15.0)
+        sink = JobSink(ticket, reporter, {"fingerprint": ""})
+        state = LoopState(spec.learning_rate)
+        for turn in range(rounds + 1):
+            whole = _timed(lambda: _loop(engine, course, state, sink, epochs_each))
+            bare = _timed(lambda: _bare(engine, course, epochs_each))
+            if turn:
+                found.append((whole, bare))
+    return found
+
+
+def _loop(engine, course, state, sink, epochs_each) -> None:  # type: ignore[no-untyped-def]
+    for _ in range(epochs_each):
+        run.finish_epoch(engine, course, state, sink)
+        run.conclude_epoch(engine, course, state)
+        sink.emit(run.Kind.EPOCH, run.epoch_report(course, state))
+
+
+def _bare(engine, course, epochs_each) -> None:  # type: ignore[no-untyped-def]
+    for epoch in range(epochs_each):
+        for chunk in course.batches.chunks(epoch):
+            engine.train(chunk.rows, chunk.first_step, 0.001)
+        engine.outputs(course.validation.x)
+
+
+def _timed(work) -> float:  # type: ignore[no-untyped-def]
+    began = perf_counter()
+    work()
+    return perf_counter() - began
+
+
+class Answer(BaseHTTPRequestHandler):
+    """Takes reports and wants nothing."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = json.dumps({"command": "continue"}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+class server:
+    """A server that answers reports, for as long as the context lasts."""
+
+    def __enter__(self) -> str:
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{self._http.server_port}"
+
+    def __exit__(self, *_: object) -> None:
+        self._http.shutdown()

@@ -1,0 +1,138 @@
+"""TensorFlow's own promises: two ways to run the same steps, real Keras layers, dropout by hash, float16."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from epochd.core.errors import InvalidSpec
+from epochd.engines import registry
+
+if "tensorflow" not in registry.installed():
+    pytest.skip("tensorflow is not installed", allow_module_level=True)
+
+from epochd.engines import keras_devices, keras_engine, keras_steps
+from epochd.engines.keras_runtime import CPU_DEVICES, keras, tf
+
+NEVER = 10**12
+
+
+def trained(make, monkeypatch, compile_steps, **options):
+    monkeypatch.setattr(keras_devices, "COMPILE_STEPS", dict.fromkeys(["mlp", "cnn", "lstm", "gru"], compile_steps))
+    setup, part = make(**options)
+    engine = registry.build("tensorflow", setup, part)
+    totals = engine.train(np.arange(len(part)), 0, 0.01)
+    return engine, totals
+
+
+@pytest.mark.parametrize("model", ["mlp-gelu", "cnn-2d", "lstm-bidirectional", "gru"])
+def test_compiled_or_not_the_steps_are_the_same(make, monkeypatch, model):
+    compiled, one = trained(make, monkeypatch, 0, model=model, dropout_rate=0.3, optimizer="sgd")
+    traced, other = trained(make, monkeypatch, NEVER, model=model, dropout_rate=0.3, optimizer="sgd")
+    assert compiled.description["compiled"]
+    assert not traced.description["compiled"]
+    assert one.loss == pytest.approx(other.loss, rel=1e-5)
+    for name, weight in compiled.weights().items():
+        np.testing.assert_allclose(weight, traced.weights()[name], atol=1e-5, err_msg=name)
+
+
+def test_a_convolution_with_too_many_patches_is_not_compiled(make):
+    small, _ = make(model="cnn-2d", epochs=10_000)
+    wide, _ = make(model="cnn-2d", kernel_size=6, epochs=10_000)
+    assert keras_devices.compiles(small, 300)
+    assert not keras_devices.compiles(wide, 300)
+
+
+@pytest.mark.parametrize("model", ["lstm", "gru"])
+def test_keras_layers_with_its_weights_compute_the_same(make, model):
+    """Gate order, reset variant and biases by Keras's own layers."""
+    setup, part = make(model=model)
+    engine = registry.build("tensorflow", setup, part)
+    weights = engine.weights()
+    layer = keras.layers.LSTM if model == "lstm" else keras.layers.GRU
+    hidden = part.x
+    for i, units in enumerate(setup.spec.hidden_units):
+        own = layer(units, return_sequences=i == 0)
+        own.build(hidden.shape)
+        own.set_weights(keras_weights(weights, f"hidden.{i}", units))
+        hidden = np.asarray(own(hidden))
+    expected = hidden @ weights["output.weight"].T + weights["output.bias"]
+    np.testing.assert_allclose(engine.outputs(part.x), expected, atol=1e-5)
+
+
+def keras_weights(weights, layer, units):
+    """Kernel, recurrent kernel and bias as Keras keeps them: transposed, GRU gates z, r, n and two rows of biases."""
+    gru = f"{layer}.bias_hh" in weights
+    gates = [1, 0, 2] if gru else range(4)
+    turned = np.concatenate([np.arange(units) + gate * units for gate in gates])
+    kernels = [weights[f"{layer}.{name}"][turned].T for name in ("weight_ih", "weight_hh")]
+    biases = [weights[f"{layer}.{name}"][turned] for name in (["bias_ih", "bias_hh"] if gru else ["bias_ih"])]
+    return [*kernels, np.stack(biases) if gru else biases[0]]
+
+
+class TestDropout:
+    SHAPE = (200, 500)
+
+    def mask(self, make, step=0, layer=0, seed=0, rate=0.3, first=0):
+        setup, _ = make(dropout_rate=rate, seed=seed)
+        drop = keras_steps.dropout(setup.spec, tf.constant(step, tf.int64), first)
+        return drop(tf.ones(self.SHAPE), layer, 0).numpy()
+
+    @pytest.mark.parametrize("rate", [0.05, 0.3, 0.9])
+    def test_it_drops_its_share_and_keeps_the_mean(self, make, rate):
+        mask = self.mask(make, rate=rate)
+        deviation = (rate * (1 - rate) / mask.size) ** 0.5
+        assert (mask == 0).mean() == pytest.approx(rate, abs=4 * deviation)
+        assert np.unique(mask[mask > 0]) == pytest.approx(1 / (1 - rate))
+        assert (mask == 0).mean(0).std() == pytest.approx((rate * (1 - rate) / 200) ** 0.5, rel=0.15)
+
+    @pytest.mark.parametrize("other", [{"step": 1}, {"step": 2**32}, {"layer": 1}, {"seed": 1}])
+    def test_seed_step_and_layer_give_independent_masks(self, make, other):
+        one, two = self.mask(make), self.mask(make, **other)
+        assert abs(np.corrcoef(one.ravel(), two.ravel())[0, 1]) < 4 / one.size**0.5
+
+    def test_neighbouring_rows_and_units_are_independent(self, make):
+        mask = self.mask(make)
+        for left, right in ((mask[1:], mask[:-1]), (mask[:, 1:], mask[:, :-1])):
+            assert abs(np.corrcoef(left.ravel(), right.ravel())[0, 1]) < 4 / left.size**0.5
+
+    def test_a_share_of_the_rows_gets_its_part_of_the_mask(self, make):
+        np.testing.assert_array_equal(self.mask(make, first=50)[:150], self.mask(make)[50:])
+
+
+def test_float16_scales_its_loss_and_learns(make, monkeypatch):
+    """The path of GPUs without bfloat16, on a CPU."""
+    monkeypatch.setattr(keras_engine, "compute_dtype", lambda setup: "float16")
+    setup, part = make()
+    engine = registry.build("tensorflow", setup, part)
+    losses = [engine.train(np.arange(len(part)), 10 * epoch, 0.005).loss for epoch in range(8)]
+    assert losses[-1] < 0.8 * losses[0]
+    assert engine.optimizer_state()["calm_steps"] == 80
+    assert all(weight.dtype == np.float32 for weight in engine.weights().values())
+
+
+def test_an_overflowing_float16_step_is_left_out_and_halves_the_scale(make, monkeypatch):
+    monkeypatch.setattr(keras_engine, "compute_dtype", lambda setup: "float16")
+    setup, part = make(batch_size=300)
+    engine = registry.build("tensorflow", setup, part)
+    engine.load_optimizer_state({"loss_scale": np.array(1e30, np.float32)})
+    before = engine.weights()
+    engine.train(np.arange(len(part)), 0, 0.1)
+    for name, weight in engine.weights().items():
+        np.testing.assert_array_equal(weight, before[name])
+    assert engine.optimizer_state()["loss_scale"] == np.float32(1e30) / 2
+    assert engine.optimizer_state()["steps"] == 0
+
+
+def test_more_devices_than_the_process_has_are_refused(make):
+    registry.build("tensorflow", *make())  # the first engine of a process settles how many there are
+    setup, part = make(devices=CPU_DEVICES + 1)
+    with pytest.raises(InvalidSpec, match=rf"{CPU_DEVICES + 1} CPU devices are asked for"):
+        registry.build("tensorflow", setup, part)
+
+
+def test_it_says_nothing_on_stderr():
+    code = "from epochd.engines import registry; registry.warm('tensorflow')"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stderr == ""
