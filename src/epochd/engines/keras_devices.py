@@ -17,10 +17,10 @@ from epochd.engines import architecture, keras_steps
 from epochd.engines.keras_runtime import tf
 from epochd.loop.engine import Arrays, Setup
 
-COMPILE_STEPS = {"mlp": 4000, "cnn": 1500, "lstm": 600, "gru": 300}
+COMPILE_STEPS = {"mlp": 5000, "cnn": 1500, "lstm": 600, "gru": 300}
 """Steps in the whole training from which XLA pays for its compiling, on a CPU. Measured on the three benchmark
 configs (2 cores): compiling takes 0.4 s (mlp, cnn), 1.0-1.7 s (lstm) and 0.6-1.3 s (gru) longer than tracing; a step
-is then shorter by 0.12 ms (mlp: 0.05 instead of 0.18), 0.35 (cnn), 1.7-2.7 (lstm) and 2.1-2.9 (gru)."""
+is then shorter by 0.09 ms (mlp: 0.03 instead of 0.12), 0.35 (cnn), 1.7-2.7 (lstm) and 2.1-2.9 (gru)."""
 PATCHES, PATCH_VALUES = 25, 1 << 24
 """The largest kernel, in steps or pixels, and the largest matrix of patches of a batch for which XLA for CPU makes
 convolutions of matrix products (``keras_models``). ms per step compiled / not, kernel 3: layers 64-32, batch 32, at

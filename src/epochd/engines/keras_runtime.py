@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any, TypeAlias
 
 from epochd.core.errors import InvalidSpec, Problem
+from epochd.engines import architecture
 from epochd.loop.engine import Setup
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -40,14 +41,17 @@ Tensor: TypeAlias = Any
 CPU_DEVICES = 8
 """Logical CPU devices of a process; they share one thread pool and one memory, so that spare ones cost nothing
 (measured: 8 against 1 the same threads, 0.3 MB more)."""
+THREAD_FLOPS = 1e10
+"""Work of one step from which a second CPU thread may pay. Thousand rows/s with one thread / two, on 2 cores that had
+other work besides: mlp 128-64-32, batch 32 (1e6) 1061 / 526; mlp 256-128-64-32, batch 256 (9e7) 409 / 272; lstm, gru,
+cnn 64-32 7.2 / 5.1, 10.1 / 7.2, 79 / 50; mlp 1024-1024, batch 256 (2e9) 21 / 5-10; mlp 3 x 2048, batch 512 (3e10)
+3.6 / 1.5-2.5. So no size gained there; that the largest gain on idle cores is expected, not measured."""
 
 
 def start(setup: Setup) -> list[str]:
     """Begin with a job: fix what TensorFlow fixes once per process, and name the job's devices.
 
-    Threads belong to the process, not to a model: the first job's ``threads`` stay. That is also the rule by
-    size: XLA runs small operations on the calling thread whatever the pool holds (mlp 128-64-32, batch 32:
-    46 us per step with one thread, 56 with two, on a 2-core machine that others use too).
+    The first job decides for all that may follow in its process; the dispatcher gives each its own.
     Raises InvalidSpec when there are fewer CPU devices than the job wants.
     """
     with suppress(RuntimeError):  # "cannot be modified after initialization": an earlier job has done it
@@ -65,7 +69,14 @@ def _configure(setup: Setup) -> None:
     tf.config.experimental.enable_op_determinism()
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)
-    tf.config.threading.set_intra_op_parallelism_threads(setup.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(setup.threads)
+    threads = threads_for(setup)
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
     devices = [tf.config.LogicalDeviceConfiguration()] * max(CPU_DEVICES, setup.devices)
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
+
+
+def threads_for(setup: Setup) -> int:
+    """One thread, which more only slow down; all that the slot has for very large steps."""
+    work = architecture.flops_per_row(setup) * setup.spec.batch_size
+    return setup.threads if work >= THREAD_FLOPS else 1
