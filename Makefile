@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 BENCH_READY := .venv/.bench-ready
 
-.PHONY: setup serve quickstart check test bench bench-setup
+.PHONY: setup serve quickstart check test bench quality bench-setup
 
 setup: $(READY)
 
@@ -27,6 +27,9 @@ test: check
 bench: bench-setup
 	$(BIN)/python benchmarks/latency.py
 	$(BIN)/python benchmarks/train.py
+
+quality: bench-setup
+	$(BIN)/python benchmarks/quality.py
 
 bench-setup: $(BENCH_READY)
 

@@ -17,8 +17,9 @@ Epochs = Iterator[float]
 def keras_fit(case: Case) -> Epochs:
     """Keras ``fit``; the backend is chosen by KERAS_BACKEND before this is called."""
     import keras
+    from keras_networks import network
 
-    model = keras.Sequential([keras.Input(case.inputs), *_keras_layers(keras, case), keras.layers.Dense(1)])
+    model = network(case.model_type, case.inputs, case.hidden_units, dropout=0.2)
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
     model.compile("adam", loss, metrics=[keras.metrics.BinaryAccuracy(threshold=0.0)])
     part = case.data()
@@ -35,23 +36,6 @@ def keras_fit(case: Case) -> Epochs:
         done = len(seconds)
         model.fit(part.x, part.y[:, None], case.batch_size, epochs=4, verbose=0, callbacks=[Clock()])
         yield from seconds[done:]
-
-
-def _keras_layers(keras: Any, case: Case) -> list[Any]:
-    layers: list[Any] = []
-    last = len(case.hidden_units) - 1
-    for i, units in enumerate(case.hidden_units):
-        match case.model_type:
-            case "mlp":
-                layers.append(keras.layers.Dense(units, activation="relu"))
-            case "cnn":
-                layers.append(keras.layers.Conv1D(units, 3, padding="same", activation="relu"))
-                layers.append(keras.layers.MaxPooling1D(2))
-            case kind:
-                layer = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}[kind]
-                layers.append(layer(units, return_sequences=i < last))
-        layers.append(keras.layers.Dropout(0.2))
-    return [*layers, keras.layers.Flatten()] if case.model_type == "cnn" else layers
 
 
 def _module(case: Case) -> Any:

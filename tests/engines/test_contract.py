@@ -1,7 +1,10 @@
 """What every engine must fulfil: one class of tests, run for each installed engine."""
 
+from contextlib import closing
+
 import numpy as np
 import pytest
+from safetensors.numpy import load, save
 
 from epochd.core.errors import InvalidSpec
 from epochd.data.arrays import Part
@@ -19,6 +22,11 @@ def build(request):
 
 def order(part, epoch=0):
     return np.random.default_rng(epoch).permutation(len(part))
+
+
+def stored(arrays):
+    """What a checkpoint gives back."""
+    return load(save(arrays))
 
 
 def same(left, right, **tolerance):
@@ -99,7 +107,7 @@ class TestEveryModel:
         setup, part = make(model=model, dropout_rate=0.4)
         straight = build(setup, part)
         straight.train(order(part), 0, 0.01)
-        weights, memory = straight.weights(), straight.optimizer_state()
+        weights, memory = stored(straight.weights()), stored(straight.optimizer_state())
         straight.train(order(part, 1), 10, 0.005)
 
         resumed = build(setup, part)
@@ -129,6 +137,19 @@ class TestEveryModel:
 
 
 class TestTraining:
+    def test_two_devices_are_restored_bit_for_bit(self, build, make):
+        setup, part = make(devices=2, dropout_rate=0.3)
+        with closing(build(setup, part)) as straight:
+            straight.train(order(part), 0, 0.01)
+            weights, memory = stored(straight.weights()), stored(straight.optimizer_state())
+            straight.train(order(part, 1), 10, 0.01)
+            expected = straight.weights()
+        with closing(build(setup, part)) as resumed:
+            resumed.load_weights(weights)
+            resumed.load_optimizer_state(memory)
+            resumed.train(order(part, 1), 10, 0.01)
+            same(resumed.weights(), expected)
+
     @pytest.mark.parametrize("optimizer", OPTIMIZERS)
     @pytest.mark.parametrize("task", TASKS)
     def test_it_learns(self, build, make, task, optimizer):

@@ -3,6 +3,7 @@
 import psutil
 
 LONG = {
+    "framework": "pytorch",
     "dataset": "digits",
     "epochs": 80,
     "hidden_units": [256, 128],

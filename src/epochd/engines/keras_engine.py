@@ -94,7 +94,7 @@ class KerasEngine:
         self._trainer.load(self._trainer.state() | keras_steps.flattened(self._setup, weights))
 
     def optimizer_state(self) -> Arrays:
-        return {name: value.copy() for name, value in self._trainer.state().items() if name != "weights"}
+        return {name: np.array(value) for name, value in self._trainer.state().items() if name != "weights"}
 
     def load_optimizer_state(self, state: Arrays) -> None:
         self._trainer.load(self._trainer.state() | state)

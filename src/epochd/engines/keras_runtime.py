@@ -67,7 +67,7 @@ def start(setup: Setup) -> list[str]:
 
 def _configure(setup: Setup) -> None:
     tf.config.experimental.enable_op_determinism()
-    for gpu in tf.config.list_physical_devices("GPU"):
+    for gpu in tf.config.list_physical_devices("GPU") if setup.gpus else ():
         tf.config.experimental.set_memory_growth(gpu, True)
     threads = threads_for(setup)
     tf.config.threading.set_intra_op_parallelism_threads(threads)

@@ -6,6 +6,7 @@ noticed even in the middle of a step; the process then ends at once, there is no
 
 import json
 import os
+import shutil
 import sys
 import traceback
 from pathlib import Path
@@ -28,7 +29,7 @@ def main(folder: Path, rank: int) -> None:
     setup, train = torch_ranks.load(folder)
     engine = TorchEngine(setup, train, rank)
     orders: SimpleQueue[Order] = SimpleQueue()
-    Thread(target=listen, args=(orders,), daemon=True).start()
+    Thread(target=listen, args=(orders, folder), daemon=True).start()
     print("ready", flush=True)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     torch_ranks.join(folder, setup, rank)
@@ -36,11 +37,12 @@ def main(folder: Path, rank: int) -> None:
         obey(engine, *orders.get())
 
 
-def listen(orders: SimpleQueue[Order]) -> None:
-    """Read orders until rank 0 closes the pipe or dies, then end the process."""
+def listen(orders: SimpleQueue[Order], folder: Path) -> None:
+    """Read orders until rank 0 closes the pipe or dies; then clean up, in case it could not, and end the process."""
     for line in sys.stdin.buffer:
         facts = json.loads(line)
         orders.put((facts, safetensors.numpy.load(sys.stdin.buffer.read(facts["bytes"]))))
+    shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 
 
