@@ -89,7 +89,7 @@ def test_the_version_is_printed(run: Any) -> None:
 
 def test_help_names_every_command(run: Any) -> None:
     text = run("--help").out
-    for command in ("serve", "train", "watch", "pause", "resume", "stop", "tasks", "predict", "version"):
+    for command in ("serve", "train", "watch", "pause", "resume", "stop", "tasks", "datasets", "predict", "version"):
         assert f" {command} " in text
 
 
@@ -102,7 +102,7 @@ def test_the_command_line_starts_without_server_tables_or_frameworks() -> None:
 
 def test_every_setting_but_the_secrets_is_an_option_of_serve(run: Any) -> None:
     text = run("serve", "--help").out
-    for name in set(cli.server_settings.Settings.model_fields) - {"tokens", "database_url"}:
+    for name in set(cli.server_settings.Settings.model_fields) - {"tokens", "database_url", "connections"}:
         assert f"--{name.replace('_', '-')} " in text
 
 
@@ -191,6 +191,37 @@ def test_ctrl_c_detaches_and_says_how_to_come_back(server: Server, client: Clien
     assert f"epochd watch {task_id}" in said
     assert client.task(task_id)["state"] == "running"
     client.stop(task_id)
+
+
+def test_a_dataset_is_added_listed_shown_and_removed(run: Any, server: Server, tmp_path: Path) -> None:
+    file = tmp_path / "colors.csv"
+    file.write_text("x,color\n1,red\n2,red\n3,[blue]\n", encoding="utf-8")
+    assert (
+        run("datasets", "add", file, "--name", "paint", "--url", server.url).out
+        == "paint: 3 rows, 2 columns, 29 bytes\n"
+    )
+    assert "paint" in run("datasets", "list", "--url", server.url).out
+    shown = run("datasets", "show", "paint", "--url", server.url).out
+    assert "red (2), [blue] (1)" in shown
+    again = run("datasets", "add", file, "--name", "paint", "--url", server.url)
+    assert (again.code, "replace" in again.err) == (cli.FAILED, True)
+    assert run("datasets", "add", file, "--name", "paint", "--replace", "--url", server.url).code == 0
+    assert run("datasets", "remove", "paint", "--url", server.url).code == 0
+    assert run("datasets", "show", "paint", "--url", server.url).code == cli.FAILED
+
+
+def test_a_path_of_the_server_gets_a_name(run: Any, server: Server) -> None:
+    (server.data_dir / "datasets" / "far.csv").write_text("x,y\n1,2\n", encoding="utf-8")
+    assert run("datasets", "add", "--name", "near", "--path", "far.csv", "--url", server.url).code == 0
+    refused = run("datasets", "refresh", "near", "--url", server.url)
+    assert "no query" in refused.err
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--path", "x.csv"], ["--name", "x", "--query", "SELECT 1"], ["missing.csv"]]
+)
+def test_what_to_add_must_be_clear(run: Any, server: Server, arguments: list[str]) -> None:
+    assert run("datasets", "add", *arguments, "--url", server.url).code == cli.REFUSED
 
 
 def test_an_unknown_task_is_said_so(run: Any, server: Server) -> None:

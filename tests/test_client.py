@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -96,6 +97,47 @@ def test_options_that_were_not_given_are_not_sent() -> None:
         speaker.pause("t1", wait=0)
     assert dict(script.requests[0].url.params) == {"state": "running", "limit": "50", "offset": "0"}
     assert dict(script.requests[1].url.params) == {"wait": "0"}
+
+
+def test_an_upload_is_streamed_and_counted(tmp_path: Path) -> None:
+    (tmp_path / "a b.csv").write_bytes(b"x\n" * 300_000)
+    script, steps = Script(httpx.Response(201, json={"name": "a"})), []
+    client(script).upload_dataset(tmp_path / "a b.csv", "a", progress=lambda sent, total: steps.append((sent, total)))
+    request = script.requests[0]
+    assert dict(request.url.params) == {"name": "a", "filename": "a b.csv"}
+    assert request.headers["Content-Length"] == "600000"
+    assert "Transfer-Encoding" not in request.headers
+    assert (steps[0], steps[-1], len(steps)) == ((0, 600_000), (600_000, 600_000), 4)
+
+
+def test_datasets_are_brought_looked_at_and_removed() -> None:
+    script = Script(*[httpx.Response(200, json={}) for _ in range(6)])
+    with client(script) as speaker:
+        speaker.register_dataset("n", "a.csv", replace=True)
+        speaker.query_dataset("n", "shop", "SELECT 1")
+        speaker.datasets(name="n")
+        speaker.dataset("../x")
+        speaker.refresh_dataset("n")
+        speaker.remove_dataset("n")
+    asked = [f"{request.method} {request.url.raw_path.decode()}" for request in script.requests]
+    prefix = "/api/v1/datasets"
+    assert asked == [
+        f"POST {prefix}?replace=true",
+        f"POST {prefix}",
+        f"GET {prefix}?name=n&limit=50&offset=0",
+        f"GET {prefix}/..%2Fx",
+        f"POST {prefix}/n/refresh",
+        f"DELETE {prefix}/n",
+    ]
+    assert json.loads(script.requests[1].content) == {"name": "n", "connection": "shop", "query": "SELECT 1"}
+
+
+def test_resume_allows_changed_data_only_when_told_so() -> None:
+    script = Script(httpx.Response(200, json={}), httpx.Response(200, json={}))
+    with client(script) as speaker:
+        speaker.resume("t1")
+        speaker.resume("t1", allow_changed_data=True)
+    assert [request.content for request in script.requests] == [b"", b'{"allow_changed_data":true}']
 
 
 @pytest.mark.parametrize("kind", [NotFound("no such task"), IllegalMove("it is finished")])

@@ -6,11 +6,13 @@ the server nor a framework. Every answer is the server's JSON as a dict; every e
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from os import PathLike, fstat
+from pathlib import Path
 from time import monotonic, sleep
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 from urllib.parse import quote
 
 import httpx
@@ -22,9 +24,13 @@ from epochd.core.specs import TrainingSpec
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 PREFIX = "/api/v1/epoch-training"
+DATASETS = "/api/v1/datasets"
+PIECE_BYTES = 1 << 18
 
 TIMEOUT = httpx.Timeout(90.0, connect=5.0)
 """Seconds; reading is patient because ``pause`` and ``stop`` wait for the worker."""
+LONG_TIMEOUT = httpx.Timeout(None, connect=5.0)
+"""For what takes as long as the data are large: the server reads a dataset through before it answers."""
 STREAM_TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 """Seconds without even a heartbeat after which a stream counts as broken."""
 
@@ -85,12 +91,62 @@ class Client:
         """Pause, waiting up to ``wait`` seconds (absent: the server's setting) for the checkpoint to be safe."""
         return self._request("POST", _path("pause", task_id), params=_given({"wait": wait}))
 
-    def resume(self, task_id: str) -> dict[str, Any]:
-        return self._request("POST", _path("resume", task_id))
+    def resume(self, task_id: str, *, allow_changed_data: bool = False) -> dict[str, Any]:
+        """Go on with a paused task. Raises DataChanged if its dataset has changed, unless that is allowed."""
+        options: dict[str, Any] = {"json": {"allow_changed_data": True}} if allow_changed_data else {}
+        return self._request("POST", _path("resume", task_id), **options)
 
     def stop(self, task_id: str, wait: float | None = None) -> dict[str, Any]:
         """Cancel for good, waiting like ``pause``."""
         return self._request("POST", _path("stop", task_id), params=_given({"wait": wait}))
+
+    def datasets(self, *, name: str | None = None, limit: int = 50, offset: int = 0) -> dict[str, Any]:
+        """Registered datasets, newest first, then the built-in ones; ``name`` matches a part of the name."""
+        return self._request("GET", DATASETS, params=_given({"name": name, "limit": limit, "offset": offset}))
+
+    def dataset(self, name: str) -> dict[str, Any]:
+        """Everything that is known of one dataset: schema, profile of each column, first rows."""
+        return self._request("GET", _dataset_path(name), timeout=LONG_TIMEOUT)
+
+    def upload_dataset(
+        self,
+        file: str | PathLike[str],
+        name: str | None = None,
+        *,
+        replace: bool = False,
+        progress: Callable[[int, int], None] = lambda sent, total: None,
+    ) -> dict[str, Any]:
+        """Send a file, which is streamed; ``progress`` is told the bytes sent so far and all.
+
+        The dataset's name is the file's unless one is given. Raises OSError if the file cannot be read.
+        """
+        path = Path(file)
+        query = _given({"name": name, "filename": path.name, "replace": replace or None})
+        with path.open("rb") as content:
+            total = fstat(content.fileno()).st_size
+            headers = {"Content-Type": "application/octet-stream", "Content-Length": str(total)}
+            body = _pieces(content, total, progress)
+            return self._request("POST", DATASETS, params=query, content=body, headers=headers, timeout=LONG_TIMEOUT)
+
+    def register_dataset(self, name: str, path: str, *, replace: bool = False) -> dict[str, Any]:
+        """Give a name to a file or folder that the server can read already."""
+        return self._bring({"name": name, "path": path}, replace)
+
+    def query_dataset(self, name: str, connection: str, query: str, *, replace: bool = False) -> dict[str, Any]:
+        """Keep the rows that a query gives on one of the server's connections."""
+        return self._bring({"name": name, "connection": connection, "query": query}, replace)
+
+    def refresh_dataset(self, name: str) -> dict[str, Any]:
+        """Run a dataset's query again."""
+        return self._request("POST", f"{_dataset_path(name)}/refresh", timeout=LONG_TIMEOUT)
+
+    def remove_dataset(self, name: str) -> dict[str, Any]:
+        """Remove a dataset. Raises DatasetInUse while a task that is not finished needs it."""
+        return self._request("DELETE", _dataset_path(name))
+
+    def _bring(self, values: dict[str, str], replace: bool) -> dict[str, Any]:
+        query = _given({"replace": replace or None})
+        return self._request("POST", DATASETS, params=query, json=values, timeout=LONG_TIMEOUT)
 
     def health(self) -> dict[str, Any]:
         return self._request("GET", "/health")
@@ -221,6 +277,20 @@ def _as_json(config: Mapping[str, Any] | TrainingSpec) -> dict[str, Any]:
 
 def _given(query: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in query.items() if value is not None}
+
+
+def _pieces(content: BinaryIO, total: int, progress: Callable[[int, int], None]) -> Iterator[bytes]:
+    """A file's first ``total`` bytes, which is what the request has promised to bring."""
+    sent = 0
+    progress(sent, total)
+    while piece := content.read(min(PIECE_BYTES, total - sent)):
+        yield piece
+        sent += len(piece)
+        progress(sent, total)
+
+
+def _dataset_path(name: str) -> str:
+    return f"{DATASETS}/{quote(name, safe='')}"
 
 
 def _path(verb: str, task_id: str) -> str:

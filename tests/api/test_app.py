@@ -1,6 +1,7 @@
 import pytest
 
 from epochd.api.app import PREFIX, create_app
+from epochd.api.security import DATASETS_PATH
 from epochd.core.errors import SettingsError
 from epochd.core.settings import Settings
 
@@ -19,11 +20,19 @@ ROUTES = {
     ("get", "/tasks"),
     ("get", "/tasks/{task_id}"),
 }
+DATASET_ROUTES = {
+    ("post", ""),
+    ("get", ""),
+    ("get", "/{name}"),
+    ("delete", "/{name}"),
+    ("post", "/{name}/refresh"),
+}
 
 
 async def test_the_public_routes_are_these(house):
     paths = (await house.http.get("/openapi.json")).json()["paths"]
     public = {(method, PREFIX + path) for method, path in ROUTES} | {("get", "/health")}
+    public |= {(method, DATASETS_PATH + path) for method, path in DATASET_ROUTES}
     assert {(method, path) for path, methods in paths.items() for method in methods} == public
 
 

@@ -29,3 +29,19 @@ def test_a_bad_value_names_its_variable():
     with pytest.raises(SettingsError) as caught:
         settings.load(slots=0)
     assert caught.value.problems[0].field == "EPOCHD_SLOTS"
+
+
+@pytest.mark.parametrize("text", ["{hush", '["hush"]', "postgresql://u:hush@h/d"])
+def test_connections_that_are_no_json_object_are_told_without_their_text(monkeypatch, text):
+    monkeypatch.setenv("EPOCHD_CONNECTIONS", text)
+    with pytest.raises(SettingsError) as caught:
+        settings.load()
+    assert caught.value.problems[0].field == "EPOCHD_CONNECTIONS"
+    assert "hush" not in str(caught.value.as_json())
+
+
+def test_connections_are_read_and_not_shown(monkeypatch):
+    monkeypatch.setenv("EPOCHD_CONNECTIONS", '{"shop": "postgresql://u:hush@h/d"}')
+    loaded = settings.load()
+    assert loaded.connections["shop"].get_secret_value() == "postgresql://u:hush@h/d"
+    assert "hush" not in repr(loaded)

@@ -1,18 +1,21 @@
 """Columns become numbers and outputs become labels again; the state survives JSON exactly."""
 
+import datetime as dt
 import json
 import math
 
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import StandardScaler
 
+from epochd.core import specs
 from epochd.core.errors import CorruptFile, DataError
 from epochd.data.encode import Encoder
+from epochd.data.fitting import Fitting, longest
 
 FRAME = pl.DataFrame(
     {
@@ -23,6 +26,7 @@ FRAME = pl.DataFrame(
     }
 )
 FLOATS = st.floats(-1e100, 1e100)
+SCALINGS = ["standard", "robust", "quantile"]
 LABELS = st.one_of(
     st.lists(st.text(), min_size=2, max_size=8, unique=True),
     st.lists(st.integers(-(2**62), 2**62), min_size=2, max_size=8, unique=True),
@@ -30,8 +34,40 @@ LABELS = st.one_of(
 )
 
 
-def fitted(frame=FRAME, features=("age", "town", "member"), task="binary", classes=("no", "yes")):
-    return Encoder.fit(frame, features, "y", task, classes)
+KINDS = {
+    "number": (FLOATS, pl.Float64),
+    "whole": (st.integers(0, 2**64 - 1), pl.UInt64),
+    "duration": (st.timedeltas(dt.timedelta(-9999), dt.timedelta(9999)), pl.Duration("us")),
+    "boolean": (st.booleans(), pl.Boolean),
+    "text": (st.text(max_size=3), pl.String),
+    "date": (st.dates(), pl.Date),
+    "datetime": (st.datetimes(), pl.Datetime("us")),
+    "zoned": (st.datetimes(dt.datetime(1900, 1, 1), dt.datetime(2100, 1, 1)), pl.Datetime("us", "UTC")),
+    "time": (st.times(), pl.Time),
+}
+
+
+@st.composite
+def columns(draw, lists=False):
+    """A frame with a column of each kind, any value of which may be missing, and a target."""
+    rows = draw(st.integers(1, 4))
+    drawn = {
+        name: pl.Series(draw(st.lists(st.none() | values, min_size=rows, max_size=rows)), dtype=dtype)
+        for name, (values, dtype) in KINDS.items()
+    }
+    if lists:
+        lengths = draw(st.lists(st.integers(1, 4), min_size=rows, max_size=rows))
+        elements = [draw(st.lists(st.none() | FLOATS, min_size=n, max_size=n)) for n in lengths]
+        drawn["list"] = pl.Series(elements, dtype=pl.List(pl.Float64))
+    return pl.DataFrame(drawn | {"y": pl.Series(range(rows), dtype=pl.Float64)})
+
+
+def fitted(frame=FRAME, features=("age", "town", "member"), task="binary", classes=("no", "yes"), **options):
+    spec = specs.parse({"target_column": "y", **options})
+    steps = longest(frame.lazy(), features)
+    fitting = Fitting(spec, frame.schema, features, task, classes, frame.height, steps)
+    fitting.take(frame)
+    return fitting.encoder()
 
 
 def regression(values):
@@ -44,15 +80,16 @@ def problems(encoder, frame):
     return caught.value.problems
 
 
-def test_numbers_are_standardised_and_categories_get_a_column_each():
+def test_a_row_has_numbers_categories_booleans_and_flags_for_what_was_missing():
     x = fitted().features(FRAME)
     assert x.dtype == np.float32
     mean = 100 / 3
     scale = math.sqrt(((20 - mean) ** 2 + (30 - mean) ** 2 + (50 - mean) ** 2) / 4)
     assert x[:, 0] == pytest.approx([(20 - mean) / scale, (30 - mean) / scale, 0, (50 - mean) / scale])
-    assert x[:, 1:4].tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 1], [0, 1, 0]]  # Bonn, Ulm, missing
-    assert x[:, 4] == pytest.approx([3**-0.5, -(3**0.5), 3**-0.5, 3**-0.5])
-    assert fitted().width == 5
+    assert x[:, 1].tolist() == [0, 0, 1, 0]
+    assert x[:, 2:6].tolist() == [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0]]  # Bonn, Ulm, missing, else
+    assert x[:, 6].tolist() == [1, -1, 1, 1]
+    assert (fitted().shape, fitted().width) == ((7,), 7)
 
 
 def test_numbers_equal_scikit_learns_imputer_and_scaler():
@@ -60,7 +97,7 @@ def test_numbers_equal_scikit_learns_imputer_and_scaler():
     values = rng.normal(1e6, 3, (200, 4))
     values[rng.random((200, 4)) < 0.2] = np.nan
     frame = pl.DataFrame(values, schema=list("abcd")).with_columns(y=pl.lit(1.0)).fill_nan(None)
-    ours = Encoder.fit(frame, list("abcd"), "y", "regression", None).features(frame)
+    ours = fitted(frame, list("abcd"), "regression", None).features(frame)[:, ::2]
     theirs = StandardScaler().fit_transform(SimpleImputer().fit_transform(values))
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
@@ -73,7 +110,7 @@ def test_a_constant_column_becomes_zeros_whatever_rounding_does():
 def test_a_column_without_any_training_value_can_still_be_fed():
     frame = pl.DataFrame({"x": [None, None], "t": [None, None], "y": [1.0, 2.0]}, schema_overrides={"t": pl.String})
     encoder = fitted(frame, ["x", "t"], "regression", None)
-    assert encoder.features(pl.DataFrame({"x": [3.0], "t": ["new"]})).tolist() == [[3.0, 1.0]]
+    assert encoder.features(pl.DataFrame({"x": [3.0], "t": ["new"]})).tolist() == [[3.0, 0.0, 0.0, 1.0]]
 
 
 @pytest.mark.parametrize("dtype", [pl.Categorical, pl.Enum(["Ulm", "Bonn", "Rome"])])
@@ -90,7 +127,7 @@ def test_columns_may_come_in_any_order_with_others_among_them():
 
 def test_an_unseen_category_falls_into_the_last_column():
     row = pl.DataFrame({"age": [20], "town": ["Rome"], "member": [True]})
-    assert fitted().features(row)[0, 1:4].tolist() == [0, 0, 1]
+    assert fitted().features(row)[0, 2:6].tolist() == [0, 0, 0, 1]
 
 
 def test_numbers_written_as_text_are_read():
@@ -101,8 +138,9 @@ def test_numbers_written_as_text_are_read():
 
 
 def test_every_missing_column_is_named():
-    [problem] = problems(fitted(), FRAME.select("member"))
+    [problem] = problems(fitted(), FRAME.select("member", pl.col("age").alias("Age")))
     assert problem.message == "missing columns: 'age', 'town'"
+    assert problem.hint.endswith("there is 'Age' for 'age'")
 
 
 def test_a_value_that_is_no_number_is_named_with_its_row_in_every_such_column():
@@ -113,7 +151,7 @@ def test_a_value_that_is_no_number_is_named_with_its_row_in_every_such_column():
         "town",
         "column 'town' has the type List(String), which cannot be read as text",
     )
-    assert member.message == "row 2 of column 'member' is infinite or too large a number: inf"
+    assert member.message == "row 2 of column 'member' is neither true nor false: inf"
 
 
 def test_a_value_beyond_float32_is_refused():
@@ -173,14 +211,47 @@ def test_extreme_logits_give_probabilities_without_overflow():
     assert many.probabilities.tolist() == [[1, 0]]
 
 
-@given(st.lists(st.lists(st.none() | FLOATS, min_size=3, max_size=3), min_size=1, max_size=5), st.lists(st.text()))
-def test_the_state_survives_json_exactly(columns, words):
-    frame = pl.DataFrame({f"x{i}": pl.Series(values, dtype=pl.Float64) for i, values in enumerate(columns)})
-    frame = frame.with_columns(t=pl.lit("/".join(words)), y=pl.Series([0.1, 0.2, 0.4]))
-    encoder = fitted(frame, frame.drop("y").columns, "regression", None)
+@settings(max_examples=30)
+@given(columns(), st.sampled_from(SCALINGS))
+def test_the_state_survives_json_exactly(frame, scaling):
+    encoder = fitted(frame, frame.drop("y").columns, "regression", None, scaling=scaling, embedding_threshold=1)
     again = Encoder.from_json(json.loads(json.dumps(encoder.as_json(), allow_nan=False)))
     assert again == encoder
     assert again.features(frame).tobytes() == encoder.features(frame).tobytes()
+
+
+@settings(max_examples=30)
+@given(columns(lists=True), st.sampled_from(SCALINGS))
+def test_the_state_of_sequences_survives_json_exactly(frame, scaling):
+    features = frame.drop("y").columns
+    encoder = fitted(frame, features, "regression", None, scaling=scaling, model_type="gru")
+    again = Encoder.from_json(json.loads(json.dumps(encoder.as_json(), allow_nan=False)))
+    assert again == encoder
+    assert again.features(frame).tobytes() == encoder.features(frame).tobytes()
+
+
+@settings(max_examples=30)
+@given(columns(), st.randoms(use_true_random=False))
+def test_any_order_of_columns_gives_equal_bytes(frame, random):
+    encoder = fitted(frame, frame.drop("y").columns, "regression", None)
+    shuffled = random.sample(frame.columns, frame.width)
+    assert encoder.features(frame.select(shuffled)).tobytes() == encoder.features(frame).tobytes()
+
+
+@settings(max_examples=30)
+@given(columns(), st.sampled_from(SCALINGS))
+def test_encoded_rows_are_finite_and_flags_say_what_is_missing(frame, scaling):
+    encoder = fitted(frame, ["number"], "regression", None, scaling=scaling)
+    x = encoder.features(frame)
+    assert np.isfinite(x).all()
+    missing = frame["number"].is_null().to_numpy()
+    assert encoder.width == 1 + missing.any()
+    if missing.any():
+        assert x[:, 1].tolist() == missing.tolist()
+
+
+def test_no_rows_give_no_rows():
+    assert fitted().features(FRAME.head(0)).shape == (0, 7)
 
 
 def test_classes_keep_their_types_in_json():
@@ -191,7 +262,27 @@ def test_classes_keep_their_types_in_json():
         assert [type(label) for label in again.classes] == [type(label) for label in classes]
 
 
-@pytest.mark.parametrize("change", [{"columns": [{"kind": "magic"}]}, {"columns": [{}]}, {"classes": 3}])
+LINEAR = {"kind": "linear", "centre": 0.0, "scale": 1.0}
+NUMBER = {"kind": "number", "name": "x", "scale": LINEAR, "flag": False}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"columns": [{"kind": "magic"}]},
+        {"columns": [{}]},
+        {"columns": ["x"]},
+        {"columns": [NUMBER | {"flag": 1}]},
+        {"columns": [NUMBER | {"name": 7}]},
+        {"columns": [NUMBER | {"scale": LINEAR | {"scale": 0.0}}]},
+        {"columns": [NUMBER | {"scale": LINEAR | {"centre": math.nan}}]},
+        {"columns": [NUMBER | {"scale": {"kind": "knots", "values": [1.0, 1.0], "scores": [0.0, 1.0]}}]},
+        {"columns": [{"kind": "codes", "name": "x", "categories": ["a", "a"]}]},
+        {"classes": 3},
+        {"steps": 5},
+        {"target_scale": None},
+    ],
+)
 def test_a_damaged_state_is_told(change):
     with pytest.raises(CorruptFile, match="cannot be understood"):
         Encoder.from_json(fitted().as_json() | change)

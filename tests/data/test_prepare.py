@@ -8,9 +8,11 @@ import pytest
 
 from epochd.core.errors import DataError
 from epochd.core.specs import parse
+from epochd.data import tables
+from epochd.data.arrays import Part, Stored
 from epochd.data.inspect import inspect
-from epochd.data.prepare import prepare
-from epochd.data.sources import open_dataset
+from epochd.data.prepare import Residence, prepare
+from epochd.data.sources import Catalog, open_dataset
 from epochd.data.split import split
 
 
@@ -20,7 +22,7 @@ def spec(**options):
 
 def write(folder, frame):
     frame.write_csv(folder / "table.csv")
-    return [folder]
+    return Catalog([folder])
 
 
 def numbers(rows=50):
@@ -41,7 +43,7 @@ def numbers(rows=50):
     ],
 )
 def test_builtin_tables_are_prepared(name, task, width, outputs):
-    prepared = prepare(spec(dataset=name, target_column="target"), [])
+    prepared = prepare(spec(dataset=name, target_column="target"), Catalog())
     total = len(prepared.train) + len(prepared.validation)
     assert total == open_dataset(name, []).read().height
     assert len(prepared.validation) == round(total * 0.2)
@@ -54,16 +56,16 @@ def test_builtin_tables_are_prepared(name, task, width, outputs):
 
 
 def test_without_a_dataset_the_default_is_prepared():
-    prepared = prepare(parse({"target_column": "target"}), [])
+    prepared = prepare(parse({"target_column": "target"}), Catalog())
     assert prepared.encoder.feature_names == ["feature1", "feature2", "feature3", "feature4"]
     assert "default 'sample'" in prepared.warnings[0]
-    assert prepare(parse({"target_column": "target"}), [], "iris").encoder.outputs == 3
+    assert prepare(parse({"target_column": "target"}), Catalog(default="iris")).encoder.outputs == 3
 
 
 def test_outliers_and_new_words_in_validation_rows_change_nothing(tmp_path):
     frame = numbers()
     before = prepare(spec(), write(tmp_path, frame))
-    held_out = split(None, frame.height, 0.2, 0, stratified=False)[1].tolist()
+    held_out = split(spec(), frame.height).validation.tolist()
     row = pl.int_range(pl.len())
     planted = frame.with_columns(
         x=pl.when(row == held_out[0]).then(1e9).otherwise("x"),
@@ -78,15 +80,15 @@ def test_outliers_and_new_words_in_validation_rows_change_nothing(tmp_path):
 
 
 def test_preparing_twice_gives_the_same_bytes_and_another_seed_another_split(tmp_path):
-    roots = write(tmp_path, numbers())
-    first, second, other = (prepare(spec(seed=seed), roots) for seed in (3, 3, 4))
+    catalog = write(tmp_path, numbers())
+    first, second, other = (prepare(spec(seed=seed), catalog) for seed in (3, 3, 4))
     assert first.train.x.tobytes() == second.train.x.tobytes()
     assert json.dumps(first.encoder.as_json()) == json.dumps(second.encoder.as_json())
     assert first.train.x.tobytes() != other.train.x.tobytes()
 
 
 def test_classes_are_held_out_in_their_shares():
-    prepared = prepare(spec(dataset="iris", target_column="target"), [])
+    prepared = prepare(spec(dataset="iris", target_column="target"), Catalog())
     assert np.bincount(prepared.validation.y).tolist() == [10, 10, 10]
 
 
@@ -121,10 +123,159 @@ def test_a_target_in_text_keeps_its_labels(tmp_path):
     ],
 )
 def test_what_inspection_finds_is_refused_with_the_same_problems(tmp_path, options):
-    roots = write(tmp_path, numbers())
+    catalog = write(tmp_path, numbers())
     wrong = spec(**options)
     with pytest.raises(DataError) as caught:
-        prepare(wrong, roots)
-    found = inspect(wrong, roots, "sample").problems
+        prepare(wrong, catalog)
+    found = inspect(wrong, catalog).problems
     assert caught.value.problems == found
     assert found
+
+
+def everything(rows=500):
+    """A column of each kind that a flat table can have, with gaps, and a target of three classes."""
+    draw = np.random.default_rng(8)
+    x = draw.normal(size=rows)
+    return pl.DataFrame(
+        {
+            "x": x,
+            "gaps": pl.Series(draw.normal(size=rows)).set(pl.Series(draw.random(rows) < 0.1), None),
+            "flag": draw.random(rows) < 0.5,
+            "few": draw.choice(["red", "green", "blue"], rows),
+            "many": draw.choice([f"word {number}" for number in range(90)], rows),
+            "day": pl.Series(draw.integers(17_000, 20_000, rows)).cast(pl.Int32).cast(pl.Date),
+            "when": pl.Series(draw.integers(0, 10**15, rows)).cast(pl.Datetime("us")),
+            "lot": draw.integers(0, 30, rows),
+            "y": np.digitize(x, [-0.5, 0.5]),
+        }
+    )
+
+
+def lists(rows=500):
+    draw = np.random.default_rng(8)
+    steps = [draw.normal(size=length) for length in draw.integers(2, 7, rows)]
+    return pl.DataFrame(
+        {"s": [step.tolist() for step in steps], "z": draw.normal(size=rows), "y": [s.mean() for s in steps]}
+    )
+
+
+def parquet(folder, frame, name="table.parquet"):
+    frame.write_parquet(folder / name)
+    return Catalog([folder])
+
+
+@pytest.mark.parametrize(
+    ("frame", "options"),
+    [
+        (everything(), {}),
+        (everything(), {"split": "time", "time_column": "when", "scaling": "robust"}),
+        (everything(), {"split": "group", "group_column": "lot", "scaling": "quantile"}),
+        (everything(), {"target_column": "x", "split": "random"}),
+        (lists(), {"model_type": "gru"}),
+    ],
+)
+def test_streamed_data_become_the_same_bits_as_held_ones(tmp_path, monkeypatch, frame, options):
+    monkeypatch.setattr(tables, "BATCH_ROWS", 64)
+    asked = spec(dataset="table.parquet", test_split=0.15, **options)
+    catalog = parquet(tmp_path, frame)
+    held = prepare(asked, catalog)
+    streamed = prepare(asked, catalog, Residence(tmp_path / "cache", 1, 2**30))
+    assert streamed.encoder == held.encoder
+    assert (streamed.fingerprint, streamed.task, streamed.warnings) == (held.fingerprint, held.task, held.warnings)
+    for name in ("train", "validation", "test"):
+        mine, theirs = getattr(streamed, name), getattr(held, name)
+        assert isinstance(mine, Stored)
+        assert isinstance(theirs, Part)
+        assert mine.shape == theirs.x.shape[1:] == held.encoder.shape
+        taken = mine.take(np.arange(len(mine)))
+        assert taken.x.tobytes() == theirs.x.tobytes()
+        assert (taken.y.dtype, taken.y.tobytes()) == (theirs.y.dtype, theirs.y.tobytes())
+        assert np.array_equal(streamed.rows[name], held.rows[name])
+
+
+def test_the_sides_hold_their_rows_as_the_encoder_gives_them(tmp_path):
+    frame = everything()
+    found = prepare(spec(dataset="table.parquet", test_split=0.1), parquet(tmp_path, frame))
+    assert sorted(np.concatenate(list(found.rows.values()))) == list(range(frame.height))
+    for name, rows in found.rows.items():
+        part = getattr(found, name)
+        np.testing.assert_array_equal(part.x, found.encoder.features(frame[rows]))
+        np.testing.assert_array_equal(part.y, found.encoder.target(frame[rows]))
+
+
+def test_text_that_widens_the_rows_beyond_the_limit_is_stored_though_the_table_was_held(tmp_path):
+    catalog, options = parquet(tmp_path, everything()), {"dataset": "table.parquet", "embedding_threshold": 1000}
+    limit = 500 * 9 * 4
+    narrow = prepare(spec(feature_columns=["x"], **options), catalog, Residence(tmp_path / "cache", limit, 2**30))
+    wide = prepare(spec(feature_columns=["many"], **options), catalog, Residence(tmp_path / "cache", limit, 2**30))
+    assert isinstance(narrow.train, Part)
+    assert isinstance(wide.train, Stored)
+
+
+def test_warnings_of_the_inspection_ride_along(tmp_path):
+    catalog = write(tmp_path, numbers().with_columns(k=pl.lit(1)))
+    found = prepare(spec(batch_size=1000), catalog)
+    assert found.warnings == inspect(spec(batch_size=1000), catalog).warnings
+    assert len(found.warnings) == 2
+
+
+def validated(tmp_path, other, **options):
+    """Prepared with ``other`` as the validation dataset."""
+    catalog = write(tmp_path, numbers())
+    other.write_csv(tmp_path / "other.csv")
+    residence = Residence(tmp_path / "cache", options.pop("limit", 2**30), 2**30)
+    return prepare(spec(validation_dataset="other.csv", **options), catalog, residence)
+
+
+@pytest.mark.parametrize("limit", [1, 2**30])
+def test_a_validation_dataset_is_validated_on_as_a_whole(tmp_path, limit):
+    other = numbers(30).select("y", "t", (pl.col("x") * 100).alias("x"))
+    found = validated(tmp_path, other, limit=limit, test_split=0.1)
+    part = found.validation if isinstance(found.validation, Part) else found.validation.take(np.arange(30))
+    np.testing.assert_array_equal(part.x, found.encoder.features(other))
+    np.testing.assert_array_equal(part.y, found.encoder.target(other))
+    assert found.rows["validation"].tolist() == list(range(30))
+    assert (len(found.train), len(found.test)) == (45, 5)
+
+
+def test_a_validation_dataset_teaches_the_encoder_nothing(tmp_path):
+    one, other = (validated(tmp_path, numbers(30).with_columns(pl.col("x") * times)) for times in (1, 9))
+    assert one.encoder == other.encoder
+    assert one.fingerprint != other.fingerprint
+    assert one.fingerprint != open_dataset("table.csv", [tmp_path]).fingerprint()
+
+
+@pytest.mark.parametrize("other", [numbers(30).drop("x"), numbers(30).with_columns(y=pl.lit("a word"))])
+def test_what_is_wrong_with_a_validation_dataset_is_told_as_such(tmp_path, other):
+    with pytest.raises(DataError) as caught:
+        validated(tmp_path, other)
+    assert {problem.field for problem in caught.value.problems} == {"validation_dataset"}
+
+
+def test_a_validation_dataset_of_windows_is_put_in_order_by_itself(tmp_path):
+    frame = pl.DataFrame({"t": range(40), "x": np.arange(40.0), "y": np.random.default_rng(0).normal(size=40)})
+    write(tmp_path, frame)
+    frame[:10].reverse().write_csv(tmp_path / "other.csv")
+    options = {"time_column": "t", "sequence_length": 3, "validation_dataset": "other.csv"}
+    found = prepare(spec(**options), Catalog([tmp_path]))
+    assert found.rows["validation"].tolist() == [6, 5, 4, 3, 2, 1, 0]
+    np.testing.assert_array_equal(found.validation.x, found.train.x[:7])
+
+
+def test_a_given_encoder_is_used_as_it_is(tmp_path):
+    before = prepare(spec(), write(tmp_path, numbers()))
+    changed = write(tmp_path, numbers(60).with_columns(pl.col("x") * 7))
+    after = prepare(spec(), changed, encoder=before.encoder)
+    assert after.encoder is before.encoder
+    assert after.train.x[:, 0].std() > 5
+    assert prepare(spec(), changed).encoder != before.encoder
+
+
+def test_a_given_encoder_refuses_data_that_lack_its_columns_or_have_other_classes(tmp_path):
+    frame = numbers().with_columns(y=pl.col("t"), t=pl.lit("w"))
+    before = prepare(spec(), write(tmp_path, frame.with_columns(z=-pl.col("x"))))
+    with pytest.raises(DataError, match="the changed dataset has no column 'z'"):
+        prepare(spec(), write(tmp_path, frame), encoder=before.encoder)
+    other = frame.with_columns(z=-pl.col("x"), y=pl.col("y").replace("u", "new"))
+    with pytest.raises(DataError, match="row 1 has the label 'new'"):
+        prepare(spec(), write(tmp_path, other), encoder=before.encoder)

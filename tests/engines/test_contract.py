@@ -54,10 +54,12 @@ def loss_of(outputs, part, setup):
     return float((losses * weights).mean())
 
 
-MODELS = ["mlp", "mlp-gelu", "cnn-1d", "cnn-2d", "lstm", "lstm-bidirectional", "gru", "gru-bidirectional"]
+PLAIN = ["mlp", "mlp-gelu", "cnn-1d", "cnn-2d", "lstm", "lstm-bidirectional", "gru", "gru-bidirectional"]
+EMBEDDED = ["mlp-embeddings", "cnn-embedding", "lstm-embedding", "gru-embedding"]
+MASKED = ["cnn-masked", "lstm-masked", "lstm-masked-bidirectional", "gru-masked", "gru-masked-bidirectional"]
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", PLAIN)
 class TestEveryModel:
     def test_it_starts_from_the_canonical_weights(self, build, make, model):
         setup, part = make(model=model)
@@ -134,6 +136,53 @@ class TestEveryModel:
         assert two.loss == pytest.approx(one.loss, rel=1e-5)
         assert two.score == one.score
         same(weights_two, weights_one, atol=1e-5, rtol=0)
+
+
+class TestEmbeddingsAndMasks:
+    @pytest.mark.parametrize("model", EMBEDDED + MASKED)
+    def test_twenty_sgd_steps_follow_the_same_path_to_the_reference(self, build, make, model):
+        """PyTorch's autograd from the canonical weights is the path; dropout off, what comes out is the reference's."""
+        options = {"optimizer": "sgd", "dropout_rate": 0.0, "batch_size": 15}
+        setup, part = make("multiclass", model, **options)
+        engine, oracle = build(setup, part), registry.build("pytorch", setup, part)
+        same(engine.weights(), architecture.initial_weights(setup))
+        for one in (engine, oracle):
+            one.train(order(part), 0, 0.1)
+        same(engine.weights(), oracle.weights(), atol=1e-4, rtol=0)
+        expected = reference.forward(setup, engine.weights(), part.x)
+        np.testing.assert_allclose(engine.outputs(part.x), expected, rtol=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize("model", ["mlp-embeddings", "gru-masked-bidirectional"])
+    def test_a_restored_engine_goes_on_bit_for_bit(self, build, make, model):
+        setup, part = make("multiclass", model, dropout_rate=0.4, hidden_units=[8])
+        straight, resumed = build(setup, part), build(setup, part)
+        straight.train(order(part), 0, 0.01)
+        resumed.load_weights(stored(straight.weights()))
+        resumed.load_optimizer_state(stored(straight.optimizer_state()))
+        for engine in (straight, resumed):
+            engine.train(order(part, 1), 10, 0.005)
+        same(resumed.weights(), straight.weights())
+
+    @pytest.mark.parametrize("model", ["mlp-embeddings", "lstm-masked"])
+    def test_two_devices_give_the_result_of_one(self, build, make, model):
+        results = []
+        for devices in (1, 2):
+            options = {"dropout_rate": 0.3, "optimizer": "sgd", "hidden_units": [8]}
+            setup, part = make("multiclass", model, devices=devices, **options)
+            with closing(build(setup, part)) as engine:
+                engine.train(order(part), 0, 0.1)
+                results.append(engine.weights())
+        same(*results, atol=1e-5, rtol=0)
+
+    def test_codes_that_no_row_has_keep_their_vectors(self, build, make):
+        setup, part = make("multiclass", "mlp-embeddings", dropout_rate=0.0, activation="tanh")
+        engine = build(setup, part)
+        before = engine.weights()
+        engine.train(order(part), 0, 0.01)
+        for i, embedding in enumerate(setup.embeddings):
+            moved = engine.weights()[f"embedding.{i}.weight"] != before[f"embedding.{i}.weight"]
+            seen = np.isin(np.arange(embedding.codes), part.x[:, embedding.channel])
+            np.testing.assert_array_equal(moved.any(1), seen)
 
 
 class TestTraining:

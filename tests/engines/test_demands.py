@@ -5,10 +5,13 @@ import pytest
 from epochd.core import specs
 from epochd.engines import demands, precision
 
+ASKED = ("shape", "exact", "rows", "memory_mb", "embedded")
 
-def found(*, width=64, task="binary", classes=("no", "yes"), gpus=0, **options):
+
+def found(*, task="binary", classes=("no", "yes"), gpus=0, **options):
+    asked = {"shape": (64,)} | {name: options.pop(name) for name in ASKED if name in options}
     spec = specs.parse({"target_column": "t", **options})
-    return {p.field: p for p in demands.problems(spec, width=width, task=task, classes=classes, gpus=gpus)}
+    return {p.field: p for p in demands.problems(spec, task=task, classes=classes, gpus=gpus, **asked)}
 
 
 def test_an_ordinary_config_demands_nothing():
@@ -19,7 +22,40 @@ def test_a_shape_must_hold_the_columns_exactly():
     assert found(model_type="cnn", input_shape=[8, 8]) == {}
     problem = found(model_type="cnn", input_shape=[8, 9])["input_shape"]
     assert problem.message == "input_shape [8, 9] holds 72 values, but there are 64 features"
-    assert found(model_type="cnn", input_shape=[8, 9], width=0) == {}, "not known before the data are encoded"
+    assert found(model_type="cnn", input_shape=[8, 9], shape=()) == {}, "nothing is known of the data"
+
+
+def test_a_shape_for_which_there_are_surely_too_few_columns_is_refused_before_they_are_encoded():
+    assert found(model_type="cnn", input_shape=[4, 9], exact=False) == {}, "some categories may not be in training"
+    assert "input_shape" in found(model_type="cnn", input_shape=[8, 9], exact=False)
+
+
+def test_a_training_that_fits_into_memory_is_accepted():
+    assert found(rows=1_000_000, memory_mb=1_500) == {}
+    assert found(rows=1_000_000, hidden_units=[16_000, 8_000]) == {}, "without a limit nothing is asked"
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"hidden_units": [8_000, 8_000]}, "hidden_units"),
+        ({"batch_size": 1_000_000}, "batch_size"),
+        ({"model_type": "lstm", "batch_size": 10_000, "shape": (500, 10)}, "batch_size"),
+        ({"shape": (50_000,)}, "feature_columns"),
+        ({"shape": (3,), "embedded": [(0, 5_000_000)]}, "hidden_units"),
+    ],
+)
+def test_what_takes_too_much_memory_is_told_with_all_figures(options, field):
+    problem = found(rows=1_000_000, memory_mb=1_000, **options)[field]
+    assert problem.message.startswith("this training would take about ")
+    assert "(encoded rows " in problem.message
+    assert problem.message.endswith("framework 400), but may take 1,000 MiB")
+    assert "EPOCHD_MEMORY_MB" in problem.hint
+
+
+def test_what_lies_on_a_gpu_takes_none_of_the_machines_memory():
+    assert found(rows=1_000_000, memory_mb=1_500, hidden_units=[8_000, 8_000], gpus=1) == {}
+    assert "hidden_units" in found(rows=1_000_000, memory_mb=1_500, hidden_units=[8_000, 8_000], gpus=1, device="cpu")
 
 
 def test_class_weights_name_classes_that_exist():

@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from epochd.core.errors import InvalidSpec
+from epochd.data.arrays import Part
 from epochd.engines import registry
 
 if "tensorflow" not in registry.installed():
@@ -21,13 +23,16 @@ NEVER = 10**12
 
 def trained(make, monkeypatch, compile_steps, **options):
     monkeypatch.setattr(keras_devices, "COMPILE_STEPS", dict.fromkeys(["mlp", "cnn", "lstm", "gru"], compile_steps))
-    setup, part = make(**options)
+    setup, part = make("multiclass", **options)
     engine = registry.build("tensorflow", setup, part)
     totals = engine.train(np.arange(len(part)), 0, 0.01)
     return engine, totals
 
 
-@pytest.mark.parametrize("model", ["mlp-gelu", "cnn-2d", "lstm-bidirectional", "gru"])
+MODELS = ["mlp-gelu", "cnn-2d", "lstm-bidirectional", "mlp-embeddings", "cnn-masked", "gru-masked-bidirectional"]
+
+
+@pytest.mark.parametrize("model", MODELS)
 def test_compiled_or_not_the_steps_are_the_same(make, monkeypatch, model):
     compiled, one = trained(make, monkeypatch, 0, model=model, dropout_rate=0.3, optimizer="sgd")
     traced, other = trained(make, monkeypatch, NEVER, model=model, dropout_rate=0.3, optimizer="sgd")
@@ -43,6 +48,42 @@ def test_a_convolution_with_too_many_patches_is_not_compiled(make):
     wide, _ = make(model="cnn-2d", kernel_size=6, epochs=10_000)
     assert keras_devices.compiles(small, 300)
     assert not keras_devices.compiles(wide, 300)
+
+
+def test_rows_that_come_in_windows_count_for_compiling(make):
+    setup, _ = make(epochs=1)
+    many = setup.spec.batch_size * keras_devices.COMPILE_STEPS["mlp"]
+    assert not keras_devices.compiles(setup, 300)
+    assert keras_devices.compiles(replace(setup, rows=many), 300)
+
+
+@pytest.mark.parametrize("model", ["cnn-masked", "gru-masked-bidirectional"])
+def test_what_stands_in_padding_counts_for_nothing(make, model):
+    """Codes included: no vector moves for a padded step."""
+    setup, part = make("multiclass", model, hidden_units=[8])
+    padding = part.x[..., -1:] == 0
+    padding[:, 0] = False  # a row that is all padding is read as one step
+    other = Part(np.where(padding, np.float32(3), part.x), part.y)
+    other.x[..., -1] = part.x[..., -1]
+    plain, strange = registry.build("tensorflow", setup, part), registry.build("tensorflow", setup, other)
+    for engine in (plain, strange):
+        engine.train(np.arange(len(part)), 0, 0.01)
+    for name, weight in plain.weights().items():
+        np.testing.assert_array_equal(strange.weights()[name], weight, err_msg=name)
+    np.testing.assert_array_equal(strange.outputs(other.x), plain.outputs(part.x))
+
+
+def test_masked_windows_of_other_sizes_train_the_same(make):
+    """A smaller window is filled up with rows of zeros, which have no step that exists."""
+    setup, part = make("multiclass", "lstm-masked", hidden_units=[8])
+    whole = registry.build("tensorflow", setup, part)
+    whole.train(np.arange(len(part)), 0, 0.01)
+    windowed = registry.build("tensorflow", setup, Part(part.x[:192], part.y[:192]))
+    windowed.train(np.arange(192), 0, 0.01)
+    windowed.load_rows(Part(part.x[192:], part.y[192:]))
+    windowed.train(np.arange(len(part) - 192), 6, 0.01)
+    for name, weight in whole.weights().items():
+        np.testing.assert_array_equal(windowed.weights()[name], weight, err_msg=name)
 
 
 @pytest.mark.parametrize("model", ["lstm", "gru"])
@@ -111,6 +152,23 @@ def test_float16_scales_its_loss_and_learns(make, monkeypatch):
     assert losses[-1] < 0.8 * losses[0]
     assert engine.optimizer_state()["calm_steps"] == 80
     assert all(weight.dtype == np.float32 for weight in engine.weights().values())
+
+
+def test_bfloat16_finds_vectors_and_adds_up_their_gradients_in_whole(make, monkeypatch):
+    """Rounded, code 301 would be 300, and a sum of equal parts would end at the 256th. The mean of 300 equal rows is
+    that of one."""
+    monkeypatch.setattr(keras_engine, "compute_dtype", lambda setup: "bfloat16")
+    setup, part = make("regression", "mlp-embeddings", optimizer="sgd", batch_size=300, dropout_rate=0.0)
+    part.x[:], part.y[:] = part.x[0], 2
+    part.x[:, 1] = 301
+    moves = []
+    for rows in (1, 300):
+        engine = registry.build("tensorflow", setup, part)
+        before = engine.weights()["embedding.1.weight"]
+        engine.train(np.arange(rows), 0, 0.1)
+        moves.append(engine.weights()["embedding.1.weight"] - before)
+    assert np.flatnonzero(moves[1].any(1)).tolist() == [301]
+    assert np.linalg.norm(moves[1] - moves[0]) < 0.03 * np.linalg.norm(moves[0])
 
 
 def test_an_overflowing_float16_step_is_left_out_and_halves_the_scale(make, monkeypatch):

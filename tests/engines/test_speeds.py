@@ -45,7 +45,7 @@ def test_a_model_that_was_not_measured_goes_to_the_first():
     assert speeds.fastest(["tensorflow", "jax"], setup(model_type="gru"), rows=100) == "tensorflow"
 
 
-@pytest.mark.parametrize("options", [{"rows": 0, "width": 3}, {"rows": 9, "width": 3, "gpus": 1}])
+@pytest.mark.parametrize("options", [{"rows": 0, "shape": (3,)}, {"rows": 9, "shape": (3,), "gpus": 1}])
 def test_without_knowing_the_work_or_on_a_gpu_auto_takes_the_first_installed(options):
     spec = specs.parse({"target_column": "t", "epochs": 100_000})
     assert registry.resolve(spec, **options) == registry.installed()[0]

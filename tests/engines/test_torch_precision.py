@@ -51,6 +51,17 @@ def test_bfloat16_learns_as_well(make, able_cpu):
     assert scores[1] == pytest.approx(scores[0], abs=0.02)
 
 
+def test_bfloat16_finds_the_vectors_of_codes_that_it_could_not_count(make, able_cpu):
+    """It has only every second number above 256. A row whose code is rounded would move another vector."""
+    setup, part = make(model="mlp-embeddings", **LARGE)
+    engine = torch_engine.TorchEngine(setup, part)
+    before = engine.weights()["embedding.1.weight"]
+    train(engine, part, 1)
+    moved = (engine.weights()["embedding.1.weight"] != before).any(1)
+    np.testing.assert_array_equal(moved, np.isin(np.arange(310), part.x[:, 1]))
+    assert moved[257:300:2].all()
+
+
 @pytest.mark.parametrize("clip", [None, 1.0])
 def test_float16_remembers_its_loss_scaling(make, monkeypatch, clip):
     monkeypatch.setattr(torch_precision, "autocast_type", lambda setup, device: torch.float16)

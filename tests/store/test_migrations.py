@@ -28,7 +28,7 @@ async def test_the_schema_from_migrations_equals_the_tables(db: Database) -> Non
 def _constraints(connection: Connection) -> dict[str, object]:
     found = inspect(connection)
     return {
-        "primary": [found.get_pk_constraint(name)["name"] for name in ("jobs", "events")],
+        "primary": [found.get_pk_constraint(name)["name"] for name in tables.metadata.tables],
         "foreign": [(key["name"], key["options"]) for key in found.get_foreign_keys("events")],
     }
 
@@ -36,7 +36,7 @@ def _constraints(connection: Connection) -> dict[str, object]:
 async def test_the_migrated_constraints_bear_the_names_of_the_tables(db: Database) -> None:
     async with db.read() as connection:
         found = await connection.run_sync(_constraints)
-    assert found["primary"] == [tables.jobs.primary_key.name, tables.events.primary_key.name]
+    assert found["primary"] == [table.primary_key.name for table in tables.metadata.tables.values()]
     assert found["foreign"] == [("fk_events_job_id", {"ondelete": "CASCADE"})]
 
 
@@ -80,7 +80,7 @@ async def test_a_migration_that_fails_leaves_nothing(database_url: str, monkeypa
     await database.open()
     async with database.read() as connection:
         names = await connection.run_sync(lambda sync: set(inspect(sync).get_table_names()))
-    assert names == {"alembic_version", "events", "jobs"}
+    assert names == {"alembic_version", *tables.metadata.tables}
     await database.close()
 
 

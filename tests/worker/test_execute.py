@@ -9,11 +9,11 @@ import pytest
 
 from epochd.artifact import predict
 from epochd.core import specs
-from epochd.core.errors import CorruptFile, DataError
+from epochd.core.errors import CorruptFile, DataChanged, DataError
 from epochd.core.events import Kind
 from epochd.core.jobs import Command
 from epochd.core.tickets import Ticket
-from epochd.data import prepare, sources
+from epochd.data import batches, prepare, sources
 from epochd.engines import reference
 from epochd.loop import metrics
 from epochd.worker.execute import execute
@@ -22,10 +22,10 @@ CANCER = {"dataset": "breast_cancer", "target_column": "target", "framework": "p
 
 
 class Line:
-    """A line to nobody: keeps what is emitted, and gives ``command`` after ``epochs`` epochs."""
+    """A line to nobody: keeps what is emitted, and gives ``command`` after ``epochs`` epochs or ``chunks`` chunks."""
 
-    def __init__(self, epochs=10**9, command=Command.PAUSE):
-        self.epochs, self.given, self.events = epochs, command, []
+    def __init__(self, epochs=10**9, command=Command.PAUSE, chunks=10**9):
+        self.epochs, self.given, self.events, self.chunks = epochs, command, [], chunks
 
     def emit(self, kind, payload):
         json.dumps(payload, allow_nan=False)
@@ -33,13 +33,24 @@ class Line:
         self.epochs -= kind is Kind.EPOCH
 
     def command(self):
-        return Command.CONTINUE if self.epochs > 0 else self.given
+        self.chunks -= 1
+        return Command.CONTINUE if self.epochs > 0 and self.chunks >= 0 else self.given
 
     def of(self, kind):
         return [payload for found, payload in self.events if found is kind]
 
 
-def ticket(folder, *, attempt=1, checkpoint=None, checkpoint_seconds=1000.0, roots=(), **values):
+def ticket(
+    folder,
+    *,
+    attempt=1,
+    checkpoint=None,
+    checkpoint_seconds=1000.0,
+    roots=(),
+    registered=None,
+    resident_mb=256,
+    **values,
+):
     return Ticket(
         task_id="epoch_training_20240101_120000_abcdef",
         attempt=attempt,
@@ -48,6 +59,8 @@ def ticket(folder, *, attempt=1, checkpoint=None, checkpoint_seconds=1000.0, roo
         spec=specs.parse(CANCER | values),
         data_dir=folder,
         dataset_roots=list(roots),
+        registered=registered or {},
+        resident_mb=resident_mb,
         checkpoint=checkpoint,
         checkpoint_seconds=checkpoint_seconds,
     )
@@ -87,7 +100,7 @@ def test_the_reports_of_an_attempt_come_in_order(tmp_path):
         "binary",
         None,
     )
-    assert started["rows"] == {"train": 455, "validation": 114}
+    assert started["rows"] == {"train": 455, "validation": 114, "test": 0}
     assert started["parameters"] == 30 * 64 + 64 + 64 * 32 + 32 + 32 + 1
     assert line.of(Kind.COMPLETED)[0]["artifact"] == f"artifacts/m/cancer/{given.task_id}"
 
@@ -95,8 +108,8 @@ def test_the_reports_of_an_attempt_come_in_order(tmp_path):
 def test_the_saved_file_scores_what_the_report_says(tmp_path):
     line, given = run(tmp_path, epochs=12, learning_rate=0.02)
     model = predict.Model.load(given.artifact_dir.parent / "latest")
-    prepared = prepare.prepare(given.spec, [])
-    outputs = model.outputs(sources.open_dataset("breast_cancer", []).scan().collect())
+    prepared = prepare.prepare(given.spec, sources.Catalog())
+    outputs, _ = model.outputs(sources.open_dataset("breast_cancer", []).read())
     assert outputs.shape == (569, 1)
     scores = metrics.score(
         reference.forward(model.setup, model.weights, prepared.validation.x), prepared.validation.y, "binary"
@@ -196,12 +209,114 @@ def test_a_cancelled_training_leaves_no_model(tmp_path):
     assert not given.artifact_dir.exists()
 
 
-def test_changed_data_are_not_resumed_on(tmp_path):
-    source = sources.open_dataset("iris", []).scan().collect()
-    source.write_csv(tmp_path / "flowers.csv")
-    options = {"dataset": "flowers.csv", "roots": [tmp_path]}
-    line = Line(epochs=1)
-    assert execute(ticket(tmp_path, **options), line) is Kind.PAUSED
-    source.reverse().write_csv(tmp_path / "flowers.csv")
-    with pytest.raises(DataError, match="the dataset has changed"):
-        execute(ticket(tmp_path, checkpoint=line.of(Kind.PAUSED)[0]["path"], **options), Line())
+def test_test_rows_are_scored_once_at_the_end(tmp_path):
+    line, given = run(tmp_path, epochs=3, test_split=0.25)
+    scores = json.loads((given.artifact_dir / "model.json").read_text())["scores"]
+    assert line.of(Kind.STARTED)[0]["rows"] == {"train": 313, "validation": 114, "test": 142}
+    assert 0.5 < scores["test"]["accuracy"] <= 1
+    assert line.of(Kind.COMPLETED)[0]["summary"]["scores"] == scores
+
+
+def test_the_model_tells_which_rows_it_was_trained_and_scored_on(tmp_path):
+    _, given = run(tmp_path, epochs=1, test_split=0.25)
+    splits = pl.read_parquet(given.artifact_dir / "splits.parquet")
+    assert splits["row"].to_list() == list(range(569))
+    wanted = prepare.prepare(given.spec, sources.Catalog()).rows
+    for name in ("train", "validation", "test"):
+        assert splits.filter(split=name)["row"].to_list() == wanted[name].tolist()
+    assert "splits.parquet" in json.loads((given.artifact_dir / "manifest.json").read_text())["files"]
+
+
+def test_rows_of_a_validation_dataset_are_not_among_those_of_the_dataset(tmp_path):
+    frame = sources.open_dataset("breast_cancer", []).read()
+    frame.head(400).write_parquet(tmp_path / "past.parquet")
+    frame.tail(169).write_parquet(tmp_path / "present.parquet")
+    options = {"dataset": "past.parquet", "validation_dataset": "present.parquet", "roots": [tmp_path]}
+    line, given = run(tmp_path, epochs=1, **options)
+    assert line.of(Kind.STARTED)[0]["rows"] == {"train": 400, "validation": 169, "test": 0}
+    splits = pl.read_parquet(given.artifact_dir / "splits.parquet")
+    assert splits["split"].to_list() == ["train"] * 400
+
+
+def test_a_registered_dataset_is_found_by_its_name(tmp_path):
+    frame = sources.open_dataset("iris", []).read()
+    frame.write_parquet(tmp_path / "x1.parquet")
+    line, _ = run(tmp_path, epochs=1, dataset="flowers", registered={"flowers": tmp_path / "x1.parquet"})
+    assert line.of(Kind.STARTED)[0]["rows"]["train"] == 120
+
+
+def test_streamed_rows_train_the_same_model_as_resident_ones(tmp_path):
+    frame = pl.concat([sources.open_dataset("breast_cancer", []).read()] * 20)
+    frame.write_parquet(tmp_path / "rows.parquet")
+    options = {"dataset": "rows.parquet", "roots": [tmp_path], "epochs": 2, "batch_size": 128, "test_split": 0.1}
+    models = [run(tmp_path / str(mb), resident_mb=mb, **options)[1].artifact_dir for mb in (64, 1)]
+    resident, streamed = (json.loads((folder / "model.json").read_text()) for folder in models)
+    assert len(list((tmp_path / "1" / "cache" / "rows").glob("*/rows.float32"))) == 1
+    assert not (tmp_path / "64" / "cache").exists()
+    assert streamed["scores"] == resident["scores"]
+    for name in ("model.safetensors", "splits.parquet"):
+        assert (models[0] / name).read_bytes() == (models[1] / name).read_bytes()
+
+
+class TestChangedData:
+    """A training on a copy of iris is paused in the middle of its second epoch; then the file is written anew."""
+
+    @pytest.fixture
+    def options(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(batches, "MAX_CHUNK_STEPS", 5)
+        self.iris.write_csv(tmp_path / "flowers.csv")
+        return {"dataset": "flowers.csv", "roots": [tmp_path], "batch_size": 8, "epochs": 3, "test_split": 0.1}
+
+    @property
+    def iris(self):
+        return sources.open_dataset("iris", []).read()
+
+    def pause(self, folder, options):
+        line = Line(chunks=5)
+        assert execute(ticket(folder, **options), line) is Kind.PAUSED
+        found = line.of(Kind.PAUSED)[0]
+        assert (found["epoch"], found["step"]) == (1, 10)
+        return found["path"]
+
+    def resume(self, folder, options, path, **more):
+        line, given = Line(), ticket(folder, attempt=2, checkpoint=path, **options, **more)
+        assert execute(given, line) is Kind.COMPLETED
+        return line, given
+
+    def test_it_is_refused(self, tmp_path, options):
+        path = self.pause(tmp_path, options)
+        self.iris.reverse().write_csv(tmp_path / "flowers.csv")
+        with pytest.raises(DataChanged, match="the dataset has changed"):
+            execute(ticket(tmp_path, checkpoint=path, **options), Line())
+
+    def test_a_changed_validation_dataset_is_refused(self, tmp_path, options):
+        self.iris.gather_every(3).write_csv(tmp_path / "fresh.csv")
+        options |= {"validation_dataset": "fresh.csv"}
+        line = Line(epochs=1)
+        assert execute(ticket(tmp_path, **options), line) is Kind.PAUSED
+        self.iris.gather_every(5).write_csv(tmp_path / "fresh.csv")
+        with pytest.raises(DataChanged):
+            execute(ticket(tmp_path, checkpoint=line.of(Kind.PAUSED)[0]["path"], **options), Line())
+
+    def test_where_it_is_allowed_the_unfinished_epoch_starts_over_on_more_rows(self, tmp_path, options):
+        path = self.pause(tmp_path, options)
+        before = json.loads((tmp_path / path / "encoder.json").read_text())
+        pl.concat([self.iris, self.iris]).write_csv(tmp_path / "flowers.csv")
+        line, given = self.resume(tmp_path, options, path, allow_changed_data=True)
+        assert line.of(Kind.STARTED)[0]["resumed"] == {"epoch": 1, "step": 0, "data_changed": True}
+        assert "the dataset has changed" in line.of(Kind.LOG)[0]["message"]
+        about = json.loads((given.artifact_dir / "model.json").read_text())
+        assert about["encoder"] == before
+        assert about["facts"]["fingerprint"] == sources.open_dataset("flowers.csv", [tmp_path]).fingerprint()
+
+    def test_where_it_is_allowed_an_epoch_over_as_many_rows_goes_on(self, tmp_path, options):
+        path = self.pause(tmp_path, options)
+        self.iris.reverse().write_csv(tmp_path / "flowers.csv")
+        line, _ = self.resume(tmp_path, options, path, allow_changed_data=True)
+        assert line.of(Kind.STARTED)[0]["resumed"] == {"epoch": 1, "step": 10, "data_changed": True}
+
+    def test_unchanged_data_resume_without_a_word(self, tmp_path, options):
+        path = self.pause(tmp_path, options)
+        line, _ = self.resume(tmp_path, options, path, allow_changed_data=True)
+        assert line.of(Kind.STARTED)[0]["resumed"] == {"epoch": 1, "step": 10}
+        assert line.of(Kind.LOG) == []

@@ -11,10 +11,10 @@ from fastapi import APIRouter, Depends, FastAPI
 from starlette.middleware import Middleware
 
 from epochd import __version__
-from epochd.api import control, errors, health, internal, stream, tasks, training
+from epochd.api import control, datasets, errors, health, internal, stream, tasks, training
 from epochd.api.deps import authorise
 from epochd.api.responses import ErrorShape
-from epochd.api.security import BodyLimit, FaultNet, HostGuard
+from epochd.api.security import DATASETS_PATH, BodyLimit, FaultNet, HostGuard
 from epochd.api.service import Service
 from epochd.core.settings import Settings
 from epochd.dispatch.executor import Executor
@@ -45,15 +45,16 @@ def create_app(settings: Settings, *, executor: Executor | None = None, server_u
     errors.install(app)
     app.include_router(health.router, tags=["server"])
     app.include_router(internal.router)
-    app.include_router(_public(), tags=["epoch training"])
+    app.include_router(_public())
     return app
 
 
 def _public() -> APIRouter:
     """The routes that a token opens."""
-    router = APIRouter(prefix=PREFIX, dependencies=[Depends(authorise)], responses={401: {"model": ErrorShape}})
+    router = APIRouter(dependencies=[Depends(authorise)], responses={401: {"model": ErrorShape}})
     for room in (training, tasks, stream, control):
-        router.include_router(room.router)
+        router.include_router(room.router, prefix=PREFIX, tags=["epoch training"])
+    router.include_router(datasets.router, prefix=DATASETS_PATH, tags=["datasets"])
     return router
 
 

@@ -18,11 +18,6 @@ from epochd.core.errors import EpochdError, NotFound, Problem, Unauthorized
 log = logging.getLogger(__name__)
 
 
-class TooLarge(EpochdError):
-    code = "too_large"
-    status = 413
-
-
 class MethodNotAllowed(EpochdError):
     code = "method_not_allowed"
     status = 405

@@ -12,9 +12,13 @@ from epochd.core import specs
 from epochd.core.errors import DataError, EpochdError, FrameworkMissing, InvalidSpec, Problem
 from epochd.core.settings import Settings
 from epochd.core.specs import TrainingSpec
-from epochd.data import inspect
+from epochd.data import inspect, profile
 from epochd.data.inspect import Inspection
-from epochd.engines import demands, registry
+from epochd.data.sources import Catalog
+from epochd.engines import demands, memory, registry
+
+HASHED_BYTES = 64 << 20
+"""Datasets up to this size are fingerprinted while the client waits: a twentieth of a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +42,21 @@ class Verdict:
         return self.spec
 
 
-async def examine(values: dict[str, Any], settings: Settings, gpus: int) -> Verdict:
+async def examine(values: dict[str, Any], catalog: Catalog, settings: Settings, gpus: int) -> Verdict:
     """Examine a config as it came in, for a server with so many GPUs; all problems are found in one go."""
     spec, problems = specs.examine(values)
     if spec is None:
         return Verdict(error=InvalidSpec(problems))
     bad = {problem.field.split(".")[0] for problem in problems}
-    inspection = None if "dataset" in bad else await _inspected(spec, settings)
+    inspection = None if "dataset" in bad else await asyncio.to_thread(inspect.inspect, spec, catalog)
     in_data = _beside(inspection.problems if inspection else [], bad)
-    problems += _beside(_demands(spec, inspection, gpus), bad)
+    problems += _beside(_demands(spec, inspection, settings, gpus), bad)
     framework, in_framework = _framework(spec, inspection, gpus)
     found = [*problems, *in_data, *_beside(in_framework.problems if in_framework else [], bad)]
     warnings = inspection.warnings if inspection else []
     facts = facts_of(inspection) if inspection and not in_data else None
+    if facts is not None:
+        facts["fingerprint"] = await asyncio.to_thread(_fingerprint, catalog, facts["name"])
     if found:
         error = _error(bool(problems), bool(in_data), in_framework, found)
         return Verdict(error=error, warnings=warnings, dataset=facts)
@@ -58,22 +64,24 @@ async def examine(values: dict[str, Any], settings: Settings, gpus: int) -> Verd
     return Verdict(spec=_resolved(spec, inspection, framework), warnings=warnings, dataset=facts)
 
 
-def _demands(spec: TrainingSpec, inspection: Inspection | None, gpus: int) -> list[Problem]:
+def _demands(spec: TrainingSpec, inspection: Inspection | None, settings: Settings, gpus: int) -> list[Problem]:
     """What spec and data together ask for, as far as the data are understood."""
     if inspection is None or inspection.task is None:
         return []
-    is_plain = inspection.width == len(inspection.features)  # else it depends on the training rows' categories
+    found = inspection
     return demands.problems(
         spec,
-        width=inspection.width if is_plain and not inspection.problems else 0,
+        shape=() if found.problems else found.shape,
+        exact=found.width == len(found.features),  # else it depends on the training rows
+        embedded=found.embedded,
+        masked=found.masked,
         task=inspection.task,
-        classes=inspection.classes,
+        classes=found.classes,
         gpus=gpus,
+        rows=found.rows,
+        memory_mb=memory.limit_mb(settings),
+        resident_mb=settings.resident_mb,
     )
-
-
-async def _inspected(spec: TrainingSpec, settings: Settings) -> Inspection:
-    return await asyncio.to_thread(inspect.inspect, spec, settings.dataset_roots, settings.default_dataset)
 
 
 def _beside(problems: list[Problem], bad: set[str]) -> list[Problem]:
@@ -86,8 +94,17 @@ def _framework(spec: TrainingSpec, inspection: Inspection | None, gpus: int) -> 
     outputs = len(found.classes or ()) if found.task == "multiclass" else 1
     on_gpu = gpus if spec.device != "cpu" and spec.num_devices is None else 0
     try:
-        rows = found.rows - round(found.rows * spec.validation_split)
-        return registry.resolve(spec, rows=rows, width=found.width, outputs=outputs, gpus=on_gpu), None
+        rows = found.rows - round(found.rows * spec.held_out)
+        framework = registry.resolve(
+            spec,
+            rows=rows,
+            shape=found.shape,
+            embedded=found.embedded,
+            masked=found.masked,
+            outputs=outputs,
+            gpus=on_gpu,
+        )
+        return framework, None
     except InvalidSpec as error:
         return "", error
     except FrameworkMissing as error:
@@ -111,6 +128,12 @@ def _resolved(spec: TrainingSpec, inspection: Inspection, framework: str) -> Tra
             "monitor": spec.watched,
         }
     )
+
+
+def _fingerprint(catalog: Catalog, name: str) -> str | None:
+    """The fingerprint of the dataset's content; None where it would hold up the answer: the worker will find it."""
+    source = catalog.open(name)
+    return source.fingerprint() if profile.size(source) <= HASHED_BYTES else None
 
 
 def facts_of(inspection: Inspection) -> dict[str, Any]:

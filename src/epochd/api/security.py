@@ -6,14 +6,14 @@ by the Origin check. These are plain ASGI so that they cost streams nothing.
 """
 
 import logging
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from anyio import BrokenResourceError
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from epochd.api.errors import TooLarge, answer, internal_error
-from epochd.core.errors import EpochdError, Forbidden
+from epochd.api.errors import answer, internal_error
+from epochd.core.errors import EpochdError, Forbidden, TooLarge
 from epochd.core.settings import LOOPBACK, Settings
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -23,6 +23,9 @@ MAX_BODY_BYTES = 1 << 20
 
 MAX_REPORT_BYTES = 32 << 20
 """The largest body of a worker's report, which may carry what a server's absence piled up."""
+
+DATASETS_PATH = "/api/v1/datasets"
+"""Where files are uploaded to; the route itself counts their bytes."""
 
 DRAINED_BYTES = 64 << 20
 """How much of a body that is too large is read away, so that the client gets to see the answer."""
@@ -80,7 +83,7 @@ class BodyLimit:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] in SAFE_METHODS:
+        if scope["type"] != "http" or scope["method"] in SAFE_METHODS or _is_upload(scope):
             await self.app(scope, receive, send)
             return
         limit = MAX_REPORT_BYTES if scope["path"].startswith("/internal/") else MAX_BODY_BYTES
@@ -91,6 +94,14 @@ class BodyLimit:
             return
         if body is not None:
             await self.app(scope, _replay(body, receive), send)
+
+
+def _is_upload(scope: Scope) -> bool:
+    """Whether the body is a dataset's file: the route takes it in piece by piece, with a limit of its own."""
+    if scope["method"] != "POST" or scope["path"] != DATASETS_PATH:
+        return False
+    content_type = Headers(scope=scope).get("content-type", "").strip().lower()
+    return content_type.startswith("multipart/") or "filename" in parse_qs(scope["query_string"].decode("latin-1"))
 
 
 async def _read(receive: Receive, limit: int) -> bytes | None:

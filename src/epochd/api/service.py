@@ -9,11 +9,15 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
+from epochd.api.arrivals import Arrivals
 from epochd.api.feed import Feed
+from epochd.api.profiles import Profiles
 from epochd.core.errors import SettingsError
 from epochd.core.settings import Settings
+from epochd.data.sources import Catalog
 from epochd.dispatch.dispatcher import Dispatcher
 from epochd.dispatch.executor import Executor
+from epochd.store import datasets
 from epochd.store.db import Database
 
 LOCK = ".lock"
@@ -29,6 +33,8 @@ class Service:
         self.server_url = server_url
         self.db = Database(settings.database)
         self.feed = Feed()
+        self.arrivals = Arrivals(settings.dataset_roots[0])
+        self.profiles = Profiles(self.db)
         self.dispatcher = Dispatcher(self.db, executor, settings, server_url)
         self._dispatching = False
 
@@ -38,6 +44,7 @@ class Service:
         make_folders(self.settings)
         async with AsyncExitStack() as stack:
             stack.enter_context(sole_use(self.settings.data_dir))
+            self.arrivals.sweep()
             await self.db.open()
             stack.push_async_callback(self.db.close)
             self.db.listen(self.feed.publish)
@@ -46,6 +53,11 @@ class Service:
             self._dispatching = True
             stack.push_async_callback(self.release, 0.0)
             yield self
+
+    async def catalog(self) -> Catalog:
+        """Where the datasets of a config may come from at this moment."""
+        registered = await datasets.paths(self.db, self.arrivals.home)
+        return Catalog(self.settings.dataset_roots, registered, self.settings.default_dataset)
 
     async def release(self, wait: float) -> None:
         """Stop dispatching: running jobs get ``wait`` seconds to checkpoint and return to the queue."""

@@ -24,7 +24,9 @@ router = APIRouter()
 )
 async def start(values: JsonObject, service: Opened, speaker: Speaking) -> dict[str, Any]:
     """Check the config, queue it, and answer with its id. A refusal lists every problem at once."""
-    verdict = await intake.examine(values, service.settings, len(service.dispatcher.gpus.owned))
+    verdict = await intake.examine(
+        values, await service.catalog(), service.settings, len(service.dispatcher.gpus.owned)
+    )
     spec = verdict.accepted()
     summary = {"dataset": verdict.dataset}
     job = await jobs.submit(service.db, spec, warnings=verdict.warnings, summary=summary)
@@ -46,7 +48,9 @@ async def start(values: JsonObject, service: Opened, speaker: Speaking) -> dict[
 )
 async def validate(values: JsonObject, service: Opened) -> dict[str, Any]:
     """All problems and warnings of a config, and what would be trained."""
-    verdict = await intake.examine(values, service.settings, len(service.dispatcher.gpus.owned))
+    verdict = await intake.examine(
+        values, await service.catalog(), service.settings, len(service.dispatcher.gpus.owned)
+    )
     return {
         "valid": verdict.error is None,
         "problems": [problem.as_json() for problem in verdict.problems],

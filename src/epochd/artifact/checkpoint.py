@@ -1,7 +1,7 @@
 """Checkpoints: the whole of a training's memory in one durable folder.
 
-``state.json`` (the loop's state), ``weights``, ``optimizer`` and ``best`` as safetensors. The newest two
-are kept, so that a damaged one is not the end of a training.
+``state.json`` (the loop's state), ``encoder.json`` (how rows are encoded), ``weights``, ``optimizer`` and ``best`` as
+safetensors. The newest two are kept, so that a damaged one is not the end of a training.
 """
 
 import json
@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from epochd.artifact import files
 from epochd.core.errors import CorruptFile
+from epochd.data.encode import Encoder
 from epochd.loop.engine import Arrays, Engine
 from epochd.loop.state import LoopState
 
@@ -38,7 +39,16 @@ class Checkpoint:
         return self.state
 
 
-def save(folder: Path, engine: Engine, state: LoopState, facts: dict[str, Any]) -> Path:
+@dataclass(frozen=True, slots=True)
+class Premises:
+    """What a checkpoint says about its data, to be known before the data are prepared. ``encoder`` is None in
+    checkpoints of older versions."""
+
+    facts: dict[str, Any]
+    encoder: Encoder | None
+
+
+def save(folder: Path, engine: Engine, state: LoopState, facts: dict[str, Any], encoder: Encoder | None = None) -> Path:
     """Write the next checkpoint of a task's checkpoint folder and drop all but the newest two; return its path."""
     existing = numbered(folder)
     final = folder / f"{int(existing[-1].name) + 1 if existing else 1:06d}"
@@ -47,6 +57,8 @@ def save(folder: Path, engine: Engine, state: LoopState, facts: dict[str, Any]) 
         save_file(engine.optimizer_state(), path / "optimizer.safetensors")
         save_file(state.best_weights, path / "best.safetensors")
         files.write_json(path / "state.json", {"loop": state.as_json(), "facts": facts})
+        if encoder is not None:
+            files.write_json(path / "encoder.json", encoder.as_json())
     for old in existing[: 1 - KEEP]:
         shutil.rmtree(old)
     return final
@@ -59,13 +71,30 @@ def load(path: Path) -> Checkpoint:
         saved = json.loads((path / "state.json").read_text(encoding="utf-8"))
         state = LoopState.from_json(saved["loop"], dict(load_file(path / "best.safetensors")))
     except (KeyError, TypeError, ValueError) as error:
-        raise CorruptFile(f"{path} was written by another version of epochd: {error!r}") from None
+        raise _strange(path, error) from None
     return Checkpoint(
         state,
         dict(load_file(path / "weights.safetensors")),
         dict(load_file(path / "optimizer.safetensors")),
         saved["facts"],
     )
+
+
+def premises(path: Path) -> Premises:
+    """Read what a checkpoint says about its data; raise CorruptFile if that cannot be read. ``load`` verifies it."""
+    try:
+        facts = json.loads((path / "state.json").read_text(encoding="utf-8"))["facts"]
+        encoder = path / "encoder.json"
+        state = json.loads(encoder.read_text(encoding="utf-8")) if encoder.exists() else None
+    except OSError as error:
+        raise CorruptFile(f"{path} cannot be read: {error}") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise _strange(path, error) from None
+    return Premises(facts, Encoder.from_json(state) if state else None)
+
+
+def _strange(path: Path, error: Exception) -> CorruptFile:
+    return CorruptFile(f"{path} was written by another version of epochd: {error!r}")
 
 
 def numbered(folder: Path) -> list[Path]:

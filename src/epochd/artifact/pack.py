@@ -1,34 +1,43 @@
-"""The model that a finished training leaves: three readable files in one durable folder.
+"""The model that a finished training leaves: four readable files in one durable folder.
 
 ``model.safetensors`` holds the canonical weights, ``model.json`` everything needed to use and to judge
-them, ``history.csv`` the epochs. ``latest`` beside it points at the newest model of the same output path.
+them, ``history.csv`` the epochs, ``splits.parquet`` which row of the dataset was trained on and which was held out.
+``latest`` beside it points at the newest model of the same output path.
 """
 
 import csv
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from platform import python_version
 from typing import Any
 
 import numpy as np
+import polars as pl
 from safetensors.numpy import save_file
 
 import epochd
 from epochd.artifact import files
+from epochd.data.arrays import IntArray
 from epochd.data.encode import Encoder
 from epochd.loop.engine import Setup
 from epochd.loop.metrics import Scores
 from epochd.loop.state import LoopState
 
 FORMAT = 1
+SPLITS = ("train", "validation", "test")
 
 
-def pack(folder: Path, about: dict[str, Any], state: LoopState) -> None:
-    """Write the model folder (``about`` is its ``model.json``), then move ``latest`` to it."""
+def pack(folder: Path, about: dict[str, Any], state: LoopState, rows: Mapping[str, IntArray]) -> None:
+    """Write the model folder (``about`` is its ``model.json``), then move ``latest`` to it.
+
+    ``rows`` are the dataset's row numbers (from 0) by split.
+    """
     with files.durable_folder(folder) as path:
         save_file(state.best_weights, path / "model.safetensors")
         files.write_json(path / "model.json", about)
         write_history(path / "history.csv", state.history)
+        write_splits(path / "splits.parquet", rows)
     files.point(folder.parent / "latest", folder)
 
 
@@ -48,6 +57,8 @@ def describe(
         "task": setup.task,
         "inputs": list(setup.inputs),
         "outputs": setup.outputs,
+        "embeddings": [asdict(embedding) for embedding in setup.embeddings],
+        "masked": setup.masked,
         "classes": encoder.classes,
         "encoder": encoder.as_json(),
         "best_epoch": state.best_epoch,
@@ -69,3 +80,15 @@ def write_history(path: Path, history: list[dict[str, Any]]) -> None:
         writer = csv.DictWriter(file, fieldnames=list(history[0]))
         writer.writeheader()
         writer.writerows(history)
+
+
+def write_splits(path: Path, rows: Mapping[str, IntArray]) -> None:
+    """``row`` (from 0, ascending) and ``split``, one line for each row that is in one."""
+    size = 1 + max((int(some.max()) for some in rows.values() if len(some)), default=-1)
+    codes = np.full(size, len(SPLITS), np.uint8)
+    for code, name in enumerate(SPLITS):
+        codes[rows.get(name, np.empty(0, np.int64))] = code
+    kept = codes < len(SPLITS)
+    row = pl.Series("row", np.flatnonzero(kept)).cast(pl.UInt32 if size <= 2**32 else pl.UInt64)
+    split = pl.Series("split", SPLITS, dtype=pl.Enum(SPLITS)).gather(codes[kept])
+    pl.DataFrame([row, split]).write_parquet(path, compression="zstd")

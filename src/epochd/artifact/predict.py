@@ -1,7 +1,9 @@
 """A saved model at work: raw rows in, labels and probabilities out. No framework is needed."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,15 @@ from safetensors.numpy import load_file
 
 from epochd.artifact import files
 from epochd.core import specs
-from epochd.core.errors import CorruptFile
-from epochd.data import sources
-from epochd.data.arrays import FloatArray
+from epochd.core.errors import CorruptFile, DataError
+from epochd.data import selection, sequences, sources, timeline
+from epochd.data.arrays import FloatArray, IntArray, Stored
 from epochd.data.encode import Encoder
 from epochd.engines import reference
-from epochd.loop.engine import Setup
+from epochd.loop.engine import Embedding, Setup
 
-SCORED_ROWS = 16_384
-"""Rows per forward pass; bounds memory."""
+SCORED_ROWS, SCORED_VALUES = 16_384, 4_000_000
+"""Rows, and values of theirs, per forward pass at most; bounds memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,29 +40,79 @@ class Model:
         about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         if about["format"] != 1:
             raise CorruptFile(f"{folder} has model format {about['format']}; this epochd reads format 1")
-        setup = Setup(specs.parse(about["spec"]), about["task"], tuple(about["inputs"]), about["outputs"])
+        setup = Setup(
+            specs.parse(about["spec"]),
+            about["task"],
+            tuple(about["inputs"]),
+            about["outputs"],
+            embeddings=tuple(Embedding(**embedding) for embedding in about.get("embeddings", ())),
+            masked=about.get("masked", False),
+        )
         return cls(setup, Encoder.from_json(about["encoder"]), dict(load_file(folder / "model.safetensors")), about)
 
-    def outputs(self, frame: pl.DataFrame) -> FloatArray:
-        """Raw network outputs, float32 (rows, outputs), of raw rows."""
-        x = self.encoder.features(frame)
-        outputs = [
-            reference.forward(self.setup, self.weights, x[i : i + SCORED_ROWS])
-            for i in range(0, max(len(x), 1), SCORED_ROWS)
-        ]
-        return np.concatenate(outputs)
+    def outputs(self, frame: pl.DataFrame) -> tuple[FloatArray, IntArray]:
+        """Raw network outputs, float32 (n, outputs), of raw rows, and the numbers of the rows that they belong to.
+
+        These are all rows; for a model of windows those at the end of a window, in the windows' order. Raise DataError
+        that names every missing column, or for each unusable column its first such row.
+        """
+        if self.setup.spec.sequence_length is None:
+            encoded = self.encoder.features(frame)
+            return self._scored(self._pieces(encoded)), np.arange(frame.height)
+        order, first = self._windows(frame)
+        encoded, shape = self.encoder.features(frame)[order], self.setup.inputs
+        windows = Stored(encoded, first, shape[0], shape, np.zeros(len(first), np.float32))
+        return self._scored(part.x for part in windows.slices(self._at_once)), order[first + shape[0] - 1]
 
     def predict(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """One line per row: ``prediction``, and for classification ``probability_<class>`` for each class."""
-        found = self.encoder.decode(self.outputs(frame))
+        """One line per row, in the rows' order: ``prediction``, and for classification ``probability_<class>`` for each
+        class.
+
+        A model of windows reads them in the order of time, within groups; a row's prediction is what the model
+        tells from the window that ends there: the target ``horizon`` rows later. It is null where fewer rows than
+        ``sequence_length`` have gone before. Raises what ``outputs`` raises.
+        """
+        outputs, rows = self.outputs(frame)
+        found = self.encoder.decode(outputs)
         columns: dict[str, Any] = {"prediction": found.labels}
         if found.probabilities is not None:
             for i, label in enumerate(self.encoder.classes or []):
                 columns[f"probability_{label}"] = found.probabilities[:, i]
-        return pl.DataFrame(columns)
+        predicted = pl.DataFrame(columns)
+        if self.setup.spec.sequence_length is None:
+            return predicted
+        numbered = predicted.with_columns(pl.Series("\0row", rows, pl.Int64))
+        every = pl.DataFrame({"\0row": np.arange(frame.height)})
+        return every.join(numbered, on="\0row", how="left", maintain_order="left").drop("\0row")
+
+    def _windows(self, frame: pl.DataFrame) -> tuple[IntArray, IntArray]:
+        """The order of rows in time, by groups, and where windows begin in it."""
+        spec = self.setup.spec
+        assert spec.sequence_length is not None
+        assert spec.time_column is not None
+        needed = [*self.encoder.feature_names, spec.time_column, *filter(None, [spec.group_column])]
+        missing = [name for name in dict.fromkeys(needed) if name not in frame.columns]
+        if missing:
+            raise DataError(selection.absent(missing, "columns", frame.schema, "the table"))
+        groups = None if spec.group_column is None else timeline.Groups()(frame.get_column(spec.group_column))
+        order = sequences.order(timeline.moments(frame.get_column(spec.time_column)), groups)
+        return order, sequences.starts(order, spec.sequence_length - 1, groups)
+
+    def _pieces(self, encoded: FloatArray) -> Iterator[FloatArray]:
+        x = encoded.reshape(len(encoded), *self.setup.inputs)
+        for first in range(0, len(x), self._at_once):
+            yield x[first : first + self._at_once]
+
+    @property
+    def _at_once(self) -> int:
+        return max(1, min(SCORED_ROWS, SCORED_VALUES // prod(self.setup.inputs)))
+
+    def _scored(self, pieces: Iterator[FloatArray]) -> FloatArray:
+        outputs = [reference.forward(self.setup, self.weights, x) for x in pieces]
+        return np.concatenate(outputs) if outputs else np.empty((0, self.setup.outputs), np.float32)
 
 
 def predict_file(folder: Path, file: Path) -> pl.DataFrame:
-    """Score a CSV, TSV or Parquet file with the model in ``folder``."""
+    """Score a file of any format that can be trained on with the model in ``folder``."""
     path = file.resolve()
-    return Model.load(folder).predict(sources.open_dataset(str(path), [path.parent]).read())
+    return Model.load(folder).predict(sources.Catalog([path.parent]).open(str(path)).read())

@@ -10,8 +10,13 @@ worker reports them with the same code.
     ├── SettingsError             the server's own settings make no sense
     ├── Unauthorized         401  token missing or wrong
     ├── Forbidden            403  host or origin not allowed
-    ├── NotFound             404  no such task
+    ├── NotFound             404  no such task, no such dataset
+    ├── TooLarge             413  more bytes than the server takes
     ├── IllegalMove          409  the task's state does not allow it
+    ├── DataChanged          409  the dataset is not the one that the task was paused with
+    ├── NameTaken            409  another dataset has this name
+    ├── DatasetInUse         409  a task that is not finished needs the dataset
+    ├── BuiltIn              409  the dataset comes with epochd and stays as it is
     ├── StaleAttempt         409  a newer attempt owns the task
     ├── FrameworkMissing     422  the framework asked for is not installed
     ├── Diverged                  the loss became infinite or NaN
@@ -99,8 +104,33 @@ class NotFound(EpochdError):
     status = 404
 
 
+class TooLarge(EpochdError):
+    code = "too_large"
+    status = 413
+
+
 class IllegalMove(EpochdError):
     code = "illegal_move"
+    status = 409
+
+
+class DataChanged(EpochdError):
+    code = "data_changed"
+    status = 409
+
+
+class NameTaken(EpochdError):
+    code = "name_taken"
+    status = 409
+
+
+class DatasetInUse(EpochdError):
+    code = "dataset_in_use"
+    status = 409
+
+
+class BuiltIn(EpochdError):
+    code = "built_in"
     status = 409
 
 

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import SettingsError as Unparsable
 
 from epochd.core.errors import Problem, SettingsError
 
@@ -39,14 +40,22 @@ class Settings(BaseSettings):
     """Folders that datasets may be read from by path. ``<data_dir>/datasets`` always is one."""
     default_dataset: str = "sample"
     """The dataset of a config that names none."""
+    connections: dict[str, SecretStr] = {}
+    """Databases that datasets may be queried from: a JSON object of names and SQLAlchemy URLs (SQLite, PostgreSQL)."""
+    upload_mb: Annotated[int, Field(ge=1, le=10_000_000)] = 10_240
+    """The largest dataset file that may be uploaded, in MiB."""
     slots: Annotated[int, Field(ge=1, le=1024)] = max(1, min(4, (os.cpu_count() or 1) // 2))
     """How many trainings run at once."""
     gpus: str = "auto"
     """GPUs to give to trainings: ``auto`` takes all of the machine, ``none`` none, otherwise ids such as ``0,1``."""
     jobs_per_worker: Annotated[int, Field(ge=1, le=100_000)] = 32
     """How many trainings one worker process may complete before a fresh one takes its place."""
-    resident_mb: Annotated[int, Field(ge=1, le=10_000_000)] = 2048
+    resident_mb: Annotated[int, Field(ge=1, le=10_000_000)] = 256
     """Encoded rows of a training that take more memory than this, in MiB, are streamed from files instead."""
+    cache_mb: Annotated[int, Field(ge=1, le=100_000_000)] = 20_480
+    """What these files may take together, in MiB; the least recently used are dropped first."""
+    memory_mb: Annotated[int, Field(ge=256, le=100_000_000)] | None = None
+    """The memory that one training may use, in MiB. Absent: the machine's memory divided by ``slots``."""
     lease_seconds: Annotated[float, Field(ge=1, le=3600)] = 15.0
     """How long a worker may be silent before its training is taken from it."""
     checkpoint_seconds: Annotated[float, Field(ge=0, le=86400)] = 30.0
@@ -101,6 +110,9 @@ def load(**overrides: object) -> Settings:
         settings = Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
         raise SettingsError("the settings make no sense", _problems(error)) from None
+    except Unparsable:  # its text may hold a password
+        problem = Problem("EPOCHD_CONNECTIONS", "it is not JSON", 'write {"name": "postgresql://…"}')
+        raise SettingsError("the settings make no sense", [problem]) from None
     if not settings.is_loopback and not settings.tokens:
         raise SettingsError(
             f"refusing to listen on {settings.host} without tokens: anyone who reaches it could run trainings. "

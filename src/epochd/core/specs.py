@@ -30,9 +30,12 @@ Task = Literal["binary", "multiclass", "regression"]
 Monitor = Literal["val_loss", "val_accuracy", "train_loss", "train_accuracy"]
 Device = Literal["auto", "cpu", "gpu"]
 Activation = Literal["relu", "tanh", "gelu", "silu"]
+Scaling = Literal["standard", "robust", "quantile"]
+Split = Literal["auto", "random", "stratified", "time", "group"]
 
 Units = Annotated[int, Field(ge=1, le=16_384)]
 Column = Annotated[str, Field(min_length=1, max_length=500)]
+DatasetName = Annotated[str, Field(min_length=1, max_length=1000)]
 
 MAX_HIDDEN_WEIGHTS = 200_000_000
 """Weights between hidden layers; more than this is a typing error, not a model for tables."""
@@ -50,6 +53,9 @@ APPLIES_TO: dict[str, tuple[str, tuple[str, ...]]] = {
     "eta_min": ("learning_rate_scheduler", ("cosine",)),
 }
 """Fields that mean something only for some values of another field."""
+
+NEEDS = {"horizon": "sequence_length"}
+"""Fields that mean something only where another one is given."""
 
 
 class TrainingSpec(BaseModel):
@@ -82,16 +88,39 @@ class TrainingSpec(BaseModel):
     algorithm_type: Literal["deep_learning"] = "deep_learning"
     """The family of algorithms; epochd trains deep models."""
 
-    dataset: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
+    dataset: DatasetName | None = None
     """A built-in or registered dataset's name, or a path under an allowed root. Absent: the server's default."""
+    allow_changed_data: bool = False
+    """Resume although the dataset's content has changed since; otherwise that is refused."""
     feature_columns: Annotated[list[Column], Field(min_length=1, max_length=100_000)] | None = None
-    """The columns to learn from, in their order. Absent: every column but the target."""
+    """The columns to learn from, in their order; ``*``, ``?`` and ``[…]`` stand for several (``pixel*``). Absent:
+    every column but ``target_column``, ``time_column`` and ``group_column``."""
     target_column: Column
     """The column to predict."""
     task: Task | None = None
     """What kind of target it is. Absent: inferred from the target's values and reported."""
+    scaling: Scaling = "standard"
+    """How numbers are scaled: to mean 0 and deviation 1, by median and quartiles, or by quantiles to a normal shape."""
+    embedding_threshold: Annotated[int, Field(ge=1, le=1_000)] = 64
+    """Text columns with more distinct training values than this are learned as embeddings, others are one-hot."""
+
+    split: Split = "auto"
+    """How rows are held out. ``time``: the last ones; ``group``: whole groups; ``auto``: time for windows, otherwise
+    stratified for classification and random for regression."""
     validation_split: Annotated[float, Field(ge=0, le=0.9)] = 0.2
-    """The share of rows held out for validation (stratified for classification); 0 trains on all rows."""
+    """The share of rows held out for validation; 0 trains on all rows."""
+    test_split: Annotated[float, Field(ge=0, le=0.9)] = 0.0
+    """The share of rows that is kept from training and validation, and scored once at the end."""
+    validation_dataset: DatasetName | None = None
+    """Validate on all rows of this dataset, instead of holding out ``validation_split``."""
+    time_column: Column | None = None
+    """Dates, times or numbers that order the rows: for ``split`` time, and for windows."""
+    group_column: Column | None = None
+    """What rows belong together: for ``split`` group, and for windows, which stay within a group."""
+    sequence_length: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Learn from sliding windows of so many rows, ordered by ``time_column``. Absent: each row stands for itself."""
+    horizon: Annotated[int, Field(ge=0, le=10_000)] = 1
+    """Windows: how many rows after its last row a window's target lies; 0 is the last row itself."""
 
     framework: Framework = "auto"
     """Which engine trains; ``auto`` takes the fastest one installed for this model and device."""
@@ -172,6 +201,8 @@ class TrainingSpec(BaseModel):
         problems = [
             *self._misplaced_options(),
             *self._column_problems(),
+            *self._split_problems(),
+            *self._window_problems(),
             *self._monitor_problems(),
             *self._size_problems(),
             *self._model_problems(),
@@ -191,6 +222,8 @@ class TrainingSpec(BaseModel):
         return shown | {"monitor": self.watched} if "monitor" in shown else shown
 
     def _applies(self, name: str) -> bool:
+        if name in NEEDS:
+            return getattr(self, NEEDS[name]) is not None
         owner, values = APPLIES_TO.get(name, ("", ()))
         return not owner or getattr(self, owner) in values
 
@@ -198,6 +231,10 @@ class TrainingSpec(BaseModel):
         problems = []
         for name in sorted(self.model_fields_set):
             if not self._applies(name):
+                if name in NEEDS:
+                    message = f"{name} is an option of {NEEDS[name]}, which is not given"
+                    problems.append(Problem(name, message, f"set {NEEDS[name]}, or leave {name} out"))
+                    continue
                 owner, values = APPLIES_TO[name]
                 wanted = " or ".join(f"{value!r}" for value in values)
                 problems.append(
@@ -212,7 +249,7 @@ class TrainingSpec(BaseModel):
     def _column_problems(self) -> list[Problem]:
         features = self.feature_columns or []
         problems = []
-        if self.target_column in features:
+        if self.target_column in features and not self.forecasts:
             problems.append(
                 Problem(
                     "feature_columns",
@@ -224,10 +261,49 @@ class TrainingSpec(BaseModel):
             problems.append(Problem("feature_columns", f"{column!r} is listed more than once", "list each column once"))
         return problems
 
+    def _split_problems(self) -> list[Problem]:
+        problems = []
+        for split, name in (("time", "time_column"), ("group", "group_column")):
+            if self.split == split and getattr(self, name) is None:
+                message = f"split {split!r} needs {name}, which is not given"
+                problems.append(Problem("split", message, f"set {name}, or use another split"))
+        if self.split == "stratified" and self.task == "regression":
+            message = "split 'stratified' keeps the shares of classes, but task is regression"
+            problems.append(Problem("split", message, "use 'random', 'time' or 'group'"))
+        for name in ("time_column", "group_column"):
+            if getattr(self, name) == self.target_column:
+                problems.append(Problem(name, f"{self.target_column!r} is the target", "name another column"))
+        if self.held_out > 0.9:
+            message = f"validation_split and test_split together hold out {self.held_out:g} of the rows"
+            problems.append(Problem("test_split", message, "hold out 0.9 at most, so that there are rows to train on"))
+        if (
+            self.validation_dataset is not None
+            and "validation_split" in self.model_fields_set
+            and self.validation_split
+        ):
+            message = "validation_dataset and validation_split were both given"
+            problems.append(Problem("validation_dataset", message, "leave one of the two out"))
+        return problems
+
+    def _window_problems(self) -> list[Problem]:
+        if self.sequence_length is None:
+            return []
+        problems = []
+        if self.time_column is None:
+            message = "windows follow the order of time, but time_column is not given"
+            problems.append(Problem("time_column", message, "name the column that orders the rows"))
+        if self.split in ("random", "stratified"):
+            message = f"with split {self.split!r} windows of both sides would share rows: validation would be a leak"
+            problems.append(Problem("split", message, "use 'time' or 'group', or leave split out"))
+        if self.input_shape is not None:
+            message = "windows have the shape [sequence_length, features]; input_shape cannot fold them"
+            problems.append(Problem("input_shape", message, "leave input_shape or sequence_length out"))
+        return problems
+
     def _monitor_problems(self) -> list[Problem]:
         problems = []
         asked = "monitor" in self.model_fields_set
-        if asked and self.monitor.startswith("val_") and self.validation_split == 0:
+        if asked and self.monitor.startswith("val_") and not self.validates:
             problems.append(
                 Problem(
                     "monitor",
@@ -284,7 +360,32 @@ class TrainingSpec(BaseModel):
     @property
     def watched(self) -> str:
         """The metric that is really watched: without validation rows, its training counterpart."""
-        return self.monitor.replace("val_", "train_") if self.validation_split == 0 else self.monitor
+        return self.monitor if self.validates else self.monitor.replace("val_", "train_")
+
+    @property
+    def validates(self) -> bool:
+        """Whether there are validation rows, held out or of their own dataset."""
+        return self.validation_dataset is not None or self.validation_split > 0
+
+    @property
+    def validation_share(self) -> float:
+        """The share of the dataset's rows that is held out for validation."""
+        return 0.0 if self.validation_dataset is not None else self.validation_split
+
+    @property
+    def held_out(self) -> float:
+        """The share of the dataset's rows that is not trained on."""
+        return self.validation_share + self.test_split
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether rows are held out that come later in time than those trained on."""
+        return self.split == "time" or (self.split == "auto" and self.sequence_length is not None)
+
+    @property
+    def forecasts(self) -> bool:
+        """Whether windows end before their target, whose own past may then be learned from."""
+        return self.sequence_length is not None and self.horizon > 0
 
     @property
     def decay(self) -> float:

@@ -26,14 +26,18 @@ class Ticket(BaseModel):
     data_dir: Path
     """Artifacts go to ``artifacts/``, checkpoints to ``checkpoints/<task_id>/`` below it."""
     dataset_roots: list[Path]
+    registered: dict[str, Path] = {}
+    """Where the registered datasets that the spec names lie."""
     checkpoint: str | None = None
     """The newest checkpoint, relative to ``data_dir``; None starts from scratch."""
     threads: int = 1
     """How many CPU threads this slot may use at most."""
     gpus: list[int] = []
     """Ids of the GPUs that belong to this attempt alone; none means the CPU."""
-    resident_mb: int = 2048
+    resident_mb: int = 256
     """More encoded data than this, in MiB, are streamed from ``cache/``."""
+    cache_mb: int = 20_480
+    """What the encoded rows in ``cache/`` may take together, in MiB."""
     lease_seconds: float = 15.0
     checkpoint_seconds: float = 30.0
 

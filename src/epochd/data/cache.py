@@ -1,101 +1,251 @@
-"""Encoded rows in a file, for data that are larger than memory should hold.
+"""Encoded rows in files, for data that are larger than memory should hold.
 
-The table is read once, in order and in batches; each row goes to its place on its side of the split. The
-files are plain float32 and are mapped, not read: training touches only the rows of its next chunk. A cache
-is named by what went into it, so trainings share it, and it can be deleted at any time while none runs.
+A table is encoded in one pass into a file of plain float32, which is mapped, not read: training touches only the rows
+of its next steps. A file is named by what went into it, so trainings that encode the same data alike share it.
+
+    <folder>/<key>/            rows.float32, and complete.json, which comes last
+    <folder>/<key>-<random>/   the same on its way: renamed when it is complete
+    <folder>/<key>.lock        held by whoever builds it, while the others wait
+    <folder>/room.lock         held while room is made for a new file
+
+Whoever has a file open holds a shared lock on it, which the system takes back when the process dies however it may: a
+file without a lock is in nobody's use. Everything here can be deleted at any time. What is mapped stays mapped.
 """
 
+import fcntl
 import hashlib
 import json
 import mmap
+import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import polars as pl
 
+import epochd
 from epochd.core.errors import DataError, Problem
-from epochd.data.arrays import FloatArray, IntArray, Part
+from epochd.data.arrays import FloatArray, IntArray
+from epochd.data.arrays import forget_pages as forget_pages
 from epochd.data.encode import Encoder
+from epochd.data.tables import counting_from
 
-BATCH_ROWS = 65_536
+ROWS, COMPLETE, ROOM = "rows.float32", "complete.json", "room.lock"
 
 
-def key(fingerprint: str, encoder: Encoder, rows: IntArray) -> str:
-    """A name for the rows of one side of a split, from content, encoding and row numbers."""
-    found = hashlib.sha256(fingerprint.encode())
+def table(
+    folder: Path,
+    cap: int,
+    fingerprint: str,
+    encoder: Encoder,
+    rows: int,
+    batches: Callable[[], Iterator[pl.DataFrame]],
+    place: IntArray | None = None,
+) -> FloatArray:
+    """All rows of a dataset, encoded: float32 (rows, width), mapped from ``folder``, where they are built if need be.
+
+    ``batches`` yields the rows in their order; row i comes to stand at ``place[i]`` (None: at i). All files of the
+    folder together take ``cap`` bytes at most; the least recently opened of those that nobody has open make room.
+    Raise DataError if there is no room, and whatever ``batches`` and the encoder raise.
+    """
+    shape, name = (rows, encoder.width), key(fingerprint, encoder, place)
+    found = _open(folder / name, shape)
+    if found is None:
+        with _alone(folder / f"{name}.lock"):
+            found = _open(folder / name, shape)
+            if found is None:
+                found = _build(folder / name, cap, shape, lambda out: _fill(out, encoder, batches(), place))
+    return found
+
+
+def key(fingerprint: str, encoder: Encoder, place: IntArray | None) -> str:
+    """A name for encoded rows, from their content, encoding and order."""
+    found = hashlib.sha256(f"{epochd.__version__} {fingerprint} ".encode())
     found.update(json.dumps(encoder.as_json(), sort_keys=True).encode())
-    found.update(np.ascontiguousarray(rows).data)
+    if place is not None:
+        found.update(np.ascontiguousarray(place).data)
     return found.hexdigest()[:32]
 
 
-def part(folder: Path, table: pl.LazyFrame, encoder: Encoder, rows: IntArray, y: FloatArray | IntArray) -> Part:
-    """These rows of the table, encoded into ``folder`` unless they are there already; x is memory-mapped.
-
-    ``rows`` is sorted; ``y`` is their encoded target, which stays in memory.
-    """
-    shape = (len(rows), encoder.width)
-    if not folder.exists():
-        _publish(folder, lambda path: _write(path / "x.float32", shape, table, encoder, rows))
-    return Part(np.memmap(folder / "x.float32", np.float32, "r", shape=shape), y)
-
-
-def forget_pages(x: FloatArray) -> None:
-    """Let go of the pages that reading a mapped array has brought in; they stay in the system's file cache."""
-    base = x
-    while base is not None and not isinstance(base, mmap.mmap):
-        base = base.base  # type: ignore[assignment]
-    if isinstance(base, mmap.mmap):
-        base.madvise(mmap.MADV_DONTNEED)
-
-
-def is_mapped(x: FloatArray) -> bool:
-    return isinstance(x, np.memmap)
-
-
-def _publish(folder: Path, write: Callable[[Path], None]) -> None:
-    """Fill a temporary folder and rename it; if another training was faster, its folder stays."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.parent / f".tmp-{folder.name}-{secrets.token_hex(4)}"
-    temporary.mkdir()
+def _open(folder: Path, shape: tuple[int, int]) -> FloatArray | None:
+    """The rows in a folder, marked as just used; None unless they are complete."""
     try:
-        write(temporary)
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if not folder.exists():
-                raise
+        with (folder / ROWS).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            written = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
+            size = os.fstat(file.fileno()).st_size
+            if written != {"shape": list(shape)} or size != _bytes(shape):
+                return None
+            os.utime(folder / COMPLETE)
+            return _mapped(file, shape)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+
+
+def _mapped(file: BinaryIO, shape: tuple[int, int], access: int = mmap.ACCESS_READ) -> FloatArray:
+    """A file as an array. The mapping keeps the file's lock until the array is gone."""
+    if 0 in shape:
+        return np.empty(shape, np.float32)
+    return np.ndarray(shape, np.float32, mmap.mmap(file.fileno(), _bytes(shape), access=access))
+
+
+def _build(folder: Path, cap: int, shape: tuple[int, int], fill: Callable[[FloatArray], None]) -> FloatArray:
+    """Fill a new file, then give it its name."""
+    temporary = folder.parent / f"{folder.name}-{secrets.token_hex(4)}"
+    try:
+        with _allocate(temporary, cap, shape) as file:
+            fill(_mapped(file, shape, mmap.ACCESS_WRITE))
+            os.fsync(file.fileno())
+            _publish(temporary, folder, shape)
+            return _mapped(file, shape)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write(path: Path, shape: tuple[int, int], table: pl.LazyFrame, encoder: Encoder, rows: IntArray) -> None:
+def _publish(temporary: Path, folder: Path, shape: tuple[int, int]) -> None:
+    """Rename a folder that is complete, in the place of what is left of an older one."""
     try:
-        out = np.memmap(path, np.float32, "w+", shape=shape)
-    except OSError as error:
-        raise _no_room(shape, error) from None
+        (temporary / COMPLETE).write_text(json.dumps({"shape": shape}), encoding="utf-8")
+        with _alone(folder.parent / ROOM):
+            shutil.rmtree(folder, ignore_errors=True)
+            temporary.rename(folder)
+    except OSError:  # somebody deletes the cache: the rows serve this training all the same
+        pass
+
+
+def _fill(out: FloatArray, encoder: Encoder, batches: Iterator[pl.DataFrame], place: IntArray | None) -> None:
     done = 0
-    for first, frame in batches(table.select(encoder.feature_names)):
-        chosen = rows[np.searchsorted(rows, first) : np.searchsorted(rows, first + frame.height)] - first
-        if len(chosen):
-            out[done : done + len(chosen)] = encoder.features(frame[chosen])
-            done += len(chosen)
-            forget_pages(out)
-    out.flush()
+    for frame in batches:
+        with counting_from(done):
+            encoded = encoder.features(frame).reshape(frame.height, -1)
+        end = done + frame.height
+        if end > len(out):
+            break
+        out[slice(done, end) if place is None else place[done:end]] = encoded
+        forget_pages(out)
+        done = end
+    if done != len(out):
+        message = f"the dataset had {len(out)} rows at first and another number a moment later"
+        raise DataError([Problem("dataset", message, "do not write to a dataset while it is read; start again")])
 
 
-def batches(table: pl.LazyFrame) -> Iterator[tuple[int, pl.DataFrame]]:
-    """The table's rows in order: the first row's number, and a frame of at most ``BATCH_ROWS``."""
-    first = 0
-    for frame in table.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True, engine="streaming"):
-        for piece in frame.iter_slices(BATCH_ROWS):
-            yield first, piece
-            first += piece.height
+def _allocate(folder: Path, cap: int, shape: tuple[int, int]) -> BinaryIO:
+    """A new file in a new folder, open and locked, whose place on the disk is taken: filling it cannot fail."""
+    needed = _bytes(shape)
+    with _alone(folder.parent / ROOM), ExitStack() as undo:
+        _make_room(folder.parent, cap, needed)
+        folder.mkdir(parents=True)
+        file = undo.enter_context((folder / ROWS).open("x+b"))
+        fcntl.flock(file, fcntl.LOCK_SH)
+        try:
+            if needed:
+                os.posix_fallocate(file.fileno(), 0, needed)
+        except OSError as error:
+            raise _no_room(needed, f"the disk refused them: {error.strerror}", "free space on it") from None
+        undo.pop_all()
+        return file
 
 
-def _no_room(shape: tuple[int, int], error: OSError) -> DataError:
-    needed = shape[0] * shape[1] * 4 / 2**30
-    message = f"the encoded rows need {needed:.1f} GiB in the cache folder, which cannot be had: {error.strerror}"
-    return DataError([Problem("dataset", message, "free space, or point EPOCHD_DATA_DIR at a larger disk")])
+def _make_room(folder: Path, cap: int, needed: int) -> None:
+    """Delete what nobody uses: what dead processes left unfinished, and as far as need be what was opened longest ago.
+
+    Raise DataError if that is not enough.
+    """
+    if needed > cap:
+        hint = "raise EPOCHD_CACHE_MB, or train on fewer rows or columns"
+        raise _no_room(needed, f"the cache may take {_shown(cap)} (EPOCHD_CACHE_MB)", hint)
+    sizes = {entry: _size(entry) for entry in folder.iterdir() if entry.is_dir()}
+
+    def lacks() -> bool:
+        return sum(sizes.values()) + needed > cap or needed > shutil.disk_usage(folder).free
+
+    for entry in sorted(sizes, key=_last_used):
+        if (_is_unfinished(entry) or lacks()) and _evict(entry):
+            del sizes[entry]
+    if sum(sizes.values()) + needed > cap:
+        reason = f"trainings now use {_shown(sum(sizes.values()))} of the {_shown(cap)} of EPOCHD_CACHE_MB"
+        raise _no_room(needed, reason, "wait until others are done, or raise EPOCHD_CACHE_MB")
+    if lacks():
+        reason = f"the disk has {_shown(shutil.disk_usage(folder).free)} left"
+        raise _no_room(needed, reason, "free space on it, or point EPOCHD_DATA_DIR at a larger disk")
+
+
+def _size(folder: Path) -> int:
+    """Bytes of a folder's rows; 0 if they have just been deleted."""
+    try:
+        return (folder / ROWS).stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _is_unfinished(folder: Path) -> bool:
+    return "-" in folder.name
+
+
+def _last_used(folder: Path) -> tuple[bool, int]:
+    """Unfinished folders first, then by the time of the last opening."""
+    try:
+        return not _is_unfinished(folder), (folder / COMPLETE).stat().st_mtime_ns
+    except FileNotFoundError:
+        return not _is_unfinished(folder), 0
+
+
+def _evict(folder: Path) -> bool:
+    """Delete a folder unless its rows are open somewhere. One that a dead process left half-made is open nowhere."""
+    try:
+        with (folder / ROWS).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+    except BlockingIOError:
+        return False
+    except FileNotFoundError:
+        shutil.rmtree(folder, ignore_errors=True)
+    return True
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock by this name, after whoever holds it; the file vanishes with it."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file = path.open("ab")
+        except FileNotFoundError:  # the folder was deleted a moment ago
+            continue
+        with file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not _is_at(file, path):
+                continue
+            try:
+                yield
+                return
+            finally:
+                if _is_at(file, path):
+                    path.unlink()
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    """Whether the path still leads to the open file; who waited for a lock may hold it on a file that is gone."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _bytes(shape: tuple[int, int]) -> int:
+    return shape[0] * shape[1] * 4
+
+
+def _shown(size: int) -> str:
+    power, unit = next((p, u) for p, u in ((3, "GiB"), (2, "MiB"), (1, "KiB")) if size >= 1024**p or p == 1)
+    return f"{size / 1024**power:.1f} {unit}"
+
+
+def _no_room(needed: int, reason: str, hint: str) -> DataError:
+    return DataError(
+        [Problem("dataset", f"its encoded rows need {_shown(needed)} in the cache folder; {reason}", hint)]
+    )

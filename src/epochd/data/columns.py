@@ -1,25 +1,26 @@
 """What the feature columns hold: the figures that a config is judged by, taken in one pass over the table."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from difflib import get_close_matches
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import polars as pl
 
-from epochd.core.errors import Problem
-from epochd.data.kinds import Kind, column, kind_of, way_out
-from epochd.data.targets import MAX_NUMBER
+from epochd.core.specs import TrainingSpec
+from epochd.data.categories import MAX_CODES
+from epochd.data.kinds import Kind, column, kind_of
+from epochd.data.view import View
 
-MAX_DISTINCT = 1_000
-"""Distinct values of a text column above which one-hot encoding makes no sense."""
-MAX_TOLD = 20
-"""How many problems, or warnings, of one kind are told one by one."""
+DATE_WIDTHS: dict[type[pl.DataType], int] = {pl.Date: 5, pl.Time: 3, pl.Datetime: 7}
+"""Encoded columns of a date that varies in every part."""
+
+COUNTED = MAX_CODES * 6 // 5
+"""More distinct values than this are only estimated in a large table; the error may be a tenth."""
 
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """Figures of one feature column; ``low`` and ``high`` for numbers, the rest for text.
+    """Figures of one feature column. ``low`` and ``high`` for all but text (of lists: their elements; of dates: in
+    their own steps), ``shortest`` and ``longest`` for lists, the rest for text.
 
     ``numbers`` counts the texts that read as a number, ``stray`` is the first one that does not.
     """
@@ -32,110 +33,139 @@ class Feature:
     distinct: int = 0
     numbers: int = 0
     stray: str | None = None
+    shortest: int | None = None
+    longest: int | None = None
 
     @property
     def kind(self) -> Kind:
         return kind_of(self.dtype)
 
     @property
-    def width(self) -> int:
-        """Columns after encoding; text has one more for values that are missing or unknown."""
-        return self.distinct + 1 if self.kind is Kind.CATEGORY else 1
-
-    @property
     def is_constant(self) -> bool:
-        return self.distinct == 1 if self.kind is Kind.CATEGORY else self.low is not None and self.low == self.high
+        if self.kind is Kind.CATEGORY:
+            return self.distinct == 1
+        return self.low is not None and self.low == self.high
+
+    def is_embedded(self, spec: TrainingSpec) -> bool:
+        """Whether vectors are learned for its categories, where the network can do that."""
+        return self.kind is Kind.CATEGORY and self.distinct > spec.embedding_threshold
+
+    def width(self, embedded: bool) -> int:
+        """Columns after encoding, at most: whether a flag is needed, and how many categories there are, is decided by
+        the training rows."""
+        flag = int(self.missing > 0)
+        match self.kind:
+            case Kind.CATEGORY:
+                return 1 if embedded else self.distinct + 1 + flag
+            case Kind.DATE:
+                return DATE_WIDTHS[self.dtype.base_type()] + flag
+            case Kind.LIST:
+                return 1
+            case _:
+                return 1 + flag
 
 
-def figures(schema: pl.Schema, names: list[str]) -> list[pl.Expr]:
-    """Expressions for everything ``read`` needs, each a single value named ``<position>.<figure>``."""
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """What the encoded examples will look like, at most; in the words of ``encode.Encoder``."""
+
+    shape: tuple[int, ...] = ()
+    embedded: tuple[tuple[int, int], ...] = ()
+    masked: bool = False
+
+
+def encoding(features: Sequence[Feature], spec: TrainingSpec) -> Encoding:
+    """The shape of an encoded example, and its channels of codes (channel, number of codes)."""
+    lists = [feature for feature in features if feature.kind is Kind.LIST]
+    embeds = can_embed(spec, features)
+    width, embedded = 0, []
+    for feature in features:
+        is_embedded = embeds and feature.is_embedded(spec)
+        if is_embedded:
+            embedded.append((width, min(feature.distinct, MAX_CODES) + 1))
+        width += feature.width(is_embedded)
+    masked = len({length for feature in lists for length in (feature.shortest, feature.longest)}) > 1
+    if lists:
+        steps = max(feature.longest or 0 for feature in lists)
+        return Encoding((steps, width + masked), masked=masked)
+    shape = (width,) if spec.sequence_length is None else (spec.sequence_length, width)
+    return Encoding(shape, tuple(embedded))
+
+
+def can_embed(spec: TrainingSpec, features: Sequence[Feature]) -> bool:
+    """Whether the network keeps the columns apart, so that one of them can hold codes."""
+    has_lists = any(feature.kind is Kind.LIST for feature in features)
+    return (spec.model_type == "mlp" or spec.sequence_length is not None) and not has_lists
+
+
+def examine(view: View, names: Sequence[str]) -> list[Feature]:
+    """The figures of these columns.
+
+    Distinct values are estimated first where the table is large: counting needs memory for each of them.
+    """
+    features = _read(view, names, view.ask(figures(view, names)))
+    if view.is_whole:
+        return features
+    features = [replace(f, distinct=min(f.distinct, view.rows - f.missing)) for f in features]
+    counted = {
+        feature.name: column(feature.name).drop_nulls().n_unique()
+        for feature in features
+        if feature.kind is Kind.CATEGORY and feature.distinct <= COUNTED
+    }
+    if not counted:
+        return features
+    exact = view.ask(expression.alias(name) for name, expression in counted.items())
+    return [replace(f, distinct=exact[f.name]) if f.name in exact else f for f in features]
+
+
+def figures(view: View, names: Sequence[str]) -> list[pl.Expr]:
+    """Expressions for everything that is read, each a single value named ``<position>.<figure>``."""
     return [
         expression.alias(f"{position}.{figure}")
         for position, name in enumerate(names)
-        for figure, expression in _figures(name, schema[name])
+        for figure, expression in _figures(name, view)
     ]
 
 
-def _figures(name: str, dtype: pl.DataType) -> Iterator[tuple[str, pl.Expr]]:
-    this = column(name)
+def _figures(name: str, view: View) -> Iterator[tuple[str, pl.Expr]]:
+    this, dtype = column(name), view.schema[name]
     yield "missing", this.null_count()
-    if kind_of(dtype) is Kind.NUMBER:
-        yield "low", this.min().cast(pl.Float64)
-        yield "high", this.max().cast(pl.Float64)
-    elif kind_of(dtype) is Kind.CATEGORY:
-        yield "distinct", this.drop_nulls().n_unique()
-        if dtype == pl.String:
-            number = this.cast(pl.Float64, strict=False)
-            yield "numbers", number.count()
-            yield "stray", this.filter(number.is_null() & this.is_not_null()).first()
+    match kind_of(dtype):
+        case Kind.NUMBER | Kind.BOOLEAN | Kind.DATE:
+            yield "low", this.to_physical().min().cast(pl.Float64)
+            yield "high", this.to_physical().max().cast(pl.Float64)
+        case Kind.LIST:
+            yield "low", elements(name, dtype).list.min().min()
+            yield "high", elements(name, dtype).list.max().max()
+            yield "shortest", length(name, dtype).min()
+            yield "longest", length(name, dtype).max()
+        case Kind.CATEGORY:
+            present = this.cast(pl.String).drop_nulls()
+            yield "distinct", present.n_unique() if view.is_whole else present.approx_n_unique()
+            if dtype == pl.String:
+                number = this.cast(pl.Float64, strict=False)
+                yield "numbers", number.count()
+                yield "stray", this.filter(number.is_null() & this.is_not_null()).first()
 
 
-def read(schema: pl.Schema, names: list[str], row: dict[str, Any]) -> list[Feature]:
-    """Features from the one row that ``figures`` gives."""
-    found: list[dict[str, Any]] = [{} for _ in names]
-    for key, value in row.items():
+def elements(name: str, dtype: pl.DataType) -> pl.Expr:
+    """The lists of a column, as lists of Float64 in which NaN counts as missing."""
+    return _lists(name, dtype).list.eval(pl.element().to_physical().cast(pl.Float64).fill_nan(None))
+
+
+def length(name: str, dtype: pl.DataType) -> pl.Expr:
+    """How long each list of a column is."""
+    return _lists(name, dtype).list.len().cast(pl.Int64)
+
+
+def _lists(name: str, dtype: pl.DataType) -> pl.Expr:
+    return column(name).arr.to_list() if isinstance(dtype, pl.Array) else column(name)
+
+
+def _read(view: View, names: Sequence[str], answers: dict[str, object]) -> list[Feature]:
+    """Features from the answers to ``figures``."""
+    found: list[dict[str, object]] = [{} for _ in names]
+    for key, value in answers.items():
         position, _, figure = key.partition(".")
         found[int(position)][figure] = value
-    return [Feature(name, schema[name], **values) for name, values in zip(names, found, strict=True)]
-
-
-def absent(names: list[str], field: str, schema: pl.Schema) -> list[Problem]:
-    """A problem for each name that the table lacks."""
-    lacking = [name for name in names if name not in schema]
-    columns = list(schema)
-    problems = []
-    for name in lacking[:MAX_TOLD]:
-        nearest = get_close_matches(name, columns, n=2, cutoff=0.6)
-        hint = f"did you mean {' or '.join(map(repr, nearest))}? " if nearest else ""
-        listed = ", ".join(columns[:MAX_TOLD]) + (f" and {len(columns) - MAX_TOLD} more" * (len(columns) > MAX_TOLD))
-        problems.append(Problem(field, f"the dataset has no column {name!r}", f"{hint}its columns are: {listed}"))
-    if len(lacking) > MAX_TOLD:
-        problems.append(Problem(field, f"{len(lacking) - MAX_TOLD} more columns do not exist", ""))
-    return problems
-
-
-def problems(features: list[Feature], rows: int) -> list[Problem]:
-    """What keeps these columns from being learned from."""
-    found = [problem for feature in features if (problem := _problem(feature, rows)) is not None]
-    if len(found) <= MAX_TOLD:
-        return found
-    rest = Problem("feature_columns", f"{len(found) - MAX_TOLD} more columns have problems", "")
-    return [*found[:MAX_TOLD], rest]
-
-
-def _problem(feature: Feature, rows: int) -> Problem | None:
-    name = feature.name
-    if feature.kind is Kind.UNSUPPORTED:
-        message, hint = f"{name!r} has the unsupported type {feature.dtype}", way_out(feature.dtype)
-    elif feature.missing == rows:
-        message, hint = f"{name!r} has no value in any of the {rows} rows", "leave it out of feature_columns"
-    elif feature.low is not None and max(-feature.low, feature.high or 0.0) > MAX_NUMBER:
-        value = feature.low if -feature.low > MAX_NUMBER else feature.high
-        message, hint = f"{name!r} has infinite or huge values, such as {value!r}", "replace them, or leave it out"
-    elif feature.distinct > MAX_DISTINCT:
-        message = f"{name!r} is text with {feature.distinct} distinct values, too many to encode (limit {MAX_DISTINCT})"
-        hint = _stray(feature) or "group rare values, or leave it out of feature_columns"
-    else:
-        return None
-    return Problem("feature_columns", message, hint)
-
-
-def warnings(features: list[Feature], rows: int) -> list[str]:
-    """What is allowed but probably not meant."""
-    constant = [repr(f.name) for f in features if f.is_constant and f.missing < rows]
-    found = [f"{name!r} is read as text: {why}" for name, why in _almost_numbers(features)]
-    if constant:
-        more = f" and {len(constant) - MAX_TOLD} more" if len(constant) > MAX_TOLD else ""
-        found.append(f"always the same value, nothing to learn from: {', '.join(constant[:MAX_TOLD])}{more}")
-    return found
-
-
-def _almost_numbers(features: list[Feature]) -> list[tuple[str, str]]:
-    """Text columns in which most values are numbers: a stray word made them text."""
-    return [(f.name, why) for f in features if f.distinct <= MAX_DISTINCT and (why := _stray(f))][:MAX_TOLD]
-
-
-def _stray(feature: Feature) -> str:
-    if feature.stray is None or feature.numbers == 0:
-        return ""
-    return f"{feature.numbers} of its values are numbers, but {feature.stray!r} is not; should it be empty?"
+    return [Feature(name, view.schema[name], **values) for name, values in zip(names, found, strict=True)]  # type: ignore[arg-type]

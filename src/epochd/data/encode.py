@@ -1,79 +1,33 @@
 """From table columns to the numbers that a network sees, and back from its outputs to labels and units.
 
-An encoder is fitted on training rows only and is part of the model: its whole state is JSON, in which
+An encoder is fitted on training rows only (``fitting``) and is part of the model: its whole state is JSON, in which
 floats survive exactly, so that a model predicts anywhere what it would have predicted here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
+from math import prod
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from epochd.core.errors import CorruptFile, DataError, Problem
 from epochd.core.specs import Task
+from epochd.data import lists, values
 from epochd.data.arrays import FloatArray, IntArray
-from epochd.data.kinds import Kind, kind_of, way_out
-from epochd.data.sources import MISSING
-from epochd.data.targets import Label, encode_labels, plain
+from epochd.data.categories import Codes, OneHot
+from epochd.data.dates import Date
+from epochd.data.lists import Channel
+from epochd.data.scalars import Boolean, Number
+from epochd.data.targets import Label, encode_labels
+from epochd.data.values import Float64
 
-Float64 = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Number:
-    """A column that is standardised; a missing value becomes the training mean, that is 0."""
-
-    name: str
-    mean: float
-    scale: float
-
-    width = 1
-
-    @classmethod
-    def fit(cls, values: pl.Series) -> Self:
-        return cls(values.name, *_mean_and_scale(_numbers(values)))
-
-    def write(self, values: pl.Series, out: FloatArray) -> None:
-        """Fill ``out`` (n, 1); raise DataError for a value that is no number or too large for float32."""
-        standard = (_numbers(values) - self.mean) / self.scale
-        with np.errstate(over="ignore"):
-            out[:, 0] = np.where(np.isnan(standard), 0.0, standard)
-        if not np.isfinite(out).all():
-            row = int(np.argmin(np.isfinite(out[:, 0])))
-            raise _not_a_number(values, row, "infinite or too large a number")
-
-    def as_json(self) -> dict[str, Any]:
-        return {"kind": "number", "name": self.name, "mean": self.mean, "scale": self.scale}
-
-
-@dataclass(frozen=True, slots=True)
-class Category:
-    """A text column with one encoded column for each training value, and a last one for all else."""
-
-    name: str
-    categories: tuple[str, ...]
-
-    @classmethod
-    def fit(cls, values: pl.Series) -> Self:
-        return cls(values.name, tuple(values.cast(pl.String).drop_nulls().unique().sort().to_list()))
-
-    @property
-    def width(self) -> int:
-        return len(self.categories) + 1
-
-    def write(self, values: pl.Series, out: FloatArray) -> None:
-        """Set one 1 in each row of ``out`` (n, width), which comes as zeros."""
-        if kind_of(values.dtype) is Kind.UNSUPPORTED:
-            raise _wrong_type(values, "text")
-        known = values.cast(pl.String).cast(pl.Enum(self.categories), strict=False)
-        codes = known.to_physical().cast(pl.Int64).fill_null(len(self.categories))
-        out[np.arange(len(out)), codes.to_numpy()] = 1.0
-
-    def as_json(self) -> dict[str, Any]:
-        return {"kind": "category", "name": self.name, "categories": list(self.categories)}
+Scalar = Number | Boolean | OneHot | Codes | Date
+"""A column with one value in each row."""
+Column = Scalar | Channel
+KINDS: dict[str, type[Column]] = {kind.kind: kind for kind in (Number, Boolean, OneHot, Codes, Date, Channel)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,36 +42,37 @@ class Predictions:
 @dataclass(frozen=True, slots=True)
 class Encoder:
     """Fitted columns and target. ``classes`` is None for regression, whose target is standardised by
-    ``target_mean`` and ``target_scale`` (0 and 1 otherwise)."""
+    ``target_mean`` and ``target_scale`` (0 and 1 otherwise).
 
-    columns: tuple[Number | Category, ...]
+    With list columns each row is a sequence of ``steps``, and all other values are repeated on each of its steps that
+    exist; ``masked`` adds a last channel that is 1 for those and 0 for padding. It is there if training rows differed
+    in length or were shorter than the dataset's longest; otherwise a shorter row is padded without it.
+    """
+
+    columns: tuple[Column, ...]
     target_column: str
     task: Task
     classes: tuple[Label, ...] | None = None
     target_mean: float = 0.0
     target_scale: float = 1.0
+    steps: int | None = None
+    masked: bool = False
 
-    @classmethod
-    def fit(
-        cls, frame: pl.DataFrame, features: Sequence[str], target: str, task: Task, classes: Sequence[Label] | None
-    ) -> Self:
-        """Learn means, scales and categories from ``frame``, which must hold training rows only."""
-        columns = [fit_column(frame.get_column(name)) for name in features]
-        return cls.of(columns, frame.get_column(target), task, classes)
-
-    @classmethod
-    def of(
-        cls, columns: Sequence[Number | Category], target: pl.Series, task: Task, classes: Sequence[Label] | None
-    ) -> Self:
-        """From columns that are fitted already, and the training rows' target."""
-        if task == "regression":
-            return cls(tuple(columns), target.name, task, None, *_mean_and_scale(_numbers(target)))
-        return cls(tuple(columns), target.name, task, tuple(classes or ()))
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of an encoded row: (width,), or (steps, channels) with list columns."""
+        channels = sum(column.width for column in self.columns) + self.masked
+        return (channels,) if self.steps is None else (self.steps, channels)
 
     @property
     def width(self) -> int:
-        """Columns of ``features``."""
-        return sum(column.width for column in self.columns)
+        """How many numbers an encoded row has."""
+        return prod(self.shape)
+
+    @property
+    def embedded(self) -> tuple[tuple[int, int], ...]:
+        """(channel, number of codes) of each column of codes, for which vectors are to be learned."""
+        return tuple((place.start, column.codes) for column, place in self._placed() if isinstance(column, Codes))
 
     @property
     def outputs(self) -> int:
@@ -129,33 +84,33 @@ class Encoder:
         """The table columns that ``features`` needs."""
         return [column.name for column in self.columns]
 
-    def features(self, frame: pl.DataFrame) -> FloatArray:
-        """Encoded rows, float32 (n, width). Columns may come in any order and with others among them.
+    def features(self, frame: pl.DataFrame, room: FloatArray | None = None) -> FloatArray:
+        """Encoded rows, float32 (n, *shape). Columns may come in any order and with others among them.
 
-        Raise DataError that names every missing column, or for each unusable column its first such row.
+        ``room``, float32 (at least n, *shape), may be written over to hold the result: fresh memory for each batch
+        costs more than the encoding. Raise DataError that names every missing column, or for each unusable column its
+        first such row.
         """
         self._require_columns(frame)
-        out = np.zeros((frame.height, self.width), dtype=np.float32)
-        start, problems = 0, []
-        for column in self.columns:
-            try:
-                column.write(frame.get_column(column.name), out[:, start : start + column.width])
-            except DataError as error:
-                problems += error.problems
-            start += column.width
-        if problems:
-            raise DataError(problems)
+        if self.steps is not None:
+            return self._sequences(frame, self.steps)
+        if room is None:
+            out = np.zeros((frame.height, *self.shape), dtype=np.float32)
+        else:
+            out = room[: frame.height]
+            out.fill(0.0)
+        self._write_scalars(frame, out)
         return out
 
     def target(self, frame: pl.DataFrame) -> FloatArray | IntArray:
         """The target as in ``arrays.Part``. Raise DataError for a missing value or an unknown label."""
-        values = frame.get_column(self.target_column)
+        series = frame.get_column(self.target_column)
         if self.task == "regression":
-            standard = (_numbers(values) - self.target_mean) / self.target_scale
+            standard = (values.numbers(series) - self.target_mean) / self.target_scale
             if np.isnan(standard).any():
-                raise _not_a_number(values, int(np.argmax(np.isnan(standard))), "missing")
+                raise values.bad_value(series, int(np.argmax(np.isnan(standard))), "missing")
             return standard.astype(np.float32)
-        codes = encode_labels(values, self.classes or ())
+        codes = encode_labels(series, self.classes or ())
         return codes.astype(np.float32) if self.task == "binary" else codes
 
     def decode(self, outputs: FloatArray) -> Predictions:
@@ -178,86 +133,73 @@ class Encoder:
             "classes": None if self.classes is None else list(self.classes),
             "target_mean": self.target_mean,
             "target_scale": self.target_scale,
+            "steps": self.steps,
+            "masked": self.masked,
         }
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Self:
         """The encoder that ``as_json`` described. Raise CorruptFile if the state makes no sense."""
         try:
-            classes = state["classes"]
+            classes, steps = state["classes"], state["steps"]
+            columns = tuple(KINDS[column["kind"]].from_json(column) for column in state["columns"])
+            if (steps is None) == any(isinstance(column, Channel) for column in columns):
+                raise ValueError(f"steps is {steps!r}")
             return cls(
-                columns=tuple(_column_from(column) for column in state["columns"]),
-                target_column=state["target_column"],
+                columns=columns,
+                target_column=values.text(state["target_column"]),
                 task=state["task"],
                 classes=None if classes is None else tuple(classes),
-                target_mean=state["target_mean"],
-                target_scale=state["target_scale"],
+                target_mean=values.finite(state["target_mean"]),
+                target_scale=values.finite(state["target_scale"]),
+                steps=None if steps is None else int(steps),
+                masked=values.truth(state["masked"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CorruptFile(f"the encoder's state cannot be understood ({error!r}): was it edited?") from None
+
+    def _placed(self) -> Iterator[tuple[Column, slice]]:
+        """Each column with its place on the last axis."""
+        start = 0
+        for column in self.columns:
+            yield column, slice(start, start + column.width)
+            start += column.width
+
+    def _write_scalars(self, frame: pl.DataFrame, out: FloatArray) -> None:
+        """Fill the places of scalar columns in ``out`` (n, all columns), which comes as zeros."""
+        problems = []
+        for column, place in self._placed():
+            if not isinstance(column, Channel):
+                try:
+                    column.write(frame.get_column(column.name), out[:, place])
+                except DataError as error:
+                    problems += error.problems
+        if problems:
+            raise DataError(problems)
+
+    def _sequences(self, frame: pl.DataFrame, steps: int) -> FloatArray:
+        """Encoded rows, float32 (n, steps, channels)."""
+        channels = [(column, place.start) for column, place in self._placed() if isinstance(column, Channel)]
+        exists = lists.existing([frame.get_column(column.name) for column, _ in channels], steps)
+        scalars = np.zeros((frame.height, self.shape[-1]), dtype=np.float32)
+        self._write_scalars(frame, scalars)
+        if self.masked:
+            scalars[:, -1] = 1.0
+        out = scalars[:, None, :] * exists[:, :, None]
+        for column, channel in channels:
+            column.write(frame.get_column(column.name), exists, out[:, :, channel])
+        return out
 
     def _require_columns(self, frame: pl.DataFrame) -> None:
         missing = [name for name in self.feature_names if name not in frame.columns]
         if missing:
             message = f"missing columns: {', '.join(map(repr, missing))}"
-            raise DataError([Problem("columns", message, "the model needs every column it was trained on")])
+            hint = "the model needs every column it was trained on" + _nearest(missing, frame.columns)
+            raise DataError([Problem("columns", message, hint)])
 
 
-def _column_from(state: Mapping[str, Any]) -> Number | Category:
-    if state["kind"] == "number":
-        return Number(state["name"], state["mean"], state["scale"])
-    if state["kind"] == "category":
-        return Category(state["name"], tuple(state["categories"]))
-    raise ValueError(f"unknown kind {state['kind']!r}")
-
-
-def fit_column(values: pl.Series) -> Number | Category:
-    """Learn one column from its training rows."""
-    match kind_of(values.dtype):
-        case Kind.NUMBER:
-            return Number.fit(values)
-        case Kind.CATEGORY:
-            return Category.fit(values)
-        case Kind.UNSUPPORTED:
-            raise _wrong_type(values, "numbers or text")
-
-
-def _mean_and_scale(numbers: Float64) -> tuple[float, float]:
-    """Mean, and standard deviation (ddof 0) after missing values became the mean; 0 and 1 where there is none.
-
-    NumPy in float64 adds up in a fixed order, whatever the number of threads.
-    """
-    present = numbers[~np.isnan(numbers)]
-    if len(present) == 0:
-        return 0.0, 1.0
-    if present.min() == present.max():  # rounding would make a constant's deviation tiny instead of 0
-        return float(present[0]), 1.0
-    mean = float(present.mean())
-    scale = float(np.sqrt(np.square(present - mean).sum() / len(numbers)))
-    return mean, scale or 1.0
-
-
-def _numbers(values: pl.Series) -> Float64:
-    """Float64 (n,), NaN where missing; numbers written as text are read. Raise DataError for anything else."""
-    if kind_of(values.dtype) is Kind.UNSUPPORTED:
-        raise _wrong_type(values, "numbers")
-    values = plain(values)
-    if values.dtype == pl.String:
-        text = values.str.strip_chars()
-        text = text.set(text.is_in(MISSING), None)
-        numbers = text.cast(pl.Float64, strict=False)
-        bad = numbers.is_null() & text.is_not_null()
-        if bad.any():
-            raise _not_a_number(values, bad.arg_max() or 0, "not a number")
-        values = numbers
-    return values.cast(pl.Float64).to_numpy()
-
-
-def _not_a_number(values: pl.Series, row: int, what: str) -> DataError:
-    message = f"row {row + 1} of column {values.name!r} is {what}: {values[row]!r}"
-    return DataError([Problem(values.name, message, "give a number, or leave the value out if it is unknown")])
-
-
-def _wrong_type(values: pl.Series, wanted: str) -> DataError:
-    message = f"column {values.name!r} has the type {values.dtype}, which cannot be read as {wanted}"
-    return DataError([Problem(values.name, message, way_out(values.dtype))])
+def _nearest(missing: Sequence[str], present: Sequence[str]) -> str:
+    """For the first missing names that resemble one that is there: which one."""
+    found = [(name, get_close_matches(name, present, n=1, cutoff=0.6)) for name in missing[:20]]
+    told = [f"{near[0]!r} for {name!r}" for name, near in found if near]
+    return f"; there is {', '.join(told)}" if told else ""

@@ -5,20 +5,22 @@ one streaming pass on large ones. Preparation asks the same questions again, so 
 on that would be refused here.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import polars as pl
 
 from epochd.core.errors import DataError, Problem
 from epochd.core.specs import Task, TrainingSpec
-from epochd.data import columns, targets
-from epochd.data.kinds import column
-from epochd.data.sources import open_dataset
+from epochd.data import columns, flaws, leaks, ordering, selection, targets, validation
+from epochd.data.columns import Feature
+from epochd.data.selection import needed
+from epochd.data.sources import Catalog
 from epochd.data.split import validation_rows
 from epochd.data.targets import Label, Target
+from epochd.data.view import view
+
+__all__ = ["Column", "Inspection", "examine", "inspect", "needed"]
 
 MIN_ROWS = 10
 
@@ -36,8 +38,9 @@ class Inspection:
     """What a config meets in its dataset. With no ``problems`` it can be trained.
 
     ``dataset`` is the resolved name; ``columns`` are all of the table, ``features`` those to learn from, in
-    order; ``classes`` are sorted labels (None for regression); ``width`` is the number of encoded columns,
-    the most it can be (a value that falls only into the validation rows has none).
+    order; ``classes`` are sorted labels (None for regression). ``shape`` is that of an encoded example, (width,),
+    (sequence_length, width) or (steps, channels), with ``width`` columns at most (a value that falls only into held
+    out rows has none); ``embedded`` and ``masked`` are as in ``encode.Encoder``.
     """
 
     dataset: str
@@ -47,6 +50,9 @@ class Inspection:
     task: Task | None = None
     classes: list[Label] | None = None
     width: int = 0
+    shape: tuple[int, ...] = ()
+    embedded: tuple[tuple[int, int], ...] = ()
+    masked: bool = False
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -54,69 +60,72 @@ class Inspection:
         return asdict(self)
 
 
-def inspect(spec: TrainingSpec, roots: Sequence[Path], default_dataset: str) -> Inspection:
+def inspect(spec: TrainingSpec, catalog: Catalog) -> Inspection:
     """Read the spec's dataset and judge the spec by it. Mistakes become problems, never exceptions."""
-    name = spec.dataset or default_dataset
+    name = spec.dataset or catalog.default
     try:
-        source = open_dataset(name, roots)
-        return source.apply(lambda table: examine(table, table.collect_schema(), spec, name))
+        source = catalog.open(name)
+        found, features, target = source.apply(lambda table: _judged(table, table.collect_schema(), spec, name))
     except DataError as error:
         return Inspection(name, problems=error.problems, warnings=_default_used(spec, name))
-
-
-def needed(spec: TrainingSpec, schema: pl.Schema) -> list[str]:
-    """The columns that the spec uses and the table has, the target last."""
-    return [*_features(spec, schema), *([spec.target_column] if spec.target_column in schema else [])]
+    if spec.validation_dataset is None:
+        return found
+    return replace(found, problems=found.problems + validation.problems(spec, catalog, source, features, target))
 
 
 def examine(table: pl.LazyFrame, schema: pl.Schema, spec: TrainingSpec, name: str) -> Inspection:
     """Judge a spec by its table; ``schema`` is the whole dataset's, ``table`` need only hold the needed columns."""
-    names = _features(spec, schema)
-    figures = table.select(pl.len().alias("rows"), *columns.figures(schema, names))
-    values = table.select(column(spec.target_column)) if spec.target_column in schema else table.select()
-    row_frame, target_frame = pl.collect_all([figures, values], engine="streaming")
-    row = row_frame.row(0, named=True)
-    rows = row.pop("rows")
-    features = columns.read(schema, names, row)
-    target = _target(target_frame, spec) if rows else Target(spec.task)
-    return Inspection(
+    return _judged(table, schema, spec, name)[0]
+
+
+def _judged(
+    table: pl.LazyFrame, schema: pl.Schema, spec: TrainingSpec, name: str
+) -> tuple[Inspection, list[Feature], Target]:
+    """The inspection, and the figures behind it."""
+    looked = view(table, needed(spec, schema))
+    features = columns.examine(looked, selection.features(spec, schema)) if looked.rows else []
+    is_there = spec.target_column in schema and looked.rows > 0
+    target = targets.examine(looked, spec) if is_there else Target(spec.task)
+    order = ordering.examine(looked, spec, classes=target.task != "regression")
+    in_features = flaws.problems(features, spec, looked)
+    leaking = leaks.examine(looked, features, target, spec)
+    expected = columns.encoding(features, spec)
+    inspection = Inspection(
         dataset=name,
-        rows=rows,
-        columns=[Column(column_name, str(dtype)) for column_name, dtype in schema.items()],
-        features=names,
+        rows=looked.rows,
+        columns=[Column(column, str(dtype)) for column, dtype in schema.items()],
+        features=selection.features(spec, schema),
         task=target.task,
         classes=target.classes,
-        width=sum(feature.width for feature in features),
+        width=expected.shape[-1] - expected.masked,
+        shape=expected.shape,
+        embedded=expected.embedded,
+        masked=expected.masked,
         problems=[
-            *_table_problems(spec, schema, names, rows),
-            *(columns.problems(features, rows) if rows else ()),
+            *selection.problems(spec, schema),
+            *_row_problems(looked.rows),
+            *in_features,
+            *leaking.problems,
             *target.problems,
+            *order.problems,
             *_monitor_problems(spec, target.task),
         ],
-        warnings=[*_default_used(spec, name), *columns.warnings(features, rows), *_batch_warnings(spec, rows)],
+        warnings=[
+            *_default_used(spec, name),
+            *flaws.warnings(features, looked),
+            *leaking.warnings,
+            *order.warnings,
+            *_batch_warnings(spec, looked.rows),
+        ],
     )
+    return inspection, features, target
 
 
-def _features(spec: TrainingSpec, schema: pl.Schema) -> list[str]:
-    """The feature columns that exist: the spec's, or all but the target."""
-    asked = spec.feature_columns if spec.feature_columns is not None else list(schema)
-    return [name for name in asked if name in schema and name != spec.target_column]
-
-
-def _target(frame: pl.DataFrame, spec: TrainingSpec) -> Target:
-    return targets.examine(frame.to_series(), spec) if frame.width else Target(spec.task)
-
-
-def _table_problems(spec: TrainingSpec, schema: pl.Schema, names: list[str], rows: int) -> list[Problem]:
-    problems = columns.absent(spec.feature_columns or [], "feature_columns", schema)
-    problems += columns.absent([spec.target_column], "target_column", schema)
-    if spec.feature_columns is None and not names:
-        message = "the dataset has no column besides the target to learn from"
-        problems.append(Problem("dataset", message, "add columns that say something about the target"))
-    if rows < MIN_ROWS:
-        count = "1 row" if rows == 1 else f"{rows} rows"
-        problems.append(Problem("dataset", f"the dataset has only {count}", f"at least {MIN_ROWS} are needed"))
-    return problems
+def _row_problems(rows: int) -> list[Problem]:
+    if rows >= MIN_ROWS:
+        return []
+    count = "1 row" if rows == 1 else f"{rows} rows"
+    return [Problem("dataset", f"the dataset has only {count}", f"at least {MIN_ROWS} are needed")]
 
 
 def _monitor_problems(spec: TrainingSpec, task: Task | None) -> list[Problem]:
@@ -127,7 +136,7 @@ def _monitor_problems(spec: TrainingSpec, task: Task | None) -> list[Problem]:
 
 
 def _batch_warnings(spec: TrainingSpec, rows: int) -> list[str]:
-    train = rows - validation_rows(rows, spec.validation_split)
+    train = rows - validation_rows(rows, spec.test_split) - validation_rows(rows, spec.validation_share)
     if spec.batch_size <= train or rows == 0:
         return []
     return [f"batch_size {spec.batch_size} is more than the {train} training rows: each epoch is a single step"]

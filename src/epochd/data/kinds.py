@@ -11,24 +11,42 @@ import polars.selectors as cs
 
 class Kind(Enum):
     NUMBER = "number"
-    """Integers, decimals, floats, booleans: standardised."""
+    """Integers, decimals, floats, durations (in seconds): scaled."""
+    BOOLEAN = "boolean"
+    """False and true: -1 and 1."""
     CATEGORY = "category"
-    """Text, categoricals, enums: one column for each distinct value."""
+    """Text, categoricals, enums: one column for each distinct value, or one column of codes to learn vectors for."""
+    DATE = "date"
+    """Dates, times, and both: calendar parts."""
+    LIST = "list"
+    """Lists and arrays of numbers: a channel of a sequence."""
     UNSUPPORTED = "unsupported"
-    """Dates and times, lists, structs, binary."""
+    """Lists of anything else, structs, binary."""
 
 
 def kind_of(dtype: pl.DataType) -> Kind:
     """The kind of a column; one without any value (Polars' Null type) counts as a number."""
-    if dtype.is_numeric() or dtype in (pl.Boolean, pl.Null):
+    if dtype.is_numeric() or dtype in (pl.Duration, pl.Null):
         return Kind.NUMBER
+    if dtype == pl.Boolean:
+        return Kind.BOOLEAN
     if dtype in (pl.String, pl.Categorical, pl.Enum):
         return Kind.CATEGORY
-    return Kind.UNSUPPORTED
+    if dtype in (pl.Date, pl.Datetime, pl.Time):
+        return Kind.DATE
+    return Kind.LIST if _is_sequence(dtype) else Kind.UNSUPPORTED
+
+
+def _is_sequence(dtype: pl.DataType) -> bool:
+    """Whether each value is a plain list of numbers (or of nothing but missing ones)."""
+    if not isinstance(dtype, pl.List | pl.Array) or (isinstance(dtype, pl.Array) and len(dtype.shape) > 1):
+        return False
+    inner: pl.DataType = dtype.inner  # type: ignore[assignment]
+    return kind_of(inner) in (Kind.NUMBER, Kind.BOOLEAN)
 
 
 def way_out(dtype: pl.DataType) -> str:
-    """What to do about a column of an unsupported type."""
+    """What to do about a column whose type cannot be used as asked."""
     if dtype.is_temporal():
         return "turn it into numbers first, such as year, month and weekday, or days since a fixed date"
     if dtype.is_nested():

@@ -1,113 +1,210 @@
 """From a spec to arrays: read, judge, split, fit on the training rows alone, encode.
 
-Data that fit the resident limit are read once and kept in memory. Larger ones are judged as a stream,
-fitted some columns at a time, and encoded into mapped files; the numbers are the same to the last bit.
+Data are gone through in batches: for what the split needs, to fit, to encode. Small ones are read once and held
+meanwhile, larger ones are streamed anew each time; and examples above the limit are encoded into a mapped file. The
+numbers are the same to the last bit.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 import polars.selectors as cs
 
 from epochd.core.errors import DataError
-from epochd.core.specs import TrainingSpec
-from epochd.data import cache
-from epochd.data.arrays import IntArray, Part, Prepared
-from epochd.data.encode import Encoder, fit_column
-from epochd.data.inspect import Inspection, examine, needed
-from epochd.data.sources import Source, open_dataset
-from epochd.data.split import split
-from epochd.data.targets import encode_labels
+from epochd.core.specs import Split, Task, TrainingSpec
+from epochd.data import examples, inspect, selection, sequences, timeline, values
+from epochd.data.arrays import FloatArray, IntArray, Part, Prepared, Stored
+from epochd.data.encode import Encoder
+from epochd.data.examples import Layout, Targets
+from epochd.data.examples import Residence as Residence
+from epochd.data.fitting import Fitting, longest
+from epochd.data.inspect import Inspection
+from epochd.data.sequences import Examples
+from epochd.data.sources import Catalog, Source
+from epochd.data.split import SIDES, VALIDATION, Integers, Splits, kind, split
+from epochd.data.tables import BATCH_ROWS, Reading, Table, within
+from epochd.data.targets import Label, encode_labels
 
-
-@dataclass(frozen=True, slots=True)
-class Residence:
-    """Where encoded rows may live: in memory up to ``limit`` bytes, beyond that in ``folder``."""
-
-    folder: Path
-    limit: int
+Classes = Sequence[Label] | None
+Made = tuple[dict[str, Part | Stored], dict[str, IntArray]]
 
 
 def prepare(
-    spec: TrainingSpec,
-    roots: Sequence[Path],
-    default_dataset: str = "sample",
-    residence: Residence | None = None,
+    spec: TrainingSpec, catalog: Catalog, residence: Residence | None = None, encoder: Encoder | None = None
 ) -> Prepared:
     """The spec's dataset as arrays. Raise DataError with every problem that ``inspect`` would list.
 
-    Without a ``residence`` everything is held in memory.
+    Without a ``residence`` everything is held in memory. An ``encoder``, that of a training which goes on with changed
+    data, is used as it is. The fingerprint of two datasets is the SHA-256 of both of theirs.
     """
-    source = open_dataset(spec.dataset or default_dataset, roots)
-    return source.apply(lambda table: _prepare(table, spec, source, residence))
+    source = catalog.open(spec.dataset)
+    preparation = Preparation(spec, catalog, residence, encoder)
+    return source.apply(lambda lazy: preparation.prepared(source, lazy))
 
 
-def _prepare(table: pl.LazyFrame, spec: TrainingSpec, source: Source, residence: Residence | None) -> Prepared:
-    schema = table.collect_schema()
-    used = table.select(cs.by_name(needed(spec, schema)))
-    if residence is not None and _size(used) > residence.limit:
-        inspection = _judged(examine(used, schema, spec, source.name))
-        return _streamed(used, spec, source, inspection, residence)
-    frame = used.collect()
-    return _resident(frame, spec, source, _judged(examine(frame.lazy(), schema, spec, source.name)))
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What is known of each row besides its features, (rows,): its class number (uint8 or uint16) or its value in a
+    regression (float64); its time and group where the split or windows ask for them."""
+
+    outcomes: npt.NDArray[Any]
+    times: npt.NDArray[Any] | None = None
+    groups: npt.NDArray[Any] | None = None
+
+    @property
+    def codes(self) -> Integers | None:
+        """Class numbers; None for a regression."""
+        return None if self.outcomes.dtype == np.float64 else self.outcomes
 
 
-def _size(table: pl.LazyFrame) -> int:
-    """Bytes of the columns as float32: what plain numbers take; one-hot columns take more."""
-    rows = table.select(pl.len()).collect(engine="streaming").item()
-    return int(rows) * len(table.collect_schema()) * 4
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """One spec's way from tables to arrays; ``encoder`` is one that is given."""
+
+    spec: TrainingSpec
+    catalog: Catalog
+    residence: Residence | None
+    encoder: Encoder | None
+
+    def prepared(self, source: Source, lazy: pl.LazyFrame) -> Prepared:
+        """The dataset, and the validation dataset if there is one, as arrays."""
+        spec, schema = self.spec, lazy.collect_schema()
+        table = self._table(lazy, self._columns(schema))
+        inspection = self._inspected(table, schema, source)
+        task, classes = (self.encoder.task, self.encoder.classes) if self.encoder else _outcome(inspection)
+        keys = self._keys(table, task, classes, kind(spec, classes is not None))
+        splits = split(spec, table.rows, codes=keys.codes, times=keys.times, groups=keys.groups)
+        encoder = self.encoder or self._fitted(table, inspection, splits.train)
+        layout, y = self._laid_out(encoder, keys, splits)
+        del keys, splits  # hundreds of megabytes for data that are streamed
+        parts, rows = self._made(table, source, encoder, layout, y)
+        fingerprint = source.fingerprint()
+        if (other := self.other) is not None:
+            of_other, rows_of_other = self._validation(other, encoder)
+            parts, rows = parts | of_other, rows | rows_of_other
+            fingerprint = hashlib.sha256(f"{fingerprint} {other.fingerprint()}".encode()).hexdigest()
+        return Prepared(
+            parts["train"],
+            parts.get("validation"),
+            parts.get("test"),
+            encoder,
+            encoder.task,
+            fingerprint,
+            rows,
+            inspection.warnings,
+        )
+
+    def _inspected(self, table: Table, schema: pl.Schema, source: Source) -> Inspection:
+        if self.spec.validation_dataset is None:
+            found = inspect.examine(table.lazy, schema, self.spec, source.name)
+        else:
+            found = inspect.inspect(self.spec, self.catalog)
+        if found.problems:
+            raise DataError(found.problems)
+        return found
+
+    @property
+    def other(self) -> Source | None:
+        """The validation dataset."""
+        name = self.spec.validation_dataset
+        return None if name is None else self.catalog.open(name)
+
+    def _table(self, lazy: pl.LazyFrame, columns: Sequence[str]) -> Table:
+        return Table.of(lazy.select(cs.by_name(columns)), self.residence.limit if self.residence else None)
+
+    def _columns(self, schema: pl.Schema) -> list[str]:
+        """All that is read of the dataset; raise DataError if it lacks what the given encoder needs."""
+        found = inspect.needed(self.spec, schema)
+        if self.encoder is None:
+            return found
+        lacking = [name for name in self.encoder.feature_names if name not in schema]
+        if lacking:
+            raise DataError(selection.absent(lacking, "feature_columns", schema, "the changed dataset"))
+        return list(dict.fromkeys([*self.encoder.feature_names, *found]))
+
+    def _keys(self, table: Table, task: Task, classes: Classes, way: Split | None = None) -> Keys:
+        """Read from the table what targets, windows and this way to split need."""
+        spec, windows = self.spec, self.spec.sequence_length is not None
+        readings: dict[str, tuple[str, Reading]] = {}
+        readings["outcomes"] = spec.target_column, lambda series: _outcomes(series, task, classes)
+        if spec.time_column is not None and (windows or way == "time"):
+            readings["times"] = spec.time_column, timeline.moments
+        if spec.group_column is not None and (windows or way == "group"):
+            readings["groups"] = spec.group_column, timeline.Groups()
+        return Keys(**table.read(readings))
+
+    def _fitted(self, table: Table, inspection: Inspection, train: IntArray) -> Encoder:
+        """An encoder that has seen these rows alone; list columns are as long as their longest list anywhere."""
+        spec, features, (task, classes) = self.spec, inspection.features, _outcome(inspection)
+        steps = longest(table.lazy, features)
+        if steps is not None and (other := self.other) is not None:
+            steps = max(steps, other.apply(lambda lazy: longest(lazy, features)) or 0)
+        fitting = Fitting(spec, table.lazy.collect_schema(), features, task, classes, len(train), steps)
+        for first, frame in table.batches([*features, spec.target_column]):
+            chosen = train[within(train, first, frame.height)] - first
+            if len(chosen):
+                fitting.take(frame[chosen])
+        return fitting.encoder()
+
+    def _laid_out(self, encoder: Encoder, keys: Keys, splits: Splits) -> tuple[Layout, Targets]:
+        """Which examples each side has, and their encoded targets."""
+        layout = self._layout(keys, splits)
+        return layout, {name: _targets(encoder, keys.outcomes, side.rows) for name, side in layout.sides.items()}
+
+    def _made(self, table: Table, source: Source, encoder: Encoder, layout: Layout, y: Targets) -> Made:
+        """The examples of each side that has some, and the row numbers of their targets."""
+        parts = examples.made(table, layout, encoder, y, self.residence, source.fingerprint())
+        return parts, {name: side.rows for name, side in layout.sides.items()}
+
+    def _layout(self, keys: Keys, splits: Splits) -> Layout:
+        if self.spec.sequence_length is None or keys.times is None:
+            found = {name: getattr(splits, name) for name in SIDES}
+            return Layout({name: Examples(rows, rows) for name, rows in found.items() if len(rows)})
+        order = sequences.order(keys.times, keys.groups)
+        windows = sequences.windows(self.spec, order, splits, keys.groups)
+        return Layout(windows, self.spec.sequence_length, sequences.places(order))
+
+    def _validation(self, other: Source, encoder: Encoder) -> Made:
+        """All rows of the validation dataset, encoded like those that are trained on."""
+        order = [self.spec.time_column, self.spec.group_column] if self.spec.sequence_length else []
+        columns = [*encoder.feature_names, *(name for name in order if name), encoder.target_column]
+
+        def read(lazy: pl.LazyFrame) -> Made:
+            table = self._table(lazy, list(dict.fromkeys(columns)))
+            keys = self._keys(table, encoder.task, encoder.classes)
+            splits = Splits.of(np.full(table.rows, VALIDATION, np.uint8))
+            return self._made(table, other, encoder, *self._laid_out(encoder, keys, splits))
+
+        try:
+            return other.apply(read)
+        except DataError as error:
+            told = f"in the validation dataset {other.name!r}: "
+            raise DataError([replace(problem, message=told + problem.message) for problem in error.problems]) from None
 
 
-def _judged(inspection: Inspection) -> Inspection:
-    if inspection.problems or inspection.task is None:
-        raise DataError(inspection.problems)
-    return inspection
+def _outcome(inspection: Inspection) -> tuple[Task, Classes]:
+    assert inspection.task is not None  # nothing is prepared without one
+    return inspection.task, inspection.classes
 
 
-def _resident(frame: pl.DataFrame, spec: TrainingSpec, source: Source, inspection: Inspection) -> Prepared:
-    train_rows, validation_rows = _split(frame.get_column(spec.target_column), inspection, spec)
-    training = frame[train_rows]
-    assert inspection.task is not None
-    encoder = Encoder.fit(training, inspection.features, spec.target_column, inspection.task, inspection.classes)
-    train = Part(encoder.features(training), encoder.target(training))
-    validation = None
-    if len(validation_rows):
-        held_out = frame[validation_rows]
-        validation = Part(encoder.features(held_out), encoder.target(held_out))
-    return Prepared(train, validation, encoder, inspection.task, source.fingerprint(), inspection.warnings)
+def _outcomes(series: pl.Series, task: Task, classes: Classes) -> npt.NDArray[Any]:
+    """A target in few bytes: class numbers, or float64."""
+    if task == "regression":
+        return values.numbers(series)
+    return encode_labels(series, classes or ()).astype(np.uint8 if len(classes or ()) <= 256 else np.uint16)
 
 
-def _streamed(
-    table: pl.LazyFrame, spec: TrainingSpec, source: Source, inspection: Inspection, residence: Residence
-) -> Prepared:
-    target = table.select(spec.target_column).collect()
-    train_rows, validation_rows = _split(target.to_series(), inspection, spec)
-    at_once = max(1, residence.limit // (16 * target.height))
-    columns = [fit_column(values) for values in _columns(table, inspection.features, train_rows, at_once)]
-    assert inspection.task is not None
-    encoder = Encoder.of(columns, target[train_rows].to_series(), inspection.task, inspection.classes)
-    fingerprint = source.fingerprint()
-
-    def part(rows: IntArray) -> Part:
-        folder = residence.folder / cache.key(fingerprint, encoder, rows)
-        return cache.part(folder, table, encoder, rows, encoder.target(target[rows]))
-
-    validation = part(validation_rows) if len(validation_rows) else None
-    return Prepared(part(train_rows), validation, encoder, inspection.task, fingerprint, inspection.warnings)
-
-
-def _columns(table: pl.LazyFrame, names: list[str], rows: IntArray, at_once: int) -> Iterator[pl.Series]:
-    """These rows of each column, read so many columns at a time."""
-    for first in range(0, len(names), at_once):
-        frame = table.select(names[first : first + at_once]).collect()
-        for name in names[first : first + at_once]:
-            yield frame.get_column(name)[rows]
-
-
-def _split(target: pl.Series, inspection: Inspection, spec: TrainingSpec) -> tuple[IntArray, IntArray]:
-    codes = None
-    if inspection.classes is not None:
-        codes = encode_labels(target, inspection.classes)
-    return split(codes, len(target), spec.validation_split, spec.seed, stratified=codes is not None)
+def _targets(encoder: Encoder, outcomes: npt.NDArray[Any], rows: IntArray) -> FloatArray | IntArray:
+    """The outcomes of these rows as in ``arrays.Part``."""
+    if encoder.task != "regression":
+        return outcomes[rows].astype(np.float32) if encoder.task == "binary" else outcomes[rows].astype(np.int64)
+    y: FloatArray = np.empty(len(rows), np.float32)
+    for first in range(0, len(rows), BATCH_ROWS):
+        piece = outcomes[rows[first : first + BATCH_ROWS]]
+        y[first : first + len(piece)] = encoder.target(pl.DataFrame({encoder.target_column: piece}))
+    return y

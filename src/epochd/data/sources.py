@@ -1,190 +1,154 @@
-"""Where a dataset's name leads: a built-in table, or a file under one of the server's dataset folders.
+"""Datasets: what a name in a config opens, and how its table is read.
 
-A name comes from whoever may post a config, so it is resolved here, once, and never leaves the allowed
-folders: ``..`` and NUL are refused, symbolic links are followed before the check, and the answer for a
-file elsewhere is the same whether it exists or not. Reading is Polars; what goes wrong in a file is told
-as a DataError that names the line where that can be found out.
+Reading is Polars, lazily. A file that cannot be read is told as a DataError that says what is wrong with it and where,
+with the dataset's name and never with its path.
 """
 
-import csv
-import hashlib
-import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
-from itertools import islice
-from pathlib import Path, PurePath
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 import polars as pl
 import polars.selectors as cs
 
 from epochd.core.errors import DataError, Problem
+from epochd.data import fingerprints, formats, names
+from epochd.data.formats.delimited import MISSING
+from epochd.data.formats.faults import Unreadable, checked_names, in_short, not_opened
+from epochd.data.names import BUILTIN
+
+__all__ = ["BUILTIN", "MISSING", "Catalog", "Source", "batches", "open_dataset"]
 
 T = TypeVar("T")
-
-BUILTIN_DIR = Path(__file__).parent / "builtin"
-BUILTIN = ("breast_cancer", "diabetes", "digits", "iris", "sample", "wine")
-"""Tables that come with epochd. ``sample`` is ``breast_cancer`` cut to the three columns that its description
-names as most predictive together (worst area, worst smoothness, mean texture) and mean concave points, renamed to
-feature1 … feature4."""
-
-SEPARATORS = {".csv": ",", ".tsv": "\t"}
-SUFFIXES = (*SEPARATORS, ".parquet")
-
-MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None"]
-"""What stands for a missing value in text."""
 
 INFER_ROWS = 10_000
 """Rows of a text file that its column types are first guessed from."""
 
-MAX_LISTED_FILES = 2_000
-"""How many files of the dataset folders are looked through for a hint."""
+BATCH_ROWS = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Where datasets may come from: folders, and what has been registered under a name (name → file or folder).
+
+    ``default`` is the dataset of a config that names none.
+    """
+
+    roots: Sequence[Path] = ()
+    registered: Mapping[str, Path] = field(default_factory=dict)
+    default: str = "sample"
+
+    def open(self, name: str | None) -> "Source":
+        """The dataset of this name, or the default one: built-in, registered, or under a root.
+
+        Raise DataError (field ``dataset``) if there is none.
+        """
+        name = name or self.default
+        if name in self.registered and name not in BUILTIN:
+            return Source(name, self.registered[name])
+        return Source(name, names.find(name, self.roots, self.registered))
+
+
+def open_dataset(name: str, roots: Sequence[Path]) -> "Source":
+    """A built-in dataset, or one under ``roots``. Raise DataError (field ``dataset``) if there is none."""
+    return Catalog(roots).open(name)
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A dataset that exists. ``name`` is what was asked for, ``path`` its file with links resolved."""
+    """A dataset that exists. ``name`` is what was asked for, ``path`` its file or folder with links resolved."""
 
     name: str
     path: Path
 
     def scan(self, infer_rows: int | None = INFER_ROWS) -> pl.LazyFrame:
-        """The table, not yet read; a float NaN counts as missing. ``infer_rows`` None guesses types from every row."""
-        suffix = self.path.suffix.lower()
-        if suffix == ".parquet":
-            table = pl.scan_parquet(self.path, glob=False, hive_partitioning=False)
-        else:
-            table = pl.scan_csv(
-                self.path,
-                separator=SEPARATORS[suffix],
-                null_values=MISSING,
-                infer_schema_length=infer_rows,
-                glob=False,
-            )
-        return table.with_columns(cs.float().fill_nan(None))
+        """The table, not yet read: column names without spaces around them, float NaN as missing.
+
+        ``infer_rows`` None guesses types from every row. Raise DataError for a file that is visibly broken; other
+        faults show only when the table is read, so use ``apply``.
+        """
+        with self._telling():
+            return self._scan(infer_rows)
 
     def apply(self, work: Callable[[pl.LazyFrame], T]) -> T:
         """``work`` done on the table; raise DataError if the file cannot be read.
 
-        A text file whose later rows contradict the types guessed from the first ones is read again with
-        types guessed from all rows.
+        Where later rows contradict the types guessed from the first ones, ``work`` is done again with types guessed
+        from all rows.
         """
-        try:
+        with self._telling():
             try:
-                return work(self.scan())
-            except pl.exceptions.ComputeError:
-                if self.path.suffix.lower() not in SEPARATORS:
+                return work(self._scan(INFER_ROWS))
+            except (pl.exceptions.ComputeError, pl.exceptions.SchemaError):
+                if not formats.format_of(self.path).guesses:
                     raise
-                return work(self.scan(infer_rows=None))
-        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-            raise DataError([self._unreadable(error)]) from None
+                return work(self._scan(None))
 
     def read(self) -> pl.DataFrame:
         """The whole table in memory; raise DataError if the file cannot be read."""
         return self.apply(lambda table: table.collect())
 
     def fingerprint(self) -> str:
-        """SHA-256 of the file's bytes, in hexadecimal; the file is streamed. Raise DataError if it cannot be read."""
+        """SHA-256 of the content, in hexadecimal (``fingerprints.of``). Raise DataError if it cannot be read."""
+        with self._telling():
+            formats.format_of(self.path)
+            return fingerprints.of(self.path)
+
+    def _scan(self, infer_rows: int | None) -> pl.LazyFrame:
+        table = formats.format_of(self.path).scan(self.path, infer_rows)
+        found = table.collect_schema().names()
+        wanted = checked_names(found)
+        if wanted != found:
+            table = table.rename(dict(zip(found, wanted, strict=True)))
+        return table.with_columns(cs.float().fill_nan(None))
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Whatever goes wrong with the file inside becomes a DataError."""
         try:
-            with self.path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise DataError([self._unreadable(error)]) from None
+            yield
+        except Unreadable as fault:
+            raise self._refusal(fault) from None
+        except formats.ERRORS as error:
+            raise self._refusal(self._explained(error)) from None
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # each library written in Rust has its own
+                raise
+            raise self._refusal(self._explained(error)) from None
 
-    def _unreadable(self, error: BaseException) -> Problem:
-        kind = self.path.suffix.lower().lstrip(".").upper()
-        reason = "the file cannot be opened" if isinstance(error, OSError) else str(error).split("\n", 1)[0]
-        where = _first_bad_line(self.path) if kind != "PARQUET" else ""
-        return Problem(
-            "dataset",
-            f"{self.name!r} cannot be read as {kind}: {where or reason}",
-            "a header line, then one row per line with as many values, in UTF-8"
-            if where
-            else f"check that the file is whole and really is {kind}",
-        )
+    def _explained(self, error: BaseException) -> Unreadable:
+        try:
+            return formats.format_of(self.path).explain(self.path, error)
+        except Unreadable as fault:
+            return fault
+        except formats.ERRORS as other:
+            return not_opened(other) if isinstance(other, OSError) else Unreadable(in_short(error))
+
+    def _refusal(self, fault: Unreadable) -> DataError:
+        label = _label(self.path)
+        reason = fault.reason.replace(str(self.path), self.name)
+        return DataError([Problem("dataset", f"{self.name!r} cannot be read as {label}: {reason}", fault.hint)])
 
 
-def open_dataset(name: str, roots: Sequence[Path]) -> Source:
-    """Find a built-in dataset, or a file by its path: relative to one of ``roots``, or absolute inside one.
+def batches(table: pl.LazyFrame, size: int = BATCH_ROWS) -> Iterator[tuple[int, pl.DataFrame]]:
+    """The table's rows in order: the first row's number, and a frame of exactly ``size`` rows (fewer in the last).
 
-    Raise DataError (field ``dataset``) if there is none.
+    Where frames are cut does not depend on how the file was read, so that sums over them come out the same.
     """
-    if name in BUILTIN:
-        return Source(name, BUILTIN_DIR / f"{name}.parquet")
-    _check_name(name, roots)
-    for root in roots:
-        path = _inside(root, name)
-        if path is not None:
-            return Source(name, path)
-    raise DataError([Problem("dataset", f"there is no dataset {name!r}", _suggestions(name, roots))])
+    first, held = 0, pl.DataFrame()
+    for frame in table.collect_batches(chunk_size=size, maintain_order=True, engine="streaming"):
+        held = pl.concat([held, frame]) if held.height else frame
+        while held.height >= size:
+            yield first, held.head(size)
+            first, held = first + size, held.slice(size)
+    if held.height:
+        yield first, held
 
 
-def _check_name(name: str, roots: Sequence[Path]) -> None:
-    if "\0" in name or ".." in PurePath(name).parts:
-        message = f"{name!r} is not a dataset name: '..' and NUL are not allowed in it"
-        raise DataError([Problem("dataset", message, _suggestions(name, roots))])
-    suffix = PurePath(name).suffix
-    if suffix and suffix.lower() not in SUFFIXES:
-        message = f"{name!r} ends in {suffix!r}, which is not a format that can be read"
-        raise DataError([Problem("dataset", message, f"use a file that ends in {', '.join(SUFFIXES)}")])
-
-
-def _inside(root: Path, name: str) -> Path | None:
-    """The file that ``name`` leads to from ``root``, links resolved; None unless it is a file in ``root``."""
-    try:
-        home = root.resolve()
-        path = (home / name).resolve()
-        found = path.is_relative_to(home) and path.suffix.lower() in SUFFIXES and path.is_file()
-    except (OSError, RuntimeError):  # a name too long, a loop of links: nothing that could be read
-        return None
-    return path if found else None
-
-
-def _suggestions(name: str, roots: Sequence[Path]) -> str:
-    files = sorted(islice(_files(roots), MAX_LISTED_FILES))
-    nearest = get_close_matches(name, [*BUILTIN, *files], n=3, cutoff=0.6)
-    hint = f"did you mean {' or '.join(map(repr, nearest))}? " if nearest else ""
-    hint += f"built-in datasets: {', '.join(BUILTIN)}"
-    if files:
-        more = f" and {len(files) - 10} more" if len(files) > 10 else ""
-        return f"{hint}; files on the server: {', '.join(files[:10])}{more}"
-    return f"{hint}; the server's dataset folders hold no {', '.join(SUFFIXES)} file"
-
-
-def _files(roots: Sequence[Path]) -> Iterator[str]:
-    """Paths, relative to their root, of the files that could be datasets."""
-    for root in roots:
-        for folder, _, names in os.walk(root):
-            for name in names:
-                if name.lower().endswith(SUFFIXES):
-                    yield (Path(folder) / name).relative_to(root).as_posix()
-
-
-def _first_bad_line(path: Path) -> str:
-    """What is wrong with a text file, and in which line, if plain reading finds it; else an empty string."""
-    rows, width = None, 0
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.reader(file, delimiter=SEPARATORS[path.suffix.lower()], strict=True)
-            width = len(next(rows, []))
-            for row in rows:
-                if len(row) > width:
-                    return f"line {rows.line_num} has {len(row)} values, but the header names {width} columns"
-    except UnicodeDecodeError:
-        return _first_non_utf8_line(path)
-    except csv.Error as error:
-        return f"line {rows.line_num if rows else 1}: {error}"
-    except OSError:
-        return ""
-    return "" if width else "the file is empty"
-
-
-def _first_non_utf8_line(path: Path) -> str:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                return f"line {number} is not UTF-8 (byte 0x{line[error.start]:02x})"
-    return ""
+def _label(path: Path) -> str:
+    if path.is_dir():
+        return formats.FOLDER.label
+    suffix = formats.suffix_of(path.name)
+    return formats.BY_SUFFIX[suffix].label if suffix else "a table"

@@ -21,7 +21,7 @@ from epochd.core.settings import Settings
 from epochd.core.tickets import Ticket
 from epochd.dispatch import gpus
 from epochd.dispatch.executor import Executor, Exit
-from epochd.store import jobs
+from epochd.store import datasets, jobs
 from epochd.store.db import Database
 
 logger = logging.getLogger(__name__)
@@ -163,10 +163,12 @@ class Dispatcher:
             )
             if claimed is None:
                 return
-            await self._launch(self._ticket(*claimed))
+            await self._launch(await self._ticket(*claimed))
 
-    def _ticket(self, job: Job, token: str) -> Ticket:
+    async def _ticket(self, job: Job, token: str) -> Ticket:
         settings = self._settings
+        home = settings.dataset_roots[0].absolute()
+        named = [name for name in (job.spec.dataset, job.spec.validation_dataset) if name is not None]
         return Ticket(
             task_id=job.id,
             attempt=job.attempt,
@@ -175,10 +177,12 @@ class Dispatcher:
             spec=job.spec,
             data_dir=settings.data_dir.absolute(),
             dataset_roots=[root.absolute() for root in settings.dataset_roots],
+            registered=await datasets.paths(self._db, home, named),
             checkpoint=(job.checkpoint or {}).get("path"),
             threads=max(1, (os.cpu_count() or 1) // settings.slots),
             gpus=self.gpus.take(job.id, job.spec),
             resident_mb=settings.resident_mb,
+            cache_mb=settings.cache_mb,
             lease_seconds=settings.lease_seconds,
             checkpoint_seconds=settings.checkpoint_seconds,
         )

@@ -10,12 +10,17 @@ starts from the same numbers everywhere, and a model trained on one engine loads
     gru   bias vector per LSTM layer, two per GRU layer (the reset gate acts after the recurrent bias)
 
 and one dense output layer. Features come channels last: (rows, columns), (rows, steps, channels) or
-(rows, height, width, channels).
+(rows, height, width, channels). In front of all stand the embeddings: channels that hold category codes are replaced
+by learned vectors (see ``loop.engine.Setup``).
+
+Sequences of different lengths are padded behind and masked: lstm and gru end at each sequence's own last step and
+read backwards from there, and a cnn's hidden layers are zero in padding, of whose pools one real step is enough.
+A sequence has at least one step.
 """
 
 from collections.abc import Iterator
 from itertools import pairwise
-from math import prod
+from math import pow, prod
 
 import numpy as np
 
@@ -29,34 +34,68 @@ GATES = {"lstm": 4, "gru": 3}
 """Gates per unit. Their order in weights is PyTorch's: lstm i, f, g, o; gru r, z, n."""
 
 
-def input_shape(spec: TrainingSpec, width: int) -> tuple[int, ...]:
-    """The shape of one row for the network, given ``width`` encoded features.
+def input_shape(spec: TrainingSpec, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of one row for the network, given the shape of an encoded example: (features,) or (steps, channels).
 
     Raises ValueError if ``spec.input_shape`` does not hold exactly that many.
     """
-    if spec.model_type == "mlp":
-        return (width,)
+    if spec.model_type == "mlp" or len(shape) > 1:
+        return shape
+    (width,) = shape
     if spec.input_shape is None:
         return (width, 1)
-    shape = tuple(spec.input_shape)
-    if prod(shape) != width:
-        raise ValueError(f"input_shape {list(shape)} holds {prod(shape)} values, but there are {width} features")
-    return (*shape, 1) if spec.model_type == "cnn" and len(shape) == 2 else shape
+    folded = tuple(spec.input_shape)
+    if prod(folded) != width:
+        raise ValueError(f"input_shape {list(folded)} holds {prod(folded)} values, but there are {width} features")
+    return (*folded, 1) if spec.model_type == "cnn" and len(folded) == 2 else folded
+
+
+def vector_size(codes: int) -> int:
+    """How many numbers stand for each of so many categories: 1.6 n^0.56, at most 50 (fastai's rule, with its cap
+    lowered)."""
+    return min(50, max(2, round(1.6 * pow(codes, 0.56))))
+
+
+def plain_channels(setup: Setup) -> list[int]:
+    """The channels that are features as they are: neither codes nor the mask."""
+    codes = {embedding.channel for embedding in setup.embeddings}
+    return [channel for channel in range(setup.inputs[-1] - setup.masked) if channel not in codes]
+
+
+def plain_runs(setup: Setup) -> list[slice]:
+    """The same channels as slices, which frameworks copy faster than single channels."""
+    runs: list[slice] = []
+    for channel in plain_channels(setup):
+        first = runs.pop().start if runs and runs[-1].stop == channel else channel
+        runs.append(slice(first, channel + 1))
+    return runs
+
+
+def hidden_inputs(setup: Setup) -> tuple[int, ...]:
+    """The shape of one row as the first hidden layer sees it, codes replaced by their vectors, the mask taken off."""
+    vectors = sum(embedding.size for embedding in setup.embeddings)
+    return (*setup.inputs[:-1], len(plain_channels(setup)) + vectors)
 
 
 def shapes(setup: Setup) -> Shapes:
     """Canonical weight names and shapes, input side first.
 
-    dense (units out, units in); convolution (channels out, channels in, *kernel); lstm and gru ``weight_ih``
-    (gates x units, units in) and ``weight_hh`` (gates x units, units), with ``_reverse`` twins.
+    embedding (codes, vector size); dense (units out, units in); convolution (channels out, channels in, *kernel);
+    lstm and gru ``weight_ih`` (gates x units, units in) and ``weight_hh`` (gates x units, units), with ``_reverse``
+    twins.
     """
-    if setup.spec.model_type == "mlp":
-        return dict(_mlp(setup))
-    return dict(_cnn(setup) if setup.spec.model_type == "cnn" else _recurrent(setup))
+    vectors = {f"embedding.{i}.weight": (e.codes, e.size) for i, e in enumerate(setup.embeddings)}
+    match setup.spec.model_type:
+        case "mlp":
+            return vectors | dict(_mlp(setup))
+        case "cnn":
+            return vectors | dict(_cnn(setup))
+        case _:
+            return vectors | dict(_recurrent(setup))
 
 
 def _mlp(setup: Setup) -> Iterator[tuple[str, tuple[int, ...]]]:
-    widths = [prod(setup.inputs), *setup.spec.hidden_units]
+    widths = [prod(hidden_inputs(setup)), *setup.spec.hidden_units]
     for i, (units_in, units_out) in enumerate(pairwise(widths)):
         yield f"hidden.{i}.weight", (units_out, units_in)
         yield f"hidden.{i}.bias", (units_out,)
@@ -64,7 +103,7 @@ def _mlp(setup: Setup) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 
 def _cnn(setup: Setup) -> Iterator[tuple[str, tuple[int, ...]]]:
-    *space, channels = setup.inputs
+    *space, channels = hidden_inputs(setup)
     kernel = (setup.spec.kernel_size,) * len(space)
     for i, filters in enumerate(setup.spec.hidden_units):
         yield f"hidden.{i}.weight", (filters, channels, *kernel)
@@ -80,7 +119,7 @@ def pooled(space: list[int]) -> list[int]:
 
 def _recurrent(setup: Setup) -> Iterator[tuple[str, tuple[int, ...]]]:
     spec, gates = setup.spec, GATES[setup.spec.model_type]
-    width = setup.inputs[-1]
+    width = hidden_inputs(setup)[-1]
     for i, units in enumerate(spec.hidden_units):
         for direction in ("", "_reverse") if spec.bidirectional else ("",):
             yield f"hidden.{i}.weight_ih{direction}", (gates * units, width)
@@ -100,7 +139,8 @@ def _output(setup: Setup, width: int) -> Iterator[tuple[str, tuple[int, ...]]]:
 def initial_weights(setup: Setup) -> dict[str, FloatArray]:
     """First values: uniform in ±1/√n, PCG64 keyed by (seed, position of the weight).
 
-    n is the number of inputs of a unit (dense, convolution) or the layer's units (lstm, gru), as in PyTorch.
+    n is the number of inputs of a unit (dense, convolution) or the layer's units (lstm, gru), as in PyTorch, and the
+    vector's size for embeddings.
     """
     weights: dict[str, FloatArray] = {}
     named = shapes(setup)
@@ -129,11 +169,16 @@ def batches(setup: Setup, rows: int) -> Batches:
 
 
 def flops_per_row(setup: Setup) -> float:
-    """Arithmetic of one training row: two operations per use of a weight forward, four backward."""
+    """Arithmetic of one training row: two operations per use of a weight forward, four backward.
+
+    An embedding's numbers count once per step: few are looked up, but gradient and optimizer go through all.
+    """
     named, space = shapes(setup), list(setup.inputs[:-1])
     uses = 0.0
     for name, shape in named.items():
-        if name.startswith("output") or setup.spec.model_type == "mlp":
+        if name.startswith("embedding"):
+            uses += prod(shape) / setup.spec.batch_size
+        elif name.startswith("output") or setup.spec.model_type == "mlp":
             uses += prod(shape)
         elif setup.spec.model_type == "cnn":
             uses += prod(shape) * prod(space)

@@ -1,34 +1,94 @@
 """What a config demands of its data and of the machine, beyond its own fields: checked before any work."""
 
 from collections.abc import Iterator, Sequence
+from math import prod
 
 from epochd.core.errors import Problem
 from epochd.core.specs import Task, TrainingSpec
-from epochd.engines import architecture, precision
+from epochd.engines import architecture, memory, precision
+from epochd.loop.engine import Embedding, Setup
 
 
 def problems(
-    spec: TrainingSpec, *, width: int, task: Task, classes: Sequence[object] | None, gpus: int
+    spec: TrainingSpec,
+    *,
+    shape: tuple[int, ...],
+    task: Task,
+    classes: Sequence[object] | None,
+    gpus: int,
+    exact: bool = True,
+    embedded: Sequence[tuple[int, int]] = (),
+    masked: bool = False,
+    rows: int = 0,
+    memory_mb: int | None = None,
+    resident_mb: int = 256,
 ) -> list[Problem]:
     """Every demand that cannot be met.
 
-    ``width`` is the number of encoded feature columns (0: not known before the data are encoded), ``classes``
-    the target's labels, ``gpus`` how many GPUs the server has.
+    ``shape`` is that of an encoded example, (features,) or (steps, channels); it may be () where nothing is known of
+    it, and be larger than in the end unless it is ``exact``. ``embedded`` and ``masked`` are as in ``encode.Encoder``,
+    ``classes`` the target's labels, ``gpus`` how many GPUs the server has. The memory that training on ``rows`` takes
+    is held against ``memory_mb`` (None: is not asked), with ``resident_mb`` of encoded rows at most.
     """
-    return [
-        *_shape_problems(spec, width),
+    found = [
+        *_shape_problems(spec, shape, exact),
         *_class_problems(spec, task, classes),
         *_gpu_problems(spec, gpus),
     ]
+    if memory_mb is not None and _is_known(shape) and not any(problem.field == "input_shape" for problem in found):
+        outputs = len(classes or ()) if task == "multiclass" else 1
+        setup = _setup(spec, shape, task, outputs, gpus, embedded, masked)
+        found += _memory_problems(setup, rows, memory_mb, resident_mb)
+    return found
 
 
-def _shape_problems(spec: TrainingSpec, width: int) -> Iterator[Problem]:
-    if spec.input_shape is None or not width:
+def _shape_problems(spec: TrainingSpec, shape: tuple[int, ...], exact: bool) -> Iterator[Problem]:
+    if spec.input_shape is None or not _is_known(shape):
         return
     try:
-        architecture.input_shape(spec, width)
+        architecture.input_shape(spec, shape)
     except ValueError as error:
-        yield Problem("input_shape", str(error), "give sizes whose product is the number of feature columns")
+        if exact or prod(spec.input_shape) > prod(shape):
+            yield Problem("input_shape", str(error), "give sizes whose product is the number of feature columns")
+
+
+def _is_known(shape: tuple[int, ...]) -> bool:
+    return len(shape) > 0 and 0 not in shape
+
+
+def _setup(
+    spec: TrainingSpec,
+    shape: tuple[int, ...],
+    task: Task,
+    outputs: int,
+    gpus: int,
+    embedded: Sequence[tuple[int, int]],
+    masked: bool,
+) -> Setup:
+    """What would be built, on one of the GPUs if there are any."""
+    try:
+        inputs = architecture.input_shape(spec, shape)
+    except ValueError:  # larger than it will be
+        inputs = (prod(shape), 1)
+    vectors = tuple(Embedding(channel, codes, architecture.vector_size(codes)) for channel, codes in embedded)
+    on_gpu = gpus > 0 and spec.device != "cpu" and spec.num_devices is None
+    return Setup(spec, task, inputs, outputs, gpus=(0,) if on_gpu else (), embeddings=vectors, masked=masked)
+
+
+def _memory_problems(setup: Setup, rows: int, memory_mb: int, resident_mb: int) -> Iterator[Problem]:
+    """A problem of the field that takes the most, if all together is too much."""
+    need = memory.need(setup, rows, resident_mb)
+    if need.total <= memory_mb * memory.MIB:
+        return
+    by_field = {"feature_columns": need.rows, "hidden_units": need.weights, "batch_size": need.batch}
+    field = max(by_field, key=lambda name: by_field[name])
+    ways = {
+        "feature_columns": "learn from fewer columns",
+        "hidden_units": "use fewer or narrower layers, or fewer columns",
+        "batch_size": "use a smaller batch_size, or fewer or narrower layers",
+    }
+    message = f"this training would take {need}, but may take {memory_mb:,} MiB"
+    yield Problem(field, message, f"{ways[field]}; the server's limit is EPOCHD_MEMORY_MB")
 
 
 def _class_problems(spec: TrainingSpec, task: Task, classes: Sequence[object] | None) -> Iterator[Problem]:

@@ -13,6 +13,7 @@ Unrolling the loop over time doubles the step at 5 steps and quadruples it at 10
 
 from collections.abc import Callable, Mapping
 from math import prod
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,11 +21,14 @@ import numpy as np
 from jax import lax
 
 from epochd.core.specs import Activation
+from epochd.engines import architecture, jax_sequences
 from epochd.loop.engine import Setup
 
 Weights = Mapping[str, jax.Array]
 Drop = Callable[[jax.Array, int, int], jax.Array]
 """(hidden, layer, axis of the rows) → hidden with dropout, or as it is when evaluating."""
+Length = jax.Array | None
+"""How many steps of each sequence exist, (rows,); None: all of them."""
 
 COLUMN_BYTES = 2**25
 """The largest shifted copy of a convolution's input; larger ones go through XLA's own convolution."""
@@ -37,13 +41,32 @@ ACTIVATIONS: dict[Activation, Callable[[jax.Array], jax.Array]] = {
 }
 
 
-def forward(setup: Setup, weights: Weights, x: jax.Array, drop: Drop) -> jax.Array:
-    """Features (rows, *inputs) → raw outputs (rows, outputs), in the dtype of ``x`` and the weights."""
-    hidden = {"mlp": mlp, "cnn": cnn}.get(setup.spec.model_type, recurrent)(setup, weights, x, drop)
+def forward(setup: Setup, weights: Weights, x: jax.Array, drop: Drop, dtype: Any = jnp.float32) -> jax.Array:
+    """Features (rows, *inputs) and weights in float32 → raw outputs (rows, outputs), computed in ``dtype``."""
+    features, length = enter(setup, weights, x, dtype)
+    weights = {name: weight.astype(dtype) for name, weight in weights.items()}
+    hidden = {"mlp": mlp, "cnn": cnn}.get(setup.spec.model_type, recurrent)(setup, weights, features, length, drop)
     return hidden @ weights["output.weight"].T + weights["output.bias"]
 
 
-def mlp(setup: Setup, weights: Weights, x: jax.Array, drop: Drop) -> jax.Array:
+def enter(setup: Setup, weights: Weights, x: jax.Array, dtype: Any) -> tuple[jax.Array, Length]:
+    """Look up the embeddings and take off the mask: (rows, *hidden_inputs) in ``dtype``, and the lengths.
+
+    The cast comes last: bfloat16 has only every second number above 256, and would lose what is added up to an
+    embedding's gradient. That sum is XLA's scattered addition, in the order of the rows on a CPU. Measured, 4,000 codes
+    x 50, batch 256, one core: 0.1 ms per step; one product with one-hot rows 2.
+    """
+    if not (setup.embeddings or setup.masked):
+        return x.astype(dtype), None
+    plain = [x[..., channels].astype(dtype) for channels in architecture.plain_runs(setup)]
+    vectors = [
+        weights[f"embedding.{i}.weight"][x[..., embedding.channel].astype(jnp.int32)].astype(dtype)
+        for i, embedding in enumerate(setup.embeddings)
+    ]
+    return jnp.concatenate(plain + vectors, axis=-1), jax_sequences.lengths(x[..., -1]) if setup.masked else None
+
+
+def mlp(setup: Setup, weights: Weights, x: jax.Array, length: Length, drop: Drop) -> jax.Array:
     activate = ACTIVATIONS[setup.spec.activation]
     hidden = x.reshape(len(x), -1)
     for i in range(len(setup.spec.hidden_units)):
@@ -52,13 +75,16 @@ def mlp(setup: Setup, weights: Weights, x: jax.Array, drop: Drop) -> jax.Array:
     return hidden
 
 
-def cnn(setup: Setup, weights: Weights, x: jax.Array, drop: Drop) -> jax.Array:
+def cnn(setup: Setup, weights: Weights, x: jax.Array, length: Length, drop: Drop) -> jax.Array:
     activate = ACTIVATIONS[setup.spec.activation]
-    hidden = x
+    exists = None if length is None else jax_sequences.exists(length, x.shape[1])[..., None].astype(x.dtype)
+    hidden = x if exists is None else x * exists
     for i in range(len(setup.spec.hidden_units)):
         hidden = convolve(hidden, weights[f"hidden.{i}.weight"], on_cpu=not setup.gpus)
-        hidden = max_pool(activate(hidden + weights[f"hidden.{i}.bias"]))
-        hidden = drop(hidden, i, 0)
+        hidden = activate(hidden + weights[f"hidden.{i}.bias"])
+        if exists is not None:
+            hidden, exists = hidden * exists, max_pool(exists)
+        hidden = drop(max_pool(hidden), i, 0)
     return jnp.moveaxis(hidden, -1, 1).reshape(len(x), -1)
 
 
@@ -96,19 +122,29 @@ def max_pool(x: jax.Array) -> jax.Array:
     return x
 
 
-def recurrent(setup: Setup, weights: Weights, x: jax.Array, drop: Drop) -> jax.Array:
+def recurrent(setup: Setup, weights: Weights, x: jax.Array, length: Length, drop: Drop) -> jax.Array:
     """(rows, steps, channels) → (rows, units of the last layer); time comes first in between."""
     layer = lstm_layer if setup.spec.model_type == "lstm" else gru_layer
     hidden, last = jnp.moveaxis(x, 1, 0), len(setup.spec.hidden_units) - 1
     for i in range(last + 1):
         sides = [layer(weights, f"hidden.{i}", "", hidden)]
         if setup.spec.bidirectional:
-            sides.append(layer(weights, f"hidden.{i}", "_reverse", hidden[::-1]))
+            sides.append(layer(weights, f"hidden.{i}", "_reverse", reverse(hidden, length)))
         if i == last:
             break
-        ordered = [sides[0], *(side[::-1] for side in sides[1:])]
+        ordered = [sides[0], *(reverse(side, length) for side in sides[1:])]
         hidden = drop(jnp.concatenate(ordered, axis=-1), i, 1)
-    return drop(jnp.concatenate([side[-1] for side in sides], axis=-1), last, 0)
+    return drop(jnp.concatenate([at_end(side, length) for side in sides], axis=-1), last, 0)
+
+
+def reverse(x: jax.Array, length: Length) -> jax.Array:
+    """(steps, rows, units), each sequence from its own last step to its first."""
+    return x[::-1] if length is None else jax_sequences.reverse(x, length)
+
+
+def at_end(states: jax.Array, length: Length) -> jax.Array:
+    """The state after each sequence's own last step: (steps, rows, units) → (rows, units)."""
+    return states[-1] if length is None else jax_sequences.ends(states, length)
 
 
 def lstm_layer(weights: Weights, layer: str, side: str, x: jax.Array) -> jax.Array:

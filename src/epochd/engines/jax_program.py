@@ -131,9 +131,7 @@ def _drop(spec: TrainingSpec, step: jax.Array, first_row: jax.Array) -> jax_mode
 
 
 def _outputs(setup: Setup, weights: jax_models.Weights, x: jax.Array, drop: jax_models.Drop) -> jax.Array:
-    dtype = compute_dtype(setup)
-    cast = {name: weight.astype(dtype) for name, weight in weights.items()}
-    return jax_models.forward(setup, cast, x.astype(dtype), drop).astype(jnp.float32)
+    return jax_models.forward(setup, weights, x, drop, compute_dtype(setup)).astype(jnp.float32)
 
 
 def _batch_loss(

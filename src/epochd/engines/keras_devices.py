@@ -28,18 +28,22 @@ convolutions of matrix products (``keras_models``). ms per step compiled / not, 
 at 64 x 64 x 3 (19 million): 149 / 127."""
 
 
-def compiles(setup: Setup, rows: int) -> bool:
-    """Whether XLA compiles this training; a function of spec and data, so that a resumed run does the same."""
+def compiles(setup: Setup, resident: int) -> bool:
+    """Whether XLA compiles this training; a function of spec and data, so that a resumed run does the same.
+
+    ``resident``: the rows that the engine is built with, all of them or the first window.
+    """
     if setup.gpus:
         return True
     if setup.spec.model_type == "cnn" and not patches_fit(setup):
         return False
-    return setup.spec.epochs * ceil(rows / setup.spec.batch_size) >= COMPILE_STEPS[setup.spec.model_type]
+    steps = ceil((setup.rows or resident) / setup.spec.batch_size)
+    return setup.spec.epochs * steps >= COMPILE_STEPS[setup.spec.model_type]
 
 
 def patches_fit(setup: Setup) -> bool:
     """Whether every convolution of a batch is small enough to be a product of patches."""
-    *space, channels = setup.inputs
+    *space, channels = architecture.hidden_inputs(setup)
     kernel = setup.spec.kernel_size ** len(space)
     largest = 0
     for filters in setup.spec.hidden_units:

@@ -23,23 +23,47 @@ def keep(hidden: Tensor, layer: int, rows_axis: int) -> Tensor:
     return hidden
 
 
-def named(setup: Setup, flat: Tensor) -> Weights:
-    """Canonical weights as views of a flat tensor."""
+def named(setup: Setup, flat: Tensor, dtype: str = "float32") -> Weights:
+    """Canonical weights as views of a flat tensor, in ``dtype``; embeddings stay in float32.
+
+    The gradient of an embedding adds up all rows with the same category, which bfloat16 would soon round away.
+    """
     shapes = architecture.shapes(setup)
     parts = tf.split(flat, [prod(shape) for shape in shapes.values()])
-    return {name: tf.reshape(part, shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+    found = {name: tf.reshape(part, shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+    return {name: part if name.startswith("embedding") else tf.cast(part, dtype) for name, part in found.items()}
 
 
-def forward(setup: Setup, weights: Weights, x: Tensor, drop: Drop, *, compiled: bool) -> Tensor:
+def forward(setup: Setup, weights: Weights, x: Tensor, drop: Drop, *, compiled: bool, dtype: str = "float32") -> Tensor:
     """Features (rows, *inputs) → raw outputs (rows, outputs). ``compiled``: XLA for CPU will compile this."""
+    features, lengths = enter(setup, weights, x, dtype)
     match setup.spec.model_type:
         case "mlp":
-            hidden = mlp(setup, weights, x, drop)
+            hidden = mlp(setup, weights, features, drop)
         case "cnn":
-            hidden = cnn(setup, weights, x, drop, patches_convolution if compiled else library_convolution)
+            convolve = patches_convolution if compiled else library_convolution
+            hidden = cnn(setup, weights, features, lengths, drop, convolve)
         case _:
-            hidden = recurrent(setup, weights, x, drop)
+            hidden = recurrent(setup, weights, features, lengths, drop)
     return dense(hidden, weights, "output")
+
+
+def enter(setup: Setup, weights: Weights, x: Tensor, dtype: str) -> tuple[Tensor, Tensor | None]:
+    """Look up the embeddings and take off the mask: (rows, *hidden_inputs), and each sequence's length if masked.
+
+    A row that is all padding, with which batches are filled up, counts as one step: no index goes astray.
+    Codes and lengths are read before the cast: bfloat16 has no 257. The gradient of ``tf.gather`` becomes dense where
+    the flat weights are put together, by one sum over segments in the order of the rows.
+    """
+    lengths = tf.maximum(tf.cast(tf.reduce_sum(x[..., -1], 1), tf.int32), 1) if setup.masked else None
+    if not (setup.embeddings or setup.masked):
+        return tf.cast(x, dtype), lengths
+    vectors = [
+        tf.gather(weights[f"embedding.{i}.weight"], tf.cast(x[..., embedding.channel], tf.int32))
+        for i, embedding in enumerate(setup.embeddings)
+    ]
+    plain = tf.gather(x, tf.constant(architecture.plain_channels(setup), tf.int32), axis=-1)
+    return tf.cast(tf.concat([plain, *vectors], -1), dtype), lengths
 
 
 def dense(x: Tensor, weights: Weights, layer: str) -> Tensor:
@@ -54,19 +78,24 @@ def activate(setup: Setup, x: Tensor) -> Tensor:
 
 
 def mlp(setup: Setup, weights: Weights, x: Tensor, drop: Drop) -> Tensor:
-    hidden = tf.reshape(x, [-1, prod(setup.inputs)])
+    hidden = tf.reshape(x, [-1, prod(architecture.hidden_inputs(setup))])
     for i in range(len(setup.spec.hidden_units)):
         hidden = drop(activate(setup, dense(hidden, weights, f"hidden.{i}")), i, 0)
     return hidden
 
 
-def cnn(setup: Setup, weights: Weights, x: Tensor, drop: Drop, convolve: Convolution) -> Tensor:
-    hidden = x
+def cnn(setup: Setup, weights: Weights, x: Tensor, lengths: Tensor | None, drop: Drop, convolve: Convolution) -> Tensor:
+    hidden, exists = x, None
+    if lengths is not None:
+        exists = tf.sequence_mask(lengths, x.shape[1], x.dtype)[..., None]
+        hidden = x * exists
     for i in range(len(setup.spec.hidden_units)):
         kernel = weights[f"hidden.{i}.weight"]
         kernel = tf.transpose(kernel, [*range(2, kernel.shape.rank), 1, 0])
-        found = convolve(hidden, kernel) + weights[f"hidden.{i}.bias"]
-        hidden = drop(max_pool(activate(setup, found)), i, 0)
+        found = activate(setup, convolve(hidden, kernel) + weights[f"hidden.{i}.bias"])
+        if exists is not None:
+            found, exists = found * exists, max_pool(exists)
+        hidden = drop(max_pool(found), i, 0)
     channels_first = tf.transpose(hidden, [0, hidden.shape.rank - 1, *range(1, hidden.shape.rank - 1)])
     return tf.reshape(channels_first, [-1, prod(hidden.shape[1:])])
 
@@ -103,21 +132,23 @@ def max_pool(x: Tensor) -> Tensor:
     return x
 
 
-def recurrent(setup: Setup, weights: Weights, x: Tensor, drop: Drop) -> Tensor:
+def recurrent(setup: Setup, weights: Weights, x: Tensor, lengths: Tensor | None, drop: Drop) -> Tensor:
+    """Padding runs through the layers like any step: what comes behind a sequence changes none of its states."""
     sides = ["", "_reverse"] if setup.spec.bidirectional else [""]
     last = len(setup.spec.hidden_units) - 1
     hidden = tf.transpose(x, [1, 0, 2])
     for i in range(last):
-        states = [_states(setup, weights, f"hidden.{i}", side, hidden) for side in sides]
-        hidden = drop(tf.concat([_turned(s, side) for s, side in zip(states, sides, strict=True)], -1), i, 1)
-    ends = [_states(setup, weights, f"hidden.{last}", side, hidden)[-1] for side in sides]
+        states = [_states(setup, weights, f"hidden.{i}", side, hidden, lengths) for side in sides]
+        turned = [reverse(s, lengths) if side else s for s, side in zip(states, sides, strict=True)]
+        hidden = drop(tf.concat(turned, -1), i, 1)
+    ends = [at_end(_states(setup, weights, f"hidden.{last}", side, hidden, lengths), lengths) for side in sides]
     return drop(tf.concat(ends, -1), last, 0)
 
 
-def _states(setup: Setup, weights: Weights, layer: str, side: str, x: Tensor) -> Tensor:
+def _states(setup: Setup, weights: Weights, layer: str, side: str, x: Tensor, lengths: Tensor | None) -> Tensor:
     """One direction's states, in the order in which it reads: (steps, rows, in) → (steps, rows, units)."""
     weight = weights[f"{layer}.weight_ih{side}"]
-    rows = tf.reshape(_turned(x, side), [-1, x.shape[2]])
+    rows = tf.reshape(reverse(x, lengths) if side else x, [-1, x.shape[2]])
     inputs = tf.matmul(rows, weight, transpose_b=True) + weights[f"{layer}.bias_ih{side}"]
     inputs = tf.reshape(inputs, [x.shape[0], -1 if x.shape[1] is None else x.shape[1], weight.shape[0]])
     if setup.spec.model_type == "lstm":
@@ -125,6 +156,14 @@ def _states(setup: Setup, weights: Weights, layer: str, side: str, x: Tensor) ->
     return keras_recurrent.gru(inputs, weights[f"{layer}.weight_hh{side}"], weights[f"{layer}.bias_hh{side}"])
 
 
-def _turned(x: Tensor, side: str) -> Tensor:
-    """Time forwards, or backwards for the reverse direction."""
-    return tf.reverse(x, [0]) if side else x
+def reverse(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """Each sequence from its own last step to its first, padding where it is: (steps, rows, units) → the same."""
+    return tf.reverse(x, [0]) if lengths is None else tf.reverse_sequence(x, lengths, seq_axis=0, batch_axis=1)
+
+
+def at_end(states: Tensor, lengths: Tensor | None) -> Tensor:
+    """The state after each sequence's own last step: (steps, rows, units) → (rows, units)."""
+    if lengths is None:
+        return states[-1]
+    ends = tf.one_hot(lengths - 1, states.shape[0], axis=0, dtype=states.dtype)
+    return tf.reduce_sum(states * ends[..., None], 0)

@@ -54,9 +54,9 @@ def gradient(
     """(flat gradient of the batch's mean loss, sum of row losses, sum of row scores), the share of these rows."""
     with tf.GradientTape() as tape:
         tape.watch(state["weights"])
-        weights = keras_models.named(setup, tf.cast(state["weights"], dtype))
+        weights = keras_models.named(setup, state["weights"], dtype)
         drop = dropout(setup.spec, step, rows.first_place)
-        outputs = keras_models.forward(setup, weights, tf.cast(rows.x, dtype), drop, compiled=compiled)
+        outputs = keras_models.forward(setup, weights, rows.x, drop, compiled=compiled, dtype=dtype)
         losses, scores = objective(setup, tf.cast(outputs, tf.float32), rows.y)
         loss = tf.reduce_sum(losses * rows.present)
         scaled = loss / rows.batch_rows * state.get("loss_scale", 1.0)

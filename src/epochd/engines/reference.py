@@ -10,23 +10,42 @@ import numpy as np
 import numpy.typing as npt
 
 from epochd.core.specs import Activation
-from epochd.data.arrays import FloatArray
+from epochd.data.arrays import FloatArray, IntArray
+from epochd.engines import architecture
 from epochd.loop.engine import Setup
 
 Array = npt.NDArray[np.floating]
 Weights = Mapping[str, FloatArray]
+Lengths = IntArray | None
+"""How many steps of each sequence exist, (rows,); None: all of them."""
 
 
 def forward(setup: Setup, weights: Weights, x: FloatArray) -> FloatArray:
     """Features (rows, *inputs) → raw outputs (rows, outputs)."""
+    features, lengths = enter(setup, weights, x)
     match setup.spec.model_type:
         case "mlp":
-            hidden = mlp(setup, weights, x)
+            hidden = mlp(setup, weights, features)
         case "cnn":
-            hidden = cnn(setup, weights, x)
+            hidden = cnn(setup, weights, features, lengths)
         case _:
-            hidden = recurrent(setup, weights, x)
+            hidden = recurrent(setup, weights, features, lengths)
     return (hidden @ weights["output.weight"].T + weights["output.bias"]).astype(np.float32)
+
+
+def enter(setup: Setup, weights: Weights, x: FloatArray) -> tuple[Array, Lengths]:
+    """Look up the embeddings and take off the mask: (rows, *hidden_inputs), and each sequence's length if masked.
+
+    A row of padding alone is taken for a sequence of one step.
+    """
+    lengths = np.maximum(x[..., -1].sum(axis=1).astype(np.int64), 1) if setup.masked else None
+    if not (setup.embeddings or setup.masked):
+        return x, lengths
+    vectors = [
+        weights[f"embedding.{i}.weight"][x[..., embedding.channel].astype(np.int64)]
+        for i, embedding in enumerate(setup.embeddings)
+    ]
+    return np.concatenate([x[..., architecture.plain_channels(setup)], *vectors], axis=-1), lengths
 
 
 def mlp(setup: Setup, weights: Weights, x: Array) -> Array:
@@ -36,12 +55,20 @@ def mlp(setup: Setup, weights: Weights, x: Array) -> Array:
     return hidden
 
 
-def cnn(setup: Setup, weights: Weights, x: Array) -> Array:
+def cnn(setup: Setup, weights: Weights, x: Array, lengths: Lengths) -> Array:
     hidden = np.moveaxis(x, -1, 1)
+    exists: Array | None = None
+    if lengths is not None:
+        exists = (np.arange(x.shape[1]) < lengths[:, None, None]).astype(np.float32)
+        hidden = hidden * exists
     for i in range(len(setup.spec.hidden_units)):
         kernel = weights[f"hidden.{i}.weight"]
         bias = weights[f"hidden.{i}.bias"].reshape(-1, *[1] * (kernel.ndim - 2))
-        hidden = max_pool(activate(convolve(hidden, kernel) + bias, setup.spec.activation))
+        found = activate(convolve(hidden, kernel) + bias, setup.spec.activation)
+        if exists is None:
+            hidden = max_pool(found)
+        else:
+            hidden, exists = max_pool(found * exists), max_pool(exists)
     return hidden.reshape(len(x), -1)
 
 
@@ -66,19 +93,34 @@ def max_pool(x: Array) -> Array:
     return x
 
 
-def recurrent(setup: Setup, weights: Weights, x: Array) -> Array:
+def recurrent(setup: Setup, weights: Weights, x: Array, lengths: Lengths) -> Array:
     step = lstm_layer if setup.spec.model_type == "lstm" else gru_layer
     hidden = x
     last = len(setup.spec.hidden_units) - 1
     for i in range(last + 1):
         sides = [step(weights, f"hidden.{i}", "", hidden)]
         if setup.spec.bidirectional:
-            sides.append(step(weights, f"hidden.{i}", "_reverse", hidden[:, ::-1])[:, ::-1])
+            backwards = step(weights, f"hidden.{i}", "_reverse", reverse(hidden, lengths))
+            sides.append(reverse(backwards, lengths))
         if i == last:
-            ends = [sides[0][:, -1], *(side[:, 0] for side in sides[1:])]
+            ends = [at_end(sides[0], lengths), *(side[:, 0] for side in sides[1:])]
             return np.concatenate(ends, axis=-1)
         hidden = np.concatenate(sides, axis=-1)
     raise AssertionError("hidden_units is never empty")
+
+
+def reverse(x: Array, lengths: Lengths) -> Array:
+    """Each sequence from its own last step to its first; padding stays where it is."""
+    if lengths is None:
+        return x[:, ::-1]
+    steps = np.arange(x.shape[1])
+    index = np.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)
+    return np.take_along_axis(x, index[..., None], axis=1)
+
+
+def at_end(states: Array, lengths: Lengths) -> Array:
+    """The state after each sequence's own last step: (rows, steps, units) → (rows, units)."""
+    return states[:, -1] if lengths is None else states[np.arange(len(states)), lengths - 1]
 
 
 def lstm_layer(weights: Weights, layer: str, side: str, x: Array) -> Array:

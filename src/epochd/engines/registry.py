@@ -4,7 +4,7 @@ Frameworks are imported inside functions here and only here: the server asks wha
 importing anything, and a worker imports the one framework that it trains with.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 
 import numpy as np
@@ -13,7 +13,7 @@ from epochd.core.errors import FrameworkMissing
 from epochd.core.specs import TrainingSpec
 from epochd.data.arrays import Part
 from epochd.engines import architecture, speeds
-from epochd.loop.engine import Engine, Setup
+from epochd.loop.engine import Embedding, Engine, Setup
 
 MODULES = {"pytorch": "torch", "tensorflow": "tensorflow", "jax": "jax"}
 """Engine → the top module of its framework."""
@@ -34,11 +34,21 @@ def preferred() -> str:
     return next(iter(installed()), "pytorch")
 
 
-def resolve(spec: TrainingSpec, *, rows: int = 0, width: int = 0, outputs: int = 1, gpus: int = 0) -> str:
+def resolve(
+    spec: TrainingSpec,
+    *,
+    rows: int = 0,
+    shape: tuple[int, ...] = (),
+    embedded: Sequence[tuple[int, int]] = (),
+    masked: bool = False,
+    outputs: int = 1,
+    gpus: int = 0,
+) -> str:
     """The engine that will train this spec; raise FrameworkMissing if there is none.
 
-    ``auto`` is the one that would finish first with so many training ``rows``, encoded features (``width``) and
-    network ``outputs``; where these are unknown, or on one of the server's ``gpus``, the first one installed.
+    ``auto`` is the one that would finish first with so many training ``rows``, encoded to examples of this ``shape``
+    (``embedded`` and ``masked`` as in ``encode.Encoder``), and network ``outputs``; where these are unknown, or on one
+    of the server's ``gpus``, the first one installed.
     """
     if spec.framework != "auto":
         _require(spec.framework)
@@ -46,12 +56,14 @@ def resolve(spec: TrainingSpec, *, rows: int = 0, width: int = 0, outputs: int =
     available = installed()
     if not available:
         raise FrameworkMissing("no deep-learning framework is installed: pip install 'epochd[torch]'")
-    if gpus or spec.mixed_precision or not rows or not width:
+    if gpus or spec.mixed_precision or not rows or not shape or 0 in shape:
         return available[0]
     try:
-        setup = Setup(spec, spec.task or "regression", architecture.input_shape(spec, width), outputs)
+        inputs = architecture.input_shape(spec, shape)
     except ValueError:  # the width is not what input_shape needs; it is refused elsewhere
         return available[0]
+    vectors = tuple(Embedding(channel, codes, architecture.vector_size(codes)) for channel, codes in embedded)
+    setup = Setup(spec, spec.task or "regression", inputs, outputs, embeddings=vectors, masked=masked)
     return speeds.fastest(available, setup, rows)
 
 

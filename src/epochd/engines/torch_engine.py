@@ -26,7 +26,7 @@ from epochd.loop.engine import Arrays, Setup
 from epochd.loop.state import Totals
 
 EVALUATION_VALUES = 1 << 22
-"""Hidden values of the widest layer per forward pass when scoring; bounds memory, not speed."""
+"""Values of the widest layer (``torch_models.widest``) per forward pass when scoring; bounds memory, not speed."""
 THREAD_FLOPS = 2e8
 """Work of one batch (``torch_models.grain``) from which more CPU threads pay. Thousand rows/s on two idle cores,
 one thread / two: mlp 128-64-32, batch 32 (1e6) 115 / 26; mlp 256-128-64-32, batch 256 (9e7) 185 / 161;
@@ -130,7 +130,7 @@ class TorchEngine:
         if not len(batch.x):
             return self._gradient.new_zeros(()), self._gradient.new_zeros(0, self._setup.outputs)
         with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
-            output = self._network(self._weights, torch_models.layout(self._setup, batch.x), masks)
+            output = self._network(self._weights, batch.x, masks)
         output = output.float()
         loss = self._loss(output, batch)
         self._scaler.scale(loss).backward(share_of_row)  # type: ignore[no-untyped-call]
@@ -151,11 +151,10 @@ class TorchEngine:
 
     def outputs(self, x: FloatArray) -> FloatArray:
         """In float32 on every device: what is measured is what the saved model will give."""
-        widest = max(np.prod(shape) for shape in torch_models.hidden_shapes(self._setup))
-        size = max(1, EVALUATION_VALUES // int(widest))
+        size = max(1, EVALUATION_VALUES // torch_models.widest(self._setup))
         with torch.inference_mode(), full_precision(self._device):
             parts = [
-                self._network(self._weights, torch_models.layout(self._setup, part.to(self._device)), None).cpu()
+                self._network(self._weights, part.to(self._device), None).cpu()
                 for part in torch.split(torch.from_numpy(np.require(x, requirements="W")), size)
             ]
             return torch.cat(parts).numpy()

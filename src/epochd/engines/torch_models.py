@@ -1,12 +1,13 @@
 """The networks in PyTorch: plain functions of canonical weights, so that no module tree stands between the
 flat parameter and the arithmetic.
 
-Features come in as ``layout`` leaves them (cnn: channels first), hidden values keep the rows in front.
-Dropout masks are handed in, one per hidden layer; None means evaluation.
+Hidden values keep the rows in front; a cnn's have channels before space. Dropout masks are handed in, one per hidden
+layer; None means evaluation.
 """
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import prod
 
 import torch
 from torch import Tensor
@@ -15,11 +16,15 @@ from torch.nn import functional as F
 from epochd.core.specs import Activation
 from epochd.engines import architecture
 from epochd.engines.torch_gru import GruLayer
+from epochd.engines.torch_sequences import Sequences
 from epochd.loop.engine import Setup
 
 Weights = dict[str, Tensor]
 Masks = Sequence[Tensor] | None
 Network = Callable[[Weights, Tensor, Masks], Tensor]
+Layer = Callable[[Weights, str, list[str], Tensor], Tensor]
+"""(weights, the layer's name, sides, x (rows, steps, in)) → states (rows, steps, sides x units); a second side reads
+backwards."""
 
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
@@ -40,14 +45,23 @@ def network(setup: Setup) -> Network:
             hidden = recurrent
 
     def forward(weights: Weights, x: Tensor, masks: Masks) -> Tensor:
-        return F.linear(hidden(setup, weights, x, masks), weights["output.weight"], weights["output.bias"])
+        features, sequences = enter(setup, weights, x)
+        found = hidden(setup, weights, features, masks, sequences)
+        return F.linear(found, weights["output.weight"], weights["output.bias"])
 
     return forward
 
 
-def layout(setup: Setup, x: Tensor) -> Tensor:
-    """Features (rows, *inputs) as the network reads them: cnn (rows, channels, *space), else unchanged."""
-    return x.movedim(-1, 1).contiguous() if setup.spec.model_type == "cnn" else x
+def enter(setup: Setup, weights: Weights, x: Tensor) -> tuple[Tensor, Sequences | None]:
+    """Look up the embeddings and take off the mask: (rows, *hidden_inputs), and where the sequences end if masked."""
+    if not (setup.embeddings or setup.masked):
+        return x, None
+    plain = [x[..., channels] for channels in architecture.plain_runs(setup)]
+    vectors = [
+        F.embedding(x[..., embedding.channel].long(), weights[f"embedding.{i}.weight"])
+        for i, embedding in enumerate(setup.embeddings)
+    ]
+    return torch.cat(plain + vectors, -1), Sequences(x[..., -1]) if setup.masked else None
 
 
 def hidden_shapes(setup: Setup) -> list[tuple[int, ...]]:
@@ -65,6 +79,12 @@ def hidden_shapes(setup: Setup) -> list[tuple[int, ...]]:
     return [*((setup.inputs[0], sides * width) for width in units[:-1]), (sides * units[-1],)]
 
 
+def widest(setup: Setup) -> int:
+    """The most values that a row becomes, in a hidden layer or by its embeddings."""
+    entered = [architecture.hidden_inputs(setup)] if setup.embeddings else []
+    return max(prod(shape) for shape in [*hidden_shapes(setup), *entered])
+
+
 def grain(setup: Setup) -> float:
     """Floating-point operations of one batch that need not wait for each other: lstm and gru go step by step."""
     work = architecture.flops_per_row(setup) * setup.spec.batch_size
@@ -75,7 +95,7 @@ def drop(hidden: Tensor, masks: Masks, layer: int) -> Tensor:
     return hidden if masks is None else hidden * masks[layer]
 
 
-def mlp(setup: Setup, weights: Weights, x: Tensor, masks: Masks) -> Tensor:
+def mlp(setup: Setup, weights: Weights, x: Tensor, masks: Masks, sequences: Sequences | None) -> Tensor:
     activate = ACTIVATIONS[setup.spec.activation]
     hidden = x.flatten(1)
     for i in range(len(setup.spec.hidden_units)):
@@ -84,12 +104,17 @@ def mlp(setup: Setup, weights: Weights, x: Tensor, masks: Masks) -> Tensor:
     return hidden
 
 
-def cnn(setup: Setup, weights: Weights, x: Tensor, masks: Masks) -> Tensor:
+def cnn(setup: Setup, weights: Weights, x: Tensor, masks: Masks, sequences: Sequences | None) -> Tensor:
     activate = ACTIVATIONS[setup.spec.activation]
-    hidden = x
+    hidden = x.movedim(-1, 1).contiguous()
+    exists = sequences.exists[:, None].to(x.dtype) if sequences is not None else None
+    if exists is not None:
+        hidden = hidden * exists
     for i in range(len(setup.spec.hidden_units)):
-        found = convolve(hidden, weights[f"hidden.{i}.weight"], weights[f"hidden.{i}.bias"])
-        hidden = drop(max_pool(activate(found)), masks, i)
+        found = activate(convolve(hidden, weights[f"hidden.{i}.weight"], weights[f"hidden.{i}.bias"]))
+        if exists is not None:
+            found, exists = found * exists.to(found.dtype), max_pool(exists)
+        hidden = drop(max_pool(found), masks, i)
     return hidden.flatten(1)
 
 
@@ -108,16 +133,32 @@ def max_pool(x: Tensor) -> Tensor:
     return F.max_pool1d(x, sizes) if len(sizes) == 1 else F.max_pool2d(x, sizes)
 
 
-def recurrent(setup: Setup, weights: Weights, x: Tensor, masks: Masks) -> Tensor:
+def recurrent(setup: Setup, weights: Weights, x: Tensor, masks: Masks, sequences: Sequences | None) -> Tensor:
     layer = lstm_layer if setup.spec.model_type == "lstm" else gru_layer
     sides = ["", "_reverse"] if setup.spec.bidirectional else [""]
     hidden, last = x, len(setup.spec.hidden_units) - 1
     for i in range(last + 1):
-        states = layer(weights, f"hidden.{i}", sides, hidden)
-        if i == last:
-            states = end_of(states, both=setup.spec.bidirectional)
+        if sequences is not None:
+            states = read(layer, weights, f"hidden.{i}", sides, hidden, sequences, ends=i == last)
+        else:
+            states = layer(weights, f"hidden.{i}", sides, hidden)
+            states = end_of(states, both=setup.spec.bidirectional) if i == last else states
         hidden = drop(states, masks, i)
     return hidden
+
+
+def read(
+    layer: Layer, weights: Weights, name: str, sides: list[str], x: Tensor, sequences: Sequences, *, ends: bool
+) -> Tensor:
+    """A layer over sequences of different lengths, each side for itself: all states, or those where reading ends."""
+    found = []
+    for side in sides:
+        states = layer(weights, name, [side], sequences.reverse(x) if side else x)
+        if ends:
+            found.append(sequences.ends(states))
+        else:
+            found.append(sequences.reverse(states) if side else states)
+    return torch.cat(found, -1)
 
 
 def end_of(states: Tensor, *, both: bool) -> Tensor:
@@ -142,7 +183,7 @@ def lstm_layer(weights: Weights, layer: str, sides: list[str], x: Tensor) -> Ten
 def gru_layer(weights: Weights, layer: str, sides: list[str], x: Tensor) -> Tensor:
     """(rows, steps, in) → (rows, steps, sides x units)."""
     if torch.is_grad_enabled() and x.device.type == "cpu":
-        found = [gru_for_training(weights, layer, side, x) for side in sides]
+        found = [gru_for_training(weights, layer, side, x, backwards=i == 1) for i, side in enumerate(sides)]
         return found[0] if len(found) == 1 else torch.cat(found, -1)
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     params = [weights[f"{layer}.{name}{side}"] for side in sides for name in names]
@@ -150,14 +191,14 @@ def gru_layer(weights: Weights, layer: str, sides: list[str], x: Tensor) -> Tens
     return torch.gru(x, start, params, True, 1, 0.0, torch.is_grad_enabled(), len(sides) == 2, True)[0]
 
 
-def gru_for_training(weights: Weights, layer: str, side: str, x: Tensor) -> Tensor:
+def gru_for_training(weights: Weights, layer: str, side: str, x: Tensor, *, backwards: bool) -> Tensor:
     """One direction through our own layer, which a CPU differentiates faster than PyTorch's."""
-    steps = x.transpose(0, 1).flip(0) if side else x.transpose(0, 1)
+    steps = x.transpose(0, 1).flip(0) if backwards else x.transpose(0, 1)
     inputs = F.linear(steps, weights[f"{layer}.weight_ih{side}"], weights[f"{layer}.bias_ih{side}"])
     states: Tensor = GruLayer.apply(  # type: ignore[no-untyped-call]
         inputs, weights[f"{layer}.weight_hh{side}"], weights[f"{layer}.bias_hh{side}"]
     )
-    return (states.flip(0) if side else states).transpose(0, 1)
+    return (states.flip(0) if backwards else states).transpose(0, 1)
 
 
 def start_of(sides: int, x: Tensor, recurrent_weight: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ from torch import Tensor
 from epochd.core import specs
 from epochd.core.errors import RankFailed
 from epochd.data.arrays import Part
-from epochd.loop.engine import Arrays, Setup
+from epochd.loop.engine import Arrays, Embedding, Setup
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)
 """How long a rank waits for the others inside one step before it gives up."""
@@ -182,6 +182,7 @@ def load(folder: Path) -> tuple[Setup, Part]:
     values["spec"] = specs.parse(values["spec"])
     for name in ("inputs", "gpus", "class_weights"):
         values[name] = values[name] if values[name] is None else tuple(values[name])
+    values["embeddings"] = tuple(Embedding(**facts) for facts in values["embeddings"])
     x, y = (np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in "xy")
     return Setup(**values), Part(x, y)
 

@@ -16,14 +16,28 @@ Arrays = dict[str, npt.NDArray[np.generic]]
 
 
 @dataclass(frozen=True, slots=True)
+class Embedding:
+    """A learned vector of ``size`` numbers for each of ``codes`` categories, whose codes (0 … codes - 1, as floats)
+    stand in ``channel`` of the features."""
+
+    channel: int
+    codes: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Setup:
     """Everything an engine needs besides the data to build a model.
 
-    ``inputs`` is the shape of one row of features, ``outputs`` the number of values the network gives:
+    ``inputs`` is the shape of one row of features, channels last, ``outputs`` the number of values the network gives:
     1 for binary (the logit of class 1) and regression, one logit per class for multiclass.
+    ``embeddings`` are looked up before anything else: the channels that hold codes are taken out and the vectors put
+    behind the rest, in their order. With ``masked`` the last channel of ``inputs`` (steps, channels) says 1 for steps
+    that exist and 0 for padding, which comes last in each sequence; it is no feature and padding must not count.
     ``threads`` is the most CPU threads the engine may use. ``class_weights`` are the weights of the classes'
     rows in the training loss, in class order (None: all 1); a batch's loss is the sum of weighted row losses
-    over the number of rows. ``devices`` is how many CPU devices split each batch.
+    over the number of rows. ``devices`` is how many CPU devices split each batch. ``rows`` is how many rows an epoch
+    has where the engine is built with fewer, the first window (None: as many as it is built with).
     """
 
     spec: TrainingSpec
@@ -34,6 +48,9 @@ class Setup:
     gpus: tuple[int, ...] = ()
     devices: int = 1
     class_weights: tuple[float, ...] | None = None
+    embeddings: tuple[Embedding, ...] = ()
+    masked: bool = False
+    rows: int | None = None
 
 
 class Engine(Protocol):

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from epochd.core.specs import Task
-from epochd.data.arrays import FloatArray, IntArray, Part
+from epochd.data.arrays import FloatArray, IntArray, Part, Stored
 from epochd.loop.state import Totals
 
 Float64 = npt.NDArray[np.float64]
@@ -28,29 +28,53 @@ class Scores:
     rmse: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Sums over scored rows: ``loss`` as in ``Scores``; ``hits`` are rows predicted right, ``absolute`` the absolute
+    errors in units of the standardised target."""
+
+    rows: int = 0
+    loss: float = 0.0
+    hits: float = 0.0
+    absolute: float = 0.0
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(
+            self.rows + other.rows, self.loss + other.loss, self.hits + other.hits, self.absolute + other.absolute
+        )
+
+
 def score(outputs: FloatArray, y: FloatArray | IntArray, task: Task, target_scale: float = 1.0) -> Scores:
     """Compare raw outputs (rows, outputs) with the encoded target (rows,).
 
     ``target_scale`` is the standard deviation by which a regression target was divided.
     """
+    return scores(tally(outputs, y, task), y, task, target_scale)
+
+
+def tally(outputs: FloatArray, y: FloatArray | IntArray, task: Task) -> Tally:
+    """The sums behind the scores of some rows."""
     wide = outputs.astype(np.float64)
     match task:
         case "binary":
             logit = wide[:, 0]
             loss = np.logaddexp(0, logit) - y * logit
-            return Scores(float(loss.mean()), float(((logit > 0) == (y > 0.5)).mean()))
+            return Tally(len(y), float(loss.sum()), float(((logit > 0) == (y > 0.5)).sum()))
         case "multiclass":
             loss = np.logaddexp.reduce(wide, axis=1) - wide[np.arange(len(y)), y.astype(np.int64)]
-            return Scores(float(loss.mean()), float((wide.argmax(axis=1) == y).mean()))
+            return Tally(len(y), float(loss.sum()), float((wide.argmax(axis=1) == y).sum()))
         case "regression":
             error = wide[:, 0] - y
-            mse = float((error**2).mean())
-            return Scores(
-                mse,
-                r2=_r2(mse, y.astype(np.float64)),
-                mae=float(np.abs(error).mean()) * target_scale,
-                rmse=mse**0.5 * target_scale,
-            )
+            return Tally(len(y), float((error**2).sum()), absolute=float(np.abs(error).sum()))
+
+
+def scores(tally: Tally, y: FloatArray | IntArray, task: Task, target_scale: float = 1.0) -> Scores:
+    """The scores of all rows, whose target is ``y``."""
+    loss = tally.loss / tally.rows
+    if task != "regression":
+        return Scores(loss, tally.hits / tally.rows)
+    mae = tally.absolute / tally.rows
+    return Scores(loss, r2=_r2(loss, y.astype(np.float64)), mae=mae * target_scale, rmse=loss**0.5 * target_scale)
 
 
 def _r2(mse: float, y: Float64) -> float:
@@ -59,7 +83,7 @@ def _r2(mse: float, y: Float64) -> float:
     return 1.0 - mse / variance if variance > 0 else 0.0
 
 
-def train_scores(totals: Totals, train: Part, task: Task) -> Scores:
+def train_scores(totals: Totals, train: Part | Stored, task: Task) -> Scores:
     """The running averages of an epoch: each row scored by the weights of its own step, dropout on."""
     loss, share = totals.loss / totals.rows, totals.score / totals.rows
     if task == "regression":

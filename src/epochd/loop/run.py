@@ -5,25 +5,22 @@ pause is answered quickly however long an epoch is; what it must remember is all
 """
 
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, prod
 from time import perf_counter
-
-import numpy as np
 
 from epochd.core.errors import Diverged
 from epochd.core.events import Kind
 from epochd.core.jobs import Command
 from epochd.core.specs import Task, TrainingSpec
-from epochd.data import cache
-from epochd.data.arrays import FloatArray, Part
-from epochd.data.batches import Batches, Chunk
+from epochd.data.arrays import IntArray, Part, Stored
+from epochd.data.batches import MAX_CHUNK_VALUES, Batches, Chunk
 from epochd.data.windows import windows
 from epochd.loop import metrics, policies, schedules
 from epochd.loop.engine import Engine, Sink
 from epochd.loop.state import LoopState, Totals
 
 MEASURED_ROWS = 65_536
-"""Mapped rows that are scored at a time."""
+"""Mapped rows that are scored at a time, fewer if they are wide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +29,8 @@ class Course:
 
     spec: TrainingSpec
     task: Task
-    train: Part
-    validation: Part | None
+    train: Part | Stored
+    validation: Part | Stored | None
     batches: Batches
     target_scale: float = 1.0
 
@@ -55,30 +52,29 @@ def run(engine: Engine, course: Course, state: LoopState, sink: Sink) -> Command
 
 def finish_epoch(engine: Engine, course: Course, state: LoopState, sink: Sink) -> Command:
     """Take the steps that the current epoch still lacks."""
-    for chunk, window in windows(course.batches, course.train, state.epoch, state.step):
+    began = perf_counter()
+    for chunk, rows, window in windows(course.batches, course.train, state.epoch, state.step):
         command = sink.command()
         if command is not Command.CONTINUE:
             return command
         if sink.checkpoint_due():
             sink.checkpoint(engine, state)
-        train_chunk(engine, course, state, chunk, window)
+        if window is not None:
+            engine.load_rows(window)
+        train_chunk(engine, course, state, chunk, rows)
+        began, since = perf_counter(), began
+        state.seconds += began - since
     return Command.CONTINUE
 
 
-def train_chunk(engine: Engine, course: Course, state: LoopState, chunk: Chunk, window: Part | None) -> None:
-    """Train on rows that the engine holds already, or on a window that holds just this chunk's, in their order."""
-    began = perf_counter()
+def train_chunk(engine: Engine, course: Course, state: LoopState, chunk: Chunk, rows: IntArray) -> None:
+    """Train on a chunk; ``rows`` are the engine's numbers of its rows."""
     step = state.epoch * course.batches.steps + chunk.first_step
-    rows = chunk.rows
-    if window is not None:
-        engine.load_rows(window)
-        rows = np.arange(len(window))
     totals = engine.train(rows, step, state.learning_rate)
     if not (isfinite(totals.loss) and isfinite(totals.score)):
         raise _diverged(state, chunk.first_step, chunk.steps)
     state.totals += totals
     state.step += chunk.steps
-    state.seconds += perf_counter() - began
 
 
 def conclude_epoch(engine: Engine, course: Course, state: LoopState) -> None:
@@ -104,20 +100,14 @@ def conclude_epoch(engine: Engine, course: Course, state: LoopState) -> None:
     state.learning_rate = schedules.next_learning_rate(spec, state, value, course.higher_is_better)
 
 
-def measure(engine: Engine, course: Course, part: Part) -> metrics.Scores:
-    """Score the present weights on a part, dropout off."""
-    return metrics.score(outputs(engine, part), part.y, course.task, course.target_scale)
-
-
-def outputs(engine: Engine, part: Part) -> FloatArray:
-    """All of a part's outputs; mapped rows are brought in a slice at a time."""
-    if not cache.is_mapped(part.x):
-        return engine.outputs(part.x)
-    found = []
-    for first in range(0, len(part), MEASURED_ROWS):
-        found.append(engine.outputs(np.array(part.x[first : first + MEASURED_ROWS])))
-        cache.forget_pages(part.x)
-    return np.concatenate(found)
+def measure(engine: Engine, course: Course, part: Part | Stored) -> metrics.Scores:
+    """Score the present weights on a part, dropout off; mapped rows are brought in a slice at a time."""
+    if isinstance(part, Part):
+        return metrics.score(engine.outputs(part.x), part.y, course.task, course.target_scale)
+    tally = metrics.Tally()
+    for piece in part.slices(max(1, min(MEASURED_ROWS, MAX_CHUNK_VALUES // prod(part.shape)))):
+        tally += metrics.tally(engine.outputs(piece.x), piece.y, course.task)
+    return metrics.scores(tally, part.y, course.task, course.target_scale)
 
 
 def epoch_report(course: Course, state: LoopState) -> dict[str, object]:

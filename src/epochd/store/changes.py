@@ -31,6 +31,12 @@ class Change:
         self.job = replace(self.job, **columns)
         self.columns |= columns
 
+    def set_option(self, **options: Any) -> None:
+        """Give options of the job's spec new values."""
+        spec = self.job.spec.model_copy(update=options)
+        self.job = replace(self.job, spec=spec)
+        self.columns["spec"] = spec.model_dump(mode="json")
+
     def tell(self, type: Type, payload: dict[str, Any]) -> None:
         """Add one event to the job's log."""
         self.set(last_seq=self.job.last_seq + 1)

@@ -187,12 +187,17 @@ async def pause(db: Database, task_id: str, *, now: float | None = None) -> Job:
     return change.job
 
 
-async def resume(db: Database, task_id: str, *, now: float | None = None) -> Job:
-    """Put a paused job at the end of the queue. Raises IllegalMove for a job that is not paused."""
+async def resume(db: Database, task_id: str, *, allow_changed_data: bool = False, now: float | None = None) -> Job:
+    """Put a paused job at the end of the queue. Raises IllegalMove for a job that is not paused.
+
+    ``allow_changed_data`` becomes an option of the job; it is never taken back.
+    """
     async with rows.changing(db, task_id, _time(now)) as change:
         match change.job.state, change.job.command:
             case State.PAUSED, _:
                 change.set(queued_at=change.now)
+                if allow_changed_data:
+                    change.set_option(allow_changed_data=True)
                 change.move(State.PENDING)
             case State.RUNNING, Command.PAUSE:
                 raise IllegalMove(f"task {task_id} is still pausing: wait until it is paused, then resume it")

@@ -1,4 +1,4 @@
-"""The two tables: what a job is now, and everything that has happened to it.
+"""The tables: what a job is now, everything that has happened to it, and the datasets that have a name.
 
 Migrations build them in real databases; a test holds both descriptions equal. Enumerations are kept as
 plain text, so that a new state needs no migration, and JSON as JSON text, which keeps the order of keys.
@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Column,
     Double,
     Enum,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     Text,
 )
 
+from epochd.core.datasets import Kind
 from epochd.core.events import Type
 from epochd.core.jobs import Command, State
 
@@ -82,3 +84,22 @@ events = Table(
     Column("at", Double, nullable=False),
 )
 """One row per event; ``seq`` counts from 1 within the job, without gaps."""
+
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("name", String(120), primary_key=True),
+    Column("kind", _named(Kind), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("schema", _json(), nullable=False),
+    Column("fingerprint", String(64), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    Column("connection", Text),
+    Column("query", Text),
+    Column("profile", _json()),
+    Index(None, "created_at"),
+)
+"""One row per registered dataset; ``connection`` is the name that the operator gave it, never its URL."""

@@ -4,23 +4,26 @@ Everything that one attempt does happens here, in this order. The reporter carri
 server; files are durable before the report that names them.
 """
 
+from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from time import monotonic
 from typing import Any, Protocol
 
 from epochd.artifact import checkpoint, files, pack
-from epochd.core.errors import DataError, InvalidSpec, Problem
+from epochd.core.errors import DataChanged, InvalidSpec, Problem
 from epochd.core.events import Kind
 from epochd.core.jobs import Command
+from epochd.core.specs import TrainingSpec
 from epochd.core.tickets import Ticket
-from epochd.data import prepare, windows
-from epochd.data.arrays import Part, Prepared
+from epochd.data import prepare, sources, windows
+from epochd.data.arrays import IntArray, Part, Prepared, Stored
+from epochd.data.encode import Encoder
 from epochd.engines import architecture, demands, registry
 from epochd.loop import metrics, run
-from epochd.loop.engine import Engine, Setup
-from epochd.loop.state import LoopState
+from epochd.loop.engine import Embedding, Engine, Setup
+from epochd.loop.state import LoopState, Totals
 from epochd.loop.weighting import class_weights
 
 
@@ -34,20 +37,47 @@ class Reporter(Protocol):
 
 def execute(ticket: Ticket, reporter: Reporter) -> Kind:
     """Run one attempt to its end and return its last word."""
-    residence = prepare.Residence(ticket.cache_dir / "rows", ticket.resident_mb * 2**20)
-    training = Training(ticket, prepare.prepare(ticket.spec, ticket.dataset_roots, residence=residence))
+    training = prepared(ticket)
     training.check()
     rows = windows.resident(training.course.batches, training.course.train)
     with closing(registry.build(ticket.spec.framework, training.setup, rows)) as engine:
         return train(training, engine, reporter)
 
 
+def prepared(ticket: Ticket) -> "Training":
+    """The ticket with its data. A resumed training encodes them as it did before; raise DataChanged if they are others
+    and that is not allowed."""
+    catalog = sources.Catalog(ticket.dataset_roots, ticket.registered)
+    folder = ticket.cache_dir / "rows"
+    residence = prepare.Residence(folder, ticket.resident_mb * 2**20, ticket.cache_mb * 2**20)
+    now = fingerprints(ticket.spec, catalog)
+    if ticket.checkpoint is None:
+        return Training(ticket, prepare.prepare(ticket.spec, catalog, residence), now)
+    premises = checkpoint.premises(ticket.data_dir / ticket.checkpoint)
+    changed = any(premises.facts.get(name) != value for name, value in now.items())
+    if changed and not ticket.spec.allow_changed_data:
+        message = "the dataset has changed since this training was paused; resuming would mix two datasets"
+        hint = "bring the old data back, resume with allow_changed_data, or start a new training"
+        raise DataChanged(message, [Problem("dataset", message, hint)])
+    return Training(ticket, prepare.prepare(ticket.spec, catalog, residence, premises.encoder), now, changed)
+
+
+def fingerprints(spec: TrainingSpec, catalog: sources.Catalog) -> dict[str, str]:
+    """What the data are known by, under the names that they have in a checkpoint's facts."""
+    found = {"fingerprint": catalog.open(spec.dataset).fingerprint()}
+    if spec.validation_dataset is not None:
+        found["validation_fingerprint"] = catalog.open(spec.validation_dataset).fingerprint()
+    return found
+
+
 def train(training: "Training", engine: Engine, reporter: Reporter) -> Kind:
     """From the first report to the last word."""
-    facts = engine.description | {"fingerprint": training.prepared.fingerprint}
-    sink = JobSink(training.ticket, reporter, facts)
+    facts = engine.description | training.data_facts
+    sink = JobSink(training.ticket, reporter, facts, training.prepared.encoder)
     state = restore(training, engine)
     sink.emit(Kind.STARTED, facts | training.facts(state))
+    if training.changed:
+        sink.emit(Kind.LOG, {"level": "warning", "message": "resumed although the dataset has changed"})
     command = run.run(engine, training.course, state, sink)
     match command:
         case Command.CONTINUE:
@@ -62,17 +92,22 @@ def train(training: "Training", engine: Engine, reporter: Reporter) -> Kind:
 
 @dataclass(frozen=True)
 class Training:
-    """A ticket with its data: what follows from the two without any choice left."""
+    """A ticket with its data: what follows from the two without any choice left.
+
+    ``fingerprints`` are those of the data, by name; ``changed`` says that a resumed training began with others.
+    """
 
     ticket: Ticket
     prepared: Prepared
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    changed: bool = False
 
     def check(self) -> None:
-        """Ask once more what the server asked before, now that the width of the encoded rows is known."""
+        """Ask once more what the server asked before, now that the shape of the encoded rows is known."""
         prepared, encoder = self.prepared, self.prepared.encoder
         found = demands.problems(
             self.ticket.spec,
-            width=encoder.width,
+            shape=self.example_shape,
             task=prepared.task,
             classes=encoder.classes,
             gpus=len(self.ticket.gpus),
@@ -80,18 +115,26 @@ class Training:
         if found:
             raise InvalidSpec(found)
 
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        """The shape of one encoded example: (features,), or (steps, channels)."""
+        train = self.prepared.train
+        return train.x.shape[1:] if isinstance(train, Part) else train.shape
+
     @cached_property
     def setup(self) -> Setup:
         spec, encoder = self.ticket.spec, self.prepared.encoder
         return Setup(
             spec,
             self.prepared.task,
-            architecture.input_shape(spec, encoder.width),
+            architecture.input_shape(spec, self.example_shape),
             encoder.outputs,
             self.ticket.threads,
             tuple(range(len(self.ticket.gpus))),
             spec.num_devices or 1,
             class_weights(spec.class_weight, encoder.classes, self.prepared.train.y),
+            tuple(Embedding(channel, n, architecture.vector_size(n)) for channel, n in encoder.embedded),
+            encoder.masked,
         )
 
     @cached_property
@@ -100,51 +143,74 @@ class Training:
         return run.Course(
             spec,
             prepared.task,
-            self._shaped(prepared.train),
-            self._shaped(prepared.validation) if prepared.validation else None,
+            prepared.train.shaped(self.setup.inputs),
+            prepared.validation.shaped(self.setup.inputs) if prepared.validation else None,
             architecture.batches(self.setup, len(prepared.train)),
             prepared.encoder.target_scale,
         )
 
-    def _shaped(self, part: Part) -> Part:
-        """The rows as the network reads them, (rows, *inputs)."""
-        return replace(part, x=part.x.reshape(len(part), *self.setup.inputs))
+    @property
+    def test(self) -> Part | Stored | None:
+        """The rows that are scored once, at the end."""
+        part = self.prepared.test
+        return part.shaped(self.setup.inputs) if part else None
+
+    @property
+    def rows(self) -> dict[str, IntArray]:
+        """The row numbers of each split of the dataset; another dataset to validate on has none here."""
+        apart = {"validation"} if self.ticket.spec.validation_dataset is not None else set()
+        return {name: numbers for name, numbers in self.prepared.rows.items() if name not in apart}
+
+    @property
+    def data_facts(self) -> dict[str, Any]:
+        """What the training learns from; for reports, checkpoints and the model."""
+        prepared = self.prepared
+        parts = {"train": prepared.train, "validation": prepared.validation, "test": prepared.test}
+        rows = {name: len(part or ()) for name, part in parts.items()}
+        return {"fingerprint": prepared.fingerprint, **self.fingerprints, "rows": rows}
 
     def facts(self, state: LoopState) -> dict[str, Any]:
-        """What is trained, on what, from where; for the STARTED report."""
+        """What is trained, on what, from where; for the STARTED report, beside ``data_facts``."""
+        encoder = self.prepared.encoder
         return {
             "task": self.prepared.task,
-            "classes": self.prepared.encoder.classes,
-            "rows": {"train": len(self.prepared.train), "validation": len(self.prepared.validation or ())},
-            "features": len(self.prepared.encoder.feature_names),
+            "classes": encoder.classes,
+            "features": len(encoder.feature_names),
             "parameters": architecture.parameters(self.setup),
             "gpus": self.ticket.gpus,
-            "resumed": self.ticket.checkpoint and {"epoch": state.epoch, "step": state.step},
+            "resumed": self._resumed(state),
         }
+
+    def _resumed(self, state: LoopState) -> dict[str, Any] | None:
+        if self.ticket.checkpoint is None:
+            return None
+        return {"epoch": state.epoch, "step": state.step} | ({"data_changed": True} if self.changed else {})
 
 
 def restore(training: Training, engine: Engine) -> LoopState:
-    """Bring the engine to where the ticket's checkpoint left off, or leave it fresh if there is none."""
+    """Bring the engine to where the ticket's checkpoint left off, or leave it fresh if there is none.
+
+    An unfinished epoch over another number of rows starts over.
+    """
     ticket = training.ticket
     if ticket.checkpoint is None:
         return LoopState(ticket.spec.learning_rate)
     saved = checkpoint.load(ticket.data_dir / ticket.checkpoint)
-    if saved.facts["fingerprint"] != training.prepared.fingerprint:
-        message = "the dataset has changed since this training was paused; resuming would mix two datasets"
-        raise DataError([Problem("dataset", message, "bring the old data back, or start a new training")])
-    return saved.restore(engine)
+    state = saved.restore(engine)
+    if training.changed and saved.facts.get("rows", {}).get("train") != len(training.course.train):
+        state.step, state.totals, state.seconds = 0, Totals(), 0.0
+    return state
 
 
 def complete(training: Training, engine: Engine, state: LoopState, sink: "JobSink") -> Kind:
     """Score the best weights once more, pack them, report."""
     ticket, course = training.ticket, training.course
     engine.load_weights(state.best_weights)
-    scores = {"train": run.measure(engine, course, course.train)}
-    if course.validation is not None:
-        scores["validation"] = run.measure(engine, course, course.validation)
+    parts = {"train": course.train, "validation": course.validation, "test": training.test}
+    scores = {name: run.measure(engine, course, part) for name, part in parts.items() if part is not None}
     facts = sink.facts | {"dataset": ticket.spec.dataset}
     about = pack.describe(ticket.task_id, training.setup, training.prepared.encoder, state, scores, facts)
-    pack.pack(ticket.artifact_dir, about, state)
+    pack.pack(ticket.artifact_dir, about, state, training.rows)
     sink.emit(
         Kind.COMPLETED,
         {
@@ -161,12 +227,13 @@ def complete(training: Training, engine: Engine, state: LoopState, sink: "JobSin
 class JobSink:
     """The loop's sink: reports through the reporter, checkpoints to the ticket's folder.
 
-    ``facts`` describe engine and data; they are saved with each checkpoint.
+    ``facts`` describe engine and data; they and the ``encoder`` are saved with each checkpoint.
     """
 
     ticket: Ticket
     reporter: Reporter
     facts: dict[str, Any]
+    encoder: Encoder
     saved_at: float = field(default_factory=monotonic)
 
     def emit(self, kind: Kind, payload: dict[str, Any]) -> None:
@@ -183,7 +250,7 @@ class JobSink:
 
     def save(self, engine: Engine, state: LoopState) -> dict[str, Any]:
         """Write a checkpoint; return the payload that tells of it."""
-        path = checkpoint.save(self.ticket.checkpoints_dir, engine, state, self.facts)
+        path = checkpoint.save(self.ticket.checkpoints_dir, engine, state, self.facts, self.encoder)
         self.saved_at = monotonic()
         return {
             "path": str(path.relative_to(self.ticket.data_dir)),

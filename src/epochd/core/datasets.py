@@ -1,0 +1,61 @@
+"""A registered dataset as a frozen value, and what a name may look like.
+
+Configs name a dataset; the registry knows where it lies and what was found in it. The same few rules about
+names hold for uploads, for paths and for the snapshots of queries.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
+NAME_RULE = "use letters, digits, '.', '_' and '-', with a letter or digit first, 120 at most"
+
+
+class Kind(StrEnum):
+    BUILTIN = "builtin"
+    """Comes with epochd."""
+    UPLOAD = "upload"
+    """A file that was sent to the server, which keeps it."""
+    PATH = "path"
+    """A file or folder that somebody else keeps, under one of the server's dataset folders."""
+    QUERY = "query"
+    """A Parquet snapshot of a query's rows, which the server keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a look at a dataset's content finds. ``schema`` has a ``name`` and a ``type`` for each column."""
+
+    rows: int
+    bytes: int
+    schema: list[dict[str, str]]
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """One row of the registry. Times are seconds since the Unix epoch (UTC).
+
+    ``path`` is relative to the server's own dataset folder for a file that the server keeps, else absolute.
+    ``profile`` is None until somebody asks for it, and again when the content has changed.
+    """
+
+    name: str
+    kind: Kind
+    path: str
+    rows: int
+    bytes: int
+    schema: list[dict[str, str]]
+    fingerprint: str
+    created_at: float
+    updated_at: float
+    connection: str | None = None
+    query: str | None = None
+    profile: dict[str, Any] | None = None
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the file is the server's own, to be removed with the dataset."""
+        return self.kind in (Kind.UPLOAD, Kind.QUERY)

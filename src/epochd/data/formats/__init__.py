@@ -1,0 +1,70 @@
+"""Which formats can be read, and by whom.
+
+A format is told by the end of a file's name, whatever its case; a folder is a table of Parquet files. Each scans
+lazily where its library can, refuses what is visibly broken, and explains what its library could not read.
+"""
+
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from epochd.data.formats import arrow, delimited, excel, json_lines, parquet
+from epochd.data.formats.faults import Unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How to read one kind of file. ``label`` is its name in messages.
+
+    ``scan`` takes the path and how many rows to guess types from (None: all); it raises Unreadable for what it sees
+    to be broken, or its library's errors. ``explain`` says what such an error means. ``guesses`` is True where types
+    are guessed.
+    """
+
+    label: str
+    scan: Callable[[Path, int | None], pl.LazyFrame]
+    explain: Callable[[Path, BaseException], Unreadable]
+    guesses: bool = False
+
+
+CSV = Format("CSV", delimited.scan_csv, delimited.explain_csv, guesses=True)
+TSV = Format("TSV", delimited.scan_tsv, delimited.explain_tsv, guesses=True)
+NDJSON = Format("NDJSON", json_lines.scan, json_lines.explain, guesses=True)
+PARQUET = Format("Parquet", parquet.scan, parquet.explain)
+FOLDER = Format("a folder of Parquet files", parquet.scan_folder, parquet.explain_folder)
+ARROW = Format("Arrow", arrow.scan, arrow.explain)
+EXCEL = Format("a spreadsheet", excel.scan, excel.explain)
+
+BY_SUFFIX = {
+    **{f".csv{packed}": CSV for packed in ("", ".gz", ".zst")},
+    **{f".tsv{packed}": TSV for packed in ("", ".gz", ".zst")},
+    **{f".{name}{packed}": NDJSON for name in ("ndjson", "jsonl") for packed in ("", ".gz", ".zst")},
+    ".parquet": PARQUET,
+    **dict.fromkeys((".arrow", ".feather", ".ipc"), ARROW),
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), EXCEL),
+}
+SUFFIXES = tuple(BY_SUFFIX)
+
+ERRORS = (pl.exceptions.PolarsError, excel.Broken, OSError)
+"""What the libraries that read raise, besides panics."""
+
+
+def suffix_of(name: str) -> str:
+    """The end of a file's name that tells its format, in lower case (``.csv.gz``); empty if none does."""
+    return next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), "")
+
+
+def format_of(path: Path) -> Format:
+    """How to read what lies there. Raise Unreadable if nothing can, OSError if it is gone."""
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        return FOLDER
+    if not stat.S_ISREG(mode):
+        raise Unreadable("it is not a regular file", "name a file, or a folder of Parquet files")
+    suffix = suffix_of(path.name)
+    if not suffix:
+        raise Unreadable("its format is not known", f"use a file that ends in {', '.join(SUFFIXES)}")
+    return BY_SUFFIX[suffix]

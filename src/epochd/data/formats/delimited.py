@@ -1,0 +1,135 @@
+"""CSV and TSV: a header line, then a line per row.
+
+Types are guessed from the first rows, and from all of them when later rows disagree.
+"""
+
+import csv
+import re
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import polars as pl
+import polars.selectors as cs
+
+from epochd.data.formats import text
+from epochd.data.formats.faults import Unreadable, checked_names, in_short
+
+MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None"]
+"""What stands for a missing value in text."""
+
+DATE_ROWS = 1_000
+"""Rows that are looked through for dates."""
+
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+
+LARGEST_FIRST = re.compile(r"\s*(\d{4}[-/]|\d{1,2}:)")
+"""Dates and times that begin with the year or the hour. 01/02/2020 can be read in two ways, so it stays text."""
+
+
+def scan_csv(path: Path, infer_rows: int | None) -> pl.LazyFrame:
+    return _scan(path, ",", infer_rows)
+
+
+def scan_tsv(path: Path, infer_rows: int | None) -> pl.LazyFrame:
+    return _scan(path, "\t", infer_rows)
+
+
+def explain_csv(path: Path, error: BaseException) -> Unreadable:
+    return _explain(path, ",", error)
+
+
+def explain_tsv(path: Path, error: BaseException) -> Unreadable:
+    return _explain(path, "\t", error)
+
+
+def _scan(path: Path, separator: str, infer_rows: int | None) -> pl.LazyFrame:
+    """The table, ISO dates as Date or Datetime; ``infer_rows`` None guesses types from every row."""
+    text.check(path)
+    _check_header(path, separator)
+    read = partial(pl.scan_csv, path, separator=separator, null_values=MISSING, glob=False)
+    schema = read(infer_schema_length=infer_rows).collect_schema()
+    dates = _dates(read(infer_schema=False), [name for name, dtype in schema.items() if dtype == pl.String])
+    if infer_rows is None:
+        dates = {name: dtype for name, dtype in dates.items() if _holds(read(schema={**schema, name: dtype}), name)}
+    return read(schema={**schema, **dates})
+
+
+def _dates(table: pl.LazyFrame, names: list[str]) -> dict[str, pl.DataType]:
+    """Which of these columns of text are dates or times, by their first rows.
+
+    Polars could look for dates while it guesses types, but takes microseconds for every value that is none.
+    """
+    seen = table.select(cs.by_name(names)).head(DATE_ROWS).collect()
+    first = {column.name: column.drop_nulls().head(1).to_list() for column in seen}
+    likely = [name for name, values in first.items() if values and LARGEST_FIRST.match(values[0])]
+    if not likely:
+        return {}
+    sample = seen.select(cs.by_name(likely)).write_csv().encode()
+    guessed = pl.scan_csv(sample, try_parse_dates=True, infer_schema_length=None).collect_schema()
+    return {name: dtype for name, dtype in guessed.items() if dtype.is_temporal()}
+
+
+def _holds(table: pl.LazyFrame, name: str) -> bool:
+    """Whether every row of the column is of its type."""
+    try:
+        table.select(cs.by_name(name).null_count()).collect(engine="streaming")
+    except pl.exceptions.ComputeError:
+        return False
+    return True
+
+
+def _check_header(path: Path, separator: str) -> None:
+    """Raise Unreadable if the column names are no good, or if no row follows them."""
+    lines = text.lines(path)
+    try:
+        names = next(row for row in csv.reader(lines, delimiter=separator, strict=True) if row)
+    except csv.Error as error:
+        raise _bad_header(error) from None
+    bad = text.bad_byte("".join(names))
+    if bad:
+        raise Unreadable(f"the header line is not UTF-8 ({bad})", text.AS_UTF8)
+    _check_separator(names, separator)
+    if not any(line.strip("\r\n ") for line in lines):
+        raise Unreadable("there is a header line, but no row below it", "add rows, one line each")
+    checked_names(names)
+
+
+def _check_separator(names: list[str], separator: str) -> None:
+    other = next((other for other in SEPARATORS if other != separator and other in names[0]), None)
+    if len(names) == 1 and other:
+        reason = f"its only column is {names[0]!r}, so its values seem to be separated by {SEPARATORS[other]}"
+        renamed = {",": "end its name in .csv", "\t": "end its name in .tsv"}.get(other, "save it as Parquet")
+        raise Unreadable(reason, f"separate them by {SEPARATORS[separator]}, or {renamed}")
+
+
+def _bad_header(error: csv.Error) -> Unreadable:
+    if "new-line character" in str(error):
+        return Unreadable("its lines end in CR alone", "end them in LF or in CR LF")
+    return _bad_quotes(error, 1, 1)
+
+
+def _explain(path: Path, separator: str, error: BaseException) -> Unreadable:
+    """The first line that is not as it should be; Polars' own words if there is none."""
+    lines = islice(text.utf8_lines(path), text.LINES_READ)
+    rows = csv.reader(lines, delimiter=separator, strict=True)
+    width, begun = 0, 1
+    try:
+        for row in rows:
+            width = width or len(row)
+            if len(row) > width:
+                reason = f"line {begun} has {len(row)} values, but the header names {width} columns"
+                return Unreadable(reason, f"put quotes around values that have {SEPARATORS[separator]} in them")
+            begun = rows.line_num + 1
+    except csv.Error as found:
+        return _bad_quotes(found, begun, rows.line_num)
+    return Unreadable(in_short(error), "a header line, then one row per line with as many values, in UTF-8")
+
+
+def _bad_quotes(error: csv.Error, begun: int, line: int) -> Unreadable:
+    """``begun`` is the line where the row begins, ``line`` the one where reading stopped."""
+    if "unexpected end" in str(error) or "field limit" in str(error):
+        return Unreadable(
+            f"line {begun} opens a quote that is never closed", 'close it, and write "" for a quote in a value'
+        )
+    return Unreadable(f"line {line}: {error}", 'quote the whole value, and write "" for a quote in it')

@@ -1,0 +1,70 @@
+"""NDJSON: a JSON object per line, a column per key.
+
+Columns and types are those of the first rows, and of all rows when later ones disagree; a list of numbers
+becomes a list column. A key that first appears after the rows looked at is left out.
+"""
+
+import glob
+import json
+from itertools import islice
+from pathlib import Path
+from typing import Any, NoReturn
+
+import polars as pl
+
+from epochd.data.formats import text
+from epochd.data.formats.faults import Unreadable, in_short
+
+ONE_EACH = 'write one object per line, such as {"a": 1, "b": "x"}'
+
+
+def scan(path: Path, infer_rows: int | None) -> pl.LazyFrame:
+    """The table; ``infer_rows`` None takes columns and types from every row."""
+    text.check(path)
+    first = next((line for line in text.lines(path) if line.strip()), "")
+    if first.startswith("["):
+        raise Unreadable("line 1 is a JSON array, not an object", ONE_EACH)
+    # Polars stumbles over a byte order mark; such a file is read into memory without it.
+    source = text.without_mark(path) if text.has_mark(path) else glob.escape(str(path))
+    return pl.scan_ndjson(source, infer_schema_length=infer_rows)
+
+
+def explain(path: Path, error: BaseException) -> Unreadable:
+    """The first line that is no JSON object, or a column of two types; Polars' own words if there is neither."""
+    seen: dict[str, tuple[str, int]] = {}
+    for number, line in enumerate(islice(text.utf8_lines(path), text.LINES_READ), 1):
+        row = _row(number, line) if line.strip() else {}
+        for name, kind in ((name, _kind(value)) for name, value in row.items() if value is not None):
+            known, where = seen.setdefault(name, (kind, number))
+            if known != kind:
+                reason = f"column {name!r} is {known} in line {where}, but {kind} in line {number}"
+                return Unreadable(reason, "give all values of a column one type")
+    return Unreadable(in_short(error), ONE_EACH)
+
+
+def _row(number: int, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line.rstrip(), parse_constant=_no_json)
+    except json.JSONDecodeError as error:
+        raise Unreadable(f"line {number} is not valid JSON: {error.msg} at character {error.colno}", ONE_EACH) from None
+    except ValueError as error:
+        raise Unreadable(f"line {number} has {error}, which JSON does not have", "write null instead") from None
+    except RecursionError:
+        raise Unreadable(f"line {number} is nested too deeply", ONE_EACH) from None
+    if not isinstance(row, dict):
+        raise Unreadable(f"line {number} is {_kind(row)}, not an object", ONE_EACH)
+    return row
+
+
+def _no_json(constant: str) -> NoReturn:
+    raise ValueError(constant)
+
+
+def _kind(value: Any) -> str:
+    """What a value is; numbers and text are of one kind, because a column of both reads as text."""
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, list):
+        first = next((item for item in value if item is not None), 0)
+        return f"a list of {'lists' if isinstance(first, list) else 'objects' if isinstance(first, dict) else 'values'}"
+    return "an object" if isinstance(value, dict) else "a single value"

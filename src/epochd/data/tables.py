@@ -1,0 +1,96 @@
+"""The columns of a dataset that a training needs, as batches of rows: from memory, or anew from the file each time.
+
+Batches are cut at the same rows either way. Whatever is computed from them is therefore the same, to the last bit, for
+data that are held and for data that are streamed.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import polars.selectors as cs
+
+from epochd.core.errors import DataError, Problem
+from epochd.data import sources
+from epochd.data.arrays import IntArray
+
+BATCH_ROWS = 65_536
+"""Rows that are read, learned from and encoded together."""
+
+Reading = Callable[[pl.Series], npt.NDArray[Any]]
+"""Makes one number of each value of a column."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """``lazy`` has ``rows`` rows; ``frame`` is the same in memory, if it is small enough to be held."""
+
+    lazy: pl.LazyFrame
+    frame: pl.DataFrame | None
+    rows: int
+
+    @classmethod
+    def of(cls, lazy: pl.LazyFrame, limit: int | None) -> "Table":
+        """Read the table, unless its values take more than ``limit`` bytes as float32."""
+        if limit is not None:
+            rows = int(lazy.select(pl.len()).collect(engine="streaming").item())
+            if rows * len(lazy.collect_schema()) * 4 > limit:
+                return cls(lazy, None, rows)
+        frame = lazy.collect()
+        return cls(frame.lazy(), frame, frame.height)
+
+    def batches(self, columns: Sequence[str]) -> Iterator[tuple[int, pl.DataFrame]]:
+        """The first row's number and these columns of ``BATCH_ROWS`` rows (fewer in the last batch), in order.
+
+        Raise DataError if a streamed table no longer has as many rows as it had.
+        """
+        chosen = list(dict.fromkeys(columns))
+        if self.frame is None:
+            yield from self._streamed(self.lazy.select(cs.by_name(chosen)))
+            return
+        frame = self.frame.select(cs.by_name(chosen))
+        for first in range(0, frame.height, BATCH_ROWS):
+            yield first, frame.slice(first, BATCH_ROWS)
+
+    def _streamed(self, lazy: pl.LazyFrame) -> Iterator[tuple[int, pl.DataFrame]]:
+        end = 0
+        for first, frame in sources.batches(lazy, BATCH_ROWS):
+            end = first + frame.height
+            if end > self.rows:
+                break
+            yield first, frame
+        if end != self.rows:
+            message = f"the dataset had {self.rows} rows at first and another number a moment later"
+            raise DataError([Problem("dataset", message, "do not write to a dataset while it is read; start again")])
+
+    def read(self, readings: Mapping[str, tuple[str, Reading]]) -> dict[str, npt.NDArray[Any]]:
+        """One array (rows,) for each reading, by its name: what it makes, batch by batch, of its column."""
+        found: dict[str, npt.NDArray[Any]] = {}
+        for first, frame in self.batches([column for column, _ in readings.values()]):
+            with counting_from(first):
+                pieces = {name: reading(frame.get_column(column)) for name, (column, reading) in readings.items()}
+            for name, piece in pieces.items():
+                found.setdefault(name, np.empty(self.rows, piece.dtype))[first : first + len(piece)] = piece
+        return found
+
+
+def within(rows: IntArray, first: int, height: int) -> slice:
+    """Which of these sorted row numbers lie in the ``height`` rows from ``first`` on."""
+    start, end = np.searchsorted(rows, [first, first + height])
+    return slice(int(start), int(end))
+
+
+@contextmanager
+def counting_from(first: int) -> Iterator[None]:
+    """Tell of errors inside from which row on theirs are counted, where that is not the dataset's first."""
+    try:
+        yield
+    except DataError as error:
+        if first == 0:
+            raise
+        told = f" (rows counted from row {first + 1} of the dataset on)"
+        raise DataError([replace(problem, message=problem.message + told) for problem in error.problems]) from None

@@ -1,0 +1,130 @@
+"""The validation dataset beside the one that is trained on: the same columns, known labels, and other rows."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from epochd.core.errors import DataError, Problem
+from epochd.core.specs import TrainingSpec
+from epochd.data import columns, flaws, ordering, selection, targets
+from epochd.data.columns import Feature
+from epochd.data.kinds import Kind, kind_of
+from epochd.data.sources import Catalog, Source
+from epochd.data.targets import Target
+from epochd.data.view import View, shown, view
+
+FIELD = "validation_dataset"
+ALIKE = {Kind.NUMBER, Kind.BOOLEAN}
+"""Kinds that are read as each other."""
+
+
+def problems(
+    spec: TrainingSpec, catalog: Catalog, source: Source, features: Sequence[Feature], target: Target
+) -> list[Problem]:
+    """Everything that speaks against validating on the spec's dataset for that, given what is trained on."""
+    try:
+        other = catalog.open(spec.validation_dataset)
+        if is_same(source, other):
+            message = f"{other.name!r} is the dataset that is trained on: its rows would all be known"
+            return [
+                Problem(
+                    FIELD, message, "give another dataset, or leave it out to hold out validation_split of the rows"
+                )
+            ]
+        return other.apply(lambda table: list(_judge(table, spec, other.name, features, target)))
+    except DataError as error:
+        return [Problem(FIELD, problem.message, problem.hint) for problem in error.problems]
+
+
+def is_same(one: Source, other: Source) -> bool:
+    """Whether two datasets have the same content; only those of the same size are read for that."""
+    return one.path == other.path or (_size(one.path) == _size(other.path) and one.fingerprint() == other.fingerprint())
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    return sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
+
+
+def _judge(
+    table: pl.LazyFrame, spec: TrainingSpec, name: str, features: Sequence[Feature], target: Target
+) -> Iterator[Problem]:
+    schema = table.collect_schema()
+    trained = {feature.name: feature for feature in features}
+    order = [n for n in (spec.time_column, spec.group_column) if n is not None and spec.sequence_length is not None]
+    wanted = list(dict.fromkeys([*trained, *order, spec.target_column]))
+    lacking = [column for column in wanted if column not in schema]
+    yield from selection.absent(lacking, FIELD, schema, f"{name!r}")
+    looked = view(table, [column for column in wanted if column in schema])
+    if not looked.rows:
+        yield Problem(FIELD, f"{name!r} has no rows", "give a dataset with rows")
+        return
+    yield from _feature_problems(looked, name, trained)
+    if spec.target_column in schema and target.task is not None:
+        yield from _target_problems(looked, name, spec, target)
+    if not lacking:
+        for problem in ordering.room(looked, spec):
+            yield Problem(FIELD, f"{name!r}: {problem.message}", problem.hint)
+
+
+def _feature_problems(looked: View, name: str, trained: Mapping[str, Feature]) -> Iterator[Problem]:
+    """Types other than those that are trained on, and values that cannot be encoded."""
+    present = [feature for feature in trained.values() if feature.name in looked.schema]
+    other = [feature for feature in present if not _alike(feature.dtype, looked.schema[feature.name])]
+    for feature in other[: selection.MAX_TOLD]:
+        message = f"{feature.name!r} is {looked.schema[feature.name]} in {name!r}, but {feature.dtype} in training"
+        yield Problem(FIELD, message, "give the column the same type in both datasets")
+    longest = max((feature.longest or 0 for feature in present), default=0)
+    for found in columns.examine(looked, [feature.name for feature in present if feature not in other]):
+        if found.kind in (Kind.NUMBER, Kind.LIST):
+            for message, hint in flaws.value_flaws(found, looked):
+                yield Problem(FIELD, f"{message} in {name!r}", hint)
+        if found.kind is Kind.LIST and (found.longest or 0) > longest:
+            row = looked.first(columns.length(found.name, found.dtype) > longest)
+            place = f"row {row[0]} of " if row else ""
+            message = f"{place}{found.name!r} in {name!r} has {found.longest} elements; in training {longest} at most"
+            yield Problem(FIELD, message, "shorten the list, or train on longer ones")
+
+
+def _alike(one: pl.DataType, other: pl.DataType) -> bool:
+    kinds = {kind_of(one), kind_of(other)}
+    return len(kinds) == 1 or kinds == ALIKE or pl.Null in (one, other)
+
+
+def _target_problems(looked: View, name: str, spec: TrainingSpec, target: Target) -> Iterator[Problem]:
+    column = spec.target_column
+    if targets.unusable(column, looked):
+        message = f"{column!r} is {looked.schema[column]} in {name!r}, which cannot be predicted"
+        yield Problem(FIELD, message, "give the column the same type in both datasets")
+        return
+    values = targets.read(column, looked)
+    for message, hint in targets.missing(values, looked):
+        yield Problem(FIELD, f"{message} in {name!r}", hint)
+    if target.task == "regression":
+        if kind_of(values.dtype) is Kind.CATEGORY:
+            message = f"{column!r} is text in {name!r}, but a number in training"
+            yield Problem(FIELD, message, "give the column the same type in both datasets")
+        elif flaw := targets.huge(values, looked):
+            yield Problem(FIELD, f"{flaw[0]} in {name!r}", flaw[1])
+    elif target.classes:
+        yield from _unknown_label(looked, name, column, values, target)
+
+
+def _unknown_label(looked: View, name: str, column: str, values: targets.Values, target: Target) -> Iterator[Problem]:
+    """The first row whose label was not among the classes."""
+    if values.counts is None:
+        message = (
+            f"{column!r} has {values.distinct:,} distinct values in {name!r}, but {len(target.classes or ())} classes"
+        )
+        yield Problem(FIELD, message, "give the same labels in both datasets")
+        return
+    known = {*map(str, target.classes or ()), *(target.classes or ())}
+    found = values.counts.to_series(0).to_list()
+    strange = [label for label in found if label not in known and str(label) not in known]
+    if strange:
+        row = looked.first(targets.plain_column(column, values.dtype).is_in(strange), column)
+        place, label = (row[0], row[1][0]) if row else (1, strange[0])
+        message = f"row {place} of {name!r} has the label {shown(label)}, which no row in training has"
+        listed = ", ".join(map(repr, (target.classes or [])[:10]))
+        yield Problem(FIELD, message, f"correct it, or leave the row out; the classes are {listed}")

@@ -1,0 +1,105 @@
+"""How much memory a training takes, estimated before it starts, and how much one may take on this machine.
+
+An estimate errs on the large side by little: it is to refuse what the machine would kill, not to fill it to the brim.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from math import prod
+from pathlib import Path
+
+import psutil
+
+from epochd.core.settings import Settings
+from epochd.engines import architecture
+from epochd.loop.engine import Setup
+
+MIB = 1 << 20
+FRAMEWORK = 400 * MIB
+"""What a process takes with a framework imported."""
+COPIES_OF_ROWS = 3
+"""Encoded rows, as they are made: in the table's types, encoded, and on the engine's device."""
+COPIES_OF_WEIGHTS = 6
+"""Weights, gradients, two moments of the optimizer, the best weights, and a copy on its way to a checkpoint."""
+COPIES_OF_OUTPUTS = 4
+"""Of each layer's outputs: before and after activation and dropout, and their gradient."""
+CGROUP = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Bytes that a training takes, by what takes them."""
+
+    rows: int
+    weights: int
+    batch: int
+    framework: int = FRAMEWORK
+
+    @property
+    def total(self) -> int:
+        return self.rows + self.weights + self.batch + self.framework
+
+    def __str__(self) -> str:
+        return (
+            f"about {mib(self.total)} MiB (encoded rows {mib(self.rows)}, weights and optimizer {mib(self.weights)}, "
+            f"one batch {mib(self.batch)}, framework {mib(self.framework)})"
+        )
+
+
+def mib(size: int) -> str:
+    """Bytes as whole MiB."""
+    return f"{-(-size // MIB):,}"
+
+
+def need(setup: Setup, rows: int, resident_mb: int) -> Need:
+    """The memory for training on ``rows`` examples, of which ``resident_mb`` stay in memory at most.
+
+    What lies on GPUs is not counted.
+    """
+    encoded = min(4 * rows * prod(setup.inputs), resident_mb * MIB)
+    if setup.gpus:
+        return Need(COPIES_OF_ROWS * encoded, 0, 0)
+    weights = 4 * architecture.parameters(setup)
+    outputs = 4 * min(setup.spec.batch_size, max(rows, 1)) * outputs_per_row(setup)
+    return Need(COPIES_OF_ROWS * encoded, COPIES_OF_WEIGHTS * weights, COPIES_OF_OUTPUTS * outputs)
+
+
+def outputs_per_row(setup: Setup) -> int:
+    """How many numbers the layers give for one row, the features among them."""
+    spec, (*space, channels) = setup.spec, architecture.hidden_inputs(setup)
+    found = prod(space) * channels + setup.outputs
+    for units in spec.hidden_units:
+        match spec.model_type:
+            case "mlp":
+                found += units
+            case "cnn":
+                found += units * prod(space)
+                space = architecture.pooled(space)
+            case _:
+                found += space[0] * units * (architecture.GATES[spec.model_type] + 2) * (1 + spec.bidirectional)
+    return found
+
+
+def limit_mb(settings: Settings) -> int:
+    """How many MiB one training may take: the operator's word, else an equal share of the machine's memory."""
+    return settings.memory_mb or machine() // settings.slots // MIB
+
+
+@cache
+def machine() -> int:
+    """Bytes of memory that this process and its children may take: the machine's, or less in a container."""
+    return min([psutil.virtual_memory().total, *_cgroup_limits()])
+
+
+def _cgroup_limits() -> list[int]:
+    """Limits of the control group this process is in (version 2, then 1); none where there are none."""
+    files = [CGROUP / "memory.max", CGROUP / "memory" / "memory.limit_in_bytes"]
+    found = []
+    for file in files:
+        try:
+            text = file.read_text().strip()
+        except OSError:
+            continue
+        if text.isdigit():
+            found.append(int(text))
+    return found

@@ -1,0 +1,143 @@
+"""The registry: datasets by name, and which trainings need them.
+
+Files are not touched here. Whoever brings a file does so inside ``registering``, so that name and file change
+together; a file is removed only after its row is gone.
+"""
+
+import time
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Row, delete, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from epochd.core.datasets import Dataset, Facts
+from epochd.core.errors import DatasetInUse, NameTaken
+from epochd.core.jobs import State
+from epochd.store import rows, tables
+from epochd.store.db import Database, Transaction
+
+table = tables.datasets
+FIELDS = [field.name for field in fields(Dataset)]
+UNFINISHED = [state for state in State if not state.is_final]
+NAMED_TASKS = 10
+"""How many tasks a refusal names."""
+
+
+async def get(db: Database, name: str) -> Dataset | None:
+    """The dataset of this name; None if none is registered."""
+    async with db.read() as connection:
+        row = (await connection.execute(select(table).where(table.c.name == rows.storable(name)))).first()
+    return None if row is None else _dataset_of(row)
+
+
+async def find(db: Database, *, name: str | None = None, limit: int = 50, offset: int = 0) -> tuple[list[Dataset], int]:
+    """A page of the datasets whose name contains ``name``, newest first, without profiles; and how many there are."""
+    chosen = [table.c.name.icontains(rows.storable(name), autoescape=True)] if name else []
+    plain = [table.c[field] for field in FIELDS if field != "profile"]
+    page = select(*plain).where(*chosen).order_by(table.c.created_at.desc(), table.c.name).limit(limit).offset(offset)
+    async with db.read() as connection:
+        total = await connection.scalar(select(func.count()).select_from(table).where(*chosen))
+        return [_dataset_of(row) for row in await connection.execute(page)], total or 0
+
+
+async def paths(db: Database, folder: Path, names: Collection[str] | None = None) -> dict[str, Path]:
+    """Where the registered datasets lie, or those of ``names``; ``folder`` is the server's own."""
+    query = select(table.c.name, table.c.path)
+    if names is not None:
+        query = query.where(table.c.name.in_([rows.storable(name) for name in names]))
+    async with db.read() as connection:
+        return {name: folder / path for name, path in await connection.execute(query)}
+
+
+@asynccontextmanager
+async def registering(db: Database, dataset: Dataset, *, replace: bool = False) -> AsyncIterator[Dataset | None]:
+    """Write a dataset's row; the block, which gets the dataset that it replaces, puts its file into place.
+
+    Nothing is written if the block raises. Raises NameTaken, or DatasetInUse for one that may not be replaced now.
+    """
+    try:
+        async with db.write() as transaction:
+            old = await _locked(transaction, dataset.name)
+            await _check_free(transaction.connection, old, replace)
+            await transaction.connection.execute(delete(table).where(table.c.name == dataset.name))
+            await transaction.connection.execute(insert(table).values(asdict(dataset)))
+            yield old
+    except IntegrityError:  # PostgreSQL: another transaction has inserted it meanwhile
+        raise taken(dataset.name) from None
+
+
+async def check_free(db: Database, name: str, *, replace: bool = False) -> None:
+    """Raise what ``registering`` would, before any work is done for it."""
+    dataset = await get(db, name)
+    async with db.read() as connection:
+        await _check_free(connection, dataset, replace)
+
+
+async def note(db: Database, name: str, facts: Facts, *, now: float | None = None) -> None:
+    """The content has changed: keep what was found, and forget the profile of the old one."""
+    values = asdict(facts) | {"profile": None, "updated_at": time.time() if now is None else now}
+    async with db.write() as transaction:
+        await transaction.connection.execute(update(table).where(table.c.name == name).values(values))
+
+
+async def keep_profile(db: Database, name: str, fingerprint: str, profile: dict[str, Any]) -> None:
+    """Keep the profile of the content that has this fingerprint; nothing happens if it has changed since."""
+    place = update(table).where(table.c.name == name, table.c.fingerprint == fingerprint)
+    async with db.write() as transaction:
+        await transaction.connection.execute(place.values(profile=profile))
+
+
+async def remove(db: Database, name: str) -> Dataset | None:
+    """Forget a dataset and return it; None if there was none. Raises DatasetInUse."""
+    async with db.write() as transaction:
+        dataset = await _locked(transaction, name)
+        if dataset is not None:
+            await _check_unused(transaction.connection, dataset)
+            await transaction.connection.execute(delete(table).where(table.c.name == name))
+    return dataset
+
+
+def taken(name: str) -> NameTaken:
+    return NameTaken(f"there is a dataset {name!r} already: choose another name, or add ?replace=true to replace it")
+
+
+async def _locked(transaction: Transaction, name: str) -> Dataset | None:
+    query = select(table).where(table.c.name == name).with_for_update()
+    row = (await transaction.connection.execute(query)).first()
+    return None if row is None else _dataset_of(row)
+
+
+async def _check_free(connection: AsyncConnection, dataset: Dataset | None, replace: bool) -> None:
+    if dataset is None:
+        return
+    if not replace:
+        raise taken(dataset.name)
+    await _check_unused(connection, dataset)
+
+
+async def _check_unused(connection: AsyncConnection, dataset: Dataset) -> None:
+    """Raise DatasetInUse if a training that is not finished names the dataset, or its kept file."""
+    names = [dataset.name, dataset.path] if dataset.is_kept else [dataset.name]
+    users = await _users(connection, names)
+    if users:
+        more = " and more" if len(users) > NAMED_TASKS else ""
+        raise DatasetInUse(
+            f"the dataset {dataset.name!r} is used by {', '.join(users[:NAMED_TASKS])}{more}: "
+            "wait until they have finished, or stop them"
+        )
+
+
+async def _users(connection: AsyncConnection, names: list[str]) -> list[str]:
+    spec = tables.jobs.c.spec
+    uses = or_(*(spec[field].as_string().in_(names) for field in ("dataset", "validation_dataset")))
+    query = select(tables.jobs.c.id).where(tables.jobs.c.state.in_(UNFINISHED), uses).order_by(tables.jobs.c.created_at)
+    return list(await connection.scalars(query.limit(NAMED_TASKS + 1)))
+
+
+def _dataset_of(row: Row[Any]) -> Dataset:
+    return Dataset(**row._mapping)

@@ -1,0 +1,477 @@
+"""The registry through HTTP: what comes in is whole and registered, or leaves nothing."""
+
+import asyncio
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import polars as pl
+import pytest
+
+from epochd.api.arrivals import PENDING
+from epochd.core.datasets import Facts
+from epochd.data.sources import BUILTIN
+from epochd.store import datasets
+
+URL = "/api/v1/datasets"
+CSV = b"x,color,day,y\n" + b"".join(
+    b"%d,%s,2024-01-%02d,%d\n" % (i, [b"red", b"blue"][i % 2], i, i % 2) for i in range(1, 31)
+)
+TRAINING = {"target_column": "y", "feature_columns": ["x"], "framework": "pytorch"}
+OTHER = CSV.replace(b"\n", b"\n10").removesuffix(b"10")
+
+
+def home(house: Any) -> Path:
+    return Path(house.service.settings.dataset_roots[0])
+
+
+def left_behind(house: Any) -> list[str]:
+    """What lies in the server's dataset folder besides registered files."""
+    pending = home(house) / PENDING
+    assert not pending.exists() or not list(pending.iterdir())
+    return sorted(path.name for path in home(house).iterdir() if path.name != PENDING)
+
+
+async def upload(house: Any, name: str = "colors", body: bytes = CSV, **query: object) -> httpx.Response:
+    params = {"name": name, "filename": f"{name}.csv"} | query
+    answer: httpx.Response = await house.http.post(URL, params=params, content=body)
+    return answer
+
+
+async def paused(house: Any, fingerprint: str, **values: Any) -> str:
+    """A training that was paused with a checkpoint; its id."""
+    task_id: str = await house.start(**values)
+    worker = await (await house.worker()).begin()
+    pausing = asyncio.create_task(house.post(f"/pause/{task_id}"))
+    await worker.ordered("pause")
+    await worker.pause(restores={"data_fingerprint": fingerprint})
+    await pausing
+    return task_id
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """A SQLite database with a table of orders."""
+    path = tmp_path / "hidden place" / "shop.db"
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE orders (id INTEGER, price REAL, late INTEGER)")
+        connection.executemany("INSERT INTO orders VALUES (?, ?, ?)", [(i, i / 3, i % 2) for i in range(40)])
+    return path
+
+
+async def test_a_form_with_a_file_becomes_a_dataset(house):
+    files = {"file": ("my colors.csv", CSV, "text/csv")}
+    answer = await house.http.post(URL, files=files, data={"name": "colors"})
+    assert answer.status_code == 201, answer.text
+    told = answer.json()
+    assert (told["name"], told["kind"], told["state"]) == ("colors", "upload", "ready")
+    assert (told["rows"], told["columns"], told["bytes"]) == (30, 4, len(CSV))
+    assert told["schema"][0] == {"name": "x", "type": "Int64"}
+    assert (home(house) / "colors.csv").read_bytes() == CSV
+    assert left_behind(house) == ["colors.csv"]
+
+
+async def test_the_files_name_is_the_datasets_unless_another_is_given(house):
+    answer = await house.http.post(URL, files={"file": ("C:\\data\\colors.v2.CSV", CSV)})
+    assert answer.json()["name"] == "colors.v2"
+    assert left_behind(house) == ["colors.v2.csv"]
+
+
+async def test_a_plain_body_with_a_filename_is_an_upload(house):
+    answer = await house.http.post(URL, params={"filename": "colors.csv"}, content=CSV)
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["name"] == "colors"
+
+
+async def test_a_form_in_the_smallest_pieces_arrives_whole(house):
+    request = house.http.build_request("POST", URL, files={"file": ("colors.csv", CSV)}, data={"name": "colors"})
+    body = await request.aread()
+
+    async def pieces():
+        for byte in body:
+            yield bytes([byte])
+
+    answer = await house.http.post(URL, content=pieces(), headers={"Content-Type": request.headers["Content-Type"]})
+    assert answer.status_code == 201, answer.text
+    assert (home(house) / "colors.csv").read_bytes() == CSV
+
+
+FORM = "multipart/form-data; boundary=b"
+
+
+def part(disposition: bytes, value: bytes = b"v") -> bytes:
+    return b"--b\r\nContent-Disposition: form-data; " + disposition + b"\r\n\r\n" + value + b"\r\n"
+
+
+FILE = part(b'name="file"; filename="colors.csv"', CSV)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "status", "words"),
+    [
+        (FORM, b"no form at all", 400, "not the form"),
+        (FORM, FILE, 400, "ends in the middle"),
+        (FORM, part(b'name="name"') + b"--b--\r\n", 422, "no file"),
+        (FORM, FILE + part(b'name="name"') + b"--b--\r\n", 422, "before 'file'"),
+        (FORM, FILE + FILE + b"--b--\r\n", 422, "two files"),
+        (FORM, part(b'name="name"', b"x" * 5_000), 422, "longer than"),
+        (FORM, part(b'name="x"') * 30, 400, "parts"),
+        ("multipart/form-data", FILE, 400, "boundary"),
+    ],
+)
+async def test_a_form_that_cannot_be_used_is_refused(house, content_type, body, status, words):
+    answer = await house.http.post(URL, content=body, headers={"Content-Type": content_type})
+    assert answer.status_code == status
+    assert words in answer.text
+    assert left_behind(house) == []
+
+
+@pytest.mark.parametrize("name", ["", "../up", ".hidden", "a/b", "-x", "x" * 121, "naïve", "a\nb"])
+async def test_a_name_that_could_be_something_else_is_refused(house, name):
+    answer = await house.http.post(URL, params={"name": name, "filename": f"{name}.csv"}, content=CSV)
+    assert answer.status_code == 422
+    assert answer.json()["problems"][0]["field"] == "name"
+    assert left_behind(house) == []
+
+
+@pytest.mark.parametrize("filename", ["", "colors", "colors.exe", "csv"])
+async def test_a_format_that_cannot_be_read_is_refused(house, filename):
+    answer = await house.http.post(URL, params={"name": "colors", "filename": filename}, content=CSV)
+    assert answer.status_code == 422
+    assert ".parquet" in answer.json()["problems"][0]["hint"]
+
+
+@pytest.mark.parametrize("body", [b"", b"x,y\n", b"x,y\n1,2\n3,4,5\n", b"x,y\n\xe4,2\n"])
+async def test_a_file_that_cannot_be_read_leaves_nothing(house, body):
+    answer = await upload(house, body=body)
+    assert answer.status_code == 422
+    assert answer.json()["code"] == "data_error"
+    assert PENDING not in answer.text
+    assert left_behind(house) == []
+    assert (await house.http.get(f"{URL}/colors")).status_code == 404
+
+
+@pytest.mark.parametrize("announced", [False, True])
+async def test_a_file_above_the_limit_is_413_with_the_figures(open_house, announced):
+    house = await open_house(upload_mb=1)
+    body = b"x" * (3 << 20)
+
+    async def pieces():
+        for start in range(0, len(body), 1 << 16):
+            yield body[start : start + (1 << 16)]
+
+    answer = await upload(house, body=body if announced else pieces())
+    assert answer.status_code == 413
+    assert "1,048,576" in answer.json()["message"]
+    assert ("3,145,728" in answer.json()["message"]) == announced
+    assert left_behind(house) == []
+
+
+async def test_a_dataset_shows_how_far_it_has_come(house):
+    go_on, half = asyncio.Event(), len(CSV) // 2
+
+    async def pieces():
+        yield CSV[:half]
+        await go_on.wait()
+        yield CSV[half:]
+
+    params, headers = {"filename": "colors.csv"}, {"Content-Length": str(len(CSV))}
+    sending = asyncio.create_task(house.http.post(URL, params=params, content=pieces(), headers=headers))
+    async with asyncio.timeout(5):
+        while (await house.http.get(f"{URL}/colors")).json().get("received_bytes") != half:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    told = (await house.http.get(f"{URL}/colors")).json()
+    assert (told["state"], told["total_bytes"], told["rows"]) == ("uploading", len(CSV), None)
+    second = await upload(house)
+    assert (second.status_code, second.json()["code"]) == (409, "name_taken")
+    go_on.set()
+    assert (await sending).status_code == 201
+    assert (await house.http.get(f"{URL}/colors")).json()["state"] == "ready"
+
+
+async def test_a_client_that_hangs_up_leaves_nothing(live):
+    _, writer = await asyncio.open_connection("127.0.0.1", live.http.base_url.port)
+    head = f"POST {URL}?filename=colors.csv HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n"
+    writer.write(head.encode() + CSV)
+    await writer.drain()
+    async with asyncio.timeout(5):
+        while (await live.http.get(f"{URL}/colors")).status_code != 200:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    writer.close()
+    async with asyncio.timeout(5):
+        while (await live.http.get(f"{URL}/colors")).status_code != 404:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert left_behind(live) == []
+    assert (await upload(live)).status_code == 201
+
+
+async def test_a_refused_upload_is_answered_through_a_real_socket(live):
+    await upload(live)
+    answer = await upload(live, body=CSV + b"1,red,2024-01-01,0\n" * 500_000)
+    assert (answer.status_code, answer.json()["code"]) == (409, "name_taken")
+
+
+async def test_a_start_sweeps_what_a_former_server_left(open_house, tmp_path):
+    pending = tmp_path / "data" / "datasets" / PENDING / "0123"
+    pending.mkdir(parents=True)
+    (pending / "half.csv").write_bytes(CSV)
+    house = await open_house()
+    assert left_behind(house) == []
+
+
+async def test_a_name_is_replaced_only_on_request(house):
+    await upload(house)
+    refused = await upload(house)
+    assert (refused.status_code, refused.json()["code"]) == (409, "name_taken")
+    frame = pl.DataFrame({"a": [1, 2, 3]})
+    frame.write_parquet(home(house).parent / "new.parquet")
+    body = (home(house).parent / "new.parquet").read_bytes()
+    answer = await upload(house, body=body, filename="x.parquet", replace="true")
+    assert answer.status_code == 201, answer.text
+    assert (await house.http.get(f"{URL}/colors")).json()["first_rows"] == frame.to_dicts()
+    assert left_behind(house) == ["colors.parquet"]
+
+
+async def test_a_file_of_unknown_origin_is_not_overwritten(house):
+    (home(house) / "colors.csv").write_text("precious\n1\n")
+    answer = await upload(house)
+    assert (answer.status_code, answer.json()["code"]) == (409, "name_taken")
+    assert (home(house) / "colors.csv").read_text() == "precious\n1\n"
+
+
+async def test_built_in_datasets_stay_as_they_are(house):
+    for answer in (await upload(house, "iris"), await house.http.delete(f"{URL}/iris")):
+        assert (answer.status_code, answer.json()["code"]) == (409, "built_in")
+
+
+async def test_a_path_under_an_allowed_folder_is_registered_and_stays(open_house, tmp_path):
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "far.csv").write_bytes(CSV)
+    house = await open_house(data_roots=str(tmp_path / "far"))
+    answer = await house.http.post(URL, json={"name": "colors", "path": "far.csv"})
+    assert answer.status_code == 201, answer.text
+    assert (answer.json()["kind"], answer.json()["rows"]) == ("path", 30)
+    assert (await house.http.delete(f"{URL}/colors")).json() == {"success": True, "name": "colors"}
+    assert (tmp_path / "far" / "far.csv").exists()
+    assert (await house.http.get(f"{URL}/colors")).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../../etc/passwd", "nothing.csv", "iris"])
+async def test_a_path_elsewhere_is_refused(house, path):
+    answer = await house.http.post(URL, json={"name": "colors", "path": path})
+    assert (answer.status_code, answer.json()["code"]) == (422, "data_error")
+    assert answer.json()["problems"][0]["field"] == "path"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"name": "x"},
+        {"path": "x.csv"},
+        {"name": "x", "path": "a.csv", "query": "SELECT 1"},
+        {"name": "x", "path": 3},
+        {"name": "x", "path": "a.csv", "colour": "red"},
+    ],
+)
+async def test_a_registration_says_what_it_needs(house, body):
+    answer = await house.http.post(URL, json=body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+    assert answer.json()["problems"]
+
+
+async def test_the_list_has_registered_datasets_first_and_is_paged(house):
+    for name in ("first", "second"):
+        await upload(house, name)
+    told = (await house.http.get(URL)).json()
+    assert [one["name"] for one in told["datasets"]] == ["second", "first", *BUILTIN]
+    assert told["total"] == 2 + len(BUILTIN)
+    iris = next(one for one in told["datasets"] if one["name"] == "iris")
+    assert (iris["kind"], iris["rows"], iris["columns"], iris["created_at"]) == ("builtin", 150, 5, None)
+    page = (await house.http.get(URL, params={"limit": 2, "offset": 1})).json()
+    assert [one["name"] for one in page["datasets"]] == ["first", BUILTIN[0]]
+    found = (await house.http.get(URL, params={"name": "IR"})).json()
+    assert [one["name"] for one in found["datasets"]] == ["first", "iris"]
+
+
+@pytest.mark.parametrize("name", BUILTIN)
+async def test_a_built_in_dataset_has_a_profile(house, name):
+    told = (await house.http.get(f"{URL}/{name}")).json()
+    assert len(told["profile"]) == told["columns"] == len(told["schema"])
+    assert len(told["first_rows"]) == 10
+    assert len(told["fingerprint"]) == 64
+
+
+async def test_a_profile_is_computed_once_and_again_for_new_content(house, monkeypatch):
+    await upload(house)
+    first = (await house.http.get(f"{URL}/colors")).json()
+    assert first["profile"][0]["max"] == 30
+    with monkeypatch.context() as patch:
+        patch.setattr("epochd.data.profile.profile", None)
+        assert (await house.http.get(f"{URL}/colors")).json() == first
+    (home(house) / "colors.csv").write_bytes(CSV + b"99,red,2024-02-01,1\n")
+    again = (await house.http.get(f"{URL}/colors")).json()
+    assert (again["rows"], again["profile"][0]["max"]) == (31, 99)
+    assert again["fingerprint"] != first["fingerprint"]
+    assert (await house.http.get(URL)).json()["datasets"][0]["rows"] == 31
+
+
+async def test_an_unknown_dataset_is_404_with_the_nearest_names(house):
+    await upload(house)
+    for answer in (await house.http.get(f"{URL}/colours"), await house.http.delete(f"{URL}/colours")):
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+        assert "'colors'" in answer.json()["message"]
+
+
+async def test_a_registered_name_can_be_trained_on(house):
+    await upload(house)
+    task_id = await house.start(dataset="colors", **TRAINING)
+    ticket = (await house.worker()).ticket
+    assert ticket.registered == {"colors": (home(house) / "colors.csv").absolute()}
+    record = (await house.http.get(f"{URL}/colors")).json()
+    facts = (await house.get(f"/tasks/{task_id}")).json()["summary"]["dataset"]
+    assert facts["fingerprint"] == record["fingerprint"]
+
+
+async def test_a_misspelt_name_suggests_registered_ones(house):
+    await upload(house)
+    answer = await house.post("/start", json={"dataset": "colours", **TRAINING})
+    assert answer.status_code == 422
+    assert "colors" in answer.text
+
+
+@pytest.mark.parametrize("field", ["dataset", "validation_dataset"])
+async def test_a_dataset_that_a_task_needs_cannot_be_removed(house, field):
+    await upload(house, "other", OTHER)
+    await upload(house)
+    names = {"dataset": "other"} | {field: "colors"}
+    task_id = await house.start(**names, **TRAINING)
+    for answer in (await house.http.delete(f"{URL}/colors"), await upload(house, replace="true")):
+        assert (answer.status_code, answer.json()["code"]) == (409, "dataset_in_use")
+        assert task_id in answer.json()["message"]
+    await house.post(f"/stop/{task_id}", params={"wait": 0})
+
+
+async def test_removing_an_upload_removes_its_file(house):
+    await upload(house)
+    assert (await house.http.delete(f"{URL}/colors")).status_code == 200
+    assert left_behind(house) == []
+
+
+async def test_a_query_becomes_a_snapshot_and_can_be_run_again(open_house, shop):
+    house = await open_house(connections={"shop": f"sqlite:///{shop}"})
+    body = {"name": "orders", "connection": "shop", "query": "SELECT * FROM orders WHERE id < 35"}
+    answer = await house.http.post(URL, json=body)
+    assert answer.status_code == 201, answer.text
+    told = answer.json()
+    assert (told["kind"], told["rows"], told["connection"], told["query"]) == ("query", 35, "shop", body["query"])
+    with closing(sqlite3.connect(shop)) as connection, connection:
+        connection.execute("DELETE FROM orders WHERE id < 5")
+    assert pl.read_parquet(home(house) / "orders.parquet").height == 35
+    again = (await house.http.post(f"{URL}/orders/refresh")).json()
+    assert again["rows"] == 30
+    assert again["fingerprint"] != told["fingerprint"]
+    assert left_behind(house) == ["orders.parquet"]
+
+
+async def test_the_address_of_a_connection_stays_inside(open_house, shop, caplog):
+    urls = {
+        "shop": f"sqlite:///{shop}",
+        "gone": "sqlite:////hidden place/gone.db",
+        "far": "postgresql://bob:hush@127.0.0.1:9/secretdb",
+        "odd": "mysql://bob:hush@secrethost/db",
+    }
+    house = await open_house(connections=urls)
+    answers = []
+    for connection in [*urls, "unknown"]:
+        for query in ("SELECT * FROM orders", "SELECT * FROM nothing"):
+            body = {"name": f"{connection}{len(answers)}", "connection": connection, "query": query}
+            answers.append(await house.http.post(URL, json=body))
+            answers.append(await house.http.get(f"{URL}/{body['name']}"))
+    told = "".join(answer.text for answer in answers) + caplog.text
+    for secret in ("hidden", "hush", "bob", "secret", "127.0.0.1", "gone.db", "shop.db"):
+        assert secret not in told, secret
+    assert "far, gone, odd, shop" in told
+
+
+async def test_only_a_snapshot_can_be_refreshed(house):
+    await upload(house)
+    for name in ("colors", "iris"):
+        assert (await house.http.post(f"{URL}/{name}/refresh")).status_code == 422
+    assert (await house.http.post(f"{URL}/nothing/refresh")).status_code == 404
+
+
+async def test_a_query_whose_client_has_left_is_ended(open_house, shop):
+    house = await open_house(connections={"shop": f"sqlite:///{shop}"})
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) AS i FROM n"
+    body = json.dumps({"name": "endless", "connection": "shop", "query": endless}).encode()
+    messages = [{"type": "http.request", "body": body}, {"type": "http.disconnect"}]
+
+    async def receive():
+        return messages.pop(0)
+
+    async def send(message):
+        pass
+
+    scope = {"type": "http", "method": "POST", "path": URL, "query_string": b"", "headers": [(b"host", b"localhost")]}
+    async with asyncio.timeout(10):
+        await house.app(scope | {"asgi": {"version": "3.0"}}, receive, send)
+    assert (await house.http.get(f"{URL}/endless")).status_code == 404
+    assert left_behind(house) == []
+
+
+async def test_resume_with_changed_data_is_refused_and_changes_nothing(house):
+    await upload(house)
+    task_id = await paused(house, "0" * 64, dataset="colors", **TRAINING)
+    answer = await house.post(f"/resume/{task_id}")
+    assert (answer.status_code, answer.json()["code"]) == (409, "data_changed")
+    assert "allow_changed_data" in answer.json()["message"]
+    assert (await house.get(f"/tasks/{task_id}")).json()["state"] == "paused"
+
+
+async def test_resume_with_changed_data_can_be_allowed(house):
+    await upload(house)
+    task_id = await paused(house, "0" * 64, dataset="colors", **TRAINING)
+    answer = await house.post(f"/resume/{task_id}", json={"allow_changed_data": True})
+    assert answer.status_code == 200, answer.text
+    assert (await house.worker()).ticket.spec.allow_changed_data is True
+    assert (await house.get(f"/tasks/{task_id}")).json()["config"]["allow_changed_data"] is True
+
+
+async def test_resume_with_the_same_data_asks_for_nothing(house):
+    record = (await upload(house)).json()
+    task_id = await paused(house, record["fingerprint"], dataset="colors", **TRAINING)
+    assert (await house.post(f"/resume/{task_id}", json={})).status_code == 200
+
+
+@pytest.mark.parametrize("body", [{"allow_changed_data": 1}, {"force": True}])
+async def test_resume_has_one_option(house, body):
+    answer = await house.post("/resume/x", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+
+
+async def test_datasets_want_the_token_like_everything_else(open_house):
+    house = await open_house(tokens="secret")
+    for method, path in (("GET", ""), ("POST", ""), ("GET", "/iris"), ("DELETE", "/iris"), ("POST", "/iris/refresh")):
+        assert (await house.http.request(method, URL + path)).status_code == 401
+
+
+async def test_a_large_body_that_is_no_file_is_still_refused(house):
+    answer = await house.http.post(URL, content=b"{" + b" " * (2 << 20), headers={"Content-Type": "application/json"})
+    assert answer.status_code == 413
+
+
+async def test_no_other_route_takes_a_large_body_for_a_file(house):
+    body = b" " * (2 << 20)
+    for path in ("/api/v1/epoch-training/start", f"{URL}/x/refresh"):
+        answer = await house.http.post(path, params={"filename": "x.csv"}, content=body)
+        assert answer.status_code == 413
+
+
+async def test_note_of_a_dataset_that_went_away_does_nothing(house):
+    await datasets.note(house.service.db, "gone", Facts(1, 1, [], "f"))
+    assert await datasets.get(house.service.db, "gone") is None

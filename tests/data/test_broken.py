@@ -1,0 +1,20 @@
+"""Broken files are told for what they are: one problem, no stack trace, no hang."""
+
+import pytest
+from tests.data.broken import BROKEN
+
+from epochd.core.errors import DataError
+from epochd.data.sources import Catalog
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("build", BROKEN.values(), ids=BROKEN)
+def test_a_broken_file_is_told_for_what_it_is(build, tmp_path):
+    name, message = build(tmp_path)
+    with pytest.raises(DataError, match=message) as caught:
+        Catalog([tmp_path]).open(name).read()
+    [problem] = caught.value.problems
+    assert problem.field == "dataset"
+    assert name in problem.message
+    assert problem.hint
+    assert str(tmp_path) not in problem.message + problem.hint

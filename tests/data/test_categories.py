@@ -1,0 +1,85 @@
+"""Text becomes columns, or codes."""
+
+import datetime as dt
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from epochd.core.errors import DataError
+from epochd.data import categories
+from epochd.data.categories import CategoryFit, Codes, OneHot
+
+TEXTS = st.lists(st.none() | st.sampled_from(["a", "b", "c", "", "ü"]), max_size=30)
+
+
+def fitted(values, most=None, pieces=1, dtype=pl.String):
+    fit = CategoryFit("t", most)
+    size = -(-len(values) // pieces) or 1
+    for start in range(0, len(values), size):
+        fit.take(pl.Series("t", values[start : start + size], dtype=pl.String).cast(dtype))
+    return fit.column()
+
+
+def written(column, values):
+    series = pl.Series("t", values)
+    out = np.zeros((len(series), column.width), np.float32)
+    column.write(series, out)
+    return out.tolist()
+
+
+@given(TEXTS, st.integers(1, 5), st.none() | st.integers(1, 4))
+def test_batches_make_no_difference(values, pieces, most):
+    assert fitted(values, most, pieces) == fitted(values, most)
+
+
+def test_missing_values_have_a_column_if_training_rows_had_any():
+    with_gaps, without = fitted(["b", None, "a"]), fitted(["b", "a"])
+    assert written(with_gaps, ["a", None, "new"]) == [[1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    assert written(without, ["a", None, "new"]) == [[1, 0, 0], [0, 0, 1], [0, 0, 1]]
+
+
+def test_many_values_become_codes_of_those_seen_twice():
+    column = fitted(["b", "a", "b", "a", "rare", None], most=2)
+    assert column == Codes("t", ("a", "b"))
+    assert column.codes == 3
+    assert written(column, ["a", "b", "rare", "new", None]) == [[0], [1], [2], [2], [2]]
+
+
+def test_as_many_values_as_the_threshold_stay_one_hot():
+    assert fitted(["a", "b", "c"], most=3) == OneHot("t", ("a", "b", "c"), False)
+
+
+def test_the_most_frequent_values_get_codes_and_ties_go_by_value(monkeypatch):
+    monkeypatch.setattr(categories, "MAX_CODES", 2)
+    assert fitted(["c", "a", "b"] * 2 + ["b"], most=1) == Codes("t", ("a", "b"))
+
+
+def test_a_hundred_thousand_values_are_counted_in_batches():
+    values = [str(i % 30_000) for i in range(60_000)]
+    column = fitted(values, most=64, pieces=6)
+    assert column.categories == tuple(sorted(set(values)))
+
+
+def test_a_column_named_like_a_count_is_no_trouble():
+    fit = CategoryFit("rows", None)
+    fit.take(pl.Series("rows", ["x", "y"]))
+    assert fit.column().categories == ("x", "y")
+
+
+@pytest.mark.parametrize("dtype", [pl.Categorical, pl.Enum(["b", "a", "unused"])])
+def test_categoricals_and_enums_count_as_their_text(dtype):
+    assert fitted(["a", "b", None], dtype=dtype) == fitted(["a", "b", None])
+
+
+def test_values_are_compared_as_text():
+    assert written(fitted(["1", "2"]), [2, 1]) == [[0, 1, 0], [1, 0, 0]]
+    assert written(fitted(["true", "x"]), [True]) == [[1, 0, 0]]
+    assert written(fitted(["2024-01-02", "soon"]), [dt.date(2024, 1, 2)]) == [[1, 0, 0]]
+
+
+def test_lists_have_no_text():
+    with pytest.raises(DataError, match="cannot be read as text"):
+        written(fitted(["a"]), [["a"]])

@@ -1,0 +1,96 @@
+"""An encoder is learned from training rows, in batches."""
+
+from itertools import pairwise
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from epochd.core import specs
+from epochd.core.errors import DataError
+from epochd.data import fitting
+from epochd.data.fitting import Fitting
+
+ROWS = 500
+RNG = np.random.default_rng(8)
+TABLE = pl.DataFrame(
+    {
+        "size": RNG.lognormal(2, 1, ROWS),
+        "kind": RNG.choice(["a", "b", "c", "d"], ROWS),
+        "seen": RNG.random(ROWS) < 0.5,
+        "day": pl.Series(RNG.integers(0, 1000, ROWS), dtype=pl.Int32).cast(pl.Date),
+        "y": RNG.normal(5, 2, ROWS),
+    }
+).with_columns(pl.when(pl.col("size") > 3).then(pl.col("size")))
+FEATURES = TABLE.columns[:-1]
+
+
+def fitted(*batches, **options):
+    spec = specs.parse({"target_column": "y", **options})
+    rows = sum(batch.height for batch in batches)
+    found = Fitting(spec, TABLE.schema, FEATURES, "regression", None, rows)
+    for batch in batches:
+        found.take(batch)
+    return found.encoder()
+
+
+@given(st.lists(st.integers(0, ROWS), max_size=4), st.sampled_from(["standard", "robust", "quantile"]))
+def test_where_batches_end_changes_no_shape_and_hardly_a_number(cuts, scaling):
+    ends = [0, *sorted(cuts), ROWS]
+    pieces = [TABLE[start:end] for start, end in pairwise(ends)]
+    found, whole = fitted(*pieces, scaling=scaling), fitted(TABLE, scaling=scaling)
+    assert (found.shape, found.columns[1:3]) == (whole.shape, whole.columns[1:3])
+    np.testing.assert_allclose(found.features(TABLE), whole.features(TABLE), rtol=1e-5, atol=1e-6)
+    assert found.target_scale == pytest.approx(whole.target_scale)
+
+
+def test_the_same_batches_give_the_same_bits():
+    assert fitted(TABLE[:200], TABLE[200:]) == fitted(TABLE[:200], TABLE[200:])
+
+
+def test_only_the_rows_that_were_taken_count():
+    training = TABLE.filter(pl.col("kind") != "d", pl.col("size").is_not_null(), pl.col("day") < pl.date(1971, 1, 1))
+    encoder = fitted(training)
+    assert encoder.columns[0].scale.centre == training["size"].to_numpy().mean()
+    assert encoder.columns[1].categories == ("a", "b", "c")
+    assert not any(column.flag for column in encoder.columns)
+    assert encoder.target_mean == training["y"].to_numpy().mean()
+
+
+def test_classes_leave_the_target_alone():
+    spec = specs.parse({"target_column": "kind"})
+    found = Fitting(spec, TABLE.schema, ["size"], "multiclass", ["a", "b", "c", "d"], ROWS)
+    found.take(TABLE)
+    encoder = found.encoder()
+    assert (encoder.target_mean, encoder.target_scale, encoder.classes) == (0, 1, ("a", "b", "c", "d"))
+
+
+@pytest.mark.parametrize(
+    ("options", "embedded"),
+    [
+        ({"model_type": "mlp"}, ((2, 5),)),
+        ({"model_type": "gru", "sequence_length": 5, "time_column": "day"}, ((2, 5),)),
+        ({"model_type": "gru"}, ()),
+        ({"model_type": "cnn"}, ()),
+        ({"model_type": "mlp", "embedding_threshold": 4}, ()),
+    ],
+)
+def test_many_categories_become_codes_where_the_network_can_learn_vectors(options, embedded):
+    assert fitted(TABLE, **({"embedding_threshold": 3} | options)).embedded == embedded
+
+
+def test_quantiles_come_from_a_sample_of_bounded_size(monkeypatch):
+    monkeypatch.setattr(fitting, "SAMPLE", 100)
+    centre = fitted(TABLE[:333], TABLE[333:], scaling="robust").columns[0].scale.centre
+    assert centre == TABLE["size"].gather_every(5).median()
+    monkeypatch.setattr(fitting, "SAMPLES", 50)
+    centre = fitted(TABLE, scaling="robust").columns[0].scale.centre
+    assert centre == TABLE["size"].gather_every(10).median()
+
+
+def test_a_type_that_cannot_be_learned_from_is_refused():
+    schema = pl.Schema({"s": pl.Struct({"a": pl.Int8}), "y": pl.Float64})
+    with pytest.raises(DataError, match="'s' has the type Struct"):
+        Fitting(specs.parse({"target_column": "y"}), schema, ["s"], "regression", None, 9)

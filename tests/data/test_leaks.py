@@ -1,0 +1,61 @@
+"""Features that are the target are refused; those that nearly are get a warning."""
+
+import pytest
+from tests.data.tables import ROWS, only_problem, only_warning, table
+
+VALUES = [i * 0.37 % 5 for i in range(ROWS)]
+LABELS = [("yes", "no", "no", "maybe")[i % 4] for i in range(ROWS)]
+
+
+@pytest.fixture(params=["small", "large"])
+def size(request, monkeypatch):
+    """Both roads: all of the table in memory, and only its beginning."""
+    if request.param == "large":
+        monkeypatch.setattr("epochd.data.view.SMALL_ROWS", 20)
+        monkeypatch.setattr("epochd.data.view.LEAST_ROWS", 20)
+
+
+@pytest.mark.usefixtures("size")
+@pytest.mark.parametrize(
+    ("copy", "target"),
+    [(VALUES, VALUES), ([float(i % 2) for i in range(ROWS)], [i % 2 for i in range(ROWS)]), (LABELS, LABELS)],
+)
+def test_a_feature_that_equals_the_target_is_a_leak(look, copy, target):
+    found = look(table(c=copy, y=target))
+    assert only_problem(found) == ("feature_columns", "'c' is equal to the target 'y' in every row")
+    assert "list the other columns" in found.problems[0].hint
+
+
+@pytest.mark.usefixtures("size")
+@pytest.mark.parametrize("target", [LABELS, [{"yes": 2, "no": 1, "maybe": 0}[label] for label in LABELS]])
+def test_a_renamed_copy_of_the_target_is_a_leak(look, target):
+    copy = [label.upper() for label in LABELS]
+    message = f"'c' is the target 'y' in other words: where one is 'YES', the other is {target[0]!r}, such as in row 1"
+    assert only_problem(look(table(c=copy, y=target))) == ("feature_columns", message)
+
+
+@pytest.mark.usefixtures("size")
+def test_a_copy_with_a_single_difference_is_none(look):
+    assert look(table(c=[*LABELS[:-1], "yes"], y=LABELS)).problems == []
+    assert look(table(c=[*[f"{label}!" for label in LABELS[:-1]], "yes!"], y=LABELS)).problems == []
+
+
+@pytest.mark.usefixtures("size")
+def test_a_feature_made_from_the_target_is_a_warning(look):
+    doubled = [-2 * value + 0.001 * (i % 3) for i, value in enumerate(VALUES)]
+    assert "'c' and the target 'y' are almost perfectly correlated (-1.0000)" in only_warning(
+        look(table(c=doubled, y=VALUES))
+    )
+
+
+def test_two_classes_as_text_are_compared_with_numbers_too(look):
+    told = only_warning(
+        look(table(c=[3 + 4 * y for y in table()["y"]], y=["no" if y == 0 else "yes" for y in table()["y"]]))
+    )
+    assert "correlated (+1.0000)" in told
+
+
+def test_in_a_forecast_the_past_of_the_target_is_no_leak(look):
+    columns = table(c=VALUES, y=VALUES, t=list(range(ROWS)))
+    assert look(columns, time_column="t", sequence_length=3).problems == []
+    assert only_problem(look(columns, time_column="t", sequence_length=3, horizon=0))[0] == "feature_columns"

@@ -1,0 +1,124 @@
+"""Names become files, only inside the roots."""
+
+from pathlib import Path
+
+import pytest
+
+from epochd.core.errors import DataError
+from epochd.data.names import BUILTIN
+from epochd.data.sources import Catalog, open_dataset
+
+CSV = "a,b\n1,x\n2,y\n"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "root"
+    (root / "deep").mkdir(parents=True)
+    (root / "table.csv").write_text(CSV)
+    (root / "deep" / "table.tsv").write_text(CSV.replace(",", "\t"))
+    return root
+
+
+def refusal(name: str, *roots: Path):
+    with pytest.raises(DataError) as caught:
+        open_dataset(name, list(roots))
+    [problem] = caught.value.problems
+    assert problem.field == "dataset"
+    return problem
+
+
+def test_a_file_is_found_by_a_relative_or_an_absolute_path(root):
+    assert open_dataset("table.csv", [root]).read().rows() == [(1, "x"), (2, "y")]
+    assert open_dataset("deep/table.tsv", [root]).read().rows() == [(1, "x"), (2, "y")]
+    assert open_dataset(str(root / "table.csv"), [root]).path == (root / "table.csv").resolve()
+
+
+def test_roots_are_searched_in_their_order(root, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "table.csv").write_text("c\n1\n")
+    assert open_dataset("table.csv", [other, root]).read().columns == ["c"]
+    assert open_dataset("deep/table.tsv", [tmp_path / "absent", other, root]).read().height == 2
+
+
+@pytest.mark.parametrize("name", ["../secret.csv", "deep/../../secret.csv", "..", "a\0.csv"])
+def test_dots_and_nul_are_refused(root, name):
+    (root.parent / "secret.csv").write_text(CSV)
+    assert "not a dataset name" in refusal(name, root).message
+
+
+def test_a_file_outside_is_answered_like_one_that_does_not_exist(root):
+    outside = root.parent / "secret.csv"
+    before = refusal(str(outside), root)
+    outside.write_text(CSV)
+    assert refusal(str(outside), root) == before
+    assert refusal("/etc/passwd.csv", root).message == "there is no dataset '/etc/passwd.csv'"
+
+
+def test_a_link_out_of_the_root_is_refused_and_one_inside_is_followed(root):
+    outside = root.parent / "secret.csv"
+    outside.write_text(CSV)
+    (root / "out.csv").symlink_to(outside)
+    (root / "folder").symlink_to(root.parent)
+    (root / "in.csv").symlink_to(root / "table.csv")
+    (root / "loop.csv").symlink_to(root / "loop.csv")
+    for name in ["out.csv", "folder/secret.csv", "loop.csv"]:
+        assert "there is no dataset" in refusal(name, root).message
+    assert open_dataset("in.csv", [root]).read().height == 2
+
+
+def test_a_link_to_a_file_of_another_format_is_refused(root):
+    (root / "table.db").write_text(CSV)
+    (root / "alias.csv").symlink_to(root / "table.db")
+    assert "there is no dataset" in refusal("alias.csv", root).message
+
+
+def test_a_folder_is_a_dataset_and_an_endless_name_is_none(root):
+    assert open_dataset("deep", [root]).path == (root / "deep").resolve()
+    assert "there is no dataset" in refusal("x" * 5000 + ".csv", root).message
+    assert "there is no dataset" in refusal(str(root.parent), root).message
+
+
+def test_the_hint_names_builtins_near_names_and_files(root):
+    assert "did you mean 'iris'" in refusal("irsi", root).hint
+    hint = refusal("tabel.csv", root).hint
+    assert "did you mean 'table.csv'" in hint
+    assert "deep/table.tsv" in hint
+    assert all(name in hint for name in BUILTIN)
+    assert "hold no file" in refusal("x", root / "absent").hint
+
+
+def test_the_hint_names_registered_datasets_and_folders_of_parts(root):
+    (root / "sales" / "year=2020").mkdir(parents=True)
+    with pytest.raises(DataError) as caught:
+        Catalog([root], {"flights": root / "table.csv"}).open("flihgts")
+    hint = caught.value.problems[0].hint
+    assert "did you mean 'flights'" in hint
+    assert "registered: flights;" in hint
+    assert "sales, table.csv" in hint
+
+
+def test_another_format_is_refused_with_the_formats_that_can_be_read(root):
+    problem = refusal("table.sav", root)
+    assert problem.message == "'table.sav' is no dataset, and '.sav' is not a format that can be read"
+    assert ".parquet" in problem.hint
+
+
+def test_a_registered_name_goes_before_a_file_and_a_builtin_before_both(root):
+    catalog = Catalog([root], {"table.csv": root / "deep" / "table.tsv", "iris": root / "table.csv"})
+    assert catalog.open("table.csv").path == root / "deep" / "table.tsv"
+    assert catalog.open("iris").read().width == 5
+
+
+def test_no_name_means_the_default(root):
+    assert Catalog([root]).open(None).name == "sample"
+    assert Catalog([root], default="table.csv").open("").path == (root / "table.csv").resolve()
+
+
+def test_what_begins_with_a_dot_is_no_dataset(tmp_path):
+    (tmp_path / ".uploads").mkdir()
+    (tmp_path / ".uploads" / "half.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DataError) as refused:
+        Catalog([tmp_path]).open(".uploads/half.csv")
+    assert "half.csv" not in refused.value.problems[0].hint

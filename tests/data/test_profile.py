@@ -1,0 +1,159 @@
+"""Profiles against figures computed another way."""
+
+import json
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from epochd.core.errors import DataError
+from epochd.data import profile
+from epochd.data.sources import Source, open_dataset
+
+
+@pytest.fixture
+def columns(tmp_path: Path) -> Any:
+    """Profiles a frame by way of a file; the columns by name."""
+
+    def profiled(frame: pl.DataFrame) -> dict[str, dict[str, Any]]:
+        frame.write_parquet(tmp_path / "t.parquet")
+        found = profile.profile(Source("t", tmp_path / "t.parquet"))
+        json.dumps(found, allow_nan=False)
+        return {column["name"]: column for column in found["columns"]}
+
+    return profiled
+
+
+@pytest.fixture
+def small_rooms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes a few thousand rows a large table."""
+    monkeypatch.setattr(profile, "BATCH_ROWS", 1_000)
+    monkeypatch.setattr(profile, "COUNTED", 2_000)
+    monkeypatch.setattr(profile, "SAMPLED", 5_000)
+
+
+def test_the_figures_of_a_real_column_are_polars_own() -> None:
+    source = open_dataset("breast_cancer", [])
+    values = source.read()["mean radius"]
+    found = next(c for c in profile.profile(source)["columns"] if c["name"] == "mean radius")
+    assert (found["min"], found["max"], found["missing"]) == (values.min(), values.max(), 0)
+    assert found["mean"] == pytest.approx(values.mean())
+    assert found["std"] == pytest.approx(values.std())
+    assert found["quartiles"] == pytest.approx([values.quantile(q, "linear") for q in (0.25, 0.5, 0.75)])
+    assert found["distinct"] == values.n_unique()
+    assert not found["distinct_is_estimate"]
+    assert not found["quartiles_are_estimates"]
+    counts, edges = np.histogram(values.to_numpy(), profile.BINS)
+    assert found["histogram"]["counts"] == counts.tolist()
+    assert found["histogram"]["edges"] == pytest.approx(edges.tolist())
+
+
+def test_a_large_table_has_exact_moments_and_good_estimates(columns: Any, small_rooms: None) -> None:
+    draw = np.random.default_rng(1)
+    values, few = draw.normal(1e6, 1, 40_000), draw.integers(0, 5, 40_000)
+    found = columns(pl.DataFrame({"x": values, "few": few}))
+    x = found["x"]
+    assert (x["min"], x["max"]) == (values.min(), values.max())
+    assert x["mean"] == pytest.approx(values.mean(), rel=1e-12)
+    assert x["std"] == pytest.approx(values.std(ddof=1), rel=1e-9)
+    assert x["distinct_is_estimate"]
+    assert x["distinct"] == pytest.approx(40_000, rel=0.06)
+    assert x["top"] is None
+    assert x["quartiles_are_estimates"]
+    assert x["quartiles"] == pytest.approx(np.quantile(values, [0.25, 0.5, 0.75]).tolist(), abs=0.06)
+    assert x["histogram"]["counts"] == np.histogram(values, profile.BINS)[0].tolist()
+    assert found["few"]["distinct"] == 5
+    assert found["few"]["histogram"] == {"edges": [0, 1, 2, 3, 4, 5], "counts": np.bincount(few).tolist()}
+
+
+def test_frequent_values_are_counted_over_all_batches(columns: Any, small_rooms: None) -> None:
+    words = ["a"] * 2_500 + ["b"] * 3_000 + [None] * 700 + [f"w{i}" for i in range(100)]
+    found = columns(pl.DataFrame({"word": words}))["word"]
+    assert found["top"][:3] == [
+        {"value": "b", "count": 3000},
+        {"value": "a", "count": 2500},
+        {"value": "w0", "count": 1},
+    ]
+    assert (found["kind"], found["missing"], found["distinct"], len(found["top"])) == ("text", 700, 102, 10)
+
+
+def test_dates_are_profiled_as_moments(columns: Any) -> None:
+    days = [date(2024, 1, 1) + timedelta(days=i) for i in range(101)]
+    moments = [datetime(2024, 1, 1) + timedelta(hours=i) for i in range(101)]
+    found = columns(pl.DataFrame({"day": days, "moment": moments}))
+    assert (found["day"]["min"], found["day"]["max"]) == ("2024-01-01", "2024-04-10")
+    assert (found["day"]["mean"], found["day"]["std"]) == ("2024-02-20", None)
+    assert found["day"]["quartiles"] == ["2024-01-26", "2024-02-20", "2024-03-16"]
+    assert found["moment"]["histogram"]["edges"][0] == "2024-01-01T00:00:00"
+    assert sum(found["moment"]["histogram"]["counts"]) == 101
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1.0, float("inf"), 3.0, None, -float("inf")], {"min": 1.0, "max": 3.0, "infinite": 2, "missing": 1}),
+        ([None, None], {"missing": 2, "distinct": 0, "top": [], "histogram": None}),
+        ([7, 7, 7], {"min": 7, "max": 7, "std": 0.0, "histogram": {"edges": [7, 7], "counts": [3]}}),
+        ([5], {"std": None, "mean": 5.0, "quartiles": [5.0, 5.0, 5.0]}),
+        ([2**63 - 1, -(2**63)], {"min": -(2**63), "max": 2**63 - 1}),
+        ([1e308, -1e308], {"histogram": None, "distinct": 2}),
+        ([True, False, True], {"kind": "boolean", "top": [{"value": True, "count": 2}, {"value": False, "count": 1}]}),
+        ([timedelta(seconds=90), timedelta(0)], {"kind": "number", "max": 90.0, "mean": 45.0}),
+        ([[1, 2], None], {"kind": "list", "missing": 1}),
+        ([b"ab", b"c"], {"kind": "other", "missing": 0}),
+    ],
+)
+def test_a_column_of_any_kind_has_a_profile(columns: Any, values: list[Any], expected: dict[str, Any]) -> None:
+    found = columns(pl.DataFrame({"x": values}, strict=False))["x"]
+    assert {key: found[key] for key in expected} == expected
+
+
+def test_more_types_have_a_profile(columns: Any) -> None:
+    frame = pl.DataFrame({"x": [1, 2]}).select(
+        pl.col("x").cast(pl.Decimal(10, 2)).alias("decimal"),
+        pl.col("x").cast(pl.String).cast(pl.Categorical).alias("category"),
+        pl.col("x").cast(pl.Duration("ms")).alias("duration"),
+        pl.col("x").cast(pl.Time).alias("time"),
+        pl.struct("x").alias("struct"),
+    )
+    found = columns(frame)
+    assert found["decimal"]["mean"] == 1.5
+    assert found["category"]["top"][0] == {"value": "1", "count": 1}
+    assert found["duration"]["max"] == 0.002
+    assert found["time"]["kind"] == "date"
+    assert found["struct"]["kind"] == "other"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (float("nan"), None),
+        (float("inf"), None),
+        ("x" * 500, "x" * profile.LONGEST_TEXT + "…"),
+        (date(2024, 2, 29), "2024-02-29"),
+        (timedelta(minutes=2), 120.0),
+        (b"abc", "<3 bytes>"),
+        (list(range(50)), [*range(profile.LONGEST_LIST), "…"]),
+        ({"a": float("nan")}, {"a": None}),
+    ],
+)
+def test_values_are_shown_as_plain_json(value: Any, shown: Any) -> None:
+    assert profile.plain(value) == shown
+
+
+def test_facts_are_those_of_the_whole_file(tmp_path: Path) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text("len,rows\n1,a\n2,b\n")
+    facts = profile.facts(Source("t", file))
+    assert (facts.rows, facts.bytes) == (2, 17)
+    assert facts.schema == [{"name": "len", "type": "Int64"}, {"name": "rows", "type": "String"}]
+
+
+def test_a_fault_in_the_last_row_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text("a,b\n" + "1,2\n" * 5_000 + "1,2,3\n")
+    with pytest.raises(DataError, match="line 5002"):
+        profile.facts(Source("t", file))

@@ -1,0 +1,223 @@
+"""Queries on both kinds of database: what they give, and what they may not do."""
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import psycopg
+import pytest
+from sqlalchemy import make_url
+
+from epochd.core.errors import DataError, TooLarge
+from epochd.data import queries
+
+MANY = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) SELECT i, i * 2 AS j FROM n"
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n WHERE i < 0"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database with a small table."""
+    script = "CREATE TABLE t (a INTEGER, b TEXT); INSERT INTO t VALUES (1, 'x'), (2, '50% ü'), (NULL, ':y')"
+    if request.param == "postgresql":
+        found = str(request.getfixturevalue("new_postgres")())
+        with psycopg.connect(found, autocommit=True) as connection:
+            connection.execute(script)
+        return found
+    path = tmp_path / "a #1%.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(script)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def ask(url: str, tmp_path: Path) -> Callable[..., pl.DataFrame]:
+    def run(query: str, limit: int = 2**20) -> pl.DataFrame:
+        file = tmp_path / "out" / "t.parquet"
+        file.parent.mkdir(exist_ok=True)
+        queries.snapshot({"main": url}, "main", query).write(file, limit)
+        assert [path.name for path in file.parent.iterdir()] == [file.name]
+        return pl.read_parquet(file)
+
+    return run
+
+
+def refusal(ask: Any, query: str) -> str:
+    with pytest.raises(DataError) as caught:
+        ask(query)
+    problem = caught.value.problems[0]
+    assert problem.field == "query"
+    return problem.message
+
+
+def test_rows_come_as_they_are(ask: Any) -> None:
+    found = ask("SELECT * FROM t ORDER BY b LIKE '%x%' DESC, a;")
+    assert found.sort("b").rows() == [(2, "50% ü"), (None, ":y"), (1, "x")]
+    assert dict(found.schema) == {"a": pl.Int64, "b": pl.String}
+
+
+def test_rows_that_do_not_fit_into_a_batch_keep_their_order(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries, "BATCH_VALUES", 1_000)
+    found = ask(MANY)
+    assert found["i"].to_list() == list(range(1, 5001))
+    assert found["j"].to_list() == list(range(2, 10001, 2))
+
+
+def test_no_rows_are_an_empty_table(ask: Any) -> None:
+    assert ask("SELECT * FROM t WHERE a > 9").shape == (0, 2)
+
+
+def test_a_column_that_begins_with_nulls_has_the_type_of_its_values(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries, "MOST_ROWS", 1)
+    found = ask("SELECT NULL AS v UNION ALL SELECT 1.5 UNION ALL SELECT 2")
+    assert found["v"].to_list() == [None, 1.5, 2.0]
+
+
+def test_the_same_rows_give_the_same_file(ask: Any, url: str, tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("1.parquet", "2.parquet")]
+    for file in files:
+        queries.snapshot({"main": url}, "main", MANY).write(file, 2**20)
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "DELETE FROM t",
+        "INSERT INTO t VALUES (9, 'z')",
+        "DROP TABLE t",
+        "ATTACH DATABASE 'x' AS y",
+        "COPY t TO PROGRAM 'id'",
+        "PRAGMA query_only=OFF",
+        "SELECT 1 AS a; DELETE FROM t",
+        "SELECT 1 AS a; COMMIT; DELETE FROM t",
+        "WITH gone AS (DELETE FROM t RETURNING *) SELECT * FROM gone",
+        "WITH n AS (SELECT 1) DELETE FROM t",
+        "/* SELECT */ DELETE FROM t",
+        "",
+    ],
+)
+def test_nothing_can_be_changed(ask: Any, query: str) -> None:
+    refusal(ask, query)
+    assert ask("SELECT count(*) AS n FROM t")["n"].to_list() == [3]
+
+
+def test_a_postgresql_transaction_cannot_be_made_to_write(new_postgres: Any, tmp_path: Path) -> None:
+    url = new_postgres()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE t (a INTEGER); CREATE SEQUENCE s")
+    for query in (
+        "SELECT set_config('transaction_read_only', 'off', false)",
+        "SELECT nextval('s') AS n",
+        "SELECT * FROM query_to_xml('DELETE FROM t', true, true, '')",
+    ):
+        with pytest.raises(DataError):
+            queries.snapshot({"main": url}, "main", query).write(tmp_path / "x.parquet", 2**20)
+
+
+@pytest.mark.parametrize(
+    "query", ["(SELECT 1 AS a) ", "-- why\nselect 1 AS a", "/* a\nb */ WITH n AS (SELECT 1 AS a) SELECT a FROM n"]
+)
+def test_reading_can_begin_in_several_ways(query: str) -> None:
+    assert queries.READING.match(query)
+
+
+def test_a_mistake_in_a_query_is_told_in_the_databases_words(ask: Any) -> None:
+    assert "nothing" in refusal(ask, "SELECT * FROM nothing")
+    assert "twice" in refusal(ask, "SELECT 1 AS twice, 2 AS twice")
+
+
+def test_rows_above_the_limit_are_refused(ask: Any) -> None:
+    with pytest.raises(TooLarge, match="1,000 bytes"):
+        ask(MANY, limit=1_000)
+
+
+def test_a_query_can_be_cancelled_while_it_runs(url: str, tmp_path: Path) -> None:
+    snapshot = queries.snapshot({"main": url}, "main", ENDLESS)
+    timer = threading.Timer(0.3, snapshot.cancel)
+    timer.start()
+    with pytest.raises(DataError, match="cancelled"):
+        snapshot.write(tmp_path / "x.parquet", 2**20)
+    timer.join()
+
+
+def test_a_cancellation_just_before_the_query_begins_is_not_lost(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    too_early, original = threading.Event(), queries.Snapshot._interruptible
+
+    def cancelled_here(self: queries.Snapshot, interrupt: Callable[[], None]) -> None:
+        def noticed() -> None:
+            interrupt()
+            too_early.set()
+
+        original(self, noticed)
+        threading.Thread(target=self.cancel).start()
+        assert too_early.wait(10)
+
+    monkeypatch.setattr(queries.Snapshot, "_interruptible", cancelled_here)
+    with pytest.raises(DataError, match="cancelled"):
+        queries.snapshot({"main": url}, "main", ENDLESS).write(tmp_path / "x.parquet", 2**20)
+
+
+def test_a_query_that_was_cancelled_before_does_not_run(url: str, tmp_path: Path) -> None:
+    snapshot = queries.snapshot({"main": url}, "main", ENDLESS)
+    snapshot.cancel()
+    with pytest.raises(DataError, match="cancelled"):
+        snapshot.write(tmp_path / "x.parquet", 2**20)
+
+
+def test_an_unknown_connection_names_those_there_are() -> None:
+    with pytest.raises(DataError, match="'mian'") as caught:
+        queries.snapshot({"main": "sqlite:///x", "other": "sqlite:///y"}, "mian", "SELECT 1")
+    assert "main, other" in caught.value.problems[0].hint
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["mysql://bob:hush@host/db", "sqlite://", "hush", "postgresql://bob:hush@127.0.0.1:9/db", "sqlite:////hush/x.db"],
+)
+def test_a_connection_that_does_not_work_keeps_its_url_to_itself(url: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        queries.snapshot({"main": url}, "main", "SELECT 1 AS a").write(tmp_path / "x.parquet", 2**20)
+    problem = caught.value.problems[0]
+    assert problem.field == "connection"
+    assert "EPOCHD_CONNECTIONS" in problem.hint
+    for secret in ("hush", "bob", "127.0.0.1", "host/"):
+        assert secret not in str(caught.value)
+
+
+def test_a_message_loses_every_piece_of_the_url() -> None:
+    url = make_url("postgresql://bob:p%40ss@db.lan:5433/sales?sslpassword=key")
+    text = 'connection to "db.lan", port 5433 failed: user "bob" of sales with p@ss and key: bobsled'
+    shown = 'connection to "***", port *** failed: user "***" of *** with *** and ***: bobsled'
+    assert queries.scrubbed(text, url) == shown
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "expected"),
+    [
+        ([1, None, 2.5], pl.Float64, [1.0, None, 2.5]),
+        ([Decimal("1.10"), None], pl.Float64, [1.1, None]),
+        ([1, "a", None], pl.String, ["1", "a", None]),
+        ([2**70, 1], pl.Float64, [float(2**70), 1.0]),
+        ([date(2024, 1, 1), None], pl.Date, [date(2024, 1, 1), None]),
+        ([datetime(2024, 1, 1, tzinfo=UTC)], pl.Datetime("us"), [datetime(2024, 1, 1)]),
+        ([{"k": "ü"}], pl.String, ['{"k": "ü"}']),
+        ([memoryview(b"ab")], pl.Binary, [b"ab"]),
+        ([b"ab", "c"], pl.String, ["6162", "c"]),
+        ([[1, 2], None], pl.List(pl.Int64), [[1, 2], None]),
+        ([True, None], pl.Boolean, [True, None]),
+        ([None, None], pl.Null, [None, None]),
+    ],
+)
+def test_values_of_any_driver_become_a_column(values: list[Any], dtype: pl.DataType, expected: list[Any]) -> None:
+    found = queries.series("x", values)
+    assert found.dtype == dtype
+    assert found.to_list() == expected

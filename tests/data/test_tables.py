@@ -1,0 +1,63 @@
+"""Batches are cut at the same rows whether a table is held or streamed."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from epochd.core.errors import DataError, Problem
+from epochd.data import tables
+from epochd.data.tables import Table, counting_from, within
+
+
+@pytest.fixture
+def lazy(tmp_path):
+    frame = pl.DataFrame({"a": range(250), "b": [str(row) for row in range(250)], "c": [1.0] * 250})
+    frame.write_parquet(tmp_path / "t.parquet", row_group_size=37)
+    return pl.scan_parquet(tmp_path / "t.parquet")
+
+
+def test_a_table_is_held_up_to_the_limit(lazy):
+    assert Table.of(lazy, None).frame is not None
+    assert Table.of(lazy, 250 * 3 * 4).frame is not None
+    assert Table.of(lazy, 250 * 3 * 4 - 1).frame is None
+    assert Table.of(lazy, 1).rows == 250
+
+
+@pytest.mark.parametrize("limit", [None, 1])
+def test_batches_are_equal_pieces_of_the_asked_columns(lazy, limit, monkeypatch):
+    monkeypatch.setattr(tables, "BATCH_ROWS", 100)
+    found = list(Table.of(lazy, limit).batches(["b", "a", "b"]))
+    assert [(first, frame.height, frame.columns) for first, frame in found] == [
+        (0, 100, ["b", "a"]),
+        (100, 100, ["b", "a"]),
+        (200, 50, ["b", "a"]),
+    ]
+    assert pl.concat([frame for _, frame in found]).get_column("a").to_list() == list(range(250))
+
+
+@pytest.mark.parametrize("rows", [249, 251])
+def test_a_table_that_changes_while_it_is_streamed_is_told(lazy, rows):
+    with pytest.raises(DataError, match=f"had {rows} rows at first"):
+        list(Table(lazy, None, rows).batches(["a"]))
+
+
+@pytest.mark.parametrize("limit", [None, 1])
+def test_readings_are_put_together_over_batches(lazy, limit, monkeypatch):
+    monkeypatch.setattr(tables, "BATCH_ROWS", 100)
+    lengths = "b", lambda series: series.str.len_chars().to_numpy()
+    found = Table.of(lazy, limit).read({"lengths": lengths, "doubled": ("a", lambda series: series.to_numpy() * 2)})
+    assert found["doubled"].tolist() == list(range(0, 500, 2))
+    assert found["lengths"].tolist() == [len(str(row)) for row in range(250)]
+
+
+def test_an_error_in_a_later_batch_tells_where_rows_are_counted_from():
+    for first, told in ((0, "row 3 is odd"), (200, "row 3 is odd (rows counted from row 201 of the dataset on)")):
+        with pytest.raises(DataError) as caught, counting_from(first):
+            raise DataError([Problem("a", "row 3 is odd")])
+        assert caught.value.problems[0].message == told
+
+
+def test_rows_within_a_batch():
+    rows = np.array([0, 5, 9, 10, 30])
+    assert rows[within(rows, 5, 5)].tolist() == [5, 9]
+    assert rows[within(rows, 11, 19)].tolist() == []

@@ -1,0 +1,59 @@
+"""How much memory a training takes, and how much there is."""
+
+import numpy as np
+import psutil
+import pytest
+
+from epochd.core import specs
+from epochd.core.settings import Settings
+from epochd.engines import architecture, memory, reference
+from epochd.loop.engine import Setup
+
+
+def setup(inputs, **options):
+    return Setup(specs.parse({"target_column": "t", "hidden_units": [5, 3], **options}), "binary", inputs, 1)
+
+
+def test_weights_are_counted_with_their_copies():
+    need = memory.need(setup((10,)), rows=100, resident_mb=256)
+    assert need.weights == 4 * 6 * ((10 * 5 + 5) + (5 * 3 + 3) + (3 + 1))
+    assert need.rows == 3 * 100 * 10 * 4
+    assert need.total == need.rows + need.weights + need.batch + memory.FRAMEWORK
+
+
+def test_rows_beyond_the_resident_limit_stay_on_disk():
+    assert memory.need(setup((10,)), rows=10**9, resident_mb=64).rows == 3 * 64 * memory.MIB
+
+
+@pytest.mark.parametrize(
+    ("inputs", "options", "outputs"),
+    [
+        ((10,), {}, 10 + 5 + 3 + 1),
+        ((9, 2), {"model_type": "cnn"}, 18 + 9 * 5 + 4 * 3 + 1),
+        ((9, 2), {"model_type": "gru"}, 18 + 9 * 5 * 5 + 9 * 3 * 5 + 1),
+    ],
+)
+def test_the_outputs_of_all_layers_are_counted(inputs, options, outputs):
+    assert memory.outputs_per_row(setup(inputs, **options)) == outputs
+
+
+def test_what_is_counted_is_what_the_reference_computes(monkeypatch):
+    sizes = []
+    activate = reference.activate
+    monkeypatch.setattr(reference, "activate", lambda x, name: sizes.append(x[0].size) or activate(x, name))
+    built = setup((8, 8, 1), model_type="cnn")
+    reference.forward(built, architecture.initial_weights(built), np.ones((2, 8, 8, 1), np.float32))
+    assert memory.outputs_per_row(built) == 64 + sum(sizes) + 1
+
+
+def test_a_training_may_take_its_slots_share_of_the_machine():
+    assert memory.limit_mb(Settings(slots=2, memory_mb=700)) == 700
+    assert memory.limit_mb(Settings(slots=2)) == memory.machine() // 2 // memory.MIB
+
+
+@pytest.mark.parametrize(("text", "limit"), [("1073741824", 2**30), ("max", None)])
+def test_a_containers_limit_counts(tmp_path, monkeypatch, text, limit):
+    (tmp_path / "memory.max").write_text(text + "\n")
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    found = memory.machine.__wrapped__()
+    assert found == min(limit or psutil.virtual_memory().total, psutil.virtual_memory().total)
