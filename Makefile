@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 BENCH_READY := .venv/.bench-ready
 
-.PHONY: setup serve quickstart check test bench quality bench-setup
+.PHONY: setup serve quickstart check test mutants bench bench-data quality bench-setup
 
 setup: $(READY)
 
@@ -24,9 +24,17 @@ check: setup
 test: check
 	$(BIN)/python -m pytest $(ARGS)
 
+# Five planted bugs, each of which a test has to notice: docs/testing.md.
+mutants: setup
+	$(BIN)/python scripts/mutants.py
+
 bench: bench-setup
 	$(BIN)/python benchmarks/latency.py
 	$(BIN)/python benchmarks/train.py
+
+bench-data: bench-setup
+	$(BIN)/python benchmarks/data.py
+	$(BIN)/python benchmarks/large.py
 
 quality: bench-setup
 	$(BIN)/python benchmarks/quality.py

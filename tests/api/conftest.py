@@ -73,6 +73,9 @@ class StandIn:
         for task_id in list(self.running):
             await self.end(task_id, -9)
 
+    def pids(self) -> list[int]:
+        return []
+
     def health(self) -> dict[str, Any]:
         return {"error": self.error}
 

@@ -34,6 +34,9 @@ class Line:
     def emit(self, kind, payload):
         pass
 
+    def confirm(self):
+        pass
+
     def command(self):
         return Command.CONTINUE
 

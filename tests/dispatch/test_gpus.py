@@ -5,7 +5,7 @@ import pytest
 from epochd.core import specs
 from epochd.core.errors import SettingsError
 from epochd.dispatch import gpus
-from epochd.dispatch.gpus import Pool
+from epochd.dispatch.gpus import Pool, User
 
 
 def spec(**options):
@@ -41,6 +41,31 @@ def test_a_driver_that_fails_is_logged_and_the_machine_has_none(driver, caplog):
     driver("exit 9")
     assert gpus.find("auto") == []
     assert "nvidia-smi does not answer" in caplog.text
+
+
+USERS = """
+case "$1" in
+  *gpu=*) echo "0, GPU-aa"; echo "1, GPU-bb";;
+  *) echo "4711, GPU-bb, 512"; echo "4712, GPU-aa, [N/A]"; echo "4713, GPU-cc, 1";;
+esac
+"""
+
+
+def test_the_driver_says_who_uses_which(driver):
+    driver(USERS)
+    assert gpus.users() == [User(4711, 1, 512 * 2**20), User(4712, 0, None)]
+
+
+@pytest.mark.parametrize("answer", ["exit 9", "echo No devices were found"])
+def test_a_driver_that_does_not_say_who_uses_them_is_logged(driver, caplog, answer):
+    driver(answer)
+    assert gpus.users() == []
+    assert "does not say who uses the GPUs" in caplog.text
+
+
+def test_without_the_tool_nobody_uses_any(driver, caplog):
+    assert gpus.users() == []
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize(("visible", "found"), [("1", [1]), ("", []), ("1,7", [1]), ("GPU-abc", [])])

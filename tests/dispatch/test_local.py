@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
 from epochd.core.errors import EpochdError
@@ -17,7 +16,7 @@ from epochd.core.tickets import Ticket
 from epochd.dispatch.executor import Exit
 from epochd.dispatch.local import LocalExecutor
 
-STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in.py")))
+from .stage import STAND_IN, is_alive, until
 
 
 class Place:
@@ -52,18 +51,6 @@ class Place:
 
     async def logged(self, start: str, task_id: str = "task") -> str:
         return await until(lambda: next((line for line in self.log(task_id) if line.startswith(start)), None))
-
-
-async def until(look: Callable[[], object]) -> object:
-    """Look at the outside world until there is something to see."""
-    async with asyncio.timeout(20):
-        while not (seen := look()):  # noqa: ASYNC110 (other processes set no events)
-            await asyncio.sleep(0.005)
-    return seen
-
-
-def is_alive(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 @pytest.fixture
@@ -163,7 +150,7 @@ async def test_workers_see_none_of_the_servers_settings_and_lead_their_own_sessi
     place = open_place()
     await place.start()
     await place.run("look around")
-    assert [json.loads(line) for line in place.log()[2:]] == [{"env": []}, {"leads": True}]
+    assert [json.loads(line) for line in place.log()[2:]] == [{"env": ["EPOCHD_WORKER_OF"]}, {"leads": True}]
 
 
 async def test_launch_waits_for_a_slow_worker_and_nothing_else_does(open_place, tmp_path):

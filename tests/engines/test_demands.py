@@ -92,3 +92,12 @@ def test_on_a_cpu_with_bfloat16_only_pytorch_may_gain(monkeypatch):
     monkeypatch.setattr(precision, "cpu_flags", lambda: {"avx2", "avx512_bf16"})
     assert found(mixed_precision=True) == {}
     assert "jax computes" in found(mixed_precision=True, framework="jax")["mixed_precision"].message
+
+
+def test_a_disk_without_room_for_two_checkpoints_is_told_with_figures():
+    spec = specs.parse({"target_column": "y", "hidden_units": [1000, 1000]})
+    known = {"shape": (100,), "task": "regression", "classes": None, "gpus": 0}
+    (problem,) = demands.problems(spec, **known, free_bytes=20 * 2**20)
+    assert problem.field == "hidden_units"
+    assert "two checkpoints of this model take 34 MiB, but 20 MiB are free" in problem.message
+    assert demands.problems(spec, **known, free_bytes=40 * 2**20) == []

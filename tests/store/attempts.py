@@ -5,7 +5,7 @@ from typing import Any
 from epochd.core.events import Event, Kind, Report
 from epochd.core.jobs import Command, Job, State
 from epochd.core.specs import TrainingSpec
-from epochd.store import events, jobs
+from epochd.store import attempts, events, jobs
 from epochd.store.db import Database
 
 SPEC = TrainingSpec(target_column="target", epochs=3)
@@ -40,7 +40,7 @@ class Attempt:
         return Report(self.said, kind, payload)
 
     async def send(self, *reports: Report, token: str | None = None, now: float = NOW) -> Command:
-        return await jobs.report(
+        return await attempts.report(
             self.db, self.id, self.number, token or self.token, reports, lease_seconds=LEASE, now=now
         )
 
@@ -65,7 +65,7 @@ async def started(db: Database, spec: TrainingSpec = SPEC) -> Attempt:
 
 
 async def claimed(db: Database, now: float = NOW) -> Attempt:
-    claim = await jobs.claim(db, lease_seconds=LEASE, now=now)
+    claim = await attempts.claim(db, lease_seconds=LEASE, now=now)
     assert claim is not None
     return Attempt(db, *claim)
 

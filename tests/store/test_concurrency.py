@@ -6,7 +6,7 @@ from collections import defaultdict
 from epochd.core.errors import StaleAttempt
 from epochd.core.events import FINAL_TYPES, Event, Kind, Report
 from epochd.core.jobs import State
-from epochd.store import events, jobs
+from epochd.store import attempts, events, jobs
 from epochd.store.db import Database
 
 from .attempts import COMPLETED, LEASE, SPEC, Attempt, epoch, started
@@ -23,7 +23,7 @@ async def test_a_storm_of_submits_gives_each_its_own_job(db: Database) -> None:
 
 async def test_twenty_claims_at_once_take_twenty_jobs(db: Database) -> None:
     await asyncio.gather(*[jobs.submit(db, SPEC) for _ in range(15)])
-    claims = await asyncio.gather(*[jobs.claim(db, lease_seconds=LEASE) for _ in range(20)])
+    claims = await asyncio.gather(*[attempts.claim(db, lease_seconds=LEASE) for _ in range(20)])
     taken = [claim for claim in claims if claim is not None]
     assert len({job.id for job, _ in taken}) == len({token for _, token in taken}) == 15
     assert {job.attempt for job, _ in taken} == {1}
@@ -40,9 +40,9 @@ async def test_workers_and_people_at_once_leave_every_log_whole_and_heard_in_ord
     heard: dict[str, list[Event]] = defaultdict(list)
     db.listen(lambda batch: [heard[event.task_id].append(event) for event in batch] and None)
     made = await asyncio.gather(*[jobs.submit(db, SPEC) for _ in range(12)])
-    claims = await asyncio.gather(*[jobs.claim(db, lease_seconds=LEASE) for _ in made])
-    attempts = [Attempt(db, *claim) for claim in claims if claim is not None]
-    await asyncio.gather(*[_train(attempt) for attempt in attempts], *[jobs.pause(db, job.id) for job in made[::2]])
+    claims = await asyncio.gather(*[attempts.claim(db, lease_seconds=LEASE) for _ in made])
+    claimed = [Attempt(db, *claim) for claim in claims if claim is not None]
+    await asyncio.gather(*[_train(attempt) for attempt in claimed], *[jobs.pause(db, job.id) for job in made[::2]])
     for job in made:
         log = await events.after(db, job.id, 0)
         assert [event.seq for event in log] == list(range(1, 8))
@@ -72,7 +72,7 @@ async def test_of_a_completion_and_a_release_at_once_exactly_one_happens(db: Dat
         attempt = await started(db)
         done, released = await asyncio.gather(
             attempt.say(Kind.COMPLETED, COMPLETED),
-            jobs.release_attempt(db, attempt.id, 1, reason="silent"),
+            attempts.release_attempt(db, attempt.id, 1, reason="silent"),
             return_exceptions=True,
         )
         state = (await attempt.job()).state

@@ -131,5 +131,5 @@ async def test_resuming_can_allow_changed_data(db: Database) -> None:
     await jobs.pause(db, job.id)
     assert not (await jobs.resume(db, job.id)).spec.allow_changed_data
     await jobs.pause(db, job.id)
-    await jobs.resume(db, job.id, allow_changed_data=True)
+    await jobs.resume(db, job.id, {"allow_changed_data": True})
     assert (await jobs.get(db, job.id)).spec == job.spec.model_copy(update={"allow_changed_data": True})

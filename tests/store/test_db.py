@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from epochd.core.errors import EpochdError, NotFound, SettingsError
 from epochd.core.events import Event, Kind, Type
 from epochd.core.jobs import State
-from epochd.store import jobs
+from epochd.store import attempts, jobs
 from epochd.store.db import Database
 
 from .attempts import SPEC, claimed, epoch, started
@@ -63,7 +63,7 @@ async def test_reading_and_moves_that_change_nothing_are_not_heard(db: Database)
     db.listen(heard.append)
     await jobs.pause(db, job.id)
     await jobs.get(db, job.id)
-    assert await jobs.claim(db, lease_seconds=1) is None
+    assert await attempts.claim(db, lease_seconds=1) is None
     assert heard == []
 
 

@@ -1,7 +1,7 @@
 """Reading the log of a job."""
 
 from epochd.core.events import Kind
-from epochd.store import events, jobs
+from epochd.store import attempts, events
 from epochd.store.db import Database
 
 from .attempts import claimed, epoch, started
@@ -30,7 +30,7 @@ async def test_the_log_of_one_job_holds_nothing_of_another(db: Database) -> None
 async def test_history_has_one_row_per_epoch_of_which_the_newest_attempts_stands(db: Database) -> None:
     first = await started(db)
     await first.send(*[first.next(Kind.EPOCH, epoch(i, 0.9)) for i in (1, 2)])
-    await jobs.release_attempt(db, first.id, 1, reason="restart")
+    await attempts.release_attempt(db, first.id, 1, reason="restart")
     second = await claimed(db)
     await second.send(*[second.next(Kind.EPOCH, epoch(i, 0.1)) for i in (2, 3)])
     rows = await events.history(db, first.id)
@@ -40,9 +40,9 @@ async def test_history_has_one_row_per_epoch_of_which_the_newest_attempts_stands
 async def test_the_log_counts_on_over_attempts_without_gaps(db: Database) -> None:
     first = await started(db)
     await first.say(Kind.EPOCH, epoch(1))
-    await jobs.release_attempt(db, first.id, 1, reason="restart")
+    await attempts.release_attempt(db, first.id, 1, reason="restart")
     second = await claimed(db)
-    await second.say(Kind.EPOCH, epoch(1))
+    await second.say(Kind.EPOCH, epoch(2))
     log = await second.log()
     assert [(event.seq, event.attempt) for event in log] == [(1, 0), (2, 1), (3, 1), (4, 1), (5, 2), (6, 2)]
     assert (await second.job()).last_seq == 6

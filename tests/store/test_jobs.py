@@ -6,7 +6,7 @@ from epochd.core.errors import EpochdError, IllegalMove, NotFound
 from epochd.core.events import FINAL_TYPES, Kind, Type
 from epochd.core.jobs import TASK_ID, Command, State
 from epochd.core.specs import TrainingSpec
-from epochd.store import events, jobs
+from epochd.store import attempts, events, jobs
 from epochd.store.db import Database
 
 from .attempts import CHECKPOINT, LEASE, NOW, SPEC, claimed, epoch, in_state, started
@@ -85,7 +85,7 @@ async def test_the_queue_is_first_come_first_served(db: Database) -> None:
     assert [await jobs.position(db, task_id) for task_id in made] == [3, 1, 2]
     assert [(await claimed(db)).id for _ in made] == [made[1], made[2], made[0]]
     assert [await jobs.position(db, task_id) for task_id in made] == [None] * 3
-    assert await jobs.claim(db, lease_seconds=LEASE) is None
+    assert await attempts.claim(db, lease_seconds=LEASE) is None
 
 
 async def test_jobs_of_one_instant_are_served_in_the_order_of_their_positions(db: Database) -> None:
@@ -114,7 +114,7 @@ async def test_only_the_hash_of_a_token_is_stored(db: Database) -> None:
 async def test_the_next_attempt_starts_afresh_but_keeps_what_was_reached(db: Database) -> None:
     first = await started(db)
     await first.send(first.next(Kind.EPOCH, epoch(1)), first.next(Kind.CHECKPOINT, CHECKPOINT))
-    await jobs.release_attempt(db, first.id, 1, reason="restart")
+    await attempts.release_attempt(db, first.id, 1, reason="restart")
     second = await claimed(db, now=NOW + 60)
     job = await second.job()
     assert (second.id, second.number, job.reported, job.started_at) == (first.id, 2, 0, NOW)
@@ -125,7 +125,7 @@ async def test_the_next_attempt_starts_afresh_but_keeps_what_was_reached(db: Dat
 async def test_pausing_a_waiting_job_takes_it_from_the_queue_at_once(db: Database) -> None:
     job = await jobs.submit(db, SPEC)
     assert (await jobs.pause(db, job.id)).state is State.PAUSED
-    assert await jobs.claim(db, lease_seconds=LEASE) is None
+    assert await attempts.claim(db, lease_seconds=LEASE) is None
 
 
 async def test_pausing_a_running_job_is_for_its_worker_to_do(db: Database) -> None:

@@ -7,7 +7,7 @@ import pytest
 from epochd.core.errors import EpochdError, IllegalMove, StaleAttempt
 from epochd.core.events import FINAL_TYPES, Kind, Report, Type
 from epochd.core.jobs import Command, State
-from epochd.store import jobs
+from epochd.store import attempts, jobs
 from epochd.store.db import Database
 
 from .attempts import (
@@ -92,7 +92,7 @@ async def _ask(db: Database, attempt: Attempt, command: Command) -> None:
         case Command.CANCEL:
             await jobs.stop(db, attempt.id)
         case Command.RELEASE:
-            assert await jobs.ask_release(db) == [attempt.id]
+            assert await attempts.ask_release(db) == [attempt.id]
 
 
 @pytest.mark.parametrize("command", ASKED)
@@ -111,7 +111,7 @@ async def test_an_attempt_released_by_the_server_leaves_the_state_that_was_asked
 ) -> None:
     attempt = await started(db)
     await _ask(db, attempt, command)
-    assert await jobs.release_attempt(db, attempt.id, 1, reason="restart")
+    assert await attempts.release_attempt(db, attempt.id, 1, reason="restart")
     assert (await attempt.job()).state is ASKED[command]
     if command is not Command.CANCEL:
         assert (await attempt.log())[-1].payload == {"state": ASKED[command], "reason": "restart"}
@@ -120,7 +120,7 @@ async def test_an_attempt_released_by_the_server_leaves_the_state_that_was_asked
 async def test_a_released_job_is_first_in_the_queue_again(db: Database) -> None:
     attempt = await started(db)
     await jobs.submit(db, SPEC, now=NOW + 1)
-    await jobs.ask_release(db)
+    await attempts.ask_release(db)
     await attempt.say(Kind.PAUSED, CHECKPOINT, now=NOW + 2)
     assert await jobs.position(db, attempt.id) == 1
 
@@ -170,15 +170,15 @@ async def test_a_final_state_absorbs_whatever_comes(db: Database, state: State) 
             await attempt.say(kind, payload)
     with pytest.raises(StaleAttempt):
         await attempt.send()
-    assert not await jobs.fail_attempt(db, attempt.id, 1, code="died", message="late")
-    assert not await jobs.release_attempt(db, attempt.id, 1, reason="late")
+    assert not await attempts.fail_attempt(db, attempt.id, 1, code="died", message="late")
+    assert not await attempts.release_attempt(db, attempt.id, 1, reason="late")
     assert await attempt.job() == ended
     assert [event.type in FINAL_TYPES for event in await attempt.log()].count(True) == 1
 
 
 async def test_a_former_attempt_is_fenced_off(db: Database) -> None:
     first = await started(db)
-    await jobs.release_attempt(db, first.id, 1, reason="silent")
+    await attempts.release_attempt(db, first.id, 1, reason="silent")
     with pytest.raises(StaleAttempt):
         await first.say(Kind.EPOCH, epoch(1))
     second = await claimed(db)
@@ -207,7 +207,7 @@ async def test_a_report_to_an_unknown_task_is_stale(db: Database) -> None:
         await attempt.send()
     with pytest.raises(StaleAttempt):
         await attempt.say(Kind.LOG, {"level": "info", "message": "?"})
-    assert not await jobs.fail_attempt(db, attempt.id, 1, code="died", message="gone")
+    assert not await attempts.fail_attempt(db, attempt.id, 1, code="died", message="gone")
 
 
 BAD_BATCHES: dict[str, tuple[list[Report], type[EpochdError], str]] = {
@@ -252,14 +252,14 @@ async def test_a_silent_worker_is_found_by_its_lease(db: Database) -> None:
     silent = await started(db)
     await jobs.submit(db, SPEC, now=NOW)
     lively = await claimed(db, now=NOW + 10)
-    assert await jobs.expired(db, now=NOW + 14) == []
-    assert [job.id for job in await jobs.expired(db, now=NOW + 16)] == [silent.id]
+    assert await attempts.expired(db, now=NOW + 14) == []
+    assert [job.id for job in await attempts.expired(db, now=NOW + 16)] == [silent.id]
     assert {job.id for job in await jobs.running(db)} == {silent.id, lively.id}
 
 
 async def test_a_dead_worker_fails_its_job_with_its_last_lines(db: Database) -> None:
     attempt = await started(db)
-    assert await jobs.fail_attempt(db, attempt.id, 1, code="died", message="killed", log_tail=["a", "b"], now=NOW)
+    assert await attempts.fail_attempt(db, attempt.id, 1, code="died", message="killed", log_tail=["a", "b"], now=NOW)
     error: dict[str, Any] = {"code": "died", "message": "killed", "problems": [], "log_tail": ["a", "b"]}
     job = await attempt.job()
     assert (job.state, job.error, job.finished_at) == (State.FAILED, error, NOW)
@@ -269,16 +269,16 @@ async def test_a_dead_worker_fails_its_job_with_its_last_lines(db: Database) -> 
 async def test_a_worker_that_dies_while_it_is_stopped_leaves_a_cancelled_job(db: Database) -> None:
     attempt = await started(db)
     await jobs.stop(db, attempt.id)
-    assert await jobs.fail_attempt(db, attempt.id, 1, code="died", message="killed")
+    assert await attempts.fail_attempt(db, attempt.id, 1, code="died", message="killed")
     assert ((await attempt.job()).state, (await attempt.job()).error) == (State.CANCELLED, None)
 
 
 async def test_the_death_of_a_former_worker_concerns_nobody(db: Database) -> None:
     first = await started(db)
-    await jobs.release_attempt(db, first.id, 1, reason="restart")
-    assert not await jobs.fail_attempt(db, first.id, 1, code="died", message="killed")
+    await attempts.release_attempt(db, first.id, 1, reason="restart")
+    assert not await attempts.fail_attempt(db, first.id, 1, code="died", message="killed")
     await claimed(db)
-    assert not await jobs.fail_attempt(db, first.id, 1, code="died", message="killed")
+    assert not await attempts.fail_attempt(db, first.id, 1, code="died", message="killed")
     assert (await first.job()).state is State.RUNNING
 
 
@@ -286,6 +286,6 @@ async def test_only_jobs_without_another_command_are_asked_to_release(db: Databa
     going, pausing = await started(db), await started(db)
     await jobs.pause(db, pausing.id)
     await jobs.submit(db, SPEC)
-    assert await jobs.ask_release(db) == [going.id]
+    assert await attempts.ask_release(db) == [going.id]
     assert (await going.send(), await pausing.send()) == (Command.RELEASE, Command.PAUSE)
-    assert await jobs.ask_release(db) == []
+    assert await attempts.ask_release(db) == []

@@ -1,21 +1,40 @@
 """What happens when a worker or the server is lost."""
 
+import os
 import signal
 
-import psutil
 import pytest
 
 
-def test_a_killed_worker_fails_its_job_with_the_reason_and_the_next_job_runs(open_server):
+def kill_worker_of(server, task_id, attempt):
+    """Kill the worker once this attempt has begun."""
+    server.until(task_id, lambda event: "started" in event, times=attempt)
+    (running,) = server.reconcile()["running"]
+    assert running["attempt"] == attempt
+    os.kill(running["pid"], signal.SIGKILL)
+
+
+def test_a_killed_worker_is_replaced_and_nothing_is_missing_or_told_twice(open_server):
     server = open_server()
-    victim, heir = server.start(epochs=100_000), server.start(epochs=3)
-    server.follow(victim, until_epoch=1)
-    for worker in psutil.Process(server.process.pid).children():
-        worker.kill()
-    failed = server.follow(victim)
-    assert failed["error"]["code"] == "worker_died"
-    assert "SIGKILL" in failed["error"]["message"]
+    victim, heir = server.start(epochs=300), server.start(epochs=3)
+    server.follow(victim, until_epoch=20)
+    kill_worker_of(server, victim, 1)
+    assert server.follow(victim)["type"] == "complete"
+    told = [event["progress"]["current_epoch"] for event in server.events(victim) if event["type"] == "progress"]
+    assert told == server.epochs(victim) == list(range(1, 301))
+    task = server.task(victim)
+    assert (task["attempt"], task["crashes"]) == (2, 1)
     assert server.follow(heir)["type"] == "complete"
+
+
+def test_a_training_whose_workers_all_die_is_given_up_as_poison(open_server):
+    server = open_server()
+    task_id = server.start(epochs=100_000)
+    for attempt in (1, 2, 3):
+        kill_worker_of(server, task_id, attempt)
+    error = server.follow(task_id)["error"]
+    assert error["code"] == "poison"
+    assert "SIGKILL" in error["message"]
 
 
 @pytest.mark.parametrize(
@@ -31,3 +50,29 @@ def test_a_training_survives_its_server(open_server, number, attempt):
     assert server.follow(task_id)["type"] == "complete"
     assert server.task(task_id)["attempt"] == attempt
     assert server.epochs(task_id) == list(range(1, 401))
+    assert server.reconcile()["findings"] == []
+
+
+def test_a_training_survives_its_server_and_its_worker(open_server):
+    server = open_server()
+    task_id = server.start(epochs=400)
+    server.follow(task_id, until_epoch=20)
+    (running,) = server.reconcile()["running"]
+    server.end(signal.SIGKILL)
+    os.kill(running["pid"], signal.SIGKILL)
+    server = open_server(server.port)
+    assert server.follow(task_id)["type"] == "complete"
+    assert server.epochs(task_id) == list(range(1, 401))
+
+
+def test_a_worker_that_was_stopped_for_longer_than_its_lease_changes_nothing_any_more(open_server):
+    server = open_server(EPOCHD_LEASE_SECONDS="1")
+    task_id = server.start(epochs=300)
+    server.follow(task_id, until_epoch=20)
+    (running,) = server.reconcile()["running"]
+    os.kill(running["pid"], signal.SIGSTOP)
+    server.until(task_id, lambda event: "started" in event, times=2)
+    assert server.follow(task_id)["type"] == "complete"
+    assert server.epochs(task_id) == list(range(1, 301))
+    with pytest.raises(ProcessLookupError):
+        os.kill(running["pid"], signal.SIGCONT)

@@ -32,6 +32,9 @@ class Line:
         self.events.append((kind, payload))
         self.epochs -= kind is Kind.EPOCH
 
+    def confirm(self):
+        pass
+
     def command(self):
         self.chunks -= 1
         return Command.CONTINUE if self.epochs > 0 and self.chunks >= 0 else self.given
@@ -92,7 +95,7 @@ def test_it_learns_real_data(tmp_path, dataset, metric, least, options):
 
 def test_the_reports_of_an_attempt_come_in_order(tmp_path):
     line, given = run(tmp_path, epochs=3)
-    assert [kind for kind, _ in line.events] == [Kind.STARTED, *[Kind.EPOCH] * 3, Kind.COMPLETED]
+    assert [kind for kind, _ in line.events] == [Kind.STARTED, *[Kind.EPOCH] * 3, Kind.CHECKPOINT, Kind.COMPLETED]
     started = line.of(Kind.STARTED)[0]
     assert (started["framework"], started["device"], started["task"], started["resumed"]) == (
         "pytorch",

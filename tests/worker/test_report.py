@@ -270,3 +270,30 @@ def test_requests_share_one_connection_and_ignore_proxies_of_the_environment(mon
         server.shutdown()
     assert len(requests) > 2
     assert len(connections) == 1
+
+
+def test_a_heartbeat_tells_how_long_ago_the_last_step_was(desk, open_reporter):
+    reporter = open_reporter(0.01)
+    desk.wait_for(lambda: desk.bodies and desk.bodies[-1]["idle"] is None)
+    reporter.command()
+    desk.wait_for(lambda: desk.bodies[-1]["idle"] is not None)
+    assert 0 <= desk.bodies[-1]["idle"] < WAIT
+
+
+def test_a_server_that_stays_away_beyond_the_grace_releases_the_training(desk):
+    desk.answer = lambda body: says(status=503)
+    reporter = Reporter("http://server", "task", 3, "secret", 1.0, grace_seconds=0.05, interval=0.01, transport=desk)
+    while reporter.command() is Command.CONTINUE:
+        assert len(desk.bodies) < 100
+    reporter.emit(Kind.PAUSED, {})
+    assert reporter.close() is False
+
+
+def test_confirming_waits_for_an_answer_of_its_own(desk, open_reporter):
+    reporter = open_reporter(0.01)
+    reporter.emit(Kind.EPOCH, {})
+    reporter.confirm()
+    assert desk.numbers == [1]
+    desk.answer = lambda body: says(status=409, code="stale_attempt")
+    with pytest.raises(StaleAttempt):
+        reporter.confirm()

@@ -35,12 +35,15 @@ class Line:
             resident = psutil.Process().memory_info().rss
             found.append({"accuracy": payload["metrics"]["val_accuracy"], "resident": resident})
 
+    def confirm(self):
+        pass
+
     def command(self):
         return Command.CONTINUE
 
 registry.warm(framework)
-execute(Ticket(task_id="t", attempt=1, token="", server_url="", spec=specs.parse(config), data_dir=folder / "out",
-               dataset_roots=[folder], resident_mb=1), Line())
+execute(Ticket(task_id="t", attempt=1, token="", server_url="", spec=specs.parse(config),
+               data_dir=folder / "out" / dataset, dataset_roots=[folder], resident_mb=1), Line())
 print(json.dumps(found[-1]))
 """
 

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from starlette.middleware import Middleware
 
 from epochd import __version__
-from epochd.api import control, datasets, errors, health, internal, stream, tasks, training
+from epochd.api import control, datasets, errors, health, internal, lineage, logs, stream, system, tasks, training
 from epochd.api.deps import authorise
 from epochd.api.responses import ErrorShape
 from epochd.api.security import DATASETS_PATH, BodyLimit, FaultNet, HostGuard
@@ -22,6 +22,7 @@ from epochd.dispatch.local import LocalExecutor
 from epochd.engines import registry
 
 PREFIX = "/api/v1/epoch-training"
+SYSTEM_PREFIX = "/api/v1/system"
 
 
 def create_app(settings: Settings, *, executor: Executor | None = None, server_url: str | None = None) -> FastAPI:
@@ -52,9 +53,10 @@ def create_app(settings: Settings, *, executor: Executor | None = None, server_u
 def _public() -> APIRouter:
     """The routes that a token opens."""
     router = APIRouter(dependencies=[Depends(authorise)], responses={401: {"model": ErrorShape}})
-    for room in (training, tasks, stream, control):
+    for room in (training, tasks, stream, control, lineage, logs):
         router.include_router(room.router, prefix=PREFIX, tags=["epoch training"])
     router.include_router(datasets.router, prefix=DATASETS_PATH, tags=["datasets"])
+    router.include_router(system.router, prefix=SYSTEM_PREFIX, tags=["server"])
     return router
 
 

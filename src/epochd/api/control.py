@@ -75,7 +75,7 @@ async def resume(task_id: str, request: Request, service: Opened, speaker: Speak
     allow = _allows_changed_data(await json_object(request) if await request.body() else {})
     if not allow:
         await check_data(service, await jobs.get(service.db, task_id))
-    job = await jobs.resume(service.db, task_id, allow_changed_data=allow)
+    job = await jobs.resume(service.db, task_id, {"allow_changed_data": True} if allow else {})
     return Resumed(
         task_id=job.id,
         state=job.state,

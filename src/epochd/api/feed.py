@@ -17,7 +17,7 @@ from epochd.core.events import FINAL_TYPES, Event, Type
 BUFFER_LINES = 256
 """How many lines a subscriber may be behind before its buffer is thinned."""
 
-KEPT_TYPES = FINAL_TYPES | {Type.STATE}
+KEPT_TYPES = FINAL_TYPES | {Type.STATE, Type.ROLLBACK}
 """Lines that a slow subscriber never misses."""
 
 

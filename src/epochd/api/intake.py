@@ -5,6 +5,7 @@ next from looking, so that a user sees everything at once. Nothing is stored her
 """
 
 import asyncio
+import shutil
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,6 +82,7 @@ def _demands(spec: TrainingSpec, inspection: Inspection | None, settings: Settin
         rows=found.rows,
         memory_mb=memory.limit_mb(settings),
         resident_mb=settings.resident_mb,
+        free_bytes=shutil.disk_usage(settings.data_dir).free if settings.data_dir.exists() else None,
     )
 
 

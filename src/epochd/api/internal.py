@@ -10,7 +10,7 @@ from epochd.api.deps import Credentials, JsonObject, Opened
 from epochd.core.errors import Unauthorized
 from epochd.core.events import Kind, Report
 from epochd.core.jobs import Command
-from epochd.store import jobs
+from epochd.store import attempts
 
 router = APIRouter(prefix="/internal", include_in_schema=False)
 
@@ -25,6 +25,7 @@ class Batch(BaseModel):
     """What a worker sends: its attempt, and what it has to say (nothing: a heartbeat)."""
 
     attempt: int = Field(ge=1)
+    idle: float | None = Field(None, ge=0, description="Seconds since the training finished a step.")
     reports: list[ReportShape]
 
 
@@ -38,13 +39,14 @@ async def report(task_id: str, values: JsonObject, service: Opened, credentials:
     if credentials is None:
         raise Unauthorized("reports need the attempt's token: Authorization: Bearer <token>")
     batch = _batch(values)
-    command = await jobs.report(
+    command = await attempts.report(
         service.db,
         task_id,
         batch.attempt,
         credentials.credentials,
         [Report(line.number, line.kind, line.payload) for line in batch.reports],
         lease_seconds=service.settings.lease_seconds,
+        idle_seconds=batch.idle,
     )
     return Answer(command=command)
 

@@ -134,6 +134,22 @@ class Resumed(Controlled):
     )
 
 
+class Descended(Success):
+    task_id: str
+    parent: str = Field(description="The task that it goes on from.")
+    message: str
+    config: dict[str, Any]
+    queue_position: int | None
+    checkpoint: dict[str, Any] | None = Field(description="Where it goes on; null from the beginning.")
+
+
+class LogOf(Success):
+    task_id: str
+    attempts: list[int] = Field(description="The attempts that have a log.")
+    attempt: int | None = Field(description="The one whose lines these are; null while nothing has been printed.")
+    lines: list[str]
+
+
 class TaskLine(Shape):
     """A task in the list."""
 
@@ -301,3 +317,40 @@ class Health(Shape):
     jobs: dict[str, int]
     slots: Slots
     streams: int = Field(description="How many streams are open.")
+
+
+class RunningTask(Shape):
+    """A task that runs by the database, and its process."""
+
+    task_id: str
+    attempt: int
+    pid: int | None = Field(description="Its worker; null while it waits for one.")
+    is_alive: bool | None
+    memory: int | None = Field(description="Bytes that the worker and all that it started have for themselves.")
+    lease_left: float | None = Field(description="Seconds; negative once the worker has been silent for too long.")
+    idle: float | None = Field(description="Seconds without a finished step, when the worker last reported.")
+
+
+class GpuUser(Shape):
+    pid: int
+    gpu: int
+    memory: int | None = Field(description="Bytes; null where the driver does not tell.")
+
+
+class FindingShape(Shape):
+    code: Literal["running_without_process", "silent_worker", "process_without_job", "gpu_process_unknown"]
+    message: str
+    task_id: str | None
+    attempt: int | None
+    pid: int | None
+
+
+class Reconciled(Success):
+    message: str
+    running: list[RunningTask]
+    gpu_users: list[GpuUser] = Field(description="Processes that compute on this machine's GPUs.")
+    findings: list[FindingShape]
+
+
+class Repaired(Reconciled):
+    repairs: list[str] = Field(description="What was done, in sentences.")

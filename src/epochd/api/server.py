@@ -24,6 +24,7 @@ from epochd.api.app import create_app
 from epochd.api.service import Service
 from epochd.core.errors import SettingsError
 from epochd.core.settings import Settings
+from epochd.dispatch import processes
 
 RELEASE_SECONDS = 1.0
 """How long running jobs get to checkpoint before the server leaves them to be taken up again later."""
@@ -38,6 +39,7 @@ LEVELS = ("debug", "info", "warning", "error")
 def serve(settings: Settings) -> None:
     """Run the server until SIGTERM or SIGINT. Raises SettingsError when it cannot start."""
     configure_logging(settings.log_level)
+    processes.adopt_grandchildren()
     listener = bind(settings.host, settings.port)
     with listener:
         url = url_of(settings.host, listener)

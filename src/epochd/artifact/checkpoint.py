@@ -1,7 +1,8 @@
 """Checkpoints: the whole of a training's memory in one durable folder.
 
 ``state.json`` (the loop's state), ``encoder.json`` (how rows are encoded), ``weights``, ``optimizer`` and ``best`` as
-safetensors. The newest two are kept, so that a damaged one is not the end of a training.
+safetensors. The newest two are kept, so that a damaged one is not the end of a training. A folder's name is
+``<attempt>-<number>``: what a stale attempt may still write never stands in the way of a newer one.
 """
 
 import json
@@ -10,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from epochd.artifact import files
-from epochd.core.errors import CorruptFile
+from epochd.core.errors import CorruptFile, Diverged
 from epochd.data.encode import Encoder
 from epochd.loop.engine import Arrays, Engine
 from epochd.loop.state import LoopState
@@ -48,25 +51,67 @@ class Premises:
     encoder: Encoder | None
 
 
-def save(folder: Path, engine: Engine, state: LoopState, facts: dict[str, Any], encoder: Encoder | None = None) -> Path:
-    """Write the next checkpoint of a task's checkpoint folder and drop all but the newest two; return its path."""
+def save(
+    folder: Path, attempt: int, engine: Engine, state: LoopState, facts: dict[str, Any], encoder: Encoder | None = None
+) -> Path:
+    """Write an attempt's next checkpoint into its task's folder and drop all but the newest two; return its path.
+
+    Raise OutOfSpace, with nothing left behind, when the disk is full.
+    """
     existing = numbered(folder)
-    final = folder / f"{int(existing[-1].name) + 1 if existing else 1:06d}"
-    with files.durable_folder(final) as path:
-        save_file(engine.weights(), path / "weights.safetensors")
-        save_file(engine.optimizer_state(), path / "optimizer.safetensors")
-        save_file(state.best_weights, path / "best.safetensors")
-        files.write_json(path / "state.json", {"loop": state.as_json(), "facts": facts})
-        if encoder is not None:
-            files.write_json(path / "encoder.json", encoder.as_json())
+    mine = [path for path in existing if path.name.startswith(f"{attempt:04d}-")]
+    final = folder / f"{attempt:04d}-{int(mine[-1].name[5:]) + 1 if mine else 1:06d}"
+    try:
+        with files.durable_folder(final) as path:
+            save_file(_finite(engine.weights()), path / "weights.safetensors")
+            save_file(engine.optimizer_state(), path / "optimizer.safetensors")
+            save_file(state.best_weights, path / "best.safetensors")
+            files.write_json(path / "state.json", {"loop": state.as_json(), "facts": facts})
+            if encoder is not None:
+                files.write_json(path / "encoder.json", encoder.as_json())
+    except (OSError, SafetensorError) as error:
+        if files.is_full(error):
+            needed = 5 * sum(weights.nbytes for weights in state.best_weights.values())
+            raise files.no_room("a checkpoint", needed, folder) from None
+        raise
     for old in existing[: 1 - KEEP]:
         shutil.rmtree(old)
     return final
 
 
+def _finite(weights: Arrays) -> Arrays:
+    """The weights, if they are worth keeping; raise Diverged."""
+    if all(np.isfinite(values).all() for values in weights.values()):
+        return weights
+    raise Diverged("the weights became infinite or NaN. Lower the learning rate, or look for extreme feature values")
+
+
+def newest(folder: Path) -> tuple[Path | None, list[str]]:
+    """The newest checkpoint of a task that is exactly what was written, and what is wrong with each newer one."""
+    faults: list[str] = []
+    for path in reversed(numbered(folder)):
+        try:
+            files.verify(path)
+            return path, faults
+        except CorruptFile as error:
+            faults.append(f"checkpoint {path.name} cannot be used: {error}")
+    return None, faults
+
+
+def adopt(source: Path, folder: Path) -> Path | None:
+    """Copy a checkpoint into another task's folder, as its first; None if it is not there any more."""
+    if not source.is_dir():
+        return None
+    final = folder / f"{0:04d}-{1:06d}"
+    with files.durable_folder(final) as path:
+        for file in source.iterdir():
+            if file.name != files.MANIFEST:
+                shutil.copy2(file, path / file.name)
+    return final
+
+
 def load(path: Path) -> Checkpoint:
-    """Read a checkpoint back; raise CorruptFile if it is not exactly what was written."""
-    files.verify(path)
+    """Read back a checkpoint that has been verified; raise CorruptFile if another version has written it."""
     try:
         saved = json.loads((path / "state.json").read_text(encoding="utf-8"))
         state = LoopState.from_json(saved["loop"], dict(load_file(path / "best.safetensors")))
@@ -81,7 +126,7 @@ def load(path: Path) -> Checkpoint:
 
 
 def premises(path: Path) -> Premises:
-    """Read what a checkpoint says about its data; raise CorruptFile if that cannot be read. ``load`` verifies it."""
+    """Read what a checkpoint says about its data; raise CorruptFile if that cannot be read."""
     try:
         facts = json.loads((path / "state.json").read_text(encoding="utf-8"))["facts"]
         encoder = path / "encoder.json"
@@ -99,4 +144,4 @@ def _strange(path: Path, error: Exception) -> CorruptFile:
 
 def numbered(folder: Path) -> list[Path]:
     """A task's checkpoints, oldest first."""
-    return sorted(path for path in folder.glob("[0-9]*") if path.is_dir()) if folder.is_dir() else []
+    return sorted(path for path in folder.glob("[0-9]*-[0-9]*") if path.is_dir()) if folder.is_dir() else []

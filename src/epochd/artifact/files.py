@@ -4,6 +4,7 @@ A folder is written under a temporary name, its files flushed, a manifest of siz
 and only then renamed to its place; the parent is flushed last. Whoever reads it back checks the manifest.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -14,8 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from epochd.core.errors import CorruptFile
+from epochd.core.errors import CorruptFile, OutOfSpace
 
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+SPARE_BYTES = 16 * 2**20
+"""For small files, logs and the database."""
 MANIFEST = "manifest.json"
 TEMPORARY = ".tmp-"
 
@@ -42,6 +46,29 @@ def durable_folder(final: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     flush(final.parent)
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error says that the disk is full; safetensors puts the system's number into words."""
+    if isinstance(error, OSError):
+        return error.errno in FULL
+    return any(f"code: {number}," in str(error) or f"os error {number})" in str(error) for number in FULL)
+
+
+def no_room(what: str, needed: int, folder: Path) -> OutOfSpace:
+    """The error for something of so many bytes that did not fit on the disk, besides what is needed anyway."""
+    needed, free = needed + SPARE_BYTES, shutil.disk_usage(folder).free
+    message = (
+        f"the disk is full: {what} needs about {needed / 2**20:,.0f} MiB in {folder}, where {free / 2**20:,.0f} MiB "
+        "are free. The training goes on from its last checkpoint as soon as there is room"
+    )
+    return OutOfSpace(message, needed)
+
+
+def sweep(folder: Path, name: str = "") -> None:
+    """Remove what a process that died has left half-written in a folder: of the folder ``name`` there, or of all."""
+    for path in folder.glob(f"{TEMPORARY}{name}*") if folder.is_dir() else ():
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def verify(folder: Path) -> None:

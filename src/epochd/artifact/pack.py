@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 import epochd
@@ -31,14 +32,20 @@ SPLITS = ("train", "validation", "test")
 def pack(folder: Path, about: dict[str, Any], state: LoopState, rows: Mapping[str, IntArray]) -> None:
     """Write the model folder (``about`` is its ``model.json``), then move ``latest`` to it.
 
-    ``rows`` are the dataset's row numbers (from 0) by split.
+    ``rows`` are the dataset's row numbers (from 0) by split. Raise OutOfSpace when the disk is full.
     """
-    with files.durable_folder(folder) as path:
-        save_file(state.best_weights, path / "model.safetensors")
-        files.write_json(path / "model.json", about)
-        write_history(path / "history.csv", state.history)
-        write_splits(path / "splits.parquet", rows)
-    files.point(folder.parent / "latest", folder)
+    try:
+        with files.durable_folder(folder) as path:
+            save_file(state.best_weights, path / "model.safetensors")
+            files.write_json(path / "model.json", about)
+            write_history(path / "history.csv", state.history)
+            write_splits(path / "splits.parquet", rows)
+        files.point(folder.parent / "latest", folder)
+    except (OSError, SafetensorError, pl.exceptions.ComputeError) as error:
+        if files.is_full(error):
+            needed = sum(weights.nbytes for weights in state.best_weights.values())
+            raise files.no_room("the model", needed, folder.parent) from None
+        raise
 
 
 def describe(

@@ -19,6 +19,7 @@ worker reports them with the same code.
     ├── BuiltIn              409  the dataset comes with epochd and stays as it is
     ├── StaleAttempt         409  a newer attempt owns the task
     ├── FrameworkMissing     422  the framework asked for is not installed
+    ├── OutOfSpace                the disk is full
     ├── Diverged                  the loss became infinite or NaN
     ├── RankFailed                one of the processes that train as one has died
     ├── CorruptFile               a checkpoint or artifact fails its manifest
@@ -137,6 +138,19 @@ class BuiltIn(EpochdError):
 class StaleAttempt(EpochdError):
     code = "stale_attempt"
     status = 409
+
+
+class OutOfSpace(EpochdError):
+    """``needed_bytes`` have to be free before it makes sense to go on."""
+
+    code = "disk_full"
+
+    def __init__(self, message: str, needed_bytes: int) -> None:
+        super().__init__(message)
+        self.needed_bytes = needed_bytes
+
+    def as_report(self) -> dict[str, Any]:
+        return {"code": self.code, "message": self.message, "problems": [], "needed_bytes": self.needed_bytes}
 
 
 class Diverged(EpochdError):

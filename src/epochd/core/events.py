@@ -16,7 +16,9 @@ class Kind(StrEnum):
     epoch       metrics (a history row), best (best_metrics), early_stopping (wait, patience)
     checkpoint  path (relative to the data directory), epoch, step, bytes
     log         level, message
+    rollback    epoch (the last one that still counts), learning_rate, message
     paused      checkpoint as above; the worker then exits (also the answer to ``release``)
+    held        code, message, problems: the worker cannot go on for now and exits; its last checkpoint stands
     cancelled   {}
     completed   artifact (relative to the data directory), best, stopped_early, summary
     failed      code, message, problems
@@ -26,13 +28,15 @@ class Kind(StrEnum):
     EPOCH = "epoch"
     CHECKPOINT = "checkpoint"
     LOG = "log"
+    ROLLBACK = "rollback"
     PAUSED = "paused"
+    HELD = "held"
     CANCELLED = "cancelled"
     COMPLETED = "completed"
     FAILED = "failed"
 
 
-LAST_WORDS = frozenset({Kind.PAUSED, Kind.CANCELLED, Kind.COMPLETED, Kind.FAILED})
+LAST_WORDS = frozenset({Kind.PAUSED, Kind.HELD, Kind.CANCELLED, Kind.COMPLETED, Kind.FAILED})
 """After one of these a worker reports nothing more for its attempt."""
 
 
@@ -43,6 +47,7 @@ class Type(StrEnum):
     PROGRESS = "progress"
     LOG = "log"
     CHECKPOINT = "checkpoint"
+    ROLLBACK = "rollback"
     COMPLETE = "complete"
     FAILED = "failed"
     CANCELLED = "cancelled"

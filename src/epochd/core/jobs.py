@@ -50,6 +50,10 @@ class Command(StrEnum):
     RELEASE = "release"
 
 
+MAX_STRIKES = 3
+"""So many workers may die without a newer checkpoint before a job is given up as poison."""
+
+
 def check_move(task_id: str, old: State, new: State) -> None:
     """Raise IllegalMove unless ``old`` may be followed by ``new``."""
     if new not in MOVES[old]:
@@ -68,7 +72,13 @@ def new_task_id(now: datetime | None = None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One row of the jobs table. Times are seconds since the Unix epoch (UTC)."""
+    """One row of the jobs table. Times are seconds since the Unix epoch (UTC).
+
+    ``parent`` is the task that this one goes on from. ``crashes`` counts attempts whose worker died, ``strikes`` those
+    since the last newer checkpoint, ``preemptions`` attempts that gave way for the server's sake. ``worker`` says which
+    process runs the attempt (pid, created), ``progress_at`` when it last finished a step. ``revisions`` are the changes
+    that were made to the config on a resume, oldest first.
+    """
 
     id: str
     spec: TrainingSpec
@@ -88,5 +98,12 @@ class Job:
     started_at: float | None = None
     finished_at: float | None = None
     lease_until: float | None = None
+    parent: str | None = None
+    crashes: int = 0
+    strikes: int = 0
+    preemptions: int = 0
+    worker: dict[str, Any] | None = None
+    progress_at: float | None = None
+    revisions: list[dict[str, Any]] = field(default_factory=list)
     reported: int = 0
     last_seq: int = 0

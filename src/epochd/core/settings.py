@@ -60,6 +60,12 @@ class Settings(BaseSettings):
     """How long a worker may be silent before its training is taken from it."""
     checkpoint_seconds: Annotated[float, Field(ge=0, le=86400)] = 30.0
     """Training time between two checkpoints; 0 takes one after every chunk of steps."""
+    grace_seconds: Annotated[float, Field(ge=1, le=604_800)] = 900.0
+    """How long a worker trains on while its server is away, before it saves a checkpoint and ends."""
+    hang_seconds: Annotated[float, Field(ge=1, le=604_800)] = 300.0
+    """A training that has not finished a step for so long says so in its log."""
+    log_mb: Annotated[int, Field(ge=1, le=100_000)] = 16
+    """What the log of one attempt may take, in MiB; the older half gives way."""
     pause_wait_seconds: Annotated[float, Field(ge=0, le=600)] = 10.0
     """How long ``pause`` waits for the worker before it answers 202."""
     log_level: str = "info"

@@ -171,6 +171,10 @@ class TrainingSpec(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Everything random is a pure function of the seed, the epoch and the step."""
 
+    max_rollbacks: Annotated[int, Field(ge=0, le=10)] = 1
+    """When the loss becomes infinite or NaN: how many times to go back to the last checkpoint and on with a tenth of
+    the learning rate, before the training fails."""
+
     monitor: Monitor = "val_loss"
     """The metric that early stopping, the best epoch and the plateau scheduler watch."""
     early_stopping_patience: Annotated[int, Field(ge=1, le=100_000)] | None = 10
@@ -222,6 +226,8 @@ class TrainingSpec(BaseModel):
         return shown | {"monitor": self.watched} if "monitor" in shown else shown
 
     def _applies(self, name: str) -> bool:
+        if name == "validation_split":
+            return self.validation_dataset is None
         if name in NEEDS:
             return getattr(self, NEEDS[name]) is not None
         owner, values = APPLIES_TO.get(name, ("", ()))
@@ -229,7 +235,7 @@ class TrainingSpec(BaseModel):
 
     def _misplaced_options(self) -> list[Problem]:
         problems = []
-        for name in sorted(self.model_fields_set):
+        for name in sorted(self.model_fields_set - {"validation_split"}):
             if not self._applies(name):
                 if name in NEEDS:
                     message = f"{name} is an option of {NEEDS[name]}, which is not given"

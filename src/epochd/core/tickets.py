@@ -29,7 +29,9 @@ class Ticket(BaseModel):
     registered: dict[str, Path] = {}
     """Where the registered datasets that the spec names lie."""
     checkpoint: str | None = None
-    """The newest checkpoint, relative to ``data_dir``; None starts from scratch."""
+    """The newest checkpoint that the server knows of, relative to ``data_dir``; None if there is none."""
+    reported_epochs: int = 0
+    """How many epochs the server has been told of."""
     threads: int = 1
     """How many CPU threads this slot may use at most."""
     gpus: list[int] = []
@@ -40,6 +42,11 @@ class Ticket(BaseModel):
     """What the encoded rows in ``cache/`` may take together, in MiB."""
     lease_seconds: float = 15.0
     checkpoint_seconds: float = 30.0
+    grace_seconds: float = 900.0
+    """How long to train on without a server."""
+    log_mb: int = 16
+    memory_mb: int | None = None
+    """How much memory the training may take; None: no limit."""
 
     @property
     def artifact_dir(self) -> Path:

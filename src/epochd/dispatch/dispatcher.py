@@ -3,62 +3,41 @@
 It starts the oldest job whenever a slot is free, and turns every way in which an attempt can end without a
 last word (a crash, a kill, silence, a server restart) into a state that is true. The store fences each
 attempt, so a conclusion drawn here about an attempt that has meanwhile ended by itself changes nothing.
+What has to be looked after while it runs is in ``watch``.
 """
 
 import asyncio
 import contextlib
 import logging
 import os
-import signal
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 
-from epochd.core.errors import EpochdError, StaleAttempt
+from epochd.core.errors import EpochdError
 from epochd.core.events import FINAL_TYPES, Event, Type
-from epochd.core.jobs import Command, Job
+from epochd.core.jobs import Job
 from epochd.core.settings import Settings
 from epochd.core.tickets import Ticket
-from epochd.dispatch import gpus
+from epochd.dispatch import gpus, held, memory, orphans, verdicts
+from epochd.dispatch.attempt import Attempt
 from epochd.dispatch.executor import Executor, Exit
-from epochd.store import datasets, jobs
+from epochd.dispatch.reconcile import Reconciler
+from epochd.dispatch.strangers import Strangers
+from epochd.dispatch.verdicts import Verdict
+from epochd.dispatch.watch import Watch
+from epochd.store import attempts, datasets
 from epochd.store.db import Database
 
 logger = logging.getLogger(__name__)
 
 WATCH_SECONDS = 1.0
 """Time between two looks at leases and commands."""
-GRACE_SECONDS = 3.0
-"""After a start, workers that outlived the last server get so long to report (they retry every 2 s)."""
 STEP_SECONDS = 0.5
 """How long a stop waits for the loop's current step."""
 LAUNCH_SECONDS = 0.02
 """How long the loop itself waits for a launch before it lets it wait alone for a worker."""
 FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.5, 30.0
 WAKING_TYPES = FINAL_TYPES | {Type.STATE}
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What to say of an attempt that did not end in good order."""
-
-    code: str
-    message: str
-
-
-@dataclass(eq=False)
-class Attempt:
-    """An attempt that was given to the executor and has not come back."""
-
-    ticket: Ticket
-    launch: asyncio.Task[None] | None = None
-    cancel_seen: float | None = None
-    verdict: Verdict | None = None
-    is_withdrawn: bool = False
-
-    @property
-    def is_launching(self) -> bool:
-        return self.launch is not None and not self.launch.done()
 
 
 class Dispatcher:
@@ -72,24 +51,33 @@ class Dispatcher:
         self._settings = settings
         self._server_url = server_url
         self._attempts: dict[str, Attempt] = {}
-        self._strangers: set[str] = set()
-        self._started_at = 0.0
+        self._strangers = Strangers(db, settings)
+        self._watch = Watch(db, executor, settings, self._attempts, self._strangers)
+        self._held = held.Held(db, settings)
+        self._sweeper = orphans.Sweeper(settings.data_dir, self._watch.leaders, executor.pids)
         self._watched_at = 0.0
         self._backoff = FIRST_BACKOFF_SECONDS
         self._wake = asyncio.Event()
         self._stopping = False
         self._loop: asyncio.Task[None] | None = None
+        self._chores: list[asyncio.Task[None]] = []
+
+    @property
+    def reconciler(self) -> Reconciler:
+        """Compares what the database says with what the system says."""
+        return Reconciler(self._db, self._settings, self._watch, self.gpus)
 
     async def start(self) -> None:
         """Start the executor and the loop. Jobs that a former server left running keep their slots."""
-        self._started_at = time.monotonic()
         self.gpus = gpus.Pool(await asyncio.to_thread(gpus.find, self._settings.gpus))
-        for job in await jobs.running(self._db):
-            self._strangers.add(job.id)
-            self.gpus.hold(job.id, job.summary.get("gpus", []))
+        await self._strangers.find(self.gpus)
         await self._executor.start(self._on_exit)
         self._db.listen(self._on_events)
         self._loop = asyncio.create_task(self._supervise(), name="dispatcher")
+        self._chores = [
+            asyncio.create_task(_repeat(self._held.look, 0.0, held.LOOK_SECONDS)),
+            asyncio.create_task(_repeat(self._sweeper.sweep, orphans.FIRST_SWEEP_SECONDS, orphans.SWEEP_SECONDS)),
+        ]
 
     async def stop(self, release_wait: float) -> None:
         """Let running jobs save their work for up to ``release_wait`` seconds, then end all workers.
@@ -110,17 +98,19 @@ class Dispatcher:
 
     async def _end_loop(self, loop: asyncio.Task[None]) -> None:
         """Let the loop finish its step, so that no job is claimed and then forgotten."""
+        for chore in self._chores:
+            chore.cancel()
         self._wake.set()
         await asyncio.wait({loop}, timeout=STEP_SECONDS)
         loop.cancel()
-        await asyncio.gather(loop, return_exceptions=True)
+        await asyncio.gather(loop, *self._chores, return_exceptions=True)
 
     async def _release_all(self, wait: float) -> None:
         """Ask every worker to checkpoint and end; wait until none of ours is left, or for ``wait`` seconds."""
-        await jobs.ask_release(self._db)
+        await attempts.ask_release(self._db)
         for attempt in list(self._attempts.values()):
             if attempt.is_launching:
-                await self._withdraw(attempt)
+                await attempt.withdraw(self._executor)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait):
                 while self._attempts:
@@ -148,7 +138,7 @@ class Dispatcher:
         while not self._stopping:
             self._wake.clear()
             if time.monotonic() - self._watched_at >= every:
-                await self._watch()
+                await self._watch.look()
                 self._watched_at = time.monotonic()
             await self._fill_slots()
             self.error, self._backoff = None, FIRST_BACKOFF_SECONDS
@@ -158,7 +148,7 @@ class Dispatcher:
 
     async def _fill_slots(self) -> None:
         while not self._stopping and self._executor.free_slots > len(self._strangers):
-            claimed = await jobs.claim(
+            claimed = await attempts.claim(
                 self._db, lease_seconds=self._settings.lease_seconds, fits=lambda job: self.gpus.fits(job.spec)
             )
             if claimed is None:
@@ -179,12 +169,16 @@ class Dispatcher:
             dataset_roots=[root.absolute() for root in settings.dataset_roots],
             registered=await datasets.paths(self._db, home, named),
             checkpoint=(job.checkpoint or {}).get("path"),
+            reported_epochs=job.current_epoch,
             threads=max(1, (os.cpu_count() or 1) // settings.slots),
             gpus=self.gpus.take(job.id, job.spec),
             resident_mb=settings.resident_mb,
             cache_mb=settings.cache_mb,
             lease_seconds=settings.lease_seconds,
             checkpoint_seconds=settings.checkpoint_seconds,
+            grace_seconds=settings.grace_seconds,
+            log_mb=settings.log_mb,
+            memory_mb=settings.memory_mb,
         )
 
     async def _launch(self, ticket: Ticket) -> None:
@@ -195,110 +189,64 @@ class Dispatcher:
 
     async def _hand_over(self, attempt: Attempt) -> None:
         try:
-            await self._executor.launch(attempt.ticket)
+            attempt.worker = await self._executor.launch(attempt.ticket)
         except Exception as error:
             if not isinstance(error, EpochdError):
                 logger.exception("task %s could not be launched", attempt.ticket.task_id)
-            verdict = Verdict("worker_unavailable", f"the training could not be started: {error}")
+            verdict = Verdict("worker_unavailable", f"the training could not be started: {error}", is_final=True)
             await self._conclude(attempt, verdict)
+        else:
+            await self._note_worker(attempt)
+
+    async def _note_worker(self, attempt: Attempt) -> None:
+        """Write down which process it is, for a server that comes after this one; the training does without."""
+        ticket, worker = attempt.ticket, attempt.worker
+        if worker is None:
+            return
+        if self._settings.memory_mb is not None:
+            attempt.memory_before = memory.of_group(worker["pid"])
+        try:
+            await attempts.set_worker(self._db, ticket.task_id, ticket.attempt, worker)
+        except Exception:
+            logger.exception("it could not be noted which process trains task %s", ticket.task_id)
 
     async def _on_exit(self, end: Exit) -> None:
         attempt = self._attempts.get(end.task_id)
         if attempt is None or attempt.ticket.attempt != end.attempt:
             return  # it has said its last word, and its task has even started again
-        await self._conclude(attempt, attempt.verdict or _verdict_of(end.returncode), end.log_tail)
+        await self._conclude(attempt, attempt.verdict or verdicts.of_exit(end.returncode), end.log_tail)
 
     async def _conclude(self, attempt: Attempt, verdict: Verdict, log_tail: Sequence[str] = ()) -> None:
-        """Close the books on an attempt: a failure, unless it ended in good order or through no fault of its own."""
+        """Close the books on an attempt that has not done so itself: its job goes on, or has failed."""
         try:
             if self._stopping or attempt.is_withdrawn:
                 await self._release(attempt.ticket)
             else:
-                await self._fail(attempt.ticket, verdict, log_tail)
+                await self._mourn(attempt.ticket, verdict, log_tail)
         finally:
             if self._attempts.get(attempt.ticket.task_id) is attempt:
                 del self._attempts[attempt.ticket.task_id]
                 self.gpus.give_back(attempt.ticket.task_id)
             self._wake.set()
 
-    async def _fail(self, ticket: Ticket, verdict: Verdict, log_tail: Sequence[str]) -> None:
-        failed = await jobs.fail_attempt(
-            self._db,
-            ticket.task_id,
-            ticket.attempt,
-            code=verdict.code,
-            message=verdict.message,
-            log_tail=log_tail,
-        )
-        if failed:
-            logger.warning("task %s, attempt %d: %s", ticket.task_id, ticket.attempt, verdict.message)
+    async def _mourn(self, ticket: Ticket, verdict: Verdict, log_tail: Sequence[str]) -> None:
+        end = attempts.fail_attempt if verdict.is_final else attempts.crash_attempt
+        code, message = verdict.code, verdict.message
+        if await end(self._db, ticket.task_id, ticket.attempt, code=code, message=message, log_tail=log_tail):
+            logger.warning("task %s, attempt %d: %s", ticket.task_id, ticket.attempt, message)
 
     async def _release(self, ticket: Ticket) -> None:
-        await jobs.release_attempt(
+        await attempts.release_attempt(
             self._db, ticket.task_id, ticket.attempt, reason="its worker was ended by the server"
         )
 
-    async def _watch(self) -> None:
-        """Look after every running job: renew, take back, or end it."""
-        running = await jobs.running(self._db)
-        gone = self._strangers - {job.id for job in running}
-        for task_id in gone - self._attempts.keys():
-            self.gpus.give_back(task_id)
-        self._strangers -= gone | self._attempts.keys()
-        for attempt in list(self._attempts.values()):
-            if attempt.is_launching:
-                await self._hold(attempt)
-        for job in running:
-            await self._insist_on_cancel(job)
-        for job in await jobs.expired(self._db):
-            await self._take_back(job)
 
-    async def _hold(self, attempt: Attempt) -> None:
-        """Keep the lease of an attempt whose worker is still warming up; heed commands in its place."""
-        ticket = attempt.ticket
-        with contextlib.suppress(StaleAttempt):  # the worker came, and was that quick
-            command = await jobs.report(
-                self._db, ticket.task_id, ticket.attempt, ticket.token, [], lease_seconds=ticket.lease_seconds
-            )
-            if command is not Command.CONTINUE:
-                await self._withdraw(attempt)
-
-    async def _withdraw(self, attempt: Attempt) -> None:
-        """Take a ticket back that no worker has got yet."""
-        attempt.is_withdrawn = True
-        await self._executor.kill(attempt.ticket.task_id)
-
-    async def _insist_on_cancel(self, job: Job) -> None:
-        """Kill a worker that has known of a cancel for a whole lease and still trains."""
-        attempt = self._attempts.get(job.id)
-        if attempt is None or job.command is not Command.CANCEL:
-            return
-        attempt.cancel_seen = attempt.cancel_seen or time.monotonic()
-        if time.monotonic() - attempt.cancel_seen > self._settings.lease_seconds:
-            logger.warning("task %s did not heed its cancellation; its worker is killed", job.id)
-            await self._executor.kill(job.id)
-
-    async def _take_back(self, job: Job) -> None:
-        """End an attempt whose lease ran out: release it if its worker is gone with a former server."""
-        attempt = self._attempts.get(job.id)
-        if attempt is not None and attempt.ticket.attempt == job.attempt:
-            message = (
-                f"the worker was silent for more than {self._settings.lease_seconds:g} s and was ended; "
-                "if the machine is merely slow, raise EPOCHD_LEASE_SECONDS and start the training again"
-            )
-            attempt.verdict = Verdict("worker_silent", message)
-            await self._executor.kill(job.id)
-        elif time.monotonic() - self._started_at >= min(GRACE_SECONDS, self._settings.lease_seconds):
-            await jobs.release_attempt(self._db, job.id, job.attempt, reason="its worker was lost in a server restart")
-
-
-def _verdict_of(returncode: int) -> Verdict:
-    """What a worker's end means for a job that it left without a last word."""
-    if returncode == 0:
-        return Verdict("worker_vanished", "the worker ended without saying how the training went; see its log")
-    if returncode > 0:
-        return Verdict("worker_died", f"the worker exited with code {returncode}; see the end of its log")
-    known = -returncode in set(signal.Signals)
-    name = signal.Signals(-returncode).name if known else str(-returncode)
-    hint = "the system may have run out of memory" if name == "SIGKILL" else "see the end of its log"
-    return Verdict("worker_died", f"the worker was killed by signal {name}; {hint}")
+async def _repeat(chore: Callable[[], Awaitable[None]], first: float, every: float) -> None:
+    """Do something now and then (seconds); when it fails, say so and do it again the next time."""
+    await asyncio.sleep(first)
+    while True:
+        try:
+            await chore()
+        except Exception:
+            logger.exception("a chore of the server failed; it is tried again in %.0f s", every)
+        await asyncio.sleep(every)

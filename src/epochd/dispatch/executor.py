@@ -34,14 +34,17 @@ class Executor(Protocol):
     def free_slots(self) -> int:
         """How many more tickets can be launched right now."""
 
-    async def launch(self, ticket: Ticket) -> None:
-        """Hand a ticket to a worker."""
+    async def launch(self, ticket: Ticket) -> dict[str, Any] | None:
+        """Hand a ticket to a worker; who it is (``pid``, ``created``), None where that cannot be said."""
 
     async def kill(self, task_id: str) -> None:
         """End the worker of this task at once, whatever it is doing; unknown ids are ignored."""
 
     async def close(self) -> None:
         """End every worker; return when no process is left."""
+
+    def pids(self) -> list[int]:
+        """The processes that this executor has started and will wait for."""
 
     def health(self) -> dict[str, Any]:
         """Figures for ``/health``; ``error`` says why nothing can be launched, None when all is well."""

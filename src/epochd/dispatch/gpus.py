@@ -7,6 +7,8 @@ framework that could tell.
 import logging
 import os
 import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
 from epochd.core.errors import SettingsError
@@ -16,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 QUERY = ("nvidia-smi", "--query-gpu=index", "--format=csv,noheader")
 QUERY_SECONDS = 10.0
+UUIDS = ("nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader")
+USERS = ("nvidia-smi", "--query-compute-apps=pid,gpu_uuid,used_memory", "--format=csv,noheader,nounits")
 
 
 def find(setting: str) -> list[int]:
@@ -40,13 +44,52 @@ def _parsed(ids: str) -> list[int]:
 def _detected() -> list[int]:
     """Asked once per process: a machine's GPUs do not change, and the driver may take a second to answer."""
     try:
-        answer = subprocess.run(QUERY, capture_output=True, text=True, timeout=QUERY_SECONDS, check=True)
-    except FileNotFoundError:
-        return []
+        return [int(line) for line in _asked(QUERY)]
     except (OSError, subprocess.SubprocessError) as error:
         logger.warning("nvidia-smi does not answer, so trainings run on the CPU: %s", error)
         return []
-    return [int(line) for line in answer.stdout.split()]
+
+
+def _asked(query: Sequence[str]) -> list[str]:
+    """The lines of the driver's answer; none on a machine without the tool. Raises OSError or SubprocessError."""
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=QUERY_SECONDS, check=True)
+    except FileNotFoundError:
+        return []
+    return answer.stdout.strip().splitlines()
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A process that computes on a GPU; ``memory`` in bytes, None where the driver does not tell."""
+
+    pid: int
+    gpu: int
+    memory: int | None
+
+
+def users() -> list[User]:
+    """Who uses the machine's GPUs, by the driver; nobody where it does not answer."""
+    try:
+        return _users(_asked(UUIDS), _asked(USERS))
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        logger.warning("nvidia-smi does not say who uses the GPUs: %s", error)
+        return []
+
+
+def _users(uuids: Sequence[str], lines: Sequence[str]) -> list[User]:
+    """Lines like ``0, GPU-x`` and ``4711, GPU-x, 512`` put together. Raises ValueError for anything else."""
+    indices = {uuid: int(index) for index, uuid in (_fields(line) for line in uuids)}
+    found = []
+    for pid, uuid, mebibytes in (_fields(line) for line in lines):
+        if uuid in indices:
+            used = int(mebibytes) * 2**20 if mebibytes.isdecimal() else None
+            found.append(User(int(pid), indices[uuid], used))
+    return found
+
+
+def _fields(line: str) -> list[str]:
+    return [field.strip() for field in line.split(",")]
 
 
 def _visible(variable: str | None, detected: list[int]) -> list[int]:

@@ -17,7 +17,7 @@ from typing import Any
 from epochd.core.errors import EpochdError
 from epochd.core.settings import Settings
 from epochd.core.tickets import Ticket
-from epochd.dispatch import gpus
+from epochd.dispatch import gpus, processes
 from epochd.dispatch.executor import Exit, OnExit
 from epochd.dispatch.process import WorkerProcess, tail_of
 from epochd.engines import registry
@@ -49,7 +49,7 @@ class LocalExecutor:
         self._workers: set[WorkerProcess] = set()
         self._idle: list[WorkerProcess] = []
         self._starting: list[str] = []
-        self._waiting: dict[str, tuple[Ticket, asyncio.Future[None]]] = {}
+        self._waiting: dict[str, tuple[Ticket, asyncio.Future[dict[str, Any] | None]]] = {}
         self._working: set[WorkerProcess] = set()
         self._slots: list[asyncio.Task[None]] = []
         self._closing = asyncio.Event()
@@ -69,20 +69,20 @@ class LocalExecutor:
             return 0
         return self._settings.slots - len(self._waiting) - len(self._working)
 
-    async def launch(self, ticket: Ticket) -> None:
-        """Hand a ticket to a warm worker, waiting for one if need be.
+    async def launch(self, ticket: Ticket) -> dict[str, Any] | None:
+        """Hand a ticket to a warm worker, waiting for one if need be; say which process it is.
 
         Raises EpochdError when none can be had: workers fail to start, or ``kill`` or ``close`` came first.
         ``on_exit`` is not called for a ticket that was not handed over.
         """
         if self._closing.is_set():
             raise EpochdError("the executor is closed; the ticket was not launched")
-        handed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        handed: asyncio.Future[dict[str, Any] | None] = asyncio.get_running_loop().create_future()
         self._framework = ticket.spec.framework
         self._waiting[ticket.task_id] = ticket, handed
         self._match()
         try:
-            await handed
+            return await handed
         finally:
             self._waiting.pop(ticket.task_id, None)
 
@@ -106,6 +106,10 @@ class LocalExecutor:
             for slot in late:
                 slot.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+
+    def pids(self) -> list[int]:
+        """The processes that this executor has started and waits for."""
+        return [worker.process.pid for worker in self._workers]
 
     def health(self) -> dict[str, Any]:
         """Counts of slots and workers; ``error`` says why no worker can be started, None when all is well."""
@@ -158,7 +162,7 @@ class LocalExecutor:
             command.append("--one-ticket")
         self._starting.append(framework)
         try:
-            worker = await WorkerProcess.spawn(command, framework, self._settings.cache_dir)
+            worker = await WorkerProcess.spawn(command, framework, self._settings.data_dir)
         finally:
             self._starting.remove(framework)
         self._workers.add(worker)
@@ -223,7 +227,7 @@ class LocalExecutor:
                 worker.hand(ticket)
                 del self._waiting[ticket.task_id]
                 self._working.add(worker)
-                handed.set_result(None)
+                handed.set_result(processes.identity(worker.process.pid))
         kept = sum(not worker.is_retired for worker in self._workers) + len(self._starting)
         for _ in self._uncovered()[self._settings.slots - kept :]:
             if self._idle:
@@ -258,7 +262,7 @@ class LocalExecutor:
         if ticket is None:
             return
         self._working.discard(worker)
-        tail = tail_of(ticket) or worker.output_tail()
+        tail = tail_of(ticket.log_path) or worker.output_tail()
         try:
             await self._on_exit(Exit(ticket.task_id, ticket.attempt, returncode, tail))
         except Exception:

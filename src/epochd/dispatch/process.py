@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from epochd.core.tickets import Ticket
+from epochd.dispatch.processes import MARK, mark_of
 
 EXIT_SECONDS = 5.0
 """How long a process may live on after it has closed its pipe."""
@@ -43,7 +44,7 @@ class WorkerProcess:
         self._listening = asyncio.create_task(self._listen())
 
     @classmethod
-    async def spawn(cls, command: Sequence[str], framework: str, cache: Path) -> "WorkerProcess":
+    async def spawn(cls, command: Sequence[str], framework: str, data_dir: Path) -> "WorkerProcess":
         """Start ``command --protocol-fd N`` in a session of its own; it will have warmed up ``framework``."""
         read_end, write_end = os.pipe()
         try:
@@ -55,7 +56,7 @@ class WorkerProcess:
                 stderr=asyncio.subprocess.STDOUT,
                 pass_fds=(write_end,),
                 start_new_session=True,
-                env=environment(cache),
+                env=environment(data_dir),
             )
         except BaseException:
             os.close(read_end)
@@ -125,8 +126,8 @@ class WorkerProcess:
             self._output = (self._output + chunk)[-TAIL_BYTES:]
 
 
-def environment(cache: Path) -> dict[str, str]:
-    """What a worker sees of the server's environment: nothing of its settings; and what frameworks read there.
+def environment(data_dir: Path) -> dict[str, str]:
+    """What a worker sees of the server's environment: its mark, what frameworks read there, nothing of the settings.
 
     Idle OpenMP threads sleep instead of spinning, which cost up to ten times the step where others want the
     cores. JAX keeps compiled programs, however small, so that a second job of a shape need not compile.
@@ -134,15 +135,15 @@ def environment(cache: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("EPOCHD_")}
     return {
         "OMP_WAIT_POLICY": "PASSIVE",
-        "JAX_COMPILATION_CACHE_DIR": str((cache / "jax").absolute()),
+        MARK: mark_of(data_dir),
+        "JAX_COMPILATION_CACHE_DIR": str((data_dir / "cache" / "jax").absolute()),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     } | kept
 
 
-def tail_of(ticket: Ticket) -> list[str]:
+def tail_of(path: Path) -> list[str]:
     """The last lines of an attempt's log; none if there is no log."""
-    path = ticket.log_path
     try:
         with path.open("rb") as log:
             log.seek(max(0, path.stat().st_size - TAIL_BYTES))

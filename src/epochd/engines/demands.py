@@ -22,23 +22,28 @@ def problems(
     rows: int = 0,
     memory_mb: int | None = None,
     resident_mb: int = 256,
+    free_bytes: int | None = None,
 ) -> list[Problem]:
     """Every demand that cannot be met.
 
     ``shape`` is that of an encoded example, (features,) or (steps, channels); it may be () where nothing is known of
     it, and be larger than in the end unless it is ``exact``. ``embedded`` and ``masked`` are as in ``encode.Encoder``,
     ``classes`` the target's labels, ``gpus`` how many GPUs the server has. The memory that training on ``rows`` takes
-    is held against ``memory_mb`` (None: is not asked), with ``resident_mb`` of encoded rows at most.
+    is held against ``memory_mb`` (None: is not asked), with ``resident_mb`` of encoded rows at most, and what two
+    checkpoints take against ``free_bytes`` of the disk (likewise).
     """
     found = [
         *_shape_problems(spec, shape, exact),
         *_class_problems(spec, task, classes),
         *_gpu_problems(spec, gpus),
     ]
-    if memory_mb is not None and _is_known(shape) and not any(problem.field == "input_shape" for problem in found):
+    if _is_known(shape) and not any(problem.field == "input_shape" for problem in found):
         outputs = len(classes or ()) if task == "multiclass" else 1
         setup = _setup(spec, shape, task, outputs, gpus, embedded, masked)
-        found += _memory_problems(setup, rows, memory_mb, resident_mb)
+        if memory_mb is not None:
+            found += _memory_problems(setup, rows, memory_mb, resident_mb)
+        if free_bytes is not None:
+            found += _disk_problems(setup, free_bytes)
     return found
 
 
@@ -89,6 +94,15 @@ def _memory_problems(setup: Setup, rows: int, memory_mb: int, resident_mb: int) 
     }
     message = f"this training would take {need}, but may take {memory_mb:,} MiB"
     yield Problem(field, message, f"{ways[field]}; the server's limit is EPOCHD_MEMORY_MB")
+
+
+def _disk_problems(setup: Setup, free: int) -> Iterator[Problem]:
+    """A problem if there is no room for the two checkpoints that a training keeps."""
+    needed = 2 * memory.checkpoint_bytes(setup)
+    if needed > free:
+        size = f"two checkpoints of this model take {memory.mib(needed)} MiB"
+        message = f"{size}, but {memory.mib(free)} MiB are free in the server's data folder"
+        yield Problem("hidden_units", message, "use fewer or narrower layers, or have room made on the server")
 
 
 def _class_problems(spec: TrainingSpec, task: Task, classes: Sequence[object] | None) -> Iterator[Problem]:

@@ -1,4 +1,4 @@
-"""How much memory a training takes, estimated before it starts, and how much one may take on this machine.
+"""How much memory and disk a training takes, estimated before it starts, and how much memory one may take.
 
 An estimate errs on the large side by little: it is to refuse what the machine would kill, not to fill it to the brim.
 """
@@ -23,6 +23,8 @@ COPIES_OF_WEIGHTS = 6
 """Weights, gradients, two moments of the optimizer, the best weights, and a copy on its way to a checkpoint."""
 COPIES_OF_OUTPUTS = 4
 """Of each layer's outputs: before and after activation and dropout, and their gradient."""
+OPTIMIZER_COPIES = {"adam": 2, "adamw": 2, "rmsprop": 1, "sgd": 0}
+"""How many numbers an optimizer remembers for each weight."""
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -103,3 +105,8 @@ def _cgroup_limits() -> list[int]:
         if text.isdigit():
             found.append(int(text))
     return found
+
+
+def checkpoint_bytes(setup: Setup) -> int:
+    """What one checkpoint takes on the disk: weights, best weights, the optimizer's memory; small files not counted."""
+    return 4 * (2 + OPTIMIZER_COPIES[setup.spec.optimizer]) * architecture.parameters(setup)

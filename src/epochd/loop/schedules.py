@@ -7,6 +7,7 @@ CosineAnnealingLR and ReduceLROnPlateau (relative threshold 1e-4, no cooldown, s
 
 from math import cos, pi
 
+from epochd.core.revisions import SCHEDULE
 from epochd.core.specs import TrainingSpec
 from epochd.loop.state import LoopState
 
@@ -16,15 +17,40 @@ PLATEAU_SMALLEST_CHANGE = 1e-8
 
 def next_learning_rate(spec: TrainingSpec, state: LoopState, value: float, higher_is_better: bool) -> float:
     """The learning rate of the epoch after the ``state.epoch`` complete ones; updates the plateau memory."""
+    if spec.learning_rate_scheduler == "plateau":
+        return plateau(state, -value if higher_is_better else value, spec.patience, spec.factor)
+    return rate(spec, state.epoch) * state.rate_factor
+
+
+def rate(spec: TrainingSpec, epoch: int) -> float:
+    """The learning rate after so many complete epochs, where that follows from the spec alone.
+
+    For ``plateau`` it is the rate that it begins with.
+    """
     match spec.learning_rate_scheduler:
         case "step":
-            return step(spec.learning_rate, state.epoch, spec.step_size, spec.gamma)
+            return step(spec.learning_rate, epoch, spec.step_size, spec.gamma)
         case "cosine":
-            return cosine(spec.learning_rate, state.epoch, spec.T_max or spec.epochs, spec.eta_min)
-        case "plateau":
-            return plateau(state, -value if higher_is_better else value, spec.patience, spec.factor)
-        case "none":
+            return cosine(spec.learning_rate, epoch, spec.T_max or spec.epochs, spec.eta_min)
+        case "plateau" | "none":
             return spec.learning_rate
+
+
+def settings(spec: TrainingSpec) -> dict[str, object]:
+    """All that the schedule follows from, to tell whether it was changed on a resume."""
+    names = ["learning_rate", "learning_rate_scheduler", *SCHEDULE]
+    return {name: getattr(spec, name) for name in names} | {"T_max": spec.T_max or spec.epochs}
+
+
+def change(spec: TrainingSpec, state: LoopState, before: dict[str, object]) -> None:
+    """Go over from the schedule with the settings ``before`` to the spec's; nothing happens if they are the same."""
+    if settings(spec) == before:
+        return
+    if spec.learning_rate_scheduler != "plateau":
+        state.learning_rate = rate(spec, state.epoch) * state.rate_factor
+    elif before.get("learning_rate_scheduler") != "plateau" or before.get("learning_rate") != spec.learning_rate:
+        state.learning_rate = spec.learning_rate * state.rate_factor
+        state.plateau_best, state.plateau_bad_epochs = None, 0
 
 
 def step(base: float, epoch: int, step_size: int, gamma: float) -> float:

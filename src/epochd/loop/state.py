@@ -29,10 +29,13 @@ class LoopState:
     """Where a training stands.
 
     ``epoch`` epochs are complete and ``step`` steps of the next one; ``totals`` and ``seconds`` belong to
-    that unfinished epoch. ``best_weights`` are canonical and travel beside the JSON, not in it.
+    that unfinished epoch. Each of the ``rollbacks`` has made ``rate_factor``, by which schedules multiply, smaller.
+    ``best_weights`` are canonical and travel beside the JSON, not in it.
     """
 
     learning_rate: float
+    rate_factor: float = 1.0
+    rollbacks: int = 0
     epoch: int = 0
     step: int = 0
     totals: Totals = Totals()

@@ -7,8 +7,9 @@ store then writes it in one update and one insert. So no state can be stored wit
 from dataclasses import replace
 from typing import Any
 
+from epochd.core import revisions
 from epochd.core.events import Event, Type
-from epochd.core.jobs import Command, Job, State, check_move
+from epochd.core.jobs import MAX_STRIKES, Command, Job, State, check_move
 
 FINAL_TYPE = {
     State.COMPLETED: Type.COMPLETE,
@@ -31,11 +32,16 @@ class Change:
         self.job = replace(self.job, **columns)
         self.columns |= columns
 
-    def set_option(self, **options: Any) -> None:
-        """Give options of the job's spec new values."""
-        spec = self.job.spec.model_copy(update=options)
+    def revise(self, changes: dict[str, Any]) -> dict[str, Any]:
+        """Change the job's config; what to tell of it. Raises InvalidSpec."""
+        spec = revisions.revise(self.job.spec, changes) if changes else self.job.spec
+        found = revisions.differences(self.job.spec, spec)
+        if not found:
+            return {}
+        self.set(revisions=[*self.job.revisions, {"at": self.now, "changes": found}])
         self.job = replace(self.job, spec=spec)
         self.columns["spec"] = spec.model_dump(mode="json")
+        return {"changes": found}
 
     def tell(self, type: Type, payload: dict[str, Any]) -> None:
         """Add one event to the job's log."""
@@ -50,10 +56,25 @@ class Change:
         check_move(self.job.id, self.job.state, state)
         self.set(state=state)
         if state is not State.RUNNING:
-            self.set(command=Command.CONTINUE, lease_until=None)
+            self.set(command=Command.CONTINUE, lease_until=None, worker=None)
         if state.is_final:
             self.set(finished_at=self.now)
         self.tell(FINAL_TYPE.get(state, Type.STATE), _said_of(self.job, details))
+
+    def crash(self, *, code: str, message: str, log_tail: list[str]) -> None:
+        """A running job lost its worker to an accident: it waits again, until that has happened too often."""
+        job = self.job
+        self.set(crashes=job.crashes + 1, strikes=job.strikes + 1)
+        crash = {"code": code, "message": message, "attempt": job.attempt, "strikes": self.job.strikes}
+        if self.job.strikes >= MAX_STRIKES and job.command is not Command.CANCEL:
+            sentence = (
+                f"the worker died {self.job.strikes} times without getting to another checkpoint, the last time: "
+                f"{message}. The log of each attempt may say more; retry the task once the cause is gone"
+            )
+            self.set(error={"code": "poison", "message": sentence, "problems": [], "log_tail": log_tail})
+            self.move(State.FAILED)
+            return
+        self.give_way(reason=message, crash=crash | {"log_tail": log_tail})
 
     def give_way(self, **details: Any) -> None:
         """A running job lost its worker without being finished: it becomes what it was last asked to be.

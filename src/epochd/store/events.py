@@ -3,6 +3,7 @@
 from typing import Any
 
 from sqlalchemy import Row, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from epochd.core.events import Event, Type
 from epochd.store import tables
@@ -21,15 +22,28 @@ async def after(db: Database, task_id: str, seq: int, limit: int | None = None) 
 async def history(db: Database, task_id: str) -> list[dict[str, Any]]:
     """A job's metrics, one row per epoch, in the order of epochs.
 
-    An epoch that was run again after a crash shows what the newest attempt measured.
+    An epoch that was run again and came out otherwise takes back the epochs after it, and so does a rollback.
     """
-    query = (
-        select(table.c.payload).where(table.c.job_id == task_id, table.c.type == Type.PROGRESS).order_by(table.c.seq)
-    )
     async with db.read() as connection:
-        rows = [payload["progress"]["latest_metrics"] for payload in await connection.scalars(query)]
-    newest = {row["epoch"]: row for row in rows}
-    return [newest[epoch] for epoch in sorted(newest)]
+        return list((await told(connection, task_id)).values())
+
+
+async def told(connection: AsyncConnection, task_id: str) -> dict[int, dict[str, Any]]:
+    """The history rows that stand, by epoch, in the order of epochs."""
+    query = (
+        select(table.c.type, table.c.payload)
+        .where(table.c.job_id == task_id, table.c.type.in_([Type.PROGRESS, Type.ROLLBACK]))
+        .order_by(table.c.seq)
+    )
+    standing: dict[int, dict[str, Any]] = {}
+    for type, payload in await connection.execute(query):
+        row = None if type is Type.ROLLBACK else payload["progress"]["latest_metrics"]
+        taken_back = payload["epoch"] + 1 if row is None else row["epoch"]
+        while standing and next(reversed(standing)) >= taken_back:
+            standing.popitem()
+        if row is not None:
+            standing[row["epoch"]] = row
+    return standing
 
 
 def _event_of(row: Row[Any]) -> Event:

@@ -1,23 +1,26 @@
 """What each kind of a worker's report does to its job. No SQL here: see ``changes``."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from epochd.core.errors import IllegalMove
 from epochd.core.events import Kind, Report, Type
-from epochd.core.jobs import State
+from epochd.core.jobs import Command, Job, State
 from epochd.store.changes import Change, progress_of
 
 
-def apply(change: Change, reports: Sequence[Report]) -> None:
+def apply(change: Change, reports: Sequence[Report], told: Mapping[int, dict[str, Any]]) -> None:
     """Apply reports that follow the job's ``reported`` number, in their order.
 
+    ``told`` are the history rows, by epoch, that the job's log holds already of the epochs reported here.
     Raises IllegalMove for a gap in the numbers, a payload without what its kind must carry, or anything after
     the attempt's last word. Nothing of the change may then be written.
     """
     for report in reports:
         _check(change, report)
         change.set(reported=report.number)
+        if report.kind is Kind.EPOCH and _is_told(change.job, report.payload, told):
+            continue
         try:
             APPLIED[report.kind](change, report.payload)
         except KeyError as missing:
@@ -37,6 +40,23 @@ def _check(change: Change, report: Report) -> None:
         raise IllegalMove(f"report {report.number} ({report.kind}) of task {job.id} follows the attempt's last word")
 
 
+def repeated(job: Job, reports: Sequence[Report]) -> list[int]:
+    """The epochs among the reports that the job has reported before, so that the log has to be asked about them."""
+    found = (report.payload.get("metrics", {}).get("epoch", 0) for report in reports if report.kind is Kind.EPOCH)
+    return [epoch for epoch in found if epoch <= job.current_epoch]
+
+
+def _is_told(job: Job, payload: dict[str, Any], told: Mapping[int, dict[str, Any]]) -> bool:
+    """Whether an epoch that ran again after a crash came out as it did before: it is told once."""
+    row = payload.get("metrics", {})
+    known = told.get(row.get("epoch"))
+    return known is not None and row["epoch"] <= job.current_epoch and _measured(known) == _measured(row)
+
+
+def _measured(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name != "time_per_epoch"}
+
+
 def _started(change: Change, payload: dict[str, Any]) -> None:
     change.set(summary={**change.job.summary, **payload})
     change.tell(Type.STATE, {"state": change.job.state.value, "started": payload})
@@ -49,8 +69,24 @@ def _epoch(change: Change, payload: dict[str, Any]) -> None:
 
 
 def _checkpoint(change: Change, payload: dict[str, Any]) -> None:
-    change.set(checkpoint=payload)
+    _keep(change, payload)
     change.tell(Type.CHECKPOINT, {"checkpoint": payload})
+
+
+def _keep(change: Change, checkpoint: dict[str, Any]) -> None:
+    """Point at a checkpoint; one that is further on shows that the training gets somewhere."""
+    if _place(checkpoint) > _place(change.job.checkpoint):
+        change.set(strikes=0)
+    change.set(checkpoint=checkpoint)
+
+
+def _place(checkpoint: dict[str, Any] | None) -> tuple[int, int]:
+    return (checkpoint.get("epoch", 0), checkpoint.get("step", 0)) if checkpoint else (-1, 0)
+
+
+def _rollback(change: Change, payload: dict[str, Any]) -> None:
+    change.set(current_epoch=payload["epoch"])
+    change.tell(Type.ROLLBACK, payload)
 
 
 def _log(change: Change, payload: dict[str, Any]) -> None:
@@ -59,8 +95,18 @@ def _log(change: Change, payload: dict[str, Any]) -> None:
 
 def _paused(change: Change, payload: dict[str, Any]) -> None:
     if payload:  # a worker that had not begun has nothing to keep
-        change.set(checkpoint=payload)
+        _keep(change, payload)
+    if change.job.command in (Command.CONTINUE, Command.RELEASE):
+        change.set(preemptions=change.job.preemptions + 1)
     change.give_way(checkpoint=change.job.checkpoint)
+
+
+def _held(change: Change, payload: dict[str, Any]) -> None:
+    if change.job.command in (Command.PAUSE, Command.CANCEL):  # what a person asked is not undone once there is room
+        return change.give_way(reason=payload["message"])
+    error = {"code": payload["code"], "message": payload["message"], "problems": payload.get("problems", [])}
+    change.set(error=payload | error)
+    change.move(State.PAUSED, reason=payload["message"], error=change.job.error)
 
 
 def _cancelled(change: Change, payload: dict[str, Any]) -> None:
@@ -83,7 +129,9 @@ APPLIED: dict[Kind, Callable[[Change, dict[str, Any]], None]] = {
     Kind.EPOCH: _epoch,
     Kind.CHECKPOINT: _checkpoint,
     Kind.LOG: _log,
+    Kind.ROLLBACK: _rollback,
     Kind.PAUSED: _paused,
+    Kind.HELD: _held,
     Kind.CANCELLED: _cancelled,
     Kind.COMPLETED: _completed,
     Kind.FAILED: _failed,

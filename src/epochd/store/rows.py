@@ -1,5 +1,6 @@
 """A job's row: how it is read, locked and written."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import fields
@@ -17,6 +18,11 @@ from epochd.store.db import Database, Transaction
 
 table = tables.jobs
 FIELDS = [field.name for field in fields(Job) if field.name != "spec"]
+
+
+def moment(now: float | None) -> float:
+    """A given time, or the present one: seconds since the Unix epoch."""
+    return time.time() if now is None else now
 
 
 async def fetched(db: Database, task_id: str) -> Row[Any] | None:

@@ -68,6 +68,13 @@ jobs = Table(
     Column("started_at", Double),
     Column("finished_at", Double),
     Column("lease_until", Double),
+    Column("parent", String(64)),
+    Column("crashes", Integer, nullable=False),
+    Column("strikes", Integer, nullable=False),
+    Column("preemptions", Integer, nullable=False),
+    Column("worker", _json()),
+    Column("progress_at", Double),
+    Column("revisions", _json(), nullable=False),
     Index(None, "state", "queued_at"),
     Index(None, "created_at"),
 )

@@ -12,22 +12,21 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
-from epochd.core.errors import EpochdError, StaleAttempt
+from epochd.core.errors import EpochdError, OutOfSpace, StaleAttempt
 from epochd.core.events import Kind
 from epochd.core.tickets import Ticket
 from epochd.engines import registry
+from epochd.worker.endings import failure_of
 from epochd.worker.execute import execute
+from epochd.worker.limits import memory_limit
+from epochd.worker.logs import attempt_log
 from epochd.worker.report import Reporter
 
 logger = logging.getLogger("epochd.worker")
-
-DELIVERY_SECONDS = 3600.0
-"""How long a finished training waits for a server that is away to take its last word."""
 
 Execute = Callable[[Ticket, Reporter], Kind]
 
@@ -90,10 +89,17 @@ class Worker:
         """Train one ticket and deliver all its reports; None when the attempt was fenced off."""
         if self._one_ticket:  # the framework has touched no GPU yet, so this still decides what it will see
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, ticket.gpus))
-        reporter = Reporter(ticket.server_url, ticket.task_id, ticket.attempt, ticket.token, ticket.lease_seconds)
+        reporter = Reporter(
+            ticket.server_url,
+            ticket.task_id,
+            ticket.attempt,
+            ticket.token,
+            ticket.lease_seconds,
+            grace_seconds=ticket.grace_seconds,
+        )
         self._reporter = reporter
         try:
-            with attempt_log(ticket):
+            with attempt_log(ticket), memory_limit(ticket.memory_mb):
                 return self._follow(ticket, reporter)
         finally:
             self._reporter = None
@@ -101,8 +107,13 @@ class Worker:
     def _follow(self, ticket: Ticket, reporter: Reporter) -> Kind | None:
         try:
             last_word = self._run(ticket, reporter)
-            if not reporter.close(DELIVERY_SECONDS):
-                logger.error("gave up: the server was away for %.0f s, %s is lost", DELIVERY_SECONDS, last_word)
+            if not reporter.close():
+                logger.error(
+                    "the server has been away for more than %.0f s; it will take up the task again from the "
+                    "last checkpoint that it knows of",
+                    ticket.grace_seconds,
+                )
+                return None
             return last_word
         except StaleAttempt as error:
             logger.info("%s", error)
@@ -117,16 +128,18 @@ class Worker:
             return self._train(ticket, reporter)
         except StaleAttempt:
             raise
-        except EpochdError as error:
-            logger.exception("the training failed")
-            failure = {key: value for key, value in error.as_json().items() if key != "success"}
+        except OutOfSpace as error:
+            logger.error("%s", error)
+            return self._last_word(reporter, Kind.HELD, error.as_report())
         except Exception as error:
             logger.exception("the training failed")
-            sentence = f"an unexpected {type(error).__name__} ended the training: {error}; its log has the details"
-            failure = {"code": "internal_error", "message": sentence, "problems": []}
+            return self._last_word(reporter, Kind.FAILED, failure_of(error, ticket))
+
+    def _last_word(self, reporter: Reporter, kind: Kind, payload: dict[str, Any]) -> Kind:
+        """Report the end, unless the training has done so already."""
         if reporter.last_word is None:
-            reporter.emit(Kind.FAILED, failure)
-        return reporter.last_word or Kind.FAILED
+            reporter.emit(kind, payload)
+        return reporter.last_word or kind
 
     def _say(self, line: str) -> None:
         """Write to the executor; a server that has gone away need not hear it."""
@@ -134,29 +147,6 @@ class Worker:
             os.write(self._protocol_fd, f"{line}\n".encode())
         except BrokenPipeError:
             logger.info("nobody is there to hear %r", line)
-
-
-@contextmanager
-def attempt_log(ticket: Ticket) -> Iterator[Path]:
-    """Send standard output and error, down to what C code writes, to the attempt's log for a while."""
-    path = ticket.log_path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    kept = os.dup(1), os.dup(2)
-    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        _point(log, log)
-        yield path
-    finally:
-        _point(*kept)
-        for descriptor in (log, *kept):
-            os.close(descriptor)
-
-
-def _point(out: int, err: int) -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.dup2(out, 1)
-    os.dup2(err, 2)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from epochd.artifact import checkpoint, files, pack
-from epochd.core.errors import DataChanged, InvalidSpec, Problem
+from epochd.core.errors import DataChanged, Diverged, InvalidSpec, Problem
 from epochd.core.events import Kind
 from epochd.core.jobs import Command
 from epochd.core.specs import TrainingSpec
@@ -21,10 +21,12 @@ from epochd.data import prepare, sources, windows
 from epochd.data.arrays import IntArray, Part, Prepared, Stored
 from epochd.data.encode import Encoder
 from epochd.engines import architecture, demands, registry
-from epochd.loop import metrics, run
+from epochd.loop import metrics, run, schedules
 from epochd.loop.engine import Embedding, Engine, Setup
-from epochd.loop.state import LoopState, Totals
+from epochd.loop.state import LoopState
 from epochd.loop.weighting import class_weights
+from epochd.worker import recovery
+from epochd.worker.recovery import Origin
 
 
 class Reporter(Protocol):
@@ -34,32 +36,34 @@ class Reporter(Protocol):
 
     def command(self) -> Command: ...
 
+    def confirm(self) -> None: ...
+
 
 def execute(ticket: Ticket, reporter: Reporter) -> Kind:
     """Run one attempt to its end and return its last word."""
-    training = prepared(ticket)
+    training = prepared(ticket, recovery.origin(ticket))
     training.check()
     rows = windows.resident(training.course.batches, training.course.train)
     with closing(registry.build(ticket.spec.framework, training.setup, rows)) as engine:
         return train(training, engine, reporter)
 
 
-def prepared(ticket: Ticket) -> "Training":
+def prepared(ticket: Ticket, origin: Origin) -> "Training":
     """The ticket with its data. A resumed training encodes them as it did before; raise DataChanged if they are others
     and that is not allowed."""
     catalog = sources.Catalog(ticket.dataset_roots, ticket.registered)
     folder = ticket.cache_dir / "rows"
     residence = prepare.Residence(folder, ticket.resident_mb * 2**20, ticket.cache_mb * 2**20)
     now = fingerprints(ticket.spec, catalog)
-    if ticket.checkpoint is None:
-        return Training(ticket, prepare.prepare(ticket.spec, catalog, residence), now)
-    premises = checkpoint.premises(ticket.data_dir / ticket.checkpoint)
+    if origin.path is None:
+        return Training(ticket, prepare.prepare(ticket.spec, catalog, residence), origin, now)
+    premises = checkpoint.premises(origin.path)
     changed = any(premises.facts.get(name) != value for name, value in now.items())
     if changed and not ticket.spec.allow_changed_data:
         message = "the dataset has changed since this training was paused; resuming would mix two datasets"
         hint = "bring the old data back, resume with allow_changed_data, or start a new training"
         raise DataChanged(message, [Problem("dataset", message, hint)])
-    return Training(ticket, prepare.prepare(ticket.spec, catalog, residence, premises.encoder), now, changed)
+    return Training(ticket, prepare.prepare(ticket.spec, catalog, residence, premises.encoder), origin, now, changed)
 
 
 def fingerprints(spec: TrainingSpec, catalog: sources.Catalog) -> dict[str, str]:
@@ -74,12 +78,36 @@ def train(training: "Training", engine: Engine, reporter: Reporter) -> Kind:
     """From the first report to the last word."""
     facts = engine.description | training.data_facts
     sink = JobSink(training.ticket, reporter, facts, training.prepared.encoder)
-    state = restore(training, engine)
-    sink.emit(Kind.STARTED, facts | training.facts(state))
-    if training.changed:
-        sink.emit(Kind.LOG, {"level": "warning", "message": "resumed although the dataset has changed"})
-    command = run.run(engine, training.course, state, sink)
-    match command:
+    state = begin(training, engine, sink)
+    while True:
+        try:
+            return finish(training, engine, state, sink)
+        except Diverged as error:
+            state = recovery.step_back(
+                training.setup, training.course, engine, state, training.ticket.checkpoints_dir, error
+            )
+            tell_rollback(sink, state, error)
+            sink.checkpoint(engine, state)
+
+
+def begin(training: "Training", engine: Engine, sink: "JobSink") -> LoopState:
+    """Bring the engine to where this attempt begins, and report what the server does not know yet."""
+    ticket, course, origin = training.ticket, training.course, training.origin
+    state = LoopState(ticket.spec.learning_rate)
+    if origin.path is not None:
+        state = recovery.restored(ticket, course, engine, origin.path, changed=training.changed)
+    sink.emit(Kind.STARTED, sink.facts | training.facts(state))
+    warnings = ["resumed although the dataset has changed"] if training.changed else []
+    for message in [*origin.told, *warnings]:
+        sink.emit(Kind.LOG, {"level": "warning", "message": message})
+    for report in recovery.untold(ticket, course, state):
+        sink.emit(Kind.EPOCH, report)
+    return state
+
+
+def finish(training: "Training", engine: Engine, state: LoopState, sink: "JobSink") -> Kind:
+    """Train until the end, or until a command comes; the last word."""
+    match run.run(engine, training.course, state, sink):
         case Command.CONTINUE:
             return complete(training, engine, state, sink)
         case Command.CANCEL:
@@ -90,15 +118,22 @@ def train(training: "Training", engine: Engine, reporter: Reporter) -> Kind:
             return Kind.PAUSED
 
 
+def tell_rollback(sink: "JobSink", state: LoopState, error: Diverged) -> None:
+    message = f"{error.message}. It goes on after epoch {state.epoch} with the learning rate {state.learning_rate:g}"
+    payload = {"epoch": state.epoch, "learning_rate": state.learning_rate, "message": message}
+    sink.emit(Kind.ROLLBACK, payload)
+
+
 @dataclass(frozen=True)
 class Training:
-    """A ticket with its data: what follows from the two without any choice left.
+    """A ticket with its data and the place where it begins: what follows from these without any choice left.
 
     ``fingerprints`` are those of the data, by name; ``changed`` says that a resumed training began with others.
     """
 
     ticket: Ticket
     prepared: Prepared
+    origin: Origin = field(default_factory=Origin)
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     changed: bool = False
 
@@ -114,6 +149,7 @@ class Training:
         )
         if found:
             raise InvalidSpec(found)
+        recovery.check_room(self.ticket, self.setup)
 
     @property
     def example_shape(self) -> tuple[int, ...]:
@@ -135,6 +171,7 @@ class Training:
             class_weights(spec.class_weight, encoder.classes, self.prepared.train.y),
             tuple(Embedding(channel, n, architecture.vector_size(n)) for channel, n in encoder.embedded),
             encoder.masked,
+            len(self.prepared.train),
         )
 
     @cached_property
@@ -167,7 +204,13 @@ class Training:
         prepared = self.prepared
         parts = {"train": prepared.train, "validation": prepared.validation, "test": prepared.test}
         rows = {name: len(part or ()) for name, part in parts.items()}
-        return {"fingerprint": prepared.fingerprint, **self.fingerprints, "rows": rows}
+        return {
+            "task_id": self.ticket.task_id,
+            "fingerprint": prepared.fingerprint,
+            **self.fingerprints,
+            "rows": rows,
+            "schedule": schedules.settings(self.ticket.spec),
+        }
 
     def facts(self, state: LoopState) -> dict[str, Any]:
         """What is trained, on what, from where; for the STARTED report, beside ``data_facts``."""
@@ -182,34 +225,21 @@ class Training:
         }
 
     def _resumed(self, state: LoopState) -> dict[str, Any] | None:
-        if self.ticket.checkpoint is None:
+        if self.origin.path is None:
             return None
         return {"epoch": state.epoch, "step": state.step} | ({"data_changed": True} if self.changed else {})
 
 
-def restore(training: Training, engine: Engine) -> LoopState:
-    """Bring the engine to where the ticket's checkpoint left off, or leave it fresh if there is none.
-
-    An unfinished epoch over another number of rows starts over.
-    """
-    ticket = training.ticket
-    if ticket.checkpoint is None:
-        return LoopState(ticket.spec.learning_rate)
-    saved = checkpoint.load(ticket.data_dir / ticket.checkpoint)
-    state = saved.restore(engine)
-    if training.changed and saved.facts.get("rows", {}).get("train") != len(training.course.train):
-        state.step, state.totals, state.seconds = 0, Totals(), 0.0
-    return state
-
-
 def complete(training: Training, engine: Engine, state: LoopState, sink: "JobSink") -> Kind:
-    """Score the best weights once more, pack them, report."""
+    """Keep the last state (the task may be continued), score the best weights once more, pack them, report."""
     ticket, course = training.ticket, training.course
+    sink.checkpoint(engine, state)
     engine.load_weights(state.best_weights)
     parts = {"train": course.train, "validation": course.validation, "test": training.test}
     scores = {name: run.measure(engine, course, part) for name, part in parts.items() if part is not None}
     facts = sink.facts | {"dataset": ticket.spec.dataset}
     about = pack.describe(ticket.task_id, training.setup, training.prepared.encoder, state, scores, facts)
+    sink.reporter.confirm()  # a stale attempt must not write over what the newer one leaves
     pack.pack(ticket.artifact_dir, about, state, training.rows)
     sink.emit(
         Kind.COMPLETED,
@@ -250,7 +280,8 @@ class JobSink:
 
     def save(self, engine: Engine, state: LoopState) -> dict[str, Any]:
         """Write a checkpoint; return the payload that tells of it."""
-        path = checkpoint.save(self.ticket.checkpoints_dir, engine, state, self.facts, self.encoder)
+        ticket = self.ticket
+        path = checkpoint.save(ticket.checkpoints_dir, ticket.attempt, engine, state, self.facts, self.encoder)
         self.saved_at = monotonic()
         return {
             "path": str(path.relative_to(self.ticket.data_dir)),

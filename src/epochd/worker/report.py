@@ -45,11 +45,13 @@ class Reporter:
         token: str,
         lease_seconds: float,
         *,
+        grace_seconds: float = 900.0,
         interval: float = 0.2,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._path = f"/internal/attempts/{task_id}/report"
         self._attempt = attempt
+        self._grace = grace_seconds
         self._interval = min(interval, lease_seconds / 3)
         self._client = httpx.Client(
             base_url=server_url,
@@ -66,6 +68,7 @@ class Reporter:
         self._released = self._closing = self._abandoned = False
         self._failure: EpochdError | None = None
         self._sent_at = 0.0
+        self._stepped_at: float | None = None
         self._away_since: float | None = None
         self._thread = threading.Thread(target=self._run, name=f"reporter-{task_id}", daemon=True)
         self._thread.start()
@@ -87,13 +90,15 @@ class Reporter:
             self._changed.notify_all()
 
     def command(self) -> Command:
-        """What the server last asked for.
+        """What the server last asked for; RELEASE once it has been away for longer than the grace.
 
+        It is asked between two chunks of steps, so the asking shows that the training gets on.
         Raises StaleAttempt once the attempt is fenced off, EpochdError when the server refused a report or
         the reporter itself has failed: either way the training has nobody left to report to.
         """
         self._check()
-        if self._command is Command.CONTINUE and self._released:
+        self._stepped_at = time.monotonic()
+        if self._command is Command.CONTINUE and (self._released or self._is_deserted):
             return Command.RELEASE
         return self._command
 
@@ -101,17 +106,40 @@ class Reporter:
         """Ask for RELEASE from this side (the process was told to end). Takes no lock: signal handlers call it."""
         self._released = True
 
-    def close(self, timeout: float) -> bool:
-        """Wait up to ``timeout`` seconds until all is delivered; say whether it was. Raises like ``command``."""
+    def confirm(self) -> None:
+        """Wait until all is delivered and the server has said since that the attempt still owns its task.
+
+        Returns also when the server has been away for longer than the grace. Raises like ``command``.
+        """
+        asked = time.monotonic()
+        with self._changed:
+            while not self._is_deserted and (self._queue or self._sent_at <= asked):
+                self._check()
+                self._changed.wait(self._interval)
+        self._check()
+
+    def close(self, timeout: float | None = None) -> bool:
+        """Wait until all is delivered, say whether it was. Raises like ``command``.
+
+        Waits for ``timeout`` seconds at most; without one, until the server has been away for the grace.
+        """
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        self._thread.join(timeout)
+        if timeout is not None:
+            self._thread.join(timeout)
+        while timeout is None and self._thread.is_alive() and not self._is_deserted:
+            self._thread.join(self._interval)
         with self._changed:
             self._abandoned = True
             self._changed.notify_all()
         self._check()
         return not self._queue
+
+    @property
+    def _is_deserted(self) -> bool:
+        away_since = self._away_since
+        return away_since is not None and time.monotonic() - away_since > self._grace
 
     def _check(self) -> None:
         if self._failure is not None:
@@ -144,9 +172,8 @@ class Reporter:
 
     def _deliver(self, batch: list[bytes]) -> None:
         """Send until the server answers, however long it is away; then forget the batch."""
-        body = b'{"attempt":%d,"reports":[%s]}' % (self._attempt, b",".join(batch))
         delay = FIRST_RETRY_SECONDS
-        while (answer := self._post(body)) is None:
+        while (answer := self._post(self._body(batch))) is None:
             with self._changed:
                 if self._changed.wait_for(lambda: self._abandoned, delay):
                     return
@@ -155,7 +182,12 @@ class Reporter:
         with self._changed:
             for _ in batch:
                 self._queue.popleft()
-        self._sent_at = time.monotonic()
+            self._sent_at = time.monotonic()
+            self._changed.notify_all()
+
+    def _body(self, batch: list[bytes]) -> bytes:
+        idle = b"null" if self._stepped_at is None else b"%.3f" % (time.monotonic() - self._stepped_at)
+        return b'{"attempt":%d,"idle":%s,"reports":[%s]}' % (self._attempt, idle, b",".join(batch))
 
     def _post(self, body: bytes) -> httpx.Response | None:
         """One request; None when the server is away or in trouble, which passes."""

@@ -1,0 +1,104 @@
+"""Workers that a former server has started: they train on, report to this one, and keep their slots and GPUs.
+
+They are no children of this process, so nobody tells when one of them ends: it is looked at again and
+again. What is known of them is in the database.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from epochd.core.jobs import Job
+from epochd.core.settings import Settings
+from epochd.dispatch import processes, verdicts
+from epochd.dispatch.gpus import Pool
+from epochd.dispatch.process import tail_of
+from epochd.dispatch.verdicts import Verdict
+from epochd.store import attempts, jobs
+from epochd.store.db import Database
+
+logger = logging.getLogger(__name__)
+
+GRACE_SECONDS = 3.0
+"""After a start, workers that outlived the last server get so long to report (they retry every 2 s)."""
+LOST = "its worker was lost together with a former server"
+
+
+class Strangers:
+    """The jobs that were running when this server came, as long as they do; ``len`` is how many slots they take."""
+
+    def __init__(self, db: Database, settings: Settings) -> None:
+        self._db = db
+        self._settings = settings
+        self._grace = min(GRACE_SECONDS, settings.lease_seconds)
+        self._pool = Pool([])
+        self._workers: dict[str, dict[str, Any] | None] = {}
+        self._started_at = 0.0
+
+    async def find(self, pool: Pool) -> None:
+        """Look who is there. A job whose worker is gone as well is released at once, what is left of it is ended.
+
+        To be called before this server starts workers of its own, whose process numbers could be those of the dead.
+        """
+        self._pool = pool
+        self._started_at = time.monotonic()
+        for job in await jobs.running(self._db):
+            if job.worker is not None and not processes.lives(job.worker):
+                await self._end(job.worker)
+                await attempts.release_attempt(self._db, job.id, job.attempt, reason=LOST)
+            else:
+                self._workers[job.id] = job.worker
+                pool.hold(job.id, job.summary.get("gpus", []))
+
+    def __len__(self) -> int:
+        return len(self._workers)
+
+    def pids(self) -> set[int]:
+        return {worker["pid"] for worker in self._workers.values() if worker is not None}
+
+    async def look(self, running: Sequence[Job], ours: Collection[str]) -> None:
+        """Forget those whose jobs have ended; see at once when one has died.
+
+        ``running`` are all jobs that run now, ``ours`` the ids of those that this server has started.
+        """
+        self._forget({job.id for job in running}, ours)
+        for job in running:
+            worker = self._workers.get(job.id)
+            if worker is not None and not processes.lives(worker):
+                await self.end(job, verdicts.GONE)
+
+    def _forget(self, running: set[str], ours: Collection[str]) -> None:
+        for task_id in list(self._workers):
+            if task_id in ours:
+                del self._workers[task_id]  # its GPUs are with the new attempt
+            elif task_id not in running:
+                self._drop(task_id)
+
+    def _drop(self, task_id: str) -> None:
+        if task_id in self._workers:
+            del self._workers[task_id]
+            self._pool.give_back(task_id)
+
+    async def take_back(self, job: Job, verdict: Verdict) -> None:
+        """End an attempt whose lease ran out; one without a process is no accident of the training."""
+        if time.monotonic() - self._started_at < self._grace:
+            return
+        if processes.lives(job.worker):
+            await self.end(job, verdict)
+        else:
+            await attempts.release_attempt(self._db, job.id, job.attempt, reason=LOST, only_expired=True)
+
+    async def end(self, job: Job, verdict: Verdict) -> None:
+        """Kill a worker and all that it started, and only then let its job go on: never two train one job."""
+        if job.worker is not None:
+            await self._end(job.worker)
+        self._drop(job.id)
+        code, message = verdict.code, verdict.message
+        tail = tail_of(self._settings.logs_dir / job.id / f"{job.attempt}.log")
+        if await attempts.crash_attempt(self._db, job.id, job.attempt, code=code, message=message, log_tail=tail):
+            logger.warning("task %s, attempt %d: %s", job.id, job.attempt, message)
+
+    async def _end(self, worker: dict[str, Any]) -> None:
+        await asyncio.to_thread(processes.end_group, worker, self._settings.data_dir)

@@ -1,0 +1,56 @@
+"""What to say of an attempt that did not end in good order."""
+
+import signal
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A code and a sentence. ``is_final``: trying again would end in the same way."""
+
+    code: str
+    message: str
+    is_final: bool = False
+
+
+def of_exit(returncode: int) -> Verdict:
+    """What a worker's end means for a job that it left without a last word."""
+    if returncode == 0:
+        return Verdict("worker_vanished", "the worker ended without saying how the training went; see its log")
+    if returncode > 0:
+        return Verdict("worker_died", f"the worker exited with code {returncode}; see the end of its log")
+    known = -returncode in set(signal.Signals)
+    name = signal.Signals(-returncode).name if known else str(-returncode)
+    hint = "epochd did not send it, the system may have run out of memory" if name == "SIGKILL" else "see its log"
+    return Verdict("worker_died", f"the worker was killed by signal {name}; {hint}")
+
+
+def of_silence(lease_seconds: float) -> Verdict:
+    """What it means that a worker's lease ran out."""
+    message = (
+        f"the worker was silent for more than {lease_seconds:g} s and was ended; "
+        "if the machine is merely slow, raise EPOCHD_LEASE_SECONDS"
+    )
+    return Verdict("worker_silent", message)
+
+
+def of_hang(idle_seconds: float) -> str:
+    """What to tell of a training whose worker is alive and finishes no step."""
+    return (
+        f"no step has been finished for {idle_seconds:,.0f} s, though the worker is alive; its log may say why. "
+        "If steps take that long here, raise EPOCHD_HANG_SECONDS"
+    )
+
+
+GONE = Verdict("worker_died", "the worker, which a former server had started, has died; see the end of its log")
+UNHEEDING = Verdict("worker_died", "the worker did not heed its cancellation and was ended")
+
+
+def of_memory(limit: int, peak: int) -> Verdict:
+    """What it means that a worker was ended because it took too much memory (both in bytes)."""
+    message = (
+        f"the training used {peak / 2**20:,.0f} MiB of memory, more than the {limit / 2**20:,.0f} MiB that it may "
+        "(EPOCHD_MEMORY_MB). Use a smaller batch_size, fewer hidden_units or fewer columns, lower EPOCHD_RESIDENT_MB "
+        "so that rows are streamed, or raise the limit"
+    )
+    return Verdict("out_of_memory", message, is_final=True)

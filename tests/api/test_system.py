@@ -1,0 +1,66 @@
+"""The comparison of database and system, through the API. What is found in which case: tests/dispatch."""
+
+import os
+import subprocess
+
+import pytest
+
+from epochd.core.jobs import State
+from epochd.core.specs import TrainingSpec
+from epochd.dispatch import orphans, processes, reconcile
+from epochd.store import jobs
+
+PATH = "/api/v1/system/reconcile"
+SPEC = TrainingSpec(name="a test", target_column="target", framework="pytorch")
+
+
+async def started(house):
+    """A task that runs, without the look at its data; and its ticket."""
+    job = await jobs.submit(house.service.db, SPEC)
+    return job, await house.worker()
+
+
+async def test_a_running_task_is_shown_and_all_is_well(house):
+    job, worker = await started(house)
+    told = (await house.http.get(PATH)).json()
+    assert (told["success"], told["findings"]) == (True, [])
+    assert told["message"] == "the database and the system agree"
+    [task] = told["running"]
+    assert (task["task_id"], task["attempt"], task["pid"]) == (job.id, worker.ticket.attempt, None)
+    assert 0 < task["lease_left"] <= 15
+
+
+@pytest.fixture
+def orphan(house):
+    """A process that works for the server's data directory, but for none of its tasks."""
+    env = os.environ | {processes.MARK: processes.mark_of(house.service.settings.data_dir)}
+    process = subprocess.Popen(["sleep", "1000"], env=env, start_new_session=True)
+    yield process
+    process.kill()
+    process.wait()
+
+
+async def test_a_finding_has_a_code_and_a_sentence_and_a_repair_says_what_it_did(house, orphan, monkeypatch):
+    monkeypatch.setattr(reconcile, "CONFIRM_SECONDS", 0.0)
+    monkeypatch.setattr(orphans, "SETTLED_SECONDS", -1.0)
+    [finding] = (await house.http.get(PATH)).json()["findings"]
+    assert (finding["code"], finding["pid"], finding["task_id"]) == ("process_without_job", orphan.pid, None)
+    assert f"process {orphan.pid} works for this data directory" in finding["message"]
+    mended = (await house.http.post(PATH)).json()
+    assert mended["message"] == "there is 1 finding"
+    assert mended["findings"] == [finding]
+    assert mended["repairs"] == [f"process {orphan.pid} was ended"]
+
+
+async def test_a_repair_with_nothing_to_do_leaves_a_running_task_alone(house):
+    job, _ = await started(house)
+    assert (await house.http.post(PATH)).json()["repairs"] == []
+    assert (await jobs.get(house.service.db, job.id)).state is State.RUNNING
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_it_takes_a_token(open_house, method):
+    house = await open_house(tokens="secret")
+    assert (await house.http.request(method, PATH)).status_code == 401
+    allowed = await house.http.request(method, PATH, headers={"Authorization": "Bearer secret"})
+    assert allowed.status_code == 200

@@ -1,0 +1,55 @@
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from epochd.core.settings import Settings
+from epochd.dispatch.executor import Executor
+from epochd.store.db import Database
+
+from .stage import HeldExecutor, Marked, Open, Stage
+
+
+@pytest.fixture
+async def db(tmp_path: Path) -> AsyncIterator[Database]:
+    database = Database(f"sqlite:///{tmp_path / 'epochd.db'}")
+    await database.open()
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def open_stage(tmp_path: Path, db: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Open]:
+    """Stages whose loop wakes up by itself only every quarter of a lease, which is long unless asked for."""
+    monkeypatch.setattr("epochd.dispatch.dispatcher.WATCH_SECONDS", 1000.0)
+    stages: list[Stage] = []
+
+    async def make(executor: Executor, lease_seconds: float = 3600, **options: Any) -> Stage:
+        settings = Settings(data_dir=tmp_path, slots=2, lease_seconds=lease_seconds, **options)
+        stages.append(Stage(db, executor, settings))
+        await stages[-1].dispatcher.start()
+        return stages[-1]
+
+    yield make
+    for stage in stages:
+        await stage.dispatcher.stop(0)
+
+
+@pytest.fixture
+def executor() -> HeldExecutor:
+    return HeldExecutor()
+
+
+@pytest.fixture
+def marked(tmp_path: Path) -> Iterator[Callable[..., Marked]]:
+    """Starts processes that work for the test's data directory."""
+    started: list[Marked] = []
+
+    def start(*command: str) -> Marked:
+        started.append(Marked(tmp_path, *command))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.end()

@@ -1,0 +1,42 @@
+from dataclasses import replace
+
+import pytest
+
+from epochd.core.jobs import Job, State
+from epochd.dispatch.leases import Suspects, idle_seconds
+
+from .stage import SPEC
+
+JOB = Job("job", SPEC, State.RUNNING, 0, 0, attempt=1, lease_until=100.0)
+
+
+def test_only_what_two_looks_agree_on_is_believed():
+    suspects = Suspects(15)
+    assert suspects.confirmed([JOB], 10) == []
+    assert suspects.confirmed([JOB], 12.9) == []
+    assert suspects.confirmed([JOB], 13) == [JOB]
+
+
+@pytest.mark.parametrize("change", [{"lease_until": 101.0}, {"attempt": 2}])
+def test_a_report_or_a_new_attempt_begins_the_waiting_anew(change):
+    suspects = Suspects(15)
+    suspects.confirmed([JOB], 10)
+    assert suspects.confirmed([replace(JOB, **change)], 13) == []
+
+
+def test_a_lease_that_was_renewed_in_between_is_forgotten():
+    suspects = Suspects(15)
+    suspects.confirmed([JOB], 10)
+    suspects.confirmed([], 11)
+    assert suspects.confirmed([JOB], 13) == []
+
+
+@pytest.mark.parametrize(("lease", "patience"), [(1, 0.5), (2, 1), (15, 3), (3600, 3)])
+def test_patience_is_short_where_leases_are(lease, patience):
+    assert Suspects(lease).patience == patience
+
+
+def test_idleness_is_what_the_last_report_said():
+    assert idle_seconds(replace(JOB, progress_at=70.0), 15) == 15
+    assert idle_seconds(replace(JOB, progress_at=None), 15) is None
+    assert idle_seconds(replace(JOB, progress_at=90.0), 15) == 0

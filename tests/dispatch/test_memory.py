@@ -1,0 +1,81 @@
+"""Memory is measured on real processes: one that takes what it is told to."""
+
+import os
+import sys
+
+import pytest
+
+from epochd.core.jobs import State
+from epochd.dispatch import memory
+
+from .stage import arrival
+
+TAKE = """
+import os, sys, time
+if sys.argv[2:]:
+    os.fork()  # the child takes as much again
+taken = bytearray(int(sys.argv[1]) * 2**20)
+for place in range(0, len(taken), 4096):
+    taken[place] = 1
+print("taken", flush=True)
+time.sleep(1000)
+"""
+
+
+@pytest.fixture
+def taking(marked):
+    """A process that has taken so many MiB; one more with ``twice`` in its group."""
+
+    def start(megabytes, *twice):
+        process = marked(sys.executable, "-c", TAKE, str(megabytes), *twice)
+        for _ in range(1 + len(twice)):
+            assert process.line() == "taken"
+        return process
+
+    return start
+
+
+def test_what_a_process_has_for_itself_is_what_it_took(taking):
+    small, large = taking(1), taking(101)
+    used = memory.of_groups([small.pid, large.pid])
+    assert used[large.pid] - used[small.pid] == pytest.approx(100 * 2**20, rel=0.1)
+
+
+def test_all_of_a_group_counts(taking):
+    one, two = taking(100), taking(100, "twice")
+    assert memory.of_group(two.pid) - memory.of_group(one.pid) == pytest.approx(100 * 2**20, rel=0.2)
+
+
+def test_a_group_that_is_gone_has_nothing():
+    assert memory.of_group(2**22 + 1) == 0
+
+
+def test_other_groups_do_not_count(taking):
+    taking(100)
+    assert memory.of_group(os.getpgid(0)) > 0
+    assert memory.of_groups([]) == {}
+
+
+async def test_a_training_that_takes_more_than_it_may_is_ended_with_the_figures(open_stage, executor, taking):
+    process = taking(300)
+    executor.worker = process.identity
+    stage = await open_stage(executor, lease_seconds=1, memory_mb=256)
+    job = await stage.submit()
+    ticket = await arrival(executor)
+    attempt = stage.dispatcher._attempts[job.id]
+    await attempt.launch
+    attempt.memory_before = 0
+    failed = await stage.until(job.id, State.FAILED)
+    assert (failed.error["code"], ticket.memory_mb) == ("out_of_memory", 256)
+    assert "more than the 256 MiB" in failed.error["message"]
+    assert executor.killed[0] == job.id
+
+
+async def test_what_a_warm_worker_had_before_is_not_the_trainings(open_stage, executor, taking):
+    executor.worker = taking(300).identity
+    stage = await open_stage(executor, memory_mb=256)
+    job = await stage.submit()
+    await arrival(executor)
+    await stage.dispatcher._attempts[job.id].launch
+    await stage.dispatcher._watch.look()
+    assert executor.killed == []

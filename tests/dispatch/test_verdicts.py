@@ -1,0 +1,28 @@
+"""What is said of an end without a last word."""
+
+import pytest
+
+from epochd.dispatch import verdicts
+
+
+@pytest.mark.parametrize(
+    ("returncode", "code", "words"),
+    [
+        (-9, "worker_died", "killed by signal SIGKILL; epochd did not send it, the system may have run out of memory"),
+        (-11, "worker_died", "killed by signal SIGSEGV"),
+        (-35, "worker_died", "killed by signal 35"),
+        (3, "worker_died", "exited with code 3"),
+        (0, "worker_vanished", "without saying how the training went"),
+    ],
+)
+def test_an_exit_is_told_by_its_name_and_tried_again(returncode, code, words):
+    verdict = verdicts.of_exit(returncode)
+    assert (verdict.code, verdict.is_final) == (code, False)
+    assert words in verdict.message
+
+
+def test_too_much_memory_is_final_and_says_how_much_it_was_and_what_to_do():
+    verdict = verdicts.of_memory(512 * 2**20, 700 * 2**20)
+    assert (verdict.code, verdict.is_final) == ("out_of_memory", True)
+    for words in ("700 MiB", "512 MiB", "EPOCHD_MEMORY_MB", "batch_size"):
+        assert words in verdict.message
