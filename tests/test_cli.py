@@ -176,6 +176,20 @@ def test_a_training_can_be_detached_paused_resumed_and_stopped(
     assert "cancelled" in refused.err
 
 
+def test_a_completed_training_is_continued_and_its_log_shown(
+    run: Any, server: Server, client: Client, tmp_path: Path
+) -> None:
+    task_id = run("train", write_config(tmp_path, CONFIG), "--detach", "--url", server.url).out.strip()
+    assert [event["type"] for event in client.stream(task_id)][-1] == "complete"
+    longer = run("continue", task_id, "--epochs", "5", "--url", server.url).out.strip()
+    assert [event["type"] for event in client.stream(longer)][-1] == "complete"
+    rows, before = (client.history(one)["history"] for one in (longer, task_id))
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5]
+    assert rows[:3] == before
+    assert client.task(longer)["parent"] == task_id
+    assert run("logs", longer, "--url", server.url).code == 0
+
+
 def test_ctrl_c_detaches_and_says_how_to_come_back(server: Server, client: Client, tmp_path: Path) -> None:
     command = [*COMMAND, "train", str(config_file(tmp_path, ENDLESS)), "--url", server.url]
     watching = subprocess.Popen(

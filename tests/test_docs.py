@@ -147,7 +147,7 @@ def test_every_error_code_that_a_client_can_meet_is_documented() -> None:
 def test_every_command_stands_in_the_readmes(page: str) -> None:
     for command in command_line.registered_commands:
         assert command.callback is not None
-        name = command.callback.__name__
+        name = command.name or command.callback.__name__
         assert re.search(rf"epochd {name}\b|\b(and|与) {name}\b|{name} 与", text(page)), name
 
 

@@ -106,6 +106,9 @@ def serve(
     memory_mb: Annotated[int | None, setting("memory_mb")] = None,
     lease_seconds: Annotated[float | None, setting("lease_seconds")] = None,
     checkpoint_seconds: Annotated[float | None, setting("checkpoint_seconds")] = None,
+    grace_seconds: Annotated[float | None, setting("grace_seconds")] = None,
+    hang_seconds: Annotated[float | None, setting("hang_seconds")] = None,
+    log_mb: Annotated[int | None, setting("log_mb")] = None,
     pause_wait_seconds: Annotated[float | None, setting("pause_wait_seconds")] = None,
     log_level: Annotated[str | None, setting("log_level")] = None,
 ) -> None:
@@ -173,12 +176,58 @@ def resume(
     allow_changed_data: Annotated[
         bool, typer.Option("--allow-changed-data", help="Go on although the dataset has changed since.")
     ] = False,
+    epochs: Annotated[int | None, typer.Option(help="Train until there are so many epochs, more than before.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Another learning rate from now on.")] = None,
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:
-    """Go on with a paused task exactly where it stood."""
+    """Go on with a paused task exactly where it stood, or with changes."""
+    changes = {
+        "allow_changed_data": allow_changed_data or None,
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+    }
     with Client(url, token) as client:
-        typer.echo(client.resume(task_id, allow_changed_data=allow_changed_data)["message"])
+        answer = client.resume(task_id, **{name: value for name, value in changes.items() if value is not None})
+        typer.echo(answer["message"])
+
+
+@app.command("continue")
+def continue_(
+    task_id: TaskId,
+    epochs: Annotated[int, typer.Option(help="How many epochs the model shall have in all.")],
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+) -> None:
+    """Train a completed model for longer, as a new task."""
+    with Client(url, token) as client:
+        typer.echo(client.continue_task(task_id, epochs)["task_id"])
+
+
+@app.command()
+def retry(
+    task_id: TaskId,
+    from_beginning: Annotated[bool, typer.Option("--from-beginning", help="Leave its checkpoint aside.")] = False,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+) -> None:
+    """Try a failed or cancelled task again, as a new task."""
+    with Client(url, token) as client:
+        typer.echo(client.retry(task_id, from_beginning=from_beginning)["task_id"])
+
+
+@app.command()
+def logs(
+    task_id: TaskId,
+    attempt: Annotated[int | None, typer.Option(help="Which attempt; by default the newest.")] = None,
+    tail: Annotated[int, typer.Option(help="How many of the last lines.")] = 200,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+) -> None:
+    """Show what a task's worker has printed."""
+    with Client(url, token) as client:
+        for line in client.logs(task_id, attempt=attempt, tail=tail)["lines"]:
+            typer.echo(line)
 
 
 @app.command()

@@ -91,10 +91,26 @@ class Client:
         """Pause, waiting up to ``wait`` seconds (absent: the server's setting) for the checkpoint to be safe."""
         return self._request("POST", _path("pause", task_id), params=_given({"wait": wait}))
 
-    def resume(self, task_id: str, *, allow_changed_data: bool = False) -> dict[str, Any]:
-        """Go on with a paused task. Raises DataChanged if its dataset has changed, unless that is allowed."""
-        options: dict[str, Any] = {"json": {"allow_changed_data": True}} if allow_changed_data else {}
+    def resume(self, task_id: str, **changes: Any) -> dict[str, Any]:
+        """Go on with a paused task, with these changes to its config (such as ``epochs``).
+
+        Raises DataChanged if its dataset has changed, unless ``allow_changed_data`` is true, and InvalidSpec for what
+        cannot be changed. The ``receipt`` in the answer shows the learning rates to come before and after.
+        """
+        options: dict[str, Any] = {"json": changes} if changes else {}
         return self._request("POST", _path("resume", task_id), **options)
+
+    def continue_task(self, task_id: str, epochs: int, **changes: Any) -> dict[str, Any]:
+        """Train a completed task's model on, until it has so many epochs in all; the answer names the new task."""
+        return self._request("POST", _path("continue", task_id), json={"epochs": epochs, **changes})
+
+    def retry(self, task_id: str, *, from_beginning: bool = False) -> dict[str, Any]:
+        """Try a failed or cancelled task again, from its last checkpoint; the answer names the new task."""
+        return self._request("POST", _path("retry", task_id), json={"from_beginning": from_beginning})
+
+    def logs(self, task_id: str, *, attempt: int | None = None, tail: int = 200) -> dict[str, Any]:
+        """The last ``lines`` that an attempt has printed (absent: the newest)."""
+        return self._request("GET", _path("logs", task_id), params=_given({"attempt": attempt, "tail": tail}))
 
     def stop(self, task_id: str, wait: float | None = None) -> dict[str, Any]:
         """Cancel for good, waiting like ``pause``."""

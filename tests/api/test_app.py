@@ -19,6 +19,9 @@ ROUTES = {
     ("post", "/stop/{task_id}"),
     ("get", "/tasks"),
     ("get", "/tasks/{task_id}"),
+    ("post", "/retry/{task_id}"),
+    ("post", "/continue/{task_id}"),
+    ("get", "/logs/{task_id}"),
 }
 DATASET_ROUTES = {
     ("post", ""),
@@ -32,6 +35,7 @@ DATASET_ROUTES = {
 async def test_the_public_routes_are_these(house):
     paths = (await house.http.get("/openapi.json")).json()["paths"]
     public = {(method, PREFIX + path) for method, path in ROUTES} | {("get", "/health")}
+    public |= {("get", "/api/v1/system/reconcile"), ("post", "/api/v1/system/reconcile")}
     public |= {(method, DATASETS_PATH + path) for method, path in DATASET_ROUTES}
     assert {(method, path) for path, methods in paths.items() for method in methods} == public
 

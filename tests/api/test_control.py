@@ -59,32 +59,6 @@ async def test_progress_during_the_wait_does_not_end_it(house):
     assert (await pausing).json()["state"] == "paused"
 
 
-async def test_resume_returns_the_receipt_of_the_checkpoint(house):
-    task_id = await house.start()
-    worker = await (await house.worker()).begin()
-    pausing = asyncio.create_task(house.post(f"/pause/{task_id}"))
-    await worker.ordered("pause")
-    restores = {"weights": True, "optimizer": "adam", "best_epoch": 1}
-    await worker.pause(restores=restores)
-    await pausing
-    told = (await house.post(f"/resume/{task_id}")).json()
-    assert told["success"] is True
-    assert told["message"] == "Epoch训练已恢复"
-    assert told["receipt"] == {"from": "checkpoint", "epoch": 1, **restores}
-    assert (await house.worker()).ticket.checkpoint == "checkpoints/x"
-
-
-async def test_a_task_that_never_ran_resumes_from_the_beginning(house):
-    await house.start()
-    await house.worker()
-    task_id = await house.start()
-    await house.post(f"/pause/{task_id}")
-    told = (await house.post(f"/resume/{task_id}")).json()
-    assert told["state"] == "pending"
-    assert told["queue_position"] == 1
-    assert told["receipt"] == {"from": "beginning"}
-
-
 async def test_stop_waits_for_the_worker_and_is_final(house):
     task_id = await house.start()
     worker = await (await house.worker()).begin()

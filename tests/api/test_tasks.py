@@ -1,5 +1,7 @@
 import pytest
 
+from epochd.core.events import Kind
+
 from .conftest import row
 
 
@@ -46,11 +48,20 @@ async def test_a_waiting_training_tells_its_place_in_the_queue(house):
 async def test_a_failed_training_tells_why(house):
     task_id = await house.start()
     worker = await (await house.worker()).begin()
-    await house.executor.end(worker.ticket.task_id, -9)
+    await worker.report(Kind.FAILED, code="diverged", message="the loss became infinite", problems=[])
     told = (await house.get(f"/progress/{task_id}")).json()
     assert told["progress"]["training_state"] == "failed"
-    assert told["error"]["code"] == "worker_died"
-    assert "SIGKILL" in told["error"]["message"]
+    assert told["error"]["code"] == "diverged"
+
+
+async def test_crashes_and_preemptions_are_counted_apart(house):
+    task_id = await house.start()
+    worker = await (await house.worker()).begin()
+    await house.executor.end(worker.ticket.task_id, -9)
+    await (await house.worker()).begin()
+    told = (await house.get(f"/tasks/{task_id}")).json()
+    assert (told["attempt"], told["crashes"], told["strikes"], told["preemptions"]) == (2, 1, 1, 0)
+    assert told["stalled_seconds"] is None
 
 
 async def test_history_has_one_row_per_epoch_from_epoch_one(house):

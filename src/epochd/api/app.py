@@ -11,7 +11,20 @@ from fastapi import APIRouter, Depends, FastAPI
 from starlette.middleware import Middleware
 
 from epochd import __version__
-from epochd.api import control, datasets, errors, health, internal, lineage, logs, stream, system, tasks, training
+from epochd.api import (
+    control,
+    datasets,
+    errors,
+    health,
+    internal,
+    lineage,
+    logs,
+    resuming,
+    stream,
+    system,
+    tasks,
+    training,
+)
 from epochd.api.deps import authorise
 from epochd.api.responses import ErrorShape
 from epochd.api.security import DATASETS_PATH, BodyLimit, FaultNet, HostGuard
@@ -53,7 +66,7 @@ def create_app(settings: Settings, *, executor: Executor | None = None, server_u
 def _public() -> APIRouter:
     """The routes that a token opens."""
     router = APIRouter(dependencies=[Depends(authorise)], responses={401: {"model": ErrorShape}})
-    for room in (training, tasks, stream, control, lineage, logs):
+    for room in (training, tasks, stream, control, resuming, lineage, logs):
         router.include_router(room.router, prefix=PREFIX, tags=["epoch training"])
     router.include_router(datasets.router, prefix=DATASETS_PATH, tags=["datasets"])
     router.include_router(system.router, prefix=SYSTEM_PREFIX, tags=["server"])

@@ -214,6 +214,13 @@ class TaskDetail(TaskLine):
     summary: dict[str, Any]
     warnings: list[str]
     error: dict[str, Any] | None
+    parent: str | None = Field(description="The task that it goes on from.")
+    crashes: int = Field(description="Attempts whose worker died.")
+    strikes: int = Field(description="Crashes since the last newer checkpoint; the third is the end.")
+    preemptions: int = Field(description="Attempts that gave way to a shutdown of the server.")
+    revisions: list[dict[str, Any]] = Field(description="What was changed on resumes: ``at``, and option → [old, new].")
+    last_step_at: Moment | None
+    stalled_seconds: float | None = Field(description="How long no step has been finished, if that is too long.")
 
 
 class ColumnShape(Shape):

@@ -1,5 +1,6 @@
 """Looking at tasks: where one stands, how it got there, and which there are."""
 
+import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -15,7 +16,7 @@ from epochd.api.responses import (
     Tasks,
     line_fields,
 )
-from epochd.core.jobs import State
+from epochd.core.jobs import Job, State
 from epochd.store import events, jobs
 
 router = APIRouter()
@@ -70,4 +71,19 @@ async def detail(task_id: str, service: Opened, speaker: Speaking) -> TaskDetail
         summary=job.summary,
         warnings=job.warnings,
         error=job.error,
+        parent=job.parent,
+        crashes=job.crashes,
+        strikes=job.strikes,
+        preemptions=job.preemptions,
+        revisions=job.revisions,
+        last_step_at=job.progress_at,
+        stalled_seconds=_stalled(job, service.settings.hang_seconds),
     )
+
+
+def _stalled(job: Job, limit: float) -> float | None:
+    """Seconds since the last step of a running job, if that is more than the limit."""
+    if job.state is not State.RUNNING or job.progress_at is None:
+        return None
+    idle = time.time() - job.progress_at
+    return idle if idle > limit else None

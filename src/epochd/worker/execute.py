@@ -302,4 +302,5 @@ class JobSink:
             "best_epoch": state.best_epoch or None,
             "position": {"epochs_done": state.epoch, "steps_done_in_epoch": state.step},
             "data_fingerprint": self.facts["fingerprint"],
+            "validation_fingerprint": self.facts.get("validation_fingerprint"),
         }
