@@ -179,7 +179,7 @@ def test_a_training_can_be_detached_paused_resumed_and_stopped(
 def test_a_completed_training_is_continued_and_its_log_shown(
     run: Any, server: Server, client: Client, tmp_path: Path
 ) -> None:
-    task_id = run("train", write_config(tmp_path, CONFIG), "--detach", "--url", server.url).out.strip()
+    task_id = run("train", config_file(tmp_path, CONFIG), "--detach", "--url", server.url).out.strip()
     assert [event["type"] for event in client.stream(task_id)][-1] == "complete"
     longer = run("continue", task_id, "--epochs", "5", "--url", server.url).out.strip()
     assert [event["type"] for event in client.stream(longer)][-1] == "complete"

@@ -1,12 +1,13 @@
 """Checkpoints come back exactly, or not at all."""
 
+import errno
 import json
 
 import numpy as np
 import pytest
 
-from epochd.artifact import checkpoint
-from epochd.core.errors import CorruptFile
+from epochd.artifact import checkpoint, files
+from epochd.core.errors import Diverged, OutOfSpace
 from epochd.loop.state import LoopState, Totals
 
 
@@ -29,7 +30,7 @@ def state(**values):
 
 
 def test_it_comes_back_exactly(tmp_path):
-    path = checkpoint.save(tmp_path, Engine(1 / 3), state(history=[{"epoch": 1, "val_loss": 0.1 + 0.7}]), {"a": 1})
+    path = checkpoint.save(tmp_path, 1, Engine(1 / 3), state(history=[{"epoch": 1, "val_loss": 0.1 + 0.7}]), {"a": 1})
     found = checkpoint.load(path)
     assert found.state.as_json() == state(history=[{"epoch": 1, "val_loss": 0.1 + 0.7}]).as_json()
     assert found.facts == {"a": 1}
@@ -40,22 +41,68 @@ def test_it_comes_back_exactly(tmp_path):
 
 def test_the_newest_two_are_kept(tmp_path):
     for value in range(4):
-        checkpoint.save(tmp_path, Engine(value), state(), {})
-    assert [path.name for path in checkpoint.numbered(tmp_path)] == ["000003", "000004"]
-    assert checkpoint.load(tmp_path / "000004").weights["w"][0, 0] == 3
+        checkpoint.save(tmp_path, 1, Engine(value), state(), {})
+    assert [path.name for path in checkpoint.numbered(tmp_path)] == ["0001-000003", "0001-000004"]
+    assert checkpoint.load(tmp_path / "0001-000004").weights["w"][0, 0] == 3
 
 
-@pytest.mark.parametrize("name", ["weights.safetensors", "optimizer.safetensors", "best.safetensors", "state.json"])
-def test_a_flipped_bit_is_found(tmp_path, name):
-    path = checkpoint.save(tmp_path, Engine(), state(), {})
+def damage(path, name, how):
     content = bytearray((path / name).read_bytes())
-    content[len(content) // 2] ^= 1
-    (path / name).write_bytes(content)
-    with pytest.raises(CorruptFile, match=name):
-        checkpoint.load(path)
+    if how == "flip":
+        content[len(content) // 2] ^= 1
+    (path / name).write_bytes(content[: len(content) // 2] if how == "truncate" else content)
+    if how == "remove":
+        (path / name).unlink()
+
+
+@pytest.mark.parametrize("how", ["flip", "truncate", "remove"])
+@pytest.mark.parametrize(
+    "name", ["weights.safetensors", "optimizer.safetensors", "best.safetensors", "state.json", "manifest.json"]
+)
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(tmp_path, name, how):
+    older, newer = (checkpoint.save(tmp_path, 1, Engine(value), state(), {}) for value in (1, 2))
+    assert checkpoint.newest(tmp_path) == (newer, [])
+    damage(newer, name, how)
+    found, (fault,) = checkpoint.newest(tmp_path)
+    assert found == older
+    assert newer.name in fault
+    assert checkpoint.load(older).weights["w"][0, 0] == 1
+
+
+def test_the_checkpoints_of_a_newer_attempt_come_first_whatever_a_stale_one_still_writes(tmp_path):
+    checkpoint.save(tmp_path, 1, Engine(1), state(), {})
+    newer = checkpoint.save(tmp_path, 2, Engine(2), state(), {})
+    checkpoint.save(tmp_path, 1, Engine(3), state(), {})
+    assert checkpoint.newest(tmp_path) == (newer, [])
+
+
+def test_weights_that_are_not_finite_are_not_kept(tmp_path):
+    with pytest.raises(Diverged):
+        checkpoint.save(tmp_path, 1, Engine(np.nan), state(), {})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_told_with_figures_and_nothing_is_left_behind(tmp_path, monkeypatch, number):
+    def full(*args):
+        raise OSError(number, "full")
+
+    monkeypatch.setattr(files, "flush", full)
+    with pytest.raises(OutOfSpace, match="MiB are free") as refused:
+        checkpoint.save(tmp_path / "task", 1, Engine(), state(), {})
+    assert refused.value.needed_bytes > 2**24
+    assert list((tmp_path / "task").iterdir()) == []
+
+
+def test_a_copy_for_another_task_is_as_whole_as_the_original(tmp_path):
+    path = checkpoint.save(tmp_path / "parent", 3, Engine(5), state(), {})
+    copy = checkpoint.adopt(path, tmp_path / "child")
+    assert checkpoint.newest(tmp_path / "child") == (copy, [])
+    assert checkpoint.load(copy).weights["w"][0, 0] == 5
+    assert checkpoint.adopt(tmp_path / "nowhere", tmp_path / "child") is None
 
 
 def test_the_state_is_readable(tmp_path):
-    path = checkpoint.save(tmp_path, Engine(), state(), {"framework": "pytorch"})
+    path = checkpoint.save(tmp_path, 1, Engine(), state(), {"framework": "pytorch"})
     saved = json.loads((path / "state.json").read_text())
     assert (saved["loop"]["epoch"], saved["facts"]["framework"]) == (3, "pytorch")

@@ -133,7 +133,7 @@ def test_a_run_paused_at_every_chunk_equals_an_uninterrupted_one(tmp_path, optio
     sink, interruptions = Listener(1), 0
     engine, course, state = training(**options)
     while run(engine, course, state, sink) is Command.PAUSE:
-        saved = checkpoint.load(checkpoint.save(tmp_path, engine, state, {}))
+        saved = checkpoint.load(checkpoint.save(tmp_path, 1, engine, state, {}))
         engine = training(**options)[0]
         state, sink.chunks, interruptions = saved.restore(engine), 1, interruptions + 1
 

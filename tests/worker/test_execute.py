@@ -52,6 +52,7 @@ def ticket(
     roots=(),
     registered=None,
     resident_mb=256,
+    reported_epochs=0,
     **values,
 ):
     return Ticket(
@@ -66,6 +67,7 @@ def ticket(
         resident_mb=resident_mb,
         checkpoint=checkpoint,
         checkpoint_seconds=checkpoint_seconds,
+        reported_epochs=reported_epochs,
     )
 
 
@@ -187,7 +189,7 @@ def test_a_paused_training_resumes_to_the_same_model(tmp_path):
     paused = first.of(Kind.PAUSED)[0]
     assert paused["restores"]["position"] == {"epochs_done": 3, "steps_done_in_epoch": 0}
     second = Line()
-    resumed = ticket(tmp_path / "paused", attempt=2, checkpoint=paused["path"], **options)
+    resumed = ticket(tmp_path / "paused", attempt=2, checkpoint=paused["path"], reported_epochs=3, **options)
     assert execute(resumed, second) is Kind.COMPLETED
 
     assert second.of(Kind.STARTED)[0]["resumed"] == {"epoch": 3, "step": 0}

@@ -1,0 +1,224 @@
+"""Wherever a worker dies, and however often, the training ends as if nothing had happened: bit for bit."""
+
+import json
+from typing import ClassVar
+
+import pytest
+
+from epochd.artifact import checkpoint
+from epochd.core import specs
+from epochd.core.errors import Diverged
+from epochd.core.events import Kind
+from epochd.core.jobs import Command
+from epochd.core.tickets import Ticket
+from epochd.data import batches
+from epochd.engines import registry
+from epochd.worker.execute import execute
+
+MLP = {
+    "dataset": "wine",
+    "hidden_units": [12, 6],
+    "batch_size": 16,
+    "dropout_rate": 0.3,
+    "epochs": 8,
+    "learning_rate": 0.3,
+    "learning_rate_scheduler": "plateau",
+    "patience": 0,
+    "factor": 0.5,
+    "early_stopping_patience": 3,
+    "min_delta": 0.0,
+}
+GRU = {"dataset": "iris", "model_type": "gru", "hidden_units": [6], "batch_size": 32, "epochs": 3}
+
+
+class Killed(BaseException):
+    """The process is no more."""
+
+
+class Line:
+    """Keeps what is emitted; the process dies after ``chunks`` chunks."""
+
+    def __init__(self, chunks=10**9):
+        self.chunks, self.events = chunks, []
+
+    def emit(self, kind, payload):
+        self.events.append((kind, payload))
+
+    def command(self):
+        self.chunks -= 1
+        if self.chunks < 0:
+            raise Killed
+        return Command.CONTINUE
+
+    def confirm(self):
+        pass
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(batches, "MAX_CHUNK_STEPS", 3)
+
+
+def ticket(folder, attempt, told, options, checkpoint_seconds=0.0):
+    values = {"target_column": "target", "framework": "pytorch"} | options
+    about = {"task_id": "t", "token": "", "server_url": "", "dataset_roots": []}
+    return Ticket(
+        **about,
+        attempt=attempt,
+        spec=specs.parse(values),
+        data_dir=folder,
+        reported_epochs=told,
+        checkpoint_seconds=checkpoint_seconds,
+    )
+
+
+def train(folder, options, deaths=(), **more):
+    """Train to the end, dying after so many chunks of each attempt; all epochs told, the weights, the last state.
+
+    An epoch that is told again must come out as it did before: the server then drops it.
+    """
+    told, lines = {}, [*map(Line, deaths), Line()]
+    for attempt, line in enumerate(lines, 1):
+        given = ticket(folder, attempt, len(told), options, **more)
+        try:
+            execute(given, line)
+        except Killed:
+            assert line is not lines[-1]
+        for row in rows_of(line):
+            assert told.setdefault(row["epoch"], row) == row
+    newest, _ = checkpoint.newest(given.checkpoints_dir)
+    state = json.loads((newest / "state.json").read_text())["loop"]
+    state["history"] = without_times(state["history"])
+    model = (given.artifact_dir / "model.safetensors").read_bytes()
+    last = [(newest / f"{name}.safetensors").read_bytes() for name in ("weights", "optimizer", "best")]
+    return list(told.values()), state, model, last
+
+
+def rows_of(line):
+    return without_times([payload["metrics"] for kind, payload in line.events if kind is Kind.EPOCH])
+
+
+def without_times(rows):
+    return [{name: value for name, value in row.items() if name != "time_per_epoch"} for row in rows]
+
+
+def chunks_of(folder, options):
+    line = Line()
+    execute(ticket(folder, 1, 0, options), line)
+    return 10**9 - line.chunks
+
+
+def test_death_at_every_chunk_changes_nothing(tmp_path):
+    straight = train(tmp_path / "straight", MLP)
+    rates = [row["learning_rate"] for row in straight[0]]
+    assert len(set(rates)) > 1, "the schedule fires"
+    assert straight[1]["stopped_early"], "so does early stopping"
+    for chunk in range(chunks_of(tmp_path / "count", MLP)):
+        assert train(tmp_path / str(chunk), MLP, [chunk]) == straight, chunk
+
+
+def test_many_deaths_in_a_row_change_nothing(tmp_path):
+    assert train(tmp_path / "deaths", MLP, [2] * 7) == train(tmp_path / "straight", MLP)
+
+
+def test_deaths_between_checkpoints_change_nothing(tmp_path):
+    straight = train(tmp_path / "straight", MLP)
+    assert train(tmp_path / "deaths", MLP, [7, 4, 9], checkpoint_seconds=1000.0) == straight
+
+
+@pytest.mark.parametrize("model", [MLP, GRU], ids=["mlp", "gru"])
+@pytest.mark.parametrize("framework", [name for name in registry.installed() if name != "pytorch"])
+def test_other_engines_go_on_exactly_too(tmp_path, framework, model):
+    options = model | {"framework": framework}
+    straight = train(tmp_path / "straight", options)
+    assert train(tmp_path / "deaths", options, [1, 4]) == straight
+
+
+def test_two_devices_go_on_exactly(tmp_path):
+    options = MLP | {"num_devices": 2, "epochs": 2}
+    assert train(tmp_path / "deaths", options, [3]) == train(tmp_path / "straight", options)
+
+
+def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(tmp_path):
+    straight = train(tmp_path / "straight", MLP)
+    with pytest.raises(Killed):
+        execute(ticket(tmp_path / "x", 1, 0, MLP), Line(9))
+    newest, _ = checkpoint.newest(tmp_path / "x" / "checkpoints" / "t")
+    (newest / "optimizer.safetensors").write_bytes(b"")
+    (newest.parent / ".tmp-0001-000099-dead").mkdir()
+    line = Line()
+    assert execute(ticket(tmp_path / "x", 2, 0, MLP), line) is Kind.COMPLETED
+    (warning,) = [payload["message"] for kind, payload in line.events if kind is Kind.LOG]
+    assert newest.name in warning
+    assert "is used instead" in warning
+    assert rows_of(line) == straight[0]
+    assert not list(newest.parent.glob(".tmp-*"))
+
+
+def test_a_training_whose_checkpoints_are_all_damaged_begins_again(tmp_path):
+    straight = train(tmp_path / "straight", MLP)
+    with pytest.raises(Killed):
+        execute(ticket(tmp_path / "x", 1, 0, MLP), Line(9))
+    for path in checkpoint.numbered(tmp_path / "x" / "checkpoints" / "t"):
+        (path / "manifest.json").unlink()
+    assert train(tmp_path / "x", MLP)[2] == straight[2]
+
+
+class TestDivergence:
+    """A learning rate that is far too large for a network without bounds."""
+
+    OPTIONS: ClassVar = {
+        "dataset": "diabetes",
+        "hidden_units": [32, 32],
+        "optimizer": "sgd",
+        "learning_rate": 3.0,
+        "learning_rate_scheduler": "none",
+        "early_stopping_patience": None,
+        "epochs": 6,
+    }
+
+    def run(self, folder, **options):
+        line = Line()
+        return execute(ticket(folder, 1, 0, self.OPTIONS | options, 1000.0), line), line
+
+    def test_it_steps_back_with_a_tenth_of_the_rate_and_goes_on(self, tmp_path):
+        end, line = self.run(tmp_path, max_rollbacks=3)
+        back = [payload for kind, payload in line.events if kind is Kind.ROLLBACK]
+        assert end is Kind.COMPLETED
+        assert 1 <= len(back) <= 3
+        assert back[0]["learning_rate"] == pytest.approx(0.3)
+        rows = rows_of(line)
+        assert rows[-1]["epoch"] == 6
+        assert rows[-1]["learning_rate"] == pytest.approx(3.0 * 0.1 ** len(back))
+
+    def test_when_that_is_used_up_it_names_epoch_and_batch(self, tmp_path):
+        with pytest.raises(Diverged, match=r"in epoch 1.* The first batch to break was number (\d+) of its epoch"):
+            self.run(tmp_path, max_rollbacks=0)
+
+    def test_the_lower_rate_survives_a_death(self, tmp_path):
+        options = self.OPTIONS | {"max_rollbacks": 3}
+        straight = train(tmp_path / "straight", options, checkpoint_seconds=1000.0)
+        assert straight[1]["rate_factor"] < 1
+        line = Line(20)
+        with pytest.raises(Killed):
+            execute(ticket(tmp_path / "x", 1, 0, options, 1000.0), line)
+        assert Kind.ROLLBACK in [kind for kind, _ in line.events]
+        assert train(tmp_path / "x", options, checkpoint_seconds=1000.0)[1:] == straight[1:]
+
+
+def test_a_task_that_goes_on_from_another_equals_one_long_training(tmp_path):
+    options = {
+        "dataset": "iris",
+        "hidden_units": [8],
+        "learning_rate_scheduler": "none",
+        "early_stopping_patience": None,
+    }
+    long = train(tmp_path / "long", options | {"epochs": 6})
+    train(tmp_path / "short", options | {"epochs": 3})
+    newest, _ = checkpoint.newest(tmp_path / "short" / "checkpoints" / "t")
+    given = ticket(tmp_path / "rest", 1, 0, options | {"epochs": 6}).model_copy(update={"task_id": "child"})
+    checkpoint.adopt(newest, given.checkpoints_dir)
+    line = Line()
+    assert execute(given, line) is Kind.COMPLETED
+    assert rows_of(line) == long[0]
+    assert (given.artifact_dir / "model.safetensors").read_bytes() == long[2]
