@@ -12,6 +12,7 @@ from epochd.dispatch import verdicts
         (-11, "worker_died", "killed by signal SIGSEGV"),
         (-35, "worker_died", "killed by signal 35"),
         (3, "worker_died", "exited with code 3"),
+        (71, "rank_failed", "one of the processes that train as one has died"),
         (0, "worker_vanished", "without saying how the training went"),
     ],
 )

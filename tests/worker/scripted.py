@@ -8,7 +8,7 @@ import os
 import sys
 import time
 
-from epochd.core.errors import DataError, Problem
+from epochd.core.errors import DataError, OutOfSpace, Problem, RankFailed
 from epochd.core.events import Kind
 from epochd.core.jobs import Command
 from epochd.core.tickets import Ticket
@@ -35,6 +35,11 @@ def train(ticket: Ticket, reporter: Reporter) -> Kind:
             raise RuntimeError("the dice fell badly")
         case "raise data error":
             raise DataError([Problem("dataset", "it is gone", "bring it back")])
+        case "lose a rank":
+            reporter.emit(Kind.EPOCH, {"epoch": 1})
+            raise RankFailed("rank 1 of 2 was killed by signal 9")
+        case "run out of room":
+            raise OutOfSpace("the disk is full", 1000)
         case "raise after the last word":
             finish(reporter, Kind.COMPLETED)
             raise RuntimeError("too late")

@@ -195,6 +195,19 @@ def test_an_error_of_ours_keeps_its_code_and_problems(process, server, ticket):
     }
 
 
+def test_a_lost_rank_is_a_crash_and_what_was_measured_is_delivered_first(process, server, ticket):
+    process.send(ticket("lose a rank"))
+    assert process.popen.wait(WAIT) == 71
+    assert server.kinds == ["epoch"]
+
+
+def test_a_full_disk_holds_the_task_and_says_how_much_is_needed(process, server, ticket):
+    process.send(ticket("run out of room"))
+    server.wait_for("held")
+    assert server.reports[-1]["payload"]["needed_bytes"] == 1000
+    assert process.popen.wait(WAIT) == 0
+
+
 def test_an_exception_after_the_last_word_changes_nothing(process, server, ticket):
     process.send(sent := ticket("raise after the last word"))
     assert [process.hear(), process.hear()] == ["done task 1", "ready"]

@@ -11,6 +11,10 @@ from pydantic import BaseModel, ConfigDict
 from epochd.core.specs import TrainingSpec
 
 
+RANK_FAILED = 71
+"""The exit code of a worker that lost one of the processes it trained with; the attempt counts as a crash."""
+
+
 class Ticket(BaseModel):
     """One attempt at one job. Paths are absolute; times are in seconds."""
 

@@ -3,6 +3,8 @@
 import signal
 from dataclasses import dataclass
 
+from epochd.core.tickets import RANK_FAILED
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -17,6 +19,8 @@ def of_exit(returncode: int) -> Verdict:
     """What a worker's end means for a job that it left without a last word."""
     if returncode == 0:
         return Verdict("worker_vanished", "the worker ended without saying how the training went; see its log")
+    if returncode == RANK_FAILED:
+        return Verdict("rank_failed", "one of the processes that train as one has died; see the end of the log")
     if returncode > 0:
         return Verdict("worker_died", f"the worker exited with code {returncode}; see the end of its log")
     known = -returncode in set(signal.Signals)

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from epochd.core.errors import EpochdError, OutOfSpace, StaleAttempt
+from epochd.core.errors import EpochdError, OutOfSpace, RankFailed, StaleAttempt
 from epochd.core.events import Kind
-from epochd.core.tickets import Ticket
+from epochd.core.tickets import RANK_FAILED, Ticket
 from epochd.engines import registry
 from epochd.worker.endings import failure_of
 from epochd.worker.execute import execute
@@ -27,6 +27,9 @@ from epochd.worker.logs import attempt_log
 from epochd.worker.report import Reporter
 
 logger = logging.getLogger("epochd.worker")
+
+DELIVERY_SECONDS = 5.0
+"""How long a crash waits for reports to be delivered; what is not will be found in the checkpoint."""
 
 Execute = Callable[[Ticket, Reporter], Kind]
 
@@ -128,6 +131,10 @@ class Worker:
             return self._train(ticket, reporter)
         except StaleAttempt:
             raise
+        except RankFailed:
+            logger.exception("a process that trains with this one has died")
+            reporter.close(DELIVERY_SECONDS)
+            sys.exit(RANK_FAILED)  # a crash like that of the worker itself: the server starts the next attempt
         except OutOfSpace as error:
             logger.error("%s", error)
             return self._last_word(reporter, Kind.HELD, error.as_report())
