@@ -115,6 +115,17 @@ async def test_a_rollback_takes_back_the_epochs_after_it(db: Database) -> None:
     assert [row["epoch"] for row in await events.history(db, attempt.id)] == [1, 2]
 
 
+async def test_an_epoch_that_comes_out_otherwise_takes_back_the_epochs_after_it(db: Database) -> None:
+    attempt = await started(db)
+    for number in (1, 2, 3):
+        await attempt.say(Kind.EPOCH, epoch(number))
+    await crash(db, attempt)
+    attempt = await claimed(db)
+    await attempt.say(Kind.EPOCH, epoch(2, loss=0.25))
+    assert [row["train_loss"] for row in await events.history(db, attempt.id)] == [0.5, 0.25]
+    assert (await attempt.job()).current_epoch == 2
+
+
 async def test_a_held_job_is_paused_with_its_reason_until_it_is_resumed(db: Database) -> None:
     attempt = await started(db)
     await attempt.say(Kind.HELD, FULL)
@@ -124,6 +135,18 @@ async def test_a_held_job_is_paused_with_its_reason_until_it_is_resumed(db: Data
     assert not [event for event in await attempt.log() if event.type in FINAL_TYPES]
     assert (await jobs.resume(db, attempt.id)).error is None
     assert await jobs.held(db, "disk_full") == []
+
+
+async def test_a_held_job_that_somebody_pauses_waits_for_somebody(db: Database) -> None:
+    before, after = await started(db), await started(db)
+    await jobs.pause(db, before.id)
+    for attempt in (before, after):
+        await attempt.say(Kind.HELD, FULL)
+    await jobs.pause(db, after.id)
+    for attempt in (before, after):
+        job = await attempt.job()
+        assert (job.state, job.error) == (State.PAUSED, None)
+        assert not await jobs.readmit(db, attempt.id, "disk_full", "room again")
 
 
 async def test_a_resume_may_change_how_long_and_how_fast_a_job_learns(db: Database) -> None:
@@ -170,6 +193,8 @@ async def test_the_last_step_is_known_apart_from_the_heartbeat(db: Database) -> 
     await attempts.report(db, attempt.id, 1, attempt.token, [], lease_seconds=LEASE, idle_seconds=4.0, now=NOW + 12)
     job = await attempt.job()
     assert (job.progress_at, job.lease_until) == (NOW + 8, NOW + 12 + LEASE)
+    await crash(db, attempt)
+    assert (await (await claimed(db)).job()).progress_at is None
 
 
 async def test_a_job_that_goes_on_from_another_names_it(db: Database) -> None:

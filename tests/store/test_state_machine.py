@@ -23,10 +23,12 @@ from .world import World, numbered, one
 
 ANY = st.integers(0, 60)
 """Which one of a list, counted round."""
-LOSS = st.sampled_from([0.5, 0.25])
+LOSS = st.sampled_from([0.5, 0.5, 0.25])
+ASKED = st.sampled_from([None, None, "pause", "stop"])
+"""What somebody asks of a running job just before the thing happens."""
 DIED = {"code": "worker_died", "message": "the worker was killed by signal SIGKILL"}
 FULL = {"code": "disk_full", "message": "no room", "problems": [], "needed_bytes": 10**9}
-EXAMPLES = {"sqlite": 30, "postgresql": 12}
+EXAMPLES = {"sqlite": 40, "postgresql": 12}
 """How many lists of moves are played on each store."""
 
 
@@ -51,8 +53,7 @@ class Jobs(World):
 
     @rule(which=ANY, verb=st.sampled_from(["pause", "stop"]))
     def interrupt(self, which: int, verb: str) -> None:
-        task = one(self.tasks.values(), which)
-        self.ask(getattr(jobs, verb)(self.db, task.id, now=self.now), getattr(task, verb)())
+        self.request(one(self.tasks.values(), which), verb)
 
     @rule(which=ANY, more=st.sampled_from([None, 0, 1, 2]))
     def resume(self, which: int, more: int | None) -> None:
@@ -70,15 +71,16 @@ class Jobs(World):
     def claim(self, is_damaged: bool) -> None:
         self.claim_next(is_damaged)
 
-    @rule(which=ANY)
-    def crash(self, which: int) -> None:
-        worker, task = self.some(which)
-        assert self.do(attempts.crash_attempt(self.db, worker.id, worker.attempt, **DIED, now=self.now))
-        task.crash()
+    @rule(which=ANY, asked=ASKED, times=st.sampled_from([1, 1, 3]))
+    def crash(self, which: int, asked: str | None, times: int) -> None:
+        for _ in range(times):
+            worker, task = self.some(which, asked)
+            assert self.do(attempts.crash_attempt(self.db, worker.id, worker.attempt, **DIED, now=self.now))
+            task.crash()
 
-    @rule(which=ANY)
-    def release(self, which: int) -> None:
-        worker, task = self.some(which)
+    @rule(which=ANY, asked=ASKED)
+    def release(self, which: int, asked: str | None) -> None:
+        worker, task = self.some(which, asked)
         assert self.do(attempts.release_attempt(self.db, worker.id, worker.attempt, reason="restart", now=self.now))
         task.release()
 
@@ -130,7 +132,8 @@ class Jobs(World):
     def live(self, which: int, idle: float | None, has_begun: bool) -> None:
         worker, task = self.some(which)
         if has_begun:
-            self.say(worker, (Kind.STARTED, STARTED), (Kind.LOG, {"level": "info", "message": "on"}))
+            log = (Kind.LOG, {"level": "info", "message": "on"})
+            self.say(worker, (Kind.STARTED, STARTED), log, (Kind.CHECKPOINT, self.checkpoint(worker)))
         assert self.send(worker, [], idle_seconds=idle) == task.command
         task.beat(self.now, idle)
 
@@ -149,11 +152,13 @@ class Jobs(World):
     @rule(which=ANY, losses=st.lists(LOSS, min_size=1, max_size=3), step=st.sampled_from([None, 0, 1]))
     def train_and_crash(self, which: int, losses: list[float], step: int | None) -> None:
         self.train(which, losses, step)
-        self.crash(which)
+        self.crash(which, None, 1)
 
     @rule(which=ANY, back=st.integers(0, 3), loss=LOSS, goes_on=st.booleans())
     def roll_back(self, which: int, back: int, loss: float, goes_on: bool) -> None:
         worker, task = self.some(which)
+        if not worker.done:
+            self.train(which, [loss, loss], None)
         words = self.untold(worker)
         worker.done = max(0, worker.done - back)
         words.append((Kind.ROLLBACK, {"epoch": worker.done, "learning_rate": 0.0001, "message": "diverged"}))
@@ -162,10 +167,10 @@ class Jobs(World):
             words.append(self.measured(worker.done, loss))
         self.say(worker, *words)
 
-    @rule(which=ANY, has_begun=st.booleans(), knows=st.booleans())
-    def obey(self, which: int, has_begun: bool, knows: bool) -> None:
+    @rule(which=ANY, asked=ASKED, has_begun=st.booleans(), knows=st.booleans())
+    def obey(self, which: int, asked: str | None, has_begun: bool, knows: bool) -> None:
         """The last word to a command, or to a SIGTERM while there is none; it may not have heard of the newest one."""
-        worker, task = self.some(which)
+        worker, task = self.some(which, asked)
         if task.command == "cancel" and knows:
             self.say(worker, (Kind.CANCELLED, {}))
         elif has_begun:
@@ -173,13 +178,16 @@ class Jobs(World):
         else:
             self.say(worker, (Kind.PAUSED, {}))
 
-    @rule(which=ANY)
-    def find_the_disk_full(self, which: int) -> None:
-        self.say(self.some(which)[0], (Kind.HELD, FULL))
+    @rule(which=ANY, asked=ASKED, then=ASKED)
+    def find_the_disk_full(self, which: int, asked: str | None, then: str | None) -> None:
+        worker, task = self.some(which, asked)
+        self.say(worker, (Kind.HELD, FULL))
+        if then:
+            self.request(task, then)
 
-    @rule(which=ANY, how=st.sampled_from(["completed", "failed", "out_of_memory"]))
-    def end(self, which: int, how: str) -> None:
-        worker, task = self.some(which)
+    @rule(which=ANY, asked=ASKED, how=st.sampled_from(["completed", "failed", "out_of_memory"]))
+    def end(self, which: int, asked: str | None, how: str) -> None:
+        worker, task = self.some(which, asked)
         if how == "out_of_memory":  # said by the dispatcher, which will not see it happen again
             verdict = {"code": how, "message": "killed at its limit"}
             assert self.do(attempts.fail_attempt(self.db, worker.id, worker.attempt, **verdict, now=self.now))
@@ -217,6 +225,8 @@ class Jobs(World):
     @rule(which=ANY)
     def speak_out_of_turn(self, which: int) -> None:
         worker, _ = self.some(which)
+        self.is_stale(worker, [], token="guess")
+        self.is_stale(worker, [], attempt=worker.attempt + 1)
         report, after = numbered(worker, (Kind.COMPLETED, COMPLETED), self.measured(worker.done + 1, 0.5))
         for batch in ([after], [report, after]):
             with pytest.raises(IllegalMove):

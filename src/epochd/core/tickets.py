@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict
 
 from epochd.core.specs import TrainingSpec
 
-
 RANK_FAILED = 71
 """The exit code of a worker that lost one of the processes it trained with; the attempt counts as a crash."""
 
