@@ -449,9 +449,11 @@ async def test_resume_with_the_same_data_asks_for_nothing(house):
 
 
 @pytest.mark.parametrize("body", [{"allow_changed_data": 1}, {"force": True}])
-async def test_resume_has_one_option(house, body):
-    answer = await house.post("/resume/x", json=body)
-    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+async def test_a_resume_takes_no_other_option_and_no_other_type(house, body):
+    record = (await upload(house)).json()
+    task_id = await paused(house, record["fingerprint"], dataset="colors", **TRAINING)
+    answer = await house.post(f"/resume/{task_id}", json=body)
+    assert (answer.status_code, answer.json()["problems"][0]["field"]) == (422, next(iter(body)))
 
 
 async def test_datasets_want_the_token_like_everything_else(open_house):
