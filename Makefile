@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 BENCH_READY := .venv/.bench-ready
 
-.PHONY: setup serve quickstart check test mutants bench bench-data quality bench-setup
+.PHONY: setup serve quickstart check test chaos mutants bench bench-data quality bench-setup
 
 setup: $(READY)
 
@@ -23,6 +23,10 @@ check: setup
 
 test: check
 	$(BIN)/python -m pytest $(ARGS)
+
+# A hundred and more faults at random moments, on both databases: docs/testing.md. As root, a full disk is among them.
+chaos: setup
+	CHAOS_FAULTS=$${CHAOS_FAULTS:-52} $(BIN)/python -m pytest -s tests/system/chaos $(ARGS)
 
 # Five planted bugs, each of which a test has to notice: docs/testing.md.
 mutants: setup

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from epochd.core import specs
-from epochd.core.errors import DataError
+from epochd.core.errors import DataError, OutOfSpace
 from epochd.data import cache
 from epochd.data.fitting import Fitting
 
@@ -168,7 +168,7 @@ class TestRoom:
         table(tmp_path, "old")
         full = shutil.disk_usage(tmp_path)._replace(free=1024)
         monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
-        with pytest.raises(DataError, match=r"need 7\.8 KiB .* the disk has 1\.0 KiB left"):
+        with pytest.raises(OutOfSpace, match=r"need 7\.8 KiB .* the disk has 1\.0 KiB left"):
             table(tmp_path)
         assert names(tmp_path) == []
 
@@ -177,7 +177,7 @@ class TestRoom:
             raise OSError(errno.ENOSPC, "No space left on device")
 
         monkeypatch.setattr(os, "posix_fallocate", refuse)
-        with pytest.raises(DataError, match="No space left on device"):
+        with pytest.raises(OutOfSpace, match="No space left on device"):
             table(tmp_path)
         assert names(tmp_path) == []
 

@@ -4,13 +4,14 @@ import asyncio
 import logging
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from epochd.core.errors import EpochdError, NotFound, SettingsError
+from epochd.core.errors import EpochdError, NotFound, OutOfSpace, SettingsError
 from epochd.core.events import Event, Kind, Type
 from epochd.core.jobs import State
 from epochd.store import attempts, jobs
@@ -223,3 +224,40 @@ async def test_an_error_in_sql_shows_no_values(db: Database) -> None:
     assert "hunter2" not in str(caught.value)
     with pytest.raises(NotFound):
         await jobs.get(db, "nobody")
+
+
+async def test_a_full_disk_is_told_as_such_and_changes_nothing(tmp_path: Path) -> None:
+    """SQLite's own limit stands in for the disk's: it fails with the same code."""
+    db = Database(f"sqlite:///{tmp_path / 'small.db'}")
+    await db.open()
+    await _execute(db, "PRAGMA max_page_count = 1")  # as few as there are now
+    kept: list[str] = []
+    with pytest.raises(OutOfSpace, match="nothing was changed"):
+        await _submit_many(db, kept)
+    found, total = await jobs.find(db, limit=500)
+    assert 0 < total < MANY
+    assert {job.id for job in found} == set(kept)
+    await _execute(db, "PRAGMA max_page_count = 100000")
+    await jobs.submit(db, SPEC)
+    await db.close()
+
+
+async def test_the_full_disk_of_postgresql_is_told_as_such(new_postgres: Callable[[], str]) -> None:
+    db = Database(new_postgres())
+    await db.open()
+    with pytest.raises(OutOfSpace):
+        await _execute(db, "DO $$ BEGIN RAISE EXCEPTION 'No space left on device' USING ERRCODE = 'disk_full'; END $$")
+    await db.close()
+
+
+MANY = 300
+
+
+async def _submit_many(db: Database, kept: list[str]) -> None:
+    for _ in range(MANY):
+        kept.append((await jobs.submit(db, SPEC)).id)
+
+
+async def _execute(db: Database, statement: str) -> None:
+    async with db.write() as transaction:
+        await transaction.connection.exec_driver_sql(statement)

@@ -1,10 +1,12 @@
 """The log of an attempt keeps what is newest."""
 
 import os
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from epochd.worker.logs import trim
+from epochd.worker.logs import attempt_log, trim
 
 
 @pytest.fixture
@@ -29,3 +31,18 @@ def test_a_log_within_its_limit_is_left_alone(log, tmp_path):
     os.write(log, b"all of it\n")
     trim(log, 2**20)
     assert (tmp_path / "1.log").read_text() == "all of it\n"
+
+
+def test_a_training_whose_log_cannot_be_written_runs_without_one(tmp_path, capfd):
+    (tmp_path / "logs").write_text("a file where a folder should be")
+    ticket = SimpleNamespace(log_path=tmp_path / "logs" / "t" / "1.log", log_mb=1)
+    with attempt_log(ticket):
+        print("it runs")
+    assert "it runs" in capfd.readouterr().out
+
+
+def test_a_full_disk_does_not_end_what_is_logged():
+    ticket = SimpleNamespace(log_path=Path("/dev/full"), log_mb=1)
+    with attempt_log(ticket):
+        print("nowhere to go")
+    print("back again")

@@ -16,7 +16,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from epochd.api.errors import BadRequest, InvalidRequest
 from epochd.core.datasets import NAME, NAME_RULE
-from epochd.core.errors import Problem, TooLarge
+from epochd.core.errors import OutOfSpace, Problem, TooLarge
 from epochd.data.formats import SUFFIXES, suffix_of
 
 PIECE_BYTES = 1 << 20
@@ -194,7 +194,7 @@ class Writer:
 
 
 async def save(upload: Upload, file: Path, limit: int) -> AsyncIterator[int]:
-    """Write an upload to a new file; yields how many bytes have come so far. Raises TooLarge."""
+    """Write an upload to a new file; yields how many bytes have come so far. Raises TooLarge, OutOfSpace."""
     with file.open("xb") as out:
         writer = Writer(out, limit)
         try:
@@ -205,7 +205,7 @@ async def save(upload: Upload, file: Path, limit: int) -> AsyncIterator[int]:
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
-            raise TooLarge("the disk of the server is full: free space in EPOCHD_DATA_DIR") from None
+            raise OutOfSpace("the disk is full, the upload was not kept: free space in EPOCHD_DATA_DIR") from None
 
 
 def check_length(length: int | None, limit: int) -> None:

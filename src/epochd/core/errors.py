@@ -144,8 +144,9 @@ class OutOfSpace(EpochdError):
     """``needed_bytes`` have to be free before it makes sense to go on."""
 
     code = "disk_full"
+    status = 507
 
-    def __init__(self, message: str, needed_bytes: int) -> None:
+    def __init__(self, message: str, needed_bytes: int = 0) -> None:
         super().__init__(message)
         self.needed_bytes = needed_bytes
 

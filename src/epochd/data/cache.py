@@ -28,7 +28,7 @@ import numpy as np
 import polars as pl
 
 import epochd
-from epochd.core.errors import DataError, Problem
+from epochd.core.errors import DataError, OutOfSpace, Problem
 from epochd.data.arrays import FloatArray, IntArray
 from epochd.data.arrays import forget_pages as forget_pages
 from epochd.data.encode import Encoder
@@ -50,7 +50,7 @@ def table(
 
     ``batches`` yields the rows in their order; row i comes to stand at ``place[i]`` (None: at i). All files of the
     folder together take ``cap`` bytes at most; the least recently opened of those that nobody has open make room.
-    Raise DataError if there is no room, and whatever ``batches`` and the encoder raise.
+    Raise DataError or OutOfSpace if there is no room, and whatever ``batches`` and the encoder raise.
     """
     shape, name = (rows, encoder.width), key(fingerprint, encoder, place)
     found = _open(folder / name, shape)
@@ -145,7 +145,7 @@ def _allocate(folder: Path, cap: int, shape: tuple[int, int]) -> BinaryIO:
             if needed:
                 os.posix_fallocate(file.fileno(), 0, needed)
         except OSError as error:
-            raise _no_room(needed, f"the disk refused them: {error.strerror}", "free space on it") from None
+            raise _disk_full(needed, f"the disk refused them: {error.strerror}") from None
         undo.pop_all()
         return file
 
@@ -153,7 +153,7 @@ def _allocate(folder: Path, cap: int, shape: tuple[int, int]) -> BinaryIO:
 def _make_room(folder: Path, cap: int, needed: int) -> None:
     """Delete what nobody uses: what dead processes left unfinished, and as far as need be what was opened longest ago.
 
-    Raise DataError if that is not enough.
+    Raise DataError if that is not enough, OutOfSpace if it is the disk that has no room.
     """
     if needed > cap:
         hint = "raise EPOCHD_CACHE_MB, or train on fewer rows or columns"
@@ -170,8 +170,7 @@ def _make_room(folder: Path, cap: int, needed: int) -> None:
         reason = f"trainings now use {_shown(sum(sizes.values()))} of the {_shown(cap)} of EPOCHD_CACHE_MB"
         raise _no_room(needed, reason, "wait until others are done, or raise EPOCHD_CACHE_MB")
     if lacks():
-        reason = f"the disk has {_shown(shutil.disk_usage(folder).free)} left"
-        raise _no_room(needed, reason, "free space on it, or point EPOCHD_DATA_DIR at a larger disk")
+        raise _disk_full(needed, f"the disk has {_shown(shutil.disk_usage(folder).free)} left")
 
 
 def _size(folder: Path) -> int:
@@ -246,6 +245,14 @@ def _shown(size: int) -> str:
 
 
 def _no_room(needed: int, reason: str, hint: str) -> DataError:
-    return DataError(
-        [Problem("dataset", f"its encoded rows need {_shown(needed)} in the cache folder; {reason}", hint)]
-    )
+    return DataError([Problem("dataset", f"{_need(needed)}; {reason}", hint)])
+
+
+def _disk_full(needed: int, reason: str) -> OutOfSpace:
+    """Unlike the cap of the cache, the disk may have room again: the training waits for that."""
+    message = f"{_need(needed)}; {reason}. Free space on it, or point EPOCHD_DATA_DIR at a larger disk"
+    return OutOfSpace(f"the disk is full: {message}", needed)
+
+
+def _need(size: int) -> str:
+    return f"the dataset's encoded rows need {_shown(size)} in the cache folder"

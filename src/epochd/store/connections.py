@@ -17,7 +17,7 @@ from functools import partial
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, StatementError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from epochd.core.errors import EpochdError, SettingsError
@@ -27,6 +27,8 @@ SQLITE_READERS = 4
 POSTGRES_CONNECTIONS = 10
 CONNECT_SECONDS = 10
 BUSY_MILLISECONDS = 10_000
+POSTGRESQL_FULL = "53100"
+"""disk_full, of the SQLSTATE codes in PostgreSQL's manual."""
 """How long SQLite waits for another program that holds the file, such as a backup."""
 
 
@@ -121,6 +123,14 @@ def why_unusable(url: URL, error: Exception) -> str:
         "the path and its permissions" if url.get_backend_name() == "sqlite" else "that the server runs and the URL"
     )
     return f"cannot open the database {_shown(url)} ({' '.join(reason.split())}). Check {advice} (EPOCHD_DATABASE_URL)"
+
+
+def is_full(error: StatementError) -> bool:
+    """Whether the database could not be written for lack of room on its disk."""
+    return (
+        getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        or getattr(error.orig, "sqlstate", None) == POSTGRESQL_FULL
+    )
 
 
 def _shown(url: URL) -> str:

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, insert
 from sqlalchemy.exc import SQLAlchemyError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from epochd.core.errors import EpochdError, SettingsError
+from epochd.core.errors import EpochdError, OutOfSpace, SettingsError
 from epochd.core.events import Event
 from epochd.store import connections, migrations, tables
 
@@ -101,7 +101,7 @@ class Database:
                 yield transaction
                 await _to_its_end(self._commit(transaction))
             except StatementError as error:
-                raise error.orig if isinstance(error.orig, EpochdError) else error from None
+                raise _told(error) from None
             finally:
                 transaction.ended = True
                 self._publish()
@@ -121,6 +121,15 @@ class Database:
             if transaction.committed:
                 for callback in list(self._listeners):
                     _call(callback, transaction.events)
+
+
+def _told(error: StatementError) -> Exception:
+    """What to raise for an error of the database: our own words where there are some."""
+    if isinstance(error.orig, EpochdError):
+        return error.orig
+    if connections.is_full(error):
+        return OutOfSpace("the disk is full, so the database could not be written and nothing was changed: free space")
+    return error
 
 
 def _row_of(event: Event) -> dict[str, Any]:

@@ -1,24 +1,34 @@
 """The log of one attempt: all that the process prints while it trains, at any level, up to a limit."""
 
+import logging
 import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from epochd.core.tickets import Ticket
+
+logger = logging.getLogger(__name__)
 
 WATCH_SECONDS = 1.0
 
 
 @contextmanager
 def attempt_log(ticket: Ticket) -> Iterator[Path]:
-    """Send standard output and error, down to what C code writes, to the attempt's log for a while."""
+    """Send standard output and error, down to what C code writes, to the attempt's log for a while.
+
+    A disk without room for a log is no reason not to train.
+    """
     path = ticket.log_path
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        log = _opened(path)
+    except OSError as error:
+        logger.warning("no log is kept of this attempt: %s", error)
+        yield path
+        return
     kept = os.dup(1), os.dup(2)
-    log = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     done = threading.Event()
     watch = threading.Thread(target=_watch, args=(log, ticket.log_mb * 2**20, done), daemon=True, name="log")
     watch.start()
@@ -31,6 +41,11 @@ def attempt_log(ticket: Ticket) -> Iterator[Path]:
         watch.join()
         for descriptor in (log, *kept):
             os.close(descriptor)
+
+
+def _opened(path: Path) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
 
 
 def _watch(log: int, limit: int, done: threading.Event) -> None:
@@ -56,7 +71,8 @@ def trim(log: int, limit: int) -> None:
 
 
 def _point(out: int, err: int) -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # what no longer fits on the disk is not written, wherever it points
+            stream.flush()
     os.dup2(out, 1)
     os.dup2(err, 2)

@@ -1,0 +1,220 @@
+"""A server that is to be ill-treated: its own small disk, its own clock, and trainings that keep it busy.
+
+The disk is a tmpfs, so that it can be filled without harm to anybody. Mounting one is for root; where it is refused,
+``has_disk`` is False and no plan may count on it.
+"""
+
+import os
+import random
+import signal
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import psutil
+
+from epochd.client import Client
+from epochd.engines import registry
+
+from ..running import Running
+
+LEASE_SECONDS, GRACE_SECONDS = 4.0, 2.0
+DISK = "192m"
+BUSY = 3
+"""So many trainings are under way at any time."""
+DIGITS = {"dataset": "digits", "target_column": "target", "batch_size": 16, "dropout_rate": 0.2, "min_delta": 0.0}
+TRAININGS: dict[str, dict[str, Any]] = {
+    "plateau": DIGITS
+    | {"framework": "pytorch", "hidden_units": [128, 64], "epochs": 80, "learning_rate": 0.02, "optimizer": "sgd"}
+    | {"learning_rate_scheduler": "plateau", "patience": 1, "early_stopping_patience": 12},
+    "cosine": DIGITS
+    | {"framework": "pytorch", "hidden_units": [256, 128], "epochs": 60, "optimizer": "adamw"}
+    | {"learning_rate_scheduler": "cosine", "early_stopping_patience": None},
+    "ranks": DIGITS
+    | {"framework": "pytorch", "hidden_units": [64], "epochs": 30, "num_devices": 2, "early_stopping_patience": None},
+    "gru": DIGITS
+    | {"framework": "jax", "model_type": "gru", "input_shape": [8, 8], "hidden_units": [24], "epochs": 60}
+    | {"early_stopping_patience": None},
+}
+TRAININGS = {name: options for name, options in TRAININGS.items() if options["framework"] in registry.installed()}
+
+T = TypeVar("T")
+
+
+class NotFired(AssertionError):
+    """A fault could not be brought about, so that it proves nothing."""
+
+
+@dataclass(frozen=True)
+class Victim:
+    """A training in progress and its worker."""
+
+    task_id: str
+    attempt: int
+    pid: int
+
+
+@dataclass
+class Reader(threading.Thread):
+    """A client that follows one task from its first event to its last, whatever becomes of the server."""
+
+    url: str
+    task_id: str
+    seen: list[dict[str, Any]] = field(default_factory=list)
+    error: Exception | None = None
+
+    def __post_init__(self) -> None:
+        super().__init__(daemon=True)
+
+    __hash__ = threading.Thread.__hash__
+
+    def run(self) -> None:
+        try:
+            with Client(self.url) as client:
+                self.seen.extend(client.stream(self.task_id))
+        except Exception as error:
+            self.error = error
+
+
+class Arena:
+    """One data directory, and the servers that follow each other on it."""
+
+    def __init__(self, folder: Path, database_url: str | None, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.data_dir = folder / "data"
+        self.acknowledged: dict[str, str] = {}
+        self.readers: dict[str, Reader] = {}
+        self.has_disk = False
+        self._database_url = database_url
+        self._clock = folder / "clock"
+        self._offset = 0.0
+        self.set_clock(0.0)
+        self.server: Running
+
+    @contextmanager
+    def opened(self) -> Iterator["Arena"]:
+        """Mount the disk, start the server; leave neither behind."""
+        self.data_dir.mkdir()
+        self.has_disk = mount(self.data_dir)
+        try:
+            self.serve()
+            yield self
+        finally:
+            if self.server.process.poll() is None:
+                self.server.end(signal.SIGTERM)
+            if self.has_disk:
+                subprocess.run(["umount", "--lazy", self.data_dir], check=True)
+
+    def serve(self, port: int = 0) -> None:
+        settings = {
+            "EPOCHD_LEASE_SECONDS": str(LEASE_SECONDS),
+            "EPOCHD_GRACE_SECONDS": str(GRACE_SECONDS),
+            "EPOCHD_CHECKPOINT_SECONDS": "0.3",
+            "EPOCHD_LOG_LEVEL": "warning",
+            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent / "clock"), os.environ.get("PYTHONPATH", "")]),
+            "CHAOS_CLOCK": str(self._clock),
+        }
+        if self._database_url:
+            settings["EPOCHD_DATABASE_URL"] = self._database_url
+        self.server = Running(self.data_dir, port, slots=2, **settings)
+
+    def end_server(self, number: signal.Signals) -> int:
+        """Send the server a signal, see it end; its return code."""
+        self.server.end(number)
+        return int(self.server.process.returncode)
+
+    def serve_again(self) -> None:
+        """Another server on the same port."""
+        self.serve(self.server.port)
+
+    def set_clock(self, offset: float) -> None:
+        """Let server and workers take the time to be ``offset`` seconds later than it is."""
+        self._offset = offset
+        with self._clock.open("r+b" if self._clock.exists() else "wb") as file:  # in place: it is mapped
+            file.write(struct.pack("d", offset))
+
+    @property
+    def now(self) -> float:
+        """The time of day as the server should know it."""
+        return time.time() + self._offset
+
+    @property
+    def offset(self) -> float:
+        return self._offset
+
+    def start(self, name: str) -> str:
+        """Start a training; it counts as acknowledged from the moment of the answer."""
+        task_id = self.server.client.post("/start", json=TRAININGS[name]).raise_for_status().json()["task_id"]
+        self.acknowledged[task_id] = name
+        self.readers[task_id] = Reader(self.server.url, task_id)
+        self.readers[task_id].start()
+        return str(task_id)
+
+    def keep_busy(self) -> None:
+        """Start trainings until enough are under way."""
+        while len(self.unfinished()) < BUSY:
+            self.start(self.random.choice(list(TRAININGS)))
+
+    def unfinished(self) -> list[str]:
+        states = {task_id: self.server.task(task_id)["state"] for task_id in self.acknowledged}
+        return [task_id for task_id, state in states.items() if state in ("pending", "running", "paused")]
+
+    def victim(self, wanted: Callable[[Victim], T | None] = lambda victim: victim) -> T:  # type: ignore[assignment]
+        """A training that has got on since its attempt began and can bear another crash, as ``wanted`` sees it."""
+
+        def find() -> T | None:
+            self.keep_busy()
+            running = self.server.reconcile()["running"]
+            self.random.shuffle(running)
+            found = (wanted(Victim(one["task_id"], one["attempt"], one["pid"])) for one in running if self._bears(one))
+            return next((one for one in found if one is not None), None)
+
+        return until(find, "no training got under way")
+
+    def _bears(self, running: dict[str, Any]) -> bool:
+        task = self.server.task(running["task_id"])
+        return bool(running["is_alive"] and task["last_step_at"] and task["strikes"] == 0)
+
+    def is_over(self, victim: Victim) -> bool:
+        """Whether the attempt runs no more."""
+        task = self.server.task(victim.task_id)
+        return task["attempt"] > victim.attempt or task["state"] != "running"
+
+    def is_well(self) -> bool:
+        try:
+            return self.server.client.get(f"{self.server.url}/health").status_code == 200
+        except httpx.TransportError:
+            return False
+
+
+def until(look: Callable[[], T | None], else_say: str, seconds: float = 60.0) -> T:
+    """Look again and again until there is something to see. Raises NotFired."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := look():
+            return found
+        time.sleep(0.05)
+    raise NotFired(f"{else_say} within {seconds:g} s")
+
+
+def mount(folder: Path) -> bool:
+    """Put a small disk of its own at ``folder``; False if that is not allowed here."""
+    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "epochd-chaos", folder]
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

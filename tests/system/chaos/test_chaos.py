@@ -1,0 +1,124 @@
+"""Faults at random moments, many of them: afterwards nothing is lost, doubled, different or left behind.
+
+A short form runs with all tests. ``make chaos`` takes some ten minutes; ``CHAOS_FAULTS`` and ``CHAOS_SEED`` say how
+many faults there are and which.
+"""
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from epochd.artifact import files
+from epochd.core.events import Event
+from epochd.dispatch import processes
+from epochd.store import events
+from epochd.store.db import Database
+
+from .arena import TRAININGS, Arena, until
+from .checker import Outcome, Record, violations
+from .faults import inflict, planned
+
+FAULTS = int(os.environ.get("CHAOS_FAULTS", "12"))
+SEED = int(os.environ.get("CHAOS_SEED", random.SystemRandom().randrange(10**6)))
+
+
+@pytest.mark.timeout(240 + 15 * FAULTS)
+@pytest.mark.parametrize("store", ["sqlite", "postgresql"])
+def test_nothing_is_lost_whatever_dies(store: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    url = None
+    if store == "postgresql":
+        new_postgres: Callable[[], str] = request.getfixturevalue("new_postgres")
+        url = new_postgres()
+    print(f"\nchaos on {store}: CHAOS_FAULTS={FAULTS} CHAOS_SEED={SEED}", flush=True)
+    with Arena(tmp_path, url, SEED).opened() as arena:
+        expected = {name: undisturbed(arena, name) for name in TRAININGS}
+        fired = rampage(arena)
+        settle(arena)
+        assert arena.server.reconcile()["findings"] == []
+        tasks = {task_id: arena.server.task(task_id) for task_id in arena.acknowledged}
+        outcomes = {task_id: outcome(arena, task) for task_id, task in tasks.items()}
+        arena.end_server(signal.SIGTERM)
+        until(lambda: not processes.marked(arena.data_dir), "processes were left behind", 10)
+        logs = read_logs(url or f"sqlite:///{arena.data_dir / 'epochd.db'}", list(tasks))
+        records = [
+            Record(task_id, task["state"], task["error"], logs[task_id], seen(arena, task_id), outcomes[task_id], known)
+            for task_id, task in tasks.items()
+            for known in [expected[arena.acknowledged[task_id]]]
+        ]
+        assert [wrong for record in records for wrong in violations(record)] == []
+        assert leftovers(arena.data_dir) == []
+    print(f"{len(records)} trainings in {sum(task['attempt'] for task in tasks.values())} attempts; {dict(fired)}")
+
+
+def undisturbed(arena: Arena, name: str) -> Outcome:
+    """How a training comes out that nothing happens to."""
+    task_id = arena.start(name)
+    assert arena.server.follow(task_id)["type"] == "complete"
+    found = outcome(arena, arena.server.task(task_id))
+    assert found is not None
+    return found
+
+
+def rampage(arena: Arena) -> "Counter[str]":
+    """Bring about all planned faults, one after another; how many there were of each kind."""
+    fired: Counter[str] = Counter()
+    plan = planned(arena, FAULTS)
+    for number, name in enumerate(plan, 1):
+        began = time.monotonic()
+        proof = inflict(arena, name)
+        fired[name] += 1
+        print(f"{number:4d}/{len(plan)}  {name}: {proof} ({time.monotonic() - began:.1f} s)", flush=True)
+    assert fired == Counter(plan), "each planned fault has fired"
+    return fired
+
+
+def settle(arena: Arena) -> None:
+    """Let all that was begun come to its end."""
+    until(lambda: not arena.unfinished(), "trainings did not end", 180)
+    for reader in arena.readers.values():
+        reader.join(30)
+
+
+def outcome(arena: Arena, task: dict[str, Any]) -> Outcome | None:
+    if task["state"] != "completed":
+        return None
+    folder = arena.data_dir / task["artifact"]
+    files.verify(folder)
+    rows = arena.server.history(task["task_id"])
+    history = [{name: value for name, value in row.items() if name != "time_per_epoch"} for row in rows]
+    return Outcome(history, (folder / "model.safetensors").read_bytes())
+
+
+def seen(arena: Arena, task_id: str) -> list[dict[str, Any]]:
+    reader = arena.readers[task_id]
+    assert reader.error is None, reader.error
+    return reader.seen
+
+
+def read_logs(url: str, ids: list[str]) -> dict[str, list[Event]]:
+    """The tasks' events, straight from the database."""
+
+    async def read() -> dict[str, list[Event]]:
+        database = Database(url)
+        await database.open()
+        try:
+            return {task_id: await events.after(database, task_id, 0) for task_id in ids}
+        finally:
+            await database.close()
+
+    return asyncio.run(read())
+
+
+def leftovers(data_dir: Path) -> list[Path]:
+    """What somebody has begun to write and never finished."""
+    return [
+        path for folder in ("artifacts", "checkpoints") for path in (data_dir / folder).rglob(f"{files.TEMPORARY}*")
+    ]

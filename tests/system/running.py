@@ -1,0 +1,79 @@
+"""A real server in a process of its own, with real workers."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+SERVE = "from epochd.api.server import serve; from epochd.core.settings import load; serve(load())"
+CONFIG = {
+    "dataset": "breast_cancer",
+    "target_column": "target",
+    "hidden_units": [8],
+    "early_stopping_patience": None,
+}
+
+
+class Running:
+    """A server in a process of its own, and a client of it."""
+
+    def __init__(self, data_dir: Path, port: int = 0, slots: int = 1, **more: str) -> None:
+        settings = {"EPOCHD_DATA_DIR": str(data_dir), "EPOCHD_PORT": str(port), "EPOCHD_SLOTS": str(slots)} | more
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", SERVE], env=os.environ | settings, stdout=subprocess.PIPE, text=True
+        )
+        url = self.process.stdout.readline().split()[-1]
+        self.url = url
+        self.data_dir = data_dir
+        self.port = httpx.URL(url).port
+        self.client = httpx.Client(base_url=f"{url}/api/v1/epoch-training", timeout=30, trust_env=False)
+
+    def start(self, **options: Any) -> str:
+        return self.client.post("/start", json=CONFIG | options).raise_for_status().json()["task_id"]
+
+    def post(self, order: str, task_id: str, status: int = 200) -> dict[str, Any]:
+        answer = self.client.post(f"/{order}/{task_id}")
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    def task(self, task_id: str) -> dict[str, Any]:
+        return self.client.get(f"/tasks/{task_id}").raise_for_status().json()
+
+    def history(self, task_id: str) -> list[dict[str, Any]]:
+        return self.client.get(f"/history/{task_id}").raise_for_status().json()["history"]
+
+    def epochs(self, task_id: str) -> list[int]:
+        return [row["epoch"] for row in self.history(task_id)]
+
+    def events(self, task_id: str) -> Iterator[dict[str, Any]]:
+        """The task's events, from the first to the last."""
+        with self.client.stream("GET", f"/stream-progress/{task_id}", timeout=60) as answer:
+            for line in answer.iter_lines():
+                if line.startswith("data: "):
+                    yield json.loads(line.removeprefix("data: "))
+
+    def until(self, task_id: str, wanted: Callable[[dict[str, Any]], bool], times: int = 1) -> dict[str, Any]:
+        """Follow the stream to the event that is wanted, for the nth time, or to its end; return the event there."""
+        for event in self.events(task_id):
+            times -= wanted(event)
+            if times == 0 or event["type"] in {"complete", "failed", "cancelled"}:
+                return event
+        raise AssertionError("the stream ended without a last event")
+
+    def follow(self, task_id: str, until_epoch: float = float("inf")) -> dict[str, Any]:
+        """Follow the stream to its end, or to an epoch; return the event there."""
+        return self.until(task_id, lambda event: event.get("progress", {}).get("current_epoch", 0) >= until_epoch)
+
+    def reconcile(self) -> dict[str, Any]:
+        return self.client.get(f"{self.url}/api/v1/system/reconcile").raise_for_status().json()
+
+    def end(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+        self.process.communicate(timeout=10)
+        self.client.close()
