@@ -41,9 +41,13 @@ TRAININGS: dict[str, dict[str, Any]] = {
     | {"framework": "pytorch", "hidden_units": [64], "epochs": 30, "num_devices": 2, "early_stopping_patience": None},
     "gru": DIGITS
     | {"framework": "jax", "model_type": "gru", "input_shape": [8, 8], "hidden_units": [24], "epochs": 60}
-    | {"early_stopping_patience": None},
+    | {"num_devices": 2, "early_stopping_patience": None},
+    "keras": DIGITS
+    | {"framework": "tensorflow", "hidden_units": [512, 512], "batch_size": 8, "epochs": 30}
+    | {"learning_rate_scheduler": "step", "step_size": 12, "early_stopping_patience": None},
 }
-TRAININGS = {name: options for name, options in TRAININGS.items() if options["framework"] in registry.installed()}
+SLOW = frozenset({"keras"})
+"""Its workers take longer to start than the others train: for long runs."""
 
 T = TypeVar("T")
 
@@ -86,8 +90,13 @@ class Reader(threading.Thread):
 class Arena:
     """One data directory, and the servers that follow each other on it."""
 
-    def __init__(self, folder: Path, database_url: str | None, seed: int) -> None:
+    def __init__(self, folder: Path, database_url: str | None, seed: int, *, is_long: bool) -> None:
         self.random = random.Random(seed)
+        self.trainings = [
+            name
+            for name, options in TRAININGS.items()
+            if options["framework"] in registry.installed() and (is_long or name not in SLOW)
+        ]
         self.data_dir = folder / "data"
         self.acknowledged: dict[str, str] = {}
         self.readers: dict[str, Reader] = {}
@@ -160,7 +169,7 @@ class Arena:
     def keep_busy(self) -> None:
         """Start trainings until enough are under way."""
         while len(self.unfinished()) < BUSY:
-            self.start(self.random.choice(list(TRAININGS)))
+            self.start(self.random.choice(self.trainings))
 
     def unfinished(self) -> list[str]:
         states = {task_id: self.server.task(task_id)["state"] for task_id in self.acknowledged}

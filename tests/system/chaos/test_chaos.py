@@ -22,11 +22,12 @@ from epochd.dispatch import processes
 from epochd.store import events
 from epochd.store.db import Database
 
-from .arena import TRAININGS, Arena, until
+from .arena import Arena, until
 from .checker import Outcome, Record, violations
 from .faults import inflict, planned
 
-FAULTS = int(os.environ.get("CHAOS_FAULTS", "12"))
+SHORT = 12
+FAULTS = int(os.environ.get("CHAOS_FAULTS", SHORT))
 SEED = int(os.environ.get("CHAOS_SEED", random.SystemRandom().randrange(10**6)))
 
 
@@ -38,8 +39,8 @@ def test_nothing_is_lost_whatever_dies(store: str, tmp_path: Path, request: pyte
         new_postgres: Callable[[], str] = request.getfixturevalue("new_postgres")
         url = new_postgres()
     print(f"\nchaos on {store}: CHAOS_FAULTS={FAULTS} CHAOS_SEED={SEED}", flush=True)
-    with Arena(tmp_path, url, SEED).opened() as arena:
-        expected = {name: undisturbed(arena, name) for name in TRAININGS}
+    with Arena(tmp_path, url, SEED, is_long=FAULTS > SHORT).opened() as arena:
+        expected = {name: undisturbed(arena, name) for name in arena.trainings}
         fired = rampage(arena)
         settle(arena)
         assert arena.server.reconcile()["findings"] == []
