@@ -14,7 +14,7 @@ from .running import Running
 def open_server(tmp_path: Path) -> Iterator[Any]:
     servers: list[Running] = []
 
-    def make(port: int = 0, slots: int = 1, **more: str) -> Running:
+    def make(port: int = 0, slots: int = 1, **more: Any) -> Running:
         servers.append(Running(tmp_path, port, slots, **more))
         return servers[-1]
 

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,12 @@ CONFIG = {
 
 
 class Running:
-    """A server in a process of its own, and a client of it."""
+    """A server in a process of its own, and a client of it. ``prefix`` are words to put before its command."""
 
-    def __init__(self, data_dir: Path, port: int = 0, slots: int = 1, **more: str) -> None:
+    def __init__(self, data_dir: Path, port: int = 0, slots: int = 1, prefix: Sequence[str] = (), **more: str) -> None:
         settings = {"EPOCHD_DATA_DIR": str(data_dir), "EPOCHD_PORT": str(port), "EPOCHD_SLOTS": str(slots)} | more
         self.process = subprocess.Popen(
-            [sys.executable, "-c", SERVE], env=os.environ | settings, stdout=subprocess.PIPE, text=True
+            [*prefix, sys.executable, "-c", SERVE], env=os.environ | settings, stdout=subprocess.PIPE, text=True
         )
         url = self.process.stdout.readline().split()[-1]
         self.url = url
@@ -73,7 +73,12 @@ class Running:
     def reconcile(self) -> dict[str, Any]:
         return self.client.get(f"{self.url}/api/v1/system/reconcile").raise_for_status().json()
 
-    def end(self, number: signal.Signals) -> None:
+    def end(self, number: signal.Signals) -> int:
         self.process.send_signal(number)
+        return self.ended()
+
+    def ended(self) -> int:
+        """Wait for the process to end; its return code."""
         self.process.communicate(timeout=10)
         self.client.close()
+        return self.process.returncode

@@ -2,8 +2,16 @@
 
 import os
 import signal
+import subprocess
+from contextlib import suppress
 
+import psutil
 import pytest
+
+from epochd.dispatch import processes
+
+NAMESPACE = ["unshare", "--pid", "--fork", "--mount-proc"]
+"""Runs a command as the first process of a namespace of its own, as a container does."""
 
 
 def kill_worker_of(server, task_id, attempt):
@@ -76,3 +84,29 @@ def test_a_worker_that_was_stopped_for_longer_than_its_lease_changes_nothing_any
     assert server.epochs(task_id) == list(range(1, 301))
     with pytest.raises(ProcessLookupError):
         os.kill(running["pid"], signal.SIGCONT)
+
+
+def has_namespaces():
+    with suppress(FileNotFoundError):
+        return subprocess.run([*NAMESPACE, "true"], capture_output=True, check=False).returncode == 0
+    return False
+
+
+@pytest.mark.skipif(not has_namespaces(), reason="making a process namespace takes root here")
+def test_as_the_first_process_of_a_container_it_leaves_nobody_behind(open_server):
+    server = open_server(prefix=NAMESPACE, EPOCHD_CHECKPOINT_SECONDS="0")
+    (first,) = psutil.Process(server.process.pid).children()
+    task_id = server.start(epochs=60, framework="pytorch", num_devices=2)
+    server.follow(task_id, until_epoch=3)
+    workers = [one for one in processes.marked(server.data_dir) if one.ppid() == first.pid]
+    ranks = [rank for worker in workers for rank in worker.children()]
+    assert ranks, "a rank is a child of its worker"
+    for worker in workers:
+        worker.kill()
+    assert server.follow(task_id)["type"] == "complete"
+    assert server.task(task_id)["crashes"] == 1
+    assert not any(rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE for rank in ranks)
+    assert server.reconcile()["findings"] == []
+    first.terminate()
+    assert server.ended() == 0
+    assert processes.marked(server.data_dir) == []

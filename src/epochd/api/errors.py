@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from epochd.core.errors import EpochdError, NotFound, Problem, Unauthorized
+from epochd.core.errors import EpochdError, NotFound, OutOfSpace, Problem, Unauthorized
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,8 @@ def install(app: FastAPI) -> None:
 async def _known(request: Request, error: Exception) -> Response:
     assert isinstance(error, EpochdError)
     if error.status >= 500:
-        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        trace = None if isinstance(error, OutOfSpace) else error  # nobody has to look for a mistake there
+        log.error("%s %s failed: %s", request.method, request.url.path, error, exc_info=trace)
     return answer(error)
 
 

@@ -136,8 +136,7 @@ class Arena:
 
     def end_server(self, number: signal.Signals) -> int:
         """Send the server a signal, see it end; its return code."""
-        self.server.end(number)
-        return int(self.server.process.returncode)
+        return self.server.end(number)
 
     def serve_again(self) -> None:
         """Another server on the same port."""
