@@ -8,7 +8,7 @@ Each room here holds the commands of one subject; this page puts them in the ord
 import typer
 
 import epochd
-from epochd.cli import console, datasets, prediction, serving, tasks
+from epochd.cli import console, datasets, logs, prediction, serving, tasks
 from epochd.cli.configs import read_config
 from epochd.cli.watching import watch_to_the_end
 from epochd.core.errors import EpochdError
@@ -45,7 +45,7 @@ app.command()(tasks.pause)
 app.command()(tasks.resume)
 app.command("continue")(tasks.continue_)
 app.command()(tasks.retry)
-app.command()(tasks.logs)
+app.command()(logs.logs)
 app.command()(tasks.stop)
 app.command()(tasks.tasks)
 app.command()(prediction.predict)

@@ -87,19 +87,6 @@ def retry(
         typer.echo(client.retry(task_id, from_beginning=from_beginning)["task_id"])
 
 
-def logs(
-    task_id: TaskId,
-    attempt: Annotated[int | None, typer.Option(help="Which attempt; by default the newest.")] = None,
-    tail: Annotated[int, typer.Option(help="How many of the last lines.")] = 200,
-    url: Url = DEFAULT_URL,
-    token: Token = None,
-) -> None:
-    """Show what a task's worker has printed."""
-    with Client(url, token) as client:
-        for line in client.logs(task_id, attempt=attempt, tail=tail)["lines"]:
-            typer.echo(line)
-
-
 def stop(task_id: TaskId, url: Url = DEFAULT_URL, token: Token = None) -> None:
     """Cancel a task for good."""
     with Client(url, token) as client:
