@@ -100,3 +100,22 @@ def test_ctrl_c_detaches_and_says_how_to_come_back(server: Server, client: Clien
     assert f"epochd watch {task_id}" in said
     assert client.task(task_id)["state"] == "running"
     client.stop(task_id)
+
+
+def test_a_task_is_removed_once_it_has_ended_and_its_model_stays_if_asked(
+    run: Any, server: Server, client: Client, tmp_path: Path
+) -> None:
+    first, second = (client.start(CONFIG)["task_id"] for _ in range(2))
+    for task_id in (first, second):
+        assert [event["type"] for event in client.stream(task_id)][-1] == "complete"
+    assert run("remove", first, "--url", server.url).out == "Epoch training was removed\n"
+    assert run("remove", second, "--keep-model", "--url", server.url).code == 0
+    models = server.data_dir / "artifacts" / "models" / "cli"
+    assert [(models / task_id).is_dir() for task_id in (first, second)] == [False, True]
+    assert not any((server.data_dir / room / first).exists() for room in ("checkpoints", "logs"))
+    assert run("remove", first, "--url", server.url).code == console.FAILED
+
+    waiting = client.start(ENDLESS)["task_id"]
+    refused = run("remove", waiting, "--url", server.url)
+    client.stop(waiting)
+    assert (refused.code, "stop it first" in refused.err) == (console.FAILED, True)

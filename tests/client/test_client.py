@@ -132,6 +132,16 @@ def test_datasets_are_brought_looked_at_and_removed() -> None:
     assert json.loads(script.requests[1].content) == {"name": "n", "connection": "shop", "query": "SELECT 1"}
 
 
+def test_a_task_is_removed_with_its_model_unless_that_is_kept() -> None:
+    script = Script(httpx.Response(200, json={}), httpx.Response(200, json={}))
+    with client(script) as speaker:
+        speaker.remove("t1")
+        speaker.remove("../x", keep_model=True)
+    asked = [f"{request.method} {request.url.raw_path.decode()}" for request in script.requests]
+    prefix = "DELETE /api/v1/epoch-training/tasks"
+    assert asked == [f"{prefix}/t1", f"{prefix}/..%2Fx?keep_model=true"]
+
+
 def test_resume_allows_changed_data_only_when_told_so() -> None:
     script = Script(httpx.Response(200, json={}), httpx.Response(200, json={}))
     with client(script) as speaker:

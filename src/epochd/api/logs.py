@@ -129,7 +129,10 @@ async def _followed(
 ) -> AsyncIterator[tuple[int, list[Line]]]:
     """New lines now and then, maybe none, of an attempt and of those after it, until the task or the server ends."""
     while not subscriber.closed:
-        job = await jobs.get(service.db, task_id)
+        try:
+            job = await jobs.get(service.db, task_id)
+        except NotFound:  # it was removed
+            return
         path = path_of(service, task_id, attempt)
         lines = await asyncio.to_thread(new_lines, path, place, at_end=job.state.is_final or job.attempt > attempt)
         yield attempt, lines

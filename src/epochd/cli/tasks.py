@@ -93,6 +93,17 @@ def stop(task_id: TaskId, url: Url = DEFAULT_URL, token: Token = None) -> None:
         typer.echo(client.stop(task_id)["message"])
 
 
+def remove(
+    task_id: TaskId,
+    keep_model: Annotated[bool, typer.Option("--keep-model", help="Leave the model's folder where it is.")] = False,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+) -> None:
+    """Remove a finished task with its checkpoints, logs and model."""
+    with Client(url, token) as client:
+        typer.echo(client.remove(task_id, keep_model=keep_model)["message"])
+
+
 def tasks(
     state: Annotated[State | None, typer.Option(help="Only tasks in this state.")] = None,
     name: Annotated[str | None, typer.Option(help="Only tasks with this in their name.")] = None,

@@ -108,6 +108,10 @@ class Client:
         """Cancel for good, waiting like ``pause``."""
         return self._request("POST", _path("stop", task_id), params=_given({"wait": wait}))
 
+    def remove(self, task_id: str, *, keep_model: bool = False) -> dict[str, Any]:
+        """Remove a finished task with all that belongs to it, its model too unless that is kept. Raises IllegalMove."""
+        return self._request("DELETE", _path("tasks", task_id), params=_given({"keep_model": keep_model or None}))
+
     def datasets(self, *, name: str | None = None, limit: int = 50, offset: int = 0) -> dict[str, Any]:
         """Registered datasets, newest first, then the built-in ones; ``name`` matches a part of the name."""
         return self._request("GET", DATASETS, params=_given({"name": name, "limit": limit, "offset": offset}))
