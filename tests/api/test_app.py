@@ -19,6 +19,7 @@ ROUTES = {
     ("post", "/stop/{task_id}"),
     ("get", "/tasks"),
     ("get", "/tasks/{task_id}"),
+    ("delete", "/tasks/{task_id}"),
     ("post", "/retry/{task_id}"),
     ("post", "/continue/{task_id}"),
     ("get", "/logs/{task_id}"),

@@ -37,6 +37,8 @@ class Task:
     progress: float | None = None
     current: int = 0
     latest: dict[str, Any] | None = None
+    best: dict[str, Any] | None = None
+    bests: dict[int, dict[str, Any]] = field(default_factory=dict)
     history: dict[int, dict[str, Any]] = field(default_factory=dict)
     crashes: int = 0
     strikes: int = 0
@@ -67,13 +69,12 @@ class Task:
             case "started" | "log":
                 self.log.append(kind)
             case "epoch":
-                self._measure(payload["metrics"])
+                self._measure(payload["metrics"], payload["best"])
             case "checkpoint":
                 self._keep(payload)
                 self.log.append(kind)
             case "rollback":
-                self.current = payload["epoch"]
-                self.history = {epoch: row for epoch, row in self.history.items() if epoch <= self.current}
+                self._take_back(payload["epoch"])
                 self.log.append(kind)
             case "paused":
                 self._keep(payload)
@@ -87,15 +88,22 @@ class Task:
             case "failed":
                 self._fail(payload["code"])
             case "completed" | "cancelled":
+                self.best = payload.get("best", self.best)
                 self.move(kind)
 
-    def _measure(self, row: dict[str, Any]) -> None:
+    def _measure(self, row: dict[str, Any], best: dict[str, Any]) -> None:
         epoch = row["epoch"]
         known = self.history.get(epoch)
         if known is None or known["train_loss"] != row["train_loss"]:
-            self.history = {other: told for other, told in self.history.items() if other < epoch} | {epoch: row}
-            self.current, self.latest = epoch, row
+            self._take_back(epoch - 1)
+            self.history[epoch], self.bests[epoch] = row, best
+            self.current, self.latest, self.best = epoch, row, best
             self.log.append("progress")
+
+    def _take_back(self, last: int) -> None:
+        """After a rollback a job knows what it knew when this epoch was its last."""
+        self.history = {epoch: row for epoch, row in self.history.items() if epoch <= last}
+        self.current, self.latest, self.best = last, self.history.get(last), self.bests.get(last) if last else None
 
     def _keep(self, checkpoint: dict[str, Any]) -> None:
         if checkpoint:

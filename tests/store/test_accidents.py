@@ -115,6 +115,33 @@ async def test_a_rollback_takes_back_the_epochs_after_it(db: Database) -> None:
     assert [row["epoch"] for row in await events.history(db, attempt.id)] == [1, 2]
 
 
+def measured(number: int, loss: float, best: int) -> dict[str, Any]:
+    return epoch(number, loss) | {"best": {"loss": loss, "epoch": best}}
+
+
+async def test_progress_never_shows_an_epoch_that_was_taken_back(db: Database) -> None:
+    attempt = await started(db)
+    reports = [measured(1, 0.5, 1), measured(2, 0.7, 1), measured(3, 0.4, 3)]
+    for report in reports:
+        await attempt.say(Kind.EPOCH, report)
+    await attempt.say(Kind.ROLLBACK, {"epoch": 2, "learning_rate": 0.0001, "message": "diverged"})
+    job = await attempt.job()
+    assert (job.latest_metrics, job.best_metrics) == (reports[1]["metrics"], reports[1]["best"])
+    await attempt.say(Kind.ROLLBACK, {"epoch": 0, "learning_rate": 0.00001, "message": "diverged"})
+    job = await attempt.job()
+    assert (job.current_epoch, job.latest_metrics, job.best_metrics) == (0, None, None)
+
+
+async def test_epochs_and_the_rollback_that_takes_them_back_may_come_in_one_batch(db: Database) -> None:
+    attempt = await started(db)
+    back = {"epoch": 1, "learning_rate": 0.0001, "message": "diverged"}
+    said = [(Kind.EPOCH, measured(1, 0.5, 1)), (Kind.EPOCH, measured(2, 0.4, 2)), (Kind.ROLLBACK, back)]
+    await attempt.send(*[attempt.next(*word) for word in said], attempt.next(Kind.EPOCH, measured(2, 0.4, 2)))
+    job = await attempt.job()
+    assert (job.current_epoch, job.best_metrics) == (2, {"loss": 0.4, "epoch": 2})
+    assert [event.type for event in await attempt.log()][-4:] == ["progress", "progress", "rollback", "progress"]
+
+
 async def test_an_epoch_that_comes_out_otherwise_takes_back_the_epochs_after_it(db: Database) -> None:
     attempt = await started(db)
     for number in (1, 2, 3):

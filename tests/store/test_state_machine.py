@@ -18,7 +18,7 @@ from epochd.core.events import Kind
 from epochd.store import attempts, jobs
 
 from .attempts import COMPLETED, FAILED, STARTED
-from .model import LEASE
+from .model import FINAL, LEASE
 from .world import World, numbered, one
 
 ANY = st.integers(0, 60)
@@ -64,6 +64,18 @@ class Jobs(World):
         task = one(self.tasks.values(), which)
         with pytest.raises(InvalidSpec if task.state == "paused" else IllegalMove):
             self.do(jobs.resume(self.db, task.id, change, now=self.now))
+
+    @precondition(lambda self: len(self.tasks) > 1)
+    @rule(which=ANY)
+    def remove(self, which: int) -> None:
+        """What has ended goes, with its log; its workers find nobody who listens."""
+        task = one(self.final() or self.tasks.values(), which)
+        self.ask(jobs.remove(self.db, task.id), task.state in FINAL)
+        if task.state in FINAL:
+            del self.tasks[task.id]
+            for worker in [worker for worker in self.workers if worker.id == task.id]:
+                self.is_stale(worker, worker.said)
+                self.workers.remove(worker)
 
     # The dispatcher
 

@@ -228,6 +228,7 @@ def check_rules(job: Job, log: list[Event], history: list[dict[str, Any]]) -> No
     assert [event.type in FINAL_TYPES for event in log] == [False] * (len(log) - 1) + [job.state.is_final]
     assert [event.seq for event in log] == list(range(1, job.last_seq + 1))
     assert [row["epoch"] for row in history] == list(range(1, job.current_epoch + 1))
+    assert job.latest_metrics == (history[-1] if history else None)
     assert job.strikes <= min(job.crashes, 3)
     assert job.strikes < 3 or job.state.is_final
     assert job.warnings == []
@@ -262,6 +263,7 @@ def known_of(job: Job) -> dict[str, Any]:
         "queued": job.queued_at,
         "current": job.current_epoch,
         "latest": job.latest_metrics,
+        "best": job.best_metrics,
         "checkpoint": job.checkpoint,
         "parent": job.parent,
         "epochs": job.spec.epochs,

@@ -19,6 +19,7 @@ from epochd.api import (
     internal,
     lineage,
     logs,
+    removal,
     resuming,
     stream,
     system,
@@ -66,7 +67,7 @@ def create_app(settings: Settings, *, executor: Executor | None = None, server_u
 def _public() -> APIRouter:
     """The routes that a token opens."""
     router = APIRouter(dependencies=[Depends(authorise)], responses={401: {"model": ErrorShape}})
-    for room in (training, tasks, stream, control, resuming, lineage, logs):
+    for room in (training, tasks, stream, control, resuming, lineage, logs, removal):
         router.include_router(room.router, prefix=PREFIX, tags=["epoch training"])
     router.include_router(datasets.router, prefix=DATASETS_PATH, tags=["datasets"])
     router.include_router(system.router, prefix=SYSTEM_PREFIX, tags=["server"])

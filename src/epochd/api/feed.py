@@ -122,6 +122,11 @@ class Feed:
             if not followers and self._followers.get(task_id) is followers:
                 del self._followers[task_id]
 
+    def drop(self, task_id: str) -> None:
+        """There is no such task any more: its followers' reading ends."""
+        for subscriber in self._followers.get(task_id, ()):
+            subscriber.close()
+
     def close(self) -> None:
         """The server shuts down: every subscriber's reading ends."""
         self.closed = True

@@ -22,6 +22,7 @@ class Text(StrEnum):
     RESUMED = "resumed"
     PAUSING = "pausing"
     STOPPING = "stopping"
+    REMOVED = "removed"
     PENDING = "pending"
     RUNNING = "running"
     PAUSED = "paused"
@@ -38,6 +39,7 @@ TEXTS: dict[Text, dict[Language, str]] = {
         "en": "Pausing: the worker has not finished its checkpoint yet",
     },
     Text.STOPPING: {"zh": "正在停止：训练进程尚未退出", "en": "Stopping: the worker has not ended yet"},
+    Text.REMOVED: {"zh": "Epoch训练已删除", "en": "Epoch training was removed"},
     Text.PENDING: {"zh": "Epoch训练正在排队", "en": "Epoch training is waiting for a slot"},
     Text.RUNNING: {"zh": "Epoch训练进行中", "en": "Epoch training is running"},
     Text.PAUSED: {"zh": "Epoch训练已暂停", "en": "Epoch training is paused"},

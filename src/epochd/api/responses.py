@@ -127,6 +127,12 @@ class Controlled(Success):
     message: str
 
 
+class Removed(Success):
+    task_id: str
+    message: str
+    artifact: str | None = Field(description="The folder of the model that was kept; null if there is none.")
+
+
 class Resumed(Controlled):
     queue_position: int | None
     receipt: dict[str, Any] = Field(

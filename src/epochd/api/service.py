@@ -4,6 +4,7 @@ The app's lifespan opens it, requests reach it through ``deps.service``, and the
 to let go of running jobs while the workers can still report.
 """
 
+import asyncio
 import fcntl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -12,12 +13,13 @@ from pathlib import Path
 from epochd.api.arrivals import Arrivals
 from epochd.api.feed import Feed
 from epochd.api.profiles import Profiles
+from epochd.artifact import removal
 from epochd.core.errors import SettingsError
 from epochd.core.settings import Settings
 from epochd.data.sources import Catalog
 from epochd.dispatch.dispatcher import Dispatcher
 from epochd.dispatch.executor import Executor
-from epochd.store import datasets
+from epochd.store import datasets, jobs
 from epochd.store.db import Database
 
 LOCK = ".lock"
@@ -36,6 +38,7 @@ class Service:
         self.arrivals = Arrivals(settings.dataset_roots[0])
         self.profiles = Profiles(self.db)
         self.dispatcher = Dispatcher(self.db, executor, settings, server_url)
+        self.removing = asyncio.Lock()
         self._dispatching = False
 
     @asynccontextmanager
@@ -47,6 +50,7 @@ class Service:
             self.arrivals.sweep()
             await self.db.open()
             stack.push_async_callback(self.db.close)
+            await asyncio.to_thread(removal.sweep, self.settings, await jobs.ids(self.db))
             self.db.listen(self.feed.publish)
             stack.callback(self.feed.close)
             await self.dispatcher.start()

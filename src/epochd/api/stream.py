@@ -47,12 +47,12 @@ async def following(
     from_query: Annotated[int | None, Query(alias="last_event_id", ge=0, le=2**53)] = None,
 ) -> AsyncIterator[Following]:
     """Look the task up and subscribe to it until the response has ended, however it ends."""
-    job = await jobs.get(service.db, task_id)
     asked = last_event_id if last_event_id is not None else from_query or 0
-    seen = min(asked, job.last_seq)
-    if job.state.is_final and seen >= job.last_seq:
-        raise HTTPException(204)
-    with service.feed.subscribe(task_id) as subscriber:
+    with service.feed.subscribe(task_id) as subscriber:  # first, so that a removal after the look-up ends it
+        job = await jobs.get(service.db, task_id)
+        seen = min(asked, job.last_seq)
+        if job.state.is_final and seen >= job.last_seq:
+            raise HTTPException(204)
         yield Following(service.db, task_id, seen, subscriber)
 
 

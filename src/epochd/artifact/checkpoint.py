@@ -100,13 +100,15 @@ def newest(folder: Path) -> tuple[Path | None, list[str]]:
 
 def adopt(source: Path, folder: Path) -> Path | None:
     """Copy a checkpoint into another task's folder, as its first; None if it is not there any more."""
-    if not source.is_dir():
-        return None
     final = folder / f"{0:04d}-{1:06d}"
-    with files.durable_folder(final) as path:
-        for file in source.iterdir():
-            if file.name != files.MANIFEST:
-                shutil.copy2(file, path / file.name)
+    try:
+        names = [file.name for file in source.iterdir()]
+        with files.durable_folder(final) as path:
+            for name in names:
+                if name != files.MANIFEST:
+                    shutil.copy2(source / name, path / name)
+    except FileNotFoundError:  # its task may be removed at this very moment
+        return None
     return final
 
 

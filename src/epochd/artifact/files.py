@@ -22,6 +22,8 @@ SPARE_BYTES = 16 * 2**20
 """For small files, logs and the database."""
 MANIFEST = "manifest.json"
 TEMPORARY = ".tmp-"
+LATEST = "latest"
+"""The link, beside the models of one output path, that leads to the newest of them."""
 
 
 @contextmanager

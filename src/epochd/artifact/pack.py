@@ -40,7 +40,7 @@ def pack(folder: Path, about: dict[str, Any], state: LoopState, rows: Mapping[st
             files.write_json(path / "model.json", about)
             write_history(path / "history.csv", state.history)
             write_splits(path / "splits.parquet", rows)
-        files.point(folder.parent / "latest", folder)
+        files.point(folder.parent / files.LATEST, folder)
     except (OSError, SafetensorError, pl.exceptions.ComputeError) as error:
         if files.is_full(error):
             needed = sum(weights.nbytes for weights in state.best_weights.values())

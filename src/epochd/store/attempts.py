@@ -79,12 +79,12 @@ async def report(
             if reports and not fresh:
                 return Command.CONTINUE
             raise _stale(task_id, attempt)
-        change = Change(job, now)
+        told = await events.told(transaction.connection, task_id) if reporting.look_back(job, fresh) else None
+        change = Change(job, now, told)
         change.set(lease_until=now + lease_seconds)
         if idle_seconds is not None:
             change.set(progress_at=now - idle_seconds)
-        again = reporting.repeated(job, fresh)
-        reporting.apply(change, fresh, await events.told(transaction.connection, task_id) if again else {})
+        reporting.apply(change, fresh)
         await rows.save(transaction, change)
     return change.job.command
 

@@ -19,11 +19,16 @@ FINAL_TYPE = {
 
 
 class Change:
-    """``job`` is the job as it will be; ``columns`` and ``events`` are what has to be written for that."""
+    """``job`` is the job as it will be; ``columns`` and ``events`` are what has to be written for that.
 
-    def __init__(self, job: Job, now: float) -> None:
+    ``told`` is the progress that stands in the job's log, by epoch, as far as it had to be read; it grows with
+    the events.
+    """
+
+    def __init__(self, job: Job, now: float, told: dict[int, dict[str, Any]] | None = None) -> None:
         self.job = job
         self.now = now
+        self.told = {} if told is None else told
         self.columns: dict[str, Any] = {}
         self.events: list[Event] = []
 
@@ -47,6 +52,7 @@ class Change:
         """Add one event to the job's log."""
         self.set(last_seq=self.job.last_seq + 1)
         self.events.append(Event(self.job.id, self.job.last_seq, self.job.attempt, type, payload, self.now))
+        let_stand(self.told, type, payload)
 
     def move(self, state: State, **details: Any) -> None:
         """Go to another state and tell of it; ``details`` join the payload of a ``state`` event.
@@ -100,6 +106,21 @@ def progress_of(job: Job) -> dict[str, Any]:
         "latest_metrics": job.latest_metrics,
         "best_metrics": job.best_metrics,
     }
+
+
+def let_stand(told: dict[int, dict[str, Any]], type: Type, payload: dict[str, Any]) -> None:
+    """Let one more event count in the progress that is told, by epoch, in the order of epochs.
+
+    An epoch that was run again and came out otherwise takes back the epochs after it, and so does a rollback.
+    """
+    if type not in (Type.PROGRESS, Type.ROLLBACK):
+        return
+    progress = payload.get("progress")
+    last = payload["epoch"] if progress is None else progress["latest_metrics"]["epoch"] - 1
+    while told and next(reversed(told)) > last:
+        told.popitem()
+    if progress is not None:
+        told[last + 1] = progress
 
 
 def _said_of(job: Job, details: dict[str, Any]) -> dict[str, Any]:

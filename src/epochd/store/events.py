@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from epochd.core.events import Event, Type
 from epochd.store import tables
+from epochd.store.changes import let_stand
 from epochd.store.db import Database
 
 table = tables.events
@@ -20,16 +21,13 @@ async def after(db: Database, task_id: str, seq: int, limit: int | None = None) 
 
 
 async def history(db: Database, task_id: str) -> list[dict[str, Any]]:
-    """A job's metrics, one row per epoch, in the order of epochs.
-
-    An epoch that was run again and came out otherwise takes back the epochs after it, and so does a rollback.
-    """
+    """A job's metrics, one row per epoch that stands, in the order of epochs."""
     async with db.read() as connection:
-        return list((await told(connection, task_id)).values())
+        return [progress["latest_metrics"] for progress in (await told(connection, task_id)).values()]
 
 
 async def told(connection: AsyncConnection, task_id: str) -> dict[int, dict[str, Any]]:
-    """The history rows that stand, by epoch, in the order of epochs."""
+    """The progress that stands (see ``changes.let_stand``), by epoch, in the order of epochs."""
     query = (
         select(table.c.type, table.c.payload)
         .where(table.c.job_id == task_id, table.c.type.in_([Type.PROGRESS, Type.ROLLBACK]))
@@ -37,12 +35,7 @@ async def told(connection: AsyncConnection, task_id: str) -> dict[int, dict[str,
     )
     standing: dict[int, dict[str, Any]] = {}
     for type, payload in await connection.execute(query):
-        row = None if type is Type.ROLLBACK else payload["progress"]["latest_metrics"]
-        taken_back = payload["epoch"] + 1 if row is None else row["epoch"]
-        while standing and next(reversed(standing)) >= taken_back:
-            standing.popitem()
-        if row is not None:
-            standing[row["epoch"]] = row
+        let_stand(standing, type, payload)
     return standing
 
 

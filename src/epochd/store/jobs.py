@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import delete, func, select, tuple_
 from sqlalchemy.exc import IntegrityError
 
 from epochd.core.errors import EpochdError, IllegalMove
@@ -98,6 +98,12 @@ async def position(db: Database, task_id: str) -> int | None:
         return await connection.scalar(ahead)
 
 
+async def ids(db: Database) -> set[str]:
+    """The ids of all jobs."""
+    async with db.read() as connection:
+        return set(await connection.scalars(select(table.c.id)))
+
+
 async def running(db: Database) -> list[Job]:
     """All running jobs, the longest queued first."""
     async with db.read() as connection:
@@ -180,3 +186,13 @@ async def stop(db: Database, task_id: str, *, now: float | None = None) -> Job:
             case _:
                 change.move(State.CANCELLED)
     return change.job
+
+
+async def remove(db: Database, task_id: str) -> Job:
+    """Forget a finished job and its log; what it was. Jobs that go on from it keep its name. Raises IllegalMove."""
+    async with db.write() as transaction:
+        job = rows.found(await rows.locked(transaction, task_id), task_id)
+        if not job.state.is_final:
+            raise IllegalMove(f"task {task_id} is {job.state}: only a finished task can be removed; stop it first")
+        await transaction.connection.execute(delete(table).where(table.c.id == task_id))  # its events go with it
+    return job

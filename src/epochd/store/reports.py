@@ -1,6 +1,6 @@
 """What each kind of a worker's report does to its job. No SQL here: see ``changes``."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from epochd.core.errors import IllegalMove
@@ -9,17 +9,17 @@ from epochd.core.jobs import Command, Job, State
 from epochd.store.changes import Change, progress_of
 
 
-def apply(change: Change, reports: Sequence[Report], told: Mapping[int, dict[str, Any]]) -> None:
+def apply(change: Change, reports: Sequence[Report]) -> None:
     """Apply reports that follow the job's ``reported`` number, in their order.
 
-    ``told`` are the history rows, by epoch, that the job's log holds already of the epochs reported here.
+    Where they ``look_back``, the change knows what the job's log has told.
     Raises IllegalMove for a gap in the numbers, a payload without what its kind must carry, or anything after
     the attempt's last word. Nothing of the change may then be written.
     """
     for report in reports:
         _check(change, report)
         change.set(reported=report.number)
-        if report.kind is Kind.EPOCH and _is_told(change.job, report.payload, told):
+        if report.kind is Kind.EPOCH and _is_told(change, report.payload):
             continue
         try:
             APPLIED[report.kind](change, report.payload)
@@ -40,17 +40,17 @@ def _check(change: Change, report: Report) -> None:
         raise IllegalMove(f"report {report.number} ({report.kind}) of task {job.id} follows the attempt's last word")
 
 
-def repeated(job: Job, reports: Sequence[Report]) -> list[int]:
-    """The epochs among the reports that the job has reported before, so that the log has to be asked about them."""
-    found = (report.payload.get("metrics", {}).get("epoch", 0) for report in reports if report.kind is Kind.EPOCH)
-    return [epoch for epoch in found if epoch <= job.current_epoch]
+def look_back(job: Job, reports: Sequence[Report]) -> bool:
+    """Whether the log has to be asked what was told before: an epoch comes again, or some are taken back."""
+    epochs = (report.payload.get("metrics", {}).get("epoch", 0) for report in reports if report.kind is Kind.EPOCH)
+    return any(report.kind is Kind.ROLLBACK for report in reports) or any(n <= job.current_epoch for n in epochs)
 
 
-def _is_told(job: Job, payload: dict[str, Any], told: Mapping[int, dict[str, Any]]) -> bool:
+def _is_told(change: Change, payload: dict[str, Any]) -> bool:
     """Whether an epoch that ran again after a crash came out as it did before: it is told once."""
     row = payload.get("metrics", {})
-    known = told.get(row.get("epoch"))
-    return known is not None and row["epoch"] <= job.current_epoch and _measured(known) == _measured(row)
+    known = change.told.get(row.get("epoch"))
+    return known is not None and _measured(known["latest_metrics"]) == _measured(row)
 
 
 def _measured(row: dict[str, Any]) -> dict[str, Any]:
@@ -85,7 +85,11 @@ def _place(checkpoint: dict[str, Any] | None) -> tuple[int, int]:
 
 
 def _rollback(change: Change, payload: dict[str, Any]) -> None:
-    change.set(current_epoch=payload["epoch"])
+    """Go back to what was known after an earlier epoch; before the first one nothing was."""
+    epoch = payload["epoch"]
+    known = change.told.get(epoch, {})
+    change.set(current_epoch=epoch)
+    change.set(latest_metrics=known.get("latest_metrics"), best_metrics=known.get("best_metrics"))
     change.tell(Type.ROLLBACK, payload)
 
 

@@ -132,6 +132,16 @@ def test_datasets_are_brought_looked_at_and_removed() -> None:
     assert json.loads(script.requests[1].content) == {"name": "n", "connection": "shop", "query": "SELECT 1"}
 
 
+def test_a_task_is_removed_with_its_model_unless_that_is_kept() -> None:
+    script = Script(httpx.Response(200, json={}), httpx.Response(200, json={}))
+    with client(script) as speaker:
+        speaker.remove("t1")
+        speaker.remove("../x", keep_model=True)
+    asked = [f"{request.method} {request.url.raw_path.decode()}" for request in script.requests]
+    prefix = "DELETE /api/v1/epoch-training/tasks"
+    assert asked == [f"{prefix}/t1", f"{prefix}/..%2Fx?keep_model=true"]
+
+
 def test_resume_allows_changed_data_only_when_told_so() -> None:
     script = Script(httpx.Response(200, json={}), httpx.Response(200, json={}))
     with client(script) as speaker:
@@ -217,8 +227,30 @@ def test_a_stream_of_an_unknown_task_says_so() -> None:
 
 
 def test_a_stream_gives_up_when_the_server_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("epochd.client._Outage.PATIENCE", 0)
+    monkeypatch.setattr("epochd.client.streams.Outage.PATIENCE", 0)
     script = Script(event_stream(sse(1, "state")), *[httpx.ConnectError("refused")] * 3)
     with pytest.raises(ServerUnreachable):
         list(client(script).stream("t1"))
     assert len(script.requests) == 3
+
+
+def printed(place: int, line: str) -> bytes:
+    return f"id: 1:{place}\ndata: {json.dumps({'attempt': 1, 'line': line})}\n\n".encode()
+
+
+def test_a_log_is_followed_over_broken_connections_and_restarts_until_the_server_ends_it() -> None:
+    notice = b'data: {"type": "server_shutdown"}\n\n'
+    script = Script(
+        event_stream(Broken(printed(4, "one"), b": ping\n\n")),
+        event_stream(notice),
+        event_stream(printed(8, "two")),
+    )
+    lines = list(client(script).follow("t1", tail=5))
+    assert lines == [{"attempt": 1, "line": "one"}, {"attempt": 1, "line": "two"}]
+    assert script.last_ids == [None, "1:4", "1:4"]
+    assert dict(script.requests[0].url.params) == {"tail": "5", "follow": "true"}
+
+
+def test_to_follow_an_unknown_task_says_so() -> None:
+    with pytest.raises(NotFound, match="no such task"):
+        next(client(refused(NotFound("no such task"))).follow("t1"))

@@ -1,38 +1,26 @@
-"""A Python client of the server: the command line, the scripts and the tests all speak through it.
+"""All that the server can be asked: the command line, the scripts and the tests speak through this class.
 
 It needs nothing of epochd but ``core``, so a program that only submits and watches pays for neither
-the server nor a framework. Every answer is the server's JSON as a dict; every error is the class of
-``core.errors`` whose code the server sent.
+the server nor a framework.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from os import PathLike, fstat
 from pathlib import Path
-from time import monotonic, sleep
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 from urllib.parse import quote
 
 import httpx
-from httpx_sse import EventSource, SSEError
 
-from epochd.core.errors import EpochdError, Problem, ProblemsError, ServerUnreachable
+from epochd.client import streams
+from epochd.client.connection import DEFAULT_URL, LONG_TIMEOUT, Connection
 from epochd.core.events import FINAL_TYPES, Type
 from epochd.core.specs import TrainingSpec
 
-DEFAULT_URL = "http://127.0.0.1:8000"
 PREFIX = "/api/v1/epoch-training"
 DATASETS = "/api/v1/datasets"
 PIECE_BYTES = 1 << 18
-
-TIMEOUT = httpx.Timeout(90.0, connect=5.0)
-"""Seconds; reading is patient because ``pause`` and ``stop`` wait for the worker."""
-LONG_TIMEOUT = httpx.Timeout(None, connect=5.0)
-"""For what takes as long as the data are large: the server reads a dataset through before it answers."""
-STREAM_TIMEOUT = httpx.Timeout(60.0, connect=5.0)
-"""Seconds without even a heartbeat after which a stream counts as broken."""
 
 
 class Client:
@@ -44,12 +32,8 @@ class Client:
     def __init__(
         self, url: str = DEFAULT_URL, token: str | None = None, *, transport: httpx.BaseTransport | None = None
     ) -> None:
-        self.url = url.rstrip("/")
-        headers = {"Accept-Language": "en"} | ({"Authorization": f"Bearer {token}"} if token else {})
-        try:
-            self._http = httpx.Client(base_url=self.url, headers=headers, timeout=TIMEOUT, transport=transport)
-        except httpx.InvalidURL as error:
-            raise self._unreachable(error) from None
+        self._connection = Connection(url, token, transport)
+        self._request = self._connection.request
 
     def __enter__(self) -> Self:
         return self
@@ -60,7 +44,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        self._http.close()
+        self._connection.close()
 
     def start(self, config: Mapping[str, Any] | TrainingSpec) -> dict[str, Any]:
         """Submit a training; the answer has its ``task_id``. InvalidSpec and DataError list every problem."""
@@ -112,9 +96,21 @@ class Client:
         """The last ``lines`` that an attempt has printed (absent: the newest)."""
         return self._request("GET", _path("logs", task_id), params=_given({"attempt": attempt, "tail": tail}))
 
+    def follow(self, task_id: str, *, attempt: int | None = None, tail: int = 200) -> Iterator[dict[str, Any]]:
+        """What a task's workers print, as dicts of ``attempt`` and ``line``: the last lines first, then new ones.
+
+        Goes on over attempts and broken connections until the task has ended. Raises like ``stream``.
+        """
+        query = _given({"attempt": attempt, "tail": tail}) | {"follow": "true"}
+        return streams.events(self._connection, _path("logs", task_id), query, ends=True)
+
     def stop(self, task_id: str, wait: float | None = None) -> dict[str, Any]:
         """Cancel for good, waiting like ``pause``."""
         return self._request("POST", _path("stop", task_id), params=_given({"wait": wait}))
+
+    def remove(self, task_id: str, *, keep_model: bool = False) -> dict[str, Any]:
+        """Remove a finished task with all that belongs to it, its model too unless that is kept. Raises IllegalMove."""
+        return self._request("DELETE", _path("tasks", task_id), params=_given({"keep_model": keep_model or None}))
 
     def datasets(self, *, name: str | None = None, limit: int = 50, offset: int = 0) -> dict[str, Any]:
         """Registered datasets, newest first, then the built-in ones; ``name`` matches a part of the name."""
@@ -174,114 +170,11 @@ class Client:
         twice. Ends after the final event; raises ServerUnreachable when the server stays away.
         """
         last = "" if last_event_id is None else str(last_event_id)
-        outage = _Outage()
-        while True:
-            try:
-                with self._open_stream(task_id, last) as response:
-                    outage.end()
-                    if response.status_code == httpx.codes.NO_CONTENT:
-                        return
-                    for event_id, event in _logged_events(response):
-                        last, outage.wait = event_id, _Outage.FIRST_WAIT
-                        yield event
-                        if event["type"] in FINAL_TYPES:
-                            return
-            except ServerUnreachable as error:
-                outage.bear(error)
-            outage.sleep()
-
-    @contextmanager
-    def _open_stream(self, task_id: str, last: str) -> Iterator[httpx.Response]:
-        headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
-        path = _path("stream-progress", task_id)
-        try:
-            with self._http.stream("GET", path, headers=headers, timeout=STREAM_TIMEOUT) as response:
-                if response.is_error:
-                    response.read()
-                    self._answer(response)
-                yield response
-        except (httpx.TransportError, SSEError) as error:
-            raise self._unreachable(error) from error
-
-    def _request(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        try:
-            response = self._http.request(method, path, **options)
-        except httpx.TransportError as error:
-            raise self._unreachable(error) from error
-        return self._answer(response)
-
-    def _answer(self, response: httpx.Response) -> dict[str, Any]:
-        """The JSON object of an answer; raise the error that it describes."""
-        try:
-            answer = response.json()
-        except ValueError:
-            answer = None
-        if not isinstance(answer, dict) or (response.is_error and "message" not in answer):
-            raise ServerUnreachable(
-                f"{self.url} answered {response.status_code}, but not as an epochd server does. "
-                "Check the URL, and any proxy in between"
-            )
-        if response.is_error:
-            raise error_of(answer)
-        return answer
-
-    def _unreachable(self, error: Exception) -> ServerUnreachable:
-        reason = str(error) or type(error).__name__
-        return ServerUnreachable(
-            f"cannot reach an epochd server at {self.url} ({reason}). "
-            "Start one with `epochd serve`, or give its address with --url or EPOCHD_URL"
-        )
-
-
-class _Outage:
-    """How long a stream has been without a connection, and when to try again (times in seconds)."""
-
-    FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0
-    PATIENCE = 120.0
-    """A server restart takes a few seconds, a machine's restart a minute or two."""
-
-    def __init__(self) -> None:
-        self.wait = self.FIRST_WAIT
-        self._ever_connected = False
-        self._since: float | None = None
-
-    def end(self) -> None:
-        self._ever_connected, self._since = True, None
-
-    def bear(self, error: ServerUnreachable) -> None:
-        """Raise ``error`` if there was no connection before, or none for too long."""
-        now = monotonic()
-        self._since = self._since or now
-        if not self._ever_connected or now - self._since > self.PATIENCE:
-            raise error
-
-    def sleep(self) -> None:
-        sleep(self.wait)
-        self.wait = min(2 * self.wait, self.LONGEST_WAIT)
-
-
-def error_of(answer: Mapping[str, Any]) -> EpochdError:
-    """The error that a server's error shape describes, as the class that has its code."""
-    problems = [Problem(p["field"], p["message"], p.get("hint", "")) for p in answer.get("problems", ())]
-    kind = _classes_by_code(EpochdError).get(answer.get("code", ""), EpochdError)
-    if issubclass(kind, ProblemsError):
-        return kind(problems) if problems else EpochdError(answer["message"])
-    return kind(answer["message"], problems)
-
-
-def _classes_by_code(base: type[EpochdError]) -> dict[str, type[EpochdError]]:
-    classes = {base.code: base}
-    for kind in base.__subclasses__():
-        classes = _classes_by_code(kind) | classes
-    return classes
-
-
-def _logged_events(response: httpx.Response) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Ids and data of one connection's events; heartbeats and notices outside the log are left out."""
-    for event in EventSource(response).iter_sse():
-        data = json.loads(event.data) if event.data else {}
-        if data.get("type") in set(Type):
-            yield event.id, data
+        for event in streams.events(self._connection, _path("stream-progress", task_id), {}, last, ends=False):
+            if event.get("type") in set(Type):
+                yield event
+                if event["type"] in FINAL_TYPES:
+                    return
 
 
 def _as_json(config: Mapping[str, Any] | TrainingSpec) -> dict[str, Any]:

@@ -1,0 +1,44 @@
+"""What all commands print with: two streams, tables, errors, numbers, and the exit codes."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from epochd.core.errors import DataError, EpochdError, FrameworkMissing, InvalidSpec, SettingsError
+
+FAILED, REFUSED, DETACHED = 1, 2, 130
+"""Exit codes: it went wrong; it was never begun, change what you gave; ctrl-C, the training goes on."""
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def exit_code(error: EpochdError) -> int:
+    return REFUSED if isinstance(error, InvalidSpec | DataError | FrameworkMissing | SettingsError) else FAILED
+
+
+def show_error(error: EpochdError) -> None:
+    """One problem reads best as a sentence, several as a table."""
+    if len(error.problems) > 1:
+        err.print(f"[red]error:[/red] {len(error.problems)} problems")
+        err.print(table_of(["field", "problem", "what to do"], [astuple(problem) for problem in error.problems]))
+        return
+    err.print(f"[red]error:[/red] {escape(error.message)}")
+    for problem in error.problems:
+        err.print(f"  {escape(problem.hint)}")
+
+
+def table_of(titles: list[str], rows: Iterable[Sequence[str]]) -> Table:
+    table = Table(show_edge=False)
+    for title in titles:
+        table.add_column(title, overflow="fold", no_wrap=title == "id")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table
+
+
+def number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

@@ -1,0 +1,130 @@
+"""``epochd datasets``: list, add, show, refresh, remove."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.filesize import decimal
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from epochd.cli.console import err, number, out, table_of
+from epochd.cli.options import Token, Url
+from epochd.client import DEFAULT_URL, Client
+from epochd.core.errors import InvalidSpec, Problem
+
+app = typer.Typer(help="The server's datasets: list, add, show, refresh, remove.", no_args_is_help=True)
+DatasetName = Annotated[str, typer.Argument(help="The dataset's name, as `epochd datasets list` shows it.")]
+
+
+@app.command("list")
+def list_datasets(
+    name: Annotated[str | None, typer.Option(help="Only datasets with this in their name.")] = None,
+    limit: Annotated[int, typer.Option(help="How many, newest first.")] = 50,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+) -> None:
+    """List the datasets that a config can name."""
+    with Client(url, token) as client:
+        answer = client.datasets(name=name, limit=limit)
+    titles = ["name", "kind", "rows", "columns", "size"]
+    out.print(table_of(titles, map(dataset_cells, answer["datasets"])))
+    if answer["total"] > len(answer["datasets"]):
+        out.print(f"{len(answer['datasets'])} of {answer['total']} datasets; --limit shows more")
+
+
+def dataset_cells(dataset: dict[str, Any]) -> list[str]:
+    counts = [f"{dataset['rows']:,}", f"{dataset['columns']:,}"]
+    return [dataset["name"], dataset["kind"], *counts, decimal(dataset["bytes"])]
+
+
+@app.command("add")
+def add_dataset(
+    file: Annotated[Path | None, typer.Argument(help="A file of this machine, to be uploaded.")] = None,
+    name: Annotated[str | None, typer.Option(help="The dataset's name; a file's own by default.")] = None,
+    path: Annotated[str | None, typer.Option(help="A path that the server can read: nothing is copied.")] = None,
+    connection: Annotated[str | None, typer.Option(help="A connection of the server, for --query.")] = None,
+    query: Annotated[str | None, typer.Option(help="A SELECT whose rows are kept.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the dataset that has this name.")] = False,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+) -> None:
+    """Upload a file, or register a path of the server or the rows of a query."""
+    with Client(url, token) as client:
+        match file, path, connection, query:
+            case Path(), None, None, None:
+                added = upload(client, file, name, replace)
+            case None, str(), None, None if name:
+                added = client.register_dataset(name, path, replace=replace)
+            case None, None, str(), str() if name:
+                added = client.query_dataset(name, connection, query, replace=replace)
+            case _:
+                hint = "give a file, or --name and --path, or --name, --connection and --query"
+                raise InvalidSpec([Problem("datasets add", "it is not clear what to add", hint)])
+    size = f"{added['rows']:,} rows, {added['columns']:,} columns"
+    out.print(f"[green]{escape(added['name'])}[/green]: {size}, {decimal(added['bytes'])}")
+
+
+def upload(client: Client, file: Path, name: str | None, replace: bool) -> dict[str, Any]:
+    """Send a file, with a bar on a terminal. Raises InvalidSpec if it cannot be read."""
+    try:
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as progress:
+            row = progress.add_task(f"uploading {escape(file.name)}")
+
+            def show(sent: int, total: int) -> None:
+                done = " sent, the server reads it" if sent == total else ""
+                progress.update(row, completed=sent, total=total, description=escape(file.name) + done)
+
+            return client.upload_dataset(file, name, replace=replace, progress=show)
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror or error}"
+        raise InvalidSpec([Problem(str(file), reason, "give a file of this machine")]) from None
+
+
+@app.command("show")
+def show_dataset(name: DatasetName, url: Url = DEFAULT_URL, token: Token = None) -> None:
+    """Show a dataset's columns: types, missing and distinct values, range, frequent values."""
+    with Client(url, token) as client:
+        found = client.dataset(name)
+    if found["state"] != "ready":
+        out.print(f"{escape(name)} is {found['state']}: {found['received_bytes']:,} bytes so far")
+        return
+    size = f"{found['rows']:,} rows, {found['columns']:,} columns, {decimal(found['bytes'])}"
+    out.print(f"{escape(name)} ({found['kind']}): {size}, fingerprint {found['fingerprint'][:12]}")
+    titles = ["column", "type", "missing", "distinct", "min", "mean", "max", "most frequent"]
+    out.print(table_of(titles, map(column_cells, found["profile"])))
+
+
+def column_cells(column: dict[str, Any]) -> list[str]:
+    distinct = column.get("distinct")
+    about = "~" if column.get("distinct_is_estimate") else ""
+    frequent = ", ".join(f"{top['value']} ({top['count']:,})" for top in (column.get("top") or [])[:3])
+    return [
+        column["name"],
+        column["type"],
+        f"{column['missing']:,}",
+        "" if distinct is None else f"{about}{distinct:,}",
+        *(figure(column.get(name)) for name in ("min", "mean", "max")),
+        frequent,
+    ]
+
+
+def figure(value: object) -> str:
+    """A number, a date or nothing, for a table's cell."""
+    return "" if value is None else number(value) if isinstance(value, float) else str(value)
+
+
+@app.command("refresh")
+def refresh_dataset(name: DatasetName, url: Url = DEFAULT_URL, token: Token = None) -> None:
+    """Run a dataset's query again and keep the new rows."""
+    with Client(url, token) as client:
+        out.print(f"{escape(name)}: {client.refresh_dataset(name)['rows']:,} rows")
+
+
+@app.command("remove")
+def remove_dataset(name: DatasetName, url: Url = DEFAULT_URL, token: Token = None) -> None:
+    """Remove a dataset, with its file if it was uploaded or queried."""
+    with Client(url, token) as client:
+        client.remove_dataset(name)
+    out.print(f"{escape(name)} is removed")

@@ -1,0 +1,145 @@
+"""What a person sees of a training while it runs, and how it ended.
+
+On a terminal that is a live bar, elsewhere a line per epoch. Ctrl-C leaves the training alone.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from statistics import fmean
+from typing import Any
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
+
+from epochd.cli.console import DETACHED, FAILED, err, number, out
+from epochd.client import Client
+from epochd.core.events import Type
+from epochd.core.jobs import State
+
+SCORES = ("val_accuracy", "train_accuracy", "val_r2", "train_r2")
+"""In this order the first that a task has is the score that is shown."""
+
+
+def watch_to_the_end(client: Client, task_id: str) -> int:
+    """Show a task's events until the last one; return the exit code. Ctrl-C leaves the task alone."""
+    try:
+        task = client.task(task_id)
+        out.print(f"{escape(task['name'])}: {task_id}")
+        with display(task["total_epochs"]) as show:
+            for event in client.stream(task_id):
+                show(event)
+    except KeyboardInterrupt:
+        err.print(
+            f"\nDetached; the training goes on. Come back with  epochd watch {task_id}\n"
+            f"End it with  epochd stop {task_id}"
+        )
+        return DETACHED
+    return conclude(client.task(task_id))
+
+
+@contextmanager
+def display(epochs: int) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """What shows events: a live bar on a terminal, a line per epoch elsewhere."""
+    if not out.is_terminal:
+        yield print_event
+        return
+    wrapping = Column(no_wrap=False)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(12),
+        TextColumn("{task.fields[figures]}", table_column=wrapping),
+    )
+    with Progress(*columns, console=out) as progress:
+        yield Bar(progress, epochs).show
+
+
+class Bar:
+    """The live bar of one task: its state, how far it is, and the newest figures."""
+
+    def __init__(self, progress: Progress, epochs: int) -> None:
+        self._progress = progress
+        self._row = progress.add_task("", total=epochs, figures="")
+        self._seconds: deque[float] = deque(maxlen=20)
+
+    def show(self, event: dict[str, Any]) -> None:
+        match event["type"]:
+            case Type.STATE:
+                self._progress.update(self._row, description=event["state"])
+                if "started" in event:
+                    self._progress.console.print(escape(state_line(event)), style="dim")
+            case Type.PROGRESS:
+                self._show_epoch(event["progress"])
+            case Type.LOG:
+                self._progress.console.print(escape(event["message"]), style="dim")
+            case Type.COMPLETE | Type.FAILED | Type.CANCELLED:
+                self._progress.update(self._row, description="ended")
+
+    def _show_epoch(self, progress: dict[str, Any]) -> None:
+        epoch, epochs = progress["current_epoch"], progress["total_epochs"]
+        self._seconds.append(progress["latest_metrics"]["time_per_epoch"])
+        left = duration((epochs - epoch) * fmean(self._seconds))
+        text = f"epoch {epoch}/{epochs}  {figures(progress['latest_metrics'])}  ≤ {left} left"
+        self._progress.update(self._row, completed=epoch, figures=text)
+
+
+def state_line(event: dict[str, Any]) -> str:
+    """A ``state`` event in words; once the worker has begun, with what trains on what."""
+    started = event.get("started")
+    if started is None:
+        return str(event["state"])
+    rows = started["rows"]
+    return (
+        f"training {started['parameters']:,} parameters with {started['framework']} on {started['device']}: "
+        f"{rows['train']:,} rows, {rows['validation']:,} to validate, task {started['task']}"
+    )
+
+
+def print_event(event: dict[str, Any]) -> None:
+    """One plain line, for pipes and log files."""
+    match event["type"]:
+        case Type.STATE:
+            typer.echo(state_line(event))
+        case Type.PROGRESS:
+            progress = event["progress"]
+            epoch = f"epoch {progress['current_epoch']}/{progress['total_epochs']}"
+            typer.echo(f"{epoch}  {figures(progress['latest_metrics'])}")
+        case Type.LOG:
+            typer.echo(event["message"])
+
+
+def figures(metrics: dict[str, Any]) -> str:
+    """The figures of one epoch that a person watches; validation stands before training where both exist."""
+    score = next((n for n in SCORES if metrics.get(n) is not None), SCORES[0])
+    named = {
+        "loss": metrics["train_loss"],
+        "val_loss": metrics["val_loss"],
+        score.replace("_r2", "_R²"): metrics.get(score),
+        "lr": metrics["learning_rate"],
+    }
+    return "  ".join(f"{name} {number(value)}" for name, value in named.items() if value is not None)
+
+
+def duration(seconds: float) -> str:
+    """``h:mm:ss``, or ``m:ss`` under an hour."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def conclude(task: dict[str, Any]) -> int:
+    """Say how a task ended; return the exit code."""
+    if task["state"] == State.COMPLETED:
+        best = task["best_metrics"]
+        kept = "  ".join(
+            f"{name} {number(best.get(name))}" for name in ("loss", "accuracy", "r2") if best.get(name) is not None
+        )
+        out.print(f"[green]completed[/green] after {task['current_epoch']} epochs; best epoch {best['epoch']}: {kept}")
+        out.print(f"model: {escape(task['artifact'])} in the server's data directory")
+        return 0
+    out.print(f"[red]{task['state']}[/red] {escape((task['error'] or {}).get('message', ''))}")
+    for line in (task["error"] or {}).get("log_tail", ()):
+        out.print(escape(line), style="dim")
+    return FAILED

@@ -1,0 +1,152 @@
+"""What goes from the disk with a task, and what stays."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from epochd.artifact import files, removal
+from epochd.core.jobs import Job, State
+from epochd.core.settings import Settings
+from epochd.core.specs import TrainingSpec
+
+ONE, TWO, THREE = (f"epoch_training_20260101_00000{n}_abcdef" for n in (1, 2, 3))
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings(data_dir=tmp_path)
+
+
+def job(task_id: str) -> Job:
+    spec = TrainingSpec(target_column="y", output_path="/models/x")
+    return Job(task_id, spec, State.COMPLETED, created_at=0.0, queued_at=0.0)
+
+
+def trained(settings: Settings, task_id: str, finished_at: int) -> Path:
+    """All that a completed task leaves; its model's folder."""
+    for folder in (settings.checkpoints_dir / task_id / "0001-000001", settings.logs_dir / task_id):
+        folder.mkdir(parents=True)
+        (folder / "file").write_text("content")
+    model = settings.artifacts_dir / "models" / "x" / task_id
+    with files.durable_folder(model) as path:
+        (path / "model.json").write_text("{}")
+    os.utime(model / files.MANIFEST, (finished_at, finished_at))
+    files.point(model.parent / files.LATEST, model)
+    return model
+
+
+def rest(settings: Settings) -> set[str]:
+    """Ids in all paths below the data folder."""
+    return {part for path in settings.data_dir.rglob("*") for part in path.parts if part.startswith("epoch_training")}
+
+
+def test_everything_of_a_task_goes_and_nothing_of_another(settings):
+    trained(settings, TWO, 2)
+    one, two = trained(settings, ONE, 1), settings.artifacts_dir / "models" / "x" / TWO
+    assert removal.remove(settings, job(ONE), keep_model=False) is None
+    assert rest(settings) == {TWO}
+    assert not one.exists()
+    files.verify(two)
+
+
+def test_a_model_that_is_kept_is_kept_with_latest(settings):
+    model = trained(settings, ONE, 1)
+    assert removal.remove(settings, job(ONE), keep_model=True) == model
+    files.verify(model.parent / files.LATEST)
+    assert not (settings.checkpoints_dir / ONE).exists()
+    assert not (settings.logs_dir / ONE).exists()
+
+
+def test_latest_goes_back_to_the_model_that_was_finished_before_and_then_goes(settings):
+    trained(settings, THREE, 1)  # created last, finished first
+    trained(settings, ONE, 2)
+    latest = trained(settings, TWO, 3).parent / files.LATEST
+    for task_id, left in ((TWO, ONE), (ONE, THREE)):
+        removal.remove(settings, job(task_id), keep_model=False)
+        assert latest.readlink() == Path(left)
+    removal.remove(settings, job(THREE), keep_model=False)
+    assert not os.path.lexists(latest)
+
+
+def test_latest_stays_where_it_is_when_another_model_goes(settings):
+    trained(settings, ONE, 9)
+    latest = trained(settings, TWO, 1).parent / files.LATEST
+    removal.remove(settings, job(ONE), keep_model=False)
+    assert latest.readlink() == Path(TWO)
+
+
+def test_latest_never_leads_to_half_a_model_or_to_what_is_no_task_s(settings):
+    latest = trained(settings, ONE, 1).parent / files.LATEST
+    (latest.parent / TWO).mkdir()
+    with files.durable_folder(latest.parent / "mine"):
+        pass
+    removal.remove(settings, job(ONE), keep_model=False)
+    assert not os.path.lexists(latest)
+    assert (latest.parent / "mine").is_dir()
+
+
+def test_a_model_that_is_finished_meanwhile_gets_latest(settings, monkeypatch):
+    model = trained(settings, ONE, 1)
+    look = removal._newest
+
+    def slow(folder, but):
+        found = look(folder, but)
+        if found is None:
+            trained(settings, TWO, 2)
+        return found
+
+    monkeypatch.setattr(removal, "_newest", slow)
+    removal.withdraw(model)
+    assert (model.parent / files.LATEST).readlink() == Path(TWO)
+
+
+def test_a_task_that_left_nothing_is_removed_too_and_half_written_models_go(settings):
+    removal.remove(settings, job(ONE), keep_model=False)
+    half = settings.artifacts_dir / "models" / "x" / f"{files.TEMPORARY}{ONE}-1234"
+    half.mkdir(parents=True)
+    removal.remove(settings, job(ONE), keep_model=False)
+    assert not half.exists()
+
+
+def test_a_removal_that_dies_leaves_a_whole_model_or_none(settings, monkeypatch):
+    model = trained(settings, ONE, 1)
+
+    def die(folder):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(removal, "_delete", die)
+    with pytest.raises(KeyboardInterrupt):
+        removal.remove(settings, job(ONE), keep_model=False)
+    assert list(model.parent.iterdir()) == []
+    monkeypatch.undo()
+    removal.sweep(settings, {TWO})
+    assert rest(settings) == set()
+
+
+def test_a_model_on_another_disk_goes_where_it_lies(settings, monkeypatch):
+    model = trained(settings, ONE, 1)
+
+    def refuse(self, target):
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    removal.remove(settings, job(ONE), keep_model=False)
+    assert not model.exists()
+
+
+def test_a_sweep_touches_only_what_has_the_name_of_a_task_and_never_models(settings):
+    models = [trained(settings, ONE, 1), trained(settings, TWO, 2)]
+    strange = [settings.checkpoints_dir / "mine", settings.logs_dir / f"{ONE}-copy"]
+    for folder in strange:
+        folder.mkdir()
+    removal.sweep(settings, {TWO})
+    assert [path.name for path in settings.checkpoints_dir.iterdir() if path.name != "mine"] == [TWO]
+    assert not (settings.logs_dir / ONE).exists()
+    assert all(folder.is_dir() for folder in [*models, *strange])
+
+
+def test_a_database_without_tasks_is_taken_for_a_new_one_and_nothing_is_swept(settings):
+    trained(settings, ONE, 1)
+    removal.sweep(settings, set())
+    assert (settings.checkpoints_dir / ONE).is_dir()

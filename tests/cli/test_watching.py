@@ -1,0 +1,49 @@
+"""What a person sees of a training."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from epochd.cli import console, watching
+
+METRICS = {
+    "epoch": 3,
+    "train_loss": 0.25,
+    "train_accuracy": 0.9,
+    "val_loss": 0.3,
+    "val_accuracy": 0.875,
+    "learning_rate": 0.001,
+    "time_per_epoch": 2.0,
+}
+
+
+def test_the_bar_shows_epoch_figures_and_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=160, highlight=False)
+    monkeypatch.setattr(watching, "out", terminal)
+    with watching.display(33) as show:
+        show({"type": "state", "state": "running"})
+        show({"type": "log", "message": "an [odd] note"})
+        show({"type": "progress", "progress": {"current_epoch": 3, "total_epochs": 33, "latest_metrics": METRICS}})
+    text = terminal.file.getvalue()  # type: ignore[attr-defined]
+    assert "running" in text
+    assert "an [odd] note" in text
+    assert "epoch 3/33  loss 0.25  val_loss 0.3  val_accuracy 0.875  lr 0.001  ≤ 1:00 left" in text
+
+
+def test_regression_shows_r2_and_training_without_validation_its_own_figures() -> None:
+    regression = METRICS | {"train_accuracy": None, "val_accuracy": None, "train_r2": 0.5, "val_r2": 0.4}
+    alone = METRICS | {"val_loss": None, "val_accuracy": None}
+    assert watching.figures(regression) == "loss 0.25  val_loss 0.3  val_R² 0.4  lr 0.001"
+    assert watching.figures(alone) == "loss 0.25  train_accuracy 0.9  lr 0.001"
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (3661, "1:01:01")])
+def test_durations_read_like_a_clock(seconds: float, text: str) -> None:
+    assert watching.duration(seconds) == text
+
+
+def test_a_failure_is_shown_with_the_worker_s_last_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    error = {"code": "worker_died", "message": "killed by signal 9", "log_tail": ["step 1", "[boom]"]}
+    assert watching.conclude({"state": "failed", "error": error}) == console.FAILED
+    assert capsys.readouterr().out.splitlines() == ["failed killed by signal 9", "step 1", "[boom]"]
