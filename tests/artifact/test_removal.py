@@ -36,6 +36,10 @@ def trained(settings: Settings, task_id: str, finished_at: int) -> Path:
     return model
 
 
+def remove(settings: Settings, task_id: str, *, keep_model: bool = False) -> None:
+    removal.carry_out(settings, removal.note(settings, job(task_id), keep_model=keep_model))
+
+
 def rest(settings: Settings) -> set[str]:
     """Ids in all paths below the data folder."""
     return {part for path in settings.data_dir.rglob("*") for part in path.parts if part.startswith("epoch_training")}
@@ -44,7 +48,7 @@ def rest(settings: Settings) -> set[str]:
 def test_everything_of_a_task_goes_and_nothing_of_another(settings):
     trained(settings, TWO, 2)
     one, two = trained(settings, ONE, 1), settings.artifacts_dir / "models" / "x" / TWO
-    assert removal.remove(settings, job(ONE), keep_model=False) is None
+    remove(settings, ONE)
     assert rest(settings) == {TWO}
     assert not one.exists()
     files.verify(two)
@@ -52,7 +56,7 @@ def test_everything_of_a_task_goes_and_nothing_of_another(settings):
 
 def test_a_model_that_is_kept_is_kept_with_latest(settings):
     model = trained(settings, ONE, 1)
-    assert removal.remove(settings, job(ONE), keep_model=True) == model
+    remove(settings, ONE, keep_model=True)
     files.verify(model.parent / files.LATEST)
     assert not (settings.checkpoints_dir / ONE).exists()
     assert not (settings.logs_dir / ONE).exists()
@@ -63,16 +67,16 @@ def test_latest_goes_back_to_the_model_that_was_finished_before_and_then_goes(se
     trained(settings, ONE, 2)
     latest = trained(settings, TWO, 3).parent / files.LATEST
     for task_id, left in ((TWO, ONE), (ONE, THREE)):
-        removal.remove(settings, job(task_id), keep_model=False)
+        remove(settings, task_id)
         assert latest.readlink() == Path(left)
-    removal.remove(settings, job(THREE), keep_model=False)
+    remove(settings, THREE)
     assert not os.path.lexists(latest)
 
 
 def test_latest_stays_where_it_is_when_another_model_goes(settings):
     trained(settings, ONE, 9)
     latest = trained(settings, TWO, 1).parent / files.LATEST
-    removal.remove(settings, job(ONE), keep_model=False)
+    remove(settings, ONE)
     assert latest.readlink() == Path(TWO)
 
 
@@ -81,7 +85,7 @@ def test_latest_never_leads_to_half_a_model_or_to_what_is_no_task_s(settings):
     (latest.parent / TWO).mkdir()
     with files.durable_folder(latest.parent / "mine"):
         pass
-    removal.remove(settings, job(ONE), keep_model=False)
+    remove(settings, ONE)
     assert not os.path.lexists(latest)
     assert (latest.parent / "mine").is_dir()
 
@@ -102,10 +106,10 @@ def test_a_model_that_is_finished_meanwhile_gets_latest(settings, monkeypatch):
 
 
 def test_a_task_that_left_nothing_is_removed_too_and_half_written_models_go(settings):
-    removal.remove(settings, job(ONE), keep_model=False)
+    remove(settings, ONE)
     half = settings.artifacts_dir / "models" / "x" / f"{files.TEMPORARY}{ONE}-1234"
     half.mkdir(parents=True)
-    removal.remove(settings, job(ONE), keep_model=False)
+    remove(settings, ONE)
     assert not half.exists()
 
 
@@ -117,7 +121,7 @@ def test_a_removal_that_dies_leaves_a_whole_model_or_none(settings, monkeypatch)
 
     monkeypatch.setattr(removal, "_delete", die)
     with pytest.raises(KeyboardInterrupt):
-        removal.remove(settings, job(ONE), keep_model=False)
+        remove(settings, ONE)
     assert list(model.parent.iterdir()) == []
     monkeypatch.undo()
     removal.sweep(settings, {TWO})
@@ -131,22 +135,33 @@ def test_a_model_on_another_disk_goes_where_it_lies(settings, monkeypatch):
         raise OSError(18, "Invalid cross-device link")
 
     monkeypatch.setattr(Path, "rename", refuse)
-    removal.remove(settings, job(ONE), keep_model=False)
+    remove(settings, ONE)
     assert not model.exists()
 
 
-def test_a_sweep_touches_only_what_has_the_name_of_a_task_and_never_models(settings):
-    models = [trained(settings, ONE, 1), trained(settings, TWO, 2)]
-    strange = [settings.checkpoints_dir / "mine", settings.logs_dir / f"{ONE}-copy"]
-    for folder in strange:
-        folder.mkdir()
+def test_a_sweep_ends_what_was_noted_and_touches_nothing_else(settings):
+    models = {task_id: trained(settings, task_id, n) for n, task_id in enumerate((ONE, TWO, THREE))}
+    removal.note(settings, job(ONE), keep_model=False)
+    removal.note(settings, job(TWO), keep_model=False)  # the server died before the row went
     removal.sweep(settings, {TWO})
-    assert [path.name for path in settings.checkpoints_dir.iterdir() if path.name != "mine"] == [TWO]
-    assert not (settings.logs_dir / ONE).exists()
-    assert all(folder.is_dir() for folder in [*models, *strange])
+    assert rest(settings) == {TWO, THREE}  # no note tells of the last, though the database does not know it
+    assert list(settings.removals_dir.iterdir()) == []
+    files.verify(models[TWO])
+    files.verify(models[THREE])
 
 
-def test_a_database_without_tasks_is_taken_for_a_new_one_and_nothing_is_swept(settings):
-    trained(settings, ONE, 1)
+def test_a_note_that_keeps_the_model_keeps_it_in_the_sweep_too(settings):
+    model = trained(settings, ONE, 1)
+    removal.note(settings, job(ONE), keep_model=True)
     removal.sweep(settings, set())
+    files.verify(model)
+    assert not (settings.checkpoints_dir / ONE).exists()
+
+
+def test_a_note_that_makes_no_sense_is_told_and_left(settings, caplog):
+    trained(settings, ONE, 1)
+    note = removal.note(settings, job(ONE), keep_model=False)
+    note.write_text("{")
+    removal.sweep(settings, set())
+    assert str(note) in caplog.text
     assert (settings.checkpoints_dir / ONE).is_dir()

@@ -1,7 +1,7 @@
 """Removing a task for good, with everything that belongs to it.
 
-Its row goes first and its files after it (``artifact.removal``), so a task that is listed is a whole one. Whoever
-follows the task is told to connect again, and gets 404 then.
+It is noted, then its row goes, and its files after it (``artifact.removal``), so a task that is listed is a whole
+one. Whoever follows the task is told to connect again, and gets 404 then.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from epochd.api.deps import Opened, Speaking
 from epochd.api.messages import Text
 from epochd.api.responses import Removed
 from epochd.artifact import removal
+from epochd.core.errors import IllegalMove
 from epochd.store import jobs
 
 router = APIRouter()
@@ -25,8 +26,13 @@ KeepModel = Annotated[bool, Query(description="Leave the model's folder, and wha
 async def remove(task_id: str, service: Opened, speaker: Speaking, keep_model: KeepModel = False) -> Removed:
     """Delete a completed, failed or cancelled task: its row, events, checkpoints, logs and model."""
     async with service.removing:
-        job = await jobs.remove(service.db, task_id)
+        job = await jobs.get(service.db, task_id)
+        noted = await asyncio.to_thread(removal.note, service.settings, job, keep_model=keep_model)
+        try:
+            await jobs.remove(service.db, task_id)
+        except IllegalMove:
+            noted.unlink()
+            raise
         service.feed.drop(job.id)
-        kept = await asyncio.to_thread(removal.remove, service.settings, job, keep_model=keep_model)
-    artifact = kept and str(kept.relative_to(service.settings.data_dir))
-    return Removed(task_id=job.id, message=speaker.say(Text.REMOVED), artifact=artifact)
+        await asyncio.to_thread(removal.carry_out, service.settings, noted)
+    return Removed(task_id=job.id, message=speaker.say(Text.REMOVED), artifact=job.artifact if keep_model else None)

@@ -1,10 +1,12 @@
 """What goes from the disk when a task is removed, whatever dies while it goes.
 
-The task's row in the database goes first. A folder of checkpoints or logs without a row is a leftover then, which the
-next start sweeps. A model is moved among the checkpoints before it is deleted: where models are, each is whole or
-absent, and nothing there is ever swept.
+What shall go is written down first, the task's row in the database goes next, the files last. A server that finds
+such a note when it starts knows what was begun: it ends it if the row is gone, and forgets it otherwise. Nothing is
+deleted without a note, whatever the database does not know. A model is moved among the checkpoints before it is
+deleted: where models are, each is whole or absent.
 """
 
+import json
 import logging
 import os
 import shutil
@@ -18,31 +20,46 @@ from epochd.core.settings import Settings
 logger = logging.getLogger(__name__)
 
 
-def remove(settings: Settings, job: Job, *, keep_model: bool) -> Path | None:
-    """Delete the folders of a task that has no row any more; the model's, if there is one that is kept."""
-    checkpoints = settings.checkpoints_dir / job.id
-    model = settings.artifacts_dir / job.spec.artifact_folder / job.id
-    if not keep_model:
-        withdraw(model)
-        _move(model, checkpoints / "model")
-    for folder in (checkpoints, settings.logs_dir / job.id):
+def note(settings: Settings, job: Job, *, keep_model: bool) -> Path:
+    """Write down that a task is about to be removed; the note, which is on the disk for good."""
+    path = settings.removals_dir / f"{job.id}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    model = None if keep_model else f"{job.spec.artifact_folder}/{job.id}"
+    files.write_json(path, {"model": model})
+    for place in (path, path.parent):
+        files.flush(place)
+    return path
+
+
+def carry_out(settings: Settings, noted: Path) -> None:
+    """Delete the folders of a task that has no row any more, and then the note."""
+    task_id, model = noted.stem, json.loads(noted.read_text(encoding="utf-8"))["model"]
+    checkpoints = settings.checkpoints_dir / task_id
+    if model is not None:
+        withdraw(settings.artifacts_dir / model)
+        _move(settings.artifacts_dir / model, checkpoints / "model")
+    for folder in (checkpoints, settings.logs_dir / task_id):
         _delete(folder)
-    return model if model.is_dir() else None
+    noted.unlink()
 
 
 def sweep(settings: Settings, known: Collection[str]) -> None:
-    """Delete checkpoints and logs of tasks that are not ``known``, which a server that died was about to delete.
+    """Carry out what a server that died had begun: the notes on tasks that are not ``known`` any more."""
+    for noted in settings.removals_dir.glob("*.json"):
+        try:
+            _resume(settings, noted, known)
+        except (OSError, ValueError, KeyError, TypeError):  # a note that was half-written: its row is still there
+            logger.exception(
+                "the removal in %s cannot be carried out; delete it, and the task's folders, by hand", noted
+            )
 
-    A database without any task is more likely a new one than one whose last task was just removed: nothing is
-    deleted then.
-    """
-    if not known:
-        return
-    for room in (settings.checkpoints_dir, settings.logs_dir):
-        for folder in room.iterdir():
-            if TASK_ID.fullmatch(folder.name) and folder.name not in known:
-                logger.info("%s belongs to a task that was removed; it is deleted", folder)
-                _delete(folder)
+
+def _resume(settings: Settings, noted: Path, known: Collection[str]) -> None:
+    if noted.stem in known:
+        noted.unlink()
+    elif TASK_ID.fullmatch(noted.stem):
+        logger.info("the removal of task %s was cut short; its files are deleted now", noted.stem)
+        carry_out(settings, noted)
 
 
 def withdraw(model: Path) -> None:

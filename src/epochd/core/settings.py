@@ -89,6 +89,10 @@ class Settings(BaseSettings):
         return self.data_dir / "checkpoints"
 
     @property
+    def removals_dir(self) -> Path:
+        return self.data_dir / "removals"
+
+    @property
     def cache_dir(self) -> Path:
         return self.data_dir / "cache"
 
