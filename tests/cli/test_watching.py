@@ -31,6 +31,20 @@ def test_the_bar_shows_epoch_figures_and_the_time_left(monkeypatch: pytest.Monke
     assert "epoch 3/33  loss 0.25  val_loss 0.3  val_accuracy 0.875  lr 0.001  ≤ 1:00 left" in text
 
 
+def test_a_step_back_is_told_and_takes_the_bar_back(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    back = {"type": "rollback", "epoch": 2, "learning_rate": 1e-4, "message": "the loss became NaN in epoch 4"}
+    watching.print_event(back)
+    assert capsys.readouterr().out == "the loss became NaN in epoch 4\n"
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=160, highlight=False)
+    monkeypatch.setattr(watching, "out", terminal)
+    with watching.Progress(console=terminal) as progress:
+        watching.Bar(progress, 10).show(back)
+        assert progress.tasks[0].completed == 2
+    assert back["message"] in terminal.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_regression_shows_r2_and_training_without_validation_its_own_figures() -> None:
     regression = METRICS | {"train_accuracy": None, "val_accuracy": None, "train_r2": 0.5, "val_r2": 0.4}
     alone = METRICS | {"val_loss": None, "val_accuracy": None}

@@ -74,6 +74,9 @@ class Bar:
                 self._show_epoch(event["progress"])
             case Type.LOG:
                 self._progress.console.print(escape(event["message"]), style="dim")
+            case Type.ROLLBACK:
+                self._progress.console.print(escape(event["message"]), style="yellow")
+                self._progress.update(self._row, completed=event["epoch"], figures="")
             case Type.COMPLETE | Type.FAILED | Type.CANCELLED:
                 self._progress.update(self._row, description="ended")
 
@@ -106,7 +109,7 @@ def print_event(event: dict[str, Any]) -> None:
             progress = event["progress"]
             epoch = f"epoch {progress['current_epoch']}/{progress['total_epochs']}"
             typer.echo(f"{epoch}  {figures(progress['latest_metrics'])}")
-        case Type.LOG:
+        case Type.LOG | Type.ROLLBACK:
             typer.echo(event["message"])
 
 
