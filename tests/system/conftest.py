@@ -5,12 +5,15 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+
+from epochd.dispatch import cgroups
 
 SERVE = "from epochd.api.server import serve; from epochd.core.settings import load; serve(load())"
 CONFIG = {
@@ -92,3 +95,7 @@ def open_server(tmp_path: Path) -> Iterator[Any]:
     for server in servers:
         if server.process.poll() is None:
             server.end(signal.SIGTERM)
+    for _ in range(200):  # a worker that has outlived its server may be about to end
+        if not cgroups.sweep(tmp_path):
+            break
+        time.sleep(0.05)
