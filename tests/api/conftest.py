@@ -49,6 +49,7 @@ class StandIn:
         self.tickets: asyncio.Queue[Ticket] = asyncio.Queue()
         self.running: dict[str, Ticket] = {}
         self.error: str | None = None
+        self.memory: str | None = None
 
     async def start(self, on_exit: OnExit) -> None:
         self._on_exit = on_exit
@@ -77,7 +78,7 @@ class StandIn:
         return []
 
     def health(self) -> dict[str, Any]:
-        return {"error": self.error}
+        return {"error": self.error, "memory": self.memory}
 
 
 @dataclass

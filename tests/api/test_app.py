@@ -62,6 +62,13 @@ async def test_health_is_open_and_tells_how_things_are(open_house):
     assert told["dispatcher"] == {"state": "running", "error": None}
     assert told["slots"] == {"total": 2, "free": 1}
     assert told["jobs"]["running"] == 1
+    assert told["memory"] == {"limit_mb": None, "mechanism": None}
+
+
+async def test_health_tells_what_limits_the_memory_of_trainings(open_house):
+    house = await open_house(memory_mb=512)
+    house.executor.memory = "cgroup v2"
+    assert (await house.http.get("/health")).json()["memory"] == {"limit_mb": 512, "mechanism": "cgroup v2"}
 
 
 async def test_health_is_503_when_the_dispatcher_is_dead(house):

@@ -1,14 +1,16 @@
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from epochd.core.jobs import Job
 from epochd.core.settings import Settings
 from epochd.dispatch.executor import Executor
+from epochd.store import attempts, jobs
 from epochd.store.db import Database
 
-from .stage import HeldExecutor, Marked, Open, Stage
+from .stage import SPEC, HeldExecutor, Marked, Open, Stage
 
 
 @pytest.fixture
@@ -53,3 +55,17 @@ def marked(tmp_path: Path) -> Iterator[Callable[..., Marked]]:
     yield start
     for process in started:
         process.end()
+
+
+@pytest.fixture
+def leave(db: Database) -> Callable[..., Awaitable[tuple[Job, str]]]:
+    """A job that a former server has left running, with this worker."""
+
+    async def left(worker: dict[str, Any] | None, lease_seconds: float = 3600) -> tuple[Job, str]:
+        await jobs.submit(db, SPEC)
+        job, token = await attempts.claim(db, lease_seconds=lease_seconds)
+        if worker is not None:
+            await attempts.set_worker(db, job.id, job.attempt, worker)
+        return job, token
+
+    return left

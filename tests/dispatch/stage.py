@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -152,6 +153,8 @@ class Marked:
             command or ("sleep", "1000"), env=env, start_new_session=True, stdout=subprocess.PIPE, text=True
         )
         self.pid = self.child.pid
+        while processes.MARK not in psutil.Process(self.pid).environ():
+            time.sleep(0.001)  # the kernel shows a process before it shows its environment
 
     @property
     def identity(self) -> dict[str, Any]:

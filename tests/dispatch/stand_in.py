@@ -44,6 +44,7 @@ for line in sys.stdin:
     log(ticket, f"framework {options.framework}")
     match ticket["spec"]["name"]:
         case "done":
+            log(ticket, f"held {ticket['is_held']}")
             say(f"done {ticket['task_id']} {ticket['attempt']}")
             if options.one_ticket:
                 sys.exit(0)
@@ -63,6 +64,12 @@ for line in sys.stdin:
             child = subprocess.Popen(["sleep", "1000"])
             log(ticket, f"child {child.pid}")
             time.sleep(1000)
+        case "take 400 MiB":
+            taken = b"x" * (400 * 2**20)
+            time.sleep(1000)
+        case "take 400 MiB in a rank":
+            subprocess.run([sys.executable, "-c", "b'x' * (400 * 2**20)"])
+            sys.exit(71)
         case "look around":
             log(ticket, json.dumps({"env": [name for name in os.environ if name.startswith("EPOCHD_")]}))
             log(ticket, json.dumps({"leads": os.getpid() == os.getpgid(0) == os.getsid(0)}))

@@ -2,11 +2,12 @@
 
 import os
 import sys
+from dataclasses import asdict
 
 import pytest
 
 from epochd.core.jobs import State
-from epochd.dispatch import memory
+from epochd.dispatch import cgroups, memory
 
 from .stage import arrival
 
@@ -73,6 +74,17 @@ async def test_a_training_that_takes_more_than_it_may_is_ended_with_the_figures(
 
 async def test_what_a_warm_worker_had_before_is_not_the_trainings(open_stage, executor, taking):
     executor.worker = taking(300).identity
+    stage = await open_stage(executor, memory_mb=256)
+    job = await stage.submit()
+    await arrival(executor)
+    await stage.dispatcher._attempts[job.id].launch
+    await stage.dispatcher._watch.look()
+    assert executor.killed == []
+
+
+async def test_a_worker_that_the_kernel_holds_is_left_to_the_kernel(open_stage, executor, taking):
+    held = cgroups.Hold("/nowhere", before=0, limit=256 * 2**20, kills=0, ooms=0)
+    executor.worker = taking(300).identity | {"hold": asdict(held)}
     stage = await open_stage(executor, memory_mb=256)
     job = await stage.submit()
     await arrival(executor)

@@ -3,27 +3,11 @@
 import os
 import signal
 
-import pytest
-
 from epochd.core.jobs import State
 from epochd.dispatch import processes
 from epochd.store import attempts, events, jobs
 
-from .stage import SPEC, HeldExecutor, Marked, arrival, is_alive, until
-
-
-@pytest.fixture
-def leave(db):
-    """A job that a former server has left running, with this worker."""
-
-    async def left(worker, lease_seconds=3600):
-        await jobs.submit(db, SPEC)
-        job, token = await attempts.claim(db, lease_seconds=lease_seconds)
-        if worker is not None:
-            await attempts.set_worker(db, job.id, job.attempt, worker)
-        return job, token
-
-    return left
+from .stage import HeldExecutor, Marked, arrival, is_alive, until
 
 
 async def test_one_that_lives_is_left_alone_and_keeps_its_slot(open_stage, executor, leave, marked):

@@ -3,6 +3,7 @@
 import pytest
 
 from epochd.dispatch import verdicts
+from epochd.dispatch.cgroups import Overrun
 
 
 @pytest.mark.parametrize(
@@ -27,3 +28,9 @@ def test_too_much_memory_is_final_and_says_how_much_it_was_and_what_to_do():
     assert (verdict.code, verdict.is_final) == ("out_of_memory", True)
     for words in ("700 MiB", "512 MiB", "EPOCHD_MEMORY_MB", "batch_size"):
         assert words in verdict.message
+
+
+@pytest.mark.parametrize("returncode", [-9, 71, 1])
+def test_a_kill_by_the_kernel_is_told_in_the_same_words_however_the_worker_ended(returncode):
+    found = verdicts.of_exit(returncode, Overrun(512 * 2**20, 511 * 2**20))
+    assert found == verdicts.of_memory(512 * 2**20, 511 * 2**20)

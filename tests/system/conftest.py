@@ -1,11 +1,14 @@
 """Servers for the tests of this folder; they all end with the test."""
 
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from epochd.dispatch import cgroups
 
 from .running import Running
 
@@ -22,3 +25,7 @@ def open_server(tmp_path: Path) -> Iterator[Any]:
     for server in servers:
         if server.process.poll() is None:
             server.end(signal.SIGTERM)
+    for _ in range(200):  # a worker that has outlived its server may be about to end
+        if not cgroups.sweep(tmp_path):
+            break
+        time.sleep(0.05)

@@ -46,15 +46,19 @@ def test_a_training_whose_workers_all_die_is_given_up_as_poison(open_server):
 
 
 @pytest.mark.parametrize(
-    ("number", "attempt"),
-    [pytest.param(signal.SIGKILL, 1, id="killed"), pytest.param(signal.SIGTERM, 2, id="shut down")],
+    ("number", "attempt", "more"),
+    [
+        pytest.param(signal.SIGKILL, 1, {}, id="killed"),
+        pytest.param(signal.SIGTERM, 2, {}, id="shut down"),
+        pytest.param(signal.SIGKILL, 1, {"EPOCHD_MEMORY_MB": "4096"}, id="killed, with a limit"),
+    ],
 )
-def test_a_training_survives_its_server(open_server, number, attempt):
-    server = open_server()
+def test_a_training_survives_its_server(open_server, number, attempt, more):
+    server = open_server(**more)
     task_id = server.start(epochs=400)
     server.follow(task_id, until_epoch=20)
     server.end(number)
-    server = open_server(server.port)
+    server = open_server(server.port, **more)
     assert server.follow(task_id)["type"] == "complete"
     assert server.task(task_id)["attempt"] == attempt
     assert server.epochs(task_id) == list(range(1, 401))

@@ -5,6 +5,7 @@ What a ticket's training does is chosen by its spec's name.
 
 import faulthandler
 import os
+import resource
 import sys
 import time
 
@@ -14,6 +15,12 @@ from epochd.core.jobs import Command
 from epochd.core.tickets import Ticket
 from epochd.worker.__main__ import main
 from epochd.worker.report import Reporter
+
+FAULTS = {
+    "raise": RuntimeError("the dice fell badly"),
+    "raise data error": DataError([Problem("dataset", "it is gone", "bring it back")]),
+    "run out of room": OutOfSpace("the disk is full", 1000),
+}
 
 
 def train(ticket: Ticket, reporter: Reporter) -> Kind:
@@ -31,15 +38,14 @@ def train(ticket: Ticket, reporter: Reporter) -> Kind:
             reporter.emit(Kind.STARTED, {})
             wait_for_command(reporter)
             return finish(reporter, Kind.COMPLETED)
-        case "raise":
-            raise RuntimeError("the dice fell badly")
-        case "raise data error":
-            raise DataError([Problem("dataset", "it is gone", "bring it back")])
+        case "tell the limit":
+            print(resource.getrlimit(resource.RLIMIT_DATA)[0])
+            return finish(reporter, Kind.COMPLETED)
+        case name if name in FAULTS:
+            raise FAULTS[name]
         case "lose a rank":
             reporter.emit(Kind.EPOCH, {"epoch": 1})
             raise RankFailed("rank 1 of 2 was killed by signal 9")
-        case "run out of room":
-            raise OutOfSpace("the disk is full", 1000)
         case "raise after the last word":
             finish(reporter, Kind.COMPLETED)
             raise RuntimeError("too late")

@@ -1,5 +1,6 @@
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -145,6 +146,16 @@ def test_what_a_job_prints_at_any_level_is_in_its_own_log_only(process, server, 
     assert process.popen.stdout.read() == b"warm pytorch\n"
     assert sorted(log_of(first).splitlines()) == ["printed by Python", "written below Python"]
     assert log_of(first) == log_of(second)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the server alone looks after memory")
+def test_a_worker_limits_itself_unless_a_group_does_and_only_during_its_ticket(process, server, ticket):
+    told = []
+    for attempt, limits in enumerate(({"memory_mb": 512}, {"memory_mb": 512, "is_held": True}, {}), 1):
+        process.send(sent := ticket("tell the limit", attempt).model_copy(update=limits))
+        process.hear(), process.hear()
+        told.append(int(log_of(sent)))
+    assert told == [pytest.approx(512 * 2**20, abs=512 * 2**20), *[resource.getrlimit(resource.RLIMIT_DATA)[0]] * 2]
 
 
 def test_end_of_input_ends_an_idle_worker(process):

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Response
 
 from epochd import __version__
 from epochd.api.deps import Opened
-from epochd.api.responses import DispatcherHealth, Health, Slots
+from epochd.api.responses import DispatcherHealth, Health, MemoryHealth, Slots
 from epochd.api.service import Service
 from epochd.store import jobs
 
@@ -28,6 +28,7 @@ async def health(service: Opened, response: Response) -> Health:
         ),
         jobs={state.value: number for state, number in counts.items()},
         slots=Slots(total=service.settings.slots, free=service.executor.free_slots),
+        memory=MemoryHealth(limit_mb=service.settings.memory_mb, mechanism=service.executor.health().get("memory")),
         streams=len(service.feed),
     )
 

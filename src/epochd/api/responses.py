@@ -321,6 +321,13 @@ class DispatcherHealth(Shape):
     error: str | None
 
 
+class MemoryHealth(Shape):
+    """How much a training may take, and what sees to it; null without EPOCHD_MEMORY_MB."""
+
+    limit_mb: int | None
+    mechanism: Literal["cgroup v2", "cgroup v1", "rlimit", "watch"] | None
+
+
 class Health(Shape):
     success: bool
     status: Literal["ok", "degraded"]
@@ -329,6 +336,7 @@ class Health(Shape):
     dispatcher: DispatcherHealth
     jobs: dict[str, int]
     slots: Slots
+    memory: MemoryHealth
     streams: int = Field(description="How many streams are open.")
 
 

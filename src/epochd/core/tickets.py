@@ -50,6 +50,8 @@ class Ticket(BaseModel):
     log_mb: int = 16
     memory_mb: int | None = None
     """How much memory the training may take; None: no limit."""
+    is_held: bool = False
+    """The kernel holds the training to that; the worker need not."""
 
     @property
     def artifact_dir(self) -> Path:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from epochd.core.tickets import Ticket
+from epochd.dispatch import cgroups
 from epochd.dispatch.executor import Executor
 from epochd.dispatch.verdicts import Verdict
 
@@ -14,8 +15,8 @@ class Attempt:
     """An attempt that was given to the executor and has not come back.
 
     ``worker`` is its process (pid, created), ``memory_before`` what that had when it got the ticket, and
-    ``peak`` the most that it has taken since (bytes, known only where a limit is set). ``verdict`` says why
-    the server itself ends it.
+    ``peak`` the most that it has taken since (bytes, known only where a limit is set and not held by the
+    kernel). ``verdict`` says why the server itself ends it.
     """
 
     ticket: Ticket
@@ -29,6 +30,11 @@ class Attempt:
     @property
     def is_launching(self) -> bool:
         return self.launch is not None and not self.launch.done()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the kernel sees to its memory, in a control group."""
+        return cgroups.hold_of(self.worker) is not None
 
     async def withdraw(self, executor: Executor) -> None:
         """Take the ticket back, which no worker has got yet."""

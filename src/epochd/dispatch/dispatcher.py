@@ -203,7 +203,7 @@ class Dispatcher:
         ticket, worker = attempt.ticket, attempt.worker
         if worker is None:
             return
-        if self._settings.memory_mb is not None:
+        if self._settings.memory_mb is not None and not attempt.is_held:
             attempt.memory_before = memory.of_group(worker["pid"])
         try:
             await attempts.set_worker(self._db, ticket.task_id, ticket.attempt, worker)
@@ -214,7 +214,7 @@ class Dispatcher:
         attempt = self._attempts.get(end.task_id)
         if attempt is None or attempt.ticket.attempt != end.attempt:
             return  # it has said its last word, and its task has even started again
-        await self._conclude(attempt, attempt.verdict or verdicts.of_exit(end.returncode), end.log_tail)
+        await self._conclude(attempt, attempt.verdict or verdicts.of_exit(end.returncode, end.overrun), end.log_tail)
 
     async def _conclude(self, attempt: Attempt, verdict: Verdict, log_tail: Sequence[str] = ()) -> None:
         """Close the books on an attempt that has not done so itself: its job goes on, or has failed."""

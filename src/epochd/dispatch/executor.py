@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from epochd.core.tickets import Ticket
+from epochd.dispatch.cgroups import Overrun
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,12 +14,14 @@ class Exit:
 
     ``returncode`` is 0 when the worker ended in good order (its last report says how the job went),
     negative for a signal, positive for a crash. ``log_tail`` holds the last lines of the attempt's log.
+    ``overrun`` says that the kernel ended it because it wanted more memory than it may have.
     """
 
     task_id: str
     attempt: int
     returncode: int
     log_tail: list[str]
+    overrun: Overrun | None = None
 
 
 OnExit = Callable[[Exit], Awaitable[None]]
@@ -35,7 +38,10 @@ class Executor(Protocol):
         """How many more tickets can be launched right now."""
 
     async def launch(self, ticket: Ticket) -> dict[str, Any] | None:
-        """Hand a ticket to a worker; who it is (``pid``, ``created``), None where that cannot be said."""
+        """Hand a ticket to a worker; who it is, None where that cannot be said.
+
+        ``pid`` and ``created`` tell it from all other processes, ``hold`` is there if a control group limits it.
+        """
 
     async def kill(self, task_id: str) -> None:
         """End the worker of this task at once, whatever it is doing; unknown ids are ignored."""
@@ -47,4 +53,7 @@ class Executor(Protocol):
         """The processes that this executor has started and will wait for."""
 
     def health(self) -> dict[str, Any]:
-        """Figures for ``/health``; ``error`` says why nothing can be launched, None when all is well."""
+        """Figures for ``/health``; ``error`` says why nothing can be launched, None when all is well.
+
+        ``memory`` is what limits a training's memory, None where no limit is set.
+        """

@@ -17,7 +17,8 @@ from typing import Any
 from epochd.core.errors import EpochdError
 from epochd.core.settings import Settings
 from epochd.core.tickets import Ticket
-from epochd.dispatch import gpus, processes
+from epochd.dispatch import gpus
+from epochd.dispatch.cgroups import Groups
 from epochd.dispatch.executor import Exit, OnExit
 from epochd.dispatch.process import WorkerProcess, tail_of
 from epochd.engines import registry
@@ -41,8 +42,16 @@ class LocalExecutor:
     process's first step, and with frameworks that fix their threads and devices in the same way.
     """
 
-    def __init__(self, settings: Settings, framework: str = "pytorch", *, command: Sequence[str] = COMMAND) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        framework: str = "pytorch",
+        *,
+        command: Sequence[str] = COMMAND,
+        groups: Groups | None = None,
+    ) -> None:
         self._settings = settings
+        self._groups = groups or Groups(settings.data_dir, settings.memory_mb)
         self._framework = framework
         self._command = tuple(command)
         self._has_gpus = False
@@ -60,6 +69,7 @@ class LocalExecutor:
     async def start(self, on_exit: OnExit) -> None:
         """Begin to warm up one worker per slot; return without waiting for them."""
         self._on_exit = on_exit
+        self._groups.open()
         self._has_gpus = bool(await asyncio.to_thread(gpus.find, self._settings.gpus))
         self._slots = [asyncio.create_task(self._keep_slot()) for _ in range(self._settings.slots)]
 
@@ -106,6 +116,7 @@ class LocalExecutor:
             for slot in late:
                 slot.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        self._groups.close()
 
     def pids(self) -> list[int]:
         """The processes that this executor has started and waits for."""
@@ -119,6 +130,7 @@ class LocalExecutor:
             "running": len(self._working),
             "waiting": len(self._waiting),
             "warm": len(self._idle),
+            "memory": self._groups.mechanism,
             "error": self._error,
         }
 
@@ -155,6 +167,7 @@ class LocalExecutor:
             self._workers.discard(worker)
             worker.release()
             await self._tell_exit(worker, -signal.SIGKILL)
+            await worker.disband()
 
     async def _spawn(self, framework: str) -> WorkerProcess:
         command = [*self._command, "--framework", framework]
@@ -166,6 +179,7 @@ class LocalExecutor:
         finally:
             self._starting.remove(framework)
         self._workers.add(worker)
+        worker.group = self._groups.admit(worker.process.pid)
         return worker
 
     async def _follow(self, worker: WorkerProcess) -> None:
@@ -227,7 +241,7 @@ class LocalExecutor:
                 worker.hand(ticket)
                 del self._waiting[ticket.task_id]
                 self._working.add(worker)
-                handed.set_result(processes.identity(worker.process.pid))
+                handed.set_result(worker.identity())
         kept = sum(not worker.is_retired for worker in self._workers) + len(self._starting)
         for _ in self._uncovered()[self._settings.slots - kept :]:
             if self._idle:
@@ -262,8 +276,9 @@ class LocalExecutor:
         if ticket is None:
             return
         self._working.discard(worker)
+        overrun = worker.let_go()
         tail = tail_of(ticket.log_path) or worker.output_tail()
         try:
-            await self._on_exit(Exit(ticket.task_id, ticket.attempt, returncode, tail))
+            await self._on_exit(Exit(ticket.task_id, ticket.attempt, returncode, tail, overrun))
         except Exception:
             logger.exception("the end of task %s could not be handled", ticket.task_id)

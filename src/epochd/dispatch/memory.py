@@ -1,7 +1,8 @@
 """How much memory a training takes, all its processes together.
 
 A worker refuses itself more than its share (``worker.limits``), but each of its ranks would get as much
-again. So the server looks from outside, once a second, where a limit is set.
+again. So the server looks from outside, once a second, where a limit is set and the kernel does not hold
+the worker to it (``cgroups``).
 """
 
 import os

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from epochd.dispatch import processes
+from epochd.dispatch import cgroups, processes
 
 logger = logging.getLogger(__name__)
 
@@ -61,11 +61,12 @@ class Sweeper:
         self._dead: set[tuple[int, float]] = set()
 
     async def sweep(self) -> None:
-        """End orphans; bury what has been dead since the last time."""
+        """End orphans; bury what has been dead since the last time; remove the groups that this leaves empty."""
         for process in await asyncio.to_thread(find, self._data_dir, self._leaders()):
             if processes.leader_of(process, self._leaders()) is None:
                 end(process)
         self._bury(await asyncio.to_thread(processes.zombies))
+        cgroups.sweep(self._data_dir, self._leaders())
 
     def _bury(self, dead: set[tuple[int, float]]) -> None:
         """Who started a child waits for it at once; so one that stays dead from sweep to sweep came from others."""

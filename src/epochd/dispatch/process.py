@@ -9,21 +9,28 @@ import contextlib
 import os
 import signal
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from epochd.core.tickets import Ticket
+from epochd.dispatch import cgroupfs, cgroups, processes
 from epochd.dispatch.processes import MARK, mark_of
 
 EXIT_SECONDS = 5.0
 """How long a process may live on after it has closed its pipe."""
 DRAIN_SECONDS = 0.1
 """How long its last output may take to arrive after its end."""
+DISBAND_TRIES, DISBAND_SECONDS = 10, 0.02
 TAIL_LINES = 20
 TAIL_BYTES = 16 * 1024
 
 
 class WorkerProcess:
-    """A process that was started to take tickets; ``ticket`` is the one that it works on."""
+    """A process that was started to take tickets; ``ticket`` is the one that it works on.
+
+    ``group`` is its control group, if it has one, and ``hold`` what that holds the present training to.
+    """
 
     def __init__(
         self,
@@ -35,6 +42,8 @@ class WorkerProcess:
         self.process = process
         self.framework = framework
         self.ticket: Ticket | None = None
+        self.group: Path | None = None
+        self.hold: cgroups.Hold | None = None
         self.jobs = 0
         self.is_retired = False
         self.is_done = False
@@ -78,7 +87,23 @@ class WorkerProcess:
         self.ticket = ticket
         self.is_done = False
         self.jobs += 1
-        self._input.write(ticket.model_dump_json().encode() + b"\n")
+        self.hold = cgroups.hold(self.group, ticket.memory_mb)
+        sent = ticket.model_copy(update={"is_held": self.hold is not None})
+        self._input.write(sent.model_dump_json().encode() + b"\n")
+
+    def let_go(self) -> cgroups.Overrun | None:
+        """Lift the limit of a training that is over; why the kernel has ended it, None if it has not."""
+        found, self.hold = cgroups.overrun(self.hold), None
+        if self.group is not None:
+            cgroups.lift(self.group)
+        return found
+
+    def identity(self) -> dict[str, Any] | None:
+        """Which process it is and what holds it, for a server that comes after this one; None if it is gone."""
+        found = processes.identity(self.process.pid)
+        if found is not None and self.hold is not None:
+            found["hold"] = asdict(self.hold)
+        return found
 
     def holds(self, task_id: str, attempt: str) -> bool:
         return self.ticket is not None and (self.ticket.task_id, str(self.ticket.attempt)) == (task_id, attempt)
@@ -109,6 +134,14 @@ class WorkerProcess:
         self._input.close()
         self._pipe.close()
         self._listening.cancel()
+
+    async def disband(self) -> None:
+        """Remove its group, once all that was killed is gone; what takes longer is left for a sweep."""
+        if self.group is not None:
+            for _ in range(DISBAND_TRIES):
+                if cgroupfs.remove(self.group):
+                    return
+                await asyncio.sleep(DISBAND_SECONDS)
 
     def output_tail(self) -> list[str]:
         """The last lines that the process printed while it had no ticket."""

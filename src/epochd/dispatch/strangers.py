@@ -12,7 +12,7 @@ from typing import Any
 
 from epochd.core.jobs import Job
 from epochd.core.settings import Settings
-from epochd.dispatch import processes, verdicts
+from epochd.dispatch import cgroups, processes, verdicts
 from epochd.dispatch.gpus import Pool
 from epochd.dispatch.process import tail_of
 from epochd.dispatch.verdicts import Verdict
@@ -47,7 +47,7 @@ class Strangers:
         for job in await jobs.running(self._db):
             if job.worker is not None and not processes.lives(job.worker):
                 await self._end(job.worker)
-                await attempts.release_attempt(self._db, job.id, job.attempt, reason=LOST)
+                await self._conclude_lost(job)
             else:
                 self._workers[job.id] = job.worker
                 pool.hold(job.id, job.summary.get("gpus", []))
@@ -67,7 +67,7 @@ class Strangers:
         for job in running:
             worker = self._workers.get(job.id)
             if worker is not None and not processes.lives(worker):
-                await self.end(job, verdicts.GONE)
+                await self.end(job, _of_death(worker))
 
     def _forget(self, running: set[str], ours: Collection[str]) -> None:
         for task_id in list(self._workers):
@@ -95,10 +95,28 @@ class Strangers:
         if job.worker is not None:
             await self._end(job.worker)
         self._drop(job.id)
+        await self._mourn(job, verdict)
+
+    async def _conclude_lost(self, job: Job) -> None:
+        """A worker that died while no server was there is no accident of its training, unless the kernel ended it."""
+        verdict = _of_death(job.worker)
+        if verdict.is_final:
+            await self._mourn(job, verdict)
+        else:
+            await attempts.release_attempt(self._db, job.id, job.attempt, reason=LOST)
+
+    async def _mourn(self, job: Job, verdict: Verdict) -> None:
+        end = attempts.fail_attempt if verdict.is_final else attempts.crash_attempt
         code, message = verdict.code, verdict.message
         tail = tail_of(self._settings.logs_dir / job.id / f"{job.attempt}.log")
-        if await attempts.crash_attempt(self._db, job.id, job.attempt, code=code, message=message, log_tail=tail):
+        if await end(self._db, job.id, job.attempt, code=code, message=message, log_tail=tail):
             logger.warning("task %s, attempt %d: %s", job.id, job.attempt, message)
 
     async def _end(self, worker: dict[str, Any]) -> None:
         await asyncio.to_thread(processes.end_group, worker, self._settings.data_dir)
+
+
+def _of_death(worker: dict[str, Any] | None) -> Verdict:
+    """What it means that a worker is gone without a last word."""
+    overrun = cgroups.overrun(cgroups.hold_of(worker))
+    return verdicts.GONE if overrun is None else verdicts.of_memory(overrun.limit, overrun.peak)

@@ -4,6 +4,7 @@ import signal
 from dataclasses import dataclass
 
 from epochd.core.tickets import RANK_FAILED
+from epochd.dispatch.cgroups import Overrun
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +16,10 @@ class Verdict:
     is_final: bool = False
 
 
-def of_exit(returncode: int) -> Verdict:
+def of_exit(returncode: int, overrun: Overrun | None = None) -> Verdict:
     """What a worker's end means for a job that it left without a last word."""
+    if overrun is not None:
+        return of_memory(overrun.limit, overrun.peak)
     if returncode == 0:
         return Verdict("worker_vanished", "the worker ended without saying how the training went; see its log")
     if returncode == RANK_FAILED:
@@ -51,10 +54,10 @@ UNHEEDING = Verdict("worker_died", "the worker did not heed its cancellation and
 
 
 def of_memory(limit: int, peak: int) -> Verdict:
-    """What it means that a worker was ended because it took too much memory (both in bytes)."""
+    """What it means that a worker was ended because it took, or wanted, too much memory (both in bytes)."""
     message = (
-        f"the training used {peak / 2**20:,.0f} MiB of memory, more than the {limit / 2**20:,.0f} MiB that it may "
-        "(EPOCHD_MEMORY_MB). Use a smaller batch_size, fewer hidden_units or fewer columns, lower EPOCHD_RESIDENT_MB "
-        "so that rows are streamed, or raise the limit"
+        f"the training needs more than the {limit / 2**20:,.0f} MiB of memory that it may use (EPOCHD_MEMORY_MB); its "
+        f"peak was {peak / 2**20:,.0f} MiB. Use a smaller batch_size, fewer hidden_units or fewer columns, lower "
+        "EPOCHD_RESIDENT_MB so that rows are streamed, or raise the limit"
     )
     return Verdict("out_of_memory", message, is_final=True)

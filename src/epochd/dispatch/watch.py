@@ -83,9 +83,10 @@ class Watch:
                 await attempt.withdraw(self._executor)
 
     async def _limit_memory(self) -> None:
-        """Kill a worker that, with all that it started, has taken more than a training may."""
+        """Kill a worker that no group holds and that has, with all that it started, taken more than a training may."""
         limit = (self._settings.memory_mb or 0) * 2**20
-        watched = {attempt.worker["pid"]: attempt for attempt in self.ours.values() if attempt.worker is not None}
+        unheld = [attempt for attempt in self.ours.values() if not attempt.is_held]
+        watched = {attempt.worker["pid"]: attempt for attempt in unheld if attempt.worker is not None}
         if not limit or not watched:
             return
         used = await asyncio.to_thread(memory.of_groups, watched.keys())

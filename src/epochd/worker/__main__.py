@@ -102,7 +102,7 @@ class Worker:
         )
         self._reporter = reporter
         try:
-            with attempt_log(ticket), memory_limit(ticket.memory_mb):
+            with attempt_log(ticket), memory_limit(None if ticket.is_held else ticket.memory_mb):
                 return self._follow(ticket, reporter)
         finally:
             self._reporter = None

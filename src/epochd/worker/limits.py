@@ -13,7 +13,8 @@ def memory_limit(megabytes: int | None) -> Iterator[None]:
     """Let the process take so many MiB more than it has now (Linux; None: as many as there are).
 
     RLIMIT_DATA counts private writable memory whether it is used or not. The address space as a whole is no
-    measure: frameworks reserve far more of it than they use.
+    measure: frameworks reserve far more of it than they use. Where a control group holds the worker
+    (``dispatch.cgroups``) this is left out, since the kernel then counts what is used.
     """
     before = resource.getrlimit(resource.RLIMIT_DATA)
     if megabytes is None or not STATUS.exists():
