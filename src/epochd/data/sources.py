@@ -5,7 +5,7 @@ with the dataset's name and never with its path.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -22,9 +22,6 @@ from epochd.data.names import BUILTIN
 __all__ = ["BUILTIN", "MISSING", "Catalog", "Source", "batches", "open_dataset"]
 
 T = TypeVar("T")
-
-INFER_ROWS = 10_000
-"""Rows of a text file that its column types are first guessed from."""
 
 BATCH_ROWS = 65_536
 
@@ -63,28 +60,27 @@ class Source:
     name: str
     path: Path
 
-    def scan(self, infer_rows: int | None = INFER_ROWS) -> pl.LazyFrame:
+    def scan(self) -> pl.LazyFrame:
         """The table, not yet read: column names without spaces around them, float NaN as missing.
 
-        ``infer_rows`` None guesses types from every row. Raise DataError for a file that is visibly broken; other
-        faults show only when the table is read, so use ``apply``.
+        Raise DataError for a file that is visibly broken; other faults show only when the table is read, so use
+        ``apply``.
         """
         with self._telling():
-            return self._scan(infer_rows)
+            return self._scanned(formats.format_of(self.path).scans[0])
 
     def apply(self, work: Callable[[pl.LazyFrame], T]) -> T:
         """``work`` done on the table; raise DataError if the file cannot be read.
 
-        Where later rows contradict the types guessed from the first ones, ``work`` is done again with types guessed
-        from all rows.
+        Where later rows contradict what was guessed from the first ones, ``work`` is done again with more careful
+        guesses, in the end from all rows.
         """
         with self._telling():
-            try:
-                return work(self._scan(INFER_ROWS))
-            except (pl.exceptions.ComputeError, pl.exceptions.SchemaError):
-                if not formats.format_of(self.path).guesses:
-                    raise
-                return work(self._scan(None))
+            *hopeful, careful = formats.format_of(self.path).scans
+            for scan in hopeful:
+                with suppress(pl.exceptions.ComputeError, pl.exceptions.SchemaError):
+                    return work(self._scanned(scan))
+            return work(self._scanned(careful))
 
     def read(self) -> pl.DataFrame:
         """The whole table in memory; raise DataError if the file cannot be read."""
@@ -96,8 +92,8 @@ class Source:
             formats.format_of(self.path)
             return fingerprints.of(self.path)
 
-    def _scan(self, infer_rows: int | None) -> pl.LazyFrame:
-        table = formats.format_of(self.path).scan(self.path, infer_rows)
+    def _scanned(self, scan: Callable[[Path], pl.LazyFrame]) -> pl.LazyFrame:
+        table = scan(self.path)
         found = table.collect_schema().names()
         wanted = checked_names(found)
         if wanted != found:

@@ -1,10 +1,13 @@
 """CSV and TSV: a header line, then a line per row.
 
-Types are guessed from the first rows, and from all of them when later rows disagree.
+Types are guessed from the first rows, and from all of them when later rows disagree. Most files leave cells empty where
+a number is missing. To compare each cell with every word that may stand there takes as long as reading the numbers,
+so it is done only in files that have such words.
 """
 
 import csv
 import re
+from collections.abc import Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -17,9 +20,12 @@ from epochd.data.formats.faults import Unreadable, checked_names, in_short
 
 MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None"]
 """What stands for a missing value in text."""
+WORDS = MISSING[1:]
 
-DATE_ROWS = 1_000
-"""Rows that are looked through for dates."""
+FIRST_ROWS = 10_000
+"""Rows that types are first guessed from."""
+LOOKED_AT = 1_000
+"""Rows that are looked through for dates, and for words in the place of numbers."""
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
@@ -27,45 +33,66 @@ LARGEST_FIRST = re.compile(r"\s*(\d{4}[-/]|\d{1,2}:)")
 """Dates and times that begin with the year or the hour. 01/02/2020 can be read in two ways, so it stays text."""
 
 
-def scan_csv(path: Path, infer_rows: int | None) -> pl.LazyFrame:
-    return _scan(path, ",", infer_rows)
+def scan(path: Path, separator: str, infer_rows: int | None = FIRST_ROWS, *, words: bool = True) -> pl.LazyFrame:
+    """The table, ISO dates as Date or Datetime; ``infer_rows`` None guesses types from every row.
 
-
-def scan_tsv(path: Path, infer_rows: int | None) -> pl.LazyFrame:
-    return _scan(path, "\t", infer_rows)
-
-
-def explain_csv(path: Path, error: BaseException) -> Unreadable:
-    return _explain(path, ",", error)
-
-
-def explain_tsv(path: Path, error: BaseException) -> Unreadable:
-    return _explain(path, "\t", error)
-
-
-def _scan(path: Path, separator: str, infer_rows: int | None) -> pl.LazyFrame:
-    """The table, ISO dates as Date or Datetime; ``infer_rows`` None guesses types from every row."""
+    Without ``words`` the table can be read only where no number, date or boolean is written as one of MISSING; such a
+    word in the first rows is noticed.
+    """
     text.check(path)
     _check_header(path, separator)
-    read = partial(pl.scan_csv, path, separator=separator, null_values=MISSING, glob=False)
-    schema = read(infer_schema_length=infer_rows).collect_schema()
-    dates = _dates(read(infer_schema=False), [name for name, dtype in schema.items() if dtype == pl.String])
+    read = partial(pl.scan_csv, path, separator=separator, glob=False)
+    careful = partial(read, null_values=MISSING)
+    schema = careful(infer_schema_length=infer_rows).collect_schema()
+    texts = [name for name, dtype in schema.items() if dtype == pl.String]
+    first = read(infer_schema=False).head(LOOKED_AT).collect()
+    dates = _dates(first.select(_without_words(texts)))
     if infer_rows is None:
-        dates = {name: dtype for name, dtype in dates.items() if _holds(read(schema={**schema, name: dtype}), name)}
-    return read(schema={**schema, **dates})
+        dates = {name: dtype for name, dtype in dates.items() if _holds(careful(schema={**schema, name: dtype}), name)}
+    schema = pl.Schema({**schema, **dates})
+    if words or _has_words(first.drop(texts)):
+        return careful(schema=schema)
+    return read(schema=schema).with_columns(_without_words([name for name in texts if name not in dates]))
 
 
-def _dates(table: pl.LazyFrame, names: list[str]) -> dict[str, pl.DataType]:
+def explain(path: Path, error: BaseException, separator: str) -> Unreadable:
+    """The first line that is not as it should be; Polars' own words if there is none."""
+    lines = islice(text.utf8_lines(path), text.LINES_READ)
+    rows = csv.reader(lines, delimiter=separator, strict=True)
+    width, begun = 0, 1
+    try:
+        for row in rows:
+            width = width or len(row)
+            if len(row) > width:
+                reason = f"line {begun} has {len(row)} values, but the header names {width} columns"
+                return Unreadable(reason, f"put quotes around values that have {SEPARATORS[separator]} in them")
+            begun = rows.line_num + 1
+    except csv.Error as found:
+        return _bad_quotes(found, begun, rows.line_num)
+    return Unreadable(in_short(error), "a header line, then one row per line with as many values, in UTF-8")
+
+
+def _without_words(names: Sequence[str]) -> pl.Expr:
+    """These columns of text, null for each word that means a missing value."""
+    texts = cs.by_name(names).as_expr()
+    return pl.when(~texts.is_in(MISSING)).then(texts)
+
+
+def _has_words(first: pl.DataFrame) -> bool:
+    """Whether any value, all of which are given as text, is a word for a missing one."""
+    return any(column.is_in(WORDS).any() for column in first)
+
+
+def _dates(first: pl.DataFrame) -> dict[str, pl.DataType]:
     """Which of these columns of text are dates or times, by their first rows.
 
     Polars could look for dates while it guesses types, but takes microseconds for every value that is none.
     """
-    seen = table.select(cs.by_name(names)).head(DATE_ROWS).collect()
-    first = {column.name: column.drop_nulls().head(1).to_list() for column in seen}
-    likely = [name for name, values in first.items() if values and LARGEST_FIRST.match(values[0])]
+    begin = {column.name: column.drop_nulls().head(1).to_list() for column in first}
+    likely = [name for name, values in begin.items() if values and LARGEST_FIRST.match(values[0])]
     if not likely:
         return {}
-    sample = seen.select(cs.by_name(likely)).write_csv().encode()
+    sample = first.select(cs.by_name(likely)).write_csv().encode()
     guessed = pl.scan_csv(sample, try_parse_dates=True, infer_schema_length=None).collect_schema()
     return {name: dtype for name, dtype in guessed.items() if dtype.is_temporal()}
 
@@ -107,23 +134,6 @@ def _bad_header(error: csv.Error) -> Unreadable:
     if "new-line character" in str(error):
         return Unreadable("its lines end in CR alone", "end them in LF or in CR LF")
     return _bad_quotes(error, 1, 1)
-
-
-def _explain(path: Path, separator: str, error: BaseException) -> Unreadable:
-    """The first line that is not as it should be; Polars' own words if there is none."""
-    lines = islice(text.utf8_lines(path), text.LINES_READ)
-    rows = csv.reader(lines, delimiter=separator, strict=True)
-    width, begun = 0, 1
-    try:
-        for row in rows:
-            width = width or len(row)
-            if len(row) > width:
-                reason = f"line {begun} has {len(row)} values, but the header names {width} columns"
-                return Unreadable(reason, f"put quotes around values that have {SEPARATORS[separator]} in them")
-            begun = rows.line_num + 1
-    except csv.Error as found:
-        return _bad_quotes(found, begun, rows.line_num)
-    return Unreadable(in_short(error), "a header line, then one row per line with as many values, in UTF-8")
 
 
 def _bad_quotes(error: csv.Error, begun: int, line: int) -> Unreadable:

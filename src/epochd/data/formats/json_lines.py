@@ -15,10 +15,13 @@ import polars as pl
 from epochd.data.formats import text
 from epochd.data.formats.faults import Unreadable, in_short
 
+FIRST_ROWS = 10_000
+"""Rows that columns and types are first taken from."""
+
 ONE_EACH = 'write one object per line, such as {"a": 1, "b": "x"}'
 
 
-def scan(path: Path, infer_rows: int | None) -> pl.LazyFrame:
+def scan(path: Path, infer_rows: int | None = FIRST_ROWS) -> pl.LazyFrame:
     """The table; ``infer_rows`` None takes columns and types from every row."""
     text.check(path)
     first = next((line for line in text.lines(path) if line.strip()), "")
