@@ -27,7 +27,7 @@ from epochd.data.inspect import Inspection
 from epochd.data.sequences import Examples
 from epochd.data.sources import Catalog, Source
 from epochd.data.split import SIDES, VALIDATION, Integers, Splits, kind, split
-from epochd.data.tables import BATCH_ROWS, Reading, Table, within
+from epochd.data.tables import BATCH_ROWS, Reading, Table, taken, within
 from epochd.data.targets import Label, encode_labels
 
 Classes = Sequence[Label] | None
@@ -148,7 +148,7 @@ class Preparation:
         for first, frame in table.batches([*features, spec.target_column]):
             chosen = train[within(train, first, frame.height)] - first
             if len(chosen):
-                fitting.take(frame[chosen])
+                fitting.take(taken(frame, chosen))
         return fitting.encoder()
 
     def _laid_out(self, encoder: Encoder, keys: Keys, splits: Splits) -> tuple[Layout, Targets]:
