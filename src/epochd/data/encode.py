@@ -90,17 +90,25 @@ class Encoder:
 
         Raise DataError that names every missing column, or for each unusable column its first such row.
         """
+        self._require_columns(frame)
+        if self.steps is not None:
+            return self._sequences(frame, self.steps)
         out = np.zeros((frame.height, *self.shape), dtype=np.float32)
-        self.write(frame, out)
+        self._scalars(frame).fill(out)
         return out
 
-    def write(self, frame: pl.DataFrame, out: FloatArray) -> None:
-        """``features``, written into ``out`` (n, *shape), which comes as zeros: most of them stay what they are."""
+    def write(self, frame: pl.DataFrame, sides: Sequence[tuple[IntArray | None, FloatArray]]) -> None:
+        """``features`` of some rows (None: all) for each side, written into an array (n, *shape) that comes as zeros:
+        where values are ones of many columns, few of its numbers are touched."""
         self._require_columns(frame)
-        if self.steps is None:
-            self._write_scalars(frame, out)
-        else:
-            self._write_sequences(frame, self.steps, out)
+        found = self._scalars(frame) if self.steps is None else self._sequences(frame, self.steps)
+        for rows, out in sides:
+            if isinstance(found, Columns):
+                found.fill(out, rows)
+            elif rows is None:
+                out[:] = found
+            else:
+                np.take(found, rows, axis=0, out=out, mode="clip")  # unlike "raise": no buffer
 
     def target(self, frame: pl.DataFrame) -> FloatArray | IntArray:
         """The target as in ``arrays.Part``. Raise DataError for a missing value or an unknown label."""
@@ -165,8 +173,8 @@ class Encoder:
             yield column, slice(start, start + column.width)
             start += column.width
 
-    def _write_scalars(self, frame: pl.DataFrame, out: FloatArray) -> None:
-        """Fill the places of scalar columns in ``out`` (n, all columns), which comes as zeros."""
+    def _scalars(self, frame: pl.DataFrame) -> Columns:
+        """All but the list columns, encoded."""
         found, problems = Columns(), []
         for column, place in self._placed():
             try:
@@ -179,19 +187,20 @@ class Encoder:
                 problems += error.problems
         if problems:
             raise DataError(problems)
-        found.fill(out)
+        return found
 
-    def _write_sequences(self, frame: pl.DataFrame, steps: int, out: FloatArray) -> None:
-        """Fill ``out`` (n, steps, channels)."""
+    def _sequences(self, frame: pl.DataFrame, steps: int) -> FloatArray:
+        """Encoded rows, float32 (n, steps, channels)."""
         channels = [(column, place.start) for column, place in self._placed() if isinstance(column, Channel)]
         exists = lists.existing([frame.get_column(column.name) for column, _ in channels], steps)
         scalars = np.zeros((frame.height, self.shape[-1]), dtype=np.float32)
-        self._write_scalars(frame, scalars)
+        self._scalars(frame).fill(scalars)
         if self.masked:
             scalars[:, -1] = 1.0
-        np.multiply(scalars[:, None, :], exists[:, :, None], out=out)
+        out = scalars[:, None, :] * exists[:, :, None]
         for column, channel in channels:
             column.write(frame.get_column(column.name), exists, out[:, :, channel])
+        return out
 
     def _require_columns(self, frame: pl.DataFrame) -> None:
         missing = [name for name in self.feature_names if name not in frame.columns]

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from epochd.core.errors import DataError
 from epochd.data import cache
 from epochd.data.arrays import FloatArray, IntArray, Part, Stored
 from epochd.data.encode import Encoder
 from epochd.data.sequences import Examples
-from epochd.data.tables import Table, counting_from, taken, within
+from epochd.data.tables import Table, counting_from, within
 
 Targets = Mapping[str, FloatArray | IntArray]
 
@@ -69,14 +68,9 @@ def _single(table: Table, layout: Layout, encoder: Encoder) -> dict[str, FloatAr
     """Each row at its place on its side; the rows of a side are sorted."""
     x = {name: np.zeros((len(side.rows), *encoder.shape), np.float32) for name, side in layout.sides.items()}
     for first, frame in table.batches(encoder.feature_names):
-        try:
-            for name, side in layout.sides.items():
-                at = within(side.rows, first, frame.height)
-                encoder.write(taken(frame, side.rows[at] - first), x[name][at])
-        except DataError:
-            with counting_from(first):
-                encoder.features(frame)  # tells the row's number in the table
-            raise
+        of_side = {name: within(side.rows, first, frame.height) for name, side in layout.sides.items()}
+        with counting_from(first):
+            encoder.write(frame, [(layout.sides[name].rows[at] - first, x[name][at]) for name, at in of_side.items()])
     return x
 
 

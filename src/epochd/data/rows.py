@@ -27,13 +27,16 @@ class Columns:
         """Numbers of this channel and the next ones."""
         self.numbers += enumerate(values, channel)
 
-    def fill(self, out: FloatArray) -> None:
-        """Write all into ``out`` (rows, channels), which comes as zeros."""
+    def fill(self, out: FloatArray, rows: IntArray | None = None) -> None:
+        """Write the rows of these numbers (None: all) into ``out`` (n, channels), which comes as zeros."""
         size = max(1, AT_ONCE // max(1, out.shape[1]))
         for first in range(0, len(out), size):
-            piece, at = out[first : first + size], slice(first, first + size)
-            for channel, values in self.numbers:
-                piece[:, channel] = values[at]
-            here = np.arange(len(piece))
-            for channel, places in self.ones:
-                piece[here, places[at] + channel] = 1.0
+            at = slice(first, first + size)
+            self._fill(out[at], at if rows is None else rows[at])
+
+    def _fill(self, out: FloatArray, rows: IntArray | slice) -> None:
+        here = np.arange(len(out))
+        for channel, values in self.numbers:
+            out[:, channel] = values[rows]
+        for channel, places in self.ones:
+            out[here, places[rows] + channel] = 1.0
