@@ -4,7 +4,6 @@ A row of a wide table lies far from the next one. Column after column, each numb
 memory; a few rows stay in the processor's cache until all columns have been there.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,8 +22,8 @@ class Columns:
     numbers: list[tuple[int, FloatArray]] = field(default_factory=list)
     ones: list[tuple[int, IntArray]] = field(default_factory=list)
 
-    def add(self, channel: int, values: Sequence[FloatArray]) -> None:
-        """Numbers of this channel and the next ones."""
+    def add(self, channel: int, values: FloatArray) -> None:
+        """Numbers (float32, (channels, rows)) of this channel and the next ones."""
         self.numbers += enumerate(values, channel)
 
     def fill(self, out: FloatArray, rows: IntArray | None = None) -> None:

@@ -5,7 +5,7 @@ with the dataset's name and never with its path.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +16,7 @@ import polars.selectors as cs
 from epochd.core.errors import DataError, Problem
 from epochd.data import fingerprints, formats, names
 from epochd.data.formats.delimited import MISSING
-from epochd.data.formats.faults import Unreadable, checked_names, in_short, not_opened
+from epochd.data.formats.faults import OTHERWISE, Unreadable, checked_names, in_short, not_opened
 from epochd.data.names import BUILTIN
 
 __all__ = ["BUILTIN", "MISSING", "Catalog", "Source", "batches", "open_dataset"]
@@ -67,20 +67,25 @@ class Source:
         ``apply``.
         """
         with self._telling():
-            return self._scanned(formats.format_of(self.path).scans[0])
+            return _named(next(self._tables()))
 
     def apply(self, work: Callable[[pl.LazyFrame], T]) -> T:
         """``work`` done on the table; raise DataError if the file cannot be read.
 
-        Where later rows contradict what was guessed from the first ones, ``work`` is done again with more careful
-        guesses, in the end from all rows.
+        Where later rows contradict what was guessed from the first ones, ``work`` is done again on what is guessed more
+        carefully, in the end from all rows.
         """
         with self._telling():
-            *hopeful, careful = formats.format_of(self.path).scans
-            for scan in hopeful:
-                with suppress(pl.exceptions.ComputeError, pl.exceptions.SchemaError):
-                    return work(self._scanned(scan))
-            return work(self._scanned(careful))
+            tables = self._tables()
+            table = next(tables)
+            while True:
+                try:
+                    return work(_named(table))
+                except OTHERWISE:
+                    careful = next(tables, None)
+                    if careful is None:
+                        raise
+                table = careful
 
     def read(self) -> pl.DataFrame:
         """The whole table in memory; raise DataError if the file cannot be read."""
@@ -92,13 +97,8 @@ class Source:
             formats.format_of(self.path)
             return fingerprints.of(self.path)
 
-    def _scanned(self, scan: Callable[[Path], pl.LazyFrame]) -> pl.LazyFrame:
-        table = scan(self.path)
-        found = table.collect_schema().names()
-        wanted = checked_names(found)
-        if wanted != found:
-            table = table.rename(dict(zip(found, wanted, strict=True)))
-        return table.with_columns(cs.float().fill_nan(None))
+    def _tables(self) -> Iterator[pl.LazyFrame]:
+        return formats.format_of(self.path).scan(self.path)
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
@@ -126,6 +126,15 @@ class Source:
         label = _label(self.path)
         reason = fault.reason.replace(str(self.path), self.name)
         return DataError([Problem("dataset", f"{self.name!r} cannot be read as {label}: {reason}", fault.hint)])
+
+
+def _named(table: pl.LazyFrame) -> pl.LazyFrame:
+    """Names without spaces around them, float NaN as missing."""
+    found = table.collect_schema().names()
+    wanted = checked_names(found)
+    if wanted != found:
+        table = table.rename(dict(zip(found, wanted, strict=True)))
+    return table.with_columns(cs.float().fill_nan(None))
 
 
 def batches(table: pl.LazyFrame, size: int = BATCH_ROWS) -> Iterator[tuple[int, pl.DataFrame]]:

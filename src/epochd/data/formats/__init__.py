@@ -5,7 +5,7 @@ lazily where its library can, refuses what is visibly broken, and explains what 
 """
 
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,29 +20,32 @@ from epochd.data.formats.faults import Unreadable
 class Format:
     """How to read one kind of file. ``label`` is its name in messages.
 
-    Each of ``scans`` takes the path; it raises Unreadable for what it sees to be broken, or its library's errors.
-    Where there are several, each expects less of the file than those before it, in which reading then failed.
-    ``explain`` says what such an error means.
+    ``scan`` takes the path and raises Unreadable for what it sees to be broken, or its library's errors. Where types
+    are guessed it gives several tables: each expects less of the file than the one before, which could not be read.
+    ``explain`` says what a library's error means.
     """
 
     label: str
-    scans: Sequence[Callable[[Path], pl.LazyFrame]]
+    scan: Callable[[Path], Iterator[pl.LazyFrame]]
     explain: Callable[[Path, BaseException], Unreadable]
 
 
 def _delimited(label: str, separator: str) -> Format:
-    scan = partial(delimited.scan, separator=separator)
-    scans = [partial(scan, words=False), scan, partial(scan, infer_rows=None)]
-    return Format(label, scans, partial(delimited.explain, separator=separator))
+    return Format(label, partial(delimited.scan, separator=separator), partial(delimited.explain, separator=separator))
+
+
+def _certain(scan: Callable[[Path], pl.LazyFrame]) -> Callable[[Path], Iterator[pl.LazyFrame]]:
+    """The one table of a file that says its types itself."""
+    return lambda path: iter([scan(path)])
 
 
 CSV = _delimited("CSV", ",")
 TSV = _delimited("TSV", "\t")
-NDJSON = Format("NDJSON", [json_lines.scan, partial(json_lines.scan, infer_rows=None)], json_lines.explain)
-PARQUET = Format("Parquet", [parquet.scan], parquet.explain)
-FOLDER = Format("a folder of Parquet files", [parquet.scan_folder], parquet.explain_folder)
-ARROW = Format("Arrow", [arrow.scan], arrow.explain)
-EXCEL = Format("a spreadsheet", [excel.scan], excel.explain)
+NDJSON = Format("NDJSON", json_lines.scan, json_lines.explain)
+PARQUET = Format("Parquet", _certain(parquet.scan), parquet.explain)
+FOLDER = Format("a folder of Parquet files", _certain(parquet.scan_folder), parquet.explain_folder)
+ARROW = Format("Arrow", _certain(arrow.scan), arrow.explain)
+EXCEL = Format("a spreadsheet", _certain(excel.scan), excel.explain)
 
 BY_SUFFIX = {
     **{f".csv{packed}": CSV for packed in ("", ".gz", ".zst")},

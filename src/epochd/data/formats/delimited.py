@@ -7,7 +7,7 @@ so it is done only in files that have such words.
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -16,11 +16,10 @@ import polars as pl
 import polars.selectors as cs
 
 from epochd.data.formats import text
-from epochd.data.formats.faults import Unreadable, checked_names, in_short
+from epochd.data.formats.faults import OTHERWISE, Unreadable, checked_names, in_short
 
 MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None"]
 """What stands for a missing value in text."""
-WORDS = MISSING[1:]
 
 FIRST_ROWS = 10_000
 """Rows that types are first guessed from."""
@@ -33,26 +32,24 @@ LARGEST_FIRST = re.compile(r"\s*(\d{4}[-/]|\d{1,2}:)")
 """Dates and times that begin with the year or the hour. 01/02/2020 can be read in two ways, so it stays text."""
 
 
-def scan(path: Path, separator: str, infer_rows: int | None = FIRST_ROWS, *, words: bool = True) -> pl.LazyFrame:
-    """The table, ISO dates as Date or Datetime; ``infer_rows`` None guesses types from every row.
+def scan(path: Path, separator: str) -> Iterator[pl.LazyFrame]:
+    """The table, ISO dates as Date or Datetime: as the first rows suggest, then as every row does.
 
-    Without ``words`` the table can be read only where no number, date or boolean is written as one of MISSING; such a
-    word in the first rows is noticed.
+    The very first can be read only where no number, date or boolean is written as one of MISSING.
     """
     text.check(path)
     _check_header(path, separator)
     read = partial(pl.scan_csv, path, separator=separator, glob=False)
     careful = partial(read, null_values=MISSING)
-    schema = careful(infer_schema_length=infer_rows).collect_schema()
-    texts = [name for name, dtype in schema.items() if dtype == pl.String]
     first = read(infer_schema=False).head(LOOKED_AT).collect()
-    dates = _dates(first.select(_without_words(texts)))
-    if infer_rows is None:
-        dates = {name: dtype for name, dtype in dates.items() if _holds(careful(schema={**schema, name: dtype}), name)}
-    schema = pl.Schema({**schema, **dates})
-    if words or _has_words(first.drop(texts)):
-        return careful(schema=schema)
-    return read(schema=schema).with_columns(_without_words([name for name in texts if name not in dates]))
+    schema = careful(infer_schema_length=FIRST_ROWS).collect_schema()
+    types = {**schema, **_dates(first, schema)}
+    if not _has_words(first, schema):
+        yield read(schema=types).with_columns(_without_words(_texts(types)))
+    yield careful(schema=types)
+    schema = careful(infer_schema_length=None).collect_schema()
+    dates = {n: dtype for n, dtype in _dates(first, schema).items() if _holds(careful(schema={**schema, n: dtype}), n)}
+    yield careful(schema={**schema, **dates})
 
 
 def explain(path: Path, error: BaseException, separator: str) -> Unreadable:
@@ -72,22 +69,28 @@ def explain(path: Path, error: BaseException, separator: str) -> Unreadable:
     return Unreadable(in_short(error), "a header line, then one row per line with as many values, in UTF-8")
 
 
+def _texts(schema: Mapping[str, pl.DataType]) -> list[str]:
+    return [name for name, dtype in schema.items() if dtype == pl.String]
+
+
 def _without_words(names: Sequence[str]) -> pl.Expr:
     """These columns of text, null for each word that means a missing value."""
     texts = cs.by_name(names).as_expr()
     return pl.when(~texts.is_in(MISSING)).then(texts)
 
 
-def _has_words(first: pl.DataFrame) -> bool:
-    """Whether any value, all of which are given as text, is a word for a missing one."""
-    return any(column.is_in(WORDS).any() for column in first)
+def _has_words(first: pl.DataFrame, schema: pl.Schema) -> bool:
+    """Whether a column that is not text has a word for a missing value in these rows, which are all text."""
+    return any(column.is_in(MISSING).any() for column in first.drop(_texts(schema)))
 
 
-def _dates(first: pl.DataFrame) -> dict[str, pl.DataType]:
-    """Which of these columns of text are dates or times, by their first rows.
+def _dates(first: pl.DataFrame, schema: pl.Schema) -> dict[str, pl.DataType]:
+    """Which of the columns of text are dates or times, by their first rows.
 
     Polars could look for dates while it guesses types, but takes microseconds for every value that is none.
     """
+    texts = _texts(schema)
+    first = first.select(cs.by_name(texts)).with_columns(_without_words(texts))
     begin = {column.name: column.drop_nulls().head(1).to_list() for column in first}
     likely = [name for name, values in begin.items() if values and LARGEST_FIRST.match(values[0])]
     if not likely:
@@ -101,7 +104,7 @@ def _holds(table: pl.LazyFrame, name: str) -> bool:
     """Whether every row of the column is of its type."""
     try:
         table.select(cs.by_name(name).null_count()).collect(engine="streaming")
-    except pl.exceptions.ComputeError:
+    except OTHERWISE:
         return False
     return True
 
