@@ -102,11 +102,11 @@ def can_embed(spec: TrainingSpec, features: Sequence[Feature]) -> bool:
 def examine(view: View, names: Sequence[str]) -> list[Feature]:
     """The figures of these columns.
 
-    Distinct values are estimated first where the table is large: counting needs memory for each of them.
+    Distinct values are estimated first where the table is not in memory: counting needs memory for each of them.
     """
     first = _asked(view, [_figures(name, view) for name in names])
     features = [Feature(name, view.schema[name], **found) for name, found in zip(names, first, strict=True)]
-    if not view.is_whole:
+    if not view.is_held:
         features = [replace(f, distinct=min(f.distinct, view.rows - f.missing)) for f in features]
     further = _asked(view, [_further_figures(feature, view) for feature in features])
     return [replace(feature, **found) for feature, found in zip(features, further, strict=True)]
@@ -140,18 +140,21 @@ def _figures(name: str, view: View) -> Iterator[tuple[str, pl.Expr]]:
             yield "longest", length(name, dtype).max()
         case Kind.CATEGORY:
             present = this.cast(pl.String).drop_nulls()
-            yield "distinct", present.n_unique() if view.is_whole else present.approx_n_unique()
+            present = present.unique() if view.is_held else present
+            yield "distinct", present.len() if view.is_held else present.approx_n_unique()
             if dtype == pl.String:
-                yield "numbers", this.cast(pl.Float64, strict=False).count()
+                yield "numbers", present.cast(pl.Float64, strict=False).count()
 
 
 def _further_figures(feature: Feature, view: View) -> Iterator[tuple[str, pl.Expr]]:
     """What is asked of text once its first figures are known."""
     this = column(feature.name)
-    if feature.kind is Kind.CATEGORY and feature.distinct <= COUNTED and not view.is_whole:
+    if feature.kind is Kind.CATEGORY and feature.distinct <= COUNTED and not view.is_held:
         yield "distinct", this.drop_nulls().n_unique()
-    if 0 < feature.numbers < view.rows - feature.missing:
-        yield "stray", this.filter(this.cast(pl.Float64, strict=False).is_null() & this.is_not_null()).first()
+    if feature.numbers:
+        number = this.cast(pl.Float64, strict=False)
+        yield "numbers", number.count()
+        yield "stray", this.filter(number.is_null() & this.is_not_null()).first()
 
 
 def elements(name: str, dtype: pl.DataType) -> pl.Expr:
