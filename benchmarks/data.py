@@ -15,8 +15,8 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from time import perf_counter
-from typing import Any
+from time import perf_counter, process_time
+from typing import Any, NamedTuple
 
 import polars as pl
 from rich.console import Console
@@ -81,7 +81,7 @@ def epochd_side(folder: Path, name: str) -> dict[str, Any]:
 
     options = {"dataset": name, "feature_columns": [*NUMBERS, *TEXTS], "target_column": TARGET, "task": "binary"}
     spec = specs.parse(options | {"embedding_threshold": 1_000})
-    began = perf_counter()
+    began = Clocks.now()
     prepared = prepare(spec, Catalog([folder]))
     assert prepared.validation is not None
     return result(began, len(prepared.train), len(prepared.validation), prepared.encoder.width)
@@ -99,7 +99,7 @@ def sklearn_side(folder: Path, name: str) -> dict[str, Any]:
     numbers = make_pipeline(SimpleImputer(add_indicator=True), StandardScaler())
     texts = OneHotEncoder(handle_unknown="ignore", sparse_output=False, dtype=np.float32)
     encoder = ColumnTransformer([("numbers", numbers, NUMBERS), ("texts", texts, TEXTS)])
-    began = perf_counter()
+    began = Clocks.now()
     frame = pd.read_csv(folder / name) if name.endswith("csv") else pd.read_parquet(folder / name)
     train, held_out = train_test_split(frame, test_size=0.2, stratify=frame[TARGET], random_state=0)
     x = encoder.fit_transform(train).astype(np.float32)
@@ -111,21 +111,33 @@ def sklearn_side(folder: Path, name: str) -> dict[str, Any]:
 SIDES: dict[str, Callable[[Path, str], dict[str, Any]]] = {"epochd": epochd_side, "pandas + scikit-learn": sklearn_side}
 
 
-def result(began: float, train: int, held_out: int, width: int) -> dict[str, Any]:
-    return {"seconds": perf_counter() - began, "train": train, "held_out": held_out, "width": width}
+def result(began: "Clocks", train: int, held_out: int, width: int) -> dict[str, Any]:
+    now = Clocks.now()
+    spent = {"seconds": now.wall - began.wall, "cpu": now.cpu - began.cpu}
+    return spent | {"train": train, "held_out": held_out, "width": width}
+
+
+class Clocks(NamedTuple):
+    """Seconds on the wall, and seconds of all threads on a processor: the latter tell less of what else is running."""
+
+    wall: float
+    cpu: float
+
+    @classmethod
+    def now(cls) -> "Clocks":
+        return cls(perf_counter(), process_time())
 
 
 def show(found: dict[str, dict[str, list[dict[str, Any]]]], console: Console) -> None:
-    table = Table("from", "side", "seconds (median)", "least", "rows", "columns", "ratio")
+    table = Table("from", "side", "seconds (median)", "least", "CPU (median)", "rows", "columns", "ratio")
     for form, sides in found.items():
         base = median(run["seconds"] for run in sides["epochd"])
         for side, runs in sides.items():
             seconds = [run["seconds"] for run in runs]
             rows = f"{runs[0]['train']:,} + {runs[0]['held_out']:,}"
             ratio = f"{median(seconds) / base:.1f}"
-            table.add_row(
-                form, side, f"{median(seconds):.2f}", f"{min(seconds):.2f}", rows, str(runs[0]["width"]), ratio
-            )
+            spent = [median(seconds), min(seconds), median(run["cpu"] for run in runs)]
+            table.add_row(form, side, *(f"{value:.2f}" for value in spent), rows, str(runs[0]["width"]), ratio)
     console.print(table)
 
 

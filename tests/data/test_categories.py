@@ -2,7 +2,6 @@
 
 import datetime as dt
 
-import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 from epochd.core.errors import DataError
 from epochd.data import categories
 from epochd.data.categories import CategoryFit, Codes, OneHot
+from epochd.data.encode import Encoder
 
 TEXTS = st.lists(st.none() | st.sampled_from(["a", "b", "c", "", "ü"]), max_size=30)
 
@@ -24,10 +24,7 @@ def fitted(values, most=None, pieces=1, dtype=pl.String):
 
 
 def written(column, values):
-    series = pl.Series("t", values)
-    out = np.zeros((len(series), column.width), np.float32)
-    column.write(series, out)
-    return out.tolist()
+    return Encoder((column,), "y", "regression").features(pl.DataFrame([pl.Series("t", values)])).tolist()
 
 
 @given(TEXTS, st.integers(1, 5), st.none() | st.integers(1, 4))

@@ -250,6 +250,14 @@ def test_encoded_rows_are_finite_and_flags_say_what_is_missing(frame, scaling):
         assert x[:, 1].tolist() == missing.tolist()
 
 
+def test_sides_hold_their_rows_of_all():
+    encoder, sides = fitted(FRAME), [np.array([0, 3]), np.array([1])]
+    found = [(rows, np.zeros((len(rows), encoder.width), np.float32)) for rows in sides]
+    encoder.write(FRAME, found)
+    for rows, x in found:
+        np.testing.assert_array_equal(x, encoder.features(FRAME)[rows])
+
+
 def test_no_rows_give_no_rows():
     assert fitted().features(FRAME.head(0)).shape == (0, 7)
 

@@ -9,7 +9,7 @@ from tests.data.tables import ROWS, only_problem, table
 
 from epochd.core.specs import parse
 from epochd.data.fitting import Fitting
-from epochd.data.inspect import inspect
+from epochd.data.inspect import examine, inspect
 from epochd.data.sources import Catalog
 
 
@@ -105,10 +105,14 @@ def test_the_expectation_is_that_of_the_encoder(look, tmp_path):
     assert (found.shape, found.embedded, found.masked) == (encoder.shape, encoder.embedded, encoder.masked)
 
 
-def test_a_large_table_gets_the_same_verdict_as_a_small_one(look, monkeypatch):
-    columns = table(a=[*[0.5] * (ROWS - 1), math.inf], c=[None] * ROWS, y=[0, 1, None, 1] * 10)
+def test_a_large_table_gets_the_same_verdict_as_a_small_one_in_memory_or_not(look, monkeypatch):
+    words = [*map(str, range(10)), "?", *["x"] * (ROWS - 11)]
+    columns = table(a=[*[0.5] * (ROWS - 1), math.inf], c=[None] * ROWS, w=words, y=[0, 1, None, 1] * 10)
     small = look(columns)
     monkeypatch.setattr("epochd.data.view.SMALL_ROWS", 10)
     monkeypatch.setattr("epochd.data.view.LEAST_ROWS", 10)
     assert look(columns) == small
+    frame, spec = pl.DataFrame(columns), parse({"dataset": "table.parquet", "target_column": "y"})
+    assert examine(frame.lazy(), frame.schema, spec, "table.parquet", held=True) == small
     assert len(small.problems) == 3
+    assert "10 of its values are numbers, but '?' (row 11) is not" in small.warnings[0]

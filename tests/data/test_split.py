@@ -154,7 +154,7 @@ def test_known_rows_are_held_out_so_that_a_resume_on_a_newer_numpy_would_be_noti
 def test_pieces_of_the_shuffled_order_change_nothing(monkeypatch):
     codes = np.random.default_rng(0).integers(0, 4, 500).astype(np.uint8)
     whole = split(spec("stratified", 0.2, 0.1), 500, codes=codes)
-    monkeypatch.setattr("epochd.data.split.PIECE", 7)
+    monkeypatch.setattr("epochd.data.split.DRAWN", 7)
     pieces = split(spec("stratified", 0.2, 0.1), 500, codes=codes)
     assert np.array_equal(whole.sides(), pieces.sides())
 

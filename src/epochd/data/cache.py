@@ -120,12 +120,14 @@ def _publish(temporary: Path, folder: Path, shape: tuple[int, int]) -> None:
 def _fill(out: FloatArray, encoder: Encoder, batches: Iterator[pl.DataFrame], place: IntArray | None) -> None:
     done = 0
     for frame in batches:
-        with counting_from(done):
-            encoded = encoder.features(frame).reshape(frame.height, -1)
         end = done + frame.height
         if end > len(out):
             break
-        out[slice(done, end) if place is None else place[done:end]] = encoded
+        with counting_from(done):
+            if place is None:
+                encoder.write(frame, [(None, out[done:end].reshape(frame.height, *encoder.shape))])
+            else:
+                out[place[done:end]] = encoder.features(frame)
         forget_pages(out)
         done = end
     if done != len(out):

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
-import numpy as np
 import polars as pl
 
 from epochd.data import values
@@ -29,12 +28,12 @@ class OneHot:
     def width(self) -> int:
         return len(self.categories) + self.flag + 1
 
-    def write(self, series: pl.Series, out: FloatArray) -> None:
-        """Set one 1 in each row of ``out`` (n, width), which comes as zeros."""
-        codes = _codes(series, self.categories, self.width - 1)
-        if self.flag:
-            codes[series.is_null().to_numpy()] = len(self.categories)
-        out[np.arange(len(out)), codes] = 1.0
+    def places(self, series: pl.Series) -> IntArray:
+        """Which of the columns is 1 in each row, int64 (n,); all others are 0."""
+        found = _codes(series, self.categories, self.width - 1)
+        if self.flag and series.null_count():
+            found[series.is_null().to_numpy()] = len(self.categories)
+        return found
 
     def as_json(self) -> dict[str, Any]:
         return {"kind": self.kind, "name": self.name, "categories": list(self.categories), "flag": self.flag}
@@ -107,7 +106,10 @@ def _codes(series: pl.Series, categories: tuple[str, ...], otherwise: int) -> In
     if kind_of(series.dtype) not in (Kind.CATEGORY, Kind.NUMBER, Kind.BOOLEAN) and series.dtype != pl.Date:
         raise values.wrong_type(series, "text")
     known = series.cast(pl.String).cast(pl.Enum(categories), strict=False)
-    return known.to_physical().cast(pl.Int64).fill_null(otherwise).to_numpy(writable=True)
+    codes = known.to_physical().cast(pl.Int64)
+    if codes.null_count():
+        codes = codes.fill_null(otherwise)
+    return codes.to_numpy(writable=True)
 
 
 def _categories_from(state: Mapping[str, Any]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import polars as pl
 
@@ -22,7 +23,7 @@ class Feature:
     """Figures of one feature column. ``low`` and ``high`` for all but text (of lists: their elements; of dates: in
     their own steps), ``shortest`` and ``longest`` for lists, the rest for text.
 
-    ``numbers`` counts the texts that read as a number, ``stray`` is the first one that does not.
+    ``numbers`` counts the texts that read as a number, ``stray`` is the first one that does not, if any does.
     """
 
     name: str
@@ -101,30 +102,28 @@ def can_embed(spec: TrainingSpec, features: Sequence[Feature]) -> bool:
 def examine(view: View, names: Sequence[str]) -> list[Feature]:
     """The figures of these columns.
 
-    Distinct values are estimated first where the table is large: counting needs memory for each of them.
+    Distinct values are estimated first where the table is not in memory: counting needs memory for each of them.
     """
-    features = _read(view, names, view.ask(figures(view, names)))
-    if view.is_whole:
-        return features
-    features = [replace(f, distinct=min(f.distinct, view.rows - f.missing)) for f in features]
-    counted = {
-        feature.name: column(feature.name).drop_nulls().n_unique()
-        for feature in features
-        if feature.kind is Kind.CATEGORY and feature.distinct <= COUNTED
-    }
-    if not counted:
-        return features
-    exact = view.ask(expression.alias(name) for name, expression in counted.items())
-    return [replace(f, distinct=exact[f.name]) if f.name in exact else f for f in features]
+    first = _asked(view, [_figures(name, view) for name in names])
+    features = [Feature(name, view.schema[name], **found) for name, found in zip(names, first, strict=True)]
+    if not view.is_held:
+        features = [replace(f, distinct=min(f.distinct, view.rows - f.missing)) for f in features]
+    further = _asked(view, [_further_figures(feature, view) for feature in features])
+    return [replace(feature, **found) for feature, found in zip(features, further, strict=True)]
 
 
-def figures(view: View, names: Sequence[str]) -> list[pl.Expr]:
-    """Expressions for everything that is read, each a single value named ``<position>.<figure>``."""
-    return [
+def _asked(view: View, figures: Sequence[Iterator[tuple[str, pl.Expr]]]) -> list[dict[str, Any]]:
+    """The figures of each column by their names, all in one pass over the table."""
+    answers = view.ask(
         expression.alias(f"{position}.{figure}")
-        for position, name in enumerate(names)
-        for figure, expression in _figures(name, view)
-    ]
+        for position, wanted in enumerate(figures)
+        for figure, expression in wanted
+    )
+    found: list[dict[str, Any]] = [{} for _ in figures]
+    for key, value in answers.items():
+        position, _, figure = key.partition(".")
+        found[int(position)][figure] = value
+    return found
 
 
 def _figures(name: str, view: View) -> Iterator[tuple[str, pl.Expr]]:
@@ -141,11 +140,21 @@ def _figures(name: str, view: View) -> Iterator[tuple[str, pl.Expr]]:
             yield "longest", length(name, dtype).max()
         case Kind.CATEGORY:
             present = this.cast(pl.String).drop_nulls()
-            yield "distinct", present.n_unique() if view.is_whole else present.approx_n_unique()
+            present = present.unique() if view.is_held else present
+            yield "distinct", present.len() if view.is_held else present.approx_n_unique()
             if dtype == pl.String:
-                number = this.cast(pl.Float64, strict=False)
-                yield "numbers", number.count()
-                yield "stray", this.filter(number.is_null() & this.is_not_null()).first()
+                yield "numbers", present.cast(pl.Float64, strict=False).count()
+
+
+def _further_figures(feature: Feature, view: View) -> Iterator[tuple[str, pl.Expr]]:
+    """What is asked of text once its first figures are known."""
+    this = column(feature.name)
+    if feature.kind is Kind.CATEGORY and feature.distinct <= COUNTED and not view.is_held:
+        yield "distinct", this.drop_nulls().n_unique()
+    if feature.numbers:
+        number = this.cast(pl.Float64, strict=False)
+        yield "numbers", number.count()
+        yield "stray", this.filter(number.is_null() & this.is_not_null()).first()
 
 
 def elements(name: str, dtype: pl.DataType) -> pl.Expr:
@@ -160,12 +169,3 @@ def length(name: str, dtype: pl.DataType) -> pl.Expr:
 
 def _lists(name: str, dtype: pl.DataType) -> pl.Expr:
     return column(name).arr.to_list() if isinstance(dtype, pl.Array) else column(name)
-
-
-def _read(view: View, names: Sequence[str], answers: dict[str, object]) -> list[Feature]:
-    """Features from the answers to ``figures``."""
-    found: list[dict[str, object]] = [{} for _ in names]
-    for key, value in answers.items():
-        position, _, figure = key.partition(".")
-        found[int(position)][figure] = value
-    return [Feature(name, view.schema[name], **values) for name, values in zip(names, found, strict=True)]  # type: ignore[arg-type]

@@ -20,13 +20,14 @@ from epochd.data.arrays import FloatArray, IntArray
 from epochd.data.categories import Codes, OneHot
 from epochd.data.dates import Date
 from epochd.data.lists import Channel
+from epochd.data.rows import Columns
 from epochd.data.scalars import Boolean, Number
 from epochd.data.targets import Label, encode_labels
 from epochd.data.values import Float64
 
-Scalar = Number | Boolean | OneHot | Codes | Date
-"""A column with one value in each row."""
-Column = Scalar | Channel
+Dense = Number | Boolean | Codes | Date
+"""A column that becomes numbers, most of them not 0."""
+Column = Dense | OneHot | Channel
 KINDS: dict[str, type[Column]] = {kind.kind: kind for kind in (Number, Boolean, OneHot, Codes, Date, Channel)}
 
 
@@ -84,23 +85,30 @@ class Encoder:
         """The table columns that ``features`` needs."""
         return [column.name for column in self.columns]
 
-    def features(self, frame: pl.DataFrame, room: FloatArray | None = None) -> FloatArray:
+    def features(self, frame: pl.DataFrame) -> FloatArray:
         """Encoded rows, float32 (n, *shape). Columns may come in any order and with others among them.
 
-        ``room``, float32 (at least n, *shape), may be written over to hold the result: fresh memory for each batch
-        costs more than the encoding. Raise DataError that names every missing column, or for each unusable column its
-        first such row.
+        Raise DataError that names every missing column, or for each unusable column its first such row.
         """
         self._require_columns(frame)
         if self.steps is not None:
             return self._sequences(frame, self.steps)
-        if room is None:
-            out = np.zeros((frame.height, *self.shape), dtype=np.float32)
-        else:
-            out = room[: frame.height]
-            out.fill(0.0)
-        self._write_scalars(frame, out)
+        out = np.zeros((frame.height, *self.shape), dtype=np.float32)
+        self._scalars(frame).fill(out)
         return out
+
+    def write(self, frame: pl.DataFrame, sides: Sequence[tuple[IntArray | None, FloatArray]]) -> None:
+        """``features`` of some rows (None: all) for each side, written into an array (n, *shape) that comes as zeros:
+        where values are ones of many columns, few of its numbers are touched."""
+        self._require_columns(frame)
+        found = self._scalars(frame) if self.steps is None else self._sequences(frame, self.steps)
+        for rows, out in sides:
+            if isinstance(found, Columns):
+                found.fill(out, rows)
+            elif rows is None:
+                out[:] = found
+            else:
+                np.take(found, rows, axis=0, out=out, mode="clip")  # unlike "raise": no buffer
 
     def target(self, frame: pl.DataFrame) -> FloatArray | IntArray:
         """The target as in ``arrays.Part``. Raise DataError for a missing value or an unknown label."""
@@ -165,24 +173,28 @@ class Encoder:
             yield column, slice(start, start + column.width)
             start += column.width
 
-    def _write_scalars(self, frame: pl.DataFrame, out: FloatArray) -> None:
-        """Fill the places of scalar columns in ``out`` (n, all columns), which comes as zeros."""
-        problems = []
+    def _scalars(self, frame: pl.DataFrame) -> Columns:
+        """All but the list columns, encoded."""
+        found, problems = Columns(), []
         for column, place in self._placed():
-            if not isinstance(column, Channel):
-                try:
-                    column.write(frame.get_column(column.name), out[:, place])
-                except DataError as error:
-                    problems += error.problems
+            try:
+                series = frame.get_column(column.name)
+                if isinstance(column, OneHot):
+                    found.ones.append((place.start, column.places(series)))
+                elif not isinstance(column, Channel):
+                    found.add(place.start, _numbers(column, series))
+            except DataError as error:
+                problems += error.problems
         if problems:
             raise DataError(problems)
+        return found
 
     def _sequences(self, frame: pl.DataFrame, steps: int) -> FloatArray:
         """Encoded rows, float32 (n, steps, channels)."""
         channels = [(column, place.start) for column, place in self._placed() if isinstance(column, Channel)]
         exists = lists.existing([frame.get_column(column.name) for column, _ in channels], steps)
         scalars = np.zeros((frame.height, self.shape[-1]), dtype=np.float32)
-        self._write_scalars(frame, scalars)
+        self._scalars(frame).fill(scalars)
         if self.masked:
             scalars[:, -1] = 1.0
         out = scalars[:, None, :] * exists[:, :, None]
@@ -196,6 +208,13 @@ class Encoder:
             message = f"missing columns: {', '.join(map(repr, missing))}"
             hint = "the model needs every column it was trained on" + _nearest(missing, frame.columns)
             raise DataError([Problem("columns", message, hint)])
+
+
+def _numbers(column: Dense, series: pl.Series) -> FloatArray:
+    """A column's numbers, float32 (width, n)."""
+    found = np.empty((column.width, len(series)), np.float32)
+    column.write(series, found.T)
+    return found
 
 
 def _nearest(missing: Sequence[str], present: Sequence[str]) -> str:

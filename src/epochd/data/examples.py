@@ -11,7 +11,7 @@ from epochd.data import cache
 from epochd.data.arrays import FloatArray, IntArray, Part, Stored
 from epochd.data.encode import Encoder
 from epochd.data.sequences import Examples
-from epochd.data.tables import BATCH_ROWS, Table, counting_from, within
+from epochd.data.tables import Table, counting_from, within
 
 Targets = Mapping[str, FloatArray | IntArray]
 
@@ -66,16 +66,11 @@ def made(
 
 def _single(table: Table, layout: Layout, encoder: Encoder) -> dict[str, FloatArray]:
     """Each row at its place on its side; the rows of a side are sorted."""
-    x = {name: np.empty((len(side.rows), *encoder.shape), np.float32) for name, side in layout.sides.items()}
-    room = np.empty((min(table.rows, BATCH_ROWS), *encoder.shape), np.float32)
+    x = {name: np.zeros((len(side.rows), *encoder.shape), np.float32) for name, side in layout.sides.items()}
     for first, frame in table.batches(encoder.feature_names):
+        of_side = {name: within(side.rows, first, frame.height) for name, side in layout.sides.items()}
         with counting_from(first):
-            encoded = encoder.features(frame, room)
-        for name, side in layout.sides.items():
-            chosen = within(side.rows, first, len(encoded))
-            np.take(
-                encoded, side.rows[chosen] - first, axis=0, out=x[name][chosen], mode="clip"
-            )  # unlike "raise": no buffer
+            encoder.write(frame, [(layout.sides[name].rows[at] - first, x[name][at]) for name, at in of_side.items()])
     return x
 
 

@@ -73,16 +73,17 @@ def inspect(spec: TrainingSpec, catalog: Catalog) -> Inspection:
     return replace(found, problems=found.problems + validation.problems(spec, catalog, source, features, target))
 
 
-def examine(table: pl.LazyFrame, schema: pl.Schema, spec: TrainingSpec, name: str) -> Inspection:
-    """Judge a spec by its table; ``schema`` is the whole dataset's, ``table`` need only hold the needed columns."""
-    return _judged(table, schema, spec, name)[0]
+def examine(table: pl.LazyFrame, schema: pl.Schema, spec: TrainingSpec, name: str, *, held: bool) -> Inspection:
+    """Judge a spec by its table; ``schema`` is the whole dataset's, ``table`` need only hold the needed columns, in
+    memory if they are ``held``."""
+    return _judged(table, schema, spec, name, held=held)[0]
 
 
 def _judged(
-    table: pl.LazyFrame, schema: pl.Schema, spec: TrainingSpec, name: str
+    table: pl.LazyFrame, schema: pl.Schema, spec: TrainingSpec, name: str, *, held: bool = False
 ) -> tuple[Inspection, list[Feature], Target]:
     """The inspection, and the figures behind it."""
-    looked = view(table, needed(spec, schema))
+    looked = view(table, needed(spec, schema), held=held)
     features = columns.examine(looked, selection.features(spec, schema)) if looked.rows else []
     is_there = spec.target_column in schema and looked.rows > 0
     target = targets.examine(looked, spec) if is_there else Target(spec.task)

@@ -7,6 +7,7 @@ numbers are the same to the last bit.
 
 import hashlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,7 +28,7 @@ from epochd.data.inspect import Inspection
 from epochd.data.sequences import Examples
 from epochd.data.sources import Catalog, Source
 from epochd.data.split import SIDES, VALIDATION, Integers, Splits, kind, split
-from epochd.data.tables import BATCH_ROWS, Reading, Table, within
+from epochd.data.tables import BATCH_ROWS, Reading, Table, taken, within
 from epochd.data.targets import Label, encode_labels
 
 Classes = Sequence[Label] | None
@@ -73,21 +74,19 @@ class Preparation:
 
     def prepared(self, source: Source, lazy: pl.LazyFrame) -> Prepared:
         """The dataset, and the validation dataset if there is one, as arrays."""
-        spec, schema = self.spec, lazy.collect_schema()
+        schema = lazy.collect_schema()
         table = self._table(lazy, self._columns(schema))
         inspection = self._inspected(table, schema, source)
-        task, classes = (self.encoder.task, self.encoder.classes) if self.encoder else _outcome(inspection)
-        keys = self._keys(table, task, classes, kind(spec, classes is not None))
-        splits = split(spec, table.rows, codes=keys.codes, times=keys.times, groups=keys.groups)
-        encoder = self.encoder or self._fitted(table, inspection, splits.train)
-        layout, y = self._laid_out(encoder, keys, splits)
-        del keys, splits  # hundreds of megabytes for data that are streamed
-        parts, rows = self._made(table, source, encoder, layout, y)
-        fingerprint = source.fingerprint()
+        with ThreadPoolExecutor(1, thread_name_prefix="hash") as aside:
+            hashed = aside.submit(source.fingerprint)
+            encoder, layout, y = self._learned(table, inspection)
+        fingerprint = hashed.result()
+        parts, rows = self._made(table, fingerprint, encoder, layout, y)
         if (other := self.other) is not None:
-            of_other, rows_of_other = self._validation(other, encoder)
-            parts, rows = parts | of_other, rows | rows_of_other
-            fingerprint = hashlib.sha256(f"{fingerprint} {other.fingerprint()}".encode()).hexdigest()
+            of_other = other.fingerprint()
+            parts_of_other, rows_of_other = self._validation(other, of_other, encoder)
+            parts, rows = parts | parts_of_other, rows | rows_of_other
+            fingerprint = hashlib.sha256(f"{fingerprint} {of_other}".encode()).hexdigest()
         return Prepared(
             parts["train"],
             parts.get("validation"),
@@ -99,9 +98,17 @@ class Preparation:
             inspection.warnings,
         )
 
+    def _learned(self, table: Table, inspection: Inspection) -> tuple[Encoder, Layout, Targets]:
+        """How rows are encoded, which examples each side has, and their encoded targets."""
+        task, classes = (self.encoder.task, self.encoder.classes) if self.encoder else _outcome(inspection)
+        keys = self._keys(table, task, classes, kind(self.spec, classes is not None))
+        splits = split(self.spec, table.rows, codes=keys.codes, times=keys.times, groups=keys.groups)
+        encoder = self.encoder or self._fitted(table, inspection, splits.train)
+        return encoder, *self._laid_out(encoder, keys, splits)
+
     def _inspected(self, table: Table, schema: pl.Schema, source: Source) -> Inspection:
         if self.spec.validation_dataset is None:
-            found = inspect.examine(table.lazy, schema, self.spec, source.name)
+            found = inspect.examine(table.lazy, schema, self.spec, source.name, held=table.frame is not None)
         else:
             found = inspect.inspect(self.spec, self.catalog)
         if found.problems:
@@ -148,7 +155,7 @@ class Preparation:
         for first, frame in table.batches([*features, spec.target_column]):
             chosen = train[within(train, first, frame.height)] - first
             if len(chosen):
-                fitting.take(frame[chosen])
+                fitting.take(taken(frame, chosen))
         return fitting.encoder()
 
     def _laid_out(self, encoder: Encoder, keys: Keys, splits: Splits) -> tuple[Layout, Targets]:
@@ -156,9 +163,9 @@ class Preparation:
         layout = self._layout(keys, splits)
         return layout, {name: _targets(encoder, keys.outcomes, side.rows) for name, side in layout.sides.items()}
 
-    def _made(self, table: Table, source: Source, encoder: Encoder, layout: Layout, y: Targets) -> Made:
+    def _made(self, table: Table, fingerprint: str, encoder: Encoder, layout: Layout, y: Targets) -> Made:
         """The examples of each side that has some, and the row numbers of their targets."""
-        parts = examples.made(table, layout, encoder, y, self.residence, source.fingerprint())
+        parts = examples.made(table, layout, encoder, y, self.residence, fingerprint)
         return parts, {name: side.rows for name, side in layout.sides.items()}
 
     def _layout(self, keys: Keys, splits: Splits) -> Layout:
@@ -169,7 +176,7 @@ class Preparation:
         windows = sequences.windows(self.spec, order, splits, keys.groups)
         return Layout(windows, self.spec.sequence_length, sequences.places(order))
 
-    def _validation(self, other: Source, encoder: Encoder) -> Made:
+    def _validation(self, other: Source, fingerprint: str, encoder: Encoder) -> Made:
         """All rows of the validation dataset, encoded like those that are trained on."""
         order = [self.spec.time_column, self.spec.group_column] if self.spec.sequence_length else []
         columns = [*encoder.feature_names, *(name for name in order if name), encoder.target_column]
@@ -178,7 +185,7 @@ class Preparation:
             table = self._table(lazy, list(dict.fromkeys(columns)))
             keys = self._keys(table, encoder.task, encoder.classes)
             splits = Splits.of(np.full(table.rows, VALIDATION, np.uint8))
-            return self._made(table, other, encoder, *self._laid_out(encoder, keys, splits))
+            return self._made(table, fingerprint, encoder, *self._laid_out(encoder, keys, splits))
 
         try:
             return other.apply(read)

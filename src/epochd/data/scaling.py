@@ -108,7 +108,8 @@ class Moments:
         if len(present) == 0:
             return
         mean = float(present.mean())
-        squares = float(np.square(present - mean).sum())
+        gaps = present - mean
+        squares = float(np.square(gaps, out=gaps).sum())
         count = self.count + len(present)
         if self.count:
             gap = mean - self.mean

@@ -16,15 +16,12 @@ import polars.selectors as cs
 from epochd.core.errors import DataError, Problem
 from epochd.data import fingerprints, formats, names
 from epochd.data.formats.delimited import MISSING
-from epochd.data.formats.faults import Unreadable, checked_names, in_short, not_opened
+from epochd.data.formats.faults import OTHERWISE, Unreadable, checked_names, in_short, not_opened
 from epochd.data.names import BUILTIN
 
 __all__ = ["BUILTIN", "MISSING", "Catalog", "Source", "batches", "open_dataset"]
 
 T = TypeVar("T")
-
-INFER_ROWS = 10_000
-"""Rows of a text file that its column types are first guessed from."""
 
 BATCH_ROWS = 65_536
 
@@ -63,28 +60,32 @@ class Source:
     name: str
     path: Path
 
-    def scan(self, infer_rows: int | None = INFER_ROWS) -> pl.LazyFrame:
+    def scan(self) -> pl.LazyFrame:
         """The table, not yet read: column names without spaces around them, float NaN as missing.
 
-        ``infer_rows`` None guesses types from every row. Raise DataError for a file that is visibly broken; other
-        faults show only when the table is read, so use ``apply``.
+        Raise DataError for a file that is visibly broken; other faults show only when the table is read, so use
+        ``apply``.
         """
         with self._telling():
-            return self._scan(infer_rows)
+            return _named(next(self._tables()))
 
     def apply(self, work: Callable[[pl.LazyFrame], T]) -> T:
         """``work`` done on the table; raise DataError if the file cannot be read.
 
-        Where later rows contradict the types guessed from the first ones, ``work`` is done again with types guessed
-        from all rows.
+        Where later rows contradict what was guessed from the first ones, ``work`` is done again on what is guessed more
+        carefully, in the end from all rows.
         """
         with self._telling():
-            try:
-                return work(self._scan(INFER_ROWS))
-            except (pl.exceptions.ComputeError, pl.exceptions.SchemaError):
-                if not formats.format_of(self.path).guesses:
-                    raise
-                return work(self._scan(None))
+            tables = self._tables()
+            table = next(tables)
+            while True:
+                try:
+                    return work(_named(table))
+                except OTHERWISE:
+                    careful = next(tables, None)
+                    if careful is None:
+                        raise
+                table = careful
 
     def read(self) -> pl.DataFrame:
         """The whole table in memory; raise DataError if the file cannot be read."""
@@ -96,13 +97,8 @@ class Source:
             formats.format_of(self.path)
             return fingerprints.of(self.path)
 
-    def _scan(self, infer_rows: int | None) -> pl.LazyFrame:
-        table = formats.format_of(self.path).scan(self.path, infer_rows)
-        found = table.collect_schema().names()
-        wanted = checked_names(found)
-        if wanted != found:
-            table = table.rename(dict(zip(found, wanted, strict=True)))
-        return table.with_columns(cs.float().fill_nan(None))
+    def _tables(self) -> Iterator[pl.LazyFrame]:
+        return formats.format_of(self.path).scan(self.path)
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
@@ -130,6 +126,15 @@ class Source:
         label = _label(self.path)
         reason = fault.reason.replace(str(self.path), self.name)
         return DataError([Problem("dataset", f"{self.name!r} cannot be read as {label}: {reason}", fault.hint)])
+
+
+def _named(table: pl.LazyFrame) -> pl.LazyFrame:
+    """Names without spaces around them, float NaN as missing."""
+    found = table.collect_schema().names()
+    wanted = checked_names(found)
+    if wanted != found:
+        table = table.rename(dict(zip(found, wanted, strict=True)))
+    return table.with_columns(cs.float().fill_nan(None))
 
 
 def batches(table: pl.LazyFrame, size: int = BATCH_ROWS) -> Iterator[tuple[int, pl.DataFrame]]:

@@ -84,6 +84,15 @@ def within(rows: IntArray, first: int, height: int) -> slice:
     return slice(int(start), int(end))
 
 
+def taken(frame: pl.DataFrame, rows: IntArray) -> pl.DataFrame:
+    """The rows of these sorted numbers; to mark them is several times as fast as to look each one up."""
+    if len(rows) == frame.height:
+        return frame
+    marks = np.zeros(frame.height, np.bool_)
+    marks[rows] = True
+    return frame.filter(pl.Series(marks))
+
+
 @contextmanager
 def counting_from(first: int) -> Iterator[None]:
     """Tell of errors inside from which row on theirs are counted, where that is not the dataset's first."""

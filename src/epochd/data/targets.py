@@ -125,7 +125,8 @@ def encode_labels(raw: pl.Series, classes: Sequence[Label]) -> IntArray:
     values = plain(raw)
     known = {str(label): number for number, label in enumerate(classes)}
     known |= {label: number for number, label in enumerate(classes)}  # type: ignore[misc]
-    found = values.unique().to_list()
+    distinct = values.unique().sort()
+    found = distinct.to_list()
     numbers = [None if value is None else known.get(value, known.get(str(value))) for value in found]
     if None in numbers:
         strange = found[numbers.index(None)]
@@ -133,6 +134,9 @@ def encode_labels(raw: pl.Series, classes: Sequence[Label]) -> IntArray:
         shown = "no label" if strange is None else f"the label {strange!r}"
         message = f"row {1 + (row or 0)} has {shown}; the classes are {_listed(classes)}"
         raise DataError([Problem(raw.name, message, "correct the label, or leave the row out")])
+    if values.dtype.is_integer():  # twice as fast as by hashes
+        codes: IntArray = np.array(numbers, np.int64)[distinct.search_sorted(values).to_numpy()]
+        return codes
     return values.replace_strict(found, numbers, return_dtype=pl.Int64).to_numpy().astype(np.int64)
 
 

@@ -45,8 +45,8 @@ def learnable(series: pl.Series) -> Float64:
 
 def huge(found: Float64) -> int | None:
     """Where the first number is that is infinite or larger than MAX_NUMBER."""
-    sizes = np.abs(found)
-    return int(np.argmax(sizes > MAX_NUMBER)) if np.fmax.reduce(sizes, initial=0.0) > MAX_NUMBER else None
+    high, low = np.fmax.reduce(found, initial=0.0), np.fmin.reduce(found, initial=0.0)
+    return int(np.argmax(np.abs(found) > MAX_NUMBER)) if max(high, -low) > MAX_NUMBER else None
 
 
 def written(series: pl.Series) -> pl.Series:

@@ -18,13 +18,15 @@ LEAST_ROWS, SMALL_ROWS, SMALL_CELLS = 100, 20_000, 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Some columns of a table. ``head`` is its beginning, all of it if ``is_whole``; ``rows`` counts the table."""
+    """Some columns of a table. ``head`` is its beginning, all of it if ``is_whole``; ``rows`` counts the table. It is
+    in memory if it ``is_held``, and what it is asked may take as much memory again."""
 
     table: pl.LazyFrame
     schema: pl.Schema
     head: pl.DataFrame
     rows: int
     is_whole: bool
+    is_held: bool = True
 
     def ask(self, questions: Iterable[pl.Expr]) -> dict[str, Any]:
         """The answers to expressions that give one value each, by their names."""
@@ -55,15 +57,15 @@ class View:
         return sources.batches(self.table.select(*map(column, names)))
 
 
-def view(table: pl.LazyFrame, names: list[str]) -> View:
-    """Look at these columns of a table."""
+def view(table: pl.LazyFrame, names: list[str], *, held: bool = False) -> View:
+    """Look at these columns of a table, which is ``held`` in memory or not."""
     most = max(LEAST_ROWS, min(SMALL_ROWS, SMALL_CELLS // max(1, len(names))))
     chosen = table.select(*map(column, names))
     head = chosen.head(most + 1).collect(engine="streaming")
     if names and head.height <= most:
         return View(head.lazy(), head.schema, head, head.height, True)
     rows = table.select(pl.len()).collect(engine="streaming").item()
-    return View(chosen, head.schema, head, int(rows), False)
+    return View(chosen, head.schema, head, int(rows), False, held)
 
 
 def shown(value: object) -> str:

@@ -43,8 +43,9 @@ def test_dates_that_begin_with_the_year_are_dates_and_others_stay_as_they_are(tm
     assert read(tmp_path, f"n,d\n1,\n2,{text}\n3,{text}\n")["d"].to_list() == [None, value, value]
 
 
-def test_a_column_of_dates_with_a_word_far_down_is_text(tmp_path):
-    frame = read(tmp_path, "d\n" + "2020-01-01\n" * 12_000 + "unknown\n")
+@pytest.mark.parametrize("text", ["2020-01-01", "2020-01-01T10:30:00", "10:30"])
+def test_a_column_of_dates_or_times_with_a_word_far_down_is_text(tmp_path, text):
+    frame = read(tmp_path, "d\n" + f"{text}\n" * 12_000 + "unknown\n")
     assert frame["d"].dtype == pl.String
     assert frame["d"][-1] == "unknown"
 
@@ -52,6 +53,31 @@ def test_a_column_of_dates_with_a_word_far_down_is_text(tmp_path):
 def test_dates_stay_dates_when_another_column_has_a_word_far_down(tmp_path):
     frame = read(tmp_path, "d,t,n\n" + "2020-01-01,2020-01-01T10:00:00Z,1\n" * 12_000 + "2020-01-02,,word\n")
     assert frame.schema == {"d": pl.Date, "t": pl.Datetime("us", "UTC"), "n": pl.String}
+
+
+@pytest.mark.parametrize("word", ["NA", '"NA"', "n/a", "None", '""', ""])
+@pytest.mark.parametrize("above", [0, 5, 3_000, 12_000])
+def test_a_word_for_a_missing_value_means_the_same_wherever_it_stands(tmp_path, word, above):
+    row = "1,2.5,true,2020-01-01,10:30,x\n"
+    frame = read(tmp_path, "n,f,b,d,t,s\n" + row * above + ",".join([word] * 6) + "\n" + row * 2)
+    assert frame.dtypes == [pl.Int64, pl.Float64, pl.Boolean, pl.Date, pl.Time, pl.String]
+    assert frame.null_count().row(0) == (1,) * 6
+    assert frame.row(above) == (None,) * 6
+
+
+def test_words_are_looked_for_in_numbers_only_where_there_are_some(tmp_path):
+    (tmp_path / "empty.csv").write_text("a,b\n" + ",x\n1,NA\n" * 5_000)
+    (tmp_path / "words.csv").write_text("a,b\n" + "1,x\nNA,NA\n" * 5_000)
+    (tmp_path / "late.csv").write_text("a,b\n" + "1,x\n" * 5_000 + "NA,NA\n" * 5_000)
+    assert [tries(tmp_path, name) for name in ("empty.csv", "words.csv", "late.csv")] == [1, 1, 2]
+
+
+def tries(folder, name):
+    """How often a file is read until that succeeds."""
+    tables = []
+    nulls = open_dataset(name, [folder]).apply(lambda t: tables.append(t) or t.collect().null_count().row(0))
+    assert nulls == (5_000, 5_000)
+    return len(tables)
 
 
 def test_short_rows_and_blank_lines_at_the_top_are_filled_and_skipped(tmp_path):

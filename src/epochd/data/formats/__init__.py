@@ -5,8 +5,9 @@ lazily where its library can, refuses what is visibly broken, and explains what 
 """
 
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -19,24 +20,32 @@ from epochd.data.formats.faults import Unreadable
 class Format:
     """How to read one kind of file. ``label`` is its name in messages.
 
-    ``scan`` takes the path and how many rows to guess types from (None: all); it raises Unreadable for what it sees
-    to be broken, or its library's errors. ``explain`` says what such an error means. ``guesses`` is True where types
-    are guessed.
+    ``scan`` takes the path and raises Unreadable for what it sees to be broken, or its library's errors. Where types
+    are guessed it gives several tables: each expects less of the file than the one before, which could not be read.
+    ``explain`` says what a library's error means.
     """
 
     label: str
-    scan: Callable[[Path, int | None], pl.LazyFrame]
+    scan: Callable[[Path], Iterator[pl.LazyFrame]]
     explain: Callable[[Path, BaseException], Unreadable]
-    guesses: bool = False
 
 
-CSV = Format("CSV", delimited.scan_csv, delimited.explain_csv, guesses=True)
-TSV = Format("TSV", delimited.scan_tsv, delimited.explain_tsv, guesses=True)
-NDJSON = Format("NDJSON", json_lines.scan, json_lines.explain, guesses=True)
-PARQUET = Format("Parquet", parquet.scan, parquet.explain)
-FOLDER = Format("a folder of Parquet files", parquet.scan_folder, parquet.explain_folder)
-ARROW = Format("Arrow", arrow.scan, arrow.explain)
-EXCEL = Format("a spreadsheet", excel.scan, excel.explain)
+def _delimited(label: str, separator: str) -> Format:
+    return Format(label, partial(delimited.scan, separator=separator), partial(delimited.explain, separator=separator))
+
+
+def _certain(scan: Callable[[Path], pl.LazyFrame]) -> Callable[[Path], Iterator[pl.LazyFrame]]:
+    """The one table of a file that says its types itself."""
+    return lambda path: iter([scan(path)])
+
+
+CSV = _delimited("CSV", ",")
+TSV = _delimited("TSV", "\t")
+NDJSON = Format("NDJSON", json_lines.scan, json_lines.explain)
+PARQUET = Format("Parquet", _certain(parquet.scan), parquet.explain)
+FOLDER = Format("a folder of Parquet files", _certain(parquet.scan_folder), parquet.explain_folder)
+ARROW = Format("Arrow", _certain(arrow.scan), arrow.explain)
+EXCEL = Format("a spreadsheet", _certain(excel.scan), excel.explain)
 
 BY_SUFFIX = {
     **{f".csv{packed}": CSV for packed in ("", ".gz", ".zst")},

@@ -10,7 +10,7 @@ MAGIC, STREAM = b"ARROW1", b"\xff\xff\xff\xff"
 AGAIN = "copy or write the whole file again"
 
 
-def scan(path: Path, infer_rows: int | None) -> pl.LazyFrame:
+def scan(path: Path) -> pl.LazyFrame:
     if _ends(path)[0].startswith(STREAM):
         return pl.read_ipc_stream(path).lazy()
     return pl.scan_ipc(path, glob=False)

@@ -1,10 +1,13 @@
 """CSV and TSV: a header line, then a line per row.
 
-Types are guessed from the first rows, and from all of them when later rows disagree.
+Types are guessed from the first rows, and from all of them when later rows disagree. Most files leave cells empty where
+a number is missing. To compare each cell with every word that may stand there takes as long as reading the numbers,
+so it is done only in files that have such words.
 """
 
 import csv
 import re
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -13,13 +16,15 @@ import polars as pl
 import polars.selectors as cs
 
 from epochd.data.formats import text
-from epochd.data.formats.faults import Unreadable, checked_names, in_short
+from epochd.data.formats.faults import OTHERWISE, Unreadable, checked_names, in_short
 
 MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None"]
 """What stands for a missing value in text."""
 
-DATE_ROWS = 1_000
-"""Rows that are looked through for dates."""
+FIRST_ROWS = 10_000
+"""Rows that types are first guessed from."""
+LOOKED_AT = 1_000
+"""Rows that are looked through for dates, and for words in the place of numbers."""
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
@@ -27,45 +32,70 @@ LARGEST_FIRST = re.compile(r"\s*(\d{4}[-/]|\d{1,2}:)")
 """Dates and times that begin with the year or the hour. 01/02/2020 can be read in two ways, so it stays text."""
 
 
-def scan_csv(path: Path, infer_rows: int | None) -> pl.LazyFrame:
-    return _scan(path, ",", infer_rows)
+def scan(path: Path, separator: str) -> Iterator[pl.LazyFrame]:
+    """The table, ISO dates as Date or Datetime: as the first rows suggest, then as every row does.
 
-
-def scan_tsv(path: Path, infer_rows: int | None) -> pl.LazyFrame:
-    return _scan(path, "\t", infer_rows)
-
-
-def explain_csv(path: Path, error: BaseException) -> Unreadable:
-    return _explain(path, ",", error)
-
-
-def explain_tsv(path: Path, error: BaseException) -> Unreadable:
-    return _explain(path, "\t", error)
-
-
-def _scan(path: Path, separator: str, infer_rows: int | None) -> pl.LazyFrame:
-    """The table, ISO dates as Date or Datetime; ``infer_rows`` None guesses types from every row."""
+    The very first can be read only where no number, date or boolean is written as one of MISSING.
+    """
     text.check(path)
     _check_header(path, separator)
-    read = partial(pl.scan_csv, path, separator=separator, null_values=MISSING, glob=False)
-    schema = read(infer_schema_length=infer_rows).collect_schema()
-    dates = _dates(read(infer_schema=False), [name for name, dtype in schema.items() if dtype == pl.String])
-    if infer_rows is None:
-        dates = {name: dtype for name, dtype in dates.items() if _holds(read(schema={**schema, name: dtype}), name)}
-    return read(schema={**schema, **dates})
+    read = partial(pl.scan_csv, path, separator=separator, glob=False)
+    careful = partial(read, null_values=MISSING)
+    first = read(infer_schema=False).head(LOOKED_AT).collect()
+    schema = careful(infer_schema_length=FIRST_ROWS).collect_schema()
+    types = {**schema, **_dates(first, schema)}
+    if not _has_words(first, schema):
+        yield read(schema=types).with_columns(_without_words(_texts(types)))
+    yield careful(schema=types)
+    schema = careful(infer_schema_length=None).collect_schema()
+    dates = {n: dtype for n, dtype in _dates(first, schema).items() if _holds(careful(schema={**schema, n: dtype}), n)}
+    yield careful(schema={**schema, **dates})
 
 
-def _dates(table: pl.LazyFrame, names: list[str]) -> dict[str, pl.DataType]:
-    """Which of these columns of text are dates or times, by their first rows.
+def explain(path: Path, error: BaseException, separator: str) -> Unreadable:
+    """The first line that is not as it should be; Polars' own words if there is none."""
+    lines = islice(text.utf8_lines(path), text.LINES_READ)
+    rows = csv.reader(lines, delimiter=separator, strict=True)
+    width, begun = 0, 1
+    try:
+        for row in rows:
+            width = width or len(row)
+            if len(row) > width:
+                reason = f"line {begun} has {len(row)} values, but the header names {width} columns"
+                return Unreadable(reason, f"put quotes around values that have {SEPARATORS[separator]} in them")
+            begun = rows.line_num + 1
+    except csv.Error as found:
+        return _bad_quotes(found, begun, rows.line_num)
+    return Unreadable(in_short(error), "a header line, then one row per line with as many values, in UTF-8")
+
+
+def _texts(schema: Mapping[str, pl.DataType]) -> list[str]:
+    return [name for name, dtype in schema.items() if dtype == pl.String]
+
+
+def _without_words(names: Sequence[str]) -> pl.Expr:
+    """These columns of text, null for each word that means a missing value."""
+    texts = cs.by_name(names).as_expr()
+    return pl.when(~texts.is_in(MISSING)).then(texts)
+
+
+def _has_words(first: pl.DataFrame, schema: pl.Schema) -> bool:
+    """Whether a column that is not text has a word for a missing value in these rows, which are all text."""
+    return any(column.is_in(MISSING).any() for column in first.drop(_texts(schema)))
+
+
+def _dates(first: pl.DataFrame, schema: pl.Schema) -> dict[str, pl.DataType]:
+    """Which of the columns of text are dates or times, by their first rows.
 
     Polars could look for dates while it guesses types, but takes microseconds for every value that is none.
     """
-    seen = table.select(cs.by_name(names)).head(DATE_ROWS).collect()
-    first = {column.name: column.drop_nulls().head(1).to_list() for column in seen}
-    likely = [name for name, values in first.items() if values and LARGEST_FIRST.match(values[0])]
+    texts = _texts(schema)
+    first = first.select(cs.by_name(texts)).with_columns(_without_words(texts))
+    begin = {column.name: column.drop_nulls().head(1).to_list() for column in first}
+    likely = [name for name, values in begin.items() if values and LARGEST_FIRST.match(values[0])]
     if not likely:
         return {}
-    sample = seen.select(cs.by_name(likely)).write_csv().encode()
+    sample = first.select(cs.by_name(likely)).write_csv().encode()
     guessed = pl.scan_csv(sample, try_parse_dates=True, infer_schema_length=None).collect_schema()
     return {name: dtype for name, dtype in guessed.items() if dtype.is_temporal()}
 
@@ -74,7 +104,7 @@ def _holds(table: pl.LazyFrame, name: str) -> bool:
     """Whether every row of the column is of its type."""
     try:
         table.select(cs.by_name(name).null_count()).collect(engine="streaming")
-    except pl.exceptions.ComputeError:
+    except OTHERWISE:
         return False
     return True
 
@@ -107,23 +137,6 @@ def _bad_header(error: csv.Error) -> Unreadable:
     if "new-line character" in str(error):
         return Unreadable("its lines end in CR alone", "end them in LF or in CR LF")
     return _bad_quotes(error, 1, 1)
-
-
-def _explain(path: Path, separator: str, error: BaseException) -> Unreadable:
-    """The first line that is not as it should be; Polars' own words if there is none."""
-    lines = islice(text.utf8_lines(path), text.LINES_READ)
-    rows = csv.reader(lines, delimiter=separator, strict=True)
-    width, begun = 0, 1
-    try:
-        for row in rows:
-            width = width or len(row)
-            if len(row) > width:
-                reason = f"line {begun} has {len(row)} values, but the header names {width} columns"
-                return Unreadable(reason, f"put quotes around values that have {SEPARATORS[separator]} in them")
-            begun = rows.line_num + 1
-    except csv.Error as found:
-        return _bad_quotes(found, begun, rows.line_num)
-    return Unreadable(in_short(error), "a header line, then one row per line with as many values, in UTF-8")
 
 
 def _bad_quotes(error: csv.Error, begun: int, line: int) -> Unreadable:

@@ -18,7 +18,7 @@ AS_XLSX = "open it and save it again as .xlsx, or as .csv in UTF-8"
 Broken = fastexcel.FastExcelError
 
 
-def scan(path: Path, infer_rows: int | None) -> pl.LazyFrame:
+def scan(path: Path) -> pl.LazyFrame:
     # Polars gives columns of the same name other names, so the header is read by itself.
     top = fastexcel.read_excel(path).load_sheet(0, header_row=None, n_rows=1, dtypes="string").to_polars()
     if not top.height:

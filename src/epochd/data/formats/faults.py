@@ -7,6 +7,11 @@ name makes a problem of it.
 from collections import defaultdict
 from collections.abc import Sequence
 
+import polars as pl
+
+OTHERWISE = (pl.exceptions.ComputeError, pl.exceptions.InvalidOperationError, pl.exceptions.SchemaError)
+"""What Polars raises where rows are not of the types that were guessed."""
+
 LONGEST_REASON = 200
 """Characters of a library's own message that are passed on."""
 

@@ -6,6 +6,7 @@ becomes a list column. A key that first appears after the rows looked at is left
 
 import glob
 import json
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,18 +16,22 @@ import polars as pl
 from epochd.data.formats import text
 from epochd.data.formats.faults import Unreadable, in_short
 
+FIRST_ROWS = 10_000
+"""Rows that columns and types are first taken from."""
+
 ONE_EACH = 'write one object per line, such as {"a": 1, "b": "x"}'
 
 
-def scan(path: Path, infer_rows: int | None) -> pl.LazyFrame:
-    """The table; ``infer_rows`` None takes columns and types from every row."""
+def scan(path: Path) -> Iterator[pl.LazyFrame]:
+    """The table with the columns and types of the first rows, then with those of every row."""
     text.check(path)
     first = next((line for line in text.lines(path) if line.strip()), "")
     if first.startswith("["):
         raise Unreadable("line 1 is a JSON array, not an object", ONE_EACH)
     # Polars stumbles over a byte order mark; such a file is read into memory without it.
     source = text.without_mark(path) if text.has_mark(path) else glob.escape(str(path))
-    return pl.scan_ndjson(source, infer_schema_length=infer_rows)
+    yield pl.scan_ndjson(source, infer_schema_length=FIRST_ROWS)
+    yield pl.scan_ndjson(source, infer_schema_length=None)
 
 
 def explain(path: Path, error: BaseException) -> Unreadable:

@@ -17,11 +17,11 @@ MAGIC, ENCRYPTED = b"PAR1", b"PARE"
 AGAIN = "copy or write the whole file again"
 
 
-def scan(path: Path, infer_rows: int | None) -> pl.LazyFrame:
+def scan(path: Path) -> pl.LazyFrame:
     return pl.scan_parquet(path, glob=False, hive_partitioning=False)
 
 
-def scan_folder(path: Path, infer_rows: int | None) -> pl.LazyFrame:
+def scan_folder(path: Path) -> pl.LazyFrame:
     files = parts(path)
     keys = _keys(files[0].relative_to(path))
     for file in files:
