@@ -22,7 +22,7 @@ from epochd.core import specs
 from epochd.core.events import Kind
 from epochd.core.jobs import Command
 from epochd.core.tickets import Ticket
-from epochd.worker import execute
+from epochd.worker import execute, sink
 
 DEFAULT_SECONDS = 30.0
 NEVER = 1e9
@@ -97,7 +97,7 @@ def train(folder: Path, model: dict[str, Any], interval: float, costs: list[floa
 @contextmanager
 def timed_checkpoints(costs: list[float]) -> Iterator[None]:
     """Take the time of each checkpoint."""
-    save = execute.JobSink.save
+    save = sink.JobSink.save
 
     def timed(*arguments: Any) -> dict[str, Any]:
         began = perf_counter()
@@ -106,11 +106,11 @@ def timed_checkpoints(costs: list[float]) -> Iterator[None]:
         finally:
             costs.append(perf_counter() - began)
 
-    execute.JobSink.save = timed  # type: ignore[method-assign]
+    sink.JobSink.save = timed  # type: ignore[method-assign]
     try:
         yield
     finally:
-        execute.JobSink.save = save  # type: ignore[method-assign]
+        sink.JobSink.save = save  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

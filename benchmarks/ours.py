@@ -12,11 +12,12 @@ from cases import Case
 
 from epochd.core.tickets import Ticket
 from epochd.data.arrays import Part
+from epochd.data.encode import Encoder
 from epochd.engines import architecture, registry
 from epochd.loop import run
 from epochd.loop.state import LoopState
-from epochd.worker.execute import JobSink
 from epochd.worker.report import Reporter
+from epochd.worker.sink import JobSink
 
 
 def epochs(framework: str, case: Case) -> Iterator[float]:
@@ -47,7 +48,7 @@ def loop_and_bare(framework: str, case: Case, rounds: int = 7, epochs_each: int 
             task_id="t", attempt=1, token="x", server_url=url, spec=spec, data_dir=Path(folder), dataset_roots=[]
         )
         reporter = Reporter(url, "t", 1, "x", 15.0)
-        sink = JobSink(ticket, reporter, {"fingerprint": ""})
+        sink = JobSink(ticket, reporter, {"fingerprint": ""}, Encoder((), "target", "binary", (0, 1)))
         state = LoopState(spec.learning_rate)
         for turn in range(rounds + 1):
             whole = _timed(lambda: _loop(engine, course, state, sink, epochs_each))

@@ -59,9 +59,9 @@ MUTANTS = [
     ),
     Mutant(
         "pointer moved before the file",
-        "src/epochd/worker/execute.py",
-        "        ticket = self.ticket\n        path = checkpoint.save(",
-        "        ticket = self.ticket\n"
+        "src/epochd/worker/sink.py",
+        "        ticket, began = self.ticket, monotonic()\n        path = checkpoint.save(",
+        "        ticket, began = self.ticket, monotonic()\n"
         "        number = len(checkpoint.numbered(ticket.checkpoints_dir)) + 1\n"
         '        early = ticket.checkpoints_dir / f"{ticket.attempt:04d}-{number:06d}"\n'
         '        where = {"path": str(early.relative_to(ticket.data_dir)), "epoch": state.epoch, "step": state.step}\n'

@@ -16,6 +16,8 @@ from epochd.core.tickets import Ticket
 from epochd.data import batches, prepare, sources
 from epochd.engines import reference
 from epochd.loop import metrics
+from epochd.loop.state import LoopState
+from epochd.worker import sink
 from epochd.worker.execute import execute
 
 CANCER = {"dataset": "breast_cancer", "target_column": "target", "framework": "pytorch", "output_path": "/m/cancer"}
@@ -206,6 +208,29 @@ def test_checkpoints_are_taken_while_training(tmp_path):
     last = line.of(Kind.CHECKPOINT)[-1]
     assert (tmp_path / last["path"] / "manifest.json").is_file()
     assert len(list(given.checkpoints_dir.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("interval", "cost", "waits"),
+    [(30.0, 0.5, 30.0), (30.0, 2.0, 100.0), (0.0, 2.0, 0.0)],
+    ids=["cheap", "more than 2 % of the time", "before every chunk"],
+)
+def test_checkpoints_that_take_long_are_taken_less_often(tmp_path, monkeypatch, interval, cost, waits):
+    clock = [1000.0]
+
+    def save(*_):
+        clock[0] += cost
+        return tmp_path
+
+    monkeypatch.setattr(sink, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(sink.checkpoint, "save", save)
+    facts = {"fingerprint": ""}
+    ours = sink.JobSink(ticket(tmp_path, checkpoint_seconds=interval), Line(), facts, None, clock[0])
+    ours.checkpoint(None, LoopState(0.1))
+    clock[0] += waits - 0.01
+    assert ours.checkpoint_due() is (waits == 0.0)
+    clock[0] += 0.02
+    assert ours.checkpoint_due()
 
 
 def test_a_cancelled_training_leaves_no_model(tmp_path):

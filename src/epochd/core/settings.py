@@ -59,7 +59,8 @@ class Settings(BaseSettings):
     lease_seconds: Annotated[float, Field(ge=1, le=3600)] = 15.0
     """How long a worker may be silent before its training is taken from it."""
     checkpoint_seconds: Annotated[float, Field(ge=0, le=86400)] = 30.0
-    """Training time between two checkpoints; 0 takes one after every chunk of steps."""
+    """Training time between two checkpoints, longer where they would cost more than 2 % of it; 0 takes one before
+    every chunk of steps."""
     grace_seconds: Annotated[float, Field(ge=1, le=604_800)] = 900.0
     """How long a worker trains on while its server is away, before it saves a checkpoint and ends."""
     hang_seconds: Annotated[float, Field(ge=1, le=604_800)] = 300.0

@@ -1,17 +1,15 @@
 """The architecture on one page: ticket → data → engine → loop → artifact.
 
-Everything that one attempt does happens here, in this order. The reporter carries what is emitted to the
-server; files are durable before the report that names them.
+Everything that one attempt does happens here, in this order. What it has to tell goes through the sink.
 """
 
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
-from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
-from epochd.artifact import checkpoint, files, pack
+from epochd.artifact import checkpoint, pack
 from epochd.core.errors import DataChanged, Diverged, InvalidSpec, Problem
 from epochd.core.events import Kind
 from epochd.core.jobs import Command
@@ -19,7 +17,6 @@ from epochd.core.specs import TrainingSpec
 from epochd.core.tickets import Ticket
 from epochd.data import prepare, sources, windows
 from epochd.data.arrays import IntArray, Part, Prepared, Stored
-from epochd.data.encode import Encoder
 from epochd.engines import architecture, demands, registry
 from epochd.loop import metrics, run, schedules
 from epochd.loop.engine import Embedding, Engine, Setup
@@ -27,16 +24,7 @@ from epochd.loop.state import LoopState
 from epochd.loop.weighting import class_weights
 from epochd.worker import recovery
 from epochd.worker.recovery import Origin
-
-
-class Reporter(Protocol):
-    """The line to the server."""
-
-    def emit(self, kind: Kind, payload: dict[str, Any]) -> None: ...
-
-    def command(self) -> Command: ...
-
-    def confirm(self) -> None: ...
+from epochd.worker.sink import JobSink, Reporter
 
 
 def execute(ticket: Ticket, reporter: Reporter) -> Kind:
@@ -90,7 +78,7 @@ def train(training: "Training", engine: Engine, reporter: Reporter) -> Kind:
             sink.checkpoint(engine, state)
 
 
-def begin(training: "Training", engine: Engine, sink: "JobSink") -> LoopState:
+def begin(training: "Training", engine: Engine, sink: JobSink) -> LoopState:
     """Bring the engine to where this attempt begins, and report what the server does not know yet."""
     ticket, course, origin = training.ticket, training.course, training.origin
     state = LoopState(ticket.spec.learning_rate)
@@ -105,7 +93,7 @@ def begin(training: "Training", engine: Engine, sink: "JobSink") -> LoopState:
     return state
 
 
-def finish(training: "Training", engine: Engine, state: LoopState, sink: "JobSink") -> Kind:
+def finish(training: "Training", engine: Engine, state: LoopState, sink: JobSink) -> Kind:
     """Train until the end, or until a command comes; the last word."""
     match run.run(engine, training.course, state, sink):
         case Command.CONTINUE:
@@ -118,7 +106,7 @@ def finish(training: "Training", engine: Engine, state: LoopState, sink: "JobSin
             return Kind.PAUSED
 
 
-def tell_rollback(sink: "JobSink", state: LoopState, error: Diverged) -> None:
+def tell_rollback(sink: JobSink, state: LoopState, error: Diverged) -> None:
     message = f"{error.message}. It goes on after epoch {state.epoch} with the learning rate {state.learning_rate:g}"
     payload = {"epoch": state.epoch, "learning_rate": state.learning_rate, "message": message}
     sink.emit(Kind.ROLLBACK, payload)
@@ -230,7 +218,7 @@ class Training:
         return {"epoch": state.epoch, "step": state.step} | ({"data_changed": True} if self.changed else {})
 
 
-def complete(training: Training, engine: Engine, state: LoopState, sink: "JobSink") -> Kind:
+def complete(training: Training, engine: Engine, state: LoopState, sink: JobSink) -> Kind:
     """Keep the last state (the task may be continued), score the best weights once more, pack them, report."""
     ticket, course = training.ticket, training.course
     sink.checkpoint(engine, state)
@@ -251,56 +239,3 @@ def complete(training: Training, engine: Engine, state: LoopState, sink: "JobSin
         },
     )
     return Kind.COMPLETED
-
-
-@dataclass
-class JobSink:
-    """The loop's sink: reports through the reporter, checkpoints to the ticket's folder.
-
-    ``facts`` describe engine and data; they and the ``encoder`` are saved with each checkpoint.
-    """
-
-    ticket: Ticket
-    reporter: Reporter
-    facts: dict[str, Any]
-    encoder: Encoder
-    saved_at: float = field(default_factory=monotonic)
-
-    def emit(self, kind: Kind, payload: dict[str, Any]) -> None:
-        self.reporter.emit(kind, payload)
-
-    def command(self) -> Command:
-        return self.reporter.command()
-
-    def checkpoint_due(self) -> bool:
-        return monotonic() - self.saved_at >= self.ticket.checkpoint_seconds
-
-    def checkpoint(self, engine: Engine, state: LoopState) -> None:
-        self.emit(Kind.CHECKPOINT, self.save(engine, state))
-
-    def save(self, engine: Engine, state: LoopState) -> dict[str, Any]:
-        """Write a checkpoint; return the payload that tells of it."""
-        ticket = self.ticket
-        path = checkpoint.save(ticket.checkpoints_dir, ticket.attempt, engine, state, self.facts, self.encoder)
-        self.saved_at = monotonic()
-        return {
-            "path": str(path.relative_to(self.ticket.data_dir)),
-            "epoch": state.epoch,
-            "step": state.step,
-            "bytes": files.size(path),
-            "restores": self.receipt(state),
-        }
-
-    def receipt(self, state: LoopState) -> dict[str, Any]:
-        """All that comes back on a resume, for people to see."""
-        spec = self.ticket.spec
-        return {
-            "weights": True,
-            "optimizer": spec.optimizer,
-            "schedule": {"scheduler": spec.learning_rate_scheduler, "learning_rate": state.learning_rate},
-            "patience": {"wait": state.stopping_wait, "patience": spec.early_stopping_patience},
-            "best_epoch": state.best_epoch or None,
-            "position": {"epochs_done": state.epoch, "steps_done_in_epoch": state.step},
-            "data_fingerprint": self.facts["fingerprint"],
-            "validation_fingerprint": self.facts.get("validation_fingerprint"),
-        }
