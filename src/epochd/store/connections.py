@@ -27,9 +27,9 @@ SQLITE_READERS = 4
 POSTGRES_CONNECTIONS = 10
 CONNECT_SECONDS = 10
 BUSY_MILLISECONDS = 10_000
+"""How long SQLite waits for another program that holds the file, such as a backup."""
 POSTGRESQL_FULL = "53100"
 """disk_full, of the SQLSTATE codes in PostgreSQL's manual."""
-"""How long SQLite waits for another program that holds the file, such as a backup."""
 
 
 def parse(text: str) -> URL:
