@@ -15,7 +15,7 @@ import psutil
 
 from epochd.core.errors import EpochdError
 from epochd.core.events import Event, Kind, Report, Type
-from epochd.core.jobs import Command, Job, State
+from epochd.core.jobs import AttemptKey, Command, Job, State
 from epochd.core.settings import Settings
 from epochd.core.specs import TrainingSpec
 from epochd.core.tickets import Ticket
@@ -36,8 +36,8 @@ class HeldExecutor:
     def __init__(self, slots: int = 1) -> None:
         self.slots = slots
         self.tickets: asyncio.Queue[Ticket] = asyncio.Queue()
-        self.held: dict[str, Ticket] = {}
-        self.killed: list[str] = []
+        self.held: dict[AttemptKey, Ticket] = {}
+        self.killed: list[AttemptKey] = []
         self.is_closed = False
         self.fault: Exception | None = None
         self.worker: dict[str, Any] | None = None
@@ -55,24 +55,24 @@ class HeldExecutor:
     async def launch(self, ticket: Ticket) -> dict[str, Any] | None:
         if self.fault is not None:
             raise self.fault
-        self.held[ticket.task_id] = ticket
+        self.held[ticket.key] = ticket
         await self.warm.wait()
-        if self.held.get(ticket.task_id) is not ticket:
+        if self.held.get(ticket.key) is not ticket:
             raise EpochdError("turned away")
         self.tickets.put_nowait(ticket)
         return self.worker
 
     async def end(self, ticket: Ticket, returncode: int, *log_tail: str) -> None:
-        del self.held[ticket.task_id]
+        del self.held[ticket.key]
         await self._on_exit(Exit(ticket.task_id, ticket.attempt, returncode, list(log_tail)))
 
-    async def kill(self, task_id: str) -> None:
-        self.killed.append(task_id)
+    async def kill(self, key: AttemptKey) -> None:
+        self.killed.append(key)
         if not self.warm.is_set():
-            del self.held[task_id]
+            del self.held[key]
             self.warm.set()
-        elif task_id in self.held:
-            await self.end(self.held[task_id], -9)
+        elif key in self.held:
+            await self.end(self.held[key], -9)
 
     async def close(self) -> None:
         for ticket in list(self.held.values()):

@@ -4,7 +4,6 @@ from epochd.core.errors import EpochdError
 from epochd.core.events import Kind
 from epochd.core.jobs import Command, State
 from epochd.core.settings import Settings
-from epochd.dispatch.executor import Exit
 from epochd.dispatch.local import LocalExecutor
 from epochd.store import jobs
 
@@ -75,7 +74,7 @@ async def test_which_process_trains_a_job_is_noted_while_it_does(open_stage, exe
     stage = await open_stage(executor)
     job = await stage.submit()
     ticket = await arrival(executor)
-    await stage.dispatcher._attempts[job.id].launch
+    await stage.dispatcher._attempts[job.id, 1].launch
     assert (await jobs.get(stage.db, job.id)).worker == executor.worker
     await stage.report(ticket, (Kind.COMPLETED, DONE))
     assert (await jobs.get(stage.db, job.id)).worker is None
@@ -105,7 +104,7 @@ async def test_a_resumed_job_gets_its_checkpoint_even_before_its_old_process_is_
     await stage.report(first, (Kind.PAUSED, CHECKPOINT))
     await jobs.resume(stage.db, job.id)
     second = await arrival(executor)
-    await executor._on_exit(Exit(job.id, 1, 0, []))
+    await executor.end(first, 0)
     assert (second.attempt, second.checkpoint) == (2, CHECKPOINT["path"])
     await executor.end(second, 3)
     assert (await arrival(executor)).attempt == 3

@@ -100,22 +100,22 @@ def test_how_many_a_training_takes(options, owned, needed):
 
 def test_a_gpu_belongs_to_one_training_until_it_is_given_back():
     pool = Pool([0, 1, 2])
-    assert pool.take("a", spec(num_gpus=2)) == [0, 1]
-    assert pool.take("b", spec()) == [2]
+    assert pool.take(("a", 1), spec(num_gpus=2)) == [0, 1]
+    assert pool.take(("b", 1), spec()) == [2]
     assert not pool.fits(spec())
     assert pool.fits(spec(device="cpu"))
-    pool.give_back("a")
-    assert pool.take("c", spec(num_gpus=2)) == [0, 1]
+    pool.give_back(("a", 1))
+    assert pool.take(("c", 1), spec(num_gpus=2)) == [0, 1]
 
 
 def test_a_training_that_wants_more_than_there_are_does_not_block_the_queue():
     pool = Pool([0])
     assert pool.fits(spec(num_gpus=2))
-    assert pool.take("large", spec(num_gpus=2)) == [0]
+    assert pool.take(("large", 1), spec(num_gpus=2)) == [0]
 
 
 def test_a_training_of_a_former_server_keeps_its_gpus():
     pool = Pool([0, 1])
-    pool.hold("old", [1])
-    assert pool.take("new", spec()) == [0]
+    pool.hold(("old", 1), [1])
+    assert pool.take(("new", 1), spec()) == [0]
     assert not pool.fits(spec())

@@ -108,7 +108,7 @@ async def test_a_slot_is_taken_from_launch_to_exit(open_place):
     await place.start()
     await place.executor.launch(place.ticket("hang"))
     assert place.executor.free_slots == 1
-    await place.executor.kill("task")
+    await place.executor.kill(("task", 1))
     await place.exits.get()
     assert place.executor.free_slots == 2
 
@@ -139,8 +139,8 @@ async def test_an_exit_carries_the_last_lines_of_the_log(place):
 async def test_kill_ends_the_worker_and_its_children(place):
     await place.executor.launch(place.ticket("hang"))
     child = int((await place.logged("child")).split()[1])
-    await place.executor.kill("unknown")
-    await place.executor.kill("task")
+    await place.executor.kill(("unknown", 1))
+    await place.executor.kill(("task", 1))
     assert (await place.exits.get()).returncode == -signal.SIGKILL
     await until(lambda: not is_alive(child))
 
@@ -174,7 +174,7 @@ async def test_killing_a_task_that_waits_for_a_worker_turns_it_away(open_place, 
     await place.start()
     launch = asyncio.create_task(place.executor.launch(place.ticket("done")))
     await asyncio.wait({launch}, timeout=0.05)
-    await place.executor.kill("task")
+    await place.executor.kill(("task", 1))
     with pytest.raises(EpochdError, match="stopped before a worker was ready"):
         await launch
     assert place.executor.free_slots == 1
@@ -208,7 +208,7 @@ async def test_a_task_that_starts_again_before_its_old_process_is_through_keeps_
     await place.executor.launch(place.ticket("done", attempt=2))
     assert (await place.exits.get()).attempt == 2
     assert place.executor.free_slots == 1
-    await place.executor.kill("task")
+    await place.executor.kill(("task", 1))
     assert (await place.exits.get()).attempt == 1
     assert place.executor.free_slots == 2
 

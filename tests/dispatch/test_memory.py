@@ -63,13 +63,13 @@ async def test_a_training_that_takes_more_than_it_may_is_ended_with_the_figures(
     stage = await open_stage(executor, lease_seconds=1, memory_mb=256)
     job = await stage.submit()
     ticket = await arrival(executor)
-    attempt = stage.dispatcher._attempts[job.id]
+    attempt = stage.dispatcher._attempts[job.id, 1]
     await attempt.launch
     attempt.memory_before = 0
     failed = await stage.until(job.id, State.FAILED)
     assert (failed.error["code"], ticket.memory_mb) == ("out_of_memory", 256)
     assert "more than the 256 MiB" in failed.error["message"]
-    assert executor.killed[0] == job.id
+    assert executor.killed[0] == (job.id, 1)
 
 
 async def test_what_a_warm_worker_had_before_is_not_the_trainings(open_stage, executor, taking):
@@ -77,7 +77,7 @@ async def test_what_a_warm_worker_had_before_is_not_the_trainings(open_stage, ex
     stage = await open_stage(executor, memory_mb=256)
     job = await stage.submit()
     await arrival(executor)
-    await stage.dispatcher._attempts[job.id].launch
+    await stage.dispatcher._attempts[job.id, 1].launch
     await stage.dispatcher._watch.look()
     assert executor.killed == []
 
@@ -88,6 +88,6 @@ async def test_a_worker_that_the_kernel_holds_is_left_to_the_kernel(open_stage, 
     stage = await open_stage(executor, memory_mb=256)
     job = await stage.submit()
     await arrival(executor)
-    await stage.dispatcher._attempts[job.id].launch
+    await stage.dispatcher._attempts[job.id, 1].launch
     await stage.dispatcher._watch.look()
     assert executor.killed == []

@@ -97,11 +97,11 @@ async def test_a_silent_worker_of_this_server_is_killed_by_its_executor(open_sta
     stage = await open_stage(executor)
     job = await stage.submit()
     ticket = await arrival(executor)
-    await stage.dispatcher._attempts[job.id].launch
+    await stage.dispatcher._attempts[job.id, 1].launch
     await stage.report(ticket, (Kind.LOG, {"level": "info", "message": "its last"}), lease=-1)
     picture, _ = await stage.dispatcher.reconciler.repair()
     assert found(picture) == [("silent_worker", job.id, executor.worker["pid"])]
-    assert executor.killed == [job.id]
+    assert executor.killed == [(job.id, 1)]
     assert [crash["code"] for crash in await stage.crashes(job.id)] == ["worker_silent"]
 
 
@@ -161,5 +161,5 @@ async def test_a_number_that_means_nothing_here_belongs_to_the_training_that_has
     monkeypatch.setattr(gpus, "users", lambda: [User(2**22 + 1, 0, None)])
     stage = await open_stage(executor)
     stage.dispatcher.gpus = Pool([0])
-    stage.dispatcher.gpus.hold("task", taken)
+    stage.dispatcher.gpus.hold(("task", 1), taken)
     assert len((await stage.dispatcher.reconciler.look()).findings) == number

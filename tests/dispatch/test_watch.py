@@ -10,13 +10,14 @@ from epochd.core.events import Kind, Report, Type
 from epochd.core.jobs import Command, State
 from epochd.core.settings import Settings
 from epochd.core.tickets import Ticket
+from epochd.dispatch import verdicts
 from epochd.dispatch.attempt import Attempt
 from epochd.dispatch.strangers import Strangers
 from epochd.dispatch.watch import Watch
 from epochd.store import attempts, events, jobs
 from epochd.store.db import Database
 
-from .stage import SPEC, HeldExecutor, arrival
+from .stage import CHECKPOINT, SPEC, HeldExecutor, arrival, until
 
 LEASE = 4.0
 HOUR = 3600.0
@@ -78,10 +79,10 @@ async def post(db, clock, executor, tmp_path) -> Post:
     ticket = Ticket(
         task_id=job.id, attempt=1, token=token, server_url="", spec=SPEC, data_dir=tmp_path, dataset_roots=[]
     )
-    ours = {job.id: Attempt(ticket)}
+    ours = {ticket.key: Attempt(ticket)}
 
     async def on_exit(end):
-        verdict = ours.pop(end.task_id).verdict
+        verdict = ours.pop((end.task_id, end.attempt)).verdict or verdicts.of_exit(end.returncode)
         await attempts.crash_attempt(db, end.task_id, end.attempt, code=verdict.code, message=verdict.message)
 
     await executor.start(on_exit)
@@ -94,7 +95,7 @@ async def test_a_worker_that_falls_silent_is_killed_and_its_job_goes_on(post):
     assert await post.look() is State.RUNNING, "a single look may deceive"
     post.clock.wait(2)
     assert await post.look() is State.PENDING
-    assert post.executor.killed == [post.ticket.task_id]
+    assert post.executor.killed == [post.ticket.key]
     assert (await jobs.get(post.db, post.ticket.task_id)).crashes == 1
 
 
@@ -137,7 +138,38 @@ async def test_a_cancel_that_is_not_heeded_for_a_lease_is_enforced(post):
         post.clock.wait(LEASE / 4 + 0.1)
         assert await post.report() is Command.CANCEL
     assert await post.look() is State.CANCELLED
-    assert post.executor.killed == [post.ticket.task_id]
+    assert post.executor.killed == [post.ticket.key]
+
+
+async def test_a_worker_that_does_not_come_back_from_its_last_word_holds_its_slot_for_a_lease(post, caplog):
+    await jobs.stop(post.db, post.ticket.task_id)
+    await post.report(Kind.CANCELLED)
+    for wait in (0, LEASE):
+        post.clock.wait(wait)
+        assert await post.look() is State.CANCELLED
+        assert post.executor.killed == []
+    post.clock.wait(0.1)
+    assert await post.look() is State.CANCELLED
+    assert post.executor.killed == [post.ticket.key]
+    assert post.watch.ours == {}
+    assert "attempt 1 does not come back from it" in caplog.text
+
+
+async def test_only_the_worker_that_lingers_is_killed_not_the_one_that_has_its_task_now(open_stage):
+    executor = HeldExecutor(slots=2)
+    stage = await open_stage(executor, lease_seconds=1)
+    job = await stage.submit()
+    first = await arrival(executor)
+    await jobs.pause(stage.db, job.id)
+    await stage.report(first, (Kind.PAUSED, CHECKPOINT))
+    await jobs.resume(stage.db, job.id)
+    second = await arrival(executor)
+    await stage.report(second)
+    await until(lambda: first.key not in executor.held)
+    assert executor.killed == [first.key]
+    assert executor.held == {second.key: second}
+    found = await jobs.get(stage.db, job.id)
+    assert (found.state, found.attempt, found.crashes) == (State.RUNNING, 2, 0)
 
 
 async def test_a_training_that_gets_nowhere_says_so_once_for_each_hang(post):
@@ -176,7 +208,7 @@ async def test_a_silent_worker_is_killed_by_the_running_dispatcher_too(open_stag
     await arrival(executor)
     assert (await arrival(executor)).attempt == 2
     assert [crash["code"] for crash in await stage.crashes(job.id)] == ["worker_silent"]
-    assert set(executor.killed) == {job.id}
+    assert set(executor.killed) == {(job.id, 1)}
 
 
 @pytest.mark.parametrize(("ask", "state"), [(jobs.stop, State.CANCELLED), (jobs.pause, State.PAUSED)])

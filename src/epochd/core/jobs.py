@@ -50,6 +50,9 @@ class Command(StrEnum):
     RELEASE = "release"
 
 
+AttemptKey = tuple[str, int]
+"""Which attempt: its task's id and its number."""
+
 MAX_STRIKES = 3
 """So many workers may die without a newer checkpoint before a job is given up as poison."""
 
@@ -107,3 +110,8 @@ class Job:
     revisions: list[dict[str, Any]] = field(default_factory=list)
     reported: int = 0
     last_seq: int = 0
+
+    @property
+    def key(self) -> AttemptKey:
+        """The attempt that it is in, or was last."""
+        return self.id, self.attempt

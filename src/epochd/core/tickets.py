@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from epochd.core.jobs import AttemptKey
 from epochd.core.specs import TrainingSpec
 
 RANK_FAILED = 71
@@ -52,6 +53,10 @@ class Ticket(BaseModel):
     """How much memory the training may take; None: no limit."""
     is_held: bool = False
     """The kernel holds the training to that; the worker need not."""
+
+    @property
+    def key(self) -> AttemptKey:
+        return self.task_id, self.attempt
 
     @property
     def artifact_dir(self) -> Path:

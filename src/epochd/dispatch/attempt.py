@@ -39,9 +39,9 @@ class Attempt:
     async def withdraw(self, executor: Executor) -> None:
         """Take the ticket back, which no worker has got yet."""
         self.is_withdrawn = True
-        await executor.kill(self.ticket.task_id)
+        await executor.kill(self.ticket.key)
 
     async def end(self, executor: Executor, verdict: Verdict) -> None:
         """Kill the worker; its job then goes on or ends by the verdict, the first if there are several."""
         self.verdict = self.verdict or verdict
-        await executor.kill(self.ticket.task_id)
+        await executor.kill(self.ticket.key)

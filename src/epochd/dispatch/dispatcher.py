@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from epochd.core.errors import EpochdError
 from epochd.core.events import FINAL_TYPES, Event, Type
-from epochd.core.jobs import Job
+from epochd.core.jobs import AttemptKey, Job
 from epochd.core.settings import Settings
 from epochd.core.tickets import Ticket
 from epochd.dispatch import gpus, held, memory, orphans, verdicts
@@ -50,7 +50,7 @@ class Dispatcher:
         self._executor = executor
         self._settings = settings
         self._server_url = server_url
-        self._attempts: dict[str, Attempt] = {}
+        self._attempts: dict[AttemptKey, Attempt] = {}
         self._strangers = Strangers(db, settings)
         self._watch = Watch(db, executor, settings, self._attempts, self._strangers)
         self._held = held.Held(db, settings)
@@ -171,7 +171,7 @@ class Dispatcher:
             checkpoint=(job.checkpoint or {}).get("path"),
             reported_epochs=job.current_epoch,
             threads=max(1, (os.cpu_count() or 1) // settings.slots),
-            gpus=self.gpus.take(job.id, job.spec),
+            gpus=self.gpus.take(job.key, job.spec),
             resident_mb=settings.resident_mb,
             cache_mb=settings.cache_mb,
             lease_seconds=settings.lease_seconds,
@@ -183,7 +183,7 @@ class Dispatcher:
 
     async def _launch(self, ticket: Ticket) -> None:
         """Hand a ticket over. When no worker is warm yet, the launch goes on waiting by itself."""
-        attempt = self._attempts[ticket.task_id] = Attempt(ticket)
+        attempt = self._attempts[ticket.key] = Attempt(ticket)
         attempt.launch = asyncio.create_task(self._hand_over(attempt))
         await asyncio.wait({attempt.launch}, timeout=LAUNCH_SECONDS)
 
@@ -211,9 +211,7 @@ class Dispatcher:
             logger.exception("it could not be noted which process trains task %s", ticket.task_id)
 
     async def _on_exit(self, end: Exit) -> None:
-        attempt = self._attempts.get(end.task_id)
-        if attempt is None or attempt.ticket.attempt != end.attempt:
-            return  # it has said its last word, and its task has even started again
+        attempt = self._attempts[end.task_id, end.attempt]
         await self._conclude(attempt, attempt.verdict or verdicts.of_exit(end.returncode, end.overrun), end.log_tail)
 
     async def _conclude(self, attempt: Attempt, verdict: Verdict, log_tail: Sequence[str] = ()) -> None:
@@ -224,9 +222,8 @@ class Dispatcher:
             else:
                 await self._mourn(attempt.ticket, verdict, log_tail)
         finally:
-            if self._attempts.get(attempt.ticket.task_id) is attempt:
-                del self._attempts[attempt.ticket.task_id]
-                self.gpus.give_back(attempt.ticket.task_id)
+            del self._attempts[attempt.ticket.key]
+            self.gpus.give_back(attempt.ticket.key)
             self._wake.set()
 
     async def _mourn(self, ticket: Ticket, verdict: Verdict, log_tail: Sequence[str]) -> None:

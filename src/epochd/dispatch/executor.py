@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from epochd.core.jobs import AttemptKey
 from epochd.core.tickets import Ticket
 from epochd.dispatch.cgroups import Overrun
 
@@ -43,8 +44,8 @@ class Executor(Protocol):
         ``pid`` and ``created`` tell it from all other processes, ``hold`` is there if a control group limits it.
         """
 
-    async def kill(self, task_id: str) -> None:
-        """End the worker of this task at once, whatever it is doing; unknown ids are ignored."""
+    async def kill(self, key: AttemptKey) -> None:
+        """End the worker of this attempt at once, whatever it is doing; unknown ones are ignored."""
 
     async def close(self) -> None:
         """End every worker; return when no process is left."""

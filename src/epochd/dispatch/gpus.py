@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from epochd.core.errors import SettingsError
+from epochd.core.jobs import AttemptKey
 from epochd.core.specs import TrainingSpec
 
 logger = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ class Pool:
 
     def __init__(self, owned: list[int]) -> None:
         self.owned = owned
-        self._taken: dict[str, list[int]] = {}
+        self._taken: dict[AttemptKey, list[int]] = {}
 
     @property
     def free(self) -> list[int]:
@@ -123,17 +124,17 @@ class Pool:
         wanted = needed(spec, len(self.owned))
         return wanted <= len(self.free) or wanted > len(self.owned)
 
-    def take(self, task_id: str, spec: TrainingSpec) -> list[int]:
-        """Give a training its GPUs; the caller has asked ``fits``."""
-        self._taken[task_id] = self.free[: needed(spec, len(self.owned))]
-        return self._taken[task_id]
+    def take(self, key: AttemptKey, spec: TrainingSpec) -> list[int]:
+        """Give an attempt its GPUs; the caller has asked ``fits``."""
+        self._taken[key] = self.free[: needed(spec, len(self.owned))]
+        return self._taken[key]
 
-    def hold(self, task_id: str, gpus: list[int]) -> None:
-        """Mark GPUs as taken by a training that a former server started."""
-        self._taken[task_id] = gpus
+    def hold(self, key: AttemptKey, gpus: list[int]) -> None:
+        """Mark GPUs as taken by an attempt that a former server started."""
+        self._taken[key] = gpus
 
-    def give_back(self, task_id: str) -> None:
-        self._taken.pop(task_id, None)
+    def give_back(self, key: AttemptKey) -> None:
+        self._taken.pop(key, None)
 
 
 def needed(spec: TrainingSpec, owned: int) -> int:

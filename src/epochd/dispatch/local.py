@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from epochd.core.errors import EpochdError
+from epochd.core.jobs import AttemptKey
 from epochd.core.settings import Settings
 from epochd.core.tickets import Ticket
 from epochd.dispatch import gpus
@@ -58,7 +59,7 @@ class LocalExecutor:
         self._workers: set[WorkerProcess] = set()
         self._idle: list[WorkerProcess] = []
         self._starting: list[str] = []
-        self._waiting: dict[str, tuple[Ticket, asyncio.Future[dict[str, Any] | None]]] = {}
+        self._waiting: dict[AttemptKey, tuple[Ticket, asyncio.Future[dict[str, Any] | None]]] = {}
         self._working: set[WorkerProcess] = set()
         self._slots: list[asyncio.Task[None]] = []
         self._closing = asyncio.Event()
@@ -89,26 +90,26 @@ class LocalExecutor:
             raise EpochdError("the executor is closed; the ticket was not launched")
         handed: asyncio.Future[dict[str, Any] | None] = asyncio.get_running_loop().create_future()
         self._framework = ticket.spec.framework
-        self._waiting[ticket.task_id] = ticket, handed
+        self._waiting[ticket.key] = ticket, handed
         self._match()
         try:
             return await handed
         finally:
-            self._waiting.pop(ticket.task_id, None)
+            self._waiting.pop(ticket.key, None)
 
-    async def kill(self, task_id: str) -> None:
-        """End the worker of this task at once; a task that still waits for a worker stops waiting."""
-        if task_id in self._waiting:
-            self._turn_away(task_id, "the task was stopped before a worker was ready for it")
+    async def kill(self, key: AttemptKey) -> None:
+        """End the worker of this attempt at once; one that still waits for a worker stops waiting."""
+        if key in self._waiting:
+            self._turn_away(key, "the task was stopped before a worker was ready for it")
         for worker in self._working:
-            if worker.ticket is not None and worker.ticket.task_id == task_id:
+            if worker.ticket is not None and worker.ticket.key == key:
                 worker.kill()
 
     async def close(self) -> None:
         """End every worker with all its children; return when no process is left."""
         self._closing.set()
-        for task_id in list(self._waiting):
-            self._turn_away(task_id, "the server shut down before a worker was ready")
+        for key in list(self._waiting):
+            self._turn_away(key, "the server shut down before a worker was ready")
         for worker in self._workers:
             worker.kill()
         if self._slots:
@@ -228,9 +229,9 @@ class LocalExecutor:
         logger.error("a %s worker ended without being asked to: %s", framework, why)
         if self._failures >= PATIENCE:
             self._error = f"no {framework} worker can be started: {why}"
-            for task_id, (ticket, _) in list(self._waiting.items()):
+            for key, (ticket, _) in list(self._waiting.items()):
                 if ticket.spec.framework == framework:
-                    self._turn_away(task_id, self._error)
+                    self._turn_away(key, self._error)
 
     def _match(self) -> None:
         """Give idle workers to waiting tickets, first come first served; make room for frameworks that lack one."""
@@ -239,7 +240,7 @@ class LocalExecutor:
             if worker is not None and not handed.done():
                 self._idle.remove(worker)
                 worker.hand(ticket)
-                del self._waiting[ticket.task_id]
+                del self._waiting[ticket.key]
                 self._working.add(worker)
                 handed.set_result(worker.identity())
         kept = sum(not worker.is_retired for worker in self._workers) + len(self._starting)
@@ -265,8 +266,8 @@ class LocalExecutor:
         """What a fresh worker warms up: what a ticket waits for, else what was asked for last."""
         return next(iter(self._uncovered()), self._framework)
 
-    def _turn_away(self, task_id: str, why: str) -> None:
-        _, handed = self._waiting.pop(task_id)
+    def _turn_away(self, key: AttemptKey, why: str) -> None:
+        _, handed = self._waiting.pop(key)
         if not handed.done():
             handed.set_exception(EpochdError(why))
 

@@ -106,7 +106,7 @@ class Reconciler:
 
     def _doubt(self, job: Job) -> Finding | None:
         """What is wrong with a job that should be running."""
-        attempt = self._watch.ours.get(job.id)
+        attempt = self._watch.ours.get(job.key)
         if attempt is not None and attempt.is_launching:
             return None  # it waits for a worker to warm up
         silent = time.time() - (job.lease_until or 0.0)

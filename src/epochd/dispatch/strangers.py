@@ -7,10 +7,10 @@ again. What is known of them is in the database.
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from epochd.core.jobs import Job
+from epochd.core.jobs import AttemptKey, Job
 from epochd.core.settings import Settings
 from epochd.dispatch import cgroups, processes, verdicts
 from epochd.dispatch.gpus import Pool
@@ -34,7 +34,7 @@ class Strangers:
         self._settings = settings
         self._grace = min(GRACE_SECONDS, settings.lease_seconds)
         self._pool = Pool([])
-        self._workers: dict[str, dict[str, Any] | None] = {}
+        self._workers: dict[AttemptKey, dict[str, Any] | None] = {}
         self._started_at = 0.0
 
     async def find(self, pool: Pool) -> None:
@@ -49,8 +49,8 @@ class Strangers:
                 await self._end(job.worker)
                 await self._conclude_lost(job)
             else:
-                self._workers[job.id] = job.worker
-                pool.hold(job.id, job.summary.get("gpus", []))
+                self._workers[job.key] = job.worker
+                pool.hold(job.key, job.summary.get("gpus", []))
 
     def __len__(self) -> int:
         return len(self._workers)
@@ -58,28 +58,19 @@ class Strangers:
     def pids(self) -> set[int]:
         return {worker["pid"] for worker in self._workers.values() if worker is not None}
 
-    async def look(self, running: Sequence[Job], ours: Collection[str]) -> None:
-        """Forget those whose jobs have ended; see at once when one has died.
-
-        ``running`` are all jobs that run now, ``ours`` the ids of those that this server has started.
-        """
-        self._forget({job.id for job in running}, ours)
+    async def look(self, running: Sequence[Job]) -> None:
+        """Forget those whose attempts have ended; see at once when one has died. ``running`` are all jobs that do."""
+        for key in self._workers.keys() - {job.key for job in running}:
+            self._drop(key)
         for job in running:
-            worker = self._workers.get(job.id)
+            worker = self._workers.get(job.key)
             if worker is not None and not processes.lives(worker):
                 await self.end(job, _of_death(worker))
 
-    def _forget(self, running: set[str], ours: Collection[str]) -> None:
-        for task_id in list(self._workers):
-            if task_id in ours:
-                del self._workers[task_id]  # its GPUs are with the new attempt
-            elif task_id not in running:
-                self._drop(task_id)
-
-    def _drop(self, task_id: str) -> None:
-        if task_id in self._workers:
-            del self._workers[task_id]
-            self._pool.give_back(task_id)
+    def _drop(self, key: AttemptKey) -> None:
+        if key in self._workers:
+            del self._workers[key]
+            self._pool.give_back(key)
 
     async def take_back(self, job: Job, verdict: Verdict) -> None:
         """End an attempt whose lease ran out; one without a process is no accident of the training."""
@@ -94,7 +85,7 @@ class Strangers:
         """Kill a worker and all that it started, and only then let its job go on: never two train one job."""
         if job.worker is not None:
             await self._end(job.worker)
-        self._drop(job.id)
+        self._drop(job.key)
         await self._mourn(job, verdict)
 
     async def _conclude_lost(self, job: Job) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from epochd.core.errors import StaleAttempt
-from epochd.core.jobs import Command, Job
+from epochd.core.jobs import AttemptKey, Command, Job
 from epochd.core.settings import Settings
 from epochd.dispatch import memory, verdicts
 from epochd.dispatch.attempt import Attempt
@@ -29,10 +29,15 @@ SLACK_SECONDS = 1.0
 
 
 class Watch:
-    """Looks after the jobs of this server (``ours``, by task id) and of a former one (``strangers``)."""
+    """Looks after the jobs of this server (``ours``) and of a former one (``strangers``)."""
 
     def __init__(
-        self, db: Database, executor: Executor, settings: Settings, ours: dict[str, Attempt], strangers: Strangers
+        self,
+        db: Database,
+        executor: Executor,
+        settings: Settings,
+        ours: dict[AttemptKey, Attempt],
+        strangers: Strangers,
     ) -> None:
         self.ours = ours
         self.strangers = strangers
@@ -40,8 +45,9 @@ class Watch:
         self._executor = executor
         self._settings = settings
         self._suspects = Suspects(settings.lease_seconds)
-        self._cancels: dict[tuple[str, int], float] = {}
-        self._hangs: set[tuple[str, int]] = set()
+        self._cancels: dict[AttemptKey, float] = {}
+        self._hangs: set[AttemptKey] = set()
+        self._ends: dict[AttemptKey, float] = {}
 
     def leaders(self) -> set[int]:
         """The processes of all workers that are known."""
@@ -50,7 +56,7 @@ class Watch:
     async def look(self) -> None:
         """Go through everything once."""
         running = await jobs.running(self._db)
-        await self.strangers.look(running, self.ours.keys())
+        await self.strangers.look(running)
         for attempt in list(self.ours.values()):
             if attempt.is_launching:
                 await self._hold(attempt)
@@ -58,19 +64,15 @@ class Watch:
         await self._insist_on_cancels(running)
         await self._tell_hangs(running)
         await self._take_back(running)
+        await self._end_lingering(running)
 
     async def end(self, job: Job, verdict: Verdict) -> None:
         """Kill the worker of a running job, whoever has started it; the job goes on or ends by the verdict."""
-        attempt = self._attempt(job)
+        attempt = self.ours.get(job.key)
         if attempt is not None:
             await attempt.end(self._executor, verdict)
         else:
             await self.strangers.end(job, verdict)
-
-    def _attempt(self, job: Job) -> Attempt | None:
-        """This server's attempt that the job is in, if it is in one."""
-        attempt = self.ours.get(job.id)
-        return attempt if attempt is not None and attempt.ticket.attempt == job.attempt else None
 
     async def _hold(self, attempt: Attempt) -> None:
         """Keep the lease of an attempt whose worker is still warming up; heed commands in its place."""
@@ -98,7 +100,7 @@ class Watch:
     async def _insist_on_cancels(self, running: Sequence[Job]) -> None:
         """Kill workers that have known of a cancel for a whole lease and still train."""
         now = time.monotonic()
-        asked = {(job.id, job.attempt): job for job in running if job.command is Command.CANCEL}
+        asked = {job.key: job for job in running if job.command is Command.CANCEL}
         self._cancels = {key: self._cancels.get(key, now) for key in asked}
         for key, job in asked.items():
             if now - self._cancels[key] > self._settings.lease_seconds:
@@ -107,7 +109,7 @@ class Watch:
 
     async def _tell_hangs(self, running: Sequence[Job]) -> None:
         """Say once of each training that its worker reports, but has finished no step for too long."""
-        hanging = {(job.id, job.attempt): idle for job in running if (idle := self._hangs_for(job)) is not None}
+        hanging = {job.key: idle for job in running if (idle := self._hangs_for(job)) is not None}
         for (task_id, attempt), idle in hanging.items():
             if (task_id, attempt) not in self._hangs:
                 message = verdicts.of_hang(idle)
@@ -128,8 +130,18 @@ class Watch:
             await attempts.shorten_leases(self._db, self._settings.lease_seconds)
         verdict = verdicts.of_silence(self._settings.lease_seconds)
         for job in self._suspects.confirmed(await attempts.expired(self._db), time.monotonic()):
-            attempt = self._attempt(job)
+            attempt = self.ours.get(job.key)
             if attempt is not None:
                 await attempt.end(self._executor, verdict)
             else:
                 await self.strangers.take_back(job, verdict)
+
+    async def _end_lingering(self, running: Sequence[Job]) -> None:
+        """Kill workers that have said their last word and still hold their slot a whole lease later."""
+        now, alive = time.monotonic(), {job.key for job in running}
+        ended = [key for key, attempt in self.ours.items() if key not in alive and not attempt.is_launching]
+        self._ends = {key: self._ends.get(key, now) for key in ended}
+        for key in ended:
+            if now - self._ends[key] > self._settings.lease_seconds:
+                logger.warning("task %s: the worker of attempt %d does not come back from it; it is killed", *key)
+                await self._executor.kill(key)

@@ -49,6 +49,8 @@ TRAININGS: dict[str, dict[str, Any]] = {
 SLOW = frozenset({"keras"})
 """Its workers take longer to start than the others train: for long runs, and rarely."""
 
+FINAL = frozenset({"completed", "failed", "cancelled"})
+
 T = TypeVar("T")
 
 
@@ -99,6 +101,7 @@ class Arena:
         ]
         self.data_dir = folder / "data"
         self.acknowledged: dict[str, str] = {}
+        self._over: set[str] = set()
         self.readers: dict[str, Reader] = {}
         self.has_disk = False
         self._database_url = database_url
@@ -165,21 +168,30 @@ class Arena:
         self.readers[task_id].start()
         return str(task_id)
 
-    def keep_busy(self) -> None:
-        """Start trainings until enough are under way."""
-        while len(self.unfinished()) < BUSY:
+    def keep_busy(self, with_one: str | None = None) -> None:
+        """Start trainings until enough are under way, one of the kind ``with_one`` among them."""
+        under_way = [self.acknowledged[task_id] for task_id in self.unfinished()]
+        if with_one is not None and with_one not in under_way:
+            self.start(with_one)
+        for _ in range(BUSY - len(under_way)):
             [name] = self.random.choices(self.trainings, [1 if name in SLOW else 4 for name in self.trainings])
             self.start(name)
 
     def unfinished(self) -> list[str]:
-        states = {task_id: self.server.task(task_id)["state"] for task_id in self.acknowledged}
-        return [task_id for task_id, state in states.items() if state in ("pending", "running", "paused")]
+        """The trainings that are not over. One that is stays so and is not asked for again: there may be a hundred."""
+        living = self.acknowledged.keys() - self._over
+        self._over |= {task_id for task_id in living if self.server.task(task_id)["state"] in FINAL}
+        return sorted(living - self._over)
 
-    def victim(self, wanted: Callable[[Victim], T | None] = lambda victim: victim) -> T:  # type: ignore[assignment]
+    def victim(
+        self,
+        wanted: Callable[[Victim], T | None] = lambda victim: victim,  # type: ignore[assignment,return-value]
+        with_one: str | None = None,
+    ) -> T:
         """A training that has got on since its attempt began and can bear another crash, as ``wanted`` sees it."""
 
         def find() -> T | None:
-            self.keep_busy()
+            self.keep_busy(with_one)
             running = self.server.reconcile()["running"]
             self.random.shuffle(running)
             found = (wanted(Victim(one["task_id"], one["attempt"], one["pid"])) for one in running if self._bears(one))

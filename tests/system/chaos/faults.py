@@ -39,9 +39,7 @@ def kill_rank(arena: Arena) -> str:
             return (victim, ranks[0].pid) if ranks else None
         return None
 
-    if not any(arena.acknowledged[task_id] == "ranks" for task_id in arena.unfinished()):
-        arena.start("ranks")
-    victim, pid = arena.victim(rank)
+    victim, pid = arena.victim(rank, with_one="ranks")
     os.kill(pid, signal.SIGKILL)
     until(lambda: arena.is_over(victim), f"task {victim.task_id} did not notice the death of rank {pid}")
     return f"rank {pid} of worker {victim.pid} was killed in attempt {victim.attempt}"
@@ -50,8 +48,6 @@ def kill_rank(arena: Arena) -> str:
 def freeze_worker(arena: Arena) -> str:
     """SIGSTOP for longer than the lease, then SIGCONT: its task has been given to another attempt."""
     victim = _struck(arena, signal.SIGSTOP)
-    with suppress(ProcessLookupError):
-        os.kill(victim.pid, signal.SIGCONT)
     until(lambda: is_gone(victim.pid), f"the stale process {victim.pid} lives on")
     return f"worker {victim.pid} was stopped until its task had been taken from it"
 
@@ -195,12 +191,18 @@ def fill(path: Path) -> None:
 
 
 def _struck(arena: Arena, number: signal.Signals) -> Victim:
-    """Send a worker a signal that ends its attempt; one that was done in that moment does not count."""
+    """Send a worker a signal that ends its attempt; one that was done in that moment does not count.
+
+    One that was stopped is continued afterwards.
+    """
 
     def strike(victim: Victim) -> Victim | None:
         before = arena.server.task(victim.task_id)
         os.kill(victim.pid, number)
         until(lambda: arena.is_over(victim), f"task {victim.task_id} did not lose its worker")
+        if number == signal.SIGSTOP:
+            with suppress(ProcessLookupError):
+                os.kill(victim.pid, signal.SIGCONT)
         after = arena.server.task(victim.task_id)
         counters = ("crashes", "preemptions")
         return victim if any(after[name] > before[name] for name in counters) else None
