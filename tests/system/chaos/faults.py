@@ -163,10 +163,11 @@ KILLS = ("kill_worker", "kill_server", "kill_both")
 
 
 def planned(arena: Arena, count: int) -> list[str]:
-    """Each fault that is possible here, and kills to make up the number, in a random order; ``count`` at least."""
+    """Each fault that is possible here, or as many of them as ``count``; kills make up the number. In a random order."""
     possible = [name for name in FAULTS if arena.has_disk or name != "fill_disk"]
+    arena.random.shuffle(possible)
     rest = [arena.random.choice([*KILLS, *KILLS, *possible]) for _ in range(count - len(possible))]
-    plan = possible + rest
+    plan = possible[:count] + rest
     arena.random.shuffle(plan)
     return plan
 
