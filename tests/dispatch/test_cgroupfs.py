@@ -43,6 +43,28 @@ def test_the_group_of_this_process_is_where_its_tree_is_mounted(tmp_path, groups
 
 
 @pytest.mark.parametrize(
+    ("groups", "mount", "file"),
+    [
+        pytest.param("0::/a/b\n", "cgroup2 rw", cgroupfs.V2.limit, id="version 2"),
+        pytest.param("4:memory:/a/b\n", "cgroup rw,memory", cgroupfs.V1.limit, id="version 1"),
+    ],
+)
+def test_what_a_group_above_ours_may_take_is_a_limit_too(tmp_path, groups, mount, file):
+    root = tmp_path / "tree"
+    (root / "a" / "b").mkdir(parents=True)
+    (tmp_path / file).write_text("1")  # outside of the tree
+    (root / "a" / file).write_text(f"{2**30}\n")
+    (root / "a" / "b" / file).write_text("max\n" if file == cgroupfs.V2.limit else f"{2**63 - 4096}\n")
+    found = cgroupfs.limits(tell(tmp_path / "proc", groups, f"/ {root} {mount}"))
+    assert min(found) == 2**30
+
+
+def test_where_memory_is_accounted_for_by_no_group_there_is_no_limit(tmp_path):
+    assert cgroupfs.limits(tmp_path / "nowhere") == []
+    assert cgroupfs.limits(tell(tmp_path / "proc", "0::/a\n", "/ /cg/pids cgroup rw,pids")) == []
+
+
+@pytest.mark.parametrize(
     ("groups", "mount"),
     [
         pytest.param("0::/a\n", "/ /cg/pids cgroup rw,pids", id="no tree"),

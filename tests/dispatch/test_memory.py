@@ -3,14 +3,17 @@
 import os
 import sys
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import pytest
 
 from epochd.core.jobs import State
-from epochd.dispatch import cgroups, memory
+from epochd.core.settings import Settings
+from epochd.dispatch import cgroupfs, cgroups, memory
 
 from .stage import arrival
 
+GIB = 2**30
 TAKE = """
 import os, sys, time
 if sys.argv[2:]:
@@ -55,6 +58,15 @@ def test_other_groups_do_not_count(taking):
     taking(100)
     assert memory.of_group(os.getpgid(0)) > 0
     assert memory.of_groups([]) == {}
+
+
+def test_a_training_may_take_its_slots_share_of_the_machine(monkeypatch):
+    monkeypatch.setattr(memory, "machine", memory.machine.__wrapped__)
+    for limits, whole in [([], 10 * GIB), ([9 * GIB, 2 * GIB], 2 * GIB), ([2**63 - 4096], 10 * GIB)]:
+        monkeypatch.setattr(cgroupfs, "limits", lambda limits=limits: limits)
+        monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(total=10 * GIB))
+        assert memory.limit_mb(Settings(slots=2)) == whole // 2 // 2**20
+        assert memory.limit_mb(Settings(slots=2, memory_mb=700)) == 700
 
 
 async def test_a_training_that_takes_more_than_it_may_is_ended_with_the_figures(open_stage, executor, taking):

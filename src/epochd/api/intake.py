@@ -16,7 +16,8 @@ from epochd.core.specs import TrainingSpec
 from epochd.data import inspect, profile
 from epochd.data.inspect import Inspection
 from epochd.data.sources import Catalog
-from epochd.engines import demands, memory, registry
+from epochd.dispatch import memory
+from epochd.engines import demands, registry
 
 HASHED_BYTES = 64 << 20
 """Datasets up to this size are fingerprinted while the client waits: a twentieth of a second."""

@@ -84,6 +84,28 @@ def own(proc: Path = PROC) -> tuple[Path, Path]:
     raise EpochdError("this process is in no group that accounts for memory")
 
 
+def limits(proc: Path = PROC) -> list[int]:
+    """The limits (bytes) of the group that accounts for this process's memory, and of those above it that can be seen.
+
+    None where there is no such group, or none is limited: version 1 tells that as a number beyond any memory.
+    """
+    try:
+        group, root = own(proc)
+    except (EpochdError, OSError):
+        return []
+    seen = [above for above in (group, *group.parents) if above.is_relative_to(root)]
+    return [limit for above in seen if (limit := _limit(above)) is not None]
+
+
+def _limit(group: Path) -> int | None:
+    file = group / files_of(group).limit
+    try:
+        text = file.read_text().strip()
+    except FileNotFoundError:  # the root of version 2 has none
+        return None
+    return int(text) if text.isdecimal() else None
+
+
 def _mounts(proc: Path, kind: str, controller: str) -> Iterator[tuple[str, Path]]:
     """Which part of a tree is to be seen where, by proc_pid_mountinfo(5)."""
     for line in (proc / "mountinfo").read_text().splitlines():

@@ -1,4 +1,4 @@
-"""How much memory a training takes, all its processes together.
+"""How much memory a training may take, and how much it does, all its processes together.
 
 A worker refuses itself more than its share (``worker.limits``), but each of its ranks would get as much
 again. So the server looks from outside, once a second, where a limit is set and the kernel does not hold
@@ -8,9 +8,24 @@ the worker to it (``cgroups``).
 import os
 from collections.abc import Collection
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import psutil
+
+from epochd.core.settings import Settings
+from epochd.dispatch import cgroupfs
+
+
+def limit_mb(settings: Settings) -> int:
+    """How many MiB one training may take: the operator's word, else an equal share of the machine's memory."""
+    return settings.memory_mb or machine() // settings.slots // 2**20
+
+
+@cache
+def machine() -> int:
+    """Bytes of memory that the server and all its trainings may take: the machine's, or less in a container."""
+    return min([psutil.virtual_memory().total, *cgroupfs.limits()])
 
 
 def of_groups(leaders: Collection[int]) -> dict[int, int]:

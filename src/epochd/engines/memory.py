@@ -1,16 +1,11 @@
-"""How much memory and disk a training takes, estimated before it starts, and how much memory one may take.
+"""How much memory and disk a training takes, estimated before it starts.
 
 An estimate errs on the large side by little: it is to refuse what the machine would kill, not to fill it to the brim.
 """
 
 from dataclasses import dataclass
-from functools import cache
 from math import prod
-from pathlib import Path
 
-import psutil
-
-from epochd.core.settings import Settings
 from epochd.engines import architecture
 from epochd.loop.engine import Setup
 
@@ -25,7 +20,6 @@ COPIES_OF_OUTPUTS = 4
 """Of each layer's outputs: before and after activation and dropout, and their gradient."""
 OPTIMIZER_COPIES = {"adam": 2, "adamw": 2, "rmsprop": 1, "sgd": 0}
 """How many numbers an optimizer remembers for each weight."""
-CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,31 +73,6 @@ def outputs_per_row(setup: Setup) -> int:
                 space = architecture.pooled(space)
             case _:
                 found += space[0] * units * (architecture.GATES[spec.model_type] + 2) * (1 + spec.bidirectional)
-    return found
-
-
-def limit_mb(settings: Settings) -> int:
-    """How many MiB one training may take: the operator's word, else an equal share of the machine's memory."""
-    return settings.memory_mb or machine() // settings.slots // MIB
-
-
-@cache
-def machine() -> int:
-    """Bytes of memory that this process and its children may take: the machine's, or less in a container."""
-    return min([psutil.virtual_memory().total, *_cgroup_limits()])
-
-
-def _cgroup_limits() -> list[int]:
-    """Limits of the control group this process is in (version 2, then 1); none where there are none."""
-    files = [CGROUP / "memory.max", CGROUP / "memory" / "memory.limit_in_bytes"]
-    found = []
-    for file in files:
-        try:
-            text = file.read_text().strip()
-        except OSError:
-            continue
-        if text.isdigit():
-            found.append(int(text))
     return found
 
 

@@ -163,7 +163,7 @@ KILLS = ("kill_worker", "kill_server", "kill_both")
 
 
 def planned(arena: Arena, count: int) -> list[str]:
-    """Each fault that is possible here, or as many of them as ``count``; kills make up the number. In a random order."""
+    """Each fault that is possible here, or ``count`` of them, and kills to make up the number; in a random order."""
     possible = [name for name in FAULTS if arena.has_disk or name != "fill_disk"]
     arena.random.shuffle(possible)
     rest = [arena.random.choice([*KILLS, *KILLS, *possible]) for _ in range(count - len(possible))]
