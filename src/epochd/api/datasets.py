@@ -17,17 +17,17 @@ from starlette.responses import Response
 
 from epochd.api import uploads
 from epochd.api.arrivals import Arrival, discard, examined, settle
-from epochd.api.deps import Opened, json_object
-from epochd.api.errors import InvalidRequest
-from epochd.api.responses import (
+from epochd.api.dataset_responses import (
     DatasetDetail,
     DatasetLine,
     DatasetRecord,
     DatasetRemoved,
     Datasets,
-    ErrorShape,
     record_fields,
 )
+from epochd.api.deps import Opened, json_object
+from epochd.api.errors import InvalidRequest
+from epochd.api.responses import ErrorShape
 from epochd.api.security import DRAINED_BYTES
 from epochd.api.service import Service
 from epochd.core.datasets import Dataset, Kind

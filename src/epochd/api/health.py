@@ -4,8 +4,8 @@ from fastapi import APIRouter, Response
 
 from epochd import __version__
 from epochd.api.deps import Opened
-from epochd.api.responses import DispatcherHealth, Health, MemoryHealth, Slots
 from epochd.api.service import Service
+from epochd.api.system_responses import DispatcherHealth, Health, MemoryHealth, Slots
 from epochd.store import jobs
 
 router = APIRouter()

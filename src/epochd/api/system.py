@@ -5,7 +5,7 @@ from dataclasses import asdict
 from fastapi import APIRouter
 
 from epochd.api.deps import Opened
-from epochd.api.responses import FindingShape, GpuUser, Reconciled, Repaired, RunningTask
+from epochd.api.system_responses import FindingShape, GpuUser, Reconciled, Repaired, RunningTask
 from epochd.dispatch.reconcile import Picture
 
 router = APIRouter()
