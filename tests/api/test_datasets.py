@@ -442,6 +442,20 @@ async def test_resume_with_changed_data_can_be_allowed(house):
     assert (await house.get(f"/tasks/{task_id}")).json()["config"]["allow_changed_data"] is True
 
 
+async def test_resume_with_data_that_cannot_be_trained_on_is_refused_and_the_task_stays_paused(house):
+    await upload(house)
+    task_id = await paused(house, "0" * 64, dataset="colors", **TRAINING)
+    file = home(house) / "colors.csv"
+    for content, said in [(b"", "colors"), (CSV.replace(b"x,", b"z,"), "no column 'x'"), (CSV[:20], "rows")]:
+        file.write_bytes(content)
+        answer = await house.post(f"/resume/{task_id}", json={"allow_changed_data": True})
+        assert answer.status_code == 422, answer.text
+        assert said in answer.text
+        assert (await house.get(f"/tasks/{task_id}")).json()["state"] == "paused"
+    file.write_bytes(OTHER)
+    assert (await house.post(f"/resume/{task_id}", json={"allow_changed_data": True})).status_code == 200
+
+
 async def test_resume_with_the_same_data_asks_for_nothing(house):
     record = (await upload(house)).json()
     task_id = await paused(house, record["fingerprint"], dataset="colors", **TRAINING)

@@ -1,6 +1,7 @@
 import re
 import time
 
+import polars as pl
 import pytest
 
 from epochd.api.examples import BASIC, COMPLEX, QUICK_START
@@ -175,3 +176,17 @@ async def test_the_schema_describes_every_option(house):
     schema = (await house.get("/schema")).json()
     assert schema["properties"]["hidden_units"]["default"] == [64, 32]
     assert all(re.search(r"\w", option["description"]) for option in schema["properties"].values())
+
+
+@pytest.mark.parametrize(("resident", "is_refused"), [(1, True), (3, False)])
+async def test_rows_that_fit_neither_into_memory_nor_into_the_cache_are_refused(
+    open_house, tmp_path, resident, is_refused
+):
+    columns = {f"x{i}": [row * (i + 2) % 97 / 7 for row in range(80_000)] for i in range(8)}
+    house = await open_house(resident_mb=resident, cache_mb=2)
+    pl.DataFrame(columns | {"y": [0, 0, 1] * 26_666 + [0, 1]}).write_parquet(
+        tmp_path / "data" / "datasets" / "wide.parquet"
+    )
+    answer = await house.post("/validate", json={"dataset": "wide.parquet", "target_column": "y"})
+    said = "need 2.4 MiB in the cache folder; it may take 2.0 MiB (EPOCHD_CACHE_MB)"
+    assert (said in answer.text) == is_refused, answer.text

@@ -151,7 +151,7 @@ class TestRoom:
 
     def test_nothing_goes_that_somebody_has_open(self, tmp_path):
         one, two = table(tmp_path, "one"), table(tmp_path, "two")
-        with pytest.raises(DataError, match=r"trainings now use 15\.6 KiB of the 23\.4 KiB of EPOCHD_CACHE_MB"):
+        with pytest.raises(OutOfSpace, match=r"trainings now use 15\.6 KiB of the 23\.4 KiB of EPOCHD_CACHE_MB"):
             table(tmp_path, "three", cap=3 * BYTES - 1)
         np.testing.assert_array_equal(one, two)
         del one
@@ -214,7 +214,7 @@ class TestSeveralBuilders:
     def test_what_another_process_has_open_stays(self, tmp_path):
         child = subprocess.Popen([sys.executable, "-c", HOLDING, str(tmp_path)], **PIPES)
         assert child.stdout.readline() == b"open\n"
-        with pytest.raises(DataError, match="trainings now use"):
+        with pytest.raises(OutOfSpace, match="trainings now use"):
             table(tmp_path, "two", cap=BYTES)
         child.communicate(b"\n")
         table(tmp_path, "two", cap=BYTES)

@@ -60,7 +60,7 @@ async def test_a_job_goes_on_once_there_is_room_and_some_to_spare(db, room, disk
     found = await jobs.get(db, job.id)
     assert (found.state, found.error, found.queued_at) == (State.PENDING, None, job.queued_at)
     [told] = [event.payload for event in await events.after(db, job.id, 0) if event.type is Type.LOG]
-    assert "there is room on the disk again: 200 MiB are free, 100 MiB are needed" in told["message"]
+    assert "200 MiB are free on the disk and 100 MiB are needed" in told["message"]
 
 
 async def test_room_is_given_away_once(db, room, disk, hold):

@@ -219,6 +219,14 @@ def test_a_full_disk_holds_the_task_and_says_how_much_is_needed(process, server,
     assert process.popen.wait(WAIT) == 0
 
 
+def test_a_training_whose_data_are_gone_waits_where_it_has_got_to(process, server, ticket):
+    process.send(ticket("raise data error").model_copy(update={"checkpoint": "checkpoints/task/1"}))
+    server.wait_for("held")
+    payload = server.reports[-1]["payload"]
+    assert (payload["code"], payload["problems"][0]["field"]) == ("data_error", "dataset")
+    assert "put the data right, then resume it" in payload["message"]
+
+
 def test_an_exception_after_the_last_word_changes_nothing(process, server, ticket):
     process.send(sent := ticket("raise after the last word"))
     assert [process.hear(), process.hear()] == ["done task 1", "ready"]

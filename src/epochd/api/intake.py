@@ -7,13 +7,14 @@ next from looking, so that a user sees everything at once. Nothing is stored her
 import asyncio
 import shutil
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 from epochd.core import specs
 from epochd.core.errors import DataError, EpochdError, FrameworkMissing, InvalidSpec, Problem
 from epochd.core.settings import Settings
 from epochd.core.specs import TrainingSpec
-from epochd.data import inspect, profile
+from epochd.data import cache, inspect, profile
 from epochd.data.inspect import Inspection
 from epochd.data.sources import Catalog
 from epochd.dispatch import memory
@@ -53,6 +54,7 @@ async def examine(values: dict[str, Any], catalog: Catalog, settings: Settings, 
     inspection = None if "dataset" in bad else await asyncio.to_thread(inspect.inspect, spec, catalog)
     in_data = _beside(inspection.problems if inspection else [], bad)
     problems += _beside(_demands(spec, inspection, settings, gpus), bad)
+    in_data += _beside(_too_large(spec, inspection, settings), bad)
     framework, in_framework = _framework(spec, inspection, gpus)
     found = [*problems, *in_data, *_beside(in_framework.problems if in_framework else [], bad)]
     warnings = inspection.warnings if inspection else []
@@ -85,6 +87,17 @@ def _demands(spec: TrainingSpec, inspection: Inspection | None, settings: Settin
         resident_mb=settings.resident_mb,
         free_bytes=shutil.disk_usage(settings.data_dir).free if settings.data_dir.exists() else None,
     )
+
+
+def _too_large(spec: TrainingSpec, inspection: Inspection | None, settings: Settings) -> list[Problem]:
+    """A problem if the encoded rows neither fit into memory nor into the cache; none where their width is not known."""
+    found = inspection or Inspection("")
+    if found.problems or found.width != len(found.features):
+        return []
+    example, row = prod(found.shape), found.shape[-1] if spec.sequence_length else prod(found.shape)
+    needed, cap = 4 * found.rows * row, settings.cache_mb * 2**20
+    is_streamed = 4 * found.rows * example > settings.resident_mb * 2**20
+    return [cache.beyond(needed, cap)] if is_streamed and needed > cap else []
 
 
 def _beside(problems: list[Problem], bad: set[str]) -> list[Problem]:

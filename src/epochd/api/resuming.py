@@ -14,10 +14,12 @@ from epochd.api.deps import Opened, Speaking, json_object
 from epochd.api.messages import Text
 from epochd.api.responses import ErrorShape, Resumed
 from epochd.api.service import Service
-from epochd.core.errors import DataChanged
+from epochd.core.errors import DataChanged, DataError
 from epochd.core.jobs import Job, State
 from epochd.core.revisions import REVISABLE
 from epochd.core.specs import TrainingSpec
+from epochd.data import inspect
+from epochd.data.sources import Catalog
 from epochd.store import jobs
 
 router = APIRouter()
@@ -25,7 +27,7 @@ router = APIRouter()
 RESPONSES: dict[int | str, dict[str, Any]] = {
     404: {"model": ErrorShape, "description": "No such task"},
     409: {"model": ErrorShape, "description": "The task's state does not allow it, or its dataset has changed"},
-    422: {"model": ErrorShape, "description": "Something that cannot be changed, or a bad value"},
+    422: {"model": ErrorShape, "description": "Something that cannot be changed, a bad value, or unusable data"},
 }
 
 
@@ -46,8 +48,7 @@ async def resume(task_id: str, request: Request, service: Opened, speaker: Speak
     """
     changes = await json_object(request) if await request.body() else {}
     before = await jobs.get(service.db, task_id)
-    if changes.get("allow_changed_data") is not True:
-        await check_data(service, before)
+    await check_data(service, before, may_change=changes.get("allow_changed_data") is True)
     job = await jobs.resume(service.db, task_id, changes)
     return Resumed(
         task_id=job.id,
@@ -58,22 +59,32 @@ async def resume(task_id: str, request: Request, service: Opened, speaker: Speak
     )
 
 
-async def check_data(service: Service, job: Job) -> None:
-    """Raise DataChanged if a paused job's dataset is not the one of its checkpoint, DataError if it is gone."""
-    restores = (job.checkpoint or {}).get("restores", {})
-    if job.state is not State.PAUSED or job.spec.allow_changed_data:
+async def check_data(service: Service, job: Job, *, may_change: bool) -> None:
+    """Raise DataChanged if a paused job's dataset is not the one of its checkpoint.
+
+    Raise DataError if it is gone, or has changed as it may and cannot be trained on any more.
+    """
+    if job.state is not State.PAUSED:
         return
     catalog = await service.catalog()
+    changed = await asyncio.to_thread(_changed, job, catalog)
+    if changed is None:
+        return
+    if not (may_change or job.spec.allow_changed_data):
+        raise DataChanged(
+            f"the dataset {changed!r} has changed since task {job.id} was paused: it would go on with other "
+            'data. Bring the old content back, or resume with {"allow_changed_data": true}'
+        )
+    if problems := (await asyncio.to_thread(inspect.inspect, job.spec, catalog)).problems:
+        raise DataError(problems)
+
+
+def _changed(job: Job, catalog: Catalog) -> str | None:
+    """The name of a dataset whose content is not what the checkpoint was made with; None if there is none."""
+    restores = (job.checkpoint or {}).get("restores", {})
     kept = {job.spec.dataset: "data_fingerprint", job.spec.validation_dataset: "validation_fingerprint"}
-    for name, fingerprint in kept.items():
-        if restores.get(fingerprint) is None:
-            continue
-        source = catalog.open(name)
-        if await asyncio.to_thread(source.fingerprint) != restores[fingerprint]:
-            raise DataChanged(
-                f"the dataset {source.name!r} has changed since task {job.id} was paused: it would go on with other "
-                'data. Bring the old content back, or resume with {"allow_changed_data": true}'
-            )
+    sources = [(catalog.open(name), restores[kind]) for name, kind in kept.items() if restores.get(kind) is not None]
+    return next((source.name for source, known in sources if source.fingerprint() != known), None)
 
 
 def receipt(job: Job) -> dict[str, Any]:

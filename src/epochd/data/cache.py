@@ -155,11 +155,10 @@ def _allocate(folder: Path, cap: int, shape: tuple[int, int]) -> BinaryIO:
 def _make_room(folder: Path, cap: int, needed: int) -> None:
     """Delete what nobody uses: what dead processes left unfinished, and as far as need be what was opened longest ago.
 
-    Raise DataError if that is not enough, OutOfSpace if it is the disk that has no room.
+    Raise OutOfSpace if that is not enough for now, DataError if it never will be.
     """
     if needed > cap:
-        hint = "raise EPOCHD_CACHE_MB, or train on fewer rows or columns"
-        raise _no_room(needed, f"the cache may take {_shown(cap)} (EPOCHD_CACHE_MB)", hint)
+        raise DataError([beyond(needed, cap)])
     sizes = {entry: _size(entry) for entry in folder.iterdir() if entry.is_dir()}
 
     def lacks() -> bool:
@@ -170,7 +169,7 @@ def _make_room(folder: Path, cap: int, needed: int) -> None:
             del sizes[entry]
     if sum(sizes.values()) + needed > cap:
         reason = f"trainings now use {_shown(sum(sizes.values()))} of the {_shown(cap)} of EPOCHD_CACHE_MB"
-        raise _no_room(needed, reason, "wait until others are done, or raise EPOCHD_CACHE_MB")
+        raise OutOfSpace(f"{_need(needed)}; {reason}. The training waits until others are done", needed)
     if lacks():
         raise _disk_full(needed, f"the disk has {_shown(shutil.disk_usage(folder).free)} left")
 
@@ -246,12 +245,13 @@ def _shown(size: int) -> str:
     return f"{size / 1024**power:.1f} {unit}"
 
 
-def _no_room(needed: int, reason: str, hint: str) -> DataError:
-    return DataError([Problem("dataset", f"{_need(needed)}; {reason}", hint)])
+def beyond(needed: int, cap: int) -> Problem:
+    """What to say of encoded rows (bytes) that will never fit into the cache."""
+    message = f"{_need(needed)}; it may take {_shown(cap)} (EPOCHD_CACHE_MB)"
+    return Problem("dataset", message, "raise EPOCHD_CACHE_MB or EPOCHD_RESIDENT_MB, or train on fewer rows or columns")
 
 
 def _disk_full(needed: int, reason: str) -> OutOfSpace:
-    """Unlike the cap of the cache, the disk may have room again: the training waits for that."""
     message = f"{_need(needed)}; {reason}. Free space on it, or point EPOCHD_DATA_DIR at a larger disk"
     return OutOfSpace(f"the disk is full: {message}", needed)
 

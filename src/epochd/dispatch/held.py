@@ -1,4 +1,4 @@
-"""Jobs that were put aside because the disk was full go on by themselves once there is room."""
+"""Jobs that were put aside because there was no room for them go on by themselves once there is room."""
 
 import logging
 import shutil
@@ -61,8 +61,8 @@ class Held:
 
     async def _readmit(self, job: Job, free: int, needed: int) -> None:
         message = (
-            f"there is room on the disk again: {free / 2**20:,.0f} MiB are free, {needed / 2**20:,.0f} MiB are needed; "
-            "the training goes on"
+            f"{free / 2**20:,.0f} MiB are free on the disk and {needed / 2**20:,.0f} MiB are needed: "
+            "the training tries to go on"
         )
         if await jobs.readmit(self._db, job.id, OutOfSpace.code, message):
             logger.info("task %s: %s", job.id, message)

@@ -16,11 +16,11 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from epochd.core.errors import EpochdError, OutOfSpace, RankFailed, StaleAttempt
+from epochd.core.errors import EpochdError, RankFailed, StaleAttempt
 from epochd.core.events import Kind
 from epochd.core.tickets import RANK_FAILED, Ticket
 from epochd.engines import registry
-from epochd.worker.endings import failure_of
+from epochd.worker.endings import last_word_of
 from epochd.worker.execute import execute
 from epochd.worker.limits import memory_limit
 from epochd.worker.logs import attempt_log
@@ -126,7 +126,7 @@ class Worker:
             return Kind.FAILED
 
     def _run(self, ticket: Ticket, reporter: Reporter) -> Kind:
-        """The training itself; whatever goes wrong in it becomes a FAILED report."""
+        """The training itself; whatever goes wrong in it becomes a FAILED or HELD report."""
         try:
             return self._train(ticket, reporter)
         except StaleAttempt:
@@ -135,12 +135,10 @@ class Worker:
             logger.exception("a process that trains with this one has died")
             reporter.close(DELIVERY_SECONDS)
             sys.exit(RANK_FAILED)  # a crash like that of the worker itself: the server starts the next attempt
-        except OutOfSpace as error:
-            logger.error("%s", error)
-            return self._last_word(reporter, Kind.HELD, error.as_report())
         except Exception as error:
-            logger.exception("the training failed")
-            return self._last_word(reporter, Kind.FAILED, failure_of(error, ticket))
+            kind, payload = last_word_of(error, ticket)
+            logger.exception("the training %s", "waits" if kind is Kind.HELD else "failed")
+            return self._last_word(reporter, kind, payload)
 
     def _last_word(self, reporter: Reporter, kind: Kind, payload: dict[str, Any]) -> Kind:
         """Report the end, unless the training has done so already."""
