@@ -123,24 +123,23 @@ def list_problems(features: Sequence[Feature], spec: TrainingSpec, view: View) -
     if spec.input_shape is not None:
         message = f"{first.name!r} holds lists, which are folded into [steps, channels] as they are"
         yield Problem("input_shape", message, "leave input_shape out, or the list columns")
-    yield from _uneven(lists, view)
+    yield from (Problem("feature_columns", *flaw) for flaw in uneven(lists, view))
     if spec.model_type == "mlp":
         yield from _ragged(lists, view)
 
 
-def _uneven(lists: Sequence[Feature], view: View) -> Iterator[Problem]:
-    """Lists of one row that differ in length."""
+def uneven(lists: Sequence[Feature], view: View, of: str = "") -> Iterator[Flaw]:
+    """The first lists of one row that differ in length; ``of`` says whose row it is."""
     first = lists[0]
     for other in lists[1:]:
         lengths = [length(feature.name, feature.dtype) for feature in (first, other)]
         if row := view.first(lengths[0] != lengths[1], first.name, other.name):
             sizes = [len(values) for values in row[1]]
             message = (
-                f"row {row[0]} has lists of different lengths: {_counted(sizes[0])} in {first.name!r}, "
-                f"{_counted(sizes[1])} in {other.name!r}"
+                f"row {row[0]}{of} has lists of different lengths: {counted(sizes[0])} in {first.name!r}, "
+                f"{counted(sizes[1])} in {other.name!r}"
             )
-            hint = "the lists of a row are the channels of one sequence: make them equally long"
-            yield Problem("feature_columns", message, hint)
+            yield message, "the lists of a row are the channels of one sequence: make them equally long"
             return
 
 
@@ -220,7 +219,7 @@ def _in_row(row: tuple[int, object] | None, *, value: bool = False) -> str:
     return f": row {row[0]} is {shown(row[1])}" if value else f" in row {row[0]}"
 
 
-def _counted(elements_found: int) -> str:
+def counted(elements_found: int) -> str:
     return "1 element" if elements_found == 1 else f"{elements_found} elements"
 
 
