@@ -1,11 +1,11 @@
 """Which columns of a table a config means: by name, by pattern, or all that are left."""
 
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 import polars as pl
 
+from epochd.core import spelling
 from epochd.core.errors import Problem
 from epochd.core.specs import TrainingSpec
 
@@ -86,12 +86,12 @@ def _is_pattern(name: str) -> bool:
 def _nearest(name: str, columns: list[str]) -> list[str]:
     """The columns whose names resemble this one; those of a pattern begin like it."""
     if not _is_pattern(name):
-        return get_close_matches(name, columns, n=2, cutoff=0.6)
+        return spelling.nearest(name, columns, 2)
     stem = name[: min(place for sign in WILD if (place := name.find(sign)) >= 0)]
     return list(_beginning_like(stem, columns)) if stem else []
 
 
 def _beginning_like(stem: str, columns: list[str]) -> Iterator[str]:
     by_beginning = {column[: len(stem)]: column for column in reversed(columns)}
-    for beginning in get_close_matches(stem, list(by_beginning), n=2, cutoff=0.6):
+    for beginning in spelling.nearest(stem, by_beginning, 2):
         yield by_beginning[beginning]
