@@ -38,28 +38,31 @@ def needed(spec: TrainingSpec, schema: pl.Schema) -> list[str]:
     return [*dict.fromkeys(before), spec.target_column]
 
 
-def problems(spec: TrainingSpec, schema: pl.Schema) -> list[Problem]:
-    """A problem for each name that the table lacks, and each pattern that matches nothing."""
+def problems(spec: TrainingSpec, schema: pl.Schema, unseen: str = "") -> list[Problem]:
+    """A problem for each name that the table lacks, and each pattern that matches nothing; ``unseen`` is as in
+    ``absent``."""
     asked = [name for name in spec.feature_columns or () if not _meant(name, spec, schema)]
-    found = absent(asked, "feature_columns", schema, "the dataset")
+    found = absent(asked, "feature_columns", schema, "the dataset", unseen)
     for field in ("target_column", "time_column", "group_column"):
         name = getattr(spec, field)
         if name is not None and name not in schema:
-            found += absent([name], field, schema, "the dataset")
+            found += absent([name], field, schema, "the dataset", unseen)
     if spec.feature_columns is None and not features(spec, schema):
         message = "the dataset has no column besides the target to learn from"
         found.append(Problem("dataset", message, "add columns that say something about the target"))
     return found
 
 
-def absent(names: Sequence[str], field: str, schema: pl.Schema, where: str) -> list[Problem]:
-    """A problem of ``field`` for each of the names, which the table that ``where`` speaks of lacks."""
+def absent(names: Sequence[str], field: str, schema: pl.Schema, where: str, unseen: str = "") -> list[Problem]:
+    """A problem of ``field`` for each of the names, which the table that ``where`` speaks of lacks; ``unseen`` says why
+    it may have more columns than ``schema``."""
     columns = list(schema)
     found = []
     for name in names[:MAX_TOLD]:
         nearest = _nearest(name, columns)
         hint = f"did you mean {' or '.join(map(repr, nearest))}? " if nearest else ""
         listed = ", ".join(columns[:MAX_TOLD]) + (f" and {len(columns) - MAX_TOLD} more" * (len(columns) > MAX_TOLD))
+        listed += f"; {unseen}" if unseen else ""
         lacks = f"no column that matches {name!r}" if _is_pattern(name) else f"no column {name!r}"
         found.append(Problem(field, f"{where} has {lacks}", f"{hint}its columns are: {listed}"))
     if len(names) > MAX_TOLD:

@@ -32,7 +32,7 @@ def problems(
                     FIELD, message, "give another dataset, or leave it out to hold out validation_split of the rows"
                 )
             ]
-        return other.apply(lambda table: list(_judge(table, spec, other.name, features, target)))
+        return other.apply(lambda table: list(_judge(table, spec, other, features, target)))
     except DataError as error:
         return [Problem(FIELD, problem.message, problem.hint) for problem in error.problems]
 
@@ -48,14 +48,14 @@ def _size(path: Path) -> int:
 
 
 def _judge(
-    table: pl.LazyFrame, spec: TrainingSpec, name: str, features: Sequence[Feature], target: Target
+    table: pl.LazyFrame, spec: TrainingSpec, other: Source, features: Sequence[Feature], target: Target
 ) -> Iterator[Problem]:
-    schema = table.collect_schema()
+    name, schema = other.name, table.collect_schema()
     trained = {feature.name: feature for feature in features}
     order = [n for n in (spec.time_column, spec.group_column) if n is not None and spec.sequence_length is not None]
     wanted = list(dict.fromkeys([*trained, *order, spec.target_column]))
     lacking = [column for column in wanted if column not in schema]
-    yield from selection.absent(lacking, FIELD, schema, f"{name!r}")
+    yield from selection.absent(lacking, FIELD, schema, f"{name!r}", other.unseen())
     looked = view(table, [column for column in wanted if column in schema])
     if not looked.rows:
         yield Problem(FIELD, f"{name!r} has no rows", "give a dataset with rows")
