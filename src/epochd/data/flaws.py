@@ -47,8 +47,10 @@ def problems(features: Sequence[Feature], spec: TrainingSpec, view: View) -> lis
 def _flaws(feature: Feature, embeds: bool, view: View, *, locate: bool) -> Iterator[Flaw]:
     name, leave_out = feature.name, "leave it out of feature_columns"
     if feature.kind is Kind.UNSUPPORTED:
-        sample = _sample(feature, view) if locate else ""
-        yield f"{name!r} has the unsupported type {feature.dtype}{sample}", way_out(feature.dtype)
+        word = _word(feature, view) if locate else ""
+        sample = word or (_sample(feature, view) if locate else "")
+        hint = "make all elements numbers, or " * bool(word) + way_out(feature.dtype)
+        yield f"{name!r} has the unsupported type {feature.dtype}{sample}", hint
     elif feature.missing == view.rows:
         yield f"{name!r} has no value in any of the {view.rows} rows", leave_out
     elif feature.kind is Kind.CATEGORY:
@@ -202,6 +204,23 @@ def _stray(feature: Feature, view: View, locate: bool) -> str:
 def _sample(feature: Feature, view: View) -> str:
     row = view.first(column(feature.name).is_not_null(), feature.name)
     return f", such as {shown(row[1][0])} in row {row[0]}" if row else ""
+
+
+def _word(feature: Feature, view: View) -> str:
+    """The first element that has made text of a column of lists of numbers; empty if it is none."""
+    if feature.dtype != pl.List(pl.String):
+        return ""
+    every = column(feature.name).explode()
+    found = view.ask([every.count().alias("all"), every.cast(pl.Float64, strict=False).count().alias("numbers")])
+    lists = column(feature.name).list
+    numbers = lists.eval(pl.element().cast(pl.Float64, strict=False)).list.drop_nulls().list.len()
+    has_word = lists.drop_nulls().list.len() > numbers
+    row = view.first(has_word, feature.name) if 2 * found["numbers"] > found["all"] else None
+    if row is None:
+        return ""
+    values = pl.Series(row[1][0], dtype=pl.String).drop_nulls()
+    word = values.filter(values.cast(pl.Float64, strict=False).is_null())[0]
+    return f": row {row[0]} has the element {shown(word)}, which is not a number"
 
 
 def _size(name: str) -> pl.Expr:

@@ -64,6 +64,14 @@ def test_where_a_late_key_is_not_seen_the_hint_says_so(tmp_path, size):
     assert ("the dataset has no column 'late'" in hints) == (size == "large")
 
 
+def test_a_word_in_a_list_of_numbers_is_named_with_its_row(tmp_path):
+    rows = [f'{{"a": [1, 2], "y": {i % 2}}}' for i in range(30)]
+    rows[7] = '{"a": [1, 2, "x"], "y": 1}'
+    (tmp_path / "t.ndjson").write_text("\n".join(rows))
+    [problem] = inspect(parse({"dataset": "t.ndjson", "target_column": "y"}), Catalog([tmp_path])).problems
+    assert problem.message.endswith("row 8 has the element 'x', which is not a number")
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
