@@ -36,6 +36,7 @@ def test_defaults_are_those_of_the_guide():
 
 def test_an_unknown_field_names_the_nearest_known_one():
     assert problems(epoch=3)["epoch"].hint == "did you mean 'epochs'?"
+    assert problems(Epochs=3)["Epochs"].hint == problems(EPOCH=3)["EPOCH"].hint == "did you mean 'epochs'?"
 
 
 def test_numbers_are_not_guessed_from_strings():

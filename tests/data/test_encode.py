@@ -138,9 +138,9 @@ def test_numbers_written_as_text_are_read():
 
 
 def test_every_missing_column_is_named():
-    [problem] = problems(fitted(), FRAME.select("member", pl.col("age").alias("Age")))
+    [problem] = problems(fitted(), FRAME.select("member", pl.col("age").alias("AGE")))
     assert problem.message == "missing columns: 'age', 'town'"
-    assert problem.hint.endswith("there is 'Age' for 'age'")
+    assert problem.hint.endswith("there is 'AGE' for 'age'")
 
 
 def test_a_value_that_is_no_number_is_named_with_its_row_in_every_such_column():

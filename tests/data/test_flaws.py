@@ -59,6 +59,18 @@ def test_types_that_cannot_be_used_are_problems_with_a_way_out(look, value, said
     assert hint in found.problems[0].hint
 
 
+@pytest.mark.parametrize("small", [True, False])
+def test_the_element_that_makes_lists_of_numbers_text_is_named(look, monkeypatch, small):
+    if not small:
+        monkeypatch.setattr("epochd.data.view.LEAST_ROWS", 1)
+        monkeypatch.setattr("epochd.data.view.SMALL_ROWS", 1)
+    lists = [["1", "2.5", None], None, *[["3"]] * 5, ["1", None, "x", "y"], *[["4", "5"]] * (ROWS - 8)]
+    found = look(table(a=lists))
+    said = "'a' has the unsupported type List(String): row 8 has the element 'x', which is not a number"
+    assert only_problem(found) == ("feature_columns", said)
+    assert found.problems[0].hint.startswith("make all elements numbers")
+
+
 @pytest.mark.parametrize(("third", "said"), [([], "an empty list in row 3"), (None, "no list in row 3")])
 def test_rows_without_a_list_are_located(look, third, said):
     lists = [[1.0, 2.0], [2.0, float(3)], third, *[[3.0, i] for i in range(ROWS - 3)]]

@@ -82,6 +82,7 @@ def test_a_folder_is_a_dataset_and_an_endless_name_is_none(root):
 
 def test_the_hint_names_builtins_near_names_and_files(root):
     assert "did you mean 'iris'" in refusal("irsi", root).hint
+    assert "did you mean 'iris'?" in refusal("IRIS", root).hint
     hint = refusal("tabel.csv", root).hint
     assert "did you mean 'table.csv'" in hint
     assert "deep/table.tsv" in hint

@@ -2,12 +2,16 @@
 
 import json
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from epochd.core.errors import DataError
 from epochd.data import profile
@@ -157,3 +161,68 @@ def test_a_fault_in_the_last_row_is_found(tmp_path: Path) -> None:
     file.write_text("a,b\n" + "1,2\n" * 5_000 + "1,2,3\n")
     with pytest.raises(DataError, match="line 5002"):
         profile.facts(Source("t", file))
+
+
+def limits(low: int, high: int) -> st.SearchStrategy[int]:
+    """Whole numbers of a type, often its extremes."""
+    return st.integers(low, high) | st.integers(low, low + 40) | st.integers(high - 40, high)
+
+
+NUMBERS = {
+    pl.Float64: st.none() | st.floats() | st.sampled_from([1.7e308, -1.7e308, 5e-324, 1e-323, 0.3, 0.1 + 0.2, -0.0]),
+    pl.Float32: st.none() | st.floats(width=32),
+    pl.Int8: limits(-(2**7), 2**7 - 1),
+    pl.Int64: st.none() | limits(-(2**63), 2**63 - 1) | limits(2**53, 2**53 + 100),
+    pl.UInt64: limits(0, 2**64 - 1) | limits(2**63, 2**63 + 100),
+    pl.Int128: limits(-(2**127), 2**127 - 1),
+}
+
+
+@given(st.data(), st.sampled_from(list(NUMBERS)))
+@settings(max_examples=200, deadline=None)
+def test_any_numbers_have_a_profile_whose_counts_are_the_same_in_batches(data: Any, dtype: Any) -> None:
+    few = data.draw(st.lists(NUMBERS[dtype], min_size=1, max_size=12))
+    values = pl.Series("x", few * (2_400 // len(few)), dtype=dtype)
+    whole = profiled_as_stream(values.to_frame())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(profile, "BATCH_ROWS", 1_000)
+        patch.setattr(profile, "SAMPLED", 1_000)
+        pieces = profiled_as_stream(values.to_frame())
+    json.dumps(whole, allow_nan=False)
+    for figure in ("missing", "infinite", "min", "max", "distinct", "histogram"):
+        assert pieces[figure] == whole[figure]
+    if histogram := whole["histogram"]:
+        edges = histogram["edges"]
+        assert sum(histogram["counts"]) == len(values) - whole["missing"] - whole["infinite"]
+        assert all(one < other for one, other in pairwise(edges)) or (len(edges) == 2 and edges[0] == edges[1])
+
+
+def profiled_as_stream(frame: pl.DataFrame) -> dict[str, Any]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return profile._profiled(frame.lazy().with_columns(cs.float().fill_nan(None)))["columns"][0]
+
+
+@pytest.mark.parametrize(
+    ("values", "edges", "counts"),
+    [
+        (pl.Series([0.3, 0.1 + 0.2] * 10), [0.3, 0.1 + 0.2], [20]),
+        (pl.Series([1e308] * 5), [1e308, 1e308], [5]),
+        (pl.Series([2**63 - 1 - i for i in range(15)]), [2.0**63, 2.0**63], [15]),
+        (pl.Series([2**53 + i for i in range(4)]), [2.0**53, 2.0**53 + 2, 2.0**53 + 4], [2, 2]),
+    ],
+)
+def test_bins_are_fewer_where_floats_are_too_far_apart(columns: Any, values: Any, edges: Any, counts: Any) -> None:
+    assert columns(pl.DataFrame({"x": values}))["x"]["histogram"] == {"edges": edges, "counts": counts}
+
+
+def test_ids_and_nanoseconds_have_histograms_of_all_rows(columns: Any) -> None:
+    frame = pl.DataFrame(
+        {
+            "id": [9007199254740993 * 100 + i for i in range(500)],
+            "ns": [1_700_000_000_000_000_000 + i for i in range(500)],
+            "moment": pl.Series([1_700_000_000_000_000_000 + 500 * i for i in range(500)]).cast(pl.Datetime("ns")),
+        }
+    )
+    found = columns(frame)
+    assert [sum(found[name]["histogram"]["counts"]) for name in frame.columns] == [500] * 3
+    assert found["moment"]["max"] == "2023-11-14T22:13:20.000249"

@@ -57,6 +57,14 @@ def test_columns_that_do_not_exist_are_named_with_the_nearest(look):
     assert (fourth.field, fourth.message) == ("time_column", "the dataset has no column 'hour'")
 
 
+def test_the_nearest_column_may_differ_in_case(look):
+    found = look(table(height=VALUES), feature_columns=["HEIGHT", "HIEGHT", "HEI*"], target_column="Y")
+    assert [problem.hint.partition(" its")[0] for problem in found.problems] == [
+        *["did you mean 'height'?"] * 3,
+        "did you mean 'y'?",
+    ]
+
+
 def test_a_pattern_without_a_match_names_columns_that_begin_like_it(look):
     found = look(wide(), feature_columns=["a", "pix*"])
     assert only_problem(found) == ("feature_columns", "the dataset has no column that matches 'pix*'")

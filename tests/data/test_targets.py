@@ -76,6 +76,19 @@ def test_a_text_target_cannot_be_regressed(look):
     assert only_problem(found) == ("task", message)
 
 
+@pytest.mark.parametrize("rows", [200, 2_400])
+def test_a_stray_word_among_numbers_is_named_with_its_row(look, rows):
+    values = [f"{i * 0.37:.2f}" for i in range(rows)]
+    columns = {"a": [i * 7919 % 5003 for i in range(rows + 1)], "y": [*values[:-9], "oops", *values[-9:]]}
+    message = f"'y' is read as text: {rows} of its values are numbers, but 'oops' (row {rows - 8}) is not"
+    assert only_problem(look(columns)) == ("target_column", message)
+
+
+def test_a_rare_word_among_words_is_no_stray_one(look):
+    message = "class '7' has only 1 row (row 40): it cannot be both trained on and held out"
+    assert only_problem(look(table(y=["a", "b"] * 19 + ["a", "7"]))) == ("target_column", message)
+
+
 def test_a_binary_task_needs_two_values(look):
     found = look(table(y=[1, 2, 3, 4] * 10), task="binary")
     assert only_problem(found) == ("task", "task is 'binary', but 'y' has 4 distinct values")

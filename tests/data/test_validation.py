@@ -58,10 +58,28 @@ def test_one_without_rows_is_a_problem(look):
 
 def test_lists_are_no_longer_than_in_training(look):
     lists = [[1.0, i] for i in range(ROWS)]
-    longer = [[1.0, 2.0]] * 5 + [[1.0, 2.0, 3.0]] * (LENGTH - 5)
+    longer = [[1.0, 2.0]] * 5 + [[1.0, 2.0, 3.0]] + [[1.0] * 4] * (LENGTH - 6)
     found = look(table(c=lists), second(c=longer))
     message = "row 6 of 'c' in 'second.parquet' has 3 elements; in training 2 at most"
     assert only_problem(found) == ("validation_dataset", message)
+
+
+def test_lists_of_a_row_are_equally_long_there_too(look):
+    lists = [[1.0, i, 3.0] for i in range(ROWS)]
+    shorter = [[1.0, 2.0, 3.0]] * 4 + [[1.0, 2.0]] * (LENGTH - 4)
+    found = look(table(c=lists, d=lists[::-1]), second(c=lists[:LENGTH], d=shorter), model_type="lstm")
+    message = "row 5 of 'second.parquet' has lists of different lengths: 3 elements in 'c', 2 elements in 'd'"
+    assert only_problem(found) == ("validation_dataset", message)
+
+
+def test_lists_that_an_mlp_would_have_to_pad_are_refused(look):
+    lists = [[1.0, i, 3.0, 4.0] for i in range(ROWS)]
+    shorter = [[1.0, 2.0, 3.0, 4.0]] * 4 + [[1.0, 2.0]] * (LENGTH - 4)
+    field, message = only_problem(look(table(c=lists), second(c=shorter)))
+    assert field == "validation_dataset"
+    assert message.startswith("row 5 of 'c' in 'second.parquet' has 2 elements; ")
+    assert message.endswith("in training 4 at least, and mlp needs lists of one length")
+    assert look(table(c=lists), second(c=shorter), model_type="gru").problems == []
 
 
 def test_it_needs_room_for_a_window(look):

@@ -7,7 +7,6 @@ connections. Whichever it is, a 201 means that it has been read through once and
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import replace as changed
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +29,7 @@ from epochd.api.errors import InvalidRequest
 from epochd.api.responses import ErrorShape
 from epochd.api.security import DRAINED_BYTES
 from epochd.api.service import Service
+from epochd.core import spelling
 from epochd.core.datasets import Dataset, Kind
 from epochd.core.errors import BuiltIn, DataError, EpochdError, NotFound, Problem
 from epochd.data import queries
@@ -167,7 +167,7 @@ async def known(service: Service, name: str) -> Dataset:
 async def unknown(service: Service, name: str) -> NotFound:
     """The error for a name that is not registered; it names the nearest ones."""
     names = [*await datasets.paths(service.db, service.arrivals.home), *BUILTIN]
-    nearest = get_close_matches(name, names, n=3, cutoff=0.6)
+    nearest = spelling.nearest(name, names, 3)
     hint = f"did you mean {' or '.join(map(repr, nearest))}?" if nearest else "GET /api/v1/datasets lists all datasets"
     return NotFound(f"there is no dataset {name[:200]!r}; {hint}")
 

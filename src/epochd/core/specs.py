@@ -5,7 +5,6 @@ error messages all speak from here. Numbers have upper bounds: a config that cou
 is refused before any work starts.
 """
 
-from difflib import get_close_matches
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
@@ -20,6 +19,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from epochd.core import spelling
 from epochd.core.errors import InvalidSpec, Problem
 
 ModelType = Literal["mlp", "cnn", "lstm", "gru"]
@@ -483,5 +483,5 @@ def _meaning(field: str) -> str:
 
 
 def _nearest(name: str, known: list[str]) -> str:
-    matches = get_close_matches(name, known, n=1, cutoff=0.6)
+    matches = spelling.nearest(name, known, 1)
     return f"did you mean {matches[0]!r}?" if matches else "see GET /api/v1/epoch-training/schema"

@@ -6,13 +6,13 @@ floats survive exactly, so that a model predicts anywhere what it would have pre
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from math import prod
 from typing import Any, Self
 
 import numpy as np
 import polars as pl
 
+from epochd.core import spelling
 from epochd.core.errors import CorruptFile, DataError, Problem
 from epochd.core.specs import Task
 from epochd.data import lists, values
@@ -219,6 +219,6 @@ def _numbers(column: Dense, series: pl.Series) -> FloatArray:
 
 def _nearest(missing: Sequence[str], present: Sequence[str]) -> str:
     """For the first missing names that resemble one that is there: which one."""
-    found = [(name, get_close_matches(name, present, n=1, cutoff=0.6)) for name in missing[:20]]
+    found = [(name, spelling.nearest(name, present, 1)) for name in missing[:20]]
     told = [f"{near[0]!r} for {name!r}" for name, near in found if near]
     return f"; there is {', '.join(told)}" if told else ""

@@ -47,8 +47,10 @@ def problems(features: Sequence[Feature], spec: TrainingSpec, view: View) -> lis
 def _flaws(feature: Feature, embeds: bool, view: View, *, locate: bool) -> Iterator[Flaw]:
     name, leave_out = feature.name, "leave it out of feature_columns"
     if feature.kind is Kind.UNSUPPORTED:
-        sample = _sample(feature, view) if locate else ""
-        yield f"{name!r} has the unsupported type {feature.dtype}{sample}", way_out(feature.dtype)
+        word = _word(feature, view) if locate else ""
+        sample = word or (_sample(feature, view) if locate else "")
+        hint = "make all elements numbers, or " * bool(word) + way_out(feature.dtype)
+        yield f"{name!r} has the unsupported type {feature.dtype}{sample}", hint
     elif feature.missing == view.rows:
         yield f"{name!r} has no value in any of the {view.rows} rows", leave_out
     elif feature.kind is Kind.CATEGORY:
@@ -123,24 +125,23 @@ def list_problems(features: Sequence[Feature], spec: TrainingSpec, view: View) -
     if spec.input_shape is not None:
         message = f"{first.name!r} holds lists, which are folded into [steps, channels] as they are"
         yield Problem("input_shape", message, "leave input_shape out, or the list columns")
-    yield from _uneven(lists, view)
+    yield from (Problem("feature_columns", *flaw) for flaw in uneven(lists, view))
     if spec.model_type == "mlp":
         yield from _ragged(lists, view)
 
 
-def _uneven(lists: Sequence[Feature], view: View) -> Iterator[Problem]:
-    """Lists of one row that differ in length."""
+def uneven(lists: Sequence[Feature], view: View, of: str = "") -> Iterator[Flaw]:
+    """The first lists of one row that differ in length; ``of`` says whose row it is."""
     first = lists[0]
     for other in lists[1:]:
         lengths = [length(feature.name, feature.dtype) for feature in (first, other)]
         if row := view.first(lengths[0] != lengths[1], first.name, other.name):
             sizes = [len(values) for values in row[1]]
             message = (
-                f"row {row[0]} has lists of different lengths: {_counted(sizes[0])} in {first.name!r}, "
-                f"{_counted(sizes[1])} in {other.name!r}"
+                f"row {row[0]}{of} has lists of different lengths: {counted(sizes[0])} in {first.name!r}, "
+                f"{counted(sizes[1])} in {other.name!r}"
             )
-            hint = "the lists of a row are the channels of one sequence: make them equally long"
-            yield Problem("feature_columns", message, hint)
+            yield message, "the lists of a row are the channels of one sequence: make them equally long"
             return
 
 
@@ -205,6 +206,23 @@ def _sample(feature: Feature, view: View) -> str:
     return f", such as {shown(row[1][0])} in row {row[0]}" if row else ""
 
 
+def _word(feature: Feature, view: View) -> str:
+    """The first element that has made text of a column of lists of numbers; empty if it is none."""
+    if feature.dtype != pl.List(pl.String):
+        return ""
+    every = column(feature.name).explode()
+    found = view.ask([every.count().alias("all"), every.cast(pl.Float64, strict=False).count().alias("numbers")])
+    lists = column(feature.name).list
+    numbers = lists.eval(pl.element().cast(pl.Float64, strict=False)).list.drop_nulls().list.len()
+    has_word = lists.drop_nulls().list.len() > numbers
+    row = view.first(has_word, feature.name) if 2 * found["numbers"] > found["all"] else None
+    if row is None:
+        return ""
+    values = pl.Series(row[1][0], dtype=pl.String).drop_nulls()
+    word = values.filter(values.cast(pl.Float64, strict=False).is_null())[0]
+    return f": row {row[0]} has the element {shown(word)}, which is not a number"
+
+
 def _size(name: str) -> pl.Expr:
     return column(name).to_physical().cast(pl.Float64).abs()
 
@@ -220,7 +238,7 @@ def _in_row(row: tuple[int, object] | None, *, value: bool = False) -> str:
     return f": row {row[0]} is {shown(row[1])}" if value else f" in row {row[0]}"
 
 
-def _counted(elements_found: int) -> str:
+def counted(elements_found: int) -> str:
     return "1 element" if elements_found == 1 else f"{elements_found} elements"
 
 

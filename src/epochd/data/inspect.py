@@ -65,7 +65,8 @@ def inspect(spec: TrainingSpec, catalog: Catalog) -> Inspection:
     name = spec.dataset or catalog.default
     try:
         source = catalog.open(name)
-        found, features, target = source.apply(lambda table: _judged(table, table.collect_schema(), spec, name))
+        unseen = source.unseen()
+        found, features, target = source.apply(lambda table: _judged(table, table.collect_schema(), spec, name, unseen))
     except DataError as error:
         return Inspection(name, problems=error.problems, warnings=_default_used(spec, name))
     if spec.validation_dataset is None:
@@ -80,7 +81,7 @@ def examine(table: pl.LazyFrame, schema: pl.Schema, spec: TrainingSpec, name: st
 
 
 def _judged(
-    table: pl.LazyFrame, schema: pl.Schema, spec: TrainingSpec, name: str, *, held: bool = False
+    table: pl.LazyFrame, schema: pl.Schema, spec: TrainingSpec, name: str, unseen: str = "", *, held: bool = False
 ) -> tuple[Inspection, list[Feature], Target]:
     """The inspection, and the figures behind it."""
     looked = view(table, needed(spec, schema), held=held)
@@ -103,7 +104,7 @@ def _judged(
         embedded=expected.embedded,
         masked=expected.masked,
         problems=[
-            *selection.problems(spec, schema),
+            *selection.problems(spec, schema, unseen),
             *_row_problems(looked.rows),
             *in_features,
             *leaking.problems,

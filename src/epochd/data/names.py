@@ -7,10 +7,10 @@ file elsewhere is the same whether it exists or not.
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path, PurePath
 
+from epochd.core import spelling
 from epochd.core.errors import DataError, Problem
 from epochd.data.formats import SUFFIXES, suffix_of
 
@@ -69,7 +69,7 @@ def _absent(name: str, roots: Sequence[Path], registered: Iterable[str]) -> Data
 
 def _suggestions(name: str, roots: Sequence[Path], registered: Iterable[str]) -> str:
     known, files = sorted(registered), sorted(islice(_datasets(roots), MAX_LISTED))
-    nearest = get_close_matches(name, [*BUILTIN, *known, *files], n=3, cutoff=0.6)
+    nearest = spelling.nearest(name, [*BUILTIN, *known, *files], 3)
     hint = f"did you mean {' or '.join(map(repr, nearest))}? " if nearest else ""
     hint += f"built-in datasets: {', '.join(BUILTIN)}"
     hint += f"; registered: {_some(known)}" if known else ""

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from epochd.core.datasets import Facts
-from epochd.data import kinds
+from epochd.data import kinds, sketches
 from epochd.data.sketches import Floats, Sample, Sketch
 from epochd.data.sources import Source, batches
 
@@ -31,6 +31,8 @@ COUNTED, COUNTED_IN_ALL = 50_000, 2_000_000
 SAMPLED, SAMPLED_IN_ALL = 100_000, 20_000_000
 """Values that are sampled for the quartiles, likewise."""
 SEED = 20_240_101
+LAST_MOMENT = 2**63 - 1
+"""The largest number that stands for a moment; as a float it would be one more."""
 
 
 def facts(source: Source) -> Facts:
@@ -173,7 +175,8 @@ class Numbers(Values):
         values, keys = values.filter(finite), keys[finite.to_numpy()]
         if values.is_empty():
             return
-        least, most = values.min(), values.max()
+        limits = values.to_physical() if self.is_date else values  # Python's moments have no nanoseconds
+        least, most = limits.min(), limits.max()
         self.low = least if self.low is None else min(self.low, least)
         self.high = most if self.high is None else max(self.high, most)
         floats = _floats(values)
@@ -192,15 +195,15 @@ class Numbers(Values):
         """Take one batch into the histogram, once the whole range is known."""
         edges = self._edges()
         if edges is not None:
-            counts = _histogram(_floats(values.filter(_finite(values))), edges)
+            counts = sketches.histogram(_floats(values.filter(_finite(values))), edges)
             self.binned = counts if self.binned is None else self.binned + counts
 
     def as_json(self) -> dict[str, Any]:
         std = math.sqrt(self.squares / (self.number - 1)) if self.number > 1 and not self.is_date else None
         quartiles = self.sample.quartiles()
         found = super().as_json() | {
-            "min": plain(self.low),
-            "max": plain(self.high),
+            "min": self._shown(self.low),
+            "max": self._shown(self.high),
             "mean": self._shown(self.mean) if self.number else None,
             "std": plain(std),
             "quartiles": quartiles and [self._shown(value) for value in quartiles],
@@ -213,27 +216,24 @@ class Numbers(Values):
         edges = self._edges()
         if edges is None:
             return None
-        counts = _histogram(self.sample.values, edges) if self.binned is None else self.binned
+        counts = sketches.histogram(self.sample.values, edges) if self.binned is None else self.binned
         return {"edges": [self._shown(edge) for edge in edges.tolist()], "counts": counts.tolist()}
 
     def _edges(self) -> Floats | None:
         """The borders of the bins, the last one included; whole numbers in a small range get a bin each."""
         if not self.number:
             return None
-        low, high = _floats(pl.Series([self.low, self.high], dtype=self.dtype)).tolist()
-        if not math.isfinite(high - low):
-            return None
-        if low == high:
-            return np.array([low, high])
-        if self.dtype.is_integer() and high - low < BINS:
-            return np.arange(low, high + 2)
-        return np.linspace(low, high, BINS + 1)
+        if self.dtype.is_integer() and self.high - self.low < BINS:
+            return sketches.whole_edges(self.low, self.high)
+        limits = pl.Series([self.low, self.high], dtype=pl.Int64 if self.is_date else self.dtype)
+        low, high = _floats(limits).tolist()
+        return sketches.edges(low, high, BINS)
 
-    def _shown(self, value: float) -> Any:
+    def _shown(self, value: Any) -> Any:
         """A figure as JSON: a number, or a moment in ISO 8601."""
-        if not self.is_date:
+        if not self.is_date or value is None:
             return plain(value)
-        whole = pl.Series([round(value)], dtype=pl.Int64)
+        whole = pl.Series([min(round(value), LAST_MOMENT)], dtype=pl.Int64)
         return plain(whole.cast(pl.Int32).cast(self.dtype)[0] if self.dtype == pl.Date else whole.cast(self.dtype)[0])
 
 
@@ -283,8 +283,3 @@ def _floats(values: pl.Series) -> Floats:
     """Values that are there as floats; moments as the number that stands for them."""
     numbers = values.to_physical() if values.dtype.is_temporal() and values.dtype != pl.Duration else _numbers(values)
     return numbers.cast(pl.Float64).to_numpy()
-
-
-def _histogram(values: Floats, edges: Floats) -> npt.NDArray[np.int64]:
-    counts, _ = np.histogram(values, bins=len(edges) - 1, range=(edges[0], edges[-1]))
-    return counts

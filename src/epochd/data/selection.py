@@ -1,11 +1,11 @@
 """Which columns of a table a config means: by name, by pattern, or all that are left."""
 
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 import polars as pl
 
+from epochd.core import spelling
 from epochd.core.errors import Problem
 from epochd.core.specs import TrainingSpec
 
@@ -38,28 +38,31 @@ def needed(spec: TrainingSpec, schema: pl.Schema) -> list[str]:
     return [*dict.fromkeys(before), spec.target_column]
 
 
-def problems(spec: TrainingSpec, schema: pl.Schema) -> list[Problem]:
-    """A problem for each name that the table lacks, and each pattern that matches nothing."""
+def problems(spec: TrainingSpec, schema: pl.Schema, unseen: str = "") -> list[Problem]:
+    """A problem for each name that the table lacks, and each pattern that matches nothing; ``unseen`` is as in
+    ``absent``."""
     asked = [name for name in spec.feature_columns or () if not _meant(name, spec, schema)]
-    found = absent(asked, "feature_columns", schema, "the dataset")
+    found = absent(asked, "feature_columns", schema, "the dataset", unseen)
     for field in ("target_column", "time_column", "group_column"):
         name = getattr(spec, field)
         if name is not None and name not in schema:
-            found += absent([name], field, schema, "the dataset")
+            found += absent([name], field, schema, "the dataset", unseen)
     if spec.feature_columns is None and not features(spec, schema):
         message = "the dataset has no column besides the target to learn from"
         found.append(Problem("dataset", message, "add columns that say something about the target"))
     return found
 
 
-def absent(names: Sequence[str], field: str, schema: pl.Schema, where: str) -> list[Problem]:
-    """A problem of ``field`` for each of the names, which the table that ``where`` speaks of lacks."""
+def absent(names: Sequence[str], field: str, schema: pl.Schema, where: str, unseen: str = "") -> list[Problem]:
+    """A problem of ``field`` for each of the names, which the table that ``where`` speaks of lacks; ``unseen`` says why
+    it may have more columns than ``schema``."""
     columns = list(schema)
     found = []
     for name in names[:MAX_TOLD]:
         nearest = _nearest(name, columns)
         hint = f"did you mean {' or '.join(map(repr, nearest))}? " if nearest else ""
         listed = ", ".join(columns[:MAX_TOLD]) + (f" and {len(columns) - MAX_TOLD} more" * (len(columns) > MAX_TOLD))
+        listed += f"; {unseen}" if unseen else ""
         lacks = f"no column that matches {name!r}" if _is_pattern(name) else f"no column {name!r}"
         found.append(Problem(field, f"{where} has {lacks}", f"{hint}its columns are: {listed}"))
     if len(names) > MAX_TOLD:
@@ -86,12 +89,12 @@ def _is_pattern(name: str) -> bool:
 def _nearest(name: str, columns: list[str]) -> list[str]:
     """The columns whose names resemble this one; those of a pattern begin like it."""
     if not _is_pattern(name):
-        return get_close_matches(name, columns, n=2, cutoff=0.6)
+        return spelling.nearest(name, columns, 2)
     stem = name[: min(place for sign in WILD if (place := name.find(sign)) >= 0)]
     return list(_beginning_like(stem, columns)) if stem else []
 
 
 def _beginning_like(stem: str, columns: list[str]) -> Iterator[str]:
     by_beginning = {column[: len(stem)]: column for column in reversed(columns)}
-    for beginning in get_close_matches(stem, list(by_beginning), n=2, cutoff=0.6):
+    for beginning in spelling.nearest(stem, by_beginning, 2):
         yield by_beginning[beginning]

@@ -1,7 +1,9 @@
-"""What is kept of a column that is too large to keep: a sample of its values, and a sketch of how many differ.
+"""What is kept of a column that is too large to keep: a sample of its values, a sketch of how many differ, a histogram.
 
-Both take a column in batches and have a fixed size.
+All take a column in batches and have a fixed size.
 """
+
+import math
 
 import numpy as np
 import numpy.typing as npt
@@ -53,3 +55,26 @@ class Sketch:
         if len(self._smallest) < SKETCHED:
             return len(self._smallest)
         return round((SKETCHED - 1) / (float(self._smallest[-1]) / 2**64))
+
+
+def edges(low: float, high: float, bins: int) -> Floats | None:
+    """The borders of so many bins of one width: fewer where there are fewer floats between ``low`` and ``high``, and
+    one bin without a width where they are equal. None if ``high - low`` is too large for a float."""
+    if not math.isfinite(high - low):
+        return None
+    return _borders(np.linspace(low, high, bins + 1).clip(low, high))
+
+
+def whole_edges(low: int, high: int) -> Floats:
+    """The borders of a bin for each whole number, or for each float that stands for some where floats are sparser."""
+    return _borders(np.array([float(number) for number in range(low, high + 1 + (low < high))]))
+
+
+def _borders(found: Floats) -> Floats:
+    borders = np.unique(found)
+    return borders if len(borders) > 1 else borders.repeat(2)
+
+
+def histogram(values: Floats, borders: Floats) -> npt.NDArray[np.int64]:
+    """How many values lie in each bin, its left border included, and in the last one the right border too."""
+    return np.histogram(values, borders)[0]

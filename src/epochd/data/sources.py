@@ -91,6 +91,11 @@ class Source:
         """The whole table in memory; raise DataError if the file cannot be read."""
         return self.apply(lambda table: table.collect())
 
+    def unseen(self) -> str:
+        """Why ``scan`` may not have found every column, for a hint; empty if it has. Raise DataError."""
+        with self._telling():
+            return formats.format_of(self.path).unseen(self.path)
+
     def fingerprint(self) -> str:
         """SHA-256 of the content, in hexadecimal (``fingerprints.of``). Raise DataError if it cannot be read."""
         with self._telling():

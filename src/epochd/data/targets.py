@@ -195,6 +195,8 @@ def _refused(values: Values, task: Task, spec: TrainingSpec, view: View) -> Prob
         message = f"task is 'binary', but {name!r} has {values.distinct:,} distinct values"
         return Problem("task", message, "use 'multiclass' or 'regression', or leave task out")
     if task == "multiclass" and values.distinct > MAX_CLASSES:
+        if stray := _stray(values, view):
+            return stray
         message = (
             f"{name!r} has {values.distinct:,} distinct values, too many for classes (the limit is {MAX_CLASSES:,})"
         )
@@ -211,12 +213,27 @@ def _rare(values: Values, spec: TrainingSpec, view: View) -> list[Problem]:
     rare = values.counts.filter(pl.col("rows") < 2).to_series(0).to_list()
     if not rare or spec.held_out == 0:
         return []
+    if stray := _stray(values, view):
+        return [stray]
     row = view.first(plain_column(values.name, values.dtype) == rare[0])
     place = f" (row {row[0]})" if row else ""
     which = f"class {rare[0]!r} has" if len(rare) == 1 else f"classes {_listed(rare)} each have"
     message = f"{which} only 1 row{place}: it cannot be both trained on and held out"
     hint = "add rows, merge or remove rare classes, or set validation_split and test_split to 0"
     return [_problem(message, hint)]
+
+
+def _stray(values: Values, view: View) -> Problem | None:
+    """The first word in a column of numbers, which has made all of it text."""
+    if values.dtype != pl.String:
+        return None
+    text, number = column(values.name), column(values.name).cast(pl.Float64, strict=False)
+    numbers = view.ask([number.count().alias("numbers")])["numbers"]
+    row = view.first(text.is_not_null() & number.is_null(), values.name) if 2 * numbers > values.present else None
+    if row is None:
+        return None
+    message = f"{values.name!r} is read as text: {numbers} of its values are numbers, but"
+    return _problem(f"{message} {shown(row[1][0])} (row {row[0]}) is not", "correct the value, or leave the row out")
 
 
 def _problem(message: str, hint: str) -> Problem:

@@ -32,7 +32,7 @@ def problems(
                     FIELD, message, "give another dataset, or leave it out to hold out validation_split of the rows"
                 )
             ]
-        return other.apply(lambda table: list(_judge(table, spec, other.name, features, target)))
+        return other.apply(lambda table: list(_judge(table, spec, other, features, target)))
     except DataError as error:
         return [Problem(FIELD, problem.message, problem.hint) for problem in error.problems]
 
@@ -48,19 +48,19 @@ def _size(path: Path) -> int:
 
 
 def _judge(
-    table: pl.LazyFrame, spec: TrainingSpec, name: str, features: Sequence[Feature], target: Target
+    table: pl.LazyFrame, spec: TrainingSpec, other: Source, features: Sequence[Feature], target: Target
 ) -> Iterator[Problem]:
-    schema = table.collect_schema()
+    name, schema = other.name, table.collect_schema()
     trained = {feature.name: feature for feature in features}
     order = [n for n in (spec.time_column, spec.group_column) if n is not None and spec.sequence_length is not None]
     wanted = list(dict.fromkeys([*trained, *order, spec.target_column]))
     lacking = [column for column in wanted if column not in schema]
-    yield from selection.absent(lacking, FIELD, schema, f"{name!r}")
+    yield from selection.absent(lacking, FIELD, schema, f"{name!r}", other.unseen())
     looked = view(table, [column for column in wanted if column in schema])
     if not looked.rows:
         yield Problem(FIELD, f"{name!r} has no rows", "give a dataset with rows")
         return
-    yield from _feature_problems(looked, name, trained)
+    yield from _feature_problems(looked, name, spec, trained)
     if spec.target_column in schema and target.task is not None:
         yield from _target_problems(looked, name, spec, target)
     if not lacking:
@@ -68,23 +68,42 @@ def _judge(
             yield Problem(FIELD, f"{name!r}: {problem.message}", problem.hint)
 
 
-def _feature_problems(looked: View, name: str, trained: Mapping[str, Feature]) -> Iterator[Problem]:
+def _feature_problems(looked: View, name: str, spec: TrainingSpec, trained: Mapping[str, Feature]) -> Iterator[Problem]:
     """Types other than those that are trained on, and values that cannot be encoded."""
     present = [feature for feature in trained.values() if feature.name in looked.schema]
     other = [feature for feature in present if not _alike(feature.dtype, looked.schema[feature.name])]
     for feature in other[: selection.MAX_TOLD]:
         message = f"{feature.name!r} is {looked.schema[feature.name]} in {name!r}, but {feature.dtype} in training"
         yield Problem(FIELD, message, "give the column the same type in both datasets")
-    longest = max((feature.longest or 0 for feature in present), default=0)
-    for found in columns.examine(looked, [feature.name for feature in present if feature not in other]):
+    figures = columns.examine(looked, [feature.name for feature in present if feature not in other])
+    for found in figures:
         if found.kind in (Kind.NUMBER, Kind.LIST):
             for message, hint in flaws.value_flaws(found, looked):
                 yield Problem(FIELD, f"{message} in {name!r}", hint)
-        if found.kind is Kind.LIST and (found.longest or 0) > longest:
-            row = looked.first(columns.length(found.name, found.dtype) > longest)
-            place = f"row {row[0]} of " if row else ""
-            message = f"{place}{found.name!r} in {name!r} has {found.longest} elements; in training {longest} at most"
-            yield Problem(FIELD, message, "shorten the list, or train on longer ones")
+    lists = [found for found in figures if found.kind is Kind.LIST]
+    if lists:
+        known = [trained[found.name] for found in lists]
+        yield from (Problem(FIELD, *flaw) for flaw in flaws.uneven(lists, looked, f" of {name!r}"))
+        yield from (Problem(FIELD, *flaw) for flaw in _lengths(looked, name, spec, lists, known))
+
+
+def _lengths(
+    looked: View, name: str, spec: TrainingSpec, lists: Sequence[Feature], known: Sequence[Feature]
+) -> Iterator[flaws.Flaw]:
+    """Lists that are longer than those that are trained on, and for an mlp, which cannot tell what is padding, shorter
+    ones."""
+    longest = max(feature.longest or 0 for feature in known)
+    shortest = min(feature.shortest or 0 for feature in known) if spec.model_type == "mlp" else 0
+    for found in lists:
+        length = columns.length(found.name, found.dtype)
+        if (found.longest or 0) > longest and (row := looked.first(length > longest, found.name)):
+            message = f"row {row[0]} of {found.name!r} in {name!r} has {len(row[1][0])} elements; in training"
+            yield f"{message} {longest} at most", "shorten the list, or train on longer ones"
+        is_short = (length > 0) & (length < shortest)
+        if (found.shortest or 0) < shortest and (row := looked.first(is_short, found.name)):
+            message = f"row {row[0]} of {found.name!r} in {name!r} has {flaws.counted(len(row[1][0]))}; in training"
+            hint = "make it as long, or use 'cnn', 'lstm' or 'gru', which read sequences of any length"
+            yield f"{message} {shortest} at least, and mlp needs lists of one length", hint
 
 
 def _alike(one: pl.DataType, other: pl.DataType) -> bool:

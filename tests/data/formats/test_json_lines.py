@@ -6,7 +6,18 @@ import polars as pl
 import pytest
 
 from epochd.core.errors import DataError
-from epochd.data.sources import open_dataset
+from epochd.core.specs import parse
+from epochd.data.formats import json_lines
+from epochd.data.inspect import inspect
+from epochd.data.sources import Catalog, open_dataset
+
+
+@pytest.fixture(params=["small", "large"])
+def size(request, monkeypatch):
+    """Small files, and such as pass for large ones."""
+    if request.param == "large":
+        monkeypatch.setattr(json_lines, "LARGE", 0)
+    return request.param
 
 
 def read(folder, content, name="t.ndjson"):
@@ -26,10 +37,39 @@ def test_a_byte_order_mark_is_understood(tmp_path):
 
 
 @pytest.mark.parametrize(("late", "dtype"), [("2.5", pl.Float64), ('"word"', pl.String), ("null", pl.Int64)])
-def test_a_value_of_another_type_far_down_widens_the_column(tmp_path, late, dtype):
+def test_a_value_of_another_type_far_down_widens_the_column(tmp_path, late, dtype, size):
     frame = read(tmp_path, '{"a": 1}\n' * 12_000 + f'{{"a": {late}}}\n')
     assert frame["a"].dtype == dtype
     assert frame.height == 12_001
+
+
+def test_lists_that_are_empty_at_first_keep_their_numbers(tmp_path, size):
+    frame = read(tmp_path, '{"a": []}\n' * 12_000 + '{"a": [1, 2]}\n')
+    assert frame["a"][-1].to_list() == [1, 2]
+
+
+def test_a_key_that_comes_late_is_a_column(tmp_path):
+    frame = read(tmp_path, '{"a": 1}\n' * 12_000 + '{"a": 2, "late": 0.5}\n')
+    assert (frame.columns, frame["late"].null_count(), frame["late"][-1]) == (["a", "late"], 12_000, 0.5)
+    packed = gzip.compress(b'{"a": 1}\n' * 12_000 + b'{"late": 0.5}\n')
+    assert read(tmp_path, packed, "t.jsonl.gz").columns == ["a", "late"]
+
+
+def test_where_a_late_key_is_not_seen_the_hint_says_so(tmp_path, size):
+    (tmp_path / "t.ndjson").write_text('{"a": 1, "y": 0}\n{"a": 3, "y": 1}\n' * 6_000 + '{"a": 2, "late": 0.5}\n')
+    spec = parse({"dataset": "t.ndjson", "target_column": "y", "feature_columns": ["late", "none"]})
+    hints = {problem.message: problem.hint for problem in inspect(spec, Catalog([tmp_path])).problems}
+    said = "; in an NDJSON file this large only keys of the first 10,000 rows are columns"
+    assert hints["the dataset has no column 'none'"].endswith(said) == (size == "large")
+    assert ("the dataset has no column 'late'" in hints) == (size == "large")
+
+
+def test_a_word_in_a_list_of_numbers_is_named_with_its_row(tmp_path):
+    rows = [f'{{"a": [1, 2], "y": {i % 2}}}' for i in range(30)]
+    rows[7] = '{"a": [1, 2, "x"], "y": 1}'
+    (tmp_path / "t.ndjson").write_text("\n".join(rows))
+    [problem] = inspect(parse({"dataset": "t.ndjson", "target_column": "y"}), Catalog([tmp_path])).problems
+    assert problem.message.endswith("row 8 has the element 'x', which is not a number")
 
 
 @pytest.mark.parametrize(

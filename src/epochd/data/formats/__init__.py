@@ -22,12 +22,14 @@ class Format:
 
     ``scan`` takes the path and raises Unreadable for what it sees to be broken, or its library's errors. Where types
     are guessed it gives several tables: each expects less of the file than the one before, which could not be read.
-    ``explain`` says what a library's error means.
+    ``explain`` says what a library's error means, and ``unseen`` why not every column may have been found (empty: all
+    have).
     """
 
     label: str
     scan: Callable[[Path], Iterator[pl.LazyFrame]]
     explain: Callable[[Path, BaseException], Unreadable]
+    unseen: Callable[[Path], str] = lambda path: ""
 
 
 def _delimited(label: str, separator: str) -> Format:
@@ -41,7 +43,7 @@ def _certain(scan: Callable[[Path], pl.LazyFrame]) -> Callable[[Path], Iterator[
 
 CSV = _delimited("CSV", ",")
 TSV = _delimited("TSV", "\t")
-NDJSON = Format("NDJSON", json_lines.scan, json_lines.explain)
+NDJSON = Format("NDJSON", json_lines.scan, json_lines.explain, json_lines.unseen)
 PARQUET = Format("Parquet", _certain(parquet.scan), parquet.explain)
 FOLDER = Format("a folder of Parquet files", _certain(parquet.scan_folder), parquet.explain_folder)
 ARROW = Format("Arrow", _certain(arrow.scan), arrow.explain)

@@ -1,7 +1,7 @@
 """NDJSON: a JSON object per line, a column per key.
 
-Columns and types are those of the first rows, and of all rows when later ones disagree; a list of numbers
-becomes a list column. A key that first appears after the rows looked at is left out.
+Columns and types are those of all rows; of a large file they are those of the first rows, unless later ones disagree,
+and a key that comes only later is left out. A list of numbers becomes a list column.
 """
 
 import glob
@@ -16,22 +16,40 @@ import polars as pl
 from epochd.data.formats import text
 from epochd.data.formats.faults import Unreadable, in_short
 
+LARGE = 64 * 2**20
+"""Bytes of a file whose rows are not all looked at for its columns, which takes about as long as reading it twice."""
+PACKED = 10
+"""How many times as large a compressed file may be once it is unpacked."""
 FIRST_ROWS = 10_000
-"""Rows that columns and types are first taken from."""
+"""Rows of a large file that columns and types are first taken from."""
 
 ONE_EACH = 'write one object per line, such as {"a": 1, "b": "x"}'
 
 
 def scan(path: Path) -> Iterator[pl.LazyFrame]:
-    """The table with the columns and types of the first rows, then with those of every row."""
+    """The table with the columns and types of every row; of a large file, first with those of its first rows."""
     text.check(path)
     first = next((line for line in text.lines(path) if line.strip()), "")
     if first.startswith("["):
         raise Unreadable("line 1 is a JSON array, not an object", ONE_EACH)
     # Polars stumbles over a byte order mark; such a file is read into memory without it.
     source = text.without_mark(path) if text.has_mark(path) else glob.escape(str(path))
-    yield pl.scan_ndjson(source, infer_schema_length=FIRST_ROWS)
+    if is_large(path):
+        first_rows = pl.scan_ndjson(source, infer_schema_length=FIRST_ROWS)
+        # Polars reads whatever later lists hold as missing where the first ones are all empty.
+        if pl.List(pl.Null) not in first_rows.collect_schema().dtypes():
+            yield first_rows
     yield pl.scan_ndjson(source, infer_schema_length=None)
+
+
+def is_large(path: Path) -> bool:
+    """Whether the columns are looked for in the first rows only."""
+    return path.stat().st_size > LARGE // (PACKED if text.packing(path) else 1)
+
+
+def unseen(path: Path) -> str:
+    """Why a column may not be seen that is there; empty if all are."""
+    return f"in an NDJSON file this large only keys of the first {FIRST_ROWS:,} rows are columns" * is_large(path)
 
 
 def explain(path: Path, error: BaseException) -> Unreadable:

@@ -1,0 +1,22 @@
+"""Names that resemble each other."""
+
+import pytest
+
+from epochd.core.spelling import nearest
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("TARGET", ["target"]),
+        ("targte", ["target", "target2"]),
+        ("TARGTE", ["target", "target2"]),
+        ("y", ["Y"]),
+        ("alcohol", ["Alcohol", "ALCOHOL"]),
+        ("STRASSE", ["Straße"]),
+        ("unlike", []),
+        ("", []),
+    ],
+)
+def test_names_of_another_case_come_before_those_that_are_only_similar(name, found):
+    assert nearest(name, ["target2", "target", "Y", "Alcohol", "ALCOHOL", "Straße"], 2) == found
