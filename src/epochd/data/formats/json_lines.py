@@ -1,7 +1,8 @@
 """NDJSON: a JSON object per line, a column per key.
 
 Columns and types are those of the first rows, and of all rows when later ones disagree; a list of numbers
-becomes a list column. A key that first appears after the rows looked at is left out.
+becomes a list column, and ISO dates become dates as they do in CSV. A key that first appears after the rows looked at
+is left out.
 """
 
 import glob
@@ -13,8 +14,9 @@ from typing import Any, NoReturn
 
 import polars as pl
 
-from epochd.data.formats import text
+from epochd.data.formats import guesses, text
 from epochd.data.formats.faults import Unreadable, in_short
+from epochd.data.formats.guesses import Expected
 
 FIRST_ROWS = 10_000
 """Rows that columns and types are first taken from."""
@@ -22,7 +24,7 @@ FIRST_ROWS = 10_000
 ONE_EACH = 'write one object per line, such as {"a": 1, "b": "x"}'
 
 
-def scan(path: Path) -> Iterator[pl.LazyFrame]:
+def scan(path: Path, expected: Expected) -> Iterator[pl.LazyFrame]:
     """The table with the columns and types of the first rows, then with those of every row."""
     text.check(path)
     first = next((line for line in text.lines(path) if line.strip()), "")
@@ -30,8 +32,18 @@ def scan(path: Path) -> Iterator[pl.LazyFrame]:
         raise Unreadable("line 1 is a JSON array, not an object", ONE_EACH)
     # Polars stumbles over a byte order mark; such a file is read into memory without it.
     source = text.without_mark(path) if text.has_mark(path) else glob.escape(str(path))
-    yield pl.scan_ndjson(source, infer_schema_length=FIRST_ROWS)
-    yield pl.scan_ndjson(source, infer_schema_length=None)
+    yield _table(source, FIRST_ROWS, expected)
+    yield _table(source, None, expected)
+
+
+def _table(source: str | bytes, rows: int | None, expected: Expected) -> pl.LazyFrame:
+    """The table with the columns and types of so many rows (None: all)."""
+    found = pl.scan_ndjson(source, infer_schema_length=rows)
+    texts = guesses.as_text(found.collect_schema(), expected)
+    if texts:
+        types = dict.fromkeys(texts, pl.String())
+        found = pl.scan_ndjson(source, infer_schema_length=rows, schema_overrides=types)
+    return guesses.dated(found, texts, checked=rows is None)
 
 
 def explain(path: Path, error: BaseException) -> Unreadable:
