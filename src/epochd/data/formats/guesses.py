@@ -22,6 +22,9 @@ LOOKED_AT = 1_000
 LARGEST_FIRST = re.compile(r"\s*(\d{4}[-/]|\d{1,2}:)")
 """Dates and times that begin with the year or the hour. 01/02/2020 can be read in two ways, so it stays text."""
 
+PLAIN = {Kind.NUMBER, Kind.BOOLEAN, Kind.CATEGORY, Kind.DATE}
+"""Kinds whose values can be written as text."""
+
 Expected = Mapping[str, Kind]
 """The kinds of columns, by their names without spaces around them; others may be anything."""
 
@@ -29,14 +32,9 @@ Expected = Mapping[str, Kind]
 def as_text(found: Mapping[str, pl.DataType], expected: Expected) -> list[str]:
     """Which columns are read as text, of the types that a file suggests: those of which texts are expected, and those
     that turn out to be of another kind than is expected. Whoever knows what is meant makes something of the text, or
-    says which row is wrong."""
-    kinds = [(name, kind_of(dtype), expected.get(name.strip())) for name, dtype in found.items()]
-    return [n for n, kind, wanted in kinds if wanted is Kind.CATEGORY or not (wanted is None or alike(kind, wanted))]
-
-
-def alike(one: Kind, other: Kind) -> bool:
-    """Whether columns of the two kinds are read as each other."""
-    return one is other or {one, other} == ALIKE
+    says which row is wrong. Lists have no text."""
+    kinds = {name: (kind_of(dtype), expected.get(name.strip())) for name, dtype in found.items()}
+    return [name for name, (kind, wanted) in kinds.items() if {kind, wanted} <= PLAIN and _is_text(kind, wanted)]
 
 
 def texts(schema: Mapping[str, pl.DataType]) -> list[str]:
@@ -81,6 +79,10 @@ def holds(table: pl.LazyFrame, name: str) -> bool:
     except OTHERWISE:
         return False
     return True
+
+
+def _is_text(kind: Kind, wanted: Kind | None) -> bool:
+    return wanted is Kind.CATEGORY or (kind is not wanted and {kind, wanted} != ALIKE)
 
 
 def _dates_of(table: pl.LazyFrame, names: Sequence[str]) -> dict[str, pl.DataType]:
