@@ -174,3 +174,72 @@ def test_files_of_any_format_are_scored(tmp_path, name):
     else:
         (frame.write_ndjson if name.endswith("ndjson") else frame.write_ipc)(tmp_path / name)
     assert predict.predict_file(folder, tmp_path / name).equals(predict.Model.load(folder).predict(frame))
+
+
+def mixed(rows=200):
+    """Text of digits and a letter, booleans, codes that are numbers, dates, and numbers."""
+    rng = np.random.default_rng(0)
+    frame = pl.DataFrame(
+        {
+            "cat": rng.choice(["01", "02", "10", "A7"], rows),
+            "flag": rng.choice([True, False], rows),
+            "code": rng.choice([*map(str, range(12)), "x"], rows),
+            "day": pl.Series(["2024-01-31", "2024-05-01"] * (rows // 2)).str.to_date(),
+            "text": rng.choice(["true", "false", "2024-01-31", "1.0", "word"], rows),
+            "n": rng.normal(size=rows),
+        }
+    )
+    return frame.with_columns(y=(pl.col("cat") == "01") ^ pl.col("flag"))
+
+
+@pytest.fixture(scope="module")
+def mixed_model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mixed")
+    return train(folder, mixed(), target_column="y", epochs=20, learning_rate=0.01, embedding_threshold=8)
+
+
+def write(frame, path):
+    """The frame in the format of the path's name."""
+    match path.name.split(".", 1)[1]:
+        case "ndjson":
+            frame.write_ndjson(path)
+        case "xlsx":
+            frame.write_excel(path)
+        case suffix:
+            packing = {"gz": "gzip", "zst": "zstd"}.get(suffix[4:], "uncompressed")
+            frame.write_csv(path, separator="\t" if suffix.startswith("tsv") else ",", compression=packing)
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.tsv", "r.csv.gz", "r.tsv.zst", "r.ndjson", "r.xlsx"])
+def test_text_that_looks_like_something_else_is_read_as_the_text_that_was_trained_on(tmp_path, mixed_model, name):
+    frame, model = mixed().drop("y"), predict.Model.load(mixed_model)
+    for text in ("true", "2024-01-31", "1.0"):
+        rows = frame.filter(pl.col("text") == text, pl.col("cat") != "A7", pl.col("code") != "x")
+        for part in (rows, rows.head(1)):
+            write(part, tmp_path / name)
+            found = predict.predict_file(mixed_model, tmp_path / name)
+            assert found["prediction"].equals(model.predict(part)["prediction"])
+            np.testing.assert_allclose(found["probability_True"], model.predict(part)["probability_True"], rtol=1e-6)
+
+
+def test_columns_without_a_value_in_a_file_are_missing(tmp_path, mixed_model):
+    frame = mixed().drop("y").head(3)
+    empty = frame.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in frame.schema.items())
+    (tmp_path / "r.csv").write_text("cat,flag,code,day,text,n\n" + ",,,,,\n" * 3)
+    expected = predict.Model.load(mixed_model).predict(empty)
+    assert predict.predict_file(mixed_model, tmp_path / "r.csv").equals(expected)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (" 01 ,yes,1,2024-01-31,word,1", "row 2 of column 'flag' is neither true nor false: 'yes'"),
+        ("01,1,1,20240131,word,1", "row 2 of column 'day' is not a date: '20240131'"),
+        ("01,1,1,2024-01-31,word,2024-01-31", "row 2 of column 'n' is not a number: '2024-01-31'"),
+    ],
+)
+def test_a_value_that_cannot_be_read_as_in_training_is_named(tmp_path, mixed_model, row, said):
+    (tmp_path / "r.csv").write_text(f" cat ,flag,code, day,text,n\n,,,,,\n{row}\n")
+    with pytest.raises(DataError) as caught:
+        predict.predict_file(mixed_model, tmp_path / "r.csv")
+    assert [problem.message for problem in caught.value.problems] == [said]

@@ -252,6 +252,41 @@ def test_what_is_wrong_with_a_validation_dataset_is_told_as_such(tmp_path, other
     assert {problem.field for problem in caught.value.problems} == {"validation_dataset"}
 
 
+def coded(rows, codes):
+    """A column of codes that may look like numbers, one of numbers, and labels that may look like numbers."""
+    rng = np.random.default_rng(rows)
+    columns = {"code": rng.choice(codes, rows), "x": rng.normal(size=rows), "y": rng.choice(["1", "02"], rows)}
+    return pl.DataFrame(columns)
+
+
+@pytest.mark.parametrize("limit", [1, 2**30])
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_validation_dataset_of_text_is_read_as_what_was_trained_on(tmp_path, limit, empty):
+    coded(60, ["01", "02", "1", "A7"]).vstack(pl.DataFrame({"code": "A7", "x": 0.0, "y": ["z"] * 2})).write_csv(
+        tmp_path / "table.csv"
+    )
+    other = coded(30, ["01", "02", "1"]).with_columns(x=pl.lit(None, pl.Float64) if empty else pl.col("x"))
+    other.write_csv(tmp_path / "other.csv")
+    options = spec(validation_dataset="other.csv")
+    assert inspect(options, Catalog([tmp_path])).problems == []
+    found = prepare(options, Catalog([tmp_path]), Residence(tmp_path / "cache", limit, 2**30))
+    part = found.validation if isinstance(found.validation, Part) else found.validation.take(np.arange(30))
+    np.testing.assert_array_equal(part.x, found.encoder.features(other))
+    np.testing.assert_array_equal(part.y, found.encoder.target(other))
+
+
+@pytest.mark.parametrize("second", [False, True])
+def test_changed_data_are_read_as_what_a_given_encoder_was_fitted_on(tmp_path, second):
+    coded(60, ["01", "02", "1", "A7"]).write_csv(tmp_path / "table.csv")
+    coded(30, ["01", "A7"]).write_csv(tmp_path / "other.csv")
+    options = spec(validation_dataset="other.csv") if second else spec(validation_split=0)
+    encoder = prepare(options, Catalog([tmp_path])).encoder
+    changed = coded(50, ["01", "02", "1"])
+    changed.write_csv(tmp_path / "table.csv")
+    found = prepare(options, Catalog([tmp_path]), encoder=encoder)
+    np.testing.assert_array_equal(found.train.x, encoder.features(changed))
+
+
 def test_a_validation_dataset_of_windows_is_put_in_order_by_itself(tmp_path):
     frame = pl.DataFrame({"t": range(40), "x": np.arange(40.0), "y": np.random.default_rng(0).normal(size=40)})
     write(tmp_path, frame)

@@ -79,6 +79,16 @@ def test_a_column_that_begins_with_nulls_has_the_type_of_its_values(ask: Any, mo
     assert found["v"].to_list() == [None, 1.5, 2.0]
 
 
+def test_text_that_is_iso_dates_becomes_dates(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries, "MOST_ROWS", 2)
+    rows = "('2024-01-31 10:30:00', '2024-01-31', 'x'), (NULL, '2024-02-01', '2024-01-01'), "
+    rows += "('2024-01-31 11:30:00', 'never', '')"
+    found = ask(f"WITH r(t, d, s) AS (VALUES {rows}) SELECT * FROM r")
+    assert found.schema == {"t": pl.Datetime("us"), "d": pl.String, "s": pl.String}
+    assert found["t"].to_list() == [datetime(2024, 1, 31, 10, 30), None, datetime(2024, 1, 31, 11, 30)]
+    assert found["d"].to_list() == ["2024-01-31", "2024-02-01", "never"]
+
+
 def test_the_same_rows_give_the_same_file(ask: Any, url: str, tmp_path: Path) -> None:
     files = [tmp_path / name for name in ("1.parquet", "2.parquet")]
     for file in files:

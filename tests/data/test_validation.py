@@ -1,9 +1,15 @@
 """A validation dataset has the same columns as the one that is trained on, known labels, and other rows."""
 
 import math
+from datetime import date, timedelta
 
+import polars as pl
 import pytest
 from tests.data.tables import ROWS, only_problem, table
+
+from epochd.core.specs import parse
+from epochd.data.inspect import inspect
+from epochd.data.sources import Catalog
 
 
 def second(**columns):
@@ -89,3 +95,61 @@ def test_it_needs_room_for_a_window(look):
     field, message = only_problem(found)
     assert field == "validation_dataset"
     assert f"take {LENGTH + 1} rows, but there are {LENGTH} rows" in message
+
+
+def typed(rows=40):
+    """Numbers, codes of digits and letters, booleans, dates, and a target."""
+    return pl.DataFrame(
+        {
+            "x": [i * 7 % rows / 2 for i in range(rows)],
+            "code": [("01", "02", "A7", "1")[i % 4] for i in range(rows)],
+            "flag": [i % 3 == 0 for i in range(rows)],
+            "day": [date(2024, 1, 1) + timedelta(days=i * 5 % rows) for i in range(rows)],
+            "y": [("1", "02", "x")[i // 2 % 3] for i in range(rows)],
+        }
+    )
+
+
+def beside(folder, other, frame=None, suffix="csv", **options):
+    """Problems with a text, or a frame, as the validation dataset of a CSV file."""
+    (typed() if frame is None else frame).write_csv(folder / "table.csv")
+    if isinstance(other, str):
+        (folder / f"second.{suffix}").write_text(other)
+    else:
+        (other.write_csv if suffix == "csv" else other.write_ndjson)(folder / f"second.{suffix}")
+    config = {"dataset": "table.csv", "target_column": "y", "validation_dataset": f"second.{suffix}"} | options
+    return inspect(parse(config), Catalog([folder])).problems
+
+
+@pytest.mark.parametrize("suffix", ["csv", "ndjson"])
+def test_text_is_read_as_what_was_trained_on(tmp_path, suffix):
+    digits = typed(33).filter(pl.col("code") != "A7", pl.col("y") != "x")
+    assert beside(tmp_path, digits, suffix=suffix) == []
+    assert beside(tmp_path, digits.with_columns(x=None, flag=None, day=None), suffix=suffix) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("word,01,true,2024-01-01,1", "row 2 of column 'x' is not a number: 'word' in 'second.csv'"),
+        ("inf,01,true,2024-01-01,1", "'x' has infinite or huge values: row 2 is inf in 'second.csv'"),
+        ("1,01,no,2024-01-01,1", "row 2 of column 'flag' is neither true nor false: 'no' in 'second.csv'"),
+        ("1,01,,01/02/2024,1", "row 2 of column 'day' is not a date: '01/02/2024' in 'second.csv'"),
+        ("1,01,,2024-01-01,01", "row 2 of 'second.csv' has the label '01', which no row in training has"),
+    ],
+)
+def test_a_value_that_cannot_be_read_as_what_was_trained_on_is_named(tmp_path, row, said):
+    problems = beside(tmp_path, f"x,code,flag,day,y\n1,01,true,2024-01-01,02\n{row}\n")
+    assert [(problem.field, problem.message) for problem in problems] == [("validation_dataset", said)]
+
+
+def test_a_number_that_is_neither_true_nor_false_is_named(tmp_path):
+    problems = beside(tmp_path, "x,code,flag,day,y\n1,01,1,2024-01-01,02\n1,01,2,2024-01-01,02\n")
+    message = "row 2 of column 'flag' is neither true nor false: 2 in 'second.csv'"
+    assert [problem.message for problem in problems] == [message]
+
+
+def test_a_word_in_the_target_of_a_regression_is_named(tmp_path):
+    frame = typed().with_columns(y=pl.col("x") * 1.5)
+    problems = beside(tmp_path, "x,code,flag,day,y\n1,01,true,2024-01-01,2\n1,01,,,many\n", frame)
+    assert [p.message for p in problems] == ["row 2 of column 'y' is not a number: 'many' in 'second.csv'"]

@@ -113,6 +113,10 @@ class Model:
 
 
 def predict_file(folder: Path, file: Path) -> pl.DataFrame:
-    """Score a file of any format that can be trained on with the model in ``folder``."""
-    path = file.resolve()
-    return Model.load(folder).predict(sources.Catalog([path.parent]).open(str(path)).read())
+    """Score a file of any format that can be trained on with the model in ``folder``.
+
+    Where a format leaves types open, columns are what they were in training: text is text, though it be all digits.
+    """
+    path, model = file.resolve(), Model.load(folder)
+    source = sources.Catalog([path.parent]).open(str(path))
+    return model.predict(source.like(model.encoder.kinds).read())

@@ -107,7 +107,7 @@ class DateFit:
         self.ranges = dict.fromkeys(_cycles(self.dtype), (math.inf, -math.inf))
 
     def take(self, series: pl.Series) -> None:
-        times = local(series, self._clock, self._zone)
+        times = like(self.dtype, series)
         self.elapsed.take(days(times))
         for cycle, (low, high) in self.ranges.items():
             if not low < high:
@@ -122,15 +122,12 @@ class DateFit:
             span = self.elapsed.high - self.elapsed.low
             varying = tuple(cycle for cycle in varying if span >= CYCLES[cycle])
         elapsed = None if self.ahead and varying else self.elapsed.linear()
-        return Date(self.name, self._clock, self._zone, elapsed, varying, missing)
+        return Date(self.name, self.dtype == pl.Time, _zone(self.dtype), elapsed, varying, missing)
 
-    @property
-    def _clock(self) -> bool:
-        return self.dtype == pl.Time
 
-    @property
-    def _zone(self) -> str | None:
-        return self.dtype.time_zone if isinstance(self.dtype, pl.Datetime) else None
+def like(dtype: pl.DataType, series: pl.Series) -> pl.Series:
+    """What a column of dates or times of this type makes of values, as ``local`` does."""
+    return local(series, dtype == pl.Time, _zone(dtype))
 
 
 def local(series: pl.Series, clock: bool, zone: str | None) -> pl.Series:
@@ -162,6 +159,10 @@ def days_into(times: pl.Series, cycle: str) -> Float64:
         return (times.to_physical().cast(pl.Int64) % ticks).cast(pl.Float64).to_numpy() / ticks
     ordinal = times.dt.ordinal_day() if cycle == "year" else times.dt.weekday()
     return ordinal.cast(pl.Float64).to_numpy() - 1.0
+
+
+def _zone(dtype: pl.DataType) -> str | None:
+    return dtype.time_zone if isinstance(dtype, pl.Datetime) else None
 
 
 def _per_day(dtype: pl.DataType) -> int:

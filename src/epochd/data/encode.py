@@ -19,15 +19,25 @@ from epochd.data import lists, values
 from epochd.data.arrays import FloatArray, IntArray
 from epochd.data.categories import Codes, OneHot
 from epochd.data.dates import Date
+from epochd.data.kinds import Kind
 from epochd.data.lists import Channel
 from epochd.data.rows import Columns
 from epochd.data.scalars import Boolean, Number
-from epochd.data.targets import Label, encode_labels
+from epochd.data.targets import Label, encode_labels, label_kind
 from epochd.data.values import Float64
 
 Dense = Number | Boolean | Codes | Date
 """A column that becomes numbers, most of them not 0."""
 Column = Dense | OneHot | Channel
+MEANT = {
+    Number: Kind.NUMBER,
+    Boolean: Kind.BOOLEAN,
+    OneHot: Kind.CATEGORY,
+    Codes: Kind.CATEGORY,
+    Date: Kind.DATE,
+    Channel: Kind.LIST,
+}
+"""The kinds of table columns that encoded ones are fitted on."""
 KINDS: dict[str, type[Column]] = {kind.kind: kind for kind in (Number, Boolean, OneHot, Codes, Date, Channel)}
 
 
@@ -84,6 +94,12 @@ class Encoder:
     def feature_names(self) -> list[str]:
         """The table columns that ``features`` needs."""
         return [column.name for column in self.columns]
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """The kinds of the table columns that it was fitted on: of the features, and of the target."""
+        meant = {column.name: MEANT[type(column)] for column in self.columns}
+        return {self.target_column: label_kind(self.classes)} | meant
 
     def features(self, frame: pl.DataFrame) -> FloatArray:
         """Encoded rows, float32 (n, *shape). Columns may come in any order and with others among them.

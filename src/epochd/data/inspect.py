@@ -14,6 +14,8 @@ from epochd.core.errors import DataError, Problem
 from epochd.core.specs import Task, TrainingSpec
 from epochd.data import columns, flaws, leaks, ordering, selection, targets, validation
 from epochd.data.columns import Feature
+from epochd.data.formats.guesses import Expected
+from epochd.data.kinds import kinds_of
 from epochd.data.selection import needed
 from epochd.data.sources import Catalog
 from epochd.data.split import validation_rows
@@ -60,18 +62,23 @@ class Inspection:
         return asdict(self)
 
 
-def inspect(spec: TrainingSpec, catalog: Catalog) -> Inspection:
-    """Read the spec's dataset and judge the spec by it. Mistakes become problems, never exceptions."""
+def inspect(spec: TrainingSpec, catalog: Catalog, expected: Expected | None = None) -> Inspection:
+    """Read the spec's dataset, of which these kinds of columns are expected, and judge the spec by it. Mistakes become
+    problems, never exceptions."""
     name = spec.dataset or catalog.default
     try:
-        source = catalog.open(name)
+        source = catalog.open(name).like(expected or {})
         unseen = source.unseen()
-        found, features, target = source.apply(lambda table: _judged(table, table.collect_schema(), spec, name, unseen))
+        kinds, judged = source.apply(
+            lambda table: (kinds_of(schema := table.collect_schema()), _judged(table, schema, spec, name, unseen))
+        )
     except DataError as error:
         return Inspection(name, problems=error.problems, warnings=_default_used(spec, name))
     if spec.validation_dataset is None:
-        return found
-    return replace(found, problems=found.problems + validation.problems(spec, catalog, source, features, target))
+        return judged[0]
+    found, features, target = judged
+    further = validation.problems(spec, catalog, source, kinds, features, target)
+    return replace(found, problems=found.problems + further)
 
 
 def examine(table: pl.LazyFrame, schema: pl.Schema, spec: TrainingSpec, name: str, *, held: bool) -> Inspection:

@@ -3,6 +3,7 @@
 Inspection and encoding must agree about this to the letter, so both ask here.
 """
 
+from collections.abc import Mapping
 from enum import Enum
 
 import polars as pl
@@ -24,6 +25,10 @@ class Kind(Enum):
     """Lists of anything else, structs, binary."""
 
 
+ALIKE = {Kind.NUMBER, Kind.BOOLEAN}
+"""Kinds that are read as each other."""
+
+
 def kind_of(dtype: pl.DataType) -> Kind:
     """The kind of a column; one without any value (Polars' Null type) counts as a number."""
     if dtype.is_numeric() or dtype in (pl.Duration, pl.Null):
@@ -35,6 +40,11 @@ def kind_of(dtype: pl.DataType) -> Kind:
     if dtype in (pl.Date, pl.Datetime, pl.Time):
         return Kind.DATE
     return Kind.LIST if _is_sequence(dtype) else Kind.UNSUPPORTED
+
+
+def kinds_of(schema: Mapping[str, pl.DataType]) -> dict[str, Kind]:
+    """The kinds of a table's columns."""
+    return {name: kind_of(dtype) for name, dtype in schema.items()}
 
 
 def _is_sequence(dtype: pl.DataType) -> bool:

@@ -25,6 +25,7 @@ from epochd.data.examples import Layout, Targets
 from epochd.data.examples import Residence as Residence
 from epochd.data.fitting import Fitting, longest
 from epochd.data.inspect import Inspection
+from epochd.data.kinds import kinds_of
 from epochd.data.sequences import Examples
 from epochd.data.sources import Catalog, Source
 from epochd.data.split import SIDES, VALIDATION, Integers, Splits, kind, split
@@ -41,9 +42,10 @@ def prepare(
     """The spec's dataset as arrays. Raise DataError with every problem that ``inspect`` would list.
 
     Without a ``residence`` everything is held in memory. An ``encoder``, that of a training which goes on with changed
-    data, is used as it is. The fingerprint of two datasets is the SHA-256 of both of theirs.
+    data, is used as it is, and the data are read as what it was fitted on. The fingerprint of two datasets is the
+    SHA-256 of both of theirs.
     """
-    source = catalog.open(spec.dataset)
+    source = catalog.open(spec.dataset).like(encoder.kinds if encoder else {})
     preparation = Preparation(spec, catalog, residence, encoder)
     return source.apply(lambda lazy: preparation.prepared(source, lazy))
 
@@ -84,7 +86,7 @@ class Preparation:
         parts, rows = self._made(table, fingerprint, encoder, layout, y)
         if (other := self.other) is not None:
             of_other = other.fingerprint()
-            parts_of_other, rows_of_other = self._validation(other, of_other, encoder)
+            parts_of_other, rows_of_other = self._validation(other.like(kinds_of(schema)), of_other, encoder)
             parts, rows = parts | parts_of_other, rows | rows_of_other
             fingerprint = hashlib.sha256(f"{fingerprint} {of_other}".encode()).hexdigest()
         return Prepared(
@@ -110,7 +112,7 @@ class Preparation:
         if self.spec.validation_dataset is None:
             found = inspect.examine(table.lazy, schema, self.spec, source.name, held=table.frame is not None)
         else:
-            found = inspect.inspect(self.spec, self.catalog)
+            found = inspect.inspect(self.spec, self.catalog, source.expected)
         if found.problems:
             raise DataError(found.problems)
         return found

@@ -25,6 +25,7 @@ from sqlalchemy.exc import ArgumentError
 
 from epochd.core.errors import DataError, Problem, TooLarge
 from epochd.data import kinds
+from epochd.data.formats import guesses
 
 BATCH_VALUES, MOST_ROWS = 2_000_000, 65_536
 """A batch has at most so many values, and so many rows."""
@@ -254,19 +255,17 @@ def _text(value: Any) -> str:
 def _common(types: Sequence[pl.DataType]) -> pl.DataType:
     """The type that values of all these types can have."""
     found = {dtype for dtype in types if dtype != pl.Null}
-    if not found:
-        return pl.Null()
-    if len(found) == 1:
-        return found.pop()
+    if len(found) < 2:
+        return found.pop() if found else pl.Null()
     return pl.Float64() if found <= {pl.Int64(), pl.Float64()} else pl.String()
 
 
 def _merge(parts: Sequence[Path], file: Path) -> None:
-    """One Parquet file of all the parts, in their order, streamed; the parts are removed."""
+    """One Parquet file of all the parts, in order, streamed; text that is ISO dates (SQLite has no others) is dates."""
     schemas = [pl.read_parquet_schema(part) for part in parts]
     common = {name: _common([schema[name] for schema in schemas]) for name in schemas[0]}
     table = pl.concat([_as(pl.scan_parquet(part, glob=False), common) for part in parts])
-    table.sink_parquet(file, row_group_size=ROW_GROUP, maintain_order=True)
+    guesses.dated(table, checked=True).sink_parquet(file, row_group_size=ROW_GROUP, maintain_order=True)
     for part in parts:
         part.unlink()
 

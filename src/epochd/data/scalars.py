@@ -63,11 +63,8 @@ class Boolean:
 
     def write(self, series: pl.Series, out: FloatArray) -> None:
         """Fill ``out`` (n, width); raise DataError for a value that is neither true nor false, nor 1 nor 0."""
-        truth = _truth(series)
-        bad = ~np.isnan(truth) & (truth != 0) & (truth != 1)
-        if bad.any():
-            raise values.bad_value(series, int(np.argmax(bad)), "neither true nor false", "give true or false")
-        _write(truth, truth * 2 - 1, out)
+        found = truth(series)
+        _write(found, found * 2 - 1, out)
 
     def as_json(self) -> dict[str, Any]:
         return {"kind": self.kind, "name": self.name, "flag": self.flag}
@@ -106,6 +103,15 @@ class BooleanFit:
 
     def column(self) -> Boolean:
         return Boolean(self.name, self.missing)
+
+
+def truth(series: pl.Series) -> Float64:
+    """1 and 0 for true and false, NaN where missing, float64 (n,); raise DataError for a value that is neither."""
+    found = _truth(series)
+    bad = ~np.isnan(found) & (found != 0) & (found != 1)
+    if bad.any():
+        raise values.bad_value(series, int(np.argmax(bad)), "neither true nor false", "give true or false")
+    return found
 
 
 def _write(numbers: Float64, encoded: Float64, out: FloatArray) -> None:

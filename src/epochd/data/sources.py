@@ -6,7 +6,7 @@ with the dataset's name and never with its path.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,8 +15,8 @@ import polars.selectors as cs
 
 from epochd.core.errors import DataError, Problem
 from epochd.data import fingerprints, formats, names
-from epochd.data.formats.delimited import MISSING
 from epochd.data.formats.faults import OTHERWISE, Unreadable, checked_names, in_short, not_opened
+from epochd.data.formats.guesses import MISSING, Expected
 from epochd.data.names import BUILTIN
 
 __all__ = ["BUILTIN", "MISSING", "Catalog", "Source", "batches", "open_dataset"]
@@ -55,10 +55,24 @@ def open_dataset(name: str, roots: Sequence[Path]) -> "Source":
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A dataset that exists. ``name`` is what was asked for, ``path`` its file or folder with links resolved."""
+    """A dataset that exists. ``name`` is what was asked for, ``path`` its file or folder with links resolved.
+
+    ``expected`` are the kinds of columns: where a file leaves them open, a column of another kind is read as text.
+    """
 
     name: str
     path: Path
+    expected: Expected = field(default_factory=dict, compare=False)
+
+    def like(self, expected: Expected) -> "Source":
+        """The same dataset, these kinds of columns expected of it."""
+        return replace(self, expected=expected)
+
+    @property
+    def is_guessed(self) -> bool:
+        """Whether types are no more than a guess at what its text means. Raise DataError if it is gone."""
+        with self._telling():
+            return formats.format_of(self.path).guessed
 
     def scan(self) -> pl.LazyFrame:
         """The table, not yet read: column names without spaces around them, float NaN as missing.
@@ -103,7 +117,7 @@ class Source:
             return fingerprints.of(self.path)
 
     def _tables(self) -> Iterator[pl.LazyFrame]:
-        return formats.format_of(self.path).scan(self.path)
+        return formats.format_of(self.path).scan(self.path, self.expected)
 
     @contextmanager
     def _telling(self) -> Iterator[None]:

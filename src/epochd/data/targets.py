@@ -140,6 +140,13 @@ def encode_labels(raw: pl.Series, classes: Sequence[Label]) -> IntArray:
     return values.replace_strict(found, numbers, return_dtype=pl.Int64).to_numpy().astype(np.int64)
 
 
+def label_kind(classes: Sequence[Label] | None) -> Kind:
+    """The kind of a target column with these classes (None: a regression)."""
+    if classes and isinstance(classes[0], bool):
+        return Kind.BOOLEAN
+    return Kind.CATEGORY if classes and isinstance(classes[0], str) else Kind.NUMBER
+
+
 def missing(values: Values, view: View) -> Iterator[tuple[str, str]]:
     """Message and hint if rows lack their target."""
     if values.missing == 0:

@@ -1,30 +1,44 @@
 """The validation dataset beside the one that is trained on: the same columns, known labels, and other rows."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
 
 from epochd.core.errors import DataError, Problem
 from epochd.core.specs import TrainingSpec
-from epochd.data import columns, flaws, ordering, selection, targets
+from epochd.data import columns, dates, flaws, ordering, scalars, selection, tables, targets
 from epochd.data.columns import Feature
-from epochd.data.kinds import Kind, kind_of
+from epochd.data.formats.guesses import Expected
+from epochd.data.kinds import ALIKE, Kind, kind_of
 from epochd.data.sources import Catalog, Source
 from epochd.data.targets import Target
+from epochd.data.values import learnable
 from epochd.data.view import View, shown, view
 
 FIELD = "validation_dataset"
-ALIKE = {Kind.NUMBER, Kind.BOOLEAN}
-"""Kinds that are read as each other."""
+READINGS: dict[Kind, Callable[[pl.DataType, pl.Series], object]] = {
+    Kind.NUMBER: lambda dtype, series: learnable(series),
+    Kind.BOOLEAN: lambda dtype, series: scalars.truth(series),
+    Kind.DATE: dates.like,
+}
+"""How the encoder reads values of a column that it was fitted on as of this type."""
+STRICT = {Kind.BOOLEAN, Kind.DATE}
+"""Kinds of which not every value is taken, though it comes as of a kind that is read as theirs."""
 
 
 def problems(
-    spec: TrainingSpec, catalog: Catalog, source: Source, features: Sequence[Feature], target: Target
+    spec: TrainingSpec,
+    catalog: Catalog,
+    source: Source,
+    expected: Expected,
+    features: Sequence[Feature],
+    target: Target,
 ) -> list[Problem]:
-    """Everything that speaks against validating on the spec's dataset for that, given what is trained on."""
+    """Everything that speaks against validating on the spec's dataset for that, given what is trained on: the kinds of
+    all columns, which are expected here, too, the features and the target."""
     try:
-        other = catalog.open(spec.validation_dataset)
+        other = catalog.open(spec.validation_dataset).like(expected)
         if is_same(source, other):
             message = f"{other.name!r} is the dataset that is trained on: its rows would all be known"
             return [
@@ -60,21 +74,27 @@ def _judge(
     if not looked.rows:
         yield Problem(FIELD, f"{name!r} has no rows", "give a dataset with rows")
         return
-    yield from _feature_problems(looked, name, spec, trained)
+    yield from _feature_problems(looked, other, spec, trained)
     if spec.target_column in schema and target.task is not None:
-        yield from _target_problems(looked, name, spec, target)
+        yield from _target_problems(looked, other, spec, target)
     if not lacking:
         for problem in ordering.room(looked, spec):
             yield Problem(FIELD, f"{name!r}: {problem.message}", problem.hint)
 
 
-def _feature_problems(looked: View, name: str, spec: TrainingSpec, trained: Mapping[str, Feature]) -> Iterator[Problem]:
+def _feature_problems(
+    looked: View, dataset: Source, spec: TrainingSpec, trained: Mapping[str, Feature]
+) -> Iterator[Problem]:
     """Types other than those that are trained on, and values that cannot be encoded."""
+    name = dataset.name
     present = [feature for feature in trained.values() if feature.name in looked.schema]
     other = [feature for feature in present if not _alike(feature.dtype, looked.schema[feature.name])]
-    for feature in other[: selection.MAX_TOLD]:
+    guessed = [f for f in other if dataset.is_guessed and looked.schema[f.name] == pl.String and f.kind in READINGS]
+    for feature in [feature for feature in other if feature not in guessed][: selection.MAX_TOLD]:
         message = f"{feature.name!r} is {looked.schema[feature.name]} in {name!r}, but {feature.dtype} in training"
         yield Problem(FIELD, message, "give the column the same type in both datasets")
+    alike = [f for f in present if f not in other and f.kind in STRICT and f.dtype != looked.schema[f.name]]
+    yield from _unreadable(looked, name, {feature.name: feature.dtype for feature in guessed + alike})
     figures = columns.examine(looked, [feature.name for feature in present if feature not in other])
     for found in figures:
         if found.kind in (Kind.NUMBER, Kind.LIST):
@@ -106,13 +126,26 @@ def _lengths(
             yield f"{message} {shortest} at least, and mlp needs lists of one length", hint
 
 
+def _unreadable(looked: View, name: str, wanted: Mapping[str, pl.DataType]) -> Iterator[Problem]:
+    """For each of these columns its first value that cannot be read as of this type, as the encoder will read it."""
+    left = dict(wanted)
+    for first, frame in looked.batches(*left) if left else ():
+        for column, dtype in list(left.items()):
+            try:
+                with tables.counting_from(first):
+                    READINGS[kind_of(dtype)](dtype, frame.get_column(column))
+            except DataError as error:
+                del left[column]
+                yield from (Problem(FIELD, f"{flaw.message} in {name!r}", flaw.hint) for flaw in error.problems)
+
+
 def _alike(one: pl.DataType, other: pl.DataType) -> bool:
     kinds = {kind_of(one), kind_of(other)}
     return len(kinds) == 1 or kinds == ALIKE or pl.Null in (one, other)
 
 
-def _target_problems(looked: View, name: str, spec: TrainingSpec, target: Target) -> Iterator[Problem]:
-    column = spec.target_column
+def _target_problems(looked: View, dataset: Source, spec: TrainingSpec, target: Target) -> Iterator[Problem]:
+    column, name = spec.target_column, dataset.name
     if targets.unusable(column, looked):
         message = f"{column!r} is {looked.schema[column]} in {name!r}, which cannot be predicted"
         yield Problem(FIELD, message, "give the column the same type in both datasets")
@@ -121,7 +154,9 @@ def _target_problems(looked: View, name: str, spec: TrainingSpec, target: Target
     for message, hint in targets.missing(values, looked):
         yield Problem(FIELD, f"{message} in {name!r}", hint)
     if target.task == "regression":
-        if kind_of(values.dtype) is Kind.CATEGORY:
+        if values.dtype == pl.String and dataset.is_guessed:
+            yield from _unreadable(looked, name, {column: pl.Float64()})
+        elif kind_of(values.dtype) is Kind.CATEGORY:
             message = f"{column!r} is text in {name!r}, but a number in training"
             yield Problem(FIELD, message, "give the column the same type in both datasets")
         elif flaw := targets.huge(values, looked):

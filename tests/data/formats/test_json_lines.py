@@ -1,6 +1,7 @@
 """NDJSON: keys become columns."""
 
 import gzip
+from datetime import UTC, date, datetime, time
 
 import polars as pl
 import pytest
@@ -85,3 +86,38 @@ def test_a_word_in_a_list_of_numbers_is_named_with_its_row(tmp_path):
 def test_the_line_that_breaks_a_file_is_named(tmp_path, lines, message):
     with pytest.raises(DataError, match=message):
         read(tmp_path, lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("2024-01-31", date(2024, 1, 31)),
+        ("2024-01-31T10:30:00", datetime(2024, 1, 31, 10, 30)),
+        ("2024-01-31T12:30:00+02:00", datetime(2024, 1, 31, 10, 30, tzinfo=UTC)),
+        ("10:30", time(10, 30)),
+        ("01/02/2024", "01/02/2024"),
+        ("2024-13-45", "2024-13-45"),
+    ],
+)
+def test_dates_are_recognised_as_in_csv(tmp_path, text, value):
+    lines = f'{{"d": null}}\n{{"d": "{text}"}}\n{{"d": "{text}"}}\n'
+    assert read(tmp_path, lines)["d"].to_list() == [None, value, value]
+
+
+def test_a_word_for_a_missing_value_leaves_dates_dates(tmp_path):
+    lines = '{"d": "2024-01-31"}\n' * 12_000 + '{"d": "NA"}\n'
+    assert read(tmp_path, lines)["d"].dtype == pl.Date
+
+
+def test_a_column_of_dates_with_a_word_far_down_is_text_and_others_stay_dates(tmp_path):
+    lines = '{"d": "2024-01-31", "t": "2024-01-31T10:30"}\n' * 12_000 + '{"d": "unknown", "t": "2024-01-31T10:30"}\n'
+    frame = read(tmp_path, lines)
+    assert frame.schema == {"d": pl.String, "t": pl.Datetime("us")}
+    assert frame["d"][-1] == "unknown"
+
+
+@pytest.mark.parametrize("value", ['2.5, "s": "x"', '"word", "s": "x"'])
+def test_a_number_of_another_type_in_a_table_with_text_is_no_obstacle(tmp_path, value):
+    frame = read(tmp_path, '{"a": 1, "s": "2024-01-31"}\n' * 12_000 + f'{{"a": {value}}}\n')
+    assert frame["s"].dtype == pl.String
+    assert frame.height == 12_001

@@ -14,6 +14,7 @@ import polars as pl
 
 from epochd.data.formats import arrow, delimited, excel, json_lines, parquet
 from epochd.data.formats.faults import Unreadable
+from epochd.data.formats.guesses import Expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +22,16 @@ class Format:
     """How to read one kind of file. ``label`` is its name in messages.
 
     ``scan`` takes the path and raises Unreadable for what it sees to be broken, or its library's errors. Where types
-    are guessed it gives several tables: each expects less of the file than the one before, which could not be read.
-    ``explain`` says what a library's error means, and ``unseen`` why not every column may have been found (empty: all
-    have).
+    are ``guessed`` it gives several tables, as each expects less of the file than the one before, which could not be
+    read, and a column that is not of the kind expected of it comes as text.
+    ``explain`` says what a library's error means.
+    ``unseen`` says why not every column may have been found (empty: all have).
     """
 
     label: str
-    scan: Callable[[Path], Iterator[pl.LazyFrame]]
+    scan: Callable[[Path, Expected], Iterator[pl.LazyFrame]]
     explain: Callable[[Path, BaseException], Unreadable]
+    guessed: bool = True
     unseen: Callable[[Path], str] = lambda path: ""
 
 
@@ -36,18 +39,20 @@ def _delimited(label: str, separator: str) -> Format:
     return Format(label, partial(delimited.scan, separator=separator), partial(delimited.explain, separator=separator))
 
 
-def _certain(scan: Callable[[Path], pl.LazyFrame]) -> Callable[[Path], Iterator[pl.LazyFrame]]:
-    """The one table of a file that says its types itself."""
-    return lambda path: iter([scan(path)])
+def _certain(
+    label: str, scan: Callable[[Path], pl.LazyFrame], explain: Callable[[Path, BaseException], Unreadable]
+) -> Format:
+    """A format whose files say their types themselves."""
+    return Format(label, lambda path, expected: iter([scan(path)]), explain, guessed=False)
 
 
 CSV = _delimited("CSV", ",")
 TSV = _delimited("TSV", "\t")
-NDJSON = Format("NDJSON", json_lines.scan, json_lines.explain, json_lines.unseen)
-PARQUET = Format("Parquet", _certain(parquet.scan), parquet.explain)
-FOLDER = Format("a folder of Parquet files", _certain(parquet.scan_folder), parquet.explain_folder)
-ARROW = Format("Arrow", _certain(arrow.scan), arrow.explain)
-EXCEL = Format("a spreadsheet", _certain(excel.scan), excel.explain)
+NDJSON = Format("NDJSON", json_lines.scan, json_lines.explain, unseen=json_lines.unseen)
+PARQUET = _certain("Parquet", parquet.scan, parquet.explain)
+FOLDER = _certain("a folder of Parquet files", parquet.scan_folder, parquet.explain_folder)
+ARROW = _certain("Arrow", arrow.scan, arrow.explain)
+EXCEL = Format("a spreadsheet", lambda path, expected: iter([excel.scan(path, expected)]), excel.explain)
 
 BY_SUFFIX = {
     **{f".csv{packed}": CSV for packed in ("", ".gz", ".zst")},

@@ -6,33 +6,23 @@ so it is done only in files that have such words.
 """
 
 import csv
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import polars as pl
-import polars.selectors as cs
 
-from epochd.data.formats import text
-from epochd.data.formats.faults import OTHERWISE, Unreadable, checked_names, in_short
-
-MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None"]
-"""What stands for a missing value in text."""
+from epochd.data.formats import guesses, text
+from epochd.data.formats.faults import Unreadable, checked_names, in_short
+from epochd.data.formats.guesses import Expected
 
 FIRST_ROWS = 10_000
 """Rows that types are first guessed from."""
-LOOKED_AT = 1_000
-"""Rows that are looked through for dates, and for words in the place of numbers."""
-
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
-LARGEST_FIRST = re.compile(r"\s*(\d{4}[-/]|\d{1,2}:)")
-"""Dates and times that begin with the year or the hour. 01/02/2020 can be read in two ways, so it stays text."""
 
-
-def scan(path: Path, separator: str) -> Iterator[pl.LazyFrame]:
+def scan(path: Path, expected: Expected, separator: str) -> Iterator[pl.LazyFrame]:
     """The table, ISO dates as Date or Datetime: as the first rows suggest, then as every row does.
 
     The very first can be read only where no number, date or boolean is written as one of MISSING.
@@ -40,16 +30,20 @@ def scan(path: Path, separator: str) -> Iterator[pl.LazyFrame]:
     text.check(path)
     _check_header(path, separator)
     read = partial(pl.scan_csv, path, separator=separator, glob=False)
-    careful = partial(read, null_values=MISSING)
-    first = read(infer_schema=False).head(LOOKED_AT).collect()
+    careful = partial(read, null_values=guesses.MISSING)
+    first = read(infer_schema=False).head(guesses.LOOKED_AT).collect()
     schema = careful(infer_schema_length=FIRST_ROWS).collect_schema()
-    types = {**schema, **_dates(first, schema)}
-    if not _has_words(first, schema):
-        yield read(schema=types).with_columns(_without_words(_texts(types)))
+    types = _settled({**schema, **guesses.dates(first, guesses.texts(schema))}, expected)
+    if not _has_words(first, _settled(schema, expected)):
+        yield read(schema=types).with_columns(guesses.without_words(guesses.texts(types)))
     yield careful(schema=types)
     schema = careful(infer_schema_length=None).collect_schema()
-    dates = {n: dtype for n, dtype in _dates(first, schema).items() if _holds(careful(schema={**schema, n: dtype}), n)}
-    yield careful(schema={**schema, **dates})
+    dates = {
+        name: dtype
+        for name, dtype in guesses.dates(first, guesses.texts(schema)).items()
+        if guesses.holds(careful(schema={**schema, name: dtype}), name)
+    }
+    yield careful(schema=_settled({**schema, **dates}, expected))
 
 
 def explain(path: Path, error: BaseException, separator: str) -> Unreadable:
@@ -69,44 +63,14 @@ def explain(path: Path, error: BaseException, separator: str) -> Unreadable:
     return Unreadable(in_short(error), "a header line, then one row per line with as many values, in UTF-8")
 
 
-def _texts(schema: Mapping[str, pl.DataType]) -> list[str]:
-    return [name for name, dtype in schema.items() if dtype == pl.String]
+def _settled(types: Mapping[str, pl.DataType], expected: Expected) -> dict[str, pl.DataType]:
+    """The types that columns are read with."""
+    return {**types, **dict.fromkeys(guesses.as_text(types, expected), pl.String())}
 
 
-def _without_words(names: Sequence[str]) -> pl.Expr:
-    """These columns of text, null for each word that means a missing value."""
-    texts = cs.by_name(names).as_expr()
-    return pl.when(~texts.is_in(MISSING)).then(texts)
-
-
-def _has_words(first: pl.DataFrame, schema: pl.Schema) -> bool:
+def _has_words(first: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> bool:
     """Whether a column that is not text has a word for a missing value in these rows, which are all text."""
-    return any(column.is_in(MISSING).any() for column in first.drop(_texts(schema)))
-
-
-def _dates(first: pl.DataFrame, schema: pl.Schema) -> dict[str, pl.DataType]:
-    """Which of the columns of text are dates or times, by their first rows.
-
-    Polars could look for dates while it guesses types, but takes microseconds for every value that is none.
-    """
-    texts = _texts(schema)
-    first = first.select(cs.by_name(texts)).with_columns(_without_words(texts))
-    begin = {column.name: column.drop_nulls().head(1).to_list() for column in first}
-    likely = [name for name, values in begin.items() if values and LARGEST_FIRST.match(values[0])]
-    if not likely:
-        return {}
-    sample = first.select(cs.by_name(likely)).write_csv().encode()
-    guessed = pl.scan_csv(sample, try_parse_dates=True, infer_schema_length=None).collect_schema()
-    return {name: dtype for name, dtype in guessed.items() if dtype.is_temporal()}
-
-
-def _holds(table: pl.LazyFrame, name: str) -> bool:
-    """Whether every row of the column is of its type."""
-    try:
-        table.select(cs.by_name(name).null_count()).collect(engine="streaming")
-    except OTHERWISE:
-        return False
-    return True
+    return any(column.is_in(guesses.MISSING).any() for column in first.drop(guesses.texts(schema)))
 
 
 def _check_header(path: Path, separator: str) -> None:

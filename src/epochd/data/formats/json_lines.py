@@ -1,7 +1,8 @@
 """NDJSON: a JSON object per line, a column per key.
 
 Columns and types are those of all rows; of a large file they are those of the first rows, unless later ones disagree,
-and a key that comes only later is left out. A list of numbers becomes a list column.
+and a key that comes only later is left out. A list of numbers becomes a list column, and ISO dates become dates as they
+do in CSV.
 """
 
 import glob
@@ -13,8 +14,9 @@ from typing import Any, NoReturn
 
 import polars as pl
 
-from epochd.data.formats import text
+from epochd.data.formats import guesses, text
 from epochd.data.formats.faults import Unreadable, in_short
+from epochd.data.formats.guesses import Expected
 
 LARGE = 64 * 2**20
 """Bytes of a file whose rows are not all looked at for its columns, which takes about as long as reading it twice."""
@@ -26,7 +28,7 @@ FIRST_ROWS = 10_000
 ONE_EACH = 'write one object per line, such as {"a": 1, "b": "x"}'
 
 
-def scan(path: Path) -> Iterator[pl.LazyFrame]:
+def scan(path: Path, expected: Expected) -> Iterator[pl.LazyFrame]:
     """The table with the columns and types of every row; of a large file, first with those of its first rows."""
     text.check(path)
     first = next((line for line in text.lines(path) if line.strip()), "")
@@ -35,11 +37,21 @@ def scan(path: Path) -> Iterator[pl.LazyFrame]:
     # Polars stumbles over a byte order mark; such a file is read into memory without it.
     source = text.without_mark(path) if text.has_mark(path) else glob.escape(str(path))
     if is_large(path):
-        first_rows = pl.scan_ndjson(source, infer_schema_length=FIRST_ROWS)
+        first_rows = _table(source, FIRST_ROWS, expected)
         # Polars reads whatever later lists hold as missing where the first ones are all empty.
         if pl.List(pl.Null) not in first_rows.collect_schema().dtypes():
             yield first_rows
-    yield pl.scan_ndjson(source, infer_schema_length=None)
+    yield _table(source, None, expected)
+
+
+def _table(source: str | bytes, rows: int | None, expected: Expected) -> pl.LazyFrame:
+    """The table with the columns and types of so many rows (None: all)."""
+    found = pl.scan_ndjson(source, infer_schema_length=rows)
+    texts = guesses.as_text(found.collect_schema(), expected)
+    if texts:
+        types = dict.fromkeys(texts, pl.String())
+        found = pl.scan_ndjson(source, infer_schema_length=rows, schema_overrides=types)
+    return guesses.dated(found, texts, checked=rows is None)
 
 
 def is_large(path: Path) -> bool:
