@@ -1,5 +1,7 @@
 """Three ways to scale, learned from batches."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import norm
 from sklearn.preprocessing import RobustScaler
 
-from epochd.data.scaling import Knots, Linear, Moments, ScaleFit
+from epochd.data.scaling import Knots, Linear, Moments, ScaleFit, scale_from
 
 NUMBERS = arrays(np.float64, st.integers(1, 40), elements=st.floats(-1e9, 1e9))
 
@@ -43,13 +45,15 @@ def test_a_large_mean_does_not_hide_a_small_deviation_in_batches():
 
 
 @pytest.mark.parametrize("scaling", ["standard", "robust", "quantile"])
-def test_a_constant_is_its_own_centre(scaling):
-    assert scaled(scaling, [0.1] * 7, pieces=3) == Linear(0.1, 1.0)
+def test_where_numbers_never_vary_whatever_comes_later_becomes_nothing(scaling):
+    scale = scaled(scaling, [0.1] * 7, pieces=3)
+    assert scale.apply(np.array([0.1, 7.0, -1e9, np.nan])).astype(np.float32).tolist()[:3] == [0, 0, 0]
+    assert scale_from(json.loads(json.dumps(scale.as_json()))) == scale
 
 
 @pytest.mark.parametrize("scaling", ["standard", "robust", "quantile"])
-def test_without_any_number_nothing_changes(scaling):
-    assert scaled(scaling, [np.nan, np.nan]) == Linear(0.0, 1.0)
+def test_without_any_number_whatever_comes_later_becomes_nothing(scaling):
+    assert scaled(scaling, [np.nan, np.nan]).apply(np.array([7.0, -1e9])).astype(np.float32).tolist() == [0, 0]
 
 
 def test_robust_scaling_equals_scikit_learns():

@@ -121,7 +121,7 @@ class DateFit:
         if self.ahead:
             span = self.elapsed.high - self.elapsed.low
             varying = tuple(cycle for cycle in varying if span >= CYCLES[cycle])
-        elapsed = None if self.ahead and varying else self.elapsed.linear()
+        elapsed = None if self.ahead and varying else self.elapsed.feature()
         return Date(self.name, self.dtype == pl.Time, _zone(self.dtype), elapsed, varying, missing)
 
 

@@ -12,7 +12,7 @@ import polars as pl
 
 from epochd.core.errors import DataError, Problem
 from epochd.core.specs import Task, TrainingSpec
-from epochd.data import columns, flaws, leaks, ordering, selection, targets, validation
+from epochd.data import columns, flaws, leaks, ordering, selection, sides, targets, validation
 from epochd.data.columns import Feature
 from epochd.data.formats.guesses import Expected
 from epochd.data.kinds import kinds_of
@@ -96,6 +96,7 @@ def _judged(
     is_there = spec.target_column in schema and looked.rows > 0
     target = targets.examine(looked, spec) if is_there else Target(spec.task)
     order = ordering.examine(looked, spec, classes=target.task != "regression")
+    lack = sides.examine(looked, spec, features, target, order.sides)
     in_features = flaws.problems(features, spec, looked)
     leaking = leaks.examine(looked, features, target, spec)
     expected = columns.encoding(features, spec)
@@ -117,6 +118,7 @@ def _judged(
             *leaking.problems,
             *target.problems,
             *order.problems,
+            *lack.problems,
             *_monitor_problems(spec, target.task),
         ],
         warnings=[
@@ -124,6 +126,7 @@ def _judged(
             *flaws.warnings(features, looked),
             *leaking.warnings,
             *order.warnings,
+            *lack.warnings,
             *_batch_warnings(spec, looked.rows),
         ],
     )

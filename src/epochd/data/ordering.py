@@ -13,7 +13,7 @@ from epochd.core.errors import DataError, Problem
 from epochd.core.specs import TrainingSpec
 from epochd.data import split
 from epochd.data.kinds import Kind, kind_of, way_out
-from epochd.data.split import Integers, Times
+from epochd.data.split import Integers, Splits, Times
 from epochd.data.timeline import Groups, moments
 from epochd.data.view import View, shown
 
@@ -27,6 +27,8 @@ class Ordering:
 
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    sides: Splits | None = None
+    """Of a split by time or group."""
 
 
 def examine(view: View, spec: TrainingSpec, *, classes: bool) -> Ordering:
@@ -40,9 +42,10 @@ def examine(view: View, spec: TrainingSpec, *, classes: bool) -> Ordering:
         return found
     try:
         times, groups = _read(view, time, group)
-        sides = split.split(spec, view.rows, times=times, groups=groups) if kind in ("time", "group") else None
+        if kind in ("time", "group"):
+            found.sides = split.split(spec, view.rows, times=times, groups=groups)
         if spec.sequence_length is not None:
-            found.problems += _require_windows(spec, groups, sides or split.Splits.of(np.zeros(view.rows, np.uint8)))
+            found.problems += _require_windows(spec, groups, found.sides or Splits.of(np.zeros(view.rows, np.uint8)))
     except DataError as error:
         found.problems += error.problems
         return found
@@ -127,7 +130,7 @@ def _first_bad(series: pl.Series) -> int:
     return low
 
 
-def _require_windows(spec: TrainingSpec, groups: Integers | None, sides: split.Splits) -> list[Problem]:
+def _require_windows(spec: TrainingSpec, groups: Integers | None, sides: Splits) -> list[Problem]:
     """A problem for each side without a window. A side has one where enough of its rows are of one group, because they
     then follow each other."""
     found: list[Problem] = []

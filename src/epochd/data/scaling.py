@@ -4,6 +4,7 @@ Means and deviations are learned exactly from batches, quantiles from an even sa
 """
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,6 +21,8 @@ MAX_KNOTS = 256
 """Points of a quantile scale."""
 MAX_SCALED = 1e30
 """Numbers this far from the centre are still well within float32."""
+SILENCING = sys.float_info.max
+"""A scale that makes 0 of any number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,12 @@ class Moments:
             return Linear(self.low if self.count else 0.0, 1.0)
         return Linear(self.mean, math.sqrt(self.squares / self.rows) or 1.0)
 
+    def feature(self) -> Linear:
+        """The same for a feature: where it has no number, or always the same one, no weight is learned for others, so
+        that whatever comes later becomes 0."""
+        found = self.linear()
+        return found if self.varies else Linear(found.centre, SILENCING)
+
 
 @dataclass(slots=True)
 class ScaleFit:
@@ -156,7 +165,7 @@ class ScaleFit:
     def scale(self) -> Scale:
         """The scale of all numbers so far. The deviation stands in for quartiles that are the same, or nearly so, and
         mean and deviation for quantiles that are."""
-        linear = self.moments.linear()
+        linear = self.moments.feature()
         sample = np.concatenate(self.kept) if self.kept else np.empty(0)
         if not self.moments.varies or len(sample) == 0:
             return linear

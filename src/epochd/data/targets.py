@@ -132,7 +132,7 @@ def encode_labels(raw: pl.Series, classes: Sequence[Label]) -> IntArray:
         strange = found[numbers.index(None)]
         row = (values.is_null() if strange is None else values == strange).arg_max()
         shown = "no label" if strange is None else f"the label {strange!r}"
-        message = f"row {1 + (row or 0)} has {shown}; the classes are {_listed(classes)}"
+        message = f"row {1 + (row or 0)} has {shown}; the classes are {listed(classes)}"
         raise DataError([Problem(raw.name, message, "correct the label, or leave the row out")])
     if values.dtype.is_integer():  # twice as fast as by hashes
         codes: IntArray = np.array(numbers, np.int64)[distinct.search_sorted(values).to_numpy()]
@@ -224,7 +224,7 @@ def _rare(values: Values, spec: TrainingSpec, view: View) -> list[Problem]:
         return [stray]
     row = view.first(plain_column(values.name, values.dtype) == rare[0])
     place = f" (row {row[0]})" if row else ""
-    which = f"class {rare[0]!r} has" if len(rare) == 1 else f"classes {_listed(rare)} each have"
+    which = f"class {rare[0]!r} has" if len(rare) == 1 else f"classes {listed(rare)} each have"
     message = f"{which} only 1 row{place}: it cannot be both trained on and held out"
     hint = "add rows, merge or remove rare classes, or set validation_split and test_split to 0"
     return [_problem(message, hint)]
@@ -247,6 +247,7 @@ def _problem(message: str, hint: str) -> Problem:
     return Problem("target_column", message, hint)
 
 
-def _listed(labels: Sequence[Label], most: int = 10) -> str:
+def listed(labels: Sequence[Label], most: int = 10) -> str:
+    """The first of these labels, or names, for a message."""
     more = f" and {len(labels) - most} more" if len(labels) > most else ""
     return ", ".join(map(repr, labels[:most])) + more
