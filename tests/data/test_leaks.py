@@ -1,5 +1,7 @@
 """Features that are the target are refused; those that nearly are get a warning."""
 
+from datetime import date
+
 import pytest
 from tests.data.tables import ROWS, only_problem, only_warning, table
 
@@ -48,11 +50,32 @@ def test_a_feature_made_from_the_target_is_a_warning(look):
     )
 
 
+@pytest.mark.usefixtures("size")
+@pytest.mark.parametrize("target", [LABELS, [{"yes": 2, "no": 1, "maybe": 0}[label] for label in LABELS]])
+@pytest.mark.parametrize(
+    "code", [{"yes": 10, "no": 30, "maybe": 20}, {label: date(2024, 1, len(label)) for label in LABELS}]
+)
+def test_numbers_and_dates_that_stand_for_the_classes_are_a_leak(look, code, target):
+    field, message = only_problem(look(table(c=[code[label] for label in LABELS], y=target)))
+    assert (field, message[:39]) == ("feature_columns", "'c' is the target 'y' in other words: w")
+    nearly = [code[label] for label in (*LABELS[:-1], "yes")]
+    assert look(table(c=nearly, y=target)).problems == []
+
+
+@pytest.mark.usefixtures("size")
+def test_numbers_written_as_text_are_compared_as_numbers(look):
+    target = [i % 7 / 2 for i in range(ROWS)]
+    found = look(table(c=[str(value) for value in target], y=target))
+    assert only_problem(found) == ("feature_columns", "'c' is equal to the target 'y' in every row")
+    assert look(table(c=[*map(str, target[:-1]), "none"], y=target)).problems == []
+
+
 def test_two_classes_as_text_are_compared_with_numbers_too(look):
-    told = only_warning(
-        look(table(c=[3 + 4 * y for y in table()["y"]], y=["no" if y == 0 else "yes" for y in table()["y"]]))
-    )
-    assert "correlated (+1.0000)" in told
+    ys = table()["y"]
+    labels = ["no" if y == 0 else "yes" for y in ys]
+    nearly = [3 + 4 * y + 0.001 * (i % 3) for i, y in enumerate(ys)]
+    assert "correlated (+1.0000)" in only_warning(look(table(c=nearly, y=labels)))
+    assert only_problem(look(table(c=[3 + 4 * y for y in ys], y=labels)))[0] == "feature_columns"
 
 
 def test_in_a_forecast_the_past_of_the_target_is_no_leak(look):

@@ -27,6 +27,7 @@ MIN_ROWS = 10
 """In fewer rows much is equal by chance."""
 
 NUMERIC = (Kind.NUMBER, Kind.BOOLEAN)
+DISCRETE = (Kind.NUMBER, Kind.BOOLEAN, Kind.CATEGORY, Kind.DATE)
 
 
 @dataclass(slots=True)
@@ -68,12 +69,19 @@ def _suspects(head: pl.DataFrame, features: Sequence[Feature], target: Target, n
     answers, found = head.get_column(name), Suspects()
     numbers = _numbers(answers, target)
     if numbers is not None:
-        _compare(head, [f for f in features if f.kind in NUMERIC], answers, numbers, found)
-    classes = len(target.classes or ())
-    for feature in features if classes else ():
-        if feature.kind is Kind.BOOLEAN or (feature.kind is Kind.CATEGORY and feature.distinct == classes):
+        _compare(head, [f for f in features if f.kind in NUMERIC or _is_written(f, head)], answers, numbers, found)
+    classes = answers.n_unique()
+    for feature in features if target.classes else ():
+        if feature.kind in DISCRETE and not feature.missing and head.get_column(feature.name).n_unique() == classes:
             _match(feature, head.get_column(feature.name), answers, found)
     return found
+
+
+def _is_written(feature: Feature, head: pl.DataFrame) -> bool:
+    """Whether a text is a number everywhere, at least in the beginning of the table."""
+    if feature.kind is not Kind.CATEGORY or not feature.numbers:
+        return False
+    return head.select(_number(feature.name, feature.dtype).is_not_null().all()).item() is True
 
 
 def _numbers(answers: pl.Series, target: Target) -> Float64 | None:
@@ -91,7 +99,7 @@ def _compare(
     """Which columns of numbers are equal to the target, or correlated with it?"""
     if not features:
         return
-    given = head.select(_number(feature.name) for feature in features).to_numpy()
+    given = head.select(_number(feature.name, feature.dtype) for feature in features).to_numpy()
     is_text = kind_of(answers.dtype) is Kind.CATEGORY
     equal = [not is_text and bool(same) for same in (given == numbers[:, None]).all(axis=0)]
     for feature, is_equal, value in zip(features, equal, correlations(given, numbers), strict=True):
@@ -117,41 +125,46 @@ def correlations(given: Float64, numbers: Float64) -> Float64:
 
 def _match(feature: Feature, values: pl.Series, answers: pl.Series, found: Suspects) -> None:
     """Does each value of a feature stand for one class, and each class for one value?"""
-    if feature.missing or feature.name in found.equal:
+    if feature.name in found.equal:
         return
     pairs = pl.DataFrame({"value": values, "answer": answers}).unique()
     if pairs.height == pairs["value"].n_unique() == pairs["answer"].n_unique():
         same = values.dtype == answers.dtype and pairs.select((pl.col("value") == pl.col("answer")).all()).item()
         (found.equal if same else found.renamed).append(feature.name)
+        found.correlated.pop(feature.name, None)
 
 
 def _confirmed(suspects: Suspects, view: View, target: str) -> Suspects:
     """Those that are suspect in the whole table. Numbers are compared with two texts in its beginning only."""
     is_text = kind_of(view.schema[target]) is Kind.CATEGORY
-    value = _text if is_text else _number
+
+    def value(name: str) -> pl.Expr:
+        return column(name).cast(pl.String) if is_text else _number(name, view.schema[name])
+
     correlated = [] if is_text else list(suspects.correlated)
     answers = view.ask(
         [
             column(target).n_unique().alias("classes"),
-            *((value(name) != value(target)).any().alias(f"equal {name}") for name in suspects.equal),
+            *(value(name).ne_missing(value(target)).any().alias(f"equal {name}") for name in suspects.equal),
             *(pl.struct(column(name), column(target)).n_unique().alias(f"pairs {name}") for name in suspects.renamed),
+            *(column(name).n_unique().alias(f"values {name}") for name in suspects.renamed),
             *(pl.corr(value(name), value(target)).alias(f"correlation {name}") for name in correlated),
         ]
     )
+    classes = answers["classes"]
     found = {name: answers.get(f"correlation {name}", value) for name, value in suspects.correlated.items()}
     return Suspects(
         [name for name in suspects.equal if not answers[f"equal {name}"]],
-        [name for name in suspects.renamed if answers[f"pairs {name}"] == answers["classes"]],
+        [name for name in suspects.renamed if answers[f"pairs {name}"] == answers[f"values {name}"] == classes],
         {name: value for name, value in found.items() if value is not None and abs(value) > CORRELATED},
     )
 
 
-def _number(name: str) -> pl.Expr:
+def _number(name: str, dtype: pl.DataType) -> pl.Expr:
+    """A column as float64; of text what it says, null where that is no number."""
+    if kind_of(dtype) is Kind.CATEGORY:
+        return column(name).cast(pl.String).cast(pl.Float64, strict=False)
     return column(name).to_physical().cast(pl.Float64)
-
-
-def _text(name: str) -> pl.Expr:
-    return column(name).cast(pl.String)
 
 
 def _problems(suspects: Suspects, view: View, features: Sequence[Feature], spec: TrainingSpec) -> list[Problem]:
