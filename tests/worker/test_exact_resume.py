@@ -54,6 +54,17 @@ class Line:
         pass
 
 
+class Paused(Line):
+    """Asks for a pause after so many epochs."""
+
+    def __init__(self, epochs):
+        super().__init__()
+        self.epochs = epochs
+
+    def command(self):
+        return Command.PAUSE if len(rows_of(self)) >= self.epochs else Command.CONTINUE
+
+
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     monkeypatch.setattr(batches, "MAX_CHUNK_STEPS", 3)
@@ -205,6 +216,44 @@ class TestDivergence:
             execute(ticket(tmp_path / "x", 1, 0, options, 1000.0), line)
         assert Kind.ROLLBACK in [kind for kind, _ in line.events]
         assert train(tmp_path / "x", options, checkpoint_seconds=1000.0)[1:] == straight[1:]
+
+    @pytest.mark.parametrize("scheduler", ["none", "plateau"])
+    def test_it_is_a_tenth_of_the_rate_that_was_set_on_the_resume(self, tmp_path, scheduler):
+        options = self.OPTIONS | {"learning_rate": 0.001, "learning_rate_scheduler": scheduler}
+        given = ticket(tmp_path, 1, 0, options, 1000.0)
+        assert execute(given, Paused(2)) is Kind.PAUSED
+        line = Line()
+        faster = options | {"learning_rate": 10.0, "max_rollbacks": 4}
+        assert execute(ticket(tmp_path, 2, 2, faster, 1000.0), line) is Kind.COMPLETED
+        back = [payload for kind, payload in line.events if kind is Kind.ROLLBACK]
+        assert (back[0]["epoch"], back[0]["learning_rate"]) == (2, pytest.approx(1.0))
+
+    def test_a_continued_task_that_had_stopped_early_trains_on_after_a_step_back(self, tmp_path):
+        options = self.OPTIONS | {"learning_rate": 0.001, "early_stopping_patience": 1, "min_delta": 1e6, "epochs": 20}
+        first = ticket(tmp_path / "first", 1, 0, options)
+        line = Line()
+        execute(first, line)
+        stopped = len(rows_of(line))
+        assert stopped < 20
+        more = options | {"learning_rate": 10.0, "epochs": stopped + 8, "max_rollbacks": 4}
+        given = ticket(tmp_path / "rest", 1, 0, more, 1000.0).model_copy(update={"task_id": "child"})
+        checkpoint.adopt(checkpoint.newest(first.checkpoints_dir)[0], given.checkpoints_dir)
+        line = Line()
+        assert execute(given, line) is Kind.COMPLETED
+        assert Kind.ROLLBACK in [kind for kind, _ in line.events]
+        assert rows_of(line)[-1]["epoch"] > stopped
+
+
+def test_a_task_that_was_stopped_and_is_tried_again_has_no_more_patience_than_it_had(tmp_path):
+    straight = train(tmp_path / "straight", MLP)
+    first = ticket(tmp_path / "first", 1, 0, MLP)
+    assert straight[1]["stopped_early"]
+    assert execute(first, Paused(straight[1]["epoch"] - 1)) is Kind.PAUSED
+    given = ticket(tmp_path / "again", 1, 0, MLP).model_copy(update={"task_id": "child"})
+    checkpoint.adopt(checkpoint.newest(first.checkpoints_dir)[0], given.checkpoints_dir)
+    line = Line()
+    assert execute(given, line) is Kind.COMPLETED
+    assert rows_of(line) == straight[0]
 
 
 def test_a_task_that_goes_on_from_another_equals_one_long_training(tmp_path):

@@ -72,7 +72,7 @@ def train(training: "Training", engine: Engine, reporter: Reporter) -> Kind:
             return finish(training, engine, state, sink)
         except Diverged as error:
             state = recovery.step_back(
-                training.setup, training.course, engine, state, training.ticket.checkpoints_dir, error
+                training.ticket, training.setup, training.course, engine, state, error, changed=training.changed
             )
             tell_rollback(sink, state, error)
             sink.checkpoint(engine, state)

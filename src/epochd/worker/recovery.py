@@ -56,14 +56,14 @@ def restored(ticket: Ticket, course: Course, engine: Engine, path: Path, *, chan
     """Bring the engine to where a checkpoint left off.
 
     An unfinished epoch over another number of rows (``changed`` data) starts over. A schedule that was changed on the
-    resume takes effect. A task that goes on from a completed one has its patience before it again.
+    resume takes effect. A task that goes on from one that had stopped early has its patience before it again.
     """
     saved = checkpoint.load(path)
     state = saved.restore(engine)
     if changed and saved.facts.get("rows", {}).get("train") != len(course.train):
         state.step, state.totals, state.seconds = 0, Totals(), 0.0
     schedules.change(ticket.spec, state, saved.facts.get("schedule", {}))
-    if saved.facts.get("task_id") != ticket.task_id:
+    if state.stopped_early and saved.facts.get("task_id") != ticket.task_id:
         state.stopped_early, state.stopping_wait = False, 0
     return state
 
@@ -80,13 +80,13 @@ def untold(ticket: Ticket, course: Course, state: LoopState) -> Iterator[dict[st
 
 
 def step_back(
-    setup: Setup, course: Course, engine: Engine, state: LoopState, folder: Path, error: Diverged
+    ticket: Ticket, setup: Setup, course: Course, engine: Engine, state: LoopState, error: Diverged, *, changed: bool
 ) -> LoopState:
-    """Where to go on after a divergence: the newest good checkpoint, with a tenth of the learning rate.
+    """Where to go on after a divergence: the newest good checkpoint, with a tenth of the learning rate in force.
 
     Raises Diverged, now with the batch that broke, when that has been done as often as it may.
     """
-    saved = _good(setup, course, engine, folder)
+    saved = _good(ticket, setup, course, engine, changed=changed)
     if state.rollbacks >= course.spec.max_rollbacks:
         raise divergence.located(engine, course, saved, error)
     saved.rollbacks = state.rollbacks + 1
@@ -95,11 +95,11 @@ def step_back(
     return saved
 
 
-def _good(setup: Setup, course: Course, engine: Engine, folder: Path) -> LoopState:
+def _good(ticket: Ticket, setup: Setup, course: Course, engine: Engine, *, changed: bool) -> LoopState:
     """Load the newest good checkpoint into the engine, or what it began with."""
-    path, _ = checkpoint.newest(folder)
+    path, _ = checkpoint.newest(ticket.checkpoints_dir)
     if path is not None:
-        return checkpoint.load(path).restore(engine)
+        return restored(ticket, course, engine, path, changed=changed)
     engine.load_weights(dict(architecture.initial_weights(setup)))
     engine.load_optimizer_state({name: np.zeros_like(value) for name, value in engine.optimizer_state().items()})
     return LoopState(course.spec.learning_rate)
