@@ -13,6 +13,7 @@ from epochd.core.errors import EpochdError
 from epochd.core.settings import Settings
 from epochd.core.specs import TrainingSpec
 from epochd.core.tickets import Ticket
+from epochd.dispatch import local
 from epochd.dispatch.executor import Exit
 from epochd.dispatch.local import LocalExecutor
 
@@ -189,6 +190,42 @@ async def test_workers_that_never_get_ready_fail_the_launch_and_show_in_health(o
     assert "not what it was" in place.executor.health()["error"]
     assert "not what it was" in caplog.text
     assert place.exits.empty()
+
+
+async def test_workers_that_are_killed_while_they_warm_up_do_not_fail_the_job_that_waits(
+    open_place, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(local, "FIRST_BACKOFF_SECONDS", 0.01)
+    os.mkfifo(gate := tmp_path / "gate")
+    place = open_place(1, 100, "--gate", str(gate))
+    await place.start()
+    launch = asyncio.create_task(place.executor.launch(place.ticket("done")))
+    killed = set()
+    while len(killed) < 2 * local.PATIENCE:
+        [pid] = await until(lambda: [pid for pid in place.executor.pids() if pid not in killed])
+        os.kill(pid, signal.SIGKILL)
+        killed.add(pid)
+    assert place.executor.health()["error"] is None
+    await asyncio.to_thread(gate.write_bytes, b"")
+    await launch
+    assert (await place.exits.get()).returncode == 0
+
+
+async def test_workers_that_are_killed_again_and_again_are_told(open_place, tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "FIRST_BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr(local, "KILLS", 2)
+    os.mkfifo(gate := tmp_path / "gate")
+    place = open_place(1, 100, "--gate", str(gate))
+    await place.start()
+    launch = asyncio.create_task(place.executor.launch(place.ticket("done")))
+    killed = set()
+    while not launch.done():
+        for pid in {*place.executor.pids()} - killed:
+            os.kill(pid, signal.SIGKILL)
+            killed.add(pid)
+        await asyncio.sleep(0.01)
+    with pytest.raises(EpochdError, match="its return code is -9"):
+        await launch
 
 
 async def test_an_idle_worker_that_dies_is_replaced(place, caplog):

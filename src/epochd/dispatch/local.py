@@ -30,6 +30,8 @@ COMMAND = (sys.executable, "-P", "-m", "epochd.worker")
 """``-P``: a file of the working directory must not stand in for a module."""
 PATIENCE = 3
 """So many workers in a row must fail to start before the jobs that wait for one fail."""
+KILLS = 10
+"""So many for each slot, where they were killed: that is no fault of theirs, but must not go on for ever either."""
 FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.5, 10.0
 WARM_SECONDS = 300.0
 """How long a worker may take to import its framework."""
@@ -63,7 +65,7 @@ class LocalExecutor:
         self._working: set[WorkerProcess] = set()
         self._slots: list[asyncio.Task[None]] = []
         self._closing = asyncio.Event()
-        self._failures = 0
+        self._failures = self._kills = 0
         self._error: str | None = None
         self._on_exit: OnExit
 
@@ -148,9 +150,10 @@ class LocalExecutor:
                 self._note_failure(self._framework, f"{type(error).__name__}: {error}")
 
     async def _back_off(self) -> None:
-        """Wait the longer, the more workers in a row have failed; not at all after a good one."""
-        if self._failures:
-            delay = min(FIRST_BACKOFF_SECONDS * 2 ** (self._failures - 1), LAST_BACKOFF_SECONDS)
+        """Wait the longer, the more workers in a row have failed; a little after one that was killed, not at all after
+        a good one."""
+        if self._failures or self._kills:
+            delay = min(FIRST_BACKOFF_SECONDS * 2 ** max(self._failures - 1, 0), LAST_BACKOFF_SECONDS)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), delay)
 
@@ -196,7 +199,7 @@ class LocalExecutor:
     async def _heed(self, worker: WorkerProcess, words: list[str]) -> None:
         match words:
             case ["ready"] if worker.jobs < self._settings.jobs_per_worker:
-                self._failures, self._error = 0, None
+                self._failures, self._kills, self._error = 0, 0, None
                 self._idle.append(worker)
                 self._match()
             case ["ready"]:
@@ -221,13 +224,14 @@ class LocalExecutor:
             await self._tell_exit(worker, 0 if worker.is_done else returncode)
         elif unasked and not self._closing.is_set():
             why = "\n".join([f"its return code is {returncode}", *worker.output_tail()])
-            self._note_failure(worker.framework, why)
+            self._note_failure(worker.framework, why, was_killed=returncode == -signal.SIGKILL)
 
-    def _note_failure(self, framework: str, why: str) -> None:
+    def _note_failure(self, framework: str, why: str, *, was_killed: bool = False) -> None:
         """Count a worker that ended unasked; after some in a row, stop keeping its framework's jobs waiting."""
-        self._failures += 1
+        self._kills += was_killed
+        self._failures += not was_killed
         logger.error("a %s worker ended without being asked to: %s", framework, why)
-        if self._failures >= PATIENCE:
+        if self._failures >= PATIENCE or self._kills >= KILLS * self._settings.slots:
             self._error = f"no {framework} worker can be started: {why}"
             for key, (ticket, _) in list(self._waiting.items()):
                 if ticket.spec.framework == framework:
