@@ -1,4 +1,4 @@
-"""Features that give the answer away: equal to the target, a renamed copy of it, or nearly a multiple of it.
+"""Features that give the answer away: equal to the target, a code for it, or nearly a multiple of it.
 
 A leak holds in every row, so it shows in the beginning of the table; only what looks like one there is looked for in
 the rest of a large table.
@@ -6,6 +6,7 @@ the rest of a large table.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -26,20 +27,29 @@ CORRELATED = 0.999
 MIN_ROWS = 10
 """In fewer rows much is equal by chance."""
 
+SAMPLE = 200
+"""Rows in which most columns already show that they are no code for the target."""
+
+FEW = 50
+"""Numbers and dates with more distinct values than this are no code for a quantity: where whole rows are repeated,
+each value comes with one other."""
+
 NUMERIC = (Kind.NUMBER, Kind.BOOLEAN)
-DISCRETE = (Kind.NUMBER, Kind.BOOLEAN, Kind.CATEGORY, Kind.DATE)
+CODES = (Kind.NUMBER, Kind.BOOLEAN, Kind.CATEGORY, Kind.DATE)
 
 
 @dataclass(slots=True)
 class Suspects:
-    """Names of features that are equal to the target, stand for its classes one to one, or are correlated with it."""
+    """Names of features that are equal to the target, stand one to one for its classes (``renamed``) or for its numbers
+    (``paired``), or are correlated with it."""
 
     equal: list[str] = field(default_factory=list)
     renamed: list[str] = field(default_factory=list)
+    paired: list[str] = field(default_factory=list)
     correlated: dict[str, float] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.equal or self.renamed or self.correlated)
+        return bool(self.equal or self.renamed or self.paired or self.correlated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +68,7 @@ def examine(view: View, features: Sequence[Feature], target: Target, spec: Train
     suspects = _suspects(view.head, comparable, target, spec.target_column)
     if suspects and not view.is_whole:
         suspects = _confirmed(suspects, view, spec.target_column)
-    return Leaks(_problems(suspects, view, features, spec), _warnings(suspects, features, spec))
+    return Leaks(_problems(suspects, view, features, spec), _warnings(suspects, view, features, spec))
 
 
 def _is_huge_number(feature: Feature) -> bool:
@@ -69,19 +79,35 @@ def _suspects(head: pl.DataFrame, features: Sequence[Feature], target: Target, n
     answers, found = head.get_column(name), Suspects()
     numbers = _numbers(answers, target)
     if numbers is not None:
-        _compare(head, [f for f in features if f.kind in NUMERIC or _is_written(f, head)], answers, numbers, found)
-    classes = answers.n_unique()
-    for feature in features if target.classes else ():
-        if feature.kind in DISCRETE and not feature.missing and head.get_column(feature.name).n_unique() == classes:
-            _match(feature, head.get_column(feature.name), answers, found)
+        _compare(head, [f for f in features if f.kind in NUMERIC], answers, numbers, found)
+    if target.classes is None:
+        _compare_texts(head, features, answers, found)
+    matching = found.paired if target.classes is None else found.renamed
+    for feature in _possible_codes(head, features, answers, target.classes is not None):
+        _match(feature, head.get_column(feature.name), answers, found, matching)
     return found
 
 
-def _is_written(feature: Feature, head: pl.DataFrame) -> bool:
-    """Whether a text is a number everywhere, at least in the beginning of the table."""
-    if feature.kind is not Kind.CATEGORY or not feature.numbers:
-        return False
-    return head.select(_number(feature.name, feature.dtype).is_not_null().all()).item() is True
+def _compare_texts(head: pl.DataFrame, features: Sequence[Feature], answers: pl.Series, found: Suspects) -> None:
+    """Which columns of numbers written as text are equal to a target of numbers?"""
+    written = [f.name for f in features if f.numbers and f.stray is None and not f.missing]
+    same = head.select((_number(name, head.schema) == _number(answers.name, head.schema)).all() for name in written)
+    found.equal += [name for name in written if same[name].item()]
+
+
+def _possible_codes(
+    head: pl.DataFrame, features: Sequence[Feature], answers: pl.Series, classes: bool
+) -> list[Feature]:
+    """Features of which a sample has as many distinct values as one of the target. Quantities have codes only if they
+    are repeated, on average, and columns of numbers and dates only for few."""
+    distinct = answers.n_unique()
+    if not classes and 2 * distinct > len(answers):
+        return []
+    kinds = CODES if classes or distinct <= FEW else (Kind.CATEGORY,)
+    possible = [feature for feature in features if feature.kind in kinds and not feature.missing]
+    sample, wanted = head.head(SAMPLE), answers.head(SAMPLE).n_unique()
+    counts = sample.select(column(feature.name).n_unique() for feature in possible)
+    return [feature for feature in possible if counts[feature.name].item() == wanted]
 
 
 def _numbers(answers: pl.Series, target: Target) -> Float64 | None:
@@ -99,7 +125,7 @@ def _compare(
     """Which columns of numbers are equal to the target, or correlated with it?"""
     if not features:
         return
-    given = head.select(_number(feature.name, feature.dtype) for feature in features).to_numpy()
+    given = head.select(_number(feature.name, head.schema) for feature in features).to_numpy()
     is_text = kind_of(answers.dtype) is Kind.CATEGORY
     equal = [not is_text and bool(same) for same in (given == numbers[:, None]).all(axis=0)]
     for feature, is_equal, value in zip(features, equal, correlations(given, numbers), strict=True):
@@ -123,48 +149,50 @@ def correlations(given: Float64, numbers: Float64) -> Float64:
     return np.where(present.sum(axis=0) < MIN_ROWS, np.nan, found)
 
 
-def _match(feature: Feature, values: pl.Series, answers: pl.Series, found: Suspects) -> None:
-    """Does each value of a feature stand for one class, and each class for one value?"""
+def _match(feature: Feature, values: pl.Series, answers: pl.Series, found: Suspects, matching: list[str]) -> None:
+    """Does each value of a feature stand for one of the target, and each of the target for one of the feature?"""
     if feature.name in found.equal:
         return
     pairs = pl.DataFrame({"value": values, "answer": answers}).unique()
     if pairs.height == pairs["value"].n_unique() == pairs["answer"].n_unique():
         same = values.dtype == answers.dtype and pairs.select((pl.col("value") == pl.col("answer")).all()).item()
-        (found.equal if same else found.renamed).append(feature.name)
-        found.correlated.pop(feature.name, None)
+        (found.equal if same else matching).append(feature.name)
 
 
 def _confirmed(suspects: Suspects, view: View, target: str) -> Suspects:
     """Those that are suspect in the whole table. Numbers are compared with two texts in its beginning only."""
     is_text = kind_of(view.schema[target]) is Kind.CATEGORY
-
-    def value(name: str) -> pl.Expr:
-        return column(name).cast(pl.String) if is_text else _number(name, view.schema[name])
-
+    value = _text if is_text else partial(_number, schema=view.schema)
     correlated = [] if is_text else list(suspects.correlated)
+    matched = [*suspects.renamed, *suspects.paired]
     answers = view.ask(
         [
             column(target).n_unique().alias("classes"),
-            *(value(name).ne_missing(value(target)).any().alias(f"equal {name}") for name in suspects.equal),
-            *(pl.struct(column(name), column(target)).n_unique().alias(f"pairs {name}") for name in suspects.renamed),
-            *(column(name).n_unique().alias(f"values {name}") for name in suspects.renamed),
+            *((value(name) != value(target)).any().alias(f"equal {name}") for name in suspects.equal),
+            *(column(name).n_unique().alias(f"values {name}") for name in matched),
+            *(pl.struct(column(name), column(target)).n_unique().alias(f"pairs {name}") for name in matched),
             *(pl.corr(value(name), value(target)).alias(f"correlation {name}") for name in correlated),
         ]
     )
-    classes = answers["classes"]
+    matched = [name for name in matched if answers[f"values {name}"] == answers[f"pairs {name}"] == answers["classes"]]
     found = {name: answers.get(f"correlation {name}", value) for name, value in suspects.correlated.items()}
     return Suspects(
         [name for name in suspects.equal if not answers[f"equal {name}"]],
-        [name for name in suspects.renamed if answers[f"pairs {name}"] == answers[f"values {name}"] == classes],
+        [name for name in suspects.renamed if name in matched],
+        [name for name in suspects.paired if name in matched],
         {name: value for name, value in found.items() if value is not None and abs(value) > CORRELATED},
     )
 
 
-def _number(name: str, dtype: pl.DataType) -> pl.Expr:
-    """A column as float64; of text what it says, null where that is no number."""
-    if kind_of(dtype) is Kind.CATEGORY:
-        return column(name).cast(pl.String).cast(pl.Float64, strict=False)
+def _number(name: str, schema: pl.Schema) -> pl.Expr:
+    """The values as numbers; text is null where it is none."""
+    if kind_of(schema[name]) is Kind.CATEGORY:
+        return _text(name).cast(pl.Float64, strict=False)
     return column(name).to_physical().cast(pl.Float64)
+
+
+def _text(name: str) -> pl.Expr:
+    return column(name).cast(pl.String)
 
 
 def _problems(suspects: Suspects, view: View, features: Sequence[Feature], spec: TrainingSpec) -> list[Problem]:
@@ -180,15 +208,21 @@ def _problems(suspects: Suspects, view: View, features: Sequence[Feature], spec:
 
 def _example(view: View, name: str, target: str) -> str:
     value, answer = view.head.select(column(name), column(target)).row(0)
+    value = value if isinstance(value, str | int | float) else str(value)
     return f"where one is {shown(value)}, the other is {shown(answer)}, such as in row 1"
 
 
-def _warnings(suspects: Suspects, features: Sequence[Feature], spec: TrainingSpec) -> list[str]:
-    return [
-        f"{name!r} and the target {spec.target_column!r} are almost perfectly correlated ({value:+.4f}): "
-        f"if it is made from the target, {_way_out([f.name for f in features], spec)}"
-        for name, value in list(suspects.correlated.items())[:MAX_TOLD]
-    ]
+def _warnings(suspects: Suspects, view: View, features: Sequence[Feature], spec: TrainingSpec) -> list[str]:
+    target = spec.target_column
+    told = {
+        name: f"are almost perfectly correlated ({value:+.4f})"
+        for name, value in suspects.correlated.items()
+        if name not in suspects.renamed
+    }
+    for name in suspects.paired:
+        told.setdefault(name, f"stand for each other in every row: {_example(view, name, target)}")
+    way_out = f"if it is made from the target, {_way_out([f.name for f in features], spec)}"
+    return [f"{name!r} and the target {target!r} {what}: {way_out}" for name, what in list(told.items())[:MAX_TOLD]]
 
 
 def _way_out(names: Sequence[str], spec: TrainingSpec) -> str:
