@@ -119,6 +119,25 @@ async def test_a_launch_that_fails_fails_the_job_with_the_reason(open_stage, exe
     assert "no pytorch worker can be started" in failed.error["message"]
 
 
+async def test_a_job_that_has_got_somewhere_waits_for_workers_that_cannot_be_started(open_stage):
+    executor = HeldExecutor(slots=1)
+    stage = await open_stage(executor)
+    job = await stage.submit()
+    first = await arrival(executor)
+    await jobs.pause(stage.db, job.id)
+    await stage.report(first, (Kind.PAUSED, CHECKPOINT))
+    await executor.end(first, 0)
+    executor.fault = EpochdError("no pytorch worker can be started")
+    await jobs.resume(stage.db, job.id)
+    await stage.until(job.id, State.RUNNING)
+    paused = await stage.until(job.id, State.PAUSED)
+    assert paused.error["code"] == "worker_unavailable"
+    assert "waits at its last checkpoint" in paused.error["message"]
+    executor.fault = None
+    await jobs.resume(stage.db, job.id)
+    assert (await arrival(executor)).checkpoint == CHECKPOINT["path"]
+
+
 async def test_stop_lets_workers_save_their_work_and_leaves_their_jobs_pending(open_stage):
     executor = HeldExecutor(slots=2)
     stage = await open_stage(executor)

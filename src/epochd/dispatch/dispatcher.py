@@ -193,8 +193,7 @@ class Dispatcher:
         except Exception as error:
             if not isinstance(error, EpochdError):
                 logger.exception("task %s could not be launched", attempt.ticket.task_id)
-            verdict = Verdict("worker_unavailable", f"the training could not be started: {error}", is_final=True)
-            await self._conclude(attempt, verdict)
+            await self._conclude(attempt, verdicts.of_no_worker(str(error), attempt.ticket))
         else:
             await self._note_worker(attempt)
 
@@ -227,7 +226,8 @@ class Dispatcher:
             self._wake.set()
 
     async def _mourn(self, ticket: Ticket, verdict: Verdict, log_tail: Sequence[str]) -> None:
-        end = attempts.fail_attempt if verdict.is_final else attempts.crash_attempt
+        lasting = attempts.hold_attempt if verdict.waits else attempts.fail_attempt
+        end = lasting if verdict.is_final or verdict.waits else attempts.crash_attempt
         code, message = verdict.code, verdict.message
         if await end(self._db, ticket.task_id, ticket.attempt, code=code, message=message, log_tail=log_tail):
             logger.warning("task %s, attempt %d: %s", ticket.task_id, ticket.attempt, message)

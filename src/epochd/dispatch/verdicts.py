@@ -3,17 +3,19 @@
 import signal
 from dataclasses import dataclass
 
-from epochd.core.tickets import RANK_FAILED
+from epochd.core.tickets import RANK_FAILED, Ticket
 from epochd.dispatch.cgroups import Overrun
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A code and a sentence. ``is_final``: trying again would end in the same way."""
+    """A code and a sentence. ``is_final``: trying again would end in the same way, ``waits``: until somebody has put
+    something right, and a job that has got somewhere is not given up for it."""
 
     code: str
     message: str
     is_final: bool = False
+    waits: bool = False
 
 
 def of_exit(returncode: int, overrun: Overrun | None = None) -> Verdict:
@@ -47,6 +49,14 @@ def of_hang(idle_seconds: float) -> str:
         f"no step has been finished for {idle_seconds:,.0f} s, though the worker is alive; its log may say why. "
         "If steps take that long here, raise EPOCHD_HANG_SECONDS"
     )
+
+
+def of_no_worker(reason: str, ticket: Ticket) -> Verdict:
+    """What it means that no worker can be had."""
+    message = f"the training could not be started: {reason}"
+    if ticket.checkpoint is None:
+        return Verdict("worker_unavailable", message, is_final=True)
+    return Verdict("worker_unavailable", f"{message}. It waits at its last checkpoint: resume it then", waits=True)
 
 
 GONE = Verdict("worker_died", "the worker, which a former server had started, has died; see the end of its log")

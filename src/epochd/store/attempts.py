@@ -124,6 +124,24 @@ async def fail_attempt(
     return await _end_attempt(db, task_id, attempt, fail, now)
 
 
+async def hold_attempt(
+    db: Database,
+    task_id: str,
+    attempt: int,
+    *,
+    code: str,
+    message: str,
+    log_tail: Sequence[str] = (),
+    now: float | None = None,
+) -> bool:
+    """The attempt cannot be carried out for now: the job waits where it has got to. False if it runs no more."""
+
+    def hold(change: Change) -> None:
+        change.hold({"code": code, "message": message, "problems": [], "log_tail": list(log_tail)})
+
+    return await _end_attempt(db, task_id, attempt, hold, now)
+
+
 async def crash_attempt(
     db: Database,
     task_id: str,

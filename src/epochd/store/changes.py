@@ -82,6 +82,16 @@ class Change:
             return
         self.give_way(reason=message, crash=crash | {"log_tail": log_tail})
 
+    def hold(self, error: dict[str, Any]) -> None:
+        """A running job cannot go on for now: it waits where it has got to, with the error that says why.
+
+        What a person has asked is not undone once it can.
+        """
+        if self.job.command in (Command.PAUSE, Command.CANCEL):
+            return self.give_way(reason=error["message"])
+        self.set(error=error)
+        self.move(State.PAUSED, reason=error["message"], error=error)
+
     def give_way(self, **details: Any) -> None:
         """A running job lost its worker without being finished: it becomes what it was last asked to be.
 

@@ -106,11 +106,7 @@ def _paused(change: Change, payload: dict[str, Any]) -> None:
 
 
 def _held(change: Change, payload: dict[str, Any]) -> None:
-    if change.job.command in (Command.PAUSE, Command.CANCEL):  # what a person asked is not undone once there is room
-        return change.give_way(reason=payload["message"])
-    error = {"code": payload["code"], "message": payload["message"], "problems": payload.get("problems", [])}
-    change.set(error=payload | error)
-    change.move(State.PAUSED, reason=payload["message"], error=change.job.error)
+    change.hold({"problems": []} | payload)
 
 
 def _cancelled(change: Change, payload: dict[str, Any]) -> None:
