@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from epochd.artifact import checkpoint, files
-from epochd.core.errors import Diverged, OutOfSpace
+from epochd.core.errors import CorruptFile, Diverged, OutOfSpace
 from epochd.loop.state import LoopState, Totals
 
 
@@ -100,6 +100,15 @@ def test_a_copy_for_another_task_is_as_whole_as_the_original(tmp_path):
     assert checkpoint.newest(tmp_path / "child") == (copy, [])
     assert checkpoint.load(copy).weights["w"][0, 0] == 5
     assert checkpoint.adopt(tmp_path / "nowhere", tmp_path / "child") is None
+
+
+@pytest.mark.parametrize("how", ["flip", "truncate", "remove"])
+def test_a_damaged_checkpoint_is_not_copied_for_another_task(tmp_path, how):
+    path = checkpoint.save(tmp_path / "parent", 1, Engine(5), state(), {})
+    damage(path, "weights.safetensors", how)
+    with pytest.raises(CorruptFile, match=r"weights\.safetensors"):
+        checkpoint.adopt(path, tmp_path / "child")
+    assert list((tmp_path / "child").iterdir()) == []
 
 
 def test_the_state_is_readable(tmp_path):

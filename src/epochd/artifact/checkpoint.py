@@ -99,17 +99,30 @@ def newest(folder: Path) -> tuple[Path | None, list[str]]:
 
 
 def adopt(source: Path, folder: Path) -> Path | None:
-    """Copy a checkpoint into another task's folder, as its first; None if it is not there any more."""
+    """Copy a checkpoint into another task's folder, as its first; None if it is not there any more.
+
+    Raise CorruptFile, with nothing left behind, unless the copy is exactly what was written at first.
+    """
     final = folder / f"{0:04d}-{1:06d}"
     try:
         names = [file.name for file in source.iterdir()]
         with files.durable_folder(final) as path:
             for name in names:
-                if name != files.MANIFEST:
-                    shutil.copy2(source / name, path / name)
+                shutil.copy2(source / name, path / name)
+            files.verify(path)
+            (path / files.MANIFEST).unlink()  # the folder gets one of its own, with the same sums
     except FileNotFoundError:  # its task may be removed at this very moment
         return None
     return final
+
+
+def place(path: Path) -> tuple[int, int]:
+    """How far a checkpoint that has been verified is: complete epochs, and steps of the next one."""
+    try:
+        state = json.loads((path / "state.json").read_text(encoding="utf-8"))["loop"]
+        return int(state["epoch"]), int(state["step"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _strange(path, error) from None
 
 
 def load(path: Path) -> Checkpoint:
