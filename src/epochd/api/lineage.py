@@ -101,7 +101,7 @@ def _newest(service: Service, parent: Job) -> tuple[dict[str, Any] | None, list[
 
     Raise IllegalMove if there was one once, but none is good.
     """
-    path, faults = checkpoint.newest(service.settings.checkpoints_dir / parent.id)
+    path, faults = checkpoint.newest(service.settings.checkpoints_dir / parent.id, set_aside=False)
     if path is not None:
         return _pointer(service, parent, path), [f"{fault}; {path.name} is used instead" for fault in faults]
     if parent.checkpoint is None and not faults:
