@@ -42,8 +42,8 @@ async def cancelled(house):
     return task_id
 
 
-async def completed(house):
-    task_id = await house.start()
+async def completed(house, **config):
+    task_id = await house.start(**config)
     worker = await (await house.worker()).begin()
     await worker.epochs(1, 3)
     await kept(house, worker)
@@ -68,6 +68,13 @@ async def test_continuing_needs_more_epochs_and_a_task_that_is_complete(house):
     assert (refused.status_code, refused.json()["problems"][0]["field"]) == (422, "epochs")
     running = await house.start()
     assert (await house.post(f"/continue/{running}", json={"epochs": 9})).status_code == 409
+
+
+async def test_a_task_that_stopped_early_is_continued_to_more_epochs_than_it_has(house):
+    parent = await completed(house, epochs=300)
+    refused = await house.post(f"/continue/{parent}", json={"learning_rate": 0.01})
+    assert (refused.status_code, refused.json()["problems"][0]["field"]) == (422, "epochs")
+    assert (await house.post(f"/continue/{parent}", json={"epochs": 4})).json()["config"]["epochs"] == 4
 
 
 async def test_a_cancelled_task_is_tried_again_from_its_checkpoint_or_from_the_beginning(house):

@@ -60,7 +60,8 @@ async def continue_(task_id: str, request: Request, service: Opened, speaker: Sp
         raise IllegalMove(f"task {task_id} is {parent.state}: only a completed task can be continued")
     if parent.checkpoint is None:
         raise IllegalMove(f"task {task_id} has kept no checkpoint to go on from: start a new one")
-    spec = revisions.revise(parent.spec, values)
+    had = parent.spec.model_copy(update={"epochs": parent.current_epoch})  # fewer than configured if stopped early
+    spec = revisions.revise(had, values)
     if spec.epochs <= parent.current_epoch:
         message = f"epochs is {spec.epochs}, but the task has {parent.current_epoch} epochs behind it"
         raise InvalidSpec([Problem("epochs", message, "give the number of epochs all in all, more than it has now")])
