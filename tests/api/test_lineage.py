@@ -1,5 +1,10 @@
 """Tasks that go on from others."""
 
+import json
+import shutil
+
+import pytest
+
 from epochd.artifact import files
 from epochd.core.events import Kind
 
@@ -15,8 +20,30 @@ async def kept(house, worker):
     await worker.report(Kind.CHECKPOINT, path=where, **CHECKPOINT)
 
 
-async def completed(house):
+def on_disk(house, task_id, name, epoch):
+    """A checkpoint that the server was never told of."""
+    path = house.service.settings.checkpoints_dir / task_id / name
+    with files.durable_folder(path) as folder:
+        (folder / "state.json").write_text(json.dumps({"loop": {"epoch": epoch, "step": 1}}))
+    return path
+
+
+def flip(path):
+    content = bytearray((path / "state.json").read_bytes())
+    content[0] ^= 1
+    (path / "state.json").write_bytes(content)
+
+
+async def cancelled(house):
     task_id = await house.start()
+    worker = await (await house.worker()).begin()
+    await kept(house, worker)
+    await worker.cancel()
+    return task_id
+
+
+async def completed(house, **config):
+    task_id = await house.start(**config)
     worker = await (await house.worker()).begin()
     await worker.epochs(1, 3)
     await kept(house, worker)
@@ -43,6 +70,13 @@ async def test_continuing_needs_more_epochs_and_a_task_that_is_complete(house):
     assert (await house.post(f"/continue/{running}", json={"epochs": 9})).status_code == 409
 
 
+async def test_a_task_that_stopped_early_is_continued_to_more_epochs_than_it_has(house):
+    parent = await completed(house, epochs=300)
+    refused = await house.post(f"/continue/{parent}", json={"learning_rate": 0.01})
+    assert (refused.status_code, refused.json()["problems"][0]["field"]) == (422, "epochs")
+    assert (await house.post(f"/continue/{parent}", json={"epochs": 4})).json()["config"]["epochs"] == 4
+
+
 async def test_a_cancelled_task_is_tried_again_from_its_checkpoint_or_from_the_beginning(house):
     parent = await house.start()
     worker = await (await house.worker()).begin()
@@ -59,3 +93,41 @@ async def test_a_cancelled_task_is_tried_again_from_its_checkpoint_or_from_the_b
 async def test_a_retry_takes_no_other_option(house):
     refused = await house.post(f"/retry/{await completed(house)}", json={"epochs": 9})
     assert (refused.status_code, refused.json()["problems"][0]["field"]) == (422, "epochs")
+
+
+async def test_a_retry_passes_over_a_damaged_checkpoint_and_says_so(house):
+    parent = await cancelled(house)
+    flip(on_disk(house, parent, "0001-000002", 4))
+    again = (await house.post(f"/retry/{parent}")).json()
+    assert again["checkpoint"] == {"epoch": 3, "step": 0}
+    (warning,) = (await house.get(f"/tasks/{again['task_id']}")).json()["warnings"]
+    assert "0001-000002 cannot be used" in warning
+    assert "0001-000001 is used instead" in warning
+
+
+async def test_a_retry_takes_the_newest_checkpoint_on_disk_wherever_the_database_points(house):
+    parent = await cancelled(house)
+    on_disk(house, parent, "0001-000003", 5)
+    shutil.rmtree(house.service.settings.checkpoints_dir / parent / "0001-000001")
+    assert (await house.post(f"/retry/{parent}")).json()["checkpoint"] == {"epoch": 5, "step": 1}
+
+
+@pytest.mark.parametrize(("harm", "word"), [(shutil.rmtree, "is gone"), (flip, "is damaged")])
+async def test_without_a_good_checkpoint_a_retry_is_refused_and_a_new_beginning_offered(house, harm, word):
+    parent = await cancelled(house)
+    harm(house.service.settings.checkpoints_dir / parent / "0001-000001")
+    refused = await house.post(f"/retry/{parent}")
+    assert refused.status_code == 409
+    assert word in refused.json()["message"]
+    assert "from_beginning" in refused.json()["message"]
+    assert (await house.post(f"/retry/{parent}", json={"from_beginning": True})).status_code == 200
+
+
+@pytest.mark.parametrize(("harm", "word"), [(shutil.rmtree, "is gone"), (flip, "is damaged")])
+async def test_a_final_state_that_is_not_whole_cannot_be_continued(house, harm, word):
+    parent = await completed(house)
+    harm(house.service.settings.checkpoints_dir / parent / "0001-000001")
+    refused = await house.post(f"/continue/{parent}", json={"epochs": 6})
+    assert refused.status_code == 409
+    assert word in refused.json()["message"]
+    assert "start a new training" in refused.json()["message"]

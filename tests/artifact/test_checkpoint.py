@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from epochd.artifact import checkpoint, files
-from epochd.core.errors import Diverged, OutOfSpace
+from epochd.core.errors import CorruptFile, Diverged, OutOfSpace
 from epochd.loop.state import LoopState, Totals
 
 
@@ -69,6 +69,24 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(tmp_path, name, how
     assert checkpoint.load(older).weights["w"][0, 0] == 1
 
 
+def test_a_checkpoint_that_was_found_damaged_does_not_cost_the_good_one_before_it(tmp_path):
+    older, damaged = (checkpoint.save(tmp_path, 1, Engine(value), state(), {}) for value in (1, 2))
+    damage(damaged, "weights.safetensors", "flip")
+    _, (fault,) = checkpoint.newest(tmp_path)
+    assert f"set aside as damaged-{damaged.name}" in fault
+    assert (tmp_path / f"damaged-{damaged.name}").is_dir()
+    newer = checkpoint.save(tmp_path, 2, Engine(3), state(), {})
+    assert sorted(tmp_path.iterdir()) == [older, newer]
+
+
+def test_only_to_look_sets_nothing_aside(tmp_path):
+    path = checkpoint.save(tmp_path, 1, Engine(1), state(), {})
+    damage(path, "weights.safetensors", "flip")
+    _, (fault,) = checkpoint.newest(tmp_path, set_aside=False)
+    assert "set aside" not in fault
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_the_checkpoints_of_a_newer_attempt_come_first_whatever_a_stale_one_still_writes(tmp_path):
     checkpoint.save(tmp_path, 1, Engine(1), state(), {})
     newer = checkpoint.save(tmp_path, 2, Engine(2), state(), {})
@@ -100,6 +118,15 @@ def test_a_copy_for_another_task_is_as_whole_as_the_original(tmp_path):
     assert checkpoint.newest(tmp_path / "child") == (copy, [])
     assert checkpoint.load(copy).weights["w"][0, 0] == 5
     assert checkpoint.adopt(tmp_path / "nowhere", tmp_path / "child") is None
+
+
+@pytest.mark.parametrize("how", ["flip", "truncate", "remove"])
+def test_a_damaged_checkpoint_is_not_copied_for_another_task(tmp_path, how):
+    path = checkpoint.save(tmp_path / "parent", 1, Engine(5), state(), {})
+    damage(path, "weights.safetensors", how)
+    with pytest.raises(CorruptFile, match=r"weights\.safetensors"):
+        checkpoint.adopt(path, tmp_path / "child")
+    assert list((tmp_path / "child").iterdir()) == []
 
 
 def test_the_state_is_readable(tmp_path):

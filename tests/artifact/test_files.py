@@ -59,6 +59,17 @@ def test_damage_is_found(tmp_path, damage):
         files.verify(tmp_path / "x")
 
 
+@pytest.mark.parametrize("old", ['"files"', '"bytes"', '"sha256"', "{", '"a.txt": {'])
+def test_damage_to_the_keys_of_a_manifest_is_damage(tmp_path, old):
+    write(tmp_path / "x")
+    manifest = tmp_path / "x" / "manifest.json"
+    new = {"{": "[1]", '"a.txt": {': '"a.txt": 1, "b.txt": {'}.get(old, f'"g{old[2:]}')
+    text = manifest.read_text()
+    manifest.write_text(new if old == "{" else text.replace(old, new))
+    with pytest.raises(CorruptFile, match=r"manifest\.json is damaged"):
+        files.verify(tmp_path / "x")
+
+
 def test_a_link_moves_in_one_step(tmp_path):
     write(tmp_path / "x", "one")
     write(tmp_path / "y", "two")

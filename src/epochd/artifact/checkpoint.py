@@ -1,8 +1,9 @@
 """Checkpoints: the whole of a training's memory in one durable folder.
 
 ``state.json`` (the loop's state), ``encoder.json`` (how rows are encoded), ``weights``, ``optimizer`` and ``best`` as
-safetensors. The newest two are kept, so that a damaged one is not the end of a training. A folder's name is
-``<attempt>-<number>``: what a stale attempt may still write never stands in the way of a newer one.
+safetensors. The newest two are kept, so that a damaged one is not the end of a training; one that was found damaged is
+not counted, and goes with the next save. A folder's name is ``<attempt>-<number>``: what a stale attempt may still
+write never stands in the way of a newer one.
 """
 
 import json
@@ -22,6 +23,7 @@ from epochd.loop.engine import Arrays, Engine
 from epochd.loop.state import LoopState
 
 KEEP = 2
+DAMAGED = "damaged-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ def save(
             needed = 5 * sum(weights.nbytes for weights in state.best_weights.values())
             raise files.no_room("a checkpoint", needed, folder) from None
         raise
-    for old in existing[: 1 - KEEP]:
+    for old in [*existing[: 1 - KEEP], *folder.glob(f"{DAMAGED}*")]:
         shutil.rmtree(old)
     return final
 
@@ -86,30 +88,57 @@ def _finite(weights: Arrays) -> Arrays:
     raise Diverged("the weights became infinite or NaN. Lower the learning rate, or look for extreme feature values")
 
 
-def newest(folder: Path) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint of a task that is exactly what was written, and what is wrong with each newer one."""
+def newest(folder: Path, *, set_aside: bool = True) -> tuple[Path | None, list[str]]:
+    """The newest checkpoint of a task that is exactly what was written, and what is wrong with each newer one.
+
+    Those are set aside, so that they are not counted among what is kept.
+    """
     faults: list[str] = []
     for path in reversed(numbered(folder)):
         try:
             files.verify(path)
             return path, faults
         except CorruptFile as error:
-            faults.append(f"checkpoint {path.name} cannot be used: {error}")
+            faults.append(f"checkpoint {path.name} cannot be used: {error}{_aside(path) if set_aside else ''}")
     return None, faults
 
 
+def _aside(path: Path) -> str:
+    """Take a damaged checkpoint out of the count, until the next is saved; what to say of it."""
+    there = path.with_name(f"{DAMAGED}{path.name}")
+    try:
+        shutil.rmtree(there, ignore_errors=True)
+        path.rename(there)
+    except OSError:  # then it stays where it is, and is found damaged again
+        return ""
+    return f" (set aside as {there.name} until the next checkpoint is saved)"
+
+
 def adopt(source: Path, folder: Path) -> Path | None:
-    """Copy a checkpoint into another task's folder, as its first; None if it is not there any more."""
+    """Copy a checkpoint into another task's folder, as its first; None if it is not there any more.
+
+    Raise CorruptFile, with nothing left behind, unless the copy is exactly what was written at first.
+    """
     final = folder / f"{0:04d}-{1:06d}"
     try:
         names = [file.name for file in source.iterdir()]
         with files.durable_folder(final) as path:
             for name in names:
-                if name != files.MANIFEST:
-                    shutil.copy2(source / name, path / name)
+                shutil.copy2(source / name, path / name)
+            files.verify(path)
+            (path / files.MANIFEST).unlink()  # the folder gets one of its own, with the same sums
     except FileNotFoundError:  # its task may be removed at this very moment
         return None
     return final
+
+
+def place(path: Path) -> tuple[int, int]:
+    """How far a checkpoint that has been verified is: complete epochs, and steps of the next one."""
+    try:
+        state = json.loads((path / "state.json").read_text(encoding="utf-8"))["loop"]
+        return int(state["epoch"]), int(state["step"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _strange(path, error) from None
 
 
 def load(path: Path) -> Checkpoint:

@@ -75,16 +75,23 @@ def sweep(folder: Path, name: str = "") -> None:
 
 def verify(folder: Path) -> None:
     """Raise CorruptFile unless every file of the manifest is there with its size and sum."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CorruptFile(f"{folder} has no readable {MANIFEST}: {error}") from None
-    for name, expected in manifest["files"].items():
+    for name, size, total in _expected(folder):
         path = folder / name
         if not path.is_file():
             raise CorruptFile(f"{path} is missing")
-        if path.stat().st_size != expected["bytes"] or sha256(path) != expected["sha256"]:
+        if path.stat().st_size != size or sha256(path) != total:
             raise CorruptFile(f"{path} is damaged: its size or SHA-256 differs from {MANIFEST}")
+
+
+def _expected(folder: Path) -> list[tuple[str, int, str]]:
+    """Name, size and sum of each file in the manifest; raise CorruptFile if it is not as it was written."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return [(name, about["bytes"], about["sha256"]) for name, about in manifest["files"].items()]
+    except (OSError, ValueError) as error:
+        raise CorruptFile(f"{folder} has no readable {MANIFEST}: {error}") from None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CorruptFile(f"{folder / MANIFEST} is damaged: {error!r}") from None
 
 
 def size(folder: Path) -> int:
