@@ -97,7 +97,7 @@ def step_back(
 
 def _good(ticket: Ticket, setup: Setup, course: Course, engine: Engine, *, changed: bool) -> LoopState:
     """Load the newest good checkpoint into the engine, or what it began with."""
-    path, _ = checkpoint.newest(ticket.checkpoints_dir)
+    path, _ = checkpoint.newest(ticket.checkpoints_dir, set_aside=False)
     if path is not None:
         return restored(ticket, course, engine, path, changed=changed)
     engine.load_weights(dict(architecture.initial_weights(setup)))
