@@ -82,7 +82,9 @@ async def test_preemptions_are_counted_apart_from_crashes(db: Database) -> None:
 
 
 @pytest.mark.parametrize(("ask", "state"), [(jobs.pause, State.PAUSED), (jobs.stop, State.CANCELLED)])
-async def test_an_attempt_that_gives_way_to_a_pause_or_a_stop_is_no_preemption(db: Database, ask: Any, state: State) -> None:
+async def test_an_attempt_that_gives_way_to_a_pause_or_a_stop_is_no_preemption(
+    db: Database, ask: Any, state: State
+) -> None:
     attempt = await started(db)
     await ask(db, attempt.id)
     await attempts.release_attempt(db, attempt.id, 1, reason="no worker had begun it yet")
