@@ -110,3 +110,20 @@ async def test_a_log_is_followed_over_attempts_until_the_task_ends(house):
     async with asyncio.timeout(20):
         await following
     assert [(line["attempt"], line["line"]) for line in lines] == [(1, "two"), (2, "three"), (2, "no newline")]
+
+
+async def test_an_attempt_that_never_began_and_has_no_log_does_not_end_the_following(house):
+    task_id = await house.start()
+    first = await (await house.worker()).begin()
+    write(house, task_id, 1, "one\n")
+    following = asyncio.create_task(house.get(f"/logs/{task_id}", params={"follow": "true"}))
+    await house.subscribers(1)
+    await house.executor.end(first.ticket.task_id, -9)
+    await house.worker()
+    await house.executor.end(task_id, -9)
+    third = await (await house.worker()).begin()
+    write(house, task_id, 3, "three\n")
+    await third.complete()
+    async with asyncio.timeout(20):
+        told = lines_of((await following).text)
+    assert [(attempt, line) for _, attempt, line in told] == [(1, "one"), (3, "three")]

@@ -7,7 +7,7 @@ import httpx
 
 from epochd.api.app import PREFIX, create_app
 from epochd.artifact import files, removal
-from epochd.core.errors import NotFound
+from epochd.core.errors import NotFound, OutOfSpace
 from epochd.core.events import Kind
 from epochd.core.settings import Settings
 
@@ -87,6 +87,19 @@ async def test_a_failed_and_a_cancelled_task_go_too(house):
     cancelled = await house.start()
     await house.post(f"/stop/{cancelled}")
     assert [(await removed(house, task_id)).status_code for task_id in (failed, cancelled)] == [200, 200]
+
+
+async def test_a_full_disk_is_told_without_a_note_and_after_the_state(house, monkeypatch):
+    def refuse(*given, **named):
+        raise OutOfSpace("the disk is full: free space")
+
+    finished, running = await completed(house), await house.start()
+    monkeypatch.setattr("epochd.api.removal.jobs.remove", refuse)
+    assert (await removed(house, finished)).json()["code"] == "disk_full"
+    assert list(house.service.settings.removals_dir.iterdir()) == []
+    monkeypatch.setattr(removal, "note", refuse)
+    assert [(await removed(house, task_id)).status_code for task_id in (finished, running)] == [507, 409]
+    assert left(house, finished) == [True, True, True]
 
 
 async def test_a_task_id_leads_nowhere_else(house):

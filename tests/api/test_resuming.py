@@ -75,3 +75,18 @@ async def test_what_cannot_be_changed_is_refused_and_named(house):
     assert refused.status_code == 422
     assert {problem["field"] for problem in refused.json()["problems"]} == {"hidden_units", "epochs", "lr"}
     assert (await house.get(f"/progress/{task_id}")).json()["progress"]["training_state"] == "paused"
+
+
+async def test_two_resumes_without_training_between_show_the_rates_that_will_be(house, monkeypatch):
+    settings = {"learning_rate": 0.001, "learning_rate_scheduler": "step"}
+    schedule = RESTORES["schedule"] | {"settings": settings}
+    monkeypatch.setitem(RESTORES, "schedule", schedule)
+    task_id = await paused(house)
+    await house.start()
+    await house.worker()
+    await house.post(f"/resume/{task_id}", json={"learning_rate": 0.01})
+    await house.post(f"/pause/{task_id}")
+    told = (await house.post(f"/resume/{task_id}", json={"epochs": 4})).json()
+    curves = told["receipt"]["learning_rate"]
+    assert curves["before"] == [[2, 0.01], [3, 0.01]]
+    assert curves["after"] == [[2, 0.01], [3, 0.01], [4, 0.01]]

@@ -190,3 +190,8 @@ async def test_rows_that_fit_neither_into_memory_nor_into_the_cache_are_refused(
     answer = await house.post("/validate", json={"dataset": "wide.parquet", "target_column": "y"})
     said = "need 2.4 MiB in the cache folder; it may take 2.0 MiB (EPOCHD_CACHE_MB)"
     assert (said in answer.text) == is_refused, answer.text
+
+
+async def test_a_limit_of_memory_that_the_operator_sets_leaves_room_for_a_small_training(open_house):
+    house = await open_house(memory_mb=256)
+    assert (await house.post("/validate", json=CONFIG)).json()["valid"] is True

@@ -1,11 +1,13 @@
 """What goes from the disk with a task, and what stays."""
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
 from epochd.artifact import files, removal
+from epochd.core.errors import OutOfSpace
 from epochd.core.jobs import Job, State
 from epochd.core.settings import Settings
 from epochd.core.specs import TrainingSpec
@@ -18,8 +20,8 @@ def settings(tmp_path):
     return Settings(data_dir=tmp_path)
 
 
-def job(task_id: str) -> Job:
-    spec = TrainingSpec(target_column="y", output_path="/models/x")
+def job(task_id: str, output_path: str = "/models/x") -> Job:
+    spec = TrainingSpec(target_column="y", output_path=output_path)
     return Job(task_id, spec, State.COMPLETED, created_at=0.0, queued_at=0.0)
 
 
@@ -161,7 +163,37 @@ def test_a_note_that_keeps_the_model_keeps_it_in_the_sweep_too(settings):
 def test_a_note_that_makes_no_sense_is_told_and_left(settings, caplog):
     trained(settings, ONE, 1)
     note = removal.note(settings, job(ONE), keep_model=False)
+    note = note.rename(note.with_name(f"{ONE}.json"))
     note.write_text("{")
     removal.sweep(settings, set())
     assert str(note) in caplog.text
     assert (settings.checkpoints_dir / ONE).is_dir()
+
+
+def test_a_note_needs_no_room_on_the_disk(settings):
+    model = trained(settings, ONE, 1)
+    note = removal.note(settings, job(ONE), keep_model=False)
+    assert note.stat().st_size == 0
+    removal.sweep(settings, set())
+    assert not model.exists()
+    assert not note.exists()
+
+
+def test_the_note_of_a_model_whose_folder_is_too_long_for_a_name_has_it_inside(settings):
+    long = "/".join(["öäü" * 20] * 8)
+    model = settings.artifacts_dir / long / ONE
+    with files.durable_folder(model):
+        pass
+    removal.note(settings, job(ONE, long), keep_model=False)
+    removal.sweep(settings, set())
+    assert not model.exists()
+
+
+def test_a_note_that_does_not_fit_on_the_disk_is_told_and_not_left(settings, monkeypatch):
+    def refuse(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files, "flush", refuse)
+    with pytest.raises(OutOfSpace, match="nothing was removed; free space"):
+        removal.note(settings, job(ONE), keep_model=False)
+    assert list(settings.removals_dir.iterdir()) == []

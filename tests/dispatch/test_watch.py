@@ -224,5 +224,8 @@ async def test_a_job_whose_worker_warms_up_for_long_keeps_its_lease_and_heeds_co
     assert renewed.state is State.RUNNING
     assert renewed.lease_until > claimed.lease_until
     await ask(stage.db, job.id)
-    assert (await stage.until(job.id, state)).error is None
+    ended = await stage.until(job.id, state)
+    assert (ended.error, ended.preemptions) == (None, 0)
+    last = (await events.after(stage.db, job.id, 0))[-1]
+    assert last.payload.get("reason", "no worker had begun it yet") == "no worker had begun it yet"
     assert executor.tickets.empty()

@@ -5,7 +5,7 @@ import pytest
 from epochd.core import specs
 from epochd.engines import demands, precision
 
-ASKED = ("shape", "exact", "rows", "memory_mb", "embedded")
+ASKED = ("shape", "exact", "rows", "memory_mb", "holds_framework", "embedded")
 
 
 def found(*, task="binary", classes=("no", "yes"), gpus=0, **options):
@@ -51,6 +51,18 @@ def test_what_takes_too_much_memory_is_told_with_all_figures(options, field):
     assert "(encoded rows " in problem.message
     assert problem.message.endswith("framework 400), but may take 1,000 MiB")
     assert "EPOCHD_MEMORY_MB" in problem.hint
+
+
+def test_a_limit_on_what_comes_on_top_of_a_warm_worker_does_not_hold_the_framework():
+    assert found(rows=100, memory_mb=256, holds_framework=False) == {}
+    problem = found(rows=100, memory_mb=256, holds_framework=False, hidden_units=[8_000, 8_000])["hidden_units"]
+    assert "framework" not in problem.message
+
+
+def test_where_the_framework_alone_is_too_much_no_smaller_config_is_advised():
+    (problem,) = found(rows=100, memory_mb=300).values()
+    assert problem.message.endswith("framework 400), but may take 300 MiB")
+    assert problem.hint == "no config fits; have the server run with fewer slots or on more memory"
 
 
 def test_what_lies_on_a_gpu_takes_none_of_the_machines_memory():

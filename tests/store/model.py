@@ -120,7 +120,7 @@ class Task:
             self._obey()
 
     def release(self) -> None:
-        self.preemptions += 1
+        self.preemptions += self.command in ("continue", "release")
         self._obey()
 
     def die(self, code: str) -> None:

@@ -81,6 +81,17 @@ async def test_preemptions_are_counted_apart_from_crashes(db: Database) -> None:
     assert (job.state, job.preemptions, job.crashes) == (State.PENDING, 2, 0)
 
 
+@pytest.mark.parametrize(("ask", "state"), [(jobs.pause, State.PAUSED), (jobs.stop, State.CANCELLED)])
+async def test_an_attempt_that_gives_way_to_a_pause_or_a_stop_is_no_preemption(
+    db: Database, ask: Any, state: State
+) -> None:
+    attempt = await started(db)
+    await ask(db, attempt.id)
+    await attempts.release_attempt(db, attempt.id, 1, reason="no worker had begun it yet")
+    job = await attempt.job()
+    assert (job.state, job.preemptions) == (state, 0)
+
+
 async def test_an_epoch_that_comes_out_the_same_again_is_told_once(db: Database) -> None:
     attempt = await started(db)
     await attempt.say(Kind.EPOCH, epoch(1))

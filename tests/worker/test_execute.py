@@ -190,6 +190,7 @@ def test_a_paused_training_resumes_to_the_same_model(tmp_path):
     assert execute(ticket(tmp_path / "paused", **options), first) is Kind.PAUSED
     paused = first.of(Kind.PAUSED)[0]
     assert paused["restores"]["position"] == {"epochs_done": 3, "steps_done_in_epoch": 0}
+    assert paused["restores"]["schedule"]["settings"]["learning_rate_scheduler"] == "step"
     second = Line()
     resumed = ticket(tmp_path / "paused", attempt=2, checkpoint=paused["path"], reported_epochs=3, **options)
     assert execute(resumed, second) is Kind.COMPLETED

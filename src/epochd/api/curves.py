@@ -15,8 +15,9 @@ Curve = list[list[float]]
 def change(job: Job, before: TrainingSpec) -> dict[str, Any]:
     """The curves of a paused job under the config that it had and under the one that it has now."""
     done, rate = position(job)
-    old = schedules.rate(before, done)
-    factor = rate / old if rate is not None and old > 0 and before.learning_rate_scheduler != "plateau" else 1.0
+    made_with = at_checkpoint(job, before)
+    old = schedules.rate(made_with, done)
+    factor = rate / old if rate is not None and old > 0 and made_with.learning_rate_scheduler != "plateau" else 1.0
     found: dict[str, Any] = {"before": curve(before, done, factor), "after": curve(job.spec, done, factor)}
     if "plateau" in (before.learning_rate_scheduler, job.spec.learning_rate_scheduler):
         found["note"] = "a plateau schedule is shown without its falls, which depend on what the training will measure"
@@ -27,6 +28,12 @@ def position(job: Job) -> tuple[int, float | None]:
     """How many epochs the checkpoint has behind it, and the learning rate that it goes on with."""
     restores = (job.checkpoint or {}).get("restores", {})
     return restores.get("position", {}).get("epochs_done", 0), restores.get("schedule", {}).get("learning_rate")
+
+
+def at_checkpoint(job: Job, before: TrainingSpec) -> TrainingSpec:
+    """The config with the schedule that the checkpoint was made with; resumes since may have changed it."""
+    restores = (job.checkpoint or {}).get("restores", {})
+    return before.model_copy(update=restores.get("schedule", {}).get("settings", {}))
 
 
 def curve(spec: TrainingSpec, done: int, factor: float = 1.0) -> Curve:

@@ -84,6 +84,7 @@ def _demands(spec: TrainingSpec, inspection: Inspection | None, settings: Settin
         gpus=gpus,
         rows=found.rows,
         memory_mb=memory.limit_mb(settings),
+        holds_framework=settings.memory_mb is None,  # else it is what comes on top of a warm worker
         resident_mb=settings.resident_mb,
         free_bytes=shutil.disk_usage(settings.data_dir).free if settings.data_dir.exists() else None,
     )

@@ -138,8 +138,8 @@ async def _followed(
         yield attempt, lines
         if lines:
             place = lines[-1][0]
-        elif job.attempt > attempt and path_of(service, task_id, attempt + 1).is_file():
-            attempt, place = attempt + 1, 0
+        elif later := [number for number in attempts_of(service, job) if number > attempt]:
+            attempt, place = later[0], 0  # one between them that was taken back before it began has no log
         elif job.state.is_final:
             return
         await asyncio.sleep(POLL_SECONDS)

@@ -14,7 +14,7 @@ from epochd.api.deps import Opened, Speaking
 from epochd.api.messages import Text
 from epochd.api.responses import Removed
 from epochd.artifact import removal
-from epochd.core.errors import IllegalMove
+from epochd.core.errors import IllegalMove, OutOfSpace
 from epochd.store import jobs
 
 router = APIRouter()
@@ -27,10 +27,11 @@ async def remove(task_id: str, service: Opened, speaker: Speaking, keep_model: K
     """Delete a completed, failed or cancelled task: its row, events, checkpoints, logs and model."""
     async with service.removing:
         job = await jobs.get(service.db, task_id)
+        jobs.check_removable(job)
         noted = await asyncio.to_thread(removal.note, service.settings, job, keep_model=keep_model)
         try:
             await jobs.remove(service.db, task_id)
-        except IllegalMove:
+        except (IllegalMove, OutOfSpace):  # the row is there still
             noted.unlink()
             raise
         service.feed.drop(job.id)

@@ -2,8 +2,9 @@
 
 What shall go is written down first, the task's row in the database goes next, the files last. A server that finds
 such a note when it starts knows what was begun: it ends it if the row is gone, and forgets it otherwise. Nothing is
-deleted without a note, whatever the database does not know. A model is moved among the checkpoints before it is
-deleted: where models are, each is whole or absent.
+deleted without a note, whatever the database does not know. A note is an empty file whose name says it all, which a
+full disk has room for. A model is moved among the checkpoints before it is deleted: where models are, each is whole
+or absent.
 """
 
 import json
@@ -12,28 +13,62 @@ import os
 import shutil
 from collections.abc import Collection
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 from epochd.artifact import files
+from epochd.core.errors import OutOfSpace
 from epochd.core.jobs import TASK_ID, Job
 from epochd.core.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+NOTE = ".note"
+MAX_NAME = 255
+"""Bytes that a file's name may have."""
+
 
 def note(settings: Settings, job: Job, *, keep_model: bool) -> Path:
-    """Write down that a task is about to be removed; the note, which is on the disk for good."""
-    path = settings.removals_dir / f"{job.id}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    model = None if keep_model else f"{job.spec.artifact_folder}/{job.id}"
-    files.write_json(path, {"model": model})
+    """Write down that a task is about to be removed; the note, which is on the disk for good. Raises OutOfSpace."""
+    path = settings.removals_dir / _name(job, keep_model=keep_model)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, job)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        if not files.is_full(error):
+            raise
+        message = f"the disk is full: it cannot be noted that task {job.id} goes, so nothing was removed; free space"
+        raise OutOfSpace(message) from None
+    return path
+
+
+def _name(job: Job, *, keep_model: bool) -> str:
+    """The task's id and its model's folder, if that goes too; a folder too long for a name stands in the file."""
+    folder = quote(job.spec.artifact_folder, safe="")
+    name = f"{job.id}{NOTE}" if keep_model else f"{job.id}.{folder}{NOTE}"
+    return name if len(name) <= MAX_NAME else f"{job.id}.json"
+
+
+def _write(path: Path, job: Job) -> None:
+    if path.suffix == NOTE:
+        path.touch()
+    else:
+        files.write_json(path, {"model": f"{job.spec.artifact_folder}/{job.id}"})
     for place in (path, path.parent):
         files.flush(place)
-    return path
+
+
+def _read(noted: Path) -> tuple[str, str | None]:
+    """The task of a note, and which of the models goes with it."""
+    if noted.suffix != NOTE:
+        return noted.stem, json.loads(noted.read_text(encoding="utf-8"))["model"]
+    task_id, _, folder = noted.stem.partition(".")
+    return task_id, f"{unquote(folder)}/{task_id}" if folder else None
 
 
 def carry_out(settings: Settings, noted: Path) -> None:
     """Delete the folders of a task that has no row any more, and then the note."""
-    task_id, model = noted.stem, json.loads(noted.read_text(encoding="utf-8"))["model"]
+    task_id, model = _read(noted)
     checkpoints = settings.checkpoints_dir / task_id
     if model is not None:
         withdraw(settings.artifacts_dir / model)
@@ -45,7 +80,7 @@ def carry_out(settings: Settings, noted: Path) -> None:
 
 def sweep(settings: Settings, known: Collection[str]) -> None:
     """Carry out what a server that died had begun: the notes on tasks that are not ``known`` any more."""
-    for noted in settings.removals_dir.glob("*.json"):
+    for noted in [path for path in settings.removals_dir.glob("*") if path.suffix in (NOTE, ".json")]:
         try:
             _resume(settings, noted, known)
         except (OSError, ValueError, KeyError, TypeError):  # a note that was half-written: its row is still there
@@ -55,10 +90,11 @@ def sweep(settings: Settings, known: Collection[str]) -> None:
 
 
 def _resume(settings: Settings, noted: Path, known: Collection[str]) -> None:
-    if noted.stem in known:
+    task_id = noted.name.partition(".")[0]
+    if task_id in known:
         noted.unlink()
-    elif TASK_ID.fullmatch(noted.stem):
-        logger.info("the removal of task %s was cut short; its files are deleted now", noted.stem)
+    elif TASK_ID.fullmatch(task_id):
+        logger.info("the removal of task %s was cut short; its files are deleted now", task_id)
         carry_out(settings, noted)
 
 
@@ -100,11 +136,11 @@ def _move(model: Path, place: Path) -> None:
     files.sweep(model.parent, model.name)
     if not model.is_dir():
         return
-    place.parent.mkdir(parents=True, exist_ok=True)
     try:
+        place.parent.mkdir(parents=True, exist_ok=True)
         model.rename(place)
         files.flush(model.parent)
-    except OSError:  # the models lie on another disk, or the place is taken
+    except OSError:  # the models lie on another disk, the place is taken, or the disk is full
         _delete(model)
 
 

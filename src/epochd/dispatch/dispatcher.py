@@ -94,7 +94,7 @@ class Dispatcher:
         finally:
             await self._executor.close()
         for attempt in list(self._attempts.values()):
-            await self._release(attempt.ticket)
+            await self._release(attempt)
 
     async def _end_loop(self, loop: asyncio.Task[None]) -> None:
         """Let the loop finish its step, so that no job is claimed and then forgotten."""
@@ -217,7 +217,7 @@ class Dispatcher:
         """Close the books on an attempt that has not done so itself: its job goes on, or has failed."""
         try:
             if self._stopping or attempt.is_withdrawn:
-                await self._release(attempt.ticket)
+                await self._release(attempt)
             else:
                 await self._mourn(attempt.ticket, verdict, log_tail)
         finally:
@@ -232,10 +232,10 @@ class Dispatcher:
         if await end(self._db, ticket.task_id, ticket.attempt, code=code, message=message, log_tail=log_tail):
             logger.warning("task %s, attempt %d: %s", ticket.task_id, ticket.attempt, message)
 
-    async def _release(self, ticket: Ticket) -> None:
-        await attempts.release_attempt(
-            self._db, ticket.task_id, ticket.attempt, reason="its worker was ended by the server"
-        )
+    async def _release(self, attempt: Attempt) -> None:
+        ticket = attempt.ticket
+        reason = "no worker had begun it yet" if attempt.is_withdrawn else "its worker was ended by the server"
+        await attempts.release_attempt(self._db, ticket.task_id, ticket.attempt, reason=reason)
 
 
 async def _repeat(chore: Callable[[], Awaitable[None]], first: float, every: float) -> None:

@@ -21,6 +21,7 @@ def problems(
     masked: bool = False,
     rows: int = 0,
     memory_mb: int | None = None,
+    holds_framework: bool = True,
     resident_mb: int = 256,
     free_bytes: int | None = None,
 ) -> list[Problem]:
@@ -29,8 +30,9 @@ def problems(
     ``shape`` is that of an encoded example, (features,) or (steps, channels); it may be () where nothing is known of
     it, and be larger than in the end unless it is ``exact``. ``embedded`` and ``masked`` are as in ``encode.Encoder``,
     ``classes`` the target's labels, ``gpus`` how many GPUs the server has. The memory that training on ``rows`` takes
-    is held against ``memory_mb`` (None: is not asked), with ``resident_mb`` of encoded rows at most, and what two
-    checkpoints take against ``free_bytes`` of the disk (likewise).
+    is held against ``memory_mb`` (None: is not asked), in which the framework is counted if it ``holds_framework``,
+    with ``resident_mb`` of encoded rows at most, and what two checkpoints take against ``free_bytes`` of the disk
+    (likewise).
     """
     found = [
         *_shape_problems(spec, shape, exact),
@@ -41,7 +43,8 @@ def problems(
         outputs = len(classes or ()) if task == "multiclass" else 1
         setup = _setup(spec, shape, task, outputs, gpus, embedded, masked)
         if memory_mb is not None:
-            found += _memory_problems(setup, rows, memory_mb, resident_mb)
+            need = memory.need(setup, rows, resident_mb, memory.FRAMEWORK if holds_framework else 0)
+            found += _memory_problems(need, memory_mb)
         if free_bytes is not None:
             found += _disk_problems(setup, free_bytes)
     return found
@@ -80,10 +83,14 @@ def _setup(
     return Setup(spec, task, inputs, outputs, gpus=(0,) if on_gpu else (), embeddings=vectors, masked=masked)
 
 
-def _memory_problems(setup: Setup, rows: int, memory_mb: int, resident_mb: int) -> Iterator[Problem]:
+def _memory_problems(need: memory.Need, memory_mb: int) -> Iterator[Problem]:
     """A problem of the field that takes the most, if all together is too much."""
-    need = memory.need(setup, rows, resident_mb)
-    if need.total <= memory_mb * memory.MIB:
+    limit = memory_mb * memory.MIB
+    if need.total <= limit:
+        return
+    message = f"this training would take {need}, but may take {memory_mb:,} MiB"
+    if need.framework >= limit:
+        yield Problem("framework", message, "no config fits; have the server run with fewer slots or on more memory")
         return
     by_field = {"feature_columns": need.rows, "hidden_units": need.weights, "batch_size": need.batch}
     field = max(by_field, key=lambda name: by_field[name])
@@ -92,7 +99,6 @@ def _memory_problems(setup: Setup, rows: int, memory_mb: int, resident_mb: int) 
         "hidden_units": "use fewer or narrower layers, or fewer columns",
         "batch_size": "use a smaller batch_size, or fewer or narrower layers",
     }
-    message = f"this training would take {need}, but may take {memory_mb:,} MiB"
     yield Problem(field, message, f"{ways[field]}; the server's limit is EPOCHD_MEMORY_MB")
 
 

@@ -36,9 +36,10 @@ class Need:
         return self.rows + self.weights + self.batch + self.framework
 
     def __str__(self) -> str:
+        framework = f", framework {mib(self.framework)}" if self.framework else ""
         return (
             f"about {mib(self.total)} MiB (encoded rows {mib(self.rows)}, weights and optimizer {mib(self.weights)}, "
-            f"one batch {mib(self.batch)}, framework {mib(self.framework)})"
+            f"one batch {mib(self.batch)}{framework})"
         )
 
 
@@ -47,17 +48,17 @@ def mib(size: int) -> str:
     return f"{-(-size // MIB):,}"
 
 
-def need(setup: Setup, rows: int, resident_mb: int) -> Need:
+def need(setup: Setup, rows: int, resident_mb: int, framework: int = FRAMEWORK) -> Need:
     """The memory for training on ``rows`` examples, of which ``resident_mb`` stay in memory at most.
 
-    What lies on GPUs is not counted.
+    What lies on GPUs is not counted. ``framework`` is 0 where only what comes on top of it counts.
     """
     encoded = min(4 * rows * prod(setup.inputs), resident_mb * MIB)
     if setup.gpus:
-        return Need(COPIES_OF_ROWS * encoded, 0, 0)
+        return Need(COPIES_OF_ROWS * encoded, 0, 0, framework)
     weights = 4 * architecture.parameters(setup)
     outputs = 4 * min(setup.spec.batch_size, max(rows, 1)) * outputs_per_row(setup)
-    return Need(COPIES_OF_ROWS * encoded, COPIES_OF_WEIGHTS * weights, COPIES_OF_OUTPUTS * outputs)
+    return Need(COPIES_OF_ROWS * encoded, COPIES_OF_WEIGHTS * weights, COPIES_OF_OUTPUTS * outputs, framework)
 
 
 def outputs_per_row(setup: Setup) -> int:

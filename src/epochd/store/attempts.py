@@ -169,11 +169,13 @@ async def release_attempt(
 ) -> bool:
     """Take the job from an attempt through no fault of its own; False if it runs no more (or as in ``crash_attempt``).
 
-    It waits again in its old place, unless a pause or a stop was asked: then it is paused or cancelled.
+    It waits again in its old place, unless a pause or a stop was asked: then it is paused or cancelled, and that is
+    no preemption.
     """
 
     def release(change: Change) -> None:
-        change.set(preemptions=change.job.preemptions + 1)
+        if change.job.command in (Command.CONTINUE, Command.RELEASE):
+            change.set(preemptions=change.job.preemptions + 1)
         change.give_way(reason=reason)
 
     return await _end_attempt(db, task_id, attempt, release, now, only_expired=only_expired)

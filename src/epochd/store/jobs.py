@@ -188,11 +188,16 @@ async def stop(db: Database, task_id: str, *, now: float | None = None) -> Job:
     return change.job
 
 
+def check_removable(job: Job) -> None:
+    """Raise IllegalMove unless a job has ended."""
+    if not job.state.is_final:
+        raise IllegalMove(f"task {job.id} is {job.state}: only a finished task can be removed; stop it first")
+
+
 async def remove(db: Database, task_id: str) -> Job:
     """Forget a finished job and its log; what it was. Jobs that go on from it keep its name. Raises IllegalMove."""
     async with db.write() as transaction:
         job = rows.found(await rows.locked(transaction, task_id), task_id)
-        if not job.state.is_final:
-            raise IllegalMove(f"task {task_id} is {job.state}: only a finished task can be removed; stop it first")
+        check_removable(job)
         await transaction.connection.execute(delete(table).where(table.c.id == task_id))  # its events go with it
     return job

@@ -12,6 +12,7 @@ from epochd.core.events import Kind
 from epochd.core.jobs import Command
 from epochd.core.tickets import Ticket
 from epochd.data.encode import Encoder
+from epochd.loop import schedules
 from epochd.loop.engine import Engine
 from epochd.loop.state import LoopState
 
@@ -74,10 +75,11 @@ class JobSink:
     def receipt(self, state: LoopState) -> dict[str, Any]:
         """All that comes back on a resume, for people to see."""
         spec = self.ticket.spec
+        schedule = {"scheduler": spec.learning_rate_scheduler, "learning_rate": state.learning_rate}
         return {
             "weights": True,
             "optimizer": spec.optimizer,
-            "schedule": {"scheduler": spec.learning_rate_scheduler, "learning_rate": state.learning_rate},
+            "schedule": schedule | {"settings": schedules.settings(spec)},
             "patience": {"wait": state.stopping_wait, "patience": spec.early_stopping_patience},
             "best_epoch": state.best_epoch or None,
             "position": {"epochs_done": state.epoch, "steps_done_in_epoch": state.step},
