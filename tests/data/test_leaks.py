@@ -1,6 +1,7 @@
 """Features that are the target are refused; those that nearly are get a warning."""
 
 import datetime
+from decimal import Decimal
 
 import pytest
 from tests.data.tables import ROWS, only_problem, only_warning, table
@@ -62,6 +63,14 @@ def test_the_target_of_a_regression_written_as_text_is_a_leak(look):
     found = look(table(c=[f"{value:.2f}" for value in VALUES], y=[round(value, 2) for value in VALUES]))
     assert found.task == "regression"
     assert only_problem(found) == ("feature_columns", "'c' is equal to the target 'y' in every row")
+
+
+@pytest.mark.usefixtures("size")
+def test_decimals_are_compared_by_their_values(look):
+    exact = [Decimal(round(value * 100)) / 100 for value in VALUES]
+    message = "'c' is equal to the target 'y' in every row"
+    assert only_problem(look(table(c=[float(value) for value in exact], y=exact)))[1] == message
+    assert only_problem(look(table(c=[str(value) for value in exact], y=exact)))[1] == message
 
 
 @pytest.mark.usefixtures("size")

@@ -113,7 +113,7 @@ def _possible_codes(
 def _numbers(answers: pl.Series, target: Target) -> Float64 | None:
     """The target as numbers, 0 and 1 for two classes; None for more classes that are text."""
     if kind_of(answers.dtype) is not Kind.CATEGORY:
-        return answers.to_physical().cast(pl.Float64).to_numpy()
+        return answers.to_frame().select(_number(answers.name, answers.to_frame().schema)).to_series().to_numpy()
     if target.task != "binary":
         return None
     return (answers.cast(pl.String) == str((target.classes or [""])[-1])).cast(pl.Float64).to_numpy()
@@ -188,7 +188,8 @@ def _number(name: str, schema: pl.Schema) -> pl.Expr:
     """The values as numbers; text is null where it is none."""
     if kind_of(schema[name]) is Kind.CATEGORY:
         return _text(name).cast(pl.Float64, strict=False)
-    return column(name).to_physical().cast(pl.Float64)
+    this = column(name)
+    return (this if isinstance(schema[name], pl.Decimal) else this.to_physical()).cast(pl.Float64)
 
 
 def _text(name: str) -> pl.Expr:
