@@ -12,7 +12,7 @@ import polars as pl
 
 from epochd.core.errors import DataError, Problem
 from epochd.core.specs import Task, TrainingSpec
-from epochd.data import columns, flaws, leaks, ordering, selection, sides, targets, validation
+from epochd.data import columns, flaws, leaks, ordering, repeats, selection, sides, targets, validation
 from epochd.data.columns import Feature
 from epochd.data.formats.guesses import Expected
 from epochd.data.kinds import kinds_of
@@ -77,8 +77,13 @@ def inspect(spec: TrainingSpec, catalog: Catalog, expected: Expected | None = No
     if spec.validation_dataset is None:
         return judged[0]
     found, features, target = judged
-    further = validation.problems(spec, catalog, source, kinds, features, target)
-    return replace(found, problems=found.problems + further)
+    found = replace(
+        found, problems=found.problems + validation.problems(spec, catalog, source, kinds, features, target)
+    )
+    if found.problems:
+        return found
+    other = catalog.open(spec.validation_dataset).like(kinds)
+    return replace(found, warnings=found.warnings + repeats.warnings(spec, source, found.rows, other, found.features))
 
 
 def examine(table: pl.LazyFrame, schema: pl.Schema, spec: TrainingSpec, name: str, *, held: bool) -> Inspection:
