@@ -77,7 +77,7 @@ def save(
             raise files.no_room("a checkpoint", needed, folder) from None
         raise
     for old in [*existing[: 1 - KEEP], *folder.glob(f"{DAMAGED}*")]:
-        shutil.rmtree(old)
+        shutil.rmtree(old, ignore_errors=True)  # a stale attempt may take it for damaged, and move it, at this moment
     return final
 
 
