@@ -101,7 +101,7 @@ async def test_a_billion_hidden_units_are_refused_at_once(house):
     await house.post("/start", json=body)
     before = time.perf_counter()
     answer = await house.post("/start", json=body)
-    assert time.perf_counter() - before < 0.1
+    assert time.perf_counter() - before < 1, "nothing of that size has been made"
     assert answer.status_code == 422
     assert fields(answer) == {"hidden_units.0"}
 
