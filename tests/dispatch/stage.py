@@ -115,6 +115,11 @@ class Stage:
             self.db, ticket.task_id, ticket.attempt, ticket.token, numbered, lease_seconds=lease
         )
 
+    async def pause(self, ticket: Ticket) -> None:
+        """Ask for a pause, which its worker heeds with a checkpoint."""
+        await jobs.pause(self.db, ticket.task_id)
+        await self.report(ticket, (Kind.PAUSED, CHECKPOINT))
+
     async def crashes(self, task_id: str) -> list[dict[str, Any]]:
         """What the job's log says of the workers that it has lost."""
         told = [event.payload for event in await events.after(self.db, task_id, 0) if event.type is Type.STATE]

@@ -192,14 +192,18 @@ async def test_workers_that_never_get_ready_fail_the_launch_and_show_in_health(o
     assert place.exits.empty()
 
 
-async def test_workers_that_are_killed_while_they_warm_up_do_not_fail_the_job_that_waits(
-    open_place, tmp_path, monkeypatch
-):
+@pytest.fixture
+async def gated(open_place, tmp_path, monkeypatch):
+    """A place whose workers are not ready before somebody writes to the gate, the gate, and a launch that waits."""
     monkeypatch.setattr(local, "FIRST_BACKOFF_SECONDS", 0.01)
     os.mkfifo(gate := tmp_path / "gate")
     place = open_place(1, 100, "--gate", str(gate))
     await place.start()
-    launch = asyncio.create_task(place.executor.launch(place.ticket("done")))
+    return place, gate, asyncio.create_task(place.executor.launch(place.ticket("done")))
+
+
+async def test_workers_that_are_killed_while_they_warm_up_do_not_fail_the_job_that_waits(gated):
+    place, gate, launch = gated
     killed = set()
     while len(killed) < 2 * local.PATIENCE:
         [pid] = await until(lambda: [pid for pid in place.executor.pids() if pid not in killed])
@@ -211,13 +215,9 @@ async def test_workers_that_are_killed_while_they_warm_up_do_not_fail_the_job_th
     assert (await place.exits.get()).returncode == 0
 
 
-async def test_workers_that_are_killed_again_and_again_are_told(open_place, tmp_path, monkeypatch):
-    monkeypatch.setattr(local, "FIRST_BACKOFF_SECONDS", 0.01)
+async def test_workers_that_are_killed_again_and_again_are_told(gated, monkeypatch):
     monkeypatch.setattr(local, "KILLS", 2)
-    os.mkfifo(gate := tmp_path / "gate")
-    place = open_place(1, 100, "--gate", str(gate))
-    await place.start()
-    launch = asyncio.create_task(place.executor.launch(place.ticket("done")))
+    place, _, launch = gated
     killed = set()
     while not launch.done():
         for pid in {*place.executor.pids()} - killed:

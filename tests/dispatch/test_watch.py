@@ -17,7 +17,7 @@ from epochd.dispatch.watch import Watch
 from epochd.store import attempts, events, jobs
 from epochd.store.db import Database
 
-from .stage import CHECKPOINT, SPEC, HeldExecutor, arrival, until
+from .stage import SPEC, HeldExecutor, arrival, until
 
 LEASE = 4.0
 HOUR = 3600.0
@@ -160,8 +160,7 @@ async def test_only_the_worker_that_lingers_is_killed_not_the_one_that_has_its_t
     stage = await open_stage(executor, lease_seconds=1)
     job = await stage.submit()
     first = await arrival(executor)
-    await jobs.pause(stage.db, job.id)
-    await stage.report(first, (Kind.PAUSED, CHECKPOINT))
+    await stage.pause(first)
     await jobs.resume(stage.db, job.id)
     second = await arrival(executor)
     await stage.report(second)

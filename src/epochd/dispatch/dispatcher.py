@@ -219,18 +219,11 @@ class Dispatcher:
             if self._stopping or attempt.is_withdrawn:
                 await self._release(attempt)
             else:
-                await self._mourn(attempt.ticket, verdict, log_tail)
+                await verdicts.carry_out(self._db, attempt.ticket.key, verdict, log_tail)
         finally:
             del self._attempts[attempt.ticket.key]
             self.gpus.give_back(attempt.ticket.key)
             self._wake.set()
-
-    async def _mourn(self, ticket: Ticket, verdict: Verdict, log_tail: Sequence[str]) -> None:
-        lasting = attempts.hold_attempt if verdict.waits else attempts.fail_attempt
-        end = lasting if verdict.is_final or verdict.waits else attempts.crash_attempt
-        code, message = verdict.code, verdict.message
-        if await end(self._db, ticket.task_id, ticket.attempt, code=code, message=message, log_tail=log_tail):
-            logger.warning("task %s, attempt %d: %s", ticket.task_id, ticket.attempt, message)
 
     async def _release(self, attempt: Attempt) -> None:
         ticket = attempt.ticket

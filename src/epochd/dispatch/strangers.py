@@ -97,11 +97,8 @@ class Strangers:
             await attempts.release_attempt(self._db, job.id, job.attempt, reason=LOST)
 
     async def _mourn(self, job: Job, verdict: Verdict) -> None:
-        end = attempts.fail_attempt if verdict.is_final else attempts.crash_attempt
-        code, message = verdict.code, verdict.message
         tail = tail_of(self._settings.logs_dir / job.id / f"{job.attempt}.log")
-        if await end(self._db, job.id, job.attempt, code=code, message=message, log_tail=tail):
-            logger.warning("task %s, attempt %d: %s", job.id, job.attempt, message)
+        await verdicts.carry_out(self._db, job.key, verdict, tail)
 
     async def _end(self, worker: dict[str, Any]) -> None:
         await asyncio.to_thread(processes.end_group, worker, self._settings.data_dir)

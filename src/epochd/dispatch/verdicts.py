@@ -1,16 +1,24 @@
-"""What to say of an attempt that did not end in good order."""
+"""What to say of an attempt that did not end in good order, and what becomes of its job."""
 
+import logging
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from epochd.core.jobs import AttemptKey
 from epochd.core.tickets import RANK_FAILED, Ticket
 from epochd.dispatch.cgroups import Overrun
+from epochd.store import attempts
+from epochd.store.db import Database
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A code and a sentence. ``is_final``: trying again would end in the same way, ``waits``: until somebody has put
-    something right, and a job that has got somewhere is not given up for it."""
+    """A code and a sentence. ``is_final``: trying again would end in the same way. If the job ``waits`` then, it is not
+    given up: somebody has to put something right."""
 
     code: str
     message: str
@@ -54,9 +62,9 @@ def of_hang(idle_seconds: float) -> str:
 def of_no_worker(reason: str, ticket: Ticket) -> Verdict:
     """What it means that no worker can be had."""
     message = f"the training could not be started: {reason}"
-    if ticket.checkpoint is None:
-        return Verdict("worker_unavailable", message, is_final=True)
-    return Verdict("worker_unavailable", f"{message}. It waits at its last checkpoint: resume it then", waits=True)
+    waits = ticket.checkpoint is not None
+    way_out = ". It waits at its last checkpoint: resume it then" if waits else ""
+    return Verdict("worker_unavailable", message + way_out, is_final=True, waits=waits)
 
 
 GONE = Verdict("worker_died", "the worker, which a former server had started, has died; see the end of its log")
@@ -71,3 +79,14 @@ def of_memory(limit: int, peak: int) -> Verdict:
         "EPOCHD_RESIDENT_MB so that rows are streamed, or raise the limit"
     )
     return Verdict("out_of_memory", message, is_final=True)
+
+
+async def carry_out(db: Database, key: AttemptKey, verdict: Verdict, log_tail: Sequence[str]) -> None:
+    """Let the attempt's job go on or end by the verdict, unless the attempt runs no more."""
+    about: dict[str, Any] = {"code": verdict.code, "message": verdict.message, "log_tail": log_tail}
+    if verdict.is_final:
+        ended = await attempts.fail_attempt(db, *key, **about, waits=verdict.waits)
+    else:
+        ended = await attempts.crash_attempt(db, *key, **about)
+    if ended:
+        logger.warning("task %s, attempt %d: %s", *key, verdict.message)

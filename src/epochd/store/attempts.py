@@ -111,35 +111,22 @@ async def fail_attempt(
     code: str,
     message: str,
     log_tail: Sequence[str] = (),
+    waits: bool = False,
     now: float | None = None,
 ) -> bool:
-    """The attempt's worker died: the job has failed, or is cancelled if that was asked. False if it runs no more."""
+    """The attempt's worker died: the job has failed, or is cancelled if that was asked; if it ``waits``, it is held
+    where it has got to. False if it runs no more."""
+    error = {"code": code, "message": message, "problems": [], "log_tail": list(log_tail)}
 
     def fail(change: Change) -> None:
+        if waits:
+            return change.hold(error)
         if change.job.command is Command.CANCEL:
             return change.move(State.CANCELLED)
-        change.set(error={"code": code, "message": message, "problems": [], "log_tail": list(log_tail)})
+        change.set(error=error)
         change.move(State.FAILED)
 
     return await _end_attempt(db, task_id, attempt, fail, now)
-
-
-async def hold_attempt(
-    db: Database,
-    task_id: str,
-    attempt: int,
-    *,
-    code: str,
-    message: str,
-    log_tail: Sequence[str] = (),
-    now: float | None = None,
-) -> bool:
-    """The attempt cannot be carried out for now: the job waits where it has got to. False if it runs no more."""
-
-    def hold(change: Change) -> None:
-        change.hold({"code": code, "message": message, "problems": [], "log_tail": list(log_tail)})
-
-    return await _end_attempt(db, task_id, attempt, hold, now)
 
 
 async def crash_attempt(
@@ -174,9 +161,7 @@ async def release_attempt(
     """
 
     def release(change: Change) -> None:
-        if change.job.command in (Command.CONTINUE, Command.RELEASE):
-            change.set(preemptions=change.job.preemptions + 1)
-        change.give_way(reason=reason)
+        change.release(reason=reason)
 
     return await _end_attempt(db, task_id, attempt, release, now, only_expired=only_expired)
 

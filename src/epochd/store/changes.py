@@ -92,6 +92,12 @@ class Change:
         self.set(error=error)
         self.move(State.PAUSED, reason=error["message"], error=error)
 
+    def release(self, **details: Any) -> None:
+        """A running job gives way through no fault of its own: a preemption, unless a person has asked for it."""
+        if self.job.command in (Command.CONTINUE, Command.RELEASE):
+            self.set(preemptions=self.job.preemptions + 1)
+        self.give_way(**details)
+
     def give_way(self, **details: Any) -> None:
         """A running job lost its worker without being finished: it becomes what it was last asked to be.
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from epochd.core.errors import IllegalMove
 from epochd.core.events import Kind, Report, Type
-from epochd.core.jobs import Command, Job, State
+from epochd.core.jobs import Job, State
 from epochd.store.changes import Change, progress_of
 
 
@@ -100,9 +100,7 @@ def _log(change: Change, payload: dict[str, Any]) -> None:
 def _paused(change: Change, payload: dict[str, Any]) -> None:
     if payload:  # a worker that had not begun has nothing to keep
         _keep(change, payload)
-    if change.job.command in (Command.CONTINUE, Command.RELEASE):
-        change.set(preemptions=change.job.preemptions + 1)
-    change.give_way(checkpoint=change.job.checkpoint)
+    change.release(checkpoint=change.job.checkpoint)
 
 
 def _held(change: Change, payload: dict[str, Any]) -> None:
