@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from epochd.core import specs
-from epochd.data.arrays import Part
+from epochd.data.feed.dataset import Part
 from epochd.loop.engine import Setup
 
 

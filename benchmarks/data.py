@@ -77,7 +77,7 @@ def measure(folder: str, form: str, rounds: int) -> dict[str, list[dict[str, Any
 def epochd_side(folder: Path, name: str) -> dict[str, Any]:
     from epochd.core import specs
     from epochd.data.prepare import prepare
-    from epochd.data.sources import Catalog
+    from epochd.data.tables.catalog import Catalog
 
     options = {"dataset": name, "feature_columns": [*NUMBERS, *TEXTS], "target_column": TARGET, "task": "binary"}
     spec = specs.parse(options | {"embedding_threshold": 1_000})

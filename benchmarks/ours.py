@@ -11,9 +11,9 @@ from time import perf_counter
 from cases import Case
 
 from epochd.core.tickets import Ticket
-from epochd.data.arrays import Part
-from epochd.data.encode import Encoder
-from epochd.engines import architecture, registry
+from epochd.data.encoding.encoder import Encoder
+from epochd.data.feed.dataset import Part
+from epochd.engines import network, registry
 from epochd.loop import run
 from epochd.loop.state import LoopState
 from epochd.worker.report import Reporter
@@ -24,7 +24,7 @@ def epochs(framework: str, case: Case) -> Iterator[float]:
     """Seconds of one epoch after another."""
     setup, part = case.setup, case.data()
     engine = registry.build(framework, setup, part)
-    batches = architecture.batches(setup, len(part))
+    batches = network.batches(setup, len(part))
     epoch = 0
     while True:
         began = perf_counter()
@@ -41,7 +41,7 @@ def loop_and_bare(framework: str, case: Case, rounds: int = 7, epochs_each: int 
     train, held_out = Part(part.x[:cut], part.y[:cut]), Part(part.x[cut:], part.y[cut:])
     spec = case.setup.spec.model_copy(update={"epochs": 10**6, "framework": framework})
     engine = registry.build(framework, case.setup, train)
-    course = run.Course(spec, "binary", train, held_out, architecture.batches(case.setup, cut))
+    course = run.Course(spec, "binary", train, held_out, network.batches(case.setup, cut))
     found = []
     with server() as url, tempfile.TemporaryDirectory() as folder:
         ticket = Ticket(

@@ -22,7 +22,7 @@ from cases import CASES, Case
 from rich.console import Console
 from rich.table import Table
 
-from epochd.engines import architecture
+from epochd.engines import network
 
 SPEEDS = Path(__file__).parent.parent / "src" / "epochd" / "engines" / "speeds.json"
 OURS = ("pytorch", "tensorflow", "jax")
@@ -191,7 +191,7 @@ def fit(framework: str, small: Case, large: Case) -> dict[str, float] | None:
             return None
         steps = -(-case.rows // case.batch_size)
         warm = median(seconds[WARM_UP:])
-        flops = architecture.flops_per_row(case.setup) * case.batch_size / 1e9
+        flops = network.flops_per_row(case.setup) * case.batch_size / 1e9
         points.append((flops, warm / steps, max(0.0, seconds[0] - warm)))
     (f1, t1, start1), (f2, t2, start2) = points
     per_gflop = max(0.0, (t2 - t1) / (f2 - f1))

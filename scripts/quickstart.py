@@ -12,7 +12,7 @@ from pathlib import Path
 from epochd import cli
 from epochd.artifact.predict import predict_file
 from epochd.client import Client
-from epochd.data.sources import open_dataset
+from epochd.data.tables.catalog import open_dataset
 
 DATA_DIR = Path("epochd-data")
 CONFIG = Path(__file__).parent.parent / "examples" / "breast_cancer.json"

@@ -10,11 +10,11 @@ import pytest
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from epochd.api import errors as api_errors
 from epochd.api.app import create_app
 from epochd.cli import app as command_line
 from epochd.cli import read_config
 from epochd.core import errors, specs
+from epochd.core.errors import InternalError
 from epochd.core.events import Type
 from epochd.core.jobs import State
 from epochd.core.settings import Settings
@@ -137,7 +137,7 @@ def codes(base: type[errors.EpochdError]) -> set[str]:
 
 
 def test_every_error_code_that_a_client_can_meet_is_documented() -> None:
-    assert api_errors.InternalError in errors.EpochdError.__subclasses__()
+    assert InternalError in errors.EpochdError.__subclasses__()
     unseen = {"error", errors.SettingsError.code, errors.ServerUnreachable.code}
     for code in codes(errors.EpochdError) - unseen:
         assert f"`{code}`" in text("docs/api.md"), code

@@ -16,7 +16,7 @@ from epochd.api.service import Service
 from epochd.core.events import Kind
 from epochd.core.settings import Settings
 from epochd.core.tickets import Ticket
-from epochd.dispatch.executor import Exit, OnExit
+from epochd.dispatch.workers.executor import Exit, OnExit
 
 CONFIG = {"dataset": "iris", "target_column": "target", "epochs": 3, "name": "a test"}
 

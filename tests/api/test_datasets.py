@@ -11,9 +11,9 @@ import httpx
 import polars as pl
 import pytest
 
-from epochd.api.arrivals import PENDING
 from epochd.core.datasets import Facts
-from epochd.data.sources import BUILTIN
+from epochd.data.tables.catalog import BUILTIN
+from epochd.registry.staging import PENDING
 from epochd.store import datasets
 
 URL = "/api/v1/datasets"
@@ -311,7 +311,7 @@ async def test_a_profile_is_computed_once_and_again_for_new_content(house, monke
     first = (await house.http.get(f"{URL}/colors")).json()
     assert first["profile"][0]["max"] == 30
     with monkeypatch.context() as patch:
-        patch.setattr("epochd.data.profile.profile", None)
+        patch.setattr("epochd.registry.profile.profile", None)
         assert (await house.http.get(f"{URL}/colors")).json() == first
     (home(house) / "colors.csv").write_bytes(CSV + b"99,red,2024-02-01,1\n")
     again = (await house.http.get(f"{URL}/colors")).json()

@@ -7,7 +7,7 @@ import pytest
 import requests
 import sseclient
 
-from epochd.api.examples import QUICK_START
+from epochd.api.tasks.openapi_examples import QUICK_START
 
 from .test_server import API, Process
 

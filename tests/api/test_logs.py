@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from epochd.api import logs
-from epochd.api.logs import new_lines
+from epochd.api.tasks import logs
+from epochd.api.tasks.logs import new_lines
 
 
 def write(house, task_id, attempt, text, mode="w"):

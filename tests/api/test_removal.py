@@ -94,7 +94,7 @@ async def test_a_full_disk_is_told_without_a_note_and_after_the_state(house, mon
         raise OutOfSpace("the disk is full: free space")
 
     finished, running = await completed(house), await house.start()
-    monkeypatch.setattr("epochd.api.removal.jobs.remove", refuse)
+    monkeypatch.setattr("epochd.api.tasks.removal.jobs.remove", refuse)
     assert (await removed(house, finished)).json()["code"] == "disk_full"
     assert list(house.service.settings.removals_dir.iterdir()) == []
     monkeypatch.setattr(removal, "note", refuse)
@@ -115,7 +115,7 @@ async def test_an_open_stream_of_a_removed_task_ends_and_asks_to_connect_again(h
         await removing
         return []
 
-    monkeypatch.setattr("epochd.api.stream.events.after", removed_meanwhile)
+    monkeypatch.setattr("epochd.api.tasks.stream.events.after", removed_meanwhile)
     async with asyncio.timeout(5):
         stream = await house.get(f"/stream-progress/{task_id}")
     assert "server_shutdown" in stream.text
@@ -127,7 +127,7 @@ async def test_who_follows_the_log_of_a_removed_task_gets_to_its_end(house, monk
     task_id = await house.start()
     following = asyncio.create_task(house.get(f"/logs/{task_id}", params={"follow": "true"}))
     await house.subscribers(1)
-    monkeypatch.setattr("epochd.api.logs.jobs.get", not_there)
+    monkeypatch.setattr("epochd.api.tasks.logs.jobs.get", not_there)
     async with asyncio.timeout(5):
         assert (await following).text == ""
 

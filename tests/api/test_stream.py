@@ -8,7 +8,7 @@ import pytest
 from httpx_sse import ServerSentEvent, aconnect_sse
 
 from epochd.api.app import PREFIX
-from epochd.api.stream import Following, lines
+from epochd.api.tasks.stream import Following, lines
 from epochd.core.events import Kind
 
 from .conftest import House
@@ -92,7 +92,7 @@ async def test_an_id_that_is_no_id_is_refused(house, nonsense):
 
 
 async def test_a_log_longer_than_a_page_is_replayed_whole(house, monkeypatch):
-    monkeypatch.setattr("epochd.api.stream.REPLAY_LINES", 2)
+    monkeypatch.setattr("epochd.api.tasks.stream.REPLAY_LINES", 2)
     task_id = await house.completed()
     ids = [event["id"] for event in parsed((await house.get(f"/stream-progress/{task_id}")).text)]
     assert ids == list(range(1, len(ids) + 1))
@@ -116,7 +116,7 @@ async def test_live_events_follow_the_replay_without_gap_or_double(live):
 async def test_events_that_happen_during_the_replay_come_once(live, monkeypatch):
     task_id = await live.start()
     worker = await (await live.worker()).begin()
-    monkeypatch.setattr("epochd.api.stream.REPLAY_LINES", 1)
+    monkeypatch.setattr("epochd.api.tasks.stream.REPLAY_LINES", 1)
     working = asyncio.create_task(worker.epochs(1, 30))
     async with open_stream(live, task_id) as events:
         seen = await until(events, "progress")

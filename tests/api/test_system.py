@@ -7,7 +7,8 @@ import pytest
 
 from epochd.core.jobs import State
 from epochd.core.specs import TrainingSpec
-from epochd.dispatch import orphans, processes, reconcile
+from epochd.dispatch import reconcile
+from epochd.dispatch.host import orphans, processes
 from epochd.store import jobs
 
 PATH = "/api/v1/system/reconcile"

@@ -4,7 +4,7 @@ import time
 import polars as pl
 import pytest
 
-from epochd.api.examples import BASIC, COMPLEX, QUICK_START
+from epochd.api.tasks.openapi_examples import BASIC, COMPLEX, QUICK_START
 from epochd.core.jobs import TASK_ID
 
 from .conftest import CONFIG

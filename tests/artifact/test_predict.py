@@ -14,7 +14,7 @@ from epochd.core import specs
 from epochd.core.errors import DataError
 from epochd.core.jobs import Command
 from epochd.core.tickets import Ticket
-from epochd.data import sources
+from epochd.data.tables.catalog import open_dataset
 from epochd.worker.execute import execute
 
 WEATHER = {
@@ -64,7 +64,7 @@ def real(table, rows=None):
 
 
 def breast_cancer():
-    return sources.open_dataset("breast_cancer", []).read(), {"target_column": "target"}
+    return open_dataset("breast_cancer", []).read(), {"target_column": "target"}
 
 
 def flights():
@@ -81,7 +81,7 @@ def weather():
 
 def rows_of_digits():
     """Images as lists of pixels, of different lengths."""
-    digits = sources.open_dataset("digits", []).read()
+    digits = open_dataset("digits", []).read()
     pixels = digits.select(pl.concat_list(pl.exclude("target").cast(float)).alias("pixels")).to_series()
     lengths = pl.Series(np.random.default_rng(0).integers(16, 25, digits.height))
     frame = pl.DataFrame({"pixels": pixels, "length": lengths, "target": digits["target"]})

@@ -10,7 +10,7 @@ import pytest
 
 from epochd.cli import console
 from epochd.client import Client
-from epochd.data.sources import open_dataset
+from epochd.data.tables.catalog import open_dataset
 
 from .conftest import COMMAND, CONFIG, ENDLESS, Server, config_file
 

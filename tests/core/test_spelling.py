@@ -2,7 +2,7 @@
 
 import pytest
 
-from epochd.core.spelling import nearest
+from epochd.core.errors import similar_names
 
 
 @pytest.mark.parametrize(
@@ -19,4 +19,4 @@ from epochd.core.spelling import nearest
     ],
 )
 def test_names_of_another_case_come_before_those_that_are_only_similar(name, found):
-    assert nearest(name, ["target2", "target", "Y", "Alcohol", "ALCOHOL", "Straße"], 2) == found
+    assert similar_names(name, ["target2", "target", "Y", "Alcohol", "ALCOHOL", "Straße"], 2) == found

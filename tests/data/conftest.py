@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 
 from epochd.core.specs import parse
-from epochd.data.inspect import inspect
-from epochd.data.sources import Catalog
+from epochd.data.checks.report import inspect
+from epochd.data.tables.catalog import Catalog
 
 
 @pytest.fixture

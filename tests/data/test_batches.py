@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from epochd.data.batches import MAX_CHUNK_STEPS, Batches, epoch_order
+from epochd.data.feed.batches import MAX_CHUNK_STEPS, Batches, epoch_order
 
 
 def test_each_epoch_has_its_own_order_and_the_seed_decides_it():

@@ -4,7 +4,7 @@ import pytest
 from tests.data.broken import BROKEN
 
 from epochd.core.errors import DataError
-from epochd.data.sources import Catalog
+from epochd.data.tables.catalog import Catalog
 
 
 @pytest.mark.timeout(10)

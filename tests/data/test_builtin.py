@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import datasets
 
-from epochd.data.sources import BUILTIN, open_dataset
+from epochd.data.tables.catalog import BUILTIN, open_dataset
 
 
 @pytest.mark.parametrize("name", ["breast_cancer", "diabetes", "digits", "iris", "wine"])

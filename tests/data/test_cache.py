@@ -14,8 +14,8 @@ import pytest
 
 from epochd.core import specs
 from epochd.core.errors import DataError, OutOfSpace
-from epochd.data import cache
-from epochd.data.fitting import Fitting
+from epochd.data.encoding.fit import Fitting
+from epochd.data.storage import row_cache
 
 ROWS, BATCH = 1_000, 300
 BYTES = ROWS * 2 * 4
@@ -45,7 +45,7 @@ class Reads:
 
 
 def table(folder, fingerprint="one", cap=2**30, batches=None, place=None, rows=ROWS):
-    return cache.table(folder, cap, fingerprint, ENCODER, rows, batches or Reads(), place)
+    return row_cache.table(folder, cap, fingerprint, ENCODER, rows, batches or Reads(), place)
 
 
 def names(folder):
@@ -56,7 +56,7 @@ def test_all_rows_are_encoded_in_their_order(tmp_path):
     found = table(tmp_path)
     np.testing.assert_array_equal(found, ENCODED)
     assert not found.flags.writeable
-    assert names(tmp_path) == [cache.key("one", ENCODER, None)]
+    assert names(tmp_path) == [row_cache.key("one", ENCODER, None)]
 
 
 def test_rows_come_to_stand_at_their_places(tmp_path):
@@ -69,7 +69,7 @@ def test_rows_with_several_steps_are_flat(tmp_path):
     fitting = Fitting(specs.parse({"target_column": "target"}), frame.schema, ["a"], "regression", None, 2, 2)
     fitting.take(frame)
     sequences = fitting.encoder()
-    found = cache.table(tmp_path, 2**20, "lists", sequences, 2, lambda: iter([frame]), None)
+    found = row_cache.table(tmp_path, 2**20, "lists", sequences, 2, lambda: iter([frame]), None)
     np.testing.assert_array_equal(found, sequences.features(frame).reshape(2, -1))
 
 
@@ -84,7 +84,7 @@ def test_other_content_another_order_or_another_encoding_have_their_own_files(tm
     table(tmp_path)
     table(tmp_path, "two")
     table(tmp_path, place=np.arange(ROWS))
-    cache.table(tmp_path, 2**30, "one", encoder(FRAME.head(500)), ROWS, Reads())
+    row_cache.table(tmp_path, 2**30, "one", encoder(FRAME.head(500)), ROWS, Reads())
     assert len(names(tmp_path)) == 4
 
 
@@ -113,7 +113,7 @@ class TestDeletion:
         shutil.rmtree(tmp_path / "rows")
         np.testing.assert_array_equal(table(tmp_path / "rows"), ENCODED)
 
-    @pytest.mark.parametrize("name", [cache.ROWS, cache.COMPLETE])
+    @pytest.mark.parametrize("name", [row_cache.ROWS, row_cache.COMPLETE])
     def test_a_half_deleted_folder_is_built_again(self, tmp_path, name):
         table(tmp_path)
         next(tmp_path.glob(f"*/{name}")).unlink()
@@ -122,7 +122,7 @@ class TestDeletion:
 
     def test_a_file_of_another_size_is_built_again(self, tmp_path):
         table(tmp_path)
-        os.truncate(next(tmp_path.glob(f"*/{cache.ROWS}")), BYTES // 2)
+        os.truncate(next(tmp_path.glob(f"*/{row_cache.ROWS}")), BYTES // 2)
         np.testing.assert_array_equal(table(tmp_path), ENCODED)
 
     def test_what_is_mapped_stays_mapped(self, tmp_path):
@@ -144,10 +144,10 @@ class TestRoom:
     def test_the_least_recently_opened_makes_room(self, tmp_path):
         for number, fingerprint in enumerate(("one", "two")):
             table(tmp_path, fingerprint)
-            os.utime(tmp_path / cache.key(fingerprint, ENCODER, None) / cache.COMPLETE, ns=(number, number))
+            os.utime(tmp_path / row_cache.key(fingerprint, ENCODER, None) / row_cache.COMPLETE, ns=(number, number))
         table(tmp_path, "one")
         table(tmp_path, "three", cap=2 * BYTES)
-        assert names(tmp_path) == sorted(cache.key(name, ENCODER, None) for name in ("one", "three"))
+        assert names(tmp_path) == sorted(row_cache.key(name, ENCODER, None) for name in ("one", "three"))
 
     def test_nothing_goes_that_somebody_has_open(self, tmp_path):
         one, two = table(tmp_path, "one"), table(tmp_path, "two")
@@ -156,7 +156,7 @@ class TestRoom:
         np.testing.assert_array_equal(one, two)
         del one
         table(tmp_path, "three", cap=2 * BYTES)
-        assert names(tmp_path) == sorted(cache.key(name, ENCODER, None) for name in ("two", "three"))
+        assert names(tmp_path) == sorted(row_cache.key(name, ENCODER, None) for name in ("two", "three"))
 
     def test_rows_that_can_never_fit_are_refused_with_figures(self, tmp_path):
         table(tmp_path)
@@ -203,13 +203,13 @@ class TestSeveralBuilders:
     def test_when_the_builder_dies_the_next_one_builds_and_cleans_up(self, tmp_path):
         child = subprocess.Popen([sys.executable, "-c", DYING, str(tmp_path)], **PIPES)
         assert child.stdout.readline() == b"half way\n"
-        assert len(list(tmp_path.glob(f"*-*/{cache.ROWS}"))) == 1
+        assert len(list(tmp_path.glob(f"*-*/{row_cache.ROWS}"))) == 1
         with ThreadPoolExecutor(1) as thread:
             waiting = thread.submit(table, tmp_path)
             child.kill()
             child.communicate()
             np.testing.assert_array_equal(waiting.result(30), ENCODED)
-        assert names(tmp_path) == [cache.key("one", ENCODER, None)]
+        assert names(tmp_path) == [row_cache.key("one", ENCODER, None)]
 
     def test_what_another_process_has_open_stays(self, tmp_path):
         child = subprocess.Popen([sys.executable, "-c", HOLDING, str(tmp_path)], **PIPES)
@@ -218,7 +218,7 @@ class TestSeveralBuilders:
             table(tmp_path, "two", cap=BYTES)
         child.communicate(b"\n")
         table(tmp_path, "two", cap=BYTES)
-        assert names(tmp_path) == [cache.key("two", ENCODER, None)]
+        assert names(tmp_path) == [row_cache.key("two", ENCODER, None)]
 
 
 PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -231,7 +231,7 @@ import polars as pl
 
 from epochd.core import specs
 from epochd.data import cache
-from epochd.data.fitting import Fitting
+from epochd.data.encoding.fit import Fitting
 
 FRAME = pl.DataFrame(np.random.default_rng(3).normal(size=(1000, 3)), schema=["a", "b", "target"])
 fitting = Fitting(specs.parse({"target_column": "target"}), FRAME.schema, ["a", "b"], "regression", None, 1000)

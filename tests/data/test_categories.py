@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from epochd.core.errors import DataError
-from epochd.data import categories
-from epochd.data.categories import CategoryFit, Codes, OneHot
-from epochd.data.encode import Encoder
+from epochd.data.encoding import categorical
+from epochd.data.encoding.categorical import CategoryFit, Codes, OneHot
+from epochd.data.encoding.encoder import Encoder
 
 TEXTS = st.lists(st.none() | st.sampled_from(["a", "b", "c", "", "ü"]), max_size=30)
 
@@ -50,7 +50,7 @@ def test_as_many_values_as_the_threshold_stay_one_hot():
 
 
 def test_the_most_frequent_values_get_codes_and_ties_go_by_value(monkeypatch):
-    monkeypatch.setattr(categories, "MAX_CODES", 2)
+    monkeypatch.setattr(categorical, "MAX_CODES", 2)
     assert fitted(["c", "a", "b"] * 2 + ["b"], most=1) == Codes("t", ("a", "b"))
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from epochd.core.errors import DataError
-from epochd.data.dates import Date, DateFit
+from epochd.data.encoding.dates import Date, DateFit
 
 DAYS = pl.Series("d", [dt.date(2023, 1, 1), dt.date(2023, 7, 2), dt.date(2024, 1, 1), None])
 MOMENTS = pl.Series("d", [dt.datetime(2024, 3, 31, h, 30) for h in (0, 5, 18)])

@@ -14,8 +14,8 @@ from sklearn.preprocessing import StandardScaler
 
 from epochd.core import specs
 from epochd.core.errors import CorruptFile, DataError
-from epochd.data.encode import Encoder
-from epochd.data.fitting import Fitting, longest
+from epochd.data.encoding.encoder import Encoder
+from epochd.data.encoding.fit import Fitting, longest
 
 FRAME = pl.DataFrame(
     {

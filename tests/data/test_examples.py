@@ -6,11 +6,11 @@ import pytest
 
 from epochd.core.errors import DataError
 from epochd.core.specs import parse
-from epochd.data import tables
-from epochd.data.examples import Layout, Residence, made
-from epochd.data.fitting import Fitting
-from epochd.data.sequences import Examples
-from epochd.data.tables import Table
+from epochd.data.encoding.fit import Fitting
+from epochd.data.splitting.sliding_windows import Examples
+from epochd.data.storage.materialize import Layout, Residence, made
+from epochd.data.tables import table as tables
+from epochd.data.tables.table import Table
 
 FRAME = pl.DataFrame({"x": np.arange(10.0), "z": np.arange(10.0)[::-1]})
 TABLE = Table.of(FRAME.lazy(), None)

@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from epochd.core.errors import DataError
-from epochd.data import fingerprints
-from epochd.data.sources import Source
+from epochd.data.tables import fingerprint
+from epochd.data.tables.source import Source
 
 HOUR_AGO = time.time() - 3600
 
@@ -35,18 +35,18 @@ def test_a_settled_file_is_read_once_and_again_when_it_changed(tmp_path, hashed)
     path = tmp_path / "t.csv"
     path.write_text("a\n1\n")
     os.utime(path, (HOUR_AGO, HOUR_AGO))
-    first = fingerprints.of(path)
-    assert fingerprints.of(path) == first
+    first = fingerprint.of(path)
+    assert fingerprint.of(path) == first
     assert len(hashed) == 1
     path.write_text("a\n2\n")
-    assert fingerprints.of(path) != first
+    assert fingerprint.of(path) != first
 
 
 def test_a_file_that_was_just_written_is_read_each_time(tmp_path, hashed):
     path = tmp_path / "t.csv"
     path.write_text("a\n1\n")
-    fingerprints.of(path)
-    fingerprints.of(path)
+    fingerprint.of(path)
+    fingerprint.of(path)
     assert len(hashed) == 2
 
 
@@ -54,18 +54,18 @@ def test_a_file_that_took_anothers_place_is_read(tmp_path):
     for name, content in (("t.csv", "a\n1\n"), ("u.csv", "a\n2\n")):
         (tmp_path / name).write_text(content)
         os.utime(tmp_path / name, (HOUR_AGO, HOUR_AGO))
-    first = fingerprints.of(tmp_path / "t.csv")
+    first = fingerprint.of(tmp_path / "t.csv")
     (tmp_path / "u.csv").rename(tmp_path / "t.csv")
-    assert fingerprints.of(tmp_path / "t.csv") != first
+    assert fingerprint.of(tmp_path / "t.csv") != first
 
 
 def test_a_folders_fingerprint_is_of_paths_and_contents_but_not_of_its_place(tmp_path):
     for folder in ("one", "two"):
         (tmp_path / folder / "k=1").mkdir(parents=True)
         pl.DataFrame({"a": [1]}).write_parquet(tmp_path / folder / "k=1" / "0.parquet")
-    assert fingerprints.of(tmp_path / "one") == fingerprints.of(tmp_path / "two")
+    assert fingerprint.of(tmp_path / "one") == fingerprint.of(tmp_path / "two")
     (tmp_path / "two" / "k=1" / "0.parquet").rename(tmp_path / "two" / "k=1" / "1.parquet")
-    assert fingerprints.of(tmp_path / "one") != fingerprints.of(tmp_path / "two")
+    assert fingerprint.of(tmp_path / "one") != fingerprint.of(tmp_path / "two")
 
 
 def test_what_cannot_be_read_is_a_data_error(tmp_path):
@@ -76,10 +76,10 @@ def test_what_cannot_be_read_is_a_data_error(tmp_path):
 
 
 def test_no_more_is_remembered_than_allowed(tmp_path, monkeypatch):
-    monkeypatch.setattr(fingerprints, "REMEMBERED", 2)
-    monkeypatch.setattr(fingerprints, "_known", {})
+    monkeypatch.setattr(fingerprint, "REMEMBERED", 2)
+    monkeypatch.setattr(fingerprint, "_known", {})
     for i in range(4):
         (tmp_path / f"{i}.csv").write_text(f"{i}")
         os.utime(tmp_path / f"{i}.csv", (HOUR_AGO, HOUR_AGO))
-        fingerprints.of(tmp_path / f"{i}.csv")
-    assert len(fingerprints._known) == 2
+        fingerprint.of(tmp_path / f"{i}.csv")
+    assert len(fingerprint._known) == 2

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from epochd.core import specs
 from epochd.core.errors import DataError
-from epochd.data import fitting
-from epochd.data.fitting import Fitting
+from epochd.data.encoding import fit
+from epochd.data.encoding.fit import Fitting
 
 ROWS = 500
 RNG = np.random.default_rng(8)
@@ -82,10 +82,10 @@ def test_many_categories_become_codes_where_the_network_can_learn_vectors(option
 
 
 def test_quantiles_come_from_a_sample_of_bounded_size(monkeypatch):
-    monkeypatch.setattr(fitting, "SAMPLE", 100)
+    monkeypatch.setattr(fit, "SAMPLE", 100)
     centre = fitted(TABLE[:333], TABLE[333:], scaling="robust").columns[0].scale.centre
     assert centre == TABLE["size"].gather_every(5).median()
-    monkeypatch.setattr(fitting, "SAMPLES", 50)
+    monkeypatch.setattr(fit, "SAMPLES", 50)
     centre = fitted(TABLE, scaling="robust").columns[0].scale.centre
     assert centre == TABLE["size"].gather_every(10).median()
 

@@ -8,9 +8,9 @@ import polars as pl
 from tests.data.tables import ROWS, only_problem, table
 
 from epochd.core.specs import parse
-from epochd.data.fitting import Fitting
-from epochd.data.inspect import examine, inspect
-from epochd.data.sources import Catalog
+from epochd.data.checks.report import examine, inspect
+from epochd.data.encoding.fit import Fitting
+from epochd.data.tables.catalog import Catalog
 
 
 def test_a_good_table_is_described(look):
@@ -109,8 +109,8 @@ def test_a_large_table_gets_the_same_verdict_as_a_small_one_in_memory_or_not(loo
     words = [*map(str, range(10)), "?", *["x"] * (ROWS - 11)]
     columns = table(a=[*[0.5] * (ROWS - 1), math.inf], c=[None] * ROWS, w=words, y=[0, 1, None, 1] * 10)
     small = look(columns)
-    monkeypatch.setattr("epochd.data.view.SMALL_ROWS", 10)
-    monkeypatch.setattr("epochd.data.view.LEAST_ROWS", 10)
+    monkeypatch.setattr("epochd.data.tables.view.SMALL_ROWS", 10)
+    monkeypatch.setattr("epochd.data.tables.view.LEAST_ROWS", 10)
     assert look(columns) == small
     frame, spec = pl.DataFrame(columns), parse({"dataset": "table.parquet", "target_column": "y"})
     assert examine(frame.lazy(), frame.schema, spec, "table.parquet", held=True) == small

@@ -6,7 +6,7 @@ import pytest
 
 from epochd.core import specs
 from epochd.core.errors import DataError
-from epochd.data.fitting import Fitting, longest
+from epochd.data.encoding.fit import Fitting, longest
 
 FRAME = pl.DataFrame(
     {

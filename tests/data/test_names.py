@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from epochd.core.errors import DataError
-from epochd.data.names import BUILTIN
-from epochd.data.sources import Catalog, open_dataset
+from epochd.data.tables.catalog import BUILTIN, Catalog, open_dataset
 
 CSV = "a,b\n1,x\n2,y\n"
 

@@ -8,12 +8,12 @@ import pytest
 
 from epochd.core.errors import DataError
 from epochd.core.specs import parse
-from epochd.data import tables
-from epochd.data.arrays import Part, Stored
-from epochd.data.inspect import inspect
+from epochd.data.checks.report import inspect
+from epochd.data.feed.dataset import Part, Stored
 from epochd.data.prepare import Residence, prepare
-from epochd.data.sources import Catalog, open_dataset
-from epochd.data.split import split
+from epochd.data.splitting.split import split
+from epochd.data.tables import table
+from epochd.data.tables.catalog import Catalog, open_dataset
 
 
 def spec(**options):
@@ -175,7 +175,7 @@ def parquet(folder, frame, name="table.parquet"):
     ],
 )
 def test_streamed_data_become_the_same_bits_as_held_ones(tmp_path, monkeypatch, frame, options):
-    monkeypatch.setattr(tables, "BATCH_ROWS", 64)
+    monkeypatch.setattr(table, "BATCH_ROWS", 64)
     asked = spec(dataset="table.parquet", test_split=0.15, **options)
     catalog = parquet(tmp_path, frame)
     held = prepare(asked, catalog)

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from epochd.core.errors import DataError
-from epochd.data import profile
-from epochd.data.sources import Source, open_dataset
+from epochd.data.tables.catalog import open_dataset
+from epochd.data.tables.source import Source
+from epochd.registry import profile
 
 
 @pytest.fixture

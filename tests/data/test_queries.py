@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import make_url
 
 from epochd.core.errors import DataError, TooLarge
-from epochd.data import queries
+from epochd.registry import sql_snapshot
 
 MANY = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) SELECT i, i * 2 AS j FROM n"
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n WHERE i < 0"
@@ -41,7 +41,7 @@ def ask(url: str, tmp_path: Path) -> Callable[..., pl.DataFrame]:
     def run(query: str, limit: int = 2**20) -> pl.DataFrame:
         file = tmp_path / "out" / "t.parquet"
         file.parent.mkdir(exist_ok=True)
-        queries.snapshot({"main": url}, "main", query).write(file, limit)
+        sql_snapshot.snapshot({"main": url}, "main", query).write(file, limit)
         assert [path.name for path in file.parent.iterdir()] == [file.name]
         return pl.read_parquet(file)
 
@@ -63,7 +63,7 @@ def test_rows_come_as_they_are(ask: Any) -> None:
 
 
 def test_rows_that_do_not_fit_into_a_batch_keep_their_order(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queries, "BATCH_VALUES", 1_000)
+    monkeypatch.setattr(sql_snapshot, "BATCH_VALUES", 1_000)
     found = ask(MANY)
     assert found["i"].to_list() == list(range(1, 5001))
     assert found["j"].to_list() == list(range(2, 10001, 2))
@@ -74,13 +74,13 @@ def test_no_rows_are_an_empty_table(ask: Any) -> None:
 
 
 def test_a_column_that_begins_with_nulls_has_the_type_of_its_values(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queries, "MOST_ROWS", 1)
+    monkeypatch.setattr(sql_snapshot, "MOST_ROWS", 1)
     found = ask("SELECT NULL AS v UNION ALL SELECT 1.5 UNION ALL SELECT 2")
     assert found["v"].to_list() == [None, 1.5, 2.0]
 
 
 def test_text_that_is_iso_dates_becomes_dates(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queries, "MOST_ROWS", 2)
+    monkeypatch.setattr(sql_snapshot, "MOST_ROWS", 2)
     rows = "('2024-01-31 10:30:00', '2024-01-31', 'x'), (NULL, '2024-02-01', '2024-01-01'), "
     rows += "('2024-01-31 11:30:00', 'never', '')"
     found = ask(f"WITH r(t, d, s) AS (VALUES {rows}) SELECT * FROM r")
@@ -92,7 +92,7 @@ def test_text_that_is_iso_dates_becomes_dates(ask: Any, monkeypatch: pytest.Monk
 def test_the_same_rows_give_the_same_file(ask: Any, url: str, tmp_path: Path) -> None:
     files = [tmp_path / name for name in ("1.parquet", "2.parquet")]
     for file in files:
-        queries.snapshot({"main": url}, "main", MANY).write(file, 2**20)
+        sql_snapshot.snapshot({"main": url}, "main", MANY).write(file, 2**20)
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
@@ -128,14 +128,14 @@ def test_a_postgresql_transaction_cannot_be_made_to_write(new_postgres: Any, tmp
         "SELECT * FROM query_to_xml('DELETE FROM t', true, true, '')",
     ):
         with pytest.raises(DataError):
-            queries.snapshot({"main": url}, "main", query).write(tmp_path / "x.parquet", 2**20)
+            sql_snapshot.snapshot({"main": url}, "main", query).write(tmp_path / "x.parquet", 2**20)
 
 
 @pytest.mark.parametrize(
     "query", ["(SELECT 1 AS a) ", "-- why\nselect 1 AS a", "/* a\nb */ WITH n AS (SELECT 1 AS a) SELECT a FROM n"]
 )
 def test_reading_can_begin_in_several_ways(query: str) -> None:
-    assert queries.READING.match(query)
+    assert sql_snapshot.READING.match(query)
 
 
 def test_a_mistake_in_a_query_is_told_in_the_databases_words(ask: Any) -> None:
@@ -149,7 +149,7 @@ def test_rows_above_the_limit_are_refused(ask: Any) -> None:
 
 
 def test_a_query_can_be_cancelled_while_it_runs(url: str, tmp_path: Path) -> None:
-    snapshot = queries.snapshot({"main": url}, "main", ENDLESS)
+    snapshot = sql_snapshot.snapshot({"main": url}, "main", ENDLESS)
     timer = threading.Timer(0.3, snapshot.cancel)
     timer.start()
     with pytest.raises(DataError, match="cancelled"):
@@ -160,9 +160,9 @@ def test_a_query_can_be_cancelled_while_it_runs(url: str, tmp_path: Path) -> Non
 def test_a_cancellation_just_before_the_query_begins_is_not_lost(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    too_early, original = threading.Event(), queries.Snapshot._interruptible
+    too_early, original = threading.Event(), sql_snapshot.Snapshot._interruptible
 
-    def cancelled_here(self: queries.Snapshot, interrupt: Callable[[], None]) -> None:
+    def cancelled_here(self: sql_snapshot.Snapshot, interrupt: Callable[[], None]) -> None:
         def noticed() -> None:
             interrupt()
             too_early.set()
@@ -171,13 +171,13 @@ def test_a_cancellation_just_before_the_query_begins_is_not_lost(
         threading.Thread(target=self.cancel).start()
         assert too_early.wait(10)
 
-    monkeypatch.setattr(queries.Snapshot, "_interruptible", cancelled_here)
+    monkeypatch.setattr(sql_snapshot.Snapshot, "_interruptible", cancelled_here)
     with pytest.raises(DataError, match="cancelled"):
-        queries.snapshot({"main": url}, "main", ENDLESS).write(tmp_path / "x.parquet", 2**20)
+        sql_snapshot.snapshot({"main": url}, "main", ENDLESS).write(tmp_path / "x.parquet", 2**20)
 
 
 def test_a_query_that_was_cancelled_before_does_not_run(url: str, tmp_path: Path) -> None:
-    snapshot = queries.snapshot({"main": url}, "main", ENDLESS)
+    snapshot = sql_snapshot.snapshot({"main": url}, "main", ENDLESS)
     snapshot.cancel()
     with pytest.raises(DataError, match="cancelled"):
         snapshot.write(tmp_path / "x.parquet", 2**20)
@@ -185,7 +185,7 @@ def test_a_query_that_was_cancelled_before_does_not_run(url: str, tmp_path: Path
 
 def test_an_unknown_connection_names_those_there_are() -> None:
     with pytest.raises(DataError, match="'mian'") as caught:
-        queries.snapshot({"main": "sqlite:///x", "other": "sqlite:///y"}, "mian", "SELECT 1")
+        sql_snapshot.snapshot({"main": "sqlite:///x", "other": "sqlite:///y"}, "mian", "SELECT 1")
     assert "main, other" in caught.value.problems[0].hint
 
 
@@ -195,7 +195,7 @@ def test_an_unknown_connection_names_those_there_are() -> None:
 )
 def test_a_connection_that_does_not_work_keeps_its_url_to_itself(url: str, tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
-        queries.snapshot({"main": url}, "main", "SELECT 1 AS a").write(tmp_path / "x.parquet", 2**20)
+        sql_snapshot.snapshot({"main": url}, "main", "SELECT 1 AS a").write(tmp_path / "x.parquet", 2**20)
     problem = caught.value.problems[0]
     assert problem.field == "connection"
     assert "EPOCHD_CONNECTIONS" in problem.hint
@@ -207,7 +207,7 @@ def test_a_message_loses_every_piece_of_the_url() -> None:
     url = make_url("postgresql://bob:p%40ss@db.lan:5433/sales?sslpassword=key")
     text = 'connection to "db.lan", port 5433 failed: user "bob" of sales with p@ss and key: bobsled'
     shown = 'connection to "***", port *** failed: user "***" of *** with *** and ***: bobsled'
-    assert queries.scrubbed(text, url) == shown
+    assert sql_snapshot.scrubbed(text, url) == shown
 
 
 @pytest.mark.parametrize(
@@ -228,6 +228,6 @@ def test_a_message_loses_every_piece_of_the_url() -> None:
     ],
 )
 def test_values_of_any_driver_become_a_column(values: list[Any], dtype: pl.DataType, expected: list[Any]) -> None:
-    found = queries.series("x", values)
+    found = sql_snapshot.series("x", values)
     assert found.dtype == dtype
     assert found.to_list() == expected

@@ -7,9 +7,9 @@ import pytest
 from tests.data.tables import ROWS, table
 
 from epochd.core.specs import parse
-from epochd.data import repeats
-from epochd.data.inspect import inspect
-from epochd.data.sources import Catalog
+from epochd.data.checks import overlap
+from epochd.data.checks.report import inspect
+from epochd.data.tables.catalog import Catalog
 
 DAYS = [datetime.date(2024, 1, 1) + datetime.timedelta(i) for i in range(ROWS)]
 TABLE = pl.DataFrame(table(c=[i / 7 for i in range(ROWS)], d=DAYS, e=[True, False, None, True] * 10))
@@ -59,5 +59,5 @@ def test_lists_are_compared_and_large_data_are_not(warnings, monkeypatch):
     lists = TABLE.with_columns(l=pl.concat_list("a", "c"))
     assert warnings(lists, lists.tail(20)) != []
     assert warnings(lists, lists.with_columns(l=pl.concat_list("c", "a"))) == []
-    monkeypatch.setattr(repeats, "MAX_CELLS", 200)
+    monkeypatch.setattr(overlap, "MAX_CELLS", 200)
     assert warnings(TABLE, TABLE.tail(20)) == []

@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from epochd.core.errors import DataError
-from epochd.data.scalars import BooleanFit, NumberFit
-from epochd.data.scaling import ScaleFit
+from epochd.data.encoding.numeric import BooleanFit, NumberFit
+from epochd.data.encoding.scaling import ScaleFit
 
 
 def number(series, scaling="standard"):

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import norm
 from sklearn.preprocessing import RobustScaler
 
-from epochd.data.scaling import Knots, Linear, Moments, ScaleFit, scale_from
+from epochd.data.encoding.scaling import Knots, Linear, Moments, ScaleFit, scale_from
 
 NUMBERS = arrays(np.float64, st.integers(1, 40), elements=st.floats(-1e9, 1e9))
 

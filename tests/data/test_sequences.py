@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from epochd.core.errors import DataError, InvalidSpec
 from epochd.core.specs import parse
-from epochd.data.arrays import Stored
+from epochd.data.feed.dataset import Stored
 from epochd.data.prepare import Residence, prepare
-from epochd.data.sequences import order, places, starts, windows
-from epochd.data.sources import Catalog
-from epochd.data.split import Splits, split
+from epochd.data.splitting.sliding_windows import order, places, starts, windows
+from epochd.data.splitting.split import Splits, split
+from epochd.data.tables.catalog import Catalog
 
 
 def spec(**options):

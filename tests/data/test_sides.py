@@ -7,11 +7,11 @@ import polars as pl
 import pytest
 
 from epochd.core import specs
-from epochd.data import view
-from epochd.data.inspect import inspect
+from epochd.data.checks.report import inspect
 from epochd.data.prepare import prepare
-from epochd.data.sources import Catalog
-from epochd.data.split import split
+from epochd.data.splitting.split import split
+from epochd.data.tables import view
+from epochd.data.tables.catalog import Catalog
 
 ROWS = 300
 DAYS = [datetime(2020, 1, 1) + timedelta(days=day) for day in range(ROWS)]

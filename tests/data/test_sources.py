@@ -7,7 +7,9 @@ import polars as pl
 import pytest
 
 from epochd.core.errors import DataError
-from epochd.data.sources import Source, batches, open_dataset
+from epochd.data.tables.catalog import open_dataset
+from epochd.data.tables.source import Source
+from epochd.data.tables.table import batches
 
 TABLE = pl.DataFrame({"a": [1, 2, None], "b": ["x", "y", "z"], "c": [0.5, None, 2.5], "d": [date(2020, 2, 29)] * 3})
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from epochd.core.errors import DataError
 from epochd.core.specs import parse
-from epochd.data.split import Splits, kind, split, validation_rows
+from epochd.data.splitting.split import Splits, kind, split, validation_rows
 
 SHARES = st.floats(0, 0.45)
 SEEDS = st.integers(0, 2**32 - 1)
@@ -154,7 +154,7 @@ def test_known_rows_are_held_out_so_that_a_resume_on_a_newer_numpy_would_be_noti
 def test_pieces_of_the_shuffled_order_change_nothing(monkeypatch):
     codes = np.random.default_rng(0).integers(0, 4, 500).astype(np.uint8)
     whole = split(spec("stratified", 0.2, 0.1), 500, codes=codes)
-    monkeypatch.setattr("epochd.data.split.DRAWN", 7)
+    monkeypatch.setattr("epochd.data.splitting.split.DRAWN", 7)
     pieces = split(spec("stratified", 0.2, 0.1), 500, codes=codes)
     assert np.array_equal(whole.sides(), pieces.sides())
 

@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 
 from epochd.core.errors import DataError, Problem
-from epochd.data import tables
-from epochd.data.tables import Table, counting_from, within
+from epochd.data.tables import table
+from epochd.data.tables.table import Table, counting_from, within
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_a_table_is_held_up_to_the_limit(lazy):
 
 @pytest.mark.parametrize("limit", [None, 1])
 def test_batches_are_equal_pieces_of_the_asked_columns(lazy, limit, monkeypatch):
-    monkeypatch.setattr(tables, "BATCH_ROWS", 100)
+    monkeypatch.setattr(table, "BATCH_ROWS", 100)
     found = list(Table.of(lazy, limit).batches(["b", "a", "b"]))
     assert [(first, frame.height, frame.columns) for first, frame in found] == [
         (0, 100, ["b", "a"]),
@@ -43,7 +43,7 @@ def test_a_table_that_changes_while_it_is_streamed_is_told(lazy, rows):
 
 @pytest.mark.parametrize("limit", [None, 1])
 def test_readings_are_put_together_over_batches(lazy, limit, monkeypatch):
-    monkeypatch.setattr(tables, "BATCH_ROWS", 100)
+    monkeypatch.setattr(table, "BATCH_ROWS", 100)
     lengths = "b", lambda series: series.str.len_chars().to_numpy()
     found = Table.of(lazy, limit).read({"lengths": lengths, "doubled": ("a", lambda series: series.to_numpy() * 2)})
     assert found["doubled"].tolist() == list(range(0, 500, 2))

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from epochd.core.errors import DataError
-from epochd.data.timeline import Groups, moments
+from epochd.data.splitting.sort_keys import Groups, moments
 
 RISING = {
     "dates": [date(1969, 12, 31), date(2020, 1, 1), date(2020, 1, 2)],

@@ -8,8 +8,8 @@ import pytest
 from tests.data.tables import ROWS, only_problem, table
 
 from epochd.core.specs import parse
-from epochd.data.inspect import inspect
-from epochd.data.sources import Catalog
+from epochd.data.checks.report import inspect
+from epochd.data.tables.catalog import Catalog
 
 
 def second(**columns):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from epochd.data import windows
-from epochd.data.arrays import Part, Stored
-from epochd.data.batches import Batches, epoch_order
+from epochd.data.feed import prefetch
+from epochd.data.feed.batches import Batches, epoch_order
+from epochd.data.feed.dataset import Part, Stored
 
 DRAW = np.random.default_rng(1)
 TABLE = DRAW.normal(size=(5_000, 3)).astype(np.float32)
@@ -19,7 +19,7 @@ BATCHES = Batches(4_000, 32, 7, 10)
 @pytest.fixture(autouse=True)
 def small_windows(monkeypatch):
     """Windows of three chunks of rows, or of one chunk of sequences."""
-    monkeypatch.setattr(windows, "WINDOW_VALUES", 3 * 32 * 10 * 3)
+    monkeypatch.setattr(prefetch, "WINDOW_VALUES", 3 * 32 * 10 * 3)
 
 
 def test_examples_come_in_the_order_asked_for():
@@ -49,7 +49,7 @@ def test_slices_are_all_examples_in_their_order():
 def trained_rows(train, epoch, done=0):
     """What an engine would train on: the rows of each chunk, looked up in the window that was loaded last."""
     found, window, loaded = [], None, 0
-    for chunk, rows, part in windows.windows(BATCHES, train, epoch, done):
+    for chunk, rows, part in prefetch.windows(BATCHES, train, epoch, done):
         if part is not None:
             window, loaded = part, loaded + 1
         assert len(rows) == len(chunk.rows)
@@ -74,19 +74,19 @@ def test_an_epoch_can_go_on_in_its_middle():
 
 
 def test_an_epoch_can_be_left_in_its_middle():
-    for chunk, _, part in windows.windows(BATCHES, ROWS, 0, 50):
+    for chunk, _, part in prefetch.windows(BATCHES, ROWS, 0, 50):
         assert (chunk.first_step, len(part)) == (50, 960)
         break
 
 
 def test_rows_in_memory_are_named_by_their_own_numbers():
     train = ROWS.take(np.arange(4_000))
-    for chunk, rows, part in windows.windows(BATCHES, train, 0):
+    for chunk, rows, part in prefetch.windows(BATCHES, train, 0):
         assert part is None
         np.testing.assert_array_equal(rows, chunk.rows)
-    assert windows.resident(BATCHES, train) is train
+    assert prefetch.resident(BATCHES, train) is train
 
 
 def test_an_engine_begins_with_a_window_as_large_as_any():
-    largest = max(len(part) for _, _, part in windows.windows(BATCHES, ROWS, 3) if part is not None)
-    assert len(windows.resident(BATCHES, ROWS)) == largest
+    largest = max(len(part) for _, _, part in prefetch.windows(BATCHES, ROWS, 3) if part is not None)
+    assert len(prefetch.resident(BATCHES, ROWS)) == largest

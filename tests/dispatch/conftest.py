@@ -6,7 +6,7 @@ import pytest
 
 from epochd.core.jobs import Job
 from epochd.core.settings import Settings
-from epochd.dispatch.executor import Executor
+from epochd.dispatch.workers.executor import Executor
 from epochd.store import attempts, jobs
 from epochd.store.db import Database
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from epochd.dispatch import cgroupfs
+from epochd.dispatch.host import cgroupfs
 
 MEMORY = {
     "memory.current": "0",

@@ -19,9 +19,9 @@ from epochd.core.jobs import AttemptKey, Command, Job, State
 from epochd.core.settings import Settings
 from epochd.core.specs import TrainingSpec
 from epochd.core.tickets import Ticket
-from epochd.dispatch import processes
 from epochd.dispatch.dispatcher import Dispatcher
-from epochd.dispatch.executor import Executor, Exit, OnExit
+from epochd.dispatch.host import processes
+from epochd.dispatch.workers.executor import Executor, Exit, OnExit
 from epochd.store import attempts, events, jobs
 from epochd.store.db import Database
 

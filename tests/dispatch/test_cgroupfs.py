@@ -3,7 +3,7 @@ import os
 import pytest
 
 from epochd.core.errors import EpochdError
-from epochd.dispatch import cgroupfs
+from epochd.dispatch.host import cgroupfs
 
 from .kernel import Kernel, tell
 

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from epochd.dispatch import cgroupfs, cgroups
-from epochd.dispatch.cgroups import Groups, Overrun
+from epochd.dispatch.host import cgroupfs, cgroups
+from epochd.dispatch.host.cgroups import Groups, Overrun
 
 from .kernel import Kernel, tell
 

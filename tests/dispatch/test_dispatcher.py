@@ -4,7 +4,7 @@ from epochd.core.errors import EpochdError
 from epochd.core.events import Kind
 from epochd.core.jobs import Command, State
 from epochd.core.settings import Settings
-from epochd.dispatch.local import LocalExecutor
+from epochd.dispatch.workers.pool import LocalExecutor
 from epochd.store import jobs
 
 from .stage import CHECKPOINT, STAND_IN, HeldExecutor, arrival

@@ -4,8 +4,8 @@ import pytest
 
 from epochd.core import specs
 from epochd.core.errors import SettingsError
-from epochd.dispatch import gpus
-from epochd.dispatch.gpus import Pool, User
+from epochd.dispatch.host import gpus
+from epochd.dispatch.host.gpus import Pool, User
 
 
 def spec(**options):

@@ -8,7 +8,7 @@ import pytest
 from epochd.core.events import Kind, Report, Type
 from epochd.core.jobs import State
 from epochd.core.settings import Settings
-from epochd.dispatch import held
+from epochd.dispatch import readmission
 from epochd.store import attempts, events, jobs
 
 from .stage import SPEC, arrival
@@ -21,7 +21,7 @@ def disk(monkeypatch):
     """The disk and the clock; ``free`` bytes, ``now`` seconds."""
     disk = SimpleNamespace(free=0, now=1000.0)
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=disk.free))
-    monkeypatch.setattr(held, "time", SimpleNamespace(monotonic=lambda: disk.now))
+    monkeypatch.setattr(readmission, "time", SimpleNamespace(monotonic=lambda: disk.now))
     return disk
 
 
@@ -43,7 +43,7 @@ def hold(db):
 
 @pytest.fixture
 def room(db, tmp_path, disk):
-    return held.Held(db, Settings(data_dir=tmp_path))
+    return readmission.Held(db, Settings(data_dir=tmp_path))
 
 
 async def state(db, job):
@@ -87,7 +87,7 @@ async def test_one_that_finds_no_room_after_all_is_tried_less_and_less_often(db,
         if await state(db, job) is State.PENDING:
             tried.append(disk.now - 1000)
             await hold()
-        disk.now += held.LOOK_SECONDS
+        disk.now += readmission.LOOK_SECONDS
     assert tried == [0, 10, 30, 70, 150, 310]
 
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from epochd.core.jobs import Job, State
-from epochd.dispatch.leases import Suspects, idle_seconds
+from epochd.dispatch.watchdog import Suspects, idle_seconds
 
 from .stage import SPEC
 

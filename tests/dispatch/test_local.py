@@ -13,9 +13,9 @@ from epochd.core.errors import EpochdError
 from epochd.core.settings import Settings
 from epochd.core.specs import TrainingSpec
 from epochd.core.tickets import Ticket
-from epochd.dispatch import local
-from epochd.dispatch.executor import Exit
-from epochd.dispatch.local import LocalExecutor
+from epochd.dispatch.workers import pool
+from epochd.dispatch.workers.executor import Exit
+from epochd.dispatch.workers.pool import LocalExecutor
 
 from .stage import STAND_IN, is_alive, until
 
@@ -182,7 +182,7 @@ async def test_killing_a_task_that_waits_for_a_worker_turns_it_away(open_place, 
 
 
 async def test_workers_that_never_get_ready_fail_the_launch_and_show_in_health(open_place, caplog, monkeypatch):
-    monkeypatch.setattr("epochd.dispatch.local.FIRST_BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr("epochd.dispatch.workers.pool.FIRST_BACKOFF_SECONDS", 0.01)
     place = open_place(1, 100, "--broken")
     await place.start()
     with pytest.raises(EpochdError, match=r"no pytorch worker can be started: .*\n.*not what it was"):
@@ -195,7 +195,7 @@ async def test_workers_that_never_get_ready_fail_the_launch_and_show_in_health(o
 @pytest.fixture
 async def gated(open_place, tmp_path, monkeypatch):
     """A place whose workers are not ready before somebody writes to the gate, the gate, and a launch that waits."""
-    monkeypatch.setattr(local, "FIRST_BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr(pool, "FIRST_BACKOFF_SECONDS", 0.01)
     os.mkfifo(gate := tmp_path / "gate")
     place = open_place(1, 100, "--gate", str(gate))
     await place.start()
@@ -205,7 +205,7 @@ async def gated(open_place, tmp_path, monkeypatch):
 async def test_workers_that_are_killed_while_they_warm_up_do_not_fail_the_job_that_waits(gated):
     place, gate, launch = gated
     killed = set()
-    while len(killed) < 2 * local.PATIENCE:
+    while len(killed) < 2 * pool.PATIENCE:
         [pid] = await until(lambda: [pid for pid in place.executor.pids() if pid not in killed])
         os.kill(pid, signal.SIGKILL)
         killed.add(pid)
@@ -216,7 +216,7 @@ async def test_workers_that_are_killed_while_they_warm_up_do_not_fail_the_job_th
 
 
 async def test_workers_that_are_killed_again_and_again_are_told(gated, monkeypatch):
-    monkeypatch.setattr(local, "KILLS", 2)
+    monkeypatch.setattr(pool, "KILLS", 2)
     place, _, launch = gated
     killed = set()
     while not launch.done():
@@ -286,7 +286,7 @@ SERVER = """
 import asyncio, sys
 from pathlib import Path
 from epochd.core.settings import Settings
-from epochd.dispatch.local import LocalExecutor
+from epochd.dispatch.workers.pool import LocalExecutor
 
 async def main():
     executor = LocalExecutor(Settings(slots=2), command=sys.argv[1:])

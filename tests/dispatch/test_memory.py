@@ -9,7 +9,7 @@ import pytest
 
 from epochd.core.jobs import State
 from epochd.core.settings import Settings
-from epochd.dispatch import cgroupfs, cgroups, memory
+from epochd.dispatch.host import cgroupfs, cgroups, memory
 
 from .stage import arrival
 

@@ -4,7 +4,7 @@ import signal
 import psutil
 import pytest
 
-from epochd.dispatch import orphans
+from epochd.dispatch.host import orphans
 
 from .stage import is_alive, until
 

@@ -12,9 +12,9 @@ import pytest
 from epochd.core.jobs import State
 from epochd.core.settings import Settings
 from epochd.core.tickets import Ticket
-from epochd.dispatch import cgroupfs, cgroups, orphans
-from epochd.dispatch.cgroups import Groups
-from epochd.dispatch.local import LocalExecutor
+from epochd.dispatch.host import cgroupfs, cgroups, orphans
+from epochd.dispatch.host.cgroups import Groups
+from epochd.dispatch.workers.pool import LocalExecutor
 from epochd.store import jobs
 
 from .stage import SPEC, STAND_IN, until

@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from epochd.dispatch import processes
+from epochd.dispatch.host import processes
 
 from .stage import Marked, is_alive, until
 

@@ -7,8 +7,9 @@ import pytest
 
 from epochd.core.events import Kind
 from epochd.core.jobs import State
-from epochd.dispatch import gpus, orphans, reconcile, watch
-from epochd.dispatch.gpus import Pool, User
+from epochd.dispatch import reconcile, watchdog
+from epochd.dispatch.host import gpus, orphans
+from epochd.dispatch.host.gpus import Pool, User
 from epochd.store import attempts, jobs
 
 from .stage import SPEC, HeldExecutor, arrival, is_alive, until
@@ -21,7 +22,7 @@ def _quick(monkeypatch):
     async def sleep(self):
         pass
 
-    monkeypatch.setattr(watch.Watch, "look", sleep)
+    monkeypatch.setattr(watchdog.Watch, "look", sleep)
     monkeypatch.setattr(reconcile, "CONFIRM_SECONDS", 0.0)
     monkeypatch.setattr(orphans, "SETTLED_SECONDS", -1.0)
 

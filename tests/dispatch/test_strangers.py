@@ -4,7 +4,7 @@ import os
 import signal
 
 from epochd.core.jobs import State
-from epochd.dispatch import processes
+from epochd.dispatch.host import processes
 from epochd.store import attempts, events, jobs
 
 from .stage import HeldExecutor, Marked, arrival, is_alive, until

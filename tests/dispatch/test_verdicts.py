@@ -2,8 +2,8 @@
 
 import pytest
 
-from epochd.dispatch import verdicts
-from epochd.dispatch.cgroups import Overrun
+from epochd.dispatch import outcomes
+from epochd.dispatch.host.cgroups import Overrun
 
 
 @pytest.mark.parametrize(
@@ -18,13 +18,13 @@ from epochd.dispatch.cgroups import Overrun
     ],
 )
 def test_an_exit_is_told_by_its_name_and_tried_again(returncode, code, words):
-    verdict = verdicts.of_exit(returncode)
+    verdict = outcomes.of_exit(returncode)
     assert (verdict.code, verdict.is_final) == (code, False)
     assert words in verdict.message
 
 
 def test_too_much_memory_is_final_and_says_how_much_it_was_and_what_to_do():
-    verdict = verdicts.of_memory(512 * 2**20, 700 * 2**20)
+    verdict = outcomes.of_memory(512 * 2**20, 700 * 2**20)
     assert (verdict.code, verdict.is_final) == ("out_of_memory", True)
     for words in ("700 MiB", "512 MiB", "EPOCHD_MEMORY_MB", "batch_size"):
         assert words in verdict.message
@@ -32,5 +32,5 @@ def test_too_much_memory_is_final_and_says_how_much_it_was_and_what_to_do():
 
 @pytest.mark.parametrize("returncode", [-9, 71, 1])
 def test_a_kill_by_the_kernel_is_told_in_the_same_words_however_the_worker_ended(returncode):
-    found = verdicts.of_exit(returncode, Overrun(512 * 2**20, 511 * 2**20))
-    assert found == verdicts.of_memory(512 * 2**20, 511 * 2**20)
+    found = outcomes.of_exit(returncode, Overrun(512 * 2**20, 511 * 2**20))
+    assert found == outcomes.of_memory(512 * 2**20, 511 * 2**20)

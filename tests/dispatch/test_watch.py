@@ -10,10 +10,10 @@ from epochd.core.events import Kind, Report, Type
 from epochd.core.jobs import Command, State
 from epochd.core.settings import Settings
 from epochd.core.tickets import Ticket
-from epochd.dispatch import verdicts
+from epochd.dispatch import outcomes
 from epochd.dispatch.attempt import Attempt
-from epochd.dispatch.strangers import Strangers
-from epochd.dispatch.watch import Watch
+from epochd.dispatch.inherited_workers import Strangers
+from epochd.dispatch.watchdog import Watch
 from epochd.store import attempts, events, jobs
 from epochd.store.db import Database
 
@@ -82,7 +82,7 @@ async def post(db, clock, executor, tmp_path) -> Post:
     ours = {ticket.key: Attempt(ticket)}
 
     async def on_exit(end):
-        verdict = ours.pop((end.task_id, end.attempt)).verdict or verdicts.of_exit(end.returncode)
+        verdict = ours.pop((end.task_id, end.attempt)).verdict or outcomes.of_exit(end.returncode)
         await attempts.crash_attempt(db, end.task_id, end.attempt, code=verdict.code, message=verdict.message)
 
     await executor.start(on_exit)

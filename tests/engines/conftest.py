@@ -7,8 +7,8 @@ import pytest
 from sklearn import datasets
 
 from epochd.core import specs
-from epochd.data.arrays import Part
-from epochd.engines import architecture
+from epochd.data.feed.dataset import Part
+from epochd.engines import network
 from epochd.loop.engine import Embedding, Setup
 
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")  # read by JAX when it starts; the suite splits batches over two
@@ -72,8 +72,8 @@ def make():
         if masked:
             scaled = cut(scaled, x)
         spec = specs.parse({"target_column": "target", "task": task, "hidden_units": [12, 8]} | chosen | options)
-        inputs = architecture.input_shape(spec, scaled.shape[1:])
-        embeddings = tuple(Embedding(channel, n, architecture.vector_size(n)) for channel, n in codes.items())
+        inputs = network.input_shape(spec, scaled.shape[1:])
+        embeddings = tuple(Embedding(channel, n, network.vector_size(n)) for channel, n in codes.items())
         setup = Setup(
             spec,
             task,

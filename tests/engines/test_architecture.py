@@ -3,7 +3,7 @@
 import pytest
 
 from epochd.core import specs
-from epochd.engines import architecture
+from epochd.engines import network as architecture
 from epochd.loop.engine import Embedding, Setup
 
 

@@ -7,8 +7,8 @@ import pytest
 from safetensors.numpy import load, save
 
 from epochd.core.errors import InvalidSpec
-from epochd.data.arrays import Part
-from epochd.engines import architecture, reference, registry
+from epochd.data.feed.dataset import Part
+from epochd.engines import network, reference, registry
 from epochd.loop import metrics
 
 TASKS = ["binary", "multiclass", "regression"]
@@ -64,8 +64,8 @@ class TestEveryModel:
     def test_it_starts_from_the_canonical_weights(self, build, make, model):
         setup, part = make(model=model)
         weights = build(setup, part).weights()
-        same(weights, architecture.initial_weights(setup))
-        assert sum(w.size for w in weights.values()) == architecture.parameters(setup)
+        same(weights, network.initial_weights(setup))
+        assert sum(w.size for w in weights.values()) == network.parameters(setup)
 
     @pytest.mark.parametrize("task", TASKS)
     def test_outputs_and_loss_equal_the_reference_networks_before_a_step_and_after(self, build, make, model, task):
@@ -140,7 +140,7 @@ class TestEmbeddingsAndMasks:
         options = {"optimizer": "sgd", "dropout_rate": 0.0, "batch_size": 15}
         setup, part = make("multiclass", model, **options)
         engine, oracle = build(setup, part), registry.build("pytorch", setup, part)
-        same(engine.weights(), architecture.initial_weights(setup))
+        same(engine.weights(), network.initial_weights(setup))
         for one in (engine, oracle):
             one.train(order(part), 0, 0.1)
         same(engine.weights(), oracle.weights(), atol=1e-4, rtol=0)
@@ -260,7 +260,7 @@ class TestTraining:
         def loss(seed, step):
             setup, part = make(seed=seed, dropout_rate=0.5)
             engine = build(setup, part)
-            engine.load_weights(architecture.initial_weights(make(seed=0)[0]))
+            engine.load_weights(network.initial_weights(make(seed=0)[0]))
             return engine.train(order(part), step, 1e-9).loss
 
         assert loss(1, 0) == loss(1, 0)
@@ -295,7 +295,7 @@ class TestTraining:
         engine = build(setup, part)
         kept = engine.weights()
         engine.train(order(part), 0, 0.1)
-        same(kept, architecture.initial_weights(setup))
+        same(kept, network.initial_weights(setup))
 
     def test_non_finite_losses_are_reported_not_hidden(self, build, make):
         setup, part = make("regression", optimizer="sgd")

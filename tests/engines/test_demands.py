@@ -3,7 +3,7 @@
 import pytest
 
 from epochd.core import specs
-from epochd.engines import demands, precision
+from epochd.engines import precision, requirements
 
 ASKED = ("shape", "exact", "rows", "memory_mb", "holds_framework", "embedded")
 
@@ -11,7 +11,7 @@ ASKED = ("shape", "exact", "rows", "memory_mb", "holds_framework", "embedded")
 def found(*, task="binary", classes=("no", "yes"), gpus=0, **options):
     asked = {"shape": (64,)} | {name: options.pop(name) for name in ASKED if name in options}
     spec = specs.parse({"target_column": "t", **options})
-    return {p.field: p for p in demands.problems(spec, task=task, classes=classes, gpus=gpus, **asked)}
+    return {p.field: p for p in requirements.problems(spec, task=task, classes=classes, gpus=gpus, **asked)}
 
 
 def test_an_ordinary_config_demands_nothing():
@@ -109,7 +109,7 @@ def test_on_a_cpu_with_bfloat16_only_pytorch_may_gain(monkeypatch):
 def test_a_disk_without_room_for_two_checkpoints_is_told_with_figures():
     spec = specs.parse({"target_column": "y", "hidden_units": [1000, 1000]})
     known = {"shape": (100,), "task": "regression", "classes": None, "gpus": 0}
-    (problem,) = demands.problems(spec, **known, free_bytes=20 * 2**20)
+    (problem,) = requirements.problems(spec, **known, free_bytes=20 * 2**20)
     assert problem.field == "hidden_units"
     assert "two checkpoints of this model take 34 MiB, but 20 MiB are free" in problem.message
-    assert demands.problems(spec, **known, free_bytes=40 * 2**20) == []
+    assert requirements.problems(spec, **known, free_bytes=40 * 2**20) == []

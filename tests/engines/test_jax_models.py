@@ -7,7 +7,7 @@ from epochd.core import specs
 from epochd.loop.engine import Embedding, Setup
 
 jax = pytest.importorskip("jax")
-jax_models = pytest.importorskip("epochd.engines.jax_models")
+jax_models = pytest.importorskip("epochd.engines.jax_engine.networks")
 jnp = jax.numpy
 
 

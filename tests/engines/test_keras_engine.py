@@ -9,20 +9,22 @@ import numpy as np
 import pytest
 
 from epochd.core.errors import InvalidSpec
-from epochd.data.arrays import Part
+from epochd.data.feed.dataset import Part
 from epochd.engines import registry
 
 if "tensorflow" not in registry.installed():
     pytest.skip("tensorflow is not installed", allow_module_level=True)
 
-from epochd.engines import keras_devices, keras_engine, keras_steps
-from epochd.engines.keras_runtime import CPU_DEVICES, keras, tf
+from epochd.engines.tensorflow_engine import devices
+from epochd.engines.tensorflow_engine import engine as keras_engine
+from epochd.engines.tensorflow_engine import step as keras_steps
+from epochd.engines.tensorflow_engine.runtime import CPU_DEVICES, keras, tf
 
 NEVER = 10**12
 
 
 def trained(make, monkeypatch, compile_steps, **options):
-    monkeypatch.setattr(keras_devices, "COMPILE_STEPS", dict.fromkeys(["mlp", "cnn", "lstm", "gru"], compile_steps))
+    monkeypatch.setattr(devices, "COMPILE_STEPS", dict.fromkeys(["mlp", "cnn", "lstm", "gru"], compile_steps))
     setup, part = make("multiclass", **options)
     engine = registry.build("tensorflow", setup, part)
     totals = engine.train(np.arange(len(part)), 0, 0.01)
@@ -46,15 +48,15 @@ def test_compiled_or_not_the_steps_are_the_same(make, monkeypatch, model):
 def test_a_convolution_with_too_many_patches_is_not_compiled(make):
     small, _ = make(model="cnn-2d", epochs=10_000)
     wide, _ = make(model="cnn-2d", kernel_size=6, epochs=10_000)
-    assert keras_devices.compiles(small, 300)
-    assert not keras_devices.compiles(wide, 300)
+    assert devices.compiles(small, 300)
+    assert not devices.compiles(wide, 300)
 
 
 def test_rows_that_come_in_windows_count_for_compiling(make):
     setup, _ = make(epochs=1)
-    many = setup.spec.batch_size * keras_devices.COMPILE_STEPS["mlp"]
-    assert not keras_devices.compiles(setup, 300)
-    assert keras_devices.compiles(replace(setup, rows=many), 300)
+    many = setup.spec.batch_size * devices.COMPILE_STEPS["mlp"]
+    assert not devices.compiles(setup, 300)
+    assert devices.compiles(replace(setup, rows=many), 300)
 
 
 @pytest.mark.parametrize("model", ["cnn-masked", "gru-masked-bidirectional"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from epochd.core import specs
-from epochd.engines import architecture, memory, reference
+from epochd.engines import memory, network, reference
 from epochd.loop.engine import Setup
 
 
@@ -40,5 +40,5 @@ def test_what_is_counted_is_what_the_reference_computes(monkeypatch):
     activate = reference.activate
     monkeypatch.setattr(reference, "activate", lambda x, name: sizes.append(x[0].size) or activate(x, name))
     built = setup((8, 8, 1), model_type="cnn")
-    reference.forward(built, architecture.initial_weights(built), np.ones((2, 8, 8, 1), np.float32))
+    reference.forward(built, network.initial_weights(built), np.ones((2, 8, 8, 1), np.float32))
     assert memory.outputs_per_row(built) == 64 + sum(sizes) + 1

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from epochd.core import specs
-from epochd.engines import architecture, reference
+from epochd.engines import network as architecture
+from epochd.engines import reference
 from epochd.loop.engine import Embedding, Setup
 
 LENGTHS = np.array([1, 3, 4, 7])

@@ -3,7 +3,7 @@
 import pytest
 
 from epochd.core import specs
-from epochd.engines import registry, speeds
+from epochd.engines import registry, speed_table
 from epochd.loop.engine import Setup
 
 TABLE = {
@@ -16,7 +16,7 @@ TABLE = {
 
 @pytest.fixture(autouse=True)
 def measured(monkeypatch):
-    monkeypatch.setattr(speeds, "_table", lambda: TABLE)
+    monkeypatch.setattr(speed_table, "_table", lambda: TABLE)
 
 
 def setup(**options):
@@ -25,24 +25,24 @@ def setup(**options):
 
 
 def test_a_short_job_goes_to_the_engine_that_need_not_compile():
-    assert speeds.fastest(["pytorch", "jax"], setup(epochs=5), rows=455) == "pytorch"
+    assert speed_table.fastest(["pytorch", "jax"], setup(epochs=5), rows=455) == "pytorch"
 
 
 def test_a_long_job_goes_to_the_one_that_is_faster_per_step():
-    assert speeds.fastest(["pytorch", "jax"], setup(epochs=100), rows=8000) == "jax"
+    assert speed_table.fastest(["pytorch", "jax"], setup(epochs=100), rows=8000) == "jax"
 
 
 def test_a_job_that_will_stop_early_is_a_short_one():
     patient = setup(epochs=10_000, early_stopping_patience=2)
-    assert speeds.fastest(["pytorch", "jax"], patient, rows=455) == "pytorch"
+    assert speed_table.fastest(["pytorch", "jax"], patient, rows=455) == "pytorch"
 
 
 def test_only_installed_engines_count():
-    assert speeds.fastest(["pytorch"], setup(epochs=10_000), rows=100_000) == "pytorch"
+    assert speed_table.fastest(["pytorch"], setup(epochs=10_000), rows=100_000) == "pytorch"
 
 
 def test_a_model_that_was_not_measured_goes_to_the_first():
-    assert speeds.fastest(["tensorflow", "jax"], setup(model_type="gru"), rows=100) == "tensorflow"
+    assert speed_table.fastest(["tensorflow", "jax"], setup(model_type="gru"), rows=100) == "tensorflow"
 
 
 @pytest.mark.parametrize("options", [{"rows": 0, "shape": (3,)}, {"rows": 9, "shape": (3,), "gpus": 1}])

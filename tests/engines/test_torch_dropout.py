@@ -3,7 +3,7 @@
 import pytest
 
 torch = pytest.importorskip("torch")
-torch_dropout = pytest.importorskip("epochd.engines.torch_dropout")
+torch_dropout = pytest.importorskip("epochd.engines.torch_engine.dropout")
 
 ROWS = 4000
 

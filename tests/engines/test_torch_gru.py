@@ -3,7 +3,7 @@
 import pytest
 
 torch = pytest.importorskip("torch")
-torch_gru = pytest.importorskip("epochd.engines.torch_gru")
+torch_gru = pytest.importorskip("epochd.engines.torch_engine.gru")
 
 STEPS, ROWS, INPUTS, UNITS = 7, 5, 3, 4
 

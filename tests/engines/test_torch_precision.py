@@ -8,8 +8,8 @@ from epochd.engines import precision
 from epochd.loop import metrics
 
 torch = pytest.importorskip("torch")
-torch_engine = pytest.importorskip("epochd.engines.torch_engine")
-torch_precision = pytest.importorskip("epochd.engines.torch_precision")
+torch_engine = pytest.importorskip("epochd.engines.torch_engine.engine")
+torch_precision = pytest.importorskip("epochd.engines.torch_engine.precision")
 
 LARGE = {"hidden_units": [512, 512], "batch_size": 150, "mixed_precision": True}
 

@@ -11,9 +11,9 @@ import psutil
 import pytest
 
 from epochd.core.errors import RankFailed
-from epochd.engines import torch_ranks
+from epochd.engines.torch_engine import distributed
 
-torch_engine = pytest.importorskip("epochd.engines.torch_engine")
+torch_engine = pytest.importorskip("epochd.engines.torch_engine.engine")
 
 WAIT_SECONDS = 30
 
@@ -34,12 +34,12 @@ def engine(make):
 
 
 def followers():
-    return [p for p in psutil.Process().children() if "epochd.engines.torch_follower" in p.cmdline()]
+    return [p for p in psutil.Process().children() if "epochd.engines.torch_engine.distributed_worker" in p.cmdline()]
 
 
 def test_shares_cover_a_batch_whatever_its_size():
     for rows in (0, 1, 2, 5, 32):
-        parts = [torch_ranks.share(rows, rank, 3) for rank in range(3)]
+        parts = [distributed.share(rows, rank, 3) for rank in range(3)]
         assert [row for part in parts for row in range(rows)[part]] == list(range(rows))
 
 
@@ -83,7 +83,7 @@ def test_a_rank_that_fails_is_quoted(engine):
 
 
 def test_a_rank_that_cannot_start_is_quoted(make, monkeypatch):
-    monkeypatch.setattr(torch_ranks, "save", lambda folder, setup, part: None)
+    monkeypatch.setattr(distributed, "save", lambda folder, setup, part: None)
     setup, part = make(devices=2)
     with pytest.raises(RankFailed, match=r"rank 1 of 2(.|\n)*setup\.json"):
         torch_engine.TorchEngine(setup, part)
@@ -102,8 +102,8 @@ def test_close_ends_the_ranks_and_removes_their_folder(engine):
 PARENT = """
 import sys, numpy as np
 from epochd.core import specs
-from epochd.data.arrays import Part
-from epochd.engines.torch_engine import TorchEngine
+from epochd.data.feed.dataset import Part
+from epochd.engines.torch_engine.engine import TorchEngine
 from epochd.loop.engine import Setup
 spec = specs.parse({"target_column": "y", "framework": "pytorch"})
 part = Part(np.ones((64, 4), np.float32), np.ones(64, np.float32))
@@ -115,7 +115,7 @@ while True:
 
 
 def test_no_rank_survives_a_killed_parent():
-    source = str(Path(torch_ranks.__file__).parents[2])
+    source = str(Path(distributed.__file__).parents[2])
     with subprocess.Popen(
         [sys.executable, "-c", PARENT], stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": source}
     ) as parent:

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from epochd.loop import policies
-from epochd.loop.state import LoopState
+from epochd.loop.state import LoopState, count_patience, keep_best
 
 
 class Weights:
@@ -20,8 +19,8 @@ def follow(values, *, patience=None, min_delta=0.0, higher_is_better=False):
     state = LoopState(0.1)
     for value in values:
         state.epoch += 1
-        policies.keep_best(Weights(state), state, value, higher_is_better)
-        policies.count_patience(state, value, higher_is_better, patience, min_delta)
+        keep_best(Weights(state), state, value, higher_is_better)
+        count_patience(state, value, higher_is_better, patience, min_delta)
         if state.stopped_early:
             break
     return state

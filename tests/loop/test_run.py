@@ -11,8 +11,8 @@ from epochd.core import specs
 from epochd.core.errors import Diverged
 from epochd.core.events import Kind
 from epochd.core.jobs import Command
-from epochd.data.arrays import Part
-from epochd.data.batches import Batches
+from epochd.data.feed.batches import Batches
+from epochd.data.feed.dataset import Part
 from epochd.engines import registry
 from epochd.loop.engine import Setup
 from epochd.loop.run import Course, measure, run

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
-from epochd.loop.weighting import class_weights
+from epochd.loop.metrics import class_weights
 
 Y = np.array([0, 0, 0, 1, 1, 2])
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from epochd.dispatch import cgroups
+from epochd.dispatch.host import cgroups
 
 from .running import Running
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from epochd.dispatch import processes
+from epochd.dispatch.host import processes
 
 NAMESPACE = ["unshare", "--pid", "--fork", "--mount-proc"]
 """Runs a command as the first process of a namespace of its own, as a container does."""

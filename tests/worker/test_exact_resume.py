@@ -11,7 +11,7 @@ from epochd.core.errors import Diverged
 from epochd.core.events import Kind
 from epochd.core.jobs import Command
 from epochd.core.tickets import Ticket
-from epochd.data import batches
+from epochd.data.feed import batches
 from epochd.engines import registry
 from epochd.worker.execute import execute
 

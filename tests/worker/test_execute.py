@@ -13,7 +13,9 @@ from epochd.core.errors import CorruptFile, DataChanged, DataError
 from epochd.core.events import Kind
 from epochd.core.jobs import Command
 from epochd.core.tickets import Ticket
-from epochd.data import batches, prepare, sources
+from epochd.data import prepare
+from epochd.data.feed import batches
+from epochd.data.tables.catalog import Catalog, open_dataset
 from epochd.engines import reference
 from epochd.loop import metrics
 from epochd.loop.state import LoopState
@@ -115,8 +117,8 @@ def test_the_reports_of_an_attempt_come_in_order(tmp_path):
 def test_the_saved_file_scores_what_the_report_says(tmp_path):
     line, given = run(tmp_path, epochs=12, learning_rate=0.02)
     model = predict.Model.load(given.artifact_dir.parent / "latest")
-    prepared = prepare.prepare(given.spec, sources.Catalog())
-    outputs, _ = model.outputs(sources.open_dataset("breast_cancer", []).read())
+    prepared = prepare.prepare(given.spec, Catalog())
+    outputs, _ = model.outputs(open_dataset("breast_cancer", []).read())
     assert outputs.shape == (569, 1)
     scores = metrics.score(
         reference.forward(model.setup, model.weights, prepared.validation.x), prepared.validation.y, "binary"
@@ -132,7 +134,7 @@ def test_the_artifact_is_complete_and_readable(tmp_path):
     about = json.loads((given.artifact_dir / "model.json").read_text())
     assert about["spec"]["dataset"] == "breast_cancer"
     assert about["classes"] == [0, 1]
-    assert about["facts"]["fingerprint"] == sources.open_dataset("breast_cancer", []).fingerprint()
+    assert about["facts"]["fingerprint"] == open_dataset("breast_cancer", []).fingerprint()
     assert about["versions"].keys() >= {"epochd", "python", "numpy"}
     with (given.artifact_dir / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -141,7 +143,7 @@ def test_the_artifact_is_complete_and_readable(tmp_path):
 
 def test_a_file_is_scored_from_the_artifact_alone(tmp_path):
     _, given = run(tmp_path, epochs=15)
-    frame = sources.open_dataset("breast_cancer", []).scan().collect()
+    frame = open_dataset("breast_cancer", []).scan().collect()
     frame.select(reversed(frame.columns)).write_csv(tmp_path / "rows.csv")
     found = predict.predict_file(given.artifact_dir, tmp_path / "rows.csv")
     assert found.columns == ["prediction", "probability_0", "probability_1"]
@@ -151,7 +153,7 @@ def test_a_file_is_scored_from_the_artifact_alone(tmp_path):
 
 def test_a_regression_is_predicted_in_its_own_unit(tmp_path):
     _, given = run(tmp_path, dataset="diabetes", epochs=30)
-    frame = sources.open_dataset("diabetes", []).scan().collect()
+    frame = open_dataset("diabetes", []).scan().collect()
     found = predict.Model.load(given.artifact_dir).predict(frame)["prediction"].to_numpy()
     assert np.corrcoef(found, frame["target"])[0, 1] > 0.6
     assert abs(found.mean() - frame["target"].mean()) < 20
@@ -159,7 +161,7 @@ def test_a_regression_is_predicted_in_its_own_unit(tmp_path):
 
 def test_rows_without_a_needed_column_are_refused_by_name(tmp_path):
     _, given = run(tmp_path, epochs=1)
-    frame = sources.open_dataset("breast_cancer", []).scan().collect().drop("mean area", "mean radius")
+    frame = open_dataset("breast_cancer", []).scan().collect().drop("mean area", "mean radius")
     with pytest.raises(DataError, match="'mean radius', 'mean area'"):
         predict.Model.load(given.artifact_dir).predict(frame)
 
@@ -252,14 +254,14 @@ def test_the_model_tells_which_rows_it_was_trained_and_scored_on(tmp_path):
     _, given = run(tmp_path, epochs=1, test_split=0.25)
     splits = pl.read_parquet(given.artifact_dir / "splits.parquet")
     assert splits["row"].to_list() == list(range(569))
-    wanted = prepare.prepare(given.spec, sources.Catalog()).rows
+    wanted = prepare.prepare(given.spec, Catalog()).rows
     for name in ("train", "validation", "test"):
         assert splits.filter(split=name)["row"].to_list() == wanted[name].tolist()
     assert "splits.parquet" in json.loads((given.artifact_dir / "manifest.json").read_text())["files"]
 
 
 def test_rows_of_a_validation_dataset_are_not_among_those_of_the_dataset(tmp_path):
-    frame = sources.open_dataset("breast_cancer", []).read()
+    frame = open_dataset("breast_cancer", []).read()
     frame.head(400).write_parquet(tmp_path / "past.parquet")
     frame.tail(169).write_parquet(tmp_path / "present.parquet")
     options = {"dataset": "past.parquet", "validation_dataset": "present.parquet", "roots": [tmp_path]}
@@ -270,14 +272,14 @@ def test_rows_of_a_validation_dataset_are_not_among_those_of_the_dataset(tmp_pat
 
 
 def test_a_registered_dataset_is_found_by_its_name(tmp_path):
-    frame = sources.open_dataset("iris", []).read()
+    frame = open_dataset("iris", []).read()
     frame.write_parquet(tmp_path / "x1.parquet")
     line, _ = run(tmp_path, epochs=1, dataset="flowers", registered={"flowers": tmp_path / "x1.parquet"})
     assert line.of(Kind.STARTED)[0]["rows"]["train"] == 120
 
 
 def test_streamed_rows_train_the_same_model_as_resident_ones(tmp_path):
-    frame = pl.concat([sources.open_dataset("breast_cancer", []).read()] * 20)
+    frame = pl.concat([open_dataset("breast_cancer", []).read()] * 20)
     frame.write_parquet(tmp_path / "rows.parquet")
     options = {"dataset": "rows.parquet", "roots": [tmp_path], "epochs": 2, "batch_size": 128, "test_split": 0.1}
     models = [run(tmp_path / str(mb), resident_mb=mb, **options)[1].artifact_dir for mb in (64, 1)]
@@ -300,7 +302,7 @@ class TestChangedData:
 
     @property
     def iris(self):
-        return sources.open_dataset("iris", []).read()
+        return open_dataset("iris", []).read()
 
     def pause(self, folder, options):
         line = Line(chunks=5)
@@ -338,7 +340,7 @@ class TestChangedData:
         assert "the dataset has changed" in line.of(Kind.LOG)[0]["message"]
         about = json.loads((given.artifact_dir / "model.json").read_text())
         assert about["encoder"] == before
-        assert about["facts"]["fingerprint"] == sources.open_dataset("flowers.csv", [tmp_path]).fingerprint()
+        assert about["facts"]["fingerprint"] == open_dataset("flowers.csv", [tmp_path]).fingerprint()
 
     def test_where_it_is_allowed_an_epoch_over_as_many_rows_goes_on(self, tmp_path, options):
         path = self.pause(tmp_path, options)

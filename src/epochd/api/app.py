@@ -11,28 +11,18 @@ from fastapi import APIRouter, Depends, FastAPI
 from starlette.middleware import Middleware
 
 from epochd import __version__
-from epochd.api import (
-    control,
-    datasets,
-    errors,
-    health,
-    internal,
-    lineage,
-    logs,
-    removal,
-    resuming,
-    stream,
-    system,
-    tasks,
-    training,
-)
+from epochd.api import errors
+from epochd.api.datasets import routes
 from epochd.api.deps import authorise
-from epochd.api.responses import ErrorShape
 from epochd.api.security import DATASETS_PATH, BodyLimit, FaultNet, HostGuard
 from epochd.api.service import Service
+from epochd.api.system import health, worker_reports
+from epochd.api.system import routes as system
+from epochd.api.tasks import control, lineage, logs, queries, removal, resume, start, stream
+from epochd.api.tasks.responses import ErrorShape
 from epochd.core.settings import Settings
-from epochd.dispatch.executor import Executor
-from epochd.dispatch.local import LocalExecutor
+from epochd.dispatch.workers.executor import Executor
+from epochd.dispatch.workers.pool import LocalExecutor
 from epochd.engines import registry
 
 PREFIX = "/api/v1/epoch-training"
@@ -59,7 +49,7 @@ def create_app(settings: Settings, *, executor: Executor | None = None, server_u
     )
     errors.install(app)
     app.include_router(health.router, tags=["server"])
-    app.include_router(internal.router)
+    app.include_router(worker_reports.router)
     app.include_router(_public())
     return app
 
@@ -67,9 +57,9 @@ def create_app(settings: Settings, *, executor: Executor | None = None, server_u
 def _public() -> APIRouter:
     """The routes that a token opens."""
     router = APIRouter(dependencies=[Depends(authorise)], responses={401: {"model": ErrorShape}})
-    for room in (training, tasks, stream, control, resuming, lineage, logs, removal):
+    for room in (start, queries, stream, control, resume, lineage, logs, removal):
         router.include_router(room.router, prefix=PREFIX, tags=["epoch training"])
-    router.include_router(datasets.router, prefix=DATASETS_PATH, tags=["datasets"])
+    router.include_router(routes.router, prefix=DATASETS_PATH, tags=["datasets"])
     router.include_router(system.router, prefix=SYSTEM_PREFIX, tags=["server"])
     return router
 

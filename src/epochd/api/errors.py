@@ -13,28 +13,19 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from epochd.core.errors import EpochdError, NotFound, OutOfSpace, Problem, Unauthorized
+from epochd.core.errors import (
+    BadRequest,
+    EpochdError,
+    InternalError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    OutOfSpace,
+    Problem,
+    Unauthorized,
+)
 
 log = logging.getLogger(__name__)
-
-
-class MethodNotAllowed(EpochdError):
-    code = "method_not_allowed"
-    status = 405
-
-
-class BadRequest(EpochdError):
-    code = "bad_request"
-    status = 400
-
-
-class InvalidRequest(EpochdError):
-    code = "invalid_request"
-    status = 422
-
-
-class InternalError(EpochdError):
-    code = "internal_error"
 
 
 def internal_error() -> InternalError:

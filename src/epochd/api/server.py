@@ -24,7 +24,7 @@ from epochd.api.app import create_app
 from epochd.api.service import Service
 from epochd.core.errors import SettingsError
 from epochd.core.settings import Settings
-from epochd.dispatch import processes
+from epochd.dispatch.host import processes
 
 RELEASE_SECONDS = 1.0
 """How long running jobs get to checkpoint before the server leaves them to be taken up again later."""

@@ -10,15 +10,15 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
-from epochd.api.arrivals import Arrivals
 from epochd.api.feed import Feed
-from epochd.api.profiles import Profiles
 from epochd.artifact import removal
 from epochd.core.errors import SettingsError
 from epochd.core.settings import Settings
-from epochd.data.sources import Catalog
+from epochd.data.tables.catalog import Catalog
 from epochd.dispatch.dispatcher import Dispatcher
-from epochd.dispatch.executor import Executor
+from epochd.dispatch.workers.executor import Executor
+from epochd.registry.profiles import Profiles
+from epochd.registry.staging import Arrivals
 from epochd.store import datasets, jobs
 from epochd.store.db import Database
 

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from epochd.artifact import files
 from epochd.core.errors import CorruptFile, Diverged
-from epochd.data.encode import Encoder
+from epochd.data.encoding.encoder import Encoder
 from epochd.loop.engine import Arrays, Engine
 from epochd.loop.state import LoopState
 

@@ -19,8 +19,8 @@ from safetensors.numpy import save_file
 
 import epochd
 from epochd.artifact import files
-from epochd.data.arrays import IntArray
-from epochd.data.encode import Encoder
+from epochd.core.arrays import IntArray
+from epochd.data.encoding.encoder import Encoder
 from epochd.loop.engine import Setup
 from epochd.loop.metrics import Scores
 from epochd.loop.state import LoopState

@@ -13,10 +13,13 @@ from safetensors.numpy import load_file
 
 from epochd.artifact import files
 from epochd.core import specs
+from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.errors import CorruptFile, DataError
-from epochd.data import selection, sequences, sources, timeline
-from epochd.data.arrays import FloatArray, IntArray, Stored
-from epochd.data.encode import Encoder
+from epochd.data import schema
+from epochd.data.encoding.encoder import Encoder
+from epochd.data.feed.dataset import Stored
+from epochd.data.splitting import sliding_windows, sort_keys
+from epochd.data.tables.catalog import Catalog
 from epochd.engines import reference
 from epochd.loop.engine import Embedding, Setup
 
@@ -93,10 +96,10 @@ class Model:
         needed = [*self.encoder.feature_names, spec.time_column, *filter(None, [spec.group_column])]
         missing = [name for name in dict.fromkeys(needed) if name not in frame.columns]
         if missing:
-            raise DataError(selection.absent(missing, "columns", frame.schema, "the table"))
-        groups = None if spec.group_column is None else timeline.Groups()(frame.get_column(spec.group_column))
-        order = sequences.order(timeline.moments(frame.get_column(spec.time_column)), groups)
-        return order, sequences.starts(order, spec.sequence_length - 1, groups)
+            raise DataError(schema.absent(missing, "columns", frame.schema, "the table"))
+        groups = None if spec.group_column is None else sort_keys.Groups()(frame.get_column(spec.group_column))
+        order = sliding_windows.order(sort_keys.moments(frame.get_column(spec.time_column)), groups)
+        return order, sliding_windows.starts(order, spec.sequence_length - 1, groups)
 
     def _pieces(self, encoded: FloatArray) -> Iterator[FloatArray]:
         x = encoded.reshape(len(encoded), *self.setup.inputs)
@@ -118,5 +121,5 @@ def predict_file(folder: Path, file: Path) -> pl.DataFrame:
     Where a format leaves types open, columns are what they were in training: text is text, though it be all digits.
     """
     path, model = file.resolve(), Model.load(folder)
-    source = sources.Catalog([path.parent]).open(str(path))
+    source = Catalog([path.parent]).open(str(path))
     return model.predict(source.like(model.encoder.kinds).read())

@@ -9,7 +9,7 @@ import typer
 
 import epochd
 from epochd.cli import console, datasets, logs, prediction, serving, tasks
-from epochd.cli.configs import read_config
+from epochd.cli.console import read_config
 from epochd.cli.watching import watch_to_the_end
 from epochd.core.errors import EpochdError
 

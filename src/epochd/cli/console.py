@@ -1,13 +1,17 @@
 """What all commands print with: two streams, tables, errors, numbers, and the exit codes."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple
+from pathlib import Path
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from epochd.core.errors import DataError, EpochdError, FrameworkMissing, InvalidSpec, SettingsError
+from epochd.core.errors import DataError, EpochdError, FrameworkMissing, InvalidSpec, Problem, SettingsError
 
 FAILED, REFUSED, DETACHED = 1, 2, 130
 """Exit codes: it went wrong; it was never begun, change what you gave; ctrl-C, the training goes on."""
@@ -42,3 +46,25 @@ def table_of(titles: list[str], rows: Iterable[Sequence[str]]) -> Table:
 
 def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
+
+
+Url = Annotated[str, typer.Option(envvar="EPOCHD_URL", help="The server's address.")]
+
+
+Token = Annotated[
+    str | None, typer.Option(envvar="EPOCHD_TOKEN", help="A bearer token of the server; better set in the environment.")
+]
+
+
+TaskId = Annotated[str, typer.Argument(help="The task's id, as `epochd tasks` shows it.")]
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidSpec([Problem(str(path), f"cannot be read as JSON: {error}", "give a JSON file")]) from None
+    if not isinstance(values, dict):
+        problem = f"holds a JSON {type(values).__name__}, but a config is an object"
+        raise InvalidSpec([Problem(str(path), problem, "see the files in examples/")])
+    return values

@@ -8,8 +8,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from epochd.cli.console import err, number, out, table_of
-from epochd.cli.options import Token, Url
+from epochd.cli.console import Token, Url, err, number, out, table_of
 from epochd.client import DEFAULT_URL, Client
 from epochd.core.errors import InvalidSpec, Problem
 

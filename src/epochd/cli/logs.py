@@ -4,8 +4,7 @@ from typing import Annotated
 
 import typer
 
-from epochd.cli.console import DETACHED
-from epochd.cli.options import TaskId, Token, Url
+from epochd.cli.console import DETACHED, TaskId, Token, Url
 from epochd.client import DEFAULT_URL, Client
 
 

@@ -6,9 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from epochd.cli.configs import read_config
-from epochd.cli.console import err, number, out, table_of
-from epochd.cli.options import TaskId, Token, Url
+from epochd.cli.console import TaskId, Token, Url, err, number, out, read_config, table_of
 from epochd.cli.watching import watch_to_the_end
 from epochd.client import DEFAULT_URL, Client
 from epochd.core.jobs import State

@@ -26,8 +26,9 @@ worker reports them with the same code.
     └── ServerUnreachable         the client cannot reach the server
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from typing import Any, ClassVar
 
 
@@ -168,3 +169,37 @@ class CorruptFile(EpochdError):
 
 class ServerUnreachable(EpochdError):
     code = "server_unreachable"
+
+
+def similar_names(name: str, known: Iterable[str], most: int) -> list[str]:
+    """Up to ``most`` known names that resemble this one, whatever their case, the most similar first; only those that
+    differ in nothing but case, if there are any."""
+    folded: dict[str, list[str]] = {}
+    for one in known:
+        folded.setdefault(one.casefold(), []).append(one)
+    same = folded.get(name.casefold())
+    close = [] if same else get_close_matches(name.casefold(), list(folded), n=most, cutoff=ALIKE)
+    return (same or [one for fold in close for one in folded[fold]])[:most]
+
+
+class MethodNotAllowed(EpochdError):
+    code = "method_not_allowed"
+    status = 405
+
+
+class BadRequest(EpochdError):
+    code = "bad_request"
+    status = 400
+
+
+class InvalidRequest(EpochdError):
+    code = "invalid_request"
+    status = 422
+
+
+class InternalError(EpochdError):
+    code = "internal_error"
+
+
+ALIKE = 0.6
+"""How much of two names is the same, from 0 to 1, if one may be meant by the other; as ``difflib`` measures it."""

@@ -19,8 +19,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from epochd.core import spelling
-from epochd.core.errors import InvalidSpec, Problem
+from epochd.core.errors import InvalidSpec, Problem, similar_names
 
 ModelType = Literal["mlp", "cnn", "lstm", "gru"]
 Scheduler = Literal["step", "plateau", "cosine", "none"]
@@ -483,5 +482,5 @@ def _meaning(field: str) -> str:
 
 
 def _nearest(name: str, known: list[str]) -> str:
-    matches = spelling.nearest(name, known, 1)
+    matches = similar_names(name, known, 1)
     return f"did you mean {matches[0]!r}?" if matches else "see GET /api/v1/epoch-training/schema"

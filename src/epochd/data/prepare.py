@@ -5,6 +5,8 @@ meanwhile, larger ones are streamed anew each time; and examples above the limit
 numbers are the same to the last bit.
 """
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,21 +18,27 @@ import numpy.typing as npt
 import polars as pl
 import polars.selectors as cs
 
+from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.errors import DataError
 from epochd.core.specs import Split, Task, TrainingSpec
-from epochd.data import examples, inspect, selection, sequences, timeline, values
-from epochd.data.arrays import FloatArray, IntArray, Part, Prepared, Stored
-from epochd.data.encode import Encoder
-from epochd.data.examples import Layout, Targets
-from epochd.data.examples import Residence as Residence
-from epochd.data.fitting import Fitting, longest
-from epochd.data.inspect import Inspection
-from epochd.data.kinds import kinds_of
-from epochd.data.sequences import Examples
-from epochd.data.sources import Catalog, Source
-from epochd.data.split import SIDES, VALIDATION, Integers, Splits, kind, split
-from epochd.data.tables import BATCH_ROWS, Reading, Table, taken, within
-from epochd.data.targets import Label, encode_labels
+from epochd.data import schema as selection
+from epochd.data.checks import report
+from epochd.data.checks.report import Inspection
+from epochd.data.encoding import values
+from epochd.data.encoding.encoder import Encoder
+from epochd.data.encoding.fit import Fitting, longest
+from epochd.data.encoding.labels import Label, encode_labels
+from epochd.data.feed.dataset import Part, Stored
+from epochd.data.schema import kinds_of
+from epochd.data.splitting import sliding_windows, sort_keys
+from epochd.data.splitting.sliding_windows import Examples
+from epochd.data.splitting.split import SIDES, VALIDATION, Integers, Splits, kind, split
+from epochd.data.storage import materialize
+from epochd.data.storage.materialize import Layout, Targets
+from epochd.data.storage.materialize import Residence as Residence
+from epochd.data.tables.catalog import Catalog
+from epochd.data.tables.source import Source
+from epochd.data.tables.table import BATCH_ROWS, Reading, Table, taken, within
 
 Classes = Sequence[Label] | None
 Made = tuple[dict[str, Part | Stored], dict[str, IntArray]]
@@ -110,9 +118,9 @@ class Preparation:
 
     def _inspected(self, table: Table, schema: pl.Schema, source: Source) -> Inspection:
         if self.spec.validation_dataset is None:
-            found = inspect.examine(table.lazy, schema, self.spec, source.name, held=table.frame is not None)
+            found = report.examine(table.lazy, schema, self.spec, source.name, held=table.frame is not None)
         else:
-            found = inspect.inspect(self.spec, self.catalog, source.expected)
+            found = report.inspect(self.spec, self.catalog, source.expected)
         if found.problems:
             raise DataError(found.problems)
         return found
@@ -128,7 +136,7 @@ class Preparation:
 
     def _columns(self, schema: pl.Schema) -> list[str]:
         """All that is read of the dataset; raise DataError if it lacks what the given encoder needs."""
-        found = inspect.needed(self.spec, schema)
+        found = report.needed(self.spec, schema)
         if self.encoder is None:
             return found
         lacking = [name for name in self.encoder.feature_names if name not in schema]
@@ -142,9 +150,9 @@ class Preparation:
         readings: dict[str, tuple[str, Reading]] = {}
         readings["outcomes"] = spec.target_column, lambda series: _outcomes(series, task, classes)
         if spec.time_column is not None and (windows or way == "time"):
-            readings["times"] = spec.time_column, timeline.moments
+            readings["times"] = spec.time_column, sort_keys.moments
         if spec.group_column is not None and (windows or way == "group"):
-            readings["groups"] = spec.group_column, timeline.Groups()
+            readings["groups"] = spec.group_column, sort_keys.Groups()
         return Keys(**table.read(readings))
 
     def _fitted(self, table: Table, inspection: Inspection, train: IntArray) -> Encoder:
@@ -167,16 +175,16 @@ class Preparation:
 
     def _made(self, table: Table, fingerprint: str, encoder: Encoder, layout: Layout, y: Targets) -> Made:
         """The examples of each side that has some, and the row numbers of their targets."""
-        parts = examples.made(table, layout, encoder, y, self.residence, fingerprint)
+        parts = materialize.made(table, layout, encoder, y, self.residence, fingerprint)
         return parts, {name: side.rows for name, side in layout.sides.items()}
 
     def _layout(self, keys: Keys, splits: Splits) -> Layout:
         if self.spec.sequence_length is None or keys.times is None:
             found = {name: getattr(splits, name) for name in SIDES}
             return Layout({name: Examples(rows, rows) for name, rows in found.items() if len(rows)})
-        order = sequences.order(keys.times, keys.groups)
-        windows = sequences.windows(self.spec, order, splits, keys.groups)
-        return Layout(windows, self.spec.sequence_length, sequences.places(order))
+        order = sliding_windows.order(keys.times, keys.groups)
+        windows = sliding_windows.windows(self.spec, order, splits, keys.groups)
+        return Layout(windows, self.spec.sequence_length, sliding_windows.places(order))
 
     def _validation(self, other: Source, fingerprint: str, encoder: Encoder) -> Made:
         """All rows of the validation dataset, encoded like those that are trained on."""
@@ -217,3 +225,22 @@ def _targets(encoder: Encoder, outcomes: npt.NDArray[Any], rows: IntArray) -> Fl
         piece = outcomes[rows[first : first + BATCH_ROWS]]
         y[first : first + len(piece)] = encoder.target(pl.DataFrame({encoder.target_column: piece}))
     return y
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A dataset made ready for one spec: split, encoded, and fingerprinted.
+
+    ``fingerprint`` is the SHA-256 of the dataset's content; a resumed attempt must see the same one. ``rows`` are
+    the dataset's row numbers (from 0, int64) behind each part's examples, in their order, by ``train``,
+    ``validation`` and ``test``; a window has that of its target. Rows of a validation dataset are counted in that one.
+    """
+
+    train: Part | Stored
+    validation: Part | Stored | None
+    test: Part | Stored | None
+    encoder: Encoder
+    task: Task
+    fingerprint: str
+    rows: dict[str, IntArray]
+    warnings: list[str]

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from epochd.core.tickets import Ticket
-from epochd.dispatch import cgroups
-from epochd.dispatch.executor import Executor
-from epochd.dispatch.verdicts import Verdict
+from epochd.dispatch.host import cgroups
+from epochd.dispatch.outcomes import Verdict
+from epochd.dispatch.workers.executor import Executor
 
 
 @dataclass(eq=False)

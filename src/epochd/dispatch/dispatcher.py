@@ -18,13 +18,14 @@ from epochd.core.events import FINAL_TYPES, Event, Type
 from epochd.core.jobs import AttemptKey, Job
 from epochd.core.settings import Settings
 from epochd.core.tickets import Ticket
-from epochd.dispatch import gpus, held, memory, orphans, verdicts
+from epochd.dispatch import outcomes, readmission
 from epochd.dispatch.attempt import Attempt
-from epochd.dispatch.executor import Executor, Exit
+from epochd.dispatch.host import gpus, memory, orphans
+from epochd.dispatch.inherited_workers import Strangers
+from epochd.dispatch.outcomes import Verdict
 from epochd.dispatch.reconcile import Reconciler
-from epochd.dispatch.strangers import Strangers
-from epochd.dispatch.verdicts import Verdict
-from epochd.dispatch.watch import Watch
+from epochd.dispatch.watchdog import Watch
+from epochd.dispatch.workers.executor import Executor, Exit
 from epochd.store import attempts, datasets
 from epochd.store.db import Database
 
@@ -53,7 +54,7 @@ class Dispatcher:
         self._attempts: dict[AttemptKey, Attempt] = {}
         self._strangers = Strangers(db, settings)
         self._watch = Watch(db, executor, settings, self._attempts, self._strangers)
-        self._held = held.Held(db, settings)
+        self._held = readmission.Held(db, settings)
         self._sweeper = orphans.Sweeper(settings.data_dir, self._watch.leaders, executor.pids)
         self._watched_at = 0.0
         self._backoff = FIRST_BACKOFF_SECONDS
@@ -75,7 +76,7 @@ class Dispatcher:
         self._db.listen(self._on_events)
         self._loop = asyncio.create_task(self._supervise(), name="dispatcher")
         self._chores = [
-            asyncio.create_task(_repeat(self._held.look, 0.0, held.LOOK_SECONDS)),
+            asyncio.create_task(_repeat(self._held.look, 0.0, readmission.LOOK_SECONDS)),
             asyncio.create_task(_repeat(self._sweeper.sweep, orphans.FIRST_SWEEP_SECONDS, orphans.SWEEP_SECONDS)),
         ]
 
@@ -193,7 +194,7 @@ class Dispatcher:
         except Exception as error:
             if not isinstance(error, EpochdError):
                 logger.exception("task %s could not be launched", attempt.ticket.task_id)
-            await self._conclude(attempt, verdicts.of_no_worker(str(error), attempt.ticket))
+            await self._conclude(attempt, outcomes.of_no_worker(str(error), attempt.ticket))
         else:
             await self._note_worker(attempt)
 
@@ -211,7 +212,7 @@ class Dispatcher:
 
     async def _on_exit(self, end: Exit) -> None:
         attempt = self._attempts[end.task_id, end.attempt]
-        await self._conclude(attempt, attempt.verdict or verdicts.of_exit(end.returncode, end.overrun), end.log_tail)
+        await self._conclude(attempt, attempt.verdict or outcomes.of_exit(end.returncode, end.overrun), end.log_tail)
 
     async def _conclude(self, attempt: Attempt, verdict: Verdict, log_tail: Sequence[str] = ()) -> None:
         """Close the books on an attempt that has not done so itself: its job goes on, or has failed."""
@@ -219,7 +220,7 @@ class Dispatcher:
             if self._stopping or attempt.is_withdrawn:
                 await self._release(attempt)
             else:
-                await verdicts.carry_out(self._db, attempt.ticket.key, verdict, log_tail)
+                await outcomes.carry_out(self._db, attempt.ticket.key, verdict, log_tail)
         finally:
             del self._attempts[attempt.ticket.key]
             self.gpus.give_back(attempt.ticket.key)

@@ -20,11 +20,11 @@ import psutil
 
 from epochd.core.jobs import Job
 from epochd.core.settings import Settings
-from epochd.dispatch import gpus, memory, orphans, processes, verdicts
-from epochd.dispatch.gpus import Pool, User
-from epochd.dispatch.leases import idle_seconds
-from epochd.dispatch.strangers import LOST
-from epochd.dispatch.watch import Watch
+from epochd.dispatch import outcomes
+from epochd.dispatch.host import gpus, memory, orphans, processes
+from epochd.dispatch.host.gpus import Pool, User
+from epochd.dispatch.inherited_workers import LOST
+from epochd.dispatch.watchdog import Watch, idle_seconds
 from epochd.store import attempts, jobs
 from epochd.store.db import Database
 
@@ -144,10 +144,10 @@ class Reconciler:
         if job.attempt != found.attempt:
             return None
         if found.code == "silent_worker":
-            await self._watch.end(job, verdicts.of_silence(self._settings.lease_seconds))
+            await self._watch.end(job, outcomes.of_silence(self._settings.lease_seconds))
             return f"the silent worker of task {job.id} was ended; the task goes on from its checkpoint"
         if job.worker is not None:
-            await self._watch.end(job, verdicts.GONE)
+            await self._watch.end(job, outcomes.GONE)
         else:
             await attempts.release_attempt(self._db, job.id, job.attempt, reason=LOST, only_expired=True)
         return f"task {job.id} was taken from its lost worker and goes on from its checkpoint"

@@ -6,7 +6,7 @@ An estimate errs on the large side by little: it is to refuse what the machine w
 from dataclasses import dataclass
 from math import prod
 
-from epochd.engines import architecture
+from epochd.engines import network
 from epochd.loop.engine import Setup
 
 MIB = 1 << 20
@@ -56,14 +56,14 @@ def need(setup: Setup, rows: int, resident_mb: int, framework: int = FRAMEWORK) 
     encoded = min(4 * rows * prod(setup.inputs), resident_mb * MIB)
     if setup.gpus:
         return Need(COPIES_OF_ROWS * encoded, 0, 0, framework)
-    weights = 4 * architecture.parameters(setup)
+    weights = 4 * network.parameters(setup)
     outputs = 4 * min(setup.spec.batch_size, max(rows, 1)) * outputs_per_row(setup)
     return Need(COPIES_OF_ROWS * encoded, COPIES_OF_WEIGHTS * weights, COPIES_OF_OUTPUTS * outputs, framework)
 
 
 def outputs_per_row(setup: Setup) -> int:
     """How many numbers the layers give for one row, the features among them."""
-    spec, (*space, channels) = setup.spec, architecture.hidden_inputs(setup)
+    spec, (*space, channels) = setup.spec, network.hidden_inputs(setup)
     found = prod(space) * channels + setup.outputs
     for units in spec.hidden_units:
         match spec.model_type:
@@ -71,12 +71,12 @@ def outputs_per_row(setup: Setup) -> int:
                 found += units
             case "cnn":
                 found += units * prod(space)
-                space = architecture.pooled(space)
+                space = network.pooled(space)
             case _:
-                found += space[0] * units * (architecture.GATES[spec.model_type] + 2) * (1 + spec.bidirectional)
+                found += space[0] * units * (network.GATES[spec.model_type] + 2) * (1 + spec.bidirectional)
     return found
 
 
 def checkpoint_bytes(setup: Setup) -> int:
     """What one checkpoint takes on the disk: weights, best weights, the optimizer's memory; small files not counted."""
-    return 4 * (2 + OPTIMIZER_COPIES[setup.spec.optimizer]) * architecture.parameters(setup)
+    return 4 * (2 + OPTIMIZER_COPIES[setup.spec.optimizer]) * network.parameters(setup)

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.specs import Activation
-from epochd.data.arrays import FloatArray, IntArray
-from epochd.engines import architecture
+from epochd.engines import network
 from epochd.loop.engine import Setup
 
 Array = npt.NDArray[np.floating]
@@ -45,7 +45,7 @@ def enter(setup: Setup, weights: Weights, x: FloatArray) -> tuple[Array, Lengths
         weights[f"embedding.{i}.weight"][x[..., embedding.channel].astype(np.int64)]
         for i, embedding in enumerate(setup.embeddings)
     ]
-    return np.concatenate([x[..., architecture.plain_channels(setup)], *vectors], axis=-1), lengths
+    return np.concatenate([x[..., network.plain_channels(setup)], *vectors], axis=-1), lengths
 
 
 def mlp(setup: Setup, weights: Weights, x: Array) -> Array:

@@ -11,8 +11,8 @@ import numpy as np
 
 from epochd.core.errors import FrameworkMissing
 from epochd.core.specs import TrainingSpec
-from epochd.data.arrays import Part
-from epochd.engines import architecture, speeds
+from epochd.data.feed.dataset import Part
+from epochd.engines import network, speed_table
 from epochd.loop.engine import Embedding, Engine, Setup
 
 MODULES = {"pytorch": "torch", "tensorflow": "tensorflow", "jax": "jax"}
@@ -59,12 +59,12 @@ def resolve(
     if gpus or spec.mixed_precision or not rows or not shape or 0 in shape:
         return available[0]
     try:
-        inputs = architecture.input_shape(spec, shape)
+        inputs = network.input_shape(spec, shape)
     except ValueError:  # the width is not what input_shape needs; it is refused elsewhere
         return available[0]
-    vectors = tuple(Embedding(channel, codes, architecture.vector_size(codes)) for channel, codes in embedded)
+    vectors = tuple(Embedding(channel, codes, network.vector_size(codes)) for channel, codes in embedded)
     setup = Setup(spec, spec.task or "regression", inputs, outputs, embeddings=vectors, masked=masked)
-    return speeds.fastest(available, setup, rows)
+    return speed_table.fastest(available, setup, rows)
 
 
 def _require(framework: str) -> None:
@@ -101,14 +101,14 @@ def _engine(framework: str) -> Callable[[Setup, Part], Engine]:
     _require(framework)
     match framework:
         case "tensorflow":
-            from epochd.engines.keras_engine import KerasEngine
+            from epochd.engines.tensorflow_engine.engine import KerasEngine
 
             return KerasEngine
         case "jax":
-            from epochd.engines.jax_engine import JaxEngine
+            from epochd.engines.jax_engine.engine import JaxEngine
 
             return JaxEngine
         case _:
-            from epochd.engines.torch_engine import TorchEngine
+            from epochd.engines.torch_engine.engine import TorchEngine
 
             return TorchEngine

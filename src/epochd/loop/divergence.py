@@ -8,10 +8,10 @@ from math import isfinite
 
 import numpy as np
 
+from epochd.core.arrays import IntArray
 from epochd.core.errors import Diverged
-from epochd.data.arrays import IntArray
-from epochd.data.batches import Chunk
-from epochd.data.windows import windows
+from epochd.data.feed.batches import Chunk
+from epochd.data.feed.prefetch import windows
 from epochd.loop import run
 from epochd.loop.engine import Engine
 from epochd.loop.state import LoopState, Totals

@@ -6,10 +6,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.events import Kind
 from epochd.core.jobs import Command
 from epochd.core.specs import Task, TrainingSpec
-from epochd.data.arrays import FloatArray, IntArray, Part
+from epochd.data.feed.dataset import Part
 from epochd.loop.state import LoopState, Totals
 
 Arrays = dict[str, npt.NDArray[np.generic]]

@@ -3,14 +3,16 @@
 Computed in float64 with NumPy, so that two engines that give the same outputs report the same numbers.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.specs import Task
-from epochd.data.arrays import FloatArray, IntArray, Part, Stored
+from epochd.data.feed.dataset import Part, Stored
 from epochd.loop.state import Totals
 
 Float64 = npt.NDArray[np.float64]
@@ -118,3 +120,22 @@ def best_metrics(best: dict[str, Any] | None) -> dict[str, Any]:
     side = "train" if best["val_loss"] is None else "val"
     found = {"epoch": best["epoch"], "loss": best[f"{side}_loss"], "accuracy": best[f"{side}_accuracy"]}
     return found | ({"r2": best[f"{side}_r2"]} if f"{side}_r2" in best else {})
+
+
+ClassWeight = Literal["balanced"] | Mapping[str, float] | None
+
+
+def class_weights(
+    asked: ClassWeight, classes: Sequence[object] | None, y: FloatArray | IntArray
+) -> tuple[float, ...] | None:
+    """The spec's ``class_weight`` in class order; None where all rows count the same.
+
+    ``balanced`` is rows / (classes x rows of the class), as in scikit-learn; ``y`` are the training rows'
+    class numbers.
+    """
+    if asked is None or classes is None:
+        return None
+    if asked == "balanced":
+        counts = np.bincount(y.astype(np.int64), minlength=len(classes))
+        return tuple((len(y) / (len(classes) * np.maximum(counts, 1))).tolist())
+    return tuple(float(asked.get(str(label), 1.0)) for label in classes)

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from math import isfinite, prod
 from time import perf_counter
 
+from epochd.core.arrays import IntArray
 from epochd.core.errors import Diverged
 from epochd.core.events import Kind
 from epochd.core.jobs import Command
 from epochd.core.specs import Task, TrainingSpec
-from epochd.data.arrays import IntArray, Part, Stored
-from epochd.data.batches import MAX_CHUNK_VALUES, Batches, Chunk
-from epochd.data.windows import windows
-from epochd.loop import metrics, policies, schedules
+from epochd.data.feed.batches import MAX_CHUNK_VALUES, Batches, Chunk
+from epochd.data.feed.dataset import Part, Stored
+from epochd.data.feed.prefetch import windows
+from epochd.loop import metrics, schedules
 from epochd.loop.engine import Engine, Sink
-from epochd.loop.state import LoopState, Totals
+from epochd.loop.state import LoopState, Totals, count_patience, keep_best
 
 MEASURED_ROWS = 65_536
 """Mapped rows that are scored at a time, fewer if they are wide."""
@@ -95,8 +96,8 @@ def conclude_epoch(engine: Engine, course: Course, state: LoopState) -> None:
     state.step, state.totals, state.seconds = 0, Totals(), 0.0
 
     value = state.history[-1][spec.watched]
-    policies.keep_best(engine, state, value, course.higher_is_better)
-    policies.count_patience(state, value, course.higher_is_better, spec.early_stopping_patience, spec.min_delta)
+    keep_best(engine, state, value, course.higher_is_better)
+    count_patience(state, value, course.higher_is_better, spec.early_stopping_patience, spec.min_delta)
     state.learning_rate = schedules.next_learning_rate(spec, state, value, course.higher_is_better)
 
 

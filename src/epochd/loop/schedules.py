@@ -7,7 +7,7 @@ CosineAnnealingLR and ReduceLROnPlateau (relative threshold 1e-4, no cooldown, s
 
 from math import cos, pi
 
-from epochd.core.revisions import SCHEDULE
+from epochd.core.jobs import SCHEDULE
 from epochd.core.specs import TrainingSpec
 from epochd.loop.state import LoopState
 

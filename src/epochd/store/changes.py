@@ -7,9 +7,8 @@ store then writes it in one update and one insert. So no state can be stored wit
 from dataclasses import replace
 from typing import Any
 
-from epochd.core import revisions
 from epochd.core.events import Event, Type
-from epochd.core.jobs import MAX_STRIKES, Command, Job, State, check_move
+from epochd.core.jobs import MAX_STRIKES, Command, Job, State, check_move, differences, revise
 
 FINAL_TYPE = {
     State.COMPLETED: Type.COMPLETE,
@@ -39,8 +38,8 @@ class Change:
 
     def revise(self, changes: dict[str, Any]) -> dict[str, Any]:
         """Change the job's config; what to tell of it. Raises InvalidSpec."""
-        spec = revisions.revise(self.job.spec, changes) if changes else self.job.spec
-        found = revisions.differences(self.job.spec, spec)
+        spec = revise(self.job.spec, changes) if changes else self.job.spec
+        found = differences(self.job.spec, spec)
         if not found:
             return {}
         self.set(revisions=[*self.job.revisions, {"at": self.now, "changes": found}])

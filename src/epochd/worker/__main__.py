@@ -22,9 +22,9 @@ from epochd.core.tickets import RANK_FAILED, Ticket
 from epochd.engines import registry
 from epochd.worker.endings import last_word_of
 from epochd.worker.execute import execute
-from epochd.worker.limits import memory_limit
 from epochd.worker.logs import attempt_log
 from epochd.worker.report import Reporter
+from epochd.worker.sink import memory_limit
 
 logger = logging.getLogger("epochd.worker")
 

@@ -10,18 +10,22 @@ from functools import cached_property
 from typing import Any
 
 from epochd.artifact import checkpoint, pack
+from epochd.core.arrays import IntArray
 from epochd.core.errors import DataChanged, Diverged, InvalidSpec, Problem
 from epochd.core.events import Kind
 from epochd.core.jobs import Command
 from epochd.core.specs import TrainingSpec
 from epochd.core.tickets import Ticket
-from epochd.data import prepare, sources, windows
-from epochd.data.arrays import IntArray, Part, Prepared, Stored
-from epochd.engines import architecture, demands, registry
+from epochd.data import prepare
+from epochd.data.feed import prefetch
+from epochd.data.feed.dataset import Part, Stored
+from epochd.data.prepare import Prepared
+from epochd.data.tables.catalog import Catalog
+from epochd.engines import network, registry, requirements
 from epochd.loop import metrics, run, schedules
 from epochd.loop.engine import Embedding, Engine, Setup
+from epochd.loop.metrics import class_weights
 from epochd.loop.state import LoopState
-from epochd.loop.weighting import class_weights
 from epochd.worker import recovery
 from epochd.worker.recovery import Origin
 from epochd.worker.sink import JobSink, Reporter
@@ -31,7 +35,7 @@ def execute(ticket: Ticket, reporter: Reporter) -> Kind:
     """Run one attempt to its end and return its last word."""
     training = prepared(ticket, recovery.origin(ticket))
     training.check()
-    rows = windows.resident(training.course.batches, training.course.train)
+    rows = prefetch.resident(training.course.batches, training.course.train)
     with closing(registry.build(ticket.spec.framework, training.setup, rows)) as engine:
         return train(training, engine, reporter)
 
@@ -39,7 +43,7 @@ def execute(ticket: Ticket, reporter: Reporter) -> Kind:
 def prepared(ticket: Ticket, origin: Origin) -> "Training":
     """The ticket with its data. A resumed training encodes them as it did before; raise DataChanged if they are others
     and that is not allowed."""
-    catalog = sources.Catalog(ticket.dataset_roots, ticket.registered)
+    catalog = Catalog(ticket.dataset_roots, ticket.registered)
     folder = ticket.cache_dir / "rows"
     residence = prepare.Residence(folder, ticket.resident_mb * 2**20, ticket.cache_mb * 2**20)
     now = fingerprints(ticket.spec, catalog)
@@ -54,7 +58,7 @@ def prepared(ticket: Ticket, origin: Origin) -> "Training":
     return Training(ticket, prepare.prepare(ticket.spec, catalog, residence, premises.encoder), origin, now, changed)
 
 
-def fingerprints(spec: TrainingSpec, catalog: sources.Catalog) -> dict[str, str]:
+def fingerprints(spec: TrainingSpec, catalog: Catalog) -> dict[str, str]:
     """What the data are known by, under the names that they have in a checkpoint's facts."""
     found = {"fingerprint": catalog.open(spec.dataset).fingerprint()}
     if spec.validation_dataset is not None:
@@ -128,7 +132,7 @@ class Training:
     def check(self) -> None:
         """Ask once more what the server asked before, now that the shape of the encoded rows is known."""
         prepared, encoder = self.prepared, self.prepared.encoder
-        found = demands.problems(
+        found = requirements.problems(
             self.ticket.spec,
             shape=self.example_shape,
             task=prepared.task,
@@ -151,13 +155,13 @@ class Training:
         return Setup(
             spec,
             self.prepared.task,
-            architecture.input_shape(spec, self.example_shape),
+            network.input_shape(spec, self.example_shape),
             encoder.outputs,
             self.ticket.threads,
             tuple(range(len(self.ticket.gpus))),
             spec.num_devices or 1,
             class_weights(spec.class_weight, encoder.classes, self.prepared.train.y),
-            tuple(Embedding(channel, n, architecture.vector_size(n)) for channel, n in encoder.embedded),
+            tuple(Embedding(channel, n, network.vector_size(n)) for channel, n in encoder.embedded),
             encoder.masked,
             len(self.prepared.train),
         )
@@ -170,7 +174,7 @@ class Training:
             prepared.task,
             prepared.train.shaped(self.setup.inputs),
             prepared.validation.shaped(self.setup.inputs) if prepared.validation else None,
-            architecture.batches(self.setup, len(prepared.train)),
+            network.batches(self.setup, len(prepared.train)),
             prepared.encoder.target_scale,
         )
 
@@ -207,7 +211,7 @@ class Training:
             "task": self.prepared.task,
             "classes": encoder.classes,
             "features": len(encoder.feature_names),
-            "parameters": architecture.parameters(self.setup),
+            "parameters": network.parameters(self.setup),
             "gpus": self.ticket.gpus,
             "resumed": self._resumed(state),
         }

@@ -15,11 +15,11 @@ import numpy as np
 from epochd.artifact import checkpoint, files
 from epochd.core.errors import Diverged, OutOfSpace
 from epochd.core.tickets import Ticket
-from epochd.engines import architecture, memory
-from epochd.loop import divergence, metrics, policies, schedules
+from epochd.engines import memory, network
+from epochd.loop import divergence, metrics, schedules
 from epochd.loop.engine import Engine, Setup
 from epochd.loop.run import Course
-from epochd.loop.state import LoopState, Totals
+from epochd.loop.state import LoopState, Totals, is_better
 
 STEP_BACK = 0.1
 """What the learning rate is multiplied by after a divergence."""
@@ -73,7 +73,7 @@ def untold(ticket: Ticket, course: Course, state: LoopState) -> Iterator[dict[st
     best = None
     for row in state.history:
         value = row[course.spec.watched]
-        if best is None or policies.is_better(value, best[course.spec.watched], course.higher_is_better):
+        if best is None or is_better(value, best[course.spec.watched], course.higher_is_better):
             best = row
         if row["epoch"] > ticket.reported_epochs:
             yield {"metrics": row, "best": metrics.best_metrics(best)}
@@ -100,7 +100,7 @@ def _good(ticket: Ticket, setup: Setup, course: Course, engine: Engine, *, chang
     path, _ = checkpoint.newest(ticket.checkpoints_dir, set_aside=False)
     if path is not None:
         return restored(ticket, course, engine, path, changed=changed)
-    engine.load_weights(dict(architecture.initial_weights(setup)))
+    engine.load_weights(dict(network.initial_weights(setup)))
     engine.load_optimizer_state({name: np.zeros_like(value) for name, value in engine.optimizer_state().items()})
     return LoopState(course.spec.learning_rate)
 

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, time
 import polars as pl
 import pytest
 
-from epochd.data.sources import open_dataset
+from epochd.data.tables.catalog import open_dataset
 
 
 def read(folder, content, name="t.csv"):

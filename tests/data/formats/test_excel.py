@@ -5,7 +5,7 @@ from datetime import date, datetime
 import polars as pl
 import xlsxwriter
 
-from epochd.data.sources import open_dataset
+from epochd.data.tables.catalog import open_dataset
 
 
 def read(folder, *rows):

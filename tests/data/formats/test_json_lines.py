@@ -8,9 +8,9 @@ import pytest
 
 from epochd.core.errors import DataError
 from epochd.core.specs import parse
+from epochd.data.checks.report import inspect
 from epochd.data.formats import json_lines
-from epochd.data.inspect import inspect
-from epochd.data.sources import Catalog, open_dataset
+from epochd.data.tables.catalog import Catalog, open_dataset
 
 
 @pytest.fixture(params=["small", "large"])

@@ -7,7 +7,8 @@ import pytest
 
 from epochd.core.errors import DataError
 from epochd.data.formats import parquet
-from epochd.data.sources import Source, open_dataset
+from epochd.data.tables.catalog import open_dataset
+from epochd.data.tables.source import Source
 
 
 def write(folder, relative, *values):

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from epochd.data.formats import text
-from epochd.data.formats.faults import Unreadable
+from epochd.data.formats.errors import Unreadable
 
 
 def zstd(path):

@@ -18,7 +18,7 @@ import pytest
 
 from epochd.artifact import files
 from epochd.core.events import Event
-from epochd.dispatch import processes
+from epochd.dispatch.host import processes
 from epochd.store import events
 from epochd.store.db import Database
 

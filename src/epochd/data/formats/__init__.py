@@ -13,8 +13,8 @@ from pathlib import Path
 import polars as pl
 
 from epochd.data.formats import arrow, delimited, excel, json_lines, parquet
-from epochd.data.formats.faults import Unreadable
-from epochd.data.formats.guesses import Expected
+from epochd.data.formats.errors import Unreadable
+from epochd.data.formats.type_inference import Expected
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
-from epochd.data.formats.faults import Unreadable, in_short
+from epochd.data.formats.errors import Unreadable, in_short
 
 MAGIC, STREAM = b"ARROW1", b"\xff\xff\xff\xff"
 AGAIN = "copy or write the whole file again"

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import polars as pl
 
-from epochd.data.formats import guesses, text
-from epochd.data.formats.faults import Unreadable, checked_names, in_short
-from epochd.data.formats.guesses import Expected
+from epochd.data.formats import text, type_inference
+from epochd.data.formats.errors import Unreadable, checked_names, in_short
+from epochd.data.formats.type_inference import Expected
 
 FIRST_ROWS = 10_000
 """Rows that types are first guessed from."""
@@ -30,18 +30,18 @@ def scan(path: Path, expected: Expected, separator: str) -> Iterator[pl.LazyFram
     text.check(path)
     _check_header(path, separator)
     read = partial(pl.scan_csv, path, separator=separator, glob=False)
-    careful = partial(read, null_values=guesses.MISSING)
-    first = read(infer_schema=False).head(guesses.LOOKED_AT).collect()
+    careful = partial(read, null_values=type_inference.MISSING)
+    first = read(infer_schema=False).head(type_inference.LOOKED_AT).collect()
     schema = careful(infer_schema_length=FIRST_ROWS).collect_schema()
-    types = _settled({**schema, **guesses.dates(first, guesses.texts(schema))}, expected)
+    types = _settled({**schema, **type_inference.dates(first, type_inference.texts(schema))}, expected)
     if not _has_words(first, _settled(schema, expected)):
-        yield read(schema=types).with_columns(guesses.without_words(guesses.texts(types)))
+        yield read(schema=types).with_columns(type_inference.without_words(type_inference.texts(types)))
     yield careful(schema=types)
     schema = careful(infer_schema_length=None).collect_schema()
     dates = {
         name: dtype
-        for name, dtype in guesses.dates(first, guesses.texts(schema)).items()
-        if guesses.holds(careful(schema={**schema, name: dtype}), name)
+        for name, dtype in type_inference.dates(first, type_inference.texts(schema)).items()
+        if type_inference.holds(careful(schema={**schema, name: dtype}), name)
     }
     yield careful(schema=_settled({**schema, **dates}, expected))
 
@@ -65,12 +65,12 @@ def explain(path: Path, error: BaseException, separator: str) -> Unreadable:
 
 def _settled(types: Mapping[str, pl.DataType], expected: Expected) -> dict[str, pl.DataType]:
     """The types that columns are read with."""
-    return {**types, **dict.fromkeys(guesses.as_text(types, expected), pl.String())}
+    return {**types, **dict.fromkeys(type_inference.as_text(types, expected), pl.String())}
 
 
 def _has_words(first: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> bool:
     """Whether a column that is not text has a word for a missing value in these rows, which are all text."""
-    return any(column.is_in(guesses.MISSING).any() for column in first.drop(guesses.texts(schema)))
+    return any(column.is_in(type_inference.MISSING).any() for column in first.drop(type_inference.texts(schema)))
 
 
 def _check_header(path: Path, separator: str) -> None:

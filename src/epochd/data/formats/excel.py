@@ -10,8 +10,8 @@ from pathlib import Path
 import fastexcel
 import polars as pl
 
-from epochd.data.formats.faults import Unreadable, checked_names, in_short
-from epochd.data.formats.guesses import MISSING, Expected, as_text
+from epochd.data.formats.errors import Unreadable, checked_names, in_short
+from epochd.data.formats.type_inference import MISSING, Expected, as_text
 
 OLE, ZIP = bytes.fromhex("d0cf11e0a1b11ae1"), b"PK"
 AS_XLSX = "open it and save it again as .xlsx, or as .csv in UTF-8"

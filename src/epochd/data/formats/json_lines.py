@@ -14,9 +14,9 @@ from typing import Any, NoReturn
 
 import polars as pl
 
-from epochd.data.formats import guesses, text
-from epochd.data.formats.faults import Unreadable, in_short
-from epochd.data.formats.guesses import Expected
+from epochd.data.formats import text, type_inference
+from epochd.data.formats.errors import Unreadable, in_short
+from epochd.data.formats.type_inference import Expected
 
 LARGE = 64 * 2**20
 """Bytes of a file whose rows are not all looked at for its columns, which takes about as long as reading it twice."""
@@ -47,11 +47,11 @@ def scan(path: Path, expected: Expected) -> Iterator[pl.LazyFrame]:
 def _table(source: str | bytes, rows: int | None, expected: Expected) -> pl.LazyFrame:
     """The table with the columns and types of so many rows (None: all)."""
     found = pl.scan_ndjson(source, infer_schema_length=rows)
-    texts = guesses.as_text(found.collect_schema(), expected)
+    texts = type_inference.as_text(found.collect_schema(), expected)
     if texts:
         types = dict.fromkeys(texts, pl.String())
         found = pl.scan_ndjson(source, infer_schema_length=rows, schema_overrides=types)
-    return guesses.dated(found, texts, checked=rows is None)
+    return type_inference.dated(found, texts, checked=rows is None)
 
 
 def is_large(path: Path) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from epochd.data.formats.faults import Unreadable, in_short
+from epochd.data.formats.errors import Unreadable, in_short
 
 MAGIC, ENCRYPTED = b"PAR1", b"PARE"
 AGAIN = "copy or write the whole file again"

@@ -14,7 +14,7 @@ from typing import BinaryIO, TextIO, cast
 
 import polars as pl
 
-from epochd.data.formats.faults import Unreadable, in_short
+from epochd.data.formats.errors import Unreadable, in_short
 
 GZIP, ZSTD, MARK = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"
 LOOKED_AT = 65_536

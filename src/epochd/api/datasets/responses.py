@@ -1,0 +1,90 @@
+"""The shapes of what the API answers about datasets."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from epochd.api.tasks.responses import Moment, Shape, Success
+from epochd.core.datasets import Dataset, Kind
+
+
+class ColumnShape(Shape):
+    name: str
+    type: str = Field(examples=["Float64"])
+
+
+class DatasetLine(Shape):
+    """A dataset in the list."""
+
+    name: str
+    kind: Kind
+    state: Literal["ready", "uploading", "querying", "checking"] = "ready"
+    rows: int | None = None
+    columns: int | None = None
+    bytes: int | None = None
+    fingerprint: str | None = Field(None, description="SHA-256 of the content.")
+    created_at: Moment | None = None
+    updated_at: Moment | None = None
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> "DatasetLine":
+        return cls(**dataset_fields(dataset))
+
+
+def dataset_fields(dataset: Dataset) -> dict[str, Any]:
+    is_builtin = dataset.kind is Kind.BUILTIN
+    return {
+        "name": dataset.name,
+        "kind": dataset.kind,
+        "rows": dataset.rows,
+        "columns": len(dataset.schema),
+        "bytes": dataset.bytes,
+        "fingerprint": dataset.fingerprint,
+        "created_at": None if is_builtin else dataset.created_at,
+        "updated_at": None if is_builtin else dataset.updated_at,
+    }
+
+
+class Datasets(Success):
+    datasets: list[DatasetLine] = Field(description="Registered ones, newest first, then the built-in ones.")
+    total: int = Field(description="How many datasets match, on all pages.")
+    limit: int
+    offset: int
+
+
+class DatasetRecord(DatasetLine):
+    """A registered dataset, without a look at its values."""
+
+    success: Literal[True] = True
+    schema_: list[ColumnShape] | None = Field(None, alias="schema")
+    connection: str | None = None
+    query: str | None = None
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> "DatasetRecord":
+        return cls(**record_fields(dataset))
+
+
+def record_fields(dataset: Dataset) -> dict[str, Any]:
+    return dataset_fields(dataset) | {
+        "schema": dataset.schema,
+        "connection": dataset.connection,
+        "query": dataset.query,
+    }
+
+
+class DatasetDetail(DatasetRecord):
+    """Everything about a dataset; only ``received_bytes`` and ``total_bytes`` are known while it comes in."""
+
+    received_bytes: int | None = None
+    total_bytes: int | None = None
+    profile: list[dict[str, Any]] | None = Field(
+        None,
+        description="For each column: name, type, kind, missing; distinct, distinct_is_estimate, top (value, count); "
+        "numbers and dates: min, max, mean, std, quartiles, quartiles_are_estimates, histogram (edges, counts).",
+    )
+    first_rows: list[dict[str, Any]] | None = None
+
+
+class DatasetRemoved(Success):
+    name: str

@@ -1,0 +1,89 @@
+"""Looking at tasks: where one stands, how it got there, and which there are."""
+
+import time
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from epochd.api.deps import Opened, Speaking
+from epochd.api.tasks.responses import (
+    ErrorShape,
+    HistoryOf,
+    Progress,
+    ProgressOf,
+    TaskDetail,
+    TaskLine,
+    Tasks,
+    line_fields,
+)
+from epochd.core.jobs import Job, State
+from epochd.store import events, jobs
+
+router = APIRouter()
+
+UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorShape, "description": "No such task"}}
+
+
+@router.get("/progress/{task_id}", summary="Where a training stands", responses=UNKNOWN)
+async def progress(task_id: str, service: Opened, speaker: Speaking) -> ProgressOf:
+    job = await jobs.get(service.db, task_id)
+    return ProgressOf(
+        task_id=job.id,
+        progress=Progress.of(job),
+        message=speaker.state(job.state),
+        queue_position=await jobs.position(service.db, job.id),
+        error=job.error,
+    )
+
+
+@router.get("/history/{task_id}", summary="All epochs so far", responses=UNKNOWN)
+async def history(task_id: str, service: Opened) -> HistoryOf:
+    job = await jobs.get(service.db, task_id)
+    return HistoryOf(task_id=job.id, history=await events.history(service.db, job.id))
+
+
+@router.get("/tasks", summary="All trainings, newest first", responses={422: {"model": ErrorShape}})
+async def listing(
+    service: Opened,
+    state: Annotated[State | None, Query(description="Only tasks in this state.")] = None,
+    name: Annotated[str | None, Query(max_length=200, description="Only names that contain this.")] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
+) -> Tasks:
+    found, total = await jobs.find(service.db, state=state, name=name, limit=limit, offset=offset)
+    return Tasks(tasks=[TaskLine.of(job) for job in found], total=total, limit=limit, offset=offset)
+
+
+@router.get("/tasks/{task_id}", summary="Everything about a training", responses=UNKNOWN)
+async def detail(task_id: str, service: Opened, speaker: Speaking) -> TaskDetail:
+    job = await jobs.get(service.db, task_id)
+    return TaskDetail(
+        **line_fields(job),
+        message=speaker.state(job.state),
+        config=job.spec.model_dump(),
+        latest_metrics=job.latest_metrics or {},
+        queue_position=await jobs.position(service.db, job.id),
+        queued_at=job.queued_at,
+        attempt=job.attempt,
+        command=job.command,
+        checkpoint=job.checkpoint,
+        artifact=job.artifact,
+        summary=job.summary,
+        warnings=job.warnings,
+        error=job.error,
+        parent=job.parent,
+        crashes=job.crashes,
+        strikes=job.strikes,
+        preemptions=job.preemptions,
+        revisions=job.revisions,
+        last_step_at=job.progress_at,
+        stalled_seconds=_stalled(job, service.settings.hang_seconds),
+    )
+
+
+def _stalled(job: Job, limit: float) -> float | None:
+    """Seconds since the last step of a running job, if that is more than the limit."""
+    if job.state is not State.RUNNING or job.progress_at is None:
+        return None
+    idle = time.time() - job.progress_at
+    return idle if idle > limit else None

@@ -1,0 +1,117 @@
+"""Columns of text: a column for each value, or, where there are many, one column of codes whose vectors are learned."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+import polars as pl
+
+from epochd.core.arrays import FloatArray, IntArray
+from epochd.data.encoding import values
+from epochd.data.encoding.labels import MAX_CODES
+from epochd.data.schema import Kind, kind_of
+
+
+@dataclass(frozen=True, slots=True)
+class OneHot:
+    """A column for each category, in order; one for missing values if ``flag``; a last one for all else."""
+
+    name: str
+    categories: tuple[str, ...]
+    flag: bool
+
+    kind: ClassVar[str] = "one-hot"
+
+    @property
+    def width(self) -> int:
+        return len(self.categories) + self.flag + 1
+
+    def places(self, series: pl.Series) -> IntArray:
+        """Which of the columns is 1 in each row, int64 (n,); all others are 0."""
+        found = _codes(series, self.categories, self.width - 1)
+        if self.flag and series.null_count():
+            found[series.is_null().to_numpy()] = len(self.categories)
+        return found
+
+    def as_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "name": self.name, "categories": list(self.categories), "flag": self.flag}
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> Self:
+        return cls(values.text(state["name"]), _categories_from(state), values.truth(state["flag"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """One column with each category's position; unknown, rare and missing ones share the number of categories."""
+
+    name: str
+    categories: tuple[str, ...]
+
+    kind: ClassVar[str] = "codes"
+    width: ClassVar[int] = 1
+
+    @property
+    def codes(self) -> int:
+        """How many different codes there are."""
+        return len(self.categories) + 1
+
+    def write(self, series: pl.Series, out: FloatArray) -> None:
+        """Fill ``out`` (n, 1)."""
+        out[:, 0] = _codes(series, self.categories, len(self.categories))
+
+    def as_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "name": self.name, "categories": list(self.categories)}
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> Self:
+        return cls(values.text(state["name"]), _categories_from(state))
+
+
+@dataclass(slots=True)
+class CategoryFit:
+    """Counts the values of a text column. More than ``most`` distinct ones become codes (None: never).
+
+    Memory grows with the number of distinct values, not of rows.
+    """
+
+    name: str
+    most: int | None
+    missing: bool = field(default=False, init=False)
+    counts: list[pl.DataFrame] = field(default_factory=list, init=False)
+
+    def take(self, series: pl.Series) -> None:
+        self.missing |= series.null_count() > 0
+        found = series.drop_nulls().alias("value").value_counts(name="rows")
+        self.counts.append(found.with_columns(pl.col("value").cast(pl.String), pl.col("rows").cast(pl.Int64)))
+        if sum(counts.height for counts in self.counts[1:]) > max(10_000, self.counts[0].height):
+            self.counts = [self._counted()]
+
+    def column(self) -> OneHot | Codes:
+        counts = self._counted()
+        if self.most is None or counts.height <= self.most:
+            return OneHot(self.name, tuple(counts["value"].sort()), self.missing)
+        repeated = counts.filter(pl.col("rows") > 1).sort(["rows", "value"], descending=[True, False])
+        return Codes(self.name, tuple(repeated["value"].head(MAX_CODES).sort()))
+
+    def _counted(self) -> pl.DataFrame:
+        empty = pl.DataFrame(schema={"value": pl.String, "rows": pl.Int64})
+        return pl.concat([empty, *self.counts]).group_by("value").agg(pl.col("rows").sum())
+
+
+def _codes(series: pl.Series, categories: tuple[str, ...], otherwise: int) -> IntArray:
+    """Each value's position among the categories, int64 (n,). Raise DataError for a type that has no text."""
+    if kind_of(series.dtype) not in (Kind.CATEGORY, Kind.NUMBER, Kind.BOOLEAN) and series.dtype != pl.Date:
+        raise values.wrong_type(series, "text")
+    known = series.cast(pl.String).cast(pl.Enum(categories), strict=False)
+    codes = known.to_physical().cast(pl.Int64)
+    if codes.null_count():
+        codes = codes.fill_null(otherwise)
+    return codes.to_numpy(writable=True)
+
+
+def _categories_from(state: Mapping[str, Any]) -> tuple[str, ...]:
+    categories = tuple(values.text(category) for category in state["categories"])
+    if len(set(categories)) < len(categories):
+        raise ValueError("a category that is listed twice")
+    return categories

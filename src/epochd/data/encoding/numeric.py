@@ -1,0 +1,134 @@
+"""Columns of numbers and of booleans: one encoded column, and a flag where training rows had missing values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import polars as pl
+
+from epochd.core.arrays import FloatArray
+from epochd.data.encoding import values
+from epochd.data.encoding.scaling import Scale, ScaleFit, scale_from
+from epochd.data.encoding.values import Float64
+from epochd.data.schema import Kind, kind_of
+
+TRUTH = {"true": "1", "false": "0"}
+"""How booleans may be written, besides 1 and 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A column that is scaled; a missing value becomes 0, the scale's centre. ``flag`` adds a column that is 1 where
+    the value is missing."""
+
+    name: str
+    scale: Scale
+    flag: bool
+
+    kind: ClassVar[str] = "number"
+
+    @property
+    def width(self) -> int:
+        return 1 + self.flag
+
+    def write(self, series: pl.Series, out: FloatArray) -> None:
+        """Fill ``out`` (n, width); raise DataError for a value that is no number or too large for float32."""
+        numbers = values.numbers(series)
+        _write(numbers, self.scale.apply(numbers), out)
+        if not np.isfinite(out[:, 0]).all():
+            row = int(np.argmin(np.isfinite(out[:, 0])))
+            raise values.bad_value(series, row, values.TOO_LARGE)
+
+    def as_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "name": self.name, "scale": self.scale.as_json(), "flag": self.flag}
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> Self:
+        return cls(values.text(state["name"]), scale_from(state["scale"]), values.truth(state["flag"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Boolean:
+    """False is -1, true is 1, a missing value 0; ``flag`` as in ``Number``."""
+
+    name: str
+    flag: bool
+
+    kind: ClassVar[str] = "boolean"
+
+    @property
+    def width(self) -> int:
+        return 1 + self.flag
+
+    def write(self, series: pl.Series, out: FloatArray) -> None:
+        """Fill ``out`` (n, width); raise DataError for a value that is neither true nor false, nor 1 nor 0."""
+        found = truth(series)
+        _write(found, found * 2 - 1, out)
+
+    def as_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "name": self.name, "flag": self.flag}
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> Self:
+        return cls(values.text(state["name"]), values.truth(state["flag"]))
+
+
+@dataclass(slots=True)
+class NumberFit:
+    """Learns a column of numbers."""
+
+    name: str
+    scale: ScaleFit
+    missing: bool = field(default=False, init=False)
+
+    def take(self, series: pl.Series) -> None:
+        """Raise DataError for a value that is infinite or too large."""
+        self.scale.take(values.learnable(series))
+        self.missing = self.scale.moments.count < self.scale.moments.rows
+
+    def column(self) -> Number:
+        return Number(self.name, self.scale.scale(), self.missing)
+
+
+@dataclass(slots=True)
+class BooleanFit:
+    """Learns whether a column of booleans has missing values."""
+
+    name: str
+    missing: bool = field(default=False, init=False)
+
+    def take(self, series: pl.Series) -> None:
+        self.missing |= series.null_count() > 0
+
+    def column(self) -> Boolean:
+        return Boolean(self.name, self.missing)
+
+
+def truth(series: pl.Series) -> Float64:
+    """1 and 0 for true and false, NaN where missing, float64 (n,); raise DataError for a value that is neither."""
+    found = _truth(series)
+    bad = ~np.isnan(found) & (found != 0) & (found != 1)
+    if bad.any():
+        raise values.bad_value(series, int(np.argmax(bad)), "neither true nor false", "give true or false")
+    return found
+
+
+def _write(numbers: Float64, encoded: Float64, out: FloatArray) -> None:
+    """Encoded values, 0 where ``numbers`` is NaN, and the flag if ``out`` has room for it."""
+    missing = np.isnan(numbers)
+    if missing.any():
+        encoded[missing] = 0.0
+    with np.errstate(over="ignore"):
+        out[:, 0] = encoded
+    if out.shape[1] > 1:
+        out[:, 1] = missing
+
+
+def _truth(series: pl.Series) -> Float64:
+    """1 and 0 for true and false, NaN where missing; other numbers stay as they are."""
+    if kind_of(series.dtype) is not Kind.CATEGORY:
+        return values.numbers(series)
+    text = values.present_text(series.cast(pl.String)).str.to_lowercase()
+    known = text.replace(TRUTH).cast(pl.Float64, strict=False)
+    return known.fill_null(np.inf).set(text.is_null(), None).to_numpy()

@@ -1,0 +1,136 @@
+"""Columns of lists: each is a channel of a sequence, whose steps are the elements.
+
+The lists of one row are equally long. Shorter rows are padded behind with 0; which steps exist is said by a mask.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from epochd.core.arrays import FloatArray, IntArray
+from epochd.core.errors import DataError, Problem
+from epochd.data.encoding import values
+from epochd.data.encoding.scaling import Scale, ScaleFit, scale_from
+from epochd.data.encoding.values import Float64
+from epochd.data.schema import Kind, kind_of
+
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A column of lists whose elements are scaled; a missing element becomes 0, the scale's centre."""
+
+    name: str
+    scale: Scale
+
+    kind: ClassVar[str] = "list"
+    width: ClassVar[int] = 1
+
+    def write(self, series: pl.Series, exists: Flags, out: FloatArray) -> None:
+        """Fill ``out`` (n, steps) where a step ``exists`` (n, steps), as ``existing`` found it for this column."""
+        scaled = self.scale.apply(elements(series))
+        scaled[np.isnan(scaled)] = 0.0
+        with np.errstate(over="ignore"):
+            small = scaled.astype(np.float32)
+        if not np.isfinite(small).all():
+            raise _bad_element(series, exists.sum(axis=1), int(np.argmin(np.isfinite(small))))
+        out[exists] = small
+
+    def as_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "name": self.name, "scale": self.scale.as_json()}
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> Self:
+        return cls(values.text(state["name"]), scale_from(state["scale"]))
+
+
+@dataclass(slots=True)
+class ListFit:
+    """Learns the scale of a column's elements, and how short and long its lists are."""
+
+    name: str
+    scale: ScaleFit
+    shortest: int | None = field(default=None, init=False)
+    longest: int = field(default=0, init=False)
+
+    def take(self, series: pl.Series) -> None:
+        """Raise DataError for a row without a list, or a number that is infinite or too large."""
+        if len(series) == 0:
+            return
+        found = lengths(series)
+        numbers = elements(series)
+        if (place := values.huge(numbers)) is not None:
+            raise _bad_element(series, found, place)
+        self.scale.take(numbers, found)
+        shortest = int(found.min())
+        self.shortest = shortest if self.shortest is None else min(self.shortest, shortest)
+        self.longest = max(self.longest, int(found.max()))
+
+    def column(self) -> Channel:
+        return Channel(self.name, self.scale.scale())
+
+
+def existing(columns: Sequence[pl.Series], steps: int) -> Flags:
+    """Which steps exist in each row, (n, steps).
+
+    Raise DataError for a row without a list, with lists of different lengths or of more than ``steps`` elements.
+    """
+    found = common_lengths(columns)
+    if (found > steps).any():
+        row = int(np.argmax(found > steps))
+        name = columns[0].name
+        message = f"row {row + 1} of column {name!r} has {found[row]} elements; the model reads {steps} at most"
+        raise DataError([Problem(name, message, "shorten the list, or train on longer ones")])
+    return np.arange(steps) < found[:, None]
+
+
+def common_lengths(columns: Sequence[pl.Series]) -> IntArray:
+    """How long the lists of each row are, int64 (n,), the same in all columns. Raise DataError if they are not."""
+    first = lengths(columns[0])
+    for column in columns[1:]:
+        other = lengths(column)
+        if (other != first).any():
+            row = int(np.argmax(other != first))
+            message = (
+                f"row {row + 1} has lists of different lengths: "
+                f"{first[row]} elements in {columns[0].name!r}, {other[row]} in {column.name!r}"
+            )
+            hint = "the lists of a row are the channels of one sequence: make them equally long"
+            raise DataError([Problem(column.name, message, hint)])
+    return first
+
+
+def lengths(series: pl.Series) -> IntArray:
+    """How long each list is, int64 (n,). Raise DataError for a row without a list, or with an empty one."""
+    found = _lists(series).list.len().cast(pl.Int64).fill_null(-1).to_numpy()
+    if (found < 1).any():
+        row = int(np.argmax(found < 1))
+        what = "an empty list" if found[row] == 0 else "no list"
+        message = f"row {row + 1} of column {series.name!r} has {what}"
+        raise DataError([Problem(series.name, message, "give at least one number, or leave the row out")])
+    return found
+
+
+def elements(series: pl.Series) -> Float64:
+    """The elements of all lists in a row, float64, NaN where missing."""
+    return values.numbers(_lists(series).explode())
+
+
+def _lists(series: pl.Series) -> pl.Series:
+    if series.dtype == pl.Null:
+        return series.cast(pl.List(pl.Float64))
+    if kind_of(series.dtype) is not Kind.LIST:
+        raise values.wrong_type(series, "lists of numbers")
+    return series.arr.to_list() if isinstance(series.dtype, pl.Array) else series
+
+
+def _bad_element(series: pl.Series, found: IntArray, place: int) -> DataError:
+    row = int(np.searchsorted(np.cumsum(found), place, side="right"))
+    value = _lists(series).explode()[place]
+    message = f"row {row + 1} of column {series.name!r} has an element that is {values.TOO_LARGE}: {value!r}"
+    return DataError([Problem(series.name, message, "give numbers, or leave an element out if it is unknown")])

@@ -1,0 +1,63 @@
+"""The order of rows in an epoch, cut into chunks of steps.
+
+Both are pure functions: the order of (seed, epoch), the cut of the spec and the data's size. A resumed
+run therefore needs no hidden random state to go on in the middle of an epoch, and its sums are added up
+in the same groups as in a run that was never interrupted.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+
+from epochd.core.arrays import IntArray
+
+CHUNK_FLOPS = 1.5e9
+"""Work per chunk: about 0.1 s on one CPU core, so that pause and stop answer quickly."""
+MAX_CHUNK_STEPS = 512
+MAX_CHUNK_VALUES = 4_000_000
+"""Features per chunk (16 MiB): streamed data hold a few chunks in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some steps of one epoch: ``rows`` are row numbers, int64, ``batch_size`` per step (the last may have fewer)."""
+
+    rows: IntArray
+    first_step: int
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """How ``rows`` training rows become steps and chunks."""
+
+    rows: int
+    batch_size: int
+    seed: int
+    chunk_steps: int
+
+    @classmethod
+    def plan(cls, rows: int, batch_size: int, seed: int, flops_per_row: float, width: int) -> "Batches":
+        """Choose the chunk length from the work and the ``width`` features of a row; never from a clock."""
+        size = min(batch_size, rows)
+        steps = min(CHUNK_FLOPS / (flops_per_row * size), MAX_CHUNK_VALUES / (width * size), MAX_CHUNK_STEPS)
+        return cls(rows, batch_size, seed, max(1, int(steps)))
+
+    @property
+    def steps(self) -> int:
+        """Steps in one epoch."""
+        return ceil(self.rows / self.batch_size)
+
+    def chunks(self, epoch: int, done: int = 0) -> Iterator[Chunk]:
+        """The chunks of an epoch (0-based) from step ``done`` on; ``done`` lies on a chunk's edge."""
+        order = epoch_order(self.rows, self.seed, epoch)
+        for first in range(done, self.steps, self.chunk_steps):
+            steps = min(self.chunk_steps, self.steps - first)
+            yield Chunk(order[first * self.batch_size : (first + steps) * self.batch_size], first, steps)
+
+
+def epoch_order(rows: int, seed: int, epoch: int) -> IntArray:
+    """The permutation of an epoch: PCG64 keyed by (seed, epoch)."""
+    return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(rows)

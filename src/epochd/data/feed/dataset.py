@@ -1,0 +1,108 @@
+"""The arrays that training sees: what the data room hands to the loop and to the engines."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from epochd.core.arrays import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    pass
+
+
+GATHERED, GATHERED_VALUES = 2_048, 1 << 24
+"""Examples of a file, and values of theirs, that are read before its pages are let go: each may map 64 KiB, so that at
+most 128 MiB are mapped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Examples of one side of a split, in memory.
+
+    ``x`` is float32 (examples, *shape). ``y`` is float32 (examples,) with 0 and 1 for binary, int64 (examples,)
+    class numbers for multiclass, float32 (examples,) standardised values for regression.
+    """
+
+    x: FloatArray
+    y: FloatArray | IntArray
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def padded(self, rows: int) -> Part:
+        """At least so many rows; the added ones are zeros and are never asked for."""
+        missing = rows - len(self)
+        if missing <= 0:
+            return self
+        y: Any = np.pad(self.y, (0, missing))
+        return Part(np.pad(self.x, [(0, missing)] + [(0, 0)] * (self.x.ndim - 1)), y)
+
+    def shaped(self, shape: tuple[int, ...]) -> Part:
+        """The same examples, each in another shape of as many values."""
+        return Part(self.x.reshape(len(self), *shape), self.y)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Examples of one side of a split that stay in a mapped file.
+
+    ``table`` is float32 (rows, width) and mapped. Example i is made of ``steps`` rows of it, from row ``first[i]``
+    (int64) on, and has the given ``shape``; ``y`` is as in ``Part`` and in memory.
+    """
+
+    table: FloatArray
+    first: IntArray
+    steps: int
+    shape: tuple[int, ...]
+    y: FloatArray | IntArray
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def shaped(self, shape: tuple[int, ...]) -> Stored:
+        """The same examples, each in another shape of as many values."""
+        return Stored(self.table, self.first, self.steps, shape, self.y)
+
+    def take(self, examples: IntArray) -> Part:
+        """These examples in memory, in this order."""
+        order = self.order(examples)
+        found = self.gather(examples[order])
+        x = np.empty_like(found.x)
+        x[order] = found.x
+        return Part(x, self.y[examples])
+
+    def order(self, examples: IntArray) -> IntArray:
+        """The positions in ``examples`` of those that come first in the file, which is best read in its own order."""
+        return np.argsort(self.first[examples])
+
+    def gather(self, examples: IntArray) -> Part:
+        """These examples in memory, read as they come; the pages that this maps are let go at once."""
+        x = np.empty((len(examples), *self.shape), np.float32)
+        rows = x.reshape(len(examples) * self.steps, -1)
+        at_once = max(1, min(GATHERED, GATHERED_VALUES // max(1, prod(self.shape))))
+        for start in range(0, len(examples), at_once):
+            first = self.first[examples[start : start + at_once]]
+            where = first if self.steps == 1 else (first[:, None] + np.arange(self.steps)).ravel()
+            self.table.take(where, 0, out=rows[start * self.steps :][: len(where)], mode="clip")
+            forget_pages(self.table)
+        return Part(x, self.y[examples])
+
+    def slices(self, size: int) -> Iterator[Part]:
+        """All examples in their order, so many at a time."""
+        for start in range(0, len(self), size):
+            yield self.gather(np.arange(start, min(start + size, len(self))))
+
+
+def forget_pages(x: FloatArray) -> None:
+    """Let go of the pages that reading a mapped array has brought in; they stay in the system's file cache."""
+    base = x
+    while base is not None and not isinstance(base, mmap.mmap):
+        base = base.base  # type: ignore[assignment]
+    if isinstance(base, mmap.mmap):
+        base.madvise(mmap.MADV_DONTNEED)

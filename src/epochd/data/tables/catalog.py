@@ -1,0 +1,122 @@
+"""Where a dataset's name leads: a built-in table, or a file or folder under one of the server's dataset folders.
+
+A name comes from whoever may post a config, so it is resolved here, once, and never leaves the allowed
+folders: ``..`` and NUL are refused, symbolic links are followed before the check, and the answer for a
+file elsewhere is the same whether it exists or not.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path, PurePath
+
+from epochd.core.errors import DataError, Problem, similar_names
+from epochd.data.formats import SUFFIXES, suffix_of
+from epochd.data.tables.source import Source
+
+BUILTIN_DIR = Path(__file__).parents[1] / "builtin"
+BUILTIN = ("breast_cancer", "diabetes", "digits", "iris", "sample", "wine")
+"""Tables that come with epochd. ``sample`` is ``breast_cancer`` cut to the three columns that its description
+names as most predictive together (worst area, worst smoothness, mean texture) and mean concave points, renamed to
+feature1 … feature4."""
+
+MAX_LISTED = 2_000
+"""How many datasets in the folders are looked through for a hint."""
+SHOWN = 10
+
+
+def find(name: str, roots: Sequence[Path], registered: Iterable[str] = ()) -> Path:
+    """A built-in's file, or a path: relative to one of ``roots``, or absolute inside one.
+
+    Raise DataError (field ``dataset``) if there is none; ``registered`` names may be what was meant.
+    """
+    if name in BUILTIN:
+        return BUILTIN_DIR / f"{name}.parquet"
+    if "\0" in name or ".." in PurePath(name).parts:
+        message = f"{name!r} is not a dataset name: '..' and NUL are not allowed in it"
+        raise DataError([Problem("dataset", message, _suggestions(name, roots, registered))])
+    path = next((path for root in roots if (path := _inside(root, name))), None)
+    if path is None:
+        raise _absent(name, roots, registered)
+    return path
+
+
+def _inside(root: Path, name: str) -> Path | None:
+    """What ``name`` leads to from ``root``, links resolved; None unless it lies in ``root`` and can be a dataset."""
+    try:
+        home = root.resolve()
+        path = (home / name).resolve()
+        inside = path.is_relative_to(home) and not _is_hidden(path.relative_to(home))
+        found = inside and (path.is_dir() or (suffix_of(path.name) != "" and path.exists()))
+    except (OSError, RuntimeError):  # a name too long, a loop of links: nothing that could be read
+        return None
+    return path if found else None
+
+
+def _is_hidden(path: PurePath) -> bool:
+    """Folders and files with a dot in front are nobody's dataset: uploads that are not complete are kept there."""
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _absent(name: str, roots: Sequence[Path], registered: Iterable[str]) -> DataError:
+    suffix = PurePath(name).suffix
+    if suffix and not suffix_of(name) and suffix[1:].isalnum() and not suffix[1:].isdigit():
+        message = f"{name!r} is no dataset, and {suffix!r} is not a format that can be read"
+        hint = f"use a file that ends in {', '.join(SUFFIXES)}; {_suggestions(name, roots, registered)}"
+        return DataError([Problem("dataset", message, hint)])
+    return DataError([Problem("dataset", f"there is no dataset {name!r}", _suggestions(name, roots, registered))])
+
+
+def _suggestions(name: str, roots: Sequence[Path], registered: Iterable[str]) -> str:
+    known, files = sorted(registered), sorted(islice(_datasets(roots), MAX_LISTED))
+    nearest = similar_names(name, [*BUILTIN, *known, *files], 3)
+    hint = f"did you mean {' or '.join(map(repr, nearest))}? " if nearest else ""
+    hint += f"built-in datasets: {', '.join(BUILTIN)}"
+    hint += f"; registered: {_some(known)}" if known else ""
+    return hint + (f"; files on the server: {_some(files)}" if files else "; the server's dataset folders hold no file")
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _datasets(roots: Sequence[Path]) -> Iterator[str]:
+    """Paths, relative to their root, of what could be a dataset: files, and folders with ``key=value`` folders."""
+    for root in roots:
+        for place, folders, names in os.walk(root):
+            here = Path(place).relative_to(root)
+            folders[:] = [folder for folder in folders if not folder.startswith(".")]
+            if any("=" in folder for folder in folders):
+                yield here.as_posix()
+                folders.clear()
+            else:
+                yield from ((here / name).as_posix() for name in names if suffix_of(name) and name[0] != ".")
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Where datasets may come from: folders, and what has been registered under a name (name → file or folder).
+
+    ``default`` is the dataset of a config that names none.
+    """
+
+    roots: Sequence[Path] = ()
+    registered: Mapping[str, Path] = field(default_factory=dict)
+    default: str = "sample"
+
+    def open(self, name: str | None) -> Source:
+        """The dataset of this name, or the default one: built-in, registered, or under a root.
+
+        Raise DataError (field ``dataset``) if there is none.
+        """
+        name = name or self.default
+        if name in self.registered and name not in BUILTIN:
+            return Source(name, self.registered[name])
+        return Source(name, find(name, self.roots, self.registered))
+
+
+def open_dataset(name: str, roots: Sequence[Path]) -> Source:
+    """A built-in dataset, or one under ``roots``. Raise DataError (field ``dataset``) if there is none."""
+    return Catalog(roots).open(name)

@@ -1,0 +1,182 @@
+"""The columns of a dataset that a training needs, as batches of rows: from memory, or anew from the file each time.
+
+Batches are cut at the same rows either way. Whatever is computed from them is therefore the same, to the last bit, for
+data that are held and for data that are streamed.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import polars.selectors as cs
+
+from epochd.core.arrays import IntArray
+from epochd.core.errors import DataError, Problem
+from epochd.data.schema import col
+
+BATCH_ROWS = 65_536
+"""Rows that are read, learned from and encoded together."""
+
+Reading = Callable[[pl.Series], npt.NDArray[Any]]
+"""Makes one number of each value of a column."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """``lazy`` has ``rows`` rows; ``frame`` is the same in memory, if it is small enough to be held."""
+
+    lazy: pl.LazyFrame
+    frame: pl.DataFrame | None
+    rows: int
+
+    @classmethod
+    def of(cls, lazy: pl.LazyFrame, limit: int | None) -> "Table":
+        """Read the table, unless its values take more than ``limit`` bytes as float32."""
+        if limit is not None:
+            rows = int(lazy.select(pl.len()).collect(engine="streaming").item())
+            if rows * len(lazy.collect_schema()) * 4 > limit:
+                return cls(lazy, None, rows)
+        frame = lazy.collect()
+        return cls(frame.lazy(), frame, frame.height)
+
+    def batches(self, columns: Sequence[str]) -> Iterator[tuple[int, pl.DataFrame]]:
+        """The first row's number and these columns of ``BATCH_ROWS`` rows (fewer in the last batch), in order.
+
+        Raise DataError if a streamed table no longer has as many rows as it had.
+        """
+        chosen = list(dict.fromkeys(columns))
+        if self.frame is None:
+            yield from self._streamed(self.lazy.select(cs.by_name(chosen)))
+            return
+        frame = self.frame.select(cs.by_name(chosen))
+        for first in range(0, frame.height, BATCH_ROWS):
+            yield first, frame.slice(first, BATCH_ROWS)
+
+    def _streamed(self, lazy: pl.LazyFrame) -> Iterator[tuple[int, pl.DataFrame]]:
+        end = 0
+        for first, frame in batches(lazy, BATCH_ROWS):
+            end = first + frame.height
+            if end > self.rows:
+                break
+            yield first, frame
+        if end != self.rows:
+            message = f"the dataset had {self.rows} rows at first and another number a moment later"
+            raise DataError([Problem("dataset", message, "do not write to a dataset while it is read; start again")])
+
+    def read(self, readings: Mapping[str, tuple[str, Reading]]) -> dict[str, npt.NDArray[Any]]:
+        """One array (rows,) for each reading, by its name: what it makes, batch by batch, of its column."""
+        found: dict[str, npt.NDArray[Any]] = {}
+        for first, frame in self.batches([column for column, _ in readings.values()]):
+            with counting_from(first):
+                pieces = {name: reading(frame.get_column(column)) for name, (column, reading) in readings.items()}
+            for name, piece in pieces.items():
+                found.setdefault(name, np.empty(self.rows, piece.dtype))[first : first + len(piece)] = piece
+        return found
+
+
+def within(rows: IntArray, first: int, height: int) -> slice:
+    """Which of these sorted row numbers lie in the ``height`` rows from ``first`` on."""
+    start, end = np.searchsorted(rows, [first, first + height])
+    return slice(int(start), int(end))
+
+
+def taken(frame: pl.DataFrame, rows: IntArray) -> pl.DataFrame:
+    """The rows of these sorted numbers; to mark them is several times as fast as to look each one up."""
+    if len(rows) == frame.height:
+        return frame
+    marks = np.zeros(frame.height, np.bool_)
+    marks[rows] = True
+    return frame.filter(pl.Series(marks))
+
+
+@contextmanager
+def counting_from(first: int) -> Iterator[None]:
+    """Tell of errors inside from which row on theirs are counted, where that is not the dataset's first."""
+    try:
+        yield
+    except DataError as error:
+        if first == 0:
+            raise
+        told = f" (rows counted from row {first + 1} of the dataset on)"
+        raise DataError([replace(problem, message=problem.message + told) for problem in error.problems]) from None
+
+
+def batches(table: pl.LazyFrame, size: int = BATCH_ROWS) -> Iterator[tuple[int, pl.DataFrame]]:
+    """The table's rows in order: the first row's number, and a frame of exactly ``size`` rows (fewer in the last).
+
+    Where frames are cut does not depend on how the file was read, so that sums over them come out the same.
+    """
+    first, held = 0, pl.DataFrame()
+    for frame in table.collect_batches(chunk_size=size, maintain_order=True, engine="streaming"):
+        held = pl.concat([held, frame]) if held.height else frame
+        while held.height >= size:
+            yield first, held.head(size)
+            first, held = first + size, held.slice(size)
+    if held.height:
+        yield first, held
+
+
+LEAST_ROWS, SMALL_ROWS, SMALL_CELLS = 100, 20_000, 2_000_000
+"""A table with more rows or cells than SMALL is streamed, unless it has hardly any rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Some columns of a table. ``head`` is its beginning, all of it if ``is_whole``; ``rows`` counts the table. It is
+    in memory if it ``is_held``, and what it is asked may take as much memory again."""
+
+    table: pl.LazyFrame
+    schema: pl.Schema
+    head: pl.DataFrame
+    rows: int
+    is_whole: bool
+    is_held: bool = True
+
+    def ask(self, questions: Iterable[pl.Expr]) -> dict[str, Any]:
+        """The answers to expressions that give one value each, by their names."""
+        asked = list(questions)
+        return self.collect(self.table.select(asked)).row(0, named=True) if asked else {}
+
+    def collect(self, table: pl.LazyFrame) -> pl.DataFrame:
+        """Do what was asked of ``table``."""
+        return table.collect(engine="in-memory" if self.is_whole else "streaming")
+
+    def first(self, condition: pl.Expr, *names: str) -> tuple[int, tuple[Any, ...]] | None:
+        """The first row that meets the condition, counted from 1, and its values in these columns; None without one."""
+        asked = self.table.select(*map(col, names), condition.alias("\0meets"))
+        found = self.collect(asked.with_row_index("\0row").filter(pl.col("\0meets")).head(1))
+        if found.is_empty():
+            return None
+        row, *values, _ = found.row(0)
+        return row + 1, tuple(values)
+
+    def at(self, row: int, name: str) -> Any:
+        """The value of a column in a row, counted from 1."""
+        return self.collect(self.table.select(col(name)).slice(row - 1, 1)).item()
+
+    def batches(self, *names: str) -> Iterator[tuple[int, pl.DataFrame]]:
+        """These columns in the table's order, piece by piece, with the number of each piece's first row from 0."""
+        if self.is_whole:
+            return iter([(0, self.head.select(*map(col, names)))])
+        return batches(self.table.select(*map(col, names)))
+
+
+def view(table: pl.LazyFrame, names: list[str], *, held: bool = False) -> View:
+    """Look at these columns of a table, which is ``held`` in memory or not."""
+    most = max(LEAST_ROWS, min(SMALL_ROWS, SMALL_CELLS // max(1, len(names))))
+    chosen = table.select(*map(col, names))
+    head = chosen.head(most + 1).collect(engine="streaming")
+    if names and head.height <= most:
+        return View(head.lazy(), head.schema, head, head.height, True)
+    rows = table.select(pl.len()).collect(engine="streaming").item()
+    return View(chosen, head.schema, head, int(rows), False, held)
+
+
+def shown(value: object) -> str:
+    """A sample value for a message: short, whatever it is."""
+    text = repr(value.to_list() if isinstance(value, pl.Series) else value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,169 @@
+"""One compiled program that takes any number of training steps, up to a chunk's length.
+
+A loop on the device takes the steps one after another over the resident rows, so that Python and the host are
+met once per chunk. The number of steps is an argument of the program, so it is compiled once per job however long
+the chunks are. All weights are one flat vector: one optimizer update and, over several devices, one sum per
+step. Measured on mlp 128-64-32, batch 32, one core: flat 1,080 k rows/s, a tree of arrays 720 k.
+"""
+
+from collections.abc import Callable
+from math import prod
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+from jax.sharding import Mesh
+
+from epochd.core.specs import TrainingSpec
+from epochd.engines import network
+from epochd.engines.jax_engine import dropout, networks
+from epochd.engines.jax_engine.devices import COPIED, ROWS, SPLIT
+from epochd.loop.engine import Setup
+
+Program = Callable[..., tuple[jax.Array, Any, jax.Array]]
+"""(flat weights, optimizer's memory, x, y, rows, first step, number of rows, learning rate) →
+(flat weights, memory, sums of loss and score per step)."""
+Vector = TypeVar("Vector", jax.Array, np.ndarray[Any, Any])
+
+
+def compute_dtype(setup: Setup) -> Any:
+    """What the network computes in; the flat weights and the loss stay float32."""
+    return jnp.bfloat16 if setup.spec.mixed_precision else jnp.float32
+
+
+def named_weights(setup: Setup, flat: Vector) -> dict[str, Vector]:
+    """The canonical weights as pieces of the flat vector."""
+    named: dict[str, Vector] = {}
+    first = 0
+    for name, shape in network.shapes(setup).items():
+        named[name] = flat[first : first + prod(shape)].reshape(shape)
+        first += prod(shape)
+    return named
+
+
+def flat_vector(setup: Setup, named: dict[str, jax.Array]) -> jax.Array:
+    """The inverse of ``named_weights``. XLA copies the pieces; slices that are differentiated it would add up."""
+    return jnp.concatenate([jnp.ravel(named[name]) for name in network.shapes(setup)])
+
+
+def outputs_program(setup: Setup) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """(flat weights, x) → outputs (rows, outputs), dropout off; in float32 whatever was trained in."""
+
+    def outputs(flat: jax.Array, x: jax.Array) -> jax.Array:
+        return networks.forward(setup, named_weights(setup, flat), x, lambda hidden, layer, axis: hidden)
+
+    return jax.jit(outputs)
+
+
+def training_program(setup: Setup, optimizer: optax.GradientTransformation, batch: int, mesh: Mesh) -> Program:
+    """Compile-once training of up to ``len(rows)`` steps; see ``Program``.
+
+    ``rows`` is (steps, devices x rows per device), int32: what lies beyond ``batch`` in a step, and beyond the number
+    of rows in all, is padding. Weights and memory are donated.
+    """
+
+    def chunk(
+        flat: jax.Array,
+        memory: Any,
+        x: jax.Array,
+        y: jax.Array,
+        rows: jax.Array,
+        first_step: jax.Array,
+        count: jax.Array,
+        rate: jax.Array,
+    ) -> tuple[jax.Array, Any, jax.Array]:
+        first_row = lax.axis_index(ROWS) * rows.shape[1]
+        place = first_row + jnp.arange(rows.shape[1])
+
+        def step(i: jax.Array, carry: tuple[jax.Array, Any, jax.Array]) -> tuple[jax.Array, Any, jax.Array]:
+            flat, memory, sums = carry
+            left = jnp.minimum(batch, count - i * batch)
+            drop = _drop(setup.spec, first_step + i.astype(jnp.uint32), first_row)
+            mask = (place < left).astype(jnp.float32)
+            gradients, found = jax.grad(_batch_loss, argnums=1, has_aux=True)(
+                setup, named_weights(setup, flat), x[rows[i]], y[rows[i]], mask, left, drop
+            )
+            gradient, found = lax.psum((flat_vector(setup, gradients), found), ROWS)  # type: ignore[no-untyped-call]
+            update, memory = optimizer.update(gradient, memory, flat)
+            return flat - rate * jnp.asarray(update), memory, sums.at[i].set(found)
+
+        sums = jnp.zeros((len(rows), 2), jnp.float32)
+        done: tuple[jax.Array, Any, jax.Array] = lax.fori_loop(
+            0, (count + batch - 1) // batch, step, (flat, memory, sums)
+        )
+        return done
+
+    split = jax.shard_map(
+        chunk,
+        mesh=mesh,
+        in_specs=(COPIED, COPIED, COPIED, COPIED, SPLIT, COPIED, COPIED, COPIED),
+        out_specs=COPIED,
+        check_vma=False,
+    )
+    return jax.jit(split, donate_argnums=(0, 1))
+
+
+def build_optimizer(spec: TrainingSpec) -> optax.GradientTransformation:
+    """The update before its multiplication with the learning rate; formulas and constants are ``torch.optim``'s."""
+    clip = [optax.clip_by_global_norm(spec.gradient_clip)] if spec.gradient_clip else []
+    decay = [optax.add_decayed_weights(spec.decay)] if spec.decay else []
+    match spec.optimizer:
+        case "adam":
+            return optax.chain(*clip, *decay, optax.scale_by_adam())
+        case "adamw":
+            return optax.chain(*clip, optax.scale_by_adam(), *decay)
+        case "sgd":
+            return optax.chain(*clip, *decay, optax.identity())
+        case "rmsprop":
+            return optax.chain(*clip, *decay, optax.scale_by_rms(decay=0.99, eps=1e-8, eps_in_sqrt=False))
+
+
+def _drop(spec: TrainingSpec, step: jax.Array, first_row: jax.Array) -> networks.Drop:
+    def drop(hidden: jax.Array, layer: int, axis: int) -> jax.Array:
+        if not spec.dropout_rate:
+            return hidden
+        key = dropout.mask_key(spec.seed, step, layer)
+        return dropout.drop(hidden, key, spec.dropout_rate, first_row, axis)
+
+    return drop
+
+
+def _outputs(setup: Setup, weights: networks.Weights, x: jax.Array, drop: networks.Drop) -> jax.Array:
+    return networks.forward(setup, weights, x, drop, compute_dtype(setup)).astype(jnp.float32)
+
+
+def _batch_loss(
+    setup: Setup,
+    weights: networks.Weights,
+    x: jax.Array,
+    y: jax.Array,
+    mask: jax.Array,
+    rows: jax.Array,
+    drop: networks.Drop,
+) -> tuple[jax.Array, jax.Array]:
+    """This device's part of the batch's loss, and its sums of loss and score; ``rows`` are those of all devices."""
+    losses, scores = _row_scores(setup, _outputs(setup, weights, x, drop), y)
+    if setup.class_weights:
+        losses *= jnp.asarray(setup.class_weights, jnp.float32)[y.astype(jnp.int32)]
+    loss = jnp.sum(losses * mask)
+    return loss / rows, jnp.stack([loss, jnp.sum(scores * mask)])
+
+
+def _row_scores(setup: Setup, outputs: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Each row's loss before class weights, and its score (see ``loop.state.Totals``): (rows,) each."""
+    smooth = setup.spec.label_smoothing
+    match setup.task:
+        case "binary":
+            logit = outputs[:, 0]
+            truth = y * (1 - smooth) + smooth / 2
+            return jax.nn.softplus(logit) - truth * logit, (logit > 0) == (y > 0.5)
+        case "multiclass":
+            truth = jax.nn.one_hot(y, setup.outputs) * (1 - smooth) + smooth / setup.outputs
+            losses = -jnp.sum(truth * jax.nn.log_softmax(outputs), axis=1)
+            return losses, jnp.argmax(outputs, axis=1) == y
+        case "regression":
+            error = outputs[:, 0] - y
+            return error * error, error * error

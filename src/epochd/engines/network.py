@@ -1,0 +1,188 @@
+"""The networks themselves, without any framework: names, shapes and first values of their weights.
+
+Every engine builds from these canonical weights (PyTorch's names and layouts), so that the same spec
+starts from the same numbers everywhere, and a model trained on one engine loads into any other.
+
+    mlp   dense → activation → dropout, for each of ``hidden_units``
+    cnn   convolution (stride 1, zero-padded to the same size) → activation → max-pooling by 2 (in each
+          direction that still has 2) → dropout, for each of ``hidden_units``; then flattened, channels first
+    lstm  layers of ``hidden_units``, each followed by dropout; the last one gives its last step only. One
+    gru   bias vector per LSTM layer, two per GRU layer (the reset gate acts after the recurrent bias)
+
+and one dense output layer. Features come channels last: (rows, columns), (rows, steps, channels) or
+(rows, height, width, channels). In front of all stand the embeddings: channels that hold category codes are replaced
+by learned vectors (see ``loop.engine.Setup``).
+
+Sequences of different lengths are padded behind and masked: lstm and gru end at each sequence's own last step and
+read backwards from there, and a cnn's hidden layers are zero in padding, of whose pools one real step is enough.
+A sequence has at least one step.
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from math import pow, prod
+
+import numpy as np
+
+from epochd.core.arrays import FloatArray
+from epochd.core.specs import TrainingSpec
+from epochd.data.feed.batches import Batches
+from epochd.loop.engine import Setup
+
+Shapes = dict[str, tuple[int, ...]]
+GATES = {"lstm": 4, "gru": 3}
+"""Gates per unit. Their order in weights is PyTorch's: lstm i, f, g, o; gru r, z, n."""
+
+
+def input_shape(spec: TrainingSpec, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of one row for the network, given the shape of an encoded example: (features,) or (steps, channels).
+
+    Raises ValueError if ``spec.input_shape`` does not hold exactly that many.
+    """
+    if spec.model_type == "mlp" or len(shape) > 1:
+        return shape
+    (width,) = shape
+    if spec.input_shape is None:
+        return (width, 1)
+    folded = tuple(spec.input_shape)
+    if prod(folded) != width:
+        raise ValueError(f"input_shape {list(folded)} holds {prod(folded)} values, but there are {width} features")
+    return (*folded, 1) if spec.model_type == "cnn" and len(folded) == 2 else folded
+
+
+def vector_size(codes: int) -> int:
+    """How many numbers stand for each of so many categories: 1.6 n^0.56, at most 50 (fastai's rule, with its cap
+    lowered)."""
+    return min(50, max(2, round(1.6 * pow(codes, 0.56))))
+
+
+def plain_channels(setup: Setup) -> list[int]:
+    """The channels that are features as they are: neither codes nor the mask."""
+    codes = {embedding.channel for embedding in setup.embeddings}
+    return [channel for channel in range(setup.inputs[-1] - setup.masked) if channel not in codes]
+
+
+def plain_runs(setup: Setup) -> list[slice]:
+    """The same channels as slices, which frameworks copy faster than single channels."""
+    runs: list[slice] = []
+    for channel in plain_channels(setup):
+        first = runs.pop().start if runs and runs[-1].stop == channel else channel
+        runs.append(slice(first, channel + 1))
+    return runs
+
+
+def hidden_inputs(setup: Setup) -> tuple[int, ...]:
+    """The shape of one row as the first hidden layer sees it, codes replaced by their vectors, the mask taken off."""
+    vectors = sum(embedding.size for embedding in setup.embeddings)
+    return (*setup.inputs[:-1], len(plain_channels(setup)) + vectors)
+
+
+def shapes(setup: Setup) -> Shapes:
+    """Canonical weight names and shapes, input side first.
+
+    embedding (codes, vector size); dense (units out, units in); convolution (channels out, channels in, *kernel);
+    lstm and gru ``weight_ih`` (gates x units, units in) and ``weight_hh`` (gates x units, units), with ``_reverse``
+    twins.
+    """
+    vectors = {f"embedding.{i}.weight": (e.codes, e.size) for i, e in enumerate(setup.embeddings)}
+    match setup.spec.model_type:
+        case "mlp":
+            return vectors | dict(_mlp(setup))
+        case "cnn":
+            return vectors | dict(_cnn(setup))
+        case _:
+            return vectors | dict(_recurrent(setup))
+
+
+def _mlp(setup: Setup) -> Iterator[tuple[str, tuple[int, ...]]]:
+    widths = [prod(hidden_inputs(setup)), *setup.spec.hidden_units]
+    for i, (units_in, units_out) in enumerate(pairwise(widths)):
+        yield f"hidden.{i}.weight", (units_out, units_in)
+        yield f"hidden.{i}.bias", (units_out,)
+    yield from _output(setup, widths[-1])
+
+
+def _cnn(setup: Setup) -> Iterator[tuple[str, tuple[int, ...]]]:
+    *space, channels = hidden_inputs(setup)
+    kernel = (setup.spec.kernel_size,) * len(space)
+    for i, filters in enumerate(setup.spec.hidden_units):
+        yield f"hidden.{i}.weight", (filters, channels, *kernel)
+        yield f"hidden.{i}.bias", (filters,)
+        channels, space = filters, pooled(space)
+    yield from _output(setup, channels * prod(space))
+
+
+def pooled(space: list[int]) -> list[int]:
+    """Sizes after max-pooling by 2: halved, rounded down; a size of 1 stays."""
+    return [max(1, size // 2) for size in space]
+
+
+def _recurrent(setup: Setup) -> Iterator[tuple[str, tuple[int, ...]]]:
+    spec, gates = setup.spec, GATES[setup.spec.model_type]
+    width = hidden_inputs(setup)[-1]
+    for i, units in enumerate(spec.hidden_units):
+        for direction in ("", "_reverse") if spec.bidirectional else ("",):
+            yield f"hidden.{i}.weight_ih{direction}", (gates * units, width)
+            yield f"hidden.{i}.weight_hh{direction}", (gates * units, units)
+            yield f"hidden.{i}.bias_ih{direction}", (gates * units,)
+            if spec.model_type == "gru":
+                yield f"hidden.{i}.bias_hh{direction}", (gates * units,)
+        width = units * (2 if spec.bidirectional else 1)
+    yield from _output(setup, width)
+
+
+def _output(setup: Setup, width: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    yield "output.weight", (setup.outputs, width)
+    yield "output.bias", (setup.outputs,)
+
+
+def initial_weights(setup: Setup) -> dict[str, FloatArray]:
+    """First values: uniform in ±1/√n, PCG64 keyed by (seed, position of the weight).
+
+    n is the number of inputs of a unit (dense, convolution) or the layer's units (lstm, gru), as in PyTorch, and the
+    vector's size for embeddings.
+    """
+    weights: dict[str, FloatArray] = {}
+    named = shapes(setup)
+    for position, (name, shape) in enumerate(named.items()):
+        draw = np.random.Generator(np.random.PCG64([setup.spec.seed, 1 << 32, position]))
+        bound = _fan(named, name) ** -0.5
+        weights[name] = draw.uniform(-bound, bound, shape).astype(np.float32)
+    return weights
+
+
+def _fan(named: Shapes, name: str) -> int:
+    layer = name.rsplit(".", 1)[0]
+    recurrent = named.get(f"{layer}.weight_hh")
+    return recurrent[1] if recurrent else prod(named[f"{layer}.weight"][1:])
+
+
+def parameters(setup: Setup) -> int:
+    """How many numbers the network learns."""
+    return sum(prod(shape) for shape in shapes(setup).values())
+
+
+def batches(setup: Setup, rows: int) -> Batches:
+    """How so many training rows become steps and chunks for this network."""
+    spec = setup.spec
+    return Batches.plan(rows, spec.batch_size, spec.seed, flops_per_row(setup), prod(setup.inputs))
+
+
+def flops_per_row(setup: Setup) -> float:
+    """Arithmetic of one training row: two operations per use of a weight forward, four backward.
+
+    An embedding's numbers count once per step: few are looked up, but gradient and optimizer go through all.
+    """
+    named, space = shapes(setup), list(setup.inputs[:-1])
+    uses = 0.0
+    for name, shape in named.items():
+        if name.startswith("embedding"):
+            uses += prod(shape) / setup.spec.batch_size
+        elif name.startswith("output") or setup.spec.model_type == "mlp":
+            uses += prod(shape)
+        elif setup.spec.model_type == "cnn":
+            uses += prod(shape) * prod(space)
+            space = pooled(space) if name.endswith("bias") else space
+        else:
+            uses += prod(shape) * setup.inputs[0]
+    return 6.0 * uses

@@ -1,0 +1,184 @@
+"""Where the steps run: many of them in one call, on one device or split over several.
+
+Data and state stay on the devices; a call sends row numbers and gets two sums back. One device runs the whole
+chunk as one graph, compiled by XLA where that pays. Several devices (``MirroredStrategy``) each take their rows
+of every global batch, add up their gradients and make the same step. Untested on GPUs.
+"""
+
+from collections.abc import Mapping
+from math import ceil, prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from epochd.data.feed.dataset import Part
+from epochd.engines import network
+from epochd.engines.tensorflow_engine import step as keras_steps
+from epochd.engines.tensorflow_engine.runtime import tf
+from epochd.loop.engine import Arrays, Setup
+
+COMPILE_STEPS = {"mlp": 5000, "cnn": 1500, "lstm": 600, "gru": 300}
+"""Steps in the whole training from which XLA pays for its compiling, on a CPU. Measured on the three benchmark
+configs (2 cores): compiling takes 0.4 s (mlp, cnn), 1.0-1.7 s (lstm) and 0.6-1.3 s (gru) longer than tracing; a step
+is then shorter by 0.09 ms (mlp: 0.03 instead of 0.12), 0.35 (cnn), 1.7-2.7 (lstm) and 2.1-2.9 (gru)."""
+PATCHES, PATCH_VALUES = 25, 1 << 24
+"""The largest kernel, in steps or pixels, and the largest matrix of patches of a batch for which XLA for CPU makes
+convolutions of matrix products (``keras_models``). ms per step compiled / not, kernel 3: layers 64-32, batch 32, at
+8 x 8 x 1: 0.8 / 1.7; layers 64-64, batch 32, at 32 x 32 x 3 (5 million values): 13 / 14; layers 32-64-64, batch 64,
+at 64 x 64 x 3 (19 million): 149 / 127."""
+
+
+def compiles(setup: Setup, resident: int) -> bool:
+    """Whether XLA compiles this training; a function of spec and data, so that a resumed run does the same.
+
+    ``resident``: the rows that the engine is built with, all of them or the first window.
+    """
+    if setup.gpus:
+        return True
+    if setup.spec.model_type == "cnn" and not patches_fit(setup):
+        return False
+    steps = ceil((setup.rows or resident) / setup.spec.batch_size)
+    return setup.spec.epochs * steps >= COMPILE_STEPS[setup.spec.model_type]
+
+
+def patches_fit(setup: Setup) -> bool:
+    """Whether every convolution of a batch is small enough to be a product of patches."""
+    *space, channels = network.hidden_inputs(setup)
+    kernel = setup.spec.kernel_size ** len(space)
+    largest = 0
+    for filters in setup.spec.hidden_units:
+        largest = max(largest, setup.spec.batch_size * prod(space) * kernel * channels)
+        channels, space = filters, network.pooled(space)
+    return kernel <= PATCHES and largest <= PATCH_VALUES
+
+
+class OneDevice:
+    """Training rows and state on one device, and a graph that loops over the steps of a chunk."""
+
+    def __init__(self, setup: Setup, train: Part, state: Arrays, *, device: str, dtype: str) -> None:
+        self._setup, self._device, self._dtype = setup, device, dtype
+        self.compiled = compiles(setup, len(train))
+        self.load_rows(train)
+        self.load(state)
+        self._chunk = tf.function(self._loop, jit_compile=self.compiled, autograph=False)
+
+    def load_rows(self, rows: Part) -> None:
+        with tf.device(self._device):
+            self._x, self._y = tf.constant(rows.x), tf.constant(narrow(rows.y))
+
+    def state(self) -> Arrays:
+        return {name: value.numpy() for name, value in self._state.items()}
+
+    def load(self, state: Mapping[str, npt.NDArray[np.generic]]) -> None:
+        with tf.device(self._device):
+            self._state = {name: tf.constant(value) for name, value in state.items()}
+
+    def train(self, rows: Any, count: int, step: int, rate: float) -> tuple[float, float]:
+        """Row numbers (steps, batch), of which the first ``count`` are meant → sums of losses and scores."""
+        with tf.device(self._device):
+            numbers = tf.constant(rows), *scalars(count, step, rate)
+            self._state, sums = self._chunk(self._state, self._x, self._y, *numbers)
+        loss, score = sums.numpy().tolist()
+        return loss, score
+
+    def _loop(self, state: Any, all_x: Any, all_y: Any, rows: Any, count: Any, step: Any, rate: Any) -> Any:
+        size, padded = self._setup.spec.batch_size, rows.shape[1]
+
+        def one(i: Any, state: Any, sums: Any) -> Any:
+            real = tf.minimum(count - i * size, size)
+            share = keras_steps.Rows(
+                tf.ensure_shape(tf.gather(all_x, rows[i]), [padded, *self._setup.inputs]),
+                tf.gather(all_y, rows[i]),
+                tf.cast(tf.range(padded) < real, tf.float32),
+                0,
+                tf.cast(real, tf.float32),
+            )
+            number = step + tf.cast(i, tf.int64)
+            slopes, loss, score = keras_steps.gradient(
+                self._setup, state, share, number, compiled=self.compiled and not self._setup.gpus, dtype=self._dtype
+            )
+            state = keras_steps.updated(self._setup.spec, state, slopes, rate)
+            return i + 1, state, sums + tf.cast(tf.stack([loss, score]), tf.float64)
+
+        start = (tf.constant(0), state, tf.zeros(2, tf.float64))
+        _, state, sums = tf.while_loop(lambda i, *_: i * size < count, one, start)
+        return state, sums
+
+
+class ManyDevices:
+    """Training rows and state mirrored on several devices; XLA compiles each device's share of a step."""
+
+    def __init__(self, setup: Setup, train: Part, state: Arrays, *, devices: list[str], dtype: str) -> None:
+        self._setup, self._dtype = setup, dtype
+        self.compiled = compiles(setup, len(train))
+        add_up = tf.distribute.NcclAllReduce() if setup.gpus else tf.distribute.ReductionToOneDevice()
+        self._strategy = tf.distribute.MirroredStrategy(devices, cross_device_ops=add_up)
+        own = {
+            "synchronization": tf.VariableSynchronization.ON_READ,
+            "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        }
+        with self._strategy.scope():
+            self._x = tf.Variable(train.x, trainable=False)
+            self._y = tf.Variable(narrow(train.y), trainable=False)
+            self._state = {name: tf.Variable(value, trainable=False, **own) for name, value in state.items()}
+        self._gradient = tf.function(self._share_of_gradient, jit_compile=self.compiled, autograph=False)
+        self._chunk = tf.function(self._loop, autograph=False)
+
+    def load_rows(self, rows: Part) -> None:
+        self._x.assign(rows.x)
+        self._y.assign(narrow(rows.y))
+
+    def state(self) -> Arrays:
+        return {name: self._strategy.experimental_local_results(v)[0].numpy() for name, v in self._state.items()}
+
+    def load(self, state: Mapping[str, npt.NDArray[np.generic]]) -> None:
+        for name, variable in self._state.items():
+            for copy in self._strategy.experimental_local_results(variable):
+                copy.assign(state[name])
+
+    def train(self, rows: Any, count: int, step: int, rate: float) -> tuple[float, float]:
+        """Row numbers (steps, batch), of which the first ``count`` are meant → sums of losses and scores."""
+        loss, score = self._chunk(tf.constant(rows), *scalars(count, step, rate)).numpy().tolist()
+        return loss, score
+
+    def _loop(self, rows: Any, count: Any, step: Any, rate: Any) -> Any:
+        size = self._setup.spec.batch_size
+
+        def one(i: Any, sums: Any) -> Any:
+            real = tf.minimum(count - i * size, size)
+            number = step + tf.cast(i, tf.int64)
+            shares = self._strategy.run(self._replica_step, args=(rows[i], real, number, rate))
+            total = self._strategy.reduce(tf.distribute.ReduceOp.SUM, shares, axis=None)
+            return i + 1, sums + tf.cast(total, tf.float64)
+
+        return tf.while_loop(lambda i, *_: i * size < count, one, (tf.constant(0), tf.zeros(2, tf.float64)))[1]
+
+    def _replica_step(self, rows: Any, real: Any, step: Any, rate: Any) -> Any:
+        replica = tf.distribute.get_replica_context()
+        size = rows.shape[0] // replica.num_replicas_in_sync
+        first = replica.replica_id_in_sync_group * size
+        mine = tf.reshape(rows, [-1, size])[replica.replica_id_in_sync_group]
+        state = {name: variable.read_value() for name, variable in self._state.items()}
+        x = tf.ensure_shape(tf.gather(self._x, mine), [size, *self._setup.inputs])
+        slopes, loss, score = self._gradient(state, x, tf.gather(self._y, mine), first, real, step)
+        slopes = replica.all_reduce(tf.distribute.ReduceOp.SUM, slopes)
+        for name, value in keras_steps.updated(self._setup.spec, state, slopes, rate).items():
+            self._state[name].assign(value)
+        return tf.stack([loss, score])
+
+    def _share_of_gradient(self, state: Any, x: Any, y: Any, first: Any, real: Any, step: Any) -> Any:
+        present = tf.cast(first + tf.range(x.shape[0]) < real, tf.float32)
+        share = keras_steps.Rows(x, y, present, first, tf.cast(real, tf.float32))
+        compiled = self.compiled and not self._setup.gpus
+        return keras_steps.gradient(self._setup, state, share, step, compiled=compiled, dtype=self._dtype)
+
+
+def scalars(count: int, step: int, rate: float) -> tuple[Any, Any, Any]:
+    """Numbers that change from call to call, as tensors: as Python numbers each would be traced anew."""
+    return tf.constant(count, tf.int32), tf.constant(step, tf.int64), tf.constant(rate, tf.float32)
+
+
+def narrow(y: Any) -> Any:
+    """Class numbers in 32 bits, which every device gathers quickly."""
+    return y.astype(np.int32) if y.dtype == np.int64 else y

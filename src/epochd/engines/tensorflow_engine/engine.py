@@ -1,0 +1,129 @@
+"""TensorFlow with Keras 3: resident tensors, a whole chunk of steps in one call, compiled where that pays.
+
+Against Keras ``fit``, which returns to Python after every step, the loop over steps is part of the graph
+(``keras_devices``); the step itself is a pure function of its state (``keras_steps``).
+"""
+
+from typing import Any
+
+import numpy as np
+
+from epochd.core.arrays import FloatArray, IntArray
+from epochd.core.errors import InvalidSpec, Problem
+from epochd.data.feed.dataset import Part
+from epochd.engines import network
+from epochd.engines.tensorflow_engine import networks, runtime
+from epochd.engines.tensorflow_engine import step as keras_steps
+from epochd.engines.tensorflow_engine.devices import ManyDevices, OneDevice
+from epochd.engines.tensorflow_engine.runtime import Tensor, tf
+from epochd.loop.engine import Arrays, Setup
+from epochd.loop.state import Totals
+
+EVALUATION_ROWS = 4096
+"""Rows per forward pass when scoring; bounds memory, not speed."""
+
+
+class KerasEngine:
+    """One network on one device, or split over several, trained by TensorFlow."""
+
+    def __init__(self, setup: Setup, train: Part) -> None:
+        devices = runtime.start(setup)
+        dtype = compute_dtype(setup)
+        self._setup = setup
+        self._capacity = len(train)
+        self._batch = keras_steps.padded_batch(setup.spec, len(train), len(devices))
+        self._chunk_steps = usual_chunk(setup, len(train))
+        state = keras_steps.flattened(setup, dict(network.initial_weights(setup)))
+        state |= keras_steps.fresh_memory(setup, dtype)
+        self._trainer = (
+            OneDevice(setup, train, state, device=devices[0], dtype=dtype)
+            if len(devices) == 1
+            else ManyDevices(setup, train, state, devices=devices, dtype=dtype)
+        )
+        self._devices = devices
+        self._forward = tf.function(self._evaluate, reduce_retracing=True, autograph=False)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        return {
+            "framework": "tensorflow",
+            "framework_version": str(tf.__version__),
+            "keras_version": str(runtime.keras.__version__),
+            "device": ", ".join(name.strip("/").lower() for name in self._devices),
+            "threads": tf.config.threading.get_intra_op_parallelism_threads(),
+            "compiled": self._trainer.compiled,
+        }
+
+    def load_rows(self, rows: Part) -> None:
+        """Filled up to the constructor's number of rows, so that a smaller window needs no other graph."""
+        self._trainer.load_rows(rows.padded(self._capacity))
+
+    def train(self, rows: IntArray, step: int, learning_rate: float) -> Totals:
+        loss, score = self._trainer.train(self._steps_of(rows), len(rows), step, learning_rate)
+        return Totals(len(rows), loss, score)
+
+    def _steps_of(self, rows: IntArray) -> Any:
+        """Row numbers, int32 (steps, padded batch), filled up to the shape that the graph was compiled for.
+
+        Padding repeats a row that is there, so that it never brings a value into the graph that is not in the batch.
+        """
+        size = self._setup.spec.batch_size
+        full, rest = len(rows) // size, rows[len(rows) // size * size :]
+        self._chunk_steps = max(self._chunk_steps, full + bool(len(rest)))
+        table = np.zeros((self._chunk_steps, self._batch), np.int32)
+        if full:
+            table[:full, :size] = rows[: full * size].reshape(full, size)
+            table[:full, size:] = table[:full, :1]
+        if len(rest):
+            table[full, : len(rest)], table[full, len(rest) :] = rest, rest[0]
+        return table
+
+    def outputs(self, x: FloatArray) -> FloatArray:
+        """Blocks of rows on the first device, traced once for any number of rows."""
+        with tf.device(self._devices[0]):
+            flat = tf.constant(self._trainer.state()["weights"])
+            blocks = [x[first : first + EVALUATION_ROWS] for first in range(0, len(x), EVALUATION_ROWS)]
+            found = [self._forward(flat, tf.constant(block)).numpy() for block in blocks]
+        return np.concatenate(found) if found else np.zeros((0, self._setup.outputs), np.float32)
+
+    def _evaluate(self, flat: Tensor, x: Tensor) -> Tensor:
+        weights = networks.named(self._setup, flat)
+        return networks.forward(self._setup, weights, x, networks.keep, compiled=False)
+
+    def weights(self) -> Arrays:
+        return keras_steps.unflattened(self._setup, self._trainer.state()["weights"])
+
+    def load_weights(self, weights: Arrays) -> None:
+        self._trainer.load(self._trainer.state() | keras_steps.flattened(self._setup, weights))
+
+    def optimizer_state(self) -> Arrays:
+        return {name: np.array(value) for name, value in self._trainer.state().items() if name != "weights"}
+
+    def load_optimizer_state(self, state: Arrays) -> None:
+        self._trainer.load(self._trainer.state() | state)
+
+    def close(self) -> None:
+        """Nothing to end: all devices belong to this process."""
+
+
+def usual_chunk(setup: Setup, rows: int) -> int:
+    """Steps of the loop's full chunks: the shape to compile for, even if a resumed epoch begins with its short
+    last one."""
+    batches = network.batches(setup, rows)
+    return min(batches.chunk_steps, batches.steps)
+
+
+def compute_dtype(setup: Setup) -> str:
+    """What the network computes in. Untested on GPUs.
+
+    Raises InvalidSpec for mixed precision on a CPU: XLA there computes bfloat16 no faster than float32 (256 x 1024 x
+    1024 product, AVX512-BF16: 2.5-5.2 against 3.5-3.8 ms).
+    """
+    if not setup.spec.mixed_precision:
+        return "float32"
+    if not setup.gpus:
+        message = "the tensorflow engine computes bfloat16 no faster than float32 on a CPU"
+        raise InvalidSpec([Problem("mixed_precision", message, "leave it out, or train on a GPU")])
+    gpus = tf.config.list_physical_devices("GPU")
+    known = [tf.config.experimental.get_device_details(gpus[index]) for index in setup.gpus]
+    return "bfloat16" if all(gpu.get("compute_capability", (0, 0)) >= (8, 0) for gpu in known) else "float16"

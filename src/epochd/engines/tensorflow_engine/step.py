@@ -1,0 +1,199 @@
+"""One optimizer step as a pure function: state in, state out.
+
+The state is the flat weights and the optimizer's memory, each one tensor. Being pure, the step can be looped
+over inside a compiled graph, and a run is resumed from the state alone: dropout is a hash, not a generator.
+"""
+
+from dataclasses import dataclass
+from math import log, prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from epochd.core.specs import TrainingSpec
+from epochd.engines import network
+from epochd.engines.tensorflow_engine import networks
+from epochd.engines.tensorflow_engine.runtime import Tensor, tf
+from epochd.loop.engine import Arrays, Setup
+
+State = dict[str, Tensor]
+
+SLOTS = {"adam": ("m", "v"), "adamw": ("m", "v"), "rmsprop": ("v",), "sgd": ()}
+"""Optimizer → what it remembers of each weight."""
+FIRST_SCALE, SCALE_PATIENCE = 2.0**15, 2000
+"""float16: the first loss scale, and the steps without overflow after which it doubles (as in PyTorch's GradScaler)."""
+
+
+def fresh_memory(setup: Setup, dtype: str) -> Arrays:
+    """An optimizer's memory before the first step."""
+    memory: Arrays = {"steps": np.zeros((), np.int32)}
+    memory |= {name: np.zeros(network.parameters(setup), np.float32) for name in SLOTS[setup.spec.optimizer]}
+    if dtype == "float16":
+        memory |= {"loss_scale": np.array(FIRST_SCALE, np.float32), "calm_steps": np.zeros((), np.int32)}
+    return memory
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of a batch, or one device's share of them.
+
+    ``x`` (rows, *inputs), ``y`` (rows,), ``present`` (rows,) 1.0 or 0.0 for padding; ``first_place``: the place
+    of the first one in the global batch; ``batch_rows``: how many rows the global batch really has.
+    """
+
+    x: Tensor
+    y: Tensor
+    present: Tensor
+    first_place: Any
+    batch_rows: Tensor
+
+
+def gradient(
+    setup: Setup, state: State, rows: Rows, step: Tensor, *, compiled: bool, dtype: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(flat gradient of the batch's mean loss, sum of row losses, sum of row scores), the share of these rows."""
+    with tf.GradientTape() as tape:
+        tape.watch(state["weights"])
+        weights = networks.named(setup, state["weights"], dtype)
+        drop = dropout(setup.spec, step, rows.first_place)
+        outputs = networks.forward(setup, weights, rows.x, drop, compiled=compiled, dtype=dtype)
+        losses, scores = objective(setup, tf.cast(outputs, tf.float32), rows.y)
+        loss = tf.reduce_sum(losses * rows.present)
+        scaled = loss / rows.batch_rows * state.get("loss_scale", 1.0)
+    return tape.gradient(scaled, state["weights"]), loss, tf.reduce_sum(scores * rows.present)
+
+
+def objective(setup: Setup, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Loss and score of each row (see ``loop.state.Totals``): (rows, outputs), (rows,) → (rows,), (rows,)."""
+    smooth = setup.spec.label_smoothing
+    if setup.task == "regression":
+        squared = tf.square(outputs[:, 0] - y)
+        return squared, squared
+    if setup.task == "binary":
+        logits = outputs[:, 0]
+        losses = tf.nn.sigmoid_cross_entropy_with_logits(y * (1 - smooth) + smooth / 2, logits)
+        hits = (logits > 0) == (y > 0.5)
+    else:
+        logs = tf.nn.log_softmax(outputs)
+        truth = tf.one_hot(y, setup.outputs, 1 - smooth + smooth / setup.outputs, smooth / setup.outputs)
+        losses = -tf.reduce_sum(truth * logs, 1)
+        hits = tf.argmax(outputs, 1, output_type=y.dtype) == y
+    if setup.class_weights is not None:
+        losses *= tf.gather(tf.constant(setup.class_weights, tf.float32), tf.cast(y, tf.int32))
+    return losses, tf.cast(hits, tf.float32)
+
+
+def dropout(spec: TrainingSpec, step: Tensor, first_place: Any) -> networks.Drop:
+    """Dropout as a function of (seed, step, layer, row's place in the global batch, unit)."""
+    rate = spec.dropout_rate
+    if not rate:
+        return networks.keep
+
+    def drop(hidden: Tensor, layer: int, rows_axis: int) -> Tensor:
+        bits = scrambled(places(hidden.shape.as_list(), rows_axis, first_place) ^ key(spec.seed, step, layer))
+        kept = bits >= tf.constant(min(round(rate * 2**32), 2**32 - 1), tf.uint32)
+        return hidden * tf.cast(kept, hidden.dtype) * tf.constant(1 / (1 - rate), hidden.dtype)
+
+    return drop
+
+
+def key(seed: int, step: Tensor, layer: int) -> Tensor:
+    """One word out of (seed, step (int64), layer)."""
+    words = tf.cast(tf.bitwise.bitwise_and(step, 2**32 - 1), tf.uint32), tf.cast(step // 2**32, tf.uint32)
+    found = tf.constant(seed, tf.uint32)
+    for word in (*words, tf.constant(layer, tf.uint32)):
+        found = scrambled(scrambled(found + tf.constant(0x9E3779B9, tf.uint32)) ^ word)
+    return found
+
+
+def places(shape: list[int], rows_axis: int, first_place: Any) -> Tensor:
+    """A number for each value, uint32: rows in front whatever their axis, so that the split over devices and the
+    layout have no effect. Wraps around beyond 2³² values, which repeats bits but breaks nothing."""
+    order = [rows_axis, *(axis for axis in range(len(shape)) if axis != rows_axis)]
+    total, stride = tf.zeros([1] * len(shape), tf.uint32), 1
+    for axis in reversed(order):
+        along = tf.range(shape[axis], dtype=tf.int32) + (first_place if axis == rows_axis else 0)
+        along = tf.cast(along, tf.uint32) * tf.constant(stride % 2**32, tf.uint32)
+        total += tf.reshape(along, [-1 if other == axis else 1 for other in range(len(shape))])
+        stride *= shape[axis]
+    return total
+
+
+def scrambled(x: Tensor) -> Tensor:
+    """A bijection of 32-bit words in which every input bit flips half of the output bits.
+
+    "lowbias32" of Chris Wellons's hash-prospector; several times cheaper than TensorFlow's stateless Philox on
+    a CPU (mlp 128-64-32, batch 32: 46 against 700 us per compiled step, 177 against 288 uncompiled).
+    """
+    x = (x ^ tf.bitwise.right_shift(x, tf.constant(16, tf.uint32))) * tf.constant(0x7FEB352D, tf.uint32)
+    x = (x ^ tf.bitwise.right_shift(x, tf.constant(15, tf.uint32))) * tf.constant(0x846CA68B, tf.uint32)
+    return x ^ tf.bitwise.right_shift(x, tf.constant(16, tf.uint32))
+
+
+def updated(spec: TrainingSpec, state: State, slopes: Tensor, rate: Tensor) -> State:
+    """The state after one step down the gradient ``slopes`` (flat, of the whole global batch)."""
+    if "loss_scale" not in state:
+        return _stepped(spec, state, slopes, rate)
+    slopes /= state["loss_scale"]
+    finite = tf.reduce_all(tf.math.is_finite(slopes))
+    after = _stepped(spec, state, slopes, rate)
+    kept = {name: tf.where(finite, after[name], value) for name, value in state.items()}
+    return kept | _rescaled(state, finite)
+
+
+def _stepped(spec: TrainingSpec, state: State, slopes: Tensor, rate: Tensor) -> State:
+    """Clip, decay, step: torch.optim's formulas, in its order, with its constants."""
+    weights = state["weights"]
+    if spec.gradient_clip is not None:
+        slopes *= tf.minimum(1.0, spec.gradient_clip / (tf.norm(slopes) + 1e-6))
+    if spec.optimizer == "adamw":
+        weights *= 1 - rate * spec.decay
+    elif spec.decay:
+        slopes += spec.decay * weights
+    steps = state["steps"] + 1
+    match spec.optimizer:
+        case "sgd":
+            moved = {"weights": weights - rate * slopes}
+        case "rmsprop":
+            v = 0.99 * state["v"] + 0.01 * slopes * slopes
+            moved = {"weights": weights - rate * slopes / (tf.sqrt(v) + 1e-8), "v": v}
+        case _:
+            m = state["m"] + 0.1 * (slopes - state["m"])
+            v = 0.999 * state["v"] + 0.001 * slopes * slopes
+            size, root = rate / _grown(0.9, steps), tf.sqrt(_grown(0.999, steps))
+            moved = {"weights": weights - size * m / (tf.sqrt(v) / root + 1e-8), "m": m, "v": v}
+    return state | moved | {"steps": steps}
+
+
+def _grown(beta: float, steps: Tensor) -> Tensor:
+    """1 - βˢᵗᵉᵖˢ without losing its digits in float32."""
+    return -tf.math.expm1(tf.cast(steps, tf.float32) * tf.constant(log(beta), tf.float32))
+
+
+def _rescaled(state: State, finite: Tensor) -> State:
+    """The loss scale halves when a gradient overflowed and doubles after a calm time."""
+    calm = tf.where(finite, state["calm_steps"] + 1, 0)
+    grows = calm >= SCALE_PATIENCE
+    scale = tf.where(finite, state["loss_scale"] * tf.where(grows, 2.0, 1.0), state["loss_scale"] / 2)
+    return {"loss_scale": scale, "calm_steps": tf.where(grows, 0, calm)}
+
+
+def padded_batch(spec: TrainingSpec, rows: int, devices: int) -> int:
+    """Rows of a batch in a graph of fixed shapes: no more than there are, the same number on each device."""
+    return -(-min(spec.batch_size, rows) // devices) * devices
+
+
+def flattened(setup: Setup, weights: Arrays) -> Arrays:
+    """Canonical weights as the state's one tensor."""
+    return {"weights": np.concatenate([np.ravel(weights[name]) for name in network.shapes(setup)])}
+
+
+def unflattened(setup: Setup, flat: npt.NDArray[np.generic]) -> Arrays:
+    """Copies of the canonical weights out of the state's one tensor."""
+    found: Arrays = {}
+    first = 0
+    for name, shape in network.shapes(setup).items():
+        found[name] = flat[first : first + prod(shape)].reshape(shape).copy()
+        first += prod(shape)
+    return found

@@ -1,0 +1,199 @@
+"""Several processes that train as one: rank 0 (the worker itself) starts the others and tells them what to do.
+
+Every rank holds all weights and its share of each global batch, and adds up the gradient with the others
+before each optimizer step. DistributedDataParallel does the same in buckets that overlap with the backward
+pass; here the whole gradient is one flat tensor, so there is one bucket, and nothing to wrap.
+
+Setup and rows travel as JSON and .npy files, commands through the rank's stdin; nothing is pickled. A rank
+ends when its stdin does: at ``close``, and whenever the worker dies, however that happens.
+Untested with nccl: the project has been developed without GPUs.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from time import monotonic, sleep
+from typing import IO, Any
+
+import numpy as np
+import safetensors.numpy
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from epochd.core import specs
+from epochd.core.errors import RankFailed
+from epochd.data.feed.dataset import Part
+from epochd.loop.engine import Arrays, Embedding, Setup
+
+COLLECTIVE_TIMEOUT = timedelta(minutes=10)
+"""How long a rank waits for the others inside one step before it gives up."""
+GRACE_SECONDS = 5.0
+"""How long a rank may take to end by itself."""
+LOG_LINES = 12
+LOST_A_PEER = 75
+"""Exit code of a rank that failed only because another one was gone (EX_TEMPFAIL of sysexits.h)."""
+
+
+class PeerLost(Exception):
+    """A collective failed: some other rank is gone."""
+
+
+def world(setup: Setup) -> int:
+    """How many ranks split each batch."""
+    return max(1, len(setup.gpus) or setup.devices)
+
+
+def share(rows: int, rank: int, ranks: int) -> slice:
+    """The rows of a global batch that belong to a rank; of a small last batch, perhaps none."""
+    return slice(rows * rank // ranks, rows * (rank + 1) // ranks)
+
+
+def join(folder: Path, setup: Setup, rank: int) -> None:
+    """Meet the other ranks (through a file, no port is guessed); returns when all are there."""
+    interface = "lo" if sys.platform == "linux" else "lo0"
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+    dist.init_process_group(
+        "nccl" if setup.gpus else "gloo",
+        init_method=f"file://{folder}/rendezvous",
+        rank=rank,
+        world_size=world(setup),
+        timeout=COLLECTIVE_TIMEOUT,
+    )
+
+
+def add_up(tensor: Tensor) -> None:
+    """Replace the tensor by its sum over all ranks; raise PeerLost if one of them is gone."""
+    try:
+        dist.all_reduce(tensor)
+    except RuntimeError as error:
+        raise PeerLost(str(error)) from error
+
+
+class Ranks:
+    """The other ranks' processes, seen from rank 0."""
+
+    def __init__(self, setup: Setup, train: Part) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="epochd-ranks-"))
+        self._gpu = bool(setup.gpus)
+        self._children: list[subprocess.Popen[bytes]] = []
+        try:
+            save(self._folder, setup, train)
+            self._children = [self._start(rank) for rank in range(1, world(setup))]
+            for child in self._children:
+                if _pipe(child.stdout).readline() != b"ready\n":
+                    raise self.failure()
+            join(self._folder, setup, 0)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, rank: int) -> subprocess.Popen[bytes]:
+        with self._log(rank).open("wb") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "epochd.engines.torch_engine.distributed_worker", str(self._folder), str(rank)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+            )
+
+    def _log(self, rank: int) -> Path:
+        return self._folder / f"rank{rank}.log"
+
+    def tell(self, action: str, arrays: Arrays, **facts: Any) -> None:
+        """Have every other rank do the same as this one: a line of JSON, then the arrays as safetensors."""
+        payload = safetensors.numpy.save({name: np.ascontiguousarray(value) for name, value in arrays.items()})
+        header = json.dumps({"action": action, "bytes": len(payload), **facts}).encode() + b"\n"
+        for child in self._children:
+            try:
+                pipe = _pipe(child.stdin)
+                pipe.write(header + payload)
+                pipe.flush()
+            except OSError as error:
+                raise self.failure() from error
+
+    def wait_for(self, device: torch.device) -> None:
+        """Wait for the device's work without hanging in a collective whose partner has died."""
+        if not self._gpu:
+            return
+        done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        done.record(torch.cuda.current_stream(device))
+        while not done.query():  # type: ignore[no-untyped-call]
+            if any(child.poll() is not None for child in self._children):
+                raise self.failure()
+            sleep(0.0005)
+
+    def failure(self) -> RankFailed:
+        """Find the rank that died and let its own log speak."""
+        deadline = monotonic() + GRACE_SECONDS
+        while monotonic() < deadline and not self._culprit():
+            sleep(0.02)
+        rank, code = self._culprit() or (0, 0)
+        if not rank:
+            return RankFailed(f"one of {len(self._children) + 1} ranks stopped answering; train on fewer devices")
+        ended = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        words = self._log(rank).read_text(errors="replace").splitlines()[-LOG_LINES:]
+        return RankFailed(
+            f"rank {rank} of {len(self._children) + 1} {ended}; its last log lines:\n"
+            + "\n".join(words or ["(none; signal 9 is often the kernel, out of memory)"])
+        )
+
+    def _culprit(self) -> tuple[int, int] | None:
+        """(rank, exit code) of a rank that died of its own."""
+        for rank, child in enumerate(self._children, 1):
+            code = child.poll()
+            if code is not None and code != LOST_A_PEER:
+                return rank, code
+        return None
+
+    def close(self) -> None:
+        """End the other ranks and leave the group."""
+        for child in self._children:
+            _close(child.stdin)
+        for child in self._children:
+            try:
+                child.wait(GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+            _close(child.stdout)
+        if dist.is_initialized():
+            dist.destroy_process_group()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def save(folder: Path, setup: Setup, train: Part) -> None:
+    """Leave what ``load`` reads: the setup as JSON, the rows as .npy, which all ranks map into the same memory."""
+    values = asdict(setup) | {"spec": setup.spec.model_dump(mode="json")}
+    (folder / "setup.json").write_text(json.dumps(values))
+    np.save(folder / "x.npy", train.x)
+    np.save(folder / "y.npy", train.y)
+
+
+def load(folder: Path) -> tuple[Setup, Part]:
+    values = json.loads((folder / "setup.json").read_text())
+    values["spec"] = specs.parse(values["spec"])
+    for name in ("inputs", "gpus", "class_weights"):
+        values[name] = values[name] if values[name] is None else tuple(values[name])
+    values["embeddings"] = tuple(Embedding(**facts) for facts in values["embeddings"])
+    x, y = (np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in "xy")
+    return Setup(**values), Part(x, y)
+
+
+def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+    if pipe is None:
+        raise ValueError("the rank was started without this pipe")
+    return pipe
+
+
+def _close(pipe: IO[bytes] | None) -> None:
+    """Closing flushes; a dead rank's pipe cannot be flushed."""
+    with suppress(OSError):
+        _pipe(pipe).close()

@@ -1,0 +1,89 @@
+"""What training minimises and what it counts, per task, over the rows of a batch.
+
+Losses are sums over rows, so that the ranks' parts add up; the engine divides by the rows of the whole batch.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from epochd.core.arrays import FloatArray, IntArray
+from epochd.core.specs import Task
+from epochd.data.feed.dataset import Part
+from epochd.loop.engine import Setup
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows on the device: ``x`` (rows, *inputs), ``y`` (rows,) as in ``data.arrays``, ``weight`` (rows,) or None."""
+
+    x: Tensor
+    y: Tensor
+    weight: Tensor | None
+
+    def split(self, sizes: list[int]) -> list["Batch"]:
+        """The same rows as one batch per size."""
+        weights = [None] * len(sizes) if self.weight is None else torch.split(self.weight, sizes)
+        columns = zip(torch.split(self.x, sizes), torch.split(self.y, sizes), weights, strict=True)
+        return [Batch(*column) for column in columns]
+
+
+class Rows:
+    """The training rows: on a GPU resident, on CPU left where they are (a memory-mapped file included)."""
+
+    def __init__(self, setup: Setup, train: Part, device: torch.device) -> None:
+        self._part = train
+        self._resident = device.type != "cpu"
+        self._device = device
+        if self._resident:
+            self._x, self._y = self._upload(train.x), self._upload(train.y)
+        weights = setup.class_weights
+        self._class_weights = None if weights is None else torch.tensor(weights, device=device)
+
+    def take(self, index: IntArray) -> Batch:
+        """Gather rows, in the order of ``index``."""
+        if self._resident:
+            where = self._upload(index)
+            x, y = self._x[where], self._y[where]
+        else:
+            x, y = self._upload(self._part.x[index]), self._upload(self._part.y[index])
+        return Batch(x, y, None if self._class_weights is None else self._class_weights[y.long()])
+
+    def _upload(self, values: FloatArray | IntArray) -> Tensor:
+        tensor = torch.from_numpy(values)
+        return tensor if self._device.type == "cpu" else tensor.pin_memory().to(self._device, non_blocking=True)
+
+
+Loss = Callable[[Tensor, Batch], Tensor]
+Score = Callable[[Tensor, Tensor], Tensor]
+
+
+def loss_sum(setup: Setup) -> Loss:
+    """(outputs (rows, outputs), batch) → the sum of the rows' weighted, smoothed losses."""
+    smooth = setup.spec.label_smoothing
+
+    def binary(output: Tensor, batch: Batch) -> Tensor:
+        y = batch.y * (1 - smooth) + smooth / 2 if smooth else batch.y
+        return F.binary_cross_entropy_with_logits(output[:, 0], y, batch.weight, reduction="sum")
+
+    def multiclass(output: Tensor, batch: Batch) -> Tensor:
+        # not cross_entropy's own weight: it would weight the smoothed part by class instead of by row
+        if batch.weight is None:
+            return F.cross_entropy(output, batch.y, reduction="sum", label_smoothing=smooth)
+        return F.cross_entropy(output, batch.y, reduction="none", label_smoothing=smooth).dot(batch.weight)
+
+    def regression(output: Tensor, batch: Batch) -> Tensor:
+        return F.mse_loss(output[:, 0], batch.y, reduction="sum")
+
+    return {"binary": binary, "multiclass": multiclass, "regression": regression}[setup.task]
+
+
+SCORES: dict[Task, Score] = {
+    "binary": lambda output, y: ((output[:, 0] > 0) == (y > 0.5)).sum(),
+    "multiclass": lambda output, y: (output.argmax(1) == y).sum(),
+    "regression": lambda output, y: (output[:, 0] - y).double().square().sum(),
+}
+"""(outputs, y) → hits or squared error, summed over rows (see ``loop.state.Totals``)."""
