@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from epochd.core import specs
-from epochd.data.feed.dataset import Part
+from epochd.data.feed.dataset import InMemoryDataset
 from epochd.loop.engine import Setup
 
 
@@ -36,10 +36,10 @@ class Case:
         }
         return Setup(specs.parse(config), "binary", self.inputs, 1)
 
-    def data(self) -> Part:
+    def data(self) -> InMemoryDataset:
         draw = np.random.default_rng(0)
         x = draw.normal(size=(self.rows, *self.inputs)).astype(np.float32)
-        return Part(x, (x.reshape(self.rows, -1).sum(1) > 0).astype(np.float32))
+        return InMemoryDataset(x, (x.reshape(self.rows, -1).sum(1) > 0).astype(np.float32))
 
 
 CASES = {

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from epochd.core import specs
-from epochd.core.events import Kind
+from epochd.core.events import ReportKind
 from epochd.core.jobs import Command
 from epochd.core.tickets import Ticket
 from epochd.worker import execute, sink
@@ -35,7 +35,7 @@ MODELS = {
 class Nobody:
     """A line to no server."""
 
-    def emit(self, kind: Kind, payload: dict[str, Any]) -> None:
+    def emit(self, kind: ReportKind, payload: dict[str, Any]) -> None:
         pass
 
     def command(self) -> Command:

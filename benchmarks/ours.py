@@ -12,7 +12,7 @@ from cases import Case
 
 from epochd.core.tickets import Ticket
 from epochd.data.encoding.encoder import Encoder
-from epochd.data.feed.dataset import Part
+from epochd.data.feed.dataset import InMemoryDataset
 from epochd.engines import network, registry
 from epochd.loop import run
 from epochd.loop.state import LoopState
@@ -38,10 +38,10 @@ def loop_and_bare(framework: str, case: Case, rounds: int = 7, epochs_each: int 
     """(whole loop, bare engine) seconds for the same epochs, in turn; both train and score 20 % held-out rows."""
     part = case.data()
     cut = len(part) * 4 // 5
-    train, held_out = Part(part.x[:cut], part.y[:cut]), Part(part.x[cut:], part.y[cut:])
+    train, held_out = InMemoryDataset(part.x[:cut], part.y[:cut]), InMemoryDataset(part.x[cut:], part.y[cut:])
     spec = case.setup.spec.model_copy(update={"epochs": 10**6, "framework": framework})
     engine = registry.build(framework, case.setup, train)
-    course = run.Course(spec, "binary", train, held_out, network.batches(case.setup, cut))
+    course = run.FitConfig(spec, "binary", train, held_out, network.batches(case.setup, cut))
     found = []
     with server() as url, tempfile.TemporaryDirectory() as folder:
         ticket = Ticket(

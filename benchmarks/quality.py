@@ -26,7 +26,7 @@ import trials
 from rich.console import Console
 from rich.table import Table
 
-from epochd.core.events import Kind
+from epochd.core.events import ReportKind
 from epochd.core.jobs import Command
 from epochd.engines import registry
 from epochd.loop import metrics, run
@@ -125,7 +125,7 @@ def our_score(framework: str, training: Training) -> float:
 class Silence:
     """A sink for a training that nobody watches."""
 
-    def emit(self, kind: Kind, payload: dict[str, Any]) -> None:
+    def emit(self, kind: ReportKind, payload: dict[str, Any]) -> None:
         """Nobody listens."""
 
     def command(self) -> Command:

@@ -15,7 +15,7 @@ import polars as pl
 from epochd.core.specs import TrainingSpec
 from epochd.core.tickets import Ticket
 from epochd.data import prepare
-from epochd.loop.run import Course
+from epochd.loop.run import FitConfig
 from epochd.worker.execute import Training
 
 SEEDS = (0, 1, 2)
@@ -92,7 +92,7 @@ def write_series(folder: Path) -> bool:
     return True
 
 
-def held_out(training: Training) -> tuple[Course, str]:
+def held_out(training: Training) -> tuple[FitConfig, str]:
     """The course, which has validation rows, and the name of its score."""
     course = training.course
     assert course.validation is not None

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from epochd.api.app import PREFIX, create_app
 from epochd.api.server import Server, bind, url_of
 from epochd.api.service import Service
-from epochd.core.events import Kind
+from epochd.core.events import ReportKind
 from epochd.core.settings import Settings
 from epochd.core.tickets import Ticket
 from epochd.dispatch.workers.executor import Exit, OnExit
@@ -98,7 +98,7 @@ class PlayedWorker:
             headers={"Authorization": f"Bearer {token or self.ticket.token}"},
         )
 
-    async def report(self, kind: Kind | None = None, **payload: Any) -> str:
+    async def report(self, kind: ReportKind | None = None, **payload: Any) -> str:
         """Send one report, or a heartbeat; the command that comes back."""
         reports = []
         if kind is not None:
@@ -110,26 +110,26 @@ class PlayedWorker:
         return self.commands[-1]
 
     async def begin(self) -> "PlayedWorker":
-        await self.report(Kind.STARTED, engine="played", framework="pytorch", resumed=None)
+        await self.report(ReportKind.STARTED, engine="played", framework="pytorch", resumed=None)
         return self
 
     async def epochs(self, first: int, last: int) -> None:
         for epoch in range(first, last + 1):
             best = {"loss": 2 / epoch, "accuracy": 0.8, "epoch": epoch}
-            await self.report(Kind.EPOCH, metrics=row(epoch), best=best, early_stopping={})
+            await self.report(ReportKind.EPOCH, metrics=row(epoch), best=best, early_stopping={})
 
     async def pause(self, **checkpoint: Any) -> None:
-        await self.report(Kind.PAUSED, path="checkpoints/x", epoch=1, step=0, bytes=9, **checkpoint)
+        await self.report(ReportKind.PAUSED, path="checkpoints/x", epoch=1, step=0, bytes=9, **checkpoint)
         await self.executor.end(self.ticket.task_id)
 
     async def cancel(self) -> None:
-        await self.report(Kind.CANCELLED)
+        await self.report(ReportKind.CANCELLED)
         await self.executor.end(self.ticket.task_id)
 
     async def complete(self) -> None:
         best = {"loss": 0.1, "accuracy": 0.9, "epoch": 3}
         await self.report(
-            Kind.COMPLETED, artifact="artifacts/models/x", best=best, stopped_early=False, summary={"epochs": 3}
+            ReportKind.COMPLETED, artifact="artifacts/models/x", best=best, stopped_early=False, summary={"epochs": 3}
         )
         await self.executor.end(self.ticket.task_id)
 

@@ -4,8 +4,7 @@ from epochd.api.app import PREFIX, create_app
 from epochd.api.security import DATASETS_PATH
 from epochd.core.errors import SettingsError
 from epochd.core.settings import Settings
-
-from .conftest import CONFIG, StandIn
+from tests.api.conftest import CONFIG, StandIn
 
 ROUTES = {
     ("post", "/start"),

@@ -3,8 +3,9 @@
 import re
 
 import pytest
-from tests.data.broken import BROKEN
-from tests.data.broken_tables import BROKEN_TABLES, SUSPICIOUS_TABLES
+
+from tests.support.broken_files import BROKEN
+from tests.support.broken_tables import BROKEN_TABLES, SUSPICIOUS_TABLES
 
 MEMORY_MB = 2_000
 

@@ -8,8 +8,7 @@ import requests
 import sseclient
 
 from epochd.api.tasks.openapi_examples import QUICK_START
-
-from .test_server import API, Process
+from tests.api.test_server import API, Process
 
 
 @pytest.fixture(scope="module")

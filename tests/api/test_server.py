@@ -19,8 +19,7 @@ import pytest
 
 from epochd.api.server import AccessFilter, bind, configure_logging, url_of
 from epochd.core.errors import SettingsError
-
-from .conftest import CONFIG
+from tests.api.conftest import CONFIG
 
 API = "/api/v1/epoch-training"
 SERVE = "from epochd.core import settings; from epochd.api import server; server.serve(settings.load())"

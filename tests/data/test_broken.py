@@ -1,7 +1,7 @@
 """Broken files are told for what they are: one problem, no stack trace, no hang."""
 
 import pytest
-from tests.data.broken import BROKEN
+from tests.support.broken_files import BROKEN
 
 from epochd.core.errors import DataError
 from epochd.data.tables.catalog import Catalog

@@ -9,8 +9,8 @@ import pytest
 from epochd.core.errors import DataError
 from epochd.core.specs import parse
 from epochd.data.checks.report import inspect
-from epochd.data.feed.dataset import Part, Stored
-from epochd.data.prepare import Residence, prepare
+from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
+from epochd.data.prepare import StoragePolicy, prepare
 from epochd.data.splitting.split import split
 from epochd.data.tables import table
 from epochd.data.tables.catalog import Catalog, open_dataset
@@ -179,13 +179,13 @@ def test_streamed_data_become_the_same_bits_as_held_ones(tmp_path, monkeypatch, 
     asked = spec(dataset="table.parquet", test_split=0.15, **options)
     catalog = parquet(tmp_path, frame)
     held = prepare(asked, catalog)
-    streamed = prepare(asked, catalog, Residence(tmp_path / "cache", 1, 2**30))
+    streamed = prepare(asked, catalog, StoragePolicy(tmp_path / "cache", 1, 2**30))
     assert streamed.encoder == held.encoder
     assert (streamed.fingerprint, streamed.task, streamed.warnings) == (held.fingerprint, held.task, held.warnings)
     for name in ("train", "validation", "test"):
         mine, theirs = getattr(streamed, name), getattr(held, name)
-        assert isinstance(mine, Stored)
-        assert isinstance(theirs, Part)
+        assert isinstance(mine, MemmapDataset)
+        assert isinstance(theirs, InMemoryDataset)
         assert mine.shape == theirs.x.shape[1:] == held.encoder.shape
         taken = mine.take(np.arange(len(mine)))
         assert taken.x.tobytes() == theirs.x.tobytes()
@@ -206,10 +206,10 @@ def test_the_sides_hold_their_rows_as_the_encoder_gives_them(tmp_path):
 def test_text_that_widens_the_rows_beyond_the_limit_is_stored_though_the_table_was_held(tmp_path):
     catalog, options = parquet(tmp_path, everything()), {"dataset": "table.parquet", "embedding_threshold": 1000}
     limit = 500 * 9 * 4
-    narrow = prepare(spec(feature_columns=["x"], **options), catalog, Residence(tmp_path / "cache", limit, 2**30))
-    wide = prepare(spec(feature_columns=["many"], **options), catalog, Residence(tmp_path / "cache", limit, 2**30))
-    assert isinstance(narrow.train, Part)
-    assert isinstance(wide.train, Stored)
+    narrow = prepare(spec(feature_columns=["x"], **options), catalog, StoragePolicy(tmp_path / "cache", limit, 2**30))
+    wide = prepare(spec(feature_columns=["many"], **options), catalog, StoragePolicy(tmp_path / "cache", limit, 2**30))
+    assert isinstance(narrow.train, InMemoryDataset)
+    assert isinstance(wide.train, MemmapDataset)
 
 
 def test_warnings_of_the_inspection_ride_along(tmp_path):
@@ -223,15 +223,15 @@ def validated(tmp_path, other, **options):
     """Prepared with ``other`` as the validation dataset."""
     catalog = write(tmp_path, numbers())
     other.write_csv(tmp_path / "other.csv")
-    residence = Residence(tmp_path / "cache", options.pop("limit", 2**30), 2**30)
-    return prepare(spec(validation_dataset="other.csv", **options), catalog, residence)
+    policy = StoragePolicy(tmp_path / "cache", options.pop("limit", 2**30), 2**30)
+    return prepare(spec(validation_dataset="other.csv", **options), catalog, policy)
 
 
 @pytest.mark.parametrize("limit", [1, 2**30])
 def test_a_validation_dataset_is_validated_on_as_a_whole(tmp_path, limit):
     other = numbers(30).select("y", "t", (pl.col("x") * 100).alias("x"))
     found = validated(tmp_path, other, limit=limit, test_split=0.1)
-    part = found.validation if isinstance(found.validation, Part) else found.validation.take(np.arange(30))
+    part = found.validation if isinstance(found.validation, InMemoryDataset) else found.validation.take(np.arange(30))
     np.testing.assert_array_equal(part.x, found.encoder.features(other))
     np.testing.assert_array_equal(part.y, found.encoder.target(other))
     assert found.rows["validation"].tolist() == list(range(30))
@@ -269,8 +269,8 @@ def test_a_validation_dataset_of_text_is_read_as_what_was_trained_on(tmp_path, l
     other.write_csv(tmp_path / "other.csv")
     options = spec(validation_dataset="other.csv")
     assert inspect(options, Catalog([tmp_path])).problems == []
-    found = prepare(options, Catalog([tmp_path]), Residence(tmp_path / "cache", limit, 2**30))
-    part = found.validation if isinstance(found.validation, Part) else found.validation.take(np.arange(30))
+    found = prepare(options, Catalog([tmp_path]), StoragePolicy(tmp_path / "cache", limit, 2**30))
+    part = found.validation if isinstance(found.validation, InMemoryDataset) else found.validation.take(np.arange(30))
     np.testing.assert_array_equal(part.x, found.encoder.features(other))
     np.testing.assert_array_equal(part.y, found.encoder.target(other))
 

@@ -9,8 +9,7 @@ from epochd.core.settings import Settings
 from epochd.dispatch.workers.executor import Executor
 from epochd.store import attempts, jobs
 from epochd.store.db import Database
-
-from .stage import SPEC, HeldExecutor, Marked, Open, Stage
+from tests.support.stage import SPEC, HeldExecutor, Marked, Open, Stage
 
 
 @pytest.fixture

@@ -1,13 +1,12 @@
 import asyncio
 
 from epochd.core.errors import EpochdError
-from epochd.core.events import Kind
+from epochd.core.events import ReportKind
 from epochd.core.jobs import Command, State
 from epochd.core.settings import Settings
 from epochd.dispatch.workers.pool import LocalExecutor
 from epochd.store import jobs
-
-from .stage import CHECKPOINT, STAND_IN, HeldExecutor, arrival
+from tests.support.stage import CHECKPOINT, STAND_IN, HeldExecutor, arrival
 
 DONE = {"artifact": "a", "best": {"loss": 0.5}, "stopped_early": False, "summary": {}}
 
@@ -29,7 +28,7 @@ async def test_a_job_waits_until_a_slot_is_free(open_stage, executor):
     second = await stage.submit("second")
     ticket = await arrival(executor)
     assert await jobs.position(stage.db, second.id) == 1
-    await stage.report(ticket, (Kind.COMPLETED, DONE))
+    await stage.report(ticket, (ReportKind.COMPLETED, DONE))
     await executor.end(ticket, 0)
     assert (await arrival(executor)).task_id == second.id
 
@@ -38,7 +37,7 @@ async def test_a_good_end_is_left_as_the_worker_reported_it(open_stage, executor
     stage = await open_stage(executor)
     job = await stage.submit()
     ticket = await arrival(executor)
-    await stage.report(ticket, (Kind.COMPLETED, DONE))
+    await stage.report(ticket, (ReportKind.COMPLETED, DONE))
     await executor.end(ticket, 0)
     assert (await jobs.get(stage.db, job.id)).state is State.COMPLETED
 
@@ -47,7 +46,7 @@ async def test_a_worker_that_dies_leaves_its_job_to_the_next_which_goes_on_from_
     stage = await open_stage(executor)
     job = await stage.submit()
     first = await arrival(executor)
-    await stage.report(first, (Kind.CHECKPOINT, CHECKPOINT))
+    await stage.report(first, (ReportKind.CHECKPOINT, CHECKPOINT))
     await executor.end(first, -9, "last", "words")
     second = await arrival(executor)
     assert (second.task_id, second.attempt, second.checkpoint) == (job.id, 2, CHECKPOINT["path"])
@@ -76,7 +75,7 @@ async def test_which_process_trains_a_job_is_noted_while_it_does(open_stage, exe
     ticket = await arrival(executor)
     await stage.dispatcher._attempts[job.id, 1].launch
     assert (await jobs.get(stage.db, job.id)).worker == executor.worker
-    await stage.report(ticket, (Kind.COMPLETED, DONE))
+    await stage.report(ticket, (ReportKind.COMPLETED, DONE))
     assert (await jobs.get(stage.db, job.id)).worker is None
 
 
@@ -89,7 +88,7 @@ async def test_a_training_goes_on_even_if_its_process_cannot_be_noted(open_stage
     stage = await open_stage(executor)
     job = await stage.submit()
     ticket = await arrival(executor)
-    await stage.report(ticket, (Kind.COMPLETED, DONE))
+    await stage.report(ticket, (ReportKind.COMPLETED, DONE))
     await executor.end(ticket, 0)
     assert (await jobs.get(stage.db, job.id)).state is State.COMPLETED
     assert "could not be noted which process" in caplog.text
@@ -144,7 +143,7 @@ async def test_stop_lets_workers_save_their_work_and_leaves_their_jobs_pending(o
     stopping = asyncio.create_task(stage.dispatcher.stop(0.3))
     while await stage.report(ticket) is not Command.RELEASE:
         await asyncio.wait({stopping}, timeout=0.01)
-    await stage.report(ticket, (Kind.PAUSED, CHECKPOINT))
+    await stage.report(ticket, (ReportKind.PAUSED, CHECKPOINT))
     await executor.end(ticket, 0)
     await stopping
     assert executor.is_closed

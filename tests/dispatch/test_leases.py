@@ -3,15 +3,14 @@ from dataclasses import replace
 import pytest
 
 from epochd.core.jobs import Job, State
-from epochd.dispatch.watchdog import Suspects, idle_seconds
-
-from .stage import SPEC
+from epochd.dispatch.watchdog import ExpiredLeases, idle_seconds
+from tests.support.stage import SPEC
 
 JOB = Job("job", SPEC, State.RUNNING, 0, 0, attempt=1, lease_until=100.0)
 
 
 def test_only_what_two_looks_agree_on_is_believed():
-    suspects = Suspects(15)
+    suspects = ExpiredLeases(15)
     assert suspects.confirmed([JOB], 10) == []
     assert suspects.confirmed([JOB], 12.9) == []
     assert suspects.confirmed([JOB], 13) == [JOB]
@@ -19,13 +18,13 @@ def test_only_what_two_looks_agree_on_is_believed():
 
 @pytest.mark.parametrize("change", [{"lease_until": 101.0}, {"attempt": 2}])
 def test_a_report_or_a_new_attempt_begins_the_waiting_anew(change):
-    suspects = Suspects(15)
+    suspects = ExpiredLeases(15)
     suspects.confirmed([JOB], 10)
     assert suspects.confirmed([replace(JOB, **change)], 13) == []
 
 
 def test_a_lease_that_was_renewed_in_between_is_forgotten():
-    suspects = Suspects(15)
+    suspects = ExpiredLeases(15)
     suspects.confirmed([JOB], 10)
     suspects.confirmed([], 11)
     assert suspects.confirmed([JOB], 13) == []
@@ -33,7 +32,7 @@ def test_a_lease_that_was_renewed_in_between_is_forgotten():
 
 @pytest.mark.parametrize(("lease", "patience"), [(1, 0.5), (2, 1), (15, 3), (3600, 3)])
 def test_patience_is_short_where_leases_are(lease, patience):
-    assert Suspects(lease).patience == patience
+    assert ExpiredLeases(lease).patience == patience
 
 
 def test_idleness_is_what_the_last_report_said():

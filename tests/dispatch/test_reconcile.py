@@ -5,14 +5,13 @@ import signal
 
 import pytest
 
-from epochd.core.events import Kind
+from epochd.core.events import ReportKind
 from epochd.core.jobs import State
 from epochd.dispatch import reconcile, watchdog
 from epochd.dispatch.host import gpus, orphans
 from epochd.dispatch.host.gpus import Pool, User
 from epochd.store import attempts, jobs
-
-from .stage import SPEC, HeldExecutor, arrival, is_alive, until
+from tests.support.stage import SPEC, HeldExecutor, arrival, is_alive, until
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +21,7 @@ def _quick(monkeypatch):
     async def sleep(self):
         pass
 
-    monkeypatch.setattr(watchdog.Watch, "look", sleep)
+    monkeypatch.setattr(watchdog.Watchdog, "look", sleep)
     monkeypatch.setattr(reconcile, "CONFIRM_SECONDS", 0.0)
     monkeypatch.setattr(orphans, "SETTLED_SECONDS", -1.0)
 
@@ -99,7 +98,7 @@ async def test_a_silent_worker_of_this_server_is_killed_by_its_executor(open_sta
     job = await stage.submit()
     ticket = await arrival(executor)
     await stage.dispatcher._attempts[job.id, 1].launch
-    await stage.report(ticket, (Kind.LOG, {"level": "info", "message": "its last"}), lease=-1)
+    await stage.report(ticket, (ReportKind.LOG, {"level": "info", "message": "its last"}), lease=-1)
     picture, _ = await stage.dispatcher.reconciler.repair()
     assert found(picture) == [("silent_worker", job.id, executor.worker["pid"])]
     assert executor.killed == [(job.id, 1)]

@@ -7,7 +7,7 @@ import pytest
 from sklearn import datasets
 
 from epochd.core import specs
-from epochd.data.feed.dataset import Part
+from epochd.data.feed.dataset import InMemoryDataset
 from epochd.engines import network
 from epochd.loop.engine import Embedding, Setup
 
@@ -84,7 +84,7 @@ def make():
             embeddings=embeddings,
             masked=masked,
         )
-        return setup, Part(scaled.astype(np.float32).reshape(len(x), *inputs), y.astype(dtype))
+        return setup, InMemoryDataset(scaled.astype(np.float32).reshape(len(x), *inputs), y.astype(dtype))
 
     return build
 

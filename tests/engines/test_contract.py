@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load, save
 
 from epochd.core.errors import InvalidSpec
-from epochd.data.feed.dataset import Part
+from epochd.data.feed.dataset import InMemoryDataset
 from epochd.engines import network, reference, registry
 from epochd.loop import metrics
 
@@ -284,7 +284,7 @@ class TestTraining:
         whole.train(rows, 0, 0.01)
         for first in (0, 128, 256):
             chosen = rows[first : first + 128]
-            window = Part(part.x[chosen], part.y[chosen])
+            window = InMemoryDataset(part.x[chosen], part.y[chosen])
             windowed = windowed or build(setup, window)
             windowed.load_rows(window)
             windowed.train(np.arange(len(chosen)), first // 32, 0.01)

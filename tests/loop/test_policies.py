@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from epochd.loop.state import LoopState, count_patience, keep_best
+from epochd.loop.metrics import count_patience, keep_best
+from epochd.loop.state import LoopState
 
 
 class Weights:

@@ -9,19 +9,19 @@ from sklearn import datasets
 from epochd.artifact import checkpoint
 from epochd.core import specs
 from epochd.core.errors import Diverged
-from epochd.core.events import Kind
+from epochd.core.events import ReportKind
 from epochd.core.jobs import Command
 from epochd.data.feed.batches import Batches
-from epochd.data.feed.dataset import Part
+from epochd.data.feed.dataset import InMemoryDataset
 from epochd.engines import registry
 from epochd.loop.engine import Setup
-from epochd.loop.run import Course, measure, run
+from epochd.loop.run import FitConfig, measure, run
 from epochd.loop.state import LoopState
 
 X, Y = datasets.load_breast_cancer(return_X_y=True)
 X = ((X - X.mean(0)) / X.std(0)).astype(np.float32)
 Y = Y.astype(np.float32)
-TRAIN, VALIDATION = Part(X[:400], Y[:400]), Part(X[400:], Y[400:])
+TRAIN, VALIDATION = InMemoryDataset(X[:400], Y[:400]), InMemoryDataset(X[400:], Y[400:])
 
 
 class Listener:
@@ -47,7 +47,7 @@ class Listener:
 def training(*, train=TRAIN, validation=VALIDATION, chunk_steps=3, **options):
     spec = specs.parse({"target_column": "t", "hidden_units": [16, 8], "epochs": 6, **options})
     setup = Setup(spec, "binary", (30,), 1)
-    course = Course(spec, "binary", train, validation, Batches(len(train), spec.batch_size, spec.seed, chunk_steps))
+    course = FitConfig(spec, "binary", train, validation, Batches(len(train), spec.batch_size, spec.seed, chunk_steps))
     return registry.build("pytorch", setup, train), course, LoopState(spec.learning_rate)
 
 
@@ -65,7 +65,7 @@ def test_every_epoch_is_reported_once_in_order():
     sink = Listener()
     assert run(engine, course, state, sink) is Command.CONTINUE
     assert [(kind, payload["metrics"]["epoch"]) for kind, payload in sink.events] == [
-        (Kind.EPOCH, epoch) for epoch in range(1, 7)
+        (ReportKind.EPOCH, epoch) for epoch in range(1, 7)
     ]
     assert sink.events[-1][1]["metrics"]["val_accuracy"] > 0.9
 
@@ -102,7 +102,9 @@ def test_a_command_ends_the_run_between_two_chunks(command):
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_names_the_epoch():
-    engine, course, state = training(train=Part(TRAIN.x * 1e30, TRAIN.y), optimizer="sgd", learning_rate=10.0)
+    engine, course, state = training(
+        train=InMemoryDataset(TRAIN.x * 1e30, TRAIN.y), optimizer="sgd", learning_rate=10.0
+    )
     with pytest.raises(Diverged, match="in epoch 1, batches 1 to 3, at learning rate 10"):
         run(engine, course, state, Listener())
 

@@ -5,13 +5,12 @@ from typing import Any
 import pytest
 
 from epochd.core.errors import InvalidSpec
-from epochd.core.events import FINAL_TYPES, Kind, Type
+from epochd.core.events import FINAL_TYPES, ReportKind, Type
 from epochd.core.jobs import State
 from epochd.core.specs import TrainingSpec
 from epochd.store import attempts, events, jobs
 from epochd.store.db import Database
-
-from .attempts import CHECKPOINT, LEASE, NOW, SPEC, Attempt, claimed, epoch, started
+from tests.support.attempts import CHECKPOINT, LEASE, NOW, SPEC, Attempt, claimed, epoch, started
 
 CRASH = {"code": "worker_died", "message": "the worker was killed by signal SIGKILL", "log_tail": ["last line"]}
 FULL = {"code": "disk_full", "message": "no room", "problems": [], "needed_bytes": 10**9}
@@ -47,11 +46,11 @@ async def test_a_newer_checkpoint_forgives_and_the_same_one_again_does_not(db: D
     attempt = await started(db)
     await crash(db, attempt)
     attempt = await claimed(db)
-    await attempt.say(Kind.CHECKPOINT, CHECKPOINT)
+    await attempt.say(ReportKind.CHECKPOINT, CHECKPOINT)
     assert (await attempt.job()).strikes == 0
     await crash(db, attempt)
     attempt = await claimed(db)
-    await attempt.say(Kind.CHECKPOINT, CHECKPOINT)
+    await attempt.say(ReportKind.CHECKPOINT, CHECKPOINT)
     assert ((await attempt.job()).strikes, (await attempt.job()).crashes) == (1, 2)
 
 
@@ -76,7 +75,7 @@ async def test_preemptions_are_counted_apart_from_crashes(db: Database) -> None:
     await attempts.release_attempt(db, attempt.id, 1, reason="restart")
     attempt = await claimed(db)
     await attempts.ask_release(db)
-    await attempt.say(Kind.PAUSED, CHECKPOINT)
+    await attempt.say(ReportKind.PAUSED, CHECKPOINT)
     job = await attempt.job()
     assert (job.state, job.preemptions, job.crashes) == (State.PENDING, 2, 0)
 
@@ -94,35 +93,35 @@ async def test_an_attempt_that_gives_way_to_a_pause_or_a_stop_is_no_preemption(
 
 async def test_an_epoch_that_comes_out_the_same_again_is_told_once(db: Database) -> None:
     attempt = await started(db)
-    await attempt.say(Kind.EPOCH, epoch(1))
-    await attempt.say(Kind.EPOCH, epoch(2, loss=0.4))
+    await attempt.say(ReportKind.EPOCH, epoch(1))
+    await attempt.say(ReportKind.EPOCH, epoch(2, loss=0.4))
     await crash(db, attempt)
     attempt = await claimed(db)
     for number, loss in ((1, 0.5), (2, 0.4), (3, 0.3)):
         again = epoch(number, loss)
         again["metrics"]["time_per_epoch"] = 9.0
-        await attempt.say(Kind.EPOCH, again)
+        await attempt.say(ReportKind.EPOCH, again)
     told = [event.payload["progress"]["current_epoch"] for event in await attempt.log() if event.type is Type.PROGRESS]
     assert told == [1, 2, 3]
 
 
 async def test_an_epoch_that_comes_out_otherwise_is_told_again_and_stands(db: Database) -> None:
     attempt = await started(db)
-    await attempt.say(Kind.EPOCH, epoch(1))
+    await attempt.say(ReportKind.EPOCH, epoch(1))
     await crash(db, attempt)
     attempt = await claimed(db)
-    await attempt.say(Kind.EPOCH, epoch(1, loss=0.25))
+    await attempt.say(ReportKind.EPOCH, epoch(1, loss=0.25))
     assert [row["train_loss"] for row in await events.history(db, attempt.id)] == [0.25]
 
 
 async def test_a_rollback_takes_back_the_epochs_after_it(db: Database) -> None:
     attempt = await started(db)
     for number in (1, 2):
-        await attempt.say(Kind.EPOCH, epoch(number))
-    await attempt.say(Kind.ROLLBACK, {"epoch": 1, "learning_rate": 0.0001, "message": "diverged"})
+        await attempt.say(ReportKind.EPOCH, epoch(number))
+    await attempt.say(ReportKind.ROLLBACK, {"epoch": 1, "learning_rate": 0.0001, "message": "diverged"})
     assert (await attempt.job()).current_epoch == 1
     assert [row["epoch"] for row in await events.history(db, attempt.id)] == [1]
-    await attempt.say(Kind.EPOCH, epoch(2))
+    await attempt.say(ReportKind.EPOCH, epoch(2))
     assert [row["epoch"] for row in await events.history(db, attempt.id)] == [1, 2]
 
 
@@ -134,11 +133,11 @@ async def test_progress_never_shows_an_epoch_that_was_taken_back(db: Database) -
     attempt = await started(db)
     reports = [measured(1, 0.5, 1), measured(2, 0.7, 1), measured(3, 0.4, 3)]
     for report in reports:
-        await attempt.say(Kind.EPOCH, report)
-    await attempt.say(Kind.ROLLBACK, {"epoch": 2, "learning_rate": 0.0001, "message": "diverged"})
+        await attempt.say(ReportKind.EPOCH, report)
+    await attempt.say(ReportKind.ROLLBACK, {"epoch": 2, "learning_rate": 0.0001, "message": "diverged"})
     job = await attempt.job()
     assert (job.latest_metrics, job.best_metrics) == (reports[1]["metrics"], reports[1]["best"])
-    await attempt.say(Kind.ROLLBACK, {"epoch": 0, "learning_rate": 0.00001, "message": "diverged"})
+    await attempt.say(ReportKind.ROLLBACK, {"epoch": 0, "learning_rate": 0.00001, "message": "diverged"})
     job = await attempt.job()
     assert (job.current_epoch, job.latest_metrics, job.best_metrics) == (0, None, None)
 
@@ -146,8 +145,12 @@ async def test_progress_never_shows_an_epoch_that_was_taken_back(db: Database) -
 async def test_epochs_and_the_rollback_that_takes_them_back_may_come_in_one_batch(db: Database) -> None:
     attempt = await started(db)
     back = {"epoch": 1, "learning_rate": 0.0001, "message": "diverged"}
-    said = [(Kind.EPOCH, measured(1, 0.5, 1)), (Kind.EPOCH, measured(2, 0.4, 2)), (Kind.ROLLBACK, back)]
-    await attempt.send(*[attempt.next(*word) for word in said], attempt.next(Kind.EPOCH, measured(2, 0.4, 2)))
+    said = [
+        (ReportKind.EPOCH, measured(1, 0.5, 1)),
+        (ReportKind.EPOCH, measured(2, 0.4, 2)),
+        (ReportKind.ROLLBACK, back),
+    ]
+    await attempt.send(*[attempt.next(*word) for word in said], attempt.next(ReportKind.EPOCH, measured(2, 0.4, 2)))
     job = await attempt.job()
     assert (job.current_epoch, job.best_metrics) == (2, {"loss": 0.4, "epoch": 2})
     assert [event.type for event in await attempt.log()][-4:] == ["progress", "progress", "rollback", "progress"]
@@ -156,17 +159,17 @@ async def test_epochs_and_the_rollback_that_takes_them_back_may_come_in_one_batc
 async def test_an_epoch_that_comes_out_otherwise_takes_back_the_epochs_after_it(db: Database) -> None:
     attempt = await started(db)
     for number in (1, 2, 3):
-        await attempt.say(Kind.EPOCH, epoch(number))
+        await attempt.say(ReportKind.EPOCH, epoch(number))
     await crash(db, attempt)
     attempt = await claimed(db)
-    await attempt.say(Kind.EPOCH, epoch(2, loss=0.25))
+    await attempt.say(ReportKind.EPOCH, epoch(2, loss=0.25))
     assert [row["train_loss"] for row in await events.history(db, attempt.id)] == [0.5, 0.25]
     assert (await attempt.job()).current_epoch == 2
 
 
 async def test_a_held_job_is_paused_with_its_reason_until_it_is_resumed(db: Database) -> None:
     attempt = await started(db)
-    await attempt.say(Kind.HELD, FULL)
+    await attempt.say(ReportKind.HELD, FULL)
     assert [job.id for job in await jobs.held(db, "disk_full")] == [attempt.id]
     job = await attempt.job()
     assert (job.state, job.error) == (State.PAUSED, FULL)
@@ -179,7 +182,7 @@ async def test_a_held_job_that_somebody_pauses_waits_for_somebody(db: Database) 
     before, after = await started(db), await started(db)
     await jobs.pause(db, before.id)
     for attempt in (before, after):
-        await attempt.say(Kind.HELD, FULL)
+        await attempt.say(ReportKind.HELD, FULL)
     await jobs.pause(db, after.id)
     for attempt in (before, after):
         job = await attempt.job()
@@ -190,7 +193,7 @@ async def test_a_held_job_that_somebody_pauses_waits_for_somebody(db: Database) 
 async def test_a_resume_may_change_how_long_and_how_fast_a_job_learns(db: Database) -> None:
     attempt = await started(db)
     await jobs.pause(db, attempt.id)
-    await attempt.say(Kind.PAUSED, CHECKPOINT)
+    await attempt.say(ReportKind.PAUSED, CHECKPOINT)
     job = await jobs.resume(db, attempt.id, {"epochs": 9, "learning_rate_scheduler": "cosine"})
     assert (job.spec.epochs, job.spec.learning_rate_scheduler) == (9, "cosine")
     assert (await jobs.get(db, job.id)).spec.epochs == 9
@@ -249,7 +252,7 @@ async def test_a_job_that_goes_on_from_another_names_it(db: Database) -> None:
 
 async def test_a_held_job_is_let_in_again_in_its_old_place_unless_it_was_paused_since(db: Database) -> None:
     attempt = await started(db)
-    await attempt.say(Kind.HELD, FULL)
+    await attempt.say(ReportKind.HELD, FULL)
     before = await attempt.job()
     assert not await jobs.readmit(db, attempt.id, "another_reason", "a test")
     assert await jobs.readmit(db, attempt.id, "disk_full", "there is room")

@@ -4,12 +4,11 @@ import asyncio
 from collections import defaultdict
 
 from epochd.core.errors import StaleAttempt
-from epochd.core.events import FINAL_TYPES, Event, Kind, Report
+from epochd.core.events import FINAL_TYPES, Event, Report, ReportKind
 from epochd.core.jobs import State
 from epochd.store import attempts, events, jobs
 from epochd.store.db import Database
-
-from .attempts import COMPLETED, LEASE, SPEC, Attempt, epoch, started
+from tests.support.attempts import COMPLETED, LEASE, SPEC, Attempt, epoch, started
 
 
 async def test_a_storm_of_submits_gives_each_its_own_job(db: Database) -> None:
@@ -31,7 +30,7 @@ async def test_twenty_claims_at_once_take_twenty_jobs(db: Database) -> None:
 
 async def test_the_same_report_sent_by_ten_at_once_counts_once(db: Database) -> None:
     attempt = await started(db)
-    batch = [attempt.next(Kind.EPOCH, epoch(i)) for i in (1, 2, 3)]
+    batch = [attempt.next(ReportKind.EPOCH, epoch(i)) for i in (1, 2, 3)]
     await asyncio.gather(*[attempt.send(*batch) for _ in range(10)])
     assert [event.seq for event in await attempt.log()] == [1, 2, 3, 4, 5]
 
@@ -52,8 +51,8 @@ async def test_workers_and_people_at_once_leave_every_log_whole_and_heard_in_ord
 
 async def _train(attempt: Attempt) -> None:
     for number in range(1, 5):
-        await attempt.say(Kind.EPOCH, epoch(number))
-    await attempt.say(Kind.COMPLETED, COMPLETED)
+        await attempt.say(ReportKind.EPOCH, epoch(number))
+    await attempt.say(ReportKind.COMPLETED, COMPLETED)
 
 
 async def test_many_writers_on_one_job_are_heard_in_the_order_of_its_log(db: Database) -> None:
@@ -62,7 +61,7 @@ async def test_many_writers_on_one_job_are_heard_in_the_order_of_its_log(db: Dat
     db.listen(lambda batch: heard.extend(event.seq for event in batch))
     batch: list[Report] = []
     for number in range(1, 21):
-        batch.append(attempt.next(Kind.EPOCH, epoch(number)))
+        batch.append(attempt.next(ReportKind.EPOCH, epoch(number)))
     await asyncio.gather(*[attempt.send(*batch[:upto]) for upto in range(1, 21)])
     assert heard == list(range(3, 23))
 
@@ -71,7 +70,7 @@ async def test_of_a_completion_and_a_release_at_once_exactly_one_happens(db: Dat
     for _ in range(5):
         attempt = await started(db)
         done, released = await asyncio.gather(
-            attempt.say(Kind.COMPLETED, COMPLETED),
+            attempt.say(ReportKind.COMPLETED, COMPLETED),
             attempts.release_attempt(db, attempt.id, 1, reason="silent"),
             return_exceptions=True,
         )

@@ -5,17 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from epochd.core.datasets import Dataset, Facts, Kind
+from epochd.core.datasets import Dataset, DatasetKind, Facts
 from epochd.core.errors import DatasetInUse, NameTaken
 from epochd.core.jobs import State
 from epochd.core.specs import TrainingSpec
 from epochd.store import datasets, jobs
 from epochd.store.db import Database
-
-from .attempts import LAST_WORDS, started
+from tests.support.attempts import LAST_WORDS, started
 
 SCHEMA = [{"name": "x", "type": "Int64"}, {"name": "größe", "type": "String"}]
-FLIGHTS = Dataset("flights", Kind.UPLOAD, "flights.csv", 5_000_000_000, 7, SCHEMA, "f" * 64, 1.0, 1.0)
+FLIGHTS = Dataset("flights", DatasetKind.UPLOAD, "flights.csv", 5_000_000_000, 7, SCHEMA, "f" * 64, 1.0, 1.0)
 FOLDER = Path("/data/datasets")
 
 
@@ -29,7 +28,7 @@ async def add(db: Database, dataset: Dataset = FLIGHTS, *, replace: bool = False
 
 
 async def test_what_was_registered_is_found_again(db: Database) -> None:
-    dataset = replace(FLIGHTS, kind=Kind.QUERY, connection="main", query="SELECT 1", profile={"columns": []})
+    dataset = replace(FLIGHTS, kind=DatasetKind.QUERY, connection="main", query="SELECT 1", profile={"columns": []})
     await add(db, dataset)
     assert await datasets.get(db, "flights") == dataset
 
@@ -103,7 +102,7 @@ async def test_the_list_is_paged_newest_first_and_without_profiles(db: Database)
 
 async def test_paths_lead_into_the_servers_folder_or_elsewhere(db: Database) -> None:
     await add(db)
-    await add(db, replace(FLIGHTS, name="far", kind=Kind.PATH, path="/mnt/far.parquet"))
+    await add(db, replace(FLIGHTS, name="far", kind=DatasetKind.PATH, path="/mnt/far.parquet"))
     assert await datasets.paths(db, FOLDER) == {
         "flights": FOLDER / "flights.csv",
         "far": Path("/mnt/far.parquet"),

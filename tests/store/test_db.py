@@ -12,19 +12,18 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from epochd.core.errors import EpochdError, NotFound, OutOfSpace, SettingsError
-from epochd.core.events import Event, Kind, Type
+from epochd.core.events import Event, ReportKind, Type
 from epochd.core.jobs import State
 from epochd.store import attempts, jobs
 from epochd.store.db import Database
-
-from .attempts import SPEC, claimed, epoch, started
+from tests.support.attempts import SPEC, claimed, epoch, started
 
 
 async def test_listeners_hear_the_events_of_a_commit_in_their_order(db: Database) -> None:
     heard: list[list[Event]] = []
     db.listen(heard.append)
     attempt = await started(db)
-    await attempt.send(attempt.next(Kind.EPOCH, epoch(1)), attempt.next(Kind.EPOCH, epoch(2)))
+    await attempt.send(attempt.next(ReportKind.EPOCH, epoch(1)), attempt.next(ReportKind.EPOCH, epoch(2)))
     assert [[event.seq for event in batch] for batch in heard] == [[1], [2], [3, 4]]
     assert [event for batch in heard for event in batch] == await attempt.log()
 

@@ -1,15 +1,14 @@
 """Reading the log of a job."""
 
-from epochd.core.events import Kind
+from epochd.core.events import ReportKind
 from epochd.store import attempts, events
 from epochd.store.db import Database
-
-from .attempts import claimed, epoch, started
+from tests.support.attempts import claimed, epoch, started
 
 
 async def test_after_goes_on_from_any_place_in_pages(db: Database) -> None:
     attempt = await started(db)
-    await attempt.send(*[attempt.next(Kind.EPOCH, epoch(i)) for i in range(1, 6)])
+    await attempt.send(*[attempt.next(ReportKind.EPOCH, epoch(i)) for i in range(1, 6)])
     assert [event.seq for event in await events.after(db, attempt.id, 0)] == [1, 2, 3, 4, 5, 6, 7]
     assert [event.seq for event in await events.after(db, attempt.id, 3, limit=2)] == [4, 5]
     assert await events.after(db, attempt.id, 7) == []
@@ -22,27 +21,27 @@ async def test_an_unknown_job_has_no_events(db: Database) -> None:
 
 async def test_the_log_of_one_job_holds_nothing_of_another(db: Database) -> None:
     one, other = await started(db), await started(db)
-    await other.say(Kind.EPOCH, epoch(1))
+    await other.say(ReportKind.EPOCH, epoch(1))
     assert {event.task_id for event in await one.log()} == {one.id}
     assert await events.history(db, one.id) == []
 
 
 async def test_history_has_one_row_per_epoch_of_which_the_newest_attempts_stands(db: Database) -> None:
     first = await started(db)
-    await first.send(*[first.next(Kind.EPOCH, epoch(i, 0.9)) for i in (1, 2)])
+    await first.send(*[first.next(ReportKind.EPOCH, epoch(i, 0.9)) for i in (1, 2)])
     await attempts.release_attempt(db, first.id, 1, reason="restart")
     second = await claimed(db)
-    await second.send(*[second.next(Kind.EPOCH, epoch(i, 0.1)) for i in (2, 3)])
+    await second.send(*[second.next(ReportKind.EPOCH, epoch(i, 0.1)) for i in (2, 3)])
     rows = await events.history(db, first.id)
     assert [(row["epoch"], row["train_loss"]) for row in rows] == [(1, 0.9), (2, 0.1), (3, 0.1)]
 
 
 async def test_the_log_counts_on_over_attempts_without_gaps(db: Database) -> None:
     first = await started(db)
-    await first.say(Kind.EPOCH, epoch(1))
+    await first.say(ReportKind.EPOCH, epoch(1))
     await attempts.release_attempt(db, first.id, 1, reason="restart")
     second = await claimed(db)
-    await second.say(Kind.EPOCH, epoch(2))
+    await second.say(ReportKind.EPOCH, epoch(2))
     log = await second.log()
     assert [(event.seq, event.attempt) for event in log] == [(1, 0), (2, 1), (3, 1), (4, 1), (5, 2), (6, 2)]
     assert (await second.job()).last_seq == 6

@@ -3,13 +3,12 @@
 import pytest
 
 from epochd.core.errors import EpochdError, IllegalMove, NotFound
-from epochd.core.events import FINAL_TYPES, Kind, Type
+from epochd.core.events import FINAL_TYPES, ReportKind, Type
 from epochd.core.jobs import TASK_ID, Command, State
 from epochd.core.specs import TrainingSpec
 from epochd.store import attempts, events, jobs
 from epochd.store.db import Database
-
-from .attempts import CHECKPOINT, LEASE, NOW, SPEC, claimed, epoch, in_state, started
+from tests.support.attempts import CHECKPOINT, LEASE, NOW, SPEC, claimed, epoch, in_state, started
 
 NOBODY = "epoch_training_20260101_000000_abcdef"
 
@@ -113,7 +112,7 @@ async def test_only_the_hash_of_a_token_is_stored(db: Database) -> None:
 
 async def test_the_next_attempt_starts_afresh_but_keeps_what_was_reached(db: Database) -> None:
     first = await started(db)
-    await first.send(first.next(Kind.EPOCH, epoch(1)), first.next(Kind.CHECKPOINT, CHECKPOINT))
+    await first.send(first.next(ReportKind.EPOCH, epoch(1)), first.next(ReportKind.CHECKPOINT, CHECKPOINT))
     await attempts.release_attempt(db, first.id, 1, reason="restart")
     second = await claimed(db, now=NOW + 60)
     job = await second.job()

@@ -11,8 +11,7 @@ from sqlalchemy import Connection, inspect, text
 from epochd.core.errors import SettingsError
 from epochd.store import jobs, tables
 from epochd.store.db import Database
-
-from .attempts import SPEC
+from tests.support.attempts import SPEC
 
 
 def _differences(connection: Connection) -> list[object]:

@@ -5,12 +5,11 @@ import asyncio
 import pytest
 
 from epochd.core.errors import IllegalMove, NotFound, StaleAttempt
-from epochd.core.events import Kind
+from epochd.core.events import ReportKind
 from epochd.core.jobs import State
 from epochd.store import attempts, events, jobs
 from epochd.store.db import Database
-
-from .attempts import SPEC, Attempt, epoch, in_state
+from tests.support.attempts import SPEC, Attempt, epoch, in_state
 
 
 @pytest.mark.parametrize("state", [state for state in State if state.is_final])
@@ -58,5 +57,5 @@ async def test_a_worker_of_a_removed_job_is_told_to_end(db: Database) -> None:
     assert isinstance(attempt, Attempt)
     await jobs.remove(db, attempt.id)
     with pytest.raises(StaleAttempt):
-        await attempt.say(Kind.EPOCH, epoch(1))
+        await attempt.say(ReportKind.EPOCH, epoch(1))
     assert not await attempts.crash_attempt(db, attempt.id, 1, code="worker_died", message="late")

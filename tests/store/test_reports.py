@@ -5,12 +5,11 @@ from typing import Any
 import pytest
 
 from epochd.core.errors import EpochdError, IllegalMove, StaleAttempt
-from epochd.core.events import FINAL_TYPES, Kind, Report, Type
+from epochd.core.events import FINAL_TYPES, Report, ReportKind, Type
 from epochd.core.jobs import Command, State
 from epochd.store import attempts, jobs
 from epochd.store.db import Database
-
-from .attempts import (
+from tests.support.attempts import (
     CHECKPOINT,
     COMPLETED,
     FAILED,
@@ -31,9 +30,9 @@ FINAL = [State.COMPLETED, State.FAILED, State.CANCELLED]
 
 async def test_a_training_from_start_to_end_leaves_its_whole_story(db: Database) -> None:
     attempt = await started(db)
-    await attempt.send(attempt.next(Kind.STARTED, STARTED), attempt.next(Kind.EPOCH, epoch(1, 0.7)))
-    await attempt.say(Kind.LOG, {"level": "info", "message": "half way"})
-    await attempt.say(Kind.COMPLETED, COMPLETED, now=NOW + 5)
+    await attempt.send(attempt.next(ReportKind.STARTED, STARTED), attempt.next(ReportKind.EPOCH, epoch(1, 0.7)))
+    await attempt.say(ReportKind.LOG, {"level": "info", "message": "half way"})
+    await attempt.say(ReportKind.COMPLETED, COMPLETED, now=NOW + 5)
     log = await attempt.log()
     assert [event.seq for event in log] == [1, 2, 3, 4, 5, 6]
     assert [event.type for event in log] == ["state", "state", "state", "progress", "log", "complete"]
@@ -52,8 +51,8 @@ async def test_a_training_from_start_to_end_leaves_its_whole_story(db: Database)
 
 async def test_completion_sets_artifact_summary_and_best_metrics_with_its_event(db: Database) -> None:
     attempt = await started(db)
-    await attempt.say(Kind.STARTED, STARTED)
-    assert await attempt.say(Kind.COMPLETED, COMPLETED, now=NOW + 5) is Command.CONTINUE
+    await attempt.say(ReportKind.STARTED, STARTED)
+    assert await attempt.say(ReportKind.COMPLETED, COMPLETED, now=NOW + 5) is Command.CONTINUE
     job, event = await attempt.job(), (await attempt.log())[-1]
     assert (job.state, job.artifact, job.finished_at, job.lease_until) == (State.COMPLETED, "models/x", NOW + 5, None)
     assert job.summary == {**STARTED, "seconds": 1.5, "stopped_early": False}
@@ -65,14 +64,14 @@ async def test_completion_sets_artifact_summary_and_best_metrics_with_its_event(
 
 async def test_failure_keeps_what_the_worker_said(db: Database) -> None:
     attempt = await started(db)
-    await attempt.say(Kind.FAILED, FAILED)
+    await attempt.say(ReportKind.FAILED, FAILED)
     assert ((await attempt.job()).state, (await attempt.job()).error) == (State.FAILED, FAILED)
     assert (await attempt.log())[-1].payload == {"error": FAILED}
 
 
 async def test_a_checkpoint_becomes_the_place_to_go_on_from(db: Database) -> None:
     attempt = await started(db)
-    await attempt.say(Kind.CHECKPOINT, CHECKPOINT)
+    await attempt.say(ReportKind.CHECKPOINT, CHECKPOINT)
     assert (await attempt.job()).checkpoint == CHECKPOINT
     assert (await attempt.log())[-1].payload == {"checkpoint": CHECKPOINT}
 
@@ -99,7 +98,7 @@ async def _ask(db: Database, attempt: Attempt, command: Command) -> None:
 async def test_a_worker_that_yields_leaves_its_job_in_the_state_that_was_asked(db: Database, command: Command) -> None:
     attempt = await started(db)
     await _ask(db, attempt, command)
-    assert await attempt.say(Kind.PAUSED, CHECKPOINT) is Command.CONTINUE
+    assert await attempt.say(ReportKind.PAUSED, CHECKPOINT) is Command.CONTINUE
     job = await attempt.job()
     assert (job.state, job.checkpoint, job.queued_at) == (ASKED[command], CHECKPOINT, NOW)
     assert (job.command, job.lease_until) == (Command.CONTINUE, None)
@@ -121,29 +120,29 @@ async def test_a_released_job_is_first_in_the_queue_again(db: Database) -> None:
     attempt = await started(db)
     await jobs.submit(db, SPEC, now=NOW + 1)
     await attempts.ask_release(db)
-    await attempt.say(Kind.PAUSED, CHECKPOINT, now=NOW + 2)
+    await attempt.say(ReportKind.PAUSED, CHECKPOINT, now=NOW + 2)
     assert await jobs.position(db, attempt.id) == 1
 
 
 async def test_a_pause_before_anything_was_done_keeps_the_former_checkpoint(db: Database) -> None:
     first = await started(db)
     await jobs.pause(db, first.id)
-    await first.say(Kind.PAUSED, CHECKPOINT)
+    await first.say(ReportKind.PAUSED, CHECKPOINT)
     await jobs.resume(db, first.id)
     second = await claimed(db)
     await jobs.pause(db, second.id)
-    await second.say(Kind.PAUSED, {})
+    await second.say(ReportKind.PAUSED, {})
     assert (await second.job()).checkpoint == CHECKPOINT
 
 
 async def test_a_repeated_batch_is_applied_once(db: Database) -> None:
     attempt = await started(db)
-    batch = [attempt.next(Kind.EPOCH, epoch(1)), attempt.next(Kind.EPOCH, epoch(2))]
+    batch = [attempt.next(ReportKind.EPOCH, epoch(1)), attempt.next(ReportKind.EPOCH, epoch(2))]
     await attempt.send(*batch)
     once = await attempt.job()
     await attempt.send(*batch)
     assert await attempt.job() == once
-    await attempt.send(*batch, attempt.next(Kind.EPOCH, epoch(3)))
+    await attempt.send(*batch, attempt.next(ReportKind.EPOCH, epoch(3)))
     assert (await attempt.job()).last_seq == once.last_seq + 1
 
 
@@ -165,7 +164,7 @@ async def test_a_final_state_absorbs_whatever_comes(db: Database, state: State) 
     attempt = await in_state(db, state)
     assert isinstance(attempt, Attempt)
     ended = await attempt.job()
-    for kind, payload in [*LAST_WORDS.values(), (Kind.EPOCH, epoch(9))]:
+    for kind, payload in [*LAST_WORDS.values(), (ReportKind.EPOCH, epoch(9))]:
         with pytest.raises(StaleAttempt):
             await attempt.say(kind, payload)
     with pytest.raises(StaleAttempt):
@@ -180,11 +179,11 @@ async def test_a_former_attempt_is_fenced_off(db: Database) -> None:
     first = await started(db)
     await attempts.release_attempt(db, first.id, 1, reason="silent")
     with pytest.raises(StaleAttempt):
-        await first.say(Kind.EPOCH, epoch(1))
+        await first.say(ReportKind.EPOCH, epoch(1))
     second = await claimed(db)
     before = await second.job()
     with pytest.raises(StaleAttempt, match="attempt 1 does not run"):
-        await first.say(Kind.COMPLETED, COMPLETED)
+        await first.say(ReportKind.COMPLETED, COMPLETED)
     with pytest.raises(StaleAttempt):
         await first.send()
     assert await second.job() == before
@@ -194,7 +193,7 @@ async def test_the_token_must_be_that_of_the_attempt(db: Database) -> None:
     one, other = await started(db), await started(db)
     for token in ("guess", other.token, one.token + "x", "ключ"):
         with pytest.raises(StaleAttempt):
-            await one.send(Report(1, Kind.EPOCH, epoch(1)), token=token)
+            await one.send(Report(1, ReportKind.EPOCH, epoch(1)), token=token)
         with pytest.raises(StaleAttempt):
             await one.send(token=token)
     assert (await one.job()).reported == 0
@@ -206,20 +205,24 @@ async def test_a_report_to_an_unknown_task_is_stale(db: Database) -> None:
     with pytest.raises(StaleAttempt):
         await attempt.send()
     with pytest.raises(StaleAttempt):
-        await attempt.say(Kind.LOG, {"level": "info", "message": "?"})
+        await attempt.say(ReportKind.LOG, {"level": "info", "message": "?"})
     assert not await attempts.fail_attempt(db, attempt.id, 1, code="died", message="gone")
 
 
 BAD_BATCHES: dict[str, tuple[list[Report], type[EpochdError], str]] = {
-    "gap": ([Report(1, Kind.EPOCH, epoch(1)), Report(3, Kind.EPOCH, epoch(3))], IllegalMove, "send 2 first"),
+    "gap": (
+        [Report(1, ReportKind.EPOCH, epoch(1)), Report(3, ReportKind.EPOCH, epoch(3))],
+        IllegalMove,
+        "send 2 first",
+    ),
     "after the last word": (
-        [Report(1, Kind.COMPLETED, COMPLETED), Report(2, Kind.EPOCH, epoch(1))],
+        [Report(1, ReportKind.COMPLETED, COMPLETED), Report(2, ReportKind.EPOCH, epoch(1))],
         IllegalMove,
         "last word",
     ),
-    "payload without metrics": ([Report(1, Kind.EPOCH, {"best": {}})], IllegalMove, "lacks 'metrics'"),
-    "nan": ([Report(1, Kind.EPOCH, epoch(1, float("nan")))], EpochdError, "Use None for NaN"),
-    "nan in the log": ([Report(1, Kind.LOG, {"message": float("inf")})], EpochdError, "Use None for NaN"),
+    "payload without metrics": ([Report(1, ReportKind.EPOCH, {"best": {}})], IllegalMove, "lacks 'metrics'"),
+    "nan": ([Report(1, ReportKind.EPOCH, epoch(1, float("nan")))], EpochdError, "Use None for NaN"),
+    "nan in the log": ([Report(1, ReportKind.LOG, {"message": float("inf")})], EpochdError, "Use None for NaN"),
 }
 
 
@@ -235,7 +238,7 @@ async def test_a_batch_with_one_bad_report_leaves_nothing(db: Database, what: st
 
 async def test_a_report_renews_the_lease(db: Database) -> None:
     attempt = await started(db)
-    await attempt.say(Kind.EPOCH, epoch(1), now=NOW + 1)
+    await attempt.say(ReportKind.EPOCH, epoch(1), now=NOW + 1)
     assert (await attempt.job()).lease_until == NOW + 1 + LEASE
 
 

@@ -14,12 +14,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
 
 from epochd.core.errors import IllegalMove, InvalidSpec
-from epochd.core.events import Kind
+from epochd.core.events import ReportKind
 from epochd.store import attempts, jobs
-
-from .attempts import COMPLETED, FAILED, STARTED
-from .model import FINAL, LEASE
-from .world import World, numbered, one
+from tests.support.attempts import COMPLETED, FAILED, STARTED
+from tests.support.job_model import FINAL, LEASE
+from tests.support.job_walks import World, numbered, one
 
 ANY = st.integers(0, 60)
 """Which one of a list, counted round."""
@@ -144,8 +143,8 @@ class Jobs(World):
     def live(self, which: int, idle: float | None, has_begun: bool) -> None:
         worker, task = self.some(which)
         if has_begun:
-            log = (Kind.LOG, {"level": "info", "message": "on"})
-            self.say(worker, (Kind.STARTED, STARTED), log, (Kind.CHECKPOINT, self.checkpoint(worker)))
+            log = (ReportKind.LOG, {"level": "info", "message": "on"})
+            self.say(worker, (ReportKind.STARTED, STARTED), log, (ReportKind.CHECKPOINT, self.checkpoint(worker)))
         assert self.send(worker, [], idle_seconds=idle) == task.command
         task.beat(self.now, idle)
 
@@ -158,7 +157,7 @@ class Jobs(World):
             worker.done += 1
             words.append(self.measured(worker.done, loss))
         if step is not None or not words:
-            words.append((Kind.CHECKPOINT, self.checkpoint(worker, step or 0)))
+            words.append((ReportKind.CHECKPOINT, self.checkpoint(worker, step or 0)))
         self.say(worker, *words)
 
     @rule(which=ANY, losses=st.lists(LOSS, min_size=1, max_size=3), step=st.sampled_from([None, 0, 1]))
@@ -173,7 +172,7 @@ class Jobs(World):
             self.train(which, [loss, loss], None)
         words = self.untold(worker)
         worker.done = max(0, worker.done - back)
-        words.append((Kind.ROLLBACK, {"epoch": worker.done, "learning_rate": 0.0001, "message": "diverged"}))
+        words.append((ReportKind.ROLLBACK, {"epoch": worker.done, "learning_rate": 0.0001, "message": "diverged"}))
         if goes_on and worker.done < task.epochs:
             worker.done += 1
             words.append(self.measured(worker.done, loss))
@@ -184,16 +183,16 @@ class Jobs(World):
         """The last word to a command, or to a SIGTERM while there is none; it may not have heard of the newest one."""
         worker, task = self.some(which, asked)
         if task.command == "cancel" and knows:
-            self.say(worker, (Kind.CANCELLED, {}))
+            self.say(worker, (ReportKind.CANCELLED, {}))
         elif has_begun:
-            self.say(worker, *self.untold(worker), (Kind.PAUSED, self.checkpoint(worker)))
+            self.say(worker, *self.untold(worker), (ReportKind.PAUSED, self.checkpoint(worker)))
         else:
-            self.say(worker, (Kind.PAUSED, {}))
+            self.say(worker, (ReportKind.PAUSED, {}))
 
     @rule(which=ANY, asked=ASKED, then=ASKED)
     def find_the_disk_full(self, which: int, asked: str | None, then: str | None) -> None:
         worker, task = self.some(which, asked)
-        self.say(worker, (Kind.HELD, FULL))
+        self.say(worker, (ReportKind.HELD, FULL))
         if then:
             self.request(task, then)
 
@@ -205,7 +204,7 @@ class Jobs(World):
             assert self.do(attempts.fail_attempt(self.db, worker.id, worker.attempt, **verdict, now=self.now))
             task.die(how)
         else:
-            self.say(worker, (Kind(how), COMPLETED if how == "completed" else FAILED))
+            self.say(worker, (ReportKind(how), COMPLETED if how == "completed" else FAILED))
 
     # Workers that repeat themselves, come too late, or speak out of turn
 
@@ -227,7 +226,7 @@ class Jobs(World):
         worker = one(self.gone(), which)
         known = worker.said if again else []
         self.is_stale(worker, known + numbered(worker, self.measured(1, 0.125)))
-        self.is_stale(worker, numbered(worker, (Kind.COMPLETED, COMPLETED)))
+        self.is_stale(worker, numbered(worker, (ReportKind.COMPLETED, COMPLETED)))
         self.is_stale(worker, [])
         if self.tasks[worker.id].attempt != worker.attempt:
             self.is_stale(worker, [], attempt=self.tasks[worker.id].attempt)
@@ -239,7 +238,7 @@ class Jobs(World):
         worker, _ = self.some(which)
         self.is_stale(worker, [], token="guess")
         self.is_stale(worker, [], attempt=worker.attempt + 1)
-        report, after = numbered(worker, (Kind.COMPLETED, COMPLETED), self.measured(worker.done + 1, 0.5))
+        report, after = numbered(worker, (ReportKind.COMPLETED, COMPLETED), self.measured(worker.done + 1, 0.5))
         for batch in ([after], [report, after]):
             with pytest.raises(IllegalMove):
                 self.send(worker, batch)

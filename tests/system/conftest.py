@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from epochd.dispatch.host import cgroups
-
-from .running import Running
+from tests.support.running import Running
 
 
 @pytest.fixture

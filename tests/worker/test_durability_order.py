@@ -6,7 +6,7 @@ import pytest
 
 from epochd.artifact import files
 from epochd.core import specs
-from epochd.core.events import Kind
+from epochd.core.events import ReportKind
 from epochd.core.jobs import Command
 from epochd.core.tickets import Ticket
 from epochd.worker.execute import execute
@@ -17,13 +17,13 @@ class Witness:
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
-        self.seen: list[Kind] = []
+        self.seen: list[ReportKind] = []
 
     def emit(self, kind, payload):
         self.seen.append(kind)
-        if kind is Kind.CHECKPOINT:
+        if kind is ReportKind.CHECKPOINT:
             files.verify(self.data_dir / payload["path"])
-        if kind is Kind.COMPLETED:
+        if kind is ReportKind.COMPLETED:
             files.verify(self.data_dir / payload["artifact"])
 
     def command(self):
@@ -39,5 +39,5 @@ def test_a_checkpoint_and_a_model_are_whole_before_they_are_reported(tmp_path, s
     about = {"task_id": "t", "attempt": 1, "token": "", "server_url": "", "dataset_roots": []}
     witness = Witness(tmp_path)
     ticket = Ticket(**about, spec=spec, data_dir=tmp_path, checkpoint_seconds=seconds)
-    assert execute(ticket, witness) is Kind.COMPLETED
-    assert witness.seen.count(Kind.CHECKPOINT) == (3 if seconds == 0 else 1)
+    assert execute(ticket, witness) is ReportKind.COMPLETED
+    assert witness.seen.count(ReportKind.CHECKPOINT) == (3 if seconds == 0 else 1)

@@ -8,7 +8,7 @@ import pytest
 from epochd.artifact import checkpoint
 from epochd.core import specs
 from epochd.core.errors import Diverged
-from epochd.core.events import Kind
+from epochd.core.events import ReportKind
 from epochd.core.jobs import Command
 from epochd.core.tickets import Ticket
 from epochd.data.feed import batches
@@ -106,7 +106,7 @@ def train(folder, options, deaths=(), **more):
 
 
 def rows_of(line):
-    return without_times([payload["metrics"] for kind, payload in line.events if kind is Kind.EPOCH])
+    return without_times([payload["metrics"] for kind, payload in line.events if kind is ReportKind.EPOCH])
 
 
 def without_times(rows):
@@ -159,8 +159,8 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(tmp_path):
     (newest / "optimizer.safetensors").write_bytes(b"")
     (newest.parent / ".tmp-0001-000099-dead").mkdir()
     line = Line()
-    assert execute(ticket(tmp_path / "x", 2, 0, MLP), line) is Kind.COMPLETED
-    (warning,) = [payload["message"] for kind, payload in line.events if kind is Kind.LOG]
+    assert execute(ticket(tmp_path / "x", 2, 0, MLP), line) is ReportKind.COMPLETED
+    (warning,) = [payload["message"] for kind, payload in line.events if kind is ReportKind.LOG]
     assert newest.name in warning
     assert "is used instead" in warning
     assert rows_of(line) == straight[0]
@@ -195,8 +195,8 @@ class TestDivergence:
 
     def test_it_steps_back_with_a_tenth_of_the_rate_and_goes_on(self, tmp_path):
         end, line = self.run(tmp_path, max_rollbacks=3)
-        back = [payload for kind, payload in line.events if kind is Kind.ROLLBACK]
-        assert end is Kind.COMPLETED
+        back = [payload for kind, payload in line.events if kind is ReportKind.ROLLBACK]
+        assert end is ReportKind.COMPLETED
         assert 1 <= len(back) <= 3
         assert back[0]["learning_rate"] == pytest.approx(0.3)
         rows = rows_of(line)
@@ -214,18 +214,18 @@ class TestDivergence:
         line = Line(20)
         with pytest.raises(Killed):
             execute(ticket(tmp_path / "x", 1, 0, options, 1000.0), line)
-        assert Kind.ROLLBACK in [kind for kind, _ in line.events]
+        assert ReportKind.ROLLBACK in [kind for kind, _ in line.events]
         assert train(tmp_path / "x", options, checkpoint_seconds=1000.0)[1:] == straight[1:]
 
     @pytest.mark.parametrize("scheduler", ["none", "plateau"])
     def test_it_is_a_tenth_of_the_rate_that_was_set_on_the_resume(self, tmp_path, scheduler):
         options = self.OPTIONS | {"learning_rate": 0.001, "learning_rate_scheduler": scheduler}
         given = ticket(tmp_path, 1, 0, options, 1000.0)
-        assert execute(given, Paused(2)) is Kind.PAUSED
+        assert execute(given, Paused(2)) is ReportKind.PAUSED
         line = Line()
         faster = options | {"learning_rate": 10.0, "max_rollbacks": 4}
-        assert execute(ticket(tmp_path, 2, 2, faster, 1000.0), line) is Kind.COMPLETED
-        back = [payload for kind, payload in line.events if kind is Kind.ROLLBACK]
+        assert execute(ticket(tmp_path, 2, 2, faster, 1000.0), line) is ReportKind.COMPLETED
+        back = [payload for kind, payload in line.events if kind is ReportKind.ROLLBACK]
         assert (back[0]["epoch"], back[0]["learning_rate"]) == (2, pytest.approx(1.0))
 
     def test_a_continued_task_that_had_stopped_early_trains_on_after_a_step_back(self, tmp_path):
@@ -239,8 +239,8 @@ class TestDivergence:
         given = ticket(tmp_path / "rest", 1, 0, more, 1000.0).model_copy(update={"task_id": "child"})
         checkpoint.adopt(checkpoint.newest(first.checkpoints_dir)[0], given.checkpoints_dir)
         line = Line()
-        assert execute(given, line) is Kind.COMPLETED
-        assert Kind.ROLLBACK in [kind for kind, _ in line.events]
+        assert execute(given, line) is ReportKind.COMPLETED
+        assert ReportKind.ROLLBACK in [kind for kind, _ in line.events]
         assert rows_of(line)[-1]["epoch"] > stopped
 
 
@@ -248,11 +248,11 @@ def test_a_task_that_was_stopped_and_is_tried_again_has_no_more_patience_than_it
     straight = train(tmp_path / "straight", MLP)
     first = ticket(tmp_path / "first", 1, 0, MLP)
     assert straight[1]["stopped_early"]
-    assert execute(first, Paused(straight[1]["epoch"] - 1)) is Kind.PAUSED
+    assert execute(first, Paused(straight[1]["epoch"] - 1)) is ReportKind.PAUSED
     given = ticket(tmp_path / "again", 1, 0, MLP).model_copy(update={"task_id": "child"})
     checkpoint.adopt(checkpoint.newest(first.checkpoints_dir)[0], given.checkpoints_dir)
     line = Line()
-    assert execute(given, line) is Kind.COMPLETED
+    assert execute(given, line) is ReportKind.COMPLETED
     assert rows_of(line) == straight[0]
 
 
@@ -269,6 +269,6 @@ def test_a_task_that_goes_on_from_another_equals_one_long_training(tmp_path):
     given = ticket(tmp_path / "rest", 1, 0, options | {"epochs": 6}).model_copy(update={"task_id": "child"})
     checkpoint.adopt(newest, given.checkpoints_dir)
     line = Line()
-    assert execute(given, line) is Kind.COMPLETED
+    assert execute(given, line) is ReportKind.COMPLETED
     assert rows_of(line) == long[0]
     assert (given.artifact_dir / "model.safetensors").read_bytes() == long[2]

@@ -10,7 +10,7 @@ import pytest
 from epochd.artifact import predict
 from epochd.core import specs
 from epochd.core.errors import CorruptFile, DataChanged, DataError
-from epochd.core.events import Kind
+from epochd.core.events import ReportKind
 from epochd.core.jobs import Command
 from epochd.core.tickets import Ticket
 from epochd.data import prepare
@@ -34,7 +34,7 @@ class Line:
     def emit(self, kind, payload):
         json.dumps(payload, allow_nan=False)
         self.events.append((kind, payload))
-        self.epochs -= kind is Kind.EPOCH
+        self.epochs -= kind is ReportKind.EPOCH
 
     def confirm(self):
         pass
@@ -77,7 +77,7 @@ def ticket(
 
 def run(folder, **values):
     line, given = Line(), ticket(folder, **values)
-    assert execute(given, line) is Kind.COMPLETED
+    assert execute(given, line) is ReportKind.COMPLETED
     return line, given
 
 
@@ -93,16 +93,21 @@ def run(folder, **values):
 )
 def test_it_learns_real_data(tmp_path, dataset, metric, least, options):
     line, given = run(tmp_path, dataset=dataset, early_stopping_patience=None, **options)
-    rows = {row["metrics"]["epoch"]: row["metrics"] for row in line.of(Kind.EPOCH)}
-    best = rows[line.of(Kind.COMPLETED)[0]["best"]["epoch"]]
+    rows = {row["metrics"]["epoch"]: row["metrics"] for row in line.of(ReportKind.EPOCH)}
+    best = rows[line.of(ReportKind.COMPLETED)[0]["best"]["epoch"]]
     assert best[metric] > least
     assert (given.artifact_dir / "model.json").is_file()
 
 
 def test_the_reports_of_an_attempt_come_in_order(tmp_path):
     line, given = run(tmp_path, epochs=3)
-    assert [kind for kind, _ in line.events] == [Kind.STARTED, *[Kind.EPOCH] * 3, Kind.CHECKPOINT, Kind.COMPLETED]
-    started = line.of(Kind.STARTED)[0]
+    assert [kind for kind, _ in line.events] == [
+        ReportKind.STARTED,
+        *[ReportKind.EPOCH] * 3,
+        ReportKind.CHECKPOINT,
+        ReportKind.COMPLETED,
+    ]
+    started = line.of(ReportKind.STARTED)[0]
     assert (started["framework"], started["device"], started["task"], started["resumed"]) == (
         "pytorch",
         "cpu",
@@ -111,7 +116,7 @@ def test_the_reports_of_an_attempt_come_in_order(tmp_path):
     )
     assert started["rows"] == {"train": 455, "validation": 114, "test": 0}
     assert started["parameters"] == 30 * 64 + 64 + 64 * 32 + 32 + 32 + 1
-    assert line.of(Kind.COMPLETED)[0]["artifact"] == f"artifacts/m/cancer/{given.task_id}"
+    assert line.of(ReportKind.COMPLETED)[0]["artifact"] == f"artifacts/m/cancer/{given.task_id}"
 
 
 def test_the_saved_file_scores_what_the_report_says(tmp_path):
@@ -123,7 +128,7 @@ def test_the_saved_file_scores_what_the_report_says(tmp_path):
     scores = metrics.score(
         reference.forward(model.setup, model.weights, prepared.validation.x), prepared.validation.y, "binary"
     )
-    best = line.of(Kind.COMPLETED)[0]["best"]
+    best = line.of(ReportKind.COMPLETED)[0]["best"]
     assert scores.accuracy == best["accuracy"]
     assert scores.loss == pytest.approx(best["loss"], rel=1e-5)
     assert model.about["scores"]["validation"]["loss"] == best["loss"]
@@ -138,7 +143,7 @@ def test_the_artifact_is_complete_and_readable(tmp_path):
     assert about["versions"].keys() >= {"epochd", "python", "numpy"}
     with (given.artifact_dir / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [float(row["val_loss"]) for row in rows] == [row["metrics"]["val_loss"] for row in line.of(Kind.EPOCH)]
+    assert [float(row["val_loss"]) for row in rows] == [row["metrics"]["val_loss"] for row in line.of(ReportKind.EPOCH)]
 
 
 def test_a_file_is_scored_from_the_artifact_alone(tmp_path):
@@ -189,17 +194,17 @@ def test_a_paused_training_resumes_to_the_same_model(tmp_path):
     straight, given = run(tmp_path / "straight", **options)
 
     first = Line(epochs=3)
-    assert execute(ticket(tmp_path / "paused", **options), first) is Kind.PAUSED
-    paused = first.of(Kind.PAUSED)[0]
+    assert execute(ticket(tmp_path / "paused", **options), first) is ReportKind.PAUSED
+    paused = first.of(ReportKind.PAUSED)[0]
     assert paused["restores"]["position"] == {"epochs_done": 3, "steps_done_in_epoch": 0}
     assert paused["restores"]["schedule"]["settings"]["learning_rate_scheduler"] == "step"
     second = Line()
     resumed = ticket(tmp_path / "paused", attempt=2, checkpoint=paused["path"], reported_epochs=3, **options)
-    assert execute(resumed, second) is Kind.COMPLETED
+    assert execute(resumed, second) is ReportKind.COMPLETED
 
-    assert second.of(Kind.STARTED)[0]["resumed"] == {"epoch": 3, "step": 0}
-    rows = without_times(first.of(Kind.EPOCH) + second.of(Kind.EPOCH))
-    assert rows == without_times(straight.of(Kind.EPOCH))
+    assert second.of(ReportKind.STARTED)[0]["resumed"] == {"epoch": 3, "step": 0}
+    rows = without_times(first.of(ReportKind.EPOCH) + second.of(ReportKind.EPOCH))
+    assert rows == without_times(straight.of(ReportKind.EPOCH))
     assert len({row["learning_rate"] for row in rows}) > 1
     weights = [one.artifact_dir / "model.safetensors" for one in (given, resumed)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
@@ -207,8 +212,8 @@ def test_a_paused_training_resumes_to_the_same_model(tmp_path):
 
 def test_checkpoints_are_taken_while_training(tmp_path):
     line, given = run(tmp_path, epochs=3, checkpoint_seconds=0.0)
-    assert len(line.of(Kind.CHECKPOINT)) >= 3
-    last = line.of(Kind.CHECKPOINT)[-1]
+    assert len(line.of(ReportKind.CHECKPOINT)) >= 3
+    last = line.of(ReportKind.CHECKPOINT)[-1]
     assert (tmp_path / last["path"] / "manifest.json").is_file()
     assert len(list(given.checkpoints_dir.iterdir())) == 2
 
@@ -238,16 +243,16 @@ def test_checkpoints_that_take_long_are_taken_less_often(tmp_path, monkeypatch, 
 
 def test_a_cancelled_training_leaves_no_model(tmp_path):
     line, given = Line(epochs=1, command=Command.CANCEL), ticket(tmp_path)
-    assert execute(given, line) is Kind.CANCELLED
+    assert execute(given, line) is ReportKind.CANCELLED
     assert not given.artifact_dir.exists()
 
 
 def test_test_rows_are_scored_once_at_the_end(tmp_path):
     line, given = run(tmp_path, epochs=3, test_split=0.25)
     scores = json.loads((given.artifact_dir / "model.json").read_text())["scores"]
-    assert line.of(Kind.STARTED)[0]["rows"] == {"train": 313, "validation": 114, "test": 142}
+    assert line.of(ReportKind.STARTED)[0]["rows"] == {"train": 313, "validation": 114, "test": 142}
     assert 0.5 < scores["test"]["accuracy"] <= 1
-    assert line.of(Kind.COMPLETED)[0]["summary"]["scores"] == scores
+    assert line.of(ReportKind.COMPLETED)[0]["summary"]["scores"] == scores
 
 
 def test_the_model_tells_which_rows_it_was_trained_and_scored_on(tmp_path):
@@ -266,7 +271,7 @@ def test_rows_of_a_validation_dataset_are_not_among_those_of_the_dataset(tmp_pat
     frame.tail(169).write_parquet(tmp_path / "present.parquet")
     options = {"dataset": "past.parquet", "validation_dataset": "present.parquet", "roots": [tmp_path]}
     line, given = run(tmp_path, epochs=1, **options)
-    assert line.of(Kind.STARTED)[0]["rows"] == {"train": 400, "validation": 169, "test": 0}
+    assert line.of(ReportKind.STARTED)[0]["rows"] == {"train": 400, "validation": 169, "test": 0}
     splits = pl.read_parquet(given.artifact_dir / "splits.parquet")
     assert splits["split"].to_list() == ["train"] * 400
 
@@ -275,7 +280,7 @@ def test_a_registered_dataset_is_found_by_its_name(tmp_path):
     frame = open_dataset("iris", []).read()
     frame.write_parquet(tmp_path / "x1.parquet")
     line, _ = run(tmp_path, epochs=1, dataset="flowers", registered={"flowers": tmp_path / "x1.parquet"})
-    assert line.of(Kind.STARTED)[0]["rows"]["train"] == 120
+    assert line.of(ReportKind.STARTED)[0]["rows"]["train"] == 120
 
 
 def test_streamed_rows_train_the_same_model_as_resident_ones(tmp_path):
@@ -306,14 +311,14 @@ class TestChangedData:
 
     def pause(self, folder, options):
         line = Line(chunks=5)
-        assert execute(ticket(folder, **options), line) is Kind.PAUSED
-        found = line.of(Kind.PAUSED)[0]
+        assert execute(ticket(folder, **options), line) is ReportKind.PAUSED
+        found = line.of(ReportKind.PAUSED)[0]
         assert (found["epoch"], found["step"]) == (1, 10)
         return found["path"]
 
     def resume(self, folder, options, path, **more):
         line, given = Line(), ticket(folder, attempt=2, checkpoint=path, **options, **more)
-        assert execute(given, line) is Kind.COMPLETED
+        assert execute(given, line) is ReportKind.COMPLETED
         return line, given
 
     def test_it_is_refused(self, tmp_path, options):
@@ -326,18 +331,18 @@ class TestChangedData:
         self.iris.gather_every(3).write_csv(tmp_path / "fresh.csv")
         options |= {"validation_dataset": "fresh.csv"}
         line = Line(epochs=1)
-        assert execute(ticket(tmp_path, **options), line) is Kind.PAUSED
+        assert execute(ticket(tmp_path, **options), line) is ReportKind.PAUSED
         self.iris.gather_every(5).write_csv(tmp_path / "fresh.csv")
         with pytest.raises(DataChanged):
-            execute(ticket(tmp_path, checkpoint=line.of(Kind.PAUSED)[0]["path"], **options), Line())
+            execute(ticket(tmp_path, checkpoint=line.of(ReportKind.PAUSED)[0]["path"], **options), Line())
 
     def test_where_it_is_allowed_the_unfinished_epoch_starts_over_on_more_rows(self, tmp_path, options):
         path = self.pause(tmp_path, options)
         before = json.loads((tmp_path / path / "encoder.json").read_text())
         pl.concat([self.iris, self.iris]).write_csv(tmp_path / "flowers.csv")
         line, given = self.resume(tmp_path, options, path, allow_changed_data=True)
-        assert line.of(Kind.STARTED)[0]["resumed"] == {"epoch": 1, "step": 0, "data_changed": True}
-        assert "the dataset has changed" in line.of(Kind.LOG)[0]["message"]
+        assert line.of(ReportKind.STARTED)[0]["resumed"] == {"epoch": 1, "step": 0, "data_changed": True}
+        assert "the dataset has changed" in line.of(ReportKind.LOG)[0]["message"]
         about = json.loads((given.artifact_dir / "model.json").read_text())
         assert about["encoder"] == before
         assert about["facts"]["fingerprint"] == open_dataset("flowers.csv", [tmp_path]).fingerprint()
@@ -346,10 +351,10 @@ class TestChangedData:
         path = self.pause(tmp_path, options)
         self.iris.reverse().write_csv(tmp_path / "flowers.csv")
         line, _ = self.resume(tmp_path, options, path, allow_changed_data=True)
-        assert line.of(Kind.STARTED)[0]["resumed"] == {"epoch": 1, "step": 10, "data_changed": True}
+        assert line.of(ReportKind.STARTED)[0]["resumed"] == {"epoch": 1, "step": 10, "data_changed": True}
 
     def test_unchanged_data_resume_without_a_word(self, tmp_path, options):
         path = self.pause(tmp_path, options)
         line, _ = self.resume(tmp_path, options, path, allow_changed_data=True)
-        assert line.of(Kind.STARTED)[0]["resumed"] == {"epoch": 1, "step": 10}
-        assert line.of(Kind.LOG) == []
+        assert line.of(ReportKind.STARTED)[0]["resumed"] == {"epoch": 1, "step": 10}
+        assert line.of(ReportKind.LOG) == []

@@ -17,7 +17,7 @@ from epochd.core.specs import TrainingSpec
 from epochd.core.tickets import Ticket
 
 WAIT = 20.0
-SCRIPTED = Path(__file__).with_name("scripted.py")
+SCRIPTED = Path(__file__).parents[1] / "support" / "scripted.py"
 
 
 class Server:

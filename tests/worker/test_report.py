@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from epochd.core.errors import EpochdError, StaleAttempt
-from epochd.core.events import Kind
+from epochd.core.events import ReportKind
 from epochd.core.jobs import Command
 from epochd.worker.report import BATCH_BYTES, BATCH_REPORTS, Reporter
 
@@ -81,8 +81,8 @@ def wait_for_error(reporter: Reporter) -> EpochdError:
 
 def test_reports_are_numbered_from_1_and_carry_attempt_and_token(desk, open_reporter):
     reporter = open_reporter()
-    reporter.emit(Kind.STARTED, {"engine": "pytorch"})
-    reporter.emit(Kind.EPOCH, {"metrics": {"epoch": 1}})
+    reporter.emit(ReportKind.STARTED, {"engine": "pytorch"})
+    reporter.emit(ReportKind.EPOCH, {"metrics": {"epoch": 1}})
     assert reporter.close(WAIT)
     assert desk.numbers == [1, 2]
     assert desk.bodies[0]["attempt"] == 3
@@ -94,7 +94,7 @@ def test_reports_are_numbered_from_1_and_carry_attempt_and_token(desk, open_repo
 def test_the_first_report_goes_at_once_and_a_burst_in_few_requests(desk, open_reporter):
     reporter = open_reporter()
     for epoch in range(300):
-        reporter.emit(Kind.EPOCH, {"epoch": epoch})
+        reporter.emit(ReportKind.EPOCH, {"epoch": epoch})
     assert reporter.close(WAIT)
     assert desk.numbers == list(range(1, 301))
     assert len(desk.bodies) < 30
@@ -103,12 +103,12 @@ def test_the_first_report_goes_at_once_and_a_burst_in_few_requests(desk, open_re
 def test_a_request_is_bounded_in_reports_and_in_bytes(desk, open_reporter):
     desk.answer = lambda body: says(status=503)
     reporter = open_reporter()
-    reporter.emit(Kind.LOG, {"message": "first"})
+    reporter.emit(ReportKind.LOG, {"message": "first"})
     desk.wait_for(lambda: desk.bodies)
     for _ in range(BATCH_REPORTS + 1):
-        reporter.emit(Kind.LOG, {"message": "short"})
+        reporter.emit(ReportKind.LOG, {"message": "short"})
     for _ in range(3):
-        reporter.emit(Kind.LOG, {"message": "x" * (BATCH_BYTES // 2)})
+        reporter.emit(ReportKind.LOG, {"message": "x" * (BATCH_BYTES // 2)})
     desk.bodies.clear()
     desk.answer = lambda body: says()
     assert reporter.close(WAIT)
@@ -147,7 +147,7 @@ def test_reports_are_kept_and_sent_again_while_the_server_is_away(desk, open_rep
     caplog.set_level(logging.INFO, "epochd.worker.report")
     reporter = open_reporter()
     for epoch in (1, 2, 3):
-        reporter.emit(Kind.EPOCH, {"epoch": epoch})
+        reporter.emit(ReportKind.EPOCH, {"epoch": epoch})
     desk.wait_for(lambda: len(desk.bodies) >= 2)
     desk.bodies.clear()
     desk.answer = lambda body: says()
@@ -160,7 +160,7 @@ def test_reports_are_kept_and_sent_again_while_the_server_is_away(desk, open_rep
 def test_close_says_so_when_not_everything_could_be_delivered(desk, open_reporter):
     desk.answer = lambda body: says(status=503)
     reporter = open_reporter()
-    reporter.emit(Kind.COMPLETED, {})
+    reporter.emit(ReportKind.COMPLETED, {})
     assert reporter.close(0.05) is False
 
 
@@ -168,10 +168,10 @@ def test_close_says_so_when_not_everything_could_be_delivered(desk, open_reporte
 def test_a_fenced_attempt_hears_of_it_and_sends_nothing_more(desk, open_reporter, answer):
     desk.answer = lambda body: answer
     reporter = open_reporter()
-    reporter.emit(Kind.EPOCH, {"epoch": 1})
+    reporter.emit(ReportKind.EPOCH, {"epoch": 1})
     assert isinstance(wait_for_error(reporter), StaleAttempt)
     with pytest.raises(StaleAttempt):
-        reporter.emit(Kind.EPOCH, {"epoch": 2})
+        reporter.emit(ReportKind.EPOCH, {"epoch": 2})
     with pytest.raises(StaleAttempt):
         reporter.close(WAIT)
     assert desk.numbers == [1]
@@ -190,7 +190,7 @@ def test_a_fenced_attempt_hears_of_it_and_sends_nothing_more(desk, open_reporter
 def test_an_answer_that_only_a_bug_explains_is_an_error_and_no_fencing(desk, open_reporter, answer):
     desk.answer = lambda body: answer
     reporter = open_reporter()
-    reporter.emit(Kind.EPOCH, {"epoch": 1})
+    reporter.emit(ReportKind.EPOCH, {"epoch": 1})
     error = wait_for_error(reporter)
     assert not isinstance(error, StaleAttempt)
     assert f"the server answered {answer.status_code}" in error.message
@@ -202,7 +202,7 @@ def test_a_reporter_thread_that_dies_surfaces_in_command_and_close(desk, open_re
 
     desk.answer = fail
     reporter = open_reporter()
-    reporter.emit(Kind.EPOCH, {"epoch": 1})
+    reporter.emit(ReportKind.EPOCH, {"epoch": 1})
     assert "ZeroDivisionError: a bug" in wait_for_error(reporter).message
     with pytest.raises(EpochdError, match="reporter failed"):
         reporter.close(WAIT)
@@ -212,20 +212,20 @@ def test_a_reporter_thread_that_dies_surfaces_in_command_and_close(desk, open_re
 def test_what_is_not_plain_json_is_refused_where_it_is_emitted(desk, open_reporter, value):
     reporter = open_reporter()
     with pytest.raises(EpochdError, match="a report of kind epoch cannot be sent"):
-        reporter.emit(Kind.EPOCH, {"loss": value})
-    reporter.emit(Kind.EPOCH, {"loss": None})
+        reporter.emit(ReportKind.EPOCH, {"loss": value})
+    reporter.emit(ReportKind.EPOCH, {"loss": None})
     assert reporter.close(WAIT)
     assert desk.numbers == [1]
 
 
 def test_nothing_follows_a_last_word_not_even_a_heartbeat(desk, open_reporter):
     reporter = open_reporter(interval=0.001)
-    reporter.emit(Kind.COMPLETED, {})
+    reporter.emit(ReportKind.COMPLETED, {})
     with pytest.raises(EpochdError, match="cannot report log after completed"):
-        reporter.emit(Kind.LOG, {})
+        reporter.emit(ReportKind.LOG, {})
     assert reporter.close(WAIT)
     assert desk.bodies[-1]["reports"][-1]["kind"] == "completed"
-    assert reporter.last_word is Kind.COMPLETED
+    assert reporter.last_word is ReportKind.COMPLETED
 
 
 def test_a_payload_that_changes_after_it_was_emitted_is_sent_as_it_was(desk, open_reporter):
@@ -233,8 +233,8 @@ def test_a_payload_that_changes_after_it_was_emitted_is_sent_as_it_was(desk, ope
     desk.answer = lambda body: says() if gate.wait(WAIT) else says(status=500)
     reporter = open_reporter()
     row = {"epoch": 1}
-    reporter.emit(Kind.EPOCH, row)
-    reporter.emit(Kind.EPOCH, row)
+    reporter.emit(ReportKind.EPOCH, row)
+    reporter.emit(ReportKind.EPOCH, row)
     row["epoch"] = 99
     gate.set()
     assert reporter.close(WAIT)
@@ -264,7 +264,7 @@ def test_requests_share_one_connection_and_ignore_proxies_of_the_environment(mon
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         reporter = Reporter(f"http://127.0.0.1:{server.server_port}", "task", 1, "secret", 15.0, interval=0.01)
         for epoch in range(20):
-            reporter.emit(Kind.EPOCH, {"epoch": epoch})
+            reporter.emit(ReportKind.EPOCH, {"epoch": epoch})
             reporter._thread.join(0.005)
         assert reporter.close(WAIT)
         server.shutdown()
@@ -285,13 +285,13 @@ def test_a_server_that_stays_away_beyond_the_grace_releases_the_training(desk):
     reporter = Reporter("http://server", "task", 3, "secret", 1.0, grace_seconds=0.05, interval=0.01, transport=desk)
     while reporter.command() is Command.CONTINUE:
         assert len(desk.bodies) < 100
-    reporter.emit(Kind.PAUSED, {})
+    reporter.emit(ReportKind.PAUSED, {})
     assert reporter.close() is False
 
 
 def test_confirming_waits_for_an_answer_of_its_own(desk, open_reporter):
     reporter = open_reporter(0.01)
-    reporter.emit(Kind.EPOCH, {})
+    reporter.emit(ReportKind.EPOCH, {})
     reporter.confirm()
     assert desk.numbers == [1]
     desk.answer = lambda body: says(status=409, code="stale_attempt")

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from epochd.core import specs
-from epochd.core.events import Kind
+from epochd.core.events import ReportKind
 from epochd.core.jobs import Command
 from epochd.core.tickets import Ticket
 from epochd.engines import registry
@@ -31,7 +31,7 @@ found = []
 
 class Line:
     def emit(self, kind, payload):
-        if kind is Kind.EPOCH:
+        if kind is ReportKind.EPOCH:
             resident = psutil.Process().memory_info().rss
             found.append({"accuracy": payload["metrics"]["val_accuracy"], "resident": resident})
 

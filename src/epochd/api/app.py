@@ -14,12 +14,12 @@ from epochd import __version__
 from epochd.api import errors
 from epochd.api.datasets import routes
 from epochd.api.deps import authorise
+from epochd.api.responses import ErrorShape
 from epochd.api.security import DATASETS_PATH, BodyLimit, FaultNet, HostGuard
 from epochd.api.service import Service
 from epochd.api.system import health, worker_reports
 from epochd.api.system import routes as system
 from epochd.api.tasks import control, lineage, logs, queries, removal, resume, start, stream
-from epochd.api.tasks.responses import ErrorShape
 from epochd.core.settings import Settings
 from epochd.dispatch.workers.executor import Executor
 from epochd.dispatch.workers.pool import LocalExecutor

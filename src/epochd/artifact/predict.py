@@ -17,7 +17,7 @@ from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.errors import CorruptFile, DataError
 from epochd.data import schema
 from epochd.data.encoding.encoder import Encoder
-from epochd.data.feed.dataset import Stored
+from epochd.data.feed.dataset import MemmapDataset
 from epochd.data.splitting import sliding_windows, sort_keys
 from epochd.data.tables.catalog import Catalog
 from epochd.engines import reference
@@ -64,7 +64,7 @@ class Model:
             return self._scored(self._pieces(encoded)), np.arange(frame.height)
         order, first = self._windows(frame)
         encoded, shape = self.encoder.features(frame)[order], self.setup.inputs
-        windows = Stored(encoded, first, shape[0], shape, np.zeros(len(first), np.float32))
+        windows = MemmapDataset(encoded, first, shape[0], shape, np.zeros(len(first), np.float32))
         return self._scored(part.x for part in windows.slices(self._at_once)), order[first + shape[0] - 1]
 
     def predict(self, frame: pl.DataFrame) -> pl.DataFrame:

@@ -13,7 +13,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 NAME_RULE = "use letters, digits, '.', '_' and '-', with a letter or digit first, 120 at most"
 
 
-class Kind(StrEnum):
+class DatasetKind(StrEnum):
     BUILTIN = "builtin"
     """Comes with epochd."""
     UPLOAD = "upload"
@@ -43,7 +43,7 @@ class Dataset:
     """
 
     name: str
-    kind: Kind
+    kind: DatasetKind
     path: str
     rows: int
     bytes: int
@@ -58,4 +58,4 @@ class Dataset:
     @property
     def is_kept(self) -> bool:
         """Whether the file is the server's own, to be removed with the dataset."""
-        return self.kind in (Kind.UPLOAD, Kind.QUERY)
+        return self.kind in (DatasetKind.UPLOAD, DatasetKind.QUERY)

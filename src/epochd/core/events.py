@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 
-class Kind(StrEnum):
+class ReportKind(StrEnum):
     """What a worker reports. Payloads:
 
     started     framework, device, threads, task, classes, rows, parameters, fingerprint, gpus, resumed
@@ -36,7 +36,9 @@ class Kind(StrEnum):
     FAILED = "failed"
 
 
-LAST_WORDS = frozenset({Kind.PAUSED, Kind.HELD, Kind.CANCELLED, Kind.COMPLETED, Kind.FAILED})
+LAST_WORDS = frozenset(
+    {ReportKind.PAUSED, ReportKind.HELD, ReportKind.CANCELLED, ReportKind.COMPLETED, ReportKind.FAILED}
+)
 """After one of these a worker reports nothing more for its attempt."""
 
 
@@ -62,7 +64,7 @@ class Report:
     """One numbered message of a worker; ``number`` counts from 1 within the attempt."""
 
     number: int
-    kind: Kind
+    kind: ReportKind
     payload: dict[str, Any]
 
 

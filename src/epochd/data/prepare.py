@@ -28,38 +28,38 @@ from epochd.data.encoding import values
 from epochd.data.encoding.encoder import Encoder
 from epochd.data.encoding.fit import Fitting, longest
 from epochd.data.encoding.labels import Label, encode_labels
-from epochd.data.feed.dataset import Part, Stored
+from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
 from epochd.data.schema import kinds_of
 from epochd.data.splitting import sliding_windows, sort_keys
 from epochd.data.splitting.sliding_windows import Examples
 from epochd.data.splitting.split import SIDES, VALIDATION, Integers, Splits, kind, split
 from epochd.data.storage import materialize
 from epochd.data.storage.materialize import Layout, Targets
-from epochd.data.storage.materialize import Residence as Residence
+from epochd.data.storage.materialize import StoragePolicy as StoragePolicy
 from epochd.data.tables.catalog import Catalog
 from epochd.data.tables.source import Source
 from epochd.data.tables.table import BATCH_ROWS, Reading, Table, taken, within
 
 Classes = Sequence[Label] | None
-Made = tuple[dict[str, Part | Stored], dict[str, IntArray]]
+Made = tuple[dict[str, InMemoryDataset | MemmapDataset], dict[str, IntArray]]
 
 
 def prepare(
-    spec: TrainingSpec, catalog: Catalog, residence: Residence | None = None, encoder: Encoder | None = None
+    spec: TrainingSpec, catalog: Catalog, policy: StoragePolicy | None = None, encoder: Encoder | None = None
 ) -> Prepared:
     """The spec's dataset as arrays. Raise DataError with every problem that ``inspect`` would list.
 
-    Without a ``residence`` everything is held in memory. An ``encoder``, that of a training which goes on with changed
+    Without a ``policy`` everything is held in memory. An ``encoder``, that of a training which goes on with changed
     data, is used as it is, and the data are read as what it was fitted on. The fingerprint of two datasets is the
     SHA-256 of both of theirs.
     """
     source = catalog.open(spec.dataset).like(encoder.kinds if encoder else {})
-    preparation = Preparation(spec, catalog, residence, encoder)
+    preparation = Preparation(spec, catalog, policy, encoder)
     return source.apply(lambda lazy: preparation.prepared(source, lazy))
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
+class RowLabels:
     """What is known of each row besides its features, (rows,): its class number (uint8 or uint16) or its value in a
     regression (float64); its time and group where the split or windows ask for them."""
 
@@ -79,7 +79,7 @@ class Preparation:
 
     spec: TrainingSpec
     catalog: Catalog
-    residence: Residence | None
+    policy: StoragePolicy | None
     encoder: Encoder | None
 
     def prepared(self, source: Source, lazy: pl.LazyFrame) -> Prepared:
@@ -132,7 +132,7 @@ class Preparation:
         return None if name is None else self.catalog.open(name)
 
     def _table(self, lazy: pl.LazyFrame, columns: Sequence[str]) -> Table:
-        return Table.of(lazy.select(cs.by_name(columns)), self.residence.limit if self.residence else None)
+        return Table.of(lazy.select(cs.by_name(columns)), self.policy.limit if self.policy else None)
 
     def _columns(self, schema: pl.Schema) -> list[str]:
         """All that is read of the dataset; raise DataError if it lacks what the given encoder needs."""
@@ -144,7 +144,7 @@ class Preparation:
             raise DataError(selection.absent(lacking, "feature_columns", schema, "the changed dataset"))
         return list(dict.fromkeys([*self.encoder.feature_names, *found]))
 
-    def _keys(self, table: Table, task: Task, classes: Classes, way: Split | None = None) -> Keys:
+    def _keys(self, table: Table, task: Task, classes: Classes, way: Split | None = None) -> RowLabels:
         """Read from the table what targets, windows and this way to split need."""
         spec, windows = self.spec, self.spec.sequence_length is not None
         readings: dict[str, tuple[str, Reading]] = {}
@@ -153,7 +153,7 @@ class Preparation:
             readings["times"] = spec.time_column, sort_keys.moments
         if spec.group_column is not None and (windows or way == "group"):
             readings["groups"] = spec.group_column, sort_keys.Groups()
-        return Keys(**table.read(readings))
+        return RowLabels(**table.read(readings))
 
     def _fitted(self, table: Table, inspection: Inspection, train: IntArray) -> Encoder:
         """An encoder that has seen these rows alone; list columns are as long as their longest list anywhere."""
@@ -168,17 +168,17 @@ class Preparation:
                 fitting.take(taken(frame, chosen))
         return fitting.encoder()
 
-    def _laid_out(self, encoder: Encoder, keys: Keys, splits: Splits) -> tuple[Layout, Targets]:
+    def _laid_out(self, encoder: Encoder, keys: RowLabels, splits: Splits) -> tuple[Layout, Targets]:
         """Which examples each side has, and their encoded targets."""
         layout = self._layout(keys, splits)
         return layout, {name: _targets(encoder, keys.outcomes, side.rows) for name, side in layout.sides.items()}
 
     def _made(self, table: Table, fingerprint: str, encoder: Encoder, layout: Layout, y: Targets) -> Made:
         """The examples of each side that has some, and the row numbers of their targets."""
-        parts = materialize.made(table, layout, encoder, y, self.residence, fingerprint)
+        parts = materialize.made(table, layout, encoder, y, self.policy, fingerprint)
         return parts, {name: side.rows for name, side in layout.sides.items()}
 
-    def _layout(self, keys: Keys, splits: Splits) -> Layout:
+    def _layout(self, keys: RowLabels, splits: Splits) -> Layout:
         if self.spec.sequence_length is None or keys.times is None:
             found = {name: getattr(splits, name) for name in SIDES}
             return Layout({name: Examples(rows, rows) for name, rows in found.items() if len(rows)})
@@ -217,7 +217,7 @@ def _outcomes(series: pl.Series, task: Task, classes: Classes) -> npt.NDArray[An
 
 
 def _targets(encoder: Encoder, outcomes: npt.NDArray[Any], rows: IntArray) -> FloatArray | IntArray:
-    """The outcomes of these rows as in ``arrays.Part``."""
+    """The outcomes of these rows as in ``arrays.InMemoryDataset``."""
     if encoder.task != "regression":
         return outcomes[rows].astype(np.float32) if encoder.task == "binary" else outcomes[rows].astype(np.int64)
     y: FloatArray = np.empty(len(rows), np.float32)
@@ -236,9 +236,9 @@ class Prepared:
     ``validation`` and ``test``; a window has that of its target. Rows of a validation dataset are counted in that one.
     """
 
-    train: Part | Stored
-    validation: Part | Stored | None
-    test: Part | Stored | None
+    train: InMemoryDataset | MemmapDataset
+    validation: InMemoryDataset | MemmapDataset | None
+    test: InMemoryDataset | MemmapDataset | None
     encoder: Encoder
     task: Task
     fingerprint: str

@@ -6,7 +6,7 @@ from typing import Any
 
 from epochd.core.tickets import Ticket
 from epochd.dispatch.host import cgroups
-from epochd.dispatch.outcomes import Verdict
+from epochd.dispatch.outcomes import Outcome
 from epochd.dispatch.workers.executor import Executor
 
 
@@ -24,7 +24,7 @@ class Attempt:
     worker: dict[str, Any] | None = None
     memory_before: int = 0
     peak: int = 0
-    verdict: Verdict | None = None
+    verdict: Outcome | None = None
     is_withdrawn: bool = False
 
     @property
@@ -41,7 +41,7 @@ class Attempt:
         self.is_withdrawn = True
         await executor.kill(self.ticket.key)
 
-    async def end(self, executor: Executor, verdict: Verdict) -> None:
+    async def end(self, executor: Executor, verdict: Outcome) -> None:
         """Kill the worker; its job then goes on or ends by the verdict, the first if there are several."""
         self.verdict = self.verdict or verdict
         await executor.kill(self.ticket.key)

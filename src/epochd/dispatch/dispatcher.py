@@ -21,10 +21,10 @@ from epochd.core.tickets import Ticket
 from epochd.dispatch import outcomes, readmission
 from epochd.dispatch.attempt import Attempt
 from epochd.dispatch.host import gpus, memory, orphans
-from epochd.dispatch.inherited_workers import Strangers
-from epochd.dispatch.outcomes import Verdict
+from epochd.dispatch.inherited_workers import InheritedWorkers
+from epochd.dispatch.outcomes import Outcome
 from epochd.dispatch.reconcile import Reconciler
-from epochd.dispatch.watchdog import Watch
+from epochd.dispatch.watchdog import Watchdog
 from epochd.dispatch.workers.executor import Executor, Exit
 from epochd.store import attempts, datasets
 from epochd.store.db import Database
@@ -52,9 +52,9 @@ class Dispatcher:
         self._settings = settings
         self._server_url = server_url
         self._attempts: dict[AttemptKey, Attempt] = {}
-        self._strangers = Strangers(db, settings)
-        self._watch = Watch(db, executor, settings, self._attempts, self._strangers)
-        self._held = readmission.Held(db, settings)
+        self._strangers = InheritedWorkers(db, settings)
+        self._watch = Watchdog(db, executor, settings, self._attempts, self._strangers)
+        self._held = readmission.Readmission(db, settings)
         self._sweeper = orphans.Sweeper(settings.data_dir, self._watch.leaders, executor.pids)
         self._watched_at = 0.0
         self._backoff = FIRST_BACKOFF_SECONDS
@@ -214,7 +214,7 @@ class Dispatcher:
         attempt = self._attempts[end.task_id, end.attempt]
         await self._conclude(attempt, attempt.verdict or outcomes.of_exit(end.returncode, end.overrun), end.log_tail)
 
-    async def _conclude(self, attempt: Attempt, verdict: Verdict, log_tail: Sequence[str] = ()) -> None:
+    async def _conclude(self, attempt: Attempt, verdict: Outcome, log_tail: Sequence[str] = ()) -> None:
         """Close the books on an attempt that has not done so itself: its job goes on, or has failed."""
         try:
             if self._stopping or attempt.is_withdrawn:

@@ -15,7 +15,7 @@ from epochd.core.settings import Settings
 from epochd.dispatch import outcomes
 from epochd.dispatch.host import cgroups, processes
 from epochd.dispatch.host.gpus import Pool
-from epochd.dispatch.outcomes import Verdict
+from epochd.dispatch.outcomes import Outcome
 from epochd.dispatch.workers.process import tail_of
 from epochd.store import attempts, jobs
 from epochd.store.db import Database
@@ -27,7 +27,7 @@ GRACE_SECONDS = 3.0
 LOST = "its worker was lost together with a former server"
 
 
-class Strangers:
+class InheritedWorkers:
     """The jobs that were running when this server came, as long as they do; ``len`` is how many slots they take."""
 
     def __init__(self, db: Database, settings: Settings) -> None:
@@ -73,7 +73,7 @@ class Strangers:
             del self._workers[key]
             self._pool.give_back(key)
 
-    async def take_back(self, job: Job, verdict: Verdict) -> None:
+    async def take_back(self, job: Job, verdict: Outcome) -> None:
         """End an attempt whose lease ran out; one without a process is no accident of the training."""
         if time.monotonic() - self._started_at < self._grace:
             return
@@ -82,7 +82,7 @@ class Strangers:
         else:
             await attempts.release_attempt(self._db, job.id, job.attempt, reason=LOST, only_expired=True)
 
-    async def end(self, job: Job, verdict: Verdict) -> None:
+    async def end(self, job: Job, verdict: Outcome) -> None:
         """Kill a worker and all that it started, and only then let its job go on: never two train one job."""
         if job.worker is not None:
             await self._end(job.worker)
@@ -97,7 +97,7 @@ class Strangers:
         else:
             await attempts.release_attempt(self._db, job.id, job.attempt, reason=LOST)
 
-    async def _mourn(self, job: Job, verdict: Verdict) -> None:
+    async def _mourn(self, job: Job, verdict: Outcome) -> None:
         tail = tail_of(self._settings.logs_dir / job.id / f"{job.attempt}.log")
         await outcomes.carry_out(self._db, job.key, verdict, tail)
 
@@ -105,7 +105,7 @@ class Strangers:
         await asyncio.to_thread(processes.end_group, worker, self._settings.data_dir)
 
 
-def _of_death(worker: dict[str, Any] | None) -> Verdict:
+def _of_death(worker: dict[str, Any] | None) -> Outcome:
     """What it means that a worker is gone without a last word."""
     overrun = cgroups.overrun(cgroups.hold_of(worker))
     return outcomes.GONE if overrun is None else outcomes.of_memory(overrun.limit, overrun.peak)

@@ -29,7 +29,7 @@ class Try:
     wait: float
 
 
-class Held:
+class Readmission:
     """Lets jobs in again. One that finds no room after all (a quota, say) is tried less and less often."""
 
     def __init__(self, db: Database, settings: Settings) -> None:

@@ -24,7 +24,7 @@ from epochd.dispatch import outcomes
 from epochd.dispatch.host import gpus, memory, orphans, processes
 from epochd.dispatch.host.gpus import Pool, User
 from epochd.dispatch.inherited_workers import LOST
-from epochd.dispatch.watchdog import Watch, idle_seconds
+from epochd.dispatch.watchdog import Watchdog, idle_seconds
 from epochd.store import attempts, jobs
 from epochd.store.db import Database
 
@@ -62,7 +62,7 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Snapshot:
     """Everything that one look has seen."""
 
     running: list[Running]
@@ -73,13 +73,13 @@ class Picture:
 class Reconciler:
     """Looks, and mends. ``pool`` are the GPUs that trainings get."""
 
-    def __init__(self, db: Database, settings: Settings, watch: Watch, pool: Pool) -> None:
+    def __init__(self, db: Database, settings: Settings, watch: Watchdog, pool: Pool) -> None:
         self._db = db
         self._settings = settings
         self._watch = watch
         self._pool = pool
 
-    async def look(self) -> Picture:
+    async def look(self) -> Snapshot:
         """Compare; change nothing."""
         running = await jobs.running(self._db)
         leaders = self._watch.leaders()
@@ -91,9 +91,9 @@ class Reconciler:
             *map(_without_job, lost),
             *(_unknown(user) for user in users if self._is_foreign(user, known)),
         ]
-        return Picture(await asyncio.to_thread(_described, running, self._settings.lease_seconds), users, findings)
+        return Snapshot(await asyncio.to_thread(_described, running, self._settings.lease_seconds), users, findings)
 
-    async def repair(self) -> tuple[Picture, list[str]]:
+    async def repair(self) -> tuple[Snapshot, list[str]]:
         """Mend what two looks agree on; the first look, and what was done, in sentences."""
         picture = await self.look()
         if not picture.findings:

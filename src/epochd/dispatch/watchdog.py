@@ -16,8 +16,8 @@ from epochd.core.settings import Settings
 from epochd.dispatch import outcomes
 from epochd.dispatch.attempt import Attempt
 from epochd.dispatch.host import memory
-from epochd.dispatch.inherited_workers import Strangers
-from epochd.dispatch.outcomes import Verdict
+from epochd.dispatch.inherited_workers import InheritedWorkers
+from epochd.dispatch.outcomes import Outcome
 from epochd.dispatch.workers.executor import Executor
 from epochd.store import attempts, jobs
 from epochd.store.db import Database
@@ -28,7 +28,7 @@ SLACK_SECONDS = 1.0
 """A lease that ends later than a whole lease from now, and this, comes from a clock that was set back since."""
 
 
-class Watch:
+class Watchdog:
     """Looks after the jobs of this server (``ours``) and of a former one (``strangers``)."""
 
     def __init__(
@@ -37,14 +37,14 @@ class Watch:
         executor: Executor,
         settings: Settings,
         ours: dict[AttemptKey, Attempt],
-        strangers: Strangers,
+        strangers: InheritedWorkers,
     ) -> None:
         self.ours = ours
         self.strangers = strangers
         self._db = db
         self._executor = executor
         self._settings = settings
-        self._suspects = Suspects(settings.lease_seconds)
+        self._suspects = ExpiredLeases(settings.lease_seconds)
         self._cancels: dict[AttemptKey, float] = {}
         self._hangs: set[AttemptKey] = set()
         self._ends: dict[AttemptKey, float] = {}
@@ -66,7 +66,7 @@ class Watch:
         await self._take_back(running)
         await self._end_lingering(running)
 
-    async def end(self, job: Job, verdict: Verdict) -> None:
+    async def end(self, job: Job, verdict: Outcome) -> None:
         """Kill the worker of a running job, whoever has started it; the job goes on or ends by the verdict."""
         attempt = self.ours.get(job.key)
         if attempt is not None:
@@ -151,7 +151,7 @@ PATIENCE_SECONDS = 3.0
 """Longer than a worker waits before it tries again to reach a server that was away."""
 
 
-class Suspects:
+class ExpiredLeases:
     """Running jobs whose leases seem to have run out, and since when they have seemed so (monotonic)."""
 
     def __init__(self, lease_seconds: float) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from epochd.core.errors import FrameworkMissing
 from epochd.core.specs import TrainingSpec
-from epochd.data.feed.dataset import Part
+from epochd.data.feed.dataset import InMemoryDataset
 from epochd.engines import network, speed_table
 from epochd.loop.engine import Embedding, Engine, Setup
 
@@ -85,18 +85,18 @@ def warm(framework: str, *, touch: bool = True) -> None:
     if not touch:
         return
     spec = TrainingSpec(target_column="y", hidden_units=[4, 4])
-    part = Part(np.zeros((33, 2), np.float32), np.zeros(33, np.float32))
+    part = InMemoryDataset(np.zeros((33, 2), np.float32), np.zeros(33, np.float32))
     engine = build(framework, Setup(spec, "binary", (2,), 1), part)
     engine.train(np.arange(33), 0, 0.1)
     engine.outputs(part.x)
 
 
-def build(framework: str, setup: Setup, train: Part) -> Engine:
+def build(framework: str, setup: Setup, train: InMemoryDataset) -> Engine:
     """An engine with fresh weights and the training rows on its device."""
     return _engine(framework)(setup, train)
 
 
-def _engine(framework: str) -> Callable[[Setup, Part], Engine]:
+def _engine(framework: str) -> Callable[[Setup, InMemoryDataset], Engine]:
     """Import the one framework of this process."""
     _require(framework)
     match framework:

@@ -17,7 +17,7 @@ from epochd.loop.engine import Engine
 from epochd.loop.state import LoopState, Totals
 
 
-def located(engine: Engine, course: "run.Course", state: LoopState, error: Diverged) -> Diverged:
+def located(engine: Engine, course: "run.FitConfig", state: LoopState, error: Diverged) -> Diverged:
     """The error with the number of the batch, found by going on from ``state``, where the engine stands."""
     try:
         while state.epoch < course.spec.epochs:
@@ -30,7 +30,7 @@ def located(engine: Engine, course: "run.Course", state: LoopState, error: Diver
     return error
 
 
-def _broken_batch(engine: Engine, course: "run.Course", state: LoopState) -> int | None:
+def _broken_batch(engine: Engine, course: "run.FitConfig", state: LoopState) -> int | None:
     """Train the rest of an epoch; the number, from 1, of its first batch whose loss is not finite."""
     for chunk, rows, window in windows(course.batches, course.train, state.epoch, state.step):
         if window is not None:
@@ -46,7 +46,7 @@ def _broken_batch(engine: Engine, course: "run.Course", state: LoopState) -> int
     return None
 
 
-def _first_broken(engine: Engine, course: "run.Course", state: LoopState, chunk: Chunk, rows: IntArray) -> int:
+def _first_broken(engine: Engine, course: "run.FitConfig", state: LoopState, chunk: Chunk, rows: IntArray) -> int:
     size, first = course.batches.batch_size, _number(course, state, chunk)
     for step in range(chunk.steps):
         batch = np.asarray(rows[step * size : (step + 1) * size])
@@ -55,7 +55,7 @@ def _first_broken(engine: Engine, course: "run.Course", state: LoopState, chunk:
     return chunk.first_step + chunk.steps
 
 
-def _number(course: "run.Course", state: LoopState, chunk: Chunk) -> int:
+def _number(course: "run.FitConfig", state: LoopState, chunk: Chunk) -> int:
     """The number of a chunk's first step in the whole run."""
     return state.epoch * course.batches.steps + chunk.first_step
 

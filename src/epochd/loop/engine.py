@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from epochd.core.arrays import FloatArray, IntArray
-from epochd.core.events import Kind
+from epochd.core.events import ReportKind
 from epochd.core.jobs import Command
 from epochd.core.specs import Task, TrainingSpec
-from epochd.data.feed.dataset import Part
+from epochd.data.feed.dataset import InMemoryDataset
 from epochd.loop.state import LoopState, Totals
 
 Arrays = dict[str, npt.NDArray[np.generic]]
@@ -64,7 +64,7 @@ class Engine(Protocol):
     def description(self) -> dict[str, Any]:
         """For people: framework and its version, device, threads."""
 
-    def load_rows(self, rows: Part) -> None:
+    def load_rows(self, rows: InMemoryDataset) -> None:
         """Train on these rows from now on instead of those of the constructor."""
 
     def train(self, rows: IntArray, step: int, learning_rate: float) -> Totals:
@@ -90,7 +90,7 @@ class Engine(Protocol):
 class Sink(Protocol):
     """Where a running training reports to, and where its commands come from."""
 
-    def emit(self, kind: Kind, payload: dict[str, Any]) -> None: ...
+    def emit(self, kind: ReportKind, payload: dict[str, Any]) -> None: ...
 
     def command(self) -> Command: ...
 

@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.specs import Task
-from epochd.data.feed.dataset import Part, Stored
-from epochd.loop.state import Totals
+from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
+from epochd.loop.engine import Engine
+from epochd.loop.state import LoopState, Totals
 
 Float64 = npt.NDArray[np.float64]
 
@@ -85,7 +86,7 @@ def _r2(mse: float, y: Float64) -> float:
     return 1.0 - mse / variance if variance > 0 else 0.0
 
 
-def train_scores(totals: Totals, train: Part | Stored, task: Task) -> Scores:
+def train_scores(totals: Totals, train: InMemoryDataset | MemmapDataset, task: Task) -> Scores:
     """The running averages of an epoch: each row scored by the weights of its own step, dropout on."""
     loss, share = totals.loss / totals.rows, totals.score / totals.rows
     if task == "regression":
@@ -139,3 +140,25 @@ def class_weights(
         counts = np.bincount(y.astype(np.int64), minlength=len(classes))
         return tuple((len(y) / (len(classes) * np.maximum(counts, 1))).tolist())
     return tuple(float(asked.get(str(label), 1.0)) for label in classes)
+
+
+def keep_best(engine: Engine, state: LoopState, value: float, higher_is_better: bool) -> None:
+    """Remember the epoch just finished, and its weights, if no earlier one was better."""
+    if state.best_value is None or is_better(value, state.best_value, higher_is_better):
+        state.best_epoch, state.best_value = state.epoch, value
+        state.best_weights = engine.weights()
+
+
+def count_patience(
+    state: LoopState, value: float, higher_is_better: bool, patience: int | None, min_delta: float
+) -> None:
+    """Set ``state.stopped_early`` once ``patience`` epochs in a row brought nothing; None never stops."""
+    if state.stopping_best is None or is_better(value, state.stopping_best, higher_is_better, min_delta):
+        state.stopping_best, state.stopping_wait = value, 0
+        return
+    state.stopping_wait += 1
+    state.stopped_early = patience is not None and state.stopping_wait >= patience
+
+
+def is_better(value: float, best: float, higher_is_better: bool, min_delta: float = 0.0) -> bool:
+    return value - best > min_delta if higher_is_better else best - value > min_delta

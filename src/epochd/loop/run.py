@@ -10,28 +10,29 @@ from time import perf_counter
 
 from epochd.core.arrays import IntArray
 from epochd.core.errors import Diverged
-from epochd.core.events import Kind
+from epochd.core.events import ReportKind
 from epochd.core.jobs import Command
 from epochd.core.specs import Task, TrainingSpec
 from epochd.data.feed.batches import MAX_CHUNK_VALUES, Batches, Chunk
-from epochd.data.feed.dataset import Part, Stored
+from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
 from epochd.data.feed.prefetch import windows
 from epochd.loop import metrics, schedules
 from epochd.loop.engine import Engine, Sink
-from epochd.loop.state import LoopState, Totals, count_patience, keep_best
+from epochd.loop.metrics import count_patience, keep_best
+from epochd.loop.state import LoopState, Totals
 
 MEASURED_ROWS = 65_536
 """Mapped rows that are scored at a time, fewer if they are wide."""
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class FitConfig:
     """What is trained on and by which rules; it stays the same for the whole run."""
 
     spec: TrainingSpec
     task: Task
-    train: Part | Stored
-    validation: Part | Stored | None
+    train: InMemoryDataset | MemmapDataset
+    validation: InMemoryDataset | MemmapDataset | None
     batches: Batches
     target_scale: float = 1.0
 
@@ -40,18 +41,18 @@ class Course:
         return self.spec.watched.endswith("accuracy")
 
 
-def run(engine: Engine, course: Course, state: LoopState, sink: Sink) -> Command:
+def run(engine: Engine, course: FitConfig, state: LoopState, sink: Sink) -> Command:
     """Train until the last epoch or an early stop (CONTINUE) or until another command comes (that command)."""
     while state.epoch < course.spec.epochs and not state.stopped_early:
         command = finish_epoch(engine, course, state, sink)
         if command is not Command.CONTINUE:
             return command
         conclude_epoch(engine, course, state)
-        sink.emit(Kind.EPOCH, epoch_report(course, state))
+        sink.emit(ReportKind.EPOCH, epoch_report(course, state))
     return Command.CONTINUE
 
 
-def finish_epoch(engine: Engine, course: Course, state: LoopState, sink: Sink) -> Command:
+def finish_epoch(engine: Engine, course: FitConfig, state: LoopState, sink: Sink) -> Command:
     """Take the steps that the current epoch still lacks."""
     began = perf_counter()
     for chunk, rows, window in windows(course.batches, course.train, state.epoch, state.step):
@@ -68,7 +69,7 @@ def finish_epoch(engine: Engine, course: Course, state: LoopState, sink: Sink) -
     return Command.CONTINUE
 
 
-def train_chunk(engine: Engine, course: Course, state: LoopState, chunk: Chunk, rows: IntArray) -> None:
+def train_chunk(engine: Engine, course: FitConfig, state: LoopState, chunk: Chunk, rows: IntArray) -> None:
     """Train on a chunk; ``rows`` are the engine's numbers of its rows."""
     step = state.epoch * course.batches.steps + chunk.first_step
     totals = engine.train(rows, step, state.learning_rate)
@@ -78,7 +79,7 @@ def train_chunk(engine: Engine, course: Course, state: LoopState, chunk: Chunk, 
     state.step += chunk.steps
 
 
-def conclude_epoch(engine: Engine, course: Course, state: LoopState) -> None:
+def conclude_epoch(engine: Engine, course: FitConfig, state: LoopState) -> None:
     """Measure the weights as they now are, write the history row, let the policies decide."""
     began = perf_counter()
     spec = course.spec
@@ -101,9 +102,9 @@ def conclude_epoch(engine: Engine, course: Course, state: LoopState) -> None:
     state.learning_rate = schedules.next_learning_rate(spec, state, value, course.higher_is_better)
 
 
-def measure(engine: Engine, course: Course, part: Part | Stored) -> metrics.Scores:
+def measure(engine: Engine, course: FitConfig, part: InMemoryDataset | MemmapDataset) -> metrics.Scores:
     """Score the present weights on a part, dropout off; mapped rows are brought in a slice at a time."""
-    if isinstance(part, Part):
+    if isinstance(part, InMemoryDataset):
         return metrics.score(engine.outputs(part.x), part.y, course.task, course.target_scale)
     tally = metrics.Tally()
     for piece in part.slices(max(1, min(MEASURED_ROWS, MAX_CHUNK_VALUES // prod(part.shape)))):
@@ -111,7 +112,7 @@ def measure(engine: Engine, course: Course, part: Part | Stored) -> metrics.Scor
     return metrics.scores(tally, part.y, course.task, course.target_scale)
 
 
-def epoch_report(course: Course, state: LoopState) -> dict[str, object]:
+def epoch_report(course: FitConfig, state: LoopState) -> dict[str, object]:
     return {
         "metrics": state.history[-1],
         "best": metrics.best_metrics(state.best_row),

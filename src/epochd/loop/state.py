@@ -10,8 +10,6 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from epochd.loop.engine import Engine
-
 
 @dataclass(frozen=True, slots=True)
 class Totals:
@@ -64,25 +62,3 @@ class LoopState:
     def best_row(self) -> dict[str, Any] | None:
         """The history row of the best epoch."""
         return self.history[self.best_epoch - 1] if self.best_epoch else None
-
-
-def keep_best(engine: Engine, state: LoopState, value: float, higher_is_better: bool) -> None:
-    """Remember the epoch just finished, and its weights, if no earlier one was better."""
-    if state.best_value is None or is_better(value, state.best_value, higher_is_better):
-        state.best_epoch, state.best_value = state.epoch, value
-        state.best_weights = engine.weights()
-
-
-def count_patience(
-    state: LoopState, value: float, higher_is_better: bool, patience: int | None, min_delta: float
-) -> None:
-    """Set ``state.stopped_early`` once ``patience`` epochs in a row brought nothing; None never stops."""
-    if state.stopping_best is None or is_better(value, state.stopping_best, higher_is_better, min_delta):
-        state.stopping_best, state.stopping_wait = value, 0
-        return
-    state.stopping_wait += 1
-    state.stopped_early = patience is not None and state.stopping_wait >= patience
-
-
-def is_better(value: float, best: float, higher_is_better: bool, min_delta: float = 0.0) -> bool:
-    return value - best > min_delta if higher_is_better else best - value > min_delta

@@ -7,7 +7,7 @@ import asyncio
 from dataclasses import asdict, replace
 from typing import Any
 
-from epochd.core.datasets import Dataset, Kind
+from epochd.core.datasets import Dataset, DatasetKind
 from epochd.data.tables.catalog import BUILTIN, Catalog
 from epochd.data.tables.source import Source
 from epochd.registry import profile, staging
@@ -30,7 +30,7 @@ class Profiles:
         for name in BUILTIN:
             if name not in self._builtin:
                 source = Catalog().open(name)
-                self._builtin[name] = await staging.examined(name, Kind.BUILTIN, source, str(source.path))
+                self._builtin[name] = await staging.examined(name, DatasetKind.BUILTIN, source, str(source.path))
         return [self._builtin[name] for name in BUILTIN]
 
     async def current(self, dataset: Dataset, source: Source) -> Dataset:
@@ -53,7 +53,7 @@ class Profiles:
 
     async def _computed(self, dataset: Dataset, source: Source) -> Profile:
         found = await asyncio.to_thread(profile.profile, source)
-        if dataset.kind is Kind.BUILTIN:
+        if dataset.kind is DatasetKind.BUILTIN:
             self._builtin[dataset.name] = replace(dataset, profile=found)
         else:
             await datasets.keep_profile(self._db, dataset.name, dataset.fingerprint, found)

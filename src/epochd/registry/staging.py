@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from epochd.artifact import files
-from epochd.core.datasets import Dataset, Kind
+from epochd.core.datasets import Dataset, DatasetKind
 from epochd.core.errors import DataError, NameTaken, Problem
 from epochd.data.tables.source import Source
 from epochd.registry import profile
@@ -34,7 +34,7 @@ class Arrival:
     """One dataset that is coming in. ``total`` is None where nobody has said how many bytes it will be."""
 
     name: str
-    kind: Kind
+    kind: DatasetKind
     stage: Stage
     folder: Path
     received: int = 0
@@ -56,12 +56,12 @@ class Arrivals:
         shutil.rmtree(self.home / PENDING, ignore_errors=True)
 
     @contextmanager
-    def receiving(self, name: str, kind: Kind, total: int | None = None) -> Iterator[Arrival]:
+    def receiving(self, name: str, kind: DatasetKind, total: int | None = None) -> Iterator[Arrival]:
         """Reserve the name and make a folder for the block, removed at its end. Raises NameTaken."""
         if name in self._by_name:
             raise NameTaken(f"the dataset {name!r} is just coming in by another request: wait until that is done")
         folder = self.home / PENDING / secrets.token_hex(8)
-        stage: Stage = "querying" if kind is Kind.QUERY else "uploading"
+        stage: Stage = "querying" if kind is DatasetKind.QUERY else "uploading"
         self._by_name[name] = arrival = Arrival(name, kind, stage, folder, total=total)
         try:
             folder.mkdir(parents=True)
@@ -105,7 +105,7 @@ def _place(file: Path, place: Path, replace: bool) -> None:
 
 
 async def examined(
-    name: str, kind: Kind, source: Source, path: str, connection: str | None = None, query: str | None = None
+    name: str, kind: DatasetKind, source: Source, path: str, connection: str | None = None, query: str | None = None
 ) -> Dataset:
     """The dataset that a source is, as it will be registered. Raises DataError."""
     facts = await asyncio.to_thread(profile.facts, source)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from epochd.core.errors import IllegalMove
-from epochd.core.events import Kind, Report, Type
+from epochd.core.events import Report, ReportKind, Type
 from epochd.core.jobs import Job, State
 from epochd.store.changes import Change, progress_of
 
@@ -19,7 +19,7 @@ def apply(change: Change, reports: Sequence[Report]) -> None:
     for report in reports:
         _check(change, report)
         change.set(reported=report.number)
-        if report.kind is Kind.EPOCH and _is_told(change, report.payload):
+        if report.kind is ReportKind.EPOCH and _is_told(change, report.payload):
             continue
         try:
             APPLIED[report.kind](change, report.payload)
@@ -42,8 +42,10 @@ def _check(change: Change, report: Report) -> None:
 
 def look_back(job: Job, reports: Sequence[Report]) -> bool:
     """Whether the log has to be asked what was told before: an epoch comes again, or some are taken back."""
-    epochs = (report.payload.get("metrics", {}).get("epoch", 0) for report in reports if report.kind is Kind.EPOCH)
-    return any(report.kind is Kind.ROLLBACK for report in reports) or any(n <= job.current_epoch for n in epochs)
+    epochs = (
+        report.payload.get("metrics", {}).get("epoch", 0) for report in reports if report.kind is ReportKind.EPOCH
+    )
+    return any(report.kind is ReportKind.ROLLBACK for report in reports) or any(n <= job.current_epoch for n in epochs)
 
 
 def _is_told(change: Change, payload: dict[str, Any]) -> bool:
@@ -122,15 +124,15 @@ def _failed(change: Change, payload: dict[str, Any]) -> None:
     change.move(State.FAILED)
 
 
-APPLIED: dict[Kind, Callable[[Change, dict[str, Any]], None]] = {
-    Kind.STARTED: _started,
-    Kind.EPOCH: _epoch,
-    Kind.CHECKPOINT: _checkpoint,
-    Kind.LOG: _log,
-    Kind.ROLLBACK: _rollback,
-    Kind.PAUSED: _paused,
-    Kind.HELD: _held,
-    Kind.CANCELLED: _cancelled,
-    Kind.COMPLETED: _completed,
-    Kind.FAILED: _failed,
+APPLIED: dict[ReportKind, Callable[[Change, dict[str, Any]], None]] = {
+    ReportKind.STARTED: _started,
+    ReportKind.EPOCH: _epoch,
+    ReportKind.CHECKPOINT: _checkpoint,
+    ReportKind.LOG: _log,
+    ReportKind.ROLLBACK: _rollback,
+    ReportKind.PAUSED: _paused,
+    ReportKind.HELD: _held,
+    ReportKind.CANCELLED: _cancelled,
+    ReportKind.COMPLETED: _completed,
+    ReportKind.FAILED: _failed,
 }

@@ -21,7 +21,7 @@ from sqlalchemy import (
     Text,
 )
 
-from epochd.core.datasets import Kind
+from epochd.core.datasets import DatasetKind
 from epochd.core.events import Type
 from epochd.core.jobs import Command, State
 
@@ -96,7 +96,7 @@ datasets = Table(
     "datasets",
     metadata,
     Column("name", String(120), primary_key=True),
-    Column("kind", _named(Kind), nullable=False),
+    Column("kind", _named(DatasetKind), nullable=False),
     Column("path", Text, nullable=False),
     Column("rows", BigInteger, nullable=False),
     Column("bytes", BigInteger, nullable=False),

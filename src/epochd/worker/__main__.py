@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 from epochd.core.errors import EpochdError, RankFailed, StaleAttempt
-from epochd.core.events import Kind
+from epochd.core.events import ReportKind
 from epochd.core.tickets import RANK_FAILED, Ticket
 from epochd.engines import registry
 from epochd.worker.endings import last_word_of
@@ -31,7 +31,7 @@ logger = logging.getLogger("epochd.worker")
 DELIVERY_SECONDS = 5.0
 """How long a crash waits for reports to be delivered; what is not will be found in the checkpoint."""
 
-Execute = Callable[[Ticket, Reporter], Kind]
+Execute = Callable[[Ticket, Reporter], ReportKind]
 
 
 def main(
@@ -77,8 +77,8 @@ class Worker:
             ticket = Ticket.model_validate_json(line)
             last_word = self._attempt(ticket)
             self._say(f"done {ticket.task_id} {ticket.attempt}")
-            if last_word is not Kind.COMPLETED or self._one_ticket:
-                return 1 if last_word is Kind.FAILED else 0
+            if last_word is not ReportKind.COMPLETED or self._one_ticket:
+                return 1 if last_word is ReportKind.FAILED else 0
             self._say("ready")
         return 0
 
@@ -88,7 +88,7 @@ class Worker:
             sys.exit(0)
         self._reporter.release()
 
-    def _attempt(self, ticket: Ticket) -> Kind | None:
+    def _attempt(self, ticket: Ticket) -> ReportKind | None:
         """Train one ticket and deliver all its reports; None when the attempt was fenced off."""
         if self._one_ticket:  # the framework has touched no GPU yet, so this still decides what it will see
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, ticket.gpus))
@@ -107,7 +107,7 @@ class Worker:
         finally:
             self._reporter = None
 
-    def _follow(self, ticket: Ticket, reporter: Reporter) -> Kind | None:
+    def _follow(self, ticket: Ticket, reporter: Reporter) -> ReportKind | None:
         try:
             last_word = self._run(ticket, reporter)
             if not reporter.close():
@@ -123,9 +123,9 @@ class Worker:
             return None
         except EpochdError:
             logger.exception("nothing more can be reported")
-            return Kind.FAILED
+            return ReportKind.FAILED
 
-    def _run(self, ticket: Ticket, reporter: Reporter) -> Kind:
+    def _run(self, ticket: Ticket, reporter: Reporter) -> ReportKind:
         """The training itself; whatever goes wrong in it becomes a FAILED or HELD report."""
         try:
             return self._train(ticket, reporter)
@@ -137,10 +137,10 @@ class Worker:
             sys.exit(RANK_FAILED)  # a crash like that of the worker itself: the server starts the next attempt
         except Exception as error:
             kind, payload = last_word_of(error, ticket)
-            logger.exception("the training %s", "waits" if kind is Kind.HELD else "failed")
+            logger.exception("the training %s", "waits" if kind is ReportKind.HELD else "failed")
             return self._last_word(reporter, kind, payload)
 
-    def _last_word(self, reporter: Reporter, kind: Kind, payload: dict[str, Any]) -> Kind:
+    def _last_word(self, reporter: Reporter, kind: ReportKind, payload: dict[str, Any]) -> ReportKind:
         """Report the end, unless the training has done so already."""
         if reporter.last_word is None:
             reporter.emit(kind, payload)

@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from epochd.core.errors import DataChanged, DataError, EpochdError, OutOfSpace
-from epochd.core.events import Kind
+from epochd.core.events import ReportKind
 from epochd.core.tickets import Ticket
 
 GPU_TYPES = frozenset({"OutOfMemoryError"})
@@ -15,16 +15,16 @@ MEMORY_WORDS = ("can't allocate memory", "not enough memory", "RESOURCE_EXHAUSTE
 """How PyTorch, TensorFlow, XLA and C++ put it on a CPU."""
 
 
-def last_word_of(error: Exception, ticket: Ticket) -> tuple[Kind, dict[str, Any]]:
+def last_word_of(error: Exception, ticket: Ticket) -> tuple[ReportKind, dict[str, Any]]:
     """What to report: a training that would get on if only the disk had room, or its data were what they were, waits
     for that where it has got to. Any other has failed."""
     if isinstance(error, OutOfSpace):
-        return Kind.HELD, error.as_report()
+        return ReportKind.HELD, error.as_report()
     failure = failure_of(error, ticket)
     if isinstance(error, DataError | DataChanged) and ticket.checkpoint is not None:
         failure["message"] += ". The training waits at its last checkpoint: put the data right, then resume it"
-        return Kind.HELD, failure
-    return Kind.FAILED, failure
+        return ReportKind.HELD, failure
+    return ReportKind.FAILED, failure
 
 
 def failure_of(error: Exception, ticket: Ticket) -> dict[str, Any]:

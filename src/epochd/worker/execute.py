@@ -12,13 +12,13 @@ from typing import Any
 from epochd.artifact import checkpoint, pack
 from epochd.core.arrays import IntArray
 from epochd.core.errors import DataChanged, Diverged, InvalidSpec, Problem
-from epochd.core.events import Kind
+from epochd.core.events import ReportKind
 from epochd.core.jobs import Command
 from epochd.core.specs import TrainingSpec
 from epochd.core.tickets import Ticket
 from epochd.data import prepare
 from epochd.data.feed import prefetch
-from epochd.data.feed.dataset import Part, Stored
+from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
 from epochd.data.prepare import Prepared
 from epochd.data.tables.catalog import Catalog
 from epochd.engines import network, registry, requirements
@@ -31,7 +31,7 @@ from epochd.worker.recovery import Origin
 from epochd.worker.sink import JobSink, Reporter
 
 
-def execute(ticket: Ticket, reporter: Reporter) -> Kind:
+def execute(ticket: Ticket, reporter: Reporter) -> ReportKind:
     """Run one attempt to its end and return its last word."""
     training = prepared(ticket, recovery.origin(ticket))
     training.check()
@@ -45,17 +45,17 @@ def prepared(ticket: Ticket, origin: Origin) -> "Training":
     and that is not allowed."""
     catalog = Catalog(ticket.dataset_roots, ticket.registered)
     folder = ticket.cache_dir / "rows"
-    residence = prepare.Residence(folder, ticket.resident_mb * 2**20, ticket.cache_mb * 2**20)
+    policy = prepare.StoragePolicy(folder, ticket.resident_mb * 2**20, ticket.cache_mb * 2**20)
     now = fingerprints(ticket.spec, catalog)
     if origin.path is None:
-        return Training(ticket, prepare.prepare(ticket.spec, catalog, residence), origin, now)
+        return Training(ticket, prepare.prepare(ticket.spec, catalog, policy), origin, now)
     premises = checkpoint.premises(origin.path)
     changed = any(premises.facts.get(name) != value for name, value in now.items())
     if changed and not ticket.spec.allow_changed_data:
         message = "the dataset has changed since this training was paused; resuming would mix two datasets"
         hint = "bring the old data back, resume with allow_changed_data, or start a new training"
         raise DataChanged(message, [Problem("dataset", message, hint)])
-    return Training(ticket, prepare.prepare(ticket.spec, catalog, residence, premises.encoder), origin, now, changed)
+    return Training(ticket, prepare.prepare(ticket.spec, catalog, policy, premises.encoder), origin, now, changed)
 
 
 def fingerprints(spec: TrainingSpec, catalog: Catalog) -> dict[str, str]:
@@ -66,7 +66,7 @@ def fingerprints(spec: TrainingSpec, catalog: Catalog) -> dict[str, str]:
     return found
 
 
-def train(training: "Training", engine: Engine, reporter: Reporter) -> Kind:
+def train(training: "Training", engine: Engine, reporter: Reporter) -> ReportKind:
     """From the first report to the last word."""
     facts = engine.description | training.data_facts
     sink = JobSink(training.ticket, reporter, facts, training.prepared.encoder)
@@ -88,32 +88,32 @@ def begin(training: "Training", engine: Engine, sink: JobSink) -> LoopState:
     state = LoopState(ticket.spec.learning_rate)
     if origin.path is not None:
         state = recovery.restored(ticket, course, engine, origin.path, changed=training.changed)
-    sink.emit(Kind.STARTED, sink.facts | training.facts(state))
+    sink.emit(ReportKind.STARTED, sink.facts | training.facts(state))
     warnings = ["resumed although the dataset has changed"] if training.changed else []
     for message in [*origin.told, *warnings]:
-        sink.emit(Kind.LOG, {"level": "warning", "message": message})
+        sink.emit(ReportKind.LOG, {"level": "warning", "message": message})
     for report in recovery.untold(ticket, course, state):
-        sink.emit(Kind.EPOCH, report)
+        sink.emit(ReportKind.EPOCH, report)
     return state
 
 
-def finish(training: "Training", engine: Engine, state: LoopState, sink: JobSink) -> Kind:
+def finish(training: "Training", engine: Engine, state: LoopState, sink: JobSink) -> ReportKind:
     """Train until the end, or until a command comes; the last word."""
     match run.run(engine, training.course, state, sink):
         case Command.CONTINUE:
             return complete(training, engine, state, sink)
         case Command.CANCEL:
-            sink.emit(Kind.CANCELLED, {})
-            return Kind.CANCELLED
+            sink.emit(ReportKind.CANCELLED, {})
+            return ReportKind.CANCELLED
         case _:
-            sink.emit(Kind.PAUSED, sink.save(engine, state))
-            return Kind.PAUSED
+            sink.emit(ReportKind.PAUSED, sink.save(engine, state))
+            return ReportKind.PAUSED
 
 
 def tell_rollback(sink: JobSink, state: LoopState, error: Diverged) -> None:
     message = f"{error.message}. It goes on after epoch {state.epoch} with the learning rate {state.learning_rate:g}"
     payload = {"epoch": state.epoch, "learning_rate": state.learning_rate, "message": message}
-    sink.emit(Kind.ROLLBACK, payload)
+    sink.emit(ReportKind.ROLLBACK, payload)
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class Training:
     def example_shape(self) -> tuple[int, ...]:
         """The shape of one encoded example: (features,), or (steps, channels)."""
         train = self.prepared.train
-        return train.x.shape[1:] if isinstance(train, Part) else train.shape
+        return train.x.shape[1:] if isinstance(train, InMemoryDataset) else train.shape
 
     @cached_property
     def setup(self) -> Setup:
@@ -167,9 +167,9 @@ class Training:
         )
 
     @cached_property
-    def course(self) -> run.Course:
+    def course(self) -> run.FitConfig:
         spec, prepared = self.ticket.spec, self.prepared
-        return run.Course(
+        return run.FitConfig(
             spec,
             prepared.task,
             prepared.train.shaped(self.setup.inputs),
@@ -179,7 +179,7 @@ class Training:
         )
 
     @property
-    def test(self) -> Part | Stored | None:
+    def test(self) -> InMemoryDataset | MemmapDataset | None:
         """The rows that are scored once, at the end."""
         part = self.prepared.test
         return part.shaped(self.setup.inputs) if part else None
@@ -222,7 +222,7 @@ class Training:
         return {"epoch": state.epoch, "step": state.step} | ({"data_changed": True} if self.changed else {})
 
 
-def complete(training: Training, engine: Engine, state: LoopState, sink: JobSink) -> Kind:
+def complete(training: Training, engine: Engine, state: LoopState, sink: JobSink) -> ReportKind:
     """Keep the last state (the task may be continued), score the best weights once more, pack them, report."""
     ticket, course = training.ticket, training.course
     sink.checkpoint(engine, state)
@@ -234,7 +234,7 @@ def complete(training: Training, engine: Engine, state: LoopState, sink: JobSink
     sink.reporter.confirm()  # a stale attempt must not write over what the newer one leaves
     pack.pack(ticket.artifact_dir, about, state, training.rows)
     sink.emit(
-        Kind.COMPLETED,
+        ReportKind.COMPLETED,
         {
             "artifact": str(ticket.artifact_dir.relative_to(ticket.data_dir)),
             "best": metrics.best_metrics(state.best_row),
@@ -242,4 +242,4 @@ def complete(training: Training, engine: Engine, state: LoopState, sink: JobSink
             "summary": {"epochs": state.epoch, "best_epoch": state.best_epoch, "scores": about["scores"]},
         },
     )
-    return Kind.COMPLETED
+    return ReportKind.COMPLETED

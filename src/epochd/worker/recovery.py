@@ -18,8 +18,9 @@ from epochd.core.tickets import Ticket
 from epochd.engines import memory, network
 from epochd.loop import divergence, metrics, schedules
 from epochd.loop.engine import Engine, Setup
-from epochd.loop.run import Course
-from epochd.loop.state import LoopState, Totals, is_better
+from epochd.loop.metrics import is_better
+from epochd.loop.run import FitConfig
+from epochd.loop.state import LoopState, Totals
 
 STEP_BACK = 0.1
 """What the learning rate is multiplied by after a divergence."""
@@ -52,7 +53,7 @@ def origin(ticket: Ticket) -> Origin:
     return Origin(path, faults)
 
 
-def restored(ticket: Ticket, course: Course, engine: Engine, path: Path, *, changed: bool) -> LoopState:
+def restored(ticket: Ticket, course: FitConfig, engine: Engine, path: Path, *, changed: bool) -> LoopState:
     """Bring the engine to where a checkpoint left off.
 
     An unfinished epoch over another number of rows (``changed`` data) starts over. A schedule that was changed on the
@@ -68,7 +69,7 @@ def restored(ticket: Ticket, course: Course, engine: Engine, path: Path, *, chan
     return state
 
 
-def untold(ticket: Ticket, course: Course, state: LoopState) -> Iterator[dict[str, Any]]:
+def untold(ticket: Ticket, course: FitConfig, state: LoopState) -> Iterator[dict[str, Any]]:
     """EPOCH reports of complete epochs that the server does not know of."""
     best = None
     for row in state.history:
@@ -80,7 +81,7 @@ def untold(ticket: Ticket, course: Course, state: LoopState) -> Iterator[dict[st
 
 
 def step_back(
-    ticket: Ticket, setup: Setup, course: Course, engine: Engine, state: LoopState, error: Diverged, *, changed: bool
+    ticket: Ticket, setup: Setup, course: FitConfig, engine: Engine, state: LoopState, error: Diverged, *, changed: bool
 ) -> LoopState:
     """Where to go on after a divergence: the newest good checkpoint, with a tenth of the learning rate in force.
 
@@ -95,7 +96,7 @@ def step_back(
     return saved
 
 
-def _good(ticket: Ticket, setup: Setup, course: Course, engine: Engine, *, changed: bool) -> LoopState:
+def _good(ticket: Ticket, setup: Setup, course: FitConfig, engine: Engine, *, changed: bool) -> LoopState:
     """Load the newest good checkpoint into the engine, or what it began with."""
     path, _ = checkpoint.newest(ticket.checkpoints_dir, set_aside=False)
     if path is not None:

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 
 from epochd.core.errors import EpochdError, StaleAttempt
-from epochd.core.events import LAST_WORDS, Kind
+from epochd.core.events import LAST_WORDS, ReportKind
 from epochd.core.jobs import Command
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class Reporter:
         self._changed = threading.Condition()
         self._queue: deque[bytes] = deque()
         self._numbers = 0
-        self._last_word: Kind | None = None
+        self._last_word: ReportKind | None = None
         self._command = Command.CONTINUE
         self._released = self._closing = self._abandoned = False
         self._failure: EpochdError | None = None
@@ -74,11 +74,11 @@ class Reporter:
         self._thread.start()
 
     @property
-    def last_word(self) -> Kind | None:
+    def last_word(self) -> ReportKind | None:
         """The last word that was emitted, if any: nothing may follow it."""
         return self._last_word
 
-    def emit(self, kind: Kind, payload: dict[str, Any]) -> None:
+    def emit(self, kind: ReportKind, payload: dict[str, Any]) -> None:
         """Queue one report. Raises EpochdError if it is not plain JSON, and whatever ``command`` raises."""
         self._check()
         with self._changed:
@@ -223,7 +223,7 @@ class Reporter:
             ) from None
 
 
-def _encode(number: int, kind: Kind, payload: dict[str, Any]) -> bytes:
+def _encode(number: int, kind: ReportKind, payload: dict[str, Any]) -> bytes:
     """A report as JSON, made at once: the caller may go on to change the payload, and errors meet their author."""
     report = {"number": number, "kind": kind, "payload": payload}
     try:

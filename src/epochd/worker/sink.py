@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from epochd.artifact import checkpoint, files
-from epochd.core.events import Kind
+from epochd.core.events import ReportKind
 from epochd.core.jobs import Command
 from epochd.core.tickets import Ticket
 from epochd.data.encoding.encoder import Encoder
@@ -27,7 +27,7 @@ CHECKPOINT_SHARE = 0.02
 class Reporter(Protocol):
     """The line to the server."""
 
-    def emit(self, kind: Kind, payload: dict[str, Any]) -> None: ...
+    def emit(self, kind: ReportKind, payload: dict[str, Any]) -> None: ...
 
     def command(self) -> Command: ...
 
@@ -49,7 +49,7 @@ class JobSink:
     saved_at: float = field(default_factory=monotonic)
     save_seconds: float = 0.0
 
-    def emit(self, kind: Kind, payload: dict[str, Any]) -> None:
+    def emit(self, kind: ReportKind, payload: dict[str, Any]) -> None:
         self.reporter.emit(kind, payload)
 
     def command(self) -> Command:
@@ -60,7 +60,7 @@ class JobSink:
         return monotonic() - self.saved_at >= (interval and max(interval, self.save_seconds / CHECKPOINT_SHARE))
 
     def checkpoint(self, engine: Engine, state: LoopState) -> None:
-        self.emit(Kind.CHECKPOINT, self.save(engine, state))
+        self.emit(ReportKind.CHECKPOINT, self.save(engine, state))
 
     def save(self, engine: Engine, state: LoopState) -> dict[str, Any]:
         """Write a checkpoint; return the payload that tells of it."""

@@ -22,8 +22,7 @@ import psutil
 
 from epochd.client import Client
 from epochd.engines import registry
-
-from ..running import Running
+from tests.support.running import Running
 
 LEASE_SECONDS, GRACE_SECONDS = 4.0, 2.0
 DISK = "192m"

@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from epochd.api.tasks.responses import Moment, Shape, Success
-from epochd.core.datasets import Dataset, Kind
+from epochd.api.responses import Moment, Shape, Success
+from epochd.core.datasets import Dataset, DatasetKind
 
 
 class ColumnShape(Shape):
@@ -17,7 +17,7 @@ class DatasetLine(Shape):
     """A dataset in the list."""
 
     name: str
-    kind: Kind
+    kind: DatasetKind
     state: Literal["ready", "uploading", "querying", "checking"] = "ready"
     rows: int | None = None
     columns: int | None = None
@@ -32,7 +32,7 @@ class DatasetLine(Shape):
 
 
 def dataset_fields(dataset: Dataset) -> dict[str, Any]:
-    is_builtin = dataset.kind is Kind.BUILTIN
+    is_builtin = dataset.kind is DatasetKind.BUILTIN
     return {
         "name": dataset.name,
         "kind": dataset.kind,

@@ -23,10 +23,10 @@ from epochd.api.datasets.responses import (
     record_fields,
 )
 from epochd.api.deps import Opened, json_object
+from epochd.api.responses import ErrorShape
 from epochd.api.security import DRAINED_BYTES
 from epochd.api.service import Service
-from epochd.api.tasks.responses import ErrorShape
-from epochd.core.datasets import Dataset, Kind
+from epochd.core.datasets import Dataset, DatasetKind
 from epochd.core.errors import BuiltIn, DataError, EpochdError, InvalidRequest, NotFound, Problem, similar_names
 from epochd.data.tables.catalog import BUILTIN, Catalog
 from epochd.data.tables.source import Source
@@ -215,7 +215,7 @@ async def _upload(request: Request, service: Service, name: str | None, filename
         uploads.check_length(length, limit)
         upload = await uploads.begin(stream, request.headers.get("content-type", ""), name, filename)
         await _check_free(service, upload.name, replace)
-        with service.arrivals.receiving(upload.name, Kind.UPLOAD, length) as arrival:
+        with service.arrivals.receiving(upload.name, DatasetKind.UPLOAD, length) as arrival:
             file = arrival.folder / f"{upload.name}{upload.suffix}"
             async for arrival.received in uploads.save(upload, file, limit):
                 pass
@@ -245,9 +245,9 @@ async def _register(service: Service, name: str, path: str, replace: bool) -> Da
         source = Catalog(service.settings.dataset_roots).open(path)
         if path in BUILTIN:
             raise DataError([Problem("dataset", f"{path!r} comes with epochd and has a name already", "use that name")])
-        with service.arrivals.receiving(name, Kind.PATH) as arrival:
+        with service.arrivals.receiving(name, DatasetKind.PATH) as arrival:
             arrival.stage = "checking"
-            dataset = await examined(name, Kind.PATH, Source(name, source.path), str(source.path))
+            dataset = await examined(name, DatasetKind.PATH, Source(name, source.path), str(source.path))
     except DataError as error:
         problems = [changed(one, field="path") if one.field == "dataset" else one for one in error.problems]
         raise DataError(problems) from None
@@ -263,7 +263,7 @@ async def _query(
     await _check_free(service, name, replace)
     urls = {key: secret.get_secret_value() for key, secret in service.settings.connections.items()}
     snapshot = sql_snapshot.snapshot(urls, connection, query)
-    with service.arrivals.receiving(name, Kind.QUERY) as arrival:
+    with service.arrivals.receiving(name, DatasetKind.QUERY) as arrival:
         file = arrival.folder / f"{name}{SNAPSHOT_SUFFIX}"
         await _while_connected(request, snapshot, _write(snapshot, arrival, file, service.settings.upload_mb * 2**20))
         return await settle(

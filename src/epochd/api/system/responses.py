@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from epochd.api.tasks.responses import Shape, Success
+from epochd.api.responses import Shape, Success
 
 
 class Slots(Shape):

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from epochd.api.deps import Opened
 from epochd.api.system.responses import FindingShape, GpuUser, Reconciled, Repaired, RunningTask
-from epochd.dispatch.reconcile import Picture
+from epochd.dispatch.reconcile import Snapshot
 
 router = APIRouter()
 
@@ -27,7 +27,7 @@ async def repair(service: Opened) -> Repaired:
     return Repaired(message=_summed_up(picture), repairs=done, **_shown(picture))
 
 
-def _summed_up(picture: Picture) -> str:
+def _summed_up(picture: Snapshot) -> str:
     match len(picture.findings):
         case 0:
             return "the database and the system agree"
@@ -37,7 +37,7 @@ def _summed_up(picture: Picture) -> str:
             return f"there are {number} findings"
 
 
-def _shown(picture: Picture) -> dict[str, list[object]]:
+def _shown(picture: Snapshot) -> dict[str, list[object]]:
     return {
         "running": [RunningTask(**asdict(task)) for task in picture.running],
         "gpu_users": [GpuUser(**asdict(user)) for user in picture.gpu_users],

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from epochd.api.deps import Credentials, JsonObject, Opened
 from epochd.core.errors import Unauthorized
-from epochd.core.events import Kind, Report
+from epochd.core.events import Report, ReportKind
 from epochd.core.jobs import Command
 from epochd.store import attempts
 
@@ -17,7 +17,7 @@ router = APIRouter(prefix="/internal", include_in_schema=False)
 
 class ReportShape(BaseModel):
     number: int = Field(ge=1)
-    kind: Kind
+    kind: ReportKind
     payload: dict[str, Any]
 
 

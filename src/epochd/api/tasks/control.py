@@ -13,8 +13,9 @@ from fastapi import APIRouter, Query, Response
 from epochd.api.deps import Opened, Speaking
 from epochd.api.feed import KEPT_TYPES
 from epochd.api.messages import Text
+from epochd.api.responses import ErrorShape
 from epochd.api.service import Service
-from epochd.api.tasks.responses import Controlled, ErrorShape
+from epochd.api.tasks.responses import Controlled
 from epochd.core.jobs import Job, State
 from epochd.store import jobs
 from epochd.store.db import Database

@@ -13,8 +13,9 @@ from fastapi import APIRouter, Request
 
 from epochd.api.deps import Opened, Speaking, json_object
 from epochd.api.messages import Text
+from epochd.api.responses import ErrorShape
 from epochd.api.service import Service
-from epochd.api.tasks.responses import Descended, ErrorShape
+from epochd.api.tasks.responses import Descended
 from epochd.artifact import checkpoint, files
 from epochd.core.errors import CorruptFile, IllegalMove, InvalidRequest, InvalidSpec, Problem
 from epochd.core.jobs import Job, State, revise

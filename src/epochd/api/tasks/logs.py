@@ -18,8 +18,9 @@ from fastapi.responses import StreamingResponse
 
 from epochd.api.deps import Opened
 from epochd.api.feed import Subscriber
+from epochd.api.responses import ErrorShape
 from epochd.api.service import Service
-from epochd.api.tasks.responses import ErrorShape, LogOf
+from epochd.api.tasks.responses import LogOf
 from epochd.core.errors import NotFound
 from epochd.core.jobs import Job
 from epochd.store import jobs

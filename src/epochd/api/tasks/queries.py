@@ -6,16 +6,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from epochd.api.deps import Opened, Speaking
-from epochd.api.tasks.responses import (
-    ErrorShape,
-    HistoryOf,
-    Progress,
-    ProgressOf,
-    TaskDetail,
-    TaskLine,
-    Tasks,
-    line_fields,
-)
+from epochd.api.responses import ErrorShape
+from epochd.api.tasks.responses import HistoryOf, Progress, ProgressOf, TaskDetail, TaskLine, Tasks, line_fields
 from epochd.core.jobs import Job, State
 from epochd.store import events, jobs
 

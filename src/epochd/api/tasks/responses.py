@@ -1,47 +1,13 @@
 """The shapes of what the API answers about trainings. The guide's fields come first in each, with the guide's names."""
 
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import Field
 
+from epochd.api.responses import Moment, ProblemShape, Shape, Success
 from epochd.core.jobs import Job, State
 
 Metrics = dict[str, Any]
-
-
-def _iso(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-Moment = Annotated[float, PlainSerializer(_iso, return_type=str)]
-"""Unix seconds inside, ISO 8601 in UTC outside."""
-
-
-class Shape(BaseModel):
-    """What all responses share. Descriptions are given as such: reading them from docstrings would cost the
-    server's start a tenth of a second."""
-
-    model_config = ConfigDict(protected_namespaces=())
-
-
-class Success(Shape):
-    success: Literal[True] = True
-
-
-class ProblemShape(Shape):
-    field: str
-    message: str
-    hint: str = ""
-
-
-class ErrorShape(Shape):
-    """Every answer with a status of 400 or more."""
-
-    success: Literal[False] = False
-    code: str = Field(examples=["invalid_spec"])
-    message: str
-    problems: list[ProblemShape]
 
 
 class DatasetFacts(Shape):

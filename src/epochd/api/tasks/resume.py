@@ -11,9 +11,10 @@ from fastapi import APIRouter, Request
 
 from epochd.api.deps import Opened, Speaking, json_object
 from epochd.api.messages import Text
+from epochd.api.responses import ErrorShape
 from epochd.api.service import Service
 from epochd.api.tasks import schedule_preview
-from epochd.api.tasks.responses import ErrorShape, Resumed
+from epochd.api.tasks.responses import Resumed
 from epochd.core.errors import DataChanged, DataError
 from epochd.core.jobs import REVISABLE, Job, State
 from epochd.core.specs import TrainingSpec

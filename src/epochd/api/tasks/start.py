@@ -6,9 +6,10 @@ from fastapi import APIRouter
 
 from epochd.api.deps import JsonObject, Opened, Speaking
 from epochd.api.messages import Text
+from epochd.api.responses import ErrorShape
 from epochd.api.tasks import validation
 from epochd.api.tasks.openapi_examples import BODY
-from epochd.api.tasks.responses import ErrorShape, Started, Validated
+from epochd.api.tasks.responses import Started, Validated
 from epochd.core.specs import TrainingSpec
 from epochd.store import jobs
 

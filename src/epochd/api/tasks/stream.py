@@ -15,7 +15,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from epochd.api.deps import Opened
 from epochd.api.feed import Line, Subscriber, line_of
-from epochd.api.tasks.responses import ErrorShape
+from epochd.api.responses import ErrorShape
 from epochd.store import events, jobs
 from epochd.store.db import Database
 

@@ -27,7 +27,7 @@ HASHED_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ValidationResult:
     """What the examination found. ``spec`` is the resolved config; None when there is an ``error``."""
 
     spec: TrainingSpec | None = None
@@ -47,11 +47,11 @@ class Verdict:
         return self.spec
 
 
-async def examine(values: dict[str, Any], catalog: Catalog, settings: Settings, gpus: int) -> Verdict:
+async def examine(values: dict[str, Any], catalog: Catalog, settings: Settings, gpus: int) -> ValidationResult:
     """Examine a config as it came in, for a server with so many GPUs; all problems are found in one go."""
     spec, problems = specs.examine(values)
     if spec is None:
-        return Verdict(error=InvalidSpec(problems))
+        return ValidationResult(error=InvalidSpec(problems))
     bad = {problem.field.split(".")[0] for problem in problems}
     inspection = None if "dataset" in bad else await asyncio.to_thread(report.inspect, spec, catalog)
     in_data = _beside(inspection.problems if inspection else [], bad)
@@ -65,9 +65,9 @@ async def examine(values: dict[str, Any], catalog: Catalog, settings: Settings, 
         facts["fingerprint"] = await asyncio.to_thread(_fingerprint, catalog, facts["name"])
     if found:
         error = _error(bool(problems), bool(in_data), in_framework, found)
-        return Verdict(error=error, warnings=warnings, dataset=facts)
+        return ValidationResult(error=error, warnings=warnings, dataset=facts)
     assert inspection is not None
-    return Verdict(spec=_resolved(spec, inspection, framework), warnings=warnings, dataset=facts)
+    return ValidationResult(spec=_resolved(spec, inspection, framework), warnings=warnings, dataset=facts)
 
 
 def _demands(spec: TrainingSpec, inspection: Inspection | None, settings: Settings, gpus: int) -> list[Problem]:

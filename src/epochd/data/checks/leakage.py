@@ -38,7 +38,7 @@ CODES = (Kind.NUMBER, Kind.BOOLEAN, Kind.CATEGORY, Kind.DATE)
 
 
 @dataclass(slots=True)
-class Suspects:
+class LeakCandidates:
     """Names of features that are equal to the target, stand one to one for its classes (``renamed``) or for its numbers
     (``paired``), or are correlated with it."""
 
@@ -74,8 +74,8 @@ def _is_huge_number(feature: Feature) -> bool:
     return feature.kind is Kind.NUMBER and is_huge(feature)
 
 
-def _suspects(head: pl.DataFrame, features: Sequence[Feature], target: Target, name: str) -> Suspects:
-    answers, found = head.get_column(name), Suspects()
+def _suspects(head: pl.DataFrame, features: Sequence[Feature], target: Target, name: str) -> LeakCandidates:
+    answers, found = head.get_column(name), LeakCandidates()
     numbers = _numbers(answers, target)
     if numbers is not None:
         _compare(head, [f for f in features if f.kind in NUMERIC], answers, numbers, found)
@@ -87,7 +87,7 @@ def _suspects(head: pl.DataFrame, features: Sequence[Feature], target: Target, n
     return found
 
 
-def _compare_texts(head: pl.DataFrame, features: Sequence[Feature], answers: pl.Series, found: Suspects) -> None:
+def _compare_texts(head: pl.DataFrame, features: Sequence[Feature], answers: pl.Series, found: LeakCandidates) -> None:
     """Which columns of numbers written as text are equal to a target of numbers?"""
     written = [f.name for f in features if f.numbers and f.stray is None and not f.missing]
     same = head.select((_number(name, head.schema) == _number(answers.name, head.schema)).all() for name in written)
@@ -119,7 +119,7 @@ def _numbers(answers: pl.Series, target: Target) -> Float64 | None:
 
 
 def _compare(
-    head: pl.DataFrame, features: Sequence[Feature], answers: pl.Series, numbers: Float64, found: Suspects
+    head: pl.DataFrame, features: Sequence[Feature], answers: pl.Series, numbers: Float64, found: LeakCandidates
 ) -> None:
     """Which columns of numbers are equal to the target, or correlated with it?"""
     if not features:
@@ -148,7 +148,7 @@ def correlations(given: Float64, numbers: Float64) -> Float64:
     return np.where(present.sum(axis=0) < MIN_ROWS, np.nan, found)
 
 
-def _match(feature: Feature, values: pl.Series, answers: pl.Series, found: Suspects, matching: list[str]) -> None:
+def _match(feature: Feature, values: pl.Series, answers: pl.Series, found: LeakCandidates, matching: list[str]) -> None:
     """Does each value of a feature stand for one of the target, and each of the target for one of the feature?"""
     if feature.name in found.equal:
         return
@@ -158,7 +158,7 @@ def _match(feature: Feature, values: pl.Series, answers: pl.Series, found: Suspe
         (found.equal if same else matching).append(feature.name)
 
 
-def _confirmed(suspects: Suspects, view: View, target: str) -> Suspects:
+def _confirmed(suspects: LeakCandidates, view: View, target: str) -> LeakCandidates:
     """Those that are suspect in the whole table. Numbers are compared with two texts in its beginning only."""
     is_text = kind_of(view.schema[target]) is Kind.CATEGORY
     value = _text if is_text else partial(_number, schema=view.schema)
@@ -175,7 +175,7 @@ def _confirmed(suspects: Suspects, view: View, target: str) -> Suspects:
     )
     matched = [name for name in matched if answers[f"values {name}"] == answers[f"pairs {name}"] == answers["classes"]]
     found = {name: answers.get(f"correlation {name}", value) for name, value in suspects.correlated.items()}
-    return Suspects(
+    return LeakCandidates(
         [name for name in suspects.equal if not answers[f"equal {name}"]],
         [name for name in suspects.renamed if name in matched],
         [name for name in suspects.paired if name in matched],
@@ -195,7 +195,7 @@ def _text(name: str) -> pl.Expr:
     return col(name).cast(pl.String)
 
 
-def _problems(suspects: Suspects, view: View, features: Sequence[Feature], spec: TrainingSpec) -> list[Problem]:
+def _problems(suspects: LeakCandidates, view: View, features: Sequence[Feature], spec: TrainingSpec) -> list[Problem]:
     target = spec.target_column
     told = {name: f"is equal to the target {target!r} in every row" for name in suspects.equal}
     told |= {
@@ -212,7 +212,7 @@ def _example(view: View, name: str, target: str) -> str:
     return f"where one is {shown(value)}, the other is {shown(answer)}, such as in row 1"
 
 
-def _warnings(suspects: Suspects, view: View, features: Sequence[Feature], spec: TrainingSpec) -> list[str]:
+def _warnings(suspects: LeakCandidates, view: View, features: Sequence[Feature], spec: TrainingSpec) -> list[str]:
     target = spec.target_column
     told = {
         name: f"are almost perfectly correlated ({value:+.4f})"

@@ -22,7 +22,7 @@ SORTED_ROWS = 5_000_000
 
 
 @dataclass(slots=True)
-class Ordering:
+class OrderChecks:
     """What was found."""
 
     problems: list[Problem] = field(default_factory=list)
@@ -31,12 +31,12 @@ class Ordering:
     """Of a split by time or group."""
 
 
-def examine(view: View, spec: TrainingSpec, *, classes: bool) -> Ordering:
+def examine(view: View, spec: TrainingSpec, *, classes: bool) -> OrderChecks:
     """Judge the columns of time and group that the spec names and the table has; ``classes``: the task has some."""
     kind = split.kind(spec, classes)
     time = spec.time_column if kind == "time" or spec.sequence_length is not None else None
     group = spec.group_column if kind == "group" or spec.sequence_length is not None else None
-    found = Ordering(_type_problems(view, time, group), _unused(spec, time, group))
+    found = OrderChecks(_type_problems(view, time, group), _unused(spec, time, group))
     lacking = [name for name in (time, group) if name is not None and name not in view.schema]
     if found.problems or lacking or not (time or group) or not view.rows:
         return found

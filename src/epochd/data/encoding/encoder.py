@@ -126,7 +126,7 @@ class Encoder:
                 np.take(found, rows, axis=0, out=out, mode="clip")  # unlike "raise": no buffer
 
     def target(self, frame: pl.DataFrame) -> FloatArray | IntArray:
-        """The target as in ``arrays.Part``. Raise DataError for a missing value or an unknown label."""
+        """The target as in ``arrays.InMemoryDataset``. Raise DataError for a missing value or an unknown label."""
         series = frame.get_column(self.target_column)
         if self.task == "regression":
             standard = (values.numbers(series) - self.target_mean) / self.target_scale

@@ -22,7 +22,7 @@ most 128 MiB are mapped."""
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class InMemoryDataset:
     """Examples of one side of a split, in memory.
 
     ``x`` is float32 (examples, *shape). ``y`` is float32 (examples,) with 0 and 1 for binary, int64 (examples,)
@@ -35,25 +35,25 @@ class Part:
     def __len__(self) -> int:
         return len(self.x)
 
-    def padded(self, rows: int) -> Part:
+    def padded(self, rows: int) -> InMemoryDataset:
         """At least so many rows; the added ones are zeros and are never asked for."""
         missing = rows - len(self)
         if missing <= 0:
             return self
         y: Any = np.pad(self.y, (0, missing))
-        return Part(np.pad(self.x, [(0, missing)] + [(0, 0)] * (self.x.ndim - 1)), y)
+        return InMemoryDataset(np.pad(self.x, [(0, missing)] + [(0, 0)] * (self.x.ndim - 1)), y)
 
-    def shaped(self, shape: tuple[int, ...]) -> Part:
+    def shaped(self, shape: tuple[int, ...]) -> InMemoryDataset:
         """The same examples, each in another shape of as many values."""
-        return Part(self.x.reshape(len(self), *shape), self.y)
+        return InMemoryDataset(self.x.reshape(len(self), *shape), self.y)
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class MemmapDataset:
     """Examples of one side of a split that stay in a mapped file.
 
     ``table`` is float32 (rows, width) and mapped. Example i is made of ``steps`` rows of it, from row ``first[i]``
-    (int64) on, and has the given ``shape``; ``y`` is as in ``Part`` and in memory.
+    (int64) on, and has the given ``shape``; ``y`` is as in ``InMemoryDataset`` and in memory.
     """
 
     table: FloatArray
@@ -65,23 +65,23 @@ class Stored:
     def __len__(self) -> int:
         return len(self.first)
 
-    def shaped(self, shape: tuple[int, ...]) -> Stored:
+    def shaped(self, shape: tuple[int, ...]) -> MemmapDataset:
         """The same examples, each in another shape of as many values."""
-        return Stored(self.table, self.first, self.steps, shape, self.y)
+        return MemmapDataset(self.table, self.first, self.steps, shape, self.y)
 
-    def take(self, examples: IntArray) -> Part:
+    def take(self, examples: IntArray) -> InMemoryDataset:
         """These examples in memory, in this order."""
         order = self.order(examples)
         found = self.gather(examples[order])
         x = np.empty_like(found.x)
         x[order] = found.x
-        return Part(x, self.y[examples])
+        return InMemoryDataset(x, self.y[examples])
 
     def order(self, examples: IntArray) -> IntArray:
         """The positions in ``examples`` of those that come first in the file, which is best read in its own order."""
         return np.argsort(self.first[examples])
 
-    def gather(self, examples: IntArray) -> Part:
+    def gather(self, examples: IntArray) -> InMemoryDataset:
         """These examples in memory, read as they come; the pages that this maps are let go at once."""
         x = np.empty((len(examples), *self.shape), np.float32)
         rows = x.reshape(len(examples) * self.steps, -1)
@@ -91,9 +91,9 @@ class Stored:
             where = first if self.steps == 1 else (first[:, None] + np.arange(self.steps)).ravel()
             self.table.take(where, 0, out=rows[start * self.steps :][: len(where)], mode="clip")
             forget_pages(self.table)
-        return Part(x, self.y[examples])
+        return InMemoryDataset(x, self.y[examples])
 
-    def slices(self, size: int) -> Iterator[Part]:
+    def slices(self, size: int) -> Iterator[InMemoryDataset]:
         """All examples in their order, so many at a time."""
         for start in range(0, len(self), size):
             yield self.gather(np.arange(start, min(start + size, len(self))))

@@ -13,7 +13,7 @@ import numpy as np
 
 from epochd.core.arrays import IntArray
 from epochd.data.feed.batches import MAX_CHUNK_VALUES, Batches, Chunk
-from epochd.data.feed.dataset import Part, Stored
+from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
 
 WINDOW_VALUES = MAX_CHUNK_VALUES
 """Features per window (16 MiB); two windows are in memory, and what the engine copies."""
@@ -23,35 +23,35 @@ WINDOW_VALUES = MAX_CHUNK_VALUES
 class Window:
     """Rows for several chunks; ``places`` are where each chunk's rows stand, in their order."""
 
-    part: Part
+    part: InMemoryDataset
     chunks: list[Chunk]
     places: list[IntArray]
 
 
 def windows(
-    batches: Batches, train: Part | Stored, epoch: int, done: int = 0
-) -> Iterator[tuple[Chunk, IntArray, Part | None]]:
+    batches: Batches, train: InMemoryDataset | MemmapDataset, epoch: int, done: int = 0
+) -> Iterator[tuple[Chunk, IntArray, InMemoryDataset | None]]:
     """The epoch's chunks from step ``done`` on: chunk, its rows' numbers for the engine, and the window that the engine
     is to load before it; None where it has the rows."""
     chunks = batches.chunks(epoch, done)
-    if isinstance(train, Part):
+    if isinstance(train, InMemoryDataset):
         yield from ((chunk, chunk.rows, None) for chunk in chunks)
         return
     for window in _ahead(train, _grouped(batches, train, chunks)):
-        part: Part | None = window.part
+        part: InMemoryDataset | None = window.part
         for chunk, places in zip(window.chunks, window.places, strict=True):
             yield chunk, places, part
             part = None
 
 
-def resident(batches: Batches, train: Part | Stored) -> Part:
+def resident(batches: Batches, train: InMemoryDataset | MemmapDataset) -> InMemoryDataset:
     """What an engine is built with: all rows, or a first window, than which none is larger."""
-    if isinstance(train, Part):
+    if isinstance(train, InMemoryDataset):
         return train
     return _gather(train, next(_grouped(batches, train, batches.chunks(0)))).part
 
 
-def _grouped(batches: Batches, train: Stored, chunks: Iterator[Chunk]) -> Iterator[list[Chunk]]:
+def _grouped(batches: Batches, train: MemmapDataset, chunks: Iterator[Chunk]) -> Iterator[list[Chunk]]:
     """Chunks by window."""
     values = batches.chunk_steps * batches.batch_size * prod(train.shape)
     size = max(1, WINDOW_VALUES // values)
@@ -65,7 +65,7 @@ def _grouped(batches: Batches, train: Stored, chunks: Iterator[Chunk]) -> Iterat
         yield group
 
 
-def _ahead(train: Stored, groups: Iterator[list[Chunk]]) -> Iterator[Window]:
+def _ahead(train: MemmapDataset, groups: Iterator[list[Chunk]]) -> Iterator[Window]:
     with ThreadPoolExecutor(1, thread_name_prefix="gather") as thread:
         waiting = None
         for group in groups:
@@ -77,7 +77,7 @@ def _ahead(train: Stored, groups: Iterator[list[Chunk]]) -> Iterator[Window]:
             yield waiting.result()
 
 
-def _gather(train: Stored, chunks: list[Chunk]) -> Window:
+def _gather(train: MemmapDataset, chunks: list[Chunk]) -> Window:
     rows = np.concatenate([chunk.rows for chunk in chunks])
     order = train.order(rows)
     places = np.empty_like(order)

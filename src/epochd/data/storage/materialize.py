@@ -9,7 +9,7 @@ import numpy as np
 
 from epochd.core.arrays import FloatArray, IntArray
 from epochd.data.encoding.encoder import Encoder
-from epochd.data.feed.dataset import Part, Stored
+from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
 from epochd.data.splitting.sliding_windows import Examples
 from epochd.data.storage import row_cache
 from epochd.data.tables.table import Table, counting_from, within
@@ -18,7 +18,7 @@ Targets = Mapping[str, FloatArray | IntArray]
 
 
 @dataclass(frozen=True, slots=True)
-class Residence:
+class StoragePolicy:
     """Where examples may live: in memory up to ``limit`` bytes, beyond that in files in ``folder``, which together take
     ``cap`` bytes at most."""
 
@@ -46,15 +46,15 @@ class Layout:
 
 
 def made(
-    table: Table, layout: Layout, encoder: Encoder, y: Targets, residence: Residence | None, fingerprint: str
-) -> dict[str, Part | Stored]:
+    table: Table, layout: Layout, encoder: Encoder, y: Targets, policy: StoragePolicy | None, fingerprint: str
+) -> dict[str, InMemoryDataset | MemmapDataset]:
     """The examples of each side, whose encoded targets ``y`` has; ``fingerprint`` is that of the table's content."""
-    if residence is None or layout.bytes(encoder) <= residence.limit:
+    if policy is None or layout.bytes(encoder) <= policy.limit:
         x = _single(table, layout, encoder) if layout.steps is None else _windows(table, layout, encoder)
-        return {name: Part(x[name], y[name]) for name in layout.sides}
+        return {name: InMemoryDataset(x[name], y[name]) for name in layout.sides}
     stored = row_cache.table(
-        residence.folder,
-        residence.cap,
+        policy.folder,
+        policy.cap,
         fingerprint,
         encoder,
         table.rows,
@@ -62,7 +62,7 @@ def made(
         layout.place,
     )
     shape, steps = layout.shape(encoder), layout.steps or 1
-    return {name: Stored(stored, side.first, steps, shape, y[name]) for name, side in layout.sides.items()}
+    return {name: MemmapDataset(stored, side.first, steps, shape, y[name]) for name, side in layout.sides.items()}
 
 
 def _single(table: Table, layout: Layout, encoder: Encoder) -> dict[str, FloatArray]:

@@ -28,7 +28,7 @@ WITHOUT = "rlimit" if HAS_PROC else "watch"
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class MemoryCap:
     """What a training is held to: ``limit`` bytes more than the group at ``path`` had ``before``.
 
     ``kills`` and ``ooms`` are what the kernel had counted by then.
@@ -148,7 +148,7 @@ def sweep(data_dir: Path, known: Collection[int] = (), proc: Path = PROC) -> lis
     return left
 
 
-def hold(group: Path | None, megabytes: int | None) -> Hold | None:
+def hold(group: Path | None, megabytes: int | None) -> MemoryCap | None:
     """Allow a group so many MiB more than it has now; None if there is no limit, or none that the kernel takes."""
     if group is None or megabytes is None:
         return None
@@ -160,9 +160,9 @@ def hold(group: Path | None, megabytes: int | None) -> Hold | None:
         return None
 
 
-def _hold(group: Path, files: Files, limit: int) -> Hold:
+def _hold(group: Path, files: Files, limit: int) -> MemoryCap:
     lift(group)
-    held = Hold(str(group), _kept_bytes(group, files), limit, number(group, *files.kills), _ooms(group, files))
+    held = MemoryCap(str(group), _kept_bytes(group, files), limit, number(group, *files.kills), _ooms(group, files))
     for name in files.peaks:
         if files is V1 and (group / name).exists():
             cgroupfs.write(group / name, "0")
@@ -187,7 +187,7 @@ def lift(group: Path) -> None:
                 cgroupfs.write(group / name, files.endless)
 
 
-def overrun(held: Hold | None) -> Overrun | None:
+def overrun(held: MemoryCap | None) -> Overrun | None:
     """Whether the kernel has ended a training for its limit; None if not, or if nothing can be said any more.
 
     A kill counts whatever was short of memory, the machine too; so the group's own limit must have been met as well.
@@ -209,6 +209,6 @@ def _ooms(group: Path, files: Files) -> int:
     return 0 if files is V1 else number(group, "memory.events", "oom")
 
 
-def hold_of(worker: dict[str, Any] | None) -> Hold | None:
+def hold_of(worker: dict[str, Any] | None) -> MemoryCap | None:
     """What a worker is held to, by what has been written down of it."""
-    return Hold(**worker["hold"]) if worker is not None and "hold" in worker else None
+    return MemoryCap(**worker["hold"]) if worker is not None and "hold" in worker else None

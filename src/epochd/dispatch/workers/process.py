@@ -43,7 +43,7 @@ class WorkerProcess:
         self.framework = framework
         self.ticket: Ticket | None = None
         self.group: Path | None = None
-        self.hold: cgroups.Hold | None = None
+        self.hold: cgroups.MemoryCap | None = None
         self.jobs = 0
         self.is_retired = False
         self.is_done = False

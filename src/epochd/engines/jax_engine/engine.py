@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding
 
 from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.errors import InvalidSpec, Problem
-from epochd.data.feed.dataset import Part
+from epochd.data.feed.dataset import InMemoryDataset
 from epochd.engines import network
 from epochd.engines.jax_engine import devices as jax_backend
 from epochd.engines.jax_engine import program
@@ -30,7 +30,7 @@ BF16_CAPABILITY = 8.0
 class JaxEngine:
     """One network, trained by JAX on one device or on several."""
 
-    def __init__(self, setup: Setup, train: Part) -> None:
+    def __init__(self, setup: Setup, train: InMemoryDataset) -> None:
         self._setup = setup
         self._mesh = jax_backend.mesh_for(setup)
         check_precision(setup, self._mesh.devices.flat[0])
@@ -57,7 +57,7 @@ class JaxEngine:
             "threads": jax_backend.threads_for(self._setup),
         }
 
-    def load_rows(self, rows: Part) -> None:
+    def load_rows(self, rows: InMemoryDataset) -> None:
         """Padded to the constructor's number of rows, so that a smaller window needs no other program."""
         window = rows.padded(self._capacity)
         self._x, self._y = self._everywhere(window.x), self._everywhere(_narrow(window.y))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from epochd.data.feed.dataset import Part
+from epochd.data.feed.dataset import InMemoryDataset
 from epochd.engines import network
 from epochd.engines.tensorflow_engine import step as keras_steps
 from epochd.engines.tensorflow_engine.runtime import tf
@@ -56,14 +56,14 @@ def patches_fit(setup: Setup) -> bool:
 class OneDevice:
     """Training rows and state on one device, and a graph that loops over the steps of a chunk."""
 
-    def __init__(self, setup: Setup, train: Part, state: Arrays, *, device: str, dtype: str) -> None:
+    def __init__(self, setup: Setup, train: InMemoryDataset, state: Arrays, *, device: str, dtype: str) -> None:
         self._setup, self._device, self._dtype = setup, device, dtype
         self.compiled = compiles(setup, len(train))
         self.load_rows(train)
         self.load(state)
         self._chunk = tf.function(self._loop, jit_compile=self.compiled, autograph=False)
 
-    def load_rows(self, rows: Part) -> None:
+    def load_rows(self, rows: InMemoryDataset) -> None:
         with tf.device(self._device):
             self._x, self._y = tf.constant(rows.x), tf.constant(narrow(rows.y))
 
@@ -109,7 +109,7 @@ class OneDevice:
 class ManyDevices:
     """Training rows and state mirrored on several devices; XLA compiles each device's share of a step."""
 
-    def __init__(self, setup: Setup, train: Part, state: Arrays, *, devices: list[str], dtype: str) -> None:
+    def __init__(self, setup: Setup, train: InMemoryDataset, state: Arrays, *, devices: list[str], dtype: str) -> None:
         self._setup, self._dtype = setup, dtype
         self.compiled = compiles(setup, len(train))
         add_up = tf.distribute.NcclAllReduce() if setup.gpus else tf.distribute.ReductionToOneDevice()
@@ -125,7 +125,7 @@ class ManyDevices:
         self._gradient = tf.function(self._share_of_gradient, jit_compile=self.compiled, autograph=False)
         self._chunk = tf.function(self._loop, autograph=False)
 
-    def load_rows(self, rows: Part) -> None:
+    def load_rows(self, rows: InMemoryDataset) -> None:
         self._x.assign(rows.x)
         self._y.assign(narrow(rows.y))
 

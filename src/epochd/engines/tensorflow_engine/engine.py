@@ -10,7 +10,7 @@ import numpy as np
 
 from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.errors import InvalidSpec, Problem
-from epochd.data.feed.dataset import Part
+from epochd.data.feed.dataset import InMemoryDataset
 from epochd.engines import network
 from epochd.engines.tensorflow_engine import networks, runtime
 from epochd.engines.tensorflow_engine import step as keras_steps
@@ -26,7 +26,7 @@ EVALUATION_ROWS = 4096
 class KerasEngine:
     """One network on one device, or split over several, trained by TensorFlow."""
 
-    def __init__(self, setup: Setup, train: Part) -> None:
+    def __init__(self, setup: Setup, train: InMemoryDataset) -> None:
         devices = runtime.start(setup)
         dtype = compute_dtype(setup)
         self._setup = setup
@@ -54,7 +54,7 @@ class KerasEngine:
             "compiled": self._trainer.compiled,
         }
 
-    def load_rows(self, rows: Part) -> None:
+    def load_rows(self, rows: InMemoryDataset) -> None:
         """Filled up to the constructor's number of rows, so that a smaller window needs no other graph."""
         self._trainer.load_rows(rows.padded(self._capacity))
 

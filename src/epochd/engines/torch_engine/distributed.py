@@ -30,7 +30,7 @@ from torch import Tensor
 
 from epochd.core import specs
 from epochd.core.errors import RankFailed
-from epochd.data.feed.dataset import Part
+from epochd.data.feed.dataset import InMemoryDataset
 from epochd.loop.engine import Arrays, Embedding, Setup
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)
@@ -80,7 +80,7 @@ def add_up(tensor: Tensor) -> None:
 class Ranks:
     """The other ranks' processes, seen from rank 0."""
 
-    def __init__(self, setup: Setup, train: Part) -> None:
+    def __init__(self, setup: Setup, train: InMemoryDataset) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="epochd-ranks-"))
         self._gpu = bool(setup.gpus)
         self._children: list[subprocess.Popen[bytes]] = []
@@ -169,7 +169,7 @@ class Ranks:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def save(folder: Path, setup: Setup, train: Part) -> None:
+def save(folder: Path, setup: Setup, train: InMemoryDataset) -> None:
     """Leave what ``load`` reads: the setup as JSON, the rows as .npy, which all ranks map into the same memory."""
     values = asdict(setup) | {"spec": setup.spec.model_dump(mode="json")}
     (folder / "setup.json").write_text(json.dumps(values))
@@ -177,14 +177,14 @@ def save(folder: Path, setup: Setup, train: Part) -> None:
     np.save(folder / "y.npy", train.y)
 
 
-def load(folder: Path) -> tuple[Setup, Part]:
+def load(folder: Path) -> tuple[Setup, InMemoryDataset]:
     values = json.loads((folder / "setup.json").read_text())
     values["spec"] = specs.parse(values["spec"])
     for name in ("inputs", "gpus", "class_weights"):
         values[name] = values[name] if values[name] is None else tuple(values[name])
     values["embeddings"] = tuple(Embedding(**facts) for facts in values["embeddings"])
     x, y = (np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in "xy")
-    return Setup(**values), Part(x, y)
+    return Setup(**values), InMemoryDataset(x, y)
 
 
 def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:

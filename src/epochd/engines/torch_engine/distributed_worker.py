@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from epochd.data.feed.dataset import Part
+from epochd.data.feed.dataset import InMemoryDataset
 from epochd.engines.torch_engine import distributed
 from epochd.engines.torch_engine.engine import TorchEngine
 from epochd.loop.engine import Arrays
@@ -54,7 +54,7 @@ def obey(engine: TorchEngine, facts: dict[str, Any], arrays: Arrays) -> None:
             engine.train(arrays["rows"].astype(np.int64, copy=False), facts["step"], facts["learning_rate"])
         case "load_rows":
             rows: Any = arrays
-            engine.load_rows(Part(rows["x"], rows["y"]))
+            engine.load_rows(InMemoryDataset(rows["x"], rows["y"]))
         case "load_weights":
             engine.load_weights(arrays)
         case "load_optimizer_state":

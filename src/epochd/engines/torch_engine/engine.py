@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.specs import TrainingSpec
-from epochd.data.feed.dataset import Part
+from epochd.data.feed.dataset import InMemoryDataset
 from epochd.engines import network
 from epochd.engines.torch_engine import distributed, networks, precision
 from epochd.engines.torch_engine import losses as torch_objectives
@@ -45,7 +45,7 @@ SCALING_MEMORY = ("scale", "_growth_tracker")
 class TorchEngine:
     """One network trained by PyTorch: on one device, or as one rank of several."""
 
-    def __init__(self, setup: Setup, train: Part, rank: int = 0) -> None:
+    def __init__(self, setup: Setup, train: InMemoryDataset, rank: int = 0) -> None:
         self._setup, self._rank, self._world = setup, rank, distributed.world(setup)
         self._device = torch.device("cuda", setup.gpus[rank]) if setup.gpus else torch.device("cpu")
         self._autocast = precision.autocast_type(setup, self._device)
@@ -75,7 +75,7 @@ class TorchEngine:
             "precision": str(self._autocast or torch.float32).removeprefix("torch."),
         }
 
-    def load_rows(self, rows: Part) -> None:
+    def load_rows(self, rows: InMemoryDataset) -> None:
         if self._ranks is not None:
             self._ranks.tell("load_rows", {"x": rows.x, "y": rows.y})
         self._rows = torch_objectives.Rows(self._setup, rows, self._device)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.specs import Task
-from epochd.data.feed.dataset import Part
+from epochd.data.feed.dataset import InMemoryDataset
 from epochd.loop.engine import Setup
 
 
@@ -34,7 +34,7 @@ class Batch:
 class Rows:
     """The training rows: on a GPU resident, on CPU left where they are (a memory-mapped file included)."""
 
-    def __init__(self, setup: Setup, train: Part, device: torch.device) -> None:
+    def __init__(self, setup: Setup, train: InMemoryDataset, device: torch.device) -> None:
         self._part = train
         self._resident = device.type != "cpu"
         self._device = device

@@ -1,0 +1,133 @@
+"""Tasks that go on from others."""
+
+import json
+import shutil
+
+import pytest
+
+from epochd.artifact import files
+from epochd.core.events import ReportKind
+
+CHECKPOINT = {"epoch": 3, "step": 0, "bytes": 9, "restores": {}}
+
+
+async def kept(house, worker):
+    """A checkpoint that the worker has written and reported."""
+    path = house.service.settings.checkpoints_dir / worker.ticket.task_id / "0001-000001"
+    with files.durable_folder(path) as folder:
+        (folder / "state.json").write_text("{}")
+    where = str(path.relative_to(house.service.settings.data_dir))
+    await worker.report(ReportKind.CHECKPOINT, path=where, **CHECKPOINT)
+
+
+def on_disk(house, task_id, name, epoch):
+    """A checkpoint that the server was never told of."""
+    path = house.service.settings.checkpoints_dir / task_id / name
+    with files.durable_folder(path) as folder:
+        (folder / "state.json").write_text(json.dumps({"loop": {"epoch": epoch, "step": 1}}))
+    return path
+
+
+def flip(path):
+    content = bytearray((path / "state.json").read_bytes())
+    content[0] ^= 1
+    (path / "state.json").write_bytes(content)
+
+
+async def cancelled(house):
+    task_id = await house.start()
+    worker = await (await house.worker()).begin()
+    await kept(house, worker)
+    await worker.cancel()
+    return task_id
+
+
+async def completed(house, **config):
+    task_id = await house.start(**config)
+    worker = await (await house.worker()).begin()
+    await worker.epochs(1, 3)
+    await kept(house, worker)
+    await worker.complete()
+    return task_id
+
+
+async def test_a_completed_task_is_continued_by_a_new_one_from_a_copy_of_its_checkpoint(house):
+    parent = await completed(house)
+    told = (await house.post(f"/continue/{parent}", json={"epochs": 6})).json()
+    assert (told["parent"], told["config"]["epochs"]) == (parent, 6)
+    ticket = (await house.worker()).ticket
+    assert ticket.task_id == told["task_id"] != parent
+    files.verify(ticket.data_dir / ticket.checkpoint)
+    assert told["task_id"] in ticket.checkpoint
+    assert (await house.get(f"/tasks/{told['task_id']}")).json()["parent"] == parent
+
+
+async def test_continuing_needs_more_epochs_and_a_task_that_is_complete(house):
+    parent = await completed(house)
+    refused = await house.post(f"/continue/{parent}", json={"epochs": 3})
+    assert (refused.status_code, refused.json()["problems"][0]["field"]) == (422, "epochs")
+    running = await house.start()
+    assert (await house.post(f"/continue/{running}", json={"epochs": 9})).status_code == 409
+
+
+async def test_a_task_that_stopped_early_is_continued_to_more_epochs_than_it_has(house):
+    parent = await completed(house, epochs=300)
+    refused = await house.post(f"/continue/{parent}", json={"learning_rate": 0.01})
+    assert (refused.status_code, refused.json()["problems"][0]["field"]) == (422, "epochs")
+    assert (await house.post(f"/continue/{parent}", json={"epochs": 4})).json()["config"]["epochs"] == 4
+
+
+async def test_a_cancelled_task_is_tried_again_from_its_checkpoint_or_from_the_beginning(house):
+    parent = await house.start()
+    worker = await (await house.worker()).begin()
+    await kept(house, worker)
+    await worker.report(ReportKind.CANCELLED)
+    await house.executor.end(parent)
+    again = (await house.post(f"/retry/{parent}")).json()
+    assert again["checkpoint"] == {"epoch": 3, "step": 0}
+    afresh = (await house.post(f"/retry/{parent}", json={"from_beginning": True})).json()
+    assert afresh["checkpoint"] is None
+    assert (await house.post(f"/retry/{again['task_id']}")).status_code == 409
+
+
+async def test_a_retry_takes_no_other_option(house):
+    refused = await house.post(f"/retry/{await completed(house)}", json={"epochs": 9})
+    assert (refused.status_code, refused.json()["problems"][0]["field"]) == (422, "epochs")
+
+
+async def test_a_retry_passes_over_a_damaged_checkpoint_and_says_so(house):
+    parent = await cancelled(house)
+    flip(on_disk(house, parent, "0001-000002", 4))
+    again = (await house.post(f"/retry/{parent}")).json()
+    assert again["checkpoint"] == {"epoch": 3, "step": 0}
+    (warning,) = (await house.get(f"/tasks/{again['task_id']}")).json()["warnings"]
+    assert "0001-000002 cannot be used" in warning
+    assert "0001-000001 is used instead" in warning
+
+
+async def test_a_retry_takes_the_newest_checkpoint_on_disk_wherever_the_database_points(house):
+    parent = await cancelled(house)
+    on_disk(house, parent, "0001-000003", 5)
+    shutil.rmtree(house.service.settings.checkpoints_dir / parent / "0001-000001")
+    assert (await house.post(f"/retry/{parent}")).json()["checkpoint"] == {"epoch": 5, "step": 1}
+
+
+@pytest.mark.parametrize(("harm", "word"), [(shutil.rmtree, "is gone"), (flip, "is damaged")])
+async def test_without_a_good_checkpoint_a_retry_is_refused_and_a_new_beginning_offered(house, harm, word):
+    parent = await cancelled(house)
+    harm(house.service.settings.checkpoints_dir / parent / "0001-000001")
+    refused = await house.post(f"/retry/{parent}")
+    assert refused.status_code == 409
+    assert word in refused.json()["message"]
+    assert "from_beginning" in refused.json()["message"]
+    assert (await house.post(f"/retry/{parent}", json={"from_beginning": True})).status_code == 200
+
+
+@pytest.mark.parametrize(("harm", "word"), [(shutil.rmtree, "is gone"), (flip, "is damaged")])
+async def test_a_final_state_that_is_not_whole_cannot_be_continued(house, harm, word):
+    parent = await completed(house)
+    harm(house.service.settings.checkpoints_dir / parent / "0001-000001")
+    refused = await house.post(f"/continue/{parent}", json={"epochs": 6})
+    assert refused.status_code == 409
+    assert word in refused.json()["message"]
+    assert "start a new training" in refused.json()["message"]

@@ -1,0 +1,196 @@
+import re
+import time
+
+import polars as pl
+import pytest
+from tests.api.conftest import CONFIG
+
+from epochd.api.tasks.openapi_examples import BASIC, COMPLEX, QUICK_START
+from epochd.core.jobs import TASK_ID
+
+
+def fields(answer) -> set[str]:
+    return {problem["field"] for problem in answer.json()["problems"]}
+
+
+@pytest.mark.parametrize("body", [QUICK_START, BASIC, COMPLEX])
+async def test_the_guides_bodies_start_a_training(house, body):
+    answer = await house.post("/start", json=body)
+    told = answer.json()
+    assert answer.status_code == 200
+    assert list(told)[:4] == ["success", "task_id", "message", "config"]
+    assert told["success"] is True
+    assert TASK_ID.fullmatch(told["task_id"])
+    assert told["message"] == "Epoch训练已启动"
+    assert told["config"].items() >= body.items()
+
+
+async def test_the_config_comes_back_resolved_with_a_warning_for_the_default_dataset(house):
+    told = (await house.post("/start", json=QUICK_START)).json()
+    assert told["config"]["dataset"] == "sample"
+    assert told["config"]["task"] == "binary"
+    assert told["config"]["framework"] == "pytorch"
+    assert any("sample" in warning for warning in told["warnings"])
+
+
+async def test_the_resolved_config_can_be_posted_again(house):
+    first = (await house.post("/start", json=CONFIG | {"validation_split": 0})).json()["config"]
+    again = await house.post("/start", json=first)
+    assert again.status_code == 200
+    assert again.json()["config"] == first
+
+
+async def test_a_task_that_must_wait_is_told_its_place(house):
+    await house.start()
+    await house.worker()
+    await house.start()
+    assert (await house.post("/start", json=CONFIG)).json()["queue_position"] == 2
+
+
+async def test_english_is_spoken_to_those_who_ask_for_it(house):
+    answer = await house.post("/start", json=CONFIG, headers={"Accept-Language": "en-US,en;q=0.9"})
+    assert answer.json()["message"] == "Epoch training started"
+
+
+async def test_all_problems_of_spec_data_and_framework_come_at_once(house):
+    body = {
+        "dataset": "iris",
+        "target_column": "taget",
+        "epochs": 0,
+        "epochz": 3,
+        "learning_rate": "fast",
+        "model_type": "transformer",
+        "gamma": 0.5,
+        "learning_rate_scheduler": "cosine",
+    }
+    answer = await house.post("/start", json=body)
+    assert answer.status_code == 422
+    assert answer.json()["success"] is False
+    assert answer.json()["code"] == "invalid_spec"
+    assert fields(answer) >= {"target_column", "epochs", "epochz", "learning_rate", "gamma", "model_type"}
+    hints = {problem["field"]: problem["hint"] for problem in answer.json()["problems"]}
+    assert "'epochs'" in hints["epochz"]
+
+
+async def test_problems_of_the_data_alone_are_data_errors(house):
+    answer = await house.post("/start", json=CONFIG | {"feature_columns": ["petal"]})
+    assert answer.status_code == 422
+    assert answer.json()["code"] == "data_error"
+    assert fields(answer) == {"feature_columns"}
+
+
+async def test_a_bad_field_is_not_judged_a_second_time_by_the_data(house):
+    answer = await house.post("/start", json=CONFIG | {"feature_columns": []})
+    assert fields(answer) == {"feature_columns"}
+    assert len(answer.json()["problems"]) == 1
+
+
+async def test_a_bad_dataset_field_does_not_send_the_data_check_to_the_default_dataset(house):
+    answer = await house.post("/start", json={"dataset": 5, "target_column": "no such column"})
+    assert fields(answer) == {"dataset"}
+
+
+async def test_nothing_is_stored_when_a_config_is_refused(house):
+    await house.post("/start", json={})
+    assert (await house.get("/tasks")).json()["total"] == 0
+
+
+async def test_a_billion_hidden_units_are_refused_at_once(house):
+    body = CONFIG | {"hidden_units": [10**9]}
+    await house.post("/start", json=body)
+    before = time.perf_counter()
+    answer = await house.post("/start", json=body)
+    assert time.perf_counter() - before < 1, "nothing of that size has been made"
+    assert answer.status_code == 422
+    assert fields(answer) == {"hidden_units.0"}
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "not valid JSON"),
+        (b"{", "not valid JSON"),
+        (b"[" * 100_000, "recursion limit"),
+        (b'{"seed": ' + b"9" * 5000 + b"}", "out of range"),
+        (b'{"\\ud800": 1}', "not valid JSON"),
+        (b'{"learning_rate": NaN}', "not valid JSON"),
+        (b"[1]", "a list was given"),
+        (b'"text"', "a string was given"),
+        (b"null", "null was given"),
+        (b"12", "a number or a boolean was given"),
+    ],
+)
+async def test_a_body_that_is_no_json_object_is_refused_in_the_one_shape(house, body, said):
+    answer = await house.post("/start", content=body)
+    assert answer.status_code == 422
+    assert set(answer.json()) == {"success", "code", "message", "problems"}
+    assert fields(answer) == {"body"}
+    assert said in answer.json()["message"]
+
+
+async def test_infinite_numbers_are_a_problem_and_not_a_fault(house):
+    answer = await house.post("/start", content=b'{"target_column": "target", "learning_rate": 1e999}')
+    assert answer.status_code == 422
+    assert fields(answer) == {"learning_rate"}
+
+
+async def test_a_body_above_a_mebibyte_is_413(house):
+    answer = await house.post("/start", json={"name": "x" * (1 << 20)})
+    assert answer.status_code == 413
+    assert answer.json()["code"] == "too_large"
+
+
+async def test_validate_reports_problems_with_200_and_stores_nothing(house):
+    answer = await house.post("/validate", json=CONFIG | {"epochs": -1})
+    told = answer.json()
+    assert answer.status_code == 200
+    assert told["success"] is True
+    assert told["valid"] is False
+    assert told["config"] is None
+    assert fields(answer) == {"epochs"}
+    assert (await house.get("/tasks")).json()["total"] == 0
+
+
+async def test_validate_describes_what_would_be_trained(house):
+    told = (await house.post("/validate", json=CONFIG)).json()
+    assert told["valid"] is True
+    assert told["problems"] == []
+    assert told["config"]["task"] == "multiclass"
+    assert told["dataset"]["name"] == "iris"
+    assert told["dataset"]["rows"] == 150
+    assert len(told["dataset"]["features"]) == 4
+    assert len(told["dataset"]["classes"]) == 3
+
+
+async def test_a_framework_that_is_not_there_has_its_own_code(house, monkeypatch):
+    monkeypatch.setattr("epochd.engines.registry.installed", list)
+    answer = await house.post("/start", json=CONFIG)
+    assert answer.status_code == 422
+    assert answer.json()["code"] == "framework_missing"
+    assert fields(answer) == {"framework"}
+    assert "pip install" in answer.json()["message"]
+
+
+async def test_the_schema_describes_every_option(house):
+    schema = (await house.get("/schema")).json()
+    assert schema["properties"]["hidden_units"]["default"] == [64, 32]
+    assert all(re.search(r"\w", option["description"]) for option in schema["properties"].values())
+
+
+@pytest.mark.parametrize(("resident", "is_refused"), [(1, True), (3, False)])
+async def test_rows_that_fit_neither_into_memory_nor_into_the_cache_are_refused(
+    open_house, tmp_path, resident, is_refused
+):
+    columns = {f"x{i}": [row * (i + 2) % 97 / 7 for row in range(80_000)] for i in range(8)}
+    house = await open_house(resident_mb=resident, cache_mb=2)
+    pl.DataFrame(columns | {"y": [0, 0, 1] * 26_666 + [0, 1]}).write_parquet(
+        tmp_path / "data" / "datasets" / "wide.parquet"
+    )
+    answer = await house.post("/validate", json={"dataset": "wide.parquet", "target_column": "y"})
+    said = "need 2.4 MiB in the cache folder; it may take 2.0 MiB (EPOCHD_CACHE_MB)"
+    assert (said in answer.text) == is_refused, answer.text
+
+
+async def test_a_limit_of_memory_that_the_operator_sets_leaves_room_for_a_small_training(open_house):
+    house = await open_house(memory_mb=256)
+    assert (await house.post("/validate", json=CONFIG)).json()["valid"] is True

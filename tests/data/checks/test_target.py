@@ -1,0 +1,141 @@
+"""What a target column suggests, and what rules it out."""
+
+import datetime
+import math
+from decimal import Decimal
+
+import polars as pl
+import pytest
+from tests.support.tables import ROWS, only_problem, table
+
+
+@pytest.mark.parametrize(
+    ("values", "task", "classes"),
+    [
+        ([True, False] * 20, "binary", [False, True]),
+        (["no", "yes"] * 20, "binary", ["no", "yes"]),
+        (["c", "a", "b", "a"] * 10, "multiclass", ["a", "b", "c"]),
+        (pl.Series(["z", "a"] * 20, dtype=pl.Categorical), "binary", ["a", "z"]),
+        ([1, 2] * 20, "binary", [1, 2]),
+        ([-1000, 70_000] * 20, "binary", [-1000, 70_000]),
+        ([1, 2, 3, 5] * 10, "multiclass", [1, 2, 3, 5]),
+        (list(range(20)) * 2, "multiclass", list(range(20))),
+        ([0, 10, 20, 500] * 10, "regression", None),
+        ([2019, 2020, 2021, 2022] * 10, "regression", None),
+        (list(range(40)), "regression", None),
+        ([0.0, 1.0] * 20, "binary", [0.0, 1.0]),
+        ([0.0, 2.0] * 20, "regression", None),
+        ([0.5, 1.0, 2.0, 3.0] * 10, "regression", None),
+        ([Decimal("1.10"), Decimal("2.20"), Decimal("3.35"), Decimal("4.40")] * 10, "regression", None),
+    ],
+)
+def test_the_task_is_inferred_from_the_target(look, values, task, classes):
+    found = look(table(y=values))
+    assert found.problems == []
+    assert (found.task, found.classes) == (task, classes)
+
+
+def test_the_spec_overrides_the_task(look):
+    assert look(table(y=[1, 2, 3, 4] * 10), task="regression").task == "regression"
+    floats = look(table(y=[0.5, 1.5] * 20), task="binary")
+    assert (floats.task, floats.classes, floats.problems) == ("binary", [0.5, 1.5], [])
+
+
+def test_missing_target_values_are_counted_and_located(look):
+    found = look(table(y=[0, 1, None, None] * 10))
+    assert only_problem(found) == (
+        "target_column",
+        "20 rows have no value of 'y' (of 40; the first is row 3)",
+    )
+    assert found.task == "binary"
+
+
+def test_a_target_without_any_value_is_a_problem(look):
+    empty = pl.Series([None] * ROWS, dtype=pl.Float64)
+    assert only_problem(look(table(y=empty))) == ("target_column", "'y' has no value in any of the 40 rows")
+
+
+@pytest.mark.parametrize("value", [1, 2.5, "same", True])
+def test_a_target_that_never_changes_is_a_problem(look, value):
+    field, message = only_problem(look(table(y=[value] * ROWS)))
+    assert field == "target_column"
+    assert message.startswith(f"every row of 'y' has the same value, {value!r}")
+
+
+def test_a_class_of_one_row_is_a_problem_when_rows_are_held_out(look):
+    labels = ["a", "b"] * 19 + ["a", "c"]
+    message = "class 'c' has only 1 row (row 40): it cannot be both trained on and held out"
+    assert only_problem(look(table(y=labels))) == ("target_column", message)
+    assert only_problem(look(table(y=labels), validation_split=0.0, test_split=0.1)) == ("target_column", message)
+    assert look(table(y=labels), validation_split=0.0).problems == []
+
+
+def test_a_text_target_cannot_be_regressed(look):
+    found = look(table(y=["1", "2", "many", "4"] * 10), task="regression")
+    message = "task is 'regression', but 'y' has values that are not numbers, such as 'many' in row 3"
+    assert only_problem(found) == ("task", message)
+
+
+@pytest.mark.parametrize("rows", [200, 2_400])
+def test_a_stray_word_among_numbers_is_named_with_its_row(look, rows):
+    values = [f"{i * 0.37:.2f}" for i in range(rows)]
+    columns = {"a": [i * 7919 % 5003 for i in range(rows + 1)], "y": [*values[:-9], "oops", *values[-9:]]}
+    message = f"'y' is read as text: {rows} of its values are numbers, but 'oops' (row {rows - 8}) is not"
+    assert only_problem(look(columns)) == ("target_column", message)
+
+
+def test_a_rare_word_among_words_is_no_stray_one(look):
+    message = "class '7' has only 1 row (row 40): it cannot be both trained on and held out"
+    assert only_problem(look(table(y=["a", "b"] * 19 + ["a", "7"]))) == ("target_column", message)
+
+
+def test_a_binary_task_needs_two_values(look):
+    found = look(table(y=[1, 2, 3, 4] * 10), task="binary")
+    assert only_problem(found) == ("task", "task is 'binary', but 'y' has 4 distinct values")
+
+
+def test_too_many_classes_are_a_problem_of_what_asked_for_them(look):
+    rows = 2400
+    columns = {"a": list(range(rows)), "y": [f"id{i // 2}" for i in range(rows)]}
+    message = "'y' has 1,200 distinct values, too many for classes (the limit is 1,000)"
+    assert only_problem(look(columns)) == ("target_column", message)
+    assert only_problem(look(columns, task="multiclass")) == ("task", message)
+
+
+def test_infinite_values_are_located(look):
+    message = "'y' has infinite or huge values: row 40 is -inf"
+    assert only_problem(look(table(y=[1.5] * (ROWS - 1) + [-math.inf]))) == ("target_column", message)
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [
+        (datetime.date(2024, 1, 1), "Date"),
+        ([1, 2], "List(Int64)"),
+        ({"k": 1}, "Struct({'k': Int64})"),
+        (b"x", "Binary"),
+    ],
+)
+def test_types_that_cannot_be_predicted_are_problems(look, value, dtype):
+    field, message = only_problem(look(table(y=[value] * ROWS)))
+    assert field == "target_column"
+    assert message.startswith(f"'y' has the type {dtype}, which cannot be predicted, such as ")
+    assert message.endswith(" in row 1")
+
+
+def test_classes_cannot_be_kept_in_proportion_where_there_are_none(look):
+    found = look(table(y=[i * 0.37 % 5 for i in range(ROWS)]), split="stratified")
+    assert only_problem(found) == (
+        "split",
+        "split 'stratified' keeps the shares of classes, but 'y' suggests a regression",
+    )
+
+
+def test_a_target_in_a_large_table_is_counted_as_a_stream(look, monkeypatch):
+    monkeypatch.setattr("epochd.data.tables.table.SMALL_ROWS", 100)
+    rows = 5000
+    columns = {"a": [i * 7919 % 5003 for i in range(rows)], "y": ["no", "yes", "maybe"] * (rows // 3) + ["yes", "no"]}
+    found = look(columns)
+    assert (found.rows, found.task, found.classes, found.problems) == (rows, "multiclass", ["maybe", "no", "yes"], [])
+    columns["y"] = [f"label {i}" for i in range(rows)]
+    assert "too many for classes" in only_problem(look(columns))[1]

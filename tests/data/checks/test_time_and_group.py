@@ -1,0 +1,87 @@
+"""Columns of time and group: readable, and with room for windows on each side of the split."""
+
+import datetime
+
+import pytest
+from tests.support.tables import ROWS, only_problem, only_warning, table
+
+DAYS = [datetime.date(2024, 1, 1) + datetime.timedelta(i) for i in range(ROWS)]
+GROUPS = ["north"] * 30 + ["south"] * 10
+
+
+@pytest.mark.parametrize("times", [DAYS, [day.isoformat() for day in DAYS], [i / 4 for i in range(ROWS)]])
+def test_dates_texts_and_numbers_order_rows(look, times):
+    found = look(table(t=times), time_column="t", split="time")
+    assert (found.problems, found.warnings) == ([], [])
+
+
+def test_a_time_that_cannot_be_read_is_located(look):
+    texts = [day.isoformat() for day in DAYS]
+    texts[17] = "31.12.2024"
+    field, message = only_problem(look(table(t=texts), time_column="t", split="time"))
+    assert field == "time_column"
+    assert message.startswith("row 18 of 't' is '31.12.2024', which is no date, time or number")
+
+
+def test_rows_are_counted_through_a_large_table(look, monkeypatch):
+    monkeypatch.setattr("epochd.data.tables.table.SMALL_ROWS", 100)
+    rows = 70_000
+    times = [*range(69_000), None, *range(69_001, rows)]
+    columns = {"a": [i % 83 for i in range(rows)], "t": times, "y": [i // 5 % 2 for i in range(rows)]}
+    assert "row 69001 of 't' is nothing" in only_problem(look(columns, time_column="t", split="time"))[1]
+
+
+def test_booleans_order_nothing_and_lists_group_nothing(look):
+    assert only_problem(look(table(t=[True, False] * 20), time_column="t", split="time"))[0] == "time_column"
+    assert only_problem(look(table(g=[[1]] * ROWS), group_column="g", split="group"))[0] == "group_column"
+
+
+def test_rows_out_of_order_are_a_warning(look):
+    days = [*DAYS[:9], DAYS[12], DAYS[10], DAYS[11], DAYS[9], *DAYS[13:]]
+    told = only_warning(look(table(t=days), time_column="t", split="time"))
+    assert "row 11 ('2024-01-11') is earlier than the row before it; they are put in order" in told
+
+
+def test_each_group_has_an_order_of_its_own(look):
+    times = [*range(30), *range(10)]
+    options = {"time_column": "t", "group_column": "g", "sequence_length": 2, "split": "group"}
+    assert look(table(t=times, g=GROUPS), **options).warnings == []
+    times[33] = 40
+    told = only_warning(look(table(t=times, g=GROUPS), **options))
+    assert "row 35 ('4') is earlier than the row before it of its 'g'" in told
+
+
+def test_rows_of_the_same_time_are_a_warning_for_windows(look):
+    days = [*DAYS[:5], DAYS[4], *DAYS[6:]]
+    told = only_warning(look(table(t=days), time_column="t", sequence_length=2))
+    assert "have the same 't', such as row 6 ('2024-01-05')" in told
+
+
+def test_windows_longer_than_every_group_are_a_problem_with_the_figures(look):
+    options = {"time_column": "t", "group_column": "g", "validation_split": 0}
+    columns = table(t=list(range(ROWS)), g=GROUPS)
+    assert look(columns, sequence_length=29, **options).problems == []
+    field, message = only_problem(look(columns, sequence_length=30, **options))
+    assert field == "sequence_length"
+    assert message.endswith("sequence_length 30 and horizon 1 take 31 rows, but the longest group has 30 rows there")
+
+
+def test_each_side_of_the_split_needs_a_window(look):
+    columns = table(t=list(range(ROWS)))
+    assert look(columns, time_column="t", sequence_length=7).problems == []
+    field, message = only_problem(look(columns, time_column="t", sequence_length=8))
+    assert field == "sequence_length"
+    assert message.startswith("no window fits into the validation side of the split")
+    assert message.endswith("take 9 rows, but there are 8 rows")
+
+
+def test_too_few_groups_for_the_sides_are_a_problem(look):
+    found = look(table(g=GROUPS), group_column="g", split="group", test_split=0.2)
+    field, message = only_problem(found)
+    assert field == "group_column"
+    assert "only 2 groups" in message
+
+
+def test_columns_that_are_named_for_nothing_are_a_warning(look):
+    assert "orders nothing" in only_warning(look(table(t=DAYS), time_column="t"))
+    assert "both trained on and held out" in only_warning(look(table(g=GROUPS), group_column="g"))

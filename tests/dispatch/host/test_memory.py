@@ -1,0 +1,104 @@
+"""Memory is measured on real processes: one that takes what it is told to."""
+
+import os
+import sys
+from dataclasses import asdict
+from types import SimpleNamespace
+
+import pytest
+from tests.support.stage import arrival
+
+from epochd.core.jobs import State
+from epochd.core.settings import Settings
+from epochd.dispatch.host import cgroupfs, cgroups, memory
+
+GIB = 2**30
+TAKE = """
+import os, sys, time
+if sys.argv[2:]:
+    os.fork()  # the child takes as much again
+taken = bytearray(int(sys.argv[1]) * 2**20)
+for place in range(0, len(taken), 4096):
+    taken[place] = 1
+os.write(1, b"taken\\n")  # in one piece, beside what the other writes
+time.sleep(1000)
+"""
+
+
+@pytest.fixture
+def taking(marked):
+    """A process that has taken so many MiB; one more with ``twice`` in its group."""
+
+    def start(megabytes, *twice):
+        process = marked(sys.executable, "-c", TAKE, str(megabytes), *twice)
+        for _ in range(1 + len(twice)):
+            assert process.line() == "taken"
+        return process
+
+    return start
+
+
+def test_what_a_process_has_for_itself_is_what_it_took(taking):
+    small, large = taking(1), taking(101)
+    used = memory.of_groups([small.pid, large.pid])
+    assert used[large.pid] - used[small.pid] == pytest.approx(100 * 2**20, rel=0.1)
+
+
+def test_all_of_a_group_counts(taking):
+    one, two = taking(100), taking(100, "twice")
+    assert memory.of_group(two.pid) - memory.of_group(one.pid) == pytest.approx(100 * 2**20, rel=0.2)
+
+
+def test_a_group_that_is_gone_has_nothing():
+    assert memory.of_group(2**22 + 1) == 0
+
+
+def test_other_groups_do_not_count(taking):
+    taking(100)
+    assert memory.of_group(os.getpgid(0)) > 0
+    assert memory.of_groups([]) == {}
+
+
+def test_a_training_may_take_its_slots_share_of_the_machine(monkeypatch):
+    monkeypatch.setattr(memory, "machine", memory.machine.__wrapped__)
+    for limits, whole in [([], 10 * GIB), ([9 * GIB, 2 * GIB], 2 * GIB), ([2**63 - 4096], 10 * GIB)]:
+        monkeypatch.setattr(cgroupfs, "limits", lambda limits=limits: limits)
+        monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(total=10 * GIB))
+        assert memory.limit_mb(Settings(slots=2)) == whole // 2 // 2**20
+        assert memory.limit_mb(Settings(slots=2, memory_mb=700)) == 700
+
+
+async def test_a_training_that_takes_more_than_it_may_is_ended_with_the_figures(open_stage, executor, taking):
+    process = taking(300)
+    executor.worker = process.identity
+    stage = await open_stage(executor, lease_seconds=1, memory_mb=256)
+    job = await stage.submit()
+    ticket = await arrival(executor)
+    attempt = stage.dispatcher._attempts[job.id, 1]
+    await attempt.launch
+    attempt.memory_before = 0
+    failed = await stage.until(job.id, State.FAILED)
+    assert (failed.error["code"], ticket.memory_mb) == ("out_of_memory", 256)
+    assert "more than the 256 MiB" in failed.error["message"]
+    assert executor.killed[0] == (job.id, 1)
+
+
+async def test_what_a_warm_worker_had_before_is_not_the_trainings(open_stage, executor, taking):
+    executor.worker = taking(300).identity
+    stage = await open_stage(executor, memory_mb=256)
+    job = await stage.submit()
+    await arrival(executor)
+    await stage.dispatcher._attempts[job.id, 1].launch
+    await stage.dispatcher._watch.look()
+    assert executor.killed == []
+
+
+async def test_a_worker_that_the_kernel_holds_is_left_to_the_kernel(open_stage, executor, taking):
+    held = cgroups.MemoryCap("/nowhere", before=0, limit=256 * 2**20, kills=0, ooms=0)
+    executor.worker = taking(300).identity | {"hold": asdict(held)}
+    stage = await open_stage(executor, memory_mb=256)
+    job = await stage.submit()
+    await arrival(executor)
+    await stage.dispatcher._attempts[job.id, 1].launch
+    await stage.dispatcher._watch.look()
+    assert executor.killed == []

@@ -1,0 +1,165 @@
+"""This machine's own kernel ends trainings that take more than they may: in real groups, where we may make some."""
+
+import asyncio
+import os
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from tests.support.stage import SPEC, STAND_IN, until
+
+from epochd.core.jobs import State
+from epochd.core.settings import Settings
+from epochd.core.tickets import Ticket
+from epochd.dispatch.host import cgroupfs, cgroups, orphans
+from epochd.dispatch.host.cgroups import Groups
+from epochd.dispatch.workers.pool import LocalExecutor
+from epochd.store import jobs
+
+MIB = 2**20
+LIMIT = 256
+TAKE_WHEN_ASKED = """
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+print("ready", flush=True)
+signal.sigwait([signal.SIGUSR1])
+taken = b"x" * (400 * 2**20)
+signal.pause()
+"""
+
+
+@pytest.fixture
+def groups(tmp_path, caplog):
+    opened = Groups(tmp_path, LIMIT)
+    opened.open()
+    if opened.mechanism == cgroups.WITHOUT:
+        pytest.skip(f"no group can be made here: {caplog.text}")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def local(groups, tmp_path):
+    settings = Settings(data_dir=tmp_path, slots=1, gpus="none", memory_mb=LIMIT)
+    return LocalExecutor(settings, command=STAND_IN, groups=groups)
+
+
+@pytest.fixture
+def stranger(groups, marked):
+    """A worker of a former server that is held, and takes more than it may when it gets SIGUSR1."""
+    worker = marked(sys.executable, "-c", TAKE_WHEN_ASKED)
+    assert worker.line() == "ready"
+    worker.held = cgroups.hold(groups.admit(worker.pid), LIMIT)
+    return worker
+
+
+def ticket_of(name, data_dir):
+    return Ticket(
+        task_id=name,
+        attempt=1,
+        token="",
+        server_url="",
+        spec=SPEC.model_copy(update={"name": name}),
+        data_dir=data_dir,
+        dataset_roots=[],
+        memory_mb=LIMIT,
+    )
+
+
+def made(groups):
+    """The groups that there are."""
+    return [path for path in groups._home.iterdir() if path.name.startswith(cgroups._prefix(groups._data_dir))]
+
+
+def assert_tells_limit_and_peak(error):
+    assert error["code"] == "out_of_memory"
+    for words in ("more than the 256 MiB", "EPOCHD_MEMORY_MB", "its peak was 256 MiB", "batch_size"):
+        assert words in error["message"]
+
+
+@pytest.mark.parametrize("how", ["take 400 MiB", "take 400 MiB in a rank"])
+async def test_a_training_that_takes_more_than_it_may_fails_at_once_with_limit_and_peak(open_stage, local, groups, how):
+    stage = await open_stage(local, memory_mb=LIMIT)
+    failed = await stage.until((await stage.submit(how)).id, State.FAILED)
+    assert_tells_limit_and_peak(failed.error)
+    assert failed.attempt == 1
+    await stage.until((await stage.submit("hang")).id, State.RUNNING)
+    await until(lambda: len(made(groups)) == 1)
+    await stage.dispatcher.stop(0)
+    assert made(groups) == []
+
+
+async def test_a_warm_worker_is_held_from_ticket_to_done_and_no_longer(local, groups, tmp_path):
+    exits = asyncio.Queue()
+    await local.start(exits.put)
+    await until(lambda: local.health()["warm"])
+    [group] = made(groups)
+    limit = group / cgroupfs.files_of(group).limit
+    endless = limit.read_text()
+    seen = []
+    for name in ("done", "hang"):
+        ticket = ticket_of(name, tmp_path)
+        worker = await local.launch(ticket)
+        seen.append(cgroups.hold_of(worker))
+        if name == "done":
+            assert (await exits.get()).overrun is None
+            assert limit.read_text() == endless
+            assert "held True" in ticket.log_path.read_text()
+    assert {held.path for held in seen} == {str(group)}
+    assert int(limit.read_text()) == pytest.approx(seen[-1].before + LIMIT * MIB, abs=MIB)
+    await local.close()
+    assert (await exits.get()).overrun is None, "it was the server that ended it"
+
+
+async def test_where_there_are_no_groups_a_worker_is_told_to_limit_itself(tmp_path, caplog):
+    settings = Settings(data_dir=tmp_path, slots=1, gpus="none", memory_mb=LIMIT)
+    local = LocalExecutor(settings, command=STAND_IN, groups=Groups(tmp_path, LIMIT, tmp_path / "nowhere"))
+    exits = asyncio.Queue()
+    await local.start(exits.put)
+    assert cgroups.hold_of(await local.launch(ticket_of("done", tmp_path))) is None
+    assert "held False" in (await exits.get()).log_tail
+    assert local.health()["memory"] == cgroups.WITHOUT
+    assert caplog.text.count("workers get no control groups") == 1
+    await local.close()
+
+
+async def test_a_worker_of_a_former_server_is_held_still_and_its_end_is_told_in_the_same_way(
+    open_stage, executor, leave, stranger
+):
+    job, _ = await leave(stranger.identity | {"hold": asdict(stranger.held)})
+    stage = await open_stage(executor, lease_seconds=2, memory_mb=LIMIT)
+    assert (await jobs.get(stage.db, job.id)).state is State.RUNNING
+    os.kill(stranger.pid, signal.SIGUSR1)
+    assert_tells_limit_and_peak((await stage.until(job.id, State.FAILED)).error)
+
+
+async def test_a_worker_that_the_kernel_ended_while_no_server_was_there_has_failed(
+    open_stage, executor, leave, stranger
+):
+    job, _ = await leave(stranger.identity | {"hold": asdict(stranger.held)})
+    os.kill(stranger.pid, signal.SIGUSR1)
+    stranger.child.wait()
+    stage = await open_stage(executor)
+    assert_tells_limit_and_peak((await stage.until(job.id, State.FAILED)).error)
+
+
+def test_the_next_server_clears_away_empty_groups_and_none_with_a_process(groups, stranger, tmp_path):
+    Groups(tmp_path, None).open()
+    assert [str(path) for path in made(groups)] == [stranger.held.path]
+    assert cgroupfs.own(Path(f"/proc/{stranger.pid}"))[0] == made(groups)[0], "it is in there still"
+    stranger.end()
+    Groups(tmp_path, None).open()
+    assert made(groups) == []
+
+
+async def test_a_sweep_keeps_the_group_of_a_worker_whose_end_is_still_to_be_judged(groups, stranger, tmp_path):
+    known = {stranger.pid}
+    sweeper = orphans.Sweeper(tmp_path, lambda: known, lambda: [])
+    stranger.end()
+    await sweeper.sweep()
+    assert len(made(groups)) == 1
+    known.clear()
+    await sweeper.sweep()
+    assert made(groups) == []

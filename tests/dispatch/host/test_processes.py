@@ -1,0 +1,96 @@
+import os
+import signal
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from tests.support.stage import Marked, is_alive, until
+
+from epochd.dispatch.host import processes
+
+
+def test_a_worker_lives_until_it_is_dead(marked):
+    worker = marked()
+    identity = worker.identity
+    assert processes.lives(identity)
+    os.kill(worker.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
+    assert not processes.lives(identity), "though its number is still taken: nobody has buried it"
+
+
+def test_nobody_is_alive_who_is_not_known():
+    assert not processes.lives(None)
+    assert processes.identity(2**22 + 1) is None
+
+
+@pytest.mark.parametrize("change", [{"created": 1.0}, {"pid": os.getpid()}, {"pid": 2**22 + 1}])
+def test_a_number_alone_proves_nothing(marked, change):
+    assert not processes.lives(marked().identity | change)
+
+
+def test_a_process_without_the_mark_is_no_worker():
+    assert not processes.lives(processes.identity(os.getpid()))
+
+
+def test_the_clock_of_the_day_tells_nothing_of_who_is_who(marked, monkeypatch):
+    worker = marked()
+    identity, age = worker.identity, processes.age(worker.pid)
+    monkeypatch.setattr("time.time", lambda: 0.0)
+    assert processes.lives(identity)
+    assert 0 <= age <= processes.age(worker.pid) < 60
+
+
+def test_an_age_is_right(marked):
+    began = psutil.Process(os.getpid()).create_time()
+    worker = psutil.Process(marked().pid).create_time()
+    assert processes.age(os.getpid()) == pytest.approx(worker - began, abs=2)
+
+
+def test_a_directory_finds_its_own_processes_however_it_is_spelled(marked, tmp_path):
+    mine, other = marked(), Marked(tmp_path / "other")
+    (tmp_path / "link").symlink_to(tmp_path)
+    try:
+        assert [process.pid for process in processes.marked(tmp_path / "link")] == [mine.pid]
+    finally:
+        other.end()
+
+
+def test_whoever_is_in_its_group_or_comes_from_it_belongs_to_a_worker(marked):
+    worker = marked("sh", "-c", "sleep 1000 & echo $!; setsid sleep 1000 & echo $!; wait")
+    inside, outside = (psutil.Process(int(worker.line())) for _ in range(2))
+    try:
+        assert processes.leader_of(inside, {worker.pid}) == worker.pid
+        assert processes.leader_of(outside, {worker.pid}) == worker.pid
+        assert processes.leader_of(inside, set()) is None
+    finally:
+        outside.kill()
+
+
+async def test_the_end_of_a_group_reaches_what_outlived_its_leader(marked, tmp_path):
+    worker = marked("sh", "-c", "sleep 1000 & echo $!; exec sleep 1000")
+    rank, identity = int(worker.line()), worker.identity
+    os.kill(worker.pid, signal.SIGKILL)
+    await until(lambda: worker.child.poll() is not None)
+    processes.end_group(identity, tmp_path)
+    await until(lambda: not is_alive(rank))
+
+
+async def test_with_adoption_a_grandchild_does_not_escape_to_init():
+    program = """
+import subprocess, sys
+from epochd.dispatch.host import processes
+processes.adopt_grandchildren()
+child = subprocess.run(["sh", "-c", "sleep 1000 >/dev/null & echo $!"], stdout=subprocess.PIPE, text=True)
+print(child.stdout.strip(), flush=True)
+sys.stdin.read()
+"""
+    adopter = psutil.Popen([sys.executable, "-c", program], stdin=-1, stdout=-1, text=True)
+    grandchild = psutil.Process(int(adopter.stdout.readline()))
+    await until(lambda: grandchild.ppid() == adopter.pid)
+    grandchild.kill()
+    adopter.communicate()
+
+
+def test_this_machine_has_what_the_readings_come_from():
+    assert Path("/proc/self/stat").exists() == processes.HAS_PROC

@@ -1,0 +1,105 @@
+"""Workers of a former server, played by real processes."""
+
+import os
+import signal
+
+from epochd.core.jobs import State
+from epochd.dispatch.host import processes
+from epochd.store import attempts, events, jobs
+from tests.support.stage import HeldExecutor, Marked, arrival, is_alive, until
+
+
+async def test_one_that_lives_is_left_alone_and_keeps_its_slot(open_stage, executor, leave, marked):
+    worker = marked()
+    job, token = await leave(worker.identity)
+    stage = await open_stage(executor, lease_seconds=2)
+    await stage.submit("waits behind")
+    await stage.dispatcher._watch.look()
+    await attempts.report(stage.db, job.id, 1, token, [], lease_seconds=3600)
+    assert executor.tickets.empty()
+    assert (await jobs.get(stage.db, job.id)).state is State.RUNNING
+    assert processes.lives(worker.identity)
+
+
+async def test_one_that_dies_later_is_seen_at_once_with_the_end_of_its_log(open_stage, leave, marked, tmp_path):
+    worker, executor = marked(), HeldExecutor()
+    job, _ = await leave(worker.identity)
+    log = tmp_path / "logs" / job.id / "1.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("first\nlast words\n")
+    stage = await open_stage(executor, lease_seconds=2)
+    worker.end()
+    ticket = await arrival(executor)
+    assert (ticket.task_id, ticket.attempt) == (job.id, 2)
+    [crash] = await stage.crashes(job.id)
+    assert (crash["code"], crash["log_tail"]) == ("worker_died", ["first", "last words"])
+
+
+async def test_one_that_was_lost_with_its_server_strikes_nobody_and_its_job_goes_on_at_once(
+    open_stage, executor, leave, marked
+):
+    worker = marked()
+    job, _ = await leave(worker.identity)
+    worker.end()
+    stage = await open_stage(executor)
+    assert (await arrival(executor)).attempt == 2
+    found = await jobs.get(stage.db, job.id)
+    assert (found.crashes, found.preemptions) == (0, 1)
+
+
+async def test_what_a_dead_one_has_left_behind_is_ended_before_its_job_goes_on(open_stage, executor, leave, marked):
+    worker = marked("sh", "-c", "sleep 1000 & echo $!; exec sleep 1000")
+    rank = int(worker.line())
+    await leave(worker.identity)
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.child.wait()
+    assert is_alive(rank)
+    await open_stage(executor)
+    await arrival(executor)
+    await until(lambda: not is_alive(rank))
+
+
+async def test_a_process_of_somebody_else_that_has_a_dead_ones_number_is_left_in_peace(
+    open_stage, executor, leave, tmp_path
+):
+    innocent = Marked(tmp_path / "other")
+    try:
+        await leave(innocent.identity | {"created": 1.0})
+        await open_stage(executor)
+        assert (await arrival(executor)).attempt == 2
+        assert is_alive(innocent.pid)
+    finally:
+        innocent.end()
+
+
+async def test_a_stopped_one_is_killed_before_its_job_goes_on(open_stage, executor, leave, marked):
+    worker = marked()
+    identity = worker.identity
+    job, _ = await leave(identity, lease_seconds=0.5)
+    os.kill(worker.pid, signal.SIGSTOP)
+    stage = await open_stage(executor, lease_seconds=1)
+    ticket = await arrival(executor)
+    assert (ticket.task_id, ticket.attempt) == (job.id, 2)
+    assert not processes.lives(identity)
+    assert [crash["code"] for crash in await stage.crashes(job.id)] == ["worker_silent"]
+
+
+async def test_one_that_does_not_heed_its_cancel_is_killed(open_stage, executor, leave, marked):
+    worker = marked()
+    identity = worker.identity
+    job, _ = await leave(identity)
+    stage = await open_stage(executor, lease_seconds=1)
+    await jobs.stop(stage.db, job.id)
+    assert (await stage.until(job.id, State.CANCELLED)).error is None
+    assert not processes.lives(identity)
+
+
+async def test_a_job_without_a_known_process_keeps_a_slot_until_its_lease_runs_out(open_stage, executor, leave):
+    job, _ = await leave(None, lease_seconds=0.5)
+    stage = await open_stage(executor, lease_seconds=1)
+    await stage.submit("waits behind")
+    assert executor.tickets.empty()
+    ticket = await arrival(executor)
+    assert (ticket.task_id, ticket.attempt) == (job.id, 2)
+    told = [event.payload.get("reason") for event in await events.after(stage.db, job.id, 0)]
+    assert "its worker was lost together with a former server" in told
