@@ -142,7 +142,7 @@ def record_all(source: Path, corpus: Path) -> Record:
             answers.record_finished(server, ids, record)
         with server_of(source, folder / "small", EPOCHD_SLOTS="1", EPOCHD_RESIDENT_MB="1") as server:
             record_trainings(server, cases.STREAMED, record)
-            record["files"]["streamed rows"] = sorted(path.name for path in (server.data_dir / "cache").iterdir())
+            record["files"]["streamed rows"] = sorted(path.name for path in server.data_dir.glob("cache/rows/*"))
             answers.record_steering(server, record)
         with server_of(source, folder / "judge", EPOCHD_MEMORY_MB="2000") as server:
             record_judgements(server, corpus, record)

@@ -44,7 +44,9 @@ def normal(value: Any) -> Any:
 
 
 def _member(parent: dict[str, Any], name: str) -> Any:
-    """The size of a checkpoint follows from the digits of the times in it."""
+    """The size of a checkpoint follows from the digits of the times in it; the health's memory is a limit."""
+    if name == "memory" and isinstance(parent[name], dict):
+        return normal(parent[name])
     if name in REPLACED or (name == "bytes" and "restores" in parent):
         return None if parent[name] is None else f"<{name}>"
     return normal(parent[name])
