@@ -15,9 +15,9 @@ import numpy as np
 import polars as pl
 import pytest
 from safetensors.numpy import load_file
-from tests.system.running import Running
 
 from epochd.artifact.predict import predict_file
+from tests.support.running import Running
 
 FIXTURE = Path(__file__).parent / "fixtures" / "v0_1_0"
 EXPECTED: dict[str, Any] = json.loads((FIXTURE / "expected.json").read_text(encoding="utf-8"))
