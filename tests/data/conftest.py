@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from epochd.core.specs import parse
-from epochd.data.checks.report import inspect
+from epochd.data.checks.report import check_dataset
 from epochd.data.tables.catalog import Catalog
 
 
@@ -20,6 +20,6 @@ def look(tmp_path: Path):
             pl.DataFrame(validation, strict=False).write_parquet(tmp_path / "second.parquet")
             options["validation_dataset"] = "second.parquet"
         spec = parse({"dataset": "table.parquet", "target_column": "y"} | options)
-        return inspect(spec, Catalog([tmp_path]))
+        return check_dataset(spec, Catalog([tmp_path]))
 
     return look

@@ -8,7 +8,7 @@ import pytest
 
 from epochd.core.errors import DataError
 from epochd.core.specs import parse
-from epochd.data.checks.report import inspect
+from epochd.data.checks.report import check_dataset
 from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
 from epochd.data.prepare import StoragePolicy, prepare
 from epochd.data.splitting.split import split
@@ -127,7 +127,7 @@ def test_what_inspection_finds_is_refused_with_the_same_problems(tmp_path, optio
     wrong = spec(**options)
     with pytest.raises(DataError) as caught:
         prepare(wrong, catalog)
-    found = inspect(wrong, catalog).problems
+    found = check_dataset(wrong, catalog).problems
     assert caught.value.problems == found
     assert found
 
@@ -215,7 +215,7 @@ def test_text_that_widens_the_rows_beyond_the_limit_is_stored_though_the_table_w
 def test_warnings_of_the_inspection_ride_along(tmp_path):
     catalog = write(tmp_path, numbers().with_columns(k=pl.lit(1)))
     found = prepare(spec(batch_size=1000), catalog)
-    assert found.warnings == inspect(spec(batch_size=1000), catalog).warnings
+    assert found.warnings == check_dataset(spec(batch_size=1000), catalog).warnings
     assert len(found.warnings) == 2
 
 
@@ -268,7 +268,7 @@ def test_a_validation_dataset_of_text_is_read_as_what_was_trained_on(tmp_path, l
     other = coded(30, ["01", "02", "1"]).with_columns(x=pl.lit(None, pl.Float64) if empty else pl.col("x"))
     other.write_csv(tmp_path / "other.csv")
     options = spec(validation_dataset="other.csv")
-    assert inspect(options, Catalog([tmp_path])).problems == []
+    assert check_dataset(options, Catalog([tmp_path])).problems == []
     found = prepare(options, Catalog([tmp_path]), StoragePolicy(tmp_path / "cache", limit, 2**30))
     part = found.validation if isinstance(found.validation, InMemoryDataset) else found.validation.take(np.arange(30))
     np.testing.assert_array_equal(part.x, found.encoder.features(other))

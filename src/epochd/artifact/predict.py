@@ -96,7 +96,7 @@ class Model:
         needed = [*self.encoder.feature_names, spec.time_column, *filter(None, [spec.group_column])]
         missing = [name for name in dict.fromkeys(needed) if name not in frame.columns]
         if missing:
-            raise DataError(schema.absent(missing, "columns", frame.schema, "the table"))
+            raise DataError(schema.absent_columns(missing, "columns", frame.schema, "the table"))
         groups = None if spec.group_column is None else sort_keys.Groups()(frame.get_column(spec.group_column))
         order = sliding_windows.order(sort_keys.moments(frame.get_column(spec.time_column)), groups)
         return order, sliding_windows.starts(order, spec.sequence_length - 1, groups)

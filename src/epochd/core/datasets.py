@@ -5,9 +5,12 @@ names hold for uploads, for paths and for the snapshots of queries.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
+
+from epochd.core.specs import Task
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 NAME_RULE = "use letters, digits, '.', '_' and '-', with a letter or digit first, 120 at most"
@@ -59,3 +62,31 @@ class Dataset:
     def is_kept(self) -> bool:
         """Whether the file is the server's own, to be removed with the dataset."""
         return self.kind in (DatasetKind.UPLOAD, DatasetKind.QUERY)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedDataset:
+    """What the server found in a config's dataset when it checked the config: rows, feature columns, the task, and its
+    classes (None for a regression).
+
+    ``fingerprint`` and ``validation_fingerprint`` identify the content that was checked: a SHA-256, or for large files
+    ``sampled:`` and a SHA-256 of size, time of modification and samples.
+    """
+
+    name: str
+    rows: int
+    features: list[str]
+    task: Task | None
+    classes: list[Any] | None
+    fingerprint: str | None = None
+    validation_fingerprint: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        found = asdict(self)
+        if self.validation_fingerprint is None:
+            del found["validation_fingerprint"]
+        return found
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> "CheckedDataset":
+        return cls(**{name: state.get(name) for name in cls.__dataclass_fields__})  # type: ignore[arg-type]

@@ -63,8 +63,8 @@ def of_no_worker(reason: str, ticket: Ticket) -> Outcome:
     """What it means that no worker can be had."""
     message = f"the training could not be started: {reason}"
     waits = ticket.checkpoint is not None
-    way_out = ". It waits at its last checkpoint: resume it then" if waits else ""
-    return Outcome("worker_unavailable", message + way_out, is_final=True, waits=waits)
+    type_advice = ". It waits at its last checkpoint: resume it then" if waits else ""
+    return Outcome("worker_unavailable", message + type_advice, is_final=True, waits=waits)
 
 
 GONE = Outcome("worker_died", "the worker, which a former server had started, has died; see the end of its log")

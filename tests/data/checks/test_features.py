@@ -62,8 +62,8 @@ def test_types_that_cannot_be_used_are_problems_with_a_way_out(look, value, said
 @pytest.mark.parametrize("small", [True, False])
 def test_the_element_that_makes_lists_of_numbers_text_is_named(look, monkeypatch, small):
     if not small:
-        monkeypatch.setattr("epochd.data.tables.table.LEAST_ROWS", 1)
-        monkeypatch.setattr("epochd.data.tables.table.SMALL_ROWS", 1)
+        monkeypatch.setattr("epochd.data.checks.statistics.MIN_HEAD", 1)
+        monkeypatch.setattr("epochd.data.checks.statistics.SMALL_ROWS", 1)
     lists = [["1", "2.5", None], None, *[["3"]] * 5, ["1", None, "x", "y"], *[["4", "5"]] * (ROWS - 8)]
     found = look(table(a=lists))
     said = "'a' has the unsupported type List(String): row 8 has the element 'x', which is not a number"

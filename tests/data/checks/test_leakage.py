@@ -14,8 +14,8 @@ LABELS = [("yes", "no", "no", "maybe")[i % 4] for i in range(ROWS)]
 def size(request, monkeypatch):
     """Both roads: all of the table in memory, and only its beginning."""
     if request.param == "large":
-        monkeypatch.setattr("epochd.data.tables.table.SMALL_ROWS", 20)
-        monkeypatch.setattr("epochd.data.tables.table.LEAST_ROWS", 20)
+        monkeypatch.setattr("epochd.data.checks.statistics.SMALL_ROWS", 20)
+        monkeypatch.setattr("epochd.data.checks.statistics.MIN_HEAD", 20)
 
 
 @pytest.mark.usefixtures("size")

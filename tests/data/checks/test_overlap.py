@@ -8,7 +8,7 @@ from tests.support.tables import ROWS, table
 
 from epochd.core.specs import parse
 from epochd.data.checks import validation_set
-from epochd.data.checks.report import inspect
+from epochd.data.checks.report import check_dataset
 from epochd.data.tables.catalog import Catalog
 
 DAYS = [datetime.date(2024, 1, 1) + datetime.timedelta(i) for i in range(ROWS)]
@@ -23,7 +23,7 @@ def warnings(tmp_path):
         training.write_parquet(tmp_path / "first.parquet")
         getattr(second, f"write_{suffix}")(tmp_path / f"second.{suffix}")
         options = {"dataset": "first.parquet", "target_column": "y", "validation_dataset": f"second.{suffix}"}
-        found = inspect(parse(options), Catalog([tmp_path]))
+        found = check_dataset(parse(options), Catalog([tmp_path]))
         assert found.problems == []
         return [told for told in found.warnings if told.startswith("validation_dataset")]
 

@@ -8,7 +8,7 @@ import polars as pl
 from tests.support.tables import ROWS, only_problem, table
 
 from epochd.core.specs import parse
-from epochd.data.checks.report import examine, inspect
+from epochd.data.checks.report import check_dataset
 from epochd.data.encoding.fit import Fitting
 from epochd.data.tables.catalog import Catalog
 
@@ -24,20 +24,20 @@ def test_a_good_table_is_described(look):
 
 
 def test_the_default_dataset_is_used_with_a_warning():
-    found = inspect(parse({"target_column": "target"}), Catalog())
+    found = check_dataset(parse({"target_column": "target"}), Catalog())
     assert found.dataset == "sample"
     assert found.problems == []
     assert "no dataset was given, so the server's default 'sample' is used" in found.warnings[0]
 
 
 def test_a_missing_dataset_is_a_problem_and_no_exception(tmp_path):
-    found = inspect(parse({"dataset": "irsi", "target_column": "y"}), Catalog([tmp_path]))
+    found = check_dataset(parse({"dataset": "irsi", "target_column": "y"}), Catalog([tmp_path]))
     assert only_problem(found) == ("dataset", "there is no dataset 'irsi'")
 
 
 def test_an_unreadable_file_is_a_problem_and_no_exception(tmp_path):
     (tmp_path / "t.csv").write_text("a,y\n1,2,3\n")
-    found = inspect(parse({"dataset": "t.csv", "target_column": "y"}), Catalog([tmp_path]))
+    found = check_dataset(parse({"dataset": "t.csv", "target_column": "y"}), Catalog([tmp_path]))
     field, message = only_problem(found)
     assert field == "dataset"
     assert "line 2 has 3 values" in message
@@ -100,7 +100,7 @@ def test_the_expectation_is_that_of_the_encoder(look, tmp_path):
     found = look(columns, embedding_threshold=10)
     frame = pl.DataFrame(columns)
     fitting = Fitting(spec, frame.schema, found.features, "binary", [0, 1], ROWS)
-    fitting.take(frame)
+    fitting.partial_fit(frame)
     encoder = fitting.encoder()
     assert (found.shape, found.embedded, found.masked) == (encoder.shape, encoder.embedded, encoder.masked)
 
@@ -109,8 +109,8 @@ def test_a_large_table_gets_the_same_verdict_as_a_small_one_in_memory_or_not(loo
     words = [*map(str, range(10)), "?", *["x"] * (ROWS - 11)]
     columns = table(a=[*[0.5] * (ROWS - 1), math.inf], c=[None] * ROWS, w=words, y=[0, 1, None, 1] * 10)
     small = look(columns)
-    monkeypatch.setattr("epochd.data.tables.table.SMALL_ROWS", 10)
-    monkeypatch.setattr("epochd.data.tables.table.LEAST_ROWS", 10)
+    monkeypatch.setattr("epochd.data.checks.statistics.SMALL_ROWS", 10)
+    monkeypatch.setattr("epochd.data.checks.statistics.MIN_HEAD", 10)
     assert look(columns) == small
     frame, spec = pl.DataFrame(columns), parse({"dataset": "table.parquet", "target_column": "y"})
     assert examine(frame.lazy(), frame.schema, spec, "table.parquet", held=True) == small

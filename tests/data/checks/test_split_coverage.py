@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 
 from epochd.core import specs
-from epochd.data.checks.report import inspect
+from epochd.data.checks.report import check_dataset
 from epochd.data.prepare import prepare
 from epochd.data.splitting.split import split
-from epochd.data.tables import table as tables
+from epochd.data.checks import statistics
 from epochd.data.tables.catalog import Catalog
 
 ROWS = 300
@@ -22,13 +22,13 @@ X = np.random.default_rng(3).normal(size=ROWS)
 def examined(tmp_path, monkeypatch, request):
     """What is said of a training on these columns, beside a feature ``x``, with the last fifth of the days held out."""
     if request.param == "streamed":
-        monkeypatch.setattr(tables, "LEAST_ROWS", 50)
-        monkeypatch.setattr(tables, "SMALL_ROWS", 50)
+        monkeypatch.setattr(statistics, "MIN_HEAD", 50)
+        monkeypatch.setattr(statistics, "SMALL_ROWS", 50)
 
     def examine(columns, **options):
         pl.DataFrame({"day": DAYS, "x": X} | columns).write_parquet(tmp_path / "table.parquet")
         values = {"dataset": "table.parquet", "target_column": "y", "split": "time", "time_column": "day"}
-        return inspect(specs.parse({**values, "feature_columns": ["x"], **options}), Catalog([tmp_path]))
+        return check_dataset(specs.parse({**values, "feature_columns": ["x"], **options}), Catalog([tmp_path]))
 
     return examine
 

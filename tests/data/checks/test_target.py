@@ -132,7 +132,7 @@ def test_classes_cannot_be_kept_in_proportion_where_there_are_none(look):
 
 
 def test_a_target_in_a_large_table_is_counted_as_a_stream(look, monkeypatch):
-    monkeypatch.setattr("epochd.data.tables.table.SMALL_ROWS", 100)
+    monkeypatch.setattr("epochd.data.checks.statistics.SMALL_ROWS", 100)
     rows = 5000
     columns = {"a": [i * 7919 % 5003 for i in range(rows)], "y": ["no", "yes", "maybe"] * (rows // 3) + ["yes", "no"]}
     found = look(columns)

@@ -24,7 +24,7 @@ def test_a_time_that_cannot_be_read_is_located(look):
 
 
 def test_rows_are_counted_through_a_large_table(look, monkeypatch):
-    monkeypatch.setattr("epochd.data.tables.table.SMALL_ROWS", 100)
+    monkeypatch.setattr("epochd.data.checks.statistics.SMALL_ROWS", 100)
     rows = 70_000
     times = [*range(69_000), None, *range(69_001, rows)]
     columns = {"a": [i % 83 for i in range(rows)], "t": times, "y": [i // 5 % 2 for i in range(rows)]}

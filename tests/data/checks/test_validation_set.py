@@ -8,7 +8,7 @@ import pytest
 from tests.support.tables import ROWS, only_problem, table
 
 from epochd.core.specs import parse
-from epochd.data.checks.report import inspect
+from epochd.data.checks.report import check_dataset
 from epochd.data.tables.catalog import Catalog
 
 
@@ -118,7 +118,7 @@ def beside(folder, other, frame=None, suffix="csv", **options):
     else:
         (other.write_csv if suffix == "csv" else other.write_ndjson)(folder / f"second.{suffix}")
     config = {"dataset": "table.csv", "target_column": "y", "validation_dataset": f"second.{suffix}"} | options
-    return inspect(parse(config), Catalog([folder])).problems
+    return check_dataset(parse(config), Catalog([folder])).problems
 
 
 @pytest.mark.parametrize("suffix", ["csv", "ndjson"])

@@ -19,8 +19,8 @@ def fitted(values, most=None, pieces=1, dtype=pl.String):
     fit = CategoryFit("t", most)
     size = -(-len(values) // pieces) or 1
     for start in range(0, len(values), size):
-        fit.take(pl.Series("t", values[start : start + size], dtype=pl.String).cast(dtype))
-    return fit.column()
+        fit.partial_fit(pl.Series("t", values[start : start + size], dtype=pl.String).cast(dtype))
+    return fit.finalize()
 
 
 def written(column, values):
@@ -62,8 +62,8 @@ def test_a_hundred_thousand_values_are_counted_in_batches():
 
 def test_a_column_named_like_a_count_is_no_trouble():
     fit = CategoryFit("rows", None)
-    fit.take(pl.Series("rows", ["x", "y"]))
-    assert fit.column().categories == ("x", "y")
+    fit.partial_fit(pl.Series("rows", ["x", "y"]))
+    assert fit.finalize().categories == ("x", "y")
 
 
 @pytest.mark.parametrize("dtype", [pl.Categorical, pl.Enum(["b", "a", "unused"])])

@@ -20,13 +20,13 @@ CLOCKS = pl.Series("d", [dt.time(6), dt.time(18), dt.time(12), dt.time(0)])
 
 def fitted(series):
     fit = DateFit(series.name, series.dtype)
-    fit.take(series)
-    return fit.column()
+    fit.partial_fit(series)
+    return fit.finalize()
 
 
 def written(column, series):
     out = np.zeros((len(series), column.width), np.float32)
-    column.write(series, out)
+    column.transform(series, out)
     return out
 
 
@@ -128,7 +128,7 @@ def test_a_column_without_any_date_can_still_be_fed():
 def test_a_column_that_orders_the_rows_tells_nothing_that_later_rows_lie_beyond():
     series = pl.Series("t", pl.datetime_range(dt.datetime(2013, 1, 1), dt.datetime(2013, 6, 1), "1h", eager=True))
     fit = DateFit("t", series.dtype, ahead=True)
-    fit.take(series)
-    column = fit.column()
+    fit.partial_fit(series)
+    column = fit.finalize()
     assert (column.elapsed, column.cycles, column.width) == (None, ("week", "day"), 4)
     assert Date.from_json(json.loads(json.dumps(column.as_json()))) == column

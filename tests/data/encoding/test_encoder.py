@@ -66,7 +66,7 @@ def fitted(frame=FRAME, features=("age", "town", "member"), task="binary", class
     spec = specs.parse({"target_column": "y", **options})
     steps = longest(frame.lazy(), features)
     fitting = Fitting(spec, frame.schema, features, task, classes, frame.height, steps)
-    fitting.take(frame)
+    fitting.partial_fit(frame)
     return fitting.encoder()
 
 
@@ -254,7 +254,7 @@ def test_encoded_rows_are_finite_and_flags_say_what_is_missing(frame, scaling):
 def test_sides_hold_their_rows_of_all():
     encoder, sides = fitted(FRAME), [np.array([0, 3]), np.array([1])]
     found = [(rows, np.zeros((len(rows), encoder.width), np.float32)) for rows in sides]
-    encoder.write(FRAME, found)
+    encoder.transform(FRAME, found)
     for rows, x in found:
         np.testing.assert_array_equal(x, encoder.features(FRAME)[rows])
 

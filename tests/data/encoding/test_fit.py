@@ -32,7 +32,7 @@ def fitted(*batches, **options):
     rows = sum(batch.height for batch in batches)
     found = Fitting(spec, TABLE.schema, FEATURES, "regression", None, rows)
     for batch in batches:
-        found.take(batch)
+        found.partial_fit(batch)
     return found.encoder()
 
 
@@ -62,7 +62,7 @@ def test_only_the_rows_that_were_taken_count():
 def test_classes_leave_the_target_alone():
     spec = specs.parse({"target_column": "kind"})
     found = Fitting(spec, TABLE.schema, ["size"], "multiclass", ["a", "b", "c", "d"], ROWS)
-    found.take(TABLE)
+    found.partial_fit(TABLE)
     encoder = found.encoder()
     assert (encoder.target_mean, encoder.target_scale, encoder.classes) == (0, 1, ("a", "b", "c", "d"))
 

@@ -14,19 +14,19 @@ from epochd.data.encoding.scaling import ScaleFit
 
 def number(series, scaling="standard"):
     fit = NumberFit(series.name, ScaleFit(scaling))
-    fit.take(series)
-    return fit.column()
+    fit.partial_fit(series)
+    return fit.finalize()
 
 
 def boolean(series):
     fit = BooleanFit(series.name)
-    fit.take(series)
-    return fit.column()
+    fit.partial_fit(series)
+    return fit.finalize()
 
 
 def written(column, series):
     out = np.zeros((len(series), column.width), np.float32)
-    column.write(series, out)
+    column.transform(series, out)
     return out
 
 

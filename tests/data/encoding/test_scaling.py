@@ -18,7 +18,7 @@ NUMBERS = arrays(np.float64, st.integers(1, 40), elements=st.floats(-1e9, 1e9))
 def scaled(scaling, numbers, every=1, pieces=1):
     fit = ScaleFit(scaling, every)
     for piece in np.array_split(np.asarray(numbers, np.float64), pieces):
-        fit.take(piece)
+        fit.partial_fit(piece)
     return fit.scale()
 
 
@@ -26,7 +26,7 @@ def scaled(scaling, numbers, every=1, pieces=1):
 def test_batches_have_the_moments_of_the_whole(numbers, pieces):
     moments = Moments()
     for piece in np.array_split(numbers, pieces):
-        moments.take(piece)
+        moments.partial_fit(piece)
     spread = np.abs(numbers).max() + 1e-300
     assert moments.mean == pytest.approx(numbers.mean(), abs=1e-12 * spread)
     assert np.sqrt(moments.squares / len(numbers)) == pytest.approx(numbers.std(), abs=1e-6 * spread)
@@ -104,14 +104,14 @@ def test_samples_are_every_kth_row_wherever_batches_end():
     for pieces in (1, 3, 7):
         fit = ScaleFit("robust", every=10)
         for piece in np.array_split(numbers, pieces):
-            fit.take(piece)
+            fit.partial_fit(piece)
         assert np.concatenate(fit.kept).tolist() == numbers[::10].tolist()
 
 
 def test_samples_of_lists_take_whole_rows():
     fit = ScaleFit("robust", every=2)
-    fit.take(np.array([1.0, 2, 3, 4, 5, np.nan]), np.array([2, 1, 3]))
-    fit.take(np.array([6.0, 7, 8]), np.array([1, 2]))
+    fit.partial_fit(np.array([1.0, 2, 3, 4, 5, np.nan]), np.array([2, 1, 3]))
+    fit.partial_fit(np.array([6.0, 7, 8]), np.array([1, 2]))
     assert np.concatenate(fit.kept).tolist() == [1, 2, 4, 5, 7, 8]
 
 

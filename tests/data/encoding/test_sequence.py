@@ -22,7 +22,7 @@ def fitted(frame=FRAME, features=("a", "place", "b"), steps=None, **options):
     spec = specs.parse({"target_column": "y", "model_type": "gru", **options})
     steps = steps or longest(frame.lazy(), features)
     fitting = Fitting(spec, frame.schema, features, "regression", None, frame.height, steps)
-    fitting.take(frame)
+    fitting.partial_fit(frame)
     return fitting.encoder()
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from epochd.core.errors import DataError
 from epochd.core.specs import parse
-from epochd.data.checks.report import inspect
+from epochd.data.checks.report import check_dataset
 from epochd.data.formats import json_lines
 from epochd.data.tables.catalog import Catalog, open_dataset
 
@@ -59,7 +59,7 @@ def test_a_key_that_comes_late_is_a_column(tmp_path):
 def test_where_a_late_key_is_not_seen_the_hint_says_so(tmp_path, size):
     (tmp_path / "t.ndjson").write_text('{"a": 1, "y": 0}\n{"a": 3, "y": 1}\n' * 6_000 + '{"a": 2, "late": 0.5}\n')
     spec = parse({"dataset": "t.ndjson", "target_column": "y", "feature_columns": ["late", "none"]})
-    hints = {problem.message: problem.hint for problem in inspect(spec, Catalog([tmp_path])).problems}
+    hints = {problem.message: problem.hint for problem in check_dataset(spec, Catalog([tmp_path])).problems}
     said = "; in an NDJSON file this large only keys of the first 10,000 rows are columns"
     assert hints["the dataset has no column 'none'"].endswith(said) == (size == "large")
     assert ("the dataset has no column 'late'" in hints) == (size == "large")
@@ -69,7 +69,7 @@ def test_a_word_in_a_list_of_numbers_is_named_with_its_row(tmp_path):
     rows = [f'{{"a": [1, 2], "y": {i % 2}}}' for i in range(30)]
     rows[7] = '{"a": [1, 2, "x"], "y": 1}'
     (tmp_path / "t.ndjson").write_text("\n".join(rows))
-    [problem] = inspect(parse({"dataset": "t.ndjson", "target_column": "y"}), Catalog([tmp_path])).problems
+    [problem] = check_dataset(parse({"dataset": "t.ndjson", "target_column": "y"}), Catalog([tmp_path])).problems
     assert problem.message.endswith("row 8 has the element 'x', which is not a number")
 
 

@@ -8,7 +8,7 @@ from epochd.core.errors import DataError
 from epochd.core.specs import parse
 from epochd.data.encoding.fit import Fitting
 from epochd.data.splitting.sliding_windows import Examples
-from epochd.data.storage.materialize import Layout, StoragePolicy, made
+from epochd.data.storage.materialize import Layout, StoragePolicy, materialize
 from epochd.data.tables import table as tables
 from epochd.data.tables.table import Table
 
@@ -20,7 +20,7 @@ TABLE = Table.of(FRAME.lazy(), None)
 def encoder():
     frame = FRAME.with_columns(y=pl.col("x"))
     fitting = Fitting(parse({"target_column": "y"}), frame.schema, ["x", "z"], "regression", None, 10)
-    fitting.take(frame)
+    fitting.partial_fit(frame)
     return fitting.encoder()
 
 
@@ -37,7 +37,7 @@ def test_a_window_counts_all_of_its_rows(encoder):
 
 def test_windows_are_cut_from_the_rows_at_their_places(encoder):
     place = np.arange(10)[::-1]
-    found = made(TABLE, layout([0, 6], steps=3, place=place), encoder, {"train": [0, 1]}, None, "")
+    found = materialize(TABLE, layout([0, 6], steps=3, place=place), encoder, {"train": [0, 1]}, None, "")
     encoded = encoder.features(FRAME)[::-1]
     np.testing.assert_array_equal(found["train"].x, [encoded[0:3], encoded[6:9]])
 
@@ -47,6 +47,6 @@ def test_an_unusable_value_is_told_with_the_row_that_its_batch_begins_at(encoder
     table = Table.of(FRAME.with_columns(x=pl.when(pl.col("x") == 6).then(1e300).otherwise("x")).lazy(), None)
     for policy in (None, StoragePolicy(tmp_path, 0, 2**20)):
         with pytest.raises(DataError) as caught:
-            made(table, layout(np.arange(10)), encoder, {"train": np.zeros(10)}, policy, "0")
+            materialize(table, layout(np.arange(10)), encoder, {"train": np.zeros(10)}, policy, "0")
         assert "row 3 of column 'x'" in caught.value.problems[0].message
         assert "counted from row 5 of the dataset" in caught.value.problems[0].message

@@ -25,7 +25,7 @@ FRAME = pl.DataFrame(np.random.default_rng(3).normal(size=(ROWS, 3)), schema=["a
 def encoder(frame=FRAME):
     spec = specs.parse({"target_column": "target"})
     fitting = Fitting(spec, frame.schema, ["a", "b"], "regression", None, frame.height)
-    fitting.take(frame)
+    fitting.partial_fit(frame)
     return fitting.encoder()
 
 
@@ -67,7 +67,7 @@ def test_rows_come_to_stand_at_their_places(tmp_path):
 def test_rows_with_several_steps_are_flat(tmp_path):
     frame = pl.DataFrame({"a": [[1.0, 2.0], [3.0]], "target": [0.5, 1.5]})
     fitting = Fitting(specs.parse({"target_column": "target"}), frame.schema, ["a"], "regression", None, 2, 2)
-    fitting.take(frame)
+    fitting.partial_fit(frame)
     sequences = fitting.encoder()
     found = row_cache.table(tmp_path, 2**20, "lists", sequences, 2, lambda: iter([frame]), None)
     np.testing.assert_array_equal(found, sequences.features(frame).reshape(2, -1))
@@ -235,7 +235,7 @@ from epochd.data.encoding.fit import Fitting
 
 FRAME = pl.DataFrame(np.random.default_rng(3).normal(size=(1000, 3)), schema=["a", "b", "target"])
 fitting = Fitting(specs.parse({"target_column": "target"}), FRAME.schema, ["a", "b"], "regression", None, 1000)
-fitting.take(FRAME)
+fitting.partial_fit(FRAME)
 """
 DYING = (
     CHILD

@@ -75,7 +75,7 @@ async def check_data(service: Service, job: Job, *, may_change: bool) -> None:
             f"the dataset {changed!r} has changed since task {job.id} was paused: it would go on with other "
             'data. Bring the old content back, or resume with {"allow_changed_data": true}'
         )
-    if problems := (await asyncio.to_thread(report.inspect, job.spec, catalog)).problems:
+    if problems := (await asyncio.to_thread(report.check_dataset, job.spec, catalog)).problems:
         raise DataError(problems)
 
 

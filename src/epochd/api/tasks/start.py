@@ -29,7 +29,7 @@ async def start(values: JsonObject, service: Opened, speaker: Speaking) -> dict[
         values, await service.catalog(), service.settings, len(service.dispatcher.gpus.owned)
     )
     spec = verdict.accepted()
-    summary = {"dataset": verdict.dataset}
+    summary = {"dataset": verdict.dataset.as_json() if verdict.dataset else None}
     job = await jobs.submit(service.db, spec, warnings=verdict.warnings, summary=summary)
     return {
         "task_id": job.id,
@@ -57,7 +57,7 @@ async def validate(values: JsonObject, service: Opened) -> dict[str, Any]:
         "problems": [problem.as_json() for problem in verdict.problems],
         "warnings": verdict.warnings,
         "config": verdict.spec.model_dump() if verdict.spec else None,
-        "dataset": verdict.dataset,
+        "dataset": verdict.dataset.as_json() if verdict.dataset else None,
     }
 
 

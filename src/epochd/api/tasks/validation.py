@@ -11,19 +11,16 @@ from math import prod
 from typing import Any
 
 from epochd.core import specs
+from epochd.core.datasets import CheckedDataset
 from epochd.core.errors import DataError, EpochdError, FrameworkMissing, InvalidSpec, Problem
 from epochd.core.settings import Settings
 from epochd.core.specs import TrainingSpec
 from epochd.data.checks import report
-from epochd.data.checks.report import Inspection
+from epochd.data.checks.report import DatasetReport
 from epochd.data.storage import row_cache
 from epochd.data.tables.catalog import Catalog
 from epochd.dispatch.host import memory
 from epochd.engines import registry, requirements
-from epochd.registry import profile
-
-HASHED_BYTES = 64 << 20
-"""Datasets up to this size are fingerprinted while the client waits: a twentieth of a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +30,7 @@ class ValidationResult:
     spec: TrainingSpec | None = None
     error: EpochdError | None = None
     warnings: list[str] = field(default_factory=list)
-    dataset: dict[str, Any] | None = None
+    dataset: CheckedDataset | None = None
 
     @property
     def problems(self) -> list[Problem]:
@@ -53,16 +50,16 @@ async def examine(values: dict[str, Any], catalog: Catalog, settings: Settings, 
     if spec is None:
         return ValidationResult(error=InvalidSpec(problems))
     bad = {problem.field.split(".")[0] for problem in problems}
-    inspection = None if "dataset" in bad else await asyncio.to_thread(report.inspect, spec, catalog)
+    inspection = None if "dataset" in bad else await asyncio.to_thread(report.check_dataset, spec, catalog)
     in_data = _beside(inspection.problems if inspection else [], bad)
     problems += _beside(_demands(spec, inspection, settings, gpus), bad)
     in_data += _beside(_too_large(spec, inspection, settings), bad)
     framework, in_framework = _framework(spec, inspection, gpus)
     found = [*problems, *in_data, *_beside(in_framework.problems if in_framework else [], bad)]
     warnings = inspection.warnings if inspection else []
-    facts = facts_of(inspection) if inspection and not in_data else None
-    if facts is not None:
-        facts["fingerprint"] = await asyncio.to_thread(_fingerprint, catalog, facts["name"])
+    facts = None
+    if inspection and not in_data:
+        facts = await asyncio.to_thread(_checked, inspection, spec, catalog)
     if found:
         error = _error(bool(problems), bool(in_data), in_framework, found)
         return ValidationResult(error=error, warnings=warnings, dataset=facts)
@@ -70,7 +67,7 @@ async def examine(values: dict[str, Any], catalog: Catalog, settings: Settings, 
     return ValidationResult(spec=_resolved(spec, inspection, framework), warnings=warnings, dataset=facts)
 
 
-def _demands(spec: TrainingSpec, inspection: Inspection | None, settings: Settings, gpus: int) -> list[Problem]:
+def _demands(spec: TrainingSpec, inspection: DatasetReport | None, settings: Settings, gpus: int) -> list[Problem]:
     """What spec and data together ask for, as far as the data are understood."""
     if inspection is None or inspection.task is None:
         return []
@@ -92,9 +89,9 @@ def _demands(spec: TrainingSpec, inspection: Inspection | None, settings: Settin
     )
 
 
-def _too_large(spec: TrainingSpec, inspection: Inspection | None, settings: Settings) -> list[Problem]:
+def _too_large(spec: TrainingSpec, inspection: DatasetReport | None, settings: Settings) -> list[Problem]:
     """A problem if the encoded rows neither fit into memory nor into the cache; none where their width is not known."""
-    found = inspection or Inspection("")
+    found = inspection or DatasetReport("")
     if found.problems or found.width != len(found.features):
         return []
     example, row = prod(found.shape), found.shape[-1] if spec.sequence_length else prod(found.shape)
@@ -108,8 +105,8 @@ def _beside(problems: list[Problem], bad: set[str]) -> list[Problem]:
     return [problem for problem in problems if problem.field.split(".")[0] not in bad]
 
 
-def _framework(spec: TrainingSpec, inspection: Inspection | None, gpus: int) -> tuple[str, EpochdError | None]:
-    found = inspection or Inspection("")
+def _framework(spec: TrainingSpec, inspection: DatasetReport | None, gpus: int) -> tuple[str, EpochdError | None]:
+    found = inspection or DatasetReport("")
     outputs = len(found.classes or ()) if found.task == "multiclass" else 1
     on_gpu = gpus if spec.device != "cpu" and spec.num_devices is None else 0
     try:
@@ -137,7 +134,7 @@ def _error(in_spec: bool, in_data: bool, in_framework: EpochdError | None, found
     return DataError(found) if in_data and not in_spec else InvalidSpec(found)
 
 
-def _resolved(spec: TrainingSpec, inspection: Inspection, framework: str) -> TrainingSpec:
+def _resolved(spec: TrainingSpec, inspection: DatasetReport, framework: str) -> TrainingSpec:
     """The spec with every ``auto`` and every absent choice replaced by what will really be used."""
     return spec.model_copy(
         update={
@@ -149,18 +146,15 @@ def _resolved(spec: TrainingSpec, inspection: Inspection, framework: str) -> Tra
     )
 
 
-def _fingerprint(catalog: Catalog, name: str) -> str | None:
-    """The fingerprint of the dataset's content; None where it would hold up the answer: the worker will find it."""
-    source = catalog.open(name)
-    return source.fingerprint() if profile.size(source) <= HASHED_BYTES else None
-
-
-def facts_of(inspection: Inspection) -> dict[str, Any]:
-    """What a user wants to know of the dataset, as JSON."""
-    return {
-        "name": inspection.dataset,
-        "rows": inspection.rows,
-        "features": inspection.features,
-        "task": inspection.task,
-        "classes": inspection.classes,
-    }
+def _checked(found: DatasetReport, spec: TrainingSpec, catalog: Catalog) -> CheckedDataset:
+    """What was checked, with fingerprints that take no longer than a client can wait."""
+    other = spec.validation_dataset
+    return CheckedDataset(
+        found.dataset,
+        found.rows,
+        found.features,
+        found.task,
+        found.classes,
+        catalog.open(found.dataset).quick_fingerprint(),
+        None if other is None else catalog.open(other).quick_fingerprint(),
+    )

@@ -1,37 +1,37 @@
-"""Features that give the answer away: equal to the target, a code for it, or nearly a multiple of it.
+"""Target leakage: features that are equal to the target, map one-to-one to it, or are nearly a multiple of it.
 
-A leak holds in every row, so it shows in the beginning of the table; only what looks like one there is looked for in
-the rest of a large table.
+A leak holds in every row, so it shows in the first rows of the table. Only the candidates found there are compared in
+the rest of a large table, in its second pass.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from epochd.core.errors import Problem
 from epochd.core.specs import TrainingSpec
 from epochd.data.checks.features import is_huge
-from epochd.data.checks.statistics import Feature
+from epochd.data.checks.issue import Issue, problem, shown, warning
+from epochd.data.checks.statistics import ColumnStatistics, Statistics
 from epochd.data.checks.target import Target
 from epochd.data.encoding.values import Float64
-from epochd.data.schema import MAX_TOLD, Kind, col, kind_of
-from epochd.data.tables.table import View, shown
+from epochd.data.schema import MAX_LISTED, Kind, col, kind_of
 
 CORRELATED = 0.999
-"""A correlation with the target, either way, beyond which a feature is probably made from it."""
+"""A correlation with the target, positive or negative, beyond which a feature is probably made from it."""
 
 MIN_ROWS = 10
 """In fewer rows much is equal by chance."""
 
 SAMPLE = 200
-"""Rows in which most columns already show that they are no code for the target."""
+"""Rows in which most columns already show that they do not map one-to-one to the target."""
 
 FEW = 50
-"""Numbers and dates with more distinct values than this are no code for a quantity: where whole rows are repeated,
-each value comes with one other."""
+"""Numbers and dates with more distinct values than this are not compared one-to-one with a numeric target: where whole
+rows are repeated, each value comes with one other."""
 
 NUMERIC = (Kind.NUMBER, Kind.BOOLEAN)
 CODES = (Kind.NUMBER, Kind.BOOLEAN, Kind.CATEGORY, Kind.DATE)
@@ -39,55 +39,94 @@ CODES = (Kind.NUMBER, Kind.BOOLEAN, Kind.CATEGORY, Kind.DATE)
 
 @dataclass(slots=True)
 class LeakCandidates:
-    """Names of features that are equal to the target, stand one to one for its classes (``renamed``) or for its numbers
-    (``paired``), or are correlated with it."""
+    """Names of features that are equal to the target, map one-to-one to it, or are correlated with it (name →
+    coefficient)."""
 
     equal: list[str] = field(default_factory=list)
-    renamed: list[str] = field(default_factory=list)
-    paired: list[str] = field(default_factory=list)
+    one_to_one: list[str] = field(default_factory=list)
     correlated: dict[str, float] = field(default_factory=dict)
 
-    def __bool__(self) -> bool:
-        return bool(self.equal or self.renamed or self.paired or self.correlated)
+    def questions(self, statistics: Statistics, target: str) -> list[pl.Expr]:
+        """What the second pass has to answer about them. Nothing if the first rows are the whole table.
+
+        Numbers are compared with two texts in the first rows only.
+        """
+        if statistics.is_whole or not (self.equal or self.one_to_one or self.correlated):
+            return []
+        is_text = kind_of(statistics.schema[target]) is Kind.CATEGORY
+        value = _text if is_text else partial(_number, schema=statistics.schema)
+        correlated = [] if is_text else list(self.correlated)
+        return [
+            col(target).n_unique().alias("leak classes"),
+            *((value(name) != value(target)).any().alias(f"leak differs {name}") for name in self.equal),
+            *(col(name).n_unique().alias(f"leak values {name}") for name in self.one_to_one),
+            *(pl.struct(col(name), col(target)).n_unique().alias(f"leak pairs {name}") for name in self.one_to_one),
+            *(pl.corr(value(name), value(target)).alias(f"leak correlation {name}") for name in correlated),
+        ]
+
+    def confirmed(self, answers: Mapping[str, Any]) -> "LeakCandidates":
+        """Those that the answers of the second pass confirm; all of them where nothing was asked."""
+        if "leak classes" not in answers:
+            return self
+        classes = answers["leak classes"]
+        correlated = {name: answers.get(f"leak correlation {name}", value) for name, value in self.correlated.items()}
+        return LeakCandidates(
+            [name for name in self.equal if not answers[f"leak differs {name}"]],
+            [n for n in self.one_to_one if answers[f"leak values {n}"] == answers[f"leak pairs {n}"] == classes],
+            {name: value for name, value in correlated.items() if value is not None and abs(value) > CORRELATED},
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class Leaks:
-    """What was found."""
+def candidates(statistics: Statistics, target: Target, spec: TrainingSpec) -> LeakCandidates:
+    """Compare the features with the target in the first rows.
 
-    problems: list[Problem] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-
-def examine(view: View, features: Sequence[Feature], target: Target, spec: TrainingSpec) -> Leaks:
-    """Compare the features with the target. In a forecast all of a window lies before its target: nothing is a leak."""
-    if spec.forecasts or target.task is None or target.problems or view.rows < MIN_ROWS:
-        return Leaks()
-    comparable = [f for f in features if not (f.is_constant or f.name == spec.target_column or _is_huge_number(f))]
-    suspects = _suspects(view.head, comparable, target, spec.target_column)
-    if suspects and not view.is_whole:
-        suspects = _confirmed(suspects, view, spec.target_column)
-    return Leaks(_problems(suspects, view, features, spec), _warnings(suspects, view, features, spec))
-
-
-def _is_huge_number(feature: Feature) -> bool:
-    return feature.kind is Kind.NUMBER and is_huge(feature)
-
-
-def _suspects(head: pl.DataFrame, features: Sequence[Feature], target: Target, name: str) -> LeakCandidates:
-    answers, found = head.get_column(name), LeakCandidates()
+    In a forecast the whole window lies before its target: nothing is a leak. In a large table the task may not be known
+    yet (``target.task`` is None); a feature is then compared in every way, and ``check`` sorts it out.
+    """
+    found, head = LeakCandidates(), statistics.head
+    if spec.forecasts or target.issues or statistics.rows < MIN_ROWS or statistics.target is None:
+        return found
+    answers = head.get_column(spec.target_column)
+    comparable = [f for f in statistics.features if not (f.is_constant or f.name == spec.target_column or _is_huge(f))]
     numbers = _numbers(answers, target)
     if numbers is not None:
-        _compare(head, [f for f in features if f.kind in NUMERIC], answers, numbers, found)
-    if target.classes is None:
-        _compare_texts(head, features, answers, found)
-    matching = found.paired if target.classes is None else found.renamed
-    for feature in _possible_codes(head, features, answers, target.classes is not None):
-        _match(feature, head.get_column(feature.name), answers, found, matching)
+        _compare(head, [f for f in comparable if f.kind in NUMERIC], answers, numbers, found)
+    if kind_of(answers.dtype) is not Kind.CATEGORY and target.classes is None:
+        _compare_texts(head, comparable, answers, found)
+    for feature in _possible_codes(head, comparable, answers, target.task != "regression"):
+        _match(feature, head.get_column(feature.name), answers, found)
     return found
 
 
-def _compare_texts(head: pl.DataFrame, features: Sequence[Feature], answers: pl.Series, found: LeakCandidates) -> None:
+def check(found: LeakCandidates, statistics: Statistics, target: Target, spec: TrainingSpec) -> Iterator[Issue]:
+    """Problems of features that give the target away; warnings of those that may."""
+    name, features = spec.target_column, statistics.features
+    if target.issues or target.task is None:
+        return
+    advice = _advice([feature.name for feature in features], spec)
+    certain = {one: f"is equal to the target {name!r} in every row" for one in found.equal}
+    likely = {one: f"are almost perfectly correlated ({value:+.4f})" for one, value in found.correlated.items()}
+    for one in found.one_to_one:
+        example = _example(statistics, one, name)
+        if target.classes is not None:
+            certain[one] = f"maps one-to-one to the target {name!r}: {example}"
+            likely.pop(one, None)
+        else:
+            likely.setdefault(one, f"map one-to-one to each other: {example}")
+    for one, what in list(certain.items())[:MAX_LISTED]:
+        hint = f"a model that is given the target learns nothing else: {advice}"
+        yield problem("feature_columns", f"{one!r} {what}", hint)
+    for one, what in list(likely.items())[:MAX_LISTED]:
+        yield warning(f"{one!r} and the target {name!r} {what}: if it is made from the target, {advice}")
+
+
+def _is_huge(feature: ColumnStatistics) -> bool:
+    return feature.kind is Kind.NUMBER and is_huge(feature)
+
+
+def _compare_texts(
+    head: pl.DataFrame, features: Sequence[ColumnStatistics], answers: pl.Series, found: LeakCandidates
+) -> None:
     """Which columns of numbers written as text are equal to a target of numbers?"""
     written = [f.name for f in features if f.numbers and f.stray is None and not f.missing]
     same = head.select((_number(name, head.schema) == _number(answers.name, head.schema)).all() for name in written)
@@ -95,10 +134,10 @@ def _compare_texts(head: pl.DataFrame, features: Sequence[Feature], answers: pl.
 
 
 def _possible_codes(
-    head: pl.DataFrame, features: Sequence[Feature], answers: pl.Series, classes: bool
-) -> list[Feature]:
-    """Features of which a sample has as many distinct values as one of the target. Quantities have codes only if they
-    are repeated, on average, and columns of numbers and dates only for few."""
+    head: pl.DataFrame, features: Sequence[ColumnStatistics], answers: pl.Series, classes: bool
+) -> list[ColumnStatistics]:
+    """Features of which a sample has as many distinct values as one of the target. For a numeric target its values must
+    be repeated, on average, and columns of numbers and dates count only if they have few."""
     distinct = answers.n_unique()
     if not classes and 2 * distinct > len(answers):
         return []
@@ -119,7 +158,11 @@ def _numbers(answers: pl.Series, target: Target) -> Float64 | None:
 
 
 def _compare(
-    head: pl.DataFrame, features: Sequence[Feature], answers: pl.Series, numbers: Float64, found: LeakCandidates
+    head: pl.DataFrame,
+    features: Sequence[ColumnStatistics],
+    answers: pl.Series,
+    numbers: Float64,
+    found: LeakCandidates,
 ) -> None:
     """Which columns of numbers are equal to the target, or correlated with it?"""
     if not features:
@@ -148,39 +191,14 @@ def correlations(given: Float64, numbers: Float64) -> Float64:
     return np.where(present.sum(axis=0) < MIN_ROWS, np.nan, found)
 
 
-def _match(feature: Feature, values: pl.Series, answers: pl.Series, found: LeakCandidates, matching: list[str]) -> None:
-    """Does each value of a feature stand for one of the target, and each of the target for one of the feature?"""
+def _match(feature: ColumnStatistics, values: pl.Series, answers: pl.Series, found: LeakCandidates) -> None:
+    """Does each value of a feature come with one of the target, and each of the target with one of the feature?"""
     if feature.name in found.equal:
         return
     pairs = pl.DataFrame({"value": values, "answer": answers}).unique()
     if pairs.height == pairs["value"].n_unique() == pairs["answer"].n_unique():
         same = values.dtype == answers.dtype and pairs.select((pl.col("value") == pl.col("answer")).all()).item()
-        (found.equal if same else matching).append(feature.name)
-
-
-def _confirmed(suspects: LeakCandidates, view: View, target: str) -> LeakCandidates:
-    """Those that are suspect in the whole table. Numbers are compared with two texts in its beginning only."""
-    is_text = kind_of(view.schema[target]) is Kind.CATEGORY
-    value = _text if is_text else partial(_number, schema=view.schema)
-    correlated = [] if is_text else list(suspects.correlated)
-    matched = [*suspects.renamed, *suspects.paired]
-    answers = view.ask(
-        [
-            col(target).n_unique().alias("classes"),
-            *((value(name) != value(target)).any().alias(f"equal {name}") for name in suspects.equal),
-            *(col(name).n_unique().alias(f"values {name}") for name in matched),
-            *(pl.struct(col(name), col(target)).n_unique().alias(f"pairs {name}") for name in matched),
-            *(pl.corr(value(name), value(target)).alias(f"correlation {name}") for name in correlated),
-        ]
-    )
-    matched = [name for name in matched if answers[f"values {name}"] == answers[f"pairs {name}"] == answers["classes"]]
-    found = {name: answers.get(f"correlation {name}", value) for name, value in suspects.correlated.items()}
-    return LeakCandidates(
-        [name for name in suspects.equal if not answers[f"equal {name}"]],
-        [name for name in suspects.renamed if name in matched],
-        [name for name in suspects.paired if name in matched],
-        {name: value for name, value in found.items() if value is not None and abs(value) > CORRELATED},
-    )
+        (found.equal if same else found.one_to_one).append(feature.name)
 
 
 def _number(name: str, schema: pl.Schema) -> pl.Expr:
@@ -195,37 +213,13 @@ def _text(name: str) -> pl.Expr:
     return col(name).cast(pl.String)
 
 
-def _problems(suspects: LeakCandidates, view: View, features: Sequence[Feature], spec: TrainingSpec) -> list[Problem]:
-    target = spec.target_column
-    told = {name: f"is equal to the target {target!r} in every row" for name in suspects.equal}
-    told |= {
-        name: f"is the target {target!r} in other words: {_example(view, name, target)}" for name in suspects.renamed
-    }
-    hint = "a model that is shown its answer learns nothing: " + _way_out([f.name for f in features], spec)
-    found = [Problem("feature_columns", f"{name!r} {what}", hint) for name, what in told.items()]
-    return found[:MAX_TOLD]
-
-
-def _example(view: View, name: str, target: str) -> str:
-    value, answer = view.head.select(col(name), col(target)).row(0)
+def _example(statistics: Statistics, name: str, target: str) -> str:
+    value, answer = statistics.head.select(col(name), col(target)).row(0)
     value = value if isinstance(value, str | int | float) else str(value)
     return f"where one is {shown(value)}, the other is {shown(answer)}, such as in row 1"
 
 
-def _warnings(suspects: LeakCandidates, view: View, features: Sequence[Feature], spec: TrainingSpec) -> list[str]:
-    target = spec.target_column
-    told = {
-        name: f"are almost perfectly correlated ({value:+.4f})"
-        for name, value in suspects.correlated.items()
-        if name not in suspects.renamed
-    }
-    for name in suspects.paired:
-        told.setdefault(name, f"stand for each other in every row: {_example(view, name, target)}")
-    way_out = f"if it is made from the target, {_way_out([f.name for f in features], spec)}"
-    return [f"{name!r} and the target {target!r} {what}: {way_out}" for name, what in list(told.items())[:MAX_TOLD]]
-
-
-def _way_out(names: Sequence[str], spec: TrainingSpec) -> str:
+def _advice(names: Sequence[str], spec: TrainingSpec) -> str:
     if spec.feature_columns is not None:
         return "take it out of feature_columns"
     return "list the other columns in feature_columns" if len(names) > 1 else "add other columns"

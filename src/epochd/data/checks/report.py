@@ -1,8 +1,8 @@
-"""A look at the data before any work starts: everything wrong with a config's dataset, all at once.
+"""Everything that is wrong with a config's dataset, found before any work starts and reported all at once.
 
-The server does this on the road of every submitted config, so it takes milliseconds on small tables and
-one streaming pass on large ones. Preparation asks the same questions again, so that nothing is trained
-on that would be refused here.
+The server does this for every submitted config. It reads a large table at most twice (``statistics``), and once more if
+a message quotes a row; checks are functions of the statistics. The worker does not repeat them while the dataset's
+fingerprint is the same.
 """
 
 from dataclasses import asdict, dataclass, field, replace
@@ -12,21 +12,17 @@ import polars as pl
 
 from epochd.core.errors import DataError, Problem
 from epochd.core.specs import Task, TrainingSpec
-from epochd.data import schema as selection
-from epochd.data.checks import features as flaws
-from epochd.data.checks import leakage, split_coverage, statistics, time_and_group, validation_set
-from epochd.data.checks import target as targets
-from epochd.data.checks.statistics import Feature
+from epochd.data import schema as schemas
+from epochd.data.checks import features, leakage, split_coverage, target, time_and_group, validation_set
+from epochd.data.checks.issue import Issue, problem, resolve, warning
+from epochd.data.checks.statistics import Request, Statistics, collect, example_shape
 from epochd.data.checks.target import Target
-from epochd.data.checks.validation_set import warnings
+from epochd.data.checks.validation_set import Trained
 from epochd.data.encoding.labels import Label
 from epochd.data.formats.type_inference import Expected
-from epochd.data.schema import kinds_of, needed
 from epochd.data.splitting.split import validation_rows
 from epochd.data.tables.catalog import Catalog
-from epochd.data.tables.table import view
-
-__all__ = ["Column", "Inspection", "examine", "inspect", "needed"]
+from epochd.data.tables.source import Source
 
 MIN_ROWS = 10
 
@@ -40,13 +36,13 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Inspection:
-    """What a config meets in its dataset. With no ``problems`` it can be trained.
+class DatasetReport:
+    """What a config finds in its dataset. Without ``problems`` it can be trained.
 
     ``dataset`` is the resolved name; ``columns`` are all of the table, ``features`` those to learn from, in
     order; ``classes`` are sorted labels (None for regression). ``shape`` is that of an encoded example, (width,),
-    (sequence_length, width) or (steps, channels), with ``width`` columns at most (a value that falls only into held
-    out rows has none); ``embedded`` and ``masked`` are as in ``encode.Encoder``.
+    (sequence_length, width) or (steps, channels), with ``width`` columns at most (a value that only held-out rows have
+    gets none); ``embedded`` and ``masked`` are as in ``encoder.Encoder``.
     """
 
     dataset: str
@@ -66,101 +62,108 @@ class Inspection:
         return asdict(self)
 
 
-def inspect(spec: TrainingSpec, catalog: Catalog, expected: Expected | None = None) -> Inspection:
-    """Read the spec's dataset, of which these kinds of columns are expected, and judge the spec by it. Mistakes become
-    problems, never exceptions."""
+@dataclass(frozen=True, slots=True)
+class TableCheck:
+    """The report on a table, what a validation dataset is compared with, and the hashes of the table's rows (None where
+    they are not compared)."""
+
+    report: DatasetReport
+    trained: Trained
+    hashes: pl.Series | None
+
+
+def check_dataset(spec: TrainingSpec, catalog: Catalog, expected: Expected | None = None) -> DatasetReport:
+    """Read the spec's dataset, of which these kinds of columns are expected, and check the spec against it. Mistakes
+    become problems, never exceptions."""
     name = spec.dataset or catalog.default
     try:
         source = catalog.open(name).like(expected or {})
-        unseen = source.unseen()
-        kinds, judged = source.apply(
-            lambda table: (kinds_of(schema := table.collect_schema()), _judged(table, schema, spec, name, unseen))
-        )
+        found = source.apply(lambda table: check_table(table, table.collect_schema(), spec, source))
     except DataError as error:
-        return Inspection(name, problems=error.problems, warnings=_default_used(spec, name))
+        return DatasetReport(name, problems=error.problems, warnings=_default_used(spec, name))
     if spec.validation_dataset is None:
-        return judged[0]
-    found, features, target = judged
-    found = replace(
-        found, problems=found.problems + validation_set.problems(spec, catalog, source, kinds, features, target)
-    )
-    if found.problems:
-        return found
-    other = catalog.open(spec.validation_dataset).like(kinds)
-    return replace(found, warnings=found.warnings + warnings(spec, source, found.rows, other, found.features))
+        return found.report
+    problems, warnings = validation_set.check(spec, catalog, found.trained, found.hashes)
+    report = replace(found.report, problems=found.report.problems + problems)
+    return report if report.problems else replace(report, warnings=report.warnings + warnings)
 
 
-def examine(table: pl.LazyFrame, schema: pl.Schema, spec: TrainingSpec, name: str, *, held: bool) -> Inspection:
-    """Judge a spec by its table; ``schema`` is the whole dataset's, ``table`` need only hold the needed columns, in
-    memory if they are ``held``."""
-    return _judged(table, schema, spec, name, held=held)[0]
-
-
-def _judged(
-    table: pl.LazyFrame, schema: pl.Schema, spec: TrainingSpec, name: str, unseen: str = "", *, held: bool = False
-) -> tuple[Inspection, list[Feature], Target]:
-    """The inspection, and the figures behind it."""
-    looked = view(table, needed(spec, schema), held=held)
-    features = statistics.examine(looked, selection.features(spec, schema)) if looked.rows else []
-    is_there = spec.target_column in schema and looked.rows > 0
-    target = targets.examine(looked, spec) if is_there else Target(spec.task)
-    order = time_and_group.examine(looked, spec, classes=target.task != "regression")
-    lack = split_coverage.examine(looked, spec, features, target, order.sides)
-    in_features = flaws.problems(features, spec, looked)
-    leaking = leakage.examine(looked, features, target, spec)
-    expected = statistics.encoding(features, spec)
-    inspection = Inspection(
-        dataset=name,
-        rows=looked.rows,
+def check_table(table: pl.LazyFrame, schema: pl.Schema, spec: TrainingSpec, source: Source) -> TableCheck:
+    """Check a spec against the table of ``source``; ``schema`` is the whole dataset's, ``table`` need only have the
+    columns that the spec uses."""
+    statistics, checked, issues, answers = _checked(table, schema, spec)
+    problems, warnings = resolve(issues, statistics.table)
+    expected = example_shape(statistics.features, spec)
+    report = DatasetReport(
+        dataset=source.name,
+        rows=statistics.rows,
         columns=[Column(column, str(dtype)) for column, dtype in schema.items()],
-        features=selection.features(spec, schema),
-        task=target.task,
-        classes=target.classes,
+        features=schemas.feature_columns(spec, schema),
+        task=checked.task,
+        classes=checked.classes,
         width=expected.shape[-1] - expected.masked,
         shape=expected.shape,
         embedded=expected.embedded,
         masked=expected.masked,
-        problems=[
-            *selection.problems(spec, schema, unseen),
-            *_row_problems(looked.rows),
-            *in_features,
-            *leaking.problems,
-            *target.problems,
-            *order.problems,
-            *lack.problems,
-            *_monitor_problems(spec, target.task),
-        ],
-        warnings=[
-            *_default_used(spec, name),
-            *flaws.warnings(features, looked),
-            *leaking.warnings,
-            *order.warnings,
-            *lack.warnings,
-            *_batch_warnings(spec, looked.rows),
-        ],
+        problems=[*schemas.selection_problems(spec, schema, source.unseen()), *problems],
+        warnings=[*_default_used(spec, source.name), *warnings],
     )
-    return inspection, features, target
+    return TableCheck(report, Trained(source, schema, statistics, checked), answers.get("row hashes"))
 
 
-def _row_problems(rows: int) -> list[Problem]:
+def _checked(
+    table: pl.LazyFrame, schema: pl.Schema, spec: TrainingSpec
+) -> tuple[Statistics, Target, list[Issue], dict[str, Any]]:
+    """Both passes over the table, and what the checks find in them."""
+    order = time_and_group.Order.of(spec).columns(schema)
+    name = spec.target_column if spec.target_column in schema else None
+    by_row = [*order, name] if name is not None and order and time_and_group.is_split_by_order(spec) else order
+    features_ = schemas.feature_columns(spec, schema)
+    first = collect(table, Request(features_, name, list(dict.fromkeys(by_row))))
+    in_order, splits = time_and_group.check(first, spec)
+    early = target.preliminary(first.target, spec, first.head) if first.target and first.rows else Target(spec.task)
+    leaks = leakage.candidates(first, early, spec)
+    statistics, answers = first.refined(
+        [
+            *leaks.questions(first, spec.target_column),
+            *split_coverage.questions(first, splits),
+            *(validation_set.questions(first, spec) if name is not None else ()),
+        ]
+    )
+    checked = target.check(statistics.target, spec) if statistics.target and statistics.rows else Target(spec.task)
+    leaks = leaks.confirmed(answers)
+    issues = [
+        *_row_problems(statistics.rows),
+        *(features.check(statistics, spec) if statistics.rows else ()),
+        *leakage.check(leaks, statistics, checked, spec),
+        *checked.issues,
+        *in_order,
+        *split_coverage.check(statistics, spec, checked, splits, answers),
+        *_monitor_problems(spec, checked.task),
+        *_batch_warnings(spec, statistics.rows),
+    ]
+    return statistics, checked, issues, answers
+
+
+def _row_problems(rows: int) -> list[Issue]:
     if rows >= MIN_ROWS:
         return []
     count = "1 row" if rows == 1 else f"{rows} rows"
-    return [Problem("dataset", f"the dataset has only {count}", f"at least {MIN_ROWS} are needed")]
+    return [problem("dataset", f"the dataset has only {count}", f"at least {MIN_ROWS} are needed")]
 
 
-def _monitor_problems(spec: TrainingSpec, task: Task | None) -> list[Problem]:
+def _monitor_problems(spec: TrainingSpec, task: Task | None) -> list[Issue]:
     if task != "regression" or not spec.monitor.endswith("accuracy"):
         return []
     message = f"{spec.monitor} does not exist for regression, which is the task that {spec.target_column!r} suggests"
-    return [Problem("monitor", message, "use val_loss or train_loss, or set task if its values are classes")]
+    return [problem("monitor", message, "use val_loss or train_loss, or set task if its values are classes")]
 
 
-def _batch_warnings(spec: TrainingSpec, rows: int) -> list[str]:
+def _batch_warnings(spec: TrainingSpec, rows: int) -> list[Issue]:
     train = rows - validation_rows(rows, spec.test_split) - validation_rows(rows, spec.validation_share)
     if spec.batch_size <= train or rows == 0:
         return []
-    return [f"batch_size {spec.batch_size} is more than the {train} training rows: each epoch is a single step"]
+    return [warning(f"batch_size {spec.batch_size} is more than the {train} training rows: each epoch is one step")]
 
 
 def _default_used(spec: TrainingSpec, name: str) -> list[str]:

@@ -1,29 +1,41 @@
-"""What the feature columns hold: the figures that a config is judged by, taken in one pass over the table."""
+"""What the checks know of a table: one value, collected in at most two passes over the rows.
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+The first pass takes all figures that need no other. The second pass, which most tables do not need, takes what depends
+on the first: exact counts of values that were only estimated, and the questions of single checks. The beginning of the
+table is read before both. A small table is read once and kept, which takes milliseconds.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
 
 from epochd.core.specs import TrainingSpec
 from epochd.data.encoding.labels import MAX_CODES
-from epochd.data.schema import Kind, col, kind_of
-from epochd.data.tables.table import View
+from epochd.data.schema import Kind, can_embed, col, kind_of
+from epochd.data.tables.table import select
 
 DATE_WIDTHS: dict[type[pl.DataType], int] = {pl.Date: 5, pl.Time: 3, pl.Datetime: 7}
-"""Encoded columns of a date that varies in every part."""
+"""Encoded columns of a date of which every part varies."""
 
-COUNTED = MAX_CODES * 6 // 5
-"""More distinct values than this are only estimated in a large table; the error may be a tenth."""
+EXACT = MAX_CODES * 6 // 5
+"""Distinct texts of a large table are counted exactly up to about this many; an estimate may be off by a tenth."""
+MAX_CLASSES = 1_000
+COUNTED_LABELS = 2 * MAX_CLASSES
+"""The values of a target are counted one by one up to this many distinct values."""
+
+MIN_HEAD, SMALL_ROWS, SMALL_CELLS = 100, 20_000, 2_000_000
+"""A table with more rows or cells than SMALL is streamed, unless it has at most MIN_HEAD rows."""
 
 
 @dataclass(frozen=True, slots=True)
-class Feature:
+class ColumnStatistics:
     """Figures of one feature column. ``low`` and ``high`` for all but text (of lists: their elements; of dates: in
-    their own steps), ``shortest`` and ``longest`` for lists, the rest for text.
+    their own units), ``shortest`` and ``longest`` for lists, the rest for text.
 
-    ``numbers`` counts the texts that read as a number, ``stray`` is the first one that does not, if any does.
+    ``distinct`` is an estimate where ``is_estimate``. ``numbers`` counts the texts that can be read as a number,
+    ``stray`` is the first one that cannot, if any can. For lists of texts ``elements`` and ``numbers`` count elements.
     """
 
     name: str
@@ -32,7 +44,9 @@ class Feature:
     low: float | None = None
     high: float | None = None
     distinct: int = 0
+    is_estimate: bool = False
     numbers: int = 0
+    elements: int = 0
     stray: str | None = None
     shortest: int | None = None
     longest: int | None = None
@@ -47,13 +61,9 @@ class Feature:
             return self.distinct == 1
         return self.low is not None and self.low == self.high
 
-    def is_embedded(self, spec: TrainingSpec) -> bool:
-        """Whether vectors are learned for its categories, where the network can do that."""
-        return self.kind is Kind.CATEGORY and self.distinct > spec.embedding_threshold
-
     def width(self, embedded: bool) -> int:
-        """Columns after encoding, at most: whether a flag is needed, and how many categories there are, is decided by
-        the training rows."""
+        """Columns after encoding, at most: the training rows decide whether a flag is needed, and how many categories
+        there are."""
         flag = int(self.missing > 0)
         match self.kind:
             case Kind.CATEGORY:
@@ -67,67 +77,128 @@ class Feature:
 
 
 @dataclass(frozen=True, slots=True)
-class Encoding:
-    """What the encoded examples will look like, at most; in the words of ``encode.Encoder``."""
+class TargetStatistics:
+    """Figures of a target column. ``low`` and ``high`` are None for text, ``numbers`` counts the texts that can be read
+    as a number.
 
-    shape: tuple[int, ...] = ()
-    embedded: tuple[tuple[int, int], ...] = ()
-    masked: bool = False
-
-
-def encoding(features: Sequence[Feature], spec: TrainingSpec) -> Encoding:
-    """The shape of an encoded example, and its channels of codes (channel, number of codes)."""
-    lists = [feature for feature in features if feature.kind is Kind.LIST]
-    embeds = can_embed(spec, features)
-    width, embedded = 0, []
-    for feature in features:
-        is_embedded = embeds and feature.is_embedded(spec)
-        if is_embedded:
-            embedded.append((width, min(feature.distinct, MAX_CODES) + 1))
-        width += feature.width(is_embedded)
-    masked = len({length for feature in lists for length in (feature.shortest, feature.longest)}) > 1
-    if lists:
-        steps = max(feature.longest or 0 for feature in lists)
-        return Encoding((steps, width + masked), masked=masked)
-    shape = (width,) if spec.sequence_length is None else (spec.sequence_length, width)
-    return Encoding(shape, tuple(embedded))
-
-
-def can_embed(spec: TrainingSpec, features: Sequence[Feature]) -> bool:
-    """Whether the network keeps the columns apart, so that one of them can hold codes."""
-    has_lists = any(feature.kind is Kind.LIST for feature in features)
-    return (spec.model_type == "mlp" or spec.sequence_length is not None) and not has_lists
-
-
-def examine(view: View, names: Sequence[str]) -> list[Feature]:
-    """The figures of these columns.
-
-    Distinct values are estimated first where the table is not in memory: counting needs memory for each of them.
+    ``counts`` has each distinct ``value`` and how many ``rows`` have it, sorted; None where there are far too many for
+    classes, and ``distinct`` may then be an estimate.
     """
-    first = _asked(view, [_figures(name, view) for name in names])
-    features = [Feature(name, view.schema[name], **found) for name, found in zip(names, first, strict=True)]
-    if not view.is_held:
-        features = [replace(f, distinct=min(f.distinct, view.rows - f.missing)) for f in features]
-    further = _asked(view, [_further_figures(feature, view) for feature in features])
-    return [replace(feature, **found) for feature, found in zip(features, further, strict=True)]
+
+    name: str
+    dtype: pl.DataType
+    rows: int
+    missing: int
+    low: float | None
+    high: float | None
+    distinct: int
+    counts: pl.DataFrame | None
+    numbers: int = 0
+
+    @property
+    def present(self) -> int:
+        return self.rows - self.missing
 
 
-def _asked(view: View, figures: Sequence[Iterator[tuple[str, pl.Expr]]]) -> list[dict[str, Any]]:
-    """The figures of each column by their names, all in one pass over the table."""
-    answers = view.ask(
-        expression.alias(f"{position}.{figure}")
-        for position, wanted in enumerate(figures)
-        for figure, expression in wanted
-    )
-    found: list[dict[str, Any]] = [{} for _ in figures]
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Which columns to look at, and how: ``by_row`` columns are kept row by row, such as times and groups."""
+
+    features: Sequence[str]
+    target: str | None = None
+    by_row: Sequence[str] = ()
+
+    @property
+    def columns(self) -> list[str]:
+        names = dict.fromkeys([*self.features, *self.by_row])
+        if self.target is not None:
+            names.setdefault(self.target)
+        return list(names)
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What is known of some columns of a table with ``rows`` rows.
+
+    ``table`` has these columns, ``head`` their first rows: all of them if ``is_whole``, and the table is then in
+    memory. ``uneven`` names the first list column whose lists are not as long as those of the first list column.
+    """
+
+    table: pl.LazyFrame
+    schema: pl.Schema
+    head: pl.DataFrame
+    is_whole: bool
+    rows: int = 0
+    features: Sequence[ColumnStatistics] = ()
+    target: TargetStatistics | None = None
+    by_row: Mapping[str, pl.Series] = field(default_factory=dict)
+    uneven: str | None = None
+
+    def refined(self, questions: Iterable[pl.Expr] = ()) -> tuple["Statistics", dict[str, Any]]:
+        """The second pass: exact counts in the place of estimates, and the answers to the ``questions`` by their
+        names. Without anything to ask the table is not read."""
+        estimated = [f for f in self.features if f.is_estimate and f.distinct <= EXACT]
+        exact = [col(f.name).drop_nulls().n_unique().alias(f"distinct {f.name}") for f in estimated]
+        target, labels = self.target, []
+        if target is not None and target.counts is None and target.distinct <= COUNTED_LABELS:
+            labels = [_counted(plain_column(target.name, target.dtype)).alias("labels")]
+        answers = select(self.table, [*exact, *labels, *questions])
+        found = {f.name: answers[f"distinct {f.name}"] for f in estimated}
+        features = [
+            replace(f, distinct=found[f.name], is_estimate=False) if f.name in found else f for f in self.features
+        ]
+        if labels and target is not None:
+            target = _with_counts(target, answers["labels"])
+        return replace(self, features=features, target=target), answers
+
+
+def collect(table: pl.LazyFrame, request: Request) -> Statistics:
+    """The first pass. Small tables are read as a whole at once."""
+    names = request.columns
+    most = max(MIN_HEAD, min(SMALL_ROWS, SMALL_CELLS // max(1, len(names))))
+    chosen = table.select(*map(col, names))
+    head = chosen.head(most + 1).collect(engine="streaming")
+    is_whole = bool(names) and head.height <= most
+    found = Statistics(head.lazy() if is_whole else chosen, head.schema, head, is_whole)
+    questions = [pl.len().alias("rows")]
+    questions += [q.alias(f"{n} {key}") for n, name in enumerate(request.features) for key, q in _figures(name, found)]
+    questions += [q.alias(f"target {key}") for key, q in _target_figures(request.target, found)]
+    questions += [col(name).implode().alias(f"row {name}") for name in request.by_row]
+    lists = [name for name in request.features if kind_of(head.schema[name]) is Kind.LIST]
+    questions += [_differs(lists[0], name, head.schema).any().alias(f"uneven {name}") for name in lists[1:]]
+    return _understood(found, request, select(found.table, questions))
+
+
+def _understood(found: Statistics, request: Request, answers: Mapping[str, Any]) -> Statistics:
+    """The statistics that the answers of the first pass make."""
+    rows = answers["rows"]
+    figures: list[dict[str, Any]] = [{} for _ in request.features]
     for key, value in answers.items():
-        position, _, figure = key.partition(".")
-        found[int(position)][figure] = value
-    return found
+        number, _, figure = key.partition(" ")
+        if number.isdigit():
+            figures[int(number)][figure] = value
+    features = [_column(name, found, rows, of) for name, of in zip(request.features, figures, strict=True)]
+    uneven = [key.partition(" ")[2] for key, value in answers.items() if key.startswith("uneven ") and value]
+    return replace(
+        found,
+        rows=rows,
+        features=features,
+        target=None if request.target is None else _target(request.target, found, rows, answers),
+        by_row={name: answers[f"row {name}"].alias(name) for name in request.by_row},
+        uneven=uneven[0] if uneven else None,
+    )
 
 
-def _figures(name: str, view: View) -> Iterator[tuple[str, pl.Expr]]:
-    this, dtype = col(name), view.schema[name]
+def _column(name: str, found: Statistics, rows: int, figures: dict[str, Any]) -> ColumnStatistics:
+    stray = figures.pop("stray", None)
+    column = ColumnStatistics(name, found.schema[name], **figures, stray=stray if figures.get("numbers") else None)
+    if column.kind is Kind.CATEGORY and not _is_countable(found, name):
+        return replace(column, distinct=min(column.distinct, rows - column.missing), is_estimate=True)
+    return column
+
+
+def _figures(name: str, found: Statistics) -> Iterator[tuple[str, pl.Expr]]:
+    this, dtype = col(name), found.schema[name]
     yield "missing", this.null_count()
     match kind_of(dtype):
         case Kind.NUMBER | Kind.BOOLEAN | Kind.DATE:
@@ -139,22 +210,71 @@ def _figures(name: str, view: View) -> Iterator[tuple[str, pl.Expr]]:
             yield "shortest", length(name, dtype).min()
             yield "longest", length(name, dtype).max()
         case Kind.CATEGORY:
-            present = this.cast(pl.String).drop_nulls()
-            present = present.unique() if view.is_held else present
-            yield "distinct", present.len() if view.is_held else present.approx_n_unique()
+            present = this.drop_nulls()
+            yield "distinct", present.n_unique() if _is_countable(found, name) else _text(present).approx_n_unique()
             if dtype == pl.String:
-                yield "numbers", present.cast(pl.Float64, strict=False).count()
+                number = this.cast(pl.Float64, strict=False)
+                yield "numbers", number.count()
+                yield "stray", this.filter(number.is_null() & this.is_not_null()).first()
+        case _ if dtype == pl.List(pl.String):
+            yield "elements", this.explode().count()
+            yield "numbers", this.explode().cast(pl.Float64, strict=False).count()
 
 
-def _further_figures(feature: Feature, view: View) -> Iterator[tuple[str, pl.Expr]]:
-    """What is asked of text once its first figures are known."""
-    this = col(feature.name)
-    if feature.kind is Kind.CATEGORY and feature.distinct <= COUNTED and not view.is_held:
-        yield "distinct", this.drop_nulls().n_unique()
-    if feature.numbers:
-        number = this.cast(pl.Float64, strict=False)
-        yield "numbers", number.count()
-        yield "stray", this.filter(number.is_null() & this.is_not_null()).first()
+def _text(values: pl.Expr) -> pl.Expr:
+    return values.cast(pl.String)
+
+
+def _is_countable(found: Statistics, name: str) -> bool:
+    """Whether counting distinct values takes little memory: the table is small, or its first rows repeat their values
+    ten times on average."""
+    return found.is_whole or found.head.get_column(name).n_unique() * 10 <= found.head.height
+
+
+def _target_figures(name: str | None, found: Statistics) -> Iterator[tuple[str, pl.Expr]]:
+    if name is None:
+        return
+    dtype, value = found.schema[name], plain_column(name, found.schema[name])
+    yield "missing", col(name).null_count()
+    if kind_of(dtype) in (Kind.LIST, Kind.UNSUPPORTED, Kind.DATE):
+        return
+    if kind_of(dtype) is not Kind.CATEGORY:
+        yield "low", value.min().cast(pl.Float64)
+        yield "high", value.max().cast(pl.Float64)
+    elif dtype == pl.String:
+        yield "numbers", value.cast(pl.Float64, strict=False).count()
+    if _is_countable(found, name):
+        yield "counts", _counted(value)
+    else:
+        yield "distinct", value.drop_nulls().approx_n_unique()
+
+
+def _counted(value: pl.Expr) -> pl.Expr:
+    return value.alias("value").drop_nulls().value_counts(name="rows").implode()
+
+
+def _target(name: str, found: Statistics, rows: int, answers: Mapping[str, Any]) -> TargetStatistics:
+    of = {key.partition(" ")[2]: value for key, value in answers.items() if key.startswith("target ")}
+    counts, missing = of.pop("counts", None), of["missing"]
+    distinct = min(of.get("distinct", 0), rows - missing)
+    target = TargetStatistics(
+        name, found.schema[name], rows, missing, of.get("low"), of.get("high"), distinct, None, of.get("numbers", 0)
+    )
+    return target if counts is None else _with_counts(target, counts)
+
+
+def _with_counts(target: TargetStatistics, counts: pl.Series) -> TargetStatistics:
+    found = counts.struct.unnest().cast({"rows": pl.Int64}).sort("value")
+    return replace(target, distinct=found.height, counts=found if found.height <= COUNTED_LABELS else None)
+
+
+def plain_column(name: str, dtype: pl.DataType) -> pl.Expr:
+    """The column's values as ``labels.plain`` gives them; durations as numbers."""
+    if isinstance(dtype, pl.Categorical | pl.Enum):
+        return col(name).cast(pl.String)
+    if isinstance(dtype, pl.Decimal):
+        return col(name).cast(pl.Float64)
+    return col(name).to_physical().cast(pl.Float64) if dtype == pl.Duration else col(name)
 
 
 def elements(name: str, dtype: pl.DataType) -> pl.Expr:
@@ -169,3 +289,35 @@ def length(name: str, dtype: pl.DataType) -> pl.Expr:
 
 def _lists(name: str, dtype: pl.DataType) -> pl.Expr:
     return col(name).arr.to_list() if isinstance(dtype, pl.Array) else col(name)
+
+
+def _differs(one: str, other: str, schema: pl.Schema) -> pl.Expr:
+    """Whether the lists of a row differ in length."""
+    return length(one, schema[one]) != length(other, schema[other])
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleShape:
+    """What the encoded examples will look like, at most; in the words of ``encoder.Encoder``."""
+
+    shape: tuple[int, ...] = ()
+    embedded: tuple[tuple[int, int], ...] = ()
+    masked: bool = False
+
+
+def example_shape(features: Sequence[ColumnStatistics], spec: TrainingSpec) -> ExampleShape:
+    """The shape of an encoded example, and its channels of codes (channel, number of codes)."""
+    lists = [feature for feature in features if feature.kind is Kind.LIST]
+    embeds = can_embed(spec, has_lists=bool(lists))
+    width, embedded = 0, []
+    for feature in features:
+        is_embedded = embeds and feature.kind is Kind.CATEGORY and feature.distinct > spec.embedding_threshold
+        if is_embedded:
+            embedded.append((width, min(feature.distinct, MAX_CODES) + 1))
+        width += feature.width(is_embedded)
+    masked = len({length for feature in lists for length in (feature.shortest, feature.longest)}) > 1
+    if lists:
+        steps = max(feature.longest or 0 for feature in lists)
+        return ExampleShape((steps, width + masked), masked=masked)
+    shape = (width,) if spec.sequence_length is None else (spec.sequence_length, width)
+    return ExampleShape(shape, tuple(embedded))

@@ -1,26 +1,32 @@
 """The validation dataset beside the one that is trained on: the same columns, known labels, and other rows."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
 import polars as pl
 
 from epochd.core.errors import DataError, Problem
 from epochd.core.specs import TrainingSpec
-from epochd.data import schema as selection
-from epochd.data.checks import features as flaws
-from epochd.data.checks import statistics, time_and_group
-from epochd.data.checks import target as targets
-from epochd.data.checks.statistics import Feature
+from epochd.data import schema
+from epochd.data.checks import features, target, time_and_group
+from epochd.data.checks.issue import Issue, Lookup, Row, Text, problem, resolve, shown
+from epochd.data.checks.statistics import (
+    ColumnStatistics,
+    Request,
+    Statistics,
+    TargetStatistics,
+    collect,
+    length,
+    plain_column,
+)
 from epochd.data.checks.target import Target
 from epochd.data.encoding import dates, numeric
+from epochd.data.encoding.labels import Label
 from epochd.data.encoding.values import learnable
-from epochd.data.formats.type_inference import Expected
-from epochd.data.schema import ALIKE, Kind, col, kind_of
-from epochd.data.tables import table as tables
+from epochd.data.schema import ALIKE, MAX_LISTED, Kind, col, kind_of, kinds_of
 from epochd.data.tables.catalog import Catalog
 from epochd.data.tables.source import Source
-from epochd.data.tables.table import View, shown, view
+from epochd.data.tables.table import select
 
 FIELD = "validation_dataset"
 READINGS: dict[Kind, Callable[[pl.DataType, pl.Series], object]] = {
@@ -30,119 +36,121 @@ READINGS: dict[Kind, Callable[[pl.DataType, pl.Series], object]] = {
 }
 """How the encoder reads values of a column that it was fitted on as of this type."""
 STRICT = {Kind.BOOLEAN, Kind.DATE}
-"""Kinds of which not every value is taken, though it comes as of a kind that is read as theirs."""
+"""Kinds that do not take every value of the kinds that are read as theirs."""
+
+MAX_CELLS = 20_000_000
+"""Larger training data are not searched for rows of the validation dataset."""
+SAMPLED = 10_000
+"""Rows of the validation dataset that are searched for, at most."""
+MIN_SAMPLED = 10
+"""Fewer rows may be equal by chance."""
+SHARE = 0.9
+"""The share of different rows that the training data need, and the share of known ones from which on it is reported."""
 
 
-def problems(
-    spec: TrainingSpec,
-    catalog: Catalog,
-    source: Source,
-    expected: Expected,
-    features: Sequence[Feature],
-    target: Target,
-) -> list[Problem]:
-    """Everything that speaks against validating on the spec's dataset for that, given what is trained on: the kinds of
-    all columns, which are expected here, too, the features and the target."""
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What is trained on: the dataset, the types of all its columns, its statistics and its target."""
+
+    source: Source
+    schema: pl.Schema
+    statistics: Statistics
+    target: Target
+
+
+def check(
+    spec: TrainingSpec, catalog: Catalog, trained: Trained, known: pl.Series | None
+) -> tuple[list[Problem], list[str]]:
+    """Everything that rules out validating on the spec's dataset for that, and warnings. ``known`` are the hashes of
+    the training rows (None: they are not compared)."""
     try:
-        other = catalog.open(spec.validation_dataset).like(expected)
-        if is_same(source, other):
-            message = f"{other.name!r} is the dataset that is trained on: its rows would all be known"
-            return [
-                Problem(
-                    FIELD, message, "give another dataset, or leave it out to hold out validation_split of the rows"
-                )
-            ]
-        return other.apply(lambda table: list(_judge(table, spec, other, features, target)))
+        other = catalog.open(spec.validation_dataset).like(kinds_of(trained.schema))
+        if is_same(trained.source, other):
+            message = f"{other.name!r} is the dataset that is trained on: all its rows would be known"
+            hint = "give another dataset, or leave it out to hold out validation_split of the rows"
+            return [Problem(FIELD, message, hint)], []
+        return other.apply(lambda table: _check(table, spec, other, trained, known))
     except DataError as error:
-        return [Problem(FIELD, problem.message, problem.hint) for problem in error.problems]
+        return [Problem(FIELD, problem.message, problem.hint) for problem in error.problems], []
 
 
 def is_same(one: Source, other: Source) -> bool:
     """Whether two datasets have the same content; only those of the same size are read for that."""
-    return one.path == other.path or (_size(one.path) == _size(other.path) and one.fingerprint() == other.fingerprint())
+    return one.path == other.path or (
+        one.size_bytes() == other.size_bytes() and one.fingerprint() == other.fingerprint()
+    )
 
 
-def _size(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder."""
-    return sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
+def row_hashes(table_schema: Mapping[str, pl.DataType], names: Sequence[str]) -> pl.Expr:
+    """One number for each row, the same in all formats: numbers are rounded to float32."""
+    return pl.struct(_plain(name, table_schema[name]) for name in names).hash()
 
 
-def _judge(
-    table: pl.LazyFrame, spec: TrainingSpec, other: Source, features: Sequence[Feature], target: Target
-) -> Iterator[Problem]:
-    name, schema = other.name, table.collect_schema()
-    trained = {feature.name: feature for feature in features}
+def _check(
+    table: pl.LazyFrame, spec: TrainingSpec, other: Source, trained: Trained, known: pl.Series | None
+) -> tuple[list[Problem], list[str]]:
+    where, found = f" in {other.name!r}", table.collect_schema()
     order = [n for n in (spec.time_column, spec.group_column) if n is not None and spec.sequence_length is not None]
-    wanted = list(dict.fromkeys([*trained, *order, spec.target_column]))
-    lacking = [column for column in wanted if column not in schema]
-    yield from selection.absent(lacking, FIELD, schema, f"{name!r}", other.unseen())
-    looked = view(table, [column for column in wanted if column in schema])
-    if not looked.rows:
-        yield Problem(FIELD, f"{name!r} has no rows", "give a dataset with rows")
-        return
-    yield from _feature_problems(looked, other, spec, trained)
-    if spec.target_column in schema and target.task is not None:
-        yield from _target_problems(looked, other, spec, target)
+    by_name = {feature.name: feature for feature in trained.statistics.features}
+    wanted = list(dict.fromkeys([*by_name, *order, spec.target_column]))
+    lacking = [name for name in wanted if name not in found]
+    problems = schema.absent_columns(lacking, FIELD, found, f"{other.name!r}", other.unseen())
+    columns = _Columns.of(spec, other, found, by_name, trained.target)
+    request = Request(
+        columns.comparable,
+        spec.target_column if spec.target_column in found else None,
+        [name for name in dict.fromkeys([*order, *columns.to_read]) if name in found],
+    )
+    statistics, _ = collect(table, request).refined()
+    if not statistics.rows:
+        return [*problems, Problem(FIELD, f"{other.name!r} has no rows", "give a dataset with rows")], []
+    issues = [
+        *columns.issues(where),
+        *_feature_issues(statistics, spec, by_name, other.name),
+        *(_target_issues(statistics, other, columns, trained.target) if trained.target.task is not None else ()),
+    ]
+    problems += resolve(issues, statistics.table)[0]
+    problems += _unreadable(statistics, columns, where)
     if not lacking:
-        for problem in time_and_group.room(looked, spec):
-            yield Problem(FIELD, f"{name!r}: {problem.message}", problem.hint)
+        faults = time_and_group.window_problems(statistics, spec)
+        problems += [Problem(FIELD, f"{other.name!r}: {fault.message}", fault.hint) for fault in faults]
+    return problems, [] if problems or known is None else _overlap(statistics, spec, trained, known, other.name)
 
 
-def _feature_problems(
-    looked: View, dataset: Source, spec: TrainingSpec, trained: Mapping[str, Feature]
-) -> Iterator[Problem]:
-    """Types other than those that are trained on, and values that cannot be encoded."""
-    name = dataset.name
-    present = [feature for feature in trained.values() if feature.name in looked.schema]
-    other = [feature for feature in present if not _alike(feature.dtype, looked.schema[feature.name])]
-    guessed = [f for f in other if dataset.is_guessed and looked.schema[f.name] == pl.String and f.kind in READINGS]
-    for feature in [feature for feature in other if feature not in guessed][: selection.MAX_TOLD]:
-        message = f"{feature.name!r} is {looked.schema[feature.name]} in {name!r}, but {feature.dtype} in training"
-        yield Problem(FIELD, message, "give the column the same type in both datasets")
-    alike = [f for f in present if f not in other and f.kind in STRICT and f.dtype != looked.schema[f.name]]
-    yield from _unreadable(looked, name, {feature.name: feature.dtype for feature in guessed + alike})
-    figures = statistics.examine(looked, [feature.name for feature in present if feature not in other])
-    for found in figures:
-        if found.kind in (Kind.NUMBER, Kind.LIST):
-            for message, hint in flaws.value_flaws(found, looked):
-                yield Problem(FIELD, f"{message} in {name!r}", hint)
-    lists = [found for found in figures if found.kind is Kind.LIST]
-    if lists:
-        known = [trained[found.name] for found in lists]
-        yield from (Problem(FIELD, *flaw) for flaw in flaws.uneven(lists, looked, f" of {name!r}"))
-        yield from (Problem(FIELD, *flaw) for flaw in _lengths(looked, name, spec, lists, known))
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """The validation dataset's columns beside those that are trained on. ``comparable`` have the same kind, ``to_read``
+    (with the type to read them as) may have values that cannot be read, ``different`` are of another type."""
 
+    comparable: list[str]
+    to_read: dict[str, pl.DataType]
+    different: list[tuple[ColumnStatistics, pl.DataType]]
 
-def _lengths(
-    looked: View, name: str, spec: TrainingSpec, lists: Sequence[Feature], known: Sequence[Feature]
-) -> Iterator[flaws.Flaw]:
-    """Lists that are longer than those that are trained on, and for an mlp, which cannot tell what is padding, shorter
-    ones."""
-    longest = max(feature.longest or 0 for feature in known)
-    shortest = min(feature.shortest or 0 for feature in known) if spec.model_type == "mlp" else 0
-    for found in lists:
-        length = statistics.length(found.name, found.dtype)
-        if (found.longest or 0) > longest and (row := looked.first(length > longest, found.name)):
-            message = f"row {row[0]} of {found.name!r} in {name!r} has {len(row[1][0])} elements; in training"
-            yield f"{message} {longest} at most", "shorten the list, or train on longer ones"
-        is_short = (length > 0) & (length < shortest)
-        if (found.shortest or 0) < shortest and (row := looked.first(is_short, found.name)):
-            message = f"row {row[0]} of {found.name!r} in {name!r} has {flaws.counted(len(row[1][0]))}; in training"
-            hint = "make it as long, or use 'cnn', 'lstm' or 'gru', which read sequences of any length"
-            yield f"{message} {shortest} at least, and mlp needs lists of one length", hint
+    @classmethod
+    def of(
+        cls,
+        spec: TrainingSpec,
+        other: Source,
+        found: pl.Schema,
+        trained: Mapping[str, ColumnStatistics],
+        target: Target,
+    ) -> "_Columns":
+        present = [feature for feature in trained.values() if feature.name in found]
+        unlike = [feature for feature in present if not _alike(feature.dtype, found[feature.name])]
+        guessed = other.is_guessed
+        to_read = [f for f in unlike if guessed and found[f.name] == pl.String and f.kind in READINGS]
+        comparable = [feature for feature in present if feature not in unlike]
+        strict = [f for f in comparable if f.kind in STRICT and f.dtype != found[f.name]]
+        readable = {feature.name: feature.dtype for feature in (*to_read, *strict)}
+        if target.task == "regression" and guessed and found.get(spec.target_column) == pl.String:
+            readable[spec.target_column] = pl.Float64()
+        different = [(feature, found[feature.name]) for feature in unlike if feature not in to_read]
+        return cls([feature.name for feature in comparable], readable, different)
 
-
-def _unreadable(looked: View, name: str, wanted: Mapping[str, pl.DataType]) -> Iterator[Problem]:
-    """For each of these columns its first value that cannot be read as of this type, as the encoder will read it."""
-    left = dict(wanted)
-    for first, frame in looked.batches(*left) if left else ():
-        for column, dtype in list(left.items()):
-            try:
-                with tables.counting_from(first):
-                    READINGS[kind_of(dtype)](dtype, frame.get_column(column))
-            except DataError as error:
-                del left[column]
-                yield from (Problem(FIELD, f"{flaw.message} in {name!r}", flaw.hint) for flaw in error.problems)
+    def issues(self, where: str) -> Iterator[Issue]:
+        for feature, dtype in self.different[:MAX_LISTED]:
+            message = f"{feature.name!r} is {dtype}{where}, but {feature.dtype} in training"
+            yield problem(FIELD, message, "give the column the same type in both datasets")
 
 
 def _alike(one: pl.DataType, other: pl.DataType) -> bool:
@@ -150,91 +158,131 @@ def _alike(one: pl.DataType, other: pl.DataType) -> bool:
     return len(kinds) == 1 or kinds == ALIKE or pl.Null in (one, other)
 
 
-def _target_problems(looked: View, dataset: Source, spec: TrainingSpec, target: Target) -> Iterator[Problem]:
-    column, name = spec.target_column, dataset.name
-    if targets.unusable(column, looked):
-        message = f"{column!r} is {looked.schema[column]} in {name!r}, which cannot be predicted"
-        yield Problem(FIELD, message, "give the column the same type in both datasets")
-        return
-    values = targets.read(column, looked)
-    for message, hint in targets.missing(values, looked):
-        yield Problem(FIELD, f"{message} in {name!r}", hint)
-    if target.task == "regression":
-        if values.dtype == pl.String and dataset.is_guessed:
-            yield from _unreadable(looked, name, {column: pl.Float64()})
-        elif kind_of(values.dtype) is Kind.CATEGORY:
-            message = f"{column!r} is text in {name!r}, but a number in training"
-            yield Problem(FIELD, message, "give the column the same type in both datasets")
-        elif flaw := targets.huge(values, looked):
-            yield Problem(FIELD, f"{flaw[0]} in {name!r}", flaw[1])
-    elif target.classes:
-        yield from _unknown_label(looked, name, column, values, target)
+def _feature_issues(
+    statistics: Statistics, spec: TrainingSpec, trained: Mapping[str, ColumnStatistics], name: str
+) -> Iterator[Issue]:
+    """Values that cannot be encoded, and lists of other lengths than those that are trained on."""
+    for found in statistics.features:
+        if found.kind in (Kind.NUMBER, Kind.LIST):
+            yield from features.value_problems(found, FIELD, f" in {name!r}")
+    lists = [found for found in statistics.features if found.kind is Kind.LIST]
+    if lists:
+        yield from features.uneven_lists(statistics, FIELD, f" of {name!r}")
+        yield from _lengths(lists, spec, [trained[found.name] for found in lists], name)
 
 
-def _unknown_label(looked: View, name: str, column: str, values: targets.Values, target: Target) -> Iterator[Problem]:
-    """The first row whose label was not among the classes."""
-    if values.counts is None:
-        message = (
-            f"{column!r} has {values.distinct:,} distinct values in {name!r}, but {len(target.classes or ())} classes"
+def _lengths(
+    lists: Sequence[ColumnStatistics], spec: TrainingSpec, known: Sequence[ColumnStatistics], name: str
+) -> Iterator[Issue]:
+    """Lists that are longer than those that are trained on, and for an mlp, which cannot tell what is padding, shorter
+    ones."""
+    longest = max(feature.longest or 0 for feature in known)
+    shortest = min(feature.shortest or 0 for feature in known) if spec.model_type == "mlp" else 0
+    for found in lists:
+        size = length(found.name, found.dtype)
+        if (found.longest or 0) > longest:
+            limit, hint = f"{longest} at most", "shorten the list, or train on longer ones"
+            yield _length_issue(found.name, name, size > longest, limit, hint)
+        if (found.shortest or 0) < shortest and found.longest:
+            limit = f"{shortest} at least, and mlp needs lists of one length"
+            hint = "make it as long, or use 'cnn', 'lstm' or 'gru', which read sequences of any length"
+            yield _length_issue(found.name, name, (size > 0) & (size < shortest), limit, hint)
+
+
+def _length_issue(column: str, name: str, condition: pl.Expr, limit: str, hint: str) -> Issue:
+    def describe(row: Row | None) -> Text:
+        place = (
+            f"row {row.number} of {column!r} in {name!r} has {features.counted(len(row.values[0]))}" if row else column
         )
-        yield Problem(FIELD, message, "give the same labels in both datasets")
+        return f"{place}; in training {limit}", hint
+
+    return Issue(FIELD, describe, (Lookup(condition, (column,)),))
+
+
+def _unreadable(statistics: Statistics, columns: _Columns, where: str) -> Iterator[Problem]:
+    """For each column its first value that cannot be read as of its type, as the encoder will read it."""
+    for name, dtype in columns.to_read.items():
+        try:
+            READINGS[kind_of(dtype)](dtype, statistics.by_row[name])
+        except DataError as error:
+            yield from (Problem(FIELD, f"{fault.message}{where}", fault.hint) for fault in error.problems)
+
+
+def _target_issues(statistics: Statistics, other: Source, columns: _Columns, trained: Target) -> Iterator[Issue]:
+    found, where = statistics.target, f" in {other.name!r}"
+    if found is None:
         return
-    known = {*map(str, target.classes or ()), *(target.classes or ())}
-    found = values.counts.to_series(0).to_list()
-    strange = [label for label in found if label not in known and str(label) not in known]
-    if strange:
-        row = looked.first(targets.plain_column(column, values.dtype).is_in(strange), column)
-        place, label = (row[0], row[1][0]) if row else (1, strange[0])
-        message = f"row {place} of {name!r} has the label {shown(label)}, which no row in training has"
-        listed = ", ".join(map(repr, (target.classes or [])[:10]))
-        yield Problem(FIELD, message, f"correct it, or leave the row out; the classes are {listed}")
+    name = found.name
+    if target.unusable(found):
+        message = f"{name!r} is {found.dtype}{where}, which cannot be predicted"
+        yield problem(FIELD, message, "give the column the same type in both datasets")
+        return
+    yield from target.missing(found, FIELD, where)
+    if trained.task != "regression":
+        yield from _unknown_label(found, other.name, trained.classes or [])
+    elif name not in columns.to_read:
+        if kind_of(found.dtype) is Kind.CATEGORY:
+            message = f"{name!r} is text{where}, but a number in training"
+            yield problem(FIELD, message, "give the column the same type in both datasets")
+        elif fault := target.huge(found, FIELD, where):
+            yield fault
 
 
-def warnings(spec: TrainingSpec, source: Source, rows: int, other: Source, features: Sequence[str]) -> list[str]:
-    """A warning if nearly all of the validation dataset ``other`` is among the ``rows`` of the training data; both have
-    the feature columns and the target."""
-    names = list(dict.fromkeys([*features, spec.target_column]))
-    if rows * len(names) > MAX_CELLS:
+def _unknown_label(found: TargetStatistics, name: str, classes: Sequence[Label]) -> Iterator[Issue]:
+    """The first row whose label was not among the classes."""
+    if not classes:
+        return
+    if found.counts is None:
+        message = f"{found.name!r} has {found.distinct:,} distinct values in {name!r}, but {len(classes)} classes"
+        yield problem(FIELD, message, "give the same labels in both datasets")
+        return
+    known = {*map(str, classes), *classes}
+    strange = [label for label in found.counts.to_series(0).to_list() if not {label, str(label)} & known]
+    if not strange:
+        return
+    hint = f"correct it; the classes are {', '.join(map(repr, classes[:10]))}"
+
+    def describe(row: Row | None) -> Text:
+        place, label = (row.number, row.values[0]) if row else (1, strange[0])
+        return f"row {place} of {name!r} has the label {shown(label)}, which no row in training has", hint
+
+    yield Issue(FIELD, describe, (Lookup(plain_column(found.name, found.dtype).is_in(strange), (found.name,)),))
+
+
+def _overlap(statistics: Statistics, spec: TrainingSpec, trained: Trained, known: pl.Series, name: str) -> list[str]:
+    """A warning if nearly all rows of the validation dataset are in the training data too: its scores then say nothing
+    about new rows. Rows are compared only where hardly any row of the training data is there twice: otherwise a new row
+    may well equal a known one by chance."""
+    rows = statistics.head.head(SAMPLED)
+    columns = hashed_columns(trained.statistics, spec)
+    sample = select(rows.lazy(), [row_hashes(rows.schema, columns).implode().alias("rows")])["rows"]
+    if len(sample) < MIN_SAMPLED or len(known) < SHARE * trained.statistics.rows:
         return []
-    sample = other.apply(lambda table: _hashes(table.head(SAMPLED), names))
-    if len(sample) < LEAST:
-        return []
-    known = source.apply(lambda table: _hashes(table, names)).unique()
     found = int(sample.is_in(known.implode()).sum())
-    if len(known) < SHARE * rows or found < SHARE * len(sample):
+    if found < SHARE * len(sample):
         return []
-    of = f"its first {SAMPLED:,} rows" if len(sample) == SAMPLED else f"its {len(sample):,} rows"
+    of = f"its {len(sample):,} rows" if len(sample) == statistics.rows else f"its first {len(sample):,} rows"
     return [
-        f"validation_dataset {other.name!r}: {found:,} of {of} are in the training data too, so its scores say nothing "
-        "of new rows; leave these rows out of one of the two"
+        f"validation_dataset {name!r}: {found:,} of {of} are in the training data too, so its scores say nothing about "
+        "new rows; leave these rows out of one of the two"
     ]
 
 
-MAX_CELLS = 20_000_000
-"""Larger training data are not gone through again for this."""
+def hashed_columns(statistics: Statistics, spec: TrainingSpec) -> list[str]:
+    """The columns that two equal rows have in common: the features and the target."""
+    return list(dict.fromkeys([*(feature.name for feature in statistics.features), spec.target_column]))
 
 
-SAMPLED = 10_000
-"""Rows of the validation dataset that are looked for, at most."""
-
-
-LEAST = 10
-"""Fewer rows may be known by chance."""
-
-
-SHARE = 0.9
-"""The share of different rows that the training data need, and the share of known ones that is told."""
-
-
-def _hashes(table: pl.LazyFrame, names: Sequence[str]) -> pl.Series:
-    """One number for each row."""
-    schema = table.collect_schema()
-    row = pl.struct(_plain(name, schema[name]) for name in names)
-    return table.select(row.hash()).collect(engine="streaming").to_series()
+def questions(statistics: Statistics, spec: TrainingSpec) -> list[pl.Expr]:
+    """What the second pass over the training data has to answer: the hashes of its rows, without repetitions."""
+    columns = hashed_columns(statistics, spec)
+    if spec.validation_dataset is None or statistics.rows * len(columns) > MAX_CELLS:
+        return []
+    return [row_hashes(statistics.schema, columns).unique().implode().alias("row hashes")]
 
 
 def _plain(name: str, dtype: pl.DataType) -> pl.Expr:
-    """The column's values in a form that all formats have in common; numbers are rounded to float32."""
+    """The column's values in a form that all formats have in common."""
     this, kind = col(name), kind_of(dtype)
     if kind in (Kind.NUMBER, Kind.BOOLEAN):
         return (this.dt.total_microseconds() if dtype == pl.Duration else this).cast(pl.Float32)

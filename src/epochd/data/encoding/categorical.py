@@ -56,7 +56,7 @@ class Codes:
         """How many different codes there are."""
         return len(self.categories) + 1
 
-    def write(self, series: pl.Series, out: FloatArray) -> None:
+    def transform(self, series: pl.Series, out: FloatArray) -> None:
         """Fill ``out`` (n, 1)."""
         out[:, 0] = _codes(series, self.categories, len(self.categories))
 
@@ -80,14 +80,14 @@ class CategoryFit:
     missing: bool = field(default=False, init=False)
     counts: list[pl.DataFrame] = field(default_factory=list, init=False)
 
-    def take(self, series: pl.Series) -> None:
+    def partial_fit(self, series: pl.Series) -> None:
         self.missing |= series.null_count() > 0
         found = series.drop_nulls().alias("value").value_counts(name="rows")
         self.counts.append(found.with_columns(pl.col("value").cast(pl.String), pl.col("rows").cast(pl.Int64)))
         if sum(counts.height for counts in self.counts[1:]) > max(10_000, self.counts[0].height):
             self.counts = [self._counted()]
 
-    def column(self) -> OneHot | Codes:
+    def finalize(self) -> OneHot | Codes:
         counts = self._counted()
         if self.most is None or counts.height <= self.most:
             return OneHot(self.name, tuple(counts["value"].sort()), self.missing)

@@ -51,7 +51,7 @@ class Date:
     def width(self) -> int:
         return (self.elapsed is not None) + 2 * len(self.cycles) + self.flag
 
-    def write(self, series: pl.Series, out: FloatArray) -> None:
+    def transform(self, series: pl.Series, out: FloatArray) -> None:
         """Fill ``out`` (n, width); raise DataError for a value that is no date or time. ISO text is read."""
         times = local(series, self.clock, self.zone)
         missing = times.is_null().to_numpy()
@@ -106,16 +106,16 @@ class DateFit:
     def __post_init__(self) -> None:
         self.ranges = dict.fromkeys(_cycles(self.dtype), (math.inf, -math.inf))
 
-    def take(self, series: pl.Series) -> None:
+    def partial_fit(self, series: pl.Series) -> None:
         times = like(self.dtype, series)
-        self.elapsed.take(days(times))
+        self.elapsed.partial_fit(days(times))
         for cycle, (low, high) in self.ranges.items():
             if not low < high:
                 found = days_into(times, cycle)
                 low, high = np.fmin.reduce(found, initial=low), np.fmax.reduce(found, initial=high)
                 self.ranges[cycle] = float(low), float(high)
 
-    def column(self) -> Date:
+    def finalize(self) -> Date:
         varying = tuple(cycle for cycle, (low, high) in self.ranges.items() if low < high)
         missing = self.elapsed.count < self.elapsed.rows
         if self.ahead:

@@ -112,7 +112,7 @@ class Encoder:
         self._scalars(frame).fill(out)
         return out
 
-    def write(self, frame: pl.DataFrame, sides: Sequence[tuple[IntArray | None, FloatArray]]) -> None:
+    def transform(self, frame: pl.DataFrame, sides: Sequence[tuple[IntArray | None, FloatArray]]) -> None:
         """``features`` of some rows (None: all) for each side, written into an array (n, *shape) that comes as zeros:
         where values are ones of many columns, few of its numbers are touched."""
         self._require_columns(frame)
@@ -214,7 +214,7 @@ class Encoder:
             scalars[:, -1] = 1.0
         out = scalars[:, None, :] * exists[:, :, None]
         for column, channel in channels:
-            column.write(frame.get_column(column.name), exists, out[:, :, channel])
+            column.transform(frame.get_column(column.name), exists, out[:, :, channel])
         return out
 
     def _require_columns(self, frame: pl.DataFrame) -> None:
@@ -228,7 +228,7 @@ class Encoder:
 def _numbers(column: Dense, series: pl.Series) -> FloatArray:
     """A column's numbers, float32 (width, n)."""
     found = np.empty((column.width, len(series)), np.float32)
-    column.write(series, found.T)
+    column.transform(series, found.T)
     return found
 
 

@@ -13,7 +13,7 @@ from epochd.data.encoding.labels import Label
 from epochd.data.encoding.numeric import BooleanFit, NumberFit
 from epochd.data.encoding.scaling import Moments, ScaleFit
 from epochd.data.encoding.sequence import ListFit
-from epochd.data.schema import Kind, col, kind_of
+from epochd.data.schema import Kind, can_embed, col, kind_of
 
 Fit = NumberFit | BooleanFit | CategoryFit | DateFit | ListFit
 
@@ -45,9 +45,10 @@ class Fitting:
         self._lists = [name for name in features if kinds[name] is Kind.LIST]
         columns = sum(kind in (Kind.NUMBER, Kind.LIST) for kind in kinds.values())
         self._every, self._every_list = _every(rows, columns), _every(rows * (steps or 1), columns)
+        self._can_embed = can_embed(spec, has_lists=bool(self._lists))
         self._fits = [self._fit(name, schema[name]) for name in features]
 
-    def take(self, frame: pl.DataFrame) -> None:
+    def partial_fit(self, frame: pl.DataFrame) -> None:
         """Learn from some training rows: feature columns and target, in the table's order.
 
         Raise DataError for a value that cannot be learned from; its row is counted in ``frame``.
@@ -55,9 +56,9 @@ class Fitting:
         if self._lists:
             sequence.common_lengths([frame.get_column(name) for name in self._lists])
         for fit in self._fits:
-            fit.take(frame.get_column(fit.name))
+            fit.partial_fit(frame.get_column(fit.name))
         if self._task == "regression":
-            self._target.take(values.learnable(frame.get_column(self._spec.target_column)))
+            self._target.partial_fit(values.learnable(frame.get_column(self._spec.target_column)))
 
     def encoder(self) -> Encoder:
         """The encoder of all rows so far."""
@@ -65,7 +66,7 @@ class Fitting:
         lengths = [fit for fit in self._fits if isinstance(fit, ListFit)]
         steps = max([self._steps or 1, *(fit.longest for fit in lengths)])
         return Encoder(
-            columns=tuple(fit.column() for fit in self._fits),
+            columns=tuple(fit.finalize() for fit in self._fits),
             target_column=self._spec.target_column,
             task=self._task,
             classes=None if self._task == "regression" else tuple(self._classes or ()),
@@ -82,18 +83,13 @@ class Fitting:
             case Kind.BOOLEAN:
                 return BooleanFit(name)
             case Kind.CATEGORY:
-                return CategoryFit(name, self._spec.embedding_threshold if self._embeds else None)
+                return CategoryFit(name, self._spec.embedding_threshold if self._can_embed else None)
             case Kind.DATE:
                 return DateFit(name, dtype, ahead=name == self._spec.time_column and self._spec.looks_ahead)
             case Kind.LIST:
                 return ListFit(name, ScaleFit(self._spec.scaling, self._every_list))
             case Kind.UNSUPPORTED:
                 raise values.wrong_type(pl.Series(name, [], dtype), "features")
-
-    @property
-    def _embeds(self) -> bool:
-        """Whether the network keeps the columns apart, so that one of them can hold codes."""
-        return (self._spec.model_type == "mlp" or self._spec.sequence_length is not None) and not self._lists
 
 
 def longest(table: pl.LazyFrame, features: Sequence[str]) -> int | None:

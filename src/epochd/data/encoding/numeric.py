@@ -32,7 +32,7 @@ class Number:
     def width(self) -> int:
         return 1 + self.flag
 
-    def write(self, series: pl.Series, out: FloatArray) -> None:
+    def transform(self, series: pl.Series, out: FloatArray) -> None:
         """Fill ``out`` (n, width); raise DataError for a value that is no number or too large for float32."""
         numbers = values.numbers(series)
         _write(numbers, self.scale.apply(numbers), out)
@@ -61,7 +61,7 @@ class Boolean:
     def width(self) -> int:
         return 1 + self.flag
 
-    def write(self, series: pl.Series, out: FloatArray) -> None:
+    def transform(self, series: pl.Series, out: FloatArray) -> None:
         """Fill ``out`` (n, width); raise DataError for a value that is neither true nor false, nor 1 nor 0."""
         found = truth(series)
         _write(found, found * 2 - 1, out)
@@ -82,12 +82,12 @@ class NumberFit:
     scale: ScaleFit
     missing: bool = field(default=False, init=False)
 
-    def take(self, series: pl.Series) -> None:
+    def partial_fit(self, series: pl.Series) -> None:
         """Raise DataError for a value that is infinite or too large."""
-        self.scale.take(values.learnable(series))
+        self.scale.partial_fit(values.learnable(series))
         self.missing = self.scale.moments.count < self.scale.moments.rows
 
-    def column(self) -> Number:
+    def finalize(self) -> Number:
         return Number(self.name, self.scale.scale(), self.missing)
 
 
@@ -98,10 +98,10 @@ class BooleanFit:
     name: str
     missing: bool = field(default=False, init=False)
 
-    def take(self, series: pl.Series) -> None:
+    def partial_fit(self, series: pl.Series) -> None:
         self.missing |= series.null_count() > 0
 
-    def column(self) -> Boolean:
+    def finalize(self) -> Boolean:
         return Boolean(self.name, self.missing)
 
 

@@ -100,7 +100,7 @@ class Moments:
     low: float = math.inf
     high: float = -math.inf
 
-    def take(self, numbers: Float64) -> None:
+    def partial_fit(self, numbers: Float64) -> None:
         """Learn from float64 (n,) with NaN where missing, by Chan's formula for the union of two samples.
 
         NumPy in float64 adds up in a fixed order, whatever the number of threads.
@@ -150,9 +150,9 @@ class ScaleFit:
     seen: int = 0
     kept: list[Float64] = field(default_factory=list)
 
-    def take(self, numbers: Float64, lengths: IntArray | None = None) -> None:
+    def partial_fit(self, numbers: Float64, lengths: IntArray | None = None) -> None:
         """Learn from float64 numbers, NaN where missing: one of each row, or ``lengths`` of them (int64, (rows,))."""
-        self.moments.take(numbers)
+        self.moments.partial_fit(numbers)
         if self.scaling == "standard":
             return
         rows = len(numbers) if lengths is None else len(lengths)

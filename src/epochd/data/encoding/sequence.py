@@ -31,7 +31,7 @@ class Channel:
     kind: ClassVar[str] = "list"
     width: ClassVar[int] = 1
 
-    def write(self, series: pl.Series, exists: Flags, out: FloatArray) -> None:
+    def transform(self, series: pl.Series, exists: Flags, out: FloatArray) -> None:
         """Fill ``out`` (n, steps) where a step ``exists`` (n, steps), as ``existing`` found it for this column."""
         scaled = self.scale.apply(elements(series))
         scaled[np.isnan(scaled)] = 0.0
@@ -58,7 +58,7 @@ class ListFit:
     shortest: int | None = field(default=None, init=False)
     longest: int = field(default=0, init=False)
 
-    def take(self, series: pl.Series) -> None:
+    def partial_fit(self, series: pl.Series) -> None:
         """Raise DataError for a row without a list, or a number that is infinite or too large."""
         if len(series) == 0:
             return
@@ -66,12 +66,12 @@ class ListFit:
         numbers = elements(series)
         if (place := values.huge(numbers)) is not None:
             raise _bad_element(series, found, place)
-        self.scale.take(numbers, found)
+        self.scale.partial_fit(numbers, found)
         shortest = int(found.min())
         self.shortest = shortest if self.shortest is None else min(self.shortest, shortest)
         self.longest = max(self.longest, int(found.max()))
 
-    def column(self) -> Channel:
+    def finalize(self) -> Channel:
         return Channel(self.name, self.scale.scale())
 
 

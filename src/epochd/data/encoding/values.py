@@ -13,7 +13,7 @@ import polars as pl
 from epochd.core.errors import DataError, Problem
 from epochd.data.encoding.labels import MAX_NUMBER, plain
 from epochd.data.formats.type_inference import MISSING
-from epochd.data.schema import Kind, kind_of, way_out
+from epochd.data.schema import Kind, kind_of, type_advice
 
 Float64 = npt.NDArray[np.float64]
 
@@ -76,7 +76,7 @@ def bad_value(
 def wrong_type(series: pl.Series, wanted: str) -> DataError:
     """The error about a column that cannot be read as what the model wants."""
     message = f"column {series.name!r} has the type {series.dtype}, which cannot be read as {wanted}"
-    return DataError([Problem(series.name, message, way_out(series.dtype))])
+    return DataError([Problem(series.name, message, type_advice(series.dtype))])
 
 
 def finite(value: Any) -> float:

@@ -16,7 +16,7 @@ from epochd.core.errors import DataError, Problem
 from epochd.core.specs import TrainingSpec
 from epochd.data.splitting.split import PIECE, SIDES, Integers, Splits, Times
 
-NOUNS = {"train": "the training rows", "validation": "the validation rows", "test": "the test rows"}
+SIDE_NAMES = {"train": "the training rows", "validation": "the validation rows", "test": "the test rows"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +73,28 @@ def windows(spec: TrainingSpec, order: IntArray, splits: Splits, groups: Integer
         rows = getattr(splits, name)
         chosen = np.flatnonzero(whole & (begins == number))
         if len(rows) and not len(chosen):
-            raise no_window(spec, NOUNS[name], groups, rows)
+            raise DataError([_no_window(spec, SIDE_NAMES[name], _longest(groups, rows))])
         if len(chosen):
             found[name] = Examples(chosen, order[chosen + ahead])
     return found
 
 
-def no_window(spec: TrainingSpec, what: str, groups: Integers | None, rows: IntArray) -> DataError:
-    """The error about some rows, which ``what`` names, in which no window finds room."""
-    longest = len(rows) if groups is None else int(np.bincount(groups[rows]).max(initial=0))
-    needs = f"a window of {spec.sequence_length} rows"
-    needs += f" and a target {spec.horizon} rows later" if spec.horizon else ""
-    has = "there are only" if groups is None else "the longest group has only"
-    message = f"no room in {what} for {needs}: {has} {longest} rows"
-    hint = "lower sequence_length or horizon, or hold out other shares, so that each side has longer runs of rows"
-    return DataError([Problem("sequence_length", message, hint)])
+def no_window(spec: TrainingSpec, where: str, groups: Integers | None, rows: IntArray) -> Problem | None:
+    """A problem if no window fits into these rows, which ``where`` names, even if the rows of each group follow one
+    another."""
+    longest = _longest(groups, rows)
+    return _no_window(spec, where, longest) if longest < (spec.sequence_length or 1) + spec.horizon else None
+
+
+def _longest(groups: Integers | None, rows: IntArray) -> int:
+    return len(rows) if groups is None else int(np.bincount(groups[rows]).max(initial=0))
+
+
+def _no_window(spec: TrainingSpec, where: str, longest: int) -> Problem:
+    has = "there are only" if spec.group_column is None else "the longest group has only"
+    message = (
+        f"no window fits into {where}: sequence_length {spec.sequence_length} and horizon {spec.horizon} take "
+        f"{(spec.sequence_length or 1) + spec.horizon} rows, but {has} {longest}"
+    )
+    hint = "lower sequence_length or horizon, or add rows"
+    return Problem("sequence_length", message, f"{hint}; or hold out other shares" if "dataset" not in where else hint)

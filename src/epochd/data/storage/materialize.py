@@ -45,7 +45,7 @@ class Layout:
         return sum(len(side.first) for side in self.sides.values()) * prod(self.shape(encoder)) * 4
 
 
-def made(
+def materialize(
     table: Table, layout: Layout, encoder: Encoder, y: Targets, policy: StoragePolicy | None, fingerprint: str
 ) -> dict[str, InMemoryDataset | MemmapDataset]:
     """The examples of each side, whose encoded targets ``y`` has; ``fingerprint`` is that of the table's content."""
@@ -71,7 +71,9 @@ def _single(table: Table, layout: Layout, encoder: Encoder) -> dict[str, FloatAr
     for first, frame in table.batches(encoder.feature_names):
         of_side = {name: within(side.rows, first, frame.height) for name, side in layout.sides.items()}
         with counting_from(first):
-            encoder.write(frame, [(layout.sides[name].rows[at] - first, x[name][at]) for name, at in of_side.items()])
+            encoder.transform(
+                frame, [(layout.sides[name].rows[at] - first, x[name][at]) for name, at in of_side.items()]
+            )
     return x
 
 

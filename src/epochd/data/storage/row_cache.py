@@ -125,7 +125,7 @@ def _fill(out: FloatArray, encoder: Encoder, batches: Iterator[pl.DataFrame], pl
             break
         with counting_from(done):
             if place is None:
-                encoder.write(frame, [(None, out[done:end].reshape(frame.height, *encoder.shape))])
+                encoder.transform(frame, [(None, out[done:end].reshape(frame.height, *encoder.shape))])
             else:
                 out[place[done:end]] = encoder.features(frame)
         forget_pages(out)

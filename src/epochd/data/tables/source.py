@@ -85,6 +85,16 @@ class Source:
             formats.format_of(self.path)
             return fingerprint.of(self.path)
 
+    def quick_fingerprint(self) -> str:
+        """``fingerprint``, or for a large dataset one of samples (``fingerprint.quick``). Raise DataError."""
+        with self._telling():
+            formats.format_of(self.path)
+            return fingerprint.quick(self.path)
+
+    def size_bytes(self) -> int:
+        """Bytes of the dataset's file, or of all files in its folder. Raise OSError if it is gone."""
+        return fingerprint.size(self.path)
+
     def _tables(self) -> Iterator[pl.LazyFrame]:
         return formats.format_of(self.path).scan(self.path, self.expected)
 

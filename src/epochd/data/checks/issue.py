@@ -1,0 +1,105 @@
+"""What checks find: problems and warnings, and the rows that their messages quote.
+
+Checks work on statistics and never read the table. A message may quote a row, such as the first one with an infinite
+value: the check names its condition, and all conditions of all checks are looked up in one pass.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from epochd.core.errors import Problem
+from epochd.data.schema import col
+from epochd.data.tables.table import select
+
+Text = tuple[str, str]
+"""A message and a hint; the hint of a warning is part of its message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the table: its number, counted from 1, and its values in the columns that were asked for."""
+
+    number: int
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """The first row that meets ``condition``, and its values in the columns ``names``."""
+
+    condition: pl.Expr
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """A problem of ``field``, or a warning (``field`` is empty). ``describe`` gets the row of each lookup (None if no
+    row meets the condition)."""
+
+    field: str
+    describe: Callable[..., Text]
+    lookups: tuple[Lookup, ...] = ()
+
+
+def problem(field: str, message: str, hint: str) -> Issue:
+    return Issue(field, lambda: (message, hint))
+
+
+def warning(message: str) -> Issue:
+    return Issue("", lambda: (message, ""))
+
+
+def resolve(issues: Sequence[Issue], table: pl.LazyFrame) -> tuple[list[Problem], list[str]]:
+    """The problems and the warnings with their full text. Reads ``table`` once if any message quotes a row."""
+    rows = iter(_look_up([lookup for issue in issues for lookup in issue.lookups], table))
+    problems, warnings = [], []
+    for issue in issues:
+        message, hint = issue.describe(*(next(rows) for _ in issue.lookups))
+        if issue.field:
+            problems.append(Problem(issue.field, message, hint))
+        else:
+            warnings.append(message)
+    return problems, warnings
+
+
+def _look_up(lookups: Sequence[Lookup], table: pl.LazyFrame) -> list[Row | None]:
+    if not lookups:
+        return []
+    questions = [question for number, lookup in enumerate(lookups) for question in _questions(number, lookup)]
+    found = select(table.with_row_index("\0row"), questions)
+    return [_row(number, lookup, found) for number, lookup in enumerate(lookups)]
+
+
+def _questions(number: int, lookup: Lookup) -> Iterable[pl.Expr]:
+    yield pl.col("\0row").filter(lookup.condition).first().alias(f"{number}")
+    for place, name in enumerate(lookup.names):
+        yield col(name).filter(lookup.condition).first().alias(f"{number}.{place}")
+
+
+def _row(number: int, lookup: Lookup, found: dict[str, Any]) -> Row | None:
+    row = found[f"{number}"]
+    if row is None:
+        return None
+    values = (found[f"{number}.{place}"] for place in range(len(lookup.names)))
+    return Row(row + 1, tuple(value.to_list() if isinstance(value, pl.Series) else value for value in values))
+
+
+def shown(value: object) -> str:
+    """A sample value for a message, at most 60 characters."""
+    text = repr(value.to_list() if isinstance(value, pl.Series) else value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def in_row(row: Row | None, *, with_value: bool = False) -> str:
+    """`` in row 7``, or ``: row 7 is 'x'`` with the row's first value; empty without a row."""
+    if row is None:
+        return ""
+    return f": row {row.number} is {shown(row.values[0])}" if with_value else f" in row {row.number}"
+
+
+def such_as(row: Row | None) -> str:
+    """``, such as 'x' in row 7``; empty without a row."""
+    return f", such as {shown(row.values[0])} in row {row.number}" if row else ""
