@@ -58,7 +58,6 @@ def test_builtin_tables_are_prepared(name, task, width, outputs):
 def test_without_a_dataset_the_default_is_prepared():
     prepared = prepare(parse({"target_column": "target"}), Catalog())
     assert prepared.encoder.feature_names == ["feature1", "feature2", "feature3", "feature4"]
-    assert "default 'sample'" in prepared.warnings[0]
     assert prepare(parse({"target_column": "target"}), Catalog(default="iris")).encoder.outputs == 3
 
 
@@ -181,7 +180,7 @@ def test_streamed_data_become_the_same_bits_as_held_ones(tmp_path, monkeypatch, 
     held = prepare(asked, catalog)
     streamed = prepare(asked, catalog, StoragePolicy(tmp_path / "cache", 1, 2**30))
     assert streamed.encoder == held.encoder
-    assert (streamed.fingerprint, streamed.task, streamed.warnings) == (held.fingerprint, held.task, held.warnings)
+    assert (streamed.fingerprint, streamed.task) == (held.fingerprint, held.task)
     for name in ("train", "validation", "test"):
         mine, theirs = getattr(streamed, name), getattr(held, name)
         assert isinstance(mine, MemmapDataset)
@@ -210,13 +209,6 @@ def test_text_that_widens_the_rows_beyond_the_limit_is_stored_though_the_table_w
     wide = prepare(spec(feature_columns=["many"], **options), catalog, StoragePolicy(tmp_path / "cache", limit, 2**30))
     assert isinstance(narrow.train, InMemoryDataset)
     assert isinstance(wide.train, MemmapDataset)
-
-
-def test_warnings_of_the_inspection_ride_along(tmp_path):
-    catalog = write(tmp_path, numbers().with_columns(k=pl.lit(1)))
-    found = prepare(spec(batch_size=1000), catalog)
-    assert found.warnings == check_dataset(spec(batch_size=1000), catalog).warnings
-    assert len(found.warnings) == 2
 
 
 def validated(tmp_path, other, **options):

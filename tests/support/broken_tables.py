@@ -159,7 +159,7 @@ def the_target_as_a_feature() -> Case:
 @case
 def the_target_in_other_words() -> Case:
     renamed = ["ham" if y else "spam" for y in table()["y"]]
-    return Case(table(label=renamed), "feature_columns", "'label' is the target 'y' in other words")
+    return Case(table(label=renamed), "feature_columns", "'label' maps one-to-one to the target 'y'")
 
 
 @case
@@ -264,7 +264,7 @@ def dates_in_two_notations() -> Case:
 
 @case
 def a_missing_time() -> Case:
-    return Case(table(t=[*DAYS[:-1], None]), "time_column", "row 40 of 't' is nothing", WINDOWS)
+    return Case(table(t=[*DAYS[:-1], None]), "time_column", "row 40 of 't' is missing", WINDOWS)
 
 
 @suspicious
@@ -281,12 +281,12 @@ def all_at_the_same_time() -> Case:
 def windows_longer_than_a_group() -> Case:
     columns = table(t=DAYS, g=["p"] * 20 + ["q"] * 20)
     options = WINDOWS | {"group_column": "g", "sequence_length": 20, "validation_split": 0}
-    return Case(columns, "sequence_length", "take 21 rows, but the longest group has 20 rows", options)
+    return Case(columns, "sequence_length", "take 21 rows, but the longest group has only 20", options)
 
 
 @case
 def validation_too_short_for_a_window() -> Case:
-    return Case(table(t=DAYS), "sequence_length", "validation side", WINDOWS | {"sequence_length": 12})
+    return Case(table(t=DAYS), "sequence_length", "fits into the validation rows", WINDOWS | {"sequence_length": 12})
 
 
 @case
@@ -346,7 +346,7 @@ def a_stray_word_among_numbers() -> Case:
 
 @suspicious
 def a_feature_that_never_changes() -> Case:
-    return Case(table(a=[3.0] * ROWS), None, "always the same value, nothing to learn from: 'a'")
+    return Case(table(a=[3.0] * ROWS), None, "constant columns, from which a model learns nothing: 'a'")
 
 
 @suspicious
@@ -359,4 +359,4 @@ def a_multiple_of_the_target() -> Case:
 def a_column_that_counts_rows() -> Case:
     rows = 100
     columns = {"a": [i * i % 97 for i in range(rows)], "n": list(range(rows)), "y": [i // 3 % 2 for i in range(rows)]}
-    return Case(columns, None, "counts the rows, one by one, and means nothing for new ones: 'n'")
+    return Case(columns, None, "row indices .*, which say nothing about new rows: 'n'")

@@ -108,7 +108,7 @@ def test_the_problems_of_very_many_columns_are_summed_up(look):
 
 def test_constant_features_are_a_warning(look):
     found = look(table(a=[3.0] * ROWS, b=["u"] * ROWS))
-    assert only_warning(found) == "always the same value, nothing to learn from: 'a', 'b'"
+    assert only_warning(found) == "constant columns, from which a model learns nothing: 'a', 'b'"
 
 
 def test_a_stray_word_that_makes_a_column_text_is_a_warning(look):
@@ -121,7 +121,9 @@ def test_a_stray_word_that_makes_a_column_text_is_a_warning(look):
 def test_a_column_that_counts_the_rows_is_a_warning(look):
     rows = 100
     columns = {"n": list(range(1000, 1000 + rows)), "y": [i // 3 % 2 for i in range(rows)]}
-    assert only_warning(look(columns)).startswith("counts the rows, one by one, and means nothing for new ones: 'n'")
+    assert only_warning(look(columns)).startswith(
+        "row indices (each value is the one before plus 1), which say nothing about new rows: 'n'"
+    )
     columns["n"][4:6] = [1005, 1004]
     assert look(columns).warnings == []
 
@@ -131,6 +133,6 @@ def test_a_column_that_counts_the_rows_is_a_warning(look):
 )
 def test_numbers_named_like_identifiers_are_a_warning(look, name, warned):
     found = look(table() | {name: [i * i % 13 for i in range(ROWS)]})
-    assert [f"looks like an identifier, whose size means nothing: '{name}'" in w for w in found.warnings] == [
+    assert [f"look like identifiers, whose size has no meaning: '{name}'" in w for w in found.warnings] == [
         True
     ] * warned

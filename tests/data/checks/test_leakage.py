@@ -33,7 +33,7 @@ def test_a_feature_that_equals_the_target_is_a_leak(look, copy, target):
 @pytest.mark.parametrize("target", [LABELS, [{"yes": 2, "no": 1, "maybe": 0}[label] for label in LABELS]])
 def test_a_renamed_copy_of_the_target_is_a_leak(look, target):
     copy = [label.upper() for label in LABELS]
-    message = f"'c' is the target 'y' in other words: where one is 'YES', the other is {target[0]!r}, such as in row 1"
+    message = f"'c' maps one-to-one to the target 'y': where one is 'YES', the other is {target[0]!r}, such as in row 1"
     assert only_problem(look(table(c=copy, y=target))) == ("feature_columns", message)
 
 
@@ -48,7 +48,7 @@ def test_numbers_or_dates_that_stand_for_the_classes_are_a_leak(look, target, co
     copy = [codes[label] for label in LABELS]
     example = f"where one is {shown}, the other is {target[0]!r}, such as in row 1"
     field, message = only_problem(look(table(c=copy, y=target)))
-    assert (field, message) == ("feature_columns", f"'c' is the target 'y' in other words: {example}")
+    assert (field, message) == ("feature_columns", f"'c' maps one-to-one to the target 'y': {example}")
     assert look(table(c=[*copy[:-1], copy[0]], y=target)).problems == []
     assert look(table(c=["z" if label == "no" else "w" for label in LABELS], y=target)).problems == []
 
@@ -78,7 +78,7 @@ def test_decimals_are_compared_by_their_values(look):
 def test_what_stands_for_each_number_of_a_regression_is_a_warning(look, codes):
     target = [{"yes": 0.5, "no": 1.5, "maybe": 9.5}[label] for label in LABELS]
     told = only_warning(look(table(c=[codes[label] for label in LABELS], y=target)))
-    assert told.startswith("'c' and the target 'y' stand for each other in every row: where one is ")
+    assert told.startswith("'c' and the target 'y' map one-to-one to each other: where one is ")
     assert "the other is 0.5, such as in row 1: if it is made from the target, list the other columns" in told
 
 

@@ -34,7 +34,7 @@ def warnings(tmp_path):
 def test_known_rows_are_found_in_every_format(warnings, suffix):
     (told,) = warnings(TABLE, TABLE.sample(20, seed=1), suffix)
     assert "'second." in told
-    assert "20 of its 20 rows are in the training data too, so its scores say nothing of new rows" in told
+    assert "20 of its 20 rows are in the training data too, so its scores say nothing about new rows" in told
     small = TABLE.with_columns(pl.col("c").cast(pl.Float32), pl.col("y").cast(pl.Int8))
     assert warnings(small, TABLE, suffix) != []
 

@@ -60,7 +60,7 @@ def test_a_table_of_few_rows_is_a_problem(look):
 def test_a_batch_larger_than_the_training_rows_is_a_warning(look):
     found = look(table(), batch_size=33)
     assert found.problems == []
-    assert found.warnings == ["batch_size 33 is more than the 32 training rows: each epoch is a single step"]
+    assert found.warnings == ["batch_size 33 is more than the 32 training rows: each epoch is one step"]
     assert look(table(), batch_size=32).warnings == []
 
 
@@ -105,14 +105,12 @@ def test_the_expectation_is_that_of_the_encoder(look, tmp_path):
     assert (found.shape, found.embedded, found.masked) == (encoder.shape, encoder.embedded, encoder.masked)
 
 
-def test_a_large_table_gets_the_same_verdict_as_a_small_one_in_memory_or_not(look, monkeypatch):
+def test_a_large_table_gets_the_same_verdict_as_a_small_one(look, monkeypatch):
     words = [*map(str, range(10)), "?", *["x"] * (ROWS - 11)]
     columns = table(a=[*[0.5] * (ROWS - 1), math.inf], c=[None] * ROWS, w=words, y=[0, 1, None, 1] * 10)
     small = look(columns)
     monkeypatch.setattr("epochd.data.checks.statistics.SMALL_ROWS", 10)
     monkeypatch.setattr("epochd.data.checks.statistics.MIN_HEAD", 10)
     assert look(columns) == small
-    frame, spec = pl.DataFrame(columns), parse({"dataset": "table.parquet", "target_column": "y"})
-    assert examine(frame.lazy(), frame.schema, spec, "table.parquet", held=True) == small
     assert len(small.problems) == 3
     assert "10 of its values are numbers, but '?' (row 11) is not" in small.warnings[0]

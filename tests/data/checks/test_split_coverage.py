@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 
 from epochd.core import specs
+from epochd.data.checks import statistics
 from epochd.data.checks.report import check_dataset
 from epochd.data.prepare import prepare
 from epochd.data.splitting.split import split
-from epochd.data.checks import statistics
 from epochd.data.tables.catalog import Catalog
 
 ROWS = 300
@@ -76,7 +76,7 @@ def test_a_feature_that_only_held_out_rows_have_is_told_and_says_nothing(examine
     options |= {"split": "time", "time_column": "day"}
     found = examined({"y": [0, 1] * 150, "late": late}, **options)
     assert found.problems == []
-    assert "without a value in the training rows" in "\n".join(found.warnings)
+    assert "features with values in held-out rows only" in "\n".join(found.warnings)
     validation = prepare(specs.parse(options), Catalog([tmp_path])).validation
     assert np.abs(validation.x[:, 1:]).max() <= 1, "not the raw number"
 

@@ -28,7 +28,7 @@ def test_rows_are_counted_through_a_large_table(look, monkeypatch):
     rows = 70_000
     times = [*range(69_000), None, *range(69_001, rows)]
     columns = {"a": [i % 83 for i in range(rows)], "t": times, "y": [i // 5 % 2 for i in range(rows)]}
-    assert "row 69001 of 't' is nothing" in only_problem(look(columns, time_column="t", split="time"))[1]
+    assert "row 69001 of 't' is missing" in only_problem(look(columns, time_column="t", split="time"))[1]
 
 
 def test_booleans_order_nothing_and_lists_group_nothing(look):
@@ -39,7 +39,7 @@ def test_booleans_order_nothing_and_lists_group_nothing(look):
 def test_rows_out_of_order_are_a_warning(look):
     days = [*DAYS[:9], DAYS[12], DAYS[10], DAYS[11], DAYS[9], *DAYS[13:]]
     told = only_warning(look(table(t=days), time_column="t", split="time"))
-    assert "row 11 ('2024-01-11') is earlier than the row before it; they are put in order" in told
+    assert "row 11 ('2024-01-11') is earlier than the row before it; they are sorted before training" in told
 
 
 def test_each_group_has_an_order_of_its_own(look):
@@ -63,7 +63,7 @@ def test_windows_longer_than_every_group_are_a_problem_with_the_figures(look):
     assert look(columns, sequence_length=29, **options).problems == []
     field, message = only_problem(look(columns, sequence_length=30, **options))
     assert field == "sequence_length"
-    assert message.endswith("sequence_length 30 and horizon 1 take 31 rows, but the longest group has 30 rows there")
+    assert message.endswith("sequence_length 30 and horizon 1 take 31 rows, but the longest group has only 30")
 
 
 def test_each_side_of_the_split_needs_a_window(look):
@@ -71,8 +71,8 @@ def test_each_side_of_the_split_needs_a_window(look):
     assert look(columns, time_column="t", sequence_length=7).problems == []
     field, message = only_problem(look(columns, time_column="t", sequence_length=8))
     assert field == "sequence_length"
-    assert message.startswith("no window fits into the validation side of the split")
-    assert message.endswith("take 9 rows, but there are 8 rows")
+    assert message.startswith("no window fits into the validation rows")
+    assert message.endswith("take 9 rows, but there are only 8")
 
 
 def test_too_few_groups_for_the_sides_are_a_problem(look):
@@ -83,5 +83,5 @@ def test_too_few_groups_for_the_sides_are_a_problem(look):
 
 
 def test_columns_that_are_named_for_nothing_are_a_warning(look):
-    assert "orders nothing" in only_warning(look(table(t=DAYS), time_column="t"))
+    assert "is not used" in only_warning(look(table(t=DAYS), time_column="t"))
     assert "both trained on and held out" in only_warning(look(table(g=GROUPS), group_column="g"))

@@ -94,7 +94,7 @@ def test_it_needs_room_for_a_window(look):
     )
     field, message = only_problem(found)
     assert field == "validation_dataset"
-    assert f"take {LENGTH + 1} rows, but there are {LENGTH} rows" in message
+    assert f"take {LENGTH + 1} rows, but there are only {LENGTH}" in message
 
 
 def typed(rows=40):

@@ -120,7 +120,7 @@ def _checked(
     by_row = [*order, name] if name is not None and order and time_and_group.is_split_by_order(spec) else order
     features_ = schemas.feature_columns(spec, schema)
     first = collect(table, Request(features_, name, list(dict.fromkeys(by_row))))
-    in_order, splits = time_and_group.check(first, spec)
+    in_order, splits = time_and_group.check(first, schema, spec)
     early = target.preliminary(first.target, spec, first.head) if first.target and first.rows else Target(spec.task)
     leaks = leakage.candidates(first, early, spec)
     statistics, answers = first.refined(

@@ -160,6 +160,8 @@ def collect(table: pl.LazyFrame, request: Request) -> Statistics:
     head = chosen.head(most + 1).collect(engine="streaming")
     is_whole = bool(names) and head.height <= most
     found = Statistics(head.lazy() if is_whole else chosen, head.schema, head, is_whole)
+    if not names:
+        return replace(found, rows=select(table, [pl.len().alias("rows")])["rows"])
     questions = [pl.len().alias("rows")]
     questions += [q.alias(f"{n} {key}") for n, name in enumerate(request.features) for key, q in _figures(name, found)]
     questions += [q.alias(f"target {key}") for key, q in _target_figures(request.target, found)]

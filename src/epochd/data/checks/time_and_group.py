@@ -47,10 +47,10 @@ def is_split_by_order(spec: TrainingSpec) -> bool:
     return split.kind(spec, classes=False) in ("time", "group")
 
 
-def check(statistics: Statistics, spec: TrainingSpec) -> tuple[list[Issue], Splits | None]:
-    """The issues of both columns, and the sides of a split by time or group."""
+def check(statistics: Statistics, schema: pl.Schema, spec: TrainingSpec) -> tuple[list[Issue], Splits | None]:
+    """The issues of both columns of a table with this schema, and the sides of a split by time or group."""
     order = Order.of(spec)
-    issues = [*_type_problems(order, statistics.schema), *_unused(spec, order)]
+    issues = [*_type_problems(order, schema), *_unused(spec, order)]
     names = [name for name in (order.time, order.group) if name is not None]
     if not names or not statistics.rows or any(name not in statistics.by_row for name in names):
         return issues, None

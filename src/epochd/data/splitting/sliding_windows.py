@@ -73,7 +73,7 @@ def windows(spec: TrainingSpec, order: IntArray, splits: Splits, groups: Integer
         rows = getattr(splits, name)
         chosen = np.flatnonzero(whole & (begins == number))
         if len(rows) and not len(chosen):
-            raise DataError([_no_window(spec, SIDE_NAMES[name], _longest(groups, rows))])
+            raise DataError([_no_window(spec, SIDE_NAMES[name], groups, _longest(groups, rows))])
         if len(chosen):
             found[name] = Examples(chosen, order[chosen + ahead])
     return found
@@ -83,15 +83,15 @@ def no_window(spec: TrainingSpec, where: str, groups: Integers | None, rows: Int
     """A problem if no window fits into these rows, which ``where`` names, even if the rows of each group follow one
     another."""
     longest = _longest(groups, rows)
-    return _no_window(spec, where, longest) if longest < (spec.sequence_length or 1) + spec.horizon else None
+    return _no_window(spec, where, groups, longest) if longest < (spec.sequence_length or 1) + spec.horizon else None
 
 
 def _longest(groups: Integers | None, rows: IntArray) -> int:
     return len(rows) if groups is None else int(np.bincount(groups[rows]).max(initial=0))
 
 
-def _no_window(spec: TrainingSpec, where: str, longest: int) -> Problem:
-    has = "there are only" if spec.group_column is None else "the longest group has only"
+def _no_window(spec: TrainingSpec, where: str, groups: Integers | None, longest: int) -> Problem:
+    has = "there are only" if groups is None else "the longest group has only"
     message = (
         f"no window fits into {where}: sequence_length {spec.sequence_length} and horizon {spec.horizon} take "
         f"{(spec.sequence_length or 1) + spec.horizon} rows, but {has} {longest}"
