@@ -22,8 +22,9 @@ from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
 from epochd.data.prepare import Prepared
 from epochd.data.tables.catalog import Catalog
 from epochd.engines import network, registry, requirements
+from epochd.engines.requirements import MachineLimits, Workload
 from epochd.loop import metrics, run, schedules
-from epochd.loop.engine import Embedding, Engine, Setup
+from epochd.loop.engine import Engine, Setup
 from epochd.loop.metrics import class_weights
 from epochd.loop.state import LoopState
 from epochd.worker import recovery
@@ -132,13 +133,8 @@ class Training:
     def check(self) -> None:
         """Ask once more what the server asked before, now that the shape of the encoded rows is known."""
         prepared, encoder = self.prepared, self.prepared.encoder
-        found = requirements.problems(
-            self.ticket.spec,
-            shape=self.example_shape,
-            task=prepared.task,
-            classes=encoder.classes,
-            gpus=len(self.ticket.gpus),
-        )
+        workload = Workload(prepared.task, self.example_shape, classes=encoder.classes)
+        found = requirements.problems(self.ticket.spec, workload, MachineLimits(gpus=len(self.ticket.gpus)))
         if found:
             raise InvalidSpec(found)
         recovery.check_room(self.ticket, self.setup)
@@ -161,7 +157,7 @@ class Training:
             tuple(range(len(self.ticket.gpus))),
             spec.num_devices or 1,
             class_weights(spec.class_weight, encoder.classes, self.prepared.train.y),
-            tuple(Embedding(channel, n, network.vector_size(n)) for channel, n in encoder.embedded),
+            network.embeddings(encoder.embedded),
             encoder.masked,
             len(self.prepared.train),
         )
@@ -211,7 +207,7 @@ class Training:
             "task": self.prepared.task,
             "classes": encoder.classes,
             "features": len(encoder.feature_names),
-            "parameters": network.parameters(self.setup),
+            "parameters": network.parameter_count(self.setup),
             "gpus": self.ticket.gpus,
             "resumed": self._resumed(state),
         }

@@ -6,7 +6,7 @@ next from looking, so that a user sees everything at once. Nothing is stored her
 
 import asyncio
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -20,6 +20,7 @@ from epochd.data.storage import row_cache
 from epochd.data.tables.catalog import Catalog
 from epochd.dispatch.host import memory
 from epochd.engines import registry, requirements
+from epochd.engines.requirements import MachineLimits, Workload
 from epochd.registry import profile
 
 HASHED_BYTES = 64 << 20
@@ -72,23 +73,31 @@ async def examine(values: dict[str, Any], catalog: Catalog, settings: Settings, 
 
 def _demands(spec: TrainingSpec, inspection: Inspection | None, settings: Settings, gpus: int) -> list[Problem]:
     """What spec and data together ask for, as far as the data are understood."""
-    if inspection is None or inspection.task is None:
+    workload = _workload(inspection)
+    if workload is None:
         return []
-    found = inspection
-    return requirements.problems(
-        spec,
-        shape=() if found.problems else found.shape,
-        exact=found.width == len(found.features),  # else it depends on the training rows
-        embedded=found.embedded,
-        masked=found.masked,
-        task=inspection.task,
-        classes=found.classes,
+    limits = MachineLimits(
         gpus=gpus,
-        rows=found.rows,
         memory_mb=memory.limit_mb(settings),
-        holds_framework=settings.memory_mb is None,  # else it is what comes on top of a warm worker
+        includes_framework=settings.memory_mb is None,  # the setting limits the memory on top of a warm worker's
         resident_mb=settings.resident_mb,
         free_bytes=shutil.disk_usage(settings.data_dir).free if settings.data_dir.exists() else None,
+    )
+    return requirements.problems(spec, workload, limits)
+
+
+def _workload(inspection: Inspection | None) -> Workload | None:
+    """What the inspection found out about the data; None where not even the task is known."""
+    if inspection is None or inspection.task is None:
+        return None
+    return Workload(
+        inspection.task,
+        shape=() if inspection.problems else inspection.shape,
+        rows=inspection.rows,
+        classes=inspection.classes,
+        embedded=inspection.embedded,
+        masked=inspection.masked,
+        exact=inspection.width == len(inspection.features),  # otherwise the width depends on the training rows
     )
 
 
@@ -109,21 +118,11 @@ def _beside(problems: list[Problem], bad: set[str]) -> list[Problem]:
 
 
 def _framework(spec: TrainingSpec, inspection: Inspection | None, gpus: int) -> tuple[str, EpochdError | None]:
-    found = inspection or Inspection("")
-    outputs = len(found.classes or ()) if found.task == "multiclass" else 1
-    on_gpu = gpus if spec.device != "cpu" and spec.num_devices is None else 0
+    workload = _workload(inspection)
+    if workload is not None:
+        workload = replace(workload, rows=workload.rows - round(workload.rows * spec.held_out))
     try:
-        rows = found.rows - round(found.rows * spec.held_out)
-        framework = registry.resolve(
-            spec,
-            rows=rows,
-            shape=found.shape,
-            embedded=found.embedded,
-            masked=found.masked,
-            outputs=outputs,
-            gpus=on_gpu,
-        )
-        return framework, None
+        return registry.resolve(spec, workload, gpus), None
     except InvalidSpec as error:
         return "", error
     except FrameworkMissing as error:

@@ -3,7 +3,7 @@
 import torch
 
 from epochd.core.errors import InvalidSpec, Problem
-from epochd.engines.requirements import cpu_refusal
+from epochd.engines.requirements import cpu_bf16_obstacle
 from epochd.engines.torch_engine import networks
 from epochd.loop.engine import Setup
 
@@ -30,7 +30,7 @@ def autocast_type(setup: Setup, device: torch.device) -> torch.dtype | None:
 
 def refusal(setup: Setup) -> str:
     """Why bfloat16 does not help on this CPU; empty if it does."""
-    if reason := cpu_refusal("pytorch"):
+    if reason := cpu_bf16_obstacle("pytorch"):
         return reason
     needed = CPU_BF16_FLOPS.get(setup.spec.model_type)
     if needed is None:
