@@ -32,7 +32,7 @@ async def completed(house):
     model = settings.artifacts_dir / "models" / task_id
     with files.durable_folder(model) as path:
         (path / "model.json").write_text("{}")
-    files.point(model.parent / files.LATEST, model)
+    files.replace_link(model.parent / files.LATEST, model)
     return task_id
 
 
