@@ -113,7 +113,7 @@ def _set_aside(path: Path) -> str:
         path.rename(target)
     except OSError:  # it stays and will be found damaged again
         return ""
-    return f" (renamed to {target.name} until the next checkpoint is saved)"
+    return f" (set aside as {target.name} until the next checkpoint is saved)"
 
 
 def copy(source: Path, folder: Path) -> Path | None:
