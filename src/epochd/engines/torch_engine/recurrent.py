@@ -23,7 +23,7 @@ from epochd.loop.engine import Setup
 Weights = dict[str, Tensor]
 Layer = Callable[[Weights, str, list[str], Tensor], Tensor]
 """(weights, name of the layer, directions, x (rows, steps, in)) → states (rows, steps, directions x units). Directions
-are suffixes of weight names: "" and, for the reverse direction, "_reverse"."""
+are suffixes of weight names; a second one reads the sequence backwards."""
 
 
 class Sequences:
@@ -93,7 +93,7 @@ def masked_layer(
     x: Tensor,
     sequences: Sequences,
     *,
-    only_last: bool,
+    last: bool,
 ) -> Tensor:
     """A layer over sequences of different lengths, one direction at a time: all states or the last ones."""
     found = []
@@ -138,14 +138,14 @@ def gru_layer(weights: Weights, layer: str, directions: list[str], x: Tensor) ->
     return torch.gru(x, start, params, True, 1, 0.0, torch.is_grad_enabled(), len(directions) == 2, True)[0]
 
 
-def trainable_gru(weights: Weights, layer: str, direction: str, x: Tensor) -> Tensor:
+def trainable_gru(weights: Weights, layer: str, direction: str, x: Tensor, *, backwards: bool) -> Tensor:
     """One direction by ``GruFunction``, whose gradient is faster on a CPU than that of ``torch.gru``."""
-    steps = x.transpose(0, 1).flip(0) if direction else x.transpose(0, 1)
+    steps = x.transpose(0, 1).flip(0) if backwards else x.transpose(0, 1)
     inputs = F.linear(steps, weights[f"{layer}.weight_ih{direction}"], weights[f"{layer}.bias_ih{direction}"])
     states: Tensor = GruFunction.apply(  # type: ignore[no-untyped-call]
         inputs, weights[f"{layer}.weight_hh{direction}"], weights[f"{layer}.bias_hh{direction}"]
     )
-    return (states.flip(0) if direction else states).transpose(0, 1)
+    return (states.flip(0) if backwards else states).transpose(0, 1)
 
 
 def zero_state(directions: int, x: Tensor, recurrent_weight: Tensor) -> Tensor:
