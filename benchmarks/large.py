@@ -147,17 +147,17 @@ def train(folder: Path, side: str, resident_mb: int, framework: str) -> dict[str
 
 def time_steps() -> Steps:
     """Put a clock around what takes the steps of an epoch."""
-    from epochd.loop import run
+    from epochd.loop import fit
 
-    clock, finish_epoch = Steps(), run.finish_epoch
+    clock, finish_epoch = Steps(), fit.train_epoch
 
-    def timed(engine: Any, course: Any, state: Any, sink: Any) -> Any:
+    def timed(engine: Any, config: Any, state: Any, sink: Any) -> Any:
         began = perf_counter()
-        command = finish_epoch(engine, course, state, sink)
-        clock.rows, clock.seconds = len(course.train), perf_counter() - began
+        command = finish_epoch(engine, config, state, sink)
+        clock.rows, clock.seconds = len(config.train), perf_counter() - began
         return command
 
-    run.finish_epoch = timed
+    fit.train_epoch = timed
     return clock
 
 

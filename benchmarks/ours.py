@@ -10,11 +10,12 @@ from time import perf_counter
 
 from cases import Case
 
+from epochd.core.events import ReportKind
 from epochd.core.tickets import Ticket
 from epochd.data.encoding.encoder import Encoder
 from epochd.data.feed.dataset import InMemoryDataset
 from epochd.engines import network, registry
-from epochd.loop import run
+from epochd.loop import fit
 from epochd.loop.state import LoopState
 from epochd.worker.report import Reporter
 from epochd.worker.sink import JobSink
@@ -41,7 +42,7 @@ def loop_and_bare(framework: str, case: Case, rounds: int = 7, epochs_each: int 
     train, held_out = InMemoryDataset(part.x[:cut], part.y[:cut]), InMemoryDataset(part.x[cut:], part.y[cut:])
     spec = case.setup.spec.model_copy(update={"epochs": 10**6, "framework": framework})
     engine = registry.build(framework, case.setup, train)
-    course = run.FitConfig(spec, "binary", train, held_out, network.batches(case.setup, cut))
+    config = fit.FitConfig(spec, "binary", train, held_out, network.batches(case.setup, cut))
     found = []
     with server() as url, tempfile.TemporaryDirectory() as folder:
         ticket = Ticket(
@@ -51,25 +52,25 @@ def loop_and_bare(framework: str, case: Case, rounds: int = 7, epochs_each: int 
         sink = JobSink(ticket, reporter, {"fingerprint": ""}, Encoder((), "target", "binary", (0, 1)))
         state = LoopState(spec.learning_rate)
         for turn in range(rounds + 1):
-            whole = _timed(lambda: _loop(engine, course, state, sink, epochs_each))
-            bare = _timed(lambda: _bare(engine, course, epochs_each))
+            whole = _timed(lambda: _loop(engine, config, state, sink, epochs_each))
+            bare = _timed(lambda: _bare(engine, config, epochs_each))
             if turn:
                 found.append((whole, bare))
     return found
 
 
-def _loop(engine, course, state, sink, epochs_each) -> None:  # type: ignore[no-untyped-def]
+def _loop(engine, config, state, sink, epochs_each) -> None:  # type: ignore[no-untyped-def]
     for _ in range(epochs_each):
-        run.finish_epoch(engine, course, state, sink)
-        run.conclude_epoch(engine, course, state)
-        sink.emit(run.Kind.EPOCH, run.epoch_report(course, state))
+        fit.train_epoch(engine, config, state, sink)
+        fit.end_epoch(engine, config, state)
+        sink.emit(ReportKind.EPOCH, fit.epoch_report(config, state))
 
 
-def _bare(engine, course, epochs_each) -> None:  # type: ignore[no-untyped-def]
+def _bare(engine, config, epochs_each) -> None:  # type: ignore[no-untyped-def]
     for epoch in range(epochs_each):
-        for chunk in course.batches.chunks(epoch):
+        for chunk in config.batches.chunks(epoch):
             engine.train(chunk.rows, chunk.first_step, 0.001)
-        engine.outputs(course.validation.x)
+        engine.outputs(config.validation.x)
 
 
 def _timed(work) -> float:  # type: ignore[no-untyped-def]

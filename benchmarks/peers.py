@@ -87,7 +87,7 @@ def plain_torch(case: Case) -> Epochs:
     import torch
 
     network, loader = _module(case), _loader(case)
-    optimizer, loss = torch.optim.Adam(network.parameters()), torch.nn.BCEWithLogitsLoss()
+    optimizer, loss = torch.optim.Adam(network.parameter_count()), torch.nn.BCEWithLogitsLoss()
     while True:
         began = perf_counter()
         for x, y in loader:

@@ -29,7 +29,7 @@ from rich.table import Table
 from epochd.core.events import ReportKind
 from epochd.core.jobs import Command
 from epochd.engines import registry
-from epochd.loop import metrics, run
+from epochd.loop import fit, metrics
 from epochd.loop.engine import Engine
 from epochd.loop.state import LoopState
 from epochd.worker.execute import Training
@@ -114,10 +114,10 @@ def learn(side: str, folder: Path, epochs: int, names: list[str]) -> None:
 
 
 def our_score(framework: str, training: Training) -> float:
-    course, name = trials.held_out(training)
-    state = LoopState(course.spec.learning_rate)
-    with closing(registry.build(framework, training.setup, course.train)) as engine:
-        run.run(engine, course, state, Silence())
+    config, name = trials.held_out(training)
+    state = LoopState(config.spec.learning_rate)
+    with closing(registry.build(framework, training.setup, config.train)) as engine:
+        fit.fit(engine, config, state, Silence())
     assert state.best_row is not None
     return float(state.best_row[name])
 
@@ -143,8 +143,8 @@ def keras_score(training: Training) -> float:
     import keras
     from keras_networks import network
 
-    course, name = trials.held_out(training)
-    spec, validation = course.spec, course.validation
+    config, name = trials.held_out(training)
+    spec, validation = config.spec, config.validation
     assert validation is not None
     keras.utils.set_random_seed(spec.seed)
     model = network(
@@ -155,16 +155,16 @@ def keras_score(training: Training) -> float:
         "multiclass": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         "regression": keras.losses.MeanSquaredError(),
     }
-    model.compile(keras.optimizers.Adam(spec.learning_rate), losses[course.task])
+    model.compile(keras.optimizers.Adam(spec.learning_rate), losses[config.task])
     stop = keras.callbacks.EarlyStopping(
         monitor=spec.watched,
         min_delta=spec.min_delta,
         patience=spec.early_stopping_patience,
         restore_best_weights=True,
     )
-    y, held_out_y = (part.y.reshape(-1, 1) for part in (course.train, validation))
+    y, held_out_y = (part.y.reshape(-1, 1) for part in (config.train, validation))
     model.fit(
-        course.train.x,
+        config.train.x,
         y,
         batch_size=spec.batch_size,
         epochs=spec.epochs,
@@ -172,7 +172,7 @@ def keras_score(training: Training) -> float:
         callbacks=[stop],
         verbose=0,
     )
-    scores = metrics.score(model.predict(validation.x, verbose=0), validation.y, course.task)
+    scores = metrics.score(model.predict(validation.x, verbose=0), validation.y, config.task)
     return float(getattr(scores, name.removeprefix("val_")))
 
 

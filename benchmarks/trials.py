@@ -15,7 +15,7 @@ import polars as pl
 from epochd.core.specs import TrainingSpec
 from epochd.core.tickets import Ticket
 from epochd.data import prepare
-from epochd.loop.run import FitConfig
+from epochd.loop.fit import FitConfig
 from epochd.worker.execute import Training
 
 SEEDS = (0, 1, 2)
@@ -93,7 +93,7 @@ def write_series(folder: Path) -> bool:
 
 
 def held_out(training: Training) -> tuple[FitConfig, str]:
-    """The course, which has validation rows, and the name of its score."""
-    course = training.course
-    assert course.validation is not None
-    return course, "val_r2" if course.task == "regression" else "val_accuracy"
+    """The config, which has validation rows, and the name of its score."""
+    config = training.config
+    assert config.validation is not None
+    return config, "val_r2" if config.task == "regression" else "val_accuracy"

@@ -48,14 +48,14 @@ MUTANTS = [
         "src/epochd/loop/state.py",
         'if f.name != "best_weights"}',
         'if f.name not in ("best_weights", "plateau_bad_epochs", "plateau_best")}',
-        "tests/loop/test_run.py::test_a_run_paused_at_every_chunk_equals_an_uninterrupted_one",
+        "tests/loop/test_fit.py::test_a_run_paused_at_every_chunk_equals_an_uninterrupted_one",
     ),
     Mutant(
         "permutation not keyed by epoch",
-        "src/epochd/data/batches.py",
+        "src/epochd/data/feed/batches.py",
         "np.random.PCG64([seed, epoch])",
         "np.random.PCG64([seed])",
-        "tests/data/test_batches.py",
+        "tests/data/feed/test_batches.py",
     ),
     Mutant(
         "pointer moved before the file",
@@ -65,7 +65,7 @@ MUTANTS = [
         "        number = len(checkpoint.numbered(ticket.checkpoints_dir)) + 1\n"
         '        early = ticket.checkpoints_dir / f"{ticket.attempt:04d}-{number:06d}"\n'
         '        where = {"path": str(early.relative_to(ticket.data_dir)), "epoch": state.epoch, "step": state.step}\n'
-        "        self.emit(Kind.CHECKPOINT, where)\n"
+        "        self.emit(ReportKind.CHECKPOINT, where)\n"
         "        path = checkpoint.save(",
         "tests/worker/test_durability_order.py",
     ),

@@ -114,10 +114,10 @@ def test_a_full_disk_is_told_with_figures_and_nothing_is_left_behind(tmp_path, m
 
 def test_a_copy_for_another_task_is_as_whole_as_the_original(tmp_path):
     path = checkpoint.save(tmp_path / "parent", 3, Engine(5), state(), {})
-    copy = checkpoint.adopt(path, tmp_path / "child")
+    copy = checkpoint.copy(path, tmp_path / "child")
     assert checkpoint.newest(tmp_path / "child") == (copy, [])
     assert checkpoint.load(copy).weights["w"][0, 0] == 5
-    assert checkpoint.adopt(tmp_path / "nowhere", tmp_path / "child") is None
+    assert checkpoint.copy(tmp_path / "nowhere", tmp_path / "child") is None
 
 
 @pytest.mark.parametrize("how", ["flip", "truncate", "remove"])
@@ -125,7 +125,7 @@ def test_a_damaged_checkpoint_is_not_copied_for_another_task(tmp_path, how):
     path = checkpoint.save(tmp_path / "parent", 1, Engine(5), state(), {})
     damage(path, "weights.safetensors", how)
     with pytest.raises(CorruptFile, match=r"weights\.safetensors"):
-        checkpoint.adopt(path, tmp_path / "child")
+        checkpoint.copy(path, tmp_path / "child")
     assert list((tmp_path / "child").iterdir()) == []
 
 

@@ -73,8 +73,8 @@ def test_damage_to_the_keys_of_a_manifest_is_damage(tmp_path, old):
 def test_a_link_moves_in_one_step(tmp_path):
     write(tmp_path / "x", "one")
     write(tmp_path / "y", "two")
-    files.point(tmp_path / "latest", tmp_path / "x")
-    files.point(tmp_path / "latest", tmp_path / "y")
+    files.replace_link(tmp_path / "latest", tmp_path / "x")
+    files.replace_link(tmp_path / "latest", tmp_path / "y")
     assert (tmp_path / "latest" / "a.txt").read_text() == "two"
     assert str((tmp_path / "latest").readlink()) == "y"
 

@@ -34,12 +34,12 @@ def trained(settings: Settings, task_id: str, finished_at: int) -> Path:
     with files.durable_folder(model) as path:
         (path / "model.json").write_text("{}")
     os.utime(model / files.MANIFEST, (finished_at, finished_at))
-    files.point(model.parent / files.LATEST, model)
+    files.replace_link(model.parent / files.LATEST, model)
     return model
 
 
 def remove(settings: Settings, task_id: str, *, keep_model: bool = False) -> None:
-    removal.carry_out(settings, removal.note(settings, job(task_id), keep_model=keep_model))
+    removal.complete(settings, removal.write_note(settings, job(task_id), keep_model=keep_model))
 
 
 def rest(settings: Settings) -> set[str]:
@@ -103,7 +103,7 @@ def test_a_model_that_is_finished_meanwhile_gets_latest(settings, monkeypatch):
         return found
 
     monkeypatch.setattr(removal, "_newest", slow)
-    removal.withdraw(model)
+    removal.repoint_latest(model)
     assert (model.parent / files.LATEST).readlink() == Path(TWO)
 
 
@@ -126,7 +126,7 @@ def test_a_removal_that_dies_leaves_a_whole_model_or_none(settings, monkeypatch)
         remove(settings, ONE)
     assert list(model.parent.iterdir()) == []
     monkeypatch.undo()
-    removal.sweep(settings, {TWO})
+    removal.complete_interrupted(settings, {TWO})
     assert rest(settings) == set()
 
 
@@ -143,9 +143,9 @@ def test_a_model_on_another_disk_goes_where_it_lies(settings, monkeypatch):
 
 def test_a_sweep_ends_what_was_noted_and_touches_nothing_else(settings):
     models = {task_id: trained(settings, task_id, n) for n, task_id in enumerate((ONE, TWO, THREE))}
-    removal.note(settings, job(ONE), keep_model=False)
-    removal.note(settings, job(TWO), keep_model=False)  # the server died before the row went
-    removal.sweep(settings, {TWO})
+    removal.write_note(settings, job(ONE), keep_model=False)
+    removal.write_note(settings, job(TWO), keep_model=False)  # the server died before the row went
+    removal.complete_interrupted(settings, {TWO})
     assert rest(settings) == {TWO, THREE}  # no note tells of the last, though the database does not know it
     assert list(settings.removals_dir.iterdir()) == []
     files.verify(models[TWO])
@@ -154,27 +154,27 @@ def test_a_sweep_ends_what_was_noted_and_touches_nothing_else(settings):
 
 def test_a_note_that_keeps_the_model_keeps_it_in_the_sweep_too(settings):
     model = trained(settings, ONE, 1)
-    removal.note(settings, job(ONE), keep_model=True)
-    removal.sweep(settings, set())
+    removal.write_note(settings, job(ONE), keep_model=True)
+    removal.complete_interrupted(settings, set())
     files.verify(model)
     assert not (settings.checkpoints_dir / ONE).exists()
 
 
 def test_a_note_that_makes_no_sense_is_told_and_left(settings, caplog):
     trained(settings, ONE, 1)
-    note = removal.note(settings, job(ONE), keep_model=False)
+    note = removal.write_note(settings, job(ONE), keep_model=False)
     note = note.rename(note.with_name(f"{ONE}.json"))
     note.write_text("{")
-    removal.sweep(settings, set())
+    removal.complete_interrupted(settings, set())
     assert str(note) in caplog.text
     assert (settings.checkpoints_dir / ONE).is_dir()
 
 
 def test_a_note_needs_no_room_on_the_disk(settings):
     model = trained(settings, ONE, 1)
-    note = removal.note(settings, job(ONE), keep_model=False)
+    note = removal.write_note(settings, job(ONE), keep_model=False)
     assert note.stat().st_size == 0
-    removal.sweep(settings, set())
+    removal.complete_interrupted(settings, set())
     assert not model.exists()
     assert not note.exists()
 
@@ -184,8 +184,8 @@ def test_the_note_of_a_model_whose_folder_is_too_long_for_a_name_has_it_inside(s
     model = settings.artifacts_dir / long / ONE
     with files.durable_folder(model):
         pass
-    removal.note(settings, job(ONE, long), keep_model=False)
-    removal.sweep(settings, set())
+    removal.write_note(settings, job(ONE, long), keep_model=False)
+    removal.complete_interrupted(settings, set())
     assert not model.exists()
 
 
@@ -195,5 +195,5 @@ def test_a_note_that_does_not_fit_on_the_disk_is_told_and_not_left(settings, mon
 
     monkeypatch.setattr(files, "flush", refuse)
     with pytest.raises(OutOfSpace, match="nothing was removed; free space"):
-        removal.note(settings, job(ONE), keep_model=False)
+        removal.write_note(settings, job(ONE), keep_model=False)
     assert list(settings.removals_dir.iterdir()) == []

@@ -65,7 +65,7 @@ class TestEveryModel:
         setup, part = make(model=model)
         weights = build(setup, part).weights()
         same(weights, network.initial_weights(setup))
-        assert sum(w.size for w in weights.values()) == network.parameters(setup)
+        assert sum(w.size for w in weights.values()) == network.parameter_count(setup)
 
     @pytest.mark.parametrize("task", TASKS)
     def test_outputs_and_loss_equal_the_reference_networks_before_a_step_and_after(self, build, make, model, task):

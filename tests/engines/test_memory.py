@@ -13,14 +13,14 @@ def setup(inputs, **options):
 
 
 def test_weights_are_counted_with_their_copies():
-    need = memory.need(setup((10,)), rows=100, resident_mb=256)
-    assert need.weights == 4 * 6 * ((10 * 5 + 5) + (5 * 3 + 3) + (3 + 1))
-    assert need.rows == 3 * 100 * 10 * 4
-    assert need.total == need.rows + need.weights + need.batch + memory.FRAMEWORK
+    found = memory.estimate(setup((10,)), rows=100, resident_mb=256)
+    assert found.weights == 4 * 6 * ((10 * 5 + 5) + (5 * 3 + 3) + (3 + 1))
+    assert found.rows == 3 * 100 * 10 * 4
+    assert found.total == found.rows + found.weights + found.batch + memory.FRAMEWORK_BYTES
 
 
 def test_rows_beyond_the_resident_limit_stay_on_disk():
-    assert memory.need(setup((10,)), rows=10**9, resident_mb=64).rows == 3 * 64 * memory.MIB
+    assert memory.estimate(setup((10,)), rows=10**9, resident_mb=64).rows == 3 * 64 * memory.MIB
 
 
 @pytest.mark.parametrize(

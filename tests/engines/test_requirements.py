@@ -4,14 +4,18 @@ import pytest
 
 from epochd.core import specs
 from epochd.engines import requirements
+from epochd.engines.requirements import MachineLimits, Workload
 
-ASKED = ("shape", "exact", "rows", "memory_mb", "holds_framework", "embedded")
+WORKLOAD = ("task", "classes", "shape", "exact", "rows", "embedded")
+LIMITS = ("gpus", "memory_mb", "includes_framework", "free_bytes")
 
 
-def found(*, task="binary", classes=("no", "yes"), gpus=0, **options):
-    asked = {"shape": (64,)} | {name: options.pop(name) for name in ASKED if name in options}
+def found(**options):
+    workload = {"task": "binary", "classes": ("no", "yes"), "shape": (64,)}
+    workload |= {name: options.pop(name) for name in WORKLOAD if name in options}
+    limits = MachineLimits(**{name: options.pop(name) for name in LIMITS if name in options})
     spec = specs.parse({"target_column": "t", **options})
-    return {p.field: p for p in requirements.problems(spec, task=task, classes=classes, gpus=gpus, **asked)}
+    return {p.field: p for p in requirements.problems(spec, Workload(**workload), limits)}
 
 
 def test_an_ordinary_config_demands_nothing():
@@ -42,27 +46,27 @@ def test_a_training_that_fits_into_memory_is_accepted():
         ({"batch_size": 1_000_000}, "batch_size"),
         ({"model_type": "lstm", "batch_size": 10_000, "shape": (500, 10)}, "batch_size"),
         ({"shape": (50_000,)}, "feature_columns"),
-        ({"shape": (3,), "embedded": [(0, 5_000_000)]}, "hidden_units"),
+        ({"shape": (3,), "embedded": ((0, 5_000_000),)}, "hidden_units"),
     ],
 )
 def test_what_takes_too_much_memory_is_told_with_all_figures(options, field):
     problem = found(rows=1_000_000, memory_mb=1_000, **options)[field]
-    assert problem.message.startswith("this training would take about ")
+    assert problem.message.startswith("this training needs about ")
     assert "(encoded rows " in problem.message
-    assert problem.message.endswith("framework 400), but may take 1,000 MiB")
+    assert problem.message.endswith("framework 400), but the limit is 1,000 MiB")
     assert "EPOCHD_MEMORY_MB" in problem.hint
 
 
 def test_a_limit_on_what_comes_on_top_of_a_warm_worker_does_not_hold_the_framework():
-    assert found(rows=100, memory_mb=256, holds_framework=False) == {}
-    problem = found(rows=100, memory_mb=256, holds_framework=False, hidden_units=[8_000, 8_000])["hidden_units"]
+    assert found(rows=100, memory_mb=256, includes_framework=False) == {}
+    problem = found(rows=100, memory_mb=256, includes_framework=False, hidden_units=[8_000, 8_000])["hidden_units"]
     assert "framework" not in problem.message
 
 
 def test_where_the_framework_alone_is_too_much_no_smaller_config_is_advised():
     (problem,) = found(rows=100, memory_mb=300).values()
-    assert problem.message.endswith("framework 400), but may take 300 MiB")
-    assert problem.hint == "no config fits; have the server run with fewer slots or on more memory"
+    assert problem.message.endswith("framework 400), but the limit is 300 MiB")
+    assert problem.hint == "no config fits; run the server with fewer slots or on more memory"
 
 
 def test_what_lies_on_a_gpu_takes_none_of_the_machines_memory():
@@ -107,9 +111,8 @@ def test_on_a_cpu_with_bfloat16_only_pytorch_may_gain(monkeypatch):
 
 
 def test_a_disk_without_room_for_two_checkpoints_is_told_with_figures():
-    spec = specs.parse({"target_column": "y", "hidden_units": [1000, 1000]})
-    known = {"shape": (100,), "task": "regression", "classes": None, "gpus": 0}
-    (problem,) = requirements.problems(spec, **known, free_bytes=20 * 2**20)
+    known = {"shape": (100,), "task": "regression", "classes": None, "hidden_units": [1000, 1000]}
+    (problem,) = found(**known, free_bytes=20 * 2**20).values()
     assert problem.field == "hidden_units"
     assert "two checkpoints of this model take 34 MiB, but 20 MiB are free" in problem.message
-    assert requirements.problems(spec, **known, free_bytes=40 * 2**20) == []
+    assert found(**known, free_bytes=40 * 2**20) == {}

@@ -47,14 +47,16 @@ def test_totals_add_up():
 
 def test_best_metrics_are_of_the_validation_rows_where_there_are_any():
     scores = metrics.Scores(0.5, 0.8), metrics.Scores(0.4, 0.9)
-    with_rows = metrics.row(3, *scores, "binary", 0.1, 1.0)
-    without = metrics.row(3, scores[0], None, "binary", 0.1, 1.0)
+    with_rows = metrics.history_row(3, *scores, "binary", 0.1, 1.0)
+    without = metrics.history_row(3, scores[0], None, "binary", 0.1, 1.0)
     assert metrics.best_metrics(with_rows) == {"epoch": 3, "loss": 0.4, "accuracy": 0.9}
     assert metrics.best_metrics(without) == {"epoch": 3, "loss": 0.5, "accuracy": 0.8}
     assert without["val_loss"] is None
 
 
 def test_a_regression_row_has_its_own_scores():
-    row = metrics.row(1, metrics.Scores(1.0, r2=0.1), metrics.Scores(1.0, r2=0.2, mae=3, rmse=4), "regression", 0.1, 1)
+    row = metrics.history_row(
+        1, metrics.Scores(1.0, r2=0.1), metrics.Scores(1.0, r2=0.2, mae=3, rmse=4), "regression", 0.1, 1
+    )
     assert (row["train_accuracy"], row["val_accuracy"]) == (None, None)
     assert (row["train_r2"], row["val_r2"], row["val_mae"], row["val_rmse"]) == (0.1, 0.2, 3, 4)

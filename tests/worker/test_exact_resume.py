@@ -204,7 +204,7 @@ class TestDivergence:
         assert rows[-1]["learning_rate"] == pytest.approx(3.0 * 0.1 ** len(back))
 
     def test_when_that_is_used_up_it_names_epoch_and_batch(self, tmp_path):
-        with pytest.raises(Diverged, match=r"in epoch 1.* The first batch to break was number (\d+) of its epoch"):
+        with pytest.raises(Diverged, match=r"in epoch 1.* The first bad batch was number (\d+) of its epoch"):
             self.run(tmp_path, max_rollbacks=0)
 
     def test_the_lower_rate_survives_a_death(self, tmp_path):
@@ -237,7 +237,7 @@ class TestDivergence:
         assert stopped < 20
         more = options | {"learning_rate": 10.0, "epochs": stopped + 8, "max_rollbacks": 4}
         given = ticket(tmp_path / "rest", 1, 0, more, 1000.0).model_copy(update={"task_id": "child"})
-        checkpoint.adopt(checkpoint.newest(first.checkpoints_dir)[0], given.checkpoints_dir)
+        checkpoint.copy(checkpoint.newest(first.checkpoints_dir)[0], given.checkpoints_dir)
         line = Line()
         assert execute(given, line) is ReportKind.COMPLETED
         assert ReportKind.ROLLBACK in [kind for kind, _ in line.events]
@@ -250,7 +250,7 @@ def test_a_task_that_was_stopped_and_is_tried_again_has_no_more_patience_than_it
     assert straight[1]["stopped_early"]
     assert execute(first, Paused(straight[1]["epoch"] - 1)) is ReportKind.PAUSED
     given = ticket(tmp_path / "again", 1, 0, MLP).model_copy(update={"task_id": "child"})
-    checkpoint.adopt(checkpoint.newest(first.checkpoints_dir)[0], given.checkpoints_dir)
+    checkpoint.copy(checkpoint.newest(first.checkpoints_dir)[0], given.checkpoints_dir)
     line = Line()
     assert execute(given, line) is ReportKind.COMPLETED
     assert rows_of(line) == straight[0]
@@ -267,7 +267,7 @@ def test_a_task_that_goes_on_from_another_equals_one_long_training(tmp_path):
     train(tmp_path / "short", options | {"epochs": 3})
     newest, _ = checkpoint.newest(tmp_path / "short" / "checkpoints" / "t")
     given = ticket(tmp_path / "rest", 1, 0, options | {"epochs": 6}).model_copy(update={"task_id": "child"})
-    checkpoint.adopt(newest, given.checkpoints_dir)
+    checkpoint.copy(newest, given.checkpoints_dir)
     line = Line()
     assert execute(given, line) is ReportKind.COMPLETED
     assert rows_of(line) == long[0]

@@ -224,7 +224,7 @@ def test_a_training_whose_data_are_gone_waits_where_it_has_got_to(process, serve
     server.wait_for("held")
     payload = server.reports[-1]["payload"]
     assert (payload["code"], payload["problems"][0]["field"]) == ("data_error", "dataset")
-    assert "put the data right, then resume it" in payload["message"]
+    assert "correct the data, then resume it" in payload["message"]
 
 
 def test_an_exception_after_the_last_word_changes_nothing(process, server, ticket):

@@ -154,7 +154,11 @@ def test_reports_are_kept_and_sent_again_while_the_server_is_away(desk, open_rep
     assert reporter.close(WAIT)
     assert sorted(set(desk.numbers)) == [1, 2, 3]
     ours = [record.getMessage() for record in caplog.records if record.name == "epochd.worker.report"]
-    assert ["the server is away" in ours[0], "the server is back" in ours[1], len(ours)] == [True, True, 2]
+    assert ["the server is unreachable" in ours[0], "the server is reachable again" in ours[1], len(ours)] == [
+        True,
+        True,
+        2,
+    ]
 
 
 def test_close_says_so_when_not_everything_could_be_delivered(desk, open_reporter):

@@ -50,7 +50,7 @@ class Service:
             self.arrivals.sweep()
             await self.db.open()
             stack.push_async_callback(self.db.close)
-            await asyncio.to_thread(removal.sweep, self.settings, await jobs.ids(self.db))
+            await asyncio.to_thread(removal.complete_interrupted, self.settings, await jobs.ids(self.db))
             self.db.listen(self.feed.publish)
             stack.callback(self.feed.close)
             await self.dispatcher.start()

@@ -1,9 +1,9 @@
-"""Checkpoints: the whole of a training's memory in one durable folder.
+"""Checkpoints: the complete state of a training in one durable folder.
 
 ``state.json`` (the loop's state), ``encoder.json`` (how rows are encoded), ``weights``, ``optimizer`` and ``best`` as
-safetensors. The newest two are kept, so that a damaged one is not the end of a training; one that was found damaged is
-not counted, and goes with the next save. A folder's name is ``<attempt>-<number>``: what a stale attempt may still
-write never stands in the way of a newer one.
+safetensors. The newest two are kept, so that a training survives a damaged one. A damaged checkpoint is not counted and
+is deleted at the next save. A folder's name is ``<attempt>-<number>``, so that a stale attempt never conflicts with a
+newer one.
 """
 
 import json
@@ -28,9 +28,9 @@ DAMAGED = "damaged-"
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What was read back: feed ``weights`` and ``optimizer`` to the engine, ``state`` to the loop.
+    """A loaded checkpoint: ``weights`` and ``optimizer`` are for the engine, ``state`` is for the loop.
 
-    ``facts`` are what the training was sure of when it was saved: data fingerprint, framework, threads.
+    ``facts`` describe the training at the time of saving: data fingerprint, framework, threads.
     """
 
     state: LoopState
@@ -45,9 +45,9 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Premises:
-    """What a checkpoint says about its data, to be known before the data are prepared. ``encoder`` is None in
-    checkpoints of older versions."""
+class CheckpointFacts:
+    """What a checkpoint says about its data, needed to prepare the data. ``encoder`` is None in checkpoints of older
+    versions."""
 
     facts: dict[str, Any]
     encoder: Encoder | None
@@ -56,9 +56,9 @@ class Premises:
 def save(
     folder: Path, attempt: int, engine: Engine, state: LoopState, facts: dict[str, Any], encoder: Encoder | None = None
 ) -> Path:
-    """Write an attempt's next checkpoint into its task's folder and drop all but the newest two; return its path.
+    """Save an attempt's next checkpoint in its task's folder and delete all but the newest two; return its path.
 
-    Raise OutOfSpace, with nothing left behind, when the disk is full.
+    Raises OutOfSpace when the disk is full; the incomplete checkpoint is removed.
     """
     existing = numbered(folder)
     mine = [path for path in existing if path.name.startswith(f"{attempt:04d}-")]
@@ -74,24 +74,26 @@ def save(
     except (OSError, SafetensorError) as error:
         if files.is_full(error):
             needed = 5 * sum(weights.nbytes for weights in state.best_weights.values())
-            raise files.no_room("a checkpoint", needed, folder) from None
+            raise files.out_of_space("a checkpoint", needed, folder) from None
         raise
     for old in [*existing[: 1 - KEEP], *folder.glob(f"{DAMAGED}*")]:
-        shutil.rmtree(old, ignore_errors=True)  # a stale attempt may take it for damaged, and move it, at this moment
+        shutil.rmtree(old, ignore_errors=True)  # a stale attempt may move it at the same time
     return final
 
 
 def _finite(weights: Arrays) -> Arrays:
-    """The weights, if they are worth keeping; raise Diverged."""
+    """The weights; raises Diverged if they are not finite."""
     if all(np.isfinite(values).all() for values in weights.values()):
         return weights
-    raise Diverged("the weights became infinite or NaN. Lower the learning rate, or look for extreme feature values")
+    raise Diverged(
+        "the weights became infinite or NaN. Use a lower learning rate, or check the features for extreme values"
+    )
 
 
 def newest(folder: Path, *, set_aside: bool = True) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint of a task that is exactly what was written, and what is wrong with each newer one.
+    """The newest valid checkpoint of a task, and what is wrong with each newer one.
 
-    Those are set aside, so that they are not counted among what is kept.
+    With ``set_aside``, damaged checkpoints are renamed, so that they are not counted among those to keep.
     """
     faults: list[str] = []
     for path in reversed(numbered(folder)):
@@ -99,25 +101,25 @@ def newest(folder: Path, *, set_aside: bool = True) -> tuple[Path | None, list[s
             files.verify(path)
             return path, faults
         except CorruptFile as error:
-            faults.append(f"checkpoint {path.name} cannot be used: {error}{_aside(path) if set_aside else ''}")
+            faults.append(f"checkpoint {path.name} cannot be used: {error}{_set_aside(path) if set_aside else ''}")
     return None, faults
 
 
-def _aside(path: Path) -> str:
-    """Take a damaged checkpoint out of the count, until the next is saved; what to say of it."""
-    there = path.with_name(f"{DAMAGED}{path.name}")
+def _set_aside(path: Path) -> str:
+    """Rename a damaged checkpoint; return the addition to the message."""
+    target = path.with_name(f"{DAMAGED}{path.name}")
     try:
-        shutil.rmtree(there, ignore_errors=True)
-        path.rename(there)
-    except OSError:  # then it stays where it is, and is found damaged again
+        shutil.rmtree(target, ignore_errors=True)
+        path.rename(target)
+    except OSError:  # it stays and will be found damaged again
         return ""
-    return f" (set aside as {there.name} until the next checkpoint is saved)"
+    return f" (set aside as {target.name} until the next checkpoint is saved)"
 
 
-def adopt(source: Path, folder: Path) -> Path | None:
-    """Copy a checkpoint into another task's folder, as its first; None if it is not there any more.
+def copy(source: Path, folder: Path) -> Path | None:
+    """Copy a checkpoint into another task's folder, as its first; None if it no longer exists.
 
-    Raise CorruptFile, with nothing left behind, unless the copy is exactly what was written at first.
+    Raises CorruptFile if the copy does not match the manifest; the copy is removed.
     """
     final = folder / f"{0:04d}-{1:06d}"
     try:
@@ -126,28 +128,28 @@ def adopt(source: Path, folder: Path) -> Path | None:
             for name in names:
                 shutil.copy2(source / name, path / name)
             files.verify(path)
-            (path / files.MANIFEST).unlink()  # the folder gets one of its own, with the same sums
-    except FileNotFoundError:  # its task may be removed at this very moment
+            (path / files.MANIFEST).unlink()  # durable_folder writes it again, with the same sums
+    except FileNotFoundError:  # its task may be removed at the same time
         return None
     return final
 
 
-def place(path: Path) -> tuple[int, int]:
-    """How far a checkpoint that has been verified is: complete epochs, and steps of the next one."""
+def position(path: Path) -> tuple[int, int]:
+    """The position of a verified checkpoint: complete epochs, and steps of the next one."""
     try:
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))["loop"]
         return int(state["epoch"]), int(state["step"])
     except (KeyError, TypeError, ValueError) as error:
-        raise _strange(path, error) from None
+        raise _incompatible(path, error) from None
 
 
 def load(path: Path) -> Checkpoint:
-    """Read back a checkpoint that has been verified; raise CorruptFile if another version has written it."""
+    """Load a verified checkpoint; raises CorruptFile if it was written by an incompatible version."""
     try:
         saved = json.loads((path / "state.json").read_text(encoding="utf-8"))
         state = LoopState.from_json(saved["loop"], dict(load_file(path / "best.safetensors")))
     except (KeyError, TypeError, ValueError) as error:
-        raise _strange(path, error) from None
+        raise _incompatible(path, error) from None
     return Checkpoint(
         state,
         dict(load_file(path / "weights.safetensors")),
@@ -156,8 +158,8 @@ def load(path: Path) -> Checkpoint:
     )
 
 
-def premises(path: Path) -> Premises:
-    """Read what a checkpoint says about its data; raise CorruptFile if that cannot be read."""
+def read_facts(path: Path) -> CheckpointFacts:
+    """Read what a checkpoint says about its data; raises CorruptFile if that cannot be read."""
     try:
         facts = json.loads((path / "state.json").read_text(encoding="utf-8"))["facts"]
         encoder = path / "encoder.json"
@@ -165,11 +167,11 @@ def premises(path: Path) -> Premises:
     except OSError as error:
         raise CorruptFile(f"{path} cannot be read: {error}") from None
     except (KeyError, TypeError, ValueError) as error:
-        raise _strange(path, error) from None
-    return Premises(facts, Encoder.from_json(state) if state else None)
+        raise _incompatible(path, error) from None
+    return CheckpointFacts(facts, Encoder.from_json(state) if state else None)
 
 
-def _strange(path: Path, error: Exception) -> CorruptFile:
+def _incompatible(path: Path, error: Exception) -> CorruptFile:
     return CorruptFile(f"{path} was written by another version of epochd: {error!r}")
 
 

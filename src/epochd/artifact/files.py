@@ -1,7 +1,7 @@
-"""Folders that are either whole or absent, whatever dies while they are written.
+"""Durable folders: complete or absent, even if the process or the machine dies while one is written.
 
-A folder is written under a temporary name, its files flushed, a manifest of sizes and SHA-256 sums added,
-and only then renamed to its place; the parent is flushed last. Whoever reads it back checks the manifest.
+A folder is written under a temporary name with a manifest of sizes and SHA-256 sums, its files are flushed, and only
+then is it renamed; the parent folder is flushed last. Readers check the manifest.
 """
 
 import errno
@@ -19,16 +19,16 @@ from epochd.core.errors import CorruptFile, OutOfSpace
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 SPARE_BYTES = 16 * 2**20
-"""For small files, logs and the database."""
+"""Disk space for small files, logs and the database."""
 MANIFEST = "manifest.json"
 TEMPORARY = ".tmp-"
 LATEST = "latest"
-"""The link, beside the models of one output path, that leads to the newest of them."""
+"""The link to the newest model of an output path, in the same folder as the models."""
 
 
 @contextmanager
 def durable_folder(final: Path) -> Iterator[Path]:
-    """Yield a temporary folder that becomes ``final`` when the block ends well, and vanishes otherwise.
+    """Yield a temporary folder that is renamed to ``final`` at the end of the block, or removed after an exception.
 
     An existing ``final`` is replaced.
     """
@@ -51,31 +51,31 @@ def durable_folder(final: Path) -> Iterator[Path]:
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether an error says that the disk is full; safetensors puts the system's number into words."""
+    """Whether the error means that the disk is full; safetensors gives the error number in its message only."""
     if isinstance(error, OSError):
         return error.errno in FULL
     return any(f"code: {number}," in str(error) or f"os error {number})" in str(error) for number in FULL)
 
 
-def no_room(what: str, needed: int, folder: Path) -> OutOfSpace:
-    """The error for something of so many bytes that did not fit on the disk, besides what is needed anyway."""
+def out_of_space(what: str, needed: int, folder: Path) -> OutOfSpace:
+    """The error for ``what`` of ``needed`` bytes that did not fit on the disk."""
     needed, free = needed + SPARE_BYTES, shutil.disk_usage(folder).free
     message = (
         f"the disk is full: {what} needs about {needed / 2**20:,.0f} MiB in {folder}, where {free / 2**20:,.0f} MiB "
-        "are free. The training goes on from its last checkpoint as soon as there is room"
+        "are free. The training resumes from its last checkpoint when there is enough space"
     )
     return OutOfSpace(message, needed)
 
 
-def sweep(folder: Path, name: str = "") -> None:
-    """Remove what a process that died has left half-written in a folder: of the folder ``name`` there, or of all."""
+def remove_temporary(folder: Path, name: str = "") -> None:
+    """Remove the temporary folders that a dead process left in ``folder``: those of ``name``, or all."""
     for path in folder.glob(f"{TEMPORARY}{name}*") if folder.is_dir() else ():
         shutil.rmtree(path, ignore_errors=True)
 
 
 def verify(folder: Path) -> None:
-    """Raise CorruptFile unless every file of the manifest is there with its size and sum."""
-    for name, size, total in _expected(folder):
+    """Raise CorruptFile unless every file of the manifest exists with its size and SHA-256 sum."""
+    for name, size, total in _read_manifest(folder):
         path = folder / name
         if not path.is_file():
             raise CorruptFile(f"{path} is missing")
@@ -83,8 +83,8 @@ def verify(folder: Path) -> None:
             raise CorruptFile(f"{path} is damaged: its size or SHA-256 differs from {MANIFEST}")
 
 
-def _expected(folder: Path) -> list[tuple[str, int, str]]:
-    """Name, size and sum of each file in the manifest; raise CorruptFile if it is not as it was written."""
+def _read_manifest(folder: Path) -> list[tuple[str, int, str]]:
+    """Name, size and sum of each file in the manifest; raises CorruptFile if it cannot be read."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         return [(name, about["bytes"], about["sha256"]) for name, about in manifest["files"].items()]
@@ -99,8 +99,8 @@ def size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir())
 
 
-def point(link: Path, target: Path) -> None:
-    """Make ``link`` a relative symbolic link to ``target``, replacing an older one in one step."""
+def replace_link(link: Path, target: Path) -> None:
+    """Make ``link`` a relative symbolic link to ``target``; an existing link is replaced atomically."""
     temporary = link.parent / f"{TEMPORARY}{link.name}-{secrets.token_hex(4)}"
     temporary.symlink_to(os.path.relpath(target, link.parent))
     temporary.replace(link)
@@ -108,14 +108,14 @@ def point(link: Path, target: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Readable JSON; NaN and infinities are refused."""
+    """Write readable JSON; raises ValueError for NaN and infinities."""
     path.write_text(
         json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1, sort_keys=False) + "\n", encoding="utf-8"
     )
 
 
 def flush(path: Path) -> None:
-    """Force a file's or a folder's content to the disk."""
+    """Write a file or a folder through to the disk (fsync)."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

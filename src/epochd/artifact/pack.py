@@ -1,8 +1,8 @@
-"""The model that a finished training leaves: four readable files in one durable folder.
+"""The model of a finished training: four readable files in one durable folder.
 
-``model.safetensors`` holds the canonical weights, ``model.json`` everything needed to use and to judge
-them, ``history.csv`` the epochs, ``splits.parquet`` which row of the dataset was trained on and which was held out.
-``latest`` beside it points at the newest model of the same output path.
+``model.safetensors`` holds the canonical weights, ``model.json`` all that is needed to use and to evaluate them,
+``history.csv`` the epochs, ``splits.parquet`` the split of each row of the dataset. The link ``latest`` in the same
+folder leads to the newest model of the output path.
 """
 
 import csv
@@ -30,9 +30,9 @@ SPLITS = ("train", "validation", "test")
 
 
 def pack(folder: Path, about: dict[str, Any], state: LoopState, rows: Mapping[str, IntArray]) -> None:
-    """Write the model folder (``about`` is its ``model.json``), then move ``latest`` to it.
+    """Write the model folder (``about`` is its ``model.json``), then point ``latest`` to it.
 
-    ``rows`` are the dataset's row numbers (from 0) by split. Raise OutOfSpace when the disk is full.
+    ``rows`` are the dataset's row numbers (from 0) by split. Raises OutOfSpace when the disk is full.
     """
     try:
         with files.durable_folder(folder) as path:
@@ -40,11 +40,11 @@ def pack(folder: Path, about: dict[str, Any], state: LoopState, rows: Mapping[st
             files.write_json(path / "model.json", about)
             write_history(path / "history.csv", state.history)
             write_splits(path / "splits.parquet", rows)
-        files.point(folder.parent / files.LATEST, folder)
+        files.replace_link(folder.parent / files.LATEST, folder)
     except (OSError, SafetensorError, pl.exceptions.ComputeError) as error:
         if files.is_full(error):
             needed = sum(weights.nbytes for weights in state.best_weights.values())
-            raise files.no_room("the model", needed, folder.parent) from None
+            raise files.out_of_space("the model", needed, folder.parent) from None
         raise
 
 
@@ -82,7 +82,7 @@ def describe(
 
 
 def write_history(path: Path, history: list[dict[str, Any]]) -> None:
-    """One line per epoch; an absent metric is an empty cell."""
+    """One line per epoch; a missing metric is an empty cell."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(history[0]))
         writer.writeheader()
@@ -90,8 +90,8 @@ def write_history(path: Path, history: list[dict[str, Any]]) -> None:
 
 
 def write_splits(path: Path, rows: Mapping[str, IntArray]) -> None:
-    """``row`` (from 0, ascending) and ``split``, one line for each row that is in one."""
-    size = 1 + max((int(some.max()) for some in rows.values() if len(some)), default=-1)
+    """``row`` (from 0, ascending) and ``split``, one line for each row that belongs to a split."""
+    size = 1 + max((int(numbers.max()) for numbers in rows.values() if len(numbers)), default=-1)
     codes = np.full(size, len(SPLITS), np.uint8)
     for code, name in enumerate(SPLITS):
         codes[rows.get(name, np.empty(0, np.int64))] = code

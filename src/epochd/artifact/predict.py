@@ -1,4 +1,4 @@
-"""A saved model at work: raw rows in, labels and probabilities out. No framework is needed."""
+"""Prediction with a saved model: raw rows in, labels and probabilities out, without any framework."""
 
 import json
 from collections.abc import Iterator
@@ -23,13 +23,13 @@ from epochd.data.tables.catalog import Catalog
 from epochd.engines import reference
 from epochd.loop.engine import Embedding, Setup
 
-SCORED_ROWS, SCORED_VALUES = 16_384, 4_000_000
-"""Rows, and values of theirs, per forward pass at most; bounds memory."""
+BATCH_ROWS, BATCH_VALUES = 16_384, 4_000_000
+"""The most rows, and feature values, per forward pass; limits memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model read back from its folder. ``about`` is its ``model.json``."""
+    """A model loaded from its folder. ``about`` is its ``model.json``."""
 
     setup: Setup
     encoder: Encoder
@@ -38,7 +38,7 @@ class Model:
 
     @classmethod
     def load(cls, folder: Path) -> "Model":
-        """Read and verify a model folder (``latest`` will do); raise CorruptFile if it is damaged."""
+        """Load and verify a model folder, or the link ``latest``; raises CorruptFile if it is damaged."""
         files.verify(folder)
         about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         if about["format"] != 1:
@@ -54,26 +54,25 @@ class Model:
         return cls(setup, Encoder.from_json(about["encoder"]), dict(load_file(folder / "model.safetensors")), about)
 
     def outputs(self, frame: pl.DataFrame) -> tuple[FloatArray, IntArray]:
-        """Raw network outputs, float32 (n, outputs), of raw rows, and the numbers of the rows that they belong to.
+        """Raw network outputs for raw rows, float32 (n, outputs), and the numbers of the rows that they belong to.
 
-        These are all rows; for a model of windows those at the end of a window, in the windows' order. Raise DataError
-        that names every missing column, or for each unusable column its first such row.
+        These are all rows, or, for a model of sliding windows, the last row of each window, in the order of the
+        windows. Raises DataError with every missing column, or with the first unusable row of each column.
         """
         if self.setup.spec.sequence_length is None:
             encoded = self.encoder.features(frame)
-            return self._scored(self._pieces(encoded)), np.arange(frame.height)
+            return self._forward(self._batches(encoded)), np.arange(frame.height)
         order, first = self._windows(frame)
         encoded, shape = self.encoder.features(frame)[order], self.setup.inputs
         windows = MemmapDataset(encoded, first, shape[0], shape, np.zeros(len(first), np.float32))
-        return self._scored(part.x for part in windows.slices(self._at_once)), order[first + shape[0] - 1]
+        return self._forward(rows.x for rows in windows.slices(self._batch_rows)), order[first + shape[0] - 1]
 
     def predict(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """One line per row, in the rows' order: ``prediction``, and for classification ``probability_<class>`` for each
-        class.
+        """One line per row, in order: ``prediction`` and, for classification, ``probability_<class>`` for each class.
 
-        A model of windows reads them in the order of time, within groups; a row's prediction is what the model
-        tells from the window that ends there: the target ``horizon`` rows later. It is null where fewer rows than
-        ``sequence_length`` have gone before. Raises what ``outputs`` raises.
+        A model of sliding windows orders the rows by time within groups; a row's prediction is that of the window
+        that ends there: the target ``horizon`` rows later. It is null where no complete window of ``sequence_length``
+        rows ends. Raises what ``outputs`` raises.
         """
         outputs, rows = self.outputs(frame)
         found = self.encoder.decode(outputs)
@@ -89,7 +88,7 @@ class Model:
         return every.join(numbered, on="\0row", how="left", maintain_order="left").drop("\0row")
 
     def _windows(self, frame: pl.DataFrame) -> tuple[IntArray, IntArray]:
-        """The order of rows in time, by groups, and where windows begin in it."""
+        """The order of the rows by group and time, and the positions in it where windows begin."""
         spec = self.setup.spec
         assert spec.sequence_length is not None
         assert spec.time_column is not None
@@ -101,24 +100,24 @@ class Model:
         order = sliding_windows.order(sort_keys.moments(frame.get_column(spec.time_column)), groups)
         return order, sliding_windows.starts(order, spec.sequence_length - 1, groups)
 
-    def _pieces(self, encoded: FloatArray) -> Iterator[FloatArray]:
+    def _batches(self, encoded: FloatArray) -> Iterator[FloatArray]:
         x = encoded.reshape(len(encoded), *self.setup.inputs)
-        for first in range(0, len(x), self._at_once):
-            yield x[first : first + self._at_once]
+        for first in range(0, len(x), self._batch_rows):
+            yield x[first : first + self._batch_rows]
 
     @property
-    def _at_once(self) -> int:
-        return max(1, min(SCORED_ROWS, SCORED_VALUES // prod(self.setup.inputs)))
+    def _batch_rows(self) -> int:
+        return max(1, min(BATCH_ROWS, BATCH_VALUES // prod(self.setup.inputs)))
 
-    def _scored(self, pieces: Iterator[FloatArray]) -> FloatArray:
-        outputs = [reference.forward(self.setup, self.weights, x) for x in pieces]
+    def _forward(self, batches: Iterator[FloatArray]) -> FloatArray:
+        outputs = [reference.forward(self.setup, self.weights, x) for x in batches]
         return np.concatenate(outputs) if outputs else np.empty((0, self.setup.outputs), np.float32)
 
 
 def predict_file(folder: Path, file: Path) -> pl.DataFrame:
-    """Score a file of any format that can be trained on with the model in ``folder``.
+    """Predict the rows of a file, in any format that epochd trains on, with the model in ``folder``.
 
-    Where a format leaves types open, columns are what they were in training: text is text, though it be all digits.
+    Where a format leaves types open, columns have the types of the training: text stays text, even if all digits.
     """
     path, model = file.resolve(), Model.load(folder)
     source = Catalog([path.parent]).open(str(path))

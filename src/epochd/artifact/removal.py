@@ -1,10 +1,10 @@
-"""What goes from the disk when a task is removed, whatever dies while it goes.
+"""Removal of a task's files, safe against a crash at any moment.
 
-What shall go is written down first, the task's row in the database goes next, the files last. A server that finds
-such a note when it starts knows what was begun: it ends it if the row is gone, and forgets it otherwise. Nothing is
-deleted without a note, whatever the database does not know. A note is an empty file whose name says it all, which a
-full disk has room for. A model is moved among the checkpoints before it is deleted: where models are, each is whole
-or absent.
+A note of the removal is written first, then the task's row in the database is deleted, then the files. A server that
+finds a note when it starts completes the removal if the row is gone, and deletes the note otherwise. Files that the
+database does not know are never deleted without a note. A note is usually an empty file whose name holds all it says,
+which fits on a full disk. A model is moved to the checkpoints before it is deleted, so that each model in the artifact
+store is complete or absent.
 """
 
 import json
@@ -24,11 +24,11 @@ logger = logging.getLogger(__name__)
 
 NOTE = ".note"
 MAX_NAME = 255
-"""Bytes that a file's name may have."""
+"""The maximum length of a file name in bytes."""
 
 
-def note(settings: Settings, job: Job, *, keep_model: bool) -> Path:
-    """Write down that a task is about to be removed; the note, which is on the disk for good. Raises OutOfSpace."""
+def write_note(settings: Settings, job: Job, *, keep_model: bool) -> Path:
+    """Write a durable note that a task is about to be removed; return its path. Raises OutOfSpace."""
     path = settings.removals_dir / _name(job, keep_model=keep_model)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,13 +37,13 @@ def note(settings: Settings, job: Job, *, keep_model: bool) -> Path:
         path.unlink(missing_ok=True)
         if not files.is_full(error):
             raise
-        message = f"the disk is full: it cannot be noted that task {job.id} goes, so nothing was removed; free space"
+        message = f"the disk is full: removing task {job.id} cannot be recorded, so nothing was removed; free space"
         raise OutOfSpace(message) from None
     return path
 
 
 def _name(job: Job, *, keep_model: bool) -> str:
-    """The task's id and its model's folder, if that goes too; a folder too long for a name stands in the file."""
+    """The task's id, and its model's folder unless that is kept; a folder too long for a name is in the file itself."""
     folder = quote(job.spec.artifact_folder, safe="")
     name = f"{job.id}{NOTE}" if keep_model else f"{job.id}.{folder}{NOTE}"
     return name if len(name) <= MAX_NAME else f"{job.id}.json"
@@ -54,38 +54,38 @@ def _write(path: Path, job: Job) -> None:
         path.touch()
     else:
         files.write_json(path, {"model": f"{job.spec.artifact_folder}/{job.id}"})
-    for place in (path, path.parent):
-        files.flush(place)
+    for written in (path, path.parent):
+        files.flush(written)
 
 
 def _read(noted: Path) -> tuple[str, str | None]:
-    """The task of a note, and which of the models goes with it."""
+    """The task of a note, and the model to delete with it, if any."""
     if noted.suffix != NOTE:
         return noted.stem, json.loads(noted.read_text(encoding="utf-8"))["model"]
     task_id, _, folder = noted.stem.partition(".")
     return task_id, f"{unquote(folder)}/{task_id}" if folder else None
 
 
-def carry_out(settings: Settings, noted: Path) -> None:
-    """Delete the folders of a task that has no row any more, and then the note."""
+def complete(settings: Settings, noted: Path) -> None:
+    """Delete the folders of a task whose row is deleted, then the note."""
     task_id, model = _read(noted)
     checkpoints = settings.checkpoints_dir / task_id
     if model is not None:
-        withdraw(settings.artifacts_dir / model)
-        _move(settings.artifacts_dir / model, checkpoints / "model")
+        repoint_latest(settings.artifacts_dir / model)
+        _move_away(settings.artifacts_dir / model, checkpoints / "model")
     for folder in (checkpoints, settings.logs_dir / task_id):
         _delete(folder)
     noted.unlink()
 
 
-def sweep(settings: Settings, known: Collection[str]) -> None:
-    """Carry out what a server that died had begun: the notes on tasks that are not ``known`` any more."""
+def complete_interrupted(settings: Settings, known: Collection[str]) -> None:
+    """Complete the removals that a crash interrupted: the notes of tasks that are no longer ``known``."""
     for noted in [path for path in settings.removals_dir.glob("*") if path.suffix in (NOTE, ".json")]:
         try:
             _resume(settings, noted, known)
-        except (OSError, ValueError, KeyError, TypeError):  # a note that was half-written: its row is still there
+        except (OSError, ValueError, KeyError, TypeError):  # an incomplete note: the row still exists
             logger.exception(
-                "the removal in %s cannot be carried out; delete it, and the task's folders, by hand", noted
+                "the removal noted in %s failed; delete the note and the folders of its task manually", noted
             )
 
 
@@ -94,14 +94,14 @@ def _resume(settings: Settings, noted: Path, known: Collection[str]) -> None:
     if task_id in known:
         noted.unlink()
     elif TASK_ID.fullmatch(task_id):
-        logger.info("the removal of task %s was cut short; its files are deleted now", task_id)
-        carry_out(settings, noted)
+        logger.info("the removal of task %s was interrupted; deleting its files now", task_id)
+        complete(settings, noted)
 
 
-def withdraw(model: Path) -> None:
-    """If ``latest`` leads to this model, let it lead to the newest other one beside it, or remove it.
+def repoint_latest(model: Path) -> None:
+    """If ``latest`` leads to this model, point it to the newest other one in the same folder, or remove it.
 
-    A worker may put a model there meanwhile, and point at it before we point elsewhere: hence the second look.
+    A worker may add a model and point ``latest`` to it at the same time, hence the second look.
     """
     latest = model.parent / files.LATEST
     if not latest.is_symlink() or latest.readlink() != Path(model.name):
@@ -111,15 +111,15 @@ def withdraw(model: Path) -> None:
         if newest is None:
             latest.unlink(missing_ok=True)
         else:
-            files.point(latest, newest)
+            files.replace_link(latest, newest)
         seen, newest = newest, _newest(model.parent, model)
         if newest == seen:
             return
 
 
-def _newest(folder: Path, but: Path) -> Path | None:
-    """The whole model that was finished last; its manifest is the last file that was written."""
-    others = (path for path in folder.iterdir() if path != but and TASK_ID.fullmatch(path.name))
+def _newest(folder: Path, without: Path) -> Path | None:
+    """The complete model that was finished last; the manifest is the last file of a model."""
+    others = (path for path in folder.iterdir() if path != without and TASK_ID.fullmatch(path.name))
     whole = [(at, path) for path in others if (at := _finished_at(path)) is not None]
     return max(whole)[1] if whole else None
 
@@ -131,20 +131,20 @@ def _finished_at(model: Path) -> int | None:
         return None
 
 
-def _move(model: Path, place: Path) -> None:
-    """Take a model away in one step, and what a worker that died has left half-written of it."""
-    files.sweep(model.parent, model.name)
+def _move_away(model: Path, target: Path) -> None:
+    """Move a model out of the store in one step, and remove temporary files that a dead worker left of it."""
+    files.remove_temporary(model.parent, model.name)
     if not model.is_dir():
         return
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        model.rename(place)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        model.rename(target)
         files.flush(model.parent)
-    except OSError:  # the models lie on another disk, the place is taken, or the disk is full
+    except OSError:  # the target is on another disk or exists, or the disk is full
         _delete(model)
 
 
 def _delete(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     if os.path.lexists(folder):
-        logger.warning("%s could not be deleted whole; delete it by hand", folder)
+        logger.warning("%s could not be deleted completely; delete it manually", folder)

@@ -340,10 +340,7 @@ class TrainingSpec(BaseModel):
         if self.input_shape and self.model_type in ("lstm", "gru") and len(self.input_shape) != 2:
             message = f"{self.input_shape} has {len(self.input_shape)} dimensions; {self.model_type} reads sequences"
             problems.append(Problem("input_shape", message, "give [steps, channels]"))
-        if self.task == "regression":
-            for name in ("class_weight", "label_smoothing"):
-                if getattr(self, name):
-                    problems.append(Problem(name, f"{name} needs classes, but task is regression", "leave it out"))
+        problems += class_option_problems(self, self.task)
         if self.num_gpus is not None and self.num_devices is not None:
             message = "num_devices splits over CPU devices, num_gpus over GPUs; both were given"
             problems.append(Problem("num_devices", message, "leave one of the two out"))
@@ -403,6 +400,16 @@ class TrainingSpec(BaseModel):
     def artifact_folder(self) -> str:
         """``output_path`` as a relative path inside the artifact store, without leading slashes."""
         return "/".join(part for part in self.output_path.split("/") if part) or "models"
+
+
+def class_option_problems(spec: TrainingSpec, task: Task | None) -> list[Problem]:
+    """Options that need classes, where ``task`` (given or inferred from the target) is regression."""
+    options = ("class_weight", "label_smoothing") if task == "regression" else ()
+    return [
+        Problem(name, f"{name} needs classes, but the task is regression", f"leave {name} out")
+        for name in options
+        if getattr(spec, name)
+    ]
 
 
 def _has_twins(names: list[str]) -> bool:

@@ -1,6 +1,6 @@
-"""How much memory and disk a training takes, estimated before it starts.
+"""How much memory and disk space a training takes, estimated before it starts.
 
-An estimate errs on the large side by little: it is to refuse what the machine would kill, not to fill it to the brim.
+The estimates are slightly too large on purpose: they exist to refuse what would exhaust the machine.
 """
 
 from dataclasses import dataclass
@@ -10,26 +10,26 @@ from epochd.engines import network
 from epochd.loop.engine import Setup
 
 MIB = 1 << 20
-FRAMEWORK = 400 * MIB
-"""What a process takes with a framework imported."""
+FRAMEWORK_BYTES = 400 * MIB
+"""The memory of a process that has imported a framework."""
 COPIES_OF_ROWS = 3
-"""Encoded rows, as they are made: in the table's types, encoded, and on the engine's device."""
+"""Copies of the rows during encoding: in the table's types, encoded, and on the engine's device."""
 COPIES_OF_WEIGHTS = 6
-"""Weights, gradients, two moments of the optimizer, the best weights, and a copy on its way to a checkpoint."""
+"""Weights, gradients, two moments of the optimizer, the best weights, and a copy while a checkpoint is saved."""
 COPIES_OF_OUTPUTS = 4
-"""Of each layer's outputs: before and after activation and dropout, and their gradient."""
+"""Copies of each layer's outputs: before and after activation and dropout, and their gradient."""
 OPTIMIZER_COPIES = {"adam": 2, "adamw": 2, "rmsprop": 1, "sgd": 0}
-"""How many numbers an optimizer remembers for each weight."""
+"""The numbers in an optimizer's state per weight."""
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
-    """Bytes that a training takes, by what takes them."""
+class MemoryEstimate:
+    """Bytes that a training takes, by purpose."""
 
     rows: int
     weights: int
     batch: int
-    framework: int = FRAMEWORK
+    framework: int = FRAMEWORK_BYTES
 
     @property
     def total(self) -> int:
@@ -48,21 +48,21 @@ def mib(size: int) -> str:
     return f"{-(-size // MIB):,}"
 
 
-def need(setup: Setup, rows: int, resident_mb: int, framework: int = FRAMEWORK) -> Need:
-    """The memory for training on ``rows`` examples, of which ``resident_mb`` stay in memory at most.
+def estimate(setup: Setup, rows: int, resident_mb: int, framework: int = FRAMEWORK_BYTES) -> MemoryEstimate:
+    """The memory for training on ``rows`` examples, of which at most ``resident_mb`` MiB are kept in memory.
 
-    What lies on GPUs is not counted. ``framework`` is 0 where only what comes on top of it counts.
+    GPU memory is not counted. ``framework`` is 0 where the framework's own memory is not part of the limit.
     """
     encoded = min(4 * rows * prod(setup.inputs), resident_mb * MIB)
     if setup.gpus:
-        return Need(COPIES_OF_ROWS * encoded, 0, 0, framework)
-    weights = 4 * network.parameters(setup)
+        return MemoryEstimate(COPIES_OF_ROWS * encoded, 0, 0, framework)
+    weights = 4 * network.parameter_count(setup)
     outputs = 4 * min(setup.spec.batch_size, max(rows, 1)) * outputs_per_row(setup)
-    return Need(COPIES_OF_ROWS * encoded, COPIES_OF_WEIGHTS * weights, COPIES_OF_OUTPUTS * outputs, framework)
+    return MemoryEstimate(COPIES_OF_ROWS * encoded, COPIES_OF_WEIGHTS * weights, COPIES_OF_OUTPUTS * outputs, framework)
 
 
 def outputs_per_row(setup: Setup) -> int:
-    """How many numbers the layers give for one row, the features among them."""
+    """The number of output values of all layers for one row, including the features."""
     spec, (*space, channels) = setup.spec, network.hidden_inputs(setup)
     found = prod(space) * channels + setup.outputs
     for units in spec.hidden_units:
@@ -78,5 +78,5 @@ def outputs_per_row(setup: Setup) -> int:
 
 
 def checkpoint_bytes(setup: Setup) -> int:
-    """What one checkpoint takes on the disk: weights, best weights, the optimizer's memory; small files not counted."""
-    return 4 * (2 + OPTIMIZER_COPIES[setup.spec.optimizer]) * network.parameters(setup)
+    """The disk space of one checkpoint: weights, best weights and optimizer state, without the small files."""
+    return 4 * (2 + OPTIMIZER_COPIES[setup.spec.optimizer]) * network.parameter_count(setup)

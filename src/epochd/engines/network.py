@@ -1,7 +1,7 @@
-"""The networks themselves, without any framework: names, shapes and first values of their weights.
+"""The networks independent of any framework: names, shapes and initial values of their weights.
 
-Every engine builds from these canonical weights (PyTorch's names and layouts), so that the same spec
-starts from the same numbers everywhere, and a model trained on one engine loads into any other.
+Every engine builds from these canonical weights (PyTorch's names and layouts), so that a spec has the same initial
+weights on every engine, and a model trained on one engine loads into any other.
 
     mlp   dense → activation → dropout, for each of ``hidden_units``
     cnn   convolution (stride 1, zero-padded to the same size) → activation → max-pooling by 2 (in each
@@ -9,16 +9,16 @@ starts from the same numbers everywhere, and a model trained on one engine loads
     lstm  layers of ``hidden_units``, each followed by dropout; the last one gives its last step only. One
     gru   bias vector per LSTM layer, two per GRU layer (the reset gate acts after the recurrent bias)
 
-and one dense output layer. Features come channels last: (rows, columns), (rows, steps, channels) or
-(rows, height, width, channels). In front of all stand the embeddings: channels that hold category codes are replaced
-by learned vectors (see ``loop.engine.Setup``).
+and one dense output layer. Features are channels last: (rows, columns), (rows, steps, channels) or
+(rows, height, width, channels). The embeddings come first: channels that hold category codes are replaced by learned
+vectors (see ``loop.engine.Setup``).
 
-Sequences of different lengths are padded behind and masked: lstm and gru end at each sequence's own last step and
-read backwards from there, and a cnn's hidden layers are zero in padding, of whose pools one real step is enough.
-A sequence has at least one step.
+Sequences of different lengths are padded at the end and masked. lstm and gru end at the last step of each sequence and
+start the reverse direction there. A cnn's hidden layers are zero in padding; a pool with at least one real step counts
+as real. A sequence has at least one step.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from math import pow, prod
 
@@ -27,7 +27,7 @@ import numpy as np
 from epochd.core.arrays import FloatArray
 from epochd.core.specs import TrainingSpec
 from epochd.data.feed.batches import Batches
-from epochd.loop.engine import Setup
+from epochd.loop.engine import Embedding, Setup
 
 Shapes = dict[str, tuple[int, ...]]
 GATES = {"lstm": 4, "gru": 3}
@@ -37,7 +37,7 @@ GATES = {"lstm": 4, "gru": 3}
 def input_shape(spec: TrainingSpec, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of one row for the network, given the shape of an encoded example: (features,) or (steps, channels).
 
-    Raises ValueError if ``spec.input_shape`` does not hold exactly that many.
+    Raises ValueError if ``spec.input_shape`` does not hold exactly as many values.
     """
     if spec.model_type == "mlp" or len(shape) > 1:
         return shape
@@ -50,20 +50,24 @@ def input_shape(spec: TrainingSpec, shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*folded, 1) if spec.model_type == "cnn" and len(folded) == 2 else folded
 
 
+def embeddings(embedded: Iterable[tuple[int, int]]) -> tuple[Embedding, ...]:
+    """One embedding for each pair (channel, number of codes)."""
+    return tuple(Embedding(channel, codes, vector_size(codes)) for channel, codes in embedded)
+
+
 def vector_size(codes: int) -> int:
-    """How many numbers stand for each of so many categories: 1.6 n^0.56, at most 50 (fastai's rule, with its cap
-    lowered)."""
+    """The size of the embedding of so many categories: 1.6 n^0.56, at most 50 (fastai's rule with a lower cap)."""
     return min(50, max(2, round(1.6 * pow(codes, 0.56))))
 
 
 def plain_channels(setup: Setup) -> list[int]:
-    """The channels that are features as they are: neither codes nor the mask."""
+    """The channels that are plain features: neither codes nor the mask."""
     codes = {embedding.channel for embedding in setup.embeddings}
     return [channel for channel in range(setup.inputs[-1] - setup.masked) if channel not in codes]
 
 
 def plain_runs(setup: Setup) -> list[slice]:
-    """The same channels as slices, which frameworks copy faster than single channels."""
+    """``plain_channels`` as slices, which frameworks copy faster than single channels."""
     runs: list[slice] = []
     for channel in plain_channels(setup):
         first = runs.pop().start if runs and runs[-1].stop == channel else channel
@@ -72,7 +76,7 @@ def plain_runs(setup: Setup) -> list[slice]:
 
 
 def hidden_inputs(setup: Setup) -> tuple[int, ...]:
-    """The shape of one row as the first hidden layer sees it, codes replaced by their vectors, the mask taken off."""
+    """The shape of one row at the first hidden layer: codes replaced by their vectors, without the mask."""
     vectors = sum(embedding.size for embedding in setup.embeddings)
     return (*setup.inputs[:-1], len(plain_channels(setup)) + vectors)
 
@@ -81,8 +85,8 @@ def shapes(setup: Setup) -> Shapes:
     """Canonical weight names and shapes, input side first.
 
     embedding (codes, vector size); dense (units out, units in); convolution (channels out, channels in, *kernel);
-    lstm and gru ``weight_ih`` (gates x units, units in) and ``weight_hh`` (gates x units, units), with ``_reverse``
-    twins.
+    lstm and gru ``weight_ih`` (gates x units, units in) and ``weight_hh`` (gates x units, units), and the same names
+    with ``_reverse`` for the reverse direction.
     """
     vectors = {f"embedding.{i}.weight": (e.codes, e.size) for i, e in enumerate(setup.embeddings)}
     match setup.spec.model_type:
@@ -137,7 +141,7 @@ def _output(setup: Setup, width: int) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 
 def initial_weights(setup: Setup) -> dict[str, FloatArray]:
-    """First values: uniform in ±1/√n, PCG64 keyed by (seed, position of the weight).
+    """Initial values: uniform in ±1/√n, PCG64 keyed by (seed, position of the weight).
 
     n is the number of inputs of a unit (dense, convolution) or the layer's units (lstm, gru), as in PyTorch, and the
     vector's size for embeddings.
@@ -157,21 +161,21 @@ def _fan(named: Shapes, name: str) -> int:
     return recurrent[1] if recurrent else prod(named[f"{layer}.weight"][1:])
 
 
-def parameters(setup: Setup) -> int:
-    """How many numbers the network learns."""
+def parameter_count(setup: Setup) -> int:
+    """The number of trainable parameters."""
     return sum(prod(shape) for shape in shapes(setup).values())
 
 
 def batches(setup: Setup, rows: int) -> Batches:
-    """How so many training rows become steps and chunks for this network."""
+    """How ``rows`` training rows are divided into steps and chunks for this network."""
     spec = setup.spec
     return Batches.plan(rows, spec.batch_size, spec.seed, flops_per_row(setup), prod(setup.inputs))
 
 
 def flops_per_row(setup: Setup) -> float:
-    """Arithmetic of one training row: two operations per use of a weight forward, four backward.
+    """Floating-point operations per training row: two per use of a weight forward, four backward.
 
-    An embedding's numbers count once per step: few are looked up, but gradient and optimizer go through all.
+    An embedding counts once per step: few of its vectors are looked up, but gradient and optimizer process them all.
     """
     named, space = shapes(setup), list(setup.inputs[:-1])
     uses = 0.0

@@ -1,27 +1,39 @@
-"""Which engines exist, which are installed, and which one a spec gets.
+"""Which engines exist, which are installed, and which one trains a spec.
 
-Frameworks are imported inside functions here and only here: the server asks what is installed without
-importing anything, and a worker imports the one framework that it trains with.
+Frameworks are imported inside functions of this module and nowhere else: the server finds out what is installed
+without an import, and a worker imports only the framework that it trains with.
+
+``auto`` is decided by a measured table, ``speeds.json``, which ``benchmarks/train.py --fit-speeds`` writes: for each
+model and engine the seconds until the first step (compilation), the overhead of a step in seconds, and the seconds per
+10⁹ operations. The table was measured on one machine; only its ratios matter here.
 """
 
+import json
 from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.resources import files
 from importlib.util import find_spec
+from math import ceil
 
 import numpy as np
 
 from epochd.core.errors import FrameworkMissing
 from epochd.core.specs import TrainingSpec
 from epochd.data.feed.dataset import InMemoryDataset
-from epochd.engines import network, speed_table
-from epochd.loop.engine import Embedding, Engine, Setup
+from epochd.engines import network
+from epochd.engines.requirements import Workload, uses_gpu
+from epochd.loop.engine import Engine, Setup
 
 MODULES = {"pytorch": "torch", "tensorflow": "tensorflow", "jax": "jax"}
 """Engine → the top module of its framework."""
 EXTRAS = {"pytorch": "torch", "tensorflow": "tensorflow", "jax": "jax"}
 """Engine → the extra of the epochd package that installs it."""
-
 FIXED_BY_FIRST_STEP = frozenset({"tensorflow", "jax"})
-"""Engines whose framework settles threads and devices for the whole process when it first computes."""
+"""Engines whose framework fixes threads and devices for the whole process at its first computation."""
+IMPORT_SECONDS = {"tensorflow": 4.0, "jax": 1.0}
+"""The import time where no warm worker has the framework; one usually has PyTorch."""
+LIKELY_PATIENCES = 3
+"""A training with early stopping is assumed to last this many times its patience."""
 
 
 def installed() -> list[str]:
@@ -30,25 +42,15 @@ def installed() -> list[str]:
 
 
 def preferred() -> str:
-    """The engine to warm up before anything is asked for."""
+    """The engine to warm up before the first training."""
     return next(iter(installed()), "pytorch")
 
 
-def resolve(
-    spec: TrainingSpec,
-    *,
-    rows: int = 0,
-    shape: tuple[int, ...] = (),
-    embedded: Sequence[tuple[int, int]] = (),
-    masked: bool = False,
-    outputs: int = 1,
-    gpus: int = 0,
-) -> str:
-    """The engine that will train this spec; raise FrameworkMissing if there is none.
+def resolve(spec: TrainingSpec, workload: Workload | None = None, gpus: int = 0) -> str:
+    """The engine that will train this spec on a server with so many GPUs; raise FrameworkMissing if there is none.
 
-    ``auto`` is the one that would finish first with so many training ``rows``, encoded to examples of this ``shape``
-    (``embedded`` and ``masked`` as in ``encode.Encoder``), and network ``outputs``; where these are unknown, or on one
-    of the server's ``gpus``, the first one installed.
+    ``auto`` is the engine that is expected to finish first with the workload, whose ``rows`` are training rows. Where
+    the workload is not known, or on a GPU, it is the first one installed.
     """
     if spec.framework != "auto":
         _require(spec.framework)
@@ -56,15 +58,38 @@ def resolve(
     available = installed()
     if not available:
         raise FrameworkMissing("no deep-learning framework is installed: pip install 'epochd[torch]'")
-    if gpus or spec.mixed_precision or not rows or not shape or 0 in shape:
+    is_known = workload is not None and workload.has_shape and workload.rows > 0
+    if workload is None or not is_known or spec.mixed_precision or uses_gpu(spec, gpus):
         return available[0]
     try:
-        inputs = network.input_shape(spec, shape)
-    except ValueError:  # the width is not what input_shape needs; it is refused elsewhere
+        inputs = network.input_shape(spec, workload.shape)
+    except ValueError:  # input_shape does not fit this width; the config is refused elsewhere
         return available[0]
-    vectors = tuple(Embedding(channel, codes, network.vector_size(codes)) for channel, codes in embedded)
-    setup = Setup(spec, spec.task or "regression", inputs, outputs, embeddings=vectors, masked=masked)
-    return speed_table.fastest(available, setup, rows)
+    return fastest(available, workload.setup(spec, inputs), workload.rows)
+
+
+def fastest(engines: Sequence[str], setup: Setup, rows: int) -> str:
+    """The engine that would finish ``rows`` training rows first on a CPU; the first one where nothing was measured."""
+    measured = [engine for engine in engines if engine in _speeds().get(setup.spec.model_type, {})]
+    return min(measured, key=lambda engine: training_seconds(engine, setup, rows)) if measured else engines[0]
+
+
+def training_seconds(engine: str, setup: Setup, rows: int) -> float:
+    """The expected duration of the training on the machine of the table."""
+    spec, speed = setup.spec, _speeds()[setup.spec.model_type][engine]
+    flops = network.flops_per_row(setup) * min(spec.batch_size, rows)
+    epochs = min(spec.epochs, LIKELY_PATIENCES * (spec.early_stopping_patience or spec.epochs))
+    steps = epochs * ceil(rows / spec.batch_size)
+    start = speed["start"] + IMPORT_SECONDS.get(engine, 0.0)
+    return float(start + steps * (speed["step"] + speed["gflop"] * flops / 1e9))
+
+
+@cache
+def _speeds() -> dict[str, dict[str, dict[str, float]]]:
+    """The table: model → engine → start, step, gflop."""
+    content = json.loads((files("epochd.engines") / "speeds.json").read_text(encoding="utf-8"))
+    table: dict[str, dict[str, dict[str, float]]] = content["cpu"]
+    return table
 
 
 def _require(framework: str) -> None:
@@ -79,31 +104,31 @@ def _require(framework: str) -> None:
 def warm(framework: str, *, touch: bool = True) -> None:
     """Import a framework and take one small step with it, so that the first job waits for neither.
 
-    With ``touch`` off it is only imported: the first step takes hold of GPUs, and may settle threads and devices.
+    Without ``touch`` it is only imported: the first step would occupy GPUs, and may fix threads and devices.
     """
     _engine(framework)
     if not touch:
         return
     spec = TrainingSpec(target_column="y", hidden_units=[4, 4])
-    part = InMemoryDataset(np.zeros((33, 2), np.float32), np.zeros(33, np.float32))
-    engine = build(framework, Setup(spec, "binary", (2,), 1), part)
+    rows = InMemoryDataset(np.zeros((33, 2), np.float32), np.zeros(33, np.float32))
+    engine = build(framework, Setup(spec, "binary", (2,), 1), rows)
     engine.train(np.arange(33), 0, 0.1)
-    engine.outputs(part.x)
+    engine.outputs(rows.x)
 
 
 def build(framework: str, setup: Setup, train: InMemoryDataset) -> Engine:
-    """An engine with fresh weights and the training rows on its device."""
+    """An engine with initial weights and the training rows on its device."""
     return _engine(framework)(setup, train)
 
 
 def _engine(framework: str) -> Callable[[Setup, InMemoryDataset], Engine]:
-    """Import the one framework of this process."""
+    """Import the framework and return its engine."""
     _require(framework)
     match framework:
         case "tensorflow":
-            from epochd.engines.tensorflow_engine.engine import KerasEngine
+            from epochd.engines.tensorflow_engine.engine import TensorFlowEngine
 
-            return KerasEngine
+            return TensorFlowEngine
         case "jax":
             from epochd.engines.jax_engine.engine import JaxEngine
 

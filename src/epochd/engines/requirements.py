@@ -1,164 +1,173 @@
-"""What a config demands of its data and of the machine, beyond its own fields: checked before any work."""
+"""What a config requires of its data and of the machine, beyond its own fields: checked before any work."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
+from epochd.core import specs
 from epochd.core.errors import Problem
 from epochd.core.specs import Task, TrainingSpec
 from epochd.engines import memory, network
-from epochd.loop.engine import Embedding, Setup
+from epochd.loop.engine import Setup
+
+CPU_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+"""Names in /proc/cpuinfo (x86, x86, ARM) of instructions that multiply bfloat16."""
+CPU_BF16_ENGINES = frozenset({"pytorch"})
+"""Engines whose framework uses them. XLA, under TensorFlow and JAX, was no faster in bfloat16 on any CPU tried."""
 
 
-def problems(
-    spec: TrainingSpec,
-    *,
-    shape: tuple[int, ...],
-    task: Task,
-    classes: Sequence[object] | None,
-    gpus: int,
-    exact: bool = True,
-    embedded: Sequence[tuple[int, int]] = (),
-    masked: bool = False,
-    rows: int = 0,
-    memory_mb: int | None = None,
-    holds_framework: bool = True,
-    resident_mb: int = 256,
-    free_bytes: int | None = None,
-) -> list[Problem]:
-    """Every demand that cannot be met.
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What is known of the training data.
 
-    ``shape`` is that of an encoded example, (features,) or (steps, channels); it may be () where nothing is known of
-    it, and be larger than in the end unless it is ``exact``. ``embedded`` and ``masked`` are as in ``encode.Encoder``,
-    ``classes`` the target's labels, ``gpus`` how many GPUs the server has. The memory that training on ``rows`` takes
-    is held against ``memory_mb`` (None: is not asked), in which the framework is counted if it ``holds_framework``,
-    with ``resident_mb`` of encoded rows at most, and what two checkpoints take against ``free_bytes`` of the disk
-    (likewise).
+    ``shape`` is that of an encoded example, (features,) or (steps, channels); () where it is not known. Unless it is
+    ``exact`` it is an upper bound. ``rows`` are the training rows (0: not known), ``classes`` the target's labels (None
+    for regression). ``embedded`` are (channel, number of codes) and ``masked`` says that the last channel is the mask,
+    as in ``Encoder``.
     """
+
+    task: Task
+    shape: tuple[int, ...] = ()
+    rows: int = 0
+    classes: Sequence[object] | None = None
+    embedded: tuple[tuple[int, int], ...] = ()
+    masked: bool = False
+    exact: bool = True
+
+    @property
+    def has_shape(self) -> bool:
+        return len(self.shape) > 0 and 0 not in self.shape
+
+    def setup(self, spec: TrainingSpec, inputs: tuple[int, ...], gpus: int = 0) -> Setup:
+        """The network over rows of this shape, on one GPU if the server has ``gpus`` and the spec uses them."""
+        return Setup(
+            spec,
+            self.task,
+            inputs,
+            len(self.classes or ()) if self.task == "multiclass" else 1,
+            gpus=(0,) if uses_gpu(spec, gpus) else (),
+            embeddings=network.embeddings(self.embedded),
+            masked=self.masked,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MachineLimits:
+    """What the server can give to one training.
+
+    ``memory_mb`` includes the memory of the framework if ``includes_framework``; ``resident_mb`` is the most encoded
+    rows that stay in memory, ``free_bytes`` the free space of the disk. None: not checked.
+    """
+
+    gpus: int = 0
+    memory_mb: int | None = None
+    includes_framework: bool = True
+    resident_mb: int = 256
+    free_bytes: int | None = None
+
+
+def problems(spec: TrainingSpec, workload: Workload, limits: MachineLimits) -> list[Problem]:
+    """Every requirement that the data or the machine does not meet."""
     found = [
-        *_shape_problems(spec, shape, exact),
-        *_class_problems(spec, task, classes),
-        *_gpu_problems(spec, gpus),
+        *_shape_problems(spec, workload),
+        *specs.class_option_problems(spec, workload.task),
+        *_class_weight_problems(spec, workload),
+        *_gpu_problems(spec, limits.gpus),
     ]
-    if _is_known(shape) and not any(problem.field == "input_shape" for problem in found):
-        outputs = len(classes or ()) if task == "multiclass" else 1
-        setup = _setup(spec, shape, task, outputs, gpus, embedded, masked)
-        if memory_mb is not None:
-            need = memory.need(setup, rows, resident_mb, memory.FRAMEWORK if holds_framework else 0)
-            found += _memory_problems(need, memory_mb)
-        if free_bytes is not None:
-            found += _disk_problems(setup, free_bytes)
+    if workload.has_shape and not any(problem.field == "input_shape" for problem in found):
+        try:
+            inputs = network.input_shape(spec, workload.shape)
+        except ValueError:  # the shape is an upper bound: the final one may fit
+            inputs = (prod(workload.shape), 1)
+        setup = workload.setup(spec, inputs, limits.gpus)
+        found += [*_memory_problems(setup, workload.rows, limits), *_disk_problems(setup, limits.free_bytes)]
     return found
 
 
-def _shape_problems(spec: TrainingSpec, shape: tuple[int, ...], exact: bool) -> Iterator[Problem]:
-    if spec.input_shape is None or not _is_known(shape):
+def uses_gpu(spec: TrainingSpec, gpus: int) -> bool:
+    """Whether the spec trains on a GPU where the server has so many."""
+    return gpus > 0 and spec.device != "cpu" and spec.num_devices is None
+
+
+def _shape_problems(spec: TrainingSpec, workload: Workload) -> Iterator[Problem]:
+    if spec.input_shape is None or not workload.has_shape:
         return
     try:
-        network.input_shape(spec, shape)
+        network.input_shape(spec, workload.shape)
     except ValueError as error:
-        if exact or prod(spec.input_shape) > prod(shape):
+        if workload.exact or prod(spec.input_shape) > prod(workload.shape):
             yield Problem("input_shape", str(error), "give sizes whose product is the number of feature columns")
 
 
-def _is_known(shape: tuple[int, ...]) -> bool:
-    return len(shape) > 0 and 0 not in shape
-
-
-def _setup(
-    spec: TrainingSpec,
-    shape: tuple[int, ...],
-    task: Task,
-    outputs: int,
-    gpus: int,
-    embedded: Sequence[tuple[int, int]],
-    masked: bool,
-) -> Setup:
-    """What would be built, on one of the GPUs if there are any."""
-    try:
-        inputs = network.input_shape(spec, shape)
-    except ValueError:  # larger than it will be
-        inputs = (prod(shape), 1)
-    vectors = tuple(Embedding(channel, codes, network.vector_size(codes)) for channel, codes in embedded)
-    on_gpu = gpus > 0 and spec.device != "cpu" and spec.num_devices is None
-    return Setup(spec, task, inputs, outputs, gpus=(0,) if on_gpu else (), embeddings=vectors, masked=masked)
-
-
-def _memory_problems(need: memory.Need, memory_mb: int) -> Iterator[Problem]:
-    """A problem of the field that takes the most, if all together is too much."""
-    limit = memory_mb * memory.MIB
-    if need.total <= limit:
+def _class_weight_problems(spec: TrainingSpec, workload: Workload) -> Iterator[Problem]:
+    if workload.task == "regression" or not isinstance(spec.class_weight, dict):
         return
-    message = f"this training would take {need}, but may take {memory_mb:,} MiB"
-    if need.framework >= limit:
-        yield Problem("framework", message, "no config fits; have the server run with fewer slots or on more memory")
-        return
-    by_field = {"feature_columns": need.rows, "hidden_units": need.weights, "batch_size": need.batch}
-    field = max(by_field, key=lambda name: by_field[name])
-    ways = {
-        "feature_columns": "learn from fewer columns",
-        "hidden_units": "use fewer or narrower layers, or fewer columns",
-        "batch_size": "use a smaller batch_size, or fewer or narrower layers",
-    }
-    yield Problem(field, message, f"{ways[field]}; the server's limit is EPOCHD_MEMORY_MB")
-
-
-def _disk_problems(setup: Setup, free: int) -> Iterator[Problem]:
-    """A problem if there is no room for the two checkpoints that a training keeps."""
-    needed = 2 * memory.checkpoint_bytes(setup)
-    if needed > free:
-        size = f"two checkpoints of this model take {memory.mib(needed)} MiB"
-        message = f"{size}, but {memory.mib(free)} MiB are free in the server's data folder"
-        yield Problem("hidden_units", message, "use fewer or narrower layers, or have room made on the server")
-
-
-def _class_problems(spec: TrainingSpec, task: Task, classes: Sequence[object] | None) -> Iterator[Problem]:
-    if task == "regression":
-        for name in ("class_weight", "label_smoothing"):
-            if getattr(spec, name):
-                yield Problem(name, f"{name} needs classes, but the target is a number (regression)", "leave it out")
-    elif isinstance(spec.class_weight, dict):
-        known = [str(label) for label in classes or ()]
-        for label in spec.class_weight:
-            if label not in known:
-                shown = ", ".join(known[:20])
-                yield Problem("class_weight", f"the target has no class {label!r}", f"its classes are {shown}")
+    known = [str(label) for label in workload.classes or ()]
+    for label in spec.class_weight:
+        if label not in known:
+            shown = ", ".join(known[:20])
+            yield Problem("class_weight", f"the target has no class {label!r}", f"its classes are {shown}")
 
 
 def _gpu_problems(spec: TrainingSpec, gpus: int) -> Iterator[Problem]:
     has = "no GPU" if gpus == 0 else f"{gpus} GPU{'s' if gpus > 1 else ''}"
     if isinstance(spec.num_gpus, int) and spec.num_gpus > gpus:
-        yield Problem("num_gpus", f"num_gpus is {spec.num_gpus}, but this server has {has}", "ask for what it has")
+        hint = f"use num_gpus {gpus} or less, or 'auto'" if gpus else "leave num_gpus out to train on the CPU"
+        yield Problem("num_gpus", f"num_gpus is {spec.num_gpus}, but this server has {has}", hint)
     if spec.device == "gpu" and gpus == 0:
         yield Problem("device", "device is 'gpu', but this server has no GPU", "use 'auto' or 'cpu'")
     if spec.num_gpus is not None and spec.device == "cpu":
         yield Problem("num_gpus", "num_gpus was given, but device is 'cpu'", "leave one of the two out")
-    on_cpu = gpus == 0 or spec.device == "cpu" or spec.num_devices is not None
-    if spec.mixed_precision and on_cpu:
+    if spec.mixed_precision and not uses_gpu(spec, gpus):
         framework = "pytorch" if spec.framework == "auto" else spec.framework
-        if reason := cpu_refusal(framework):
+        if reason := cpu_bf16_obstacle(framework):
             yield Problem("mixed_precision", reason, "leave it out, or train on a GPU")
 
 
-CPU_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
-"""Names in /proc/cpuinfo (x86, x86, ARM) of instructions that multiply bfloat16."""
+def _memory_problems(setup: Setup, rows: int, limits: MachineLimits) -> Iterator[Problem]:
+    """A problem of the field that takes the most memory, if the sum exceeds the limit."""
+    if limits.memory_mb is None:
+        return
+    framework = memory.FRAMEWORK_BYTES if limits.includes_framework else 0
+    needed = memory.estimate(setup, rows, limits.resident_mb, framework)
+    limit = limits.memory_mb * memory.MIB
+    if needed.total <= limit:
+        return
+    message = f"this training needs {needed}, but the limit is {limits.memory_mb:,} MiB"
+    if framework >= limit:
+        yield Problem("framework", message, "no config fits; run the server with fewer slots or on more memory")
+        return
+    by_field = {"feature_columns": needed.rows, "hidden_units": needed.weights, "batch_size": needed.batch}
+    field = max(by_field, key=lambda name: by_field[name])
+    remedies = {
+        "feature_columns": "use fewer feature columns",
+        "hidden_units": "use fewer or narrower layers, or fewer columns",
+        "batch_size": "use a smaller batch_size, or fewer or narrower layers",
+    }
+    yield Problem(field, message, f"{remedies[field]}; EPOCHD_MEMORY_MB sets the server's limit")
 
 
-CPU_FRAMEWORKS = frozenset({"pytorch"})
-"""Engines whose framework uses them. XLA, under TensorFlow and JAX, was no faster in bfloat16 on any CPU tried."""
+def _disk_problems(setup: Setup, free_bytes: int | None) -> Iterator[Problem]:
+    """A problem if there is no space for the two checkpoints that a training keeps."""
+    needed = 2 * memory.checkpoint_bytes(setup)
+    if free_bytes is not None and needed > free_bytes:
+        size = f"two checkpoints of this model take {memory.mib(needed)} MiB"
+        message = f"{size}, but {memory.mib(free_bytes)} MiB are free in the server's data folder"
+        yield Problem("hidden_units", message, "use fewer or narrower layers, or free disk space on the server")
 
 
-def cpu_refusal(framework: str) -> str:
+def cpu_bf16_obstacle(framework: str) -> str:
     """Why an engine cannot gain from bfloat16 on this machine's CPU; empty if it may, depending on the model."""
     if not cpu_flags() & CPU_BF16_FLAGS:
         return "this CPU has no bfloat16 arithmetic, which mixed precision on a CPU needs"
-    if framework not in CPU_FRAMEWORKS:
+    if framework not in CPU_BF16_ENGINES:
         return f"{framework} computes bfloat16 no faster than float32 on a CPU"
     return ""
 
 
 def cpu_flags() -> set[str]:
-    """Instruction sets of the CPU as Linux names them; empty elsewhere."""
+    """Instruction sets of the CPU as Linux names them; empty on other systems."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,1 +1,1 @@
-"""The only epoch loop. It knows no framework, no SQL and no HTTP."""
+"""The epoch loop, independent of framework, SQL and HTTP."""

@@ -1,64 +1,54 @@
-"""Which batch made the loss infinite or NaN: found by training the same steps once more, one at a time.
+"""Find the batch that made the loss infinite or NaN, by training the same steps again, one at a time.
 
-Chunks report sums, so a divergence is first known by its chunk. A training repeats itself exactly, so the batch can
-be found afterwards, and a healthy training pays nothing for it.
+A chunk reports sums only, so a divergence is first known by its chunk. Training is deterministic, so the batch can be
+found afterwards, at no cost for a training that does not diverge.
 """
-
-from math import isfinite
 
 import numpy as np
 
 from epochd.core.arrays import IntArray
 from epochd.core.errors import Diverged
+from epochd.data.feed import prefetch
 from epochd.data.feed.batches import Chunk
-from epochd.data.feed.prefetch import windows
-from epochd.loop import run
+from epochd.loop import fit
 from epochd.loop.engine import Engine
-from epochd.loop.state import LoopState, Totals
+from epochd.loop.fit import FitConfig
+from epochd.loop.state import LoopState
 
 
-def located(engine: Engine, course: "run.FitConfig", state: LoopState, error: Diverged) -> Diverged:
-    """The error with the number of the batch, found by going on from ``state``, where the engine stands."""
+def with_batch(engine: Engine, config: FitConfig, state: LoopState, error: Diverged) -> Diverged:
+    """The error with the number of the first bad batch, found by training on from ``state``, which the engine has."""
     try:
-        while state.epoch < course.spec.epochs:
-            found = _broken_batch(engine, course, state)
-            if found is not None:
-                return Diverged(f"{error.message}. The first batch to break was number {found} of its epoch")
-            run.conclude_epoch(engine, course, state)
-    except Diverged:  # the validation rows, after the epoch's last batch
+        while state.epoch < config.spec.epochs:
+            batch = _first_bad_batch(engine, config, state)
+            if batch is not None:
+                return Diverged(f"{error.message}. The first bad batch was number {batch} of its epoch")
+            fit.end_epoch(engine, config, state)
+    except Diverged:  # only the loss of the validation rows, at the end of the epoch, is not finite
         pass
     return error
 
 
-def _broken_batch(engine: Engine, course: "run.FitConfig", state: LoopState) -> int | None:
+def _first_bad_batch(engine: Engine, config: FitConfig, state: LoopState) -> int | None:
     """Train the rest of an epoch; the number, from 1, of its first batch whose loss is not finite."""
-    for chunk, rows, window in windows(course.batches, course.train, state.epoch, state.step):
-        if window is not None:
-            engine.load_rows(window)
-        weights, memory = engine.weights(), engine.optimizer_state()
-        totals = engine.train(rows, _number(course, state, chunk), state.learning_rate)
-        if not _is_finite(totals):
+    for chunk, rows, block in prefetch.chunks(config.batches, config.train, state.epoch, state.step):
+        if block is not None:
+            engine.load_rows(block)
+        weights, optimizer = engine.weights(), engine.optimizer_state()
+        totals = engine.train(rows, config.global_step(state, chunk), state.learning_rate)
+        if not totals.is_finite:
             engine.load_weights(weights)
-            engine.load_optimizer_state(memory)
-            return _first_broken(engine, course, state, chunk, rows)
+            engine.load_optimizer_state(optimizer)
+            return _first_bad_step(engine, config, state, chunk, rows)
         state.totals += totals
         state.step += chunk.steps
     return None
 
 
-def _first_broken(engine: Engine, course: "run.FitConfig", state: LoopState, chunk: Chunk, rows: IntArray) -> int:
-    size, first = course.batches.batch_size, _number(course, state, chunk)
+def _first_bad_step(engine: Engine, config: FitConfig, state: LoopState, chunk: Chunk, rows: IntArray) -> int:
+    size, first = config.batches.batch_size, config.global_step(state, chunk)
     for step in range(chunk.steps):
         batch = np.asarray(rows[step * size : (step + 1) * size])
-        if not _is_finite(engine.train(batch, first + step, state.learning_rate)):
+        if not engine.train(batch, first + step, state.learning_rate).is_finite:
             return chunk.first_step + step + 1
     return chunk.first_step + chunk.steps
-
-
-def _number(course: "run.FitConfig", state: LoopState, chunk: Chunk) -> int:
-    """The number of a chunk's first step in the whole run."""
-    return state.epoch * course.batches.steps + chunk.first_step
-
-
-def _is_finite(totals: Totals) -> bool:
-    return isfinite(totals.loss) and isfinite(totals.score)

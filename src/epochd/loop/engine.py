@@ -1,4 +1,4 @@
-"""What the loop asks of an engine and of the place that it reports to."""
+"""The interfaces between the loop, the engines and the receiver of reports."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,8 +18,8 @@ Arrays = dict[str, npt.NDArray[np.generic]]
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """A learned vector of ``size`` numbers for each of ``codes`` categories, whose codes (0 … codes - 1, as floats)
-    stand in ``channel`` of the features."""
+    """A learned vector of ``size`` numbers for each of ``codes`` categories, whose codes (0 … codes - 1, as floats) are
+    in ``channel`` of the features."""
 
     channel: int
     codes: int
@@ -28,17 +28,17 @@ class Embedding:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """Everything an engine needs besides the data to build a model.
+    """What an engine needs besides the data to build a model.
 
-    ``inputs`` is the shape of one row of features, channels last, ``outputs`` the number of values the network gives:
-    1 for binary (the logit of class 1) and regression, one logit per class for multiclass.
-    ``embeddings`` are looked up before anything else: the channels that hold codes are taken out and the vectors put
-    behind the rest, in their order. With ``masked`` the last channel of ``inputs`` (steps, channels) says 1 for steps
-    that exist and 0 for padding, which comes last in each sequence; it is no feature and padding must not count.
-    ``threads`` is the most CPU threads the engine may use. ``class_weights`` are the weights of the classes'
-    rows in the training loss, in class order (None: all 1); a batch's loss is the sum of weighted row losses
-    over the number of rows. ``devices`` is how many CPU devices split each batch. ``rows`` is how many rows an epoch
-    has where the engine is built with fewer, the first window (None: as many as it is built with).
+    ``inputs`` is the shape of one row of features, channels last. ``outputs`` is the number of network outputs: 1 for
+    binary (the logit of class 1) and regression, one logit per class for multiclass.
+    ``embeddings`` are looked up first: the channels that hold codes are removed and the vectors are appended to the
+    remaining channels, in order. With ``masked`` the last channel of ``inputs`` (steps, channels) is 1 for real steps
+    and 0 for padding, which is at the end of each sequence; it is not a feature, and padding must not have any effect.
+    ``threads`` is the maximum number of CPU threads. ``class_weights`` weight the rows of each class in the training
+    loss, in class order (None: all 1); a batch's loss is the sum of weighted row losses divided by the number of rows.
+    ``devices`` is the number of CPU devices that split each batch. ``rows`` is the number of rows in an epoch where
+    the engine is built with the first block only (None: it is built with all rows).
     """
 
     spec: TrainingSpec
@@ -57,18 +57,18 @@ class Setup:
 class Engine(Protocol):
     """One model, its optimizer and its training rows, resident on one device.
 
-    Weights are *canonical*: PyTorch's names and layouts (see ``engines.architecture``), float32.
+    Weights are *canonical*: PyTorch's names and layouts (see ``engines.network``), float32.
     """
 
     @property
     def description(self) -> dict[str, Any]:
-        """For people: framework and its version, device, threads."""
+        """Framework and its version, device, threads; for display."""
 
     def load_rows(self, rows: InMemoryDataset) -> None:
-        """Train on these rows from now on instead of those of the constructor."""
+        """Replace the training rows given to the constructor."""
 
     def train(self, rows: IntArray, step: int, learning_rate: float) -> Totals:
-        """Take one optimizer step per ``batch_size`` rows; ``step`` is the first step's number in the whole run."""
+        """Take one optimizer step per ``batch_size`` rows; ``step`` is the number of the first step in the training."""
 
     def outputs(self, x: FloatArray) -> FloatArray:
         """Raw network outputs in evaluation mode: (rows, *inputs) → (rows, outputs)."""
@@ -79,16 +79,16 @@ class Engine(Protocol):
     def load_weights(self, weights: Arrays) -> None: ...
 
     def optimizer_state(self) -> Arrays:
-        """A copy of the optimizer's memory; the names are the engine's own."""
+        """A copy of the optimizer state; the names are specific to the engine."""
 
     def load_optimizer_state(self, state: Arrays) -> None: ...
 
     def close(self) -> None:
-        """End what the engine started (other ranks' processes); it is not used again."""
+        """Stop the processes that the engine started (other ranks); the engine cannot be used afterwards."""
 
 
 class Sink(Protocol):
-    """Where a running training reports to, and where its commands come from."""
+    """Receives reports and checkpoints of a running training, and provides its commands."""
 
     def emit(self, kind: ReportKind, payload: dict[str, Any]) -> None: ...
 

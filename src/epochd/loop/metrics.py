@@ -1,6 +1,6 @@
-"""Losses and scores from raw outputs, in one place for all engines and for the saved model.
+"""Losses, scores and class weights, the same for all engines and for the saved model.
 
-Computed in float64 with NumPy, so that two engines that give the same outputs report the same numbers.
+Scores are computed in float64 with NumPy, so that two engines with equal outputs report equal scores.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,16 +13,15 @@ import numpy.typing as npt
 from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.specs import Task
 from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
-from epochd.loop.engine import Engine
-from epochd.loop.state import LoopState, Totals
+from epochd.loop.state import Totals
 
 Float64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """How outputs compare with the truth. ``loss`` is the mean cross-entropy (nats) or the mean squared
-    error of the standardised target; ``mae`` and ``rmse`` are in the target's own unit."""
+    """How well outputs predict the target. ``loss`` is the mean cross-entropy (nats) or the mean squared
+    error of the standardised target; ``mae`` and ``rmse`` are in the unit of the target."""
 
     loss: float
     accuracy: float | None = None
@@ -32,17 +31,17 @@ class Scores:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
-    """Sums over scored rows: ``loss`` as in ``Scores``; ``hits`` are rows predicted right, ``absolute`` the absolute
-    errors in units of the standardised target."""
+class ScoreSums:
+    """Sums over scored rows: ``loss`` as in ``Scores``; ``hits`` are correctly predicted rows,
+    ``absolute`` the absolute errors in units of the standardised target."""
 
     rows: int = 0
     loss: float = 0.0
     hits: float = 0.0
     absolute: float = 0.0
 
-    def __add__(self, other: "Tally") -> "Tally":
-        return Tally(
+    def __add__(self, other: "ScoreSums") -> "ScoreSums":
+        return ScoreSums(
             self.rows + other.rows, self.loss + other.loss, self.hits + other.hits, self.absolute + other.absolute
         )
 
@@ -52,31 +51,31 @@ def score(outputs: FloatArray, y: FloatArray | IntArray, task: Task, target_scal
 
     ``target_scale`` is the standard deviation by which a regression target was divided.
     """
-    return scores(tally(outputs, y, task), y, task, target_scale)
+    return scores(score_sums(outputs, y, task), y, task, target_scale)
 
 
-def tally(outputs: FloatArray, y: FloatArray | IntArray, task: Task) -> Tally:
+def score_sums(outputs: FloatArray, y: FloatArray | IntArray, task: Task) -> ScoreSums:
     """The sums behind the scores of some rows."""
     wide = outputs.astype(np.float64)
     match task:
         case "binary":
             logit = wide[:, 0]
             loss = np.logaddexp(0, logit) - y * logit
-            return Tally(len(y), float(loss.sum()), float(((logit > 0) == (y > 0.5)).sum()))
+            return ScoreSums(len(y), float(loss.sum()), float(((logit > 0) == (y > 0.5)).sum()))
         case "multiclass":
             loss = np.logaddexp.reduce(wide, axis=1) - wide[np.arange(len(y)), y.astype(np.int64)]
-            return Tally(len(y), float(loss.sum()), float((wide.argmax(axis=1) == y).sum()))
+            return ScoreSums(len(y), float(loss.sum()), float((wide.argmax(axis=1) == y).sum()))
         case "regression":
             error = wide[:, 0] - y
-            return Tally(len(y), float((error**2).sum()), absolute=float(np.abs(error).sum()))
+            return ScoreSums(len(y), float((error**2).sum()), absolute=float(np.abs(error).sum()))
 
 
-def scores(tally: Tally, y: FloatArray | IntArray, task: Task, target_scale: float = 1.0) -> Scores:
-    """The scores of all rows, whose target is ``y``."""
-    loss = tally.loss / tally.rows
+def scores(sums: ScoreSums, y: FloatArray | IntArray, task: Task, target_scale: float = 1.0) -> Scores:
+    """The scores that follow from the sums over all rows, whose target is ``y``."""
+    loss = sums.loss / sums.rows
     if task != "regression":
-        return Scores(loss, tally.hits / tally.rows)
-    mae = tally.absolute / tally.rows
+        return Scores(loss, sums.hits / sums.rows)
+    mae = sums.absolute / sums.rows
     return Scores(loss, r2=_r2(loss, y.astype(np.float64)), mae=mae * target_scale, rmse=loss**0.5 * target_scale)
 
 
@@ -87,17 +86,17 @@ def _r2(mse: float, y: Float64) -> float:
 
 
 def train_scores(totals: Totals, train: InMemoryDataset | MemmapDataset, task: Task) -> Scores:
-    """The running averages of an epoch: each row scored by the weights of its own step, dropout on."""
+    """The running averages of an epoch: each row is scored with the weights of its own step and with dropout."""
     loss, share = totals.loss / totals.rows, totals.score / totals.rows
     if task == "regression":
         return Scores(loss, r2=_r2(share, train.y.astype(np.float64)))
     return Scores(loss, share)
 
 
-def row(
+def history_row(
     epoch: int, train: Scores, validation: Scores | None, task: Task, learning_rate: float, seconds: float
 ) -> dict[str, Any]:
-    """One row of the history, with the public field names."""
+    """One row of the history, with the field names of the public API."""
     values: dict[str, Any] = {
         "epoch": epoch,
         "train_loss": train.loss,
@@ -115,7 +114,7 @@ def row(
 
 
 def best_metrics(best: dict[str, Any] | None) -> dict[str, Any]:
-    """``best_metrics`` of the public API from the best epoch's row: of the validation rows if there are any."""
+    """``best_metrics`` of the public API: the scores of the best epoch, on the validation rows if there are any."""
     if best is None:
         return {}
     side = "train" if best["val_loss"] is None else "val"
@@ -127,38 +126,16 @@ ClassWeight = Literal["balanced"] | Mapping[str, float] | None
 
 
 def class_weights(
-    asked: ClassWeight, classes: Sequence[object] | None, y: FloatArray | IntArray
+    class_weight: ClassWeight, classes: Sequence[object] | None, y: FloatArray | IntArray
 ) -> tuple[float, ...] | None:
-    """The spec's ``class_weight`` in class order; None where all rows count the same.
+    """The spec's ``class_weight`` in class order; None where all classes count the same.
 
     ``balanced`` is rows / (classes x rows of the class), as in scikit-learn; ``y`` are the training rows'
     class numbers.
     """
-    if asked is None or classes is None:
+    if class_weight is None or classes is None:
         return None
-    if asked == "balanced":
+    if class_weight == "balanced":
         counts = np.bincount(y.astype(np.int64), minlength=len(classes))
         return tuple((len(y) / (len(classes) * np.maximum(counts, 1))).tolist())
-    return tuple(float(asked.get(str(label), 1.0)) for label in classes)
-
-
-def keep_best(engine: Engine, state: LoopState, value: float, higher_is_better: bool) -> None:
-    """Remember the epoch just finished, and its weights, if no earlier one was better."""
-    if state.best_value is None or is_better(value, state.best_value, higher_is_better):
-        state.best_epoch, state.best_value = state.epoch, value
-        state.best_weights = engine.weights()
-
-
-def count_patience(
-    state: LoopState, value: float, higher_is_better: bool, patience: int | None, min_delta: float
-) -> None:
-    """Set ``state.stopped_early`` once ``patience`` epochs in a row brought nothing; None never stops."""
-    if state.stopping_best is None or is_better(value, state.stopping_best, higher_is_better, min_delta):
-        state.stopping_best, state.stopping_wait = value, 0
-        return
-    state.stopping_wait += 1
-    state.stopped_early = patience is not None and state.stopping_wait >= patience
-
-
-def is_better(value: float, best: float, higher_is_better: bool, min_delta: float = 0.0) -> bool:
-    return value - best > min_delta if higher_is_better else best - value > min_delta
+    return tuple(float(class_weight.get(str(label), 1.0)) for label in classes)

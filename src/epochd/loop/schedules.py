@@ -1,7 +1,7 @@
 """Learning-rate schedules, stepped once per epoch.
 
-``step`` and ``cosine`` are closed forms of the epoch; ``plateau`` remembers its best value and its bad
-epochs in the loop state. The sequences equal those of ``torch.optim.lr_scheduler``'s StepLR,
+``step`` and ``cosine`` are closed forms of the epoch; ``plateau`` keeps its best value and the number of bad epochs in
+the loop state. The sequences equal those of ``torch.optim.lr_scheduler``'s StepLR,
 CosineAnnealingLR and ReduceLROnPlateau (relative threshold 1e-4, no cooldown, smallest change 1e-8).
 """
 
@@ -16,16 +16,16 @@ PLATEAU_SMALLEST_CHANGE = 1e-8
 
 
 def next_learning_rate(spec: TrainingSpec, state: LoopState, value: float, higher_is_better: bool) -> float:
-    """The learning rate of the epoch after the ``state.epoch`` complete ones; updates the plateau memory."""
+    """The learning rate of the epoch after ``state.epoch`` complete ones; updates the plateau state."""
     if spec.learning_rate_scheduler == "plateau":
         return plateau(state, -value if higher_is_better else value, spec.patience, spec.factor)
     return rate(spec, state.epoch) * state.rate_factor
 
 
 def rate(spec: TrainingSpec, epoch: int) -> float:
-    """The learning rate after so many complete epochs, where that follows from the spec alone.
+    """The learning rate after ``epoch`` complete epochs as far as the spec alone determines it.
 
-    For ``plateau`` it is the rate that it begins with.
+    For ``plateau`` this is the initial rate.
     """
     match spec.learning_rate_scheduler:
         case "step":
@@ -37,13 +37,13 @@ def rate(spec: TrainingSpec, epoch: int) -> float:
 
 
 def settings(spec: TrainingSpec) -> dict[str, object]:
-    """All that the schedule follows from, to tell whether it was changed on a resume."""
+    """All settings of the schedule; a resume compares them to find out whether the schedule was changed."""
     names = ["learning_rate", "learning_rate_scheduler", *SCHEDULE]
     return {name: getattr(spec, name) for name in names} | {"T_max": spec.T_max or spec.epochs}
 
 
 def change(spec: TrainingSpec, state: LoopState, before: dict[str, object]) -> None:
-    """Go over from the schedule with the settings ``before`` to the spec's; nothing happens if they are the same."""
+    """Switch from the schedule with the settings ``before`` to that of the spec; does nothing if they are equal."""
     if settings(spec) == before:
         return
     if spec.learning_rate_scheduler != "plateau":
@@ -62,7 +62,7 @@ def cosine(base: float, epoch: int, t_max: int, eta_min: float) -> float:
 
 
 def plateau(state: LoopState, loss: float, patience: int, factor: float) -> float:
-    """``loss`` is lower-is-better; a metric to be maximised comes in negated."""
+    """``loss`` is to be minimised; the caller negates a metric that is to be maximised."""
     best = state.plateau_best
     if best is None or loss < best - abs(best) * PLATEAU_THRESHOLD:
         state.plateau_best, state.plateau_bad_epochs = loss, 0

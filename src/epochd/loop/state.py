@@ -1,10 +1,10 @@
-"""Everything a training must remember to go on exactly, in one value.
+"""The state of the loop: together with weights and optimizer state, all that an exact resume needs.
 
-Together with the weights and the optimizer's memory this is the whole of a checkpoint; it is saved as
-readable JSON, whose floats come back bit for bit.
+It is saved as readable JSON, which preserves floats bit for bit.
 """
 
 from dataclasses import asdict, dataclass, field, fields
+from math import isfinite
 from typing import Any, Self
 
 import numpy as np
@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Sums over training rows: ``loss`` per row, and ``score``: rows predicted right (classification) or
-    squared error in units of the standardised target (regression)."""
+    """Sums over training rows: of the row losses, and of the ``score``: correct predictions (classification) or
+    squared errors in units of the standardised target (regression)."""
 
     rows: int = 0
     loss: float = 0.0
@@ -23,14 +23,18 @@ class Totals:
     def __add__(self, other: "Totals") -> "Totals":
         return Totals(self.rows + other.rows, self.loss + other.loss, self.score + other.score)
 
+    @property
+    def is_finite(self) -> bool:
+        return isfinite(self.loss) and isfinite(self.score)
+
 
 @dataclass(slots=True)
 class LoopState:
-    """Where a training stands.
+    """The progress of a training.
 
     ``epoch`` epochs are complete and ``step`` steps of the next one; ``totals`` and ``seconds`` belong to
-    that unfinished epoch. Each of the ``rollbacks`` has made ``rate_factor``, by which schedules multiply, smaller.
-    ``best_weights`` are canonical and travel beside the JSON, not in it.
+    that unfinished epoch. Each of the ``rollbacks`` has reduced ``rate_factor``, which multiplies scheduled rates.
+    ``best_weights`` are canonical and are saved in a file of their own, not in the JSON.
     """
 
     learning_rate: float

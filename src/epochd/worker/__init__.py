@@ -1,1 +1,1 @@
-"""The child process that trains one job at a time. It knows the server by HTTP only."""
+"""The child process that trains one job at a time. It communicates with the server over HTTP only."""

@@ -1,6 +1,6 @@
-"""The architecture on one page: ticket → data → engine → loop → artifact.
+"""One attempt from start to end: ticket → data → engine → loop → artifact.
 
-Everything that one attempt does happens here, in this order. What it has to tell goes through the sink.
+The functions follow this order; reports and checkpoints go through the sink.
 """
 
 from collections.abc import Mapping
@@ -22,40 +22,42 @@ from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
 from epochd.data.prepare import Prepared
 from epochd.data.tables.catalog import Catalog
 from epochd.engines import network, registry, requirements
-from epochd.loop import metrics, run, schedules
-from epochd.loop.engine import Embedding, Engine, Setup
+from epochd.engines.requirements import MachineLimits, Workload
+from epochd.loop import fit, metrics, schedules
+from epochd.loop.engine import Engine, Setup
+from epochd.loop.fit import FitConfig
 from epochd.loop.metrics import class_weights
 from epochd.loop.state import LoopState
 from epochd.worker import recovery
-from epochd.worker.recovery import Origin
+from epochd.worker.recovery import StartingPoint
 from epochd.worker.sink import JobSink, Reporter
 
 
 def execute(ticket: Ticket, reporter: Reporter) -> ReportKind:
-    """Run one attempt to its end and return its last word."""
-    training = prepared(ticket, recovery.origin(ticket))
+    """Run one attempt and return the kind of its last report."""
+    training = prepared(ticket, recovery.starting_point(ticket))
     training.check()
-    rows = prefetch.resident(training.course.batches, training.course.train)
+    rows = prefetch.initial_rows(training.config.batches, training.config.train)
     with closing(registry.build(ticket.spec.framework, training.setup, rows)) as engine:
         return train(training, engine, reporter)
 
 
-def prepared(ticket: Ticket, origin: Origin) -> "Training":
+def prepared(ticket: Ticket, start: StartingPoint) -> "Training":
     """The ticket with its data. A resumed training encodes them as it did before; raise DataChanged if they are others
     and that is not allowed."""
     catalog = Catalog(ticket.dataset_roots, ticket.registered)
     folder = ticket.cache_dir / "rows"
     policy = prepare.StoragePolicy(folder, ticket.resident_mb * 2**20, ticket.cache_mb * 2**20)
     now = fingerprints(ticket.spec, catalog)
-    if origin.path is None:
-        return Training(ticket, prepare.prepare(ticket.spec, catalog, policy), origin, now)
-    premises = checkpoint.premises(origin.path)
-    changed = any(premises.facts.get(name) != value for name, value in now.items())
+    if start.path is None:
+        return Training(ticket, prepare.prepare(ticket.spec, catalog, policy), start, now)
+    saved = checkpoint.read_facts(start.path)
+    changed = any(saved.facts.get(name) != value for name, value in now.items())
     if changed and not ticket.spec.allow_changed_data:
         message = "the dataset has changed since this training was paused; resuming would mix two datasets"
         hint = "bring the old data back, resume with allow_changed_data, or start a new training"
         raise DataChanged(message, [Problem("dataset", message, hint)])
-    return Training(ticket, prepare.prepare(ticket.spec, catalog, policy, premises.encoder), origin, now, changed)
+    return Training(ticket, prepare.prepare(ticket.spec, catalog, policy, saved.encoder), start, now, changed)
 
 
 def fingerprints(spec: TrainingSpec, catalog: Catalog) -> dict[str, str]:
@@ -67,7 +69,7 @@ def fingerprints(spec: TrainingSpec, catalog: Catalog) -> dict[str, str]:
 
 
 def train(training: "Training", engine: Engine, reporter: Reporter) -> ReportKind:
-    """From the first report to the last word."""
+    """Train with the engine, from the first report to the last."""
     facts = engine.description | training.data_facts
     sink = JobSink(training.ticket, reporter, facts, training.prepared.encoder)
     state = begin(training, engine, sink)
@@ -75,31 +77,31 @@ def train(training: "Training", engine: Engine, reporter: Reporter) -> ReportKin
         try:
             return finish(training, engine, state, sink)
         except Diverged as error:
-            state = recovery.step_back(
-                training.ticket, training.setup, training.course, engine, state, error, changed=training.changed
+            state = recovery.rollback(
+                training.ticket, training.setup, training.config, engine, state, error, changed=training.changed
             )
-            tell_rollback(sink, state, error)
+            report_rollback(sink, state, error)
             sink.checkpoint(engine, state)
 
 
 def begin(training: "Training", engine: Engine, sink: JobSink) -> LoopState:
-    """Bring the engine to where this attempt begins, and report what the server does not know yet."""
-    ticket, course, origin = training.ticket, training.course, training.origin
+    """Restore the engine to the starting point, and report what the server does not know yet."""
+    ticket, config, start = training.ticket, training.config, training.start
     state = LoopState(ticket.spec.learning_rate)
-    if origin.path is not None:
-        state = recovery.restored(ticket, course, engine, origin.path, changed=training.changed)
+    if start.path is not None:
+        state = recovery.restore(ticket, config, engine, start.path, changed=training.changed)
     sink.emit(ReportKind.STARTED, sink.facts | training.facts(state))
     warnings = ["resumed although the dataset has changed"] if training.changed else []
-    for message in [*origin.told, *warnings]:
+    for message in [*start.warnings, *warnings]:
         sink.emit(ReportKind.LOG, {"level": "warning", "message": message})
-    for report in recovery.untold(ticket, course, state):
+    for report in recovery.unreported_epochs(ticket, config, state):
         sink.emit(ReportKind.EPOCH, report)
     return state
 
 
 def finish(training: "Training", engine: Engine, state: LoopState, sink: JobSink) -> ReportKind:
-    """Train until the end, or until a command comes; the last word."""
-    match run.run(engine, training.course, state, sink):
+    """Train to the end or until a command; return the kind of the last report."""
+    match fit.fit(engine, training.config, state, sink):
         case Command.CONTINUE:
             return complete(training, engine, state, sink)
         case Command.CANCEL:
@@ -110,38 +112,35 @@ def finish(training: "Training", engine: Engine, state: LoopState, sink: JobSink
             return ReportKind.PAUSED
 
 
-def tell_rollback(sink: JobSink, state: LoopState, error: Diverged) -> None:
-    message = f"{error.message}. It goes on after epoch {state.epoch} with the learning rate {state.learning_rate:g}"
+def report_rollback(sink: JobSink, state: LoopState, error: Diverged) -> None:
+    message = (
+        f"{error.message}. The training continues after epoch {state.epoch} with learning rate {state.learning_rate:g}"
+    )
     payload = {"epoch": state.epoch, "learning_rate": state.learning_rate, "message": message}
     sink.emit(ReportKind.ROLLBACK, payload)
 
 
 @dataclass(frozen=True)
 class Training:
-    """A ticket with its data and the place where it begins: what follows from these without any choice left.
+    """A ticket with its data and its starting point, and the values that follow from them.
 
-    ``fingerprints`` are those of the data, by name; ``changed`` says that a resumed training began with others.
+    ``fingerprints`` are those of the data, by name; ``changed`` says that they differ from those of the checkpoint.
     """
 
     ticket: Ticket
     prepared: Prepared
-    origin: Origin = field(default_factory=Origin)
+    start: StartingPoint = field(default_factory=StartingPoint)
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     changed: bool = False
 
     def check(self) -> None:
-        """Ask once more what the server asked before, now that the shape of the encoded rows is known."""
+        """Repeat the server's check of the requirements, now that the shape of the encoded rows is known."""
         prepared, encoder = self.prepared, self.prepared.encoder
-        found = requirements.problems(
-            self.ticket.spec,
-            shape=self.example_shape,
-            task=prepared.task,
-            classes=encoder.classes,
-            gpus=len(self.ticket.gpus),
-        )
+        workload = Workload(prepared.task, self.example_shape, classes=encoder.classes)
+        found = requirements.problems(self.ticket.spec, workload, MachineLimits(gpus=len(self.ticket.gpus)))
         if found:
             raise InvalidSpec(found)
-        recovery.check_room(self.ticket, self.setup)
+        recovery.check_disk_space(self.ticket, self.setup)
 
     @property
     def example_shape(self) -> tuple[int, ...]:
@@ -161,15 +160,15 @@ class Training:
             tuple(range(len(self.ticket.gpus))),
             spec.num_devices or 1,
             class_weights(spec.class_weight, encoder.classes, self.prepared.train.y),
-            tuple(Embedding(channel, n, network.vector_size(n)) for channel, n in encoder.embedded),
+            network.embeddings(encoder.embedded),
             encoder.masked,
             len(self.prepared.train),
         )
 
     @cached_property
-    def course(self) -> run.FitConfig:
+    def config(self) -> FitConfig:
         spec, prepared = self.ticket.spec, self.prepared
-        return run.FitConfig(
+        return FitConfig(
             spec,
             prepared.task,
             prepared.train.shaped(self.setup.inputs),
@@ -180,19 +179,19 @@ class Training:
 
     @property
     def test(self) -> InMemoryDataset | MemmapDataset | None:
-        """The rows that are scored once, at the end."""
+        """The test rows, which are scored once, at the end."""
         part = self.prepared.test
         return part.shaped(self.setup.inputs) if part else None
 
     @property
     def rows(self) -> dict[str, IntArray]:
-        """The row numbers of each split of the dataset; another dataset to validate on has none here."""
-        apart = {"validation"} if self.ticket.spec.validation_dataset is not None else set()
-        return {name: numbers for name, numbers in self.prepared.rows.items() if name not in apart}
+        """The row numbers of each split of the dataset, without those of a separate validation dataset."""
+        separate = {"validation"} if self.ticket.spec.validation_dataset is not None else set()
+        return {name: numbers for name, numbers in self.prepared.rows.items() if name not in separate}
 
     @property
     def data_facts(self) -> dict[str, Any]:
-        """What the training learns from; for reports, checkpoints and the model."""
+        """Facts about the data, for reports, checkpoints and the model."""
         prepared = self.prepared
         parts = {"train": prepared.train, "validation": prepared.validation, "test": prepared.test}
         rows = {name: len(part or ()) for name, part in parts.items()}
@@ -205,33 +204,33 @@ class Training:
         }
 
     def facts(self, state: LoopState) -> dict[str, Any]:
-        """What is trained, on what, from where; for the STARTED report, beside ``data_facts``."""
+        """Facts about model and starting point, for the STARTED report in addition to ``data_facts``."""
         encoder = self.prepared.encoder
         return {
             "task": self.prepared.task,
             "classes": encoder.classes,
             "features": len(encoder.feature_names),
-            "parameters": network.parameters(self.setup),
+            "parameters": network.parameter_count(self.setup),
             "gpus": self.ticket.gpus,
             "resumed": self._resumed(state),
         }
 
     def _resumed(self, state: LoopState) -> dict[str, Any] | None:
-        if self.origin.path is None:
+        if self.start.path is None:
             return None
         return {"epoch": state.epoch, "step": state.step} | ({"data_changed": True} if self.changed else {})
 
 
 def complete(training: Training, engine: Engine, state: LoopState, sink: JobSink) -> ReportKind:
-    """Keep the last state (the task may be continued), score the best weights once more, pack them, report."""
-    ticket, course = training.ticket, training.course
+    """Save the last state (the task may be continued later), score the best weights, save the model, report."""
+    ticket, config = training.ticket, training.config
     sink.checkpoint(engine, state)
     engine.load_weights(state.best_weights)
-    parts = {"train": course.train, "validation": course.validation, "test": training.test}
-    scores = {name: run.measure(engine, course, part) for name, part in parts.items() if part is not None}
+    parts = {"train": config.train, "validation": config.validation, "test": training.test}
+    scores = {name: fit.evaluate(engine, config, part) for name, part in parts.items() if part is not None}
     facts = sink.facts | {"dataset": ticket.spec.dataset}
     about = pack.describe(ticket.task_id, training.setup, training.prepared.encoder, state, scores, facts)
-    sink.reporter.confirm()  # a stale attempt must not write over what the newer one leaves
+    sink.reporter.confirm()  # a stale attempt must not overwrite the model of a newer one
     pack.pack(ticket.artifact_dir, about, state, training.rows)
     sink.emit(
         ReportKind.COMPLETED,

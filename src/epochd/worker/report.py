@@ -1,9 +1,9 @@
-"""How a worker talks to the server: one thread that sends numbered reports and brings back the command.
+"""Communication with the server: a thread that sends numbered reports and receives the command.
 
-Training must not wait for the network, and a server that restarts must not stop a training. So whatever
-is emitted is queued, sent in batches by a thread of its own, kept until the server has answered, and sent
-again if it has not: the server skips numbers that it already knows. Each answer carries the command; an
-empty report every ``interval`` seconds fetches it when there is nothing to say, and renews the lease.
+Training must not wait for the network, and a restart of the server must not stop a training. Reports are therefore
+queued, sent in batches by a separate thread, kept until the server has answered and sent again if it has not; the
+server ignores numbers that it already knows. Each answer contains the command. Without reports, an empty request every
+``interval`` seconds fetches the command and renews the lease.
 """
 
 import json
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 BATCH_REPORTS = 500
 BATCH_BYTES = 512 * 1024
-"""Half of what the server takes in one request."""
+"""Half of the server's limit for one request."""
 COALESCE_SECONDS = 0.02
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.1, 2.0
 REQUEST_SECONDS = 10.0
@@ -32,7 +32,7 @@ TRANSIENT = frozenset({408, 425, 429})
 
 
 class Reporter:
-    """Reports of one attempt; fenced off (StaleAttempt) once the server has given the task to another.
+    """Sends the reports of one attempt; raises StaleAttempt once another attempt owns the task.
 
     ``emit``, ``command`` and ``release`` may be called from any thread and never wait for the network.
     """
@@ -58,7 +58,7 @@ class Reporter:
             headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
             timeout=min(REQUEST_SECONDS, lease_seconds),
             transport=transport,
-            trust_env=False,  # a proxy of the environment is not for the way to our own server
+            trust_env=False,  # proxies of the environment do not apply to the own server
         )
         self._changed = threading.Condition()
         self._queue: deque[bytes] = deque()
@@ -68,14 +68,14 @@ class Reporter:
         self._released = self._closing = self._abandoned = False
         self._failure: EpochdError | None = None
         self._sent_at = 0.0
-        self._stepped_at: float | None = None
-        self._away_since: float | None = None
+        self._progress_at: float | None = None
+        self._unreachable_since: float | None = None
         self._thread = threading.Thread(target=self._run, name=f"reporter-{task_id}", daemon=True)
         self._thread.start()
 
     @property
     def last_word(self) -> ReportKind | None:
-        """The last word that was emitted, if any: nothing may follow it."""
+        """The final report that was emitted, if any; no report may follow it."""
         return self._last_word
 
     def emit(self, kind: ReportKind, payload: dict[str, Any]) -> None:
@@ -83,52 +83,52 @@ class Reporter:
         self._check()
         with self._changed:
             if self._last_word is not None:
-                raise EpochdError(f"cannot report {kind} after {self._last_word}: it was the attempt's last word")
+                raise EpochdError(f"cannot report {kind} after {self._last_word}, which ended the attempt")
             self._queue.append(_encode(self._numbers + 1, kind, payload))
             self._numbers += 1
             self._last_word = kind if kind in LAST_WORDS else None
             self._changed.notify_all()
 
     def command(self) -> Command:
-        """What the server last asked for; RELEASE once it has been away for longer than the grace.
+        """The server's last command; RELEASE once the server has been unreachable for longer than the grace period.
 
-        It is asked between two chunks of steps, so the asking shows that the training gets on.
-        Raises StaleAttempt once the attempt is fenced off, EpochdError when the server refused a report or
-        the reporter itself has failed: either way the training has nobody left to report to.
+        The loop calls this between two chunks of steps, so a call is a sign of progress.
+        Raises StaleAttempt once another attempt owns the task, EpochdError if the server refused a report or the
+        reporter itself has failed: in both cases the training cannot report any more.
         """
         self._check()
-        self._stepped_at = time.monotonic()
-        if self._command is Command.CONTINUE and (self._released or self._is_deserted):
+        self._progress_at = time.monotonic()
+        if self._command is Command.CONTINUE and (self._released or self._is_grace_over):
             return Command.RELEASE
         return self._command
 
     def release(self) -> None:
-        """Ask for RELEASE from this side (the process was told to end). Takes no lock: signal handlers call it."""
+        """Make ``command`` return RELEASE (the process was asked to end). Takes no lock: signal handlers call it."""
         self._released = True
 
     def confirm(self) -> None:
-        """Wait until all is delivered and the server has said since that the attempt still owns its task.
+        """Wait until all reports are delivered and the server has confirmed that the attempt still owns its task.
 
-        Returns also when the server has been away for longer than the grace. Raises like ``command``.
+        Also returns when the server has been unreachable for longer than the grace period. Raises like ``command``.
         """
         asked = time.monotonic()
         with self._changed:
-            while not self._is_deserted and (self._queue or self._sent_at <= asked):
+            while not self._is_grace_over and (self._queue or self._sent_at <= asked):
                 self._check()
                 self._changed.wait(self._interval)
         self._check()
 
     def close(self, timeout: float | None = None) -> bool:
-        """Wait until all is delivered, say whether it was. Raises like ``command``.
+        """Wait until all reports are delivered; return whether they were. Raises like ``command``.
 
-        Waits for ``timeout`` seconds at most; without one, until the server has been away for the grace.
+        Waits at most ``timeout`` seconds, or until the server has been unreachable for the grace period.
         """
         with self._changed:
             self._closing = True
             self._changed.notify_all()
         if timeout is not None:
             self._thread.join(timeout)
-        while timeout is None and self._thread.is_alive() and not self._is_deserted:
+        while timeout is None and self._thread.is_alive() and not self._is_grace_over:
             self._thread.join(self._interval)
         with self._changed:
             self._abandoned = True
@@ -137,9 +137,9 @@ class Reporter:
         return not self._queue
 
     @property
-    def _is_deserted(self) -> bool:
-        away_since = self._away_since
-        return away_since is not None and time.monotonic() - away_since > self._grace
+    def _is_grace_over(self) -> bool:
+        unreachable_since = self._unreachable_since
+        return unreachable_since is not None and time.monotonic() - unreachable_since > self._grace
 
     def _check(self) -> None:
         if self._failure is not None:
@@ -157,21 +157,21 @@ class Reporter:
             self._failure = EpochdError(f"the reporter failed: {type(error).__name__}: {error}")
 
     def _next_batch(self) -> list[bytes] | None:
-        """Wait for reports or for the next heartbeat; None when nothing will ever have to be sent again."""
+        """Wait for reports or for the next heartbeat; None when there is nothing left to send."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._urgent, self._interval)
             if self._queue:
                 self._changed.wait_for(lambda: self._urgent, self._sent_at + COALESCE_SECONDS - time.monotonic())
             if self._abandoned or (self._urgent and not self._queue):
                 return None
-            return _first_bytes(self._queue)
+            return _first_batch(self._queue)
 
     @property
     def _urgent(self) -> bool:
         return self._closing or self._last_word is not None
 
     def _deliver(self, batch: list[bytes]) -> None:
-        """Send until the server answers, however long it is away; then forget the batch."""
+        """Send until the server answers, without a time limit; then drop the batch."""
         delay = FIRST_RETRY_SECONDS
         while (answer := self._post(self._body(batch))) is None:
             with self._changed:
@@ -186,45 +186,45 @@ class Reporter:
             self._changed.notify_all()
 
     def _body(self, batch: list[bytes]) -> bytes:
-        idle = b"null" if self._stepped_at is None else b"%.3f" % (time.monotonic() - self._stepped_at)
+        idle = b"null" if self._progress_at is None else b"%.3f" % (time.monotonic() - self._progress_at)
         return b'{"attempt":%d,"idle":%s,"reports":[%s]}' % (self._attempt, idle, b",".join(batch))
 
     def _post(self, body: bytes) -> httpx.Response | None:
-        """One request; None when the server is away or in trouble, which passes."""
+        """One request; None for a transient failure: the server is unreachable or answers with an error of its own."""
         try:
             answer = self._client.post(self._path, content=body)
         except httpx.TransportError as error:
-            self._note_away(str(error) or type(error).__name__)
+            self._note_unreachable(str(error) or type(error).__name__)
             return None
         if answer.status_code >= 500 or answer.status_code in TRANSIENT:
-            self._note_away(f"it answered {answer.status_code}")
+            self._note_unreachable(f"it answered {answer.status_code}")
             return None
-        if self._away_since is not None:
-            logger.info("the server is back after %.1f s", time.monotonic() - self._away_since)
-            self._away_since = None
+        if self._unreachable_since is not None:
+            logger.info("the server is reachable again after %.1f s", time.monotonic() - self._unreachable_since)
+            self._unreachable_since = None
         return answer
 
-    def _note_away(self, why: str) -> None:
-        if self._away_since is None:
-            self._away_since = time.monotonic()
-            logger.warning("the server is away (%s); training goes on and reports are kept", why)
+    def _note_unreachable(self, why: str) -> None:
+        if self._unreachable_since is None:
+            self._unreachable_since = time.monotonic()
+            logger.warning("the server is unreachable (%s); training continues and reports are kept", why)
 
     def _read(self, answer: httpx.Response) -> Command:
-        """The command in an answer. Raises StaleAttempt or, for what only a bug explains, EpochdError."""
+        """The command in an answer. Raises StaleAttempt, or EpochdError for an answer that only a bug explains."""
         if answer.status_code == 401 or (answer.status_code == 409 and _code(answer) == StaleAttempt.code):
-            raise StaleAttempt(f"attempt {self._attempt} no longer owns its task; it ends without a word")
+            raise StaleAttempt(f"attempt {self._attempt} no longer owns its task; it ends without a report")
         try:
             answer.raise_for_status()
             return Command(answer.json()["command"])
         except (httpx.HTTPStatusError, ValueError, KeyError, TypeError):
             raise EpochdError(
                 f"the server answered {answer.status_code} to a report of attempt {self._attempt}: "
-                f"{answer.text[:500]!r}. Do the server and this worker have the same version?"
+                f"{answer.text[:500]!r}. Check that the server and this worker have the same version"
             ) from None
 
 
 def _encode(number: int, kind: ReportKind, payload: dict[str, Any]) -> bytes:
-    """A report as JSON, made at once: the caller may go on to change the payload, and errors meet their author."""
+    """A report as JSON, encoded immediately: the caller may change the payload later, and errors are raised to it."""
     report = {"number": number, "kind": kind, "payload": payload}
     try:
         return json.dumps(report, allow_nan=False, separators=(",", ":")).encode()
@@ -234,8 +234,8 @@ def _encode(number: int, kind: ReportKind, payload: dict[str, Any]) -> bytes:
         ) from None
 
 
-def _first_bytes(queue: deque[bytes]) -> list[bytes]:
-    """The oldest reports that fit one request, at least one of them if there are any."""
+def _first_batch(queue: deque[bytes]) -> list[bytes]:
+    """The oldest reports that fit one request, at least one if there are any."""
     batch: list[bytes] = []
     size = 0
     for report in islice(queue, BATCH_REPORTS):

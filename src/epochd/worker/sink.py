@@ -1,13 +1,9 @@
-"""Where a training's news and checkpoints go: the loop's sink for one attempt.
+"""The loop's sink for one attempt: it sends reports and saves checkpoints.
 
-Files are durable before the report that names them.
+Files are durable before the report that names them is sent.
 """
 
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol
 
@@ -21,11 +17,11 @@ from epochd.loop.engine import Engine
 from epochd.loop.state import LoopState
 
 CHECKPOINT_SHARE = 0.02
-"""The most that checkpoints may take of a training's time."""
+"""The largest share of a training's time that checkpoints may take."""
 
 
 class Reporter(Protocol):
-    """The line to the server."""
+    """Sends reports to the server."""
 
     def emit(self, kind: ReportKind, payload: dict[str, Any]) -> None: ...
 
@@ -36,10 +32,10 @@ class Reporter(Protocol):
 
 @dataclass
 class JobSink:
-    """The loop's sink: reports through the reporter, checkpoints to the ticket's folder.
+    """Sends reports through the reporter and saves checkpoints in the ticket's folder.
 
     ``facts`` describe engine and data; they and the ``encoder`` are saved with each checkpoint. ``save_seconds`` is
-    what the last one took: where that is long, the next one has to wait longer than was asked.
+    the duration of the last save: if it is long, the next one comes later than ``checkpoint_seconds``.
     """
 
     ticket: Ticket
@@ -63,7 +59,7 @@ class JobSink:
         self.emit(ReportKind.CHECKPOINT, self.save(engine, state))
 
     def save(self, engine: Engine, state: LoopState) -> dict[str, Any]:
-        """Write a checkpoint; return the payload that tells of it."""
+        """Save a checkpoint; return the payload of its report."""
         ticket, began = self.ticket, monotonic()
         path = checkpoint.save(ticket.checkpoints_dir, ticket.attempt, engine, state, self.facts, self.encoder)
         self.saved_at = monotonic()
@@ -73,11 +69,11 @@ class JobSink:
             "epoch": state.epoch,
             "step": state.step,
             "bytes": files.size(path),
-            "restores": self.receipt(state),
+            "restores": self.restored_values(state),
         }
 
-    def receipt(self, state: LoopState) -> dict[str, Any]:
-        """All that comes back on a resume, for people to see."""
+    def restored_values(self, state: LoopState) -> dict[str, Any]:
+        """What a resume will restore, for display."""
         spec = self.ticket.spec
         schedule = {"scheduler": spec.learning_rate_scheduler, "learning_rate": state.learning_rate}
         return {
@@ -90,33 +86,3 @@ class JobSink:
             "data_fingerprint": self.facts["fingerprint"],
             "validation_fingerprint": self.facts.get("validation_fingerprint"),
         }
-
-
-STATUS = Path("/proc/self/status")
-
-
-@contextmanager
-def memory_limit(megabytes: int | None) -> Iterator[None]:
-    """Let the process take so many MiB more than it has now (Linux; None: as many as there are).
-
-    RLIMIT_DATA counts private writable memory whether it is used or not. The address space as a whole is no
-    measure: frameworks reserve far more of it than they use. Where a control group holds the worker
-    (``dispatch.cgroups``) this is left out, since the kernel then counts what is used.
-    """
-    before = resource.getrlimit(resource.RLIMIT_DATA)
-    if megabytes is None or not STATUS.exists():
-        yield
-        return
-    limit = _data_bytes() + megabytes * 2**20
-    with suppress(ValueError, OSError):  # a stricter limit is in force already
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, before)
-
-
-def _data_bytes() -> int:
-    """Private writable memory of this process, in bytes."""
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmData:"))
-    return int(line.split()[1]) * 1024

@@ -32,7 +32,7 @@ async def completed(house):
     model = settings.artifacts_dir / "models" / task_id
     with files.durable_folder(model) as path:
         (path / "model.json").write_text("{}")
-    files.point(model.parent / files.LATEST, model)
+    files.replace_link(model.parent / files.LATEST, model)
     return task_id
 
 
@@ -96,7 +96,7 @@ async def test_a_full_disk_is_told_without_a_note_and_after_the_state(house, mon
     monkeypatch.setattr("epochd.api.tasks.removal.jobs.remove", refuse)
     assert (await removed(house, finished)).json()["code"] == "disk_full"
     assert list(house.service.settings.removals_dir.iterdir()) == []
-    monkeypatch.setattr(removal, "note", refuse)
+    monkeypatch.setattr(removal, "write_note", refuse)
     assert [(await removed(house, task_id)).status_code for task_id in (finished, running)] == [507, 409]
     assert left(house, finished) == [True, True, True]
 
@@ -153,7 +153,7 @@ async def test_what_a_server_that_died_has_left_is_swept_at_the_next_start(tmp_p
 
     async with server(tmp_path) as house:
         kept, gone = await completed(house), await completed(house)
-        monkeypatch.setattr(removal, "carry_out", die)
+        monkeypatch.setattr(removal, "complete", die)
         assert (await removed(house, gone)).status_code == 500
         assert left(house, gone) == [True, True, True]
         monkeypatch.undo()

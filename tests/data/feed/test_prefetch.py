@@ -19,7 +19,7 @@ BATCHES = Batches(4_000, 32, 7, 10)
 @pytest.fixture(autouse=True)
 def small_windows(monkeypatch):
     """Windows of three chunks of rows, or of one chunk of sequences."""
-    monkeypatch.setattr(prefetch, "WINDOW_VALUES", 3 * 32 * 10 * 3)
+    monkeypatch.setattr(prefetch, "BLOCK_VALUES", 3 * 32 * 10 * 3)
 
 
 def test_examples_come_in_the_order_asked_for():
@@ -49,7 +49,7 @@ def test_slices_are_all_examples_in_their_order():
 def trained_rows(train, epoch, done=0):
     """What an engine would train on: the rows of each chunk, looked up in the window that was loaded last."""
     found, window, loaded = [], None, 0
-    for chunk, rows, part in prefetch.windows(BATCHES, train, epoch, done):
+    for chunk, rows, part in prefetch.chunks(BATCHES, train, epoch, done):
         if part is not None:
             window, loaded = part, loaded + 1
         assert len(rows) == len(chunk.rows)
@@ -74,19 +74,19 @@ def test_an_epoch_can_go_on_in_its_middle():
 
 
 def test_an_epoch_can_be_left_in_its_middle():
-    for chunk, _, part in prefetch.windows(BATCHES, ROWS, 0, 50):
+    for chunk, _, part in prefetch.chunks(BATCHES, ROWS, 0, 50):
         assert (chunk.first_step, len(part)) == (50, 960)
         break
 
 
 def test_rows_in_memory_are_named_by_their_own_numbers():
     train = ROWS.take(np.arange(4_000))
-    for chunk, rows, part in prefetch.windows(BATCHES, train, 0):
+    for chunk, rows, part in prefetch.chunks(BATCHES, train, 0):
         assert part is None
         np.testing.assert_array_equal(rows, chunk.rows)
-    assert prefetch.resident(BATCHES, train) is train
+    assert prefetch.initial_rows(BATCHES, train) is train
 
 
 def test_an_engine_begins_with_a_window_as_large_as_any():
-    largest = max(len(part) for _, _, part in prefetch.windows(BATCHES, ROWS, 3) if part is not None)
-    assert len(prefetch.resident(BATCHES, ROWS)) == largest
+    largest = max(len(part) for _, _, part in prefetch.chunks(BATCHES, ROWS, 3) if part is not None)
+    assert len(prefetch.initial_rows(BATCHES, ROWS)) == largest

@@ -77,8 +77,8 @@ def test_a_dead_rank_ends_the_training_with_its_own_last_words(engine):
 
 def test_a_rank_that_fails_is_quoted(engine):
     trained, part = engine(2)
-    trained._ranks.tell("dance", {})
-    with pytest.raises(RankFailed, match=r"rank 1 of 2 ended with exit code 1(.|\n)*which no rank can do"):
+    trained._ranks.broadcast("dance", {})
+    with pytest.raises(RankFailed, match=r"rank 1 of 2 ended with exit code 1(.|\n)*unknown command"):
         trained.train(np.arange(len(part)), 0, 0.01)
 
 

@@ -3,13 +3,13 @@
 import pytest
 
 torch = pytest.importorskip("torch")
-torch_dropout = pytest.importorskip("epochd.engines.torch_engine.dropout")
+dropout = pytest.importorskip("epochd.engines.torch_engine.dropout")
 
 ROWS = 4000
 
 
 def draw(step=0, rows=ROWS, share=slice(None), rate=0.2, seed=0, shapes=((40,), (5, 2))):
-    return torch_dropout.Dropout(list(shapes), rate, seed, torch.device("cpu")).masks(step, rows, share)
+    return dropout.Dropout(list(shapes), rate, seed, torch.device("cpu")).masks(step, rows, share)
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.2, 0.5, 0.9])
@@ -36,6 +36,6 @@ def test_a_share_is_cut_out_of_the_masks_of_the_whole_batch():
 
 def test_every_seed_and_step_has_its_own_masks():
     """The CPU generator looks at 32 bits of its key only."""
-    low_bits = {torch_dropout.key(seed, step) % 2**32 for seed in range(50) for step in range(50)}
+    low_bits = {dropout.key(seed, step) % 2**32 for seed in range(50) for step in range(50)}
     assert len(low_bits) == 2500
     assert not torch.equal(draw(seed=2)[0], draw(seed=4)[0])

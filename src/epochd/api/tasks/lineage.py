@@ -115,7 +115,7 @@ def _pointer(service: Service, parent: Job, path: Path) -> dict[str, Any]:
     known, where = parent.checkpoint or {}, str(path.relative_to(service.settings.data_dir))
     if known.get("path") == where:
         return known
-    epoch, step = checkpoint.place(path)
+    epoch, step = checkpoint.position(path)
     restores = known.get("restores", {}) | {"position": {"epochs_done": epoch, "steps_done_in_epoch": step}}
     return {"path": where, "epoch": epoch, "step": step, "bytes": files.size(path), "restores": restores}
 
@@ -135,7 +135,7 @@ def _check_final(service: Service, task_id: str, kept: dict[str, Any]) -> None:
 def _adopt(service: Service, kept: dict[str, Any], task_id: str) -> dict[str, Any]:
     """Copy a checkpoint into the folder of another task; the pointer to the copy."""
     data_dir = service.settings.data_dir
-    copy = checkpoint.adopt(data_dir / kept["path"], service.settings.checkpoints_dir / task_id)
+    copy = checkpoint.copy(data_dir / kept["path"], service.settings.checkpoints_dir / task_id)
     if copy is None:
         raise IllegalMove(f"the checkpoint {kept['path']} went away while it was copied: ask again")
     return kept | {"path": str(copy.relative_to(data_dir))}

@@ -28,12 +28,12 @@ async def remove(task_id: str, service: Opened, speaker: Speaking, keep_model: K
     async with service.removing:
         job = await jobs.get(service.db, task_id)
         jobs.check_removable(job)
-        noted = await asyncio.to_thread(removal.note, service.settings, job, keep_model=keep_model)
+        noted = await asyncio.to_thread(removal.write_note, service.settings, job, keep_model=keep_model)
         try:
             await jobs.remove(service.db, task_id)
         except (IllegalMove, OutOfSpace):  # the row is there still
             noted.unlink()
             raise
         service.feed.drop(job.id)
-        await asyncio.to_thread(removal.carry_out, service.settings, noted)
+        await asyncio.to_thread(removal.complete, service.settings, noted)
     return Removed(task_id=job.id, message=speaker.say(Text.REMOVED), artifact=job.artifact if keep_model else None)

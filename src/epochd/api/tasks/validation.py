@@ -6,7 +6,7 @@ next from looking, so that a user sees everything at once. Nothing is stored her
 
 import asyncio
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -21,6 +21,7 @@ from epochd.data.storage import row_cache
 from epochd.data.tables.catalog import Catalog
 from epochd.dispatch.host import memory
 from epochd.engines import registry, requirements
+from epochd.engines.requirements import MachineLimits, Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,48 +51,54 @@ async def examine(values: dict[str, Any], catalog: Catalog, settings: Settings, 
     if spec is None:
         return ValidationResult(error=InvalidSpec(problems))
     bad = {problem.field.split(".")[0] for problem in problems}
-    inspection = None if "dataset" in bad else await asyncio.to_thread(report.check_dataset, spec, catalog)
-    in_data = _beside(inspection.problems if inspection else [], bad)
-    problems += _beside(_demands(spec, inspection, settings, gpus), bad)
-    in_data += _beside(_too_large(spec, inspection, settings), bad)
-    framework, in_framework = _framework(spec, inspection, gpus)
+    data, checked = (None, None) if "dataset" in bad else await asyncio.to_thread(_check_data, spec, catalog)
+    in_data = _beside(data.problems if data else [], bad)
+    problems += _beside(_demands(spec, data, settings, gpus), bad)
+    in_data += _beside(_too_large(spec, data, settings), bad)
+    framework, in_framework = _framework(spec, data, gpus)
     found = [*problems, *in_data, *_beside(in_framework.problems if in_framework else [], bad)]
-    warnings = inspection.warnings if inspection else []
-    facts = None
-    if inspection and not in_data:
-        facts = await asyncio.to_thread(_checked, inspection, spec, catalog)
+    warnings = data.warnings if data else []
+    facts = None if in_data else checked
     if found:
         error = _error(bool(problems), bool(in_data), in_framework, found)
         return ValidationResult(error=error, warnings=warnings, dataset=facts)
-    assert inspection is not None
-    return ValidationResult(spec=_resolved(spec, inspection, framework), warnings=warnings, dataset=facts)
+    assert data is not None
+    return ValidationResult(spec=_resolved(spec, data, framework), warnings=warnings, dataset=facts)
 
 
-def _demands(spec: TrainingSpec, inspection: DatasetReport | None, settings: Settings, gpus: int) -> list[Problem]:
+def _demands(spec: TrainingSpec, data: DatasetReport | None, settings: Settings, gpus: int) -> list[Problem]:
     """What spec and data together ask for, as far as the data are understood."""
-    if inspection is None or inspection.task is None:
+    workload = _workload(data)
+    if workload is None:
         return []
-    found = inspection
-    return requirements.problems(
-        spec,
-        shape=() if found.problems else found.shape,
-        exact=found.width == len(found.features),  # else it depends on the training rows
-        embedded=found.embedded,
-        masked=found.masked,
-        task=inspection.task,
-        classes=found.classes,
+    limits = MachineLimits(
         gpus=gpus,
-        rows=found.rows,
         memory_mb=memory.limit_mb(settings),
-        holds_framework=settings.memory_mb is None,  # else it is what comes on top of a warm worker
+        includes_framework=settings.memory_mb is None,  # the setting limits the memory on top of a warm worker's
         resident_mb=settings.resident_mb,
         free_bytes=shutil.disk_usage(settings.data_dir).free if settings.data_dir.exists() else None,
     )
+    return requirements.problems(spec, workload, limits)
 
 
-def _too_large(spec: TrainingSpec, inspection: DatasetReport | None, settings: Settings) -> list[Problem]:
+def _workload(data: DatasetReport | None) -> Workload | None:
+    """What the check found out about the data; None where not even the task is known."""
+    if data is None or data.task is None:
+        return None
+    return Workload(
+        data.task,
+        shape=() if data.problems else data.shape,
+        rows=data.rows,
+        classes=data.classes,
+        embedded=data.embedded,
+        masked=data.masked,
+        exact=data.width == len(data.features),  # otherwise the width depends on the training rows
+    )
+
+
+def _too_large(spec: TrainingSpec, data: DatasetReport | None, settings: Settings) -> list[Problem]:
     """A problem if the encoded rows neither fit into memory nor into the cache; none where their width is not known."""
-    found = inspection or DatasetReport("")
+    found = data or DatasetReport("")
     if found.problems or found.width != len(found.features):
         return []
     example, row = prod(found.shape), found.shape[-1] if spec.sequence_length else prod(found.shape)
@@ -105,22 +112,12 @@ def _beside(problems: list[Problem], bad: set[str]) -> list[Problem]:
     return [problem for problem in problems if problem.field.split(".")[0] not in bad]
 
 
-def _framework(spec: TrainingSpec, inspection: DatasetReport | None, gpus: int) -> tuple[str, EpochdError | None]:
-    found = inspection or DatasetReport("")
-    outputs = len(found.classes or ()) if found.task == "multiclass" else 1
-    on_gpu = gpus if spec.device != "cpu" and spec.num_devices is None else 0
+def _framework(spec: TrainingSpec, data: DatasetReport | None, gpus: int) -> tuple[str, EpochdError | None]:
+    workload = _workload(data)
+    if workload is not None:
+        workload = replace(workload, rows=workload.rows - round(workload.rows * spec.held_out))
     try:
-        rows = found.rows - round(found.rows * spec.held_out)
-        framework = registry.resolve(
-            spec,
-            rows=rows,
-            shape=found.shape,
-            embedded=found.embedded,
-            masked=found.masked,
-            outputs=outputs,
-            gpus=on_gpu,
-        )
-        return framework, None
+        return registry.resolve(spec, workload, gpus), None
     except InvalidSpec as error:
         return "", error
     except FrameworkMissing as error:
@@ -134,27 +131,37 @@ def _error(in_spec: bool, in_data: bool, in_framework: EpochdError | None, found
     return DataError(found) if in_data and not in_spec else InvalidSpec(found)
 
 
-def _resolved(spec: TrainingSpec, inspection: DatasetReport, framework: str) -> TrainingSpec:
+def _resolved(spec: TrainingSpec, data: DatasetReport, framework: str) -> TrainingSpec:
     """The spec with every ``auto`` and every absent choice replaced by what will really be used."""
     return spec.model_copy(
         update={
-            "dataset": inspection.dataset,
-            "task": inspection.task,
+            "dataset": data.dataset,
+            "task": data.task,
             "framework": framework,
             "monitor": spec.watched,
         }
     )
 
 
-def _checked(found: DatasetReport, spec: TrainingSpec, catalog: Catalog) -> CheckedDataset:
-    """What was checked, with fingerprints that take no longer than a client can wait."""
-    other = spec.validation_dataset
-    return CheckedDataset(
+def _check_data(spec: TrainingSpec, catalog: Catalog) -> tuple[DatasetReport, CheckedDataset]:
+    """The report on the data, and what identifies them. Fingerprints come first: whatever changes after that, the
+    worker notices."""
+    fingerprints = [_fingerprint(catalog, name) for name in (spec.dataset, spec.validation_dataset)]
+    found = report.check_dataset(spec, catalog)
+    return found, CheckedDataset(
         found.dataset,
         found.rows,
         found.features,
         found.task,
         found.classes,
-        catalog.open(found.dataset).quick_fingerprint(),
-        None if other is None else catalog.open(other).quick_fingerprint(),
+        fingerprints[0],
+        None if spec.validation_dataset is None else fingerprints[1],
     )
+
+
+def _fingerprint(catalog: Catalog, name: str | None) -> str | None:
+    """What a client can wait for; None for a dataset that cannot be read, as the report will say."""
+    try:
+        return catalog.open(name).quick_fingerprint()
+    except DataError:
+        return None

@@ -1,8 +1,8 @@
-"""The order of rows in an epoch, cut into chunks of steps.
+"""The order of rows in an epoch, and its division into chunks of steps.
 
-Both are pure functions: the order of (seed, epoch), the cut of the spec and the data's size. A resumed
-run therefore needs no hidden random state to go on in the middle of an epoch, and its sums are added up
-in the same groups as in a run that was never interrupted.
+Both are pure functions: the order depends on (seed, epoch), the chunks on the spec and the size of the data. A resume
+in the middle of an epoch therefore needs no random state, and adds up its sums in the same groups as an uninterrupted
+run.
 """
 
 from collections.abc import Iterator
@@ -14,15 +14,15 @@ import numpy as np
 from epochd.core.arrays import IntArray
 
 CHUNK_FLOPS = 1.5e9
-"""Work per chunk: about 0.1 s on one CPU core, so that pause and stop answer quickly."""
+"""Work per chunk: about 0.1 s on one CPU core, so that pause and stop take effect quickly."""
 MAX_CHUNK_STEPS = 512
 MAX_CHUNK_VALUES = 4_000_000
-"""Features per chunk (16 MiB): streamed data hold a few chunks in memory."""
+"""Feature values per chunk (16 MiB), since streaming keeps a few chunks in memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Some steps of one epoch: ``rows`` are row numbers, int64, ``batch_size`` per step (the last may have fewer)."""
+    """Consecutive steps of one epoch; ``rows`` are int64 row numbers, ``batch_size`` per step, fewer in the last."""
 
     rows: IntArray
     first_step: int
@@ -31,7 +31,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """How ``rows`` training rows become steps and chunks."""
+    """How ``rows`` training rows are divided into steps and chunks."""
 
     rows: int
     batch_size: int
@@ -40,7 +40,7 @@ class Batches:
 
     @classmethod
     def plan(cls, rows: int, batch_size: int, seed: int, flops_per_row: float, width: int) -> "Batches":
-        """Choose the chunk length from the work and the ``width`` features of a row; never from a clock."""
+        """Choose the chunk length from the work and the number of values per row (``width``); never from the time."""
         size = min(batch_size, rows)
         steps = min(CHUNK_FLOPS / (flops_per_row * size), MAX_CHUNK_VALUES / (width * size), MAX_CHUNK_STEPS)
         return cls(rows, batch_size, seed, max(1, int(steps)))
@@ -51,7 +51,7 @@ class Batches:
         return ceil(self.rows / self.batch_size)
 
     def chunks(self, epoch: int, done: int = 0) -> Iterator[Chunk]:
-        """The chunks of an epoch (0-based) from step ``done`` on; ``done`` lies on a chunk's edge."""
+        """The chunks of an epoch (0-based) from step ``done`` on, which is the first step of a chunk."""
         order = epoch_order(self.rows, self.seed, epoch)
         for first in range(done, self.steps, self.chunk_steps):
             steps = min(self.chunk_steps, self.steps - first)

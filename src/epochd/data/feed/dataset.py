@@ -1,4 +1,4 @@
-"""The arrays that training sees: what the data room hands to the loop and to the engines."""
+"""The encoded examples that the loop and the engines train on."""
 
 from __future__ import annotations
 
@@ -6,24 +6,20 @@ import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from epochd.core.arrays import FloatArray, IntArray
 
-if TYPE_CHECKING:
-    pass
-
-
-GATHERED, GATHERED_VALUES = 2_048, 1 << 24
-"""Examples of a file, and values of theirs, that are read before its pages are let go: each may map 64 KiB, so that at
-most 128 MiB are mapped."""
+GATHER_ROWS, GATHER_VALUES = 2_048, 1 << 24
+"""How many examples of a file, and how many values, are read before its pages are released: an example may map 64 KiB,
+so that at most 128 MiB are mapped."""
 
 
 @dataclass(frozen=True, slots=True)
 class InMemoryDataset:
-    """Examples of one side of a split, in memory.
+    """The examples of one split, in memory.
 
     ``x`` is float32 (examples, *shape). ``y`` is float32 (examples,) with 0 and 1 for binary, int64 (examples,)
     class numbers for multiclass, float32 (examples,) standardised values for regression.
@@ -36,7 +32,7 @@ class InMemoryDataset:
         return len(self.x)
 
     def padded(self, rows: int) -> InMemoryDataset:
-        """At least so many rows; the added ones are zeros and are never asked for."""
+        """The same examples, followed by rows of zeros up to ``rows`` rows."""
         missing = rows - len(self)
         if missing <= 0:
             return self
@@ -44,16 +40,16 @@ class InMemoryDataset:
         return InMemoryDataset(np.pad(self.x, [(0, missing)] + [(0, 0)] * (self.x.ndim - 1)), y)
 
     def shaped(self, shape: tuple[int, ...]) -> InMemoryDataset:
-        """The same examples, each in another shape of as many values."""
+        """The same examples, each in another shape with as many values."""
         return InMemoryDataset(self.x.reshape(len(self), *shape), self.y)
 
 
 @dataclass(frozen=True, slots=True)
 class MemmapDataset:
-    """Examples of one side of a split that stay in a mapped file.
+    """The examples of one split in a memory-mapped file.
 
-    ``table`` is float32 (rows, width) and mapped. Example i is made of ``steps`` rows of it, from row ``first[i]``
-    (int64) on, and has the given ``shape``; ``y`` is as in ``InMemoryDataset`` and in memory.
+    ``table`` is float32 (rows, width) and mapped. Example i consists of ``steps`` rows from row ``first[i]`` (int64)
+    on, reshaped to ``shape``. ``y`` is in memory, as in ``InMemoryDataset``.
     """
 
     table: FloatArray
@@ -66,7 +62,7 @@ class MemmapDataset:
         return len(self.first)
 
     def shaped(self, shape: tuple[int, ...]) -> MemmapDataset:
-        """The same examples, each in another shape of as many values."""
+        """The same examples, each in another shape with as many values."""
         return MemmapDataset(self.table, self.first, self.steps, shape, self.y)
 
     def take(self, examples: IntArray) -> InMemoryDataset:
@@ -78,14 +74,14 @@ class MemmapDataset:
         return InMemoryDataset(x, self.y[examples])
 
     def order(self, examples: IntArray) -> IntArray:
-        """The positions in ``examples`` of those that come first in the file, which is best read in its own order."""
+        """The order in which these examples lie in the file: reading them so is fastest."""
         return np.argsort(self.first[examples])
 
     def gather(self, examples: IntArray) -> InMemoryDataset:
-        """These examples in memory, read as they come; the pages that this maps are let go at once."""
+        """Read these examples into memory, in this order; the pages that this maps are released."""
         x = np.empty((len(examples), *self.shape), np.float32)
         rows = x.reshape(len(examples) * self.steps, -1)
-        at_once = max(1, min(GATHERED, GATHERED_VALUES // max(1, prod(self.shape))))
+        at_once = max(1, min(GATHER_ROWS, GATHER_VALUES // max(1, prod(self.shape))))
         for start in range(0, len(examples), at_once):
             first = self.first[examples[start : start + at_once]]
             where = first if self.steps == 1 else (first[:, None] + np.arange(self.steps)).ravel()
@@ -94,13 +90,13 @@ class MemmapDataset:
         return InMemoryDataset(x, self.y[examples])
 
     def slices(self, size: int) -> Iterator[InMemoryDataset]:
-        """All examples in their order, so many at a time."""
+        """All examples in order, ``size`` at a time."""
         for start in range(0, len(self), size):
             yield self.gather(np.arange(start, min(start + size, len(self))))
 
 
 def forget_pages(x: FloatArray) -> None:
-    """Let go of the pages that reading a mapped array has brought in; they stay in the system's file cache."""
+    """Release the pages that reading a mapped array has brought in; they stay in the file cache of the system."""
     base = x
     while base is not None and not isinstance(base, mmap.mmap):
         base = base.base  # type: ignore[assignment]

@@ -1,7 +1,7 @@
-"""Rows of mapped files for the next chunks, gathered while the engine trains on those of the present ones.
+"""Prefetching: rows of memory-mapped files are read for the next chunks while the engine trains on the current ones.
 
-A window holds the rows of several chunks in the file's order, so that few passes over the file make an epoch; the
-engine, which looks rows up by number anyway, brings them into training order.
+A block holds the rows of several chunks in the order of the file, so that an epoch takes few passes over the file. The
+engine looks up rows by number in the block, which restores the training order.
 """
 
 from collections.abc import Iterator
@@ -15,48 +15,48 @@ from epochd.core.arrays import IntArray
 from epochd.data.feed.batches import MAX_CHUNK_VALUES, Batches, Chunk
 from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
 
-WINDOW_VALUES = MAX_CHUNK_VALUES
-"""Features per window (16 MiB); two windows are in memory, and what the engine copies."""
+BLOCK_VALUES = MAX_CHUNK_VALUES
+"""Feature values per block (16 MiB); two blocks are in memory, and the engine's copy."""
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """Rows for several chunks; ``places`` are where each chunk's rows stand, in their order."""
+class Block:
+    """The rows of several chunks; ``positions`` are those of each chunk's rows in ``rows``, in training order."""
 
-    part: InMemoryDataset
+    rows: InMemoryDataset
     chunks: list[Chunk]
-    places: list[IntArray]
+    positions: list[IntArray]
 
 
-def windows(
+def chunks(
     batches: Batches, train: InMemoryDataset | MemmapDataset, epoch: int, done: int = 0
 ) -> Iterator[tuple[Chunk, IntArray, InMemoryDataset | None]]:
-    """The epoch's chunks from step ``done`` on: chunk, its rows' numbers for the engine, and the window that the engine
-    is to load before it; None where it has the rows."""
-    chunks = batches.chunks(epoch, done)
+    """The epoch's chunks from step ``done`` on, each with its row numbers in the rows that the engine has loaded, and
+    the block of rows to load before it (None: the engine has them)."""
+    planned = batches.chunks(epoch, done)
     if isinstance(train, InMemoryDataset):
-        yield from ((chunk, chunk.rows, None) for chunk in chunks)
+        yield from ((chunk, chunk.rows, None) for chunk in planned)
         return
-    for window in _ahead(train, _grouped(batches, train, chunks)):
-        part: InMemoryDataset | None = window.part
-        for chunk, places in zip(window.chunks, window.places, strict=True):
-            yield chunk, places, part
-            part = None
+    for block in _prefetch(train, _grouped(batches, train, planned)):
+        rows: InMemoryDataset | None = block.rows
+        for chunk, positions in zip(block.chunks, block.positions, strict=True):
+            yield chunk, positions, rows
+            rows = None
 
 
-def resident(batches: Batches, train: InMemoryDataset | MemmapDataset) -> InMemoryDataset:
-    """What an engine is built with: all rows, or a first window, than which none is larger."""
+def initial_rows(batches: Batches, train: InMemoryDataset | MemmapDataset) -> InMemoryDataset:
+    """The rows to build an engine with: all of them, or a first block, which is the largest."""
     if isinstance(train, InMemoryDataset):
         return train
-    return _gather(train, next(_grouped(batches, train, batches.chunks(0)))).part
+    return _read(train, next(_grouped(batches, train, batches.chunks(0)))).rows
 
 
-def _grouped(batches: Batches, train: MemmapDataset, chunks: Iterator[Chunk]) -> Iterator[list[Chunk]]:
-    """Chunks by window."""
+def _grouped(batches: Batches, train: MemmapDataset, planned: Iterator[Chunk]) -> Iterator[list[Chunk]]:
+    """The chunks of one block after another."""
     values = batches.chunk_steps * batches.batch_size * prod(train.shape)
-    size = max(1, WINDOW_VALUES // values)
+    size = max(1, BLOCK_VALUES // values)
     group: list[Chunk] = []
-    for chunk in chunks:
+    for chunk in planned:
         group.append(chunk)
         if len(group) == size:
             yield group
@@ -65,22 +65,22 @@ def _grouped(batches: Batches, train: MemmapDataset, chunks: Iterator[Chunk]) ->
         yield group
 
 
-def _ahead(train: MemmapDataset, groups: Iterator[list[Chunk]]) -> Iterator[Window]:
-    with ThreadPoolExecutor(1, thread_name_prefix="gather") as thread:
-        waiting = None
+def _prefetch(train: MemmapDataset, groups: Iterator[list[Chunk]]) -> Iterator[Block]:
+    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
+        current = None
         for group in groups:
-            coming = thread.submit(_gather, train, group)
-            if waiting:
-                yield waiting.result()
-            waiting = coming
-        if waiting:
-            yield waiting.result()
+            following = thread.submit(_read, train, group)
+            if current:
+                yield current.result()
+            current = following
+        if current:
+            yield current.result()
 
 
-def _gather(train: MemmapDataset, chunks: list[Chunk]) -> Window:
-    rows = np.concatenate([chunk.rows for chunk in chunks])
+def _read(train: MemmapDataset, group: list[Chunk]) -> Block:
+    rows = np.concatenate([chunk.rows for chunk in group])
     order = train.order(rows)
-    places = np.empty_like(order)
-    places[order] = np.arange(len(order))
-    ends = np.cumsum([len(chunk.rows) for chunk in chunks])
-    return Window(train.gather(rows[order]), chunks, np.split(places, ends[:-1]))
+    positions = np.empty_like(order)
+    positions[order] = np.arange(len(order))
+    ends = np.cumsum([len(chunk.rows) for chunk in group])
+    return Block(train.gather(rows[order]), group, np.split(positions, ends[:-1]))

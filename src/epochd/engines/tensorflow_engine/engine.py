@@ -23,7 +23,7 @@ EVALUATION_ROWS = 4096
 """Rows per forward pass when scoring; bounds memory, not speed."""
 
 
-class KerasEngine:
+class TensorFlowEngine:
     """One network on one device, or split over several, trained by TensorFlow."""
 
     def __init__(self, setup: Setup, train: InMemoryDataset) -> None:

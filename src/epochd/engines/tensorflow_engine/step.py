@@ -28,7 +28,7 @@ FIRST_SCALE, SCALE_PATIENCE = 2.0**15, 2000
 def fresh_memory(setup: Setup, dtype: str) -> Arrays:
     """An optimizer's memory before the first step."""
     memory: Arrays = {"steps": np.zeros((), np.int32)}
-    memory |= {name: np.zeros(network.parameters(setup), np.float32) for name in SLOTS[setup.spec.optimizer]}
+    memory |= {name: np.zeros(network.parameter_count(setup), np.float32) for name in SLOTS[setup.spec.optimizer]}
     if dtype == "float16":
         memory |= {"loss_scale": np.array(FIRST_SCALE, np.float32), "calm_steps": np.zeros((), np.int32)}
     return memory

@@ -1,8 +1,7 @@
-"""CUDA graphs: on a GPU, small steps are all kernel launches; a graph launches them as one.
+"""CUDA graphs: small steps on a GPU consist mostly of kernel launches; a graph launches all kernels at once.
 
-Only the forward and backward pass is captured. Dropout masks are drawn before it and the optimizer's one
-fused kernel runs after it, so neither random state nor the learning rate is frozen into the graph.
-Untested on a GPU: the project has been developed without one.
+Only the forward and backward pass is captured. Dropout masks are drawn before it and the optimizer's fused kernel runs
+after it, so that neither random state nor learning rate is part of the graph. Not tested on a GPU.
 """
 
 from collections.abc import Callable
@@ -10,16 +9,31 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from epochd.engines import network
+from epochd.engines.torch_engine import distributed
+from epochd.engines.torch_engine.dropout import Masks
 from epochd.engines.torch_engine.losses import Batch
-from epochd.engines.torch_engine.networks import Masks
+from epochd.loop.engine import Setup
 
 Pass = Callable[[Batch, Masks, Tensor], tuple[Tensor, Tensor]]
 WARM_UP_PASSES = 3
-"""As in the PyTorch notes on CUDA graphs; they let libraries choose their algorithms before the capture."""
+"""As in PyTorch's notes on CUDA graphs: libraries choose their algorithms before the capture."""
+GRAPH_FLOPS = 1e10
+"""Operations per step below which launches dominate on a GPU; estimated from data sheets, not measured."""
+
+
+def rows_in_graph(setup: Setup, device: torch.device, rank: int) -> int | None:
+    """The batch size of the CUDA graph, which is this rank's share of a full batch; None: no graph is used."""
+    spec = setup.spec
+    is_small = network.flops_per_row(setup) * spec.batch_size < GRAPH_FLOPS
+    if device.type != "cuda" or spec.model_type in ("lstm", "gru") or not is_small:
+        return None
+    share = distributed.share(spec.batch_size, rank, distributed.world_size(setup))
+    return (share.stop - share.start) or None
 
 
 class CapturedPass:
-    """A forward and backward pass for one shape of batch, replayed from a graph."""
+    """A forward and backward pass for one batch size, replayed from a graph."""
 
     def __init__(self, run: Pass, batch: Batch, masks: Masks, share_of_row: Tensor) -> None:
         self._inputs = [tensor.clone() for tensor in _tensors(batch, masks)]

@@ -1,12 +1,11 @@
-"""Several processes that train as one: rank 0 (the worker itself) starts the others and tells them what to do.
+"""Data-parallel training in several processes: rank 0 (the worker itself) starts the others and sends them commands.
 
-Every rank holds all weights and its share of each global batch, and adds up the gradient with the others
-before each optimizer step. DistributedDataParallel does the same in buckets that overlap with the backward
-pass; here the whole gradient is one flat tensor, so there is one bucket, and nothing to wrap.
+Every rank has all weights and its share of each global batch; the ranks add up their gradients before each optimizer
+step. DistributedDataParallel does the same in buckets that overlap with the backward pass; here the whole gradient is
+one flat tensor, so that one all-reduce is enough.
 
-Setup and rows travel as JSON and .npy files, commands through the rank's stdin; nothing is pickled. A rank
-ends when its stdin does: at ``close``, and whenever the worker dies, however that happens.
-Untested with nccl: the project has been developed without GPUs.
+Setup and rows are passed as JSON and .npy files, commands through the rank's standard input; nothing is pickled. A rank
+exits at the end of its input: at ``close``, and when the worker dies. Not tested with nccl.
 """
 
 import json
@@ -34,43 +33,43 @@ from epochd.data.feed.dataset import InMemoryDataset
 from epochd.loop.engine import Arrays, Embedding, Setup
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)
-"""How long a rank waits for the others inside one step before it gives up."""
+"""How long a rank waits for the others inside one step."""
 GRACE_SECONDS = 5.0
-"""How long a rank may take to end by itself."""
+"""How long a rank may take to exit by itself."""
 LOG_LINES = 12
-LOST_A_PEER = 75
-"""Exit code of a rank that failed only because another one was gone (EX_TEMPFAIL of sysexits.h)."""
+PEER_LOST = 75
+"""Exit code of a rank that failed only because another rank died (EX_TEMPFAIL of sysexits.h)."""
 
 
 class PeerLost(Exception):
-    """A collective failed: some other rank is gone."""
+    """A collective operation failed because another rank died."""
 
 
-def world(setup: Setup) -> int:
-    """How many ranks split each batch."""
+def world_size(setup: Setup) -> int:
+    """The number of ranks that split each batch."""
     return max(1, len(setup.gpus) or setup.devices)
 
 
 def share(rows: int, rank: int, ranks: int) -> slice:
-    """The rows of a global batch that belong to a rank; of a small last batch, perhaps none."""
+    """The rows of a global batch that belong to a rank; possibly none of a small last batch."""
     return slice(rows * rank // ranks, rows * (rank + 1) // ranks)
 
 
 def join(folder: Path, setup: Setup, rank: int) -> None:
-    """Meet the other ranks (through a file, no port is guessed); returns when all are there."""
+    """Join the process group through a file (no port is needed); returns when all ranks have joined."""
     interface = "lo" if sys.platform == "linux" else "lo0"
     os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
     dist.init_process_group(
         "nccl" if setup.gpus else "gloo",
         init_method=f"file://{folder}/rendezvous",
         rank=rank,
-        world_size=world(setup),
+        world_size=world_size(setup),
         timeout=COLLECTIVE_TIMEOUT,
     )
 
 
-def add_up(tensor: Tensor) -> None:
-    """Replace the tensor by its sum over all ranks; raise PeerLost if one of them is gone."""
+def all_reduce(tensor: Tensor) -> None:
+    """Replace the tensor by its sum over all ranks; raises PeerLost if one of them died."""
     try:
         dist.all_reduce(tensor)
     except RuntimeError as error:
@@ -78,7 +77,7 @@ def add_up(tensor: Tensor) -> None:
 
 
 class Ranks:
-    """The other ranks' processes, seen from rank 0."""
+    """The processes of the other ranks, controlled by rank 0."""
 
     def __init__(self, setup: Setup, train: InMemoryDataset) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="epochd-ranks-"))
@@ -86,7 +85,7 @@ class Ranks:
         self._children: list[subprocess.Popen[bytes]] = []
         try:
             save(self._folder, setup, train)
-            self._children = [self._start(rank) for rank in range(1, world(setup))]
+            self._children = [self._start(rank) for rank in range(1, world_size(setup))]
             for child in self._children:
                 if _pipe(child.stdout).readline() != b"ready\n":
                     raise self.failure()
@@ -107,10 +106,10 @@ class Ranks:
     def _log(self, rank: int) -> Path:
         return self._folder / f"rank{rank}.log"
 
-    def tell(self, action: str, arrays: Arrays, **facts: Any) -> None:
-        """Have every other rank do the same as this one: a line of JSON, then the arrays as safetensors."""
+    def broadcast(self, action: str, arrays: Arrays, **options: Any) -> None:
+        """Send a command to every other rank: a line of JSON, then the arrays as safetensors."""
         payload = safetensors.numpy.save({name: np.ascontiguousarray(value) for name, value in arrays.items()})
-        header = json.dumps({"action": action, "bytes": len(payload), **facts}).encode() + b"\n"
+        header = json.dumps({"action": action, "bytes": len(payload), **options}).encode() + b"\n"
         for child in self._children:
             try:
                 pipe = _pipe(child.stdin)
@@ -120,7 +119,7 @@ class Ranks:
                 raise self.failure() from error
 
     def wait_for(self, device: torch.device) -> None:
-        """Wait for the device's work without hanging in a collective whose partner has died."""
+        """Wait for the device; raises RankFailed, instead of waiting forever, if another rank has died."""
         if not self._gpu:
             return
         done = torch.cuda.Event()  # type: ignore[no-untyped-call]
@@ -131,30 +130,30 @@ class Ranks:
             sleep(0.0005)
 
     def failure(self) -> RankFailed:
-        """Find the rank that died and let its own log speak."""
+        """The error that names the rank that died and quotes its log."""
         deadline = monotonic() + GRACE_SECONDS
-        while monotonic() < deadline and not self._culprit():
+        while monotonic() < deadline and not self._dead_rank():
             sleep(0.02)
-        rank, code = self._culprit() or (0, 0)
+        rank, code = self._dead_rank() or (0, 0)
         if not rank:
             return RankFailed(f"one of {len(self._children) + 1} ranks stopped answering; train on fewer devices")
         ended = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        words = self._log(rank).read_text(errors="replace").splitlines()[-LOG_LINES:]
+        log = self._log(rank).read_text(errors="replace").splitlines()[-LOG_LINES:]
         return RankFailed(
             f"rank {rank} of {len(self._children) + 1} {ended}; its last log lines:\n"
-            + "\n".join(words or ["(none; signal 9 is often the kernel, out of memory)"])
+            + "\n".join(log or ["(none; after signal 9, check whether the kernel ran out of memory)"])
         )
 
-    def _culprit(self) -> tuple[int, int] | None:
-        """(rank, exit code) of a rank that died of its own."""
+    def _dead_rank(self) -> tuple[int, int] | None:
+        """(rank, exit code) of a rank that died first, not because of another one."""
         for rank, child in enumerate(self._children, 1):
             code = child.poll()
-            if code is not None and code != LOST_A_PEER:
+            if code is not None and code != PEER_LOST:
                 return rank, code
         return None
 
     def close(self) -> None:
-        """End the other ranks and leave the group."""
+        """Stop the other ranks and leave the process group."""
         for child in self._children:
             _close(child.stdin)
         for child in self._children:
@@ -170,7 +169,7 @@ class Ranks:
 
 
 def save(folder: Path, setup: Setup, train: InMemoryDataset) -> None:
-    """Leave what ``load`` reads: the setup as JSON, the rows as .npy, which all ranks map into the same memory."""
+    """Write the setup as JSON and the rows as .npy files, which all ranks map into the same memory."""
     values = asdict(setup) | {"spec": setup.spec.model_dump(mode="json")}
     (folder / "setup.json").write_text(json.dumps(values))
     np.save(folder / "x.npy", train.x)
@@ -182,7 +181,7 @@ def load(folder: Path) -> tuple[Setup, InMemoryDataset]:
     values["spec"] = specs.parse(values["spec"])
     for name in ("inputs", "gpus", "class_weights"):
         values[name] = values[name] if values[name] is None else tuple(values[name])
-    values["embeddings"] = tuple(Embedding(**facts) for facts in values["embeddings"])
+    values["embeddings"] = tuple(Embedding(**embedding) for embedding in values["embeddings"])
     x, y = (np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in "xy")
     return Setup(**values), InMemoryDataset(x, y)
 
@@ -194,6 +193,6 @@ def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
 
 
 def _close(pipe: IO[bytes] | None) -> None:
-    """Closing flushes; a dead rank's pipe cannot be flushed."""
+    """Closing flushes, which fails for the pipe of a dead rank."""
     with suppress(OSError):
         _pipe(pipe).close()

@@ -1,20 +1,23 @@
 """Dropout masks as a pure function of (seed, global step, layer, row's place in the global batch, unit).
 
-Each step keys the generator anew and draws the bits of all layers for the whole global batch; a rank then
-cuts out its rows. No generator state is ever saved, and ranks need not agree on anything but the step. One
-draw of 64 bits serves four units: a quarter of the time of ``Tensor.bernoulli_`` on CPU.
+Each step seeds the generator again and draws the bits of all layers for the whole global batch; a rank then selects
+its rows. No generator state has to be saved, and ranks share only the number of the step. One draw of 64 bits serves
+four units: a quarter of the time of ``Tensor.bernoulli_`` on CPU.
 """
 
+from collections.abc import Sequence
 from math import prod
 
 import torch
 from torch import Tensor
 
+Masks = Sequence[Tensor] | None
+"""One mask per hidden layer; None: no dropout, for evaluation."""
 STEPS_OF_16_BITS = 1 << 16
 
 
 class Dropout:
-    """Masks for hidden layers whose values for one row have the given shapes."""
+    """Draws masks for hidden layers whose outputs for one row have the given shapes."""
 
     def __init__(self, shapes: list[tuple[int, ...]], rate: float, seed: int, device: torch.device) -> None:
         self._shapes = shapes
@@ -25,9 +28,9 @@ class Dropout:
         self._scale = STEPS_OF_16_BITS / kept
 
     def masks(self, step: int, rows: int, share: slice) -> list[Tensor]:
-        """One mask per layer, (rows of the share, *shape): 0, or the scale that keeps the mean.
+        """One mask per layer, (rows of the share, *shape): 0, or the scale that preserves the mean.
 
-        The rate is met to 1/131,072, the nearest that 16 bits can say; the scale belongs to the rate that is met.
+        The rate is exact to 1/131,072, the precision of 16 bits; the scale is that of the rounded rate.
         """
         sizes = [rows * prod(shape) for shape in self._shapes]
         self._generator.manual_seed(key(self._seed, step))
@@ -40,12 +43,16 @@ class Dropout:
 
 
 def key(seed: int, step: int) -> int:
-    """A generator's key for one step: splitmix64 (Steele, Lea and Flood 2014) of seed and step.
+    """The generator's seed for one step: splitmix64 (Steele, Lea and Flood 2014) of seed and step.
 
-    The CPU generator looks at the low 32 bits only, so all bits of both must reach those.
+    The CPU generator uses the low 32 bits only, so all bits of both must affect those.
     """
     mask = (1 << 64) - 1
     z = ((seed << 32) + step) * 0x9E3779B97F4A7C15 & mask
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 & mask
     z = (z ^ (z >> 27)) * 0x94D049BB133111EB & mask
     return (z ^ (z >> 31)) >> 1
+
+
+def drop(hidden: Tensor, masks: Masks, layer: int) -> Tensor:
+    return hidden if masks is None else hidden * masks[layer]

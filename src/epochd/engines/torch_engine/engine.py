@@ -1,14 +1,10 @@
-"""PyTorch: a fused optimizer over one flat parameter, fed from resident rows.
+"""The PyTorch engine: a fused optimizer over one flat parameter, and training rows on the device.
 
-All weights are views into one flat tensor, their gradients into another: the optimizer makes one call per
-step however many layers there are, clipping takes one norm, and ranks exchange one tensor. Nothing is
-copied to the host inside a chunk. The GPU paths (here, in ``torch_graph`` and ``torch_ranks``) are untested:
-the project has been developed without one.
+All weights are views into one flat tensor, their gradients into another: the optimizer makes one call per step for any
+number of layers, clipping computes one norm, and ranks exchange one tensor. Nothing is copied to the host inside a
+chunk. The code for GPUs (here, in ``cuda_graph`` and in ``distributed``) is not tested on GPUs.
 """
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,45 +15,36 @@ from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.specs import TrainingSpec
 from epochd.data.feed.dataset import InMemoryDataset
 from epochd.engines import network
-from epochd.engines.torch_engine import distributed, networks, precision
-from epochd.engines.torch_engine import losses as torch_objectives
-from epochd.engines.torch_engine.cuda_graph import CapturedPass
-from epochd.engines.torch_engine.dropout import Dropout
+from epochd.engines.torch_engine import devices, distributed, losses, networks
+from epochd.engines.torch_engine.cuda_graph import CapturedPass, rows_in_graph
+from epochd.engines.torch_engine.dropout import Dropout, Masks
 from epochd.engines.torch_engine.losses import Batch
-from epochd.engines.torch_engine.networks import Masks
 from epochd.loop.engine import Arrays, Setup
 from epochd.loop.state import Totals
 
 EVALUATION_VALUES = 1 << 22
-"""Values of the widest layer (``torch_models.widest``) per forward pass when scoring; bounds memory, not speed."""
-THREAD_FLOPS = 2e8
-"""Work of one batch (``torch_models.grain``) from which more CPU threads pay. Thousand rows/s on two idle cores,
-one thread / two: mlp 128-64-32, batch 32 (1e6) 115 / 26; mlp 256-128-64-32, batch 256 (9e7) 185 / 161;
-mlp 512-512, batch 256 (4e8) 50 / 85; mlp 1024-1024, batch 256 (2e9) 14 / 25. On cores with other work, two
-threads were 3 to 20 times slower than one (OpenMP's waiting threads spin), so the limit leans to one."""
-GRAPH_FLOPS = 1e10
-"""Work of one step below which a GPU spends its time on launches; a guess from data sheets, not measured."""
+"""Values of the widest layer per forward pass in evaluation; limits memory, not speed."""
 SCALING = "loss_scaling."
-"""Before the names of what float16's loss scaling remembers, in the optimizer's state."""
-SCALING_MEMORY = ("scale", "_growth_tracker")
+"""The prefix of the state of float16's loss scaling, in the optimizer state."""
+SCALING_STATE = ("scale", "_growth_tracker")
 
 
 class TorchEngine:
-    """One network trained by PyTorch: on one device, or as one rank of several."""
+    """One network on one device, or one rank of several."""
 
     def __init__(self, setup: Setup, train: InMemoryDataset, rank: int = 0) -> None:
-        self._setup, self._rank, self._world = setup, rank, distributed.world(setup)
+        self._setup, self._rank, self._world = setup, rank, distributed.world_size(setup)
         self._device = torch.device("cuda", setup.gpus[rank]) if setup.gpus else torch.device("cpu")
-        self._autocast = precision.autocast_type(setup, self._device)
+        self._autocast = devices.autocast_type(setup, self._device)
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=self._autocast is torch.float16)
-        self._threads = threads_for(setup)
-        configure(self._device, self._threads)
-        self._rows = torch_objectives.Rows(setup, train, self._device)
+        self._threads = devices.threads_for(setup)
+        devices.configure(self._device, self._threads)
+        self._rows = losses.TrainingRows(setup, train, self._device)
         self._flat, self._gradient, self._weights = flat_weights(network.shapes(setup), self._device)
         self._copy_weights(dict(network.initial_weights(setup)))
         self._optimizer = build_optimizer(setup.spec, self._flat)
-        self._network = networks.network(setup)
-        self._loss, self._score = torch_objectives.loss_sum(setup), torch_objectives.SCORES[setup.task]
+        self._network = networks.build_network(setup)
+        self._loss, self._score = losses.loss_sum(setup), losses.SCORES[setup.task]
         self._dropout = build_dropout(setup, self._device)
         self._row_shares: dict[int, Tensor] = {}
         self._graph_rows = rows_in_graph(setup, self._device, rank)
@@ -77,13 +64,13 @@ class TorchEngine:
 
     def load_rows(self, rows: InMemoryDataset) -> None:
         if self._ranks is not None:
-            self._ranks.tell("load_rows", {"x": rows.x, "y": rows.y})
-        self._rows = torch_objectives.Rows(self._setup, rows, self._device)
+            self._ranks.broadcast("load_rows", {"x": rows.x, "y": rows.y})
+        self._rows = losses.TrainingRows(self._setup, rows, self._device)
 
     def train(self, rows: IntArray, step: int, learning_rate: float) -> Totals:
         if self._ranks is None:
             return self._train(rows, step, learning_rate)
-        self._ranks.tell("train", {"rows": rows}, step=step, learning_rate=learning_rate)
+        self._ranks.broadcast("train", {"rows": rows}, step=step, learning_rate=learning_rate)
         try:
             return self._train(rows, step, learning_rate)
         except distributed.PeerLost as lost:
@@ -101,8 +88,8 @@ class TorchEngine:
             self._step(batch, step + i, count, share)
             for i, (batch, count, share) in enumerate(zip(batches, counts, shares, strict=True))
         ]
-        losses, outputs = zip(*found, strict=True)
-        loss = torch.stack(losses).double().sum()
+        loss_sums, outputs = zip(*found, strict=True)
+        loss = torch.stack(loss_sums).double().sum()
         score = self._score(torch.cat(outputs), chunk.y).double()
         return self._totals(len(rows), torch.stack([loss, score]))
 
@@ -111,7 +98,7 @@ class TorchEngine:
         masks = self._dropout.masks(step, rows, share) if self._dropout else None
         loss, output = self._pass(batch, masks, self._share_of_row(rows))
         if self._world > 1:
-            distributed.add_up(self._gradient)
+            distributed.all_reduce(self._gradient)
         if self._setup.spec.gradient_clip is not None:
             self._scaler.unscale_(self._optimizer)
             nn.utils.clip_grad_norm_([self._flat], self._setup.spec.gradient_clip)
@@ -120,7 +107,7 @@ class TorchEngine:
         return loss, output
 
     def _pass(self, batch: Batch, masks: Masks, share_of_row: Tensor) -> tuple[Tensor, Tensor]:
-        """Forward and backward, from a CUDA graph where that pays."""
+        """Forward and backward pass, from a CUDA graph if there is one for this batch size."""
         if len(batch.x) != self._graph_rows:
             return self._compute(batch, masks, share_of_row)
         if self._captured is None:
@@ -128,7 +115,7 @@ class TorchEngine:
         return self._captured(batch, masks)
 
     def _compute(self, batch: Batch, masks: Masks, share_of_row: Tensor) -> tuple[Tensor, Tensor]:
-        """Leave the gradient of (summed loss x share of one row) in the flat gradient."""
+        """Write the gradient of (summed loss x share of one row) to the flat gradient."""
         self._gradient.zero_()
         if not len(batch.x):
             return self._gradient.new_zeros(()), self._gradient.new_zeros(0, self._setup.outputs)
@@ -140,22 +127,22 @@ class TorchEngine:
         return loss.detach(), output.detach()
 
     def _share_of_row(self, rows: int) -> Tensor:
-        """1 / rows as a tensor that is made once: the loss is a mean over the whole batch."""
+        """1 / rows as a cached tensor: the loss is the mean over the whole batch."""
         if rows not in self._row_shares:
             self._row_shares[rows] = torch.tensor(1.0 / rows, device=self._device)
         return self._row_shares[rows]
 
     def _totals(self, rows: int, sums: Tensor) -> Totals:
         if self._world > 1:
-            distributed.add_up(sums)
+            distributed.all_reduce(sums)
         if self._ranks is not None:
             self._ranks.wait_for(self._device)
         return Totals(rows, *sums.tolist())
 
     def outputs(self, x: FloatArray) -> FloatArray:
-        """In float32 on every device: what is measured is what the saved model will give."""
-        size = max(1, EVALUATION_VALUES // networks.widest(self._setup))
-        with torch.inference_mode(), full_precision(self._device):
+        """Computed in float32 on every device, as by the saved model."""
+        size = max(1, EVALUATION_VALUES // networks.widest_layer(self._setup))
+        with torch.inference_mode(), devices.full_precision(self._device):
             parts = [
                 self._network(self._weights, part.to(self._device), None).cpu()
                 for part in torch.split(torch.from_numpy(np.require(x, requirements="W")), size)
@@ -167,7 +154,7 @@ class TorchEngine:
 
     def load_weights(self, weights: Arrays) -> None:
         if self._ranks is not None:
-            self._ranks.tell("load_weights", weights)
+            self._ranks.broadcast("load_weights", weights)
         self._copy_weights(weights)
 
     def _copy_weights(self, weights: Arrays) -> None:
@@ -179,64 +166,21 @@ class TorchEngine:
         state = self._optimizer.state[self._flat]
         found = {name: value.detach().cpu().numpy().copy() for name, value in state.items() if value is not None}
         scaling = self._scaler.state_dict()
-        return found | {f"{SCALING}{name}": np.array(scaling[name]) for name in scaling if name in SCALING_MEMORY}
+        return found | {f"{SCALING}{name}": np.array(scaling[name]) for name in scaling if name in SCALING_STATE}
 
     def load_optimizer_state(self, state: Arrays) -> None:
         if self._ranks is not None:
-            self._ranks.tell("load_optimizer_state", state)
-        memory = {name: torch.from_numpy(np.array(v)) for name, v in state.items() if not name.startswith(SCALING)}
+            self._ranks.broadcast("load_optimizer_state", state)
+        tensors = {name: torch.from_numpy(np.array(v)) for name, v in state.items() if not name.startswith(SCALING)}
         groups = self._optimizer.state_dict()["param_groups"]
-        self._optimizer.load_state_dict({"state": {0: memory} if memory else {}, "param_groups": groups})
-        scaling = {name: state[f"{SCALING}{name}"].item() for name in SCALING_MEMORY if f"{SCALING}{name}" in state}
+        self._optimizer.load_state_dict({"state": {0: tensors} if tensors else {}, "param_groups": groups})
+        scaling = {name: state[f"{SCALING}{name}"].item() for name in SCALING_STATE if f"{SCALING}{name}" in state}
         if scaling:
             self._scaler.load_state_dict(self._scaler.state_dict() | scaling)
 
     def close(self) -> None:
         if self._ranks is not None:
             self._ranks.close()
-
-
-def configure(device: torch.device, threads: int) -> None:
-    """Process-wide switches. Tests compare runs bit for bit, hence the deterministic algorithms."""
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.cuda.set_device(device)
-        torch.set_float32_matmul_precision("high")
-        torch.backends.cudnn.allow_tf32 = True
-
-
-@contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
-    """No TensorFloat-32, which a GPU may use in training only."""
-    if device.type == "cpu":
-        yield
-        return
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision("high")
-        torch.backends.cudnn.allow_tf32 = True
-
-
-def threads_for(setup: Setup) -> int:
-    """One thread for small steps, which more threads only slow down; the slot's share of a rank for large ones."""
-    ranks = distributed.world(setup)
-    return max(1, setup.threads // ranks) if networks.grain(setup) / ranks >= THREAD_FLOPS else 1
-
-
-def rows_in_graph(setup: Setup, device: torch.device, rank: int) -> int | None:
-    """How many rows a batch has that is trained from a CUDA graph: this rank's share of a full one; None for none."""
-    spec = setup.spec
-    small = network.flops_per_row(setup) * spec.batch_size < GRAPH_FLOPS
-    if device.type != "cuda" or spec.model_type in ("lstm", "gru") or not small:
-        return None
-    share = distributed.share(spec.batch_size, rank, distributed.world(setup))
-    return (share.stop - share.start) or None
 
 
 def build_dropout(setup: Setup, device: torch.device) -> Dropout | None:
@@ -260,7 +204,7 @@ def flat_weights(shapes: network.Shapes, device: torch.device) -> tuple[nn.Param
 
 
 def build_optimizer(spec: TrainingSpec, flat: nn.Parameter) -> torch.optim.Optimizer:
-    """PyTorch's own, fused into one kernel where it has that form."""
+    """PyTorch's optimizer, fused into one kernel where PyTorch supports that."""
     match spec.optimizer:
         case "adam":
             return torch.optim.Adam([flat], lr=spec.learning_rate, weight_decay=spec.decay, fused=True)

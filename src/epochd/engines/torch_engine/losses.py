@@ -1,6 +1,6 @@
-"""What training minimises and what it counts, per task, over the rows of a batch.
+"""Training rows on the device, and the loss and score of each task.
 
-Losses are sums over rows, so that the ranks' parts add up; the engine divides by the rows of the whole batch.
+Losses are sums over rows, so that those of the ranks can be added; the engine divides by the rows of the whole batch.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from epochd.loop.engine import Setup
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows on the device: ``x`` (rows, *inputs), ``y`` (rows,) as in ``data.arrays``, ``weight`` (rows,) or None."""
+    """Rows on the device: ``x`` (rows, *inputs), ``y`` (rows,) as in ``InMemoryDataset``, ``weight`` (rows,)."""
 
     x: Tensor
     y: Tensor
@@ -31,25 +31,25 @@ class Batch:
         return [Batch(*column) for column in columns]
 
 
-class Rows:
-    """The training rows: on a GPU resident, on CPU left where they are (a memory-mapped file included)."""
+class TrainingRows:
+    """The training rows: copied to a GPU; on a CPU used in place, also from a memory-mapped file."""
 
     def __init__(self, setup: Setup, train: InMemoryDataset, device: torch.device) -> None:
-        self._part = train
-        self._resident = device.type != "cpu"
+        self._dataset = train
+        self._on_gpu = device.type != "cpu"
         self._device = device
-        if self._resident:
+        if self._on_gpu:
             self._x, self._y = self._upload(train.x), self._upload(train.y)
         weights = setup.class_weights
         self._class_weights = None if weights is None else torch.tensor(weights, device=device)
 
     def take(self, index: IntArray) -> Batch:
-        """Gather rows, in the order of ``index``."""
-        if self._resident:
-            where = self._upload(index)
-            x, y = self._x[where], self._y[where]
+        """Gather rows in the order of ``index``."""
+        if self._on_gpu:
+            positions = self._upload(index)
+            x, y = self._x[positions], self._y[positions]
         else:
-            x, y = self._upload(self._part.x[index]), self._upload(self._part.y[index])
+            x, y = self._upload(self._dataset.x[index]), self._upload(self._dataset.y[index])
         return Batch(x, y, None if self._class_weights is None else self._class_weights[y.long()])
 
     def _upload(self, values: FloatArray | IntArray) -> Tensor:
@@ -86,4 +86,4 @@ SCORES: dict[Task, Score] = {
     "multiclass": lambda output, y: (output.argmax(1) == y).sum(),
     "regression": lambda output, y: (output[:, 0] - y).double().square().sum(),
 }
-"""(outputs, y) → hits or squared error, summed over rows (see ``loop.state.Totals``)."""
+"""(outputs, y) → correct predictions or squared errors, summed over rows (see ``loop.state.Totals``)."""

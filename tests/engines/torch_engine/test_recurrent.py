@@ -1,9 +1,9 @@
-"""Our GRU layer against PyTorch's: same states, same gradients."""
+"""The GRU function against PyTorch's: same states, same gradients."""
 
 import pytest
 
 torch = pytest.importorskip("torch")
-torch_gru = pytest.importorskip("epochd.engines.torch_engine.gru")
+recurrent = pytest.importorskip("epochd.engines.torch_engine.recurrent")
 
 STEPS, ROWS, INPUTS, UNITS = 7, 5, 3, 4
 
@@ -22,7 +22,7 @@ def x():
 
 def ours(x, weights):
     weight_ih, weight_hh, bias_ih, bias_hh = weights
-    return torch_gru.GruLayer.apply(torch.nn.functional.linear(x, weight_ih, bias_ih), weight_hh, bias_hh)
+    return recurrent.GruFunction.apply(torch.nn.functional.linear(x, weight_ih, bias_ih), weight_hh, bias_hh)
 
 
 def theirs(x, weights):

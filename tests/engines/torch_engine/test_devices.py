@@ -9,7 +9,7 @@ from epochd.loop import metrics
 
 torch = pytest.importorskip("torch")
 torch_engine = pytest.importorskip("epochd.engines.torch_engine.engine")
-torch_precision = pytest.importorskip("epochd.engines.torch_engine.precision")
+devices = pytest.importorskip("epochd.engines.torch_engine.devices")
 
 LARGE = {"hidden_units": [512, 512], "batch_size": 150, "mixed_precision": True}
 
@@ -64,7 +64,7 @@ def test_bfloat16_finds_the_vectors_of_codes_that_it_could_not_count(make, able_
 
 @pytest.mark.parametrize("clip", [None, 1.0])
 def test_float16_remembers_its_loss_scaling(make, monkeypatch, clip):
-    monkeypatch.setattr(torch_precision, "autocast_type", lambda setup, device: torch.float16)
+    monkeypatch.setattr(devices, "autocast_type", lambda setup, device: torch.float16)
     setup, part = make(dropout_rate=0.0, gradient_clip=clip)
     straight, resumed = torch_engine.TorchEngine(setup, part), torch_engine.TorchEngine(setup, part)
     train(straight, part, 2)

@@ -7,7 +7,7 @@ import pytest
 from epochd.core.errors import DataError, Problem
 from epochd.core.specs import TrainingSpec
 from epochd.core.tickets import Ticket
-from epochd.worker.endings import failure_of
+from epochd.worker.failures import failure_of
 
 
 def ticket(**options):
@@ -27,7 +27,7 @@ def ticket(**options):
 def test_running_out_of_memory_says_how_much_there_was_and_what_to_do(error):
     failure = failure_of(error, ticket(memory_mb=512))
     assert failure["code"] == "out_of_memory"
-    assert "its limit is 512 MiB (EPOCHD_MEMORY_MB)" in failure["message"]
+    assert "the limit is 512 MiB (EPOCHD_MEMORY_MB)" in failure["message"]
     assert "batch_size" in failure["message"]
 
 

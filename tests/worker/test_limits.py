@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from epochd.worker.logs import attempt_log, trim
+from epochd.worker.limits import attempt_log, trim
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from epochd.data.feed.batches import Batches
 from epochd.data.feed.dataset import InMemoryDataset
 from epochd.engines import registry
 from epochd.loop.engine import Setup
-from epochd.loop.run import FitConfig, measure, run
+from epochd.loop.fit import FitConfig, evaluate, fit
 from epochd.loop.state import LoopState
 
 X, Y = datasets.load_breast_cancer(return_X_y=True)
@@ -47,8 +47,8 @@ class Listener:
 def training(*, train=TRAIN, validation=VALIDATION, chunk_steps=3, **options):
     spec = specs.parse({"target_column": "t", "hidden_units": [16, 8], "epochs": 6, **options})
     setup = Setup(spec, "binary", (30,), 1)
-    course = FitConfig(spec, "binary", train, validation, Batches(len(train), spec.batch_size, spec.seed, chunk_steps))
-    return registry.build("pytorch", setup, train), course, LoopState(spec.learning_rate)
+    config = FitConfig(spec, "binary", train, validation, Batches(len(train), spec.batch_size, spec.seed, chunk_steps))
+    return registry.build("pytorch", setup, train), config, LoopState(spec.learning_rate)
 
 
 def without_times(history):
@@ -61,9 +61,9 @@ def same(left, right):
 
 
 def test_every_epoch_is_reported_once_in_order():
-    engine, course, state = training()
+    engine, config, state = training()
     sink = Listener()
-    assert run(engine, course, state, sink) is Command.CONTINUE
+    assert fit(engine, config, state, sink) is Command.CONTINUE
     assert [(kind, payload["metrics"]["epoch"]) for kind, payload in sink.events] == [
         (ReportKind.EPOCH, epoch) for epoch in range(1, 7)
     ]
@@ -71,42 +71,42 @@ def test_every_epoch_is_reported_once_in_order():
 
 
 def test_the_best_weights_score_what_the_best_epoch_says():
-    engine, course, state = training(learning_rate=0.05, epochs=12)
-    run(engine, course, state, Listener())
+    engine, config, state = training(learning_rate=0.05, epochs=12)
+    fit(engine, config, state, Listener())
     engine.load_weights(state.best_weights)
-    scores = measure(engine, course, VALIDATION)
+    scores = evaluate(engine, config, VALIDATION)
     assert state.best_epoch < 12
     assert (scores.loss, scores.accuracy) == (state.best_row["val_loss"], state.best_row["val_accuracy"])
 
 
 def test_without_validation_rows_the_reported_training_metrics_are_of_the_epochs_own_weights():
-    engine, course, state = training(validation=None, validation_split=0)
-    run(engine, course, state, Listener())
+    engine, config, state = training(validation=None, validation_split=0)
+    fit(engine, config, state, Listener())
     engine.load_weights(state.best_weights)
-    assert measure(engine, course, TRAIN).loss == state.best_row["train_loss"]
+    assert evaluate(engine, config, TRAIN).loss == state.best_row["train_loss"]
     assert state.best_row["val_loss"] is None
 
 
 def test_early_stopping_ends_the_run():
-    engine, course, state = training(epochs=50, learning_rate=0.05, early_stopping_patience=2)
-    run(engine, course, state, Listener())
+    engine, config, state = training(epochs=50, learning_rate=0.05, early_stopping_patience=2)
+    fit(engine, config, state, Listener())
     assert state.stopped_early
     assert state.epoch < 50
 
 
 @pytest.mark.parametrize("command", [Command.PAUSE, Command.CANCEL, Command.RELEASE])
 def test_a_command_ends_the_run_between_two_chunks(command):
-    engine, course, state = training()
-    assert run(engine, course, state, Listener(2, command)) is command
+    engine, config, state = training()
+    assert fit(engine, config, state, Listener(2, command)) is command
     assert (state.epoch, state.step, state.totals.rows) == (0, 6, 192)
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_names_the_epoch():
-    engine, course, state = training(
+    engine, config, state = training(
         train=InMemoryDataset(TRAIN.x * 1e30, TRAIN.y), optimizer="sgd", learning_rate=10.0
     )
     with pytest.raises(Diverged, match="in epoch 1, batches 1 to 3, at learning rate 10"):
-        run(engine, course, state, Listener())
+        fit(engine, config, state, Listener())
 
 
 @pytest.mark.parametrize(
@@ -128,13 +128,13 @@ def test_a_loss_that_is_no_number_ends_the_run_and_names_the_epoch():
 )
 def test_a_run_paused_at_every_chunk_equals_an_uninterrupted_one(tmp_path, options):
     """Each chunk runs in a fresh engine from a checkpoint on disk; all that is reported and saved is bit-equal."""
-    straight_engine, course, straight = training(**options)
+    straight_engine, config, straight = training(**options)
     straight_sink = Listener()
-    run(straight_engine, course, straight, straight_sink)
+    fit(straight_engine, config, straight, straight_sink)
 
     sink, interruptions = Listener(1), 0
-    engine, course, state = training(**options)
-    while run(engine, course, state, sink) is Command.PAUSE:
+    engine, config, state = training(**options)
+    while fit(engine, config, state, sink) is Command.PAUSE:
         saved = checkpoint.load(checkpoint.save(tmp_path, 1, engine, state, {}))
         engine = training(**options)[0]
         state, sink.chunks, interruptions = saved.restore(engine), 1, interruptions + 1
@@ -153,7 +153,7 @@ def test_a_run_paused_at_every_chunk_equals_an_uninterrupted_one(tmp_path, optio
 
 def test_the_rules_that_fire_after_a_resume_are_those_that_would_have_fired():
     """The plateau case above really does lower its rate and stop early; otherwise it would prove little."""
-    engine, course, state = training(
+    engine, config, state = training(
         learning_rate_scheduler="plateau",
         patience=1,
         factor=0.5,
@@ -161,6 +161,6 @@ def test_the_rules_that_fire_after_a_resume_are_those_that_would_have_fired():
         epochs=20,
         early_stopping_patience=5,
     )
-    run(engine, course, state, Listener())
+    fit(engine, config, state, Listener())
     assert state.stopped_early
     assert len({row["learning_rate"] for row in state.history}) > 1

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from epochd.loop.metrics import count_patience, keep_best
+from epochd.loop.fit import update_best, update_patience
 from epochd.loop.state import LoopState
 
 
@@ -20,8 +20,8 @@ def follow(values, *, patience=None, min_delta=0.0, higher_is_better=False):
     state = LoopState(0.1)
     for value in values:
         state.epoch += 1
-        keep_best(Weights(state), state, value, higher_is_better)
-        count_patience(state, value, higher_is_better, patience, min_delta)
+        update_best(Weights(state), state, value, higher_is_better)
+        update_patience(state, value, higher_is_better, patience, min_delta)
         if state.stopped_early:
             break
     return state

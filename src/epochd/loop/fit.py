@@ -1,0 +1,158 @@
+"""The epoch loop.
+
+It trains in chunks of steps. Between two chunks it reads the command and saves checkpoints, so that a pause takes
+effect quickly however long an epoch is. All that a resumed training needs is in the LoopState.
+
+Best epoch and patience are separate: any improvement, however small, makes an epoch the best one, whose weights are
+saved; only an improvement of more than ``min_delta`` over the value that reset the patience last resets it again.
+"""
+
+from dataclasses import dataclass
+from math import isfinite, prod
+from time import perf_counter
+
+from epochd.core.arrays import IntArray
+from epochd.core.errors import Diverged
+from epochd.core.events import ReportKind
+from epochd.core.jobs import Command
+from epochd.core.specs import Task, TrainingSpec
+from epochd.data.feed import prefetch
+from epochd.data.feed.batches import MAX_CHUNK_VALUES, Batches, Chunk
+from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
+from epochd.loop import metrics, schedules
+from epochd.loop.engine import Engine, Sink
+from epochd.loop.state import LoopState, Totals
+
+EVALUATION_ROWS = 65_536
+"""The most rows of a memory-mapped dataset that are scored at a time; fewer if they are wide."""
+
+
+@dataclass(frozen=True, slots=True)
+class FitConfig:
+    """The data and the rules of a training; constant for the whole run."""
+
+    spec: TrainingSpec
+    task: Task
+    train: InMemoryDataset | MemmapDataset
+    validation: InMemoryDataset | MemmapDataset | None
+    batches: Batches
+    target_scale: float = 1.0
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.spec.watched.endswith("accuracy")
+
+    def global_step(self, state: LoopState, chunk: Chunk) -> int:
+        """The number of the chunk's first step, counted from the start of the training."""
+        return state.epoch * self.batches.steps + chunk.first_step
+
+
+def fit(engine: Engine, config: FitConfig, state: LoopState, sink: Sink) -> Command:
+    """Train until the last epoch or early stopping (returns CONTINUE) or until another command (returns it)."""
+    while state.epoch < config.spec.epochs and not state.stopped_early:
+        command = train_epoch(engine, config, state, sink)
+        if command is not Command.CONTINUE:
+            return command
+        end_epoch(engine, config, state)
+        sink.emit(ReportKind.EPOCH, epoch_report(config, state))
+    return Command.CONTINUE
+
+
+def train_epoch(engine: Engine, config: FitConfig, state: LoopState, sink: Sink) -> Command:
+    """Take the remaining steps of the current epoch."""
+    began = perf_counter()
+    for chunk, rows, block in prefetch.chunks(config.batches, config.train, state.epoch, state.step):
+        command = sink.command()
+        if command is not Command.CONTINUE:
+            return command
+        if sink.checkpoint_due():
+            sink.checkpoint(engine, state)
+        if block is not None:
+            engine.load_rows(block)
+        train_chunk(engine, config, state, chunk, rows)
+        began, since = perf_counter(), began
+        state.seconds += began - since
+    return Command.CONTINUE
+
+
+def train_chunk(engine: Engine, config: FitConfig, state: LoopState, chunk: Chunk, rows: IntArray) -> None:
+    """Train on a chunk; ``rows`` are its row numbers in the data that the engine has loaded. Raises Diverged."""
+    totals = engine.train(rows, config.global_step(state, chunk), state.learning_rate)
+    if not totals.is_finite:
+        raise _diverged(state, chunk.first_step, chunk.steps)
+    state.totals += totals
+    state.step += chunk.steps
+
+
+def end_epoch(engine: Engine, config: FitConfig, state: LoopState) -> None:
+    """Evaluate the current weights, append the history row, update best epoch, patience and learning rate.
+
+    Raises Diverged if the loss on the validation rows is not finite.
+    """
+    began = perf_counter()
+    spec = config.spec
+    train = metrics.train_scores(state.totals, config.train, config.task)
+    validation = None
+    if config.validation is None:
+        train = evaluate(engine, config, config.train)
+    else:
+        validation = evaluate(engine, config, config.validation)
+    if not isfinite(validation.loss if validation else train.loss):
+        raise _diverged(state, 0, config.batches.steps)
+    state.epoch += 1
+    seconds = state.seconds + perf_counter() - began
+    state.history.append(metrics.history_row(state.epoch, train, validation, config.task, state.learning_rate, seconds))
+    state.step, state.totals, state.seconds = 0, Totals(), 0.0
+
+    value = state.history[-1][spec.watched]
+    update_best(engine, state, value, config.higher_is_better)
+    update_patience(state, value, config.higher_is_better, spec.early_stopping_patience, spec.min_delta)
+    state.learning_rate = schedules.next_learning_rate(spec, state, value, config.higher_is_better)
+
+
+def update_best(engine: Engine, state: LoopState, value: float, higher_is_better: bool) -> None:
+    """Record the epoch just finished, and its weights, if no earlier one was as good."""
+    if state.best_value is None or is_better(value, state.best_value, higher_is_better):
+        state.best_epoch, state.best_value = state.epoch, value
+        state.best_weights = engine.weights()
+
+
+def update_patience(
+    state: LoopState, value: float, higher_is_better: bool, patience: int | None, min_delta: float
+) -> None:
+    """Set ``state.stopped_early`` after ``patience`` epochs in a row without improvement; None never stops."""
+    if state.stopping_best is None or is_better(value, state.stopping_best, higher_is_better, min_delta):
+        state.stopping_best, state.stopping_wait = value, 0
+        return
+    state.stopping_wait += 1
+    state.stopped_early = patience is not None and state.stopping_wait >= patience
+
+
+def is_better(value: float, best: float, higher_is_better: bool, min_delta: float = 0.0) -> bool:
+    return value - best > min_delta if higher_is_better else best - value > min_delta
+
+
+def evaluate(engine: Engine, config: FitConfig, dataset: InMemoryDataset | MemmapDataset) -> metrics.Scores:
+    """Score the current weights without dropout; a memory-mapped dataset is read in slices."""
+    if isinstance(dataset, InMemoryDataset):
+        return metrics.score(engine.outputs(dataset.x), dataset.y, config.task, config.target_scale)
+    sums = metrics.ScoreSums()
+    for rows in dataset.slices(max(1, min(EVALUATION_ROWS, MAX_CHUNK_VALUES // prod(dataset.shape)))):
+        sums += metrics.score_sums(engine.outputs(rows.x), rows.y, config.task)
+    return metrics.scores(sums, dataset.y, config.task, config.target_scale)
+
+
+def epoch_report(config: FitConfig, state: LoopState) -> dict[str, object]:
+    return {
+        "metrics": state.history[-1],
+        "best": metrics.best_metrics(state.best_row),
+        "early_stopping": {"wait": state.stopping_wait, "patience": config.spec.early_stopping_patience},
+    }
+
+
+def _diverged(state: LoopState, first_step: int, steps: int) -> Diverged:
+    batches = f"batches {first_step + 1} to {first_step + steps}"
+    return Diverged(
+        f"the loss became infinite or NaN in epoch {state.epoch + 1}, {batches}, at learning rate "
+        f"{state.learning_rate:g}. Use a lower learning rate, or check the features for extreme values"
+    )
