@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -9,6 +10,7 @@ import pytest
 
 from epochd.artifact import predict
 from epochd.core import specs
+from epochd.core.datasets import CheckedDataset
 from epochd.core.errors import CorruptFile, DataChanged, DataError
 from epochd.core.events import ReportKind
 from epochd.core.jobs import Command
@@ -358,3 +360,38 @@ class TestChangedData:
         line, _ = self.resume(tmp_path, options, path, allow_changed_data=True)
         assert line.of(ReportKind.STARTED)[0]["resumed"] == {"epoch": 1, "step": 10}
         assert line.of(ReportKind.LOG) == []
+
+
+CHECKED = CheckedDataset("table.parquet", 200, ["a", "b"], "binary", [0, 1])
+
+
+def checked_ticket(folder, fingerprint):
+    """A training on a small table, which the server has checked as ``fingerprint``."""
+    rows = np.arange(200)
+    frame = pl.DataFrame({"a": rows % 7, "b": np.sin(rows), "y": (rows % 7 > 3).astype(np.int64)})
+    frame.write_parquet(folder / "table.parquet")
+    options = {"dataset": "table.parquet", "target_column": "y", "task": "binary", "epochs": 2}
+    found = ticket(folder, roots=[folder], **options)
+    source = Catalog([folder]).open("table.parquet")
+    return found.model_copy(update={"checked": replace(CHECKED, fingerprint=fingerprint or source.quick_fingerprint())})
+
+
+def test_data_that_the_server_has_checked_are_not_checked_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(prepare.report, "check_table", None)
+    line = Line()
+    assert execute(checked_ticket(tmp_path, None), line) is ReportKind.COMPLETED
+    assert line.of(ReportKind.STARTED)[0]["classes"] == (0, 1)
+    assert line.of(ReportKind.LOG) == []
+
+
+def test_data_that_changed_since_are_checked_again_and_the_log_says_so(tmp_path):
+    line = Line()
+    assert execute(checked_ticket(tmp_path, "0" * 64), line) is ReportKind.COMPLETED
+    (entry,) = line.of(ReportKind.LOG)
+    assert "is not the one that was checked when the task was submitted; it was checked again" in entry["message"]
+    (tmp_path / "other").mkdir()
+    broken = checked_ticket(tmp_path / "other", "0" * 64)
+    constant = pl.DataFrame({"a": [1.0] * 20, "b": [1.0] * 20, "y": [1] * 20})
+    constant.write_parquet(tmp_path / "other" / "table.parquet")
+    with pytest.raises(DataError, match="every row of 'y' has the same value"):
+        execute(broken, Line())

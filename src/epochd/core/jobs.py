@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from epochd.core import specs
+from epochd.core.datasets import CheckedDataset
 from epochd.core.errors import IllegalMove, InvalidSpec, Problem
 from epochd.core.specs import APPLIES_TO, TrainingSpec
 
@@ -111,6 +112,12 @@ class Job:
     revisions: list[dict[str, Any]] = field(default_factory=list)
     reported: int = 0
     last_seq: int = 0
+
+    @property
+    def checked_dataset(self) -> CheckedDataset | None:
+        """What the server found in the dataset when it checked the config."""
+        found = self.summary.get("dataset")
+        return CheckedDataset.from_json(found) if found else None
 
     @property
     def key(self) -> AttemptKey:

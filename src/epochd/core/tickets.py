@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from epochd.core.datasets import CheckedDataset
 from epochd.core.jobs import AttemptKey
 from epochd.core.specs import TrainingSpec
 
@@ -30,6 +31,8 @@ class Ticket(BaseModel):
     data_dir: Path
     """Artifacts go to ``artifacts/``, checkpoints to ``checkpoints/<task_id>/`` below it."""
     dataset_roots: list[Path]
+    checked: CheckedDataset | None = None
+    """What the server found in the dataset when it checked the config; None where it no longer knows."""
     registered: dict[str, Path] = {}
     """Where the registered datasets that the spec names lie."""
     checkpoint: str | None = None

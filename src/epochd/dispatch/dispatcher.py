@@ -168,6 +168,7 @@ class Dispatcher:
             spec=job.spec,
             data_dir=settings.data_dir.absolute(),
             dataset_roots=[root.absolute() for root in settings.dataset_roots],
+            checked=job.checked_dataset,
             registered=await datasets.paths(self._db, home, named),
             checkpoint=(job.checkpoint or {}).get("path"),
             reported_epochs=job.current_epoch,

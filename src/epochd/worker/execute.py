@@ -11,15 +11,15 @@ from typing import Any
 
 from epochd.artifact import checkpoint, pack
 from epochd.core.arrays import IntArray
+from epochd.core.datasets import CheckedDataset
 from epochd.core.errors import DataChanged, Diverged, InvalidSpec, Problem
 from epochd.core.events import ReportKind
 from epochd.core.jobs import Command
 from epochd.core.specs import TrainingSpec
 from epochd.core.tickets import Ticket
-from epochd.data import prepare
 from epochd.data.feed import prefetch
 from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
-from epochd.data.prepare import Prepared
+from epochd.data.prepare import Prepared, StoragePolicy, prepare
 from epochd.data.tables.catalog import Catalog
 from epochd.engines import network, registry, requirements
 from epochd.engines.requirements import MachineLimits, Workload
@@ -43,21 +43,32 @@ def execute(ticket: Ticket, reporter: Reporter) -> ReportKind:
 
 
 def prepared(ticket: Ticket, start: StartingPoint) -> "Training":
-    """The ticket with its data. A resumed training encodes them as it did before; raise DataChanged if they are others
-    and that is not allowed."""
+    """The ticket with its data. The dataset is checked here only if it is not the one that the server checked. A
+    resumed training encodes the data as it did before; raise DataChanged if they changed and that is not allowed."""
     catalog = Catalog(ticket.dataset_roots, ticket.registered)
-    folder = ticket.cache_dir / "rows"
-    policy = prepare.StoragePolicy(folder, ticket.resident_mb * 2**20, ticket.cache_mb * 2**20)
-    now = fingerprints(ticket.spec, catalog)
-    if start.path is None:
-        return Training(ticket, prepare.prepare(ticket.spec, catalog, policy), start, now)
-    saved = checkpoint.read_facts(start.path)
-    changed = any(saved.facts.get(name) != value for name, value in now.items())
-    if changed and not ticket.spec.allow_changed_data:
-        message = "the dataset has changed since this training was paused; resuming would mix two datasets"
-        hint = "bring the old data back, resume with allow_changed_data, or start a new training"
-        raise DataChanged(message, [Problem("dataset", message, hint)])
-    return Training(ticket, prepare.prepare(ticket.spec, catalog, policy, saved.encoder), start, now, changed)
+    policy = StoragePolicy(ticket.cache_dir / "rows", ticket.resident_mb * 2**20, ticket.cache_mb * 2**20)
+    current = fingerprints(ticket.spec, catalog)
+    checked = ticket.checked if ticket.checked and is_unchanged(ticket.checked, ticket.spec, catalog) else None
+    encoder, changed = None, False
+    if start.path is not None:
+        saved = checkpoint.read_facts(start.path)
+        encoder, changed = saved.encoder, any(saved.facts.get(name) != value for name, value in current.items())
+        if changed and not ticket.spec.allow_changed_data:
+            message = "the dataset has changed since this training was paused; resuming would mix two datasets"
+            hint = "bring the old data back, resume with allow_changed_data, or start a new training"
+            raise DataChanged(message, [Problem("dataset", message, hint)])
+    data = prepare(ticket.spec, catalog, policy, encoder, checked)
+    differs = checked is None and ticket.checked is not None and ticket.checked.fingerprint is not None
+    return Training(ticket, data, start, current, changed, was_rechecked=differs)
+
+
+def is_unchanged(checked: CheckedDataset, spec: TrainingSpec, catalog: Catalog) -> bool:
+    """Whether the data are what the server checked, as far as its fingerprints tell."""
+    if catalog.open(spec.dataset).quick_fingerprint() != checked.fingerprint:
+        return False
+    if spec.validation_dataset is None:
+        return True
+    return catalog.open(spec.validation_dataset).quick_fingerprint() == checked.validation_fingerprint
 
 
 def fingerprints(spec: TrainingSpec, catalog: Catalog) -> dict[str, str]:
@@ -92,6 +103,8 @@ def begin(training: "Training", engine: Engine, sink: JobSink) -> LoopState:
         state = recovery.restore(ticket, config, engine, start.path, changed=training.changed)
     sink.emit(ReportKind.STARTED, sink.facts | training.facts(state))
     warnings = ["resumed although the dataset has changed"] if training.changed else []
+    if training.was_rechecked and not training.changed:
+        warnings.append("the dataset is not the one that was checked when the task was submitted; it was checked again")
     for message in [*start.warnings, *warnings]:
         sink.emit(ReportKind.LOG, {"level": "warning", "message": message})
     for report in recovery.unreported_epochs(ticket, config, state):
@@ -132,6 +145,7 @@ class Training:
     start: StartingPoint = field(default_factory=StartingPoint)
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     changed: bool = False
+    was_rechecked: bool = False
 
     def check(self) -> None:
         """Repeat the server's check of the requirements, now that the shape of the encoded rows is known."""

@@ -83,3 +83,28 @@ def test_no_more_is_remembered_than_allowed(tmp_path, monkeypatch):
         os.utime(tmp_path / f"{i}.csv", (HOUR_AGO, HOUR_AGO))
         fingerprint.of(tmp_path / f"{i}.csv")
     assert len(fingerprint._known) == 2
+
+
+def test_a_large_file_is_known_by_its_size_its_time_and_samples(tmp_path, monkeypatch):
+    path = tmp_path / "large.csv"
+    path.write_bytes(b"a" * 100_000)
+    assert fingerprint.quick(path) == fingerprint.of(path)
+    monkeypatch.setattr(fingerprint, "HASHED_BYTES", 99_999)
+    first, stat = fingerprint.quick(path), path.stat()
+    assert first.startswith("sampled:")
+    assert first == fingerprint.quick(path)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    assert fingerprint.quick(path) != first
+    path.write_bytes(b"a" * 99_999 + b"b")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert fingerprint.quick(path) != first
+
+
+def test_a_large_folder_is_known_by_all_of_its_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(fingerprint, "HASHED_BYTES", 0)
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.parquet").write_bytes(b"PAR1" * 10)
+    first = fingerprint.quick(tmp_path)
+    (tmp_path / "b.parquet").write_bytes(b"PAR1" * 11)
+    assert fingerprint.quick(tmp_path) != first
+    assert fingerprint.size(tmp_path) == 84
