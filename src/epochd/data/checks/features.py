@@ -8,6 +8,7 @@ import polars as pl
 from epochd.core.specs import TrainingSpec
 from epochd.data.checks.issue import Issue, Lookup, Row, Text, in_row, problem, shown, such_as, warning
 from epochd.data.checks.statistics import ColumnStatistics, Statistics, elements, length
+from epochd.data.encoding import sequence
 from epochd.data.encoding.labels import MAX_CODES, MAX_NUMBER
 from epochd.data.schema import MAX_LISTED, Kind, can_embed, col, type_advice
 
@@ -160,14 +161,8 @@ def uneven_lists(statistics: Statistics, field: str, of: str = "") -> Iterator[I
     one, other = (length(name, statistics.schema[name]) for name in names)
 
     def describe(row: Row | None) -> Text:
-        sizes = (
-            [f"{counted(len(values))} in {name!r}" for name, values in zip(names, row.values, strict=True)]
-            if row
-            else []
-        )
-        place = f"row {row.number}{of}" if row else "a row"
-        message = f"{place} has lists of different lengths: {', '.join(sizes)}"
-        return message, "the lists of a row are the channels of one sequence: make them equally long"
+        sizes = {name: len(values) for name, values in zip(names, row.values, strict=True)} if row else {}
+        return sequence.uneven(f"row {row.number}{of}" if row else "a row", sizes)
 
     yield Issue(field, describe, (Lookup(one != other, names),))
 
@@ -233,10 +228,6 @@ def is_row_index(feature: ColumnStatistics, statistics: Statistics) -> bool:
 
 def _has_id_name(feature: ColumnStatistics) -> bool:
     return feature.dtype.is_integer() and ID_NAME.search(feature.name) is not None
-
-
-def counted(count: int) -> str:
-    return "1 element" if count == 1 else f"{count} elements"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ from epochd.data.checks.statistics import (
 from epochd.data.checks.target import Target
 from epochd.data.encoding import dates, numeric
 from epochd.data.encoding.labels import Label
+from epochd.data.encoding.sequence import counted
 from epochd.data.encoding.values import learnable
 from epochd.data.schema import ALIKE, MAX_LISTED, Kind, col, kind_of, kinds_of
 from epochd.data.tables.catalog import Catalog
@@ -191,9 +192,7 @@ def _lengths(
 
 def _length_issue(column: str, name: str, condition: pl.Expr, limit: str, hint: str) -> Issue:
     def describe(row: Row | None) -> Text:
-        place = (
-            f"row {row.number} of {column!r} in {name!r} has {features.counted(len(row.values[0]))}" if row else column
-        )
+        place = f"row {row.number} of {column!r} in {name!r} has {counted(len(row.values[0]))}" if row else column
         return f"{place}; in training {limit}", hint
 
     return Issue(FIELD, describe, (Lookup(condition, (column,)),))

@@ -96,13 +96,21 @@ def common_lengths(columns: Sequence[pl.Series]) -> IntArray:
         other = lengths(column)
         if (other != first).any():
             row = int(np.argmax(other != first))
-            message = (
-                f"row {row + 1} has lists of different lengths: "
-                f"{first[row]} elements in {columns[0].name!r}, {other[row]} in {column.name!r}"
-            )
-            hint = "the lists of a row are the channels of one sequence: make them equally long"
-            raise DataError([Problem(column.name, message, hint)])
+            sizes = {columns[0].name: int(first[row]), column.name: int(other[row])}
+            raise DataError([Problem(column.name, *uneven(f"row {row + 1}", sizes))])
     return first
+
+
+def uneven(row: str, sizes: Mapping[str, int]) -> tuple[str, str]:
+    """Message and hint about a row whose lists have these lengths, by column."""
+    message = f"{row} has lists of different lengths: " + ", ".join(
+        f"{counted(size)} in {name!r}" for name, size in sizes.items()
+    )
+    return message, "the lists of a row are the channels of one sequence: make them equally long"
+
+
+def counted(size: int) -> str:
+    return "1 element" if size == 1 else f"{size} elements"
 
 
 def lengths(series: pl.Series) -> IntArray:
