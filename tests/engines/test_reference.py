@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from epochd.core import specs
-from epochd.engines import network as architecture
-from epochd.engines import reference
+from epochd.engines import network, reference
 from epochd.loop.engine import Embedding, Setup
 
 LENGTHS = np.array([1, 3, 4, 7])
@@ -32,7 +31,7 @@ def masked(features):
 @pytest.mark.parametrize(("model", "both"), RECURRENT)
 def test_a_padded_sequence_gives_what_it_gives_alone(features, model, both):
     padded = setup(model, bidirectional=both)
-    weights = architecture.initial_weights(padded)
+    weights = network.initial_weights(padded)
     found = reference.forward(padded, weights, masked(features))
     for i, length in enumerate(LENGTHS):
         alone = setup(model, int(length), masked=False, bidirectional=both)
@@ -41,7 +40,7 @@ def test_a_padded_sequence_gives_what_it_gives_alone(features, model, both):
 
 def test_what_stands_in_padding_does_not_count_in_a_convolution(features):
     network = setup("cnn")
-    weights = architecture.initial_weights(network)
+    weights = network.initial_weights(network)
     x = masked(features)
     np.testing.assert_array_equal(
         reference.forward(network, weights, x), reference.forward(network, weights, x * x[..., -1:])
@@ -50,14 +49,14 @@ def test_what_stands_in_padding_does_not_count_in_a_convolution(features):
 
 def test_hidden_values_of_a_convolution_are_zero_in_padding(features):
     network = setup("cnn", hidden_units=[5])
-    hidden = reference.cnn(network, architecture.initial_weights(network), features, LENGTHS).reshape(4, 5, 3)
+    hidden = reference.cnn(network, network.initial_weights(network), features, LENGTHS).reshape(4, 5, 3)
     filled = (hidden != 0).any(1)
     np.testing.assert_array_equal(filled, [[1, 0, 0], [1, 1, 0], [1, 1, 0], [1, 1, 1]])
 
 
 @pytest.mark.parametrize("model", ["cnn", "lstm", "gru"])
 def test_a_mask_of_ones_changes_nothing(features, model):
-    weights = architecture.initial_weights(setup(model))
+    weights = network.initial_weights(setup(model))
     x = np.concatenate([features, np.ones_like(features[..., :1])], axis=-1)
     np.testing.assert_array_equal(
         reference.forward(setup(model), weights, x), reference.forward(setup(model, masked=False), weights, features)
@@ -67,7 +66,7 @@ def test_a_mask_of_ones_changes_nothing(features, model):
 def test_a_row_of_padding_alone_is_taken_for_one_step(features):
     x = masked(features)
     x[1] = 0
-    _, lengths = reference.enter(setup("lstm"), {}, x)
+    _, lengths = reference.embed_inputs(setup("lstm"), {}, x)
     np.testing.assert_array_equal(lengths, [1, 1, 4, 7])
 
 
@@ -84,5 +83,5 @@ def test_codes_become_vectors_behind_the_other_features():
         "embedding.0.weight": np.array([[1, 2], [3, 4], [5, 6]]),
         "embedding.1.weight": np.array([[7], [8]]),
     }
-    found, _ = reference.enter(network, tables, np.array([[1, 0.1, 0, 0.2], [0, 0.3, 2, 0.4]]))
+    found, _ = reference.embed_inputs(network, tables, np.array([[1, 0.1, 0, 0.2], [0, 0.3, 2, 0.4]]))
     np.testing.assert_array_equal(found, [[0.1, 0.2, 1, 2, 8], [0.3, 0.4, 5, 6, 7]])

@@ -1,1 +1,1 @@
-"""The only rooms that import a framework. Each engine fulfils ``loop.engine.Engine``."""
+"""Networks and the engines that train them, each on one framework; all implement ``loop.engine.Engine``."""

@@ -1,7 +1,7 @@
-"""The networks in plain NumPy, evaluation mode: what every engine must compute.
+"""The networks in NumPy, evaluation mode only: the reference for all engines.
 
-The contract tests hold the engines against it, and a saved model is scored with it where no framework is
-installed. Written to be read beside ``architecture``; speed is the engines' business.
+The contract tests compare the engines with it, and saved models predict with it, which needs no framework. It follows
+the description in ``network``; clarity comes before speed.
 """
 
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ from epochd.loop.engine import Setup
 Array = npt.NDArray[np.floating]
 Weights = Mapping[str, FloatArray]
 Lengths = IntArray | None
-"""How many steps of each sequence exist, (rows,); None: all of them."""
+"""The number of real steps of each sequence, (rows,); None: all steps are real."""
 
 
 def forward(setup: Setup, weights: Weights, x: FloatArray) -> FloatArray:
     """Features (rows, *inputs) → raw outputs (rows, outputs)."""
-    features, lengths = enter(setup, weights, x)
+    features, lengths = embed_inputs(setup, weights, x)
     match setup.spec.model_type:
         case "mlp":
             hidden = mlp(setup, weights, features)
@@ -33,10 +33,10 @@ def forward(setup: Setup, weights: Weights, x: FloatArray) -> FloatArray:
     return (hidden @ weights["output.weight"].T + weights["output.bias"]).astype(np.float32)
 
 
-def enter(setup: Setup, weights: Weights, x: FloatArray) -> tuple[Array, Lengths]:
-    """Look up the embeddings and take off the mask: (rows, *hidden_inputs), and each sequence's length if masked.
+def embed_inputs(setup: Setup, weights: Weights, x: FloatArray) -> tuple[Array, Lengths]:
+    """Look up the embeddings and remove the mask: (rows, *hidden_inputs), and each sequence's length if masked.
 
-    A row of padding alone is taken for a sequence of one step.
+    A row of padding only counts as a sequence of one step.
     """
     lengths = np.maximum(x[..., -1].sum(axis=1).astype(np.int64), 1) if setup.masked else None
     if not (setup.embeddings or setup.masked):
@@ -73,7 +73,7 @@ def cnn(setup: Setup, weights: Weights, x: Array, lengths: Lengths) -> Array:
 
 
 def convolve(x: Array, kernel: Array) -> Array:
-    """Stride 1, zero padding to the same size (the odd zero goes after): (rows, in, *space) → (rows, out, *space)."""
+    """Stride 1, zero padding to the same size, the odd zero after: (rows, in, *space) → (rows, out, *space)."""
     sizes = kernel.shape[2:]
     padding = [(0, 0), (0, 0), *(((k - 1) // 2, k // 2) for k in sizes)]
     axes = tuple(range(2, x.ndim))
@@ -84,7 +84,7 @@ def convolve(x: Array, kernel: Array) -> Array:
 
 
 def max_pool(x: Array) -> Array:
-    """By 2 in each direction that has 2, without overlap; an odd rest is dropped."""
+    """Max-pooling by 2 in each dimension of size 2 or more; the last value of an odd size is dropped."""
     for axis in range(2, x.ndim):
         half = x.shape[axis] // 2
         if half:
@@ -98,19 +98,19 @@ def recurrent(setup: Setup, weights: Weights, x: Array, lengths: Lengths) -> Arr
     hidden = x
     last = len(setup.spec.hidden_units) - 1
     for i in range(last + 1):
-        sides = [step(weights, f"hidden.{i}", "", hidden)]
+        outputs = [step(weights, f"hidden.{i}", "", hidden)]
         if setup.spec.bidirectional:
             backwards = step(weights, f"hidden.{i}", "_reverse", reverse(hidden, lengths))
-            sides.append(reverse(backwards, lengths))
+            outputs.append(reverse(backwards, lengths))
         if i == last:
-            ends = [at_end(sides[0], lengths), *(side[:, 0] for side in sides[1:])]
+            ends = [last_state(outputs[0], lengths), *(states[:, 0] for states in outputs[1:])]
             return np.concatenate(ends, axis=-1)
-        hidden = np.concatenate(sides, axis=-1)
+        hidden = np.concatenate(outputs, axis=-1)
     raise AssertionError("hidden_units is never empty")
 
 
 def reverse(x: Array, lengths: Lengths) -> Array:
-    """Each sequence from its own last step to its first; padding stays where it is."""
+    """Reverse each sequence; padding stays at the end."""
     if lengths is None:
         return x[:, ::-1]
     steps = np.arange(x.shape[1])
@@ -118,15 +118,15 @@ def reverse(x: Array, lengths: Lengths) -> Array:
     return np.take_along_axis(x, index[..., None], axis=1)
 
 
-def at_end(states: Array, lengths: Lengths) -> Array:
-    """The state after each sequence's own last step: (rows, steps, units) → (rows, units)."""
+def last_state(states: Array, lengths: Lengths) -> Array:
+    """The state after each sequence's last step: (rows, steps, units) → (rows, units)."""
     return states[:, -1] if lengths is None else states[np.arange(len(states)), lengths - 1]
 
 
-def lstm_layer(weights: Weights, layer: str, side: str, x: Array) -> Array:
+def lstm_layer(weights: Weights, layer: str, direction: str, x: Array) -> Array:
     """(rows, steps, in) → (rows, steps, units); gates in the order i, f, g, o."""
-    recurrent_weight = weights[f"{layer}.weight_hh{side}"]
-    inputs = x @ weights[f"{layer}.weight_ih{side}"].T + weights[f"{layer}.bias_ih{side}"]
+    recurrent_weight = weights[f"{layer}.weight_hh{direction}"]
+    inputs = x @ weights[f"{layer}.weight_ih{direction}"].T + weights[f"{layer}.bias_ih{direction}"]
     state = memory = np.zeros((len(x), recurrent_weight.shape[1]), np.float32)
     states = []
     for t in range(x.shape[1]):
@@ -137,10 +137,10 @@ def lstm_layer(weights: Weights, layer: str, side: str, x: Array) -> Array:
     return np.stack(states, axis=1)
 
 
-def gru_layer(weights: Weights, layer: str, side: str, x: Array) -> Array:
+def gru_layer(weights: Weights, layer: str, direction: str, x: Array) -> Array:
     """(rows, steps, in) → (rows, steps, units); gates in the order r, z, n; reset after the recurrent bias."""
-    recurrent_weight, recurrent_bias = weights[f"{layer}.weight_hh{side}"], weights[f"{layer}.bias_hh{side}"]
-    inputs = x @ weights[f"{layer}.weight_ih{side}"].T + weights[f"{layer}.bias_ih{side}"]
+    recurrent_weight, recurrent_bias = weights[f"{layer}.weight_hh{direction}"], weights[f"{layer}.bias_hh{direction}"]
+    inputs = x @ weights[f"{layer}.weight_ih{direction}"].T + weights[f"{layer}.bias_ih{direction}"]
     state = np.zeros((len(x), recurrent_weight.shape[1]), np.float32)
     states = []
     for t in range(x.shape[1]):

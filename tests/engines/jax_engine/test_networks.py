@@ -7,7 +7,7 @@ from epochd.core import specs
 from epochd.loop.engine import Embedding, Setup
 
 jax = pytest.importorskip("jax")
-jax_models = pytest.importorskip("epochd.engines.jax_engine.networks")
+networks = pytest.importorskip("epochd.engines.jax_engine.networks")
 jnp = jax.numpy
 
 
@@ -19,7 +19,7 @@ def test_codes_and_lengths_are_read_before_the_cast_to_bfloat16():
     x = np.zeros((1, steps, 2), np.float32)
     x[0, :257] = [257, 1]
     table = jnp.arange(codes, dtype=jnp.float32)[:, None] % 256
-    features, length = jax_models.enter(setup, {"embedding.0.weight": table}, jnp.asarray(x), jnp.bfloat16)
+    features, length = networks.embed_inputs(setup, {"embedding.0.weight": table}, jnp.asarray(x), jnp.bfloat16)
     assert features.dtype == jnp.bfloat16
     np.testing.assert_array_equal(features[0, :, 0], [1] * 257 + [0] * 43)
     assert length.tolist() == [257]
@@ -31,6 +31,6 @@ def test_a_vector_that_many_rows_share_has_the_sum_of_their_gradients():
     setup = Setup(spec, "binary", (1,), 1, embeddings=(Embedding(0, 2, 1),))
 
     def total(table):
-        return jax_models.enter(setup, {"embedding.0.weight": table}, jnp.zeros((1000, 1)), jnp.bfloat16)[0].sum()
+        return networks.embed_inputs(setup, {"embedding.0.weight": table}, jnp.zeros((1000, 1)), jnp.bfloat16)[0].sum()
 
     assert jax.grad(total)(jnp.zeros((2, 1))).tolist() == [[1000], [0]]

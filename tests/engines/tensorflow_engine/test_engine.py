@@ -15,9 +15,8 @@ from epochd.engines import registry
 if "tensorflow" not in registry.installed():
     pytest.skip("tensorflow is not installed", allow_module_level=True)
 
-from epochd.engines.tensorflow_engine import devices
-from epochd.engines.tensorflow_engine import engine as keras_engine
-from epochd.engines.tensorflow_engine import step as keras_steps
+from epochd.engines.tensorflow_engine import devices, training_step
+from epochd.engines.tensorflow_engine import engine as tensorflow_engine
 from epochd.engines.tensorflow_engine.runtime import CPU_DEVICES, keras, tf
 
 NEVER = 10**12
@@ -120,7 +119,7 @@ class TestDropout:
 
     def mask(self, make, step=0, layer=0, seed=0, rate=0.3, first=0):
         setup, _ = make(dropout_rate=rate, seed=seed)
-        drop = keras_steps.dropout(setup.spec, tf.constant(step, tf.int64), first)
+        drop = training_step.dropout(setup.spec, tf.constant(step, tf.int64), first)
         return drop(tf.ones(self.SHAPE), layer, 0).numpy()
 
     @pytest.mark.parametrize("rate", [0.05, 0.3, 0.9])
@@ -147,7 +146,7 @@ class TestDropout:
 
 def test_float16_scales_its_loss_and_learns(make, monkeypatch):
     """The path of GPUs without bfloat16, on a CPU."""
-    monkeypatch.setattr(keras_engine, "compute_dtype", lambda setup: "float16")
+    monkeypatch.setattr(tensorflow_engine, "compute_dtype", lambda setup: "float16")
     setup, part = make()
     engine = registry.build("tensorflow", setup, part)
     losses = [engine.train(np.arange(len(part)), 10 * epoch, 0.005).loss for epoch in range(8)]
@@ -159,7 +158,7 @@ def test_float16_scales_its_loss_and_learns(make, monkeypatch):
 def test_bfloat16_finds_vectors_and_adds_up_their_gradients_in_whole(make, monkeypatch):
     """Rounded, code 301 would be 300, and a sum of equal parts would end at the 256th. The mean of 300 equal rows is
     that of one."""
-    monkeypatch.setattr(keras_engine, "compute_dtype", lambda setup: "bfloat16")
+    monkeypatch.setattr(tensorflow_engine, "compute_dtype", lambda setup: "bfloat16")
     setup, part = make("regression", "mlp-embeddings", optimizer="sgd", batch_size=300, dropout_rate=0.0)
     part.x[:], part.y[:] = part.x[0], 2
     part.x[:, 1] = 301
@@ -174,7 +173,7 @@ def test_bfloat16_finds_vectors_and_adds_up_their_gradients_in_whole(make, monke
 
 
 def test_an_overflowing_float16_step_is_left_out_and_halves_the_scale(make, monkeypatch):
-    monkeypatch.setattr(keras_engine, "compute_dtype", lambda setup: "float16")
+    monkeypatch.setattr(tensorflow_engine, "compute_dtype", lambda setup: "float16")
     setup, part = make(batch_size=300)
     engine = registry.build("tensorflow", setup, part)
     engine.load_optimizer_state({"loss_scale": np.array(1e30, np.float32)})
@@ -189,7 +188,7 @@ def test_an_overflowing_float16_step_is_left_out_and_halves_the_scale(make, monk
 def test_more_devices_than_the_process_has_are_refused(make):
     registry.build("tensorflow", *make())  # the first engine of a process settles how many there are
     setup, part = make(devices=CPU_DEVICES + 1)
-    with pytest.raises(InvalidSpec, match=rf"{CPU_DEVICES + 1} CPU devices are asked for"):
+    with pytest.raises(InvalidSpec, match=rf"{CPU_DEVICES + 1} CPU devices are requested"):
         registry.build("tensorflow", setup, part)
 
 

@@ -1,7 +1,7 @@
-"""JAX's surroundings: which devices it gets, and how many threads.
+"""The devices that JAX uses, and its number of threads.
 
-Both are read once, when JAX first touches a device, so the first engine of a process decides. A worker
-process trains one job; a process that builds several engines over CPU devices sets ``JAX_NUM_CPU_DEVICES``.
+JAX reads both once, at the first use of a device, so the first engine of a process determines them. A worker process
+trains one job; a process that builds several engines over CPU devices sets ``JAX_NUM_CPU_DEVICES``.
 """
 
 import os
@@ -19,17 +19,17 @@ from epochd.engines import network
 from epochd.loop.engine import Setup
 
 ROWS = "rows"
-"""The mesh's one axis: the batch's rows are split along it."""
-COPIED = PartitionSpec()  # type: ignore[no-untyped-call]
-"""An array that every device has whole."""
+"""The only axis of the mesh: the rows of a batch are split along it."""
+REPLICATED = PartitionSpec()  # type: ignore[no-untyped-call]
+"""A complete copy of the array on every device."""
 SPLIT = PartitionSpec(None, ROWS)  # type: ignore[no-untyped-call]
-"""(steps, rows): each device has its share of the places in every batch."""
+"""(steps, rows): each device has its share of the positions in every batch."""
 THREAD_FLOPS = 5e9
-"""Work of one step from which more CPU threads at least cost nothing (see ``threads_for``)."""
+"""Operations per step from which more CPU threads are not slower (see ``threads_for``)."""
 
 
 def mesh_for(setup: Setup) -> Mesh:
-    """The devices that split each batch; raise InvalidSpec if there are not as many as asked for."""
+    """The devices that split each batch; raises InvalidSpec if there are fewer than requested."""
     if setup.gpus:
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
         found = {device.id: device for device in _devices("gpu")}
@@ -41,9 +41,9 @@ def mesh_for(setup: Setup) -> Mesh:
 
 
 def threads_for(setup: Setup) -> int:
-    """One thread unless the matrix products are large, then all that the slot has.
+    """One thread, or all threads of the slot where the matrix products are large.
 
-    Measured on two hyperthreads that other jobs used too, best milliseconds per step with one / two threads, by work
+    Measured on two busy hyperthreads, best milliseconds per step with one / two threads, by work
     per step: mlp 2e6 flops 0.026 / 0.038, 9e7 0.57 / 0.77, 1e9 5.5 / 17, 7e9 37 / 40. A recurrent network's
     products are those of one time step.
     """
@@ -55,7 +55,7 @@ def threads_for(setup: Setup) -> int:
 
 def _cpus(count: int, threads: int) -> list[jax.Device]:
     count = max(count, int(os.environ.get("JAX_NUM_CPU_DEVICES", 1)))
-    with suppress(RuntimeError):  # JAX has begun with another number; the caller looks whether it is enough
+    with suppress(RuntimeError):  # JAX has started with another number; the caller checks whether it is enough
         _configure("jax_num_cpu_devices", count)
     with _environment("NPROC", str(threads)):
         return _devices("cpu")
@@ -74,7 +74,7 @@ def _devices(platform: str) -> list[jax.Device]:
 
 @contextmanager
 def _environment(name: str, value: str) -> Iterator[None]:
-    """A variable that XLA reads when it starts its thread pool; a value from outside wins."""
+    """Set a variable that XLA reads when it starts its thread pool; an existing value takes precedence."""
     if name in os.environ:
         yield
         return
@@ -85,6 +85,6 @@ def _environment(name: str, value: str) -> Iterator[None]:
         del os.environ[name]
 
 
-def _require(holds: bool, field: str, wanted: str, present: str) -> None:
+def _require(holds: bool, field: str, requested: str, present: str) -> None:
     if not holds:
-        raise InvalidSpec([Problem(field, f"{wanted} were asked for, but {present}", f"lower {field}")])
+        raise InvalidSpec([Problem(field, f"{requested} were requested, but {present}", f"lower {field}")])

@@ -1,12 +1,12 @@
 """Dropout masks from a small integer hash.
 
-A mask is a pure function of (seed, step, layer, row's place in the global batch, unit): a resumed run needs no
-generator state, and a batch that is split over devices gets the masks it would have had on one. JAX's own
-threefry generator has the same virtue but costs more than the matrix products of a small network (design,
-section 5); this hash costs a few integer operations per unit and fuses into the layer's activation.
+A mask is a pure function of (seed, step, layer, position of the row in the global batch, unit): a resumed run needs no
+generator state, and a batch that is split over devices gets the same masks as on one. JAX's threefry generator also has
+these properties, but takes longer than the matrix products of a small network; this hash takes a few integer operations
+per unit and fuses into the layer's activation.
 
 The mixing is ``lowbias32`` of Chris Wellons, https://nullprogram.com/blog/2018/07/31/ (public domain), with a
-second key added between its two multiplications, so that two masks are not shifted copies of one another.
+second key added between its two multiplications, so that no mask is a shifted copy of another.
 """
 
 from math import prod
@@ -19,11 +19,11 @@ from jax import lax
 Key = tuple[jax.Array, jax.Array]
 
 GOLDEN = np.uint32(0x9E3779B9)
-"""2**32 over the golden ratio: multiples of it are far from each other."""
+"""2**32 divided by the golden ratio: its multiples are well distributed."""
 
 
 def mask_key(seed: int, step: jax.Array, layer: int) -> Key:
-    """Two uint32 numbers for the mask of one layer in one step (uint32, the step's number in the whole run)."""
+    """The key of one layer's mask in one step (uint32, counted from the start of the training): two uint32 numbers."""
     first = _mix(_mix(np.uint32(seed) + GOLDEN * step.astype(jnp.uint32)) + np.uint32(layer))
     second = _mix(_mix(step.astype(jnp.uint32) ^ np.uint32(~seed & 0xFFFFFFFF)) + GOLDEN * (first ^ np.uint32(layer)))
     return first, second
@@ -34,8 +34,8 @@ def keep_mask(
 ) -> jax.Array:
     """True where a unit is kept, with probability 1 - rate (to 2**-32); bool, of ``shape``.
 
-    ``axis`` counts the rows and ``first_row`` is the place of the first one in the global batch; the other axes
-    count the units of a row. Masks begin to repeat inside a layer beyond 2**32 units in one batch.
+    ``axis`` is that of the rows and ``first_row`` the position of the first one in the global batch; the other axes are
+    the units of a row. Masks repeat inside a layer beyond 2**32 units in one batch.
     """
     bits = _mix(_counter(shape, first_row, axis) * GOLDEN + key[0], key[1])
     return bits >= np.uint32(round(rate * 2**32))

@@ -1,9 +1,9 @@
-"""One compiled program that takes any number of training steps, up to a chunk's length.
+"""One compiled program that takes any number of training steps, up to the length of a chunk.
 
-A loop on the device takes the steps one after another over the resident rows, so that Python and the host are
-met once per chunk. The number of steps is an argument of the program, so it is compiled once per job however long
-the chunks are. All weights are one flat vector: one optimizer update and, over several devices, one sum per
-step. Measured on mlp 128-64-32, batch 32, one core: flat 1,080 k rows/s, a tree of arrays 720 k.
+A loop on the device takes the steps one after another over the resident rows, so that Python runs once per chunk. The
+number of steps is an argument of the program, which is therefore compiled once per job for chunks of any length. All
+weights are one flat vector: one optimizer update and, over several devices, one sum per step.
+Measured on mlp 128-64-32, batch 32, one core: flat 1,080 k rows/s, a tree of arrays 720 k.
 """
 
 from collections.abc import Callable
@@ -20,22 +20,23 @@ from jax.sharding import Mesh
 from epochd.core.specs import TrainingSpec
 from epochd.engines import network
 from epochd.engines.jax_engine import dropout, networks
-from epochd.engines.jax_engine.devices import COPIED, ROWS, SPLIT
+from epochd.engines.jax_engine.devices import REPLICATED, ROWS, SPLIT
+from epochd.engines.jax_engine.recurrent import Drop, Weights
 from epochd.loop.engine import Setup
 
 Program = Callable[..., tuple[jax.Array, Any, jax.Array]]
-"""(flat weights, optimizer's memory, x, y, rows, first step, number of rows, learning rate) →
-(flat weights, memory, sums of loss and score per step)."""
+"""(flat weights, optimizer state, x, y, rows, first step, number of rows, learning rate) →
+(flat weights, optimizer state, sums of loss and score per step)."""
 Vector = TypeVar("Vector", jax.Array, np.ndarray[Any, Any])
 
 
 def compute_dtype(setup: Setup) -> Any:
-    """What the network computes in; the flat weights and the loss stay float32."""
+    """The type in which the network computes; the flat weights and the loss stay float32."""
     return jnp.bfloat16 if setup.spec.mixed_precision else jnp.float32
 
 
 def named_weights(setup: Setup, flat: Vector) -> dict[str, Vector]:
-    """The canonical weights as pieces of the flat vector."""
+    """The canonical weights as parts of the flat vector."""
     named: dict[str, Vector] = {}
     first = 0
     for name, shape in network.shapes(setup).items():
@@ -45,12 +46,12 @@ def named_weights(setup: Setup, flat: Vector) -> dict[str, Vector]:
 
 
 def flat_vector(setup: Setup, named: dict[str, jax.Array]) -> jax.Array:
-    """The inverse of ``named_weights``. XLA copies the pieces; slices that are differentiated it would add up."""
+    """The inverse of ``named_weights``, for gradients: those through its slices would be sums of padded arrays."""
     return jnp.concatenate([jnp.ravel(named[name]) for name in network.shapes(setup)])
 
 
 def outputs_program(setup: Setup) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """(flat weights, x) → outputs (rows, outputs), dropout off; in float32 whatever was trained in."""
+    """(flat weights, x) → outputs (rows, outputs), dropout off; in float32, also after training in mixed precision."""
 
     def outputs(flat: jax.Array, x: jax.Array) -> jax.Array:
         return networks.forward(setup, named_weights(setup, flat), x, lambda hidden, layer, axis: hidden)
@@ -59,15 +60,15 @@ def outputs_program(setup: Setup) -> Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def training_program(setup: Setup, optimizer: optax.GradientTransformation, batch: int, mesh: Mesh) -> Program:
-    """Compile-once training of up to ``len(rows)`` steps; see ``Program``.
+    """A program for up to ``len(rows)`` training steps; see ``Program``.
 
-    ``rows`` is (steps, devices x rows per device), int32: what lies beyond ``batch`` in a step, and beyond the number
-    of rows in all, is padding. Weights and memory are donated.
+    ``rows`` is (steps, devices x rows per device), int32. Entries beyond ``batch`` in a step, and beyond the total
+    number of rows, are padding. Weights and optimizer state are donated.
     """
 
     def chunk(
         flat: jax.Array,
-        memory: Any,
+        optimizer_state: Any,
         x: jax.Array,
         y: jax.Array,
         rows: jax.Array,
@@ -75,39 +76,39 @@ def training_program(setup: Setup, optimizer: optax.GradientTransformation, batc
         count: jax.Array,
         rate: jax.Array,
     ) -> tuple[jax.Array, Any, jax.Array]:
-        first_row = lax.axis_index(ROWS) * rows.shape[1]
-        place = first_row + jnp.arange(rows.shape[1])
+        first_position = lax.axis_index(ROWS) * rows.shape[1]
+        position = first_position + jnp.arange(rows.shape[1])
 
         def step(i: jax.Array, carry: tuple[jax.Array, Any, jax.Array]) -> tuple[jax.Array, Any, jax.Array]:
-            flat, memory, sums = carry
+            flat, optimizer_state, sums = carry
             left = jnp.minimum(batch, count - i * batch)
-            drop = _drop(setup.spec, first_step + i.astype(jnp.uint32), first_row)
-            mask = (place < left).astype(jnp.float32)
+            drop = _drop(setup.spec, first_step + i.astype(jnp.uint32), first_position)
+            mask = (position < left).astype(jnp.float32)
             gradients, found = jax.grad(_batch_loss, argnums=1, has_aux=True)(
                 setup, named_weights(setup, flat), x[rows[i]], y[rows[i]], mask, left, drop
             )
             gradient, found = lax.psum((flat_vector(setup, gradients), found), ROWS)  # type: ignore[no-untyped-call]
-            update, memory = optimizer.update(gradient, memory, flat)
-            return flat - rate * jnp.asarray(update), memory, sums.at[i].set(found)
+            update, optimizer_state = optimizer.update(gradient, optimizer_state, flat)
+            return flat - rate * jnp.asarray(update), optimizer_state, sums.at[i].set(found)
 
         sums = jnp.zeros((len(rows), 2), jnp.float32)
         done: tuple[jax.Array, Any, jax.Array] = lax.fori_loop(
-            0, (count + batch - 1) // batch, step, (flat, memory, sums)
+            0, (count + batch - 1) // batch, step, (flat, optimizer_state, sums)
         )
         return done
 
     split = jax.shard_map(
         chunk,
         mesh=mesh,
-        in_specs=(COPIED, COPIED, COPIED, COPIED, SPLIT, COPIED, COPIED, COPIED),
-        out_specs=COPIED,
+        in_specs=(REPLICATED, REPLICATED, REPLICATED, REPLICATED, SPLIT, REPLICATED, REPLICATED, REPLICATED),
+        out_specs=REPLICATED,
         check_vma=False,
     )
     return jax.jit(split, donate_argnums=(0, 1))
 
 
 def build_optimizer(spec: TrainingSpec) -> optax.GradientTransformation:
-    """The update before its multiplication with the learning rate; formulas and constants are ``torch.optim``'s."""
+    """The update before multiplication with the learning rate; formulas and constants are those of ``torch.optim``."""
     clip = [optax.clip_by_global_norm(spec.gradient_clip)] if spec.gradient_clip else []
     decay = [optax.add_decayed_weights(spec.decay)] if spec.decay else []
     match spec.optimizer:
@@ -121,7 +122,7 @@ def build_optimizer(spec: TrainingSpec) -> optax.GradientTransformation:
             return optax.chain(*clip, *decay, optax.scale_by_rms(decay=0.99, eps=1e-8, eps_in_sqrt=False))
 
 
-def _drop(spec: TrainingSpec, step: jax.Array, first_row: jax.Array) -> networks.Drop:
+def _drop(spec: TrainingSpec, step: jax.Array, first_row: jax.Array) -> Drop:
     def drop(hidden: jax.Array, layer: int, axis: int) -> jax.Array:
         if not spec.dropout_rate:
             return hidden
@@ -131,20 +132,20 @@ def _drop(spec: TrainingSpec, step: jax.Array, first_row: jax.Array) -> networks
     return drop
 
 
-def _outputs(setup: Setup, weights: networks.Weights, x: jax.Array, drop: networks.Drop) -> jax.Array:
+def _outputs(setup: Setup, weights: Weights, x: jax.Array, drop: Drop) -> jax.Array:
     return networks.forward(setup, weights, x, drop, compute_dtype(setup)).astype(jnp.float32)
 
 
 def _batch_loss(
     setup: Setup,
-    weights: networks.Weights,
+    weights: Weights,
     x: jax.Array,
     y: jax.Array,
     mask: jax.Array,
     rows: jax.Array,
-    drop: networks.Drop,
+    drop: Drop,
 ) -> tuple[jax.Array, jax.Array]:
-    """This device's part of the batch's loss, and its sums of loss and score; ``rows`` are those of all devices."""
+    """This device's part of the batch's loss, and its sums of loss and score; ``rows``: size of the global batch."""
     losses, scores = _row_scores(setup, _outputs(setup, weights, x, drop), y)
     if setup.class_weights:
         losses *= jnp.asarray(setup.class_weights, jnp.float32)[y.astype(jnp.int32)]
@@ -153,7 +154,7 @@ def _batch_loss(
 
 
 def _row_scores(setup: Setup, outputs: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Each row's loss before class weights, and its score (see ``loop.state.Totals``): (rows,) each."""
+    """The loss of each row before class weights, and its score (see ``loop.state.Totals``): (rows,) each."""
     smooth = setup.spec.label_smoothing
     match setup.task:
         case "binary":

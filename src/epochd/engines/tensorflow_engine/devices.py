@@ -1,8 +1,8 @@
-"""Where the steps run: many of them in one call, on one device or split over several.
+"""Training on one device or on several: many steps in one call.
 
-Data and state stay on the devices; a call sends row numbers and gets two sums back. One device runs the whole
-chunk as one graph, compiled by XLA where that pays. Several devices (``MirroredStrategy``) each take their rows
-of every global batch, add up their gradients and make the same step. Untested on GPUs.
+Data and state stay on the devices; a call sends row numbers and receives two sums. One device runs the whole chunk as
+one graph, compiled by XLA where that is faster. Several devices (``MirroredStrategy``) each take their rows of every
+global batch, add up their gradients and take the same step. Not tested on GPUs.
 """
 
 from collections.abc import Mapping
@@ -14,25 +14,25 @@ import numpy.typing as npt
 
 from epochd.data.feed.dataset import InMemoryDataset
 from epochd.engines import network
-from epochd.engines.tensorflow_engine import step as keras_steps
+from epochd.engines.tensorflow_engine import training_step
 from epochd.engines.tensorflow_engine.runtime import tf
 from epochd.loop.engine import Arrays, Setup
 
 COMPILE_STEPS = {"mlp": 5000, "cnn": 1500, "lstm": 600, "gru": 300}
-"""Steps in the whole training from which XLA pays for its compiling, on a CPU. Measured on the three benchmark
+"""Steps in the whole training from which compilation by XLA saves time on a CPU. Measured on the three benchmark
 configs (2 cores): compiling takes 0.4 s (mlp, cnn), 1.0-1.7 s (lstm) and 0.6-1.3 s (gru) longer than tracing; a step
 is then shorter by 0.09 ms (mlp: 0.03 instead of 0.12), 0.35 (cnn), 1.7-2.7 (lstm) and 2.1-2.9 (gru)."""
 PATCHES, PATCH_VALUES = 25, 1 << 24
-"""The largest kernel, in steps or pixels, and the largest matrix of patches of a batch for which XLA for CPU makes
-convolutions of matrix products (``keras_models``). ms per step compiled / not, kernel 3: layers 64-32, batch 32, at
-8 x 8 x 1: 0.8 / 1.7; layers 64-64, batch 32, at 32 x 32 x 3 (5 million values): 13 / 14; layers 32-64-64, batch 64,
-at 64 x 64 x 3 (19 million): 149 / 127."""
+"""The largest kernel, in steps or pixels, and the largest matrix of patches of a batch for which XLA for CPU computes
+convolutions as matrix products. ms per step compiled / not, kernel 3: layers 64-32, batch 32, at 8 x 8 x 1: 0.8 / 1.7;
+layers 64-64, batch 32, at 32 x 32 x 3 (5 million values): 13 / 14; layers 32-64-64, batch 64, at 64 x 64 x 3 (19
+million): 149 / 127."""
 
 
 def compiles(setup: Setup, resident: int) -> bool:
-    """Whether XLA compiles this training; a function of spec and data, so that a resumed run does the same.
+    """Whether XLA compiles this training; depends on spec and data only, so that a resumed run does the same.
 
-    ``resident``: the rows that the engine is built with, all of them or the first window.
+    ``resident``: the number of rows that the engine is built with.
     """
     if setup.gpus:
         return True
@@ -43,7 +43,7 @@ def compiles(setup: Setup, resident: int) -> bool:
 
 
 def patches_fit(setup: Setup) -> bool:
-    """Whether every convolution of a batch is small enough to be a product of patches."""
+    """Whether every convolution of a batch is small enough for a matrix product over patches."""
     *space, channels = network.hidden_inputs(setup)
     kernel = setup.spec.kernel_size ** len(space)
     largest = 0
@@ -75,7 +75,7 @@ class OneDevice:
             self._state = {name: tf.constant(value) for name, value in state.items()}
 
     def train(self, rows: Any, count: int, step: int, rate: float) -> tuple[float, float]:
-        """Row numbers (steps, batch), of which the first ``count`` are meant → sums of losses and scores."""
+        """Row numbers (steps, batch), of which the first ``count`` are used → sums of losses and scores."""
         with tf.device(self._device):
             numbers = tf.constant(rows), *scalars(count, step, rate)
             self._state, sums = self._chunk(self._state, self._x, self._y, *numbers)
@@ -87,7 +87,7 @@ class OneDevice:
 
         def one(i: Any, state: Any, sums: Any) -> Any:
             real = tf.minimum(count - i * size, size)
-            share = keras_steps.Rows(
+            share = training_step.BatchRows(
                 tf.ensure_shape(tf.gather(all_x, rows[i]), [padded, *self._setup.inputs]),
                 tf.gather(all_y, rows[i]),
                 tf.cast(tf.range(padded) < real, tf.float32),
@@ -95,10 +95,10 @@ class OneDevice:
                 tf.cast(real, tf.float32),
             )
             number = step + tf.cast(i, tf.int64)
-            slopes, loss, score = keras_steps.gradient(
+            slopes, loss, score = training_step.gradient(
                 self._setup, state, share, number, compiled=self.compiled and not self._setup.gpus, dtype=self._dtype
             )
-            state = keras_steps.updated(self._setup.spec, state, slopes, rate)
+            state = training_step.apply_gradient(self._setup.spec, state, slopes, rate)
             return i + 1, state, sums + tf.cast(tf.stack([loss, score]), tf.float64)
 
         start = (tf.constant(0), state, tf.zeros(2, tf.float64))
@@ -138,7 +138,7 @@ class ManyDevices:
                 copy.assign(state[name])
 
     def train(self, rows: Any, count: int, step: int, rate: float) -> tuple[float, float]:
-        """Row numbers (steps, batch), of which the first ``count`` are meant → sums of losses and scores."""
+        """Row numbers (steps, batch), of which the first ``count`` are used → sums of losses and scores."""
         loss, score = self._chunk(tf.constant(rows), *scalars(count, step, rate)).numpy().tolist()
         return loss, score
 
@@ -163,22 +163,22 @@ class ManyDevices:
         x = tf.ensure_shape(tf.gather(self._x, mine), [size, *self._setup.inputs])
         slopes, loss, score = self._gradient(state, x, tf.gather(self._y, mine), first, real, step)
         slopes = replica.all_reduce(tf.distribute.ReduceOp.SUM, slopes)
-        for name, value in keras_steps.updated(self._setup.spec, state, slopes, rate).items():
+        for name, value in training_step.apply_gradient(self._setup.spec, state, slopes, rate).items():
             self._state[name].assign(value)
         return tf.stack([loss, score])
 
     def _share_of_gradient(self, state: Any, x: Any, y: Any, first: Any, real: Any, step: Any) -> Any:
         present = tf.cast(first + tf.range(x.shape[0]) < real, tf.float32)
-        share = keras_steps.Rows(x, y, present, first, tf.cast(real, tf.float32))
+        share = training_step.BatchRows(x, y, present, first, tf.cast(real, tf.float32))
         compiled = self.compiled and not self._setup.gpus
-        return keras_steps.gradient(self._setup, state, share, step, compiled=compiled, dtype=self._dtype)
+        return training_step.gradient(self._setup, state, share, step, compiled=compiled, dtype=self._dtype)
 
 
 def scalars(count: int, step: int, rate: float) -> tuple[Any, Any, Any]:
-    """Numbers that change from call to call, as tensors: as Python numbers each would be traced anew."""
+    """The arguments as tensors: each new Python number would cause a retrace."""
     return tf.constant(count, tf.int32), tf.constant(step, tf.int64), tf.constant(rate, tf.float32)
 
 
 def narrow(y: Any) -> Any:
-    """Class numbers in 32 bits, which every device gathers quickly."""
+    """Class numbers as int32; other targets unchanged."""
     return y.astype(np.int32) if y.dtype == np.int64 else y

@@ -1,7 +1,7 @@
-"""TensorFlow with Keras 3: resident tensors, a whole chunk of steps in one call, compiled where that pays.
+"""The TensorFlow engine, with Keras 3: training rows on the device, a chunk of steps in one call.
 
-Against Keras ``fit``, which returns to Python after every step, the loop over steps is part of the graph
-(``keras_devices``); the step itself is a pure function of its state (``keras_steps``).
+Keras ``fit`` returns to Python after every step; here the loop over steps is part of the graph (``devices``),
+compiled where that is faster, and the step is a pure function of its state (``training_step``).
 """
 
 from typing import Any
@@ -12,29 +12,28 @@ from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.errors import InvalidSpec, Problem
 from epochd.data.feed.dataset import InMemoryDataset
 from epochd.engines import network
-from epochd.engines.tensorflow_engine import networks, runtime
-from epochd.engines.tensorflow_engine import step as keras_steps
+from epochd.engines.tensorflow_engine import networks, runtime, training_step
 from epochd.engines.tensorflow_engine.devices import ManyDevices, OneDevice
 from epochd.engines.tensorflow_engine.runtime import Tensor, tf
 from epochd.loop.engine import Arrays, Setup
 from epochd.loop.state import Totals
 
 EVALUATION_ROWS = 4096
-"""Rows per forward pass when scoring; bounds memory, not speed."""
+"""Rows per forward pass in evaluation; limits memory, not speed."""
 
 
 class TensorFlowEngine:
-    """One network on one device, or split over several, trained by TensorFlow."""
+    """One network on one device or on several."""
 
     def __init__(self, setup: Setup, train: InMemoryDataset) -> None:
-        devices = runtime.start(setup)
+        devices = runtime.configure(setup)
         dtype = compute_dtype(setup)
         self._setup = setup
         self._capacity = len(train)
-        self._batch = keras_steps.padded_batch(setup.spec, len(train), len(devices))
-        self._chunk_steps = usual_chunk(setup, len(train))
-        state = keras_steps.flattened(setup, dict(network.initial_weights(setup)))
-        state |= keras_steps.fresh_memory(setup, dtype)
+        self._batch = training_step.padded_batch(setup.spec, len(train), len(devices))
+        self._chunk_steps = full_chunk_steps(setup, len(train))
+        state = training_step.flattened(setup, dict(network.initial_weights(setup)))
+        state |= training_step.initial_optimizer_state(setup, dtype)
         self._trainer = (
             OneDevice(setup, train, state, device=devices[0], dtype=dtype)
             if len(devices) == 1
@@ -55,17 +54,17 @@ class TensorFlowEngine:
         }
 
     def load_rows(self, rows: InMemoryDataset) -> None:
-        """Filled up to the constructor's number of rows, so that a smaller window needs no other graph."""
+        """Padded to the constructor's number of rows, so that fewer rows need no other graph."""
         self._trainer.load_rows(rows.padded(self._capacity))
 
     def train(self, rows: IntArray, step: int, learning_rate: float) -> Totals:
-        loss, score = self._trainer.train(self._steps_of(rows), len(rows), step, learning_rate)
+        loss, score = self._trainer.train(self._row_table(rows), len(rows), step, learning_rate)
         return Totals(len(rows), loss, score)
 
-    def _steps_of(self, rows: IntArray) -> Any:
-        """Row numbers, int32 (steps, padded batch), filled up to the shape that the graph was compiled for.
+    def _row_table(self, rows: IntArray) -> Any:
+        """Row numbers, int32 (steps, padded batch), padded to the shape that the graph was compiled for.
 
-        Padding repeats a row that is there, so that it never brings a value into the graph that is not in the batch.
+        Padding repeats a row of the batch, so that no other value enters the graph.
         """
         size = self._setup.spec.batch_size
         full, rest = len(rows) // size, rows[len(rows) // size * size :]
@@ -88,13 +87,13 @@ class TensorFlowEngine:
 
     def _evaluate(self, flat: Tensor, x: Tensor) -> Tensor:
         weights = networks.named(self._setup, flat)
-        return networks.forward(self._setup, weights, x, networks.keep, compiled=False)
+        return networks.forward(self._setup, weights, x, networks.no_dropout, compiled=False)
 
     def weights(self) -> Arrays:
-        return keras_steps.unflattened(self._setup, self._trainer.state()["weights"])
+        return training_step.unflattened(self._setup, self._trainer.state()["weights"])
 
     def load_weights(self, weights: Arrays) -> None:
-        self._trainer.load(self._trainer.state() | keras_steps.flattened(self._setup, weights))
+        self._trainer.load(self._trainer.state() | training_step.flattened(self._setup, weights))
 
     def optimizer_state(self) -> Arrays:
         return {name: np.array(value) for name, value in self._trainer.state().items() if name != "weights"}
@@ -103,18 +102,17 @@ class TensorFlowEngine:
         self._trainer.load(self._trainer.state() | state)
 
     def close(self) -> None:
-        """Nothing to end: all devices belong to this process."""
+        """Nothing to stop: all devices belong to this process."""
 
 
-def usual_chunk(setup: Setup, rows: int) -> int:
-    """Steps of the loop's full chunks: the shape to compile for, even if a resumed epoch begins with its short
-    last one."""
+def full_chunk_steps(setup: Setup, rows: int) -> int:
+    """Steps in a full chunk: the shape to compile for, even if a resumed epoch starts with its short last chunk."""
     batches = network.batches(setup, rows)
     return min(batches.chunk_steps, batches.steps)
 
 
 def compute_dtype(setup: Setup) -> str:
-    """What the network computes in. Untested on GPUs.
+    """The type in which the network computes. Not tested on GPUs.
 
     Raises InvalidSpec for mixed precision on a CPU: XLA there computes bfloat16 no faster than float32 (256 x 1024 x
     1024 product, AVX512-BF16: 2.5-5.2 against 3.5-3.8 ms).
@@ -125,5 +123,5 @@ def compute_dtype(setup: Setup) -> str:
         message = "the tensorflow engine computes bfloat16 no faster than float32 on a CPU"
         raise InvalidSpec([Problem("mixed_precision", message, "leave it out, or train on a GPU")])
     gpus = tf.config.list_physical_devices("GPU")
-    known = [tf.config.experimental.get_device_details(gpus[index]) for index in setup.gpus]
-    return "bfloat16" if all(gpu.get("compute_capability", (0, 0)) >= (8, 0) for gpu in known) else "float16"
+    details = [tf.config.experimental.get_device_details(gpus[index]) for index in setup.gpus]
+    return "bfloat16" if all(gpu.get("compute_capability", (0, 0)) >= (8, 0) for gpu in details) else "float16"

@@ -1,8 +1,8 @@
-"""The networks in TensorFlow and Keras operations: plain functions of canonical weights.
+"""The networks in TensorFlow and Keras operations: plain functions of the canonical weights.
 
-The weights are slices of one flat tensor, which makes the optimizer a handful of operations however many
-layers there are (and halves XLA's compile time). ``drop`` is called after each hidden layer with the
-layer's values, its number and the axis of the rows.
+The weights are slices of one flat tensor, so that the optimizer needs only a few operations for any number of layers,
+which also halves XLA's compile time. ``drop`` is called after each hidden layer with the layer's values, its number and
+the axis of the rows.
 """
 
 from collections.abc import Callable
@@ -10,24 +10,22 @@ from itertools import product
 from math import prod
 
 from epochd.engines import network
-from epochd.engines.tensorflow_engine import recurrent as keras_recurrent
+from epochd.engines.tensorflow_engine.recurrent import Drop, Weights, recurrent
 from epochd.engines.tensorflow_engine.runtime import Tensor, keras, tf
 from epochd.loop.engine import Setup
 
-Weights = dict[str, Tensor]
-Drop = Callable[[Tensor, int, int], Tensor]
 Convolution = Callable[[Tensor, Tensor], Tensor]
 
 
-def keep(hidden: Tensor, layer: int, rows_axis: int) -> Tensor:
-    """No dropout: evaluation."""
+def no_dropout(hidden: Tensor, layer: int, rows_axis: int) -> Tensor:
+    """The ``Drop`` of evaluation."""
     return hidden
 
 
 def named(setup: Setup, flat: Tensor, dtype: str = "float32") -> Weights:
     """Canonical weights as views of a flat tensor, in ``dtype``; embeddings stay in float32.
 
-    The gradient of an embedding adds up all rows with the same category, which bfloat16 would soon round away.
+    The gradient of an embedding is the sum over all rows of a category, for which bfloat16 is too coarse.
     """
     shapes = network.shapes(setup)
     parts = tf.split(flat, [prod(shape) for shape in shapes.values()])
@@ -36,8 +34,8 @@ def named(setup: Setup, flat: Tensor, dtype: str = "float32") -> Weights:
 
 
 def forward(setup: Setup, weights: Weights, x: Tensor, drop: Drop, *, compiled: bool, dtype: str = "float32") -> Tensor:
-    """Features (rows, *inputs) → raw outputs (rows, outputs). ``compiled``: XLA for CPU will compile this."""
-    features, lengths = enter(setup, weights, x, dtype)
+    """Features (rows, *inputs) → raw outputs (rows, outputs). ``compiled``: XLA compiles this for a CPU."""
+    features, lengths = embed_inputs(setup, weights, x, dtype)
     match setup.spec.model_type:
         case "mlp":
             hidden = mlp(setup, weights, features, drop)
@@ -49,12 +47,12 @@ def forward(setup: Setup, weights: Weights, x: Tensor, drop: Drop, *, compiled: 
     return dense(hidden, weights, "output")
 
 
-def enter(setup: Setup, weights: Weights, x: Tensor, dtype: str) -> tuple[Tensor, Tensor | None]:
-    """Look up the embeddings and take off the mask: (rows, *hidden_inputs), and each sequence's length if masked.
+def embed_inputs(setup: Setup, weights: Weights, x: Tensor, dtype: str) -> tuple[Tensor, Tensor | None]:
+    """Look up the embeddings and remove the mask: (rows, *hidden_inputs), and each sequence's length if masked.
 
-    A row that is all padding, with which batches are filled up, counts as one step: no index goes astray.
-    Codes and lengths are read before the cast: bfloat16 has no 257. The gradient of ``tf.gather`` becomes dense where
-    the flat weights are put together, by one sum over segments in the order of the rows.
+    Rows of padding only, which fill up batches, count as sequences of one step, so that every index is valid.
+    Codes and lengths are read before the cast, since bfloat16 cannot represent 257. The gradient of ``tf.gather``
+    becomes dense at the concatenation of the flat weights, by one segment sum in the order of the rows.
     """
     lengths = tf.maximum(tf.cast(tf.reduce_sum(x[..., -1], 1), tf.int32), 1) if setup.masked else None
     if not (setup.embeddings or setup.masked):
@@ -72,7 +70,7 @@ def dense(x: Tensor, weights: Weights, layer: str) -> Tensor:
 
 
 def activate(setup: Setup, x: Tensor) -> Tensor:
-    """Keras's activations; its gelu is the exact one unless told otherwise."""
+    """Keras's activations, with the tanh form of gelu, which is not Keras's default."""
     if setup.spec.activation == "gelu":
         return keras.activations.gelu(x, approximate=True)
     return keras.activations.get(setup.spec.activation)(x)
@@ -109,7 +107,7 @@ def library_convolution(x: Tensor, kernel: Tensor) -> Tensor:
 def patches_convolution(x: Tensor, kernel: Tensor) -> Tensor:
     """The same as one matrix product over patches.
 
-    XLA for CPU has no fast convolution: 8.5 ms per step of the cnn 64-32 on 50 x 8, batch 32, against 0.36 so.
+    XLA for CPU has no fast convolution: 8.5 ms per step of the cnn 64-32 on 50 x 8, batch 32; this takes 0.36 ms.
     """
     space, sizes = x.shape[1:-1], kernel.shape[:-2]
     padded = tf.pad(x, [(0, 0), *(((k - 1) // 2, k // 2) for k in sizes), (0, 0)])
@@ -123,7 +121,7 @@ def patches_convolution(x: Tensor, kernel: Tensor) -> Tensor:
 
 
 def max_pool(x: Tensor) -> Tensor:
-    """By 2 in each direction that has 2, without overlap; an odd rest is dropped."""
+    """Max-pooling by 2 in each dimension of size 2 or more; the last value of an odd size is dropped."""
     for axis in range(1, x.shape.rank - 1):
         sizes = x.shape.as_list()
         half = sizes[axis] // 2
@@ -131,40 +129,3 @@ def max_pool(x: Tensor) -> Tensor:
             even = x[(slice(None),) * axis + (slice(2 * half),)]
             x = tf.reduce_max(tf.reshape(even, [-1, *sizes[1:axis], half, 2, *sizes[axis + 1 :]]), axis + 1)
     return x
-
-
-def recurrent(setup: Setup, weights: Weights, x: Tensor, lengths: Tensor | None, drop: Drop) -> Tensor:
-    """Padding runs through the layers like any step: what comes behind a sequence changes none of its states."""
-    sides = ["", "_reverse"] if setup.spec.bidirectional else [""]
-    last = len(setup.spec.hidden_units) - 1
-    hidden = tf.transpose(x, [1, 0, 2])
-    for i in range(last):
-        states = [_states(setup, weights, f"hidden.{i}", side, hidden, lengths) for side in sides]
-        turned = [reverse(s, lengths) if side else s for s, side in zip(states, sides, strict=True)]
-        hidden = drop(tf.concat(turned, -1), i, 1)
-    ends = [at_end(_states(setup, weights, f"hidden.{last}", side, hidden, lengths), lengths) for side in sides]
-    return drop(tf.concat(ends, -1), last, 0)
-
-
-def _states(setup: Setup, weights: Weights, layer: str, side: str, x: Tensor, lengths: Tensor | None) -> Tensor:
-    """One direction's states, in the order in which it reads: (steps, rows, in) → (steps, rows, units)."""
-    weight = weights[f"{layer}.weight_ih{side}"]
-    rows = tf.reshape(reverse(x, lengths) if side else x, [-1, x.shape[2]])
-    inputs = tf.matmul(rows, weight, transpose_b=True) + weights[f"{layer}.bias_ih{side}"]
-    inputs = tf.reshape(inputs, [x.shape[0], -1 if x.shape[1] is None else x.shape[1], weight.shape[0]])
-    if setup.spec.model_type == "lstm":
-        return keras_recurrent.lstm(inputs, weights[f"{layer}.weight_hh{side}"])
-    return keras_recurrent.gru(inputs, weights[f"{layer}.weight_hh{side}"], weights[f"{layer}.bias_hh{side}"])
-
-
-def reverse(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """Each sequence from its own last step to its first, padding where it is: (steps, rows, units) → the same."""
-    return tf.reverse(x, [0]) if lengths is None else tf.reverse_sequence(x, lengths, seq_axis=0, batch_axis=1)
-
-
-def at_end(states: Tensor, lengths: Tensor | None) -> Tensor:
-    """The state after each sequence's own last step: (steps, rows, units) → (rows, units)."""
-    if lengths is None:
-        return states[-1]
-    ends = tf.one_hot(lengths - 1, states.shape[0], axis=0, dtype=states.dtype)
-    return tf.reduce_sum(states * ends[..., None], 0)

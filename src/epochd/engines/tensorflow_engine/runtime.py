@@ -1,8 +1,8 @@
-"""The one door to TensorFlow and Keras.
+"""Import and configuration of TensorFlow and Keras.
 
-What they read once has to be set before they are imported (Keras's backend, how much they log) or before
-their first operation (threads, logical devices), so every module of this engine takes ``tf`` and ``keras``
-from here. The import takes 3-6 s on a small machine: workers pay it ahead of the job.
+Some settings must be made before the import (backend, log level), others before the first operation (threads, logical
+devices). Every module of this engine therefore imports ``tf`` and ``keras`` from here. The import takes 3-6 s on a
+small machine; workers do it in advance.
 """
 
 import os
@@ -21,15 +21,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 @contextmanager
 def _silent_stderr() -> Iterator[None]:
-    """TensorFlow greets on file descriptor 2 before it reads its log level; send that to nowhere."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    """Discard what TensorFlow writes to file descriptor 2 before it reads its log level."""
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
     try:
         yield
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-        os.close(nowhere)
+        os.close(null)
 
 
 with _silent_stderr():
@@ -37,35 +37,35 @@ with _silent_stderr():
     tf: Any = import_module("tensorflow")
 
 Tensor: TypeAlias = Any
-"""A ``tf.Tensor``; TensorFlow's own annotations are too few for a type checker to follow."""
+"""A ``tf.Tensor``; TensorFlow has too few annotations for a type checker."""
 CPU_DEVICES = 8
-"""Logical CPU devices of a process; they share one thread pool and one memory, so that spare ones cost nothing
+"""Logical CPU devices of a process; they share threads and memory, so that unused ones cost nothing
 (measured: 8 against 1 the same threads, 0.3 MB more)."""
 THREAD_FLOPS = 1e10
-"""Work of one step from which a second CPU thread may pay. Thousand rows/s with one thread / two, on 2 cores that had
-other work besides: mlp 128-64-32, batch 32 (1e6) 1061 / 526; mlp 256-128-64-32, batch 256 (9e7) 409 / 272; lstm, gru,
+"""Operations per step from which a second CPU thread may be faster. Thousand rows/s with one thread / two, on 2 busy
+cores: mlp 128-64-32, batch 32 (1e6) 1061 / 526; mlp 256-128-64-32, batch 256 (9e7) 409 / 272; lstm, gru,
 cnn 64-32 7.2 / 5.1, 10.1 / 7.2, 79 / 50; mlp 1024-1024, batch 256 (2e9) 21 / 5-10; mlp 3 x 2048, batch 512 (3e10)
-3.6 / 1.5-2.5. So no size gained there; that the largest gain on idle cores is expected, not measured."""
+3.6 / 1.5-2.5. No size was faster there; that the largest are faster on idle cores is expected, not measured."""
 
 
-def start(setup: Setup) -> list[str]:
-    """Begin with a job: fix what TensorFlow fixes once per process, and name the job's devices.
+def configure(setup: Setup) -> list[str]:
+    """Configure TensorFlow for a job and return the names of the job's devices.
 
-    The first job decides for all that may follow in its process; the dispatcher gives each its own.
-    Raises InvalidSpec when there are fewer CPU devices than the job wants.
+    Threads and CPU devices are fixed by the first job of a process; the dispatcher starts a process for each job.
+    Raises InvalidSpec when there are fewer CPU devices than the job needs.
     """
-    with suppress(RuntimeError):  # "cannot be modified after initialization": an earlier job has done it
-        _configure(setup)
+    with suppress(RuntimeError):  # "cannot be modified after initialization": an earlier job has configured it
+        _configure_once(setup)
     if setup.gpus:
         return [f"/GPU:{index}" for index in setup.gpus]
-    there = len(tf.config.list_logical_devices("CPU"))
-    if setup.devices > there:
-        message = f"{setup.devices} CPU devices are asked for; this worker's TensorFlow has {there}"
-        raise InvalidSpec([Problem("num_devices", message, f"use at most {there}")])
+    available = len(tf.config.list_logical_devices("CPU"))
+    if setup.devices > available:
+        message = f"{setup.devices} CPU devices are requested; TensorFlow in this worker has {available}"
+        raise InvalidSpec([Problem("num_devices", message, f"use at most {available}")])
     return [f"/CPU:{index}" for index in range(setup.devices)]
 
 
-def _configure(setup: Setup) -> None:
+def _configure_once(setup: Setup) -> None:
     tf.config.experimental.enable_op_determinism()
     for gpu in tf.config.list_physical_devices("GPU") if setup.gpus else ():
         tf.config.experimental.set_memory_growth(gpu, True)
@@ -77,6 +77,6 @@ def _configure(setup: Setup) -> None:
 
 
 def threads_for(setup: Setup) -> int:
-    """One thread, which more only slow down; all that the slot has for very large steps."""
+    """One thread, since more are slower; all threads of the slot for very large steps."""
     work = network.flops_per_row(setup) * setup.spec.batch_size
     return setup.threads if work >= THREAD_FLOPS else 1

@@ -1,7 +1,7 @@
-"""One optimizer step as a pure function: state in, state out.
+"""One optimizer step as a pure function of its state.
 
-The state is the flat weights and the optimizer's memory, each one tensor. Being pure, the step can be looped
-over inside a compiled graph, and a run is resumed from the state alone: dropout is a hash, not a generator.
+The state consists of the flat weights and the optimizer state. A pure step can be looped inside a compiled graph, and a
+run is resumed from the state alone: dropout masks come from a hash, not from a generator.
 """
 
 from dataclasses import dataclass
@@ -14,49 +14,50 @@ import numpy.typing as npt
 from epochd.core.specs import TrainingSpec
 from epochd.engines import network
 from epochd.engines.tensorflow_engine import networks
+from epochd.engines.tensorflow_engine.recurrent import Drop
 from epochd.engines.tensorflow_engine.runtime import Tensor, tf
 from epochd.loop.engine import Arrays, Setup
 
 State = dict[str, Tensor]
 
 SLOTS = {"adam": ("m", "v"), "adamw": ("m", "v"), "rmsprop": ("v",), "sgd": ()}
-"""Optimizer → what it remembers of each weight."""
+"""Optimizer → its values per weight."""
 FIRST_SCALE, SCALE_PATIENCE = 2.0**15, 2000
 """float16: the first loss scale, and the steps without overflow after which it doubles (as in PyTorch's GradScaler)."""
 
 
-def fresh_memory(setup: Setup, dtype: str) -> Arrays:
-    """An optimizer's memory before the first step."""
-    memory: Arrays = {"steps": np.zeros((), np.int32)}
-    memory |= {name: np.zeros(network.parameter_count(setup), np.float32) for name in SLOTS[setup.spec.optimizer]}
+def initial_optimizer_state(setup: Setup, dtype: str) -> Arrays:
+    """The optimizer state before the first step."""
+    state: Arrays = {"steps": np.zeros((), np.int32)}
+    state |= {name: np.zeros(network.parameter_count(setup), np.float32) for name in SLOTS[setup.spec.optimizer]}
     if dtype == "float16":
-        memory |= {"loss_scale": np.array(FIRST_SCALE, np.float32), "calm_steps": np.zeros((), np.int32)}
-    return memory
+        state |= {"loss_scale": np.array(FIRST_SCALE, np.float32), "calm_steps": np.zeros((), np.int32)}
+    return state
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class BatchRows:
     """The rows of a batch, or one device's share of them.
 
-    ``x`` (rows, *inputs), ``y`` (rows,), ``present`` (rows,) 1.0 or 0.0 for padding; ``first_place``: the place
-    of the first one in the global batch; ``batch_rows``: how many rows the global batch really has.
+    ``x`` (rows, *inputs), ``y`` (rows,), ``present`` (rows,): 1.0, or 0.0 for padding; ``first_position``: that of the
+    first row in the global batch; ``batch_rows``: the number of real rows in the global batch.
     """
 
     x: Tensor
     y: Tensor
     present: Tensor
-    first_place: Any
+    first_position: Any
     batch_rows: Tensor
 
 
 def gradient(
-    setup: Setup, state: State, rows: Rows, step: Tensor, *, compiled: bool, dtype: str
+    setup: Setup, state: State, rows: BatchRows, step: Tensor, *, compiled: bool, dtype: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(flat gradient of the batch's mean loss, sum of row losses, sum of row scores), the share of these rows."""
+    """The share of these rows in (flat gradient of the batch's mean loss, sum of row losses, sum of row scores)."""
     with tf.GradientTape() as tape:
         tape.watch(state["weights"])
         weights = networks.named(setup, state["weights"], dtype)
-        drop = dropout(setup.spec, step, rows.first_place)
+        drop = dropout(setup.spec, step, rows.first_position)
         outputs = networks.forward(setup, weights, rows.x, drop, compiled=compiled, dtype=dtype)
         losses, scores = objective(setup, tf.cast(outputs, tf.float32), rows.y)
         loss = tf.reduce_sum(losses * rows.present)
@@ -76,54 +77,56 @@ def objective(setup: Setup, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]
         hits = (logits > 0) == (y > 0.5)
     else:
         logs = tf.nn.log_softmax(outputs)
-        truth = tf.one_hot(y, setup.outputs, 1 - smooth + smooth / setup.outputs, smooth / setup.outputs)
-        losses = -tf.reduce_sum(truth * logs, 1)
+        target = tf.one_hot(y, setup.outputs, 1 - smooth + smooth / setup.outputs, smooth / setup.outputs)
+        losses = -tf.reduce_sum(target * logs, 1)
         hits = tf.argmax(outputs, 1, output_type=y.dtype) == y
     if setup.class_weights is not None:
         losses *= tf.gather(tf.constant(setup.class_weights, tf.float32), tf.cast(y, tf.int32))
     return losses, tf.cast(hits, tf.float32)
 
 
-def dropout(spec: TrainingSpec, step: Tensor, first_place: Any) -> networks.Drop:
-    """Dropout as a function of (seed, step, layer, row's place in the global batch, unit)."""
+def dropout(spec: TrainingSpec, step: Tensor, first_position: Any) -> Drop:
+    """Dropout as a function of (seed, step, layer, position of the row in the global batch, unit)."""
     rate = spec.dropout_rate
     if not rate:
-        return networks.keep
+        return networks.no_dropout
 
     def drop(hidden: Tensor, layer: int, rows_axis: int) -> Tensor:
-        bits = scrambled(places(hidden.shape.as_list(), rows_axis, first_place) ^ key(spec.seed, step, layer))
+        bits = hash_words(
+            positions(hidden.shape.as_list(), rows_axis, first_position) ^ mask_key(spec.seed, step, layer)
+        )
         kept = bits >= tf.constant(min(round(rate * 2**32), 2**32 - 1), tf.uint32)
         return hidden * tf.cast(kept, hidden.dtype) * tf.constant(1 / (1 - rate), hidden.dtype)
 
     return drop
 
 
-def key(seed: int, step: Tensor, layer: int) -> Tensor:
-    """One word out of (seed, step (int64), layer)."""
+def mask_key(seed: int, step: Tensor, layer: int) -> Tensor:
+    """One 32-bit word from (seed, step (int64), layer)."""
     words = tf.cast(tf.bitwise.bitwise_and(step, 2**32 - 1), tf.uint32), tf.cast(step // 2**32, tf.uint32)
     found = tf.constant(seed, tf.uint32)
     for word in (*words, tf.constant(layer, tf.uint32)):
-        found = scrambled(scrambled(found + tf.constant(0x9E3779B9, tf.uint32)) ^ word)
+        found = hash_words(hash_words(found + tf.constant(0x9E3779B9, tf.uint32)) ^ word)
     return found
 
 
-def places(shape: list[int], rows_axis: int, first_place: Any) -> Tensor:
-    """A number for each value, uint32: rows in front whatever their axis, so that the split over devices and the
-    layout have no effect. Wraps around beyond 2³² values, which repeats bits but breaks nothing."""
+def positions(shape: list[int], rows_axis: int, first_position: Any) -> Tensor:
+    """A uint32 number for each value, with the rows as the first axis, so that neither the split over devices nor the
+    layout has an effect. Beyond 2³² values the numbers, and so the masks, repeat."""
     order = [rows_axis, *(axis for axis in range(len(shape)) if axis != rows_axis)]
     total, stride = tf.zeros([1] * len(shape), tf.uint32), 1
     for axis in reversed(order):
-        along = tf.range(shape[axis], dtype=tf.int32) + (first_place if axis == rows_axis else 0)
+        along = tf.range(shape[axis], dtype=tf.int32) + (first_position if axis == rows_axis else 0)
         along = tf.cast(along, tf.uint32) * tf.constant(stride % 2**32, tf.uint32)
         total += tf.reshape(along, [-1 if other == axis else 1 for other in range(len(shape))])
         stride *= shape[axis]
     return total
 
 
-def scrambled(x: Tensor) -> Tensor:
-    """A bijection of 32-bit words in which every input bit flips half of the output bits.
+def hash_words(x: Tensor) -> Tensor:
+    """A bijective hash of 32-bit words: each input bit flips about half of the output bits.
 
-    "lowbias32" of Chris Wellons's hash-prospector; several times cheaper than TensorFlow's stateless Philox on
+    "lowbias32" of Chris Wellons's hash-prospector; several times faster than TensorFlow's stateless Philox on
     a CPU (mlp 128-64-32, batch 32: 46 against 700 us per compiled step, 177 against 288 uncompiled).
     """
     x = (x ^ tf.bitwise.right_shift(x, tf.constant(16, tf.uint32))) * tf.constant(0x7FEB352D, tf.uint32)
@@ -131,19 +134,19 @@ def scrambled(x: Tensor) -> Tensor:
     return x ^ tf.bitwise.right_shift(x, tf.constant(16, tf.uint32))
 
 
-def updated(spec: TrainingSpec, state: State, slopes: Tensor, rate: Tensor) -> State:
-    """The state after one step down the gradient ``slopes`` (flat, of the whole global batch)."""
+def apply_gradient(spec: TrainingSpec, state: State, slopes: Tensor, rate: Tensor) -> State:
+    """The state after one step with the gradient ``slopes`` (flat, of the whole global batch)."""
     if "loss_scale" not in state:
-        return _stepped(spec, state, slopes, rate)
+        return _optimizer_step(spec, state, slopes, rate)
     slopes /= state["loss_scale"]
     finite = tf.reduce_all(tf.math.is_finite(slopes))
-    after = _stepped(spec, state, slopes, rate)
+    after = _optimizer_step(spec, state, slopes, rate)
     kept = {name: tf.where(finite, after[name], value) for name, value in state.items()}
-    return kept | _rescaled(state, finite)
+    return kept | _next_loss_scale(state, finite)
 
 
-def _stepped(spec: TrainingSpec, state: State, slopes: Tensor, rate: Tensor) -> State:
-    """Clip, decay, step: torch.optim's formulas, in its order, with its constants."""
+def _optimizer_step(spec: TrainingSpec, state: State, slopes: Tensor, rate: Tensor) -> State:
+    """Clip, decay and step, with the formulas, order and constants of ``torch.optim``."""
     weights = state["weights"]
     if spec.gradient_clip is not None:
         slopes *= tf.minimum(1.0, spec.gradient_clip / (tf.norm(slopes) + 1e-6))
@@ -161,18 +164,18 @@ def _stepped(spec: TrainingSpec, state: State, slopes: Tensor, rate: Tensor) -> 
         case _:
             m = state["m"] + 0.1 * (slopes - state["m"])
             v = 0.999 * state["v"] + 0.001 * slopes * slopes
-            size, root = rate / _grown(0.9, steps), tf.sqrt(_grown(0.999, steps))
+            size, root = rate / _bias_correction(0.9, steps), tf.sqrt(_bias_correction(0.999, steps))
             moved = {"weights": weights - size * m / (tf.sqrt(v) / root + 1e-8), "m": m, "v": v}
     return state | moved | {"steps": steps}
 
 
-def _grown(beta: float, steps: Tensor) -> Tensor:
-    """1 - βˢᵗᵉᵖˢ without losing its digits in float32."""
+def _bias_correction(beta: float, steps: Tensor) -> Tensor:
+    """1 - βˢᵗᵉᵖˢ without loss of precision in float32."""
     return -tf.math.expm1(tf.cast(steps, tf.float32) * tf.constant(log(beta), tf.float32))
 
 
-def _rescaled(state: State, finite: Tensor) -> State:
-    """The loss scale halves when a gradient overflowed and doubles after a calm time."""
+def _next_loss_scale(state: State, finite: Tensor) -> State:
+    """The loss scale is halved after an overflow and doubled after ``SCALE_PATIENCE`` steps without one."""
     calm = tf.where(finite, state["calm_steps"] + 1, 0)
     grows = calm >= SCALE_PATIENCE
     scale = tf.where(finite, state["loss_scale"] * tf.where(grows, 2.0, 1.0), state["loss_scale"] / 2)
@@ -180,17 +183,17 @@ def _rescaled(state: State, finite: Tensor) -> State:
 
 
 def padded_batch(spec: TrainingSpec, rows: int, devices: int) -> int:
-    """Rows of a batch in a graph of fixed shapes: no more than there are, the same number on each device."""
+    """Rows of a batch in a graph of fixed shapes: at most ``rows``, rounded up to the same number on each device."""
     return -(-min(spec.batch_size, rows) // devices) * devices
 
 
 def flattened(setup: Setup, weights: Arrays) -> Arrays:
-    """Canonical weights as the state's one tensor."""
+    """Canonical weights as the flat tensor of the state."""
     return {"weights": np.concatenate([np.ravel(weights[name]) for name in network.shapes(setup)])}
 
 
 def unflattened(setup: Setup, flat: npt.NDArray[np.generic]) -> Arrays:
-    """Copies of the canonical weights out of the state's one tensor."""
+    """Copies of the canonical weights from the flat tensor of the state."""
     found: Arrays = {}
     first = 0
     for name, shape in network.shapes(setup).items():
