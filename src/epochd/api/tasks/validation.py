@@ -47,7 +47,7 @@ class ValidationResult:
 
 async def examine(values: dict[str, Any], catalog: Catalog, settings: Settings, gpus: int) -> ValidationResult:
     """Examine a config as it came in, for a server with so many GPUs; all problems are found in one go."""
-    spec, problems = specs.examine(values)
+    spec, problems = specs.parse_leniently(values)
     if spec is None:
         return ValidationResult(error=InvalidSpec(problems))
     bad = {problem.field.split(".")[0] for problem in problems}
