@@ -146,5 +146,5 @@ def _problem(error: ErrorDetails) -> Problem:
     """An invalid setting, as NAME=VALUE: why; the value of a secret is left out."""
     name = str(error["loc"][0]) if error["loc"] else "settings"
     variable = f"EPOCHD_{name.upper()}"
-    value = "" if name in SECRETS else f"={str(error['input']):.80}"
+    value = "" if name in SECRETS else f"={error['input']!s:.80}"
     return Problem(variable, f"{variable}{value}: {error['msg'][0].lower()}{error['msg'][1:]}")
