@@ -108,7 +108,9 @@ class Snapshot:
             parsed = URL.create("unknown")
         kind = parsed.get_backend_name()
         if kind not in ("sqlite", "postgresql") or (kind == "sqlite" and not parsed.database):
-            message = f"the URL of the connection {self.connection!r} is not that of a SQLite file or a PostgreSQL database"
+            message = (
+                f"the URL of the connection {self.connection!r} is not that of a SQLite file or a PostgreSQL database"
+            )
             raise _error("connection", message, OPERATOR_HINT)
         return parsed
 

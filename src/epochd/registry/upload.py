@@ -59,7 +59,9 @@ def _upload(name: str | None, filename: str, chunks: Stream) -> Upload:
     suffix = suffix_of(plain)
     if not suffix:
         message = f"{filename[:200]!r} does not have the suffix of a supported format"
-        raise InvalidRequest(message, [Problem("file", message, f"send a file with one of these suffixes: {', '.join(SUFFIXES)}")])
+        raise InvalidRequest(
+            message, [Problem("file", message, f"send a file with one of these suffixes: {', '.join(SUFFIXES)}")]
+        )
     return Upload(checked_name(name or plain[: -len(suffix)]), suffix, chunks)
 
 
@@ -204,7 +206,9 @@ async def save(upload: Upload, file: Path, limit: int) -> AsyncIterator[int]:
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
-            raise OutOfSpace("the disk is full and the upload was discarded: free space in EPOCHD_DATA_DIR, then upload again") from None
+            raise OutOfSpace(
+                "the disk is full and the upload was discarded: free space in EPOCHD_DATA_DIR, then upload again"
+            ) from None
 
 
 def check_length(length: int | None, limit: int) -> None:
@@ -216,6 +220,6 @@ def check_length(length: int | None, limit: int) -> None:
 def too_large(limit: int, length: int | None = None) -> TooLarge:
     upload = "the upload" if length is None else f"the upload of {length:,} bytes"
     return TooLarge(
-        f"{upload} is larger than the limit of {limit:,} bytes (EPOCHD_UPLOAD_MB). Copy the file to one of the server's "
-        "dataset folders and register its path"
+        f"{upload} is larger than the limit of {limit:,} bytes (EPOCHD_UPLOAD_MB). Copy the file to one of the "
+        "server's dataset folders and register its path"
     )
