@@ -39,7 +39,7 @@ MAX_TIMESTAMP = 2**63 - 1
 def read_facts(source: Source) -> Facts:
     """Read the whole dataset once, which finds every value that cannot be read. Raises DataError. Blocking."""
     schema, rows = source.apply(_schema_and_rows)
-    return Facts(rows, source.size_bytes, schema, source.fingerprint())
+    return Facts(rows, source.size_bytes(), schema, source.fingerprint())
 
 
 def profile(source: Source) -> dict[str, Any]:

@@ -66,7 +66,9 @@ async def validate(values: dict[str, Any], catalog: Catalog, settings: Settings,
     return ValidationResult(spec=_resolved(spec, data, framework), warnings=warnings, dataset=facts)
 
 
-def _requirement_problems(spec: TrainingSpec, data: DatasetReport | None, settings: Settings, gpus: int) -> list[Problem]:
+def _requirement_problems(
+    spec: TrainingSpec, data: DatasetReport | None, settings: Settings, gpus: int
+) -> list[Problem]:
     """Requirements of spec and data together, as far as the data could be read."""
     workload = _workload(data)
     if workload is None:

@@ -43,12 +43,6 @@ class Source:
         with self._telling():
             return formats.format_of(self.path).guessed
 
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of the dataset's file, or of all files in its folder."""
-        files = self.path.rglob("*") if self.path.is_dir() else [self.path]
-        return sum(file.stat().st_size for file in files if file.is_file())
-
     def scan(self) -> pl.LazyFrame:
         """The table, not yet read: column names without spaces around them, float NaN as missing.
 
