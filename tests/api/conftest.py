@@ -159,7 +159,7 @@ class House:
         """Wait until the live feed has exactly so many."""
 
         async def reached() -> bool:
-            return len(self.service.feed) == number
+            return len(self.service.event_bus) == number
 
         await eventually(reached, within)
 

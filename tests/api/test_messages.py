@@ -1,11 +1,11 @@
 import pytest
 
-from epochd.api.messages import TEXTS, Speaker, Text, preferred
+from epochd.api.messages import MESSAGES, Message, Translator, preferred_language
 from epochd.core.jobs import State
 
 
 def test_the_guides_text_is_the_default():
-    assert Speaker().say(Text.STARTED) == "Epoch训练已启动"
+    assert Translator().message(Message.STARTED) == "Epoch训练已启动"
 
 
 @pytest.mark.parametrize(
@@ -25,10 +25,10 @@ def test_the_guides_text_is_the_default():
     ],
 )
 def test_accept_language_chooses_the_language(header, language):
-    assert preferred(header) == language
+    assert preferred_language(header) == language
 
 
 def test_every_text_exists_in_both_languages_and_for_every_state():
-    assert set(TEXTS) == set(Text)
-    assert all(set(versions) == {"zh", "en"} for versions in TEXTS.values())
-    assert all(Speaker("en").state(state) for state in State)
+    assert set(MESSAGES) == set(Message)
+    assert all(set(versions) == {"zh", "en"} for versions in MESSAGES.values())
+    assert all(Translator("en").state(state) for state in State)

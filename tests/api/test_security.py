@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route, Router
 
-from epochd.api.security import MAX_BODY_BYTES, BodyLimit, FaultNet, HostGuard, host_of
+from epochd.api.security import MAX_BODY_BYTES, BodyLimit, HostGuard, UnhandledErrors, host_of
 from epochd.core.settings import Settings
 
 
@@ -21,7 +21,7 @@ def client(**settings: object) -> httpx.AsyncClient:
     inner = Router(
         routes=[Route("/", echo, methods=["GET", "POST"]), Route("/internal/x", echo), Route("/broken", broken)]
     )
-    app = FaultNet(HostGuard(BodyLimit(inner), Settings(**settings)))
+    app = UnhandledErrors(HostGuard(BodyLimit(inner), Settings(**settings)))
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost:8000")
 
 
@@ -100,7 +100,7 @@ async def test_an_unforeseen_exception_is_logged_and_answered_without_its_text(c
     assert answer.json() == {
         "success": False,
         "code": "internal_error",
-        "message": "the server made a mistake; its log has the details",
+        "message": "internal server error: see the server's log for details",
         "problems": [],
     }
     assert "the secret inside" in caplog.text
@@ -113,7 +113,7 @@ async def test_a_client_that_leaves_in_the_middle_of_an_event_is_no_fault(caplog
         error = BrokenResourceError()
         raise ExceptionGroup("unhandled", [error]) if group else error
 
-    await FaultNet(left)({"type": "http", "method": "GET", "path": "/"}, None, None)
+    await UnhandledErrors(left)({"type": "http", "method": "GET", "path": "/"}, None, None)
     assert not caplog.records
 
 
@@ -121,6 +121,6 @@ async def test_a_fault_beside_a_hangup_is_logged(caplog):
     async def both(scope, receive, send):
         raise ExceptionGroup("unhandled", [BrokenResourceError(), RuntimeError("the other one")])
 
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(FaultNet(both)), base_url="http://x") as http:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(UnhandledErrors(both)), base_url="http://x") as http:
         assert (await http.get("/")).status_code == 500
     assert "the other one" in caplog.text

@@ -31,7 +31,7 @@ def test_a_path_of_the_server_gets_a_name(run: Any, server: Server) -> None:
     (server.data_dir / "datasets" / "far.csv").write_text("x,y\n1,2\n", encoding="utf-8")
     assert run("datasets", "add", "--name", "near", "--path", "far.csv", "--url", server.url).code == 0
     refused = run("datasets", "refresh", "near", "--url", server.url)
-    assert "no query" in refused.err
+    assert "only a query can be refreshed" in refused.err
 
 
 @pytest.mark.parametrize(

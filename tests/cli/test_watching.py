@@ -40,7 +40,7 @@ def test_a_step_back_is_told_and_takes_the_bar_back(
     terminal = Console(file=io.StringIO(), force_terminal=True, width=160, highlight=False)
     monkeypatch.setattr(watching, "out", terminal)
     with watching.Progress(console=terminal) as progress:
-        watching.Bar(progress, 10).show(back)
+        watching.ProgressBar(progress, 10).show(back)
         assert progress.tasks[0].completed == 2
     assert back["message"] in terminal.file.getvalue()  # type: ignore[attr-defined]
 

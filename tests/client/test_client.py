@@ -171,7 +171,7 @@ def test_an_unknown_code_keeps_its_message() -> None:
 
 @pytest.mark.parametrize("body", [b"<html>Bad gateway</html>", b"[1]", b'{"detail": "no"}'])
 def test_an_answer_that_is_not_epochd_s_is_called_so(body: bytes) -> None:
-    with pytest.raises(ServerUnreachable, match="502, but not as an epochd server does"):
+    with pytest.raises(ServerUnreachable, match="502, but not in the format of an epochd server"):
         client(lambda request: httpx.Response(502, content=body)).health()
 
 
@@ -227,7 +227,7 @@ def test_a_stream_of_an_unknown_task_says_so() -> None:
 
 
 def test_a_stream_gives_up_when_the_server_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("epochd.client.streams.Outage.PATIENCE", 0)
+    monkeypatch.setattr("epochd.client.streams.Outage.MAX_SECONDS", 0)
     script = Script(event_stream(sse(1, "state")), *[httpx.ConnectError("refused")] * 3)
     with pytest.raises(ServerUnreachable):
         list(client(script).stream("t1"))

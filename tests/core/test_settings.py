@@ -29,6 +29,7 @@ def test_a_bad_value_names_its_variable():
     with pytest.raises(SettingsError) as caught:
         settings.load(slots=0)
     assert caught.value.problems[0].field == "EPOCHD_SLOTS"
+    assert str(caught.value).startswith("invalid settings: EPOCHD_SLOTS=0: input should be greater")
 
 
 @pytest.mark.parametrize("text", ["{hush", '["hush"]', "postgresql://u:hush@h/d"])

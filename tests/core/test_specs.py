@@ -80,24 +80,26 @@ def test_many_wide_layers_are_refused_with_their_sum():
 def test_an_option_of_another_scheduler_is_a_problem():
     found = problems(learning_rate_scheduler="cosine", step_size=3, patience=2)
     assert "option of learning_rate_scheduler 'step'" in found["step_size"].message
-    assert found["patience"].hint == "set learning_rate_scheduler to 'plateau', or leave patience out"
+    assert found["patience"].hint == "set learning_rate_scheduler to 'plateau', or omit patience"
 
 
 def test_all_problems_come_at_once_even_across_kinds():
-    spec, found = specs.examine({"target_column": "t", "epochs": -1, "patience": 3, "nmae": "x", "output_path": "../x"})
+    spec, found = specs.parse_leniently(
+        {"target_column": "t", "epochs": -1, "patience": 3, "nmae": "x", "output_path": "../x"}
+    )
     assert {problem.field for problem in found} == {"epochs", "patience", "nmae", "output_path"}
     assert spec is not None
 
 
 def test_a_missing_target_leaves_nothing_more_to_check():
-    spec, found = specs.examine({"epochs": 3})
+    spec, found = specs.parse_leniently({"epochs": 3})
     assert spec is None
     assert found[0].message == "target_column is required"
 
 
 @pytest.mark.parametrize("values", [[], "text", 3, None])
 def test_a_body_that_is_no_object_is_a_problem(values):
-    spec, found = specs.examine(values)
+    spec, found = specs.parse_leniently(values)
     assert spec is None
     assert len(found) == 1
 

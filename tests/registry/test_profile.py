@@ -36,8 +36,8 @@ def columns(tmp_path: Path) -> Any:
 def small_rooms(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes a few thousand rows a large table."""
     monkeypatch.setattr(profile, "BATCH_ROWS", 1_000)
-    monkeypatch.setattr(profile, "COUNTED", 2_000)
-    monkeypatch.setattr(profile, "SAMPLED", 5_000)
+    monkeypatch.setattr(profile, "MAX_COUNTED", 2_000)
+    monkeypatch.setattr(profile, "MAX_SAMPLED", 5_000)
 
 
 def test_the_figures_of_a_real_column_are_polars_own() -> None:
@@ -137,11 +137,11 @@ def test_more_types_have_a_profile(columns: Any) -> None:
     [
         (float("nan"), None),
         (float("inf"), None),
-        ("x" * 500, "x" * profile.LONGEST_TEXT + "…"),
+        ("x" * 500, "x" * profile.MAX_TEXT + "…"),
         (date(2024, 2, 29), "2024-02-29"),
         (timedelta(minutes=2), 120.0),
         (b"abc", "<3 bytes>"),
-        (list(range(50)), [*range(profile.LONGEST_LIST), "…"]),
+        (list(range(50)), [*range(profile.MAX_LIST), "…"]),
         ({"a": float("nan")}, {"a": None}),
     ],
 )
@@ -152,7 +152,7 @@ def test_values_are_shown_as_plain_json(value: Any, shown: Any) -> None:
 def test_facts_are_those_of_the_whole_file(tmp_path: Path) -> None:
     file = tmp_path / "t.csv"
     file.write_text("len,rows\n1,a\n2,b\n")
-    facts = profile.facts(Source("t", file))
+    facts = profile.read_facts(Source("t", file))
     assert (facts.rows, facts.bytes) == (2, 17)
     assert facts.schema == [{"name": "len", "type": "Int64"}, {"name": "rows", "type": "String"}]
 
@@ -161,7 +161,7 @@ def test_a_fault_in_the_last_row_is_found(tmp_path: Path) -> None:
     file = tmp_path / "t.csv"
     file.write_text("a,b\n" + "1,2\n" * 5_000 + "1,2,3\n")
     with pytest.raises(DataError, match="line 5002"):
-        profile.facts(Source("t", file))
+        profile.read_facts(Source("t", file))
 
 
 def limits(low: int, high: int) -> st.SearchStrategy[int]:
@@ -187,7 +187,7 @@ def test_any_numbers_have_a_profile_whose_counts_are_the_same_in_batches(data: A
     whole = profiled_as_stream(values.to_frame())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(profile, "BATCH_ROWS", 1_000)
-        patch.setattr(profile, "SAMPLED", 1_000)
+        patch.setattr(profile, "MAX_SAMPLED", 1_000)
         pieces = profiled_as_stream(values.to_frame())
     json.dumps(whole, allow_nan=False)
     for figure in ("missing", "infinite", "min", "max", "distinct", "histogram"):

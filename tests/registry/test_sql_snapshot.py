@@ -63,7 +63,7 @@ def test_rows_come_as_they_are(ask: Any) -> None:
 
 
 def test_rows_that_do_not_fit_into_a_batch_keep_their_order(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sql_snapshot, "BATCH_VALUES", 1_000)
+    monkeypatch.setattr(sql_snapshot, "MAX_BATCH_VALUES", 1_000)
     found = ask(MANY)
     assert found["i"].to_list() == list(range(1, 5001))
     assert found["j"].to_list() == list(range(2, 10001, 2))
@@ -74,13 +74,13 @@ def test_no_rows_are_an_empty_table(ask: Any) -> None:
 
 
 def test_a_column_that_begins_with_nulls_has_the_type_of_its_values(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sql_snapshot, "MOST_ROWS", 1)
+    monkeypatch.setattr(sql_snapshot, "MAX_BATCH_ROWS", 1)
     found = ask("SELECT NULL AS v UNION ALL SELECT 1.5 UNION ALL SELECT 2")
     assert found["v"].to_list() == [None, 1.5, 2.0]
 
 
 def test_text_that_is_iso_dates_becomes_dates(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sql_snapshot, "MOST_ROWS", 2)
+    monkeypatch.setattr(sql_snapshot, "MAX_BATCH_ROWS", 2)
     rows = "('2024-01-31 10:30:00', '2024-01-31', 'x'), (NULL, '2024-02-01', '2024-01-01'), "
     rows += "('2024-01-31 11:30:00', 'never', '')"
     found = ask(f"WITH r(t, d, s) AS (VALUES {rows}) SELECT * FROM r")
@@ -135,7 +135,7 @@ def test_a_postgresql_transaction_cannot_be_made_to_write(new_postgres: Any, tmp
     "query", ["(SELECT 1 AS a) ", "-- why\nselect 1 AS a", "/* a\nb */ WITH n AS (SELECT 1 AS a) SELECT a FROM n"]
 )
 def test_reading_can_begin_in_several_ways(query: str) -> None:
-    assert sql_snapshot.READING.match(query)
+    assert sql_snapshot.READ_QUERY.match(query)
 
 
 def test_a_mistake_in_a_query_is_told_in_the_databases_words(ask: Any) -> None:

@@ -1,7 +1,7 @@
-"""The HTTP application: its routes, what stands before them, and what is open while it runs.
+"""The HTTP application: routes, middleware, and the lifespan that opens the service.
 
-No framework is imported in this process, now or later: workers do that. Building the app touches nothing
-outside memory; its lifespan opens the database, the live feed and the dispatcher.
+This process never imports a training framework; only workers do. Creating the app has no side effects: its lifespan
+opens the database, the event bus and the dispatcher.
 """
 
 from collections.abc import AsyncIterator
@@ -11,15 +11,11 @@ from fastapi import APIRouter, Depends, FastAPI
 from starlette.middleware import Middleware
 
 from epochd import __version__
-from epochd.api import errors
-from epochd.api.datasets import routes
+from epochd.api import datasets, errors, system, tasks
 from epochd.api.deps import authorise
 from epochd.api.responses import ErrorShape
-from epochd.api.security import DATASETS_PATH, BodyLimit, FaultNet, HostGuard
+from epochd.api.security import DATASETS_PATH, BodyLimit, HostGuard, UnhandledErrors
 from epochd.api.service import Service
-from epochd.api.system import health, worker_reports
-from epochd.api.system import routes as system
-from epochd.api.tasks import control, lineage, logs, queries, removal, resume, start, stream
 from epochd.core.settings import Settings
 from epochd.dispatch.workers.executor import Executor
 from epochd.dispatch.workers.pool import LocalExecutor
@@ -32,15 +28,15 @@ SYSTEM_PREFIX = "/api/v1/system"
 def create_app(settings: Settings, *, executor: Executor | None = None, server_url: str | None = None) -> FastAPI:
     """The application for these settings.
 
-    ``executor`` stands in for local worker processes; ``server_url`` is where workers reach this server.
-    The open parts are at ``app.state.service`` (a ``Service``).
+    ``executor`` replaces the local worker processes; ``server_url`` is the URL at which workers reach this server.
+    The service is at ``app.state.service``.
     """
     app = FastAPI(
         title="epochd",
         version=__version__,
         summary="Train, watch, pause and resume; keep a portable model.",
         lifespan=_lifespan,
-        middleware=[Middleware(FaultNet), Middleware(HostGuard, settings=settings), Middleware(BodyLimit)],
+        middleware=[Middleware(UnhandledErrors), Middleware(HostGuard, settings=settings), Middleware(BodyLimit)],
     )
     app.state.service = Service(
         settings,
@@ -48,20 +44,14 @@ def create_app(settings: Settings, *, executor: Executor | None = None, server_u
         server_url or f"http://127.0.0.1:{settings.port}",
     )
     errors.install(app)
-    app.include_router(health.router, tags=["server"])
-    app.include_router(worker_reports.router)
-    app.include_router(_public())
+    app.include_router(system.health_router, tags=["server"])
+    app.include_router(system.worker_router)
+    authorised = APIRouter(dependencies=[Depends(authorise)], responses={401: {"model": ErrorShape}})
+    authorised.include_router(tasks.router, prefix=PREFIX, tags=["epoch training"])
+    authorised.include_router(datasets.router, prefix=DATASETS_PATH, tags=["datasets"])
+    authorised.include_router(system.router, prefix=SYSTEM_PREFIX, tags=["server"])
+    app.include_router(authorised)
     return app
-
-
-def _public() -> APIRouter:
-    """The routes that a token opens."""
-    router = APIRouter(dependencies=[Depends(authorise)], responses={401: {"model": ErrorShape}})
-    for room in (start, queries, stream, control, resume, lineage, logs, removal):
-        router.include_router(room.router, prefix=PREFIX, tags=["epoch training"])
-    router.include_router(routes.router, prefix=DATASETS_PATH, tags=["datasets"])
-    router.include_router(system.router, prefix=SYSTEM_PREFIX, tags=["server"])
-    return router
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """The one error shape of the API: ``{"success": false, "code", "message", "problems"}``.
 
-Whatever goes wrong, whoever noticed it (our own rooms, FastAPI's validation, the router, or nobody), the
-client reads the same four fields with the right status code and never a stack trace.
+Errors of epochd, of FastAPI's validation and of the router, and unexpected exceptions all have this shape and the
+matching status code. A client never sees a traceback.
 """
 
 import logging
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 def internal_error() -> InternalError:
-    return InternalError("the server made a mistake; its log has the details")
+    return InternalError("internal server error: see the server's log for details")
 
 
 def answer(error: EpochdError, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -41,21 +41,21 @@ def answer(error: EpochdError, headers: Mapping[str, str] | None = None) -> JSON
 
 
 def install(app: FastAPI) -> None:
-    """Make every error of the app speak the one shape."""
-    app.add_exception_handler(EpochdError, _known)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
+    """Register the handlers that give every error of the app the one shape."""
+    app.add_exception_handler(EpochdError, _handle_epochd_error)
+    app.add_exception_handler(RequestValidationError, _handle_validation_error)
+    app.add_exception_handler(HTTPException, _handle_http_exception)
 
 
-async def _known(request: Request, error: Exception) -> Response:
+async def _handle_epochd_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, EpochdError)
     if error.status >= 500:
-        trace = None if isinstance(error, OutOfSpace) else error  # nobody has to look for a mistake there
+        trace = None if isinstance(error, OutOfSpace) else error  # a full disk is no bug: the traceback would not help
         log.error("%s %s failed: %s", request.method, request.url.path, error, exc_info=trace)
     return answer(error)
 
 
-async def _invalid(request: Request, error: Exception) -> Response:
+async def _handle_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     problems = [_problem(entry) for entry in error.errors()]
     summary = "; ".join(f"{problem.field}: {problem.message}" for problem in problems)
@@ -66,10 +66,10 @@ def _problem(entry: Mapping[str, Any]) -> Problem:
     place, *rest = map(str, entry["loc"])
     given = repr(entry.get("input"))
     message = entry["msg"] if entry["type"] == "missing" else f"{entry['msg']}, but {given[:80]} was given"
-    return Problem(".".join(rest) or place, message, f"it is read from the request's {place}")
+    return Problem(".".join(rest) or place, message, f"a parameter of the request's {place}")
 
 
-async def _http(request: Request, error: Exception) -> Response:
+async def _handle_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code < 400:
         return Response(status_code=error.status_code, headers=error.headers)
@@ -80,10 +80,10 @@ def _translated(request: Request, error: HTTPException) -> EpochdError:
     path = request.url.path
     match error.status_code:
         case 404:
-            return NotFound(f"there is nothing at {path}; see /docs for every path")
+            return NotFound(f"no route at {path}; /docs lists all routes")
         case 405:
             allowed = (error.headers or {}).get("Allow", "another method")
-            return MethodNotAllowed(f"{request.method} is not possible at {path}; use {allowed}")
+            return MethodNotAllowed(f"{path} does not support {request.method}; use {allowed}")
         case status if status >= 500:
             return internal_error()
         case _:

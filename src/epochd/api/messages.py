@@ -1,7 +1,7 @@
 """Every ``message`` text of the API, in Chinese and English.
 
-The guide's texts are Chinese and stand by default; a client whose ``Accept-Language`` prefers English
-gets English. Clients decide by status codes and field names, never by these texts.
+Chinese, the language of the public guide, is the default; a client whose ``Accept-Language`` prefers English gets
+English. Clients should rely on status codes and field names, not on these texts.
 """
 
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ Language = Literal["zh", "en"]
 DEFAULT: Language = "zh"
 
 
-class Text(StrEnum):
-    """The names of the texts."""
+class Message(StrEnum):
+    """The names of the messages; those of a state have its value."""
 
     STARTED = "started"
     RESUMED = "resumed"
@@ -31,42 +31,42 @@ class Text(StrEnum):
     CANCELLED = "cancelled"
 
 
-TEXTS: dict[Text, dict[Language, str]] = {
-    Text.STARTED: {"zh": "Epoch训练已启动", "en": "Epoch training started"},
-    Text.RESUMED: {"zh": "Epoch训练已恢复", "en": "Epoch training resumed"},
-    Text.PAUSING: {
+MESSAGES: dict[Message, dict[Language, str]] = {
+    Message.STARTED: {"zh": "Epoch训练已启动", "en": "Epoch training started"},
+    Message.RESUMED: {"zh": "Epoch训练已恢复", "en": "Epoch training resumed"},
+    Message.PAUSING: {
         "zh": "正在暂停：训练进程尚未完成检查点保存",
-        "en": "Pausing: the worker has not finished its checkpoint yet",
+        "en": "Pausing: the worker has not saved its checkpoint yet",
     },
-    Text.STOPPING: {"zh": "正在停止：训练进程尚未退出", "en": "Stopping: the worker has not ended yet"},
-    Text.REMOVED: {"zh": "Epoch训练已删除", "en": "Epoch training was removed"},
-    Text.PENDING: {"zh": "Epoch训练正在排队", "en": "Epoch training is waiting for a slot"},
-    Text.RUNNING: {"zh": "Epoch训练进行中", "en": "Epoch training is running"},
-    Text.PAUSED: {"zh": "Epoch训练已暂停", "en": "Epoch training is paused"},
-    Text.COMPLETED: {"zh": "Epoch训练已完成", "en": "Epoch training is complete"},
-    Text.FAILED: {"zh": "Epoch训练失败", "en": "Epoch training failed"},
-    Text.CANCELLED: {"zh": "Epoch训练已取消", "en": "Epoch training was cancelled"},
+    Message.STOPPING: {"zh": "正在停止：训练进程尚未退出", "en": "Stopping: the worker has not exited yet"},
+    Message.REMOVED: {"zh": "Epoch训练已删除", "en": "Epoch training was removed"},
+    Message.PENDING: {"zh": "Epoch训练正在排队", "en": "Epoch training is queued"},
+    Message.RUNNING: {"zh": "Epoch训练进行中", "en": "Epoch training is running"},
+    Message.PAUSED: {"zh": "Epoch训练已暂停", "en": "Epoch training is paused"},
+    Message.COMPLETED: {"zh": "Epoch训练已完成", "en": "Epoch training is complete"},
+    Message.FAILED: {"zh": "Epoch训练失败", "en": "Epoch training failed"},
+    Message.CANCELLED: {"zh": "Epoch训练已取消", "en": "Epoch training was cancelled"},
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Speaker:
-    """Says the texts in the language of one request."""
+class Translator:
+    """The messages in the language of one request."""
 
     language: Language = DEFAULT
 
-    def say(self, text: Text) -> str:
-        return TEXTS[text][self.language]
+    def message(self, message: Message) -> str:
+        return MESSAGES[message][self.language]
 
     def state(self, state: State) -> str:
-        """The sentence that describes a task in this state."""
-        return self.say(Text(state.value))
+        """The message that describes a task in this state."""
+        return self.message(Message(state.value))
 
 
-def preferred(accept_language: str | None) -> Language:
-    """The language a header such as ``en-GB,zh;q=0.8`` asks for; the first of equals, Chinese when in doubt.
+def preferred_language(accept_language: str | None) -> Language:
+    """The language that a header such as ``en-GB,zh;q=0.8`` prefers; the first of equal ones, Chinese if there is none.
 
-    A simple reading of RFC 9110 section 12.5.4: subtags are ignored, ``*`` stands for the default.
+    A simplified form of RFC 9110 section 12.5.4: subtags are ignored, ``*`` means the default language.
     """
     best: tuple[float, Language] = (0.0, DEFAULT)
     for entry in (accept_language or "").split(","):

@@ -1,4 +1,4 @@
-"""What all answers of the API share: success, the error shape, and moments as ISO 8601."""
+"""Base classes of all responses, the error shape, and timestamps in ISO 8601."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Literal
@@ -11,12 +11,12 @@ def _iso(at: float) -> str:
 
 
 Moment = Annotated[float, PlainSerializer(_iso, return_type=str)]
-"""Unix seconds inside, ISO 8601 in UTC outside."""
+"""Seconds since the Unix epoch in Python, ISO 8601 in UTC in JSON."""
 
 
 class Shape(BaseModel):
-    """What all responses share. Descriptions are given as such: reading them from docstrings would cost the
-    server's start a tenth of a second."""
+    """Base class of all responses. Descriptions are not read from docstrings, which would delay the server's start by a
+    tenth of a second."""
 
     model_config = ConfigDict(protected_namespaces=())
 
@@ -32,7 +32,7 @@ class ProblemShape(Shape):
 
 
 class ErrorShape(Shape):
-    """Every answer with a status of 400 or more."""
+    """The body of every response with status 400 or higher."""
 
     success: Literal[False] = False
     code: str = Field(examples=["invalid_spec"])

@@ -1,8 +1,8 @@
-"""What stands before every route: Host allow-list, Origin check, body limit, and the last net for faults.
+"""Middleware in front of every route: Host allow-list, Origin check, body limit, handler of unexpected exceptions.
 
-A server on loopback is open without a token, so it must not be reachable through a browser: a page that
-points its own name at 127.0.0.1 (DNS rebinding) is stopped by the Host check, one that posts to localhost
-by the Origin check. These are plain ASGI so that they cost streams nothing.
+A server on loopback may be used without a token, so web pages in a browser must not be able to reach it: the Host check
+rejects a page whose own host name resolves to 127.0.0.1 (DNS rebinding), the Origin check one that posts to localhost.
+All are plain ASGI, which adds no overhead to streams.
 """
 
 import logging
@@ -19,55 +19,52 @@ from epochd.core.settings import LOOPBACK, Settings
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 MAX_BODY_BYTES = 1 << 20
-"""A request's largest body; a config with ten thousand column names takes a tenth of it."""
+"""The maximum size of a request's body; a config with ten thousand column names takes a tenth of it."""
 
 MAX_REPORT_BYTES = 32 << 20
-"""The largest body of a worker's report, which may carry what a server's absence piled up."""
+"""The maximum size of a worker's report, which may contain everything since the server became unreachable."""
 
 DATASETS_PATH = "/api/v1/datasets"
-"""Where files are uploaded to; the route itself counts their bytes."""
+"""The path of the upload route, which has a limit of its own."""
 
 DRAINED_BYTES = 64 << 20
-"""How much of a body that is too large is read away, so that the client gets to see the answer."""
+"""How much of a body that is too large is read and discarded, so that the client can read the answer."""
 
 log = logging.getLogger(__name__)
 
 
 class HostGuard:
-    """Refuses requests addressed to, or sent by pages of, hosts that are not this server."""
+    """Rejects requests that are addressed to other hosts, or sent by pages of other hosts."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
         self.allowed = LOOPBACK | {settings.host.lower()} | {name.lower() for name in settings.allowed_hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = self._refusal(scope) if scope["type"] == "http" else None
-        if refusal is None:
+        rejection = self._rejection(scope) if scope["type"] == "http" else None
+        if rejection is None:
             await self.app(scope, receive, send)
         else:
-            await answer(refusal)(scope, receive, send)
+            await answer(rejection)(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> Forbidden | None:
+    def _rejection(self, scope: Scope) -> Forbidden | None:
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
         if len(hosts) != 1 or host_of("//" + hosts[0]) not in self.allowed:
-            given = ", ".join(hosts) or "no host at all"
-            return _forbidden(f"the request is addressed to {given[:200]!r}")
+            given = ", ".join(hosts) or "none"
+            return _forbidden(f"the Host header is {given[:200]!r}")
         origin = headers.get("origin")
         if origin is not None and scope["method"] not in SAFE_METHODS and host_of(origin) not in self.allowed:
-            return _forbidden(f"the request comes from a page of {origin[:200]!r}")
+            return _forbidden(f"the Origin header is {origin[:200]!r}")
         return None
 
 
 def _forbidden(what: str) -> Forbidden:
-    return Forbidden(f"{what}, which this server does not answer to. Add the host name to EPOCHD_ALLOWED_HOSTS")
+    return Forbidden(f"{what}, which is not an allowed host. Add the host name to EPOCHD_ALLOWED_HOSTS")
 
 
 def host_of(url: str) -> str | None:
-    """The lower-case host name of a URL, or of an authority after ``//``; None when there is none.
-
-    Ports and the brackets of IPv6 literals are stripped.
-    """
+    """The lower-case host name of a URL, or of an authority after ``//``, without port and brackets, or None."""
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -77,7 +74,7 @@ def host_of(url: str) -> str | None:
 
 
 class BodyLimit:
-    """Reads a request's body, up to the limit, before the app sees the request."""
+    """Reads a request's body, up to the limit, before it calls the app."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -97,7 +94,7 @@ class BodyLimit:
 
 
 def _is_upload(scope: Scope) -> bool:
-    """Whether the body is a dataset's file: the route takes it in piece by piece, with a limit of its own."""
+    """Whether the body is a dataset's file, which the route streams with a limit of its own."""
     if scope["method"] != "POST" or scope["path"] != DATASETS_PATH:
         return False
     content_type = Headers(scope=scope).get("content-type", "").strip().lower()
@@ -105,7 +102,7 @@ def _is_upload(scope: Scope) -> bool:
 
 
 async def _read(receive: Receive, limit: int) -> bytes | None:
-    """The whole body; None when the client went away. Raises TooLarge."""
+    """The whole body; None if the client disconnected. Raises TooLarge."""
     chunks: list[bytes] = []
     size, more = 0, True
     while more and size <= DRAINED_BYTES:
@@ -119,12 +116,12 @@ async def _read(receive: Receive, limit: int) -> bytes | None:
         else:
             chunks.clear()
     if size > limit:
-        raise TooLarge(f"the request's body is larger than {limit:,} bytes; a training config needs far less")
+        raise TooLarge(f"the request's body is larger than the limit of {limit:,} bytes: send a smaller one")
     return b"".join(chunks)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """A ``receive`` that gives the body first, and then whatever the connection says."""
+    """A ``receive`` that returns the body first, then the further messages of the connection."""
     first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> Message:
@@ -133,8 +130,8 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-class FaultNet:
-    """Turns any exception that no handler knew into the one error shape, and logs it with its traceback."""
+class UnhandledErrors:
+    """Turns any exception without a handler into the one error shape, and logs it with its traceback."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -145,24 +142,24 @@ class FaultNet:
             return
         started = False
 
-        async def watched(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal started
             started = True
             await send(message)
 
         try:
-            await self.app(scope, receive, watched)
+            await self.app(scope, receive, send_and_note)
         except Exception as error:
-            if _is_hangup(error):
+            if _is_disconnect(error):
                 return
             log.exception("%s %s failed", scope["method"], scope["path"])
             if not started:
-                fault = error if isinstance(error, EpochdError) else internal_error()
-                await answer(fault)(scope, receive, send)
+                shown = error if isinstance(error, EpochdError) else internal_error()
+                await answer(shown)(scope, receive, send)
 
 
-def _is_hangup(error: Exception) -> bool:
-    """Whether nothing happened but that a client left in the middle of an event.
+def _is_disconnect(error: Exception) -> bool:
+    """Whether the only cause is a client that disconnected in the middle of an event.
 
     FastAPI's streams close their receiving end before they cancel the task that writes to it.
     """

@@ -1,8 +1,8 @@
-"""``epochd serve``: the socket, the process's logs, and an orderly end.
+"""``epochd serve``: the listening socket, the process's logging, and a graceful shutdown.
 
-The socket is bound before anything else, so that a busy port is said at once and the workers' way back to
-this server is known even when the system chose the port. On SIGTERM the running jobs are asked to
-checkpoint while their workers can still report, then the streams are told, then connections close.
+The socket is bound first, so that a port in use is reported at once and the URL for the workers is known even if the
+system selects the port. On SIGTERM running jobs save a checkpoint while their workers can still report; then the
+streams are notified, and the connections closed.
 """
 
 import asyncio
@@ -27,9 +27,9 @@ from epochd.core.settings import Settings
 from epochd.dispatch.host import processes
 
 RELEASE_SECONDS = 1.0
-"""How long running jobs get to checkpoint before the server leaves them to be taken up again later."""
+"""How long running jobs have to save a checkpoint before the server exits; the next server adopts or requeues them."""
 CLOSE_SECONDS = 1
-"""How long open connections get to end by themselves."""
+"""How long open connections have to finish."""
 KEEP_ALIVE_SECONDS = 60
 
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -48,7 +48,7 @@ def serve(settings: Settings) -> None:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises SettingsError naming what is in the way."""
+    """A listening socket. Raises SettingsError with the cause if the address cannot be used."""
     try:
         family = _family(host, port)
         return socket.create_server((host, port), family=family, backlog=2048)
@@ -57,7 +57,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def _family(host: str, port: int) -> socket.AddressFamily:
-    """IPv4 where the name has it: ``localhost`` should be what every client tries."""
+    """IPv4 if the name has such an address, because clients of ``localhost`` may try IPv4 only."""
     found = {entry[0] for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
     return socket.AF_INET if socket.AF_INET in found else socket.AF_INET6
 
@@ -65,27 +65,27 @@ def _family(host: str, port: int) -> socket.AddressFamily:
 def _reason(error: OSError) -> str:
     match error.errno:
         case errno.EADDRINUSE:
-            return "the port is in use. Set EPOCHD_PORT to another one, or stop what listens there"
+            return "the port is in use. Set EPOCHD_PORT to another port, or stop the process that listens on it"
         case errno.EACCES:
-            return "this user may not use that port. Set EPOCHD_PORT to one above 1023"
+            return "this user may not listen on that port. Set EPOCHD_PORT to a port above 1023"
         case _:
             return f"{error.strerror or error}. Set EPOCHD_HOST to an address of this machine"
 
 
 def url_of(host: str, listener: socket.socket) -> str:
-    """Where processes of this machine reach the server."""
+    """The URL at which processes of this machine reach the server."""
     port = listener.getsockname()[1]
     name = WILDCARDS.get(host, host)
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
 class Server(uvicorn.Server):
-    """uvicorn with our order of starting and ending; a signal that was obeyed ends in exit code 0."""
+    """uvicorn with the start and shutdown order described above; a shutdown by a signal has exit code 0."""
 
     def __init__(self, app: FastAPI, url: str) -> None:
         config = uvicorn.Config(
             app,
-            lifespan="off",  # entered in ``serve``, where an error reaches the caller instead of a log
+            lifespan="off",  # entered in ``serve``, so that an error reaches the caller instead of the log
             ws="none",
             log_config=None,
             server_header=False,
@@ -107,7 +107,7 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         service: Service = self.app.state.service
         await service.release(RELEASE_SECONDS)
-        service.feed.close()
+        service.event_bus.close()
         await super().shutdown(sockets)
 
     @contextmanager
@@ -126,7 +126,7 @@ class Server(uvicorn.Server):
 
 
 class AccessFilter(logging.Filter):
-    """Access lines without query strings, and without the workers' heartbeats."""
+    """Removes query strings from access log lines, and the lines of worker reports."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if not isinstance(record.args, tuple) or len(record.args) != 5:
@@ -140,7 +140,7 @@ class AccessFilter(logging.Filter):
 def configure_logging(level: str) -> None:
     """Log to standard error. Raises SettingsError for an unknown level."""
     if level.lower() not in LEVELS:
-        raise SettingsError(f"EPOCHD_LOG_LEVEL is {level!r}; use {', '.join(LEVELS)}")
+        raise SettingsError(f"invalid settings: EPOCHD_LOG_LEVEL={level}: use {', '.join(LEVELS)}")
     logging.config.dictConfig(_logging(level.upper()))
 
 

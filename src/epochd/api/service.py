@@ -1,7 +1,7 @@
-"""What is open while the server runs: database, live feed, dispatcher, in one value.
+"""The components of a running server in one value: database, event bus, dataset registry, dispatcher.
 
-The app's lifespan opens it, requests reach it through ``deps.service``, and the server's shutdown asks it
-to let go of running jobs while the workers can still report.
+The app's lifespan opens the service, requests reach it through ``deps.ServiceDep``, and the server's shutdown releases
+running jobs through it while the workers can still report.
 """
 
 import asyncio
@@ -10,69 +10,69 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
-from epochd.api.feed import Feed
+from epochd.api.event_bus import EventBus
 from epochd.artifact import removal
 from epochd.core.errors import SettingsError
 from epochd.core.settings import Settings
 from epochd.data.tables.catalog import Catalog
 from epochd.dispatch.dispatcher import Dispatcher
 from epochd.dispatch.workers.executor import Executor
-from epochd.registry.profiles import Profiles
-from epochd.registry.staging import Arrivals
+from epochd.registry.profile_cache import ProfileCache
+from epochd.registry.staging import StagingArea
 from epochd.store import datasets, jobs
 from epochd.store.db import Database
 
 LOCK = ".lock"
-"""The file in the data directory that a running server holds."""
+"""The file in the data directory that a running server locks."""
 
 
 class Service:
-    """The open parts of one server. ``server_url`` is where its workers report to."""
+    """The components of one server. ``server_url`` is the URL that its workers report to."""
 
     def __init__(self, settings: Settings, executor: Executor, server_url: str) -> None:
         self.settings = settings
         self.executor = executor
         self.server_url = server_url
         self.db = Database(settings.database)
-        self.feed = Feed()
-        self.arrivals = Arrivals(settings.dataset_roots[0])
-        self.profiles = Profiles(self.db)
+        self.event_bus = EventBus()
+        self.staging = StagingArea(self.db, settings.dataset_roots[0])
+        self.profiles = ProfileCache(self.db)
         self.dispatcher = Dispatcher(self.db, executor, settings, server_url)
-        self.removing = asyncio.Lock()
-        self._dispatching = False
+        self.removal_lock = asyncio.Lock()
+        self._is_dispatching = False
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator["Service"]:
-        """Open everything; close it in the opposite order. Raises SettingsError for unusable settings."""
-        make_folders(self.settings)
+        """Open all components, and close them in reverse order. Raises SettingsError for unusable settings."""
+        create_folders(self.settings)
         async with AsyncExitStack() as stack:
-            stack.enter_context(sole_use(self.settings.data_dir))
-            self.arrivals.sweep()
+            stack.enter_context(exclusive_use(self.settings.data_dir))
+            self.staging.clear()
             await self.db.open()
             stack.push_async_callback(self.db.close)
             await asyncio.to_thread(removal.complete_interrupted, self.settings, await jobs.ids(self.db))
-            self.db.listen(self.feed.publish)
-            stack.callback(self.feed.close)
+            self.db.listen(self.event_bus.publish)
+            stack.callback(self.event_bus.close)
             await self.dispatcher.start()
-            self._dispatching = True
+            self._is_dispatching = True
             stack.push_async_callback(self.release, 0.0)
             yield self
 
     async def catalog(self) -> Catalog:
-        """Where the datasets of a config may come from at this moment."""
-        registered = await datasets.paths(self.db, self.arrivals.home)
+        """All datasets that a config can use now."""
+        registered = await datasets.paths(self.db, self.staging.home)
         return Catalog(self.settings.dataset_roots, registered, self.settings.default_dataset)
 
     async def release(self, wait: float) -> None:
-        """Stop dispatching: running jobs get ``wait`` seconds to checkpoint and return to the queue."""
-        if self._dispatching:
-            self._dispatching = False
+        """Stop dispatching: running jobs have ``wait`` seconds to save a checkpoint and return to the queue."""
+        if self._is_dispatching:
+            self._is_dispatching = False
             await self.dispatcher.stop(wait)
 
 
 @contextmanager
-def sole_use(data_dir: Path) -> Iterator[None]:
-    """Keep a second server out of the data directory; the system lifts the lock when the process ends."""
+def exclusive_use(data_dir: Path) -> Iterator[None]:
+    """Lock the data directory against a second server; the system releases the lock when the process ends."""
     with (data_dir / LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -83,17 +83,12 @@ def sole_use(data_dir: Path) -> Iterator[None]:
         yield
 
 
-def make_folders(settings: Settings) -> None:
+def create_folders(settings: Settings) -> None:
     """Create the data directory with its folders."""
-    folders = (settings.artifacts_dir, settings.checkpoints_dir, settings.logs_dir, settings.dataset_roots[0])
-    for folder in folders:
-        _make(folder)
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingsError(
-            f"cannot create {folder}: {error.strerror}. Set EPOCHD_DATA_DIR to a folder this user can write to"
-        ) from None
+    for folder in (settings.artifacts_dir, settings.checkpoints_dir, settings.logs_dir, settings.dataset_roots[0]):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(
+                f"cannot create {folder}: {error.strerror}. Set EPOCHD_DATA_DIR to a folder that this user can write to"
+            ) from None

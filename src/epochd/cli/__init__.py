@@ -1,14 +1,14 @@
-"""The ``epochd`` command: serve, train, watch, steer, predict.
+"""The ``epochd`` command: serve, train, watch, control, predict.
 
-Commands that talk to a server go through ``epochd.client`` alone. The server and the prediction code are
-imported by the two commands that need them, so that ``epochd train`` and ``--help`` answer at once.
-Each room here holds the commands of one subject; this page puts them in the order in which ``--help`` shows them.
+Commands that talk to a server use ``epochd.client`` only. The server and the prediction code are imported inside the
+two commands that need them, so that ``epochd train`` and ``--help`` start fast. The commands are registered here in the
+order in which ``--help`` shows them.
 """
 
 import typer
 
 import epochd
-from epochd.cli import console, datasets, logs, prediction, serving, tasks
+from epochd.cli import console, datasets, local, tasks
 from epochd.cli.console import read_config
 from epochd.cli.watching import watch_to_the_end
 from epochd.core.errors import EpochdError
@@ -25,7 +25,7 @@ app.add_typer(datasets.app, name="datasets")
 
 
 def main() -> None:
-    """Run the command line; errors become a message and an exit code, never a traceback."""
+    """Run the command line. An error is printed as a message, without a traceback, and sets the exit code."""
     try:
         app()
     except EpochdError as error:
@@ -38,16 +38,16 @@ def version() -> None:
     typer.echo(f"epochd {epochd.__version__}")
 
 
-app.command(epilog=serving.EPILOG)(serving.serve)
+app.command(epilog=local.SERVE_EPILOG)(local.serve)
 app.command()(tasks.train)
 app.command()(tasks.watch)
 app.command()(tasks.pause)
 app.command()(tasks.resume)
 app.command("continue")(tasks.continue_)
 app.command()(tasks.retry)
-app.command()(logs.logs)
+app.command()(tasks.logs)
 app.command()(tasks.stop)
 app.command()(tasks.remove)
 app.command()(tasks.tasks)
-app.command()(prediction.predict)
+app.command()(local.predict)
 app.command()(version)

@@ -1,4 +1,4 @@
-"""``python -m epochd.cli``: the command where no script of that name is installed."""
+"""``python -m epochd.cli``, for environments where the script ``epochd`` is not installed."""
 
 from epochd.cli import main
 

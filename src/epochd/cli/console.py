@@ -1,4 +1,4 @@
-"""What all commands print with: two streams, tables, errors, numbers, and the exit codes."""
+"""Shared by all commands: consoles, tables, errors, number format, exit codes and common options."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ from rich.table import Table
 from epochd.core.errors import DataError, EpochdError, FrameworkMissing, InvalidSpec, Problem, SettingsError
 
 FAILED, REFUSED, DETACHED = 1, 2, 130
-"""Exit codes: it went wrong; it was never begun, change what you gave; ctrl-C, the training goes on."""
+"""Exit codes: the command failed; the input was invalid and nothing was started; ctrl-C, the training continues."""
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -25,7 +25,7 @@ def exit_code(error: EpochdError) -> int:
 
 
 def show_error(error: EpochdError) -> None:
-    """One problem reads best as a sentence, several as a table."""
+    """Print an error: a single problem as a sentence, several problems as a table."""
     if len(error.problems) > 1:
         err.print(f"[red]error:[/red] {len(error.problems)} problems")
         err.print(table_of(["field", "problem", "what to do"], [astuple(problem) for problem in error.problems]))
@@ -49,22 +49,23 @@ def number(value: float | None) -> str:
 
 
 Url = Annotated[str, typer.Option(envvar="EPOCHD_URL", help="The server's address.")]
-
-
 Token = Annotated[
-    str | None, typer.Option(envvar="EPOCHD_TOKEN", help="A bearer token of the server; better set in the environment.")
+    str | None,
+    typer.Option(
+        envvar="EPOCHD_TOKEN",
+        help="A bearer token of the server; set it in the environment to keep it out of the shell history.",
+    ),
 ]
-
-
-TaskId = Annotated[str, typer.Argument(help="The task's id, as `epochd tasks` shows it.")]
+TaskId = Annotated[str, typer.Argument(help="The task's id, as listed by `epochd tasks`.")]
 
 
 def read_config(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises InvalidSpec."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InvalidSpec([Problem(str(path), f"cannot be read as JSON: {error}", "give a JSON file")]) from None
+        raise InvalidSpec([Problem(str(path), f"cannot be read as JSON: {error}", "provide a JSON file")]) from None
     if not isinstance(values, dict):
-        problem = f"holds a JSON {type(values).__name__}, but a config is an object"
-        raise InvalidSpec([Problem(str(path), problem, "see the files in examples/")])
+        message = f"contains a JSON {type(values).__name__}, but a config is an object"
+        raise InvalidSpec([Problem(str(path), message, "see the files in examples/")])
     return values

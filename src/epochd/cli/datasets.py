@@ -13,17 +13,17 @@ from epochd.client import DEFAULT_URL, Client
 from epochd.core.errors import InvalidSpec, Problem
 
 app = typer.Typer(help="The server's datasets: list, add, show, refresh, remove.", no_args_is_help=True)
-DatasetName = Annotated[str, typer.Argument(help="The dataset's name, as `epochd datasets list` shows it.")]
+DatasetName = Annotated[str, typer.Argument(help="The dataset's name, as listed by `epochd datasets list`.")]
 
 
 @app.command("list")
 def list_datasets(
-    name: Annotated[str | None, typer.Option(help="Only datasets with this in their name.")] = None,
-    limit: Annotated[int, typer.Option(help="How many, newest first.")] = 50,
+    name: Annotated[str | None, typer.Option(help="Only datasets whose name contains this text.")] = None,
+    limit: Annotated[int, typer.Option(help="The maximum number, newest first.")] = 50,
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:
-    """List the datasets that a config can name."""
+    """List the datasets that a config can use."""
     with Client(url, token) as client:
         answer = client.datasets(name=name, limit=limit)
     titles = ["name", "kind", "rows", "columns", "size"]
@@ -39,16 +39,16 @@ def dataset_cells(dataset: dict[str, Any]) -> list[str]:
 
 @app.command("add")
 def add_dataset(
-    file: Annotated[Path | None, typer.Argument(help="A file of this machine, to be uploaded.")] = None,
-    name: Annotated[str | None, typer.Option(help="The dataset's name; a file's own by default.")] = None,
-    path: Annotated[str | None, typer.Option(help="A path that the server can read: nothing is copied.")] = None,
-    connection: Annotated[str | None, typer.Option(help="A connection of the server, for --query.")] = None,
-    query: Annotated[str | None, typer.Option(help="A SELECT whose rows are kept.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace the dataset that has this name.")] = False,
+    file: Annotated[Path | None, typer.Argument(help="The file on this machine to upload.")] = None,
+    name: Annotated[str | None, typer.Option(help="The dataset's name. Default: the name of the file.")] = None,
+    path: Annotated[str | None, typer.Option(help="A path on the server to register; nothing is copied.")] = None,
+    connection: Annotated[str | None, typer.Option(help="The server's connection for --query.")] = None,
+    query: Annotated[str | None, typer.Option(help="A SELECT statement whose rows are saved.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the dataset with this name.")] = False,
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:
-    """Upload a file, or register a path of the server or the rows of a query."""
+    """Upload a file, register a path on the server, or save the rows of a query."""
     with Client(url, token) as client:
         match file, path, connection, query:
             case Path(), None, None, None:
@@ -58,27 +58,27 @@ def add_dataset(
             case None, None, str(), str() if name:
                 added = client.query_dataset(name, connection, query, replace=replace)
             case _:
-                hint = "give a file, or --name and --path, or --name, --connection and --query"
-                raise InvalidSpec([Problem("datasets add", "it is not clear what to add", hint)])
+                hint = "use a file, or --name and --path, or --name, --connection and --query"
+                raise InvalidSpec([Problem("datasets add", "this combination of options is not valid", hint)])
     size = f"{added['rows']:,} rows, {added['columns']:,} columns"
     out.print(f"[green]{escape(added['name'])}[/green]: {size}, {decimal(added['bytes'])}")
 
 
 def upload(client: Client, file: Path, name: str | None, replace: bool) -> dict[str, Any]:
-    """Send a file, with a bar on a terminal. Raises InvalidSpec if it cannot be read."""
+    """Upload a file, with a progress bar on a terminal. Raises InvalidSpec if it cannot be read."""
     try:
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as progress:
             row = progress.add_task(f"uploading {escape(file.name)}")
 
             def show(sent: int, total: int) -> None:
-                done = " sent, the server reads it" if sent == total else ""
+                done = " sent, the server is reading it" if sent == total else ""
                 progress.update(row, completed=sent, total=total, description=escape(file.name) + done)
 
             return client.upload_dataset(file, name, replace=replace, progress=show)
     except OSError as error:
         reason = f"cannot be read: {error.strerror or error}"
-        raise InvalidSpec([Problem(str(file), reason, "give a file of this machine")]) from None
+        raise InvalidSpec([Problem(str(file), reason, "provide a file on this machine")]) from None
 
 
 @app.command("show")
@@ -110,20 +110,20 @@ def column_cells(column: dict[str, Any]) -> list[str]:
 
 
 def figure(value: object) -> str:
-    """A number, a date or nothing, for a table's cell."""
+    """A number or a date for a table cell; empty for None."""
     return "" if value is None else number(value) if isinstance(value, float) else str(value)
 
 
 @app.command("refresh")
 def refresh_dataset(name: DatasetName, url: Url = DEFAULT_URL, token: Token = None) -> None:
-    """Run a dataset's query again and keep the new rows."""
+    """Run the query of a dataset again and save the new rows."""
     with Client(url, token) as client:
         out.print(f"{escape(name)}: {client.refresh_dataset(name)['rows']:,} rows")
 
 
 @app.command("remove")
 def remove_dataset(name: DatasetName, url: Url = DEFAULT_URL, token: Token = None) -> None:
-    """Remove a dataset, with its file if it was uploaded or queried."""
+    """Remove a dataset; the file of an upload or a query is deleted too."""
     with Client(url, token) as client:
         client.remove_dataset(name)
-    out.print(f"{escape(name)} is removed")
+    out.print(f"{escape(name)} has been removed")

@@ -1,4 +1,4 @@
-"""Commands about tasks: submit one and watch it, steer it, see which there are."""
+"""Commands about tasks: submit and watch one, control it, show its log, list all."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from epochd.cli.console import TaskId, Token, Url, err, number, out, read_config, table_of
+from epochd.cli.console import DETACHED, TaskId, Token, Url, err, number, out, read_config, table_of
 from epochd.cli.watching import watch_to_the_end
 from epochd.client import DEFAULT_URL, Client
 from epochd.core.jobs import State
@@ -16,9 +16,11 @@ def train(
     config: Annotated[Path, typer.Argument(help="A training config as a JSON file.")],
     url: Url = DEFAULT_URL,
     token: Token = None,
-    detach: Annotated[bool, typer.Option("--detach", help="Submit, print the task's id and leave.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Submit the training, print the task's id and exit.")
+    ] = False,
 ) -> None:
-    """Submit a training and watch it. Exit code 0: completed, 1: failed or cancelled, 2: refused."""
+    """Submit a training and watch it. Exit code 0: completed, 1: failed or cancelled, 2: invalid config."""
     values = read_config(config)
     with Client(url, token) as client:
         answer = client.start(values)
@@ -31,13 +33,13 @@ def train(
 
 
 def watch(task_id: TaskId, url: Url = DEFAULT_URL, token: Token = None) -> None:
-    """Watch a task from its first epoch on; ctrl-C leaves it running."""
+    """Watch a task from its first epoch. Ctrl-C detaches; the task continues."""
     with Client(url, token) as client:
         raise typer.Exit(watch_to_the_end(client, task_id))
 
 
 def pause(task_id: TaskId, url: Url = DEFAULT_URL, token: Token = None) -> None:
-    """Pause a task: its place is saved and its slot goes to the next one."""
+    """Pause a task: save a checkpoint and free its slot for the next task."""
     with Client(url, token) as client:
         typer.echo(client.pause(task_id)["message"])
 
@@ -45,14 +47,14 @@ def pause(task_id: TaskId, url: Url = DEFAULT_URL, token: Token = None) -> None:
 def resume(
     task_id: TaskId,
     allow_changed_data: Annotated[
-        bool, typer.Option("--allow-changed-data", help="Go on although the dataset has changed since.")
+        bool, typer.Option("--allow-changed-data", help="Resume even if the dataset has changed since the pause.")
     ] = False,
-    epochs: Annotated[int | None, typer.Option(help="Train until there are so many epochs, more than before.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Another learning rate from now on.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="The new total number of epochs, more than before.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="The new learning rate.")] = None,
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:
-    """Go on with a paused task exactly where it stood, or with changes."""
+    """Resume a paused task exactly where it stopped, optionally with changes."""
     changes = {
         "allow_changed_data": allow_changed_data or None,
         "epochs": epochs,
@@ -65,35 +67,60 @@ def resume(
 
 def continue_(
     task_id: TaskId,
-    epochs: Annotated[int, typer.Option(help="How many epochs the model shall have in all.")],
+    epochs: Annotated[int, typer.Option(help="The new total number of epochs.")],
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:
-    """Train a completed model for longer, as a new task."""
+    """Train a completed model for more epochs, as a new task."""
     with Client(url, token) as client:
         typer.echo(client.continue_task(task_id, epochs)["task_id"])
 
 
 def retry(
     task_id: TaskId,
-    from_beginning: Annotated[bool, typer.Option("--from-beginning", help="Leave its checkpoint aside.")] = False,
+    from_beginning: Annotated[
+        bool, typer.Option("--from-beginning", help="Start from the beginning instead of the newest checkpoint.")
+    ] = False,
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:
-    """Try a failed or cancelled task again, as a new task."""
+    """Retry a failed or cancelled task, as a new task."""
     with Client(url, token) as client:
         typer.echo(client.retry(task_id, from_beginning=from_beginning)["task_id"])
 
 
+def logs(
+    task_id: TaskId,
+    attempt: Annotated[int | None, typer.Option(help="The attempt. Default: the newest.")] = None,
+    tail: Annotated[int, typer.Option(help="The number of last lines to show.")] = 200,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Show new lines until the task has ended; ctrl-C detaches.")
+    ] = False,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+) -> None:
+    """Show the output of a task's worker."""
+    with Client(url, token) as client:
+        if not follow:
+            for line in client.logs(task_id, attempt=attempt, tail=tail)["lines"]:
+                typer.echo(line)
+            return
+        try:
+            for event in client.follow(task_id, attempt=attempt, tail=tail):
+                typer.echo(event["line"])
+        except KeyboardInterrupt:
+            raise typer.Exit(DETACHED) from None
+
+
 def stop(task_id: TaskId, url: Url = DEFAULT_URL, token: Token = None) -> None:
-    """Cancel a task for good."""
+    """Cancel a task; it cannot be resumed."""
     with Client(url, token) as client:
         typer.echo(client.stop(task_id)["message"])
 
 
 def remove(
     task_id: TaskId,
-    keep_model: Annotated[bool, typer.Option("--keep-model", help="Leave the model's folder where it is.")] = False,
+    keep_model: Annotated[bool, typer.Option("--keep-model", help="Keep the model's folder.")] = False,
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:
@@ -104,8 +131,8 @@ def remove(
 
 def tasks(
     state: Annotated[State | None, typer.Option(help="Only tasks in this state.")] = None,
-    name: Annotated[str | None, typer.Option(help="Only tasks with this in their name.")] = None,
-    limit: Annotated[int, typer.Option(help="How many, newest first.")] = 20,
+    name: Annotated[str | None, typer.Option(help="Only tasks whose name contains this text.")] = None,
+    limit: Annotated[int, typer.Option(help="The maximum number, newest first.")] = 20,
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:

@@ -1,6 +1,6 @@
-"""What a person sees of a training while it runs, and how it ended.
+"""The display of a running training: a live progress bar on a terminal, otherwise one line per epoch.
 
-On a terminal that is a live bar, elsewhere a line per epoch. Ctrl-C leaves the training alone.
+Ctrl-C detaches; the training continues.
 """
 
 from collections import deque
@@ -20,11 +20,11 @@ from epochd.core.events import Type
 from epochd.core.jobs import State
 
 SCORES = ("val_accuracy", "train_accuracy", "val_r2", "train_r2")
-"""In this order the first that a task has is the score that is shown."""
+"""The score that is shown is the first of these that a task has."""
 
 
 def watch_to_the_end(client: Client, task_id: str) -> int:
-    """Show a task's events until the last one; return the exit code. Ctrl-C leaves the task alone."""
+    """Show a task's events until the final one; return the exit code. Ctrl-C detaches; the task continues."""
     try:
         task = client.task(task_id)
         out.print(f"{escape(task['name'])}: {task_id}")
@@ -33,8 +33,8 @@ def watch_to_the_end(client: Client, task_id: str) -> int:
                 show(event)
     except KeyboardInterrupt:
         err.print(
-            f"\nDetached; the training goes on. Come back with  epochd watch {task_id}\n"
-            f"End it with  epochd stop {task_id}"
+            f"\nDetached; the training continues. Watch it again with  epochd watch {task_id}\n"
+            f"Cancel it with  epochd stop {task_id}"
         )
         return DETACHED
     return conclude(client.task(task_id))
@@ -42,7 +42,7 @@ def watch_to_the_end(client: Client, task_id: str) -> int:
 
 @contextmanager
 def display(epochs: int) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """What shows events: a live bar on a terminal, a line per epoch elsewhere."""
+    """A function that shows events: in a live progress bar on a terminal, otherwise as lines."""
     if not out.is_terminal:
         yield print_event
         return
@@ -53,11 +53,11 @@ def display(epochs: int) -> Iterator[Callable[[dict[str, Any]], None]]:
         TextColumn("{task.fields[figures]}", table_column=wrapping),
     )
     with Progress(*columns, console=out) as progress:
-        yield Bar(progress, epochs).show
+        yield ProgressBar(progress, epochs).show
 
 
-class Bar:
-    """The live bar of one task: its state, how far it is, and the newest figures."""
+class ProgressBar:
+    """The live progress bar of one task: state, progress and latest metrics."""
 
     def __init__(self, progress: Progress, epochs: int) -> None:
         self._progress = progress
@@ -89,19 +89,19 @@ class Bar:
 
 
 def state_line(event: dict[str, Any]) -> str:
-    """A ``state`` event in words; once the worker has begun, with what trains on what."""
+    """A ``state`` event as text; once the worker has started, with model size, framework, device and rows."""
     started = event.get("started")
     if started is None:
         return str(event["state"])
     rows = started["rows"]
     return (
         f"training {started['parameters']:,} parameters with {started['framework']} on {started['device']}: "
-        f"{rows['train']:,} rows, {rows['validation']:,} to validate, task {started['task']}"
+        f"{rows['train']:,} rows, {rows['validation']:,} for validation, task {started['task']}"
     )
 
 
 def print_event(event: dict[str, Any]) -> None:
-    """One plain line, for pipes and log files."""
+    """Print an event as one plain line, for pipes and log files."""
     match event["type"]:
         case Type.STATE:
             typer.echo(state_line(event))
@@ -114,7 +114,7 @@ def print_event(event: dict[str, Any]) -> None:
 
 
 def figures(metrics: dict[str, Any]) -> str:
-    """The figures of one epoch that a person watches; validation stands before training where both exist."""
+    """The metrics of one epoch that are shown; the validation score is preferred to the training score."""
     score = next((n for n in SCORES if metrics.get(n) is not None), SCORES[0])
     named = {
         "loss": metrics["train_loss"],
@@ -133,7 +133,7 @@ def duration(seconds: float) -> str:
 
 
 def conclude(task: dict[str, Any]) -> int:
-    """Say how a task ended; return the exit code."""
+    """Print the outcome of a task; return the exit code."""
     if task["state"] == State.COMPLETED:
         best = task["best_metrics"]
         kept = "  ".join(

@@ -1,6 +1,6 @@
-"""One server over HTTP: requests, streams, and the error that an answer describes.
+"""HTTP requests and streams of one server, and the conversion of error answers to exceptions.
 
-Every answer is the server's JSON as a dict; every error is the class of ``core.errors`` whose code the server sent.
+An answer is the server's JSON as a dict; an error is the class of ``core.errors`` with the code that the server sent.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,15 +15,15 @@ from epochd.core.errors import EpochdError, Problem, ProblemsError, ServerUnreac
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 TIMEOUT = httpx.Timeout(90.0, connect=5.0)
-"""Seconds; reading is patient because ``pause`` and ``stop`` wait for the worker."""
+"""Seconds; the read timeout is long because ``pause`` and ``stop`` wait for the worker."""
 LONG_TIMEOUT = httpx.Timeout(None, connect=5.0)
-"""For what takes as long as the data are large: the server reads a dataset through before it answers."""
+"""For requests whose duration depends on the size of the data: the server reads a whole dataset before it answers."""
 STREAM_TIMEOUT = httpx.Timeout(60.0, connect=5.0)
-"""Seconds without even a heartbeat after which a stream counts as broken."""
+"""Seconds without data, even a heartbeat, after which a stream counts as lost."""
 
 
 class Connection:
-    """Speaks HTTP to the server at ``url``; ``transport`` takes the place of the network."""
+    """HTTP to the server at ``url``; ``transport`` replaces the network."""
 
     def __init__(self, url: str, token: str | None, transport: httpx.BaseTransport | None) -> None:
         self.url = url.rstrip("/")
@@ -37,7 +37,7 @@ class Connection:
         self._http.close()
 
     def request(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        """The answer to one request. Raises the error that it describes, or ServerUnreachable."""
+        """The answer to one request. Raises the error in the answer, or ServerUnreachable."""
         try:
             response = self._http.request(method, path, **options)
         except httpx.TransportError as error:
@@ -46,7 +46,7 @@ class Connection:
 
     @contextmanager
     def stream(self, path: str, query: Mapping[str, Any], last: str) -> Iterator[httpx.Response]:
-        """An open stream of events behind the one with the id ``last``; while it is read, raises like ``request``."""
+        """An open stream of the events after the one with the id ``last``. Raises like ``request``."""
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
         try:
             with self._http.stream("GET", path, params=query, headers=headers, timeout=STREAM_TIMEOUT) as response:
@@ -58,14 +58,14 @@ class Connection:
             raise self._unreachable(error) from error
 
     def _answer(self, response: httpx.Response) -> dict[str, Any]:
-        """The JSON object of an answer; raise the error that it describes."""
+        """The JSON object of an answer; raise the error that it contains."""
         try:
             answer = response.json()
         except ValueError:
             answer = None
         if not isinstance(answer, dict) or (response.is_error and "message" not in answer):
             raise ServerUnreachable(
-                f"{self.url} answered {response.status_code}, but not as an epochd server does. "
+                f"{self.url} answered {response.status_code}, but not in the format of an epochd server. "
                 "Check the URL, and any proxy in between"
             )
         if response.is_error:
@@ -76,12 +76,12 @@ class Connection:
         reason = str(error) or type(error).__name__
         return ServerUnreachable(
             f"cannot reach an epochd server at {self.url} ({reason}). "
-            "Start one with `epochd serve`, or give its address with --url or EPOCHD_URL"
+            "Start one with `epochd serve`, or set its address with --url or EPOCHD_URL"
         )
 
 
 def error_of(answer: Mapping[str, Any]) -> EpochdError:
-    """The error that a server's error shape describes, as the class that has its code."""
+    """The exception for an error answer, of the class with its code."""
     problems = [Problem(p["field"], p["message"], p.get("hint", "")) for p in answer.get("problems", ())]
     kind = _classes_by_code(EpochdError).get(answer.get("code", ""), EpochdError)
     if issubclass(kind, ProblemsError):

@@ -1,4 +1,4 @@
-"""Streams that outlive their connections: broken ones are taken up again behind the last event that was read."""
+"""Event streams that reconnect: after a lost connection they resume after the last event received."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -12,16 +12,16 @@ from epochd.client.connection import Connection
 from epochd.core.errors import ServerUnreachable
 
 SHUTDOWN = "server_shutdown"
-"""The ``type`` of the notice with which a server that goes down ends its streams."""
+"""The ``type`` of the event with which a server that shuts down ends its streams."""
 
 
 def events(
     connection: Connection, path: str, query: Mapping[str, Any], last: str = "", *, ends: bool
 ) -> Iterator[dict[str, Any]]:
-    """The data of a stream's events behind the one with the id ``last``, so that none is lost or comes twice.
+    """The data of a stream's events after the one with the id ``last``; no event is lost or returned twice.
 
-    With ``ends`` it is over when the server closes it without a notice, otherwise only when the server has nothing
-    more to say (204); the caller may leave before. Raises ServerUnreachable when the server stays away.
+    With ``ends`` the stream ends when the server closes it without a shutdown event, otherwise when the server answers
+    204; the caller may stop earlier. Raises ServerUnreachable if the server stays unreachable.
     """
     outage = Outage()
     while True:
@@ -39,7 +39,7 @@ def events(
                     if ends:
                         return
         except ServerUnreachable as error:
-            outage.bear(error)
+            outage.record(error)
         outage.sleep()
 
 
@@ -51,11 +51,11 @@ def _read(response: httpx.Response) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 class Outage:
-    """How long a stream has been without a connection, and when to try again (times in seconds)."""
+    """The time without a connection, and the wait before the next attempt (in seconds)."""
 
     FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0
-    PATIENCE = 120.0
-    """A server restart takes a few seconds, a machine's restart a minute or two."""
+    MAX_SECONDS = 120.0
+    """A restart of the server takes a few seconds, one of the machine a minute or two."""
 
     def __init__(self) -> None:
         self.wait = self.FIRST_WAIT
@@ -65,11 +65,11 @@ class Outage:
     def end(self) -> None:
         self._ever_connected, self._since = True, None
 
-    def bear(self, error: ServerUnreachable) -> None:
-        """Raise ``error`` if there was no connection before, or none for too long."""
+    def record(self, error: ServerUnreachable) -> None:
+        """Raise ``error`` if there has never been a connection, or none for too long."""
         now = monotonic()
         self._since = self._since or now
-        if not self._ever_connected or now - self._since > self.PATIENCE:
+        if not self._ever_connected or now - self._since > self.MAX_SECONDS:
             raise error
 
     def sleep(self) -> None:

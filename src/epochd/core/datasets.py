@@ -1,7 +1,7 @@
-"""A registered dataset as a frozen value, and what a name may look like.
+"""A registered dataset as a frozen value, and the rule for dataset names.
 
-Configs name a dataset; the registry knows where it lies and what was found in it. The same few rules about
-names hold for uploads, for paths and for the snapshots of queries.
+A config refers to a dataset by name; the registry stores its path and facts about its content. Uploads, registered
+paths and query snapshots share one rule for names.
 """
 
 import re
@@ -13,23 +13,23 @@ from typing import Any
 from epochd.core.specs import Task
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
-NAME_RULE = "use letters, digits, '.', '_' and '-', with a letter or digit first, 120 at most"
+NAME_RULE = "use up to 120 letters, digits, '.', '_' and '-', starting with a letter or digit"
 
 
 class DatasetKind(StrEnum):
     BUILTIN = "builtin"
-    """Comes with epochd."""
+    """Included in epochd."""
     UPLOAD = "upload"
-    """A file that was sent to the server, which keeps it."""
+    """A file that was uploaded; the server owns it."""
     PATH = "path"
-    """A file or folder that somebody else keeps, under one of the server's dataset folders."""
+    """A file or folder in one of the allowed dataset folders; the server does not own it."""
     QUERY = "query"
-    """A Parquet snapshot of a query's rows, which the server keeps."""
+    """A Parquet snapshot of a query's rows; the server owns it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a look at a dataset's content finds. ``schema`` has a ``name`` and a ``type`` for each column."""
+    """Facts about a dataset's content. ``schema`` has a ``name`` and a ``type`` for each column."""
 
     rows: int
     bytes: int
@@ -41,8 +41,8 @@ class Facts:
 class Dataset:
     """One row of the registry. Times are seconds since the Unix epoch (UTC).
 
-    ``path`` is relative to the server's own dataset folder for a file that the server keeps, else absolute.
-    ``profile`` is None until somebody asks for it, and again when the content has changed.
+    ``path`` is relative to the server's dataset folder if the server owns the file, otherwise absolute. ``profile`` is
+    None until it is first requested, and again after the content has changed.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Dataset:
 
     @property
     def is_kept(self) -> bool:
-        """Whether the file is the server's own, to be removed with the dataset."""
+        """Whether the server owns the file, and deletes it with the dataset."""
         return self.kind in (DatasetKind.UPLOAD, DatasetKind.QUERY)
 
 

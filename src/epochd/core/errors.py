@@ -1,28 +1,32 @@
-"""The one error tree.
+"""The error classes of epochd.
 
-A message says what was given, why it fails and what to do. The API turns any of these into the one
-error shape ``{"success": false, "code", "message", "problems"}`` with the status given here; the
-worker reports them with the same code.
+A message says what was given, why it fails and what to do. The API answers each with the status given here and the
+body ``{"success": false, "code", "message", "problems"}``; the worker reports the same codes.
 
-    EpochdError
-    ├── InvalidSpec          422  the config has problems (all of them are listed)
-    ├── DataError            422  the dataset cannot be used as asked
-    ├── SettingsError             the server's own settings make no sense
-    ├── Unauthorized         401  token missing or wrong
-    ├── Forbidden            403  host or origin not allowed
-    ├── NotFound             404  no such task, no such dataset
-    ├── TooLarge             413  more bytes than the server takes
+    EpochdError              500
+    ├── ProblemsError        422  an error that lists several problems
+    │   ├── InvalidSpec      422  the config is invalid
+    │   └── DataError        422  the dataset cannot be used as requested
+    ├── FrameworkMissing     422  the requested framework is not installed
+    ├── SettingsError             the server's settings are invalid
+    ├── BadRequest           400  the request is malformed
+    ├── Unauthorized         401  the token is missing or wrong
+    ├── Forbidden            403  the host or origin is not allowed
+    ├── NotFound             404  no such task, dataset or path
+    ├── MethodNotAllowed     405  the path does not support this method
     ├── IllegalMove          409  the task's state does not allow it
-    ├── DataChanged          409  the dataset is not the one that the task was paused with
+    ├── DataChanged          409  the dataset has changed since the task was paused
     ├── NameTaken            409  another dataset has this name
     ├── DatasetInUse         409  a task that is not finished needs the dataset
-    ├── BuiltIn              409  the dataset comes with epochd and stays as it is
-    ├── StaleAttempt         409  a newer attempt owns the task
-    ├── FrameworkMissing     422  the framework asked for is not installed
-    ├── OutOfSpace                the disk is full
+    ├── BuiltIn              409  the dataset is built in and cannot be changed
+    ├── StaleAttempt         409  a newer attempt of the task has started
+    ├── TooLarge             413  the body is larger than the limit
+    ├── InvalidRequest       422  a parameter of the request is invalid
+    ├── InternalError        500  an unexpected error, logged with its traceback
+    ├── OutOfSpace           507  the disk is full
     ├── Diverged                  the loss became infinite or NaN
-    ├── RankFailed                one of the processes that train as one has died
-    ├── CorruptFile               a checkpoint or artifact fails its manifest
+    ├── RankFailed                a process of a multi-process training has died
+    ├── CorruptFile               a checkpoint or artifact does not match its manifest
     └── ServerUnreachable         the client cannot reach the server
 """
 
@@ -34,7 +38,7 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with a request: where, what, and what to do about it."""
+    """One thing that is wrong with a request: the field, the cause, and what to do."""
 
     field: str
     message: str
@@ -45,7 +49,7 @@ class Problem:
 
 
 class EpochdError(Exception):
-    """Base of every error that epochd raises on purpose."""
+    """Base class of every error that epochd raises."""
 
     code: ClassVar[str] = "error"
     status: ClassVar[int] = 500
@@ -56,7 +60,7 @@ class EpochdError(Exception):
         self.problems = list(problems)
 
     def as_json(self) -> dict[str, Any]:
-        """The one error shape of the API."""
+        """The body of the API's answer."""
         return {
             "success": False,
             "code": self.code,
@@ -142,7 +146,7 @@ class StaleAttempt(EpochdError):
 
 
 class OutOfSpace(EpochdError):
-    """``needed_bytes`` have to be free before it makes sense to go on."""
+    """``needed_bytes`` must be free before the operation can succeed."""
 
     code = "disk_full"
     status = 507
@@ -171,17 +175,6 @@ class ServerUnreachable(EpochdError):
     code = "server_unreachable"
 
 
-def similar_names(name: str, known: Iterable[str], most: int) -> list[str]:
-    """Up to ``most`` known names that resemble this one, whatever their case, the most similar first; only those that
-    differ in nothing but case, if there are any."""
-    folded: dict[str, list[str]] = {}
-    for one in known:
-        folded.setdefault(one.casefold(), []).append(one)
-    same = folded.get(name.casefold())
-    close = [] if same else get_close_matches(name.casefold(), list(folded), n=most, cutoff=ALIKE)
-    return (same or [one for fold in close for one in folded[fold]])[:most]
-
-
 class MethodNotAllowed(EpochdError):
     code = "method_not_allowed"
     status = 405
@@ -201,5 +194,19 @@ class InternalError(EpochdError):
     code = "internal_error"
 
 
-ALIKE = 0.6
-"""How much of two names is the same, from 0 to 1, if one may be meant by the other; as ``difflib`` measures it."""
+MIN_SIMILARITY = 0.6
+"""How similar two names must be, from 0 to 1 as ``difflib`` measures it, for one to be a suggestion for the other."""
+
+
+def similar_names(name: str, known: Iterable[str], most: int) -> list[str]:
+    """Up to ``most`` known names that are similar to this one, ignoring case, the most similar first.
+
+    If some names differ in case only, these alone are returned.
+    """
+    by_folded: dict[str, list[str]] = {}
+    for candidate in known:
+        by_folded.setdefault(candidate.casefold(), []).append(candidate)
+    if same := by_folded.get(name.casefold()):
+        return same[:most]
+    close = get_close_matches(name.casefold(), list(by_folded), n=most, cutoff=MIN_SIMILARITY)
+    return [candidate for folded in close for candidate in by_folded[folded]][:most]

@@ -1,22 +1,26 @@
-"""The one settings table: name, default, help. Read once when the server starts.
+"""The settings of the server: name, default and help, read once when the server starts.
 
 Each field is set by the environment variable ``EPOCHD_<NAME>`` or by the matching option of
-``epochd serve``. Options of a single training live in its spec, never here.
+``epochd serve``. The options of a training belong to its spec.
 """
 
 import os
 from pathlib import Path
 from typing import Annotated
 
+import pydantic_settings
 from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from pydantic_settings import SettingsError as Unparsable
 
 from epochd.core.errors import Problem, SettingsError
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
-Listed = Annotated[list[str], NoDecode]
+SECRETS = frozenset({"tokens", "database_url", "connections"})
+"""Settings whose values are never shown, and that are no options of the command line."""
+
+CommaSeparated = Annotated[list[str], NoDecode]
 
 
 class Settings(BaseSettings):
@@ -25,48 +29,50 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="EPOCHD_", use_attribute_docstrings=True, frozen=True)
 
     data_dir: Path = Path("epochd-data")
-    """Where everything is kept: database, artifacts, checkpoints, logs."""
+    """The data directory: database, artifacts, checkpoints, logs."""
     host: str = "127.0.0.1"
-    """The address to listen on. Anything but loopback requires ``tokens``."""
+    """The address to listen on. Any address except loopback requires ``tokens``."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    """The port to listen on; 0 takes a free one."""
+    """The port to listen on; 0 selects a free one."""
     tokens: Annotated[list[SecretStr], NoDecode] = []
-    """Bearer tokens that may use the API. Empty: open, on loopback only."""
-    allowed_hosts: Listed = []
-    """Host names, besides loopback and ``host``, that requests may be addressed to."""
+    """Bearer tokens that give access to the API. Empty: no token is needed, and the server listens on loopback
+    only."""
+    allowed_hosts: CommaSeparated = []
+    """Host names that requests may be addressed to, in addition to loopback and ``host``."""
     database_url: SecretStr | None = None
-    """A SQLAlchemy URL, such as ``postgresql+psycopg://user:password@host/epochd``. Absent: SQLite in ``data_dir``."""
-    data_roots: Listed = []
-    """Folders that datasets may be read from by path. ``<data_dir>/datasets`` always is one."""
+    """A SQLAlchemy URL, such as ``postgresql+psycopg://user:password@host/epochd``. Default: SQLite in ``data_dir``."""
+    data_roots: CommaSeparated = []
+    """Folders from which datasets may be read by path, in addition to ``<data_dir>/datasets``."""
     default_dataset: str = "sample"
     """The dataset of a config that names none."""
     connections: dict[str, SecretStr] = {}
     """Databases that datasets may be queried from: a JSON object of names and SQLAlchemy URLs (SQLite, PostgreSQL)."""
     upload_mb: Annotated[int, Field(ge=1, le=10_000_000)] = 10_240
-    """The largest dataset file that may be uploaded, in MiB."""
+    """The maximum size of an uploaded dataset file, in MiB."""
     slots: Annotated[int, Field(ge=1, le=1024)] = max(1, min(4, (os.cpu_count() or 1) // 2))
-    """How many trainings run at once."""
+    """The number of trainings that run at the same time."""
     gpus: str = "auto"
-    """GPUs to give to trainings: ``auto`` takes all of the machine, ``none`` none, otherwise ids such as ``0,1``."""
+    """The GPUs for trainings: ``auto`` uses all GPUs of the machine, ``none`` uses none, or a list of ids such as
+    ``0,1``."""
     jobs_per_worker: Annotated[int, Field(ge=1, le=100_000)] = 32
-    """How many trainings one worker process may complete before a fresh one takes its place."""
+    """The number of trainings after which a worker process is replaced by a new one."""
     resident_mb: Annotated[int, Field(ge=1, le=10_000_000)] = 256
-    """Encoded rows of a training that take more memory than this, in MiB, are streamed from files instead."""
+    """The maximum size of a training's encoded rows in memory, in MiB. Larger ones are streamed from cache files."""
     cache_mb: Annotated[int, Field(ge=1, le=100_000_000)] = 20_480
-    """What these files may take together, in MiB; the least recently used are dropped first."""
+    """The maximum total size of these cache files, in MiB; the least recently used are deleted first."""
     memory_mb: Annotated[int, Field(ge=256, le=100_000_000)] | None = None
-    """The memory that one training may use, in MiB. Absent: the machine's memory divided by ``slots``."""
+    """The memory limit of one training, in MiB. Default: the machine's memory divided by ``slots``."""
     lease_seconds: Annotated[float, Field(ge=1, le=3600)] = 15.0
-    """How long a worker may be silent before its training is taken from it."""
+    """How long a worker may go without a report before its training is requeued."""
     checkpoint_seconds: Annotated[float, Field(ge=0, le=86400)] = 30.0
-    """Training time between two checkpoints, longer where they would cost more than 2 % of it; 0 takes one before
+    """Training time between two checkpoints, longer if checkpoints would take more than 2 % of it; 0 saves one before
     every chunk of steps."""
     grace_seconds: Annotated[float, Field(ge=1, le=604_800)] = 900.0
-    """How long a worker trains on while its server is away, before it saves a checkpoint and ends."""
+    """How long a worker continues to train while the server is unreachable, before it saves a checkpoint and exits."""
     hang_seconds: Annotated[float, Field(ge=1, le=604_800)] = 300.0
-    """A training that has not finished a step for so long says so in its log."""
+    """How long a training may go without finishing a step before a warning is added to its log."""
     log_mb: Annotated[int, Field(ge=1, le=100_000)] = 16
-    """What the log of one attempt may take, in MiB; the older half gives way."""
+    """The maximum size of one attempt's log, in MiB; beyond it the older half is deleted."""
     pause_wait_seconds: Annotated[float, Field(ge=0, le=600)] = 10.0
     """How long ``pause`` waits for the worker before it answers 202."""
     log_level: str = "info"
@@ -103,37 +109,42 @@ class Settings(BaseSettings):
 
     @property
     def dataset_roots(self) -> list[Path]:
-        """Every folder a dataset path may lie in, the server's own first."""
+        """Every folder that may contain datasets, the server's own first."""
         return [self.data_dir / "datasets", *map(Path, self.data_roots)]
 
     @property
     def database(self) -> str:
-        """The SQLAlchemy URL, with its password: never log it."""
+        """The SQLAlchemy URL, including its password: never log it."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return f"sqlite+aiosqlite:///{(self.data_dir / 'epochd.db').absolute()}"
 
 
 def load(**overrides: object) -> Settings:
-    """Read the environment, apply the command line's overrides (None means not given), check the whole."""
+    """Read the environment and apply the command line's overrides, where None means not given.
+
+    Raises SettingsError with every invalid setting.
+    """
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
         settings = Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
-        raise SettingsError("the settings make no sense", _problems(error)) from None
-    except Unparsable:  # its text may hold a password
-        problem = Problem("EPOCHD_CONNECTIONS", "it is not JSON", 'write {"name": "postgresql://…"}')
-        raise SettingsError("the settings make no sense", [problem]) from None
+        problems = [_problem(invalid) for invalid in error.errors(include_url=False)]
+        raise SettingsError(f"invalid settings: {'; '.join(p.message for p in problems)}", problems) from None
+    except pydantic_settings.SettingsError:  # its text may contain a password
+        problem = Problem("EPOCHD_CONNECTIONS", "EPOCHD_CONNECTIONS: not valid JSON", 'use {"name": "postgresql://…"}')
+        raise SettingsError(f"invalid settings: {problem.message}", [problem]) from None
     if not settings.is_loopback and not settings.tokens:
         raise SettingsError(
-            f"refusing to listen on {settings.host} without tokens: anyone who reaches it could run trainings. "
-            "Set EPOCHD_TOKENS to one or more secrets, or listen on 127.0.0.1"
+            f"invalid settings: EPOCHD_HOST={settings.host} without tokens: anyone who can reach this address could "
+            "run trainings. Set EPOCHD_TOKENS to one or more secrets, or EPOCHD_HOST to 127.0.0.1"
         )
     return settings
 
 
-def _problems(error: ValidationError) -> list[Problem]:
-    return [
-        Problem(f"EPOCHD_{str(e['loc'][0]).upper()}" if e["loc"] else "settings", e["msg"], "")
-        for e in error.errors(include_url=False, include_input=False)
-    ]
+def _problem(error: ErrorDetails) -> Problem:
+    """An invalid setting, as NAME=VALUE: why; the value of a secret is left out."""
+    name = str(error["loc"][0]) if error["loc"] else "settings"
+    variable = f"EPOCHD_{name.upper()}"
+    value = "" if name in SECRETS else f"={error['input']!s:.80}"
+    return Problem(variable, f"{variable}{value}: {error['msg'][0].lower()}{error['msg'][1:]}")

@@ -1,15 +1,15 @@
-"""What a person wants to see of a dataset before training on it: columns, their values, the first rows.
+"""The profile of a dataset: statistics of each column and the first rows, for people who look at it before training.
 
-The table streams by in batches, twice if it is large (a histogram needs the extremes first). What is kept of a column
-is bounded whatever the table's size: sums, a table of counts as long as it is small, beyond that a sketch of
-the distinct values, and a sample for the quartiles. So small tables get exact figures and large ones say
-which of theirs are estimates.
+The table is read in batches, and a second time if it is large, because a histogram needs the range first. Memory per
+column is bounded for a table of any size: sums, exact counts up to a limit and a sketch of the distinct values beyond
+it, and a sample for the quartiles. Small tables therefore get exact figures; estimates are marked as such.
 """
 
 import math
+from dataclasses import dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,94 +19,95 @@ from epochd.core.datasets import Facts
 from epochd.data.schema import col
 from epochd.data.tables.source import Source
 from epochd.data.tables.table import batches
-
-Floats = npt.NDArray[np.float64]
+from epochd.registry.sketches import DistinctSketch, Floats, Sample, equal_edges, integer_edges
 
 BATCH_ROWS = 131_072
 FIRST_ROWS = 10
 TOP_VALUES = 10
 BINS = 20
-LONGEST_TEXT, LONGEST_LIST = 200, 20
-"""Characters of a text, values of a list, that are shown."""
-COUNTED, COUNTED_IN_ALL = 50_000, 2_000_000
-"""Distinct values that are counted one by one: of a column, and of all columns together."""
-SAMPLED, SAMPLED_IN_ALL = 100_000, 20_000_000
+MAX_TEXT, MAX_LIST = 200, 20
+"""The characters of a text and the elements of a list that are shown."""
+MAX_COUNTED, MAX_COUNTED_TOTAL = 50_000, 2_000_000
+"""Distinct values that are counted exactly: of one column, and of all columns together."""
+MAX_SAMPLED, MAX_SAMPLED_TOTAL = 100_000, 20_000_000
 """Values that are sampled for the quartiles, likewise."""
 SEED = 20_240_101
-LAST_MOMENT = 2**63 - 1
-"""The largest number that stands for a moment; as a float it would be one more."""
+MAX_TIMESTAMP = 2**63 - 1
+"""The largest integer of a timestamp; converted to a float it is rounded up by one."""
 
 
-def facts(source: Source) -> Facts:
-    """Read the dataset once, so that what cannot be read is found now. Raises DataError. Blocking."""
-    schema, rows = source.apply(_read_through)
-    return Facts(rows, size(source), schema, source.fingerprint())
-
-
-def size(source: Source) -> int:
-    """Bytes of the dataset's file, or of all files in its folder."""
-    files = source.path.rglob("*") if source.path.is_dir() else [source.path]
-    return sum(file.stat().st_size for file in files if file.is_file())
+def read_facts(source: Source) -> Facts:
+    """Read the whole dataset once, which finds every value that cannot be read. Raises DataError. Blocking."""
+    schema, rows = source.apply(_schema_and_rows)
+    return Facts(rows, source.size_bytes(), schema, source.fingerprint())
 
 
 def profile(source: Source) -> dict[str, Any]:
-    """``columns``, a profile of each, and ``first_rows``, as plain JSON. Raises DataError. Blocking."""
-    with np.errstate(over="ignore", invalid="ignore"):  # figures that are too large for a float are left out
+    """``columns``, the profile of each column, and ``first_rows``, as plain JSON. Raises DataError. Blocking."""
+    with np.errstate(over="ignore", invalid="ignore"):  # figures that overflow a float are shown as null
         return source.apply(_profiled)
 
 
-def _read_through(table: pl.LazyFrame) -> tuple[list[dict[str, str]], int]:
+def _schema_and_rows(table: pl.LazyFrame) -> tuple[list[dict[str, str]], int]:
     schema = [{"name": name, "type": str(dtype)} for name, dtype in table.collect_schema().items()]
-    # The missing values are not wanted: counting them makes every value be read.
-    every = table.select(rows=pl.len(), missing=pl.sum_horizontal(pl.all().null_count()))
-    return schema, int(every.collect(engine="streaming")["rows"][0])
+    # Counting the missing values forces Polars to read every value; the count itself is not used.
+    counts = table.select(rows=pl.len(), missing=pl.sum_horizontal(pl.all().null_count()))
+    return schema, int(counts.collect(engine="streaming")["rows"][0])
 
 
 def _profiled(table: pl.LazyFrame) -> dict[str, Any]:
-    columns = [_tally(name, dtype) for name, dtype in table.collect_schema().items()]
-    room = Room(len(columns))
-    draw = np.random.Generator(np.random.PCG64(SEED))
+    schema = table.collect_schema()
+    limits = Limits.for_columns(len(schema))
+    columns = [_column_profile(name, dtype, limits) for name, dtype in schema.items()]
+    random = np.random.Generator(np.random.PCG64(SEED))
     first: list[dict[str, Any]] | None = None
     for _, frame in batches(table, BATCH_ROWS):
         first = plain_rows(frame.head(FIRST_ROWS)) if first is None else first
-        keys = draw.random(frame.height)
+        keys = random.random(frame.height)
         for column in columns:
-            column.add(frame[column.name], keys, room)
-    large = [column for column in columns if isinstance(column, Numbers) and not column.sample.is_whole]
-    if large:
-        for _, frame in batches(table.select(col(column.name) for column in large), BATCH_ROWS):
-            for column in large:
-                column.bin(frame[column.name])
+            column.add(frame[column.name], keys)
+    sampled = [column for column in columns if isinstance(column, NumberProfile) and not column.sample.is_whole]
+    if sampled:
+        for _, frame in batches(table.select(col(column.name) for column in sampled), BATCH_ROWS):
+            for column in sampled:
+                column.add_to_histogram(frame[column.name])
     return {"columns": [column.as_json() for column in columns], "first_rows": first or []}
 
 
-def _tally(name: str, dtype: pl.DataType) -> "Tally":
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many values may be counted and sampled per column."""
+
+    counted: int
+    sampled: int
+
+    @classmethod
+    def for_columns(cls, columns: int) -> Self:
+        return cls(
+            max(100, min(MAX_COUNTED, MAX_COUNTED_TOTAL // max(1, columns))),
+            max(1_000, min(MAX_SAMPLED, MAX_SAMPLED_TOTAL // max(1, columns))),
+        )
+
+
+def _column_profile(name: str, dtype: pl.DataType, limits: Limits) -> "ColumnProfile":
     if dtype.is_numeric() or dtype.is_temporal() or dtype == pl.Null:
-        return Numbers(name, dtype)
+        return NumberProfile(name, dtype, limits)
     if dtype in (pl.String, pl.Categorical, pl.Enum, pl.Boolean):
-        return Values(name, dtype)
-    return Tally(name, dtype)
+        return CountedProfile(name, dtype, limits)
+    return ColumnProfile(name, dtype, limits)
 
 
-class Room:
-    """How much may be kept of each of so many columns."""
-
-    def __init__(self, columns: int) -> None:
-        self.counted = max(100, min(COUNTED, COUNTED_IN_ALL // max(1, columns)))
-        self.sampled = max(1_000, min(SAMPLED, SAMPLED_IN_ALL // max(1, columns)))
-
-
-class Tally:
-    """A column of which only the missing values are counted: lists, structs, binary."""
+class ColumnProfile:
+    """A column for which only missing values are counted: lists, structs, binary."""
 
     kind = "other"
 
-    def __init__(self, name: str, dtype: pl.DataType) -> None:
-        self.name, self.dtype = name, dtype
+    def __init__(self, name: str, dtype: pl.DataType, limits: Limits) -> None:
+        self.name, self.dtype, self.limits = name, dtype, limits
         self.missing = 0
 
-    def add(self, values: pl.Series, keys: Floats, room: Room) -> None:
-        """Take in one batch. ``keys`` are the rows' random numbers."""
+    def add(self, values: pl.Series, keys: Floats) -> None:
+        """Add one batch of n values; ``keys``, (n,), are random numbers in [0, 1) that choose the sample."""
         self.missing += values.null_count()
 
     def as_json(self) -> dict[str, Any]:
@@ -114,17 +115,17 @@ class Tally:
         return {"name": self.name, "type": str(self.dtype), "kind": kind, "missing": self.missing}
 
 
-class Values(Tally):
-    """A column of texts or booleans: how many different ones, and which are frequent."""
+class CountedProfile(ColumnProfile):
+    """A column of texts or booleans: the number of distinct values, and the most frequent ones."""
 
-    def __init__(self, name: str, dtype: pl.DataType) -> None:
-        super().__init__(name, dtype)
+    def __init__(self, name: str, dtype: pl.DataType, limits: Limits) -> None:
+        super().__init__(name, dtype, limits)
         self.kind = "boolean" if dtype == pl.Boolean else "text"
         self.counts: pl.DataFrame | None = pl.DataFrame()
-        self.sketch = Sketch()
+        self.sketch = DistinctSketch()
 
-    def add(self, values: pl.Series, keys: Floats, room: Room) -> None:
-        super().add(values, keys, room)
+    def add(self, values: pl.Series, keys: Floats) -> None:
+        super().add(values, keys)
         values = values.drop_nulls().alias("value")
         if values.dtype in (pl.Categorical, pl.Enum):
             values = values.cast(pl.String)
@@ -133,7 +134,7 @@ class Values(Tally):
             return
         both = pl.concat([self.counts, values.value_counts(name="count")], how="diagonal")
         self.counts = both.group_by("value").agg(pl.col("count").sum())
-        if self.counts.height > room.counted:
+        if self.counts.height > self.limits.counted:
             self.sketch.add(self.counts["value"])
             self.counts = None
 
@@ -145,98 +146,98 @@ class Values(Tally):
         }
 
     def _top(self) -> list[dict[str, Any]] | None:
-        """The most frequent values; None if there are too many different ones to count."""
+        """The most frequent values; None if there are too many distinct values to count."""
         if self.counts is None or self.counts.is_empty():
             return None if self.counts is None else []
-        best = self.counts.sort("count", "value", descending=[True, False]).head(TOP_VALUES)
-        return [{"value": plain(value), "count": count} for value, count in best.iter_rows()]
+        top = self.counts.sort("count", "value", descending=[True, False]).head(TOP_VALUES)
+        return [{"value": plain(value), "count": count} for value, count in top.iter_rows()]
 
 
-class Numbers(Values):
-    """A column of numbers, dates or times: besides, its range, moments, quartiles and histogram.
+class NumberProfile(CountedProfile):
+    """A column of numbers, dates or times: in addition range, mean, deviation, quartiles and histogram.
 
-    Infinite values are counted and otherwise left out.
+    Infinite values are counted and otherwise ignored.
     """
 
-    def __init__(self, name: str, dtype: pl.DataType) -> None:
-        super().__init__(name, dtype)
+    def __init__(self, name: str, dtype: pl.DataType, limits: Limits) -> None:
+        super().__init__(name, dtype, limits)
         self.is_date = dtype.is_temporal() and dtype != pl.Duration
         self.kind = "date" if self.is_date else "number"
         self.sample = Sample()
-        self.infinite = self.number = 0
+        self.infinite = self.count = 0
         self.mean = self.squares = 0.0
         self.low: Any = None
         self.high: Any = None
-        self.binned: npt.NDArray[np.int64] | None = None
+        self.histogram: npt.NDArray[np.int64] | None = None
 
-    def add(self, values: pl.Series, keys: Floats, room: Room) -> None:
-        there = values.is_not_null()
-        finite = _finite(values)
-        super().add(values if self.is_date else _numbers(values), keys, room)
-        self.infinite += int((there & ~finite).sum())
+    def add(self, values: pl.Series, keys: Floats) -> None:
+        finite = _is_finite(values)
+        super().add(values if self.is_date else _numbers(values), keys)
+        self.infinite += int((values.is_not_null() & ~finite).sum())
         values, keys = values.filter(finite), keys[finite.to_numpy()]
         if values.is_empty():
             return
-        limits = values.to_physical() if self.is_date else values  # Python's moments have no nanoseconds
-        least, most = limits.min(), limits.max()
-        self.low = least if self.low is None else min(self.low, least)
-        self.high = most if self.high is None else max(self.high, most)
+        comparable = values.to_physical() if self.is_date else values  # Python's datetime has no nanoseconds
+        low, high = comparable.min(), comparable.max()
+        self.low = low if self.low is None else min(self.low, low)
+        self.high = high if self.high is None else max(self.high, high)
         floats = _floats(values)
         self._add_moments(floats)
-        self.sample.add(floats, keys, room.sampled)
+        self.sample.add(floats, keys, self.limits.sampled)
 
     def _add_moments(self, values: Floats) -> None:
-        """The update of Chan, Golub and LeVeque (1979), which loses no digits to large means."""
-        number, mean = len(values), float(values.mean())
-        shift, total = mean - self.mean, self.number + number
-        self.squares += float(((values - mean) ** 2).sum()) + shift * shift * self.number * number / total
-        self.mean += shift * number / total
-        self.number = total
+        """The update of Chan, Golub and LeVeque (1979), which keeps its precision if the mean is large."""
+        count, mean = len(values), float(values.mean())
+        shift, total = mean - self.mean, self.count + count
+        self.squares += float(((values - mean) ** 2).sum()) + shift * shift * self.count * count / total
+        self.mean += shift * count / total
+        self.count = total
 
-    def bin(self, values: pl.Series) -> None:
-        """Take one batch into the histogram, once the whole range is known."""
+    def add_to_histogram(self, values: pl.Series) -> None:
+        """Count one batch of a second pass, when the whole range is known."""
         edges = self._edges()
         if edges is not None:
-            counts = histogram(_floats(values.filter(_finite(values))), edges)
-            self.binned = counts if self.binned is None else self.binned + counts
+            counts = np.histogram(_floats(values.filter(_is_finite(values))), edges)[0]
+            self.histogram = counts if self.histogram is None else self.histogram + counts
 
     def as_json(self) -> dict[str, Any]:
-        std = math.sqrt(self.squares / (self.number - 1)) if self.number > 1 and not self.is_date else None
+        std = math.sqrt(self.squares / (self.count - 1)) if self.count > 1 and not self.is_date else None
         quartiles = self.sample.quartiles()
-        found = super().as_json() | {
-            "min": self._shown(self.low),
-            "max": self._shown(self.high),
-            "mean": self._shown(self.mean) if self.number else None,
+        figures = super().as_json() | {
+            "min": self._plain(self.low),
+            "max": self._plain(self.high),
+            "mean": self._plain(self.mean) if self.count else None,
             "std": plain(std),
-            "quartiles": quartiles and [self._shown(value) for value in quartiles],
+            "quartiles": quartiles and [self._plain(value) for value in quartiles],
             "quartiles_are_estimates": not self.sample.is_whole,
-            "histogram": self._histogram(),
+            "histogram": self._histogram_json(),
         }
-        return found if self.is_date else found | {"infinite": self.infinite}
+        return figures if self.is_date else figures | {"infinite": self.infinite}
 
-    def _histogram(self) -> dict[str, Any] | None:
+    def _histogram_json(self) -> dict[str, Any] | None:
         edges = self._edges()
         if edges is None:
             return None
-        counts = histogram(self.sample.values, edges) if self.binned is None else self.binned
-        return {"edges": [self._shown(edge) for edge in edges.tolist()], "counts": counts.tolist()}
+        counts = np.histogram(self.sample.values, edges)[0] if self.histogram is None else self.histogram
+        return {"edges": [self._plain(edge) for edge in edges.tolist()], "counts": counts.tolist()}
 
     def _edges(self) -> Floats | None:
-        """The borders of the bins, the last one included; whole numbers in a small range get a bin each."""
-        if not self.number:
+        """The bin edges, including the last one; integers in a small range get one bin each."""
+        if not self.count:
             return None
         if self.dtype.is_integer() and self.high - self.low < BINS:
-            return whole_edges(self.low, self.high)
+            return integer_edges(self.low, self.high)
         limits = pl.Series([self.low, self.high], dtype=pl.Int64 if self.is_date else self.dtype)
         low, high = _floats(limits).tolist()
-        return edges(low, high, BINS)
+        return equal_edges(low, high, BINS)
 
-    def _shown(self, value: Any) -> Any:
-        """A figure as JSON: a number, or a moment in ISO 8601."""
+    def _plain(self, value: Any) -> Any:
+        """A figure as JSON: a number, or a date or time in ISO 8601."""
         if not self.is_date or value is None:
             return plain(value)
-        whole = pl.Series([min(round(value), LAST_MOMENT)], dtype=pl.Int64)
-        return plain(whole.cast(pl.Int32).cast(self.dtype)[0] if self.dtype == pl.Date else whole.cast(self.dtype)[0])
+        physical = pl.Series([min(round(value), MAX_TIMESTAMP)], dtype=pl.Int64)
+        physical = physical.cast(pl.Int32) if self.dtype == pl.Date else physical
+        return plain(physical.cast(self.dtype)[0])
 
 
 def plain_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
@@ -245,14 +246,15 @@ def plain_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def plain(value: Any) -> Any:
-    """A value as plain JSON: moments in ISO 8601, durations in seconds, no NaN and no infinity, nothing long."""
+    """A value as plain JSON: dates and times in ISO 8601, durations in seconds, NaN and infinity as null, long values
+    cut off."""
     match value:
         case None | bool() | int():
             return value
         case float() | Decimal():
             return float(value) if math.isfinite(value) else None
         case str():
-            return value if len(value) <= LONGEST_TEXT else value[:LONGEST_TEXT] + "…"
+            return value if len(value) <= MAX_TEXT else value[:MAX_TEXT] + "…"
         case date() | time():
             return value.isoformat()
         case timedelta():
@@ -260,99 +262,28 @@ def plain(value: Any) -> Any:
         case bytes():
             return f"<{len(value)} bytes>"
         case list() | pl.Series():
-            return [plain(item) for item in value[:LONGEST_LIST]] + (["…"] if len(value) > LONGEST_LIST else [])
+            return [plain(item) for item in value[:MAX_LIST]] + (["…"] if len(value) > MAX_LIST else [])
         case dict():
             return {str(key): plain(item) for key, item in value.items()}
         case _:
             return plain(str(value))
 
 
-def _finite(values: pl.Series) -> pl.Series:
-    """Which values are there and neither NaN nor infinite."""
+def _is_finite(values: pl.Series) -> pl.Series:
+    """Which values are neither missing, NaN nor infinite."""
     if values.dtype.is_float():
         return values.is_finite().fill_null(False)
     return values.is_not_null()
 
 
 def _numbers(values: pl.Series) -> pl.Series:
-    """Decimals and durations (in seconds) as floats, integers and floats as they are."""
+    """Decimals and durations (in seconds) as floats, other numbers unchanged."""
     if values.dtype == pl.Duration:
         return values.dt.total_microseconds() / 1e6
     return values.cast(pl.Float64) if values.dtype == pl.Decimal else values
 
 
 def _floats(values: pl.Series) -> Floats:
-    """Values that are there as floats; moments as the number that stands for them."""
+    """Values without missing ones as float64; dates and times as their physical integers."""
     numbers = values.to_physical() if values.dtype.is_temporal() and values.dtype != pl.Duration else _numbers(values)
     return numbers.cast(pl.Float64).to_numpy()
-
-
-SKETCHED = 4_096
-"""Hashes that estimate the number of distinct values: the error is about 1/√SKETCHED, 1.6 %."""
-
-
-HASH_SEED = 20_240_101
-
-
-class Sample:
-    """The values with the smallest random keys: all of them while there are few, else an even sample."""
-
-    def __init__(self) -> None:
-        self.values: Floats = np.empty(0)
-        self.is_whole = True
-        self._keys: Floats = np.empty(0)
-
-    def add(self, values: Floats, keys: Floats, most: int) -> None:
-        if not self.is_whole:
-            chosen = keys < self._keys.max()
-            values, keys = values[chosen], keys[chosen]
-        self.values = np.concatenate([self.values, values])
-        self._keys = np.concatenate([self._keys, keys])
-        if len(self.values) > most:
-            kept = np.argpartition(self._keys, most)[:most]
-            self.values, self._keys, self.is_whole = self.values[kept], self._keys[kept], False
-
-    def quartiles(self) -> list[float] | None:
-        return np.quantile(self.values, [0.25, 0.5, 0.75]).tolist() if len(self.values) else None
-
-
-class Sketch:
-    """The number of distinct values from the smallest of their hashes (Bar-Yossef et al., 2002)."""
-
-    def __init__(self) -> None:
-        self._smallest = np.empty(0, np.uint64)
-
-    def add(self, values: pl.Series) -> None:
-        hashes = values.hash(HASH_SEED).to_numpy()
-        if len(self._smallest) == SKETCHED:
-            hashes = hashes[hashes < self._smallest[-1]]
-        self._smallest = np.unique(np.concatenate([self._smallest, hashes]))[:SKETCHED]
-
-    @property
-    def distinct(self) -> int:
-        if len(self._smallest) < SKETCHED:
-            return len(self._smallest)
-        return round((SKETCHED - 1) / (float(self._smallest[-1]) / 2**64))
-
-
-def edges(low: float, high: float, bins: int) -> Floats | None:
-    """The borders of so many bins of one width: fewer where there are fewer floats between ``low`` and ``high``, and
-    one bin without a width where they are equal. None if ``high - low`` is too large for a float."""
-    if not math.isfinite(high - low):
-        return None
-    return _borders(np.linspace(low, high, bins + 1).clip(low, high))
-
-
-def whole_edges(low: int, high: int) -> Floats:
-    """The borders of a bin for each whole number, or for each float that stands for some where floats are sparser."""
-    return _borders(np.array([float(number) for number in range(low, high + 1 + (low < high))]))
-
-
-def _borders(found: Floats) -> Floats:
-    borders = np.unique(found)
-    return borders if len(borders) > 1 else borders.repeat(2)
-
-
-def histogram(values: Floats, borders: Floats) -> npt.NDArray[np.int64]:
-    """How many values lie in each bin, its left border included, and in the last one the right border too."""
-    return np.histogram(values, borders)[0]

@@ -1,10 +1,10 @@
-"""A query's rows as a Parquet file: what a database says now, kept so that a training can be repeated.
+"""A snapshot of a query's rows as a Parquet file, so that a training can be repeated after the database has changed.
 
-Users name a connection that the operator has given a name; its URL, which may hold a password, stays in the
-server: it is in no answer, no error, no log and no ticket. A query reads in a read-only transaction, in batches,
-so that a table larger than memory is no trouble. Each batch is written for itself, because only the last row
-shows which types the columns have (SQLite has types per value, a column may begin with NULLs); one pass over the
-batches then makes the file.
+Users refer to a connection by the name that the operator has given it. Its URL may contain a password and never
+appears in an answer, an error, a log or a ticket. A query runs in a read-only transaction and its rows are fetched in
+batches, so that a result may be larger than memory. Each batch becomes a temporary file, because the types of the
+columns are known only after the last row (SQLite has types per value, a column may begin with NULLs); one pass over
+these files then writes the snapshot.
 """
 
 import json
@@ -27,14 +27,16 @@ from epochd.core.errors import DataError, Problem, TooLarge
 from epochd.data.formats import type_inference
 from epochd.data.schema import col
 
-BATCH_VALUES, MOST_ROWS = 2_000_000, 65_536
-"""A batch has at most so many values, and so many rows."""
+MAX_BATCH_VALUES, MAX_BATCH_ROWS = 2_000_000, 65_536
+"""The maximum number of values and of rows in a batch."""
 INTERRUPT_SECONDS = 0.1
-"""Time between two attempts to interrupt a query that was cancelled."""
-ROW_GROUP = 262_144
-"""Rows of a row group, fixed so that the same rows give the same file."""
+"""Time between two attempts to interrupt a cancelled query."""
+ROW_GROUP_ROWS = 262_144
+"""Rows of a Parquet row group; a fixed number, so that the same rows give the same file."""
 
-READING = re.compile(r"(?:\s|\(|--[^\n]*\n|/\*.*?\*/)*(?:SELECT|WITH|VALUES)\b", re.IGNORECASE | re.DOTALL)
+OPERATOR_HINT = "the operator sets the URL in EPOCHD_CONNECTIONS"
+
+READ_QUERY = re.compile(r"(?:\s|\(|--[^\n]*\n|/\*.*?\*/)*(?:SELECT|WITH|VALUES)\b", re.IGNORECASE | re.DOTALL)
 TYPES: dict[type, pl.DataType] = {
     bool: pl.Boolean(),
     int: pl.Int64(),
@@ -50,7 +52,7 @@ TYPES: dict[type, pl.DataType] = {
 
 
 class Cursor(Protocol):
-    """The part of a DBAPI cursor that is needed."""
+    """The methods of a DBAPI cursor that a snapshot uses."""
 
     @property
     def description(self) -> Sequence[Sequence[Any]] | None: ...
@@ -59,60 +61,62 @@ class Cursor(Protocol):
 
 
 class Snapshot:
-    """One query, to be run once. ``connection`` is the name of the connection that ``url`` belongs to."""
+    """One query, which can run once. ``connection`` is the name of the connection with this ``url``."""
 
     def __init__(self, connection: str, url: str, query: str) -> None:
         self.connection = connection
         self.query = query
-        self._url = self._parsed(url)
+        self._url = self._parse(url)
         self._interrupt: Callable[[], None] | None = None
         self._cancelled, self._ended = threading.Event(), threading.Event()
 
     def write(self, file: Path, limit: int, received: Callable[[int], None] = lambda size: None) -> None:
-        """Run the query and write its rows, ``limit`` bytes at most; ``received`` is told the bytes so far.
+        """Run the query and write at most ``limit`` bytes of rows; ``received`` is called with the bytes so far.
 
-        The batches lie beside ``file`` until it is done. Raises DataError, or TooLarge. Blocking.
+        The folder of ``file`` holds the batches meanwhile. Raises DataError or TooLarge. Blocking.
         """
-        if not READING.match(self.query):
-            raise _refused("query", "only a query that reads is run", "begin it with SELECT or WITH")
-        parts: list[Path] = []
+        if not READ_QUERY.match(self.query):
+            raise _error("query", "only read queries are allowed", "begin the query with SELECT or WITH")
+        batches: list[Path] = []
         with self._opened() as cursor:
             size = 0
             for frame in self._frames(cursor):
-                parts.append(file.with_name(f"{len(parts)}.part"))
-                frame.write_parquet(parts[-1])
-                size += parts[-1].stat().st_size
+                batches.append(file.with_name(f"{len(batches)}.part"))
+                frame.write_parquet(batches[-1])
+                size += batches[-1].stat().st_size
                 received(size)
                 if size > limit:
                     raise TooLarge(
                         f"the query's rows take more than {limit:,} bytes (EPOCHD_UPLOAD_MB): "
-                        "select fewer columns, or fewer rows"
+                        "select fewer columns or fewer rows"
                     )
-        _merge(parts, file)
+        _merge(batches, file)
 
     def cancel(self) -> None:
-        """End ``write`` early, from another thread, and wait until it has; it then raises DataError. Blocking."""
+        """Cancel ``write`` from another thread and wait until it has raised DataError. Blocking."""
         self._cancelled.set()
-        # An interruption between two statements is lost, so one is not enough.
+        # An interrupt between two statements has no effect, so it is repeated.
         while (interrupt := self._interrupt) is not None:
-            with suppress(Exception):  # the connection may be closing just now
+            with suppress(Exception):  # the connection may be closing
                 interrupt()
             self._ended.wait(INTERRUPT_SECONDS)
 
-    def _parsed(self, url: str) -> URL:
+    def _parse(self, url: str) -> URL:
         try:
             parsed = make_url(url)
         except (ArgumentError, ValueError):
             parsed = URL.create("unknown")
         kind = parsed.get_backend_name()
         if kind not in ("sqlite", "postgresql") or (kind == "sqlite" and not parsed.database):
-            message = f"the URL of the connection {self.connection!r} is neither a SQLite file's nor a PostgreSQL one"
-            raise _refused("connection", message, "the operator sets it in EPOCHD_CONNECTIONS")
+            message = (
+                f"the URL of the connection {self.connection!r} is not that of a SQLite file or a PostgreSQL database"
+            )
+            raise _error("connection", message, OPERATOR_HINT)
         return parsed
 
     @contextmanager
     def _opened(self) -> Iterator[Cursor]:
-        """A cursor that runs the query. What a database says is passed on without anything of the URL."""
+        """A cursor on the running query."""
         open_cursor = self._sqlite if self._url.get_backend_name() == "sqlite" else self._postgres
         try:
             with open_cursor() as cursor:
@@ -124,13 +128,13 @@ class Snapshot:
     @contextmanager
     def _sqlite(self) -> Iterator[Cursor]:
         path = quote(str(Path(self._url.database or "").absolute()))
-        with self._told(sqlite3.Error, "connection"):
-            # sqlite3 runs one statement only; mode=ro keeps even that from writing.
+        with self._errors_translated(sqlite3.Error, "connection"):
+            # sqlite3 runs a single statement only, and mode=ro prevents it from writing.
             connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
         with closing(connection):
-            with self._told(sqlite3.Error, "connection"):
+            with self._errors_translated(sqlite3.Error, "connection"):
                 connection.execute("PRAGMA query_only=ON")
-            with self._told(sqlite3.Error, "query"):
+            with self._errors_translated(sqlite3.Error, "query"):
                 self._interruptible(connection.interrupt)
                 yield connection.execute(self.query)
 
@@ -139,16 +143,16 @@ class Snapshot:
         try:
             import psycopg  # noqa: PLC0415 - an optional extra
         except ImportError:
-            raise self._no_way("PostgreSQL needs a driver: pip install 'epochd[postgres]'") from None
+            raise self._unavailable("the PostgreSQL driver is not installed: pip install 'epochd[postgres]'") from None
         text = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
-        with self._told(psycopg.Error, "connection"):
+        with self._errors_translated(psycopg.Error, "connection"):
             connection = psycopg.connect(text, connect_timeout=10)
         with connection:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             connection.read_only = True
-            with self._told(psycopg.Error, "query"):
+            with self._errors_translated(psycopg.Error, "query"):
                 self._interruptible(connection.cancel)
-                # A named cursor keeps the rows on the other side, and takes one statement only.
+                # A named cursor keeps the rows on the server, and runs a single statement only.
                 with connection.cursor("snapshot") as cursor:
                     cursor.execute(cast("Any", self.query))
                     yield cursor
@@ -156,65 +160,66 @@ class Snapshot:
     def _interruptible(self, interrupt: Callable[[], None]) -> None:
         self._interrupt = interrupt
         if self._cancelled.is_set():
-            raise _refused("query", "the query was cancelled")
+            raise _error("query", "the query was cancelled")
 
     @contextmanager
-    def _told(self, kind: type[Exception], field: str) -> Iterator[None]:
+    def _errors_translated(self, kind: type[Exception], field: str) -> Iterator[None]:
+        """Raise errors of the driver as DataError, without any part of the URL."""
         try:
             yield
         except kind as error:
             if self._cancelled.is_set():
-                raise _refused("query", "the query was cancelled") from None
+                raise _error("query", "the query was cancelled") from None
             reason = scrubbed(" ".join(str(error).split())[:500], self._url)
             if field == "connection":
-                raise self._no_way(reason) from None
-            message = f"the database refuses the query: {reason}"
-            raise _refused("query", message, f"try it against the connection {self.connection!r} by hand") from None
+                raise self._unavailable(reason) from None
+            message = f"the database rejects the query: {reason}"
+            raise _error("query", message, f"correct the query for the connection {self.connection!r}") from None
 
-    def _no_way(self, reason: str) -> DataError:
+    def _unavailable(self, reason: str) -> DataError:
         message = f"the connection {self.connection!r} cannot be opened: {reason}"
-        return _refused("connection", message, "the operator sets it in EPOCHD_CONNECTIONS")
+        return _error("connection", message, OPERATOR_HINT)
 
     def _frames(self, cursor: Cursor) -> Iterator[pl.DataFrame]:
-        """The rows in batches; the first one is there even if there are no rows."""
-        names = _checked([str(column[0]) for column in cursor.description or ()])
-        size = max(1, min(MOST_ROWS, BATCH_VALUES // len(names)))
+        """The rows in batches; without rows, one empty batch."""
+        names = _checked_names([str(column[0]) for column in cursor.description or ()])
+        size = max(1, min(MAX_BATCH_ROWS, MAX_BATCH_VALUES // len(names)))
         rows = cursor.fetchmany(size)
         yield frame(names, rows)
         while len(rows) == size:
             if self._cancelled.is_set():
-                raise _refused("query", "the query was cancelled")
+                raise _error("query", "the query was cancelled")
             if rows := cursor.fetchmany(size):
                 yield frame(names, rows)
 
 
 def snapshot(connections: dict[str, str], connection: str, query: str) -> Snapshot:
-    """A query on one of the connections, given as names and URLs. Raises DataError if there is none of this name."""
+    """A snapshot of a query on one of the ``connections`` (URLs by name). Raises DataError for an unknown name."""
     if connection not in connections:
-        known = f"connections: {', '.join(sorted(connections))}" if connections else "the server has no connection"
-        message = f"there is no connection {connection!r}"
-        raise _refused("connection", message, f"{known}; the operator names them in EPOCHD_CONNECTIONS")
+        known = f"connections: {', '.join(sorted(connections))}" if connections else "the server has no connections"
+        message = f"unknown connection {connection!r}"
+        raise _error("connection", message, f"{known}; the operator can add one in EPOCHD_CONNECTIONS")
     return Snapshot(connection, connections[connection], query)
 
 
 def scrubbed(text: str, url: URL) -> str:
-    """A text without any piece of the URL: password, user, host, port, database, and the values of options."""
+    """A text with every part of the URL masked: password, user, host, port, database and the values of options."""
     options = [value for values in url.query.values() for value in ([values] if isinstance(values, str) else values)]
-    pieces = [url.password, url.username, url.host, url.database, str(url.port or ""), *options]
-    pieces += [Path(url.database).name] if url.database else []
-    for piece in sorted({str(piece) for piece in pieces if piece}, key=len, reverse=True):
-        text = re.sub(rf"(?<!\w){re.escape(piece)}(?!\w)", "***", text)
+    parts = [url.password, url.username, url.host, url.database, str(url.port or ""), *options]
+    parts += [Path(url.database).name] if url.database else []
+    for part in sorted({str(part) for part in parts if part}, key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(part)}(?!\w)", "***", text)
     return text.replace(str(url.password), "***") if url.password else text
 
 
 def frame(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> pl.DataFrame:
-    """Rows of Python values as a table; a column of several types becomes text, numbers of several types floats."""
+    """Rows of Python values as a table; a column of mixed types becomes text, of mixed number types float."""
     columns = zip(*rows, strict=True) if rows else [()] * len(names)
     return pl.DataFrame([series(name, values) for name, values in zip(names, columns, strict=True)])
 
 
 def series(name: str, values: Iterable[Any]) -> pl.Series:
-    """One column of Python values, as a database's driver gives them."""
+    """One column of Python values, as database drivers return them."""
     values = [bytes(value) if isinstance(value, memoryview) else value for value in values]
     kinds = {type(value) for value in values if value is not None}
     if not kinds:
@@ -253,47 +258,47 @@ def _text(value: Any) -> str:
 
 
 def _common(types: Sequence[pl.DataType]) -> pl.DataType:
-    """The type that values of all these types can have."""
-    found = {dtype for dtype in types if dtype != pl.Null}
-    if len(found) < 2:
-        return found.pop() if found else pl.Null()
-    return pl.Float64() if found <= {pl.Int64(), pl.Float64()} else pl.String()
+    """The type that all values of these types can be converted to."""
+    known = {dtype for dtype in types if dtype != pl.Null}
+    if len(known) < 2:
+        return known.pop() if known else pl.Null()
+    return pl.Float64() if known <= {pl.Int64(), pl.Float64()} else pl.String()
 
 
-def _merge(parts: Sequence[Path], file: Path) -> None:
-    """One Parquet file of all the parts, in order, streamed; text that is ISO dates (SQLite has no others) is dates."""
-    schemas = [pl.read_parquet_schema(part) for part in parts]
+def _merge(batches: Sequence[Path], file: Path) -> None:
+    """Stream all batches, in order, to one Parquet file. ISO dates in text, as SQLite stores them, become dates."""
+    schemas = [pl.read_parquet_schema(batch) for batch in batches]
     common = {name: _common([schema[name] for schema in schemas]) for name in schemas[0]}
-    table = pl.concat([_as(pl.scan_parquet(part, glob=False), common) for part in parts])
-    type_inference.dated(table, checked=True).sink_parquet(file, row_group_size=ROW_GROUP, maintain_order=True)
-    for part in parts:
-        part.unlink()
+    table = pl.concat([_cast(pl.scan_parquet(batch, glob=False), common) for batch in batches])
+    type_inference.dated(table, checked=True).sink_parquet(file, row_group_size=ROW_GROUP_ROWS, maintain_order=True)
+    for batch in batches:
+        batch.unlink()
 
 
-def _as(table: pl.LazyFrame, schema: dict[str, pl.DataType]) -> pl.LazyFrame:
-    found = table.collect_schema()
+def _cast(table: pl.LazyFrame, schema: dict[str, pl.DataType]) -> pl.LazyFrame:
+    actual = table.collect_schema()
     casts = []
     for name, dtype in schema.items():
         column = col(name)
-        if found[name] == pl.Binary and dtype == pl.String:
+        if actual[name] == pl.Binary and dtype == pl.String:
             casts.append(column.bin.encode("hex"))
-        elif found[name] != dtype:
+        elif actual[name] != dtype:
             casts.append(column.cast(dtype))
     return table.with_columns(casts)
 
 
-def _checked(names: list[str]) -> list[str]:
-    """The column names of a result, each of them there and there once."""
+def _checked_names(names: list[str]) -> list[str]:
+    """The column names of a result; raise DataError if one is missing or occurs twice."""
     if not names:
-        raise _refused("query", "the query gives no columns", "select some")
+        raise _error("query", "the query returns no columns", "select at least one column")
     for number, name in enumerate(names, 1):
         if not name.strip():
-            raise _refused("query", f"column {number} of the query has no name", "give it one: expression AS name")
+            raise _error("query", f"column {number} of the query has no name", "name it: expression AS name")
         if names.index(name) != number - 1:
-            message = f"the query gives two columns {name!r}"
-            raise _refused("query", message, "give each its own name: expression AS name")
+            message = f"the query returns two columns named {name!r}"
+            raise _error("query", message, "name each differently: expression AS name")
     return names
 
 
-def _refused(field: str, message: str, hint: str = "") -> DataError:
+def _error(field: str, message: str, hint: str = "") -> DataError:
     return DataError([Problem(field, message, hint)])

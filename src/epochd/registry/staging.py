@@ -1,8 +1,8 @@
-"""Datasets on their way in: a name is reserved, a folder holds what has come so far, then it is put into place.
+"""The staging area: datasets that are being received, and how a complete one becomes a registered dataset.
 
-Everything that arrives lies below ``.uploads`` until it is whole, flushed and found readable; it is then renamed
-in the same transaction that writes its row. What does not come that far leaves nothing: the folder goes with
-the request, or with the next start of the server.
+A name is reserved and a folder below ``.uploads`` receives the file. Once the file is complete, readable and flushed to
+disk, it is moved into place in the transaction that writes its database row. An incomplete file never becomes visible:
+its folder is deleted when the request ends, or when the server next starts.
 """
 
 import asyncio
@@ -25,13 +25,13 @@ from epochd.store.db import Database
 
 Stage = Literal["uploading", "querying", "checking"]
 
-PENDING = ".uploads"
+STAGING_FOLDER = ".uploads"
 """Below the server's dataset folder."""
 
 
-@dataclass
-class Arrival:
-    """One dataset that is coming in. ``total`` is None where nobody has said how many bytes it will be."""
+@dataclass(slots=True)
+class StagedDataset:
+    """A dataset that is being received. ``total`` is its size in bytes if the client has announced it."""
 
     name: str
     kind: DatasetKind
@@ -41,76 +41,80 @@ class Arrival:
     total: int | None = None
 
 
-class Arrivals:
-    """All datasets that are coming in, by name. ``home`` is the server's own dataset folder."""
+class StagingArea:
+    """All datasets that are being received, by name. ``home`` is the server's dataset folder."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, db: Database, home: Path) -> None:
         self.home = home
-        self._by_name: dict[str, Arrival] = {}
+        self._db = db
+        self._by_name: dict[str, StagedDataset] = {}
 
-    def get(self, name: str) -> Arrival | None:
+    def get(self, name: str) -> StagedDataset | None:
         return self._by_name.get(name)
 
-    def sweep(self) -> None:
-        """Remove what a former server left unfinished."""
-        shutil.rmtree(self.home / PENDING, ignore_errors=True)
+    def clear(self) -> None:
+        """Delete what an earlier server process left incomplete."""
+        shutil.rmtree(self.home / STAGING_FOLDER, ignore_errors=True)
 
     @contextmanager
-    def receiving(self, name: str, kind: DatasetKind, total: int | None = None) -> Iterator[Arrival]:
-        """Reserve the name and make a folder for the block, removed at its end. Raises NameTaken."""
+    def stage(self, name: str, kind: DatasetKind, total: int | None = None) -> Iterator[StagedDataset]:
+        """Reserve the name and create a folder, which is deleted when the context ends. Raises NameTaken."""
         if name in self._by_name:
-            raise NameTaken(f"the dataset {name!r} is just coming in by another request: wait until that is done")
-        folder = self.home / PENDING / secrets.token_hex(8)
+            raise NameTaken(f"another request is creating the dataset {name!r}: wait until it has finished")
+        folder = self.home / STAGING_FOLDER / secrets.token_hex(8)
         stage: Stage = "querying" if kind is DatasetKind.QUERY else "uploading"
-        self._by_name[name] = arrival = Arrival(name, kind, stage, folder, total=total)
+        self._by_name[name] = staged = StagedDataset(name, kind, stage, folder, total=total)
         try:
             folder.mkdir(parents=True)
-            yield arrival
+            yield staged
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             del self._by_name[name]
 
+    async def commit(
+        self,
+        staged: StagedDataset,
+        file: Path,
+        *,
+        replace: bool,
+        connection: str | None = None,
+        query: str | None = None,
+    ) -> Dataset:
+        """Check a complete file, move it into place and register it.
 
-async def settle(
-    db: Database,
-    home: Path,
-    arrival: Arrival,
-    file: Path,
-    *,
-    replace: bool,
-    connection: str | None = None,
-    query: str | None = None,
-) -> Dataset:
-    """Check a file that has arrived whole, put it into place and register it.
+        Raises DataError if the file cannot be read, NameTaken and DatasetInUse.
+        """
+        staged.stage = "checking"
+        dataset = await describe(staged.name, staged.kind, Source(staged.name, file), file.name, connection, query)
+        await asyncio.to_thread(files.flush, file)
+        async with datasets.registering(self._db, dataset, replace=replace) as old:
+            await asyncio.to_thread(_move_into_place, file, self.home / file.name, replace)
+        await self.delete_file(old, keep=self.home.resolve() / dataset.path)
+        return dataset
 
-    Raises DataError if it cannot be read; NameTaken, DatasetInUse.
-    """
-    arrival.stage = "checking"
-    dataset = await examined(arrival.name, arrival.kind, Source(arrival.name, file), file.name, connection, query)
-    await asyncio.to_thread(files.flush, file)
-    async with datasets.registering(db, dataset, replace=replace) as old:
-        await asyncio.to_thread(_place, file, home / file.name, replace)
-    await discard(home, old, but=home / dataset.path)
-    return dataset
+    async def delete_file(self, dataset: Dataset | None, *, keep: Path | None = None) -> None:
+        """Delete the file of a dataset that is no longer registered, if the server owns it and it is not ``keep``."""
+        if dataset is not None and dataset.is_kept and self.home.resolve() / dataset.path != keep:
+            await asyncio.to_thread((self.home / dataset.path).unlink, missing_ok=True)
 
 
-def _place(file: Path, place: Path, replace: bool) -> None:
+def _move_into_place(file: Path, place: Path, replace: bool) -> None:
     if place.exists() and not replace:
         raise NameTaken(
-            f"a file {file.name!r} lies in the server's dataset folder already, under no name: "
-            "choose another name, or add ?replace=true to replace it"
+            f"the server's dataset folder already contains a file {file.name!r} that is not registered: "
+            "choose another name, or add ?replace=true to replace the file"
         )
     file.rename(place)
     files.flush(place.parent)
 
 
-async def examined(
+async def describe(
     name: str, kind: DatasetKind, source: Source, path: str, connection: str | None = None, query: str | None = None
 ) -> Dataset:
-    """The dataset that a source is, as it will be registered. Raises DataError."""
-    facts = await asyncio.to_thread(profile.facts, source)
+    """The registry entry for a source, from one pass over its content. Raises DataError."""
+    facts = await asyncio.to_thread(profile.read_facts, source)
     if not facts.rows:
-        raise DataError([Problem("dataset", f"{name!r} has no rows", "give at least one row below the header")])
+        raise DataError([Problem("dataset", f"{name!r} has no rows", "provide at least one row below the header")])
     now = time.time()
     return Dataset(
         name,
@@ -125,9 +129,3 @@ async def examined(
         connection=connection,
         query=query,
     )
-
-
-async def discard(home: Path, old: Dataset | None, but: Path | None = None) -> None:
-    """Remove the file of a dataset that is registered no more, if the server keeps it, ``but`` not this one."""
-    if old is not None and old.is_kept and home / old.path != but:
-        await asyncio.to_thread((home / old.path).unlink, missing_ok=True)

@@ -13,7 +13,7 @@ import pytest
 
 from epochd.core.datasets import Facts
 from epochd.data.tables.catalog import BUILTIN
-from epochd.registry.staging import PENDING
+from epochd.registry.staging import STAGING_FOLDER
 from epochd.store import datasets
 
 URL = "/api/v1/datasets"
@@ -30,9 +30,9 @@ def home(house: Any) -> Path:
 
 def left_behind(house: Any) -> list[str]:
     """What lies in the server's dataset folder besides registered files."""
-    pending = home(house) / PENDING
+    pending = home(house) / STAGING_FOLDER
     assert not pending.exists() or not list(pending.iterdir())
-    return sorted(path.name for path in home(house).iterdir() if path.name != PENDING)
+    return sorted(path.name for path in home(house).iterdir() if path.name != STAGING_FOLDER)
 
 
 async def upload(house: Any, name: str = "colors", body: bytes = CSV, **query: object) -> httpx.Response:
@@ -113,7 +113,7 @@ FILE = part(b'name="file"; filename="colors.csv"', CSV)
 @pytest.mark.parametrize(
     ("content_type", "body", "status", "words"),
     [
-        (FORM, b"no form at all", 400, "not the form"),
+        (FORM, b"no form at all", 400, "not a valid multipart"),
         (FORM, FILE, 400, "ends in the middle"),
         (FORM, part(b'name="name"') + b"--b--\r\n", 422, "no file"),
         (FORM, FILE + part(b'name="name"') + b"--b--\r\n", 422, "before 'file'"),
@@ -150,7 +150,7 @@ async def test_a_file_that_cannot_be_read_leaves_nothing(house, body):
     answer = await upload(house, body=body)
     assert answer.status_code == 422
     assert answer.json()["code"] == "data_error"
-    assert PENDING not in answer.text
+    assert STAGING_FOLDER not in answer.text
     assert left_behind(house) == []
     assert (await house.http.get(f"{URL}/colors")).status_code == 404
 
@@ -216,7 +216,7 @@ async def test_a_refused_upload_is_answered_through_a_real_socket(live):
 
 
 async def test_a_start_sweeps_what_a_former_server_left(open_house, tmp_path):
-    pending = tmp_path / "data" / "datasets" / PENDING / "0123"
+    pending = tmp_path / "data" / "datasets" / STAGING_FOLDER / "0123"
     pending.mkdir(parents=True)
     (pending / "half.csv").write_bytes(CSV)
     house = await open_house()

@@ -102,4 +102,4 @@ async def test_nobody_stays_subscribed_after_an_order(house):
     worker = await (await house.worker()).begin()
     await house.post(f"/pause/{task_id}", params={"wait": 0})
     await worker.report(ReportKind.LOG, level="info", message="still here")
-    assert len(house.service.feed) == 0
+    assert len(house.service.event_bus) == 0

@@ -112,7 +112,7 @@ async def test_a_retry_takes_the_newest_checkpoint_on_disk_wherever_the_database
     assert (await house.post(f"/retry/{parent}")).json()["checkpoint"] == {"epoch": 5, "step": 1}
 
 
-@pytest.mark.parametrize(("harm", "word"), [(shutil.rmtree, "is gone"), (flip, "is damaged")])
+@pytest.mark.parametrize(("harm", "word"), [(shutil.rmtree, "is missing"), (flip, "is damaged")])
 async def test_without_a_good_checkpoint_a_retry_is_refused_and_a_new_beginning_offered(house, harm, word):
     parent = await cancelled(house)
     harm(house.service.settings.checkpoints_dir / parent / "0001-000001")
@@ -123,7 +123,7 @@ async def test_without_a_good_checkpoint_a_retry_is_refused_and_a_new_beginning_
     assert (await house.post(f"/retry/{parent}", json={"from_beginning": True})).status_code == 200
 
 
-@pytest.mark.parametrize(("harm", "word"), [(shutil.rmtree, "is gone"), (flip, "is damaged")])
+@pytest.mark.parametrize(("harm", "word"), [(shutil.rmtree, "is missing"), (flip, "is damaged")])
 async def test_a_final_state_that_is_not_whole_cannot_be_continued(house, harm, word):
     parent = await completed(house)
     harm(house.service.settings.checkpoints_dir / parent / "0001-000001")

@@ -71,7 +71,7 @@ async def test_a_server_that_shuts_down_says_so_to_who_follows_a_log(house):
     task_id = await house.start()
     following = asyncio.create_task(house.get(f"/logs/{task_id}", params={"follow": "true"}))
     await house.subscribers(1)
-    house.service.feed.close()
+    house.service.event_bus.close()
     assert "server_shutdown" in (await following).text
 
 

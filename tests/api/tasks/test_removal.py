@@ -93,7 +93,7 @@ async def test_a_full_disk_is_told_without_a_note_and_after_the_state(house, mon
         raise OutOfSpace("the disk is full: free space")
 
     finished, running = await completed(house), await house.start()
-    monkeypatch.setattr("epochd.api.tasks.removal.jobs.remove", refuse)
+    monkeypatch.setattr("epochd.api.tasks.control.jobs.remove", refuse)
     assert (await removed(house, finished)).json()["code"] == "disk_full"
     assert list(house.service.settings.removals_dir.iterdir()) == []
     monkeypatch.setattr(removal, "write_note", refuse)

@@ -9,7 +9,7 @@ from httpx_sse import ServerSentEvent, aconnect_sse
 from tests.api.conftest import House
 
 from epochd.api.app import PREFIX
-from epochd.api.tasks.stream import Following, lines
+from epochd.api.tasks.stream import OpenStream, lines
 from epochd.core.events import ReportKind
 
 
@@ -91,7 +91,7 @@ async def test_an_id_that_is_no_id_is_refused(house, nonsense):
 
 
 async def test_a_log_longer_than_a_page_is_replayed_whole(house, monkeypatch):
-    monkeypatch.setattr("epochd.api.tasks.stream.REPLAY_LINES", 2)
+    monkeypatch.setattr("epochd.api.tasks.stream.REPLAY_EVENTS", 2)
     task_id = await house.completed()
     ids = [event["id"] for event in parsed((await house.get(f"/stream-progress/{task_id}")).text)]
     assert ids == list(range(1, len(ids) + 1))
@@ -115,7 +115,7 @@ async def test_live_events_follow_the_replay_without_gap_or_double(live):
 async def test_events_that_happen_during_the_replay_come_once(live, monkeypatch):
     task_id = await live.start()
     worker = await (await live.worker()).begin()
-    monkeypatch.setattr("epochd.api.tasks.stream.REPLAY_LINES", 1)
+    monkeypatch.setattr("epochd.api.tasks.stream.REPLAY_EVENTS", 1)
     working = asyncio.create_task(worker.epochs(1, 30))
     async with open_stream(live, task_id) as events:
         seen = await until(events, "progress")
@@ -140,7 +140,7 @@ async def test_the_subscriber_is_gone_soon_after_the_client(live):
     task_id = await live.start()
     async with open_stream(live, task_id) as events:
         await until(events, "state")
-        assert len(live.service.feed) == 1
+        assert len(live.service.event_bus) == 1
     await live.subscribers(0, within=1)
 
 
@@ -193,7 +193,7 @@ async def test_log_lines_are_streamed(live):
 
 async def test_a_replay_ends_with_the_server(house):
     task_id = await house.completed()
-    with house.service.feed.subscribe(task_id) as subscriber:
-        house.service.feed.close()
-        follower = Following(house.service.db, task_id, 0, subscriber)
-        assert [line async for line in lines(follower)] == []
+    with house.service.event_bus.subscribe(task_id) as subscriber:
+        house.service.event_bus.close()
+        opened = OpenStream(house.service.db, task_id, 0, subscriber)
+        assert [line async for line in lines(opened)] == []

@@ -85,7 +85,7 @@ def test_a_side_without_room_for_a_window_is_told_with_its_longest_run():
 
 @pytest.mark.parametrize("way", ["random", "stratified"])
 def test_windows_are_not_split_by_lot(way):
-    with pytest.raises(InvalidSpec, match="would be a leak"):
+    with pytest.raises(InvalidSpec, match="data leakage"):
         spec(split=way)
 
 

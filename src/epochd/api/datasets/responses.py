@@ -1,4 +1,4 @@
-"""The shapes of what the API answers about datasets."""
+"""The responses about datasets."""
 
 from typing import Any, Literal
 
@@ -46,14 +46,14 @@ def dataset_fields(dataset: Dataset) -> dict[str, Any]:
 
 
 class Datasets(Success):
-    datasets: list[DatasetLine] = Field(description="Registered ones, newest first, then the built-in ones.")
-    total: int = Field(description="How many datasets match, on all pages.")
+    datasets: list[DatasetLine] = Field(description="Registered datasets, newest first, then the built-in ones.")
+    total: int = Field(description="The number of matching datasets on all pages.")
     limit: int
     offset: int
 
 
 class DatasetRecord(DatasetLine):
-    """A registered dataset, without a look at its values."""
+    """A registered dataset, without statistics of its values."""
 
     success: Literal[True] = True
     schema_: list[ColumnShape] | None = Field(None, alias="schema")
@@ -74,7 +74,7 @@ def record_fields(dataset: Dataset) -> dict[str, Any]:
 
 
 class DatasetDetail(DatasetRecord):
-    """Everything about a dataset; only ``received_bytes`` and ``total_bytes`` are known while it comes in."""
+    """All details of a dataset; while it is being received, only ``received_bytes`` and ``total_bytes`` are known."""
 
     received_bytes: int | None = None
     total_bytes: int | None = None

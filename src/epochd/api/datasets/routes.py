@@ -1,12 +1,12 @@
-"""The registry's routes: bring a dataset, look at it, remove it.
+"""The dataset registry: add, list, show, refresh and remove datasets.
 
-A dataset is brought as a file, as a path that the server can already read, or as a query on one of the operator's
-connections. Whichever it is, a 201 means that it has been read through once and can be trained on.
+A dataset is added as an uploaded file, as a path that the server can read, or as a query on one of the operator's
+connections. In each case a 201 means that all of it has been read once and can be trained on.
 """
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Coroutine
-from dataclasses import replace as changed
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +22,7 @@ from epochd.api.datasets.responses import (
     Datasets,
     record_fields,
 )
-from epochd.api.deps import Opened, json_object
+from epochd.api.deps import ServiceDep, json_object
 from epochd.api.responses import ErrorShape
 from epochd.api.security import DRAINED_BYTES
 from epochd.api.service import Service
@@ -30,23 +30,22 @@ from epochd.core.datasets import Dataset, DatasetKind
 from epochd.core.errors import BuiltIn, DataError, EpochdError, InvalidRequest, NotFound, Problem, similar_names
 from epochd.data.tables.catalog import BUILTIN, Catalog
 from epochd.data.tables.source import Source
-from epochd.registry import sql_snapshot
-from epochd.registry import upload as uploads
-from epochd.registry.sql_snapshot import Snapshot
-from epochd.registry.staging import Arrival, discard, examined, settle
+from epochd.registry.sql_snapshot import Snapshot, snapshot
+from epochd.registry.staging import StagedDataset, describe
+from epochd.registry.upload import check_length, checked_name, save, start_upload
 from epochd.store import datasets
 
 router = APIRouter()
 
 SNAPSHOT_SUFFIX = ".parquet"
-HUNG_UP = 499
-"""What a proxy's log says of a client that left; nobody reads the answer."""
+CLIENT_CLOSED_REQUEST = 499
+"""The status that proxies log if the client has disconnected; nobody receives it."""
 
-UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorShape, "description": "No such dataset"}}
-REFUSED: dict[int | str, dict[str, Any]] = {
+NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": ErrorShape, "description": "No such dataset"}}
+CONFLICT: dict[int | str, dict[str, Any]] = {
     409: {"model": ErrorShape, "description": "The name is taken, or a task that is not finished needs the dataset"}
 }
-BROUGHT: dict[int | str, dict[str, Any]] = {**REFUSED, 413: {"model": ErrorShape}, 422: {"model": ErrorShape}}
+CREATION: dict[int | str, dict[str, Any]] = {**CONFLICT, 413: {"model": ErrorShape}, 422: {"model": ErrorShape}}
 
 BODY: dict[str, Any] = {
     "requestBody": {
@@ -77,164 +76,158 @@ BODY: dict[str, Any] = {
 
 @router.post(
     "",
-    summary="Bring a dataset",
+    summary="Add a dataset",
     status_code=201,
     response_model=DatasetRecord,
-    responses=BROUGHT,
+    responses=CREATION,
     openapi_extra=BODY,
 )
 async def add(
     request: Request,
-    service: Opened,
-    name: Annotated[str | None, Query(description="The dataset's name; by default the file's.")] = None,
-    filename: Annotated[str | None, Query(description="The body is this file.")] = None,
-    replace: Annotated[bool, Query(description="Replace the dataset that has this name.")] = False,
+    service: ServiceDep,
+    name: Annotated[str | None, Query(description="The dataset's name. Default: the name of the file.")] = None,
+    filename: Annotated[str | None, Query(description="The name of the file in the body.")] = None,
+    replace: Annotated[bool, Query(description="Replace the dataset with this name.")] = False,
 ) -> DatasetRecord | Response:
-    """Upload a file (as a form, or as the body itself), register a path, or keep the rows of a query."""
+    """Upload a file (in a form or as the body), register a path, or save the rows of a query."""
     try:
         if filename is not None or request.headers.get("content-type", "").lower().startswith("multipart/"):
             return DatasetRecord.of(await _upload(request, service, name, filename, replace))
-        values = _checked(await json_object(request), name)
+        values = _registration(await json_object(request), name)
         if "path" in values:
             return DatasetRecord.of(await _register(service, values["name"], values["path"], replace))
         return DatasetRecord.of(await _query(request, service, replace=replace, **values))
     except ClientDisconnect:
-        return Response(status_code=HUNG_UP)
+        return Response(status_code=CLIENT_CLOSED_REQUEST)
 
 
-@router.get("", summary="All datasets", responses={422: {"model": ErrorShape}})
+@router.get("", summary="List datasets", responses={422: {"model": ErrorShape}})
 async def listing(
-    service: Opened,
+    service: ServiceDep,
     name: Annotated[str | None, Query(max_length=200, description="Only names that contain this.")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> Datasets:
     """Registered datasets, newest first, then the built-in ones."""
-    found, registered = await datasets.find(service.db, name=name, limit=limit, offset=offset)
-    builtin = [one for one in await service.profiles.builtin() if (name or "").lower() in one.name]
-    first = max(0, offset - registered)
-    page = [*found, *builtin[first : first + limit - len(found)]]
+    registered, count = await datasets.find(service.db, name=name, limit=limit, offset=offset)
+    builtin = [dataset for dataset in await service.profiles.builtin() if (name or "").lower() in dataset.name]
+    first = max(0, offset - count)
+    page = [*registered, *builtin[first : first + limit - len(registered)]]
     lines = [DatasetLine.of(dataset) for dataset in page]
-    return Datasets(datasets=lines, total=registered + len(builtin), limit=limit, offset=offset)
+    return Datasets(datasets=lines, total=count + len(builtin), limit=limit, offset=offset)
 
 
-@router.get("/{name}", summary="Everything about a dataset", responses={**UNKNOWN, 422: {"model": ErrorShape}})
-async def detail(name: str, service: Opened) -> DatasetDetail:
-    """Schema, a profile of each column and the first rows; while it comes in, how far it is."""
-    arrival = service.arrivals.get(name)
-    if arrival is not None:
-        return _coming(arrival, await datasets.get(service.db, name))
-    dataset = await known(service, name)
-    dataset = await service.profiles.current(dataset, source_of(service, dataset))
-    seen = dataset.profile or {}
-    return DatasetDetail(**record_fields(dataset), profile=seen.get("columns"), first_rows=seen.get("first_rows"))
+@router.get("/{name}", summary="Get all details of a dataset", responses={**NOT_FOUND, 422: {"model": ErrorShape}})
+async def detail(name: str, service: ServiceDep) -> DatasetDetail:
+    """Schema, a profile of each column and the first rows; the bytes received while the dataset is being received."""
+    staged = service.staging.get(name)
+    if staged is not None:
+        return _staged_detail(staged, await datasets.get(service.db, name))
+    dataset = await _find(service, name)
+    dataset = await service.profiles.refreshed(dataset, Source(dataset.name, service.staging.home / dataset.path))
+    profile = dataset.profile or {}
+    return DatasetDetail(**record_fields(dataset), profile=profile.get("columns"), first_rows=profile.get("first_rows"))
 
 
-@router.delete("/{name}", summary="Remove a dataset", responses={**UNKNOWN, **REFUSED})
-async def remove(name: str, service: Opened) -> DatasetRemoved:
-    """Forget a dataset. A file that was uploaded or queried is deleted, one that was registered by its path stays."""
+@router.delete("/{name}", summary="Remove a dataset", responses={**NOT_FOUND, **CONFLICT})
+async def remove(name: str, service: ServiceDep) -> DatasetRemoved:
+    """Remove a dataset. The file of an upload or a query is deleted; a file registered by its path is not."""
     if name in BUILTIN:
-        raise BuiltIn(f"the dataset {name!r} comes with epochd and cannot be removed")
+        raise BuiltIn(f"the dataset {name!r} is built in and cannot be removed")
     dataset = await datasets.remove(service.db, name)
     if dataset is None:
-        raise await unknown(service, name)
-    await discard(service.arrivals.home, dataset)
+        raise await _not_found(service, name)
+    await service.staging.delete_file(dataset)
     return DatasetRemoved(name=name)
 
 
-@router.post("/{name}/refresh", summary="Run a dataset's query again", responses={**UNKNOWN, **BROUGHT})
-async def refresh(name: str, request: Request, service: Opened) -> DatasetRecord:
-    """Replace the snapshot by what the query gives now. Refused while a task that is not finished needs it."""
-    dataset = await known(service, name)
+@router.post("/{name}/refresh", summary="Run the query of a dataset again", responses={**NOT_FOUND, **CREATION})
+async def refresh(name: str, request: Request, service: ServiceDep) -> DatasetRecord:
+    """Replace the snapshot with the present rows of the query. Rejected while a task that is not finished needs it."""
+    dataset = await _find(service, name)
     if dataset.connection is None or dataset.query is None:
-        message = f"{name!r} is no query's snapshot but a dataset of kind {dataset.kind.value}"
-        raise InvalidRequest(message, [Problem("name", message, "bring it again with ?replace=true")])
-    again = await _query(request, service, name=name, connection=dataset.connection, query=dataset.query, replace=True)
-    return DatasetRecord.of(again)
+        message = f"{name!r} is a dataset of kind {dataset.kind.value}; only a query can be refreshed"
+        raise InvalidRequest(message, [Problem("name", message, "add the dataset again with ?replace=true")])
+    refreshed = await _query(
+        request, service, name=name, connection=dataset.connection, query=dataset.query, replace=True
+    )
+    return DatasetRecord.of(refreshed)
 
 
-async def known(service: Service, name: str) -> Dataset:
+async def _find(service: Service, name: str) -> Dataset:
     """The dataset of this name, built-in or registered. Raises NotFound."""
     if name in BUILTIN:
-        return next(one for one in await service.profiles.builtin() if one.name == name)
+        return next(dataset for dataset in await service.profiles.builtin() if dataset.name == name)
     dataset = await datasets.get(service.db, name)
     if dataset is None:
-        raise await unknown(service, name)
+        raise await _not_found(service, name)
     return dataset
 
 
-async def unknown(service: Service, name: str) -> NotFound:
-    """The error for a name that is not registered; it names the nearest ones."""
-    names = [*await datasets.paths(service.db, service.arrivals.home), *BUILTIN]
+async def _not_found(service: Service, name: str) -> NotFound:
+    """The error for an unknown name, with the most similar known ones."""
+    names = [*await datasets.paths(service.db, service.staging.home), *BUILTIN]
     nearest = similar_names(name, names, 3)
     hint = f"did you mean {' or '.join(map(repr, nearest))}?" if nearest else "GET /api/v1/datasets lists all datasets"
     return NotFound(f"there is no dataset {name[:200]!r}; {hint}")
 
 
-def source_of(service: Service, dataset: Dataset) -> Source:
-    return Source(dataset.name, service.arrivals.home / dataset.path)
+def _staged_detail(staged: StagedDataset, old: Dataset | None) -> DatasetDetail:
+    """A dataset that is being received, with the record of the dataset that it replaces."""
+    fields = record_fields(old) if old is not None else {"name": staged.name}
+    fields |= {"kind": staged.kind, "state": staged.stage}
+    return DatasetDetail(**fields, received_bytes=staged.received, total_bytes=staged.total)
 
 
-def _coming(arrival: Arrival, old: Dataset | None) -> DatasetDetail:
-    """A dataset on its way in; where it replaces one, with what is known of that."""
-    fields = record_fields(old) if old is not None else {"name": arrival.name}
-    fields |= {"kind": arrival.kind, "state": arrival.stage}
-    return DatasetDetail(**fields, received_bytes=arrival.received, total_bytes=arrival.total)
-
-
-def _checked(values: dict[str, Any], name: str | None) -> dict[str, str]:
-    """The JSON body of a registration: a name, and a path or a connection with its query."""
+def _registration(values: dict[str, Any], name: str | None) -> dict[str, str]:
+    """The valid JSON body of a registration: a name, and either a path or a connection and a query."""
     values = {"name": name} | values if name is not None else values
     ways = (("name", "path"), ("name", "connection", "query"))
     problems = [
-        Problem(key, f"a text is expected, but {value!r:.80} was given", f"give {key!r} as a string")
+        Problem(key, f"a non-empty string is required, but {value!r:.80} was given", f"set {key!r} to a string")
         for key, value in values.items()
         if not isinstance(value, str) or not value.strip()
     ]
     if not problems and not any(set(way) == set(values) for way in ways):
-        message = f"{', '.join(sorted(values)) or 'nothing'} was given"
-        problems.append(Problem("body", message, "give name and path, or name, connection and query, or upload a file"))
+        message = f"the body has the fields {', '.join(sorted(values))}" if values else "the body has no fields"
+        problems.append(Problem("body", message, "set name and path, or name, connection and query, or upload a file"))
     if problems:
-        raise InvalidRequest("; ".join(f"{one.field}: {one.message}" for one in problems), problems)
-    uploads.checked_name(values["name"])
+        raise InvalidRequest("; ".join(f"{problem.field}: {problem.message}" for problem in problems), problems)
+    checked_name(values["name"])
     return values
 
 
 async def _check_free(service: Service, name: str, replace: bool) -> None:
-    """Raise BuiltIn, NameTaken or DatasetInUse before the work is done."""
+    """Raise BuiltIn, NameTaken or DatasetInUse before any work is done."""
     if name in BUILTIN:
-        raise BuiltIn(f"{name!r} is a dataset that comes with epochd: choose another name")
+        raise BuiltIn(f"{name!r} is the name of a built-in dataset: choose another name")
     await datasets.check_free(service.db, name, replace=replace)
 
 
 async def _upload(request: Request, service: Service, name: str | None, filename: str | None, replace: bool) -> Dataset:
     stream = request.stream()
     try:
-        length = _length(request)
+        given = request.headers.get("content-length", "")
+        length = int(given) if given.isdecimal() else None
         limit = service.settings.upload_mb * 2**20
-        uploads.check_length(length, limit)
-        upload = await uploads.begin(stream, request.headers.get("content-type", ""), name, filename)
+        check_length(length, limit)
+        upload = await start_upload(stream, request.headers.get("content-type", ""), name, filename)
         await _check_free(service, upload.name, replace)
-        with service.arrivals.receiving(upload.name, DatasetKind.UPLOAD, length) as arrival:
-            file = arrival.folder / f"{upload.name}{upload.suffix}"
-            async for arrival.received in uploads.save(upload, file, limit):
+        with service.staging.stage(upload.name, DatasetKind.UPLOAD, length) as staged:
+            file = staged.folder / f"{upload.name}{upload.suffix}"
+            async for staged.received in save(upload, file, limit):
                 pass
-            return await settle(service.db, service.arrivals.home, arrival, file, replace=replace)
+            return await service.staging.commit(staged, file, replace=replace)
     except EpochdError:
         await _drain(stream)
         raise
 
 
-def _length(request: Request) -> int | None:
-    given = request.headers.get("content-length", "")
-    return int(given) if given.isdecimal() else None
-
-
 async def _drain(stream: AsyncIterator[bytes]) -> None:
-    """Read a part of a body that is refused, so that the client, who is still sending, gets to see why."""
+    """Read some of a rejected body, so that the client, which is still sending, can read the answer."""
     size = 0
-    async for piece in stream:
-        size += len(piece)
+    async for chunk in stream:
+        size += len(chunk)
         if size > DRAINED_BYTES:
             return
 
@@ -244,16 +237,17 @@ async def _register(service: Service, name: str, path: str, replace: bool) -> Da
     try:
         source = Catalog(service.settings.dataset_roots).open(path)
         if path in BUILTIN:
-            raise DataError([Problem("dataset", f"{path!r} comes with epochd and has a name already", "use that name")])
-        with service.arrivals.receiving(name, DatasetKind.PATH) as arrival:
-            arrival.stage = "checking"
-            dataset = await examined(name, DatasetKind.PATH, Source(name, source.path), str(source.path))
+            raise DataError([Problem("dataset", f"{path!r} is a built-in dataset", "use it by this name")])
+        with service.staging.stage(name, DatasetKind.PATH) as staged:
+            staged.stage = "checking"
+            dataset = await describe(name, DatasetKind.PATH, Source(name, source.path), str(source.path))
     except DataError as error:
-        problems = [changed(one, field="path") if one.field == "dataset" else one for one in error.problems]
-        raise DataError(problems) from None
+        raise DataError(
+            [dataclasses.replace(p, field="path") if p.field == "dataset" else p for p in error.problems]
+        ) from None
     async with datasets.registering(service.db, dataset, replace=replace) as old:
         pass
-    await discard(service.arrivals.home.resolve(), old, but=source.path)
+    await service.staging.delete_file(old, keep=source.path)
     return dataset
 
 
@@ -262,38 +256,36 @@ async def _query(
 ) -> Dataset:
     await _check_free(service, name, replace)
     urls = {key: secret.get_secret_value() for key, secret in service.settings.connections.items()}
-    snapshot = sql_snapshot.snapshot(urls, connection, query)
-    with service.arrivals.receiving(name, DatasetKind.QUERY) as arrival:
-        file = arrival.folder / f"{name}{SNAPSHOT_SUFFIX}"
-        await _while_connected(request, snapshot, _write(snapshot, arrival, file, service.settings.upload_mb * 2**20))
-        return await settle(
-            service.db, service.arrivals.home, arrival, file, replace=replace, connection=connection, query=query
-        )
+    pending = snapshot(urls, connection, query)
+    with service.staging.stage(name, DatasetKind.QUERY) as staged:
+        file = staged.folder / f"{name}{SNAPSHOT_SUFFIX}"
+        await _while_connected(request, pending, _write(pending, staged, file, service.settings.upload_mb * 2**20))
+        return await service.staging.commit(staged, file, replace=replace, connection=connection, query=query)
 
 
-async def _write(snapshot: Snapshot, arrival: Arrival, file: Path, limit: int) -> None:
+async def _write(pending: Snapshot, staged: StagedDataset, file: Path, limit: int) -> None:
     def received(size: int) -> None:
-        arrival.received = size
+        staged.received = size
 
-    await asyncio.to_thread(snapshot.write, file, limit, received)
+    await asyncio.to_thread(pending.write, file, limit, received)
 
 
-async def _while_connected(request: Request, snapshot: Snapshot, writing: Coroutine[Any, Any, None]) -> None:
-    """Let a query run, but not for a client that has left. Raises ClientDisconnect."""
+async def _while_connected(request: Request, pending: Snapshot, writing: Coroutine[Any, Any, None]) -> None:
+    """Run a query, and cancel it if the client disconnects. Raises ClientDisconnect."""
     running = asyncio.create_task(writing)
-    leaving = asyncio.create_task(_left(request))
+    disconnect = asyncio.create_task(_disconnected(request))
     try:
-        await asyncio.wait({running, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({running, disconnect}, return_when=asyncio.FIRST_COMPLETED)
         if not running.done():
             raise ClientDisconnect
         running.result()
     finally:
-        leaving.cancel()
+        disconnect.cancel()
         if not running.done():
-            await asyncio.to_thread(snapshot.cancel)
-        await asyncio.gather(running, leaving, return_exceptions=True)
+            await asyncio.to_thread(pending.cancel)
+        await asyncio.gather(running, disconnect, return_exceptions=True)
 
 
-async def _left(request: Request) -> None:
+async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""The shapes of what the API answers about the server itself."""
+"""The responses about the server itself."""
 
 from typing import Literal
 
@@ -18,7 +18,7 @@ class DispatcherHealth(Shape):
 
 
 class MemoryHealth(Shape):
-    """How much a training may take, and what sees to it; null without EPOCHD_MEMORY_MB."""
+    """The memory limit of a training, and how it is enforced; null without EPOCHD_MEMORY_MB."""
 
     limit_mb: int | None
     mechanism: Literal["cgroup v2", "cgroup v1", "rlimit", "watch"] | None
@@ -33,25 +33,25 @@ class Health(Shape):
     jobs: dict[str, int]
     slots: Slots
     memory: MemoryHealth
-    streams: int = Field(description="How many streams are open.")
+    streams: int = Field(description="The number of open streams.")
 
 
 class RunningTask(Shape):
-    """A task that runs by the database, and its process."""
+    """A task that is running according to the database, and its process."""
 
     task_id: str
     attempt: int
-    pid: int | None = Field(description="Its worker; null while it waits for one.")
+    pid: int | None = Field(description="The process id of its worker; null until it has one.")
     is_alive: bool | None
-    memory: int | None = Field(description="Bytes that the worker and all that it started have for themselves.")
-    lease_left: float | None = Field(description="Seconds; negative once the worker has been silent for too long.")
-    idle: float | None = Field(description="Seconds without a finished step, when the worker last reported.")
+    memory: int | None = Field(description="Private memory of the worker and its child processes, in bytes.")
+    lease_left: float | None = Field(description="Seconds until the lease expires; negative once it has expired.")
+    idle: float | None = Field(description="Seconds since the last finished step, as of the worker's last report.")
 
 
 class GpuUser(Shape):
     pid: int
     gpu: int
-    memory: int | None = Field(description="Bytes; null where the driver does not tell.")
+    memory: int | None = Field(description="Bytes; null if the driver does not report it.")
 
 
 class FindingShape(Shape):
@@ -65,9 +65,9 @@ class FindingShape(Shape):
 class Reconciled(Success):
     message: str
     running: list[RunningTask]
-    gpu_users: list[GpuUser] = Field(description="Processes that compute on this machine's GPUs.")
+    gpu_users: list[GpuUser] = Field(description="Processes that use this machine's GPUs.")
     findings: list[FindingShape]
 
 
 class Repaired(Reconciled):
-    repairs: list[str] = Field(description="What was done, in sentences.")
+    repairs: list[str] = Field(description="The repairs that were made, in sentences.")

@@ -1,4 +1,4 @@
-"""The workers' door: reports in, commands out. Attempt tokens open it, and open nothing else."""
+"""The route that workers use: they send reports and receive commands. The token of an attempt is valid only here."""
 
 from typing import Any
 
@@ -6,13 +6,13 @@ from fastapi import APIRouter
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError
 
-from epochd.api.deps import Credentials, JsonObject, Opened
+from epochd.api.deps import Credentials, JsonObject, ServiceDep
 from epochd.core.errors import Unauthorized
 from epochd.core.events import Report, ReportKind
 from epochd.core.jobs import Command
 from epochd.store import attempts
 
-router = APIRouter(prefix="/internal", include_in_schema=False)
+worker_router = APIRouter(prefix="/internal", include_in_schema=False)
 
 
 class ReportShape(BaseModel):
@@ -22,10 +22,10 @@ class ReportShape(BaseModel):
 
 
 class Batch(BaseModel):
-    """What a worker sends: its attempt, and what it has to say (nothing: a heartbeat)."""
+    """What a worker sends: its attempt and its reports; without reports it is a heartbeat."""
 
     attempt: int = Field(ge=1)
-    idle: float | None = Field(None, ge=0, description="Seconds since the training finished a step.")
+    idle: float | None = Field(None, ge=0, description="Seconds since the last finished step.")
     reports: list[ReportShape]
 
 
@@ -33,11 +33,11 @@ class Answer(BaseModel):
     command: Command
 
 
-@router.post("/attempts/{task_id}/report")
-async def report(task_id: str, values: JsonObject, service: Opened, credentials: Credentials) -> Answer:
-    """Append a worker's reports to its task's log, renew its lease, tell it what is wanted of it."""
+@worker_router.post("/attempts/{task_id}/report")
+async def report(task_id: str, values: JsonObject, service: ServiceDep, credentials: Credentials) -> Answer:
+    """Append a worker's reports to its task's log, renew its lease, and return a command."""
     if credentials is None:
-        raise Unauthorized("reports need the attempt's token: Authorization: Bearer <token>")
+        raise Unauthorized("reports require the attempt's token: send the header 'Authorization: Bearer <token>'")
     batch = _batch(values)
     command = await attempts.report(
         service.db,
@@ -55,5 +55,5 @@ def _batch(values: dict[str, Any]) -> Batch:
     try:
         return Batch.model_validate(values)
     except ValidationError as error:
-        found = [{**entry, "loc": ("body", *entry["loc"])} for entry in error.errors(include_url=False)]
-        raise RequestValidationError(found) from None
+        errors = [{**entry, "loc": ("body", *entry["loc"])} for entry in error.errors(include_url=False)]
+        raise RequestValidationError(errors) from None

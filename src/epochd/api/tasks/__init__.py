@@ -1,0 +1,9 @@
+"""The routes about trainings."""
+
+from fastapi import APIRouter
+
+from epochd.api.tasks import control, lineage, logs, queries, resume, start, stream
+
+router = APIRouter()
+for module in (start, queries, stream, control, resume, lineage, logs):
+    router.include_router(module.router)

@@ -1,7 +1,10 @@
-"""Pause and stop: an order is written down at once, and answered once the worker has obeyed it.
+"""Pause, stop and remove a task.
 
-The wait hangs on the live feed, so that an answer comes with the worker's last report and not with the
-next turn of some polling loop.
+Pause and stop store a command at once and answer when the worker has carried it out. They wait for the worker's last
+report on the event bus instead of polling the database.
+
+A removal is noted on disk first, then the row is deleted, then the files (``artifact.removal``), so that every task in
+the list is complete. Its open streams end; a client that reconnects gets 404.
 """
 
 import asyncio
@@ -10,12 +13,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
-from epochd.api.deps import Opened, Speaking
-from epochd.api.feed import KEPT_TYPES
-from epochd.api.messages import Text
+from epochd.api.deps import ServiceDep, TranslatorDep
+from epochd.api.event_bus import KEPT_TYPES
+from epochd.api.messages import Message, Translator
 from epochd.api.responses import ErrorShape
 from epochd.api.service import Service
-from epochd.api.tasks.responses import Controlled
+from epochd.api.tasks.responses import Controlled, Removed
+from epochd.artifact import removal
+from epochd.core.errors import IllegalMove, OutOfSpace
 from epochd.core.jobs import Job, State
 from epochd.store import jobs
 from epochd.store.db import Database
@@ -24,9 +29,10 @@ router = APIRouter()
 
 Wait = Annotated[
     float | None,
-    Query(ge=0, le=60, description="Seconds to wait for the worker; by default EPOCHD_PAUSE_WAIT_SECONDS."),
+    Query(ge=0, le=60, description="Seconds to wait for the worker. Default: EPOCHD_PAUSE_WAIT_SECONDS."),
 ]
-Order = Callable[[Database, str], Awaitable[Job]]
+StoreCommand = Callable[[Database, str], Awaitable[Job]]
+KeepModel = Annotated[bool, Query(description="Keep the model's folder, and `latest` if it points there.")]
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
     404: {"model": ErrorShape, "description": "No such task"},
@@ -34,30 +40,54 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 WAITING: dict[int | str, dict[str, Any]] = {
     **RESPONSES,
-    202: {"model": Controlled, "description": "The order stands; the worker has not obeyed it yet"},
+    202: {"model": Controlled, "description": "The command is stored; the worker has not carried it out yet"},
 }
 
 
 @router.post("/pause/{task_id}", summary="Pause a training", responses=WAITING)
-async def pause(task_id: str, service: Opened, speaker: Speaking, response: Response, wait: Wait = None) -> Controlled:
-    """Save a checkpoint, end the worker's process and give its slot to the next task."""
-    job = await obeyed(service, task_id, jobs.pause, wait)
-    return _controlled(job, speaker.say(Text.PAUSING), speaker.state(job.state), response)
+async def pause(
+    task_id: str, service: ServiceDep, translator: TranslatorDep, response: Response, wait: Wait = None
+) -> Controlled:
+    """Save a checkpoint, end the worker's process and free its slot for the next task."""
+    job = await _command_and_wait(service, task_id, jobs.pause, wait)
+    return _answer(job, Message.PAUSING, translator, response)
 
 
-@router.post("/stop/{task_id}", summary="Stop a training for good", responses=WAITING)
-async def stop(task_id: str, service: Opened, speaker: Speaking, response: Response, wait: Wait = None) -> Controlled:
+@router.post("/stop/{task_id}", summary="Cancel a training", responses=WAITING)
+async def stop(
+    task_id: str, service: ServiceDep, translator: TranslatorDep, response: Response, wait: Wait = None
+) -> Controlled:
     """Cancel a training; it cannot be resumed."""
-    job = await obeyed(service, task_id, jobs.stop, wait)
-    return _controlled(job, speaker.say(Text.STOPPING), speaker.state(job.state), response)
+    job = await _command_and_wait(service, task_id, jobs.stop, wait)
+    return _answer(job, Message.STOPPING, translator, response)
 
 
-async def obeyed(service: Service, task_id: str, order: Order, wait: float | None) -> Job:
-    """Give an order and wait until the task no longer runs; the job as it is then, or after ``wait`` seconds."""
+@router.delete("/tasks/{task_id}", summary="Remove a finished training", responses=RESPONSES)
+async def remove(
+    task_id: str, service: ServiceDep, translator: TranslatorDep, keep_model: KeepModel = False
+) -> Removed:
+    """Delete a completed, failed or cancelled task: its row, events, checkpoints, logs and model."""
+    async with service.removal_lock:
+        job = await jobs.get(service.db, task_id)
+        jobs.check_removable(job)
+        note = await asyncio.to_thread(removal.write_note, service.settings, job, keep_model=keep_model)
+        try:
+            await jobs.remove(service.db, task_id)
+        except (IllegalMove, OutOfSpace):  # the row still exists
+            note.unlink()
+            raise
+        service.event_bus.close_task(job.id)
+        await asyncio.to_thread(removal.complete, service.settings, note)
+    kept = job.artifact if keep_model else None
+    return Removed(task_id=job.id, message=translator.message(Message.REMOVED), artifact=kept)
+
+
+async def _command_and_wait(service: Service, task_id: str, store: StoreCommand, wait: float | None) -> Job:
+    """Store a command and wait, at most ``wait`` seconds, until the task is no longer running; its job then."""
     seconds = service.settings.pause_wait_seconds if wait is None else wait
     deadline = asyncio.get_running_loop().time() + seconds
-    with service.feed.subscribe(task_id) as subscriber:
-        job = await order(service.db, task_id)
+    with service.event_bus.subscribe(task_id) as subscriber:
+        job = await store(service.db, task_id)
         while job.state is State.RUNNING:
             try:
                 async with asyncio.timeout_at(deadline):
@@ -71,8 +101,8 @@ async def obeyed(service: Service, task_id: str, order: Order, wait: float | Non
     return job
 
 
-def _controlled(job: Job, so_far: str, done: str, response: Response) -> Controlled:
+def _answer(job: Job, waiting: Message, translator: Translator, response: Response) -> Controlled:
     if job.state is State.RUNNING:
         response.status_code = 202
-    message = so_far if job.state is State.RUNNING else done
-    return Controlled(task_id=job.id, state=job.state, message=message)
+        return Controlled(task_id=job.id, state=job.state, message=translator.message(waiting))
+    return Controlled(task_id=job.id, state=job.state, message=translator.state(job.state))

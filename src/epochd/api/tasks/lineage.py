@@ -1,7 +1,7 @@
-"""Tasks that go on from others: a failed one tried again, a completed one trained for longer.
+"""Tasks that continue others: retry a failed task, train a completed one for more epochs.
 
-What has ended stays as it was. The new task has an id and a log of its own, names its parent, and starts from a
-copy of its newest good checkpoint on disk; what is damaged is never copied.
+The finished task does not change. The new task has its own id and log, refers to its parent, and starts from a copy of
+the parent's newest intact checkpoint on disk; damaged files are never copied.
 """
 
 import asyncio
@@ -11,8 +11,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from epochd.api.deps import Opened, Speaking, json_object
-from epochd.api.messages import Text
+from epochd.api.deps import ServiceDep, TranslatorDep, json_object
+from epochd.api.messages import Message
 from epochd.api.responses import ErrorShape
 from epochd.api.service import Service
 from epochd.api.tasks.responses import Descended
@@ -27,59 +27,59 @@ router = APIRouter()
 RESPONSES: dict[int | str, dict[str, Any]] = {
     404: {"model": ErrorShape, "description": "No such task"},
     409: {"model": ErrorShape, "description": "The task's state does not allow it"},
-    422: {"model": ErrorShape, "description": "What is asked for cannot be changed, or has a bad value"},
+    422: {"model": ErrorShape, "description": "A field cannot be changed or has an invalid value"},
 }
 
 
-@router.post("/retry/{task_id}", summary="Try a failed training again", responses=RESPONSES)
-async def retry(task_id: str, request: Request, service: Opened, speaker: Speaking) -> Descended:
+@router.post("/retry/{task_id}", summary="Retry a failed training", responses=RESPONSES)
+async def retry(task_id: str, request: Request, service: ServiceDep, translator: TranslatorDep) -> Descended:
     """Start a new task with the config of a failed or cancelled one, from its newest checkpoint.
 
-    With `{"from_beginning": true}` the checkpoint is left aside.
+    With `{"from_beginning": true}` the checkpoint is not used.
     """
     values = await json_object(request) if await request.body() else {}
-    beginning = _only_flag(values, "from_beginning")
+    from_beginning = _single_flag(values, "from_beginning")
     parent = await jobs.get(service.db, task_id)
     if parent.state not in (State.FAILED, State.CANCELLED):
-        raise IllegalMove(f"task {task_id} is {parent.state}: only a failed or cancelled task can be tried again")
-    kept, told = (None, []) if beginning else await asyncio.to_thread(_newest, service, parent)
-    parent = replace(parent, warnings=[*parent.warnings, *told])
-    return await _descended(service, speaker.say(Text.STARTED), parent, parent.spec, kept)
+        raise IllegalMove(f"task {task_id} is {parent.state}: only a failed or cancelled task can be retried")
+    kept, warnings = (None, []) if from_beginning else await asyncio.to_thread(_newest, service, parent)
+    parent = replace(parent, warnings=[*parent.warnings, *warnings])
+    return await _submit_child(service, translator.message(Message.STARTED), parent, parent.spec, kept)
 
 
-@router.post("/continue/{task_id}", summary="Train a completed model for longer", responses=RESPONSES)
-async def continue_(task_id: str, request: Request, service: Opened, speaker: Speaking) -> Descended:
-    """Start a new task that goes on from the weights and the optimizer's memory at the end of a completed one.
+@router.post("/continue/{task_id}", summary="Continue a completed training", responses=RESPONSES)
+async def continue_(task_id: str, request: Request, service: ServiceDep, translator: TranslatorDep) -> Descended:
+    """Start a new task from the final weights and optimizer state of a completed one.
 
-    The body takes what `resume` takes; `epochs` (all in all, more than before) is required.
+    The body has the fields of `resume`; `epochs`, the new total, is required.
     """
     values = await json_object(request)
     parent = await jobs.get(service.db, task_id)
     if parent.state is not State.COMPLETED:
         raise IllegalMove(f"task {task_id} is {parent.state}: only a completed task can be continued")
     if parent.checkpoint is None:
-        raise IllegalMove(f"task {task_id} has kept no checkpoint to go on from: start a new one")
-    had = parent.spec.model_copy(update={"epochs": parent.current_epoch})  # fewer than configured if stopped early
-    spec = revise(had, values)
+        raise IllegalMove(f"task {task_id} has no checkpoint to continue from: start a new training")
+    trained = parent.spec.model_copy(update={"epochs": parent.current_epoch})  # fewer than configured if stopped early
+    spec = revise(trained, values)
     if spec.epochs <= parent.current_epoch:
-        message = f"epochs is {spec.epochs}, but the task has {parent.current_epoch} epochs behind it"
-        raise InvalidSpec([Problem("epochs", message, "give the number of epochs all in all, more than it has now")])
+        message = f"epochs is {spec.epochs}, but the task has already trained {parent.current_epoch} epochs"
+        raise InvalidSpec([Problem("epochs", message, "set epochs to a larger total number of epochs")])
     await asyncio.to_thread(_check_final, service, parent.id, parent.checkpoint)
-    return await _descended(service, speaker.say(Text.STARTED), parent, spec, parent.checkpoint)
+    return await _submit_child(service, translator.message(Message.STARTED), parent, spec, parent.checkpoint)
 
 
-def _only_flag(values: dict[str, Any], name: str) -> bool:
+def _single_flag(values: dict[str, Any], name: str) -> bool:
     wrong = next((key for key, value in values.items() if key != name or not isinstance(value, bool)), None)
     if wrong is not None:
-        message = f"{wrong} = {values[wrong]!r:.80} is no option here"
-        raise InvalidRequest(message, [Problem(wrong, message, f"the only one is {name}: true or false")])
+        message = f"{wrong}={values[wrong]!r:.80} is not a valid option of this request"
+        raise InvalidRequest(message, [Problem(wrong, message, f"the only option is {name}: true or false")])
     return bool(values.get(name, False))
 
 
-async def _descended(
+async def _submit_child(
     service: Service, message: str, parent: Job, spec: TrainingSpec, kept: dict[str, Any] | None
 ) -> Descended:
-    """Submit the new task, with a copy of the checkpoint in its own folder."""
+    """Submit the new task with a copy of the checkpoint in its own folder."""
     summary = {"dataset": parent.summary.get("dataset")}
 
     async def provide(task_id: str) -> dict[str, Any] | None:
@@ -97,21 +97,21 @@ async def _descended(
 
 
 def _newest(service: Service, parent: Job) -> tuple[dict[str, Any] | None, list[str]]:
-    """The pointer to a task's newest good checkpoint on disk, wherever the database points; and what to tell of others.
+    """The pointer to a task's newest intact checkpoint on disk, and warnings about newer ones that are damaged.
 
-    Raise IllegalMove if there was one once, but none is good.
+    Raise IllegalMove if the task had checkpoints, but none is intact.
     """
     path, faults = checkpoint.newest(service.settings.checkpoints_dir / parent.id, set_aside=False)
     if path is not None:
         return _pointer(service, parent, path), [f"{fault}; {path.name} is used instead" for fault in faults]
     if parent.checkpoint is None and not faults:
         return None, []
-    reason = "; ".join(faults) or f"the checkpoint {(parent.checkpoint or {})['path']} is gone"
-    raise IllegalMove(f'{reason}. Try the task again with {{"from_beginning": true}}')
+    reason = "; ".join(faults) or f"the checkpoint {(parent.checkpoint or {})['path']} is missing"
+    raise IllegalMove(f'{reason}. Retry the task with {{"from_beginning": true}}')
 
 
 def _pointer(service: Service, parent: Job, path: Path) -> dict[str, Any]:
-    """What the database knows of a checkpoint, or would know had its worker been heard."""
+    """The database's record of a checkpoint, or the record that the worker's lost report would have made."""
     known, where = parent.checkpoint or {}, str(path.relative_to(service.settings.data_dir))
     if known.get("path") == where:
         return known
@@ -121,21 +121,21 @@ def _pointer(service: Service, parent: Job, path: Path) -> dict[str, Any]:
 
 
 def _check_final(service: Service, task_id: str, kept: dict[str, Any]) -> None:
-    """Raise IllegalMove unless the state that a task ended with is there and whole: an earlier one would not do."""
+    """Raise IllegalMove unless a task's final checkpoint exists and is intact: an earlier one cannot replace it."""
     path = service.settings.data_dir / kept["path"]
-    advice = "it cannot be continued: start a new training with its config, and more epochs"
+    advice = "the task cannot be continued: start a new training with its config and more epochs"
     if not path.is_dir():
-        raise IllegalMove(f"the state that task {task_id} ended with is gone ({kept['path']}); {advice}")
+        raise IllegalMove(f"the final checkpoint of task {task_id} is missing ({kept['path']}); {advice}")
     try:
         files.verify(path)
     except CorruptFile as error:
-        raise IllegalMove(f"the state that task {task_id} ended with is damaged ({error}); {advice}") from None
+        raise IllegalMove(f"the final checkpoint of task {task_id} is damaged ({error}); {advice}") from None
 
 
 def _adopt(service: Service, kept: dict[str, Any], task_id: str) -> dict[str, Any]:
-    """Copy a checkpoint into the folder of another task; the pointer to the copy."""
+    """Copy a checkpoint to the folder of another task; return the pointer to the copy."""
     data_dir = service.settings.data_dir
     copy = checkpoint.copy(data_dir / kept["path"], service.settings.checkpoints_dir / task_id)
     if copy is None:
-        raise IllegalMove(f"the checkpoint {kept['path']} went away while it was copied: ask again")
+        raise IllegalMove(f"the checkpoint {kept['path']} was deleted while it was copied: repeat the request")
     return kept | {"path": str(copy.relative_to(data_dir))}

@@ -1,8 +1,8 @@
-"""What the workers of a task have printed: one log for each attempt, as lines or live.
+"""The output of a task's workers: one log per attempt, as lines or as a live stream.
 
-The files are written by the workers themselves. A path is made of a task's id and a number, both of which the
-server knows; nothing of a request becomes part of it. The id of a line in a stream is its attempt and the place
-behind it in that attempt's file, so that a reader who comes back goes on there.
+Workers write the files themselves. A path consists of a task id and an attempt number that exist in the database; no
+part of it is taken from the request. The id of a line in a stream is its attempt and the offset of its end in the
+file, so that a client that reconnects continues there.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ from typing import Annotated, Any, BinaryIO
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
 
-from epochd.api.deps import Opened
-from epochd.api.feed import Subscriber
+from epochd.api.deps import ServiceDep
+from epochd.api.event_bus import Subscriber
 from epochd.api.responses import ErrorShape
 from epochd.api.service import Service
 from epochd.api.tasks.responses import LogOf
@@ -28,50 +28,50 @@ from epochd.store import jobs
 router = APIRouter()
 
 POLL_SECONDS = 0.25
-"""A file cannot tell that it has grown."""
+"""Time between two reads of a log file."""
 PING_SECONDS = 15.0
-"""So often a stream shows that it is alive."""
+"""Time between two comments that keep an idle stream open."""
 MAX_TAIL = 10_000
 CHUNK_BYTES = 64 * 1024
 READ_BYTES = 16 * CHUNK_BYTES
 
 UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorShape, "description": "No such task or attempt"}}
 
-Attempt = Annotated[int | None, Query(ge=1, description="Which attempt; absent: the newest that has a log.")]
-Tail = Annotated[int, Query(ge=0, le=MAX_TAIL, description="How many of the last lines.")]
-Follow = Annotated[bool, Query(description="Stream the lines, and what is written from now on, as SSE.")]
+Attempt = Annotated[int | None, Query(ge=1, description="The attempt. Default: the newest attempt that has a log.")]
+Tail = Annotated[int, Query(ge=0, le=MAX_TAIL, description="The number of last lines.")]
+Follow = Annotated[bool, Query(description="Stream these lines and all new lines as SSE.")]
 LastId = Annotated[str | None, Header(pattern=r"^\d{1,9}:\d{1,15}$")]
 
-Line = tuple[int, str]
-"""The place behind a line, in bytes, and its text."""
+LogLine = tuple[int, str]
+"""The offset of a line's end, in bytes, and its text."""
 
 
-@router.get("/logs/{task_id}", summary="What a training has printed", response_model=LogOf, responses=UNKNOWN)
+@router.get("/logs/{task_id}", summary="Get the log of a training", response_model=LogOf, responses=UNKNOWN)
 async def logs(
     task_id: str,
-    service: Opened,
+    service: ServiceDep,
     attempt: Attempt = None,
     tail: Tail = 200,
     follow: Follow = False,
     last_event_id: LastId = None,
 ) -> LogOf | StreamingResponse:
-    """The last lines of an attempt's log, and which attempts have one.
+    """The last lines of an attempt's log, and the attempts that have one.
 
-    With ``follow`` the answer is a stream of lines (`{"attempt", "line"}`) of this attempt and those after it, until
-    the task has ended. `Last-Event-ID` goes on behind a line.
+    With ``follow`` the answer is a stream of lines (`{"attempt", "line"}`) of this attempt and later ones, until the
+    task has ended. `Last-Event-ID` continues after a line.
     """
     job = await jobs.get(service.db, task_id)
-    place = None
+    offset = None
     if follow and last_event_id is not None:
-        attempt, place = map(int, last_event_id.split(":"))
+        attempt, offset = map(int, last_event_id.split(":"))
     known = attempts_of(service, job)
     if attempt is not None and attempt not in known:
         listed = ", ".join(map(str, known)) or "none"
-        raise NotFound(f"attempt {attempt} of task {job.id} has no log; those that have one: {listed}")
+        raise NotFound(f"attempt {attempt} of task {job.id} has no log; attempts with a log: {listed}")
     chosen = attempt or (known[-1] if known else None)
     path = path_of(service, job.id, chosen or 1)
     if follow:
-        start = await asyncio.to_thread(place_of_last, path, tail) if place is None else place
+        start = await asyncio.to_thread(offset_of_last, path, tail) if offset is None else offset
         return StreamingResponse(_sse(service, job.id, chosen or 1, start), media_type="text/event-stream")
     lines = await asyncio.to_thread(last_lines, path, tail) if chosen else []
     return LogOf(task_id=job.id, attempts=known, attempt=chosen, lines=lines)
@@ -87,37 +87,37 @@ def path_of(service: Service, task_id: str, attempt: int) -> Path:
 
 
 def last_lines(path: Path, count: int) -> list[str]:
-    """The last lines of a file."""
+    """The last ``count`` lines of a file."""
     with path.open("rb") as file:
-        file.seek(_place_of_last(file, count))
+        file.seek(_offset_of_last(file, count))
         return [text for _, text in _lines(file.read(), 0)]
 
 
-def place_of_last(path: Path, count: int) -> int:
-    """Where the last lines of a file begin, in bytes; 0 if there is no file yet."""
+def offset_of_last(path: Path, count: int) -> int:
+    """The offset in bytes of the last ``count`` lines of a file; 0 if there is no file yet."""
     if not path.is_file():
         return 0
     with path.open("rb") as file:
-        return _place_of_last(file, count)
+        return _offset_of_last(file, count)
 
 
-def _place_of_last(file: BinaryIO, count: int) -> int:
-    """The file is read from its end."""
-    found = b""
-    size = place = file.seek(0, os.SEEK_END)
-    while place > 0 and found.count(b"\n") <= count:
-        step = min(CHUNK_BYTES, place)
-        place = file.seek(place - step)
-        found = file.read(step) + found
-    return size - sum(map(len, found.splitlines(keepends=True)[-count:])) if count else size
+def _offset_of_last(file: BinaryIO, count: int) -> int:
+    """Read the file backwards from its end, in chunks."""
+    data = b""
+    size = offset = file.seek(0, os.SEEK_END)
+    while offset > 0 and data.count(b"\n") <= count:
+        step = min(CHUNK_BYTES, offset)
+        offset = file.seek(offset - step)
+        data = file.read(step) + data
+    return size - sum(map(len, data.splitlines(keepends=True)[-count:])) if count else size
 
 
-async def _sse(service: Service, task_id: str, attempt: int, place: int) -> AsyncIterator[str]:
+async def _sse(service: Service, task_id: str, attempt: int, offset: int) -> AsyncIterator[str]:
     pinged_at = time.monotonic()
-    with service.feed.subscribe(task_id) as subscriber:
-        async for number, lines in _followed(service, task_id, attempt, place, subscriber):
-            for behind, text in lines:
-                yield f"id: {number}:{behind}\ndata: {json.dumps({'attempt': number, 'line': text})}\n\n"
+    with service.event_bus.subscribe(task_id) as subscriber:
+        async for number, lines in _followed(service, task_id, attempt, offset, subscriber):
+            for end, text in lines:
+                yield f"id: {number}:{end}\ndata: {json.dumps({'attempt': number, 'line': text})}\n\n"
             if time.monotonic() - pinged_at > PING_SECONDS:
                 pinged_at = time.monotonic()
                 yield ": ping\n\n"
@@ -126,46 +126,46 @@ async def _sse(service: Service, task_id: str, attempt: int, place: int) -> Asyn
 
 
 async def _followed(
-    service: Service, task_id: str, attempt: int, place: int, subscriber: Subscriber
-) -> AsyncIterator[tuple[int, list[Line]]]:
-    """New lines now and then, maybe none, of an attempt and of those after it, until the task or the server ends."""
+    service: Service, task_id: str, attempt: int, offset: int, subscriber: Subscriber
+) -> AsyncIterator[tuple[int, list[LogLine]]]:
+    """Batches of new lines, maybe empty, of an attempt and later ones, until the task ends or the server stops."""
     while not subscriber.closed:
         try:
             job = await jobs.get(service.db, task_id)
-        except NotFound:  # it was removed
+        except NotFound:  # the task was removed
             return
         path = path_of(service, task_id, attempt)
-        lines = await asyncio.to_thread(new_lines, path, place, at_end=job.state.is_final or job.attempt > attempt)
+        lines = await asyncio.to_thread(new_lines, path, offset, at_end=job.state.is_final or job.attempt > attempt)
         yield attempt, lines
         if lines:
-            place = lines[-1][0]
+            offset = lines[-1][0]
         elif later := [number for number in attempts_of(service, job) if number > attempt]:
-            attempt, place = later[0], 0  # one between them that was taken back before it began has no log
+            attempt, offset = later[0], 0  # an attempt that was revoked before it started has no log
         elif job.state.is_final:
             return
         await asyncio.sleep(POLL_SECONDS)
 
 
-def new_lines(path: Path, place: int, *, at_end: bool) -> list[Line]:
-    """Whole lines from ``place`` on, ``at_end`` also one that is not whole.
+def new_lines(path: Path, offset: int, *, at_end: bool) -> list[LogLine]:
+    """Complete lines after the offset ``offset``; ``at_end`` also an incomplete last line.
 
-    A log that was shortened is read from its start, and a line that is very long comes in pieces.
+    A log that has been shortened is read from its start, and a very long line is returned in parts.
     """
     if not path.is_file():
         return []
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        start = file.seek(place if place <= size else 0)
-        found = file.read(READ_BYTES)
-    whole = found.rfind(b"\n") + 1
-    if at_end or (not whole and len(found) == READ_BYTES):
-        whole = len(found)
-    return _lines(found[:whole], start)
+        start = file.seek(offset if offset <= size else 0)
+        data = file.read(READ_BYTES)
+    complete = data.rfind(b"\n") + 1
+    if at_end or (not complete and len(data) == READ_BYTES):
+        complete = len(data)
+    return _lines(data[:complete], start)
 
 
-def _lines(found: bytes, place: int) -> list[Line]:
+def _lines(data: bytes, offset: int) -> list[LogLine]:
     lines = []
-    for line in found.splitlines(keepends=True):
-        place += len(line)
-        lines.append((place, line.decode(errors="replace").rstrip("\r\n")))
+    for line in data.splitlines(keepends=True):
+        offset += len(line)
+        lines.append((offset, line.decode(errors="replace").rstrip("\r\n")))
     return lines

@@ -1,4 +1,4 @@
-"""Training configs that the OpenAPI page offers to try, the guide's own among them."""
+"""Example configs on the OpenAPI page, including those of the public guide."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from epochd.core.specs import TrainingSpec
 
 
 def _mlp(name: str, units: list[int], scheduler: str, output: str, **rest: object) -> dict[str, Any]:
-    """One of the guide's bodies."""
+    """A request body of the guide."""
     return {
         "name": name,
         "algorithm_type": "deep_learning",
@@ -73,4 +73,4 @@ BODY: dict[str, Any] = {
         },
     }
 }
-"""OpenAPI's description of a config as a request body; routes read the raw JSON so that all problems come at once."""
+"""The OpenAPI description of a config as request body. Routes read the raw JSON, so that all problems are found."""

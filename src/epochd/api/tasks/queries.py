@@ -1,11 +1,11 @@
-"""Looking at tasks: where one stands, how it got there, and which there are."""
+"""Read tasks: the progress and history of one, the list of all."""
 
 import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from epochd.api.deps import Opened, Speaking
+from epochd.api.deps import ServiceDep, TranslatorDep
 from epochd.api.responses import ErrorShape
 from epochd.api.tasks.responses import HistoryOf, Progress, ProgressOf, TaskDetail, TaskLine, Tasks, line_fields
 from epochd.core.jobs import Job, State
@@ -16,27 +16,27 @@ router = APIRouter()
 UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorShape, "description": "No such task"}}
 
 
-@router.get("/progress/{task_id}", summary="Where a training stands", responses=UNKNOWN)
-async def progress(task_id: str, service: Opened, speaker: Speaking) -> ProgressOf:
+@router.get("/progress/{task_id}", summary="Get the progress of a training", responses=UNKNOWN)
+async def progress(task_id: str, service: ServiceDep, translator: TranslatorDep) -> ProgressOf:
     job = await jobs.get(service.db, task_id)
     return ProgressOf(
         task_id=job.id,
         progress=Progress.of(job),
-        message=speaker.state(job.state),
+        message=translator.state(job.state),
         queue_position=await jobs.position(service.db, job.id),
         error=job.error,
     )
 
 
-@router.get("/history/{task_id}", summary="All epochs so far", responses=UNKNOWN)
-async def history(task_id: str, service: Opened) -> HistoryOf:
+@router.get("/history/{task_id}", summary="Get the metrics of all epochs", responses=UNKNOWN)
+async def history(task_id: str, service: ServiceDep) -> HistoryOf:
     job = await jobs.get(service.db, task_id)
     return HistoryOf(task_id=job.id, history=await events.history(service.db, job.id))
 
 
-@router.get("/tasks", summary="All trainings, newest first", responses={422: {"model": ErrorShape}})
+@router.get("/tasks", summary="List trainings, newest first", responses={422: {"model": ErrorShape}})
 async def listing(
-    service: Opened,
+    service: ServiceDep,
     state: Annotated[State | None, Query(description="Only tasks in this state.")] = None,
     name: Annotated[str | None, Query(max_length=200, description="Only names that contain this.")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
@@ -46,12 +46,12 @@ async def listing(
     return Tasks(tasks=[TaskLine.of(job) for job in found], total=total, limit=limit, offset=offset)
 
 
-@router.get("/tasks/{task_id}", summary="Everything about a training", responses=UNKNOWN)
-async def detail(task_id: str, service: Opened, speaker: Speaking) -> TaskDetail:
+@router.get("/tasks/{task_id}", summary="Get all details of a training", responses=UNKNOWN)
+async def detail(task_id: str, service: ServiceDep, translator: TranslatorDep) -> TaskDetail:
     job = await jobs.get(service.db, task_id)
     return TaskDetail(
         **line_fields(job),
-        message=speaker.state(job.state),
+        message=translator.state(job.state),
         config=job.spec.model_dump(),
         latest_metrics=job.latest_metrics or {},
         queue_position=await jobs.position(service.db, job.id),
@@ -74,7 +74,7 @@ async def detail(task_id: str, service: Opened, speaker: Speaking) -> TaskDetail
 
 
 def _stalled(job: Job, limit: float) -> float | None:
-    """Seconds since the last step of a running job, if that is more than the limit."""
+    """Seconds since the last finished step of a running job, if they exceed the limit."""
     if job.state is not State.RUNNING or job.progress_at is None:
         return None
     idle = time.time() - job.progress_at

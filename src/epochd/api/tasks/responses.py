@@ -1,4 +1,4 @@
-"""The shapes of what the API answers about trainings. The guide's fields come first in each, with the guide's names."""
+"""The responses about trainings. The fields of the public guide come first in each, with the guide's names."""
 
 from typing import Any, Literal
 
@@ -11,14 +11,16 @@ Metrics = dict[str, Any]
 
 
 class DatasetFacts(Shape):
-    """What the server found when it looked at the dataset."""
+    """Facts about the dataset, found during validation."""
 
     name: str
     rows: int
     features: list[str]
     task: str | None
     classes: list[Any] | None
-    fingerprint: str | None = Field(None, description="SHA-256 of the content; null where it would take long to find.")
+    fingerprint: str | None = Field(
+        None, description="SHA-256 of the content; null if the dataset is too large to compute it at once."
+    )
 
 
 class Started(Success):
@@ -28,14 +30,16 @@ class Started(Success):
         description="The config with its defaults, and with dataset, task and framework resolved."
     )
     warnings: list[str]
-    queue_position: int | None = Field(description="1 is next; null once it runs.")
+    queue_position: int | None = Field(description="1 is the next task; null once it is running.")
 
 
 class Validated(Success):
     valid: bool
     problems: list[ProblemShape]
     warnings: list[str]
-    config: dict[str, Any] | None = Field(description="What ``start`` would train; null when there are problems.")
+    config: dict[str, Any] | None = Field(
+        description="The resolved config that ``start`` would train; null if there are problems."
+    )
     dataset: DatasetFacts | None
 
 
@@ -44,7 +48,7 @@ class Progress(Shape):
     total_epochs: int = Field(examples=[100])
     training_state: State
     latest_metrics: Metrics = Field(
-        description="The newest row of the history; empty before the first epoch.",
+        description="The last row of the history; empty before the first epoch.",
         examples=[
             {
                 "epoch": 25,
@@ -58,7 +62,7 @@ class Progress(Shape):
         ],
     )
     best_metrics: Metrics = Field(
-        description="Scores of the weights that are kept; empty before the first epoch.",
+        description="The scores of the best weights; empty before the first epoch.",
         examples=[{"loss": 0.1234, "accuracy": 0.9234, "epoch": 21}],
     )
 
@@ -95,29 +99,31 @@ class Controlled(Success):
 class Removed(Success):
     task_id: str
     message: str
-    artifact: str | None = Field(description="The folder of the model that was kept; null if there is none.")
+    artifact: str | None = Field(description="The folder of the kept model; null if there is none.")
 
 
 class Resumed(Controlled):
     queue_position: int | None
     receipt: dict[str, Any] = Field(
-        description="What the checkpoint brings back; ``from`` is ``checkpoint`` or ``beginning``."
+        description="The state that the checkpoint restores; ``from`` is ``checkpoint`` or ``beginning``."
     )
 
 
 class Descended(Success):
     task_id: str
-    parent: str = Field(description="The task that it goes on from.")
+    parent: str = Field(description="The task that this one continues.")
     message: str
     config: dict[str, Any]
     queue_position: int | None
-    checkpoint: dict[str, Any] | None = Field(description="Where it goes on; null from the beginning.")
+    checkpoint: dict[str, Any] | None = Field(
+        description="The checkpoint that it starts from; null if it starts from the beginning."
+    )
 
 
 class LogOf(Success):
     task_id: str
     attempts: list[int] = Field(description="The attempts that have a log.")
-    attempt: int | None = Field(description="The one whose lines these are; null while nothing has been printed.")
+    attempt: int | None = Field(description="The attempt of these lines; null if there is no log yet.")
     lines: list[str]
 
 
@@ -164,13 +170,13 @@ def line_fields(job: Job) -> dict[str, Any]:
 
 class Tasks(Success):
     tasks: list[TaskLine] = Field(description="Newest first.")
-    total: int = Field(description="How many tasks match, on all pages.")
+    total: int = Field(description="The number of matching tasks on all pages.")
     limit: int
     offset: int
 
 
 class TaskDetail(TaskLine):
-    """Everything the server knows of a task."""
+    """All details of a task."""
 
     success: Literal[True] = True
     message: str
@@ -179,16 +185,20 @@ class TaskDetail(TaskLine):
     queue_position: int | None
     queued_at: Moment
     attempt: int
-    command: str = Field(description="What the server wants of the running worker.")
+    command: str = Field(description="The command for the running worker.")
     checkpoint: dict[str, Any] | None
     artifact: str | None = Field(description="The model's folder, relative to the data directory.")
     summary: dict[str, Any]
     warnings: list[str]
     error: dict[str, Any] | None
-    parent: str | None = Field(description="The task that it goes on from.")
-    crashes: int = Field(description="Attempts whose worker died.")
-    strikes: int = Field(description="Crashes since the last newer checkpoint; the third is the end.")
-    preemptions: int = Field(description="Attempts that gave way to a shutdown of the server.")
-    revisions: list[dict[str, Any]] = Field(description="What was changed on resumes: ``at``, and option → [old, new].")
+    parent: str | None = Field(description="The task that this one continues.")
+    crashes: int = Field(description="The number of attempts whose worker died.")
+    strikes: int = Field(
+        description="The number of crashes since the last new checkpoint; at the third the task fails."
+    )
+    preemptions: int = Field(description="The number of attempts that a shutdown of the server interrupted.")
+    revisions: list[dict[str, Any]] = Field(description="The changes made on resumes: ``at``, and option → [old, new].")
     last_step_at: Moment | None
-    stalled_seconds: float | None = Field(description="How long no step has been finished, if that is too long.")
+    stalled_seconds: float | None = Field(
+        description="Seconds since the last finished step, if more than EPOCHD_HANG_SECONDS."
+    )

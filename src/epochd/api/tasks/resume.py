@@ -1,7 +1,7 @@
-"""Resume: a paused training goes on exactly where it left off, or with what its owner wants changed.
+"""Resume: a paused training continues exactly where it stopped, or with changes to its config.
 
-What may be changed is how long and how fast it learns (``core.revisions``); the answer shows what comes back from the
-checkpoint, and the learning rates to come before and after the change.
+Only the number of epochs, the learning rate, its schedule and early stopping can change (``core.jobs.REVISABLE``). The
+answer shows what the checkpoint restores, and the future learning rates before and after the change.
 """
 
 import asyncio
@@ -9,86 +9,116 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from epochd.api.deps import Opened, Speaking, json_object
-from epochd.api.messages import Text
+from epochd.api.deps import ServiceDep, TranslatorDep, json_object
+from epochd.api.messages import Message
 from epochd.api.responses import ErrorShape
 from epochd.api.service import Service
-from epochd.api.tasks import schedule_preview
 from epochd.api.tasks.responses import Resumed
 from epochd.core.errors import DataChanged, DataError
 from epochd.core.jobs import REVISABLE, Job, State
 from epochd.core.specs import TrainingSpec
 from epochd.data.checks import report
 from epochd.data.tables.catalog import Catalog
+from epochd.loop import schedules
 from epochd.store import jobs
 
 router = APIRouter()
 
+MAX_POINTS = 200
+"""A curve of more epochs is thinned evenly; its first and last epoch remain."""
+
+Curve = list[list[float]]
+
 RESPONSES: dict[int | str, dict[str, Any]] = {
     404: {"model": ErrorShape, "description": "No such task"},
     409: {"model": ErrorShape, "description": "The task's state does not allow it, or its dataset has changed"},
-    422: {"model": ErrorShape, "description": "Something that cannot be changed, a bad value, or unusable data"},
+    422: {"model": ErrorShape, "description": "A field that cannot be changed, an invalid value, or unusable data"},
 }
 
 
 def _body() -> dict[str, Any]:
-    """What the OpenAPI page says of the request's body."""
-    known = TrainingSpec.model_json_schema()["properties"]
-    properties = {name: known[name] for name in REVISABLE}
+    """The OpenAPI description of the request's body."""
+    fields = TrainingSpec.model_json_schema()["properties"]
+    properties = {name: fields[name] for name in REVISABLE}
     schema = {"type": "object", "properties": properties, "additionalProperties": False}
     return {"requestBody": {"content": {"application/json": {"schema": schema}}}}
 
 
 @router.post("/resume/{task_id}", summary="Resume a paused training", responses=RESPONSES, openapi_extra=_body())
-async def resume(task_id: str, request: Request, service: Opened, speaker: Speaking) -> Resumed:
-    """Put a paused training back into the queue; it goes on exactly where it left off.
+async def resume(task_id: str, request: Request, service: ServiceDep, translator: TranslatorDep) -> Resumed:
+    """Queue a paused training again; it continues exactly where it stopped.
 
-    The body may raise `epochs`, or change the learning rate, its schedule or the patience. Refused if the dataset has
-    changed since, unless the body, or the config, has `allow_changed_data`.
+    The body may increase `epochs`, or change the learning rate, its schedule or the patience. If the dataset has
+    changed since the pause, the request is rejected unless the body or the config sets `allow_changed_data`.
     """
     changes = await json_object(request) if await request.body() else {}
     before = await jobs.get(service.db, task_id)
-    await check_data(service, before, may_change=changes.get("allow_changed_data") is True)
+    await _check_data(service, before, may_change=changes.get("allow_changed_data") is True)
     job = await jobs.resume(service.db, task_id, changes)
     return Resumed(
         task_id=job.id,
         state=job.state,
-        message=speaker.say(Text.RESUMED),
+        message=translator.message(Message.RESUMED),
         queue_position=await jobs.position(service.db, job.id),
-        receipt=receipt(job) | {"learning_rate": schedule_preview.change(job, before.spec)},
+        receipt=_receipt(job) | {"learning_rate": schedule_change(job, before.spec)},
     )
 
 
-async def check_data(service: Service, job: Job, *, may_change: bool) -> None:
-    """Raise DataChanged if a paused job's dataset is not the one of its checkpoint.
+async def _check_data(service: Service, job: Job, *, may_change: bool) -> None:
+    """Raise DataChanged if the datasets of a paused job differ from those of its checkpoint.
 
-    Raise DataError if it is gone, or has changed as it may and cannot be trained on any more.
+    Raise DataError if one is missing, or if a permitted change has made it unusable for the training.
     """
     if job.state is not State.PAUSED:
         return
     catalog = await service.catalog()
-    changed = await asyncio.to_thread(_changed, job, catalog)
+    changed = await asyncio.to_thread(_changed_dataset, job, catalog)
     if changed is None:
         return
     if not (may_change or job.spec.allow_changed_data):
         raise DataChanged(
-            f"the dataset {changed!r} has changed since task {job.id} was paused: it would go on with other "
-            'data. Bring the old content back, or resume with {"allow_changed_data": true}'
+            f"the dataset {changed!r} has changed since task {job.id} was paused, so the training would continue with "
+            'different data. Restore the old content, or resume with {"allow_changed_data": true}'
         )
     if problems := (await asyncio.to_thread(report.check_dataset, job.spec, catalog)).problems:
         raise DataError(problems)
 
 
-def _changed(job: Job, catalog: Catalog) -> str | None:
-    """The name of a dataset whose content is not what the checkpoint was made with; None if there is none."""
+def _changed_dataset(job: Job, catalog: Catalog) -> str | None:
+    """The name of a dataset whose content differs from that at the checkpoint; None if there is none."""
     restores = (job.checkpoint or {}).get("restores", {})
-    kept = {job.spec.dataset: "data_fingerprint", job.spec.validation_dataset: "validation_fingerprint"}
-    sources = [(catalog.open(name), restores[kind]) for name, kind in kept.items() if restores.get(kind) is not None]
+    kinds = {job.spec.dataset: "data_fingerprint", job.spec.validation_dataset: "validation_fingerprint"}
+    sources = [(catalog.open(name), restores[kind]) for name, kind in kinds.items() if restores.get(kind) is not None]
     return next((source.name for source, known in sources if source.fingerprint() != known), None)
 
 
-def receipt(job: Job) -> dict[str, Any]:
-    """What the next attempt brings back from the checkpoint, in the words of the worker that wrote it."""
+def _receipt(job: Job) -> dict[str, Any]:
+    """What the next attempt restores from the checkpoint, as the worker that saved it has described it."""
     if job.checkpoint is None:
         return {"from": "beginning"}
     return {"from": "checkpoint", "epoch": job.checkpoint.get("epoch"), **job.checkpoint.get("restores", {})}
+
+
+def schedule_change(job: Job, before: TrainingSpec) -> dict[str, Any]:
+    """The future learning rates of a paused job with its config before and after a change."""
+    restores = (job.checkpoint or {}).get("restores", {})
+    done = restores.get("position", {}).get("epochs_done", 0)
+    schedule = restores.get("schedule", {})
+    rate = schedule.get("learning_rate")
+    at_checkpoint = before.model_copy(
+        update=schedule.get("settings", {})
+    )  # resumes since may have changed the schedule
+    scheduled = schedules.rate(at_checkpoint, done)
+    is_scaled = rate is not None and scheduled > 0 and at_checkpoint.learning_rate_scheduler != "plateau"
+    factor = rate / scheduled if is_scaled else 1.0
+    curves: dict[str, Any] = {"before": _curve(before, done, factor), "after": _curve(job.spec, done, factor)}
+    if "plateau" in (before.learning_rate_scheduler, job.spec.learning_rate_scheduler):
+        curves["note"] = "a plateau schedule is shown without its decays, which depend on future metrics"
+    return curves
+
+
+def _curve(spec: TrainingSpec, done: int, factor: float) -> Curve:
+    """``[epoch, learning rate]`` of the epochs after ``done``."""
+    points = [[epoch, schedules.rate(spec, epoch - 1) * factor] for epoch in range(done + 1, spec.epochs + 1)]
+    step = max(1, -(-len(points) // MAX_POINTS))
+    return points if step == 1 else [*points[:-1:step], points[-1]]

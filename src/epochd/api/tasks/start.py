@@ -1,12 +1,13 @@
-"""The road into training: check a config, start it, and say what a config may contain."""
+"""Validate a config, start a training with it, and describe the fields of a config."""
 
 from typing import Any
 
 from fastapi import APIRouter
 
-from epochd.api.deps import JsonObject, Opened, Speaking
-from epochd.api.messages import Text
+from epochd.api.deps import JsonObject, ServiceDep, TranslatorDep
+from epochd.api.messages import Message
 from epochd.api.responses import ErrorShape
+from epochd.api.service import Service
 from epochd.api.tasks import validation
 from epochd.api.tasks.openapi_examples import BODY
 from epochd.api.tasks.responses import Started, Validated
@@ -23,45 +24,46 @@ router = APIRouter()
     responses={422: {"model": ErrorShape}, 413: {"model": ErrorShape}},
     openapi_extra=BODY,
 )
-async def start(values: JsonObject, service: Opened, speaker: Speaking) -> dict[str, Any]:
-    """Check the config, queue it, and answer with its id. A refusal lists every problem at once."""
-    verdict = await validation.examine(
-        values, await service.catalog(), service.settings, len(service.dispatcher.gpus.owned)
-    )
-    spec = verdict.accepted()
-    summary = {"dataset": verdict.dataset.as_json() if verdict.dataset else None}
-    job = await jobs.submit(service.db, spec, warnings=verdict.warnings, summary=summary)
+async def start(values: JsonObject, service: ServiceDep, translator: TranslatorDep) -> dict[str, Any]:
+    """Validate the config, queue the training and return its id. An error lists every problem at once."""
+    result = await _validated(values, service)
+    spec = result.valid_spec()
+    summary = {"dataset": result.dataset.as_json() if result.dataset else None}
+    job = await jobs.submit(service.db, spec, warnings=result.warnings, summary=summary)
     return {
         "task_id": job.id,
-        "message": speaker.say(Text.STARTED),
+        "message": translator.message(Message.STARTED),
         "config": spec.model_dump(),
-        "warnings": verdict.warnings,
+        "warnings": result.warnings,
         "queue_position": await jobs.position(service.db, job.id),
     }
 
 
 @router.post(
     "/validate",
-    summary="Check a config without starting it",
+    summary="Validate a config without starting it",
     response_model=Validated,
     responses={422: {"model": ErrorShape}},
     openapi_extra=BODY,
 )
-async def validate(values: JsonObject, service: Opened) -> dict[str, Any]:
-    """All problems and warnings of a config, and what would be trained."""
-    verdict = await validation.examine(
-        values, await service.catalog(), service.settings, len(service.dispatcher.gpus.owned)
-    )
+async def validate(values: JsonObject, service: ServiceDep) -> dict[str, Any]:
+    """All problems and warnings of a config, and the resolved config that would be trained."""
+    result = await _validated(values, service)
     return {
-        "valid": verdict.error is None,
-        "problems": [problem.as_json() for problem in verdict.problems],
-        "warnings": verdict.warnings,
-        "config": verdict.spec.model_dump() if verdict.spec else None,
-        "dataset": verdict.dataset.as_json() if verdict.dataset else None,
+        "valid": result.error is None,
+        "problems": [problem.as_json() for problem in result.problems],
+        "warnings": result.warnings,
+        "config": result.spec.model_dump() if result.spec else None,
+        "dataset": result.dataset.as_json() if result.dataset else None,
     }
 
 
-@router.get("/schema", summary="The JSON schema of a config")
+async def _validated(values: dict[str, Any], service: Service) -> validation.ValidationResult:
+    gpus = len(service.dispatcher.gpus.owned)
+    return await validation.validate(values, await service.catalog(), service.settings, gpus)
+
+
+@router.get("/schema", summary="Get the JSON Schema of a config")
 async def schema() -> dict[str, Any]:
-    """Every option with its meaning, default and bounds, as JSON Schema."""
+    """Every field with its description, default and bounds."""
     return TrainingSpec.model_json_schema()

@@ -1,9 +1,8 @@
-"""A task's events as Server-Sent Events: first what has happened, then what happens.
+"""A task's events as Server-Sent Events: first the past ones from the database, then the live ones.
 
-The SSE id is the event's ``seq``. A follower subscribes to the live feed before it reads the log, and skips
-what the log already gave it, so that between the two nothing is lost and nothing comes twice. Everything
-that can be refused is refused in the dependency: an exception inside the generator would come too late,
-after the 200.
+The SSE id is the event's ``seq``. A stream subscribes to the event bus before it reads the database, and skips live
+events that the database has already returned, so that no event is lost or sent twice. The dependency raises every
+error: an exception inside the generator would come after the status 200.
 """
 
 from collections.abc import AsyncIterator
@@ -13,26 +12,26 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, HTTPException, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from epochd.api.deps import Opened
-from epochd.api.feed import Line, Subscriber, line_of
+from epochd.api.deps import ServiceDep
+from epochd.api.event_bus import EventLine, Subscriber, line_of
 from epochd.api.responses import ErrorShape
 from epochd.store import events, jobs
 from epochd.store.db import Database
 
 router = APIRouter()
 
-REPLAY_LINES = 500
-"""How many events of the log are read at a time."""
+REPLAY_EVENTS = 500
+"""How many past events are read at a time."""
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    204: {"description": "The last event has been seen already; do not reconnect"},
+    204: {"description": "The client has already received the last event; do not reconnect"},
     404: {"model": ErrorShape, "description": "No such task"},
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Following:
-    """One open stream: the task, the last event its client has seen, and its place in the live feed."""
+class OpenStream:
+    """One open stream: the task, the last event that its client has received, and its subscription."""
 
     db: Database
     task_id: str
@@ -40,50 +39,52 @@ class Following:
     subscriber: Subscriber
 
 
-async def following(
+async def open_stream(
     task_id: str,
-    service: Opened,
+    service: ServiceDep,
     last_event_id: Annotated[int | None, Header(ge=0, le=2**53)] = None,
     from_query: Annotated[int | None, Query(alias="last_event_id", ge=0, le=2**53)] = None,
-) -> AsyncIterator[Following]:
-    """Look the task up and subscribe to it until the response has ended, however it ends."""
-    asked = last_event_id if last_event_id is not None else from_query or 0
-    with service.feed.subscribe(task_id) as subscriber:  # first, so that a removal after the look-up ends it
+) -> AsyncIterator[OpenStream]:
+    """Find the task and subscribe to it until the response has ended for any reason."""
+    requested = last_event_id if last_event_id is not None else from_query or 0
+    with service.event_bus.subscribe(
+        task_id
+    ) as subscriber:  # before the query, so that a later removal ends the stream
         job = await jobs.get(service.db, task_id)
-        seen = min(asked, job.last_seq)
+        seen = min(requested, job.last_seq)
         if job.state.is_final and seen >= job.last_seq:
             raise HTTPException(204)
-        yield Following(service.db, task_id, seen, subscriber)
+        yield OpenStream(service.db, task_id, seen, subscriber)
 
 
 @router.get(
     "/stream-progress/{task_id}",
-    summary="Follow a training live",
+    summary="Stream the events of a training",
     response_class=EventSourceResponse,
     responses=RESPONSES,
 )
-async def stream(follower: Annotated[Following, Depends(following)]) -> AsyncIterator[ServerSentEvent]:
+async def stream(opened: Annotated[OpenStream, Depends(open_stream)]) -> AsyncIterator[ServerSentEvent]:
     """Events with the types `state`, `progress`, `checkpoint` and `log`, then exactly one of `complete`,
-    `failed` or `cancelled`. Send `Last-Event-ID` to go on after an event; without it all are replayed."""
-    async for line in lines(follower):
+    `failed` or `cancelled`. With `Last-Event-ID` the stream continues after that event; without it all are sent."""
+    async for line in lines(opened):
         yield ServerSentEvent(id=str(line.seq), raw_data=line.text)
         if line.is_final:
             return
     yield ServerSentEvent(raw_data='{"type": "server_shutdown"}')
 
 
-async def lines(follower: Following) -> AsyncIterator[Line]:
-    """All lines after the one that was seen: those in the log, then live ones until the feed closes."""
-    seen = follower.seen
-    while page := await events.after(follower.db, follower.task_id, seen, limit=REPLAY_LINES):
+async def lines(opened: OpenStream) -> AsyncIterator[EventLine]:
+    """All events after the last one received: those in the database, then live ones until the subscription ends."""
+    seen = opened.seen
+    while page := await events.after(opened.db, opened.task_id, seen, limit=REPLAY_EVENTS):
         for event in page:
-            if follower.subscriber.closed:
+            if opened.subscriber.closed:
                 return
             yield line_of(event)
         seen = page[-1].seq
-        if len(page) < REPLAY_LINES:
+        if len(page) < REPLAY_EVENTS:
             break
-    while (line := await follower.subscriber.next()) is not None:
+    while (line := await opened.subscriber.next()) is not None:
         if line.seq > seen:
             seen = line.seq
             yield line

@@ -1,7 +1,7 @@
-"""Is this config good, and what exactly will be trained? The answer for ``start`` and ``validate``.
+"""Validation of a config for ``start`` and ``validate``: every problem, and the resolved config that will be trained.
 
-Spec, data and framework are examined one after the other, and one that finds problems does not keep the
-next from looking, so that a user sees everything at once. Nothing is stored here.
+Spec, data and framework are checked in turn. Problems in one do not prevent the checks of the next, so that a user sees
+all problems at once. Nothing is stored here.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from epochd.engines.requirements import MachineLimits, Workload
 
 @dataclass(frozen=True, slots=True)
 class ValidationResult:
-    """What the examination found. ``spec`` is the resolved config; None when there is an ``error``."""
+    """The outcome of the validation. ``spec`` is the resolved config; None if there is an ``error``."""
 
     spec: TrainingSpec | None = None
     error: EpochdError | None = None
@@ -37,26 +37,26 @@ class ValidationResult:
     def problems(self) -> list[Problem]:
         return self.error.problems if self.error else []
 
-    def accepted(self) -> TrainingSpec:
-        """The resolved config; raises the error if there is one."""
+    def valid_spec(self) -> TrainingSpec:
+        """The resolved config; raise the error if there is one."""
         if self.error is not None:
             raise self.error
         assert self.spec is not None
         return self.spec
 
 
-async def examine(values: dict[str, Any], catalog: Catalog, settings: Settings, gpus: int) -> ValidationResult:
-    """Examine a config as it came in, for a server with so many GPUs; all problems are found in one go."""
-    spec, problems = specs.examine(values)
+async def validate(values: dict[str, Any], catalog: Catalog, settings: Settings, gpus: int) -> ValidationResult:
+    """Validate a submitted config for a server with this number of GPUs, and find all its problems."""
+    spec, problems = specs.parse_leniently(values)
     if spec is None:
         return ValidationResult(error=InvalidSpec(problems))
-    bad = {problem.field.split(".")[0] for problem in problems}
-    data, checked = (None, None) if "dataset" in bad else await asyncio.to_thread(_check_data, spec, catalog)
-    in_data = _beside(data.problems if data else [], bad)
-    problems += _beside(_demands(spec, data, settings, gpus), bad)
-    in_data += _beside(_too_large(spec, data, settings), bad)
+    invalid = {problem.field.split(".")[0] for problem in problems}
+    data, checked = (None, None) if "dataset" in invalid else await asyncio.to_thread(_check_data, spec, catalog)
+    in_data = _outside(data.problems if data else [], invalid)
+    problems += _outside(_requirement_problems(spec, data, settings, gpus), invalid)
+    in_data += _outside(_too_large(spec, data, settings), invalid)
     framework, in_framework = _framework(spec, data, gpus)
-    found = [*problems, *in_data, *_beside(in_framework.problems if in_framework else [], bad)]
+    found = [*problems, *in_data, *_outside(in_framework.problems if in_framework else [], invalid)]
     warnings = data.warnings if data else []
     facts = None if in_data else checked
     if found:
@@ -66,8 +66,10 @@ async def examine(values: dict[str, Any], catalog: Catalog, settings: Settings, 
     return ValidationResult(spec=_resolved(spec, data, framework), warnings=warnings, dataset=facts)
 
 
-def _demands(spec: TrainingSpec, data: DatasetReport | None, settings: Settings, gpus: int) -> list[Problem]:
-    """What spec and data together ask for, as far as the data are understood."""
+def _requirement_problems(
+    spec: TrainingSpec, data: DatasetReport | None, settings: Settings, gpus: int
+) -> list[Problem]:
+    """Requirements of spec and data together, as far as the data could be read."""
     workload = _workload(data)
     if workload is None:
         return []
@@ -82,7 +84,7 @@ def _demands(spec: TrainingSpec, data: DatasetReport | None, settings: Settings,
 
 
 def _workload(data: DatasetReport | None) -> Workload | None:
-    """What the check found out about the data; None where not even the task is known."""
+    """The size of the problem as far as the data could be read; None if not even the task is known."""
     if data is None or data.task is None:
         return None
     return Workload(
@@ -97,7 +99,7 @@ def _workload(data: DatasetReport | None) -> Workload | None:
 
 
 def _too_large(spec: TrainingSpec, data: DatasetReport | None, settings: Settings) -> list[Problem]:
-    """A problem if the encoded rows neither fit into memory nor into the cache; none where their width is not known."""
+    """A problem if the encoded rows fit neither in memory nor in the cache; none if their width is unknown."""
     found = data or DatasetReport("")
     if found.problems or found.width != len(found.features):
         return []
@@ -107,9 +109,9 @@ def _too_large(spec: TrainingSpec, data: DatasetReport | None, settings: Setting
     return [row_cache.beyond(needed, cap)] if is_streamed and needed > cap else []
 
 
-def _beside(problems: list[Problem], bad: set[str]) -> list[Problem]:
-    """Problems of fields that were good until now; a bad field was replaced by its default."""
-    return [problem for problem in problems if problem.field.split(".")[0] not in bad]
+def _outside(problems: list[Problem], invalid: set[str]) -> list[Problem]:
+    """The problems of fields that have passed so far; an invalid field has been replaced by its default."""
+    return [problem for problem in problems if problem.field.split(".")[0] not in invalid]
 
 
 def _framework(spec: TrainingSpec, data: DatasetReport | None, gpus: int) -> tuple[str, EpochdError | None]:
@@ -125,14 +127,14 @@ def _framework(spec: TrainingSpec, data: DatasetReport | None, gpus: int) -> tup
 
 
 def _error(in_spec: bool, in_data: bool, in_framework: EpochdError | None, found: list[Problem]) -> EpochdError:
-    """One error for all problems; its code is that of the first examination that found any."""
+    """One error for all problems; its code is that of the first check that found any."""
     if not in_spec and not in_data and isinstance(in_framework, FrameworkMissing):
         return in_framework
     return DataError(found) if in_data and not in_spec else InvalidSpec(found)
 
 
 def _resolved(spec: TrainingSpec, data: DatasetReport, framework: str) -> TrainingSpec:
-    """The spec with every ``auto`` and every absent choice replaced by what will really be used."""
+    """The spec with every ``auto`` and every unset choice replaced by the value that will be used."""
     return spec.model_copy(
         update={
             "dataset": data.dataset,
@@ -144,8 +146,8 @@ def _resolved(spec: TrainingSpec, data: DatasetReport, framework: str) -> Traini
 
 
 def _check_data(spec: TrainingSpec, catalog: Catalog) -> tuple[DatasetReport, CheckedDataset]:
-    """The report on the data, and what identifies them. Fingerprints come first: whatever changes after that, the
-    worker notices."""
+    """The report on the data, and the facts that identify them. The fingerprints are computed first, so that the worker
+    notices every later change."""
     fingerprints = [_fingerprint(catalog, name) for name in (spec.dataset, spec.validation_dataset)]
     found = report.check_dataset(spec, catalog)
     return found, CheckedDataset(
@@ -160,7 +162,7 @@ def _check_data(spec: TrainingSpec, catalog: Catalog) -> tuple[DatasetReport, Ch
 
 
 def _fingerprint(catalog: Catalog, name: str | None) -> str | None:
-    """What a client can wait for; None for a dataset that cannot be read, as the report will say."""
+    """A fingerprint that is fast to compute; None if the dataset cannot be read, which the report then contains."""
     try:
         return catalog.open(name).quick_fingerprint()
     except DataError:

@@ -1,7 +1,7 @@
 import asyncio
 import json
 
-from epochd.api.feed import Feed, line_of
+from epochd.api.event_bus import EventBus, line_of
 from epochd.core.events import Event, Type
 
 
@@ -21,36 +21,36 @@ def test_a_line_carries_type_and_task_beside_the_payload_in_plain_ascii():
 
 
 async def test_a_subscriber_gets_its_own_tasks_events_in_order():
-    feed = Feed()
-    with feed.subscribe("a") as subscriber:
-        feed.publish([event(1), event(1, task_id="b"), event(2)])
+    bus = EventBus()
+    with bus.subscribe("a") as subscriber:
+        bus.publish([event(1), event(1, task_id="b"), event(2)])
         assert await drained(subscriber) == [1, 2]
 
 
 async def test_next_waits_until_there_is_something():
-    feed = Feed()
-    with feed.subscribe("a") as subscriber:
+    bus = EventBus()
+    with bus.subscribe("a") as subscriber:
         waiting = asyncio.create_task(subscriber.next())
         await asyncio.sleep(0)
         assert not waiting.done()
-        feed.publish([event(1)])
+        bus.publish([event(1)])
         assert (await waiting).seq == 1
 
 
 async def test_the_subscription_ends_with_its_context():
-    feed = Feed()
-    with feed.subscribe("a"), feed.subscribe("a"):
-        assert len(feed) == 2
-    assert len(feed) == 0
-    assert not feed._followers
+    bus = EventBus()
+    with bus.subscribe("a"), bus.subscribe("a"):
+        assert len(bus) == 2
+    assert len(bus) == 0
+    assert not bus._subscribers
 
 
 async def test_a_slow_reader_loses_old_progress_but_no_state_and_no_last_event():
-    feed = Feed(buffer_lines=10)
-    with feed.subscribe("a") as subscriber:
-        feed.publish([event(1, Type.STATE)])
-        feed.publish([event(seq) for seq in range(2, 500)])
-        feed.publish([event(500, Type.COMPLETE)])
+    bus = EventBus(buffer_lines=10)
+    with bus.subscribe("a") as subscriber:
+        bus.publish([event(1, Type.STATE)])
+        bus.publish([event(seq) for seq in range(2, 500)])
+        bus.publish([event(500, Type.COMPLETE)])
         assert len(subscriber) <= 10
         seen = await drained(subscriber)
     assert seen[0] == 1
@@ -59,10 +59,10 @@ async def test_a_slow_reader_loses_old_progress_but_no_state_and_no_last_event()
 
 
 async def test_a_flood_of_logs_is_bounded_too():
-    feed = Feed(buffer_lines=10)
-    with feed.subscribe("a") as subscriber:
-        feed.publish([event(1, Type.STATE), event(2)])
-        feed.publish([event(seq, Type.LOG) for seq in range(3, 500)])
+    bus = EventBus(buffer_lines=10)
+    with bus.subscribe("a") as subscriber:
+        bus.publish([event(1, Type.STATE), event(2)])
+        bus.publish([event(seq, Type.LOG) for seq in range(3, 500)])
         assert len(subscriber) <= 10
         seen = await drained(subscriber)
     assert seen[:2] == [1, 2]
@@ -70,24 +70,24 @@ async def test_a_flood_of_logs_is_bounded_too():
 
 
 async def test_closing_drops_what_a_reconnect_will_bring():
-    feed = Feed()
-    with feed.subscribe("a") as subscriber:
-        feed.publish([event(1)])
-        feed.close()
+    bus = EventBus()
+    with bus.subscribe("a") as subscriber:
+        bus.publish([event(1)])
+        bus.close()
         assert await subscriber.next() is None
 
 
 async def test_closing_does_not_swallow_the_last_event():
-    feed = Feed()
-    with feed.subscribe("a") as subscriber:
-        feed.publish([event(1), event(2, Type.COMPLETE)])
-        feed.close()
+    bus = EventBus()
+    with bus.subscribe("a") as subscriber:
+        bus.publish([event(1), event(2, Type.COMPLETE)])
+        bus.close()
         assert await drained(subscriber) == [1, 2]
         assert await subscriber.next() is None
 
 
 async def test_a_closed_feed_ends_new_subscriptions_at_once():
-    feed = Feed()
-    feed.close()
-    with feed.subscribe("a") as subscriber:
+    bus = EventBus()
+    bus.close()
+    with bus.subscribe("a") as subscriber:
         assert await subscriber.next() is None

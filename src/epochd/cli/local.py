@@ -1,20 +1,24 @@
-"""``epochd serve``: each setting of the server as an option."""
+"""Commands that need no running server: ``epochd serve`` starts one, ``epochd predict`` applies a model."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
-from epochd.core import settings as server_settings
+from epochd.cli.console import err
+from epochd.core.settings import Settings, load
 
-EPILOG = (
-    "Each option can also be set as EPOCHD_<NAME>; EPOCHD_TOKENS, EPOCHD_DATABASE_URL and EPOCHD_CONNECTIONS only so."
+SERVE_EPILOG = (
+    "Each option can also be set as EPOCHD_<NAME>; EPOCHD_TOKENS, EPOCHD_DATABASE_URL and EPOCHD_CONNECTIONS can "
+    "be set in the environment only."
 )
 
 
 def setting(name: str) -> Any:
-    """The option of one server setting; its help text is the settings table's own."""
-    field = server_settings.Settings.model_fields[name]
+    """The command-line option for a server setting, with the help text of the setting."""
+    field = Settings.model_fields[name]
     text = (field.description or "").replace("``", "")
     return typer.Option(help=text, show_default=str(field.get_default(call_default_factory=True) or "none"))
 
@@ -42,7 +46,23 @@ def serve(
     log_level: Annotated[str | None, setting("log_level")] = None,
 ) -> None:
     """Run the training server until ctrl-C or SIGTERM."""
-    settings = server_settings.load(**locals())
-    from epochd.api.server import serve as run_server  # noqa: PLC0415 - 0.5 s that only this command needs
+    settings = load(**locals())
+    from epochd.api import server  # noqa: PLC0415 - 0.5 s that only this command needs
 
-    run_server(settings)
+    server.serve(settings)
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(help="The model's folder, for example .../models/latest.")],
+    file: Annotated[Path, typer.Argument(help="The rows to predict: CSV, TSV or Parquet.")],
+    output: Annotated[Path | None, typer.Option(help="The CSV file to write. Default: standard output.")] = None,
+) -> None:
+    """Predict the rows of a file with a trained model. Needs no server and no framework."""
+    from epochd.artifact.predict import predict_file  # noqa: PLC0415 - 0.2 s for Polars that only this command needs
+
+    predictions = predict_file(model, file)
+    if output is None:
+        sys.stdout.write(predictions.write_csv())
+    else:
+        predictions.write_csv(output)
+        err.print(f"{predictions.height} predictions written to {escape(str(output))}")

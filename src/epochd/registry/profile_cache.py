@@ -1,6 +1,6 @@
-"""What is known of a dataset's content, kept true: found when somebody asks, kept until the content changes.
+"""The profiles of datasets: computed on the first request, cached until the content changes.
 
-Two requests for the same profile share one computation, which goes on if they leave.
+Concurrent requests for the same profile share one computation, which continues if the clients disconnect.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ from epochd.store.db import Database
 Profile = dict[str, Any]
 
 
-class Profiles:
-    """The profiles of one server's datasets; those of the built-in ones stay in memory."""
+class ProfileCache:
+    """The profiles of one server's datasets, in the database; those of the built-in datasets are in memory."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -26,18 +26,18 @@ class Profiles:
         self._running: dict[str, asyncio.Task[Profile]] = {}
 
     async def builtin(self) -> list[Dataset]:
-        """The built-in datasets, as if they were registered."""
+        """The built-in datasets, in the form of registered ones."""
         for name in BUILTIN:
             if name not in self._builtin:
                 source = Catalog().open(name)
-                self._builtin[name] = await staging.examined(name, DatasetKind.BUILTIN, source, str(source.path))
+                self._builtin[name] = await staging.describe(name, DatasetKind.BUILTIN, source, str(source.path))
         return [self._builtin[name] for name in BUILTIN]
 
-    async def current(self, dataset: Dataset, source: Source) -> Dataset:
-        """The dataset with what its content is now, its profile included. Raises DataError if it cannot be read."""
+    async def refreshed(self, dataset: Dataset, source: Source) -> Dataset:
+        """The dataset with the facts and the profile of its present content. Raises DataError if it cannot be read."""
         fingerprint = await asyncio.to_thread(source.fingerprint)
         if fingerprint != dataset.fingerprint:
-            facts = await asyncio.to_thread(profile.facts, source)
+            facts = await asyncio.to_thread(profile.read_facts, source)
             await datasets.note(self._db, dataset.name, facts)
             dataset = replace(dataset, **asdict(facts), profile=None)
         if dataset.profile is None:
@@ -47,14 +47,14 @@ class Profiles:
     async def _profile(self, dataset: Dataset, source: Source) -> Profile:
         key = f"{dataset.name} {dataset.fingerprint}"
         if key not in self._running:
-            task = self._running[key] = asyncio.create_task(self._computed(dataset, source))
+            task = self._running[key] = asyncio.create_task(self._compute(dataset, source))
             task.add_done_callback(lambda _: self._running.pop(key))
         return await asyncio.shield(self._running[key])
 
-    async def _computed(self, dataset: Dataset, source: Source) -> Profile:
-        found = await asyncio.to_thread(profile.profile, source)
+    async def _compute(self, dataset: Dataset, source: Source) -> Profile:
+        computed = await asyncio.to_thread(profile.profile, source)
         if dataset.kind is DatasetKind.BUILTIN:
-            self._builtin[dataset.name] = replace(dataset, profile=found)
+            self._builtin[dataset.name] = replace(dataset, profile=computed)
         else:
-            await datasets.keep_profile(self._db, dataset.name, dataset.fingerprint, found)
-        return found
+            await datasets.keep_profile(self._db, dataset.name, dataset.fingerprint, computed)
+        return computed

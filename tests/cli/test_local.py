@@ -1,4 +1,4 @@
-"""The server's settings as options."""
+"""The server's settings as options of ``epochd serve``."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def test_serve_refuses_an_open_address_without_tokens(run: Any, monkeypatch: pyt
     assert "EPOCHD_TOKENS" in refused.err
 
 
-def test_serve_lists_settings_that_make_no_sense(run: Any) -> None:
+def test_serve_lists_invalid_settings(run: Any) -> None:
     refused = run("serve", "--port", 99999, "--slots", 0)
     assert refused.code == console.REFUSED
     assert "EPOCHD_PORT" in refused.err

@@ -1,0 +1,240 @@
+"""The fields of a training config: types, defaults, bounds and meanings, and the values derived from them.
+
+The docstring of a field is its description in the JSON Schema, on the OpenAPI page and in the hints of error
+messages. Numbers have upper bounds, so that a config that no machine could run is rejected before any work starts.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+ModelType = Literal["mlp", "cnn", "lstm", "gru"]
+Scheduler = Literal["step", "plateau", "cosine", "none"]
+Optimizer = Literal["adam", "adamw", "sgd", "rmsprop"]
+Framework = Literal["auto", "pytorch", "tensorflow", "jax"]
+Task = Literal["binary", "multiclass", "regression"]
+Monitor = Literal["val_loss", "val_accuracy", "train_loss", "train_accuracy"]
+Device = Literal["auto", "cpu", "gpu"]
+Activation = Literal["relu", "tanh", "gelu", "silu"]
+Scaling = Literal["standard", "robust", "quantile"]
+Split = Literal["auto", "random", "stratified", "time", "group"]
+
+Units = Annotated[int, Field(ge=1, le=16_384)]
+Column = Annotated[str, Field(min_length=1, max_length=500)]
+DatasetName = Annotated[str, Field(min_length=1, max_length=1000)]
+
+APPLIES_TO: dict[str, tuple[str, tuple[str, ...]]] = {
+    "kernel_size": ("model_type", ("cnn",)),
+    "activation": ("model_type", ("mlp", "cnn")),
+    "bidirectional": ("model_type", ("lstm", "gru")),
+    "input_shape": ("model_type", ("cnn", "lstm", "gru")),
+    "step_size": ("learning_rate_scheduler", ("step",)),
+    "gamma": ("learning_rate_scheduler", ("step",)),
+    "patience": ("learning_rate_scheduler", ("plateau",)),
+    "factor": ("learning_rate_scheduler", ("plateau",)),
+    "T_max": ("learning_rate_scheduler", ("cosine",)),
+    "eta_min": ("learning_rate_scheduler", ("cosine",)),
+}
+"""Fields that apply only to some values of another field."""
+
+NEEDS = {"horizon": "sequence_length"}
+"""Fields that apply only if another field is set."""
+
+
+class SpecFields(BaseModel):
+    """The fields of ``TrainingSpec``, each valid on its own; ``spec_checks`` checks them together."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "breast cancer, mlp",
+                    "model_type": "mlp",
+                    "epochs": 50,
+                    "hidden_units": [64, 32],
+                    "dataset": "breast_cancer",
+                    "target_column": "target",
+                    "output_path": "/models/breast_cancer",
+                }
+            ]
+        },
+    )
+
+    name: Annotated[str, Field(min_length=1, max_length=200)] = "training"
+    """A display name; it need not be unique."""
+    algorithm_type: Literal["deep_learning"] = "deep_learning"
+    """The family of algorithms; epochd trains deep learning models."""
+
+    dataset: DatasetName | None = None
+    """The name of a built-in or registered dataset, or a path under an allowed root. Default: the server's default
+    dataset."""
+    allow_changed_data: bool = False
+    """Resume even if the content of the dataset has changed since the pause. Otherwise such a resume is rejected."""
+    feature_columns: Annotated[list[Column], Field(min_length=1, max_length=100_000)] | None = None
+    """The feature columns, in this order; ``*``, ``?`` and ``[…]`` match several columns (``pixel*``). Default: every
+    column except ``target_column``, ``time_column`` and ``group_column``."""
+    target_column: Column
+    """The column to predict."""
+    task: Task | None = None
+    """The kind of prediction. Default: inferred from the values of the target, and reported."""
+    scaling: Scaling = "standard"
+    """How numbers are scaled: ``standard`` by mean and standard deviation, ``robust`` by median and interquartile
+    range, ``quantile`` to a normal distribution."""
+    embedding_threshold: Annotated[int, Field(ge=1, le=1_000)] = 64
+    """Text columns with more distinct values than this in the training rows are embedded; others are one-hot
+    encoded."""
+
+    split: Split = "auto"
+    """How rows are held out. ``time``: the last rows; ``group``: whole groups; ``auto``: ``time`` for windows,
+    otherwise ``stratified`` for classification and ``random`` for regression."""
+    validation_split: Annotated[float, Field(ge=0, le=0.9)] = 0.2
+    """The share of rows that is held out for validation; 0 trains on all rows."""
+    test_split: Annotated[float, Field(ge=0, le=0.9)] = 0.0
+    """The share of rows that is held out from training and validation, and scored once at the end."""
+    validation_dataset: DatasetName | None = None
+    """Validate on all rows of this dataset instead of holding out ``validation_split``."""
+    time_column: Column | None = None
+    """Dates, times or numbers that order the rows, for ``split`` ``time`` and for windows."""
+    group_column: Column | None = None
+    """The group that a row belongs to, for ``split`` ``group`` and for windows, which never span two groups."""
+    sequence_length: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Train on sliding windows of this many rows, ordered by ``time_column``. Default: each row is one example."""
+    horizon: Annotated[int, Field(ge=0, le=10_000)] = 1
+    """For windows: how many rows after the last row of a window its target is; 0 is the last row itself."""
+
+    framework: Framework = "auto"
+    """The framework to train with; ``auto`` selects the fastest installed one for this model and device."""
+    device: Device = "auto"
+    """The device to train on; ``auto`` uses a GPU if the server has a free one."""
+    model_type: ModelType = "mlp"
+    """The network architecture."""
+    hidden_units: Annotated[list[Units], Field(min_length=1, max_length=64)] = [64, 32]
+    """The number of units of each hidden layer, from input to output."""
+    dropout_rate: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """The share of hidden activations that is dropped in each training step."""
+    activation: Activation = "relu"
+    """For ``mlp`` and ``cnn``: the activation function of the hidden layers (``gelu`` is the tanh approximation)."""
+    kernel_size: Annotated[int, Field(ge=1, le=63)] = 3
+    """For ``cnn``: the size of a filter, in steps, or in pixels in both directions."""
+    bidirectional: bool = False
+    """For ``lstm`` and ``gru``: read the sequence in both directions."""
+    input_shape: Annotated[list[Annotated[int, Field(ge=1, le=65_536)]], Field(min_length=2, max_length=3)] | None = (
+        None
+    )
+    """Reshape the feature columns, in their order, to [height, width] or [height, width, channels] for ``cnn``, to
+    [steps, channels] for ``lstm`` and ``gru``. Default: each column is one step with one channel."""
+
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 100
+    """The number of passes over the training rows."""
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 32
+    """Rows per optimizer step; the last batch of an epoch may be smaller."""
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.001
+    """The learning rate of the first epoch."""
+    optimizer: Optimizer = "adam"
+    """Adam, AdamW, SGD or RMSprop, with PyTorch's default hyperparameters."""
+    weight_decay: Annotated[float, Field(ge=0, le=10)] | None = None
+    """The weight decay: decoupled for AdamW (default 0.01), added to the gradient for other optimizers (default
+    0)."""
+    gradient_clip: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    """The maximum norm of the whole gradient; a larger gradient is scaled down. Default: no limit."""
+    class_weight: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0, le=1e6)]] | None = None
+    """For classification: the weight of each class in the training loss, by label. A label that is not listed has
+    weight 1; ``balanced`` gives all classes the same total weight."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """For classification: the share of each label that is spread evenly over all classes."""
+    mixed_precision: bool = False
+    """Compute in bfloat16 or float16 where the device is faster with it; weights stay float32."""
+    num_gpus: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] | None = None
+    """The number of GPUs to split each batch over; ``auto`` uses all GPUs of the server. Default: one, if the server
+    has any."""
+    num_devices: Annotated[int, Field(ge=1, le=64)] | None = None
+    """The number of CPU devices to split each batch over, to try multi-device training without GPUs."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """The random seed: all randomness is a pure function of the seed, the epoch and the step."""
+
+    max_rollbacks: Annotated[int, Field(ge=0, le=10)] = 1
+    """How many times a training whose loss becomes infinite or NaN returns to its last checkpoint and continues with
+    a tenth of the learning rate, before it fails."""
+
+    monitor: Monitor = "val_loss"
+    """The metric for early stopping, the best epoch and the plateau scheduler."""
+    early_stopping_patience: Annotated[int, Field(ge=1, le=100_000)] | None = 10
+    """Epochs without an improvement of more than ``min_delta`` before training stops; null disables early
+    stopping."""
+    min_delta: Annotated[float, Field(ge=0, le=1e6)] = 0.001
+    """The absolute improvement that must be exceeded to reset the patience."""
+
+    learning_rate_scheduler: Scheduler = "step"
+    """How the learning rate changes between epochs."""
+    step_size: Annotated[int, Field(ge=1, le=100_000)] = 30
+    """For ``step``: the number of epochs between two decays."""
+    gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """For ``step``: the factor of each decay."""
+    patience: Annotated[int, Field(ge=0, le=100_000)] = 5
+    """For ``plateau``: epochs without improvement that are tolerated before the learning rate decays."""
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """For ``plateau``: the factor of each decay."""
+    T_max: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """For ``cosine``: the number of epochs from the highest to the lowest learning rate. Default: ``epochs``."""
+    eta_min: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """For ``cosine``: the lowest learning rate."""
+
+    output_path: Annotated[str, Field(min_length=1, max_length=500)] = "/models"
+    """The folder of the model, relative to the server's artifact store."""
+
+    def applies(self, name: str) -> bool:
+        """Whether the field of this name has an effect, given the values of the others."""
+        if name == "validation_split":
+            return self.validation_dataset is None
+        if name in NEEDS:
+            return getattr(self, NEEDS[name]) is not None
+        owner, values = APPLIES_TO.get(name, ("", ()))
+        return not owner or getattr(self, owner) in values
+
+    @property
+    def watched(self) -> str:
+        """The metric that is monitored: without validation rows, the training metric that corresponds to it."""
+        return self.monitor if self.validates else self.monitor.replace("val_", "train_")
+
+    @property
+    def validates(self) -> bool:
+        """Whether there are validation rows, held out or from a dataset of their own."""
+        return self.validation_dataset is not None or self.validation_split > 0
+
+    @property
+    def validation_share(self) -> float:
+        """The share of the dataset's rows that is held out for validation."""
+        return 0.0 if self.validation_dataset is not None else self.validation_split
+
+    @property
+    def held_out(self) -> float:
+        """The share of the dataset's rows that is not trained on."""
+        return self.validation_share + self.test_split
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether the held-out rows come later in time than the training rows."""
+        return self.split == "time" or (self.split == "auto" and self.sequence_length is not None)
+
+    @property
+    def forecasts(self) -> bool:
+        """Whether windows end before their target, so that past values of the target may be features."""
+        return self.sequence_length is not None and self.horizon > 0
+
+    @property
+    def decay(self) -> float:
+        """``weight_decay`` with its default."""
+        if self.weight_decay is None:
+            return 0.01 if self.optimizer == "adamw" else 0.0
+        return self.weight_decay
+
+    @property
+    def artifact_folder(self) -> str:
+        """``output_path`` as a relative path inside the artifact store, without leading slashes."""
+        return "/".join(part for part in self.output_path.split("/") if part) or "models"
