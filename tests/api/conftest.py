@@ -1,6 +1,7 @@
 """A whole server in the test's own process: real store, dispatcher and routes; only the worker is played."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -194,9 +195,11 @@ OpenHouse = Callable[..., Awaitable[House]]
 
 
 @pytest.fixture
-async def open_house(tmp_path: Path) -> AsyncIterator[OpenHouse]:
+async def open_house(tmp_path: Path, migrated_sqlite: Path) -> AsyncIterator[OpenHouse]:
     """Opens a server with the given settings; closed after the test."""
     closing = []
+    (tmp_path / "data").mkdir()
+    shutil.copy(migrated_sqlite, tmp_path / "data" / "epochd.db")
 
     async def opened(slots: int = 1, **settings: Any) -> House:
         executor = StandIn(slots)

@@ -13,14 +13,6 @@ from tests.support.stage import SPEC, HeldExecutor, Marked, Open, Stage
 
 
 @pytest.fixture
-async def db(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(f"sqlite:///{tmp_path / 'epochd.db'}")
-    await database.open()
-    yield database
-    await database.close()
-
-
-@pytest.fixture
 async def open_stage(tmp_path: Path, db: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Open]:
     """Stages whose loop wakes up by itself only every quarter of a lease, which is long unless asked for."""
     monkeypatch.setattr("epochd.dispatch.dispatcher.WATCH_SECONDS", 1000.0)
