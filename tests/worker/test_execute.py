@@ -327,7 +327,7 @@ def checked_ticket(folder, fingerprint):
     frame = pl.DataFrame({"a": rows % 7, "b": np.sin(rows), "y": (rows % 7 > 3).astype(np.int64)})
     frame.write_parquet(folder / "table.parquet")
     options = {"dataset": "table.parquet", "target_column": "y", "task": "binary", "epochs": 2}
-    found = ticket(folder, roots=[folder], **options)
+    found = ticket(folder, dataset_roots=[folder], **options)
     source = Catalog([folder]).open("table.parquet")
     return found.model_copy(update={"checked": replace(CHECKED, fingerprint=fingerprint or source.quick_fingerprint())})
 
