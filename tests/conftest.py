@@ -1,5 +1,9 @@
-"""What tests of several rooms share: an open database, a fresh SQLite file for each test, a PostgreSQL server."""
+"""What tests of several rooms share: the environment of the session, and databases.
 
+A migrated database is made once per store and then copied; tests of the migrations start from an empty one.
+"""
+
+import os
 import shutil
 import tempfile
 import warnings
@@ -10,21 +14,61 @@ from pathlib import Path
 import hypothesis
 import psycopg
 import pytest
+from sqlalchemy import create_engine, make_url
 
+from epochd.store import migrations
 from epochd.store.db import Database
+
+DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
+JAX_CACHE = "JAX_COMPILATION_CACHE_DIR"
 
 hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("patient")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """One cache of compiled JAX programs for the whole session: for all its processes, and all that they start."""
+    if JAX_CACHE not in os.environ:
+        os.environ[JAX_CACHE] = tempfile.mkdtemp(prefix="epochd-jax-")
+        config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(JAX_CACHE), ignore_errors=True))
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as workers have it: idle threads do not spin
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file at the newest revision, to be copied."""
+    path = tmp_path_factory.mktemp("migrated") / "epochd.db"
+    migrate(f"sqlite:///{path}")
+    return path
+
+
+def migrate(url: str) -> None:
+    """Bring an empty database to the newest revision, as a server does when it starts."""
+    parsed = make_url(url)
+    engine = create_engine(parsed.set(drivername=DRIVERS[parsed.get_backend_name()]))
+    with engine.begin() as connection:
+        migrations.upgrade(connection)
+    engine.dispose()
+
+
 @pytest.fixture
-def database_url(tmp_path: Path) -> str:
+def empty_database_url(tmp_path: Path) -> str:
+    """A database without tables."""
     return f"sqlite:///{tmp_path / 'epochd.db'}"
 
 
 @pytest.fixture
+def database_url(tmp_path: Path, migrated_sqlite: Path) -> str:
+    """A database at the newest revision, with no rows."""
+    path = shutil.copy(migrated_sqlite, tmp_path / "epochd.db")
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
 async def db(database_url: str) -> AsyncIterator[Database]:
-    """An open database at the newest revision."""
+    """An open database."""
     database = Database(database_url)
     await database.open()
     yield database
@@ -50,14 +94,22 @@ def postgres_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def new_postgres(postgres_url: str) -> Callable[[], str]:
-    """Makes an empty PostgreSQL database and gives its URL."""
+def new_postgres(postgres_url: str) -> Callable[..., str]:
+    """Makes a PostgreSQL database, empty or as a copy of ``template``, and gives its URL."""
     numbers = count(1)
 
-    def create() -> str:
+    def create(template: str = "template1") -> str:
         name = f"test_{next(numbers)}"
         with psycopg.connect(postgres_url, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return postgres_url.replace("/postgres?", f"/{name}?")
 
     return create
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(new_postgres: Callable[..., str]) -> str:
+    """The name of a PostgreSQL database at the newest revision, to be copied."""
+    url = new_postgres()
+    migrate(url)
+    return str(make_url(url).database)

@@ -4,7 +4,8 @@ from epochd.api.app import PREFIX, create_app
 from epochd.api.security import DATASETS_PATH
 from epochd.core.errors import SettingsError
 from epochd.core.settings import Settings
-from tests.api.conftest import CONFIG, StandIn
+from tests.support.executors import FakeExecutor
+from tests.support.house import CONFIG
 
 ROUTES = {
     ("post", "/start"),
@@ -150,7 +151,7 @@ async def test_a_foreign_host_or_page_is_refused_before_anything_else(house):
 
 async def test_a_data_directory_that_cannot_be_made_is_a_settings_error(tmp_path):
     (tmp_path / "file").write_text("")
-    app = create_app(Settings(data_dir=tmp_path / "file" / "data"), executor=StandIn())
+    app = create_app(Settings(data_dir=tmp_path / "file" / "data"), executor=FakeExecutor())
     with pytest.raises(SettingsError, match="EPOCHD_DATA_DIR"):
         async with app.router.lifespan_context(app):
             pass

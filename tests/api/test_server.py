@@ -19,7 +19,7 @@ import pytest
 
 from epochd.api.server import AccessFilter, bind, configure_logging, url_of
 from epochd.core.errors import SettingsError
-from tests.api.conftest import CONFIG
+from tests.support.house import CONFIG
 
 API = "/api/v1/epoch-training"
 SERVE = "from epochd.core import settings; from epochd.api import server; server.serve(settings.load())"
@@ -59,6 +59,7 @@ def test_it_says_where_it_listens_and_is_healthy_at_once(process):
     assert httpx.get(process.url + "/health").json()["status"] == "ok"
 
 
+@pytest.mark.serial
 def test_starting_costs_less_than_twice_the_import_of_its_libraries(process):
     """In processor time, and against a measure of the same minute: a busy machine makes both slow."""
     assert httpx.get(process.url + "/health").status_code == 200
@@ -83,6 +84,7 @@ def test_a_second_server_is_kept_out_of_the_data_directory(process, tmp_path):
     assert "another epochd server is using" in log
 
 
+@pytest.mark.serial
 def test_sigterm_with_open_streams_ends_it_in_under_two_seconds_and_tells_them(process, tmp_path):
     task_id = httpx.post(f"{process.url}{API}/start", json=CONFIG | {"epochs": 100_000}).json()["task_id"]
     told: list[str] = []

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from tests.support.reporters import RecordingReporter
+from tests.support.tickets import ticket
 
 from epochd.artifact import predict
-from epochd.core import specs
 from epochd.core.errors import DataError
-from epochd.core.jobs import Command
-from epochd.core.tickets import Ticket
 from epochd.data.tables.catalog import open_dataset
 from epochd.worker.execute import execute
 
@@ -28,28 +27,13 @@ WEATHER = {
 }
 
 
-class Line:
-    """A line to nobody."""
-
-    def emit(self, kind, payload):
-        pass
-
-    def confirm(self):
-        pass
-
-    def command(self):
-        return Command.CONTINUE
-
-
 def train(folder, frame, **options):
     """The folder of a model that was trained on the frame, a fifth of which it has never seen."""
     frame.write_parquet(folder / "rows.parquet")
     config = {"dataset": "rows.parquet", "framework": "pytorch", "epochs": 2, "test_split": 0.2, "hidden_units": [16]}
-    spec = specs.parse(config | options)
-    values = {"task_id": "t", "attempt": 1, "token": "", "server_url": "", "spec": spec, "data_dir": folder}
-    ticket = Ticket(**values, dataset_roots=[folder])
-    execute(ticket, Line())
-    return ticket.artifact_dir
+    given = ticket(folder, task_id="t", dataset_roots=[folder], **config | options)
+    execute(given, RecordingReporter())
+    return given.artifact_dir
 
 
 def real(table, rows=None):

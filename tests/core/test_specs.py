@@ -67,6 +67,7 @@ def test_a_value_out_of_bounds_is_a_problem_of_its_field(field, value):
     assert field in problems(**{field: value})
 
 
+@pytest.mark.serial
 def test_a_billion_hidden_units_are_refused_at_once():
     began = time.perf_counter()
     assert "less than or equal to 16384" in problems(hidden_units=[10**9])["hidden_units.0"].message

@@ -9,15 +9,8 @@ from epochd.core.settings import Settings
 from epochd.dispatch.workers.executor import Executor
 from epochd.store import attempts, jobs
 from epochd.store.db import Database
-from tests.support.stage import SPEC, HeldExecutor, Marked, Open, Stage
-
-
-@pytest.fixture
-async def db(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(f"sqlite:///{tmp_path / 'epochd.db'}")
-    await database.open()
-    yield database
-    await database.close()
+from tests.support.executors import FakeExecutor
+from tests.support.stage import SPEC, Marked, Open, Stage
 
 
 @pytest.fixture
@@ -38,8 +31,8 @@ async def open_stage(tmp_path: Path, db: Database, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture
-def executor() -> HeldExecutor:
-    return HeldExecutor()
+def executor() -> FakeExecutor:
+    return FakeExecutor()
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ from epochd.core.jobs import Command, State
 from epochd.core.settings import Settings
 from epochd.dispatch.workers.pool import LocalExecutor
 from epochd.store import jobs
-from tests.support.stage import CHECKPOINT, STAND_IN, HeldExecutor, arrival
+from tests.support.executors import FakeExecutor
+from tests.support.stage import CHECKPOINT, STAND_IN, arrival
 
 DONE = {"artifact": "a", "best": {"loss": 0.5}, "stopped_early": False, "summary": {}}
 
@@ -95,7 +96,7 @@ async def test_a_training_goes_on_even_if_its_process_cannot_be_noted(open_stage
 
 
 async def test_a_resumed_job_gets_its_checkpoint_even_before_its_old_process_is_through(open_stage):
-    executor = HeldExecutor(slots=2)
+    executor = FakeExecutor(slots=2)
     stage = await open_stage(executor)
     job = await stage.submit()
     first = await arrival(executor)
@@ -110,7 +111,7 @@ async def test_a_resumed_job_gets_its_checkpoint_even_before_its_old_process_is_
 
 async def test_a_launch_that_fails_fails_the_job_with_the_reason(open_stage, executor):
     stage = await open_stage(executor)
-    executor.fault = EpochdError("no pytorch worker can be started")
+    executor.launch_error = EpochdError("no pytorch worker can be started")
     job = await stage.submit()
     failed = await stage.until(job.id, State.FAILED)
     assert failed.error["code"] == "worker_unavailable"
@@ -118,25 +119,25 @@ async def test_a_launch_that_fails_fails_the_job_with_the_reason(open_stage, exe
 
 
 async def test_a_job_that_has_got_somewhere_waits_for_workers_that_cannot_be_started(open_stage):
-    executor = HeldExecutor(slots=1)
+    executor = FakeExecutor(slots=1)
     stage = await open_stage(executor)
     job = await stage.submit()
     first = await arrival(executor)
     await stage.pause(first)
     await executor.end(first, 0)
-    executor.fault = EpochdError("no pytorch worker can be started")
+    executor.launch_error = EpochdError("no pytorch worker can be started")
     await jobs.resume(stage.db, job.id)
     await stage.until(job.id, State.RUNNING)
     paused = await stage.until(job.id, State.PAUSED)
     assert paused.error["code"] == "worker_unavailable"
     assert "waits at its last checkpoint" in paused.error["message"]
-    executor.fault = None
+    executor.launch_error = None
     await jobs.resume(stage.db, job.id)
     assert (await arrival(executor)).checkpoint == CHECKPOINT["path"]
 
 
 async def test_stop_lets_workers_save_their_work_and_leaves_their_jobs_pending(open_stage):
-    executor = HeldExecutor(slots=2)
+    executor = FakeExecutor(slots=2)
     stage = await open_stage(executor)
     saved, stuck = await stage.submit("saved"), await stage.submit("stuck")
     ticket = await arrival(executor)
@@ -163,7 +164,7 @@ async def test_stop_does_not_wait_when_nothing_runs(open_stage, executor):
 async def test_a_loop_that_fails_shows_its_error_and_recovers(open_stage, caplog):
     shown: list[str | None] = []
 
-    class Faulty(HeldExecutor):
+    class Faulty(FakeExecutor):
         @property
         def free_slots(self) -> int:
             shown.append(stage.dispatcher.error)

@@ -6,7 +6,8 @@ import signal
 from epochd.core.jobs import State
 from epochd.dispatch.host import processes
 from epochd.store import attempts, events, jobs
-from tests.support.stage import HeldExecutor, Marked, arrival, is_alive, until
+from tests.support.executors import FakeExecutor
+from tests.support.stage import Marked, arrival, is_alive, until
 
 
 async def test_one_that_lives_is_left_alone_and_keeps_its_slot(open_stage, executor, leave, marked):
@@ -22,7 +23,7 @@ async def test_one_that_lives_is_left_alone_and_keeps_its_slot(open_stage, execu
 
 
 async def test_one_that_dies_later_is_seen_at_once_with_the_end_of_its_log(open_stage, leave, marked, tmp_path):
-    worker, executor = marked(), HeldExecutor()
+    worker, executor = marked(), FakeExecutor()
     job, _ = await leave(worker.identity)
     log = tmp_path / "logs" / job.id / "1.log"
     log.parent.mkdir(parents=True)

@@ -11,7 +11,8 @@ from epochd.dispatch import reconcile, watchdog
 from epochd.dispatch.host import gpus, orphans
 from epochd.dispatch.host.gpus import Pool, User
 from epochd.store import attempts, jobs
-from tests.support.stage import SPEC, HeldExecutor, arrival, is_alive, until
+from tests.support.executors import FakeExecutor
+from tests.support.stage import SPEC, arrival, is_alive, until
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +74,7 @@ async def test_a_job_without_its_process_is_found_and_goes_on(open_stage, execut
 
 
 async def test_a_job_that_nobody_is_known_to_train_is_released(open_stage, db):
-    executor = HeldExecutor(slots=2)
+    executor = FakeExecutor(slots=2)
     await jobs.submit(db, SPEC)
     job, _ = await attempts.claim(db, lease_seconds=-1)
     stage = await open_stage(executor)
@@ -117,7 +118,7 @@ async def test_a_process_without_a_job_is_found_and_ended(open_stage, executor, 
 
 async def test_what_is_gone_at_the_second_look_is_left_alone(open_stage, stranger, monkeypatch):
     job, worker = await stranger()
-    executor = HeldExecutor()
+    executor = FakeExecutor()
     stage = await open_stage(executor)
     os.kill(worker.pid, signal.SIGKILL)
     worker.child.wait()

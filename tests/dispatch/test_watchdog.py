@@ -16,7 +16,9 @@ from epochd.dispatch.inherited_workers import InheritedWorkers
 from epochd.dispatch.watchdog import Watchdog
 from epochd.store import attempts, events, jobs
 from epochd.store.db import Database
-from tests.support.stage import SPEC, HeldExecutor, arrival, until
+from tests.support import tickets
+from tests.support.executors import FakeExecutor
+from tests.support.stage import SPEC, arrival, until
 
 LEASE = 4.0
 HOUR = 3600.0
@@ -50,7 +52,7 @@ class Post:
     """A watch over one job that this server has started."""
 
     db: Database
-    executor: HeldExecutor
+    executor: FakeExecutor
     clock: Clock
     watch: Watchdog
     ticket: Ticket
@@ -75,9 +77,7 @@ async def post(db, clock, executor, tmp_path) -> Post:
     settings = Settings(data_dir=tmp_path, lease_seconds=LEASE, hang_seconds=60)
     job = await jobs.submit(db, SPEC)
     job, token = await attempts.claim(db, lease_seconds=LEASE)
-    ticket = Ticket(
-        task_id=job.id, attempt=1, token=token, server_url="", spec=SPEC, data_dir=tmp_path, dataset_roots=[]
-    )
+    ticket = tickets.ticket(tmp_path, task_id=job.id, token=token, spec=SPEC)
     ours = {ticket.key: Attempt(ticket)}
 
     async def on_exit(end):
@@ -155,7 +155,7 @@ async def test_a_worker_that_does_not_come_back_from_its_last_word_holds_its_slo
 
 
 async def test_only_the_worker_that_lingers_is_killed_not_the_one_that_has_its_task_now(open_stage):
-    executor = HeldExecutor(slots=2)
+    executor = FakeExecutor(slots=2)
     stage = await open_stage(executor, lease_seconds=1)
     job = await stage.submit()
     first = await arrival(executor)
@@ -163,9 +163,9 @@ async def test_only_the_worker_that_lingers_is_killed_not_the_one_that_has_its_t
     await jobs.resume(stage.db, job.id)
     second = await arrival(executor)
     await stage.report(second)
-    await until(lambda: first.key not in executor.held)
+    await until(lambda: first.key not in executor.running)
     assert executor.killed == [first.key]
-    assert executor.held == {second.key: second}
+    assert executor.running == {second.key: second}
     found = await jobs.get(stage.db, job.id)
     assert (found.state, found.attempt, found.crashes) == (State.RUNNING, 2, 0)
 

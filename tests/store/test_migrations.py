@@ -47,8 +47,8 @@ async def test_opening_again_keeps_what_is_there(db: Database, database_url: str
     await again.close()
 
 
-async def test_servers_that_start_at_once_migrate_once(database_url: str) -> None:
-    databases = [Database(database_url) for _ in range(4)]
+async def test_servers_that_start_at_once_migrate_once(empty_database_url: str) -> None:
+    databases = [Database(empty_database_url) for _ in range(4)]
     await asyncio.gather(*[database.open() for database in databases])
     job = await jobs.submit(databases[0], SPEC)
     assert [await jobs.get(database, job.id) for database in databases] == [job] * 4
@@ -63,8 +63,8 @@ async def test_a_database_of_a_newer_version_is_refused_untouched(db: Database, 
         await Database(database_url).open()
 
 
-async def test_a_migration_that_fails_leaves_nothing(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    database = Database(database_url)
+async def test_a_migration_that_fails_leaves_nothing(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = Database(empty_database_url)
     from_alembic = "epochd.store.migrations.command.upgrade"
 
     def broken(config: object, revision: str) -> None:

@@ -20,7 +20,7 @@ COMPLETED = {
     "summary": {"seconds": 1.5},
 }
 FAILED = {"code": "data_error", "message": "no rows", "problems": []}
-LAST_WORDS = {
+LAST_WORDS: dict[State, tuple[ReportKind, dict[str, Any]]] = {
     State.PAUSED: (ReportKind.PAUSED, CHECKPOINT),
     State.CANCELLED: (ReportKind.CANCELLED, {}),
     State.COMPLETED: (ReportKind.COMPLETED, COMPLETED),

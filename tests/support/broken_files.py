@@ -39,30 +39,30 @@ def bytes_of(folder: Path, write: str, suffix: str) -> bytes:
 
 
 @case
-def gzip_cut_in_the_middle(folder):
+def gzip_cut_in_the_middle(folder: Path) -> Case:
     packed = gzip.compress(text_of(TABLE))
     return written(folder, "cut.csv.gz", packed[: len(packed) // 2], "end too early: the file is cut off")
 
 
 @case
-def gzip_without_its_last_bytes(folder):
+def gzip_without_its_last_bytes(folder: Path) -> Case:
     return written(folder, "cut.tsv.gz", gzip.compress(b"a\tb\n" + b"1\tx\n" * 90_000)[:-4], "end too early")
 
 
 @case
-def gzip_of_json_lines_cut(folder):
+def gzip_of_json_lines_cut(folder: Path) -> Case:
     return written(folder, "cut.ndjson.gz", gzip.compress(b'{"a": 1}\n' * 90_000)[:-4], "end too early")
 
 
 @case
-def gzip_with_a_damaged_byte(folder):
+def gzip_with_a_damaged_byte(folder: Path) -> Case:
     packed = bytearray(gzip.compress(text_of(TABLE)))
     packed[len(packed) // 2] ^= 255
     return written(folder, "bad.csv.gz", bytes(packed), "the compressed data are damaged")
 
 
 @case
-def zstd_cut(folder):
+def zstd_cut(folder: Path) -> Case:
     path = folder / "whole.zst"
     TABLE.lazy().sink_csv(path, compression="zstd")
     packed = path.read_bytes()
@@ -71,133 +71,133 @@ def zstd_cut(folder):
 
 
 @case
-def parquet_that_is_none(folder):
+def parquet_that_is_none(folder: Path) -> Case:
     return written(folder, "text.parquet", "a,b\n1,2\n" * 9, r"no Parquet file \(it begins with b'a,b\\n'\)")
 
 
 @case
-def parquet_without_footer(folder):
+def parquet_without_footer(folder: Path) -> Case:
     return written(folder, "cut.parquet", bytes_of(folder, "write_parquet", ".parquet")[:-9], "its footer is missing")
 
 
 @case
-def parquet_with_damaged_pages(folder):
+def parquet_with_damaged_pages(folder: Path) -> Case:
     content = bytearray(bytes_of(folder, "write_parquet", ".parquet"))
     content[20:80] = b"\xff" * 60
     return written(folder, "damaged.parquet", bytes(content), "the file is damaged")
 
 
 @case
-def parquet_of_no_bytes(folder):
+def parquet_of_no_bytes(folder: Path) -> Case:
     return written(folder, "empty.parquet", b"", "the file is empty")
 
 
 @case
-def latin_1_text(folder):
+def latin_1_text(folder: Path) -> Case:
     return written(folder, "latin.csv", "a,b\n1,x\n2,café\n".encode("latin-1"), r"line 3 is not UTF-8 \(byte 0xe9\)")
 
 
 @case
-def latin_1_text_compressed(folder):
+def latin_1_text_compressed(folder: Path) -> Case:
     content = gzip.compress("a,b\n1,x\n2,café\n".encode("latin-1"))
     return written(folder, "latin.csv.gz", content, r"line 3 is not UTF-8 \(byte 0xe9\)")
 
 
 @case
-def latin_1_header(folder):
+def latin_1_header(folder: Path) -> Case:
     return written(folder, "header.csv", "größe,b\n1,x\n".encode("latin-1"), r"header line is not UTF-8 \(byte 0xf6\)")
 
 
 @case
-def rows_of_different_lengths(folder):
+def rows_of_different_lengths(folder: Path) -> Case:
     return written(folder, "ragged.csv", "a,b\n1,2\n1,2,3\n", "line 3 has 3 values, but the header names 2 columns")
 
 
 @case
-def quote_that_is_never_closed(folder):
+def quote_that_is_never_closed(folder: Path) -> Case:
     return written(folder, "quote.csv", 'a,b\n1,2\n3,"4\n' + "5,6\n" * 9, "line 3 opens a quote that is never closed")
 
 
 @case
-def quote_in_the_header_never_closed(folder):
+def quote_in_the_header_never_closed(folder: Path) -> Case:
     return written(folder, "quote.tsv", '"a\tb\n1\t2\n', "line 1 opens a quote that is never closed")
 
 
 @case
-def quotes_in_the_middle(folder):
+def quotes_in_the_middle(folder: Path) -> Case:
     return written(folder, "quotes.csv", 'a,b\n1,"x"y\n', "line 2: ',' expected after '\"'")
 
 
 @case
-def header_alone(folder):
+def header_alone(folder: Path) -> Case:
     return written(folder, "header.tsv", "a\tb\n", "there is a header line, but no row below it")
 
 
 @case
-def file_of_no_bytes(folder):
+def file_of_no_bytes(folder: Path) -> Case:
     return written(folder, "empty.csv", b"", "the file is empty")
 
 
 @case
-def lines_without_content(folder):
+def lines_without_content(folder: Path) -> Case:
     return written(folder, "blank.csv", b"\r\n\r\n", "the file is empty")
 
 
 @case
-def nul_byte(folder):
+def nul_byte(folder: Path) -> Case:
     return written(folder, "nul.csv", b"a,b\n1,x\n2,\0\n", "line 3 has a NUL byte")
 
 
 @case
-def nul_bytes_at_the_end(folder):
+def nul_bytes_at_the_end(folder: Path) -> Case:
     return written(folder, "nuls.csv", b"a,b\n" + b"1,x\n" * 40_000 + bytes(512), "NUL bytes at its end")
 
 
 @case
-def picture_named_csv(folder):
+def picture_named_csv(folder: Path) -> Case:
     return written(folder, "picture.csv", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + os.urandom(3000), "line 3 has a NUL byte")
 
 
 @case
-def semicolons_in_csv(folder):
+def semicolons_in_csv(folder: Path) -> Case:
     return written(folder, "semi.csv", "a;b\n1,5;2\n", "only column is 'a;b'.* separated by semicolons")
 
 
 @case
-def commas_in_tsv(folder):
+def commas_in_tsv(folder: Path) -> Case:
     return written(folder, "commas.tsv", "a,b\n1,2\n", "only column is 'a,b'.* separated by commas")
 
 
 @case
-def utf_16_text(folder):
+def utf_16_text(folder: Path) -> Case:
     return written(folder, "utf16.csv", "a,b\n1,2\n".encode("utf-16"), "the text is UTF-16, not UTF-8")
 
 
 @case
-def lines_that_end_in_cr(folder):
+def lines_that_end_in_cr(folder: Path) -> Case:
     return written(folder, "mac.csv", b"a,b\r1,2\r3,4\r", "lines end in CR alone")
 
 
 @case
-def names_that_stand_twice(folder):
+def names_that_stand_twice(folder: Path) -> Case:
     return written(
         folder, "twice.csv", "a,b, a ,b\n1,2,3,4\n", r"same name: 'a' \(columns 1, 3\), 'b' \(columns 2, 4\)"
     )
 
 
 @case
-def column_without_a_name(folder):
+def column_without_a_name(folder: Path) -> Case:
     return written(folder, "index.csv", ",a\n0,1\n", "column 1 has no name")
 
 
 @case
-def json_line_cut(folder):
+def json_line_cut(folder: Path) -> Case:
     content = '{"a": 1}\n{"a": 2,\n{"a": 3}\n'
     return written(folder, "cut.ndjson", content, "line 2 is not valid JSON: .* at character 9")
 
 
 @case
-def json_of_different_types(folder):
+def json_of_different_types(folder: Path) -> Case:
     content = '{"a": 1, "b": 2}\n{"a": 3, "b": [4, 5]}\n'
     return written(
         folder, "types.jsonl", content, "column 'b' is a single value in line 1, but a list of values in line 2"
@@ -205,56 +205,56 @@ def json_of_different_types(folder):
 
 
 @case
-def json_array(folder):
+def json_array(folder: Path) -> Case:
     return written(folder, "array.ndjson", '[{"a": 1}, {"a": 2}]', "line 1 is a JSON array, not an object")
 
 
 @case
-def json_of_bare_values(folder):
+def json_of_bare_values(folder: Path) -> Case:
     return written(folder, "values.ndjson", "1\n2\n", "line 1 is a single value, not an object")
 
 
 @case
-def json_with_nan(folder):
+def json_with_nan(folder: Path) -> Case:
     return written(folder, "nan.ndjson", '{"a": 1.5}\n{"a": NaN}\n', "line 2 has NaN, which JSON does not have")
 
 
 @case
-def json_nested_without_end(folder):
+def json_nested_without_end(folder: Path) -> Case:
     return written(folder, "deep.ndjson", '{"a": ' + "[" * 90_000 + "]" * 90_000 + "}\n", "line 1 is nested too deeply")
 
 
 @case
-def excel_that_is_no_zip(folder):
+def excel_that_is_no_zip(folder: Path) -> Case:
     return written(folder, "text.xlsx", "a,b\n1,2\n", r"no .xlsx file \(it begins with b'a,b\\n'\)")
 
 
 @case
-def excel_with_a_password(folder):
+def excel_with_a_password(folder: Path) -> Case:
     return written(folder, "secret.xlsx", bytes.fromhex("d0cf11e0a1b11ae1") + bytes(4000), "protected by a password")
 
 
 @case
-def excel_cut(folder):
+def excel_cut(folder: Path) -> Case:
     content = bytes_of(folder, "write_excel", ".xlsx")
     return written(folder, "cut.xlsx", content[: len(content) // 2], "the file is damaged")
 
 
 @case
-def excel_with_nothing_on_it(folder):
+def excel_with_nothing_on_it(folder: Path) -> Case:
     with xlsxwriter.Workbook(folder / "blank.xlsx") as book:
         book.add_worksheet()
     return "blank.xlsx", "its first sheet is empty"
 
 
 @case
-def excel_with_a_header_alone(folder):
+def excel_with_a_header_alone(folder: Path) -> Case:
     TABLE.clear().write_excel(folder / "header.xlsx")
     return "header.xlsx", "no row below it"
 
 
 @case
-def excel_with_a_name_twice(folder):
+def excel_with_a_name_twice(folder: Path) -> Case:
     with xlsxwriter.Workbook(folder / "twice.xlsx") as book:
         sheet = book.add_worksheet()
         sheet.write_row(0, 0, ["a", "b", "a"])
@@ -263,24 +263,24 @@ def excel_with_a_name_twice(folder):
 
 
 @case
-def arrow_cut(folder):
+def arrow_cut(folder: Path) -> Case:
     content = bytes_of(folder, "write_ipc", ".arrow")
     return written(folder, "cut.arrow", content[: len(content) // 2], "its footer is missing")
 
 
 @case
-def arrow_stream_cut(folder):
+def arrow_stream_cut(folder: Path) -> Case:
     content = bytes_of(folder, "write_ipc_stream", ".arrow")
     return written(folder, "cut.ipc", content[: len(content) // 2], "the file is damaged")
 
 
 @case
-def arrow_that_is_none(folder):
+def arrow_that_is_none(folder: Path) -> Case:
     return written(folder, "text.feather", "a,b\n1,2\n", "no Arrow file")
 
 
 @case
-def folder_of_different_types(folder):
+def folder_of_different_types(folder: Path) -> Case:
     (folder / "types").mkdir()
     TABLE.write_parquet(folder / "types" / "1.parquet")
     TABLE.with_columns(a=pl.col("a").cast(pl.String)).write_parquet(folder / "types" / "2.parquet")
@@ -288,7 +288,7 @@ def folder_of_different_types(folder):
 
 
 @case
-def folder_of_different_columns(folder):
+def folder_of_different_columns(folder: Path) -> Case:
     (folder / "columns").mkdir()
     TABLE.write_parquet(folder / "columns" / "1.parquet")
     TABLE.rename({"b": "c"}).write_parquet(folder / "columns" / "2.parquet")
@@ -296,7 +296,7 @@ def folder_of_different_columns(folder):
 
 
 @case
-def folder_of_different_keys(folder):
+def folder_of_different_keys(folder: Path) -> Case:
     (folder / "keys" / "year=2020").mkdir(parents=True)
     TABLE.write_parquet(folder / "keys" / "1.parquet")
     TABLE.write_parquet(folder / "keys" / "year=2020" / "2.parquet")
@@ -304,7 +304,7 @@ def folder_of_different_keys(folder):
 
 
 @case
-def folder_with_a_file_cut(folder):
+def folder_with_a_file_cut(folder: Path) -> Case:
     (folder / "cut").mkdir()
     TABLE.write_parquet(folder / "cut" / "1.parquet")
     written(folder, "cut/2.parquet", (folder / "cut" / "1.parquet").read_bytes()[:-9], "")
@@ -312,19 +312,19 @@ def folder_with_a_file_cut(folder):
 
 
 @case
-def folder_without_parquet(folder):
+def folder_without_parquet(folder: Path) -> Case:
     (folder / "notes").mkdir()
     written(folder, "notes/table.csv", "a\n1\n", "")
     return "notes", "the folder holds no .parquet file"
 
 
 @case
-def folder_named_csv(folder):
+def folder_named_csv(folder: Path) -> Case:
     (folder / "folder.csv").mkdir()
     return "folder.csv", "the folder holds no .parquet file"
 
 
 @case
-def pipe_named_csv(folder):
+def pipe_named_csv(folder: Path) -> Case:
     os.mkfifo(folder / "pipe.csv")
     return "pipe.csv", "not a regular file"

@@ -3,10 +3,11 @@
 The file-level ones are in ``broken``.
 """
 
+import dataclasses
 import datetime
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ class Case:
     columns: Columns
     field: str | None
     message: str
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
     validation: Columns | None = None
 
     def write(self, folder: Path) -> dict[str, Any]:

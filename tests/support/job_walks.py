@@ -60,7 +60,11 @@ class World(RuleBasedStateMachine):
     def open(self) -> None:
         self.db = Database(self.url)
         self.do(self.db.open())
-        self.db.listen(lambda batch: [self.heard[event.task_id].append(event) for event in batch] and None)
+        self.db.listen(self.hear)
+
+    def hear(self, batch: list[Event]) -> None:
+        for event in batch:
+            self.heard[event.task_id].append(event)
 
     async def wipe(self) -> None:
         async with self.db.write() as transaction:
@@ -107,8 +111,10 @@ class World(RuleBasedStateMachine):
 
     def send(self, worker: Worker, reports: list[Report], **other: Any) -> Command:
         """Report as this worker, or with ``other`` values than its own."""
-        sender = {"task_id": worker.id, "attempt": worker.attempt, "token": worker.token} | other
-        return self.do(attempts.report(self.db, **sender, reports=reports, lease_seconds=LEASE, now=self.now))
+        sender: dict[str, Any] = {"task_id": worker.id, "attempt": worker.attempt, "token": worker.token} | other
+        report = attempts.report(self.db, **sender, reports=reports, lease_seconds=LEASE, now=self.now)
+        command: Command = self.do(report)
+        return command
 
     def say(self, worker: Worker, *words: Word) -> None:
         """Say something new, in the real world and in the model."""
@@ -144,7 +150,7 @@ class World(RuleBasedStateMachine):
 
     def submit(self, epochs: int, parent: Task | None) -> None:
         async def provide(task_id: str) -> dict[str, Any] | None:
-            return parent and parent.checkpoint
+            return None if parent is None else parent.checkpoint
 
         spec = TrainingSpec(target_column="target", epochs=epochs)
         former = self.do(jobs.get(self.db, parent.id)) if parent else None
@@ -154,9 +160,10 @@ class World(RuleBasedStateMachine):
             self.tasks[job.id].go_on_from(parent)
 
     def resume_one(self, task: Task, more: int | None) -> None:
-        changes = None if more is None else {"epochs": task.epochs + more}
+        epochs = None if more is None else task.epochs + more
+        changes = None if epochs is None else {"epochs": epochs}
         asked = jobs.resume(self.db, task.id, changes, now=self.now)
-        self.ask(asked, task.resume(self.now, changes and changes["epochs"]))
+        self.ask(asked, task.resume(self.now, epochs))
 
     def request(self, task: Task, verb: str) -> None:
         self.ask(getattr(jobs, verb)(self.db, task.id, now=self.now), getattr(task, verb)())

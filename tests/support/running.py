@@ -20,6 +20,12 @@ CONFIG = {
 }
 
 
+def object_of(answer: httpx.Response) -> dict[str, Any]:
+    """The JSON object of an answer."""
+    found: dict[str, Any] = answer.json()
+    return found
+
+
 class Running:
     """A server in a process of its own, and a client of it. ``prefix`` are words to put before its command."""
 
@@ -28,25 +34,26 @@ class Running:
         self.process = subprocess.Popen(
             [*prefix, sys.executable, "-c", SERVE], env=os.environ | settings, stdout=subprocess.PIPE, text=True
         )
-        url = self.process.stdout.readline().split()[-1]
-        self.url = url
+        assert self.process.stdout is not None
+        self.url = url = self.process.stdout.readline().split()[-1]
         self.data_dir = data_dir
         self.port = httpx.URL(url).port
         self.client = httpx.Client(base_url=f"{url}/api/v1/epoch-training", timeout=30, trust_env=False)
 
     def start(self, **options: Any) -> str:
-        return self.client.post("/start", json=CONFIG | options).raise_for_status().json()["task_id"]
+        return str(self.client.post("/start", json=CONFIG | options).raise_for_status().json()["task_id"])
 
     def post(self, order: str, task_id: str, status: int = 200) -> dict[str, Any]:
         answer = self.client.post(f"/{order}/{task_id}")
         assert answer.status_code == status, answer.text
-        return answer.json()
+        return object_of(answer)
 
     def task(self, task_id: str) -> dict[str, Any]:
-        return self.client.get(f"/tasks/{task_id}").raise_for_status().json()
+        return object_of(self.client.get(f"/tasks/{task_id}").raise_for_status())
 
     def history(self, task_id: str) -> list[dict[str, Any]]:
-        return self.client.get(f"/history/{task_id}").raise_for_status().json()["history"]
+        rows: list[dict[str, Any]] = object_of(self.client.get(f"/history/{task_id}").raise_for_status())["history"]
+        return rows
 
     def epochs(self, task_id: str) -> list[int]:
         return [row["epoch"] for row in self.history(task_id)]
@@ -71,7 +78,7 @@ class Running:
         return self.until(task_id, lambda event: event.get("progress", {}).get("current_epoch", 0) >= until_epoch)
 
     def reconcile(self) -> dict[str, Any]:
-        return self.client.get(f"{self.url}/api/v1/system/reconcile").raise_for_status().json()
+        return object_of(self.client.get(f"{self.url}/api/v1/system/reconcile").raise_for_status())
 
     def end(self, number: signal.Signals) -> int:
         self.process.send_signal(number)

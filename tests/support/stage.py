@@ -13,77 +13,21 @@ from typing import Any
 
 import psutil
 
-from epochd.core.errors import EpochdError
 from epochd.core.events import Event, Report, ReportKind, Type
-from epochd.core.jobs import AttemptKey, Command, Job, State
+from epochd.core.jobs import Command, Job, State
 from epochd.core.settings import Settings
 from epochd.core.specs import TrainingSpec
 from epochd.core.tickets import Ticket
 from epochd.dispatch.dispatcher import Dispatcher
 from epochd.dispatch.host import processes
-from epochd.dispatch.workers.executor import Executor, Exit, OnExit
+from epochd.dispatch.workers.executor import Executor
 from epochd.store import attempts, events, jobs
 from epochd.store.db import Database
+from tests.support.executors import FakeExecutor
 
 STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in.py")))
 SPEC = TrainingSpec(name="job", target_column="target", framework="pytorch")
 CHECKPOINT = {"path": "checkpoints/task/1", "epoch": 1, "step": 0, "bytes": 1}
-
-
-class HeldExecutor:
-    """An executor whose workers do what the test says, and nothing else."""
-
-    def __init__(self, slots: int = 1) -> None:
-        self.slots = slots
-        self.tickets: asyncio.Queue[Ticket] = asyncio.Queue()
-        self.held: dict[AttemptKey, Ticket] = {}
-        self.killed: list[AttemptKey] = []
-        self.is_closed = False
-        self.fault: Exception | None = None
-        self.worker: dict[str, Any] | None = None
-        self.warm = asyncio.Event()
-        self.warm.set()
-        self._on_exit: OnExit
-
-    async def start(self, on_exit: OnExit) -> None:
-        self._on_exit = on_exit
-
-    @property
-    def free_slots(self) -> int:
-        return self.slots - len(self.held)
-
-    async def launch(self, ticket: Ticket) -> dict[str, Any] | None:
-        if self.fault is not None:
-            raise self.fault
-        self.held[ticket.key] = ticket
-        await self.warm.wait()
-        if self.held.get(ticket.key) is not ticket:
-            raise EpochdError("turned away")
-        self.tickets.put_nowait(ticket)
-        return self.worker
-
-    async def end(self, ticket: Ticket, returncode: int, *log_tail: str) -> None:
-        del self.held[ticket.key]
-        await self._on_exit(Exit(ticket.task_id, ticket.attempt, returncode, list(log_tail)))
-
-    async def kill(self, key: AttemptKey) -> None:
-        self.killed.append(key)
-        if not self.warm.is_set():
-            del self.held[key]
-            self.warm.set()
-        elif key in self.held:
-            await self.end(self.held[key], -9)
-
-    async def close(self) -> None:
-        for ticket in list(self.held.values()):
-            await self.end(ticket, -9)
-        self.is_closed = True
-
-    def pids(self) -> list[int]:
-        return [] if self.worker is None else [self.worker["pid"]]
-
-    def health(self) -> dict[str, Any]:
-        return {"error": None}
 
 
 class Stage:
@@ -129,7 +73,7 @@ class Stage:
 Open = Callable[..., Awaitable[Stage]]
 
 
-async def arrival(executor: HeldExecutor) -> Ticket:
+async def arrival(executor: FakeExecutor) -> Ticket:
     async with asyncio.timeout(20):
         return await executor.tickets.get()
 
@@ -169,6 +113,7 @@ class Marked:
 
     def line(self) -> str:
         """The next line that it prints."""
+        assert self.child.stdout is not None
         return self.child.stdout.readline().strip()
 
     def end(self) -> None:
@@ -176,4 +121,5 @@ class Marked:
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self.child.wait()
+        assert self.child.stdout is not None
         self.child.stdout.close()

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--gate")
@@ -26,7 +27,7 @@ def say(line: str) -> None:
     os.write(options.protocol_fd, f"{line}\n".encode())
 
 
-def log(ticket: dict, line: str) -> None:
+def log(ticket: dict[str, Any], line: str) -> None:
     folder = os.path.join(ticket["data_dir"], "logs", ticket["task_id"])
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, f"{ticket['attempt']}.log"), "a") as file:

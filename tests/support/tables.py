@@ -1,9 +1,11 @@
 """A table in which nothing is wrong, for tests to spoil."""
 
+from typing import Any
+
 ROWS = 40
 
 
-def table(**columns):
+def table(**columns: Any) -> dict[str, Any]:
     """ROWS rows: features a (numbers) and b (text of 3 values), binary target y."""
     good = {
         "a": [float(i * 7 % ROWS) for i in range(ROWS)],
@@ -13,7 +15,7 @@ def table(**columns):
     return good | columns
 
 
-def only_problem(inspection):
+def only_problem(inspection: Any) -> tuple[str, str]:
     """Field and message of the one problem."""
     assert len(inspection.problems) == 1, inspection.problems
     problem = inspection.problems[0]
@@ -21,7 +23,7 @@ def only_problem(inspection):
     return problem.field, problem.message
 
 
-def only_warning(inspection):
+def only_warning(inspection: Any) -> Any:
     assert inspection.problems == []
     assert len(inspection.warnings) == 1, inspection.warnings
     return inspection.warnings[0]

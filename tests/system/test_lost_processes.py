@@ -13,6 +13,9 @@ from epochd.dispatch.host import processes
 NAMESPACE = ["unshare", "--pid", "--fork", "--mount-proc"]
 """Runs a command as the first process of a namespace of its own, as a container does."""
 
+LONG = 1000
+"""Epochs of a training that is still under way when a busy machine has ended its server."""
+
 
 def kill_worker_of(server, task_id, attempt):
     """Kill the worker once this attempt has begun."""
@@ -55,13 +58,13 @@ def test_a_training_whose_workers_all_die_is_given_up_as_poison(open_server):
 )
 def test_a_training_survives_its_server(open_server, number, attempt, more):
     server = open_server(**more)
-    task_id = server.start(epochs=400)
+    task_id = server.start(epochs=LONG)
     server.follow(task_id, until_epoch=20)
     server.end(number)
     server = open_server(server.port, **more)
     assert server.follow(task_id)["type"] == "complete"
     assert server.task(task_id)["attempt"] == attempt
-    assert server.epochs(task_id) == list(range(1, 401))
+    assert server.epochs(task_id) == list(range(1, LONG + 1))
     assert server.reconcile()["findings"] == []
 
 

@@ -2,6 +2,8 @@
 
 import psutil
 
+from tests.support.reporters import without_times
+
 LONG = {
     "framework": "pytorch",
     "dataset": "digits",
@@ -14,10 +16,6 @@ LONG = {
     "early_stopping_patience": 12,
     "min_delta": 0.0001,
 }
-
-
-def without_times(history):
-    return [{name: value for name, value in row.items() if name != "time_per_epoch"} for row in history]
 
 
 def test_a_training_that_was_paused_twice_equals_one_that_was_not(open_server):

@@ -4,13 +4,12 @@ import json
 from typing import ClassVar
 
 import pytest
+from tests.support import tickets
+from tests.support.reporters import Killed, RecordingReporter, without_times
 
 from epochd.artifact import checkpoint
-from epochd.core import specs
 from epochd.core.errors import Diverged
 from epochd.core.events import ReportKind
-from epochd.core.jobs import Command
-from epochd.core.tickets import Ticket
 from epochd.data.feed import batches
 from epochd.engines import registry
 from epochd.worker.execute import execute
@@ -31,56 +30,14 @@ MLP = {
 GRU = {"dataset": "iris", "model_type": "gru", "hidden_units": [6], "batch_size": 32, "epochs": 3}
 
 
-class Killed(BaseException):
-    """The process is no more."""
-
-
-class Line:
-    """Keeps what is emitted; the process dies after ``chunks`` chunks."""
-
-    def __init__(self, chunks=10**9):
-        self.chunks, self.events = chunks, []
-
-    def emit(self, kind, payload):
-        self.events.append((kind, payload))
-
-    def command(self):
-        self.chunks -= 1
-        if self.chunks < 0:
-            raise Killed
-        return Command.CONTINUE
-
-    def confirm(self):
-        pass
-
-
-class Paused(Line):
-    """Asks for a pause after so many epochs."""
-
-    def __init__(self, epochs):
-        super().__init__()
-        self.epochs = epochs
-
-    def command(self):
-        return Command.PAUSE if len(rows_of(self)) >= self.epochs else Command.CONTINUE
-
-
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     monkeypatch.setattr(batches, "MAX_CHUNK_STEPS", 3)
 
 
 def ticket(folder, attempt, told, options, checkpoint_seconds=0.0):
-    values = {"target_column": "target", "framework": "pytorch"} | options
-    about = {"task_id": "t", "token": "", "server_url": "", "dataset_roots": []}
-    return Ticket(
-        **about,
-        attempt=attempt,
-        spec=specs.parse(values),
-        data_dir=folder,
-        reported_epochs=told,
-        checkpoint_seconds=checkpoint_seconds,
-    )
+    values = options | {"attempt": attempt, "reported_epochs": told, "checkpoint_seconds": checkpoint_seconds}
+    return tickets.ticket(folder, task_id="t", **values)
 
 
 def train(folder, options, deaths=(), **more):
@@ -88,14 +45,14 @@ def train(folder, options, deaths=(), **more):
 
     An epoch that is told again must come out as it did before: the server then drops it.
     """
-    told, lines = {}, [*map(Line, deaths), Line()]
+    told, lines = {}, [*(RecordingReporter(dies=chunks) for chunks in deaths), RecordingReporter()]
     for attempt, line in enumerate(lines, 1):
         given = ticket(folder, attempt, len(told), options, **more)
         try:
             execute(given, line)
         except Killed:
             assert line is not lines[-1]
-        for row in rows_of(line):
+        for row in line.rows():
             assert told.setdefault(row["epoch"], row) == row
     newest, _ = checkpoint.newest(given.checkpoints_dir)
     state = json.loads((newest / "state.json").read_text())["loop"]
@@ -105,18 +62,10 @@ def train(folder, options, deaths=(), **more):
     return list(told.values()), state, model, last
 
 
-def rows_of(line):
-    return without_times([payload["metrics"] for kind, payload in line.events if kind is ReportKind.EPOCH])
-
-
-def without_times(rows):
-    return [{name: value for name, value in row.items() if name != "time_per_epoch"} for row in rows]
-
-
 def chunks_of(folder, options):
-    line = Line()
+    line = RecordingReporter()
     execute(ticket(folder, 1, 0, options), line)
-    return 10**9 - line.chunks
+    return line.asked
 
 
 def test_death_at_every_chunk_changes_nothing(tmp_path):
@@ -154,23 +103,23 @@ def test_two_devices_go_on_exactly(tmp_path):
 def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(tmp_path):
     straight = train(tmp_path / "straight", MLP)
     with pytest.raises(Killed):
-        execute(ticket(tmp_path / "x", 1, 0, MLP), Line(9))
+        execute(ticket(tmp_path / "x", 1, 0, MLP), RecordingReporter(dies=9))
     newest, _ = checkpoint.newest(tmp_path / "x" / "checkpoints" / "t")
     (newest / "optimizer.safetensors").write_bytes(b"")
     (newest.parent / ".tmp-0001-000099-dead").mkdir()
-    line = Line()
+    line = RecordingReporter()
     assert execute(ticket(tmp_path / "x", 2, 0, MLP), line) is ReportKind.COMPLETED
-    (warning,) = [payload["message"] for kind, payload in line.events if kind is ReportKind.LOG]
+    (warning,) = [payload["message"] for payload in line.of(ReportKind.LOG)]
     assert newest.name in warning
     assert "is used instead" in warning
-    assert rows_of(line) == straight[0]
+    assert line.rows() == straight[0]
     assert not list(newest.parent.glob(".tmp-*"))
 
 
 def test_a_training_whose_checkpoints_are_all_damaged_begins_again(tmp_path):
     straight = train(tmp_path / "straight", MLP)
     with pytest.raises(Killed):
-        execute(ticket(tmp_path / "x", 1, 0, MLP), Line(9))
+        execute(ticket(tmp_path / "x", 1, 0, MLP), RecordingReporter(dies=9))
     for path in checkpoint.numbered(tmp_path / "x" / "checkpoints" / "t"):
         (path / "manifest.json").unlink()
     assert train(tmp_path / "x", MLP)[2] == straight[2]
@@ -190,16 +139,16 @@ class TestDivergence:
     }
 
     def run(self, folder, **options):
-        line = Line()
+        line = RecordingReporter()
         return execute(ticket(folder, 1, 0, self.OPTIONS | options, 1000.0), line), line
 
     def test_it_steps_back_with_a_tenth_of_the_rate_and_goes_on(self, tmp_path):
         end, line = self.run(tmp_path, max_rollbacks=3)
-        back = [payload for kind, payload in line.events if kind is ReportKind.ROLLBACK]
+        back = line.of(ReportKind.ROLLBACK)
         assert end is ReportKind.COMPLETED
         assert 1 <= len(back) <= 3
         assert back[0]["learning_rate"] == pytest.approx(0.3)
-        rows = rows_of(line)
+        rows = line.rows()
         assert rows[-1]["epoch"] == 6
         assert rows[-1]["learning_rate"] == pytest.approx(3.0 * 0.1 ** len(back))
 
@@ -211,49 +160,49 @@ class TestDivergence:
         options = self.OPTIONS | {"max_rollbacks": 3}
         straight = train(tmp_path / "straight", options, checkpoint_seconds=1000.0)
         assert straight[1]["rate_factor"] < 1
-        line = Line(20)
+        line = RecordingReporter(dies=20)
         with pytest.raises(Killed):
             execute(ticket(tmp_path / "x", 1, 0, options, 1000.0), line)
-        assert ReportKind.ROLLBACK in [kind for kind, _ in line.events]
+        assert ReportKind.ROLLBACK in line.kinds
         assert train(tmp_path / "x", options, checkpoint_seconds=1000.0)[1:] == straight[1:]
 
     @pytest.mark.parametrize("scheduler", ["none", "plateau"])
     def test_it_is_a_tenth_of_the_rate_that_was_set_on_the_resume(self, tmp_path, scheduler):
         options = self.OPTIONS | {"learning_rate": 0.001, "learning_rate_scheduler": scheduler}
         given = ticket(tmp_path, 1, 0, options, 1000.0)
-        assert execute(given, Paused(2)) is ReportKind.PAUSED
-        line = Line()
+        assert execute(given, RecordingReporter(epochs=2)) is ReportKind.PAUSED
+        line = RecordingReporter()
         faster = options | {"learning_rate": 10.0, "max_rollbacks": 4}
         assert execute(ticket(tmp_path, 2, 2, faster, 1000.0), line) is ReportKind.COMPLETED
-        back = [payload for kind, payload in line.events if kind is ReportKind.ROLLBACK]
+        back = line.of(ReportKind.ROLLBACK)
         assert (back[0]["epoch"], back[0]["learning_rate"]) == (2, pytest.approx(1.0))
 
     def test_a_continued_task_that_had_stopped_early_trains_on_after_a_step_back(self, tmp_path):
         options = self.OPTIONS | {"learning_rate": 0.001, "early_stopping_patience": 1, "min_delta": 1e6, "epochs": 20}
         first = ticket(tmp_path / "first", 1, 0, options)
-        line = Line()
+        line = RecordingReporter()
         execute(first, line)
-        stopped = len(rows_of(line))
+        stopped = len(line.rows())
         assert stopped < 20
         more = options | {"learning_rate": 10.0, "epochs": stopped + 8, "max_rollbacks": 4}
         given = ticket(tmp_path / "rest", 1, 0, more, 1000.0).model_copy(update={"task_id": "child"})
         checkpoint.copy(checkpoint.newest(first.checkpoints_dir)[0], given.checkpoints_dir)
-        line = Line()
+        line = RecordingReporter()
         assert execute(given, line) is ReportKind.COMPLETED
-        assert ReportKind.ROLLBACK in [kind for kind, _ in line.events]
-        assert rows_of(line)[-1]["epoch"] > stopped
+        assert ReportKind.ROLLBACK in line.kinds
+        assert line.rows()[-1]["epoch"] > stopped
 
 
 def test_a_task_that_was_stopped_and_is_tried_again_has_no_more_patience_than_it_had(tmp_path):
     straight = train(tmp_path / "straight", MLP)
     first = ticket(tmp_path / "first", 1, 0, MLP)
     assert straight[1]["stopped_early"]
-    assert execute(first, Paused(straight[1]["epoch"] - 1)) is ReportKind.PAUSED
+    assert execute(first, RecordingReporter(epochs=straight[1]["epoch"] - 1)) is ReportKind.PAUSED
     given = ticket(tmp_path / "again", 1, 0, MLP).model_copy(update={"task_id": "child"})
     checkpoint.copy(checkpoint.newest(first.checkpoints_dir)[0], given.checkpoints_dir)
-    line = Line()
+    line = RecordingReporter()
     assert execute(given, line) is ReportKind.COMPLETED
-    assert rows_of(line) == straight[0]
+    assert line.rows() == straight[0]
 
 
 def test_a_task_that_goes_on_from_another_equals_one_long_training(tmp_path):
@@ -268,7 +217,7 @@ def test_a_task_that_goes_on_from_another_equals_one_long_training(tmp_path):
     newest, _ = checkpoint.newest(tmp_path / "short" / "checkpoints" / "t")
     given = ticket(tmp_path / "rest", 1, 0, options | {"epochs": 6}).model_copy(update={"task_id": "child"})
     checkpoint.copy(newest, given.checkpoints_dir)
-    line = Line()
+    line = RecordingReporter()
     assert execute(given, line) is ReportKind.COMPLETED
-    assert rows_of(line) == long[0]
+    assert line.rows() == long[0]
     assert (given.artifact_dir / "model.safetensors").read_bytes() == long[2]

@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+from tests.support import tickets
+from tests.support.reporters import RecordingReporter
 
 from epochd.artifact import predict
-from epochd.core import specs
 from epochd.core.datasets import CheckedDataset
 from epochd.core.errors import CorruptFile, DataChanged, DataError
 from epochd.core.events import ReportKind
 from epochd.core.jobs import Command
-from epochd.core.tickets import Ticket
 from epochd.data import prepare
 from epochd.data.feed import batches
 from epochd.data.tables.catalog import Catalog, open_dataset
@@ -27,58 +27,12 @@ from epochd.worker.execute import execute
 CANCER = {"dataset": "breast_cancer", "target_column": "target", "framework": "pytorch", "output_path": "/m/cancer"}
 
 
-class Line:
-    """A line to nobody: keeps what is emitted, and gives ``command`` after ``epochs`` epochs or ``chunks`` chunks."""
-
-    def __init__(self, epochs=10**9, command=Command.PAUSE, chunks=10**9):
-        self.epochs, self.given, self.events, self.chunks = epochs, command, [], chunks
-
-    def emit(self, kind, payload):
-        json.dumps(payload, allow_nan=False)
-        self.events.append((kind, payload))
-        self.epochs -= kind is ReportKind.EPOCH
-
-    def confirm(self):
-        pass
-
-    def command(self):
-        self.chunks -= 1
-        return Command.CONTINUE if self.epochs > 0 and self.chunks >= 0 else self.given
-
-    def of(self, kind):
-        return [payload for found, payload in self.events if found is kind]
-
-
-def ticket(
-    folder,
-    *,
-    attempt=1,
-    checkpoint=None,
-    checkpoint_seconds=1000.0,
-    roots=(),
-    registered=None,
-    resident_mb=256,
-    reported_epochs=0,
-    **values,
-):
-    return Ticket(
-        task_id="epoch_training_20240101_120000_abcdef",
-        attempt=attempt,
-        token="secret",
-        server_url="http://127.0.0.1:1",
-        spec=specs.parse(CANCER | values),
-        data_dir=folder,
-        dataset_roots=list(roots),
-        registered=registered or {},
-        resident_mb=resident_mb,
-        checkpoint=checkpoint,
-        checkpoint_seconds=checkpoint_seconds,
-        reported_epochs=reported_epochs,
-    )
+def ticket(folder, **values):
+    return tickets.ticket(folder, **{"checkpoint_seconds": 1000.0} | CANCER | values)
 
 
 def run(folder, **values):
-    line, given = Line(), ticket(folder, **values)
+    line, given = RecordingReporter(), ticket(folder, **values)
     assert execute(given, line) is ReportKind.COMPLETED
     return line, given
 
@@ -103,7 +57,7 @@ def test_it_learns_real_data(tmp_path, dataset, metric, least, options):
 
 def test_the_reports_of_an_attempt_come_in_order(tmp_path):
     line, given = run(tmp_path, epochs=3)
-    assert [kind for kind, _ in line.events] == [
+    assert line.kinds == [
         ReportKind.STARTED,
         *[ReportKind.EPOCH] * 3,
         ReportKind.CHECKPOINT,
@@ -181,10 +135,6 @@ def test_a_damaged_model_is_refused(tmp_path):
         predict.Model.load(given.artifact_dir)
 
 
-def without_times(rows):
-    return [{k: v for k, v in row["metrics"].items() if k != "time_per_epoch"} for row in rows]
-
-
 def test_a_paused_training_resumes_to_the_same_model(tmp_path):
     options = {
         "epochs": 12,
@@ -195,18 +145,18 @@ def test_a_paused_training_resumes_to_the_same_model(tmp_path):
     }
     straight, given = run(tmp_path / "straight", **options)
 
-    first = Line(epochs=3)
+    first = RecordingReporter(epochs=3)
     assert execute(ticket(tmp_path / "paused", **options), first) is ReportKind.PAUSED
     paused = first.of(ReportKind.PAUSED)[0]
     assert paused["restores"]["position"] == {"epochs_done": 3, "steps_done_in_epoch": 0}
     assert paused["restores"]["schedule"]["settings"]["learning_rate_scheduler"] == "step"
-    second = Line()
+    second = RecordingReporter()
     resumed = ticket(tmp_path / "paused", attempt=2, checkpoint=paused["path"], reported_epochs=3, **options)
     assert execute(resumed, second) is ReportKind.COMPLETED
 
     assert second.of(ReportKind.STARTED)[0]["resumed"] == {"epoch": 3, "step": 0}
-    rows = without_times(first.of(ReportKind.EPOCH) + second.of(ReportKind.EPOCH))
-    assert rows == without_times(straight.of(ReportKind.EPOCH))
+    rows = first.rows() + second.rows()
+    assert rows == straight.rows()
     assert len({row["learning_rate"] for row in rows}) > 1
     weights = [one.artifact_dir / "model.safetensors" for one in (given, resumed)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
@@ -235,7 +185,7 @@ def test_checkpoints_that_take_long_are_taken_less_often(tmp_path, monkeypatch, 
     monkeypatch.setattr(sink, "monotonic", lambda: clock[0])
     monkeypatch.setattr(sink.checkpoint, "save", save)
     facts = {"fingerprint": ""}
-    ours = sink.JobSink(ticket(tmp_path, checkpoint_seconds=interval), Line(), facts, None, clock[0])
+    ours = sink.JobSink(ticket(tmp_path, checkpoint_seconds=interval), RecordingReporter(), facts, None, clock[0])
     ours.checkpoint(None, LoopState(0.1))
     clock[0] += max(0.0, waits - 0.01)
     assert ours.checkpoint_due() is (waits == 0.0)
@@ -244,7 +194,7 @@ def test_checkpoints_that_take_long_are_taken_less_often(tmp_path, monkeypatch, 
 
 
 def test_a_cancelled_training_leaves_no_model(tmp_path):
-    line, given = Line(epochs=1, command=Command.CANCEL), ticket(tmp_path)
+    line, given = RecordingReporter(epochs=1, command=Command.CANCEL), ticket(tmp_path)
     assert execute(given, line) is ReportKind.CANCELLED
     assert not given.artifact_dir.exists()
 
@@ -271,7 +221,7 @@ def test_rows_of_a_validation_dataset_are_not_among_those_of_the_dataset(tmp_pat
     frame = open_dataset("breast_cancer", []).read()
     frame.head(400).write_parquet(tmp_path / "past.parquet")
     frame.tail(169).write_parquet(tmp_path / "present.parquet")
-    options = {"dataset": "past.parquet", "validation_dataset": "present.parquet", "roots": [tmp_path]}
+    options = {"dataset": "past.parquet", "validation_dataset": "present.parquet", "dataset_roots": [tmp_path]}
     line, given = run(tmp_path, epochs=1, **options)
     assert line.of(ReportKind.STARTED)[0]["rows"] == {"train": 400, "validation": 169, "test": 0}
     splits = pl.read_parquet(given.artifact_dir / "splits.parquet")
@@ -288,7 +238,13 @@ def test_a_registered_dataset_is_found_by_its_name(tmp_path):
 def test_streamed_rows_train_the_same_model_as_resident_ones(tmp_path):
     frame = pl.concat([open_dataset("breast_cancer", []).read()] * 20)
     frame.write_parquet(tmp_path / "rows.parquet")
-    options = {"dataset": "rows.parquet", "roots": [tmp_path], "epochs": 2, "batch_size": 128, "test_split": 0.1}
+    options = {
+        "dataset": "rows.parquet",
+        "dataset_roots": [tmp_path],
+        "epochs": 2,
+        "batch_size": 128,
+        "test_split": 0.1,
+    }
     models = [run(tmp_path / str(mb), resident_mb=mb, **options)[1].artifact_dir for mb in (64, 1)]
     resident, streamed = (json.loads((folder / "model.json").read_text()) for folder in models)
     assert len(list((tmp_path / "1" / "cache" / "rows").glob("*/rows.float32"))) == 1
@@ -305,21 +261,21 @@ class TestChangedData:
     def options(self, tmp_path, monkeypatch):
         monkeypatch.setattr(batches, "MAX_CHUNK_STEPS", 5)
         self.iris.write_csv(tmp_path / "flowers.csv")
-        return {"dataset": "flowers.csv", "roots": [tmp_path], "batch_size": 8, "epochs": 3, "test_split": 0.1}
+        return {"dataset": "flowers.csv", "dataset_roots": [tmp_path], "batch_size": 8, "epochs": 3, "test_split": 0.1}
 
     @property
     def iris(self):
         return open_dataset("iris", []).read()
 
     def pause(self, folder, options):
-        line = Line(chunks=5)
+        line = RecordingReporter(chunks=5)
         assert execute(ticket(folder, **options), line) is ReportKind.PAUSED
         found = line.of(ReportKind.PAUSED)[0]
         assert (found["epoch"], found["step"]) == (1, 10)
         return found["path"]
 
     def resume(self, folder, options, path, **more):
-        line, given = Line(), ticket(folder, attempt=2, checkpoint=path, **options, **more)
+        line, given = RecordingReporter(), ticket(folder, attempt=2, checkpoint=path, **options, **more)
         assert execute(given, line) is ReportKind.COMPLETED
         return line, given
 
@@ -327,16 +283,16 @@ class TestChangedData:
         path = self.pause(tmp_path, options)
         self.iris.reverse().write_csv(tmp_path / "flowers.csv")
         with pytest.raises(DataChanged, match="the dataset has changed"):
-            execute(ticket(tmp_path, checkpoint=path, **options), Line())
+            execute(ticket(tmp_path, checkpoint=path, **options), RecordingReporter())
 
     def test_a_changed_validation_dataset_is_refused(self, tmp_path, options):
         self.iris.gather_every(3).write_csv(tmp_path / "fresh.csv")
         options |= {"validation_dataset": "fresh.csv"}
-        line = Line(epochs=1)
+        line = RecordingReporter(epochs=1)
         assert execute(ticket(tmp_path, **options), line) is ReportKind.PAUSED
         self.iris.gather_every(5).write_csv(tmp_path / "fresh.csv")
         with pytest.raises(DataChanged):
-            execute(ticket(tmp_path, checkpoint=line.of(ReportKind.PAUSED)[0]["path"], **options), Line())
+            execute(ticket(tmp_path, checkpoint=line.of(ReportKind.PAUSED)[0]["path"], **options), RecordingReporter())
 
     def test_where_it_is_allowed_the_unfinished_epoch_starts_over_on_more_rows(self, tmp_path, options):
         path = self.pause(tmp_path, options)
@@ -371,21 +327,21 @@ def checked_ticket(folder, fingerprint):
     frame = pl.DataFrame({"a": rows % 7, "b": np.sin(rows), "y": (rows % 7 > 3).astype(np.int64)})
     frame.write_parquet(folder / "table.parquet")
     options = {"dataset": "table.parquet", "target_column": "y", "task": "binary", "epochs": 2}
-    found = ticket(folder, roots=[folder], **options)
+    found = ticket(folder, dataset_roots=[folder], **options)
     source = Catalog([folder]).open("table.parquet")
     return found.model_copy(update={"checked": replace(CHECKED, fingerprint=fingerprint or source.quick_fingerprint())})
 
 
 def test_data_that_the_server_has_checked_are_not_checked_again(tmp_path, monkeypatch):
     monkeypatch.setattr(prepare.report, "check_table", None)
-    line = Line()
+    line = RecordingReporter()
     assert execute(checked_ticket(tmp_path, None), line) is ReportKind.COMPLETED
     assert line.of(ReportKind.STARTED)[0]["classes"] == (0, 1)
     assert line.of(ReportKind.LOG) == []
 
 
 def test_data_that_changed_since_are_checked_again_and_the_log_says_so(tmp_path):
-    line = Line()
+    line = RecordingReporter()
     assert execute(checked_ticket(tmp_path, "0" * 64), line) is ReportKind.COMPLETED
     (entry,) = line.of(ReportKind.LOG)
     assert "is not the one that was checked when the task was submitted; it was checked again" in entry["message"]
@@ -394,4 +350,4 @@ def test_data_that_changed_since_are_checked_again_and_the_log_says_so(tmp_path)
     constant = pl.DataFrame({"a": [1.0] * 20, "b": [1.0] * 20, "y": [1] * 20})
     constant.write_parquet(tmp_path / "other" / "table.parquet")
     with pytest.raises(DataError, match="every row of 'y' has the same value"):
-        execute(broken, Line())
+        execute(broken, RecordingReporter())

@@ -3,17 +3,14 @@
 from pathlib import Path
 
 import pytest
+from tests.support import tickets
 
 from epochd.core.errors import DataError, Problem
-from epochd.core.specs import TrainingSpec
-from epochd.core.tickets import Ticket
 from epochd.worker.failures import failure_of
 
 
 def ticket(**options):
-    spec = TrainingSpec(target_column="y")
-    about = {"task_id": "t", "attempt": 1, "token": "", "server_url": "", "spec": spec, "data_dir": Path("/nowhere")}
-    return Ticket(**about, dataset_roots=[], **options)
+    return tickets.ticket(Path("/nowhere"), **options)
 
 
 @pytest.mark.parametrize(

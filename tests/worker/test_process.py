@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support import tickets
 
-from epochd.core.specs import TrainingSpec
 from epochd.core.tickets import Ticket
 
 WAIT = 20.0
@@ -112,15 +112,7 @@ def process() -> Iterator[Process]:
 @pytest.fixture
 def ticket(server: Server, tmp_path: Path) -> Callable[..., Ticket]:
     def make(name: str, attempt: int = 1) -> Ticket:
-        return Ticket(
-            task_id="task",
-            attempt=attempt,
-            token="secret",
-            server_url=server.url,
-            spec=TrainingSpec(name=name, target_column="target", framework="pytorch"),
-            data_dir=tmp_path,
-            dataset_roots=[],
-        )
+        return tickets.ticket(tmp_path, server_url=server.url, name=name, attempt=attempt)
 
     return make
 

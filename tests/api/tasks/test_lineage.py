@@ -82,7 +82,7 @@ async def test_a_cancelled_task_is_tried_again_from_its_checkpoint_or_from_the_b
     worker = await (await house.worker()).begin()
     await kept(house, worker)
     await worker.report(ReportKind.CANCELLED)
-    await house.executor.end(parent)
+    await worker.end()
     again = (await house.post(f"/retry/{parent}")).json()
     assert again["checkpoint"] == {"epoch": 3, "step": 0}
     afresh = (await house.post(f"/retry/{parent}", json={"from_beginning": True})).json()

@@ -1,5 +1,5 @@
 import pytest
-from tests.api.conftest import row
+from tests.support.house import row
 
 from epochd.core.events import ReportKind
 
@@ -56,7 +56,7 @@ async def test_a_failed_training_tells_why(house):
 async def test_crashes_and_preemptions_are_counted_apart(house):
     task_id = await house.start()
     worker = await (await house.worker()).begin()
-    await house.executor.end(worker.ticket.task_id, -9)
+    await worker.end(-9)
     await (await house.worker()).begin()
     told = (await house.get(f"/tasks/{task_id}")).json()
     assert (told["attempt"], told["crashes"], told["strikes"], told["preemptions"]) == (2, 1, 1, 0)

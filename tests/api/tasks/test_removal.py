@@ -4,7 +4,8 @@ import asyncio
 from contextlib import asynccontextmanager
 
 import httpx
-from tests.api.conftest import House, StandIn
+from tests.support.executors import FakeExecutor
+from tests.support.house import House
 
 from epochd.api.app import PREFIX, create_app
 from epochd.artifact import files, removal
@@ -137,7 +138,7 @@ async def not_there(*given):
 
 @asynccontextmanager
 async def server(folder):
-    executor = StandIn()
+    executor = FakeExecutor()
     app = create_app(Settings(data_dir=folder, slots=1), executor=executor)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (

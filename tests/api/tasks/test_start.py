@@ -3,7 +3,7 @@ import time
 
 import polars as pl
 import pytest
-from tests.api.conftest import CONFIG
+from tests.support.house import CONFIG
 
 from epochd.api.tasks.openapi_examples import BASIC, COMPLEX, QUICK_START
 from epochd.core.jobs import TASK_ID
@@ -95,6 +95,7 @@ async def test_nothing_is_stored_when_a_config_is_refused(house):
     assert (await house.get("/tasks")).json()["total"] == 0
 
 
+@pytest.mark.serial
 async def test_a_billion_hidden_units_are_refused_at_once(house):
     body = CONFIG | {"hidden_units": [10**9]}
     await house.post("/start", json=body)

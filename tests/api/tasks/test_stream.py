@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from httpx_sse import ServerSentEvent, aconnect_sse
-from tests.api.conftest import House
+from tests.support.house import House
 
 from epochd.api.app import PREFIX
 from epochd.api.tasks.stream import OpenStream, lines

@@ -8,11 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from tests.support.stage import SPEC, STAND_IN, until
+from tests.support.stage import STAND_IN, until
+from tests.support.tickets import ticket
 
 from epochd.core.jobs import State
 from epochd.core.settings import Settings
-from epochd.core.tickets import Ticket
 from epochd.dispatch.host import cgroupfs, cgroups, orphans
 from epochd.dispatch.host.cgroups import Groups
 from epochd.dispatch.workers.pool import LocalExecutor
@@ -56,16 +56,7 @@ def stranger(groups, marked):
 
 
 def ticket_of(name, data_dir):
-    return Ticket(
-        task_id=name,
-        attempt=1,
-        token="",
-        server_url="",
-        spec=SPEC.model_copy(update={"name": name}),
-        data_dir=data_dir,
-        dataset_roots=[],
-        memory_mb=LIMIT,
-    )
+    return ticket(data_dir, task_id=name, name=name, memory_mb=LIMIT)
 
 
 def made(groups):

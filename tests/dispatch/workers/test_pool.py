@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from tests.support import tickets
 from tests.support.stage import STAND_IN, is_alive, until
 
 from epochd.core.errors import EpochdError
 from epochd.core.settings import Settings
-from epochd.core.specs import TrainingSpec
 from epochd.core.tickets import Ticket
 from epochd.dispatch.workers import pool
 from epochd.dispatch.workers.executor import Exit
@@ -31,15 +31,8 @@ class Place:
         await self.executor.start(self.exits.put)
 
     def ticket(self, name: str, task_id: str = "task", attempt: int = 1, framework: str = "pytorch") -> Ticket:
-        return Ticket(
-            task_id=task_id,
-            attempt=attempt,
-            token="secret",
-            server_url="http://127.0.0.1:9",
-            spec=TrainingSpec(name=name, target_column="target", framework=framework),
-            data_dir=self.settings.data_dir,
-            dataset_roots=[],
-        )
+        values = {"name": name, "task_id": task_id, "attempt": attempt, "framework": framework}
+        return tickets.ticket(self.settings.data_dir, **values)
 
     async def run(self, name: str, task_id: str = "task", framework: str = "pytorch") -> Exit:
         await self.executor.launch(self.ticket(name, task_id, framework=framework))
@@ -249,6 +242,7 @@ async def test_a_task_that_starts_again_before_its_old_process_is_through_keeps_
     assert place.executor.free_slots == 2
 
 
+@pytest.mark.serial
 async def test_close_leaves_no_process_and_takes_no_time(open_place):
     place = open_place(slots=2)
     await place.start()

@@ -1,0 +1,145 @@
+"""What every executor must fulfil: one class of tests, run on the real processes and on the fake of the other tests."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from tests.support.executors import FakeExecutor
+from tests.support.stage import STAND_IN
+from tests.support.tickets import ticket
+
+from epochd.core.errors import EpochdError
+from epochd.core.settings import Settings
+from epochd.core.tickets import Ticket
+from epochd.dispatch.workers.executor import Executor, Exit
+from epochd.dispatch.workers.pool import LocalExecutor
+
+
+@dataclass
+class Subject:
+    """An executor of two slots: ``launch`` hands it a training that ends well, ``hang`` one that does not end."""
+
+    executor: Executor
+    data_dir: Path
+    exits: "asyncio.Queue[Exit]" = field(default_factory=asyncio.Queue)
+
+    async def launch(self, attempt: int = 1) -> Ticket:
+        sent = ticket(self.data_dir, name="done", attempt=attempt)
+        await self.executor.launch(sent)
+        if isinstance(self.executor, FakeExecutor):
+            await self.executor.end(sent)
+        return sent
+
+    async def hang(self, attempt: int = 1) -> Ticket:
+        sent = ticket(self.data_dir, name="hang", attempt=attempt)
+        await self.executor.launch(sent)
+        return sent
+
+    async def exit(self) -> tuple[str, int, int]:
+        """Task, attempt and return code of the next ticket that has ended."""
+        async with asyncio.timeout(20):
+            end = await self.exits.get()
+        return end.task_id, end.attempt, end.returncode
+
+
+def local(data_dir: Path, *, is_cold: bool) -> LocalExecutor:
+    """Stand-ins for workers, in processes of their own. Cold ones wait for their gate, which nobody opens."""
+    gate = data_dir / "gate"
+    if is_cold:
+        os.mkfifo(gate)
+    command = (*STAND_IN, "--gate", str(gate)) if is_cold else STAND_IN
+    return LocalExecutor(Settings(data_dir=data_dir, slots=2, gpus="none"), command=command)
+
+
+def fake(data_dir: Path, *, is_cold: bool) -> FakeExecutor:
+    executor = FakeExecutor(slots=2)
+    if is_cold:
+        executor.warm.clear()
+    return executor
+
+
+Open = Callable[..., Awaitable[Subject]]
+
+
+@pytest.fixture(params=[local, fake], ids=lambda make: make.__name__)
+async def open_subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Open]:
+    opened: list[Subject] = []
+
+    async def make(*, is_cold: bool = False) -> Subject:
+        opened.append(Subject(request.param(tmp_path, is_cold=is_cold), tmp_path))
+        await opened[-1].executor.start(opened[-1].exits.put)
+        return opened[-1]
+
+    yield make
+    for subject in opened:
+        await subject.executor.close()
+
+
+@pytest.fixture
+async def subject(open_subject: Open) -> Subject:
+    return await open_subject()
+
+
+async def test_a_training_takes_a_slot_until_its_one_exit(subject: Subject) -> None:
+    assert subject.executor.free_slots == 2
+    await subject.hang()
+    assert subject.executor.free_slots == 1
+    await subject.launch(attempt=2)
+    assert await subject.exit() == ("task", 2, 0)
+    assert subject.executor.free_slots == 1
+    assert subject.exits.empty()
+
+
+async def test_kill_ends_this_attempt_and_no_other(subject: Subject) -> None:
+    first, second = await subject.hang(1), await subject.hang(2)
+    await subject.executor.kill(first.key)
+    assert await subject.exit() == ("task", 1, -9)
+    assert subject.executor.free_slots == 1
+    await subject.executor.kill(second.key)
+    assert await subject.exit() == ("task", 2, -9)
+    assert subject.executor.free_slots == 2
+
+
+async def test_kill_ignores_what_it_does_not_know(subject: Subject) -> None:
+    running = await subject.hang()
+    for key in (("another", 1), (running.task_id, 2)):
+        await subject.executor.kill(key)
+    assert subject.exits.empty()
+    assert subject.executor.free_slots == 1
+
+
+async def test_a_worker_that_is_named_is_among_the_processes(subject: Subject) -> None:
+    worker = await subject.executor.launch(ticket(subject.data_dir, name="hang"))
+    assert worker is None or worker["pid"] in subject.executor.pids()
+
+
+@pytest.mark.parametrize("how", ["kill", "close"])
+async def test_a_ticket_that_no_worker_has_got_is_taken_back_and_has_no_exit(open_subject: Open, how: str) -> None:
+    subject = await open_subject(is_cold=True)
+    launch = asyncio.create_task(subject.hang())
+    while subject.executor.free_slots == 2:  # noqa: ASYNC110 (a slot sets no event)
+        await asyncio.sleep(0)
+    await (subject.executor.kill(("task", 1)) if how == "kill" else subject.executor.close())
+    with pytest.raises(EpochdError):
+        await launch
+    assert subject.exits.empty()
+    assert subject.executor.free_slots == (2 if how == "kill" else 0)
+
+
+async def test_close_ends_every_training_and_takes_no_other(subject: Subject) -> None:
+    await subject.hang(1)
+    await subject.hang(2)
+    await subject.executor.close()
+    assert sorted([await subject.exit(), await subject.exit()]) == [("task", 1, -9), ("task", 2, -9)]
+    assert subject.executor.free_slots == 0
+    assert subject.executor.pids() == []
+    with pytest.raises(EpochdError):
+        await subject.hang(3)
+
+
+async def test_a_healthy_executor_shows_no_error(subject: Subject) -> None:
+    assert subject.executor.health().items() >= {"error": None}.items()
+    assert "memory" in subject.executor.health()
