@@ -175,5 +175,5 @@ def test_heartbeats_are_not_logged():
 
 
 def test_an_unknown_log_level_is_a_settings_error():
-    with pytest.raises(SettingsError, match="EPOCHD_LOG_LEVEL is 'loud'"):
+    with pytest.raises(SettingsError, match="invalid settings: EPOCHD_LOG_LEVEL=loud: use debug"):
         configure_logging("loud")

@@ -331,7 +331,7 @@ def validation_of_another_type() -> Case:
 @case
 def a_model_larger_than_the_machine() -> Case:
     options = {"hidden_units": [14_000, 14_000], "batch_size": 32}
-    return Case(table(), "hidden_units", "this training would take about .* may take 2,000 MiB", options)
+    return Case(table(), "hidden_units", "this training needs about .* limit is 2,000 MiB", options)
 
 
 @suspicious
