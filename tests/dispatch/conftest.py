@@ -23,7 +23,7 @@ async def db(tmp_path: Path) -> AsyncIterator[Database]:
 @pytest.fixture
 async def open_stage(tmp_path: Path, db: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Open]:
     """Stages whose loop wakes up by itself only every quarter of a lease, which is long unless asked for."""
-    monkeypatch.setattr("epochd.dispatch.dispatcher.WATCH_SECONDS", 1000.0)
+    monkeypatch.setattr("epochd.dispatch.dispatcher.CHECK_SECONDS", 1000.0)
     stages: list[Stage] = []
 
     async def make(executor: Executor, lease_seconds: float = 3600, **options: Any) -> Stage:

@@ -63,9 +63,9 @@ async def test_a_job_that_kills_three_workers_in_a_row_is_given_up(open_stage, e
         assert ticket.attempt == attempt
         await executor.end(ticket, 3, "last", "words")
     failed = await stage.until(job.id, State.FAILED)
-    assert (failed.error["code"], failed.crashes) == ("poison", 3)
-    assert "exited with code 3" in failed.error["message"]
-    assert failed.error["log_tail"] == ["last", "words"]
+    assert (failed.error.code, failed.crashes) == ("poison", 3)
+    assert "exited with code 3" in failed.error.message
+    assert failed.error.log_tail == ["last", "words"]
 
 
 async def test_which_process_trains_a_job_is_noted_while_it_does(open_stage, executor):
@@ -73,7 +73,7 @@ async def test_which_process_trains_a_job_is_noted_while_it_does(open_stage, exe
     stage = await open_stage(executor)
     job = await stage.submit()
     ticket = await arrival(executor)
-    await stage.dispatcher._attempts[job.id, 1].launch
+    await stage.dispatcher._running.own[job.id, 1].launch
     assert (await jobs.get(stage.db, job.id)).worker == executor.worker
     await stage.report(ticket, (ReportKind.COMPLETED, DONE))
     assert (await jobs.get(stage.db, job.id)).worker is None
@@ -113,8 +113,8 @@ async def test_a_launch_that_fails_fails_the_job_with_the_reason(open_stage, exe
     executor.fault = EpochdError("no pytorch worker can be started")
     job = await stage.submit()
     failed = await stage.until(job.id, State.FAILED)
-    assert failed.error["code"] == "worker_unavailable"
-    assert "no pytorch worker can be started" in failed.error["message"]
+    assert failed.error.code == "worker_unavailable"
+    assert "no pytorch worker can be started" in failed.error.message
 
 
 async def test_a_job_that_has_got_somewhere_waits_for_workers_that_cannot_be_started(open_stage):
@@ -128,8 +128,8 @@ async def test_a_job_that_has_got_somewhere_waits_for_workers_that_cannot_be_sta
     await jobs.resume(stage.db, job.id)
     await stage.until(job.id, State.RUNNING)
     paused = await stage.until(job.id, State.PAUSED)
-    assert paused.error["code"] == "worker_unavailable"
-    assert "waits at its last checkpoint" in paused.error["message"]
+    assert paused.error.code == "worker_unavailable"
+    assert "waits at its last checkpoint" in paused.error.message
     executor.fault = None
     await jobs.resume(stage.db, job.id)
     assert (await arrival(executor)).checkpoint == CHECKPOINT["path"]
@@ -187,9 +187,9 @@ async def test_with_real_processes_crashes_end_in_poison_and_the_queue_goes_on(o
     stage = await open_stage(local)
     submitted = [await stage.submit(name) for name in ("crash", "exit 3", *["done"] * 6)]
     ended = [await stage.until(job.id, State.FAILED) for job in submitted]
-    assert [job.error["code"] for job in ended] == ["poison"] * 8
-    assert "SIGKILL" in ended[0].error["message"]
-    assert ended[1].error["log_tail"][-1] == "line 99"
+    assert [job.error.code for job in ended] == ["poison"] * 8
+    assert "SIGKILL" in ended[0].error.message
+    assert ended[1].error.log_tail[-1] == "line 99"
     codes = [[crash["code"] for crash in await stage.crashes(job.id)] for job in ended]
     assert codes == [["worker_died"] * 2] * 2 + [["worker_vanished"] * 2] * 6
     assert {job.attempt for job in ended} == {3}

@@ -75,7 +75,7 @@ async def test_what_a_person_has_paused_stays_paused(db, room, disk, hold):
     disk.free = 10 * NEEDED
     await room.look()
     assert await state(db, job) is State.PAUSED
-    assert not await jobs.readmit(db, job.id, "disk_full", "room")
+    assert not await jobs.unblock(db, job.id, "disk_full", "room")
 
 
 async def test_one_that_finds_no_room_after_all_is_tried_less_and_less_often(db, room, disk, hold):

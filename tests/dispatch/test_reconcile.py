@@ -23,7 +23,7 @@ def _quick(monkeypatch):
 
     monkeypatch.setattr(watchdog.Watchdog, "look", sleep)
     monkeypatch.setattr(reconcile, "CONFIRM_SECONDS", 0.0)
-    monkeypatch.setattr(orphans, "SETTLED_SECONDS", -1.0)
+    monkeypatch.setattr(orphans, "MIN_AGE_SECONDS", -1.0)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ async def test_a_job_that_waits_for_its_worker_to_warm_up_is_well(open_stage, ex
     executor.warm.clear()
     stage = await open_stage(executor)
     await stage.until((await stage.submit()).id, State.RUNNING)
-    assert (await stage.dispatcher.reconciler.look()).findings == []
+    assert (await stage.dispatcher.reconciler.compare()).findings == []
 
 
 async def test_a_job_without_its_process_is_found_and_goes_on(open_stage, executor, stranger):
@@ -97,7 +97,7 @@ async def test_a_silent_worker_of_this_server_is_killed_by_its_executor(open_sta
     stage = await open_stage(executor)
     job = await stage.submit()
     ticket = await arrival(executor)
-    await stage.dispatcher._attempts[job.id, 1].launch
+    await stage.dispatcher._running.own[job.id, 1].launch
     await stage.report(ticket, (ReportKind.LOG, {"level": "info", "message": "its last"}), lease=-1)
     picture, _ = await stage.dispatcher.reconciler.repair()
     assert found(picture) == [("silent_worker", job.id, executor.worker["pid"])]
@@ -107,7 +107,7 @@ async def test_a_silent_worker_of_this_server_is_killed_by_its_executor(open_sta
 
 async def test_a_process_without_a_job_is_found_and_ended(open_stage, executor, marked):
     stage, orphan = await open_stage(executor), marked()
-    looked = await stage.dispatcher.reconciler.look()
+    looked = await stage.dispatcher.reconciler.compare()
     assert found(looked) == [("process_without_job", None, orphan.pid)]
     assert is_alive(orphan.pid), "to look changes nothing"
     _, done = await stage.dispatcher.reconciler.repair()
@@ -122,9 +122,9 @@ async def test_what_is_gone_at_the_second_look_is_left_alone(open_stage, strange
     os.kill(worker.pid, signal.SIGKILL)
     worker.child.wait()
     reconciler = stage.dispatcher.reconciler
-    first = await reconciler.look()
+    first = await reconciler.compare()
     await attempts.release_attempt(stage.db, job.id, 1, reason="it was seen by others")
-    looks = iter([first, await reconciler.look()])
+    looks = iter([first, await reconciler.compare()])
 
     async def look():
         return next(looks)
@@ -138,7 +138,7 @@ async def test_what_is_gone_at_the_second_look_is_left_alone(open_stage, strange
 async def test_a_foreign_process_on_a_gpu_of_ours_is_told_and_left_alone(
     open_stage, executor, marked, tmp_path, monkeypatch, owned, codes
 ):
-    monkeypatch.setattr(gpus, "users", lambda: [User(os.getpid(), 0, None)])
+    monkeypatch.setattr(gpus, "list_processes", lambda: [User(os.getpid(), 0, None)])
     stage = await open_stage(executor)
     stage.dispatcher.gpus = Pool(owned)
     picture, done = await stage.dispatcher.reconciler.repair()
@@ -147,10 +147,10 @@ async def test_a_foreign_process_on_a_gpu_of_ours_is_told_and_left_alone(
 
 async def test_a_worker_on_its_gpu_is_no_finding(open_stage, executor, stranger, monkeypatch):
     _, worker = await stranger()
-    monkeypatch.setattr(gpus, "users", lambda: [User(worker.pid, 0, 2**30)])
+    monkeypatch.setattr(gpus, "list_processes", lambda: [User(worker.pid, 0, 2**30)])
     stage = await open_stage(executor)
     stage.dispatcher.gpus = Pool([0])
-    picture = await stage.dispatcher.reconciler.look()
+    picture = await stage.dispatcher.reconciler.compare()
     assert (picture.findings, picture.gpu_users) == ([], [User(worker.pid, 0, 2**30)])
 
 
@@ -158,8 +158,8 @@ async def test_a_worker_on_its_gpu_is_no_finding(open_stage, executor, stranger,
 async def test_a_number_that_means_nothing_here_belongs_to_the_training_that_has_the_gpu(
     open_stage, executor, monkeypatch, taken, number
 ):
-    monkeypatch.setattr(gpus, "users", lambda: [User(2**22 + 1, 0, None)])
+    monkeypatch.setattr(gpus, "list_processes", lambda: [User(2**22 + 1, 0, None)])
     stage = await open_stage(executor)
     stage.dispatcher.gpus = Pool([0])
     stage.dispatcher.gpus.hold(("task", 1), taken)
-    assert len((await stage.dispatcher.reconciler.look()).findings) == number
+    assert len((await stage.dispatcher.reconciler.compare()).findings) == number

@@ -38,8 +38,8 @@ async def test_three_deaths_without_a_newer_checkpoint_are_poison(db: Database) 
     job = await attempt.job()
     assert (job.state, job.crashes) == (State.FAILED, 3)
     assert job.error is not None
-    assert job.error["code"] == "poison"
-    assert "SIGKILL" in job.error["message"]
+    assert job.error.code == "poison"
+    assert "SIGKILL" in job.error.message
 
 
 async def test_a_newer_checkpoint_forgives_and_the_same_one_again_does_not(db: Database) -> None:
@@ -74,7 +74,7 @@ async def test_preemptions_are_counted_apart_from_crashes(db: Database) -> None:
     attempt = await started(db)
     await attempts.release_attempt(db, attempt.id, 1, reason="restart")
     attempt = await claimed(db)
-    await attempts.ask_release(db)
+    await attempts.request_release(db)
     await attempt.say(ReportKind.PAUSED, CHECKPOINT)
     job = await attempt.job()
     assert (job.state, job.preemptions, job.crashes) == (State.PENDING, 2, 0)
@@ -170,12 +170,12 @@ async def test_an_epoch_that_comes_out_otherwise_takes_back_the_epochs_after_it(
 async def test_a_held_job_is_paused_with_its_reason_until_it_is_resumed(db: Database) -> None:
     attempt = await started(db)
     await attempt.say(ReportKind.HELD, FULL)
-    assert [job.id for job in await jobs.held(db, "disk_full")] == [attempt.id]
+    assert [job.id for job in await jobs.blocked(db, "disk_full")] == [attempt.id]
     job = await attempt.job()
     assert (job.state, job.error) == (State.PAUSED, FULL)
     assert not [event for event in await attempt.log() if event.type in FINAL_TYPES]
     assert (await jobs.resume(db, attempt.id)).error is None
-    assert await jobs.held(db, "disk_full") == []
+    assert await jobs.blocked(db, "disk_full") == []
 
 
 async def test_a_held_job_that_somebody_pauses_waits_for_somebody(db: Database) -> None:
@@ -187,7 +187,7 @@ async def test_a_held_job_that_somebody_pauses_waits_for_somebody(db: Database) 
     for attempt in (before, after):
         job = await attempt.job()
         assert (job.state, job.error) == (State.PAUSED, None)
-        assert not await jobs.readmit(db, attempt.id, "disk_full", "room again")
+        assert not await jobs.unblock(db, attempt.id, "disk_full", "room again")
 
 
 async def test_a_resume_may_change_how_long_and_how_fast_a_job_learns(db: Database) -> None:
@@ -244,7 +244,9 @@ async def test_a_job_that_goes_on_from_another_names_it(db: Database) -> None:
     async def provide(task_id: str) -> dict[str, Any]:
         return CHECKPOINT | {"path": f"checkpoints/{task_id}/1"}
 
-    child = await jobs.submit(db, TrainingSpec(target_column="target", epochs=9), parent=parent, provide=provide)
+    child = await jobs.submit(
+        db, TrainingSpec(target_column="target", epochs=9), parent=parent, provide_checkpoint=provide
+    )
     job = await jobs.get(db, child.id)
     assert (job.parent, job.checkpoint) == (parent.id, await provide(job.id))
     assert (await events.after(db, child.id, 0))[0].payload["parent"] == parent.id
@@ -254,13 +256,13 @@ async def test_a_held_job_is_let_in_again_in_its_old_place_unless_it_was_paused_
     attempt = await started(db)
     await attempt.say(ReportKind.HELD, FULL)
     before = await attempt.job()
-    assert not await jobs.readmit(db, attempt.id, "another_reason", "a test")
-    assert await jobs.readmit(db, attempt.id, "disk_full", "there is room")
+    assert not await jobs.unblock(db, attempt.id, "another_reason", "a test")
+    assert await jobs.unblock(db, attempt.id, "disk_full", "there is room")
     job = await attempt.job()
     assert (job.state, job.error, job.queued_at) == (State.PENDING, None, before.queued_at)
     told = [event.payload for event in await attempt.log()][-2:]
     assert told[0] == {"level": "info", "message": "there is room"}
-    assert not await jobs.readmit(db, attempt.id, "disk_full", "there is room")
+    assert not await jobs.unblock(db, attempt.id, "disk_full", "there is room")
 
 
 async def test_no_lease_outlasts_a_clock_that_was_set_back(db: Database) -> None:

@@ -91,7 +91,7 @@ async def _ask(db: Database, attempt: Attempt, command: Command) -> None:
         case Command.CANCEL:
             await jobs.stop(db, attempt.id)
         case Command.RELEASE:
-            assert await attempts.ask_release(db) == [attempt.id]
+            assert await attempts.request_release(db) == [attempt.id]
 
 
 @pytest.mark.parametrize("command", ASKED)
@@ -119,7 +119,7 @@ async def test_an_attempt_released_by_the_server_leaves_the_state_that_was_asked
 async def test_a_released_job_is_first_in_the_queue_again(db: Database) -> None:
     attempt = await started(db)
     await jobs.submit(db, SPEC, now=NOW + 1)
-    await attempts.ask_release(db)
+    await attempts.request_release(db)
     await attempt.say(ReportKind.PAUSED, CHECKPOINT, now=NOW + 2)
     assert await jobs.position(db, attempt.id) == 1
 
@@ -289,6 +289,6 @@ async def test_only_jobs_without_another_command_are_asked_to_release(db: Databa
     going, pausing = await started(db), await started(db)
     await jobs.pause(db, pausing.id)
     await jobs.submit(db, SPEC)
-    assert await attempts.ask_release(db) == [going.id]
+    assert await attempts.request_release(db) == [going.id]
     assert (await going.send(), await pausing.send()) == (Command.RELEASE, Command.PAUSE)
-    assert await attempts.ask_release(db) == []
+    assert await attempts.request_release(db) == []

@@ -148,7 +148,7 @@ class World(RuleBasedStateMachine):
 
         spec = TrainingSpec(target_column="target", epochs=epochs)
         former = self.do(jobs.get(self.db, parent.id)) if parent else None
-        job = self.do(jobs.submit(self.db, spec, parent=former, provide=provide, now=self.now))
+        job = self.do(jobs.submit(self.db, spec, parent=former, provide_checkpoint=provide, now=self.now))
         self.tasks[job.id] = Task(job.id, epochs, queued=self.now)
         if parent:
             self.tasks[job.id].go_on_from(parent)
@@ -198,7 +198,7 @@ class World(RuleBasedStateMachine):
                 self.check_log(job, task)
         assert self.do(self.count_events()) == sum(len(task.log) for task in self.tasks.values())
         held = [task for task in self.tasks.values() if (task.state, task.error) == ("paused", "disk_full")]
-        assert {job.id for job in self.do(jobs.held(self.db, "disk_full"))} == {task.id for task in held}
+        assert {job.id for job in self.do(jobs.blocked(self.db, "disk_full"))} == {task.id for task in held}
         self.seen = found
         self.now += 0.01
 

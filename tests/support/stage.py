@@ -163,7 +163,7 @@ class Marked:
 
     @property
     def identity(self) -> dict[str, Any]:
-        found = processes.identity(self.pid)
+        found = processes.identify(self.pid)
         assert found is not None
         return found
 

@@ -30,16 +30,16 @@ def driver(tmp_path, monkeypatch):
 
 def test_the_driver_is_asked(driver):
     driver("echo 0; echo 1")
-    assert gpus.find("auto") == [0, 1]
+    assert gpus.detect("auto") == [0, 1]
 
 
 def test_a_machine_without_the_tool_has_none(driver):
-    assert gpus.find("auto") == []
+    assert gpus.detect("auto") == []
 
 
 def test_a_driver_that_fails_is_logged_and_the_machine_has_none(driver, caplog):
     driver("exit 9")
-    assert gpus.find("auto") == []
+    assert gpus.detect("auto") == []
     assert "nvidia-smi does not answer" in caplog.text
 
 
@@ -53,18 +53,18 @@ esac
 
 def test_the_driver_says_who_uses_which(driver):
     driver(USERS)
-    assert gpus.users() == [User(4711, 1, 512 * 2**20), User(4712, 0, None)]
+    assert gpus.list_processes() == [User(4711, 1, 512 * 2**20), User(4712, 0, None)]
 
 
 @pytest.mark.parametrize("answer", ["exit 9", "echo No devices were found"])
 def test_a_driver_that_does_not_say_who_uses_them_is_logged(driver, caplog, answer):
     driver(answer)
-    assert gpus.users() == []
+    assert gpus.list_processes() == []
     assert "does not say who uses the GPUs" in caplog.text
 
 
 def test_without_the_tool_nobody_uses_any(driver, caplog):
-    assert gpus.users() == []
+    assert gpus.list_processes() == []
     assert caplog.text == ""
 
 
@@ -72,14 +72,14 @@ def test_without_the_tool_nobody_uses_any(driver, caplog):
 def test_what_the_environment_hides_is_not_given_away(driver, monkeypatch, visible, found):
     driver("echo 0; echo 1")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert gpus.find("auto") == found
+    assert gpus.detect("auto") == found
 
 
 def test_the_setting_can_name_them_or_none():
-    assert gpus.find("none") == []
-    assert gpus.find("2, 0") == [0, 2]
+    assert gpus.detect("none") == []
+    assert gpus.detect("2, 0") == [0, 2]
     with pytest.raises(SettingsError, match="EPOCHD_GPUS is 'all'"):
-        gpus.find("all")
+        gpus.detect("all")
 
 
 @pytest.mark.parametrize(

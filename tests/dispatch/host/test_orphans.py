@@ -10,7 +10,7 @@ from epochd.dispatch.host import orphans
 
 @pytest.fixture(autouse=True)
 def _soon_settled(monkeypatch):
-    monkeypatch.setattr(orphans, "SETTLED_SECONDS", -1.0)
+    monkeypatch.setattr(orphans, "MIN_AGE_SECONDS", -1.0)
 
 
 def sweeper(tmp_path, *leaders, own=()):
@@ -37,7 +37,7 @@ async def test_what_a_living_worker_has_started_is_left_alone(marked, tmp_path):
 
 
 async def test_a_worker_that_is_only_just_being_started_is_left_alone(marked, tmp_path, monkeypatch):
-    monkeypatch.setattr(orphans, "SETTLED_SECONDS", 5.0)
+    monkeypatch.setattr(orphans, "MIN_AGE_SECONDS", 5.0)
     young = marked()
     await sweeper(tmp_path).sweep()
     assert is_alive(young.pid)

@@ -14,7 +14,7 @@ router = APIRouter()
 @router.get("/reconcile", summary="Compare the tasks that run with the processes that do")
 async def reconcile(service: Opened) -> Reconciled:
     """What runs by the database, what processes and GPUs say, and where they disagree. Changes nothing."""
-    picture = await service.dispatcher.reconciler.look()
+    picture = await service.dispatcher.reconciler.compare()
     return Reconciled(message=_summed_up(picture), **_shown(picture))
 
 

@@ -81,7 +81,7 @@ async def check_data(service: Service, job: Job, *, may_change: bool) -> None:
 
 def _changed(job: Job, catalog: Catalog) -> str | None:
     """The name of a dataset whose content is not what the checkpoint was made with; None if there is none."""
-    restores = (job.checkpoint or {}).get("restores", {})
+    restores = (job.checkpoint and job.checkpoint.restores) or {}
     kept = {job.spec.dataset: "data_fingerprint", job.spec.validation_dataset: "validation_fingerprint"}
     sources = [(catalog.open(name), restores[kind]) for name, kind in kept.items() if restores.get(kind) is not None]
     return next((source.name for source, known in sources if source.fingerprint() != known), None)
@@ -91,4 +91,4 @@ def receipt(job: Job) -> dict[str, Any]:
     """What the next attempt brings back from the checkpoint, in the words of the worker that wrote it."""
     if job.checkpoint is None:
         return {"from": "beginning"}
-    return {"from": "checkpoint", "epoch": job.checkpoint.get("epoch"), **job.checkpoint.get("restores", {})}
+    return {"from": "checkpoint", "epoch": job.checkpoint.epoch, **(job.checkpoint.restores or {})}

@@ -26,13 +26,13 @@ def change(job: Job, before: TrainingSpec) -> dict[str, Any]:
 
 def position(job: Job) -> tuple[int, float | None]:
     """How many epochs the checkpoint has behind it, and the learning rate that it goes on with."""
-    restores = (job.checkpoint or {}).get("restores", {})
+    restores = (job.checkpoint and job.checkpoint.restores) or {}
     return restores.get("position", {}).get("epochs_done", 0), restores.get("schedule", {}).get("learning_rate")
 
 
 def at_checkpoint(job: Job, before: TrainingSpec) -> TrainingSpec:
     """The config with the schedule that the checkpoint was made with; resumes since may have changed it."""
-    restores = (job.checkpoint or {}).get("restores", {})
+    restores = (job.checkpoint and job.checkpoint.restores) or {}
     return before.model_copy(update=restores.get("schedule", {}).get("settings", {}))
 
 
