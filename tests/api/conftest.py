@@ -51,7 +51,7 @@ class StandIn:
         self.error: str | None = None
         self.memory: str | None = None
 
-    async def start(self, on_exit: OnExit) -> None:
+    async def start(self, on_exit: OnExit, *, has_gpus: bool) -> None:
         self._on_exit = on_exit
 
     @property

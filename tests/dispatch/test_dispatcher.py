@@ -2,6 +2,7 @@ import asyncio
 
 from epochd.core.errors import EpochdError
 from epochd.core.events import ReportKind
+from epochd.core.job_values import WorkerIdentity
 from epochd.core.jobs import Command, State
 from epochd.core.settings import Settings
 from epochd.dispatch.workers.pool import LocalExecutor
@@ -69,7 +70,7 @@ async def test_a_job_that_kills_three_workers_in_a_row_is_given_up(open_stage, e
 
 
 async def test_which_process_trains_a_job_is_noted_while_it_does(open_stage, executor):
-    executor.worker = {"pid": 4711, "created": 1.5}
+    executor.worker = WorkerIdentity(4711, 1.5)
     stage = await open_stage(executor)
     job = await stage.submit()
     ticket = await arrival(executor)
@@ -84,14 +85,14 @@ async def test_a_training_goes_on_even_if_its_process_cannot_be_noted(open_stage
         raise RuntimeError("the database is away")
 
     monkeypatch.setattr("epochd.store.attempts.set_worker", fail)
-    executor.worker = {"pid": 4711, "created": 1.5}
+    executor.worker = WorkerIdentity(4711, 1.5)
     stage = await open_stage(executor)
     job = await stage.submit()
     ticket = await arrival(executor)
     await stage.report(ticket, (ReportKind.COMPLETED, DONE))
     await executor.end(ticket, 0)
     assert (await jobs.get(stage.db, job.id)).state is State.COMPLETED
-    assert "could not be noted which process" in caplog.text
+    assert "failed to record the worker process" in caplog.text
 
 
 async def test_a_resumed_job_gets_its_checkpoint_even_before_its_old_process_is_through(open_stage):
@@ -129,7 +130,7 @@ async def test_a_job_that_has_got_somewhere_waits_for_workers_that_cannot_be_sta
     await stage.until(job.id, State.RUNNING)
     paused = await stage.until(job.id, State.PAUSED)
     assert paused.error.code == "worker_unavailable"
-    assert "waits at its last checkpoint" in paused.error.message
+    assert "paused at its last checkpoint" in paused.error.message
     executor.fault = None
     await jobs.resume(stage.db, job.id)
     assert (await arrival(executor)).checkpoint == CHECKPOINT["path"]
@@ -149,7 +150,7 @@ async def test_stop_lets_workers_save_their_work_and_leaves_their_jobs_pending(o
     assert executor.is_closed
     found = [await jobs.get(stage.db, job.id) for job in (saved, stuck)]
     assert [(job.state, job.error) for job in found] == [(State.PENDING, None)] * 2
-    assert [job.checkpoint for job in found] == [CHECKPOINT, None]
+    assert [job.checkpoint and job.checkpoint.as_json() for job in found] == [CHECKPOINT, None]
 
 
 async def test_stop_does_not_wait_when_nothing_runs(open_stage, executor):

@@ -1,7 +1,8 @@
-"""Workers of a former server, played by real processes."""
+"""Workers of a previous server, played by real processes."""
 
 import os
 import signal
+from dataclasses import replace
 
 from epochd.core.jobs import State
 from epochd.dispatch.host import processes
@@ -64,7 +65,7 @@ async def test_a_process_of_somebody_else_that_has_a_dead_ones_number_is_left_in
 ):
     innocent = Marked(tmp_path / "other")
     try:
-        await leave(innocent.identity | {"created": 1.0})
+        await leave(replace(innocent.identity, created=1.0))
         await open_stage(executor)
         assert (await arrival(executor)).attempt == 2
         assert is_alive(innocent.pid)
@@ -84,7 +85,7 @@ async def test_a_stopped_one_is_killed_before_its_job_goes_on(open_stage, execut
     assert [crash["code"] for crash in await stage.crashes(job.id)] == ["worker_silent"]
 
 
-async def test_one_that_does_not_heed_its_cancel_is_killed(open_stage, executor, leave, marked):
+async def test_one_that_ignores_its_cancellation_is_killed(open_stage, executor, leave, marked):
     worker = marked()
     identity = worker.identity
     job, _ = await leave(identity)
@@ -102,4 +103,4 @@ async def test_a_job_without_a_known_process_keeps_a_slot_until_its_lease_runs_o
     ticket = await arrival(executor)
     assert (ticket.task_id, ticket.attempt) == (job.id, 2)
     told = [event.payload.get("reason") for event in await events.after(stage.db, job.id, 0)]
-    assert "its worker was lost together with a former server" in told
+    assert "its worker was lost with a previous server" in told

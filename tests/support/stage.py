@@ -15,6 +15,7 @@ import psutil
 
 from epochd.core.errors import EpochdError
 from epochd.core.events import Event, Report, ReportKind, Type
+from epochd.core.job_values import WorkerIdentity
 from epochd.core.jobs import AttemptKey, Command, Job, State
 from epochd.core.settings import Settings
 from epochd.core.specs import TrainingSpec
@@ -40,25 +41,25 @@ class HeldExecutor:
         self.killed: list[AttemptKey] = []
         self.is_closed = False
         self.fault: Exception | None = None
-        self.worker: dict[str, Any] | None = None
+        self.worker: WorkerIdentity | None = None
         self.warm = asyncio.Event()
         self.warm.set()
         self._on_exit: OnExit
 
-    async def start(self, on_exit: OnExit) -> None:
+    async def start(self, on_exit: OnExit, *, has_gpus: bool = False) -> None:
         self._on_exit = on_exit
 
     @property
     def free_slots(self) -> int:
         return self.slots - len(self.held)
 
-    async def launch(self, ticket: Ticket) -> dict[str, Any] | None:
+    async def launch(self, ticket: Ticket) -> WorkerIdentity | None:
         if self.fault is not None:
             raise self.fault
         self.held[ticket.key] = ticket
         await self.warm.wait()
         if self.held.get(ticket.key) is not ticket:
-            raise EpochdError("turned away")
+            raise EpochdError("rejected")
         self.tickets.put_nowait(ticket)
         return self.worker
 
@@ -80,7 +81,7 @@ class HeldExecutor:
         self.is_closed = True
 
     def pids(self) -> list[int]:
-        return [] if self.worker is None else [self.worker["pid"]]
+        return [] if self.worker is None else [self.worker.pid]
 
     def health(self) -> dict[str, Any]:
         return {"error": None}
@@ -116,12 +117,12 @@ class Stage:
         )
 
     async def pause(self, ticket: Ticket) -> None:
-        """Ask for a pause, which its worker heeds with a checkpoint."""
+        """Request a pause, and answer it as its worker with a checkpoint."""
         await jobs.pause(self.db, ticket.task_id)
         await self.report(ticket, (ReportKind.PAUSED, CHECKPOINT))
 
     async def crashes(self, task_id: str) -> list[dict[str, Any]]:
-        """What the job's log says of the workers that it has lost."""
+        """The crashes in the log of a job."""
         told = [event.payload for event in await events.after(self.db, task_id, 0) if event.type is Type.STATE]
         return [payload["crash"] for payload in told if "crash" in payload]
 
@@ -162,7 +163,7 @@ class Marked:
             time.sleep(0.001)  # the kernel shows a process before it shows its environment
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> WorkerIdentity:
         found = processes.identify(self.pid)
         assert found is not None
         return found
@@ -172,7 +173,7 @@ class Marked:
         return self.child.stdout.readline().strip()
 
     def end(self) -> None:
-        """Kill it and all that it started, and bury it."""
+        """Kill it with its process group, and wait for it."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self.child.wait()

@@ -41,8 +41,8 @@ def test_a_training_whose_workers_all_die_is_given_up_as_poison(open_server):
     for attempt in (1, 2, 3):
         kill_worker_of(server, task_id, attempt)
     error = server.follow(task_id)["error"]
-    assert error.code == "poison"
-    assert "SIGKILL" in error.message
+    assert error["code"] == "poison"
+    assert "SIGKILL" in error["message"]
 
 
 @pytest.mark.parametrize(

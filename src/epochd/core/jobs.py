@@ -80,7 +80,8 @@ class Job:
     """One row of the jobs table. Times are seconds since the Unix epoch (UTC).
 
     ``parent`` is the task that this one continues or retries. ``crashes`` counts attempts whose worker died,
-    ``strikes`` those since the last newer checkpoint, ``preemptions`` attempts that the server ended for its own reasons.
+    ``strikes`` those since the last newer checkpoint, ``preemptions`` attempts that the server ended for reasons of its
+    own.
     ``worker`` is the process of the attempt, ``progress_at`` the time of its last completed step. ``summary`` is what
     workers report about the training as a whole, for display. ``revisions`` are in the order of time.
     """

@@ -50,7 +50,7 @@ async def test_a_finding_has_a_code_and_a_sentence_and_a_repair_says_what_it_did
     mended = (await house.http.post(PATH)).json()
     assert mended["message"] == "there is 1 finding"
     assert mended["findings"] == [finding]
-    assert mended["repairs"] == [f"process {orphan.pid} was ended"]
+    assert mended["repairs"] == [f"process {orphan.pid} was killed"]
 
 
 async def test_a_repair_with_nothing_to_do_leaves_a_running_task_alone(house):

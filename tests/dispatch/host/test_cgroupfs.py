@@ -72,7 +72,7 @@ def test_where_memory_is_accounted_for_by_no_group_there_is_no_limit(tmp_path):
     ],
 )
 def test_a_group_that_cannot_be_seen_is_none(tmp_path, groups, mount):
-    with pytest.raises(EpochdError, match="no group that accounts for memory"):
+    with pytest.raises(EpochdError, match="no control group that accounts for memory"):
         cgroupfs.own(tell(tmp_path / "proc", groups, mount))
 
 

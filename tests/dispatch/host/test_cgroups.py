@@ -41,8 +41,8 @@ def test_a_worker_gets_a_group_that_dies_as_a_whole(groups, group, kernel):
 def test_the_limit_counts_from_what_the_worker_has_and_is_lifted_again(group):
     (group / "memory.current").write_text(str(500 * MIB))
     (group / "memory.stat").write_text(f"active_file {120 * MIB}\ninactive_file {80 * MIB}\nfile_mapped {50 * MIB}\n")
-    held = cgroups.limit_memory(group, LIMIT)
-    assert held.before == (500 - 120 - 80 + 50) * MIB, "cached files that nobody has mapped give way"
+    cap = cgroups.limit_memory(group, LIMIT)
+    assert cap.before == (500 - 120 - 80 + 50) * MIB, "unmapped pages of files can be reclaimed"
     assert (group / "memory.max").read_text() == str((350 + LIMIT) * MIB)
     assert (group / "memory.swap.max").read_text() == "0"
     cgroups.remove_limit(group)
@@ -59,12 +59,12 @@ def test_the_limit_counts_from_what_the_worker_has_and_is_lifted_again(group):
 )
 def test_the_kernel_has_ended_a_training_if_its_own_limit_was_met(group, oom, kills, is_told):
     (group / "memory.current").write_text(str(100 * MIB))
-    held = cgroups.limit_memory(group, LIMIT)
+    cap = cgroups.limit_memory(group, LIMIT)
     (group / "memory.events").write_text(f"max 9\noom {oom}\noom_kill {kills}\n")
     (group / "memory.peak").write_text(str(900 * MIB))
-    assert cgroups.find_overrun(held) == (Overrun(LIMIT * MIB, LIMIT * MIB) if is_told else None)
+    assert cgroups.find_overrun(cap) == (Overrun(LIMIT * MIB, LIMIT * MIB) if is_told else None)
     (group / "memory.peak").unlink()
-    assert (cgroups.find_overrun(held) is not None) is is_told
+    assert (cgroups.find_overrun(cap) is not None) is is_told
 
 
 def test_what_was_killed_before_is_not_this_trainings(group):
@@ -73,14 +73,14 @@ def test_what_was_killed_before_is_not_this_trainings(group):
 
 
 def test_a_group_that_is_gone_tells_nothing(group, kernel):
-    held = cgroups.limit_memory(group, LIMIT)
+    cap = cgroups.limit_memory(group, LIMIT)
     kernel.write(group.parent / cgroupfs.SERVER / "cgroup.procs", "4711")
     assert cgroupfs.remove(group)
-    assert cgroups.find_overrun(held) is None
+    assert cgroups.find_overrun(cap) is None
     cgroups.remove_limit(group)
 
 
-def test_without_a_limit_nobody_is_moved_and_nobody_is_held(kernel, tmp_path):
+def test_without_a_limit_nobody_is_moved_and_no_memory_is_capped(kernel, tmp_path):
     home = kernel.place("/", 1)
     groups = Groups(tmp_path, None, kernel.proc)
     groups.open()
@@ -98,7 +98,7 @@ def test_a_limit_that_the_kernel_does_not_take_is_lifted_and_told(group, kernel,
     monkeypatch.setattr(cgroupfs, "write", refuse)
     assert cgroups.limit_memory(group, LIMIT) is None
     assert (group / "memory.max").read_text() == "max"
-    assert "the kernel does not hold a training to its memory" in caplog.text
+    assert "the kernel does not limit the memory of a training" in caplog.text
 
 
 def test_a_worker_that_has_ended_already_gets_none_and_the_next_one_does(groups, kernel, monkeypatch, caplog):
@@ -129,7 +129,7 @@ def test_a_group_that_cannot_be_made_is_told_once_and_then_done_without(groups, 
 @pytest.mark.parametrize(
     ("groups", "mount", "why"),
     [
-        pytest.param("0::/a\n", "/ {0} cgroup rw,pids", "in no group that accounts for memory", id="no tree"),
+        pytest.param("0::/a\n", "/ {0} cgroup rw,pids", "in no control group that accounts for memory", id="no tree"),
         pytest.param("0::/a\n", "/ {0} cgroup2 rw", "No such file or directory", id="no such group"),
         pytest.param("0::/a\n", None, "No such file or directory", id="no mounts"),
     ],

@@ -2,15 +2,16 @@
 
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from tests.support.stage import arrival
 
+from epochd.core.job_values import MemoryCap
 from epochd.core.jobs import State
 from epochd.core.settings import Settings
-from epochd.dispatch.host import cgroupfs, cgroups, memory
+from epochd.dispatch.host import cgroupfs, memory
 
 GIB = 2**30
 TAKE = """
@@ -93,9 +94,9 @@ async def test_what_a_warm_worker_had_before_is_not_the_trainings(open_stage, ex
     assert executor.killed == []
 
 
-async def test_a_worker_that_the_kernel_holds_is_left_to_the_kernel(open_stage, executor, taking):
-    held = cgroups.MemoryCap("/nowhere", before=0, limit=256 * 2**20, kills=0, ooms=0)
-    executor.worker = taking(300).identity | {"hold": asdict(held)}
+async def test_a_worker_with_a_memory_cap_is_left_to_the_kernel(open_stage, executor, taking):
+    cap = MemoryCap("/nowhere", before=0, limit=256 * 2**20, kills=0, ooms=0)
+    executor.worker = replace(taking(300).identity, memory_cap=cap)
     stage = await open_stage(executor, memory_mb=256)
     job = await stage.submit()
     await arrival(executor)

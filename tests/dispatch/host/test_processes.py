@@ -1,6 +1,7 @@
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -16,7 +17,7 @@ def test_a_worker_lives_until_it_is_dead(marked):
     assert processes.is_alive(identity)
     os.kill(worker.pid, signal.SIGKILL)
     os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
-    assert not processes.is_alive(identity), "though its number is still taken: nobody has buried it"
+    assert not processes.is_alive(identity), "though its pid is still taken: it has not been reaped"
 
 
 def test_nobody_is_alive_who_is_not_known():
@@ -26,7 +27,7 @@ def test_nobody_is_alive_who_is_not_known():
 
 @pytest.mark.parametrize("change", [{"created": 1.0}, {"pid": os.getpid()}, {"pid": 2**22 + 1}])
 def test_a_number_alone_proves_nothing(marked, change):
-    assert not processes.is_alive(marked().identity | change)
+    assert not processes.is_alive(replace(marked().identity, **change))
 
 
 def test_a_process_without_the_mark_is_no_worker():
@@ -76,11 +77,11 @@ async def test_the_end_of_a_group_reaches_what_outlived_its_leader(marked, tmp_p
     await until(lambda: not is_alive(rank))
 
 
-async def test_with_adoption_a_grandchild_does_not_escape_to_init():
+async def test_a_subreaper_becomes_the_parent_of_its_grandchildren():
     program = """
 import subprocess, sys
 from epochd.dispatch.host import processes
-processes.adopt_grandchildren()
+processes.become_subreaper()
 child = subprocess.run(["sh", "-c", "sleep 1000 >/dev/null & echo $!"], stdout=subprocess.PIPE, text=True)
 print(child.stdout.strip(), flush=True)
 sys.stdin.read()
