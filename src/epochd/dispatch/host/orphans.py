@@ -73,5 +73,5 @@ class Sweeper:
             if pid not in self._own():
                 with suppress(ChildProcessError):
                     os.waitpid(pid, os.WNOHANG)
-                    logger.info("reaped process %d of a former worker", pid)
+                    logger.info("reaped process %d of a previous worker", pid)
         self._zombies = zombies
