@@ -21,7 +21,7 @@ def test_an_id_carries_the_second_and_differs_within_it():
 def test_nothing_follows_a_final_state(state):
     assert state.is_final
     for other in State:
-        with pytest.raises(IllegalMove, match="it is finished"):
+        with pytest.raises(IllegalMove, match="it has finished"):
             jobs.check_move("x", state, other)
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from epochd.core.job_values import WorkerIdentity
 from epochd.core.jobs import Job
 from epochd.core.settings import Settings
 from epochd.dispatch.workers.executor import Executor
@@ -16,7 +17,7 @@ from tests.support.stage import SPEC, Marked, Open, Stage
 @pytest.fixture
 async def open_stage(tmp_path: Path, db: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Open]:
     """Stages whose loop wakes up by itself only every quarter of a lease, which is long unless asked for."""
-    monkeypatch.setattr("epochd.dispatch.dispatcher.WATCH_SECONDS", 1000.0)
+    monkeypatch.setattr("epochd.dispatch.dispatcher.CHECK_SECONDS", 1000.0)
     stages: list[Stage] = []
 
     async def make(executor: Executor, lease_seconds: float = 3600, **options: Any) -> Stage:
@@ -51,9 +52,9 @@ def marked(tmp_path: Path) -> Iterator[Callable[..., Marked]]:
 
 @pytest.fixture
 def leave(db: Database) -> Callable[..., Awaitable[tuple[Job, str]]]:
-    """A job that a former server has left running, with this worker."""
+    """A job that a previous server has left running, with this worker."""
 
-    async def left(worker: dict[str, Any] | None, lease_seconds: float = 3600) -> tuple[Job, str]:
+    async def left(worker: WorkerIdentity | None, lease_seconds: float = 3600) -> tuple[Job, str]:
         await jobs.submit(db, SPEC)
         job, token = await attempts.claim(db, lease_seconds=lease_seconds)
         if worker is not None:

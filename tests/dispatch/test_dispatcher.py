@@ -2,6 +2,7 @@ import asyncio
 
 from epochd.core.errors import EpochdError
 from epochd.core.events import ReportKind
+from epochd.core.job_values import WorkerIdentity
 from epochd.core.jobs import Command, State
 from epochd.core.settings import Settings
 from epochd.dispatch.workers.pool import LocalExecutor
@@ -64,17 +65,17 @@ async def test_a_job_that_kills_three_workers_in_a_row_is_given_up(open_stage, e
         assert ticket.attempt == attempt
         await executor.end(ticket, 3, "last", "words")
     failed = await stage.until(job.id, State.FAILED)
-    assert (failed.error["code"], failed.crashes) == ("poison", 3)
-    assert "exited with code 3" in failed.error["message"]
-    assert failed.error["log_tail"] == ["last", "words"]
+    assert (failed.error.code, failed.crashes) == ("poison", 3)
+    assert "exited with code 3" in failed.error.message
+    assert failed.error.log_tail == ["last", "words"]
 
 
 async def test_which_process_trains_a_job_is_noted_while_it_does(open_stage, executor):
-    executor.worker = {"pid": 4711, "created": 1.5}
+    executor.worker = WorkerIdentity(4711, 1.5)
     stage = await open_stage(executor)
     job = await stage.submit()
     ticket = await arrival(executor)
-    await stage.dispatcher._attempts[job.id, 1].launch
+    await stage.dispatcher._running.own[job.id, 1].launch
     assert (await jobs.get(stage.db, job.id)).worker == executor.worker
     await stage.report(ticket, (ReportKind.COMPLETED, DONE))
     assert (await jobs.get(stage.db, job.id)).worker is None
@@ -85,14 +86,14 @@ async def test_a_training_goes_on_even_if_its_process_cannot_be_noted(open_stage
         raise RuntimeError("the database is away")
 
     monkeypatch.setattr("epochd.store.attempts.set_worker", fail)
-    executor.worker = {"pid": 4711, "created": 1.5}
+    executor.worker = WorkerIdentity(4711, 1.5)
     stage = await open_stage(executor)
     job = await stage.submit()
     ticket = await arrival(executor)
     await stage.report(ticket, (ReportKind.COMPLETED, DONE))
     await executor.end(ticket, 0)
     assert (await jobs.get(stage.db, job.id)).state is State.COMPLETED
-    assert "could not be noted which process" in caplog.text
+    assert "failed to record the worker process" in caplog.text
 
 
 async def test_a_resumed_job_gets_its_checkpoint_even_before_its_old_process_is_through(open_stage):
@@ -114,8 +115,8 @@ async def test_a_launch_that_fails_fails_the_job_with_the_reason(open_stage, exe
     executor.launch_error = EpochdError("no pytorch worker can be started")
     job = await stage.submit()
     failed = await stage.until(job.id, State.FAILED)
-    assert failed.error["code"] == "worker_unavailable"
-    assert "no pytorch worker can be started" in failed.error["message"]
+    assert failed.error.code == "worker_unavailable"
+    assert "no pytorch worker can be started" in failed.error.message
 
 
 async def test_a_job_that_has_got_somewhere_waits_for_workers_that_cannot_be_started(open_stage):
@@ -129,8 +130,8 @@ async def test_a_job_that_has_got_somewhere_waits_for_workers_that_cannot_be_sta
     await jobs.resume(stage.db, job.id)
     await stage.until(job.id, State.RUNNING)
     paused = await stage.until(job.id, State.PAUSED)
-    assert paused.error["code"] == "worker_unavailable"
-    assert "waits at its last checkpoint" in paused.error["message"]
+    assert paused.error.code == "worker_unavailable"
+    assert "paused at its last checkpoint" in paused.error.message
     executor.launch_error = None
     await jobs.resume(stage.db, job.id)
     assert (await arrival(executor)).checkpoint == CHECKPOINT["path"]
@@ -150,7 +151,7 @@ async def test_stop_lets_workers_save_their_work_and_leaves_their_jobs_pending(o
     assert executor.is_closed
     found = [await jobs.get(stage.db, job.id) for job in (saved, stuck)]
     assert [(job.state, job.error) for job in found] == [(State.PENDING, None)] * 2
-    assert [job.checkpoint for job in found] == [CHECKPOINT, None]
+    assert [job.checkpoint and job.checkpoint.as_json() for job in found] == [CHECKPOINT, None]
 
 
 async def test_stop_does_not_wait_when_nothing_runs(open_stage, executor):
@@ -188,9 +189,9 @@ async def test_with_real_processes_crashes_end_in_poison_and_the_queue_goes_on(o
     stage = await open_stage(local)
     submitted = [await stage.submit(name) for name in ("crash", "exit 3", *["done"] * 6)]
     ended = [await stage.until(job.id, State.FAILED) for job in submitted]
-    assert [job.error["code"] for job in ended] == ["poison"] * 8
-    assert "SIGKILL" in ended[0].error["message"]
-    assert ended[1].error["log_tail"][-1] == "line 99"
+    assert [job.error.code for job in ended] == ["poison"] * 8
+    assert "SIGKILL" in ended[0].error.message
+    assert ended[1].error.log_tail[-1] == "line 99"
     codes = [[crash["code"] for crash in await stage.crashes(job.id)] for job in ended]
     assert codes == [["worker_died"] * 2] * 2 + [["worker_vanished"] * 2] * 6
     assert {job.attempt for job in ended} == {3}

@@ -1,7 +1,8 @@
-"""Workers of a former server, played by real processes."""
+"""Workers of a previous server, played by real processes."""
 
 import os
 import signal
+from dataclasses import replace
 
 from epochd.core.jobs import State
 from epochd.dispatch.host import processes
@@ -15,11 +16,11 @@ async def test_one_that_lives_is_left_alone_and_keeps_its_slot(open_stage, execu
     job, token = await leave(worker.identity)
     stage = await open_stage(executor, lease_seconds=2)
     await stage.submit("waits behind")
-    await stage.dispatcher._watch.look()
+    await stage.dispatcher._watchdog.check()
     await attempts.report(stage.db, job.id, 1, token, [], lease_seconds=3600)
     assert executor.tickets.empty()
     assert (await jobs.get(stage.db, job.id)).state is State.RUNNING
-    assert processes.lives(worker.identity)
+    assert processes.is_alive(worker.identity)
 
 
 async def test_one_that_dies_later_is_seen_at_once_with_the_end_of_its_log(open_stage, leave, marked, tmp_path):
@@ -65,7 +66,7 @@ async def test_a_process_of_somebody_else_that_has_a_dead_ones_number_is_left_in
 ):
     innocent = Marked(tmp_path / "other")
     try:
-        await leave(innocent.identity | {"created": 1.0})
+        await leave(replace(innocent.identity, created=1.0))
         await open_stage(executor)
         assert (await arrival(executor)).attempt == 2
         assert is_alive(innocent.pid)
@@ -81,18 +82,18 @@ async def test_a_stopped_one_is_killed_before_its_job_goes_on(open_stage, execut
     stage = await open_stage(executor, lease_seconds=1)
     ticket = await arrival(executor)
     assert (ticket.task_id, ticket.attempt) == (job.id, 2)
-    assert not processes.lives(identity)
+    assert not processes.is_alive(identity)
     assert [crash["code"] for crash in await stage.crashes(job.id)] == ["worker_silent"]
 
 
-async def test_one_that_does_not_heed_its_cancel_is_killed(open_stage, executor, leave, marked):
+async def test_one_that_ignores_its_cancellation_is_killed(open_stage, executor, leave, marked):
     worker = marked()
     identity = worker.identity
     job, _ = await leave(identity)
     stage = await open_stage(executor, lease_seconds=1)
     await jobs.stop(stage.db, job.id)
     assert (await stage.until(job.id, State.CANCELLED)).error is None
-    assert not processes.lives(identity)
+    assert not processes.is_alive(identity)
 
 
 async def test_a_job_without_a_known_process_keeps_a_slot_until_its_lease_runs_out(open_stage, executor, leave):
@@ -103,4 +104,4 @@ async def test_a_job_without_a_known_process_keeps_a_slot_until_its_lease_runs_o
     ticket = await arrival(executor)
     assert (ticket.task_id, ticket.attempt) == (job.id, 2)
     told = [event.payload.get("reason") for event in await events.after(stage.db, job.id, 0)]
-    assert "its worker was lost together with a former server" in told
+    assert "its worker was lost with a previous server" in told

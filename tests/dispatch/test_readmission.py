@@ -25,10 +25,10 @@ def disk(monkeypatch):
 
 
 @pytest.fixture
-def hold(db):
+def block(db):
     """A job whose worker had to leave it for lack of room; or the same one once more."""
 
-    async def held_job():
+    async def blocked_job():
         if not (await jobs.counts(db))[State.PENDING]:
             await jobs.submit(db, SPEC)
         job, token = await attempts.claim(db, lease_seconds=60)
@@ -37,7 +37,7 @@ def hold(db):
         await attempts.report(db, job.id, job.attempt, token, reports, lease_seconds=60)
         return job
 
-    return held_job
+    return blocked_job
 
 
 @pytest.fixture
@@ -49,49 +49,49 @@ async def state(db, job):
     return (await jobs.get(db, job.id)).state
 
 
-async def test_a_job_goes_on_once_there_is_room_and_some_to_spare(db, room, disk, hold):
-    job = await hold()
+async def test_a_job_goes_on_once_there_is_room_and_some_to_spare(db, room, disk, block):
+    job = await block()
     for disk.free in (NEEDED, int(1.09 * NEEDED)):
-        await room.look()
+        await room.check()
         assert await state(db, job) is State.PAUSED
     disk.free = 2 * NEEDED
-    await room.look()
+    await room.check()
     found = await jobs.get(db, job.id)
     assert (found.state, found.error, found.queued_at) == (State.PENDING, None, job.queued_at)
     [told] = [event.payload for event in await events.after(db, job.id, 0) if event.type is Type.LOG]
     assert "200 MiB are free on the disk and 100 MiB are needed" in told["message"]
 
 
-async def test_room_is_given_away_once(db, room, disk, hold):
-    first, second = await hold(), await hold()
+async def test_room_is_given_away_once(db, room, disk, block):
+    first, second = await block(), await block()
     disk.free = int(1.5 * NEEDED)
-    await room.look()
+    await room.check()
     assert [await state(db, job) for job in (first, second)] == [State.PENDING, State.PAUSED]
 
 
-async def test_what_a_person_has_paused_stays_paused(db, room, disk, hold):
-    job = await hold()
+async def test_what_a_person_has_paused_stays_paused(db, room, disk, block):
+    job = await block()
     await jobs.pause(db, job.id)
     disk.free = 10 * NEEDED
-    await room.look()
+    await room.check()
     assert await state(db, job) is State.PAUSED
-    assert not await jobs.readmit(db, job.id, "disk_full", "room")
+    assert not await jobs.unblock(db, job.id, "disk_full", "room")
 
 
-async def test_one_that_finds_no_room_after_all_is_tried_less_and_less_often(db, room, disk, hold):
+async def test_one_that_finds_no_room_after_all_is_tried_less_and_less_often(db, room, disk, block):
     disk.free = 10 * NEEDED
-    job, tried = await hold(), []
+    job, tried = await block(), []
     for _ in range(40):
-        await room.look()
+        await room.check()
         if await state(db, job) is State.PENDING:
             tried.append(disk.now - 1000)
-            await hold()
-        disk.now += readmission.LOOK_SECONDS
+            await block()
+        disk.now += readmission.CHECK_SECONDS
     assert tried == [0, 10, 30, 70, 150, 310]
 
 
-async def test_the_dispatcher_looks_for_room_by_itself(open_stage, executor, db, disk, hold):
-    job = await hold()
+async def test_the_dispatcher_looks_for_room_by_itself(open_stage, executor, db, disk, block):
+    job = await block()
     disk.free = 10 * NEEDED
     await open_stage(executor)
     async with asyncio.timeout(10):

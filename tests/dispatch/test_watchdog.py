@@ -11,8 +11,8 @@ from epochd.core.jobs import Command, State
 from epochd.core.settings import Settings
 from epochd.core.tickets import Ticket
 from epochd.dispatch import outcomes
-from epochd.dispatch.attempt import Attempt
 from epochd.dispatch.inherited_workers import InheritedWorkers
+from epochd.dispatch.running_attempts import Attempt, RunningAttempts
 from epochd.dispatch.watchdog import Watchdog
 from epochd.store import attempts, events, jobs
 from epochd.store.db import Database
@@ -54,11 +54,12 @@ class Post:
     db: Database
     executor: FakeExecutor
     clock: Clock
-    watch: Watchdog
+    running: RunningAttempts
+    watchdog: Watchdog
     ticket: Ticket
 
-    async def look(self) -> State:
-        await self.watch.look()
+    async def check(self) -> State:
+        await self.watchdog.check()
         return (await jobs.get(self.db, self.ticket.task_id)).state
 
     async def report(self, *kinds: ReportKind, idle: float | None = None) -> Command:
@@ -78,22 +79,23 @@ async def post(db, clock, executor, tmp_path) -> Post:
     job = await jobs.submit(db, SPEC)
     job, token = await attempts.claim(db, lease_seconds=LEASE)
     ticket = tickets.ticket(tmp_path, task_id=job.id, token=token, spec=SPEC)
-    ours = {ticket.key: Attempt(ticket)}
+    running = RunningAttempts(executor, InheritedWorkers(db, settings))
+    running.own[ticket.key] = Attempt(ticket)
 
     async def on_exit(end):
-        verdict = ours.pop((end.task_id, end.attempt)).verdict or outcomes.of_exit(end.returncode)
-        await attempts.crash_attempt(db, end.task_id, end.attempt, code=verdict.code, message=verdict.message)
+        outcome = running.own.pop((end.task_id, end.attempt)).outcome or outcomes.of_exit(end.returncode)
+        await attempts.crash_attempt(db, end.task_id, end.attempt, code=outcome.code, message=outcome.message)
 
     await executor.start(on_exit)
     await executor.launch(ticket)
-    return Post(db, executor, clock, Watchdog(db, executor, settings, ours, InheritedWorkers(db, settings)), ticket)
+    return Post(db, executor, clock, running, Watchdog(db, executor, settings, running), ticket)
 
 
 async def test_a_worker_that_falls_silent_is_killed_and_its_job_goes_on(post):
     post.clock.wait(LEASE + 0.1)
-    assert await post.look() is State.RUNNING, "a single look may deceive"
+    assert await post.check() is State.RUNNING, "a single look may deceive"
     post.clock.wait(2)
-    assert await post.look() is State.PENDING
+    assert await post.check() is State.PENDING
     assert post.executor.killed == [post.ticket.key]
     assert (await jobs.get(post.db, post.ticket.task_id)).crashes == 1
 
@@ -101,11 +103,11 @@ async def test_a_worker_that_falls_silent_is_killed_and_its_job_goes_on(post):
 async def test_a_worker_that_reports_late_but_before_the_second_look_is_left_alone(post):
     for _ in range(5):
         post.clock.wait(LEASE + 0.1)
-        await post.look()
+        await post.check()
         post.clock.wait(1)
         await post.report()
         post.clock.wait(1)
-        assert await post.look() is State.RUNNING
+        assert await post.check() is State.RUNNING
     assert post.executor.killed == []
 
 
@@ -113,7 +115,7 @@ async def test_a_clock_that_jumps_ahead_kills_no_worker_that_reports(post):
     await post.report()
     post.clock.set(HOUR)
     for _ in range(10):
-        assert await post.look() is State.RUNNING
+        assert await post.check() is State.RUNNING
         post.clock.wait(0.2)
         await post.report()
     assert post.executor.killed == []
@@ -124,34 +126,34 @@ async def test_a_clock_that_is_set_back_keeps_no_dead_worker_for_ever(post):
     post.clock.set(-HOUR)
     states = []
     for _ in range(8):
-        states.append(await post.look())
+        states.append(await post.check())
         post.clock.wait(1)
     assert states[:4] == [State.RUNNING] * 4
     assert states[-1] is State.PENDING
 
 
-async def test_a_cancel_that_is_not_heeded_for_a_lease_is_enforced(post):
+async def test_a_cancellation_that_is_ignored_for_a_lease_is_enforced(post):
     await jobs.stop(post.db, post.ticket.task_id)
     for _ in range(4):
-        assert await post.look() is State.RUNNING
+        assert await post.check() is State.RUNNING
         post.clock.wait(LEASE / 4 + 0.1)
         assert await post.report() is Command.CANCEL
-    assert await post.look() is State.CANCELLED
+    assert await post.check() is State.CANCELLED
     assert post.executor.killed == [post.ticket.key]
 
 
-async def test_a_worker_that_does_not_come_back_from_its_last_word_holds_its_slot_for_a_lease(post, caplog):
+async def test_a_worker_that_does_not_exit_after_its_final_report_keeps_its_slot_for_a_lease(post, caplog):
     await jobs.stop(post.db, post.ticket.task_id)
     await post.report(ReportKind.CANCELLED)
     for wait in (0, LEASE):
         post.clock.wait(wait)
-        assert await post.look() is State.CANCELLED
+        assert await post.check() is State.CANCELLED
         assert post.executor.killed == []
     post.clock.wait(0.1)
-    assert await post.look() is State.CANCELLED
+    assert await post.check() is State.CANCELLED
     assert post.executor.killed == [post.ticket.key]
-    assert post.watch.ours == {}
-    assert "attempt 1 does not come back from it" in caplog.text
+    assert post.running.own == {}
+    assert "did not exit after attempt 1 had finished" in caplog.text
 
 
 async def test_only_the_worker_that_lingers_is_killed_not_the_one_that_has_its_task_now(open_stage):
@@ -174,20 +176,20 @@ async def test_a_training_that_gets_nowhere_says_so_once_for_each_hang(post):
     for idle in (1, 59, 61, 64, 67, 1, 61, 64):
         post.clock.wait(LEASE / 2)
         await post.report(idle=idle)
-        assert await post.look() is State.RUNNING
+        assert await post.check() is State.RUNNING
     told = await post.warnings()
     assert len(told) == 2
-    assert "no step has been finished for 61 s" in told[0]
+    assert "no step has completed for 61 s" in told[0]
 
 
 async def test_a_training_that_has_not_begun_or_is_silent_does_not_hang(post):
     await post.report()
     post.clock.wait(100)
     await post.report()
-    await post.look()
+    await post.check()
     await post.report(idle=99)
     post.clock.wait(LEASE + 1)
-    await post.look()
+    await post.check()
     assert await post.warnings() == []
 
 
@@ -196,7 +198,7 @@ async def test_a_resumed_training_does_not_hang_because_it_was_paused(post):
     await attempts.release_attempt(post.db, post.ticket.task_id, 1, reason="a test")
     post.clock.wait(HOUR)
     await attempts.claim(post.db, lease_seconds=LEASE)
-    await post.look()
+    await post.check()
     assert await post.warnings() == []
 
 
@@ -210,7 +212,7 @@ async def test_a_silent_worker_is_killed_by_the_running_dispatcher_too(open_stag
 
 
 @pytest.mark.parametrize(("ask", "state"), [(jobs.stop, State.CANCELLED), (jobs.pause, State.PAUSED)])
-async def test_a_job_whose_worker_warms_up_for_long_keeps_its_lease_and_heeds_commands(
+async def test_a_job_whose_worker_warms_up_for_long_keeps_its_lease_and_obeys_commands(
     open_stage, executor, ask, state
 ):
     executor.warm.clear()
@@ -225,5 +227,5 @@ async def test_a_job_whose_worker_warms_up_for_long_keeps_its_lease_and_heeds_co
     ended = await stage.until(job.id, state)
     assert (ended.error, ended.preemptions) == (None, 0)
     last = (await events.after(stage.db, job.id, 0))[-1]
-    assert last.payload.get("reason", "no worker had begun it yet") == "no worker had begun it yet"
+    assert last.payload.get("reason", "no worker had started it") == "no worker had started it"
     assert executor.tickets.empty()

@@ -6,6 +6,7 @@ import pytest
 
 from epochd.core.errors import InvalidSpec
 from epochd.core.events import FINAL_TYPES, ReportKind, Type
+from epochd.core.job_values import Checkpoint, JobError, WorkerIdentity
 from epochd.core.jobs import State
 from epochd.core.specs import TrainingSpec
 from epochd.store import attempts, events, jobs
@@ -38,8 +39,8 @@ async def test_three_deaths_without_a_newer_checkpoint_are_poison(db: Database) 
     job = await attempt.job()
     assert (job.state, job.crashes) == (State.FAILED, 3)
     assert job.error is not None
-    assert job.error["code"] == "poison"
-    assert "SIGKILL" in job.error["message"]
+    assert job.error.code == "poison"
+    assert "SIGKILL" in job.error.message
 
 
 async def test_a_newer_checkpoint_forgives_and_the_same_one_again_does_not(db: Database) -> None:
@@ -74,19 +75,19 @@ async def test_preemptions_are_counted_apart_from_crashes(db: Database) -> None:
     attempt = await started(db)
     await attempts.release_attempt(db, attempt.id, 1, reason="restart")
     attempt = await claimed(db)
-    await attempts.ask_release(db)
+    await attempts.request_release(db)
     await attempt.say(ReportKind.PAUSED, CHECKPOINT)
     job = await attempt.job()
     assert (job.state, job.preemptions, job.crashes) == (State.PENDING, 2, 0)
 
 
 @pytest.mark.parametrize(("ask", "state"), [(jobs.pause, State.PAUSED), (jobs.stop, State.CANCELLED)])
-async def test_an_attempt_that_gives_way_to_a_pause_or_a_stop_is_no_preemption(
+async def test_an_attempt_that_is_released_for_a_pause_or_a_stop_is_no_preemption(
     db: Database, ask: Any, state: State
 ) -> None:
     attempt = await started(db)
     await ask(db, attempt.id)
-    await attempts.release_attempt(db, attempt.id, 1, reason="no worker had begun it yet")
+    await attempts.release_attempt(db, attempt.id, 1, reason="no worker had started it")
     job = await attempt.job()
     assert (job.state, job.preemptions) == (state, 0)
 
@@ -167,18 +168,18 @@ async def test_an_epoch_that_comes_out_otherwise_takes_back_the_epochs_after_it(
     assert (await attempt.job()).current_epoch == 2
 
 
-async def test_a_held_job_is_paused_with_its_reason_until_it_is_resumed(db: Database) -> None:
+async def test_a_blocked_job_is_paused_with_its_reason_until_it_is_resumed(db: Database) -> None:
     attempt = await started(db)
     await attempt.say(ReportKind.HELD, FULL)
-    assert [job.id for job in await jobs.held(db, "disk_full")] == [attempt.id]
+    assert [job.id for job in await jobs.blocked(db, "disk_full")] == [attempt.id]
     job = await attempt.job()
-    assert (job.state, job.error) == (State.PAUSED, FULL)
+    assert (job.state, job.error) == (State.PAUSED, JobError.from_json(FULL))
     assert not [event for event in await attempt.log() if event.type in FINAL_TYPES]
     assert (await jobs.resume(db, attempt.id)).error is None
-    assert await jobs.held(db, "disk_full") == []
+    assert await jobs.blocked(db, "disk_full") == []
 
 
-async def test_a_held_job_that_somebody_pauses_waits_for_somebody(db: Database) -> None:
+async def test_a_blocked_job_that_somebody_pauses_waits_for_somebody(db: Database) -> None:
     before, after = await started(db), await started(db)
     await jobs.pause(db, before.id)
     for attempt in (before, after):
@@ -187,7 +188,7 @@ async def test_a_held_job_that_somebody_pauses_waits_for_somebody(db: Database) 
     for attempt in (before, after):
         job = await attempt.job()
         assert (job.state, job.error) == (State.PAUSED, None)
-        assert not await jobs.readmit(db, attempt.id, "disk_full", "room again")
+        assert not await jobs.unblock(db, attempt.id, "disk_full", "room again")
 
 
 async def test_a_resume_may_change_how_long_and_how_fast_a_job_learns(db: Database) -> None:
@@ -197,7 +198,7 @@ async def test_a_resume_may_change_how_long_and_how_fast_a_job_learns(db: Databa
     job = await jobs.resume(db, attempt.id, {"epochs": 9, "learning_rate_scheduler": "cosine"})
     assert (job.spec.epochs, job.spec.learning_rate_scheduler) == (9, "cosine")
     assert (await jobs.get(db, job.id)).spec.epochs == 9
-    assert job.revisions[0]["changes"]["epochs"] == [3, 9]
+    assert job.revisions[0].changes["epochs"] == [3, 9]
     assert (await attempt.log())[-1].payload["changes"]["learning_rate_scheduler"] == ["step", "cosine"]
 
 
@@ -222,10 +223,10 @@ async def test_a_change_that_cannot_be_made_changes_nothing(db: Database, change
 
 async def test_which_process_runs_an_attempt_is_known_as_long_as_it_runs(db: Database) -> None:
     attempt = await started(db)
-    await attempts.set_worker(db, attempt.id, 1, {"pid": 7, "created": 1.5})
-    assert (await attempt.job()).worker == {"pid": 7, "created": 1.5}
+    await attempts.set_worker(db, attempt.id, 1, WorkerIdentity(7, 1.5))
+    assert (await attempt.job()).worker == WorkerIdentity(7, 1.5)
     await crash(db, attempt)
-    await attempts.set_worker(db, attempt.id, 1, {"pid": 8, "created": 1.5})
+    await attempts.set_worker(db, attempt.id, 1, WorkerIdentity(8, 1.5))
     assert (await attempt.job()).worker is None
 
 
@@ -241,26 +242,28 @@ async def test_the_last_step_is_known_apart_from_the_heartbeat(db: Database) -> 
 async def test_a_job_that_goes_on_from_another_names_it(db: Database) -> None:
     parent = await jobs.submit(db, SPEC)
 
-    async def provide(task_id: str) -> dict[str, Any]:
-        return CHECKPOINT | {"path": f"checkpoints/{task_id}/1"}
+    async def provide(task_id: str) -> Checkpoint:
+        return Checkpoint.from_json(CHECKPOINT | {"path": f"checkpoints/{task_id}/1"})
 
-    child = await jobs.submit(db, TrainingSpec(target_column="target", epochs=9), parent=parent, provide=provide)
+    child = await jobs.submit(
+        db, TrainingSpec(target_column="target", epochs=9), parent=parent, provide_checkpoint=provide
+    )
     job = await jobs.get(db, child.id)
     assert (job.parent, job.checkpoint) == (parent.id, await provide(job.id))
     assert (await events.after(db, child.id, 0))[0].payload["parent"] == parent.id
 
 
-async def test_a_held_job_is_let_in_again_in_its_old_place_unless_it_was_paused_since(db: Database) -> None:
+async def test_a_blocked_job_is_let_in_again_in_its_old_place_unless_it_was_paused_since(db: Database) -> None:
     attempt = await started(db)
     await attempt.say(ReportKind.HELD, FULL)
     before = await attempt.job()
-    assert not await jobs.readmit(db, attempt.id, "another_reason", "a test")
-    assert await jobs.readmit(db, attempt.id, "disk_full", "there is room")
+    assert not await jobs.unblock(db, attempt.id, "another_reason", "a test")
+    assert await jobs.unblock(db, attempt.id, "disk_full", "there is room")
     job = await attempt.job()
     assert (job.state, job.error, job.queued_at) == (State.PENDING, None, before.queued_at)
     told = [event.payload for event in await attempt.log()][-2:]
     assert told[0] == {"level": "info", "message": "there is room"}
-    assert not await jobs.readmit(db, attempt.id, "disk_full", "there is room")
+    assert not await jobs.unblock(db, attempt.id, "disk_full", "there is room")
 
 
 async def test_no_lease_outlasts_a_clock_that_was_set_back(db: Database) -> None:

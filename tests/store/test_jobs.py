@@ -4,6 +4,7 @@ import pytest
 
 from epochd.core.errors import EpochdError, IllegalMove, NotFound
 from epochd.core.events import FINAL_TYPES, ReportKind, Type
+from epochd.core.job_values import Checkpoint
 from epochd.core.jobs import TASK_ID, Command, State
 from epochd.core.specs import TrainingSpec
 from epochd.store import attempts, events, jobs
@@ -117,7 +118,7 @@ async def test_the_next_attempt_starts_afresh_but_keeps_what_was_reached(db: Dat
     second = await claimed(db, now=NOW + 60)
     job = await second.job()
     assert (second.id, second.number, job.reported, job.started_at) == (first.id, 2, 0, NOW)
-    assert (job.checkpoint, job.current_epoch) == (CHECKPOINT, 1)
+    assert (job.checkpoint, job.current_epoch) == (Checkpoint.from_json(CHECKPOINT), 1)
     assert second.token != first.token
 
 

@@ -59,7 +59,7 @@ async def test_servers_that_start_at_once_migrate_once(empty_database_url: str) 
 async def test_a_database_of_a_newer_version_is_refused_untouched(db: Database, database_url: str) -> None:
     async with db.write() as transaction:
         await transaction.connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(SettingsError, match="newer epochd"):
+    with pytest.raises(SettingsError, match="newer version of epochd"):
         await Database(database_url).open()
 
 

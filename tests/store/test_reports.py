@@ -6,6 +6,7 @@ import pytest
 
 from epochd.core.errors import EpochdError, IllegalMove, StaleAttempt
 from epochd.core.events import FINAL_TYPES, Report, ReportKind, Type
+from epochd.core.job_values import Checkpoint, JobError
 from epochd.core.jobs import Command, State
 from epochd.store import attempts, jobs
 from epochd.store.db import Database
@@ -65,14 +66,14 @@ async def test_completion_sets_artifact_summary_and_best_metrics_with_its_event(
 async def test_failure_keeps_what_the_worker_said(db: Database) -> None:
     attempt = await started(db)
     await attempt.say(ReportKind.FAILED, FAILED)
-    assert ((await attempt.job()).state, (await attempt.job()).error) == (State.FAILED, FAILED)
+    assert ((await attempt.job()).state, (await attempt.job()).error) == (State.FAILED, JobError.from_json(FAILED))
     assert (await attempt.log())[-1].payload == {"error": FAILED}
 
 
 async def test_a_checkpoint_becomes_the_place_to_go_on_from(db: Database) -> None:
     attempt = await started(db)
     await attempt.say(ReportKind.CHECKPOINT, CHECKPOINT)
-    assert (await attempt.job()).checkpoint == CHECKPOINT
+    assert (await attempt.job()).checkpoint == Checkpoint.from_json(CHECKPOINT)
     assert (await attempt.log())[-1].payload == {"checkpoint": CHECKPOINT}
 
 
@@ -91,7 +92,7 @@ async def _ask(db: Database, attempt: Attempt, command: Command) -> None:
         case Command.CANCEL:
             await jobs.stop(db, attempt.id)
         case Command.RELEASE:
-            assert await attempts.ask_release(db) == [attempt.id]
+            assert await attempts.request_release(db) == [attempt.id]
 
 
 @pytest.mark.parametrize("command", ASKED)
@@ -100,7 +101,7 @@ async def test_a_worker_that_yields_leaves_its_job_in_the_state_that_was_asked(d
     await _ask(db, attempt, command)
     assert await attempt.say(ReportKind.PAUSED, CHECKPOINT) is Command.CONTINUE
     job = await attempt.job()
-    assert (job.state, job.checkpoint, job.queued_at) == (ASKED[command], CHECKPOINT, NOW)
+    assert (job.state, job.checkpoint, job.queued_at) == (ASKED[command], Checkpoint.from_json(CHECKPOINT), NOW)
     assert (job.command, job.lease_until) == (Command.CONTINUE, None)
 
 
@@ -119,7 +120,7 @@ async def test_an_attempt_released_by_the_server_leaves_the_state_that_was_asked
 async def test_a_released_job_is_first_in_the_queue_again(db: Database) -> None:
     attempt = await started(db)
     await jobs.submit(db, SPEC, now=NOW + 1)
-    await attempts.ask_release(db)
+    await attempts.request_release(db)
     await attempt.say(ReportKind.PAUSED, CHECKPOINT, now=NOW + 2)
     assert await jobs.position(db, attempt.id) == 1
 
@@ -132,7 +133,7 @@ async def test_a_pause_before_anything_was_done_keeps_the_former_checkpoint(db: 
     second = await claimed(db)
     await jobs.pause(db, second.id)
     await second.say(ReportKind.PAUSED, {})
-    assert (await second.job()).checkpoint == CHECKPOINT
+    assert (await second.job()).checkpoint == Checkpoint.from_json(CHECKPOINT)
 
 
 async def test_a_repeated_batch_is_applied_once(db: Database) -> None:
@@ -182,7 +183,7 @@ async def test_a_former_attempt_is_fenced_off(db: Database) -> None:
         await first.say(ReportKind.EPOCH, epoch(1))
     second = await claimed(db)
     before = await second.job()
-    with pytest.raises(StaleAttempt, match="attempt 1 does not run"):
+    with pytest.raises(StaleAttempt, match=r"attempt 1 of task .* is not running any more"):
         await first.say(ReportKind.COMPLETED, COMPLETED)
     with pytest.raises(StaleAttempt):
         await first.send()
@@ -215,12 +216,12 @@ BAD_BATCHES: dict[str, tuple[list[Report], type[EpochdError], str]] = {
         IllegalMove,
         "send 2 first",
     ),
-    "after the last word": (
+    "after the final report": (
         [Report(1, ReportKind.COMPLETED, COMPLETED), Report(2, ReportKind.EPOCH, epoch(1))],
         IllegalMove,
-        "last word",
+        "final report",
     ),
-    "payload without metrics": ([Report(1, ReportKind.EPOCH, {"best": {}})], IllegalMove, "lacks 'metrics'"),
+    "payload without metrics": ([Report(1, ReportKind.EPOCH, {"best": {}})], IllegalMove, "has no 'metrics'"),
     "nan": ([Report(1, ReportKind.EPOCH, epoch(1, float("nan")))], EpochdError, "Use None for NaN"),
     "nan in the log": ([Report(1, ReportKind.LOG, {"message": float("inf")})], EpochdError, "Use None for NaN"),
 }
@@ -265,7 +266,8 @@ async def test_a_dead_worker_fails_its_job_with_its_last_lines(db: Database) -> 
     assert await attempts.fail_attempt(db, attempt.id, 1, code="died", message="killed", log_tail=["a", "b"], now=NOW)
     error: dict[str, Any] = {"code": "died", "message": "killed", "problems": [], "log_tail": ["a", "b"]}
     job = await attempt.job()
-    assert (job.state, job.error, job.finished_at) == (State.FAILED, error, NOW)
+    assert job.error is not None
+    assert (job.state, job.error.as_json(), job.finished_at) == (State.FAILED, error, NOW)
     assert ((await attempt.log())[-1].type, (await attempt.log())[-1].payload) == (Type.FAILED, {"error": error})
 
 
@@ -289,6 +291,6 @@ async def test_only_jobs_without_another_command_are_asked_to_release(db: Databa
     going, pausing = await started(db), await started(db)
     await jobs.pause(db, pausing.id)
     await jobs.submit(db, SPEC)
-    assert await attempts.ask_release(db) == [going.id]
+    assert await attempts.request_release(db) == [going.id]
     assert (await going.send(), await pausing.send()) == (Command.RELEASE, Command.PAUSE)
-    assert await attempts.ask_release(db) == []
+    assert await attempts.request_release(db) == []

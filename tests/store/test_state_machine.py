@@ -104,7 +104,7 @@ class Jobs(World):
 
     def ask_release(self) -> None:
         asked = [task for task in self.tasks.values() if (task.state, task.command) == ("running", "continue")]
-        assert set(self.do(attempts.ask_release(self.db))) == {task.id for task in asked}
+        assert set(self.do(attempts.request_release(self.db))) == {task.id for task in asked}
         for task in asked:
             task.command = "release"
 
@@ -123,7 +123,7 @@ class Jobs(World):
     @rule(which=ANY)
     def readmit(self, which: int) -> None:
         task = one(self.tasks.values(), which)
-        assert self.do(jobs.readmit(self.db, task.id, "disk_full", "room again", now=self.now)) is task.readmit()
+        assert self.do(jobs.unblock(self.db, task.id, "disk_full", "room again", now=self.now)) is task.readmit()
 
     @rule(strangers=st.booleans())
     def take_back_what_is_silent(self, strangers: bool) -> None:

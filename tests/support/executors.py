@@ -7,6 +7,7 @@ import asyncio
 from typing import Any
 
 from epochd.core.errors import EpochdError
+from epochd.core.job_values import WorkerIdentity
 from epochd.core.jobs import AttemptKey
 from epochd.core.tickets import Ticket
 from epochd.dispatch.workers.executor import Exit, OnExit
@@ -26,7 +27,7 @@ class FakeExecutor:
         self.killed: list[AttemptKey] = []
         self.is_closed = False
         self.launch_error: Exception | None = None
-        self.worker: dict[str, Any] | None = None
+        self.worker: WorkerIdentity | None = None
         self.error: str | None = None
         self.memory: str | None = None
         self.warm = asyncio.Event()
@@ -34,14 +35,14 @@ class FakeExecutor:
         self._waiting: dict[AttemptKey, asyncio.Event] = {}
         self._on_exit: OnExit
 
-    async def start(self, on_exit: OnExit) -> None:
+    async def start(self, on_exit: OnExit, *, has_gpus: bool = False) -> None:
         self._on_exit = on_exit
 
     @property
     def free_slots(self) -> int:
         return 0 if self.is_closed else self.slots - len(self.running) - len(self._waiting)
 
-    async def launch(self, ticket: Ticket) -> dict[str, Any] | None:
+    async def launch(self, ticket: Ticket) -> WorkerIdentity | None:
         if self.launch_error is not None:
             raise self.launch_error
         if self.is_closed:
@@ -86,7 +87,7 @@ class FakeExecutor:
             await self.end(ticket, -9)
 
     def pids(self) -> list[int]:
-        return [] if self.worker is None or not self.running else [self.worker["pid"]]
+        return [] if self.worker is None or not self.running else [self.worker.pid]
 
     def health(self) -> dict[str, Any]:
         return {"error": self.error, "memory": self.memory}

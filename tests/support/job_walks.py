@@ -16,6 +16,7 @@ from sqlalchemy import func, select
 
 from epochd.core.errors import IllegalMove, StaleAttempt
 from epochd.core.events import FINAL_TYPES, Event, Report, ReportKind
+from epochd.core.job_values import Checkpoint, WorkerIdentity
 from epochd.core.jobs import Command, Job
 from epochd.core.specs import TrainingSpec
 from epochd.store import attempts, events, jobs, tables
@@ -112,7 +113,7 @@ class World(RuleBasedStateMachine):
     def send(self, worker: Worker, reports: list[Report], **other: Any) -> Command:
         """Report as this worker, or with ``other`` values than its own."""
         sender: dict[str, Any] = {"task_id": worker.id, "attempt": worker.attempt, "token": worker.token} | other
-        report = attempts.report(self.db, **sender, reports=reports, lease_seconds=LEASE, now=self.now)
+        report = attempts.report(self.db, **sender, received=reports, lease_seconds=LEASE, now=self.now)
         command: Command = self.do(report)
         return command
 
@@ -149,12 +150,12 @@ class World(RuleBasedStateMachine):
     # How people and the dispatcher act
 
     def submit(self, epochs: int, parent: Task | None) -> None:
-        async def provide(task_id: str) -> dict[str, Any] | None:
-            return None if parent is None else parent.checkpoint
+        async def provide(task_id: str) -> Checkpoint | None:
+            return Checkpoint.from_json(parent.checkpoint) if parent and parent.checkpoint else None
 
         spec = TrainingSpec(target_column="target", epochs=epochs)
         former = self.do(jobs.get(self.db, parent.id)) if parent else None
-        job = self.do(jobs.submit(self.db, spec, parent=former, provide=provide, now=self.now))
+        job = self.do(jobs.submit(self.db, spec, parent=former, provide_checkpoint=provide, now=self.now))
         self.tasks[job.id] = Task(job.id, epochs, queued=self.now)
         if parent:
             self.tasks[job.id].go_on_from(parent)
@@ -186,7 +187,7 @@ class World(RuleBasedStateMachine):
         task.claim(self.now)
         task.worker = {"pid": 7, "created": self.now}
         assert (claimed[0].id, claimed[0].attempt) == (task.id, task.attempt)
-        self.do(attempts.set_worker(self.db, task.id, task.attempt, task.worker))
+        self.do(attempts.set_worker(self.db, task.id, task.attempt, WorkerIdentity.from_json(task.worker)))
         done = task.checkpoint["epoch"] if task.checkpoint and not is_damaged else 0
         self.workers.append(Worker(task.id, task.attempt, claimed[1], done, task.current))
 
@@ -205,7 +206,7 @@ class World(RuleBasedStateMachine):
                 self.check_log(job, task)
         assert self.do(self.count_events()) == sum(len(task.log) for task in self.tasks.values())
         held = [task for task in self.tasks.values() if (task.state, task.error) == ("paused", "disk_full")]
-        assert {job.id for job in self.do(jobs.held(self.db, "disk_full"))} == {task.id for task in held}
+        assert {job.id for job in self.do(jobs.blocked(self.db, "disk_full"))} == {task.id for task in held}
         self.seen = found
         self.now += 0.01
 
@@ -264,20 +265,20 @@ def known_of(job: Job) -> dict[str, Any]:
         "attempt": job.attempt,
         "reported": job.reported,
         "lease": job.lease_until,
-        "worker": job.worker,
+        "worker": job.worker and job.worker.as_json(),
         "progress": job.progress_at,
         "queued": job.queued_at,
         "current": job.current_epoch,
         "latest": job.latest_metrics,
         "best": job.best_metrics,
-        "checkpoint": job.checkpoint,
+        "checkpoint": job.checkpoint and job.checkpoint.as_json(),
         "parent": job.parent,
         "epochs": job.spec.epochs,
-        "revisions": [revision["changes"]["epochs"] for revision in job.revisions],
+        "revisions": [revision.changes["epochs"] for revision in job.revisions],
         "crashes": job.crashes,
         "strikes": job.strikes,
         "preemptions": job.preemptions,
-        "error": (job.error or {}).get("code"),
+        "error": job.error_code,
         "has ended": job.finished_at is not None,
         "has an artifact": job.artifact is not None,
     }

@@ -9,7 +9,7 @@ from copy import deepcopy
 from typing import Any
 
 from epochd.core.errors import EpochdError
-from epochd.core.events import LAST_WORDS, ReportKind
+from epochd.core.events import FINAL_REPORTS, ReportKind
 from epochd.core.jobs import Command
 
 Rows = list[dict[str, Any]]
@@ -43,7 +43,7 @@ class RecordingReporter:
         self._look = look
 
     def emit(self, kind: ReportKind, payload: dict[str, Any]) -> None:
-        if self.reports and self.reports[-1][0] in LAST_WORDS:
+        if self.reports and self.reports[-1][0] in FINAL_REPORTS:
             raise EpochdError(f"cannot report {kind} after {self.reports[-1][0]}")
         try:
             json.dumps(payload, allow_nan=False)

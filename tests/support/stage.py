@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from epochd.core.events import Event, Report, ReportKind, Type
+from epochd.core.job_values import WorkerIdentity
 from epochd.core.jobs import Command, Job, State
 from epochd.core.settings import Settings
 from epochd.core.specs import TrainingSpec
@@ -60,12 +61,12 @@ class Stage:
         )
 
     async def pause(self, ticket: Ticket) -> None:
-        """Ask for a pause, which its worker heeds with a checkpoint."""
+        """Request a pause, and answer it as its worker with a checkpoint."""
         await jobs.pause(self.db, ticket.task_id)
         await self.report(ticket, (ReportKind.PAUSED, CHECKPOINT))
 
     async def crashes(self, task_id: str) -> list[dict[str, Any]]:
-        """What the job's log says of the workers that it has lost."""
+        """The crashes in the log of a job."""
         told = [event.payload for event in await events.after(self.db, task_id, 0) if event.type is Type.STATE]
         return [payload["crash"] for payload in told if "crash" in payload]
 
@@ -106,8 +107,8 @@ class Marked:
             time.sleep(0.001)  # the kernel shows a process before it shows its environment
 
     @property
-    def identity(self) -> dict[str, Any]:
-        found = processes.identity(self.pid)
+    def identity(self) -> WorkerIdentity:
+        found = processes.identify(self.pid)
         assert found is not None
         return found
 
@@ -117,7 +118,7 @@ class Marked:
         return self.child.stdout.readline().strip()
 
     def end(self) -> None:
-        """Kill it and all that it started, and bury it."""
+        """Kill it with its process group, and wait for it."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self.child.wait()

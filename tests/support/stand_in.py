@@ -45,7 +45,7 @@ for line in sys.stdin:
     log(ticket, f"framework {options.framework}")
     match ticket["spec"]["name"]:
         case "done":
-            log(ticket, f"held {ticket['is_held']}")
+            log(ticket, f"memory capped {ticket['is_memory_capped']}")
             say(f"done {ticket['task_id']} {ticket['attempt']}")
             if options.one_ticket:
                 sys.exit(0)

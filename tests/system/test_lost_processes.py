@@ -105,7 +105,7 @@ def test_as_the_first_process_of_a_container_it_leaves_nobody_behind(open_server
     (first,) = psutil.Process(server.process.pid).children()
     task_id = server.start(epochs=60, framework="pytorch", num_devices=2)
     server.follow(task_id, until_epoch=3)
-    workers = [one for one in processes.marked(server.data_dir) if one.ppid() == first.pid]
+    workers = [one for one in processes.find_marked(server.data_dir) if one.ppid() == first.pid]
     ranks = [rank for worker in workers for rank in worker.children()]
     assert ranks, "a rank is a child of its worker"
     for worker in workers:
@@ -116,4 +116,4 @@ def test_as_the_first_process_of_a_container_it_leaves_nobody_behind(open_server
     assert server.reconcile()["findings"] == []
     first.terminate()
     assert server.ended() == 0
-    assert processes.marked(server.data_dir) == []
+    assert processes.find_marked(server.data_dir) == []

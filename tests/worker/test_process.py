@@ -143,7 +143,7 @@ def test_what_a_job_prints_at_any_level_is_in_its_own_log_only(process, server, 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the server alone looks after memory")
 def test_a_worker_limits_itself_unless_a_group_does_and_only_during_its_ticket(process, server, ticket):
     told = []
-    for attempt, limits in enumerate(({"memory_mb": 512}, {"memory_mb": 512, "is_held": True}, {}), 1):
+    for attempt, limits in enumerate(({"memory_mb": 512}, {"memory_mb": 512, "is_memory_capped": True}, {}), 1):
         process.send(sent := ticket("tell the limit", attempt).model_copy(update=limits))
         process.hear(), process.hear()
         told.append(int(log_of(sent)))

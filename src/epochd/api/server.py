@@ -39,7 +39,7 @@ LEVELS = ("debug", "info", "warning", "error")
 def serve(settings: Settings) -> None:
     """Run the server until SIGTERM or SIGINT. Raises SettingsError when it cannot start."""
     configure_logging(settings.log_level)
-    processes.adopt_grandchildren()
+    processes.become_subreaper()
     listener = bind(settings.host, settings.port)
     with listener:
         url = url_of(settings.host, listener)

@@ -1,7 +1,7 @@
-"""The names of what can happen to a job; everything a person sees of it is replayed from these.
+"""Reports and events: the messages of workers, and the log of each job.
 
-Two alphabets meet here. *Reports* come from a worker, numbered within their attempt. *Events* are what
-the store appends to a job's log, numbered by ``seq`` (which is the SSE id).
+*Reports* come from a worker and are numbered within their attempt. *Events* are what the store appends to the log of a
+job; their number ``seq`` is the id of server-sent events.
 """
 
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from typing import Any
 
 
 class ReportKind(StrEnum):
-    """What a worker reports. Payloads:
+    """The kinds of reports. Payloads:
 
     started     framework, device, threads, task, classes, rows, parameters, fingerprint, gpus, resumed
     epoch       metrics (a history row), best (best_metrics), early_stopping (wait, patience)
     checkpoint  path (relative to the data directory), epoch, step, bytes
     log         level, message
-    rollback    epoch (the last one that still counts), learning_rate, message
+    rollback    epoch (the last one that remains valid), learning_rate, message
     paused      checkpoint as above; the worker then exits (also the answer to ``release``)
-    held        code, message, problems: the worker cannot go on for now and exits; its last checkpoint stands
+    held        code, message, problems: the training is blocked, and the worker exits; its last checkpoint remains
     cancelled   {}
     completed   artifact (relative to the data directory), best, stopped_early, summary
     failed      code, message, problems
@@ -36,14 +36,14 @@ class ReportKind(StrEnum):
     FAILED = "failed"
 
 
-LAST_WORDS = frozenset(
+FINAL_REPORTS = frozenset(
     {ReportKind.PAUSED, ReportKind.HELD, ReportKind.CANCELLED, ReportKind.COMPLETED, ReportKind.FAILED}
 )
-"""After one of these a worker reports nothing more for its attempt."""
+"""Each of these is the last report of an attempt."""
 
 
 class Type(StrEnum):
-    """What stands in a job's log (``type`` of the SSE data)."""
+    """The types of events (``type`` in the SSE data)."""
 
     STATE = "state"
     PROGRESS = "progress"
@@ -56,7 +56,7 @@ class Type(StrEnum):
 
 
 FINAL_TYPES = frozenset({Type.COMPLETE, Type.FAILED, Type.CANCELLED})
-"""Exactly one of these ends a job's log."""
+"""The log of a finished job ends with exactly one of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One line of a job's log; ``seq`` counts from 1 within the job."""
+    """One entry in the log of a job; ``seq`` counts from 1 within the job."""
 
     task_id: str
     seq: int

@@ -1,7 +1,6 @@
-"""A job as a frozen value, and the one table of its legal moves.
+"""A job as a frozen value, its state transitions, and the changes that its config may undergo.
 
-The store keeps jobs, the dispatcher moves them, the API shows them; what may follow what is written
-here and nowhere else.
+The store keeps jobs, the dispatcher runs them, the API shows them. The rules are defined here only.
 """
 
 import re
@@ -14,6 +13,7 @@ from typing import Any
 from epochd.core import specs
 from epochd.core.datasets import CheckedDataset
 from epochd.core.errors import IllegalMove, InvalidSpec, Problem
+from epochd.core.job_values import Checkpoint, JobError, Revision, WorkerIdentity
 from epochd.core.specs import APPLIES_TO, TrainingSpec
 
 
@@ -41,9 +41,9 @@ MOVES: dict[State, frozenset[State]] = {
 
 
 class Command(StrEnum):
-    """What the server wants of a running worker; it travels in the answer to each report.
+    """What a running worker has to do; the answer to each report carries it.
 
-    ``release`` is a pause for the server's sake (it shuts down): the job goes back to ``pending``.
+    ``release`` is a pause because the server shuts down: the job returns to ``pending``.
     """
 
     CONTINUE = "continue"
@@ -53,16 +53,16 @@ class Command(StrEnum):
 
 
 AttemptKey = tuple[str, int]
-"""Which attempt: its task's id and its number."""
+"""An attempt: the id of its task, and its number."""
 
 MAX_STRIKES = 3
-"""So many workers may die without a newer checkpoint before a job is given up as poison."""
+"""A job fails as poison once this many workers have died since its last newer checkpoint."""
 
 
 def check_move(task_id: str, old: State, new: State) -> None:
     """Raise IllegalMove unless ``old`` may be followed by ``new``."""
     if new not in MOVES[old]:
-        allowed = ", ".join(sorted(MOVES[old])) or "nothing: it is finished"
+        allowed = ", ".join(sorted(MOVES[old])) or "none, it has finished"
         raise IllegalMove(f"task {task_id} is {old} and cannot become {new} (allowed: {allowed})")
 
 
@@ -70,7 +70,7 @@ TASK_ID = re.compile(r"epoch_training_\d{8}_\d{6}_[0-9a-f]{6}")
 
 
 def new_task_id(now: datetime | None = None) -> str:
-    """``epoch_training_YYYYMMDD_HHMMSS_xxxxxx`` in UTC; the six random hex digits keep a second's ids apart."""
+    """``epoch_training_YYYYMMDD_HHMMSS_xxxxxx`` in UTC, with six random hex digits."""
     stamp = (now or datetime.now(UTC)).strftime("%Y%m%d_%H%M%S")
     return f"epoch_training_{stamp}_{secrets.token_hex(3)}"
 
@@ -79,10 +79,11 @@ def new_task_id(now: datetime | None = None) -> str:
 class Job:
     """One row of the jobs table. Times are seconds since the Unix epoch (UTC).
 
-    ``parent`` is the task that this one goes on from. ``crashes`` counts attempts whose worker died, ``strikes`` those
-    since the last newer checkpoint, ``preemptions`` attempts that gave way for the server's sake. ``worker`` says which
-    process runs the attempt (pid, created), ``progress_at`` when it last finished a step. ``revisions`` are the changes
-    that were made to the config on a resume, oldest first.
+    ``parent`` is the task that this one continues or retries. ``crashes`` counts attempts whose worker died,
+    ``strikes`` those since the last newer checkpoint, ``preemptions`` attempts that the server ended for reasons of its
+    own.
+    ``worker`` is the process of the attempt, ``progress_at`` the time of its last completed step. ``summary`` is what
+    workers report about the training as a whole, for display. ``revisions`` are in the order of time.
     """
 
     id: str
@@ -95,11 +96,11 @@ class Job:
     current_epoch: int = 0
     latest_metrics: dict[str, Any] | None = None
     best_metrics: dict[str, Any] | None = None
-    checkpoint: dict[str, Any] | None = None
+    checkpoint: Checkpoint | None = None
     artifact: str | None = None
     summary: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
-    error: dict[str, Any] | None = None
+    error: JobError | None = None
     started_at: float | None = None
     finished_at: float | None = None
     lease_until: float | None = None
@@ -107,9 +108,9 @@ class Job:
     crashes: int = 0
     strikes: int = 0
     preemptions: int = 0
-    worker: dict[str, Any] | None = None
+    worker: WorkerIdentity | None = None
     progress_at: float | None = None
-    revisions: list[dict[str, Any]] = field(default_factory=list)
+    revisions: list[Revision] = field(default_factory=list)
     reported: int = 0
     last_seq: int = 0
 
@@ -121,13 +122,20 @@ class Job:
 
     @property
     def key(self) -> AttemptKey:
-        """The attempt that it is in, or was last."""
+        """The present attempt, or the last one."""
         return self.id, self.attempt
+
+    @property
+    def gpus(self) -> list[int]:
+        """The ids of the GPUs that its worker has reported to use."""
+        return list(self.summary.get("gpus", []))
+
+    @property
+    def error_code(self) -> str | None:
+        return None if self.error is None else self.error.code
 
 
 SCHEDULE = tuple(name for name, (owner, _) in APPLIES_TO.items() if owner == "learning_rate_scheduler")
-
-
 REVISABLE = (
     "epochs",
     "learning_rate",
@@ -140,14 +148,14 @@ REVISABLE = (
 
 
 def revise(spec: TrainingSpec, changes: dict[str, Any]) -> TrainingSpec:
-    """The spec with these changes; options of a scheduler that goes away go with it.
+    """The spec with these changes. A change of the scheduler resets the options of the old one.
 
-    Raises InvalidSpec with every problem: a field that may not be changed, fewer epochs than before, a bad value.
+    Raises InvalidSpec with every problem: a field that may not be changed, fewer epochs than before, an invalid value.
     """
     problems = [_refusal(name) for name in changes if name not in REVISABLE]
     epochs = changes.get("epochs")
     if isinstance(epochs, int) and epochs < spec.epochs:
-        message = f"epochs is {spec.epochs} and can only be raised, but {epochs} was given"
+        message = f"epochs = {epochs} is less than the present {spec.epochs}; it can only be raised"
         problems.append(Problem("epochs", message, "to end earlier, stop the task"))
     if problems:
         raise InvalidSpec(problems)
@@ -166,7 +174,7 @@ def differences(old: TrainingSpec, new: TrainingSpec) -> dict[str, list[Any]]:
 
 def _refusal(name: str) -> Problem:
     if name in TrainingSpec.model_fields:
-        message = f"{name} cannot be changed once a training has begun"
+        message = f"{name} cannot be changed after a training has started"
     else:
         message = f"unknown field {name!r}"
-    return Problem(name, message, f"what can be changed: {', '.join(REVISABLE)}; for anything else start a new task")
+    return Problem(name, message, f"these can be changed: {', '.join(REVISABLE)}. For other changes start a new task")

@@ -1,7 +1,7 @@
-"""What a worker is handed: everything it needs for one attempt, and no other credential.
+"""Tickets: all that a worker needs for one attempt.
 
-A ticket travels to the worker's standard input as one JSON line, so that its token never stands on a
-command line or in an environment.
+A worker reads its ticket from standard input, as one JSON line, so that the token appears neither on a command line
+nor in an environment.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from epochd.core.jobs import AttemptKey
 from epochd.core.specs import TrainingSpec
 
 RANK_FAILED = 71
-"""The exit code of a worker that lost one of the processes it trained with; the attempt counts as a crash."""
+"""The exit code of a worker whose other training processes (ranks) failed; the attempt counts as a crash."""
 
 
 class Ticket(BaseModel):
@@ -29,33 +29,33 @@ class Ticket(BaseModel):
     spec: TrainingSpec
     """The spec with ``framework``, ``dataset`` and ``task`` resolved by the server."""
     data_dir: Path
-    """Artifacts go to ``artifacts/``, checkpoints to ``checkpoints/<task_id>/`` below it."""
+    """Contains ``artifacts/`` and ``checkpoints/<task_id>/``."""
     dataset_roots: list[Path]
     checked: CheckedDataset | None = None
     """What the server found in the dataset when it checked the config; None where it no longer knows."""
     registered: dict[str, Path] = {}
-    """Where the registered datasets that the spec names lie."""
+    """The paths of the registered datasets that the spec names."""
     checkpoint: str | None = None
-    """The newest checkpoint that the server knows of, relative to ``data_dir``; None if there is none."""
+    """The newest checkpoint in the database, relative to ``data_dir``; None if there is none."""
     reported_epochs: int = 0
-    """How many epochs the server has been told of."""
+    """The number of epochs that the server has received."""
     threads: int = 1
-    """How many CPU threads this slot may use at most."""
+    """The maximum number of CPU threads."""
     gpus: list[int] = []
-    """Ids of the GPUs that belong to this attempt alone; none means the CPU."""
+    """Ids of the GPUs that are allocated to this attempt; empty: the CPU."""
     resident_mb: int = 256
-    """More encoded data than this, in MiB, are streamed from ``cache/``."""
+    """Encoded data above this size, in MiB, are streamed from ``cache/``."""
     cache_mb: int = 20_480
-    """What the encoded rows in ``cache/`` may take together, in MiB."""
+    """The maximum size of all encoded rows in ``cache/``, in MiB."""
     lease_seconds: float = 15.0
     checkpoint_seconds: float = 30.0
     grace_seconds: float = 900.0
-    """How long to train on without a server."""
+    """How long to continue training while the server is unreachable."""
     log_mb: int = 16
     memory_mb: int | None = None
-    """How much memory the training may take; None: no limit."""
-    is_held: bool = False
-    """The kernel holds the training to that; the worker need not."""
+    """The memory limit of the training, in MiB; None: no limit."""
+    is_memory_capped: bool = False
+    """Whether a control group enforces ``memory_mb``, so that the worker need not."""
 
     @property
     def key(self) -> AttemptKey:
@@ -68,7 +68,7 @@ class Ticket(BaseModel):
 
     @property
     def cache_dir(self) -> Path:
-        """For what can be made again: encoded rows, compiled programs."""
+        """For data that can be computed again: encoded rows, compiled programs."""
         return self.data_dir / "cache"
 
     @property

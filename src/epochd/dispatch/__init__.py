@@ -1,1 +1,1 @@
-"""Who runs where: the queue's loop and the places that run its jobs."""
+"""The dispatcher of the queue, and the executors that run its jobs."""

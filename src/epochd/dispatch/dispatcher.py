@@ -1,9 +1,8 @@
-"""The queue's loop: it takes pending jobs to an executor and sees to it that none hangs as ``running``.
+"""The dispatcher: it starts pending jobs on an executor, and records the outcome of attempts that do not report one.
 
-It starts the oldest job whenever a slot is free, and turns every way in which an attempt can end without a
-last word (a crash, a kill, silence, a server restart) into a state that is true. The store fences each
-attempt, so a conclusion drawn here about an attempt that has meanwhile ended by itself changes nothing.
-What has to be looked after while it runs is in ``watch``.
+The loop starts the oldest job whenever a slot is free. An attempt may end without a final report (by a crash, a kill,
+an expired lease or a restart of the server); its job is then requeued or fails. The store fences each attempt, so an
+outcome for an attempt that has finished in the meantime changes nothing. The ``watchdog`` checks the attempts that run.
 """
 
 import asyncio
@@ -15,15 +14,15 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from epochd.core.errors import EpochdError
 from epochd.core.events import FINAL_TYPES, Event, Type
-from epochd.core.jobs import AttemptKey, Job
+from epochd.core.jobs import Job
 from epochd.core.settings import Settings
 from epochd.core.tickets import Ticket
 from epochd.dispatch import outcomes, readmission
-from epochd.dispatch.attempt import Attempt
 from epochd.dispatch.host import gpus, memory, orphans
 from epochd.dispatch.inherited_workers import InheritedWorkers
 from epochd.dispatch.outcomes import Outcome
 from epochd.dispatch.reconcile import Reconciler
+from epochd.dispatch.running_attempts import Attempt, RunningAttempts
 from epochd.dispatch.watchdog import Watchdog
 from epochd.dispatch.workers.executor import Executor, Exit
 from epochd.store import attempts, datasets
@@ -31,59 +30,59 @@ from epochd.store.db import Database
 
 logger = logging.getLogger(__name__)
 
-WATCH_SECONDS = 1.0
-"""Time between two looks at leases and commands."""
+CHECK_SECONDS = 1.0
+"""The interval of the watchdog."""
 STEP_SECONDS = 0.5
-"""How long a stop waits for the loop's current step."""
+"""How long a stop waits for the current step of the loop."""
 LAUNCH_SECONDS = 0.02
-"""How long the loop itself waits for a launch before it lets it wait alone for a worker."""
+"""How long the loop waits for a launch, which then continues in its own task."""
 FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.5, 30.0
 WAKING_TYPES = FINAL_TYPES | {Type.STATE}
 
 
 class Dispatcher:
-    """Runs the queue of one server. ``error`` is None, or why the loop is down at the moment."""
+    """Runs the queue of one server. ``error`` is the reason for which the loop is down, or None."""
 
     def __init__(self, db: Database, executor: Executor, settings: Settings, server_url: str) -> None:
         self.error: str | None = None
-        self.gpus = gpus.Pool([])
+        self.gpus = gpus.GpuPool([])
         self._db = db
         self._executor = executor
         self._settings = settings
         self._server_url = server_url
-        self._attempts: dict[AttemptKey, Attempt] = {}
-        self._strangers = InheritedWorkers(db, settings)
-        self._watch = Watchdog(db, executor, settings, self._attempts, self._strangers)
-        self._held = readmission.Readmission(db, settings)
-        self._sweeper = orphans.Sweeper(settings.data_dir, self._watch.leaders, executor.pids)
-        self._watched_at = 0.0
+        self._inherited = InheritedWorkers(db, settings)
+        self._running = RunningAttempts(executor, self._inherited)
+        self._watchdog = Watchdog(db, executor, settings, self._running)
+        self._readmission = readmission.Readmission(db, settings)
+        self._sweeper = orphans.Sweeper(settings.data_dir, self._running.pids, executor.pids)
+        self._checked_at = 0.0
         self._backoff = FIRST_BACKOFF_SECONDS
         self._wake = asyncio.Event()
         self._stopping = False
         self._loop: asyncio.Task[None] | None = None
-        self._chores: list[asyncio.Task[None]] = []
+        self._periodic: list[asyncio.Task[None]] = []
 
     @property
     def reconciler(self) -> Reconciler:
-        """Compares what the database says with what the system says."""
-        return Reconciler(self._db, self._settings, self._watch, self.gpus)
+        """Compares the database with the processes of the system."""
+        return Reconciler(self._db, self._settings, self._running, self.gpus)
 
     async def start(self) -> None:
-        """Start the executor and the loop. Jobs that a former server left running keep their slots."""
-        self.gpus = gpus.Pool(await asyncio.to_thread(gpus.find, self._settings.gpus))
-        await self._strangers.find(self.gpus)
-        await self._executor.start(self._on_exit)
+        """Start the executor and the loop. Inherited workers keep their slots."""
+        self.gpus = gpus.GpuPool(await asyncio.to_thread(gpus.detect, self._settings.gpus))
+        await self._inherited.discover(self.gpus)
+        await self._executor.start(self._on_exit, has_gpus=bool(self.gpus.owned))
         self._db.listen(self._on_events)
         self._loop = asyncio.create_task(self._supervise(), name="dispatcher")
-        self._chores = [
-            asyncio.create_task(_repeat(self._held.look, 0.0, readmission.LOOK_SECONDS)),
+        self._periodic = [
+            asyncio.create_task(_repeat(self._readmission.check, 0.0, readmission.CHECK_SECONDS)),
             asyncio.create_task(_repeat(self._sweeper.sweep, orphans.FIRST_SWEEP_SECONDS, orphans.SWEEP_SECONDS)),
         ]
 
     async def stop(self, release_wait: float) -> None:
-        """Let running jobs save their work for up to ``release_wait`` seconds, then end all workers.
+        """Request checkpoints from running jobs, wait up to ``release_wait`` seconds, then kill all workers.
 
-        What was running is pending again afterwards and goes on with the next start. A second call does nothing.
+        These jobs are pending afterwards and continue after the next start. A second call does nothing.
         """
         if self._stopping or self._loop is None:
             return
@@ -94,27 +93,27 @@ class Dispatcher:
             await self._release_all(release_wait)
         finally:
             await self._executor.close()
-        for attempt in list(self._attempts.values()):
+        for attempt in list(self._running.own.values()):
             await self._release(attempt)
 
     async def _end_loop(self, loop: asyncio.Task[None]) -> None:
-        """Let the loop finish its step, so that no job is claimed and then forgotten."""
-        for chore in self._chores:
-            chore.cancel()
+        """Let the loop finish its step, so that no job is claimed without being launched."""
+        for task in self._periodic:
+            task.cancel()
         self._wake.set()
         await asyncio.wait({loop}, timeout=STEP_SECONDS)
         loop.cancel()
-        await asyncio.gather(loop, *self._chores, return_exceptions=True)
+        await asyncio.gather(loop, *self._periodic, return_exceptions=True)
 
     async def _release_all(self, wait: float) -> None:
-        """Ask every worker to checkpoint and end; wait until none of ours is left, or for ``wait`` seconds."""
-        await attempts.ask_release(self._db)
-        for attempt in list(self._attempts.values()):
+        """Request a checkpoint and the exit of every worker; wait up to ``wait`` seconds for those of this server."""
+        await attempts.request_release(self._db)
+        for attempt in list(self._running.own.values()):
             if attempt.is_launching:
-                await attempt.withdraw(self._executor)
+                await self._running.withdraw(attempt)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait):
-                while self._attempts:
+                while self._running.own:
                     self._wake.clear()
                     await self._wake.wait()
 
@@ -123,32 +122,32 @@ class Dispatcher:
             self._wake.set()
 
     async def _supervise(self) -> None:
-        """Keep the loop alive: a failure is shown, logged, and tried again after a while."""
+        """Restart the loop after a failure, which is logged and shown in ``error``, with exponential backoff."""
         while not self._stopping:
             try:
                 await self._run()
             except Exception as error:
-                logger.exception("the dispatcher failed; it starts again in %.1f s", self._backoff)
+                logger.exception("the dispatcher failed; it restarts in %.1f s", self._backoff)
                 self.error = f"{type(error).__name__}: {error}"
                 await asyncio.sleep(self._backoff)
                 self._backoff = min(2 * self._backoff, LAST_BACKOFF_SECONDS)
 
     async def _run(self) -> None:
-        """Start what can start, look after what runs, sleep until something changes."""
-        every = min(WATCH_SECONDS, self._settings.lease_seconds / 4)
+        """Start jobs in free slots, run the watchdog, and sleep until something changes."""
+        every = min(CHECK_SECONDS, self._settings.lease_seconds / 4)
         while not self._stopping:
             self._wake.clear()
-            if time.monotonic() - self._watched_at >= every:
-                await self._watch.look()
-                self._watched_at = time.monotonic()
+            if time.monotonic() - self._checked_at >= every:
+                await self._watchdog.check()
+                self._checked_at = time.monotonic()
             await self._fill_slots()
             self.error, self._backoff = None, FIRST_BACKOFF_SECONDS
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._watched_at + every - time.monotonic()):
+                async with asyncio.timeout(self._checked_at + every - time.monotonic()):
                     await self._wake.wait()
 
     async def _fill_slots(self) -> None:
-        while not self._stopping and self._executor.free_slots > len(self._strangers):
+        while not self._stopping and self._executor.free_slots > len(self._inherited):
             claimed = await attempts.claim(
                 self._db, lease_seconds=self._settings.lease_seconds, fits=lambda job: self.gpus.fits(job.spec)
             )
@@ -159,7 +158,7 @@ class Dispatcher:
     async def _ticket(self, job: Job, token: str) -> Ticket:
         settings = self._settings
         home = settings.dataset_roots[0].absolute()
-        named = [name for name in (job.spec.dataset, job.spec.validation_dataset) if name is not None]
+        names = [name for name in (job.spec.dataset, job.spec.validation_dataset) if name is not None]
         return Ticket(
             task_id=job.id,
             attempt=job.attempt,
@@ -169,11 +168,11 @@ class Dispatcher:
             data_dir=settings.data_dir.absolute(),
             dataset_roots=[root.absolute() for root in settings.dataset_roots],
             checked=job.checked_dataset,
-            registered=await datasets.paths(self._db, home, named),
-            checkpoint=(job.checkpoint or {}).get("path"),
+            registered=await datasets.paths(self._db, home, names),
+            checkpoint=job.checkpoint.path if job.checkpoint else None,
             reported_epochs=job.current_epoch,
             threads=max(1, (os.cpu_count() or 1) // settings.slots),
-            gpus=self.gpus.take(job.key, job.spec),
+            gpus=self.gpus.allocate(job.key, job.spec),
             resident_mb=settings.resident_mb,
             cache_mb=settings.cache_mb,
             lease_seconds=settings.lease_seconds,
@@ -184,61 +183,61 @@ class Dispatcher:
         )
 
     async def _launch(self, ticket: Ticket) -> None:
-        """Hand a ticket over. When no worker is warm yet, the launch goes on waiting by itself."""
-        attempt = self._attempts[ticket.key] = Attempt(ticket)
-        attempt.launch = asyncio.create_task(self._hand_over(attempt))
+        """Send a ticket to a worker. If none is ready, the launch continues to wait in its own task."""
+        attempt = self._running.own[ticket.key] = Attempt(ticket)
+        attempt.launch = asyncio.create_task(self._send(attempt))
         await asyncio.wait({attempt.launch}, timeout=LAUNCH_SECONDS)
 
-    async def _hand_over(self, attempt: Attempt) -> None:
+    async def _send(self, attempt: Attempt) -> None:
         try:
             attempt.worker = await self._executor.launch(attempt.ticket)
         except Exception as error:
             if not isinstance(error, EpochdError):
-                logger.exception("task %s could not be launched", attempt.ticket.task_id)
+                logger.exception("failed to launch task %s", attempt.ticket.task_id)
             await self._conclude(attempt, outcomes.of_no_worker(str(error), attempt.ticket))
         else:
-            await self._note_worker(attempt)
+            await self._record_worker(attempt)
 
-    async def _note_worker(self, attempt: Attempt) -> None:
-        """Write down which process it is, for a server that comes after this one; the training does without."""
+    async def _record_worker(self, attempt: Attempt) -> None:
+        """Record the process of the worker for the next server. The training continues if this fails."""
         ticket, worker = attempt.ticket, attempt.worker
         if worker is None:
             return
-        if self._settings.memory_mb is not None and not attempt.is_held:
-            attempt.memory_before = memory.of_group(worker["pid"])
+        if self._settings.memory_mb is not None and not attempt.is_memory_capped:
+            attempt.memory_before = memory.used_by_group(worker.pid)
         try:
             await attempts.set_worker(self._db, ticket.task_id, ticket.attempt, worker)
         except Exception:
-            logger.exception("it could not be noted which process trains task %s", ticket.task_id)
+            logger.exception("failed to record the worker process of task %s", ticket.task_id)
 
     async def _on_exit(self, end: Exit) -> None:
-        attempt = self._attempts[end.task_id, end.attempt]
-        await self._conclude(attempt, attempt.verdict or outcomes.of_exit(end.returncode, end.overrun), end.log_tail)
+        attempt = self._running.own[end.task_id, end.attempt]
+        await self._conclude(attempt, attempt.outcome or outcomes.of_exit(end.returncode, end.overrun), end.log_tail)
 
-    async def _conclude(self, attempt: Attempt, verdict: Outcome, log_tail: Sequence[str] = ()) -> None:
-        """Close the books on an attempt that has not done so itself: its job goes on, or has failed."""
+    async def _conclude(self, attempt: Attempt, outcome: Outcome, log_tail: Sequence[str] = ()) -> None:
+        """Remove an attempt and record its outcome, which changes nothing after its final report."""
         try:
             if self._stopping or attempt.is_withdrawn:
                 await self._release(attempt)
             else:
-                await outcomes.carry_out(self._db, attempt.ticket.key, verdict, log_tail)
+                await outcomes.record(self._db, attempt.ticket.key, outcome, log_tail)
         finally:
-            del self._attempts[attempt.ticket.key]
-            self.gpus.give_back(attempt.ticket.key)
+            del self._running.own[attempt.ticket.key]
+            self.gpus.release(attempt.ticket.key)
             self._wake.set()
 
     async def _release(self, attempt: Attempt) -> None:
         ticket = attempt.ticket
-        reason = "no worker had begun it yet" if attempt.is_withdrawn else "its worker was ended by the server"
+        reason = "no worker had started it" if attempt.is_withdrawn else "the server killed its worker"
         await attempts.release_attempt(self._db, ticket.task_id, ticket.attempt, reason=reason)
 
 
-async def _repeat(chore: Callable[[], Awaitable[None]], first: float, every: float) -> None:
-    """Do something now and then (seconds); when it fails, say so and do it again the next time."""
+async def _repeat(work: Callable[[], Awaitable[None]], first: float, every: float) -> None:
+    """Run periodic work, after ``first`` and then ``every`` seconds; a failure is logged."""
     await asyncio.sleep(first)
     while True:
         try:
-            await chore()
+            await work()
         except Exception:
-            logger.exception("a chore of the server failed; it is tried again in %.0f s", every)
+            logger.exception("%s failed; it runs again in %.0f s", getattr(work, "__qualname__", work), every)
         await asyncio.sleep(every)

@@ -1,13 +1,13 @@
-"""What the database says is running, against what the system says: they should agree, and mostly do.
+"""Compares the running jobs in the database with the processes of the system, and repairs differences.
 
-Whatever they disagree about is a finding with a code and a sentence. The server mends most of it by itself
-in time; a repair mends it now, but only what is still there after a moment, since a look from outside may
-catch a job in the middle of a step.
+Each difference is a finding with a code and a message. The server corrects most of them by itself after a while. A
+repair corrects them at once, but only those that a second comparison confirms, since the first may have seen a job
+during a change.
 
-    running_without_process   a job runs, but its worker does not
-    silent_worker             a worker is there, but has not reported for longer than its lease
+    running_without_process   a job is running, but its worker is not
+    silent_worker             a worker is alive, but its lease has expired
     process_without_job       a process works for this data directory, but for no job
-    gpu_process_unknown       a GPU that is ours to give away is used by somebody else; that is left alone
+    gpu_process_unknown       a GPU of this server is used by another process, which is never killed
 """
 
 import asyncio
@@ -22,9 +22,10 @@ from epochd.core.jobs import Job
 from epochd.core.settings import Settings
 from epochd.dispatch import outcomes
 from epochd.dispatch.host import gpus, memory, orphans, processes
-from epochd.dispatch.host.gpus import Pool, User
+from epochd.dispatch.host.gpus import GpuPool, GpuProcess
 from epochd.dispatch.inherited_workers import LOST
-from epochd.dispatch.watchdog import Watchdog, idle_seconds
+from epochd.dispatch.running_attempts import RunningAttempts
+from epochd.dispatch.watchdog import idle_seconds
 from epochd.store import attempts, jobs
 from epochd.store.db import Database
 
@@ -33,7 +34,7 @@ CONFIRM_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One disagreement. ``message`` says what it is and what comes of it."""
+    """One difference. ``message`` describes it and what the server does about it."""
 
     code: str
     message: str
@@ -43,14 +44,14 @@ class Finding:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What makes two findings the same, though the seconds in their sentences differ."""
+        """Identifies a finding; the messages of two comparisons may differ in their seconds."""
         return self.code, self.task_id, self.attempt, self.pid
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A job that runs, by the database, and its process. Seconds; ``lease_left`` is negative once it has run out,
-    ``idle`` how long no step had been finished when the worker last reported; ``memory`` in bytes."""
+    """A job that is running according to the database, and its process. ``lease_left`` in seconds, negative after the
+    lease has expired; ``idle``: seconds without a completed step at the last report; ``memory`` in bytes."""
 
     task_id: str
     attempt: int
@@ -63,66 +64,65 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything that one look has seen."""
+    """The result of one comparison."""
 
     running: list[Running]
-    gpu_users: list[User]
+    gpu_users: list[GpuProcess]
     findings: list[Finding]
 
 
 class Reconciler:
-    """Looks, and mends. ``pool`` are the GPUs that trainings get."""
+    """Compares and repairs. ``attempts`` are the running attempts, ``pool`` the GPUs of the server."""
 
-    def __init__(self, db: Database, settings: Settings, watch: Watchdog, pool: Pool) -> None:
+    def __init__(self, db: Database, settings: Settings, attempts: RunningAttempts, pool: GpuPool) -> None:
         self._db = db
         self._settings = settings
-        self._watch = watch
+        self._attempts = attempts
         self._pool = pool
 
-    async def look(self) -> Snapshot:
-        """Compare; change nothing."""
+    async def compare(self) -> Snapshot:
+        """Compare database and system without changing anything."""
         running = await jobs.running(self._db)
-        leaders = self._watch.leaders()
-        lost = await asyncio.to_thread(orphans.find, self._settings.data_dir, leaders)
-        users = await asyncio.to_thread(gpus.users)
-        known = leaders | {process.pid for process in lost}
+        workers = self._attempts.pids()
+        lost = await asyncio.to_thread(orphans.find, self._settings.data_dir, workers)
+        users = await asyncio.to_thread(gpus.list_processes)
+        known = workers | {process.pid for process in lost}
         findings = [
-            *(found for job in running if (found := self._doubt(job)) is not None),
+            *(found for job in running if (found := self._check_job(job)) is not None),
             *map(_without_job, lost),
-            *(_unknown(user) for user in users if self._is_foreign(user, known)),
+            *(_unknown(user) for user in users if self._is_unknown(user, known)),
         ]
-        return Snapshot(await asyncio.to_thread(_described, running, self._settings.lease_seconds), users, findings)
+        return Snapshot(await asyncio.to_thread(_describe, running, self._settings.lease_seconds), users, findings)
 
     async def repair(self) -> tuple[Snapshot, list[str]]:
-        """Mend what two looks agree on; the first look, and what was done, in sentences."""
-        picture = await self.look()
-        if not picture.findings:
-            return picture, []
+        """Repair what two comparisons find; returns the first snapshot, and a message for each repair."""
+        snapshot = await self.compare()
+        if not snapshot.findings:
+            return snapshot, []
         await asyncio.sleep(CONFIRM_SECONDS)
-        seen = {found.key for found in picture.findings}
-        confirmed = [found for found in (await self.look()).findings if found.key in seen]
-        done = [await self._mend(found) for found in confirmed]
-        return picture, [sentence for sentence in done if sentence is not None]
+        seen = {found.key for found in snapshot.findings}
+        confirmed = [found for found in (await self.compare()).findings if found.key in seen]
+        repairs = [await self._repair(found) for found in confirmed]
+        return snapshot, [message for message in repairs if message is not None]
 
-    def _doubt(self, job: Job) -> Finding | None:
-        """What is wrong with a job that should be running."""
-        attempt = self._watch.ours.get(job.key)
-        if attempt is not None and attempt.is_launching:
-            return None  # it waits for a worker to warm up
+    def _check_job(self, job: Job) -> Finding | None:
+        """Compare a running job with its process."""
+        if self._attempts.is_launching(job.key):
+            return None
         silent = time.time() - (job.lease_until or 0.0)
-        if job.worker is not None and not processes.lives(job.worker):
-            return _without_process(job, f"its worker (process {job.worker['pid']}) is gone")
+        if job.worker is not None and not processes.is_alive(job.worker):
+            return _without_process(job, f"its worker (process {job.worker.pid}) does not exist")
         if silent <= 0:
             return None
-        if job.worker is None and attempt is None:
-            return _without_process(job, "no process is known to train it and nothing has been heard of one")
+        if job.worker is None and job.key not in self._attempts.own:
+            return _without_process(job, "it has no known worker, and its lease has expired")
         return _silent(job, silent)
 
-    def _is_foreign(self, user: User, known: set[int]) -> bool:
-        """Whether a GPU of ours is used by a process that is none of ours.
+    def _is_unknown(self, user: GpuProcess, known: set[int]) -> bool:
+        """Whether a GPU of this server is used by a process that is not one of its workers.
 
-        In a container the driver may tell process numbers that mean nothing here: of a GPU that a training has,
-        one is taken for that training's.
+        In a container the driver may report pids of another namespace: on an allocated GPU, such a process is taken for
+        the training that has the GPU.
         """
         if user.gpu not in self._pool.owned:
             return False
@@ -131,73 +131,75 @@ class Reconciler:
         process = psutil.Process(user.pid)
         return user.pid not in known and processes.leader_of(process, known) is None
 
-    async def _mend(self, found: Finding) -> str | None:
-        """Mend one finding, and say how; None where nothing is to be done, or was no longer."""
+    async def _repair(self, found: Finding) -> str | None:
+        """Repair one finding; returns a message, or None if nothing was done."""
         match found.code:
             case "process_without_job" if found.pid is not None:
-                return f"process {found.pid} was ended" if _ended(found.pid) else None
+                return f"process {found.pid} was killed" if _kill(found.pid) else None
             case "running_without_process" | "silent_worker" if found.task_id is not None:
-                return await self._take(await jobs.get(self._db, found.task_id), found)
+                return await self._requeue(await jobs.get(self._db, found.task_id), found)
         return None
 
-    async def _take(self, job: Job, found: Finding) -> str | None:
+    async def _requeue(self, job: Job, found: Finding) -> str | None:
         if job.attempt != found.attempt:
             return None
         if found.code == "silent_worker":
-            await self._watch.end(job, outcomes.of_silence(self._settings.lease_seconds))
-            return f"the silent worker of task {job.id} was ended; the task goes on from its checkpoint"
+            await self._attempts.end(job, outcomes.of_silence(self._settings.lease_seconds))
+            return f"the silent worker of task {job.id} was killed; the task continues from its checkpoint"
         if job.worker is not None:
-            await self._watch.end(job, outcomes.GONE)
+            await self._attempts.end(job, outcomes.DIED)
         else:
             await attempts.release_attempt(self._db, job.id, job.attempt, reason=LOST, only_expired=True)
-        return f"task {job.id} was taken from its lost worker and goes on from its checkpoint"
+        return f"task {job.id}, which has lost its worker, was requeued and continues from its checkpoint"
 
 
 def _without_process(job: Job, why: str) -> Finding:
-    message = f"task {job.id} (attempt {job.attempt}) is running by the database, but {why}; it goes back to the queue"
-    pid = job.worker["pid"] if job.worker else None
-    return Finding("running_without_process", message, job.id, job.attempt, pid)
+    message = f"task {job.id} (attempt {job.attempt}) is running according to the database, but {why}; it is requeued"
+    return Finding("running_without_process", message, job.id, job.attempt, _pid(job))
 
 
 def _silent(job: Job, seconds: float) -> Finding:
-    pid = job.worker["pid"] if job.worker else None
     message = (
-        f"the worker of task {job.id} (process {pid or 'unknown'}) has been silent for {seconds:,.1f} s more than its "
-        "lease; it is ended, and the task goes on from its checkpoint"
+        f"the lease of the worker of task {job.id} (process {_pid(job) or 'unknown'}) expired {seconds:,.1f} s ago; "
+        "the worker is killed, and the task continues from its checkpoint"
     )
-    return Finding("silent_worker", message, job.id, job.attempt, pid)
+    return Finding("silent_worker", message, job.id, job.attempt, _pid(job))
+
+
+def _pid(job: Job) -> int | None:
+    return job.worker.pid if job.worker else None
 
 
 def _without_job(process: psutil.Process) -> Finding:
-    message = f"process {process.pid} works for this data directory, but no worker is known that it belongs to"
-    return Finding("process_without_job", f"{message}; it is ended", pid=process.pid)
+    message = f"process {process.pid} works for this data directory, but belongs to no known worker; it is killed"
+    return Finding("process_without_job", message, pid=process.pid)
 
 
-def _unknown(user: User) -> Finding:
+def _unknown(user: GpuProcess) -> Finding:
     message = (
-        f"process {user.pid} uses GPU {user.gpu}, which this server gives to trainings, but is none of its workers. "
-        "It is left alone: end it, or leave this GPU out of EPOCHD_GPUS"
+        f"process {user.pid} uses GPU {user.gpu}, which this server allocates to trainings, but is none of its "
+        "workers. It is not killed: end it yourself, or remove this GPU from EPOCHD_GPUS"
     )
     return Finding("gpu_process_unknown", message, pid=user.pid)
 
 
-def _ended(pid: int) -> bool:
+def _kill(pid: int) -> bool:
     try:
-        return orphans.end(psutil.Process(pid))
+        return orphans.kill(psutil.Process(pid))
     except psutil.NoSuchProcess:
         return False
 
 
-def _described(running: Sequence[Job], lease_seconds: float) -> list[Running]:
-    used = memory.of_groups([job.worker["pid"] for job in running if job.worker is not None])
+def _describe(running: Sequence[Job], lease_seconds: float) -> list[Running]:
+    used = memory.used_by_groups([job.worker.pid for job in running if job.worker is not None])
     now = time.time()
     return [
         Running(
             task_id=job.id,
             attempt=job.attempt,
-            pid=job.worker["pid"] if job.worker else None,
-            is_alive=processes.lives(job.worker) if job.worker else None,
-            memory=used[job.worker["pid"]] if job.worker else None,
+            pid=_pid(job),
+            is_alive=processes.is_alive(job.worker) if job.worker else None,
+            memory=used[job.worker.pid] if job.worker else None,
             lease_left=None if job.lease_until is None else job.lease_until - now,
             idle=idle_seconds(job, lease_seconds),
         )

@@ -1,7 +1,7 @@
-"""The regular look after all that runs: whatever an attempt may hang in, somebody notices.
+"""Periodic checks of all running attempts, so that none blocks its slot forever.
 
-It keeps the lease of a job that waits for its worker, takes back what has fallen silent, ends what does
-not heed a stop or takes too much memory, and tells of a training that is alive but gets nowhere.
+The watchdog renews the lease of a job that waits for its worker, ends attempts with an expired lease, enforces
+cancellations and memory limits, and reports trainings that make no progress.
 """
 
 import asyncio
@@ -14,10 +14,8 @@ from epochd.core.errors import StaleAttempt
 from epochd.core.jobs import AttemptKey, Command, Job
 from epochd.core.settings import Settings
 from epochd.dispatch import outcomes
-from epochd.dispatch.attempt import Attempt
 from epochd.dispatch.host import memory
-from epochd.dispatch.inherited_workers import InheritedWorkers
-from epochd.dispatch.outcomes import Outcome
+from epochd.dispatch.running_attempts import Attempt, RunningAttempts
 from epochd.dispatch.workers.executor import Executor
 from epochd.store import attempts, jobs
 from epochd.store.db import Database
@@ -25,154 +23,123 @@ from epochd.store.db import Database
 logger = logging.getLogger(__name__)
 
 SLACK_SECONDS = 1.0
-"""A lease that ends later than a whole lease from now, and this, comes from a clock that was set back since."""
+"""A lease that ends this much later than a full lease from now is older than a change of the clock."""
+CONFIRM_SECONDS = 3.0
+"""Longer than the interval at which a worker retries to reach a server that was unavailable."""
 
 
 class Watchdog:
-    """Looks after the jobs of this server (``ours``) and of a former one (``strangers``)."""
+    """Checks ``running``, the attempts of this server and those that it has inherited."""
 
-    def __init__(
-        self,
-        db: Database,
-        executor: Executor,
-        settings: Settings,
-        ours: dict[AttemptKey, Attempt],
-        strangers: InheritedWorkers,
-    ) -> None:
-        self.ours = ours
-        self.strangers = strangers
+    def __init__(self, db: Database, executor: Executor, settings: Settings, running: RunningAttempts) -> None:
         self._db = db
         self._executor = executor
         self._settings = settings
-        self._suspects = ExpiredLeases(settings.lease_seconds)
-        self._cancels: dict[AttemptKey, float] = {}
-        self._hangs: set[AttemptKey] = set()
-        self._ends: dict[AttemptKey, float] = {}
+        self._running = running
+        self._expired = ExpiredLeases(settings.lease_seconds)
+        self._cancelled_since: dict[AttemptKey, float] = {}
+        self._hanging: set[AttemptKey] = set()
+        self._finished_since: dict[AttemptKey, float] = {}
 
-    def leaders(self) -> set[int]:
-        """The processes of all workers that are known."""
-        return {*self._executor.pids()} | self.strangers.pids()
-
-    async def look(self) -> None:
-        """Go through everything once."""
+    async def check(self) -> None:
+        """Run all checks once."""
         running = await jobs.running(self._db)
-        await self.strangers.look(running)
-        for attempt in list(self.ours.values()):
+        await self._running.inherited.check(running)
+        for attempt in list(self._running.own.values()):
             if attempt.is_launching:
-                await self._hold(attempt)
-        await self._limit_memory()
-        await self._insist_on_cancels(running)
-        await self._tell_hangs(running)
-        await self._take_back(running)
-        await self._end_lingering(running)
+                await self._renew_lease(attempt)
+        await self._enforce_memory_limit()
+        await self._enforce_cancellations(running)
+        await self._report_hangs(running)
+        await self._end_expired(running)
+        await self._kill_finished(running)
 
-    async def end(self, job: Job, verdict: Outcome) -> None:
-        """Kill the worker of a running job, whoever has started it; the job goes on or ends by the verdict."""
-        attempt = self.ours.get(job.key)
-        if attempt is not None:
-            await attempt.end(self._executor, verdict)
-        else:
-            await self.strangers.end(job, verdict)
-
-    async def _hold(self, attempt: Attempt) -> None:
-        """Keep the lease of an attempt whose worker is still warming up; heed commands in its place."""
+    async def _renew_lease(self, attempt: Attempt) -> None:
+        """Renew the lease of an attempt that waits for its worker, and carry out a pause or a stop in its place."""
         ticket = attempt.ticket
-        with suppress(StaleAttempt):  # the worker came, and was that quick
+        with suppress(StaleAttempt):  # a worker was ready in the meantime, and the attempt has finished
             command = await attempts.report(
                 self._db, ticket.task_id, ticket.attempt, ticket.token, [], lease_seconds=ticket.lease_seconds
             )
             if command is not Command.CONTINUE:
-                await attempt.withdraw(self._executor)
+                await self._running.withdraw(attempt)
 
-    async def _limit_memory(self) -> None:
-        """Kill a worker that no group holds and that has, with all that it started, taken more than a training may."""
+    async def _enforce_memory_limit(self) -> None:
+        """End attempts that exceed the memory limit, unless a control group enforces it."""
         limit = (self._settings.memory_mb or 0) * 2**20
-        unheld = [attempt for attempt in self.ours.values() if not attempt.is_held]
-        watched = {attempt.worker["pid"]: attempt for attempt in unheld if attempt.worker is not None}
-        if not limit or not watched:
+        uncapped = [attempt for attempt in self._running.own.values() if not attempt.is_memory_capped]
+        measured = {attempt.worker.pid: attempt for attempt in uncapped if attempt.worker is not None}
+        if not limit or not measured:
             return
-        used = await asyncio.to_thread(memory.of_groups, watched.keys())
-        for pid, attempt in watched.items():
+        used = await asyncio.to_thread(memory.used_by_groups, measured.keys())
+        for pid, attempt in measured.items():
             attempt.peak = max(attempt.peak, used[pid] - attempt.memory_before)
             if attempt.peak > limit:
-                await attempt.end(self._executor, outcomes.of_memory(limit, attempt.peak))
+                await self._running.kill(attempt, outcomes.of_memory(limit, attempt.peak))
 
-    async def _insist_on_cancels(self, running: Sequence[Job]) -> None:
-        """Kill workers that have known of a cancel for a whole lease and still train."""
+    async def _enforce_cancellations(self, running: Sequence[Job]) -> None:
+        """End attempts that still run a full lease after their cancellation was requested."""
         now = time.monotonic()
-        asked = {job.key: job for job in running if job.command is Command.CANCEL}
-        self._cancels = {key: self._cancels.get(key, now) for key in asked}
-        for key, job in asked.items():
-            if now - self._cancels[key] > self._settings.lease_seconds:
-                logger.warning("task %s did not heed its cancellation; its worker is killed", job.id)
-                await self.end(job, outcomes.UNHEEDING)
+        cancelled = {job.key: job for job in running if job.command is Command.CANCEL}
+        self._cancelled_since = {key: self._cancelled_since.get(key, now) for key in cancelled}
+        for key, job in cancelled.items():
+            if now - self._cancelled_since[key] > self._settings.lease_seconds:
+                logger.warning("task %s: the worker ignored its cancellation and is killed", job.id)
+                await self._running.end(job, outcomes.CANCEL_IGNORED)
 
-    async def _tell_hangs(self, running: Sequence[Job]) -> None:
-        """Say once of each training that its worker reports, but has finished no step for too long."""
-        hanging = {job.key: idle for job in running if (idle := self._hangs_for(job)) is not None}
+    async def _report_hangs(self, running: Sequence[Job]) -> None:
+        """Log once per hang that a worker reports, but has not completed a step for ``hang_seconds``."""
+        hanging = {job.key: idle for job in running if (idle := self._hang_seconds(job)) is not None}
         for (task_id, attempt), idle in hanging.items():
-            if (task_id, attempt) not in self._hangs:
-                message = outcomes.of_hang(idle)
+            if (task_id, attempt) not in self._hanging:
+                message = outcomes.hang_message(idle)
                 logger.warning("task %s: %s", task_id, message)
-                await attempts.tell(self._db, task_id, attempt, "warning", message)
-        self._hangs = set(hanging)
+                await attempts.log(self._db, task_id, attempt, "warning", message)
+        self._hanging = set(hanging)
 
-    def _hangs_for(self, job: Job) -> float | None:
-        """For how many seconds a job has hung; None if it does not, or has fallen silent altogether."""
+    def _hang_seconds(self, job: Job) -> float | None:
+        """For how many seconds a job has hung; None if it does not, or if its lease has expired."""
         idle = idle_seconds(job, self._settings.lease_seconds)
         is_silent = job.lease_until is None or job.lease_until < time.time()
         return None if idle is None or idle <= self._settings.hang_seconds or is_silent else idle
 
-    async def _take_back(self, running: Sequence[Job]) -> None:
-        """End attempts whose leases ran out, and their workers with them."""
+    async def _end_expired(self, running: Sequence[Job]) -> None:
+        """End attempts with an expired lease."""
         latest = time.time() + self._settings.lease_seconds + SLACK_SECONDS
         if any((job.lease_until or 0.0) > latest for job in running):
             await attempts.shorten_leases(self._db, self._settings.lease_seconds)
-        verdict = outcomes.of_silence(self._settings.lease_seconds)
-        for job in self._suspects.confirmed(await attempts.expired(self._db), time.monotonic()):
-            attempt = self.ours.get(job.key)
-            if attempt is not None:
-                await attempt.end(self._executor, verdict)
-            else:
-                await self.strangers.take_back(job, verdict)
+        for job in self._expired.confirmed(await attempts.expired(self._db), time.monotonic()):
+            await self._running.end_expired(job, outcomes.of_silence(self._settings.lease_seconds))
 
-    async def _end_lingering(self, running: Sequence[Job]) -> None:
-        """Kill workers that have said their last word and still hold their slot a whole lease later."""
-        now, alive = time.monotonic(), {job.key for job in running}
-        ended = [key for key, attempt in self.ours.items() if key not in alive and not attempt.is_launching]
-        self._ends = {key: self._ends.get(key, now) for key in ended}
-        for key in ended:
-            if now - self._ends[key] > self._settings.lease_seconds:
-                logger.warning("task %s: the worker of attempt %d does not come back from it; it is killed", *key)
+    async def _kill_finished(self, running: Sequence[Job]) -> None:
+        """Kill workers that still occupy their slot a full lease after the final report of their attempt."""
+        now, keys = time.monotonic(), {job.key for job in running}
+        finished = [key for key, one in self._running.own.items() if key not in keys and not one.is_launching]
+        self._finished_since = {key: self._finished_since.get(key, now) for key in finished}
+        for key in finished:
+            if now - self._finished_since[key] > self._settings.lease_seconds:
+                logger.warning("task %s: the worker did not exit after attempt %d had finished and is killed", *key)
                 await self._executor.kill(key)
 
 
-PATIENCE_SECONDS = 3.0
-"""Longer than a worker waits before it tries again to reach a server that was away."""
-
-
 class ExpiredLeases:
-    """Running jobs whose leases seem to have run out, and since when they have seemed so (monotonic)."""
+    """Running jobs whose lease seems to have expired, and since when (monotonic)."""
 
     def __init__(self, lease_seconds: float) -> None:
-        self.patience = min(PATIENCE_SECONDS, lease_seconds / 2)
+        self.confirm_seconds = min(CONFIRM_SECONDS, lease_seconds / 2)
         self._since: dict[tuple[str, int, float | None], float] = {}
 
     def confirmed(self, expired: Sequence[Job], at: float) -> list[Job]:
-        """Those of ``expired`` that have not reported for ``patience`` seconds since they were seen first."""
-        self._since = {_lease(job): self._since.get(_lease(job), at) for job in expired}
-        return [job for job in expired if at - self._since[_lease(job)] >= self.patience]
-
-
-def _lease(job: Job) -> tuple[str, int, float | None]:
-    """Any report renews a lease that has run out, so the same one means that there was none."""
-    return job.id, job.attempt, job.lease_until
+        """Those of ``expired`` that have not reported for ``confirm_seconds`` since they were first seen."""
+        leases = {job.key: (*job.key, job.lease_until) for job in expired}  # a report changes the lease
+        self._since = {lease: self._since.get(lease, at) for lease in leases.values()}
+        return [job for job in expired if at - self._since[leases[job.key]] >= self.confirm_seconds]
 
 
 def idle_seconds(job: Job, lease_seconds: float) -> float | None:
-    """How long the worker had not finished a step when it last reported; None before its first.
+    """Seconds without a completed step at the time of the last report; None before the first step.
 
-    Both times were noted at that report, so a clock that was set since does not matter.
+    Both times were recorded at that report, so the result does not depend on later changes of the clock.
     """
     if job.progress_at is None or job.lease_until is None:
         return None

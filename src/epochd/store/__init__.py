@@ -1,1 +1,1 @@
-"""All SQL. The server is the only process that opens the database, and it writes through one connection."""
+"""All SQL. Only the server opens the database."""

@@ -1,6 +1,6 @@
-"""What workers and the dispatcher do to a job: start it, report on it, end it, each for one attempt.
+"""The operations of workers and of the dispatcher on one attempt at a job: start it, report on it, end it.
 
-Workers are fenced: a report must carry the number and the token of the attempt that runs now.
+Workers are fenced: a report must contain the number and the token of the present attempt.
 """
 
 import hashlib
@@ -13,9 +13,9 @@ from sqlalchemy import Row, select, update
 
 from epochd.core.errors import StaleAttempt
 from epochd.core.events import Report, Type
+from epochd.core.job_values import JobError, WorkerIdentity
 from epochd.core.jobs import Command, Job, State
-from epochd.store import events, jobs, rows, tables
-from epochd.store import reports as reporting
+from epochd.store import events, jobs, reports, rows, tables
 from epochd.store.changes import Change
 from epochd.store.db import Database
 from epochd.store.rows import moment
@@ -26,10 +26,10 @@ table = tables.jobs
 async def claim(
     db: Database, *, lease_seconds: float, fits: Callable[[Job], bool] = lambda job: True, now: float | None = None
 ) -> tuple[Job, str] | None:
-    """Start the next attempt of the job that has waited longest; None if none waits, or if it does not fit.
+    """Start the next attempt of the oldest pending job; None if there is none, or if it does not fit.
 
-    Nothing overtakes a job that does not fit: a large one would wait for ever behind small ones. Returns the
-    job and the attempt's token, of which only the SHA-256 is kept.
+    No other job overtakes one that does not fit, since small jobs could delay a large one forever. Returns the job and
+    the token of the attempt, of which only the SHA-256 is stored.
     """
     now = moment(now)
     oldest = (
@@ -54,49 +54,50 @@ async def report(
     task_id: str,
     attempt: int,
     token: str,
-    reports: Sequence[Report],
+    received: Sequence[Report],
     *,
     lease_seconds: float,
     idle_seconds: float | None = None,
     now: float | None = None,
 ) -> Command:
-    """Take in a worker's reports, in one transaction, and answer what it shall do. None at all is a heartbeat.
+    """Store the reports of a worker, in one transaction, and return its command. Without reports it is a heartbeat.
 
-    ``idle_seconds`` is how long ago the worker finished a step; None while it has not begun.
+    ``idle_seconds`` is the time since the worker completed a step; None before the first.
 
-    Reports that are known already are skipped, so a worker repeats what was not answered; such a repeat is
-    answered even after the job's end. Raises StaleAttempt if the attempt does not run now, IllegalMove if the
-    reports are out of order; nothing is stored then.
+    Reports that are stored already are skipped, so that a worker can repeat those without an answer, even after the
+    job has finished. Raises StaleAttempt if the attempt is not running, IllegalMove for reports out of order; nothing
+    is stored then.
     """
     now = moment(now)
-    if not reports and (command := await _renewed_already(db, task_id, attempt, token, now, lease_seconds)):
+    if not received and (command := await _unwritten_heartbeat(db, task_id, attempt, token, now, lease_seconds)):
         return command
     async with db.write() as transaction:
         row = await rows.locked(transaction, task_id)
         job = _owned(row, task_id, attempt, token)
-        fresh = [report for report in reports if report.number > job.reported]
+        fresh = [report for report in received if report.number > job.reported]
         if job.state is not State.RUNNING:
-            if reports and not fresh:
+            if received and not fresh:
                 return Command.CONTINUE
             raise _stale(task_id, attempt)
-        told = await events.told(transaction.connection, task_id) if reporting.look_back(job, fresh) else None
-        change = Change(job, now, told)
+        needs_progress = reports.need_progress(job, fresh)
+        progress = await events.effective_progress(transaction.connection, task_id) if needs_progress else None
+        change = Change(job, now, progress)
         change.set(lease_until=now + lease_seconds)
         if idle_seconds is not None:
             change.set(progress_at=now - idle_seconds)
-        reporting.apply(change, fresh)
+        reports.apply(change, fresh)
         await rows.save(transaction, change)
     return change.job.command
 
 
 async def expired(db: Database, now: float | None = None) -> list[Job]:
-    """Running jobs whose worker has been silent for longer than its lease."""
+    """Running jobs whose lease has expired."""
     now = moment(now)
     return [job for job in await jobs.running(db) if job.lease_until is not None and job.lease_until < now]
 
 
 async def shorten_leases(db: Database, lease_seconds: float, now: float | None = None) -> None:
-    """Let no lease end later than a whole one from now: the clock was set back since, and it would hold for ever."""
+    """Shorten leases that end later than a full lease from now, because the clock was set back."""
     latest = moment(now) + lease_seconds
     mine = (table.c.state == State.RUNNING, table.c.lease_until > latest)
     async with db.write() as transaction:
@@ -111,22 +112,22 @@ async def fail_attempt(
     code: str,
     message: str,
     log_tail: Sequence[str] = (),
-    waits: bool = False,
+    is_blocked: bool = False,
     now: float | None = None,
 ) -> bool:
-    """The attempt's worker died: the job has failed, or is cancelled if that was asked; if it ``waits``, it is held
-    where it has got to. False if it runs no more."""
-    error = {"code": code, "message": message, "problems": [], "log_tail": list(log_tail)}
+    """End an attempt whose worker died: the job fails, or is cancelled if that was requested. With ``is_blocked`` it is
+    paused at its last checkpoint. False if the attempt is not running any more."""
+    error = JobError(code, message, log_tail=list(log_tail))
 
     def fail(change: Change) -> None:
-        if waits:
-            return change.hold(error)
+        if is_blocked:
+            return change.block(error)
         if change.job.command is Command.CANCEL:
             return change.move(State.CANCELLED)
         change.set(error=error)
         change.move(State.FAILED)
 
-    return await _end_attempt(db, task_id, attempt, fail, now)
+    return await _change_attempt(db, task_id, attempt, fail, now)
 
 
 async def crash_attempt(
@@ -140,79 +141,79 @@ async def crash_attempt(
     only_expired: bool = False,
     now: float | None = None,
 ) -> bool:
-    """The attempt's worker was lost to an accident: the job goes on from its checkpoint, or has failed as poison.
+    """End an attempt whose worker crashed: the job is requeued, or fails after too many crashes.
 
-    False if the attempt runs no more, or, with ``only_expired``, if its lease holds after all.
+    False if the attempt is not running any more, or, with ``only_expired``, if its lease is valid.
     """
 
     def crash(change: Change) -> None:
         change.crash(code=code, message=message, log_tail=list(log_tail))
 
-    return await _end_attempt(db, task_id, attempt, crash, now, only_expired=only_expired)
+    return await _change_attempt(db, task_id, attempt, crash, now, only_expired=only_expired)
 
 
 async def release_attempt(
     db: Database, task_id: str, attempt: int, *, reason: str, only_expired: bool = False, now: float | None = None
 ) -> bool:
-    """Take the job from an attempt through no fault of its own; False if it runs no more (or as in ``crash_attempt``).
+    """End an attempt for the server's own reasons and requeue its job; False as in ``crash_attempt``.
 
-    It waits again in its old place, unless a pause or a stop was asked: then it is paused or cancelled, and that is
-    no preemption.
+    If a pause or a stop was requested, the job is paused or cancelled, which is not counted as a preemption.
     """
 
     def release(change: Change) -> None:
         change.release(reason=reason)
 
-    return await _end_attempt(db, task_id, attempt, release, now, only_expired=only_expired)
+    return await _change_attempt(db, task_id, attempt, release, now, only_expired=only_expired)
 
 
-async def set_worker(db: Database, task_id: str, attempt: int, worker: dict[str, Any]) -> None:
-    """Note which process runs the attempt (``pid``, ``created``); nothing if it runs no more."""
+async def set_worker(db: Database, task_id: str, attempt: int, worker: WorkerIdentity) -> None:
+    """Record the process of a running attempt; does nothing if the attempt is not running any more."""
     mine = (table.c.id == task_id, table.c.attempt == attempt, table.c.state == State.RUNNING)
     async with db.write() as transaction:
-        await transaction.connection.execute(update(table).where(*mine).values(worker=worker))
+        await transaction.connection.execute(update(table).where(*mine).values(worker=worker.as_json()))
 
 
-async def tell(db: Database, task_id: str, attempt: int, level: str, message: str, *, now: float | None = None) -> None:
-    """Add a line of the server's own to a running job's log."""
-    await _end_attempt(
-        db, task_id, attempt, lambda change: change.tell(Type.LOG, {"level": level, "message": message}), now
-    )
+async def log(db: Database, task_id: str, attempt: int, level: str, message: str, *, now: float | None = None) -> None:
+    """Append a message of the server to the log of a running job."""
+    payload = {"level": level, "message": message}
+    await _change_attempt(db, task_id, attempt, lambda change: change.add_event(Type.LOG, payload), now)
 
 
-async def ask_release(db: Database) -> list[str]:
-    """Ask every running worker to checkpoint and give its job back; the ids of those that were asked."""
-    ask = (
+async def request_release(db: Database) -> list[str]:
+    """Request a checkpoint and the release of its job from every running worker; the ids of the tasks."""
+    query = (
         update(table)
         .where(table.c.state == State.RUNNING, table.c.command == Command.CONTINUE)
         .values(command=Command.RELEASE)
         .returning(table.c.id)
     )
     async with db.write() as transaction:
-        return list(await transaction.connection.scalars(ask))
+        return list(await transaction.connection.scalars(query))
 
 
 def _owned(row: Row[Any] | None, task_id: str, attempt: int, token: str) -> Job:
-    """The job, if this is the newest attempt at it. Raises StaleAttempt."""
-    kept = "" if row is None else row.token_hash or ""
-    if not hmac.compare_digest(_hash(token), kept) or row is None or row.attempt != attempt:
+    """The job, if this is its newest attempt. Raises StaleAttempt."""
+    expected = "" if row is None else row.token_hash or ""
+    if not hmac.compare_digest(_hash(token), expected) or row is None or row.attempt != attempt:
         raise _stale(task_id, attempt)
     return rows.job_of(row)
 
 
 def _stale(task_id: str, attempt: int) -> StaleAttempt:
-    return StaleAttempt(f"attempt {attempt} does not run task {task_id[:100]!r} now; end without writing anything")
+    return StaleAttempt(
+        f"attempt {attempt} of task {task_id[:100]!r} is not running any more: exit without writing anything"
+    )
 
 
 def _hash(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-async def _end_attempt(
+async def _change_attempt(
     db: Database,
     task_id: str,
     attempt: int,
-    end: Callable[[Change], None],
+    apply: Callable[[Change], None],
     now: float | None,
     *,
     only_expired: bool = False,
@@ -224,7 +225,7 @@ async def _end_attempt(
         change = Change(rows.job_of(row), moment(now))
         if only_expired and (change.job.lease_until or 0.0) >= change.now:
             return False
-        end(change)
+        apply(change)
         await rows.save(transaction, change)
         return True
 
@@ -239,10 +240,10 @@ def _begin_attempt(change: Change, token: str, lease_until: float) -> None:
     change.move(State.RUNNING, attempt=change.job.attempt)
 
 
-async def _renewed_already(
+async def _unwritten_heartbeat(
     db: Database, task_id: str, attempt: int, token: str, now: float, lease_seconds: float
 ) -> Command | None:
-    """The answer to a heartbeat that need not be written, because most of the lease is left."""
+    """The answer to a heartbeat that need not be written because most of the lease is left; None for any other."""
     job = _owned(await rows.fetched(db, task_id), task_id, attempt, token)
     if job.state is State.RUNNING and (job.lease_until or 0.0) - now >= lease_seconds * 2 / 3:
         return job.command

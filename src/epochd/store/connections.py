@@ -1,11 +1,11 @@
-"""How the two kinds of database are connected to, and what to say when that fails.
+"""Connections to SQLite and PostgreSQL, and the messages for failures to connect.
 
-SQLite has one writing connection, which takes its lock at ``BEGIN IMMEDIATE``; the others only read. Nothing
-can then fail because the database is busy, and the WAL-reset bug of SQLite before 3.51.3 (two connections
-checkpointing at once) has nothing to bite on.
+SQLite has one connection that writes, which locks the database at ``BEGIN IMMEDIATE``; all others only read. So no
+statement fails because the database is busy, and the WAL-reset bug of SQLite before 3.51.3 (two connections that
+checkpoint at once) cannot occur.
 
-Durability: a commit that has been answered survives a power cut on both (on SQLite by ``synchronous=FULL``,
-one fsync per transaction), because a worker forgets its reports once they are answered.
+Durability: an acknowledged commit survives a power failure on both (on SQLite by ``synchronous=FULL``, one fsync per
+transaction), because a worker discards its reports once they are acknowledged.
 """
 
 import json
@@ -27,31 +27,34 @@ SQLITE_READERS = 4
 POSTGRES_CONNECTIONS = 10
 CONNECT_SECONDS = 10
 BUSY_MILLISECONDS = 10_000
-"""How long SQLite waits for another program that holds the file, such as a backup."""
+"""How long SQLite waits for another program that has locked the file, such as a backup."""
 POSTGRESQL_FULL = "53100"
 """disk_full, of the SQLSTATE codes in PostgreSQL's manual."""
 
 
 def parse(text: str) -> URL:
-    """A database URL with the driver that epochd uses. Raises SettingsError, which repeats nothing of the URL."""
+    """A database URL with the driver that epochd uses. Raises SettingsError, which does not contain the URL."""
     try:
         url = make_url(text)
         driver = DRIVERS[url.drivername.split("+")[0]]
     except (ArgumentError, KeyError, ValueError):
         raise SettingsError(
-            "the database URL is of no known kind. Set EPOCHD_DATABASE_URL to "
-            "postgresql://<user>:<password>@<host>/<name> or sqlite:////<absolute path>, or leave it out for SQLite "
-            "in the data directory"
+            "the database URL is neither for SQLite nor for PostgreSQL. Set EPOCHD_DATABASE_URL to "
+            "postgresql://<user>:<password>@<host>/<name> or sqlite:////<absolute path>, or unset it for SQLite in "
+            "the data directory"
         ) from None
     if driver.startswith("sqlite") and (not url.database or url.database.startswith((":memory:", "file:"))):
-        raise SettingsError("SQLite needs a plain file, not memory or a URI: sqlite:////<absolute path>")
+        raise SettingsError(
+            "the SQLite database must be a file, not memory or a URI: set EPOCHD_DATABASE_URL to "
+            "sqlite:////<absolute path>"
+        )
     return url.set(drivername=driver)
 
 
 def probe(url: URL) -> None:
-    """Open a SQLite file once, right here. Raises sqlite3.Error if that fails.
+    """Open a SQLite file once, synchronously. Raises sqlite3.Error if that fails.
 
-    When the asynchronous driver fails to open a file, its thread may outlive the event loop and complain.
+    If the asynchronous driver failed to open the file, its thread could outlive the event loop and log an error.
     """
     if url.get_backend_name() == "sqlite":
         with closing(sqlite3.connect(url.database or "")) as connection:
@@ -64,7 +67,7 @@ def engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
 
 
 def _encoded(value: object) -> str:
-    """A value as JSON text. Raises EpochdError for what is no plain JSON, NaN and infinity above all."""
+    """A value as JSON text. Raises EpochdError for a value that is not valid JSON, such as NaN or infinity."""
     try:
         return json.dumps(value, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError) as error:
@@ -73,13 +76,13 @@ def _encoded(value: object) -> str:
 
 _engine = partial(
     create_async_engine,
-    hide_parameters=True,  # statements may show up in logs; what users train on may not
+    hide_parameters=True,  # logged statements must not contain data of users
     json_serializer=_encoded,
 )
 
 
 def _sqlite_engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
-    # isolation_level None: the driver starts no transactions behind our back, _on_begin does.
+    # isolation_level None: on_begin starts transactions, not the driver.
     sqlite = partial(_engine, url, connect_args={"isolation_level": None}, max_overflow=0)
     writer, reader = sqlite(pool_size=1), sqlite(pool_size=SQLITE_READERS)
     _prepare(writer, "BEGIN IMMEDIATE", ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"))
@@ -88,7 +91,7 @@ def _sqlite_engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
 
 
 def _prepare(engine: AsyncEngine, begin: str, pragmas: Sequence[str]) -> None:
-    """Set up each new SQLite connection of an engine, and how its transactions begin."""
+    """Set the pragmas of each new SQLite connection, and the statement that begins its transactions."""
 
     @event.listens_for(engine.sync_engine, "connect")
     def on_connect(connection: DBAPIConnection, _: object) -> None:
@@ -109,24 +112,27 @@ def _postgres_engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
 
 
 def why_unusable(url: URL, error: Exception) -> str:
-    """What is wrong with a database that cannot be opened, without its password."""
+    """Why a database cannot be opened; the message does not contain its password."""
     if isinstance(error, ImportError):
         return f"{url.get_backend_name()} needs a driver that is not installed: pip install 'epochd[postgres]'"
     if isinstance(error, CommandError):
         return (
-            f"the database {_shown(url)} was made by a newer epochd ({error}). Upgrade epochd, or use another database"
+            f"the database {_shown(url)} was written by a newer version of epochd ({error}). Upgrade epochd, or use "
+            "another database"
         )
     reason = str(getattr(error, "orig", None) or error)
     for secret in _secrets(url):
         reason = reason.replace(secret, "***")
     advice = (
-        "the path and its permissions" if url.get_backend_name() == "sqlite" else "that the server runs and the URL"
+        "the path and its permissions"
+        if url.get_backend_name() == "sqlite"
+        else "that the database server is running, and the URL"
     )
     return f"cannot open the database {_shown(url)} ({' '.join(reason.split())}). Check {advice} (EPOCHD_DATABASE_URL)"
 
 
 def is_full(error: StatementError) -> bool:
-    """Whether the database could not be written for lack of room on its disk."""
+    """Whether a write failed because the disk is full."""
     return (
         getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
         or getattr(error.orig, "sqlstate", None) == POSTGRESQL_FULL
@@ -134,7 +140,7 @@ def is_full(error: StatementError) -> bool:
 
 
 def _shown(url: URL) -> str:
-    """A URL without its password and its options, which may hold one too."""
+    """A URL without its password and its query, which may contain one too."""
     return url.set(query={}).render_as_string(hide_password=True)
 
 

@@ -1,7 +1,7 @@
-"""The registry: datasets by name, and which trainings need them.
+"""Registered datasets: their rows, and which trainings use them.
 
-Files are not touched here. Whoever brings a file does so inside ``registering``, so that name and file change
-together; a file is removed only after its row is gone.
+This module does not change files. The caller writes a file inside ``registering``, so that row and file change
+together, and removes a file only after its row.
 """
 
 import time
@@ -25,18 +25,18 @@ table = tables.datasets
 FIELDS = [field.name for field in fields(Dataset)]
 UNFINISHED = [state for state in State if not state.is_final]
 NAMED_TASKS = 10
-"""How many tasks a refusal names."""
+"""The maximum number of tasks that an error message names."""
 
 
 async def get(db: Database, name: str) -> Dataset | None:
-    """The dataset of this name; None if none is registered."""
+    """The dataset with this name; None if there is none."""
     async with db.read() as connection:
         row = (await connection.execute(select(table).where(table.c.name == rows.storable(name)))).first()
     return None if row is None else _dataset_of(row)
 
 
 async def find(db: Database, *, name: str | None = None, limit: int = 50, offset: int = 0) -> tuple[list[Dataset], int]:
-    """A page of the datasets whose name contains ``name``, newest first, without profiles; and how many there are."""
+    """A page of the datasets whose name contains ``name``, newest first, without profiles; and their total number."""
     chosen = [table.c.name.icontains(rows.storable(name), autoescape=True)] if name else []
     plain = [table.c[field] for field in FIELDS if field != "profile"]
     page = select(*plain).where(*chosen).order_by(table.c.created_at.desc(), table.c.name).limit(limit).offset(offset)
@@ -46,7 +46,7 @@ async def find(db: Database, *, name: str | None = None, limit: int = 50, offset
 
 
 async def paths(db: Database, folder: Path, names: Collection[str] | None = None) -> dict[str, Path]:
-    """Where the registered datasets lie, or those of ``names``; ``folder`` is the server's own."""
+    """Name → path of all registered datasets, or of ``names``; ``folder`` is where the server stores its own files."""
     query = select(table.c.name, table.c.path)
     if names is not None:
         query = query.where(table.c.name.in_([rows.storable(name) for name in names]))
@@ -56,9 +56,9 @@ async def paths(db: Database, folder: Path, names: Collection[str] | None = None
 
 @asynccontextmanager
 async def registering(db: Database, dataset: Dataset, *, replace: bool = False) -> AsyncIterator[Dataset | None]:
-    """Write a dataset's row; the block, which gets the dataset that it replaces, puts its file into place.
+    """Write the row of a dataset; the block receives the dataset that it replaces, and writes the file.
 
-    Nothing is written if the block raises. Raises NameTaken, or DatasetInUse for one that may not be replaced now.
+    Nothing is written if the block raises. Raises NameTaken, or DatasetInUse if the old dataset is in use.
     """
     try:
         async with db.write() as transaction:
@@ -67,33 +67,33 @@ async def registering(db: Database, dataset: Dataset, *, replace: bool = False) 
             await transaction.connection.execute(delete(table).where(table.c.name == dataset.name))
             await transaction.connection.execute(insert(table).values(asdict(dataset)))
             yield old
-    except IntegrityError:  # PostgreSQL: another transaction has inserted it meanwhile
+    except IntegrityError:  # PostgreSQL: another transaction has inserted it in the meantime
         raise taken(dataset.name) from None
 
 
 async def check_free(db: Database, name: str, *, replace: bool = False) -> None:
-    """Raise what ``registering`` would, before any work is done for it."""
+    """Raise what ``registering`` would raise, before the dataset is prepared."""
     dataset = await get(db, name)
     async with db.read() as connection:
         await _check_free(connection, dataset, replace)
 
 
 async def note(db: Database, name: str, facts: Facts, *, now: float | None = None) -> None:
-    """The content has changed: keep what was found, and forget the profile of the old one."""
+    """Record that the content has changed, and delete the profile of the old content."""
     values = asdict(facts) | {"profile": None, "updated_at": time.time() if now is None else now}
     async with db.write() as transaction:
         await transaction.connection.execute(update(table).where(table.c.name == name).values(values))
 
 
 async def keep_profile(db: Database, name: str, fingerprint: str, profile: dict[str, Any]) -> None:
-    """Keep the profile of the content that has this fingerprint; nothing happens if it has changed since."""
-    place = update(table).where(table.c.name == name, table.c.fingerprint == fingerprint)
+    """Store the profile of the content with this fingerprint; does nothing if the content has changed since."""
+    query = update(table).where(table.c.name == name, table.c.fingerprint == fingerprint)
     async with db.write() as transaction:
-        await transaction.connection.execute(place.values(profile=profile))
+        await transaction.connection.execute(query.values(profile=profile))
 
 
 async def remove(db: Database, name: str) -> Dataset | None:
-    """Forget a dataset and return it; None if there was none. Raises DatasetInUse."""
+    """Delete the row of a dataset and return it; None if there was none. Raises DatasetInUse."""
     async with db.write() as transaction:
         dataset = await _locked(transaction, name)
         if dataset is not None:
@@ -103,7 +103,7 @@ async def remove(db: Database, name: str) -> Dataset | None:
 
 
 def taken(name: str) -> NameTaken:
-    return NameTaken(f"there is a dataset {name!r} already: choose another name, or add ?replace=true to replace it")
+    return NameTaken(f"a dataset {name!r} exists already: choose another name, or add ?replace=true to replace it")
 
 
 async def _locked(transaction: Transaction, name: str) -> Dataset | None:
@@ -121,14 +121,14 @@ async def _check_free(connection: AsyncConnection, dataset: Dataset | None, repl
 
 
 async def _check_unused(connection: AsyncConnection, dataset: Dataset) -> None:
-    """Raise DatasetInUse if a training that is not finished names the dataset, or its kept file."""
+    """Raise DatasetInUse if an unfinished training names the dataset, or the file that the server stores for it."""
     names = [dataset.name, dataset.path] if dataset.is_kept else [dataset.name]
     users = await _users(connection, names)
     if users:
         more = " and more" if len(users) > NAMED_TASKS else ""
         raise DatasetInUse(
             f"the dataset {dataset.name!r} is used by {', '.join(users[:NAMED_TASKS])}{more}: "
-            "wait until they have finished, or stop them"
+            "wait until these tasks have finished, or stop them"
         )
 
 

@@ -1,7 +1,7 @@
-"""The door to the database: connections, transactions, and word of what they committed.
+"""Access to the database: connections, transactions, and the notification of listeners after a commit.
 
-On SQLite one transaction writes at a time, in the order in which they asked; PostgreSQL runs them side by
-side, and rows are locked where it matters.
+SQLite runs one write transaction at a time, in the order of requests; PostgreSQL runs them concurrently, with row
+locks.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ Listener = Callable[[list[Event]], None]
 
 
 class Transaction:
-    """One open write. What is appended here reaches the listeners only if the transaction commits."""
+    """One write transaction. Listeners receive its events only after it has committed."""
 
     def __init__(self, connection: AsyncConnection, queue: "deque[Transaction]") -> None:
         self.connection = connection
@@ -36,7 +36,7 @@ class Transaction:
         self._queue = queue
 
     async def append(self, events: Sequence[Event]) -> None:
-        """Append events to their jobs' logs. The caller holds the lock on those jobs' rows."""
+        """Append events to the logs of their jobs. The caller has locked the rows of these jobs."""
         if not events:
             return
         await self.connection.execute(insert(tables.events), [_row_of(event) for event in events])
@@ -48,7 +48,7 @@ class Transaction:
 class Database:
     """One database, given as a SQLAlchemy URL: ``sqlite:///<path>`` or ``postgresql://<user>:<password>@<host>/<name>``.
 
-    The URL may hold a password; it stands in no message and no log line.
+    No message and no log line contains the password of the URL.
     """
 
     def __init__(self, url: str) -> None:
@@ -61,7 +61,7 @@ class Database:
         self._unpublished: deque[Transaction] = deque()
 
     async def open(self) -> None:
-        """Connect, and bring the schema up to date. Raises SettingsError if either cannot be done."""
+        """Connect and migrate the schema. Raises SettingsError if either fails."""
         try:
             connections.probe(self._url)
             self._writer, self._reader = connections.engines(self._url)
@@ -72,14 +72,14 @@ class Database:
             raise SettingsError(connections.why_unusable(self._url, error)) from None
 
     async def close(self) -> None:
-        """Close all connections, the readers' first: the last one of SQLite folds the WAL into the file."""
+        """Close all connections, those of readers first: the last SQLite connection merges the WAL into the file."""
         engines, self._reader, self._writer = (self._reader, self._writer), None, None
         for engine in engines:
             if engine is not None:
                 await engine.dispose()
 
     def listen(self, callback: Listener) -> None:
-        """Call back with the events of each commit, in their order, synchronously in the event loop."""
+        """Register a callback, which receives the events of each commit, in their order, in the event loop."""
         self._listeners.append(callback)
 
     def unlisten(self, callback: Listener) -> None:
@@ -87,21 +87,21 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A connection whose queries all see the database as it was at the first of them."""
+        """A connection whose queries all see one snapshot of the database, taken at the first query."""
         async with _opened(self._reader).connect() as connection:
             yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Transaction]:
-        """A transaction: it commits at the end of the block, or leaves nothing behind if the block raises."""
+        """A transaction that commits at the end of the block, or rolls back if the block raises."""
         async with self._turn if self._is_sqlite else nullcontext(), _opened(self._writer).connect() as connection:
             transaction = Transaction(connection, self._unpublished)
             try:
                 await connection.begin()
                 yield transaction
-                await _to_its_end(self._commit(transaction))
+                await _uncancelled(self._commit(transaction))
             except StatementError as error:
-                raise _told(error) from None
+                raise _translated(error) from None
             finally:
                 transaction.ended = True
                 self._publish()
@@ -111,10 +111,10 @@ class Database:
         transaction.committed = True
 
     def _publish(self) -> None:
-        """Tell the listeners of the ended transactions, in the order in which they appended.
+        """Notify listeners of the finished transactions, in the order in which these appended events.
 
-        Two PostgreSQL transactions on one job append in the order of its row lock, but word of their commits
-        may arrive the other way round; the later one then waits here for the earlier one.
+        Two PostgreSQL transactions on one job append in the order of its row lock, but their commits may be confirmed
+        in the opposite order; the later one then waits here for the earlier one.
         """
         while self._unpublished and self._unpublished[0].ended:
             transaction = self._unpublished.popleft()
@@ -123,12 +123,14 @@ class Database:
                     _call(callback, transaction.events)
 
 
-def _told(error: StatementError) -> Exception:
-    """What to raise for an error of the database: our own words where there are some."""
+def _translated(error: StatementError) -> Exception:
+    """An error of the database as one of epochd, where there is one for it."""
     if isinstance(error.orig, EpochdError):
         return error.orig
     if connections.is_full(error):
-        return OutOfSpace("the disk is full, so the database could not be written and nothing was changed: free space")
+        return OutOfSpace(
+            "the disk is full: the database could not be written, and nothing was changed. Free disk space"
+        )
     return error
 
 
@@ -147,11 +149,11 @@ def _call(callback: Listener, events: list[Event]) -> None:
     try:
         callback(list(events))
     except Exception:
-        logger.exception("a listener failed on %d events of %s", len(events), events[0].task_id)
+        logger.exception("a listener failed for %d events of task %s", len(events), events[0].task_id)
 
 
-async def _to_its_end(work: Awaitable[None]) -> None:
-    """Await work that must not be left half known: a cancelled caller still waits until it is done."""
+async def _uncancelled(work: Awaitable[None]) -> None:
+    """Await work to its end even if the caller is cancelled, so that its result is known."""
     task = asyncio.ensure_future(work)
     try:
         await asyncio.shield(task)
@@ -162,11 +164,11 @@ async def _to_its_end(work: Awaitable[None]) -> None:
 
 def _opened(engine: AsyncEngine | None) -> AsyncEngine:
     if engine is None:
-        raise EpochdError("the database is not open: await Database.open() first")
+        raise EpochdError("the database is not open: call Database.open() first")
     return engine
 
 
 def _upgrade(connection: Connection) -> None:
-    if connection.dialect.name == "postgresql":  # two servers may start at once; SQLite's BEGIN has locked already
+    if connection.dialect.name == "postgresql":  # two servers may start at once; SQLite is locked by BEGIN
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('epochd migrations'))")
     migrations.upgrade(connection)

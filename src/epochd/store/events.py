@@ -1,4 +1,4 @@
-"""Reading the log of what happened to a job. It is written only together with the change it tells of."""
+"""Reads the events of a job. They are written together with the change that they record (``rows.save``)."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from epochd.core.events import Event, Type
 from epochd.store import tables
-from epochd.store.changes import let_stand
+from epochd.store.changes import update_progress
 from epochd.store.db import Database
 
 table = tables.events
@@ -21,22 +21,22 @@ async def after(db: Database, task_id: str, seq: int, limit: int | None = None) 
 
 
 async def history(db: Database, task_id: str) -> list[dict[str, Any]]:
-    """A job's metrics, one row per epoch that stands, in the order of epochs."""
+    """The metrics of a job: one row per effective epoch, in the order of epochs."""
     async with db.read() as connection:
-        return [progress["latest_metrics"] for progress in (await told(connection, task_id)).values()]
+        return [progress["latest_metrics"] for progress in (await effective_progress(connection, task_id)).values()]
 
 
-async def told(connection: AsyncConnection, task_id: str) -> dict[int, dict[str, Any]]:
-    """The progress that stands (see ``changes.let_stand``), by epoch, in the order of epochs."""
+async def effective_progress(connection: AsyncConnection, task_id: str) -> dict[int, dict[str, Any]]:
+    """Epoch → progress, in the order of epochs, without what was rolled back (see ``changes.update_progress``)."""
     query = (
         select(table.c.type, table.c.payload)
         .where(table.c.job_id == task_id, table.c.type.in_([Type.PROGRESS, Type.ROLLBACK]))
         .order_by(table.c.seq)
     )
-    standing: dict[int, dict[str, Any]] = {}
+    effective: dict[int, dict[str, Any]] = {}
     for type, payload in await connection.execute(query):
-        let_stand(standing, type, payload)
-    return standing
+        update_progress(effective, type, payload)
+    return effective
 
 
 def _event_of(row: Row[Any]) -> Event:

@@ -1,7 +1,7 @@
-"""Jobs as rows: every question about them, and every move that people ask for.
+"""Queries about jobs, and the operations that users request: submit, pause, resume, stop, remove.
 
-A move reads the row under a lock, works the change out (``changes``), and commits the row with its events.
-What workers and the dispatcher do to a job is in ``attempts``.
+An operation locks the row, computes the change (``changes``), and commits the row with its events. The operations of
+workers and of the dispatcher are in ``attempts``.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from epochd.core.errors import EpochdError, IllegalMove
 from epochd.core.events import Type
+from epochd.core.job_values import Checkpoint
 from epochd.core.jobs import Command, Job, State, new_task_id
 from epochd.core.specs import TrainingSpec
 from epochd.store import rows, tables
@@ -32,13 +33,13 @@ async def submit(
     warnings: Sequence[str] = (),
     summary: dict[str, Any] | None = None,
     parent: Job | None = None,
-    provide: Callable[[str], Awaitable[dict[str, Any] | None]] | None = None,
+    provide_checkpoint: Callable[[str], Awaitable[Checkpoint | None]] | None = None,
     now: float | None = None,
 ) -> Job:
-    """Put a new job at the end of the queue.
+    """Append a new job to the queue.
 
-    One with a ``parent`` names it; ``provide`` is given the new id, and brings the checkpoint that the job starts from
-    before anybody can see the job.
+    ``provide_checkpoint`` receives the new id and returns the checkpoint to start from; the job is stored afterwards.
+    Raises EpochdError if no free id is found.
     """
     now = moment(now)
     for _ in range(ID_TRIES):
@@ -52,28 +53,28 @@ async def submit(
             summary=dict(summary or {}),
             parent=parent.id if parent else None,
         )
-        if provide is not None:
-            job = replace(job, checkpoint=await provide(job.id))
+        if provide_checkpoint is not None:
+            job = replace(job, checkpoint=await provide_checkpoint(job.id))
         change = Change(job, now)
-        change.tell(Type.STATE, {"state": job.state.value} | ({"parent": parent.id} if parent else {}))
+        change.add_event(Type.STATE, {"state": job.state.value} | ({"parent": parent.id} if parent else {}))
         try:
             async with db.write() as transaction:
                 await rows.insert(transaction, change)
             return change.job
-        except IntegrityError:  # the id is taken: a thousand starts in one second make that possible
+        except IntegrityError:  # the id is taken, which is possible with a thousand starts in one second
             continue
     raise EpochdError(f"no free task id was found in {ID_TRIES} tries; start the training again")
 
 
 async def get(db: Database, task_id: str) -> Job:
     """One job. Raises NotFound."""
-    return rows.found(await rows.fetched(db, task_id), task_id)
+    return rows.existing(await rows.fetched(db, task_id), task_id)
 
 
 async def find(
     db: Database, *, state: State | None = None, name: str | None = None, limit: int = 50, offset: int = 0
 ) -> tuple[list[Job], int]:
-    """A page of the jobs in this state whose name contains ``name``, newest first; and how many there are."""
+    """A page of the jobs in ``state`` whose name contains ``name``, newest first; and their total number."""
     chosen = []
     if state is not None:
         chosen.append(table.c.state == state)
@@ -87,7 +88,7 @@ async def find(
 
 
 async def position(db: Database, task_id: str) -> int | None:
-    """A pending job's place in the queue, from 1; None for a job that is not waiting."""
+    """The position of a pending job in the queue, from 1; None for any other job."""
     place = tuple_(table.c.queued_at, table.c.id)
     async with db.read() as connection:
         mine = select(table.c.queued_at, table.c.id).where(table.c.id == task_id, table.c.state == State.PENDING)
@@ -105,48 +106,47 @@ async def ids(db: Database) -> set[str]:
 
 
 async def running(db: Database) -> list[Job]:
-    """All running jobs, the longest queued first."""
+    """All running jobs, in the order in which they were queued."""
     async with db.read() as connection:
         query = select(table).where(table.c.state == State.RUNNING).order_by(table.c.queued_at, table.c.id)
         return [rows.job_of(row) for row in await connection.execute(query)]
 
 
-async def held(db: Database, code: str) -> list[Job]:
-    """Jobs that their worker had to leave for this reason, the longest queued first."""
+async def blocked(db: Database, code: str) -> list[Job]:
+    """Paused jobs that cannot continue because of this error, in the order in which they were queued."""
     async with db.read() as connection:
         query = select(table).where(table.c.state == State.PAUSED).order_by(table.c.queued_at, table.c.id)
         jobs = [rows.job_of(row) for row in await connection.execute(query)]
-    return [job for job in jobs if job.error is not None and job.error.get("code") == code]
+    return [job for job in jobs if job.error_code == code]
 
 
-async def readmit(db: Database, task_id: str, code: str, message: str, *, now: float | None = None) -> bool:
-    """Put a job that is held for this reason back in its old place in the queue, and say why in its log.
+async def unblock(db: Database, task_id: str, code: str, message: str, *, now: float | None = None) -> bool:
+    """Return a job that this error blocks to its previous place in the queue, with a message in its log.
 
-    False if it is not held any more.
+    False if the job is not blocked by this error any more.
     """
     async with rows.changing(db, task_id, moment(now)) as change:
-        job = change.job
-        if job.state is not State.PAUSED or job.error is None or job.error.get("code") != code:
+        if change.job.state is not State.PAUSED or change.job.error_code != code:
             return False
         change.set(error=None)
-        change.tell(Type.LOG, {"level": "info", "message": message})
+        change.add_event(Type.LOG, {"level": "info", "message": message})
         change.move(State.PENDING, reason=message)
     return True
 
 
 async def counts(db: Database) -> dict[State, int]:
-    """How many jobs are in each state."""
+    """The number of jobs in each state."""
     async with db.read() as connection:
         found = await connection.execute(select(table.c.state, func.count()).group_by(table.c.state))
         return dict.fromkeys(State, 0) | {state: count for state, count in found}
 
 
 async def pause(db: Database, task_id: str, *, now: float | None = None) -> Job:
-    """Ask for a pause: at once for a job that waits, by its worker for one that runs. Raises IllegalMove."""
+    """Pause a pending job, or request a pause from the worker of a running one. Raises IllegalMove."""
     async with rows.changing(db, task_id, moment(now)) as change:
         match change.job.state, change.job.command:
             case State.PAUSED, _:
-                change.set(error=None)  # a held job no longer goes on by itself
+                change.set(error=None)  # a blocked job then waits for a resume by its user
             case State.RUNNING, Command.CANCEL:
                 raise IllegalMove(f"task {task_id} is being stopped and cannot be paused")
             case State.RUNNING, _:
@@ -157,9 +157,9 @@ async def pause(db: Database, task_id: str, *, now: float | None = None) -> Job:
 
 
 async def resume(db: Database, task_id: str, changes: dict[str, Any] | None = None, *, now: float | None = None) -> Job:
-    """Put a paused job at the end of the queue, with changes to its config if there are any (``core.revisions``).
+    """Append a paused job to the queue, with optional changes to its config (``core.jobs.revise``).
 
-    Raises IllegalMove for a job that is not paused, InvalidSpec for changes that cannot be made.
+    Raises IllegalMove for a job that is not paused, InvalidSpec for changes that are not allowed.
     """
     async with rows.changing(db, task_id, moment(now)) as change:
         match change.job.state, change.job.command:
@@ -176,7 +176,7 @@ async def resume(db: Database, task_id: str, changes: dict[str, Any] | None = No
 
 
 async def stop(db: Database, task_id: str, *, now: float | None = None) -> Job:
-    """Cancel: at once for a job that waits or is paused, by its worker for one that runs. Raises IllegalMove."""
+    """Cancel a pending or paused job, or request that from the worker of a running one. Raises IllegalMove."""
     async with rows.changing(db, task_id, moment(now)) as change:
         match change.job.state:
             case State.CANCELLED:
@@ -189,15 +189,15 @@ async def stop(db: Database, task_id: str, *, now: float | None = None) -> Job:
 
 
 def check_removable(job: Job) -> None:
-    """Raise IllegalMove unless a job has ended."""
+    """Raise IllegalMove unless the job has finished."""
     if not job.state.is_final:
         raise IllegalMove(f"task {job.id} is {job.state}: only a finished task can be removed; stop it first")
 
 
 async def remove(db: Database, task_id: str) -> Job:
-    """Forget a finished job and its log; what it was. Jobs that go on from it keep its name. Raises IllegalMove."""
+    """Delete a finished job with its events, and return it. Its children keep its id. Raises IllegalMove, NotFound."""
     async with db.write() as transaction:
-        job = rows.found(await rows.locked(transaction, task_id), task_id)
+        job = rows.existing(await rows.locked(transaction, task_id), task_id)
         check_removable(job)
-        await transaction.connection.execute(delete(table).where(table.c.id == task_id))  # its events go with it
+        await transaction.connection.execute(delete(table).where(table.c.id == task_id))  # cascades to its events
     return job

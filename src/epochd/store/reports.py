@@ -1,32 +1,33 @@
-"""What each kind of a worker's report does to its job. No SQL here: see ``changes``."""
+"""What each kind of report changes in its job. This module contains no SQL: see ``changes``."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from epochd.core.errors import IllegalMove
 from epochd.core.events import Report, ReportKind, Type
+from epochd.core.job_values import Checkpoint, JobError
 from epochd.core.jobs import Job, State
 from epochd.store.changes import Change, progress_of
 
 
 def apply(change: Change, reports: Sequence[Report]) -> None:
-    """Apply reports that follow the job's ``reported`` number, in their order.
+    """Apply reports in their order; the first follows the job's ``reported`` number.
 
-    Where they ``look_back``, the change knows what the job's log has told.
-    Raises IllegalMove for a gap in the numbers, a payload without what its kind must carry, or anything after
-    the attempt's last word. Nothing of the change may then be written.
+    If they ``need_progress``, the change has to contain the effective progress of the job.
+    Raises IllegalMove for a gap in the numbers, a missing key in a payload, or a report after the final one. Nothing of
+    the change may be written then.
     """
     for report in reports:
         _check(change, report)
         change.set(reported=report.number)
-        if report.kind is ReportKind.EPOCH and _is_told(change, report.payload):
+        if report.kind is ReportKind.EPOCH and _is_repeated(change, report.payload):
             continue
         try:
             APPLIED[report.kind](change, report.payload)
         except KeyError as missing:
             raise IllegalMove(
-                f"report {report.number} ({report.kind}) of task {change.job.id} lacks {missing} in its payload. "
-                "Do the server and the worker have the same version?"
+                f"report {report.number} ({report.kind}) of task {change.job.id} has no {missing} in its payload. "
+                "Use the same version of epochd for server and worker"
             ) from None
 
 
@@ -34,79 +35,77 @@ def _check(change: Change, report: Report) -> None:
     job = change.job
     if report.number != job.reported + 1:
         raise IllegalMove(
-            f"report {report.number} of task {job.id} came after {job.reported}: send {job.reported + 1} first"
+            f"report {report.number} of task {job.id} follows report {job.reported}: send {job.reported + 1} first"
         )
     if job.state is not State.RUNNING:
-        raise IllegalMove(f"report {report.number} ({report.kind}) of task {job.id} follows the attempt's last word")
+        raise IllegalMove(f"report {report.number} ({report.kind}) of task {job.id} follows the attempt's final report")
 
 
-def look_back(job: Job, reports: Sequence[Report]) -> bool:
-    """Whether the log has to be asked what was told before: an epoch comes again, or some are taken back."""
+def need_progress(job: Job, reports: Sequence[Report]) -> bool:
+    """Whether the effective progress has to be read: reports repeat an epoch, or roll some back."""
     epochs = (
         report.payload.get("metrics", {}).get("epoch", 0) for report in reports if report.kind is ReportKind.EPOCH
     )
     return any(report.kind is ReportKind.ROLLBACK for report in reports) or any(n <= job.current_epoch for n in epochs)
 
 
-def _is_told(change: Change, payload: dict[str, Any]) -> bool:
-    """Whether an epoch that ran again after a crash came out as it did before: it is told once."""
+def _is_repeated(change: Change, payload: dict[str, Any]) -> bool:
+    """Whether an epoch was run again after a crash with the same result, which adds no second event."""
     row = payload.get("metrics", {})
-    known = change.told.get(row.get("epoch"))
-    return known is not None and _measured(known["latest_metrics"]) == _measured(row)
+    known = change.reported.get(row.get("epoch"))
+    return known is not None and _without_time(known["latest_metrics"]) == _without_time(row)
 
 
-def _measured(row: dict[str, Any]) -> dict[str, Any]:
+def _without_time(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name != "time_per_epoch"}
 
 
 def _started(change: Change, payload: dict[str, Any]) -> None:
     change.set(summary={**change.job.summary, **payload})
-    change.tell(Type.STATE, {"state": change.job.state.value, "started": payload})
+    change.add_event(Type.STATE, {"state": change.job.state.value, "started": payload})
 
 
 def _epoch(change: Change, payload: dict[str, Any]) -> None:
     metrics = payload["metrics"]
     change.set(current_epoch=metrics["epoch"], latest_metrics=metrics, best_metrics=payload["best"])
-    change.tell(Type.PROGRESS, {"progress": progress_of(change.job)})
+    change.add_event(Type.PROGRESS, {"progress": progress_of(change.job)})
 
 
 def _checkpoint(change: Change, payload: dict[str, Any]) -> None:
-    _keep(change, payload)
-    change.tell(Type.CHECKPOINT, {"checkpoint": payload})
+    _set_checkpoint(change, payload)
+    change.add_event(Type.CHECKPOINT, {"checkpoint": payload})
 
 
-def _keep(change: Change, checkpoint: dict[str, Any]) -> None:
-    """Point at a checkpoint; one that is further on shows that the training gets somewhere."""
-    if _place(checkpoint) > _place(change.job.checkpoint):
+def _set_checkpoint(change: Change, payload: dict[str, Any]) -> None:
+    """Replace the checkpoint of the job; one with more steps resets the strikes."""
+    checkpoint, previous = Checkpoint.from_json(payload), change.job.checkpoint
+    if previous is None or checkpoint.position > previous.position:
         change.set(strikes=0)
     change.set(checkpoint=checkpoint)
 
 
-def _place(checkpoint: dict[str, Any] | None) -> tuple[int, int]:
-    return (checkpoint.get("epoch", 0), checkpoint.get("step", 0)) if checkpoint else (-1, 0)
-
-
 def _rollback(change: Change, payload: dict[str, Any]) -> None:
-    """Go back to what was known after an earlier epoch; before the first one nothing was."""
+    """Restore the metrics of an earlier epoch; there are none before the first."""
     epoch = payload["epoch"]
-    known = change.told.get(epoch, {})
+    known = change.reported.get(epoch, {})
     change.set(current_epoch=epoch)
     change.set(latest_metrics=known.get("latest_metrics"), best_metrics=known.get("best_metrics"))
-    change.tell(Type.ROLLBACK, payload)
+    change.add_event(Type.ROLLBACK, payload)
 
 
 def _log(change: Change, payload: dict[str, Any]) -> None:
-    change.tell(Type.LOG, payload)
+    change.add_event(Type.LOG, payload)
 
 
 def _paused(change: Change, payload: dict[str, Any]) -> None:
-    if payload:  # a worker that had not begun has nothing to keep
-        _keep(change, payload)
-    change.release(checkpoint=change.job.checkpoint)
+    if payload:  # empty from a worker that had not started to train
+        _set_checkpoint(change, payload)
+    checkpoint = change.job.checkpoint
+    change.release(checkpoint=None if checkpoint is None else checkpoint.as_json())
 
 
 def _held(change: Change, payload: dict[str, Any]) -> None:
-    change.hold({"problems": []} | payload)
+    change.block(JobError.from_json(payload))
 
 
 def _cancelled(change: Change, payload: dict[str, Any]) -> None:
@@ -120,7 +119,7 @@ def _completed(change: Change, payload: dict[str, Any]) -> None:
 
 
 def _failed(change: Change, payload: dict[str, Any]) -> None:
-    change.set(error={name: payload[name] for name in ("code", "message", "problems")})
+    change.set(error=JobError(payload["code"], payload["message"], payload["problems"]))
     change.move(State.FAILED)
 
 

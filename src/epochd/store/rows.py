@@ -1,4 +1,4 @@
-"""A job's row: how it is read, locked and written."""
+"""Rows of the jobs table: reading, locking and writing them, and the conversion to and from ``Job``."""
 
 import time
 from collections.abc import AsyncIterator
@@ -10,6 +10,7 @@ import sqlalchemy
 from sqlalchemy import Row, select, update
 
 from epochd.core.errors import NotFound
+from epochd.core.job_values import Checkpoint, JobError, JsonValue, Revision, WorkerIdentity
 from epochd.core.jobs import TASK_ID, Job
 from epochd.core.specs import TrainingSpec
 from epochd.store import tables
@@ -18,15 +19,17 @@ from epochd.store.db import Database, Transaction
 
 table = tables.jobs
 FIELDS = [field.name for field in fields(Job) if field.name != "spec"]
+JSON_VALUES: dict[str, type[JsonValue]] = {"checkpoint": Checkpoint, "error": JobError, "worker": WorkerIdentity}
+"""Columns with a JSON object that is a value of its own in ``Job``."""
 
 
 def moment(now: float | None) -> float:
-    """A given time, or the present one: seconds since the Unix epoch."""
+    """The given time, by default the present one, in seconds since the Unix epoch."""
     return time.time() if now is None else now
 
 
 async def fetched(db: Database, task_id: str) -> Row[Any] | None:
-    """The row as it is now; None if there is no such job."""
+    """The row of a job; None if there is no such job."""
     if not TASK_ID.fullmatch(task_id):
         return None
     async with db.read() as connection:
@@ -34,7 +37,7 @@ async def fetched(db: Database, task_id: str) -> Row[Any] | None:
 
 
 async def locked(transaction: Transaction, task_id: str) -> Row[Any] | None:
-    """The job's row, held until the transaction ends."""
+    """The row of a job, locked until the transaction ends; None if there is no such job."""
     if not TASK_ID.fullmatch(task_id):
         return None
     query = select(table).where(table.c.id == task_id).with_for_update()
@@ -43,44 +46,58 @@ async def locked(transaction: Transaction, task_id: str) -> Row[Any] | None:
 
 def job_of(row: Row[Any]) -> Job:
     """The row as a value."""
-    values = row._mapping
-    # Not validated again: it was when it came in, and rules that have changed since must not make a job unreadable.
-    spec = TrainingSpec.model_construct(**values["spec"])
-    return Job(spec=spec, **{name: values[name] for name in FIELDS})
+    values = {name: row._mapping[name] for name in FIELDS}
+    for name, kind in JSON_VALUES.items():
+        values[name] = None if values[name] is None else kind.from_json(values[name])
+    values["revisions"] = [Revision.from_json(revision) for revision in values["revisions"]]
+    # Not validated again: rules that have changed since it was stored must not make a job unreadable.
+    return Job(spec=TrainingSpec.model_construct(**row._mapping["spec"]), **values)
 
 
-def found(row: Row[Any] | None, task_id: str) -> Job:
-    """The job of a row that has to be there. Raises NotFound."""
+def columns(values: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a job as the table stores them."""
+    return {name: _stored(value) for name, value in values.items()}
+
+
+def _stored(value: Any) -> Any:
+    if isinstance(value, JsonValue):
+        return value.as_json()
+    return [_stored(entry) for entry in value] if isinstance(value, list) else value
+
+
+def existing(row: Row[Any] | None, task_id: str) -> Job:
+    """The job of a row. Raises NotFound if there is none."""
     if row is None:
         raise NotFound(f"there is no task {task_id[:100]!r}. GET /api/v1/epoch-training/tasks lists all tasks")
     return job_of(row)
 
 
 def storable(text: str) -> str:
-    """Without NUL, which PostgreSQL cannot keep in text."""
+    """The text without NUL characters, which PostgreSQL does not store."""
     return text.replace("\0", "")
 
 
 async def insert(transaction: Transaction, change: Change) -> None:
     """Write a new job. Raises sqlalchemy.exc.IntegrityError if its id is taken."""
     job = change.job
-    values: dict[str, Any] = {name: getattr(job, name) for name in FIELDS}
+    values = columns({name: getattr(job, name) for name in FIELDS})
     values |= {"spec": job.spec.model_dump(mode="json"), "name": storable(job.spec.name)}
     await transaction.connection.execute(sqlalchemy.insert(table).values(values))
     await transaction.append(change.events)
 
 
 async def save(transaction: Transaction, change: Change) -> None:
-    """Write a change of a job whose row this transaction has locked."""
+    """Write the change of a job whose row this transaction has locked."""
     if change.columns:
-        await transaction.connection.execute(update(table).where(table.c.id == change.job.id).values(change.columns))
+        query = update(table).where(table.c.id == change.job.id).values(columns(change.columns))
+        await transaction.connection.execute(query)
     await transaction.append(change.events)
 
 
 @asynccontextmanager
 async def changing(db: Database, task_id: str, now: float) -> AsyncIterator[Change]:
-    """A change of one job, saved at the end of the block. Raises NotFound."""
+    """A change of one job, written at the end of the block. Raises NotFound."""
     async with db.write() as transaction:
-        change = Change(found(await locked(transaction, task_id), task_id), now)
+        change = Change(existing(await locked(transaction, task_id), task_id), now)
         yield change
         await save(transaction, change)

@@ -1,7 +1,7 @@
-"""The tables: what a job is now, everything that has happened to it, and the datasets that have a name.
+"""The tables: jobs, their events, and registered datasets.
 
-Migrations build them in real databases; a test holds both descriptions equal. Enumerations are kept as
-plain text, so that a new state needs no migration, and JSON as JSON text, which keeps the order of keys.
+Migrations create them in real databases; a test compares both descriptions. Enumerations are stored as plain text, so
+that a new state needs no migration, and JSON as text, which preserves the order of keys.
 """
 
 from enum import StrEnum
@@ -35,7 +35,7 @@ metadata = MetaData(
 
 
 def _named(kind: type[StrEnum]) -> Enum:
-    """An enumeration as the text of its values."""
+    """An enumeration, stored as the text of its values."""
     return Enum(kind, native_enum=False, length=16, values_callable=lambda members: [m.value for m in members])
 
 
@@ -78,7 +78,7 @@ jobs = Table(
     Index(None, "state", "queued_at"),
     Index(None, "created_at"),
 )
-"""One row per job. ``token_hash`` is the SHA-256 of the running attempt's token; the token itself is not kept."""
+"""One row per job. ``token_hash`` is the SHA-256 of the token of the running attempt; the token is not stored."""
 
 events = Table(
     "events",
@@ -109,4 +109,4 @@ datasets = Table(
     Column("profile", _json()),
     Index(None, "created_at"),
 )
-"""One row per registered dataset; ``connection`` is the name that the operator gave it, never its URL."""
+"""One row per registered dataset; ``connection`` is the name of the connection in the settings, not its URL."""

@@ -101,7 +101,7 @@ class Worker:
         )
         self._reporter = reporter
         try:
-            with attempt_log(ticket), memory_limit(None if ticket.is_held else ticket.memory_mb):
+            with attempt_log(ticket), memory_limit(None if ticket.is_memory_capped else ticket.memory_mb):
                 return self._train_and_report(ticket, reporter)
         finally:
             self._reporter = None

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 
 from epochd.core.errors import EpochdError, StaleAttempt
-from epochd.core.events import LAST_WORDS, ReportKind
+from epochd.core.events import FINAL_REPORTS, ReportKind
 from epochd.core.jobs import Command
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class Reporter:
                 raise EpochdError(f"cannot report {kind} after {self._last_word}, which ended the attempt")
             self._queue.append(_encode(self._numbers + 1, kind, payload))
             self._numbers += 1
-            self._last_word = kind if kind in LAST_WORDS else None
+            self._last_word = kind if kind in FINAL_REPORTS else None
             self._changed.notify_all()
 
     def command(self) -> Command:

@@ -43,14 +43,14 @@ def orphan(house):
 
 async def test_a_finding_has_a_code_and_a_sentence_and_a_repair_says_what_it_did(house, orphan, monkeypatch):
     monkeypatch.setattr(reconcile, "CONFIRM_SECONDS", 0.0)
-    monkeypatch.setattr(orphans, "SETTLED_SECONDS", -1.0)
+    monkeypatch.setattr(orphans, "MIN_AGE_SECONDS", -1.0)
     [finding] = (await house.http.get(PATH)).json()["findings"]
     assert (finding["code"], finding["pid"], finding["task_id"]) == ("process_without_job", orphan.pid, None)
     assert f"process {orphan.pid} works for this data directory" in finding["message"]
     mended = (await house.http.post(PATH)).json()
     assert mended["message"] == "there is 1 finding"
     assert mended["findings"] == [finding]
-    assert mended["repairs"] == [f"process {orphan.pid} was ended"]
+    assert mended["repairs"] == [f"process {orphan.pid} was killed"]
 
 
 async def test_a_repair_with_nothing_to_do_leaves_a_running_task_alone(house):

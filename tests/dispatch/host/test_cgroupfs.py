@@ -72,20 +72,20 @@ def test_where_memory_is_accounted_for_by_no_group_there_is_no_limit(tmp_path):
     ],
 )
 def test_a_group_that_cannot_be_seen_is_none(tmp_path, groups, mount):
-    with pytest.raises(EpochdError, match="no group that accounts for memory"):
+    with pytest.raises(EpochdError, match="no control group that accounts for memory"):
         cgroupfs.own(tell(tmp_path / "proc", groups, mount))
 
 
 @pytest.mark.usefixtures("delegated")
 def test_a_service_moves_into_a_group_below_and_hands_memory_down(kernel):
     home = kernel.place(SERVICE)
-    cgroupfs.hand_down(home, kernel.root)
+    cgroupfs.delegate_memory(home, kernel.root)
     assert kernel.members(home / cgroupfs.SERVER) == [os.getpid()]
     assert kernel.members(home) == []
     assert (home / "cgroup.subtree_control").read_text() == "memory"
     tell(kernel.proc, f"0::{SERVICE}/{cgroupfs.SERVER}\n", f"/ {kernel.root} cgroup2 rw")
     assert cgroupfs.own(kernel.proc) == (home, kernel.root)
-    cgroupfs.hand_down(home, kernel.root)
+    cgroupfs.delegate_memory(home, kernel.root)
     assert kernel.members(home / cgroupfs.SERVER) == [os.getpid()], "a second time there is nothing to do"
 
 
@@ -93,21 +93,21 @@ def test_a_service_moves_into_a_group_below_and_hands_memory_down(kernel):
 def test_processes_of_others_stay_where_they_are_and_so_does_the_server(kernel):
     home = kernel.place(SERVICE, 4711)
     with pytest.raises(OSError, match=r"busy.*cgroup.subtree_control"):
-        cgroupfs.hand_down(home, kernel.root)
+        cgroupfs.delegate_memory(home, kernel.root)
     assert sorted(kernel.members(home)) == sorted([os.getpid(), 4711])
     assert not (home / cgroupfs.SERVER).exists()
 
 
 def test_in_a_container_all_move(kernel):
     home = kernel.place("/", 1, 7)
-    cgroupfs.hand_down(home, kernel.root)
+    cgroupfs.delegate_memory(home, kernel.root)
     assert sorted(kernel.members(home / cgroupfs.SERVER)) == sorted([1, 7, os.getpid()])
 
 
 def test_the_root_of_a_machine_keeps_its_processes(kernel):
     home = kernel.place("/", 1, 7)
     (home / "cgroup.type").unlink()
-    cgroupfs.hand_down(home, kernel.root)
+    cgroupfs.delegate_memory(home, kernel.root)
     assert len(kernel.members(home)) == 3
     assert (home / "cgroup.subtree_control").read_text() == "memory"
 
@@ -121,17 +121,17 @@ def test_a_group_without_systemds_mark_is_ours_if_it_belongs_to_our_user_and_nev
     monkeypatch.setattr(os, "geteuid", lambda: user)
     os.chown(home, owner, owner)
     if is_ours:
-        cgroupfs.hand_down(home, kernel.root)
+        cgroupfs.delegate_memory(home, kernel.root)
         assert kernel.members(home) == []
     else:
         with pytest.raises(EpochdError, match=r"epochd\.service is not delegated to this server"):
-            cgroupfs.hand_down(home, kernel.root)
+            cgroupfs.delegate_memory(home, kernel.root)
 
 
 def test_a_container_that_was_given_no_memory_controller_says_so(kernel):
     home = kernel.place("/", controllers="cpu pids")
     with pytest.raises(EpochdError, match="has no memory controller"):
-        cgroupfs.hand_down(home, kernel.root)
+        cgroupfs.delegate_memory(home, kernel.root)
     assert kernel.members(home) == [os.getpid()]
 
 

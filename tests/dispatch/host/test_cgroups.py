@@ -41,11 +41,11 @@ def test_a_worker_gets_a_group_that_dies_as_a_whole(groups, group, kernel):
 def test_the_limit_counts_from_what_the_worker_has_and_is_lifted_again(group):
     (group / "memory.current").write_text(str(500 * MIB))
     (group / "memory.stat").write_text(f"active_file {120 * MIB}\ninactive_file {80 * MIB}\nfile_mapped {50 * MIB}\n")
-    held = cgroups.hold(group, LIMIT)
-    assert held.before == (500 - 120 - 80 + 50) * MIB, "cached files that nobody has mapped give way"
+    cap = cgroups.limit_memory(group, LIMIT)
+    assert cap.before == (500 - 120 - 80 + 50) * MIB, "unmapped pages of files can be reclaimed"
     assert (group / "memory.max").read_text() == str((350 + LIMIT) * MIB)
     assert (group / "memory.swap.max").read_text() == "0"
-    cgroups.lift(group)
+    cgroups.remove_limit(group)
     assert (group / "memory.max").read_text() == (group / "memory.swap.max").read_text() == "max"
 
 
@@ -59,34 +59,34 @@ def test_the_limit_counts_from_what_the_worker_has_and_is_lifted_again(group):
 )
 def test_the_kernel_has_ended_a_training_if_its_own_limit_was_met(group, oom, kills, is_told):
     (group / "memory.current").write_text(str(100 * MIB))
-    held = cgroups.hold(group, LIMIT)
+    cap = cgroups.limit_memory(group, LIMIT)
     (group / "memory.events").write_text(f"max 9\noom {oom}\noom_kill {kills}\n")
     (group / "memory.peak").write_text(str(900 * MIB))
-    assert cgroups.overrun(held) == (Overrun(LIMIT * MIB, LIMIT * MIB) if is_told else None)
+    assert cgroups.find_overrun(cap) == (Overrun(LIMIT * MIB, LIMIT * MIB) if is_told else None)
     (group / "memory.peak").unlink()
-    assert (cgroups.overrun(held) is not None) is is_told
+    assert (cgroups.find_overrun(cap) is not None) is is_told
 
 
 def test_what_was_killed_before_is_not_this_trainings(group):
     (group / "memory.events").write_text("oom 1\noom_kill 1\n")
-    assert cgroups.overrun(cgroups.hold(group, LIMIT)) is None
+    assert cgroups.find_overrun(cgroups.limit_memory(group, LIMIT)) is None
 
 
 def test_a_group_that_is_gone_tells_nothing(group, kernel):
-    held = cgroups.hold(group, LIMIT)
+    cap = cgroups.limit_memory(group, LIMIT)
     kernel.write(group.parent / cgroupfs.SERVER / "cgroup.procs", "4711")
     assert cgroupfs.remove(group)
-    assert cgroups.overrun(held) is None
-    cgroups.lift(group)
+    assert cgroups.find_overrun(cap) is None
+    cgroups.remove_limit(group)
 
 
-def test_without_a_limit_nobody_is_moved_and_nobody_is_held(kernel, tmp_path):
+def test_without_a_limit_nobody_is_moved_and_no_memory_is_capped(kernel, tmp_path):
     home = kernel.place("/", 1)
     groups = Groups(tmp_path, None, kernel.proc)
     groups.open()
     assert (groups.mechanism, groups.admit(4711)) == (None, None)
     assert len(kernel.members(home)) == 2
-    assert cgroups.hold(home, None) is None
+    assert cgroups.limit_memory(home, None) is None
 
 
 def test_a_limit_that_the_kernel_does_not_take_is_lifted_and_told(group, kernel, monkeypatch, caplog):
@@ -96,9 +96,9 @@ def test_a_limit_that_the_kernel_does_not_take_is_lifted_and_told(group, kernel,
         kernel.write(file, value)
 
     monkeypatch.setattr(cgroupfs, "write", refuse)
-    assert cgroups.hold(group, LIMIT) is None
+    assert cgroups.limit_memory(group, LIMIT) is None
     assert (group / "memory.max").read_text() == "max"
-    assert "the kernel does not hold a training to its memory" in caplog.text
+    assert "the kernel does not limit the memory of a training" in caplog.text
 
 
 def test_a_worker_that_has_ended_already_gets_none_and_the_next_one_does(groups, kernel, monkeypatch, caplog):
@@ -121,7 +121,7 @@ def test_a_group_that_cannot_be_made_is_told_once_and_then_done_without(groups, 
 
     monkeypatch.setattr(cgroupfs, "make", refuse)
     assert [groups.admit(4711), groups.admit(4712)] == [None, None]
-    assert groups.mechanism == cgroups.WITHOUT
+    assert groups.mechanism == cgroups.FALLBACK
     assert caplog.text.count("workers get no control groups") == 1
     assert "No space left" in caplog.text
 
@@ -129,7 +129,7 @@ def test_a_group_that_cannot_be_made_is_told_once_and_then_done_without(groups, 
 @pytest.mark.parametrize(
     ("groups", "mount", "why"),
     [
-        pytest.param("0::/a\n", "/ {0} cgroup rw,pids", "in no group that accounts for memory", id="no tree"),
+        pytest.param("0::/a\n", "/ {0} cgroup rw,pids", "in no control group that accounts for memory", id="no tree"),
         pytest.param("0::/a\n", "/ {0} cgroup2 rw", "No such file or directory", id="no such group"),
         pytest.param("0::/a\n", None, "No such file or directory", id="no mounts"),
     ],
@@ -138,7 +138,7 @@ def test_where_there_are_no_groups_the_server_says_why_and_goes_on(tmp_path, cap
     proc = tell(tmp_path / "proc", groups, mount.format(tmp_path)) if mount else tmp_path / "nowhere"
     without = Groups(tmp_path, LIMIT, proc)
     without.open()
-    assert (without.mechanism, without.admit(4711)) == (cgroups.WITHOUT, None)
+    assert (without.mechanism, without.admit(4711)) == (cgroups.FALLBACK, None)
     assert caplog.text.count("workers get no control groups") == 1
     assert why in caplog.text
 

@@ -5,7 +5,7 @@ import pytest
 from epochd.core import specs
 from epochd.core.errors import SettingsError
 from epochd.dispatch.host import gpus
-from epochd.dispatch.host.gpus import Pool, User
+from epochd.dispatch.host.gpus import GpuPool, GpuProcess
 
 
 def spec(**options):
@@ -30,17 +30,17 @@ def driver(tmp_path, monkeypatch):
 
 def test_the_driver_is_asked(driver):
     driver("echo 0; echo 1")
-    assert gpus.find("auto") == [0, 1]
+    assert gpus.detect("auto") == [0, 1]
 
 
 def test_a_machine_without_the_tool_has_none(driver):
-    assert gpus.find("auto") == []
+    assert gpus.detect("auto") == []
 
 
 def test_a_driver_that_fails_is_logged_and_the_machine_has_none(driver, caplog):
     driver("exit 9")
-    assert gpus.find("auto") == []
-    assert "nvidia-smi does not answer" in caplog.text
+    assert gpus.detect("auto") == []
+    assert "nvidia-smi failed, so trainings run on the CPU" in caplog.text
 
 
 USERS = """
@@ -53,18 +53,18 @@ esac
 
 def test_the_driver_says_who_uses_which(driver):
     driver(USERS)
-    assert gpus.users() == [User(4711, 1, 512 * 2**20), User(4712, 0, None)]
+    assert gpus.list_processes() == [GpuProcess(4711, 1, 512 * 2**20), GpuProcess(4712, 0, None)]
 
 
 @pytest.mark.parametrize("answer", ["exit 9", "echo No devices were found"])
 def test_a_driver_that_does_not_say_who_uses_them_is_logged(driver, caplog, answer):
     driver(answer)
-    assert gpus.users() == []
-    assert "does not say who uses the GPUs" in caplog.text
+    assert gpus.list_processes() == []
+    assert "failed to list the processes on the GPUs" in caplog.text
 
 
 def test_without_the_tool_nobody_uses_any(driver, caplog):
-    assert gpus.users() == []
+    assert gpus.list_processes() == []
     assert caplog.text == ""
 
 
@@ -72,14 +72,14 @@ def test_without_the_tool_nobody_uses_any(driver, caplog):
 def test_what_the_environment_hides_is_not_given_away(driver, monkeypatch, visible, found):
     driver("echo 0; echo 1")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert gpus.find("auto") == found
+    assert gpus.detect("auto") == found
 
 
 def test_the_setting_can_name_them_or_none():
-    assert gpus.find("none") == []
-    assert gpus.find("2, 0") == [0, 2]
-    with pytest.raises(SettingsError, match="EPOCHD_GPUS is 'all'"):
-        gpus.find("all")
+    assert gpus.detect("none") == []
+    assert gpus.detect("2, 0") == [0, 2]
+    with pytest.raises(SettingsError, match="EPOCHD_GPUS='all' is not valid"):
+        gpus.detect("all")
 
 
 @pytest.mark.parametrize(
@@ -99,23 +99,23 @@ def test_how_many_a_training_takes(options, owned, needed):
 
 
 def test_a_gpu_belongs_to_one_training_until_it_is_given_back():
-    pool = Pool([0, 1, 2])
-    assert pool.take(("a", 1), spec(num_gpus=2)) == [0, 1]
-    assert pool.take(("b", 1), spec()) == [2]
+    pool = GpuPool([0, 1, 2])
+    assert pool.allocate(("a", 1), spec(num_gpus=2)) == [0, 1]
+    assert pool.allocate(("b", 1), spec()) == [2]
     assert not pool.fits(spec())
     assert pool.fits(spec(device="cpu"))
-    pool.give_back(("a", 1))
-    assert pool.take(("c", 1), spec(num_gpus=2)) == [0, 1]
+    pool.release(("a", 1))
+    assert pool.allocate(("c", 1), spec(num_gpus=2)) == [0, 1]
 
 
 def test_a_training_that_wants_more_than_there_are_does_not_block_the_queue():
-    pool = Pool([0])
+    pool = GpuPool([0])
     assert pool.fits(spec(num_gpus=2))
-    assert pool.take(("large", 1), spec(num_gpus=2)) == [0]
+    assert pool.allocate(("large", 1), spec(num_gpus=2)) == [0]
 
 
 def test_a_training_of_a_former_server_keeps_its_gpus():
-    pool = Pool([0, 1])
-    pool.hold(("old", 1), [1])
-    assert pool.take(("new", 1), spec()) == [0]
+    pool = GpuPool([0, 1])
+    pool.reserve(("old", 1), [1])
+    assert pool.allocate(("new", 1), spec()) == [0]
     assert not pool.fits(spec())

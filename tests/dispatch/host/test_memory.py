@@ -2,15 +2,16 @@
 
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from tests.support.stage import arrival
 
+from epochd.core.job_values import MemoryCap
 from epochd.core.jobs import State
 from epochd.core.settings import Settings
-from epochd.dispatch.host import cgroupfs, cgroups, memory
+from epochd.dispatch.host import cgroupfs, memory
 
 GIB = 2**30
 TAKE = """
@@ -40,27 +41,27 @@ def taking(marked):
 
 def test_what_a_process_has_for_itself_is_what_it_took(taking):
     small, large = taking(1), taking(101)
-    used = memory.of_groups([small.pid, large.pid])
+    used = memory.used_by_groups([small.pid, large.pid])
     assert used[large.pid] - used[small.pid] == pytest.approx(100 * 2**20, rel=0.1)
 
 
 def test_all_of_a_group_counts(taking):
     one, two = taking(100), taking(100, "twice")
-    assert memory.of_group(two.pid) - memory.of_group(one.pid) == pytest.approx(100 * 2**20, rel=0.2)
+    assert memory.used_by_group(two.pid) - memory.used_by_group(one.pid) == pytest.approx(100 * 2**20, rel=0.2)
 
 
 def test_a_group_that_is_gone_has_nothing():
-    assert memory.of_group(2**22 + 1) == 0
+    assert memory.used_by_group(2**22 + 1) == 0
 
 
 def test_other_groups_do_not_count(taking):
     taking(100)
-    assert memory.of_group(os.getpgid(0)) > 0
-    assert memory.of_groups([]) == {}
+    assert memory.used_by_group(os.getpgid(0)) > 0
+    assert memory.used_by_groups([]) == {}
 
 
 def test_a_training_may_take_its_slots_share_of_the_machine(monkeypatch):
-    monkeypatch.setattr(memory, "machine", memory.machine.__wrapped__)
+    monkeypatch.setattr(memory, "total_bytes", memory.total_bytes.__wrapped__)
     for limits, whole in [([], 10 * GIB), ([9 * GIB, 2 * GIB], 2 * GIB), ([2**63 - 4096], 10 * GIB)]:
         monkeypatch.setattr(cgroupfs, "limits", lambda limits=limits: limits)
         monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(total=10 * GIB))
@@ -74,12 +75,12 @@ async def test_a_training_that_takes_more_than_it_may_is_ended_with_the_figures(
     stage = await open_stage(executor, lease_seconds=1, memory_mb=256)
     job = await stage.submit()
     ticket = await arrival(executor)
-    attempt = stage.dispatcher._attempts[job.id, 1]
+    attempt = stage.dispatcher._running.own[job.id, 1]
     await attempt.launch
     attempt.memory_before = 0
     failed = await stage.until(job.id, State.FAILED)
-    assert (failed.error["code"], ticket.memory_mb) == ("out_of_memory", 256)
-    assert "more than the 256 MiB" in failed.error["message"]
+    assert (failed.error.code, ticket.memory_mb) == ("out_of_memory", 256)
+    assert "more than the 256 MiB" in failed.error.message
     assert executor.killed[0] == (job.id, 1)
 
 
@@ -88,17 +89,17 @@ async def test_what_a_warm_worker_had_before_is_not_the_trainings(open_stage, ex
     stage = await open_stage(executor, memory_mb=256)
     job = await stage.submit()
     await arrival(executor)
-    await stage.dispatcher._attempts[job.id, 1].launch
-    await stage.dispatcher._watch.look()
+    await stage.dispatcher._running.own[job.id, 1].launch
+    await stage.dispatcher._watchdog.check()
     assert executor.killed == []
 
 
-async def test_a_worker_that_the_kernel_holds_is_left_to_the_kernel(open_stage, executor, taking):
-    held = cgroups.MemoryCap("/nowhere", before=0, limit=256 * 2**20, kills=0, ooms=0)
-    executor.worker = taking(300).identity | {"hold": asdict(held)}
+async def test_a_worker_with_a_memory_cap_is_left_to_the_kernel(open_stage, executor, taking):
+    cap = MemoryCap("/nowhere", before=0, limit=256 * 2**20, kills=0, ooms=0)
+    executor.worker = replace(taking(300).identity, memory_cap=cap)
     stage = await open_stage(executor, memory_mb=256)
     job = await stage.submit()
     await arrival(executor)
-    await stage.dispatcher._attempts[job.id, 1].launch
-    await stage.dispatcher._watch.look()
+    await stage.dispatcher._running.own[job.id, 1].launch
+    await stage.dispatcher._watchdog.check()
     assert executor.killed == []

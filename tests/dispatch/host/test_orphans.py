@@ -9,8 +9,8 @@ from epochd.dispatch.host import orphans
 
 
 @pytest.fixture(autouse=True)
-def _soon_settled(monkeypatch):
-    monkeypatch.setattr(orphans, "SETTLED_SECONDS", -1.0)
+def _any_age(monkeypatch):
+    monkeypatch.setattr(orphans, "MIN_AGE_SECONDS", -1.0)
 
 
 def sweeper(tmp_path, *leaders, own=()):
@@ -22,7 +22,7 @@ async def test_what_belongs_to_no_worker_is_ended_and_told(marked, tmp_path, cap
     await sweeper(tmp_path, worker.pid).sweep()
     await until(lambda: not is_alive(orphan.pid))
     assert is_alive(worker.pid)
-    assert f"process {orphan.pid}, left behind by a worker that is gone, was ended" in caplog.text
+    assert f"killed process {orphan.pid}, whose worker does not exist any more" in caplog.text
 
 
 async def test_what_a_living_worker_has_started_is_left_alone(marked, tmp_path):
@@ -37,7 +37,7 @@ async def test_what_a_living_worker_has_started_is_left_alone(marked, tmp_path):
 
 
 async def test_a_worker_that_is_only_just_being_started_is_left_alone(marked, tmp_path, monkeypatch):
-    monkeypatch.setattr(orphans, "SETTLED_SECONDS", 5.0)
+    monkeypatch.setattr(orphans, "MIN_AGE_SECONDS", 5.0)
     young = marked()
     await sweeper(tmp_path).sweep()
     assert is_alive(young.pid)
@@ -49,7 +49,7 @@ async def test_workers_of_other_servers_are_left_alone(marked, tmp_path):
     assert is_alive(other.pid)
 
 
-async def test_the_dead_are_buried_at_the_second_sweep_unless_somebody_waits_for_them(marked, tmp_path):
+async def test_zombies_are_reaped_at_the_second_sweep_unless_somebody_waits_for_them(marked, tmp_path):
     own, stray = marked(), marked()
     found = sweeper(tmp_path, own=[own.pid])
     for process in (own, stray):

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,7 +34,7 @@ signal.pause()
 def groups(tmp_path, caplog):
     opened = Groups(tmp_path, LIMIT)
     opened.open()
-    if opened.mechanism == cgroups.WITHOUT:
+    if opened.mechanism == cgroups.FALLBACK:
         pytest.skip(f"no group can be made here: {caplog.text}")
     yield opened
     opened.close()
@@ -47,11 +47,11 @@ def local(groups, tmp_path):
 
 
 @pytest.fixture
-def stranger(groups, marked):
-    """A worker of a former server that is held, and takes more than it may when it gets SIGUSR1."""
+def inherited(groups, marked):
+    """A worker of a previous server with a memory cap, which it exceeds when it gets SIGUSR1."""
     worker = marked(sys.executable, "-c", TAKE_WHEN_ASKED)
     assert worker.line() == "ready"
-    worker.held = cgroups.hold(groups.admit(worker.pid), LIMIT)
+    worker.memory_cap = cgroups.limit_memory(groups.admit(worker.pid), LIMIT)
     return worker
 
 
@@ -65,9 +65,9 @@ def made(groups):
 
 
 def assert_tells_limit_and_peak(error):
-    assert error["code"] == "out_of_memory"
+    assert error.code == "out_of_memory"
     for words in ("more than the 256 MiB", "EPOCHD_MEMORY_MB", "its peak was 256 MiB", "batch_size"):
-        assert words in error["message"]
+        assert words in error.message
 
 
 @pytest.mark.parametrize("how", ["take 400 MiB", "take 400 MiB in a rank"])
@@ -82,7 +82,7 @@ async def test_a_training_that_takes_more_than_it_may_fails_at_once_with_limit_a
     assert made(groups) == []
 
 
-async def test_a_warm_worker_is_held_from_ticket_to_done_and_no_longer(local, groups, tmp_path):
+async def test_a_warm_worker_has_a_memory_cap_from_ticket_to_done_and_no_longer(local, groups, tmp_path):
     exits = asyncio.Queue()
     await local.start(exits.put)
     await until(lambda: local.health()["warm"])
@@ -93,12 +93,12 @@ async def test_a_warm_worker_is_held_from_ticket_to_done_and_no_longer(local, gr
     for name in ("done", "hang"):
         ticket = ticket_of(name, tmp_path)
         worker = await local.launch(ticket)
-        seen.append(cgroups.hold_of(worker))
+        seen.append(worker.memory_cap)
         if name == "done":
             assert (await exits.get()).overrun is None
             assert limit.read_text() == endless
-            assert "held True" in ticket.log_path.read_text()
-    assert {held.path for held in seen} == {str(group)}
+            assert "memory capped True" in ticket.log_path.read_text()
+    assert {cap.path for cap in seen} == {str(group)}
     assert int(limit.read_text()) == pytest.approx(seen[-1].before + LIMIT * MIB, abs=MIB)
     await local.close()
     assert (await exits.get()).overrun is None, "it was the server that ended it"
@@ -109,46 +109,46 @@ async def test_where_there_are_no_groups_a_worker_is_told_to_limit_itself(tmp_pa
     local = LocalExecutor(settings, command=STAND_IN, groups=Groups(tmp_path, LIMIT, tmp_path / "nowhere"))
     exits = asyncio.Queue()
     await local.start(exits.put)
-    assert cgroups.hold_of(await local.launch(ticket_of("done", tmp_path))) is None
-    assert "held False" in (await exits.get()).log_tail
-    assert local.health()["memory"] == cgroups.WITHOUT
+    assert (await local.launch(ticket_of("done", tmp_path))).memory_cap is None
+    assert "memory capped False" in (await exits.get()).log_tail
+    assert local.health()["memory"] == cgroups.FALLBACK
     assert caplog.text.count("workers get no control groups") == 1
     await local.close()
 
 
-async def test_a_worker_of_a_former_server_is_held_still_and_its_end_is_told_in_the_same_way(
-    open_stage, executor, leave, stranger
+async def test_an_inherited_worker_keeps_its_memory_cap_and_its_overrun_is_reported(
+    open_stage, executor, leave, inherited
 ):
-    job, _ = await leave(stranger.identity | {"hold": asdict(stranger.held)})
+    job, _ = await leave(replace(inherited.identity, memory_cap=inherited.memory_cap))
     stage = await open_stage(executor, lease_seconds=2, memory_mb=LIMIT)
     assert (await jobs.get(stage.db, job.id)).state is State.RUNNING
-    os.kill(stranger.pid, signal.SIGUSR1)
+    os.kill(inherited.pid, signal.SIGUSR1)
     assert_tells_limit_and_peak((await stage.until(job.id, State.FAILED)).error)
 
 
 async def test_a_worker_that_the_kernel_ended_while_no_server_was_there_has_failed(
-    open_stage, executor, leave, stranger
+    open_stage, executor, leave, inherited
 ):
-    job, _ = await leave(stranger.identity | {"hold": asdict(stranger.held)})
-    os.kill(stranger.pid, signal.SIGUSR1)
-    stranger.child.wait()
+    job, _ = await leave(replace(inherited.identity, memory_cap=inherited.memory_cap))
+    os.kill(inherited.pid, signal.SIGUSR1)
+    inherited.child.wait()
     stage = await open_stage(executor)
     assert_tells_limit_and_peak((await stage.until(job.id, State.FAILED)).error)
 
 
-def test_the_next_server_clears_away_empty_groups_and_none_with_a_process(groups, stranger, tmp_path):
+def test_the_next_server_clears_away_empty_groups_and_none_with_a_process(groups, inherited, tmp_path):
     Groups(tmp_path, None).open()
-    assert [str(path) for path in made(groups)] == [stranger.held.path]
-    assert cgroupfs.own(Path(f"/proc/{stranger.pid}"))[0] == made(groups)[0], "it is in there still"
-    stranger.end()
+    assert [str(path) for path in made(groups)] == [inherited.memory_cap.path]
+    assert cgroupfs.own(Path(f"/proc/{inherited.pid}"))[0] == made(groups)[0], "it is in there still"
+    inherited.end()
     Groups(tmp_path, None).open()
     assert made(groups) == []
 
 
-async def test_a_sweep_keeps_the_group_of_a_worker_whose_end_is_still_to_be_judged(groups, stranger, tmp_path):
-    known = {stranger.pid}
+async def test_a_sweep_keeps_the_group_of_a_worker_whose_end_is_still_to_be_judged(groups, inherited, tmp_path):
+    known = {inherited.pid}
     sweeper = orphans.Sweeper(tmp_path, lambda: known, lambda: [])
-    stranger.end()
+    inherited.end()
     await sweeper.sweep()
     assert len(made(groups)) == 1
     known.clear()

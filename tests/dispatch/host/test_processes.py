@@ -1,6 +1,7 @@
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -13,31 +14,31 @@ from epochd.dispatch.host import processes
 def test_a_worker_lives_until_it_is_dead(marked):
     worker = marked()
     identity = worker.identity
-    assert processes.lives(identity)
+    assert processes.is_alive(identity)
     os.kill(worker.pid, signal.SIGKILL)
     os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
-    assert not processes.lives(identity), "though its number is still taken: nobody has buried it"
+    assert not processes.is_alive(identity), "though its pid is still taken: it has not been reaped"
 
 
 def test_nobody_is_alive_who_is_not_known():
-    assert not processes.lives(None)
-    assert processes.identity(2**22 + 1) is None
+    assert not processes.is_alive(None)
+    assert processes.identify(2**22 + 1) is None
 
 
 @pytest.mark.parametrize("change", [{"created": 1.0}, {"pid": os.getpid()}, {"pid": 2**22 + 1}])
 def test_a_number_alone_proves_nothing(marked, change):
-    assert not processes.lives(marked().identity | change)
+    assert not processes.is_alive(replace(marked().identity, **change))
 
 
 def test_a_process_without_the_mark_is_no_worker():
-    assert not processes.lives(processes.identity(os.getpid()))
+    assert not processes.is_alive(processes.identify(os.getpid()))
 
 
 def test_the_clock_of_the_day_tells_nothing_of_who_is_who(marked, monkeypatch):
     worker = marked()
     identity, age = worker.identity, processes.age(worker.pid)
     monkeypatch.setattr("time.time", lambda: 0.0)
-    assert processes.lives(identity)
+    assert processes.is_alive(identity)
     assert 0 <= age <= processes.age(worker.pid) < 60
 
 
@@ -51,7 +52,7 @@ def test_a_directory_finds_its_own_processes_however_it_is_spelled(marked, tmp_p
     mine, other = marked(), Marked(tmp_path / "other")
     (tmp_path / "link").symlink_to(tmp_path)
     try:
-        assert [process.pid for process in processes.marked(tmp_path / "link")] == [mine.pid]
+        assert [process.pid for process in processes.find_marked(tmp_path / "link")] == [mine.pid]
     finally:
         other.end()
 
@@ -72,15 +73,15 @@ async def test_the_end_of_a_group_reaches_what_outlived_its_leader(marked, tmp_p
     rank, identity = int(worker.line()), worker.identity
     os.kill(worker.pid, signal.SIGKILL)
     await until(lambda: worker.child.poll() is not None)
-    processes.end_group(identity, tmp_path)
+    processes.kill_group(identity, tmp_path)
     await until(lambda: not is_alive(rank))
 
 
-async def test_with_adoption_a_grandchild_does_not_escape_to_init():
+async def test_a_subreaper_becomes_the_parent_of_its_grandchildren():
     program = """
 import subprocess, sys
 from epochd.dispatch.host import processes
-processes.adopt_grandchildren()
+processes.become_subreaper()
 child = subprocess.run(["sh", "-c", "sleep 1000 >/dev/null & echo $!"], stdout=subprocess.PIPE, text=True)
 print(child.stdout.strip(), flush=True)
 sys.stdin.read()

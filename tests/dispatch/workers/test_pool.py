@@ -197,7 +197,7 @@ async def gated(open_place, tmp_path, monkeypatch):
 async def test_workers_that_are_killed_while_they_warm_up_do_not_fail_the_job_that_waits(gated):
     place, gate, launch = gated
     killed = set()
-    while len(killed) < 2 * pool.PATIENCE:
+    while len(killed) < 2 * pool.MAX_FAILURES:
         [pid] = await until(lambda: [pid for pid in place.executor.pids() if pid not in killed])
         os.kill(pid, signal.SIGKILL)
         killed.add(pid)
@@ -208,7 +208,7 @@ async def test_workers_that_are_killed_while_they_warm_up_do_not_fail_the_job_th
 
 
 async def test_workers_that_are_killed_again_and_again_are_told(gated, monkeypatch):
-    monkeypatch.setattr(pool, "KILLS", 2)
+    monkeypatch.setattr(pool, "MAX_KILLS_PER_SLOT", 2)
     place, _, launch = gated
     killed = set()
     while not launch.done():
@@ -272,7 +272,7 @@ async def test_a_handler_that_fails_costs_no_slot(open_place, caplog):
         told.clear()
         await place.executor.launch(place.ticket("done", task_id))
         await told.wait()
-    assert "the end of task second could not be handled" in caplog.text
+    assert "failed to handle the end of task second" in caplog.text
 
 
 SERVER = """

@@ -47,7 +47,7 @@ def test_nothing_is_lost_whatever_dies(store: str, tmp_path: Path, request: pyte
         tasks = {task_id: arena.server.task(task_id) for task_id in arena.acknowledged}
         outcomes = {task_id: outcome(arena, task) for task_id, task in tasks.items()}
         arena.end_server(signal.SIGTERM)
-        until(lambda: not processes.marked(arena.data_dir), "processes were left behind", 10)
+        until(lambda: not processes.find_marked(arena.data_dir), "processes were left behind", 10)
         logs = read_logs(url or f"sqlite:///{arena.data_dir / 'epochd.db'}", list(tasks))
         records = [
             Record(task_id, task["state"], task["error"], logs[task_id], seen(arena, task_id), outcomes[task_id], known)

@@ -58,7 +58,7 @@ def _outage(service: Service) -> str | None:
 @router.get("/reconcile", summary="Compare running tasks with processes")
 async def reconcile(service: ServiceDep) -> Reconciled:
     """The running tasks of the database, the machine's processes and GPUs, and the differences. Changes nothing."""
-    snapshot = await service.dispatcher.reconciler.look()
+    snapshot = await service.dispatcher.reconciler.compare()
     return Reconciled(message=_summary(snapshot), **_details(snapshot))
 
 

@@ -18,6 +18,7 @@ from epochd.api.service import Service
 from epochd.api.tasks.responses import Descended
 from epochd.artifact import checkpoint, files
 from epochd.core.errors import CorruptFile, IllegalMove, InvalidRequest, InvalidSpec, Problem
+from epochd.core.job_values import Checkpoint
 from epochd.core.jobs import Job, State, revise
 from epochd.core.specs import TrainingSpec
 from epochd.store import jobs
@@ -77,26 +78,28 @@ def _single_flag(values: dict[str, Any], name: str) -> bool:
 
 
 async def _submit_child(
-    service: Service, message: str, parent: Job, spec: TrainingSpec, kept: dict[str, Any] | None
+    service: Service, message: str, parent: Job, spec: TrainingSpec, kept: Checkpoint | None
 ) -> Descended:
     """Submit the new task with a copy of the checkpoint in its own folder."""
     summary = {"dataset": parent.summary.get("dataset")}
 
-    async def provide(task_id: str) -> dict[str, Any] | None:
+    async def provide(task_id: str) -> Checkpoint | None:
         return None if kept is None else await asyncio.to_thread(_adopt, service, kept, task_id)
 
-    job = await jobs.submit(service.db, spec, warnings=parent.warnings, summary=summary, parent=parent, provide=provide)
+    job = await jobs.submit(
+        service.db, spec, warnings=parent.warnings, summary=summary, parent=parent, provide_checkpoint=provide
+    )
     return Descended(
         task_id=job.id,
         parent=parent.id,
         message=message,
         config=spec.model_dump(),
         queue_position=await jobs.position(service.db, job.id),
-        checkpoint=None if kept is None else {name: kept.get(name) for name in ("epoch", "step")},
+        checkpoint=None if kept is None else {"epoch": kept.epoch, "step": kept.step},
     )
 
 
-def _newest(service: Service, parent: Job) -> tuple[dict[str, Any] | None, list[str]]:
+def _newest(service: Service, parent: Job) -> tuple[Checkpoint | None, list[str]]:
     """The pointer to a task's newest intact checkpoint on disk, and warnings about newer ones that are damaged.
 
     Raise IllegalMove if the task had checkpoints, but none is intact.
@@ -106,36 +109,37 @@ def _newest(service: Service, parent: Job) -> tuple[dict[str, Any] | None, list[
         return _pointer(service, parent, path), [f"{fault}; {path.name} is used instead" for fault in faults]
     if parent.checkpoint is None and not faults:
         return None, []
-    reason = "; ".join(faults) or f"the checkpoint {(parent.checkpoint or {})['path']} is missing"
+    reason = "; ".join(faults) or f"the checkpoint {parent.checkpoint and parent.checkpoint.path} is missing"
     raise IllegalMove(f'{reason}. Retry the task with {{"from_beginning": true}}')
 
 
-def _pointer(service: Service, parent: Job, path: Path) -> dict[str, Any]:
+def _pointer(service: Service, parent: Job, path: Path) -> Checkpoint:
     """The database's record of a checkpoint, or the record that the worker's lost report would have made."""
-    known, where = parent.checkpoint or {}, str(path.relative_to(service.settings.data_dir))
-    if known.get("path") == where:
+    known, where = parent.checkpoint, str(path.relative_to(service.settings.data_dir))
+    if known is not None and known.path == where:
         return known
     epoch, step = checkpoint.position(path)
-    restores = known.get("restores", {}) | {"position": {"epochs_done": epoch, "steps_done_in_epoch": step}}
-    return {"path": where, "epoch": epoch, "step": step, "bytes": files.size(path), "restores": restores}
+    position = {"position": {"epochs_done": epoch, "steps_done_in_epoch": step}}
+    restores = ((known and known.restores) or {}) | position
+    return Checkpoint(where, epoch, step, files.size(path), restores)
 
 
-def _check_final(service: Service, task_id: str, kept: dict[str, Any]) -> None:
+def _check_final(service: Service, task_id: str, kept: Checkpoint) -> None:
     """Raise IllegalMove unless a task's final checkpoint exists and is intact: an earlier one cannot replace it."""
-    path = service.settings.data_dir / kept["path"]
+    path = service.settings.data_dir / kept.path
     advice = "the task cannot be continued: start a new training with its config and more epochs"
     if not path.is_dir():
-        raise IllegalMove(f"the final checkpoint of task {task_id} is missing ({kept['path']}); {advice}")
+        raise IllegalMove(f"the final checkpoint of task {task_id} is missing ({kept.path}); {advice}")
     try:
         files.verify(path)
     except CorruptFile as error:
         raise IllegalMove(f"the final checkpoint of task {task_id} is damaged ({error}); {advice}") from None
 
 
-def _adopt(service: Service, kept: dict[str, Any], task_id: str) -> dict[str, Any]:
+def _adopt(service: Service, kept: Checkpoint, task_id: str) -> Checkpoint:
     """Copy a checkpoint to the folder of another task; return the pointer to the copy."""
     data_dir = service.settings.data_dir
-    copy = checkpoint.copy(data_dir / kept["path"], service.settings.checkpoints_dir / task_id)
+    copy = checkpoint.copy(data_dir / kept.path, service.settings.checkpoints_dir / task_id)
     if copy is None:
-        raise IllegalMove(f"the checkpoint {kept['path']} was deleted while it was copied: repeat the request")
-    return kept | {"path": str(copy.relative_to(data_dir))}
+        raise IllegalMove(f"the checkpoint {kept.path} was deleted while it was copied: repeat the request")
+    return replace(kept, path=str(copy.relative_to(data_dir)))

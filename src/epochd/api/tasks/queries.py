@@ -24,7 +24,7 @@ async def progress(task_id: str, service: ServiceDep, translator: TranslatorDep)
         progress=Progress.of(job),
         message=translator.state(job.state),
         queue_position=await jobs.position(service.db, job.id),
-        error=job.error,
+        error=job.error and job.error.as_json(),
     )
 
 
@@ -58,16 +58,16 @@ async def detail(task_id: str, service: ServiceDep, translator: TranslatorDep) -
         queued_at=job.queued_at,
         attempt=job.attempt,
         command=job.command,
-        checkpoint=job.checkpoint,
+        checkpoint=job.checkpoint and job.checkpoint.as_json(),
         artifact=job.artifact,
         summary=job.summary,
         warnings=job.warnings,
-        error=job.error,
+        error=job.error and job.error.as_json(),
         parent=job.parent,
         crashes=job.crashes,
         strikes=job.strikes,
         preemptions=job.preemptions,
-        revisions=job.revisions,
+        revisions=[revision.as_json() for revision in job.revisions],
         last_step_at=job.progress_at,
         stalled_seconds=_stalled(job, service.settings.hang_seconds),
     )

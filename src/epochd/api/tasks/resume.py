@@ -86,7 +86,7 @@ async def _check_data(service: Service, job: Job, *, may_change: bool) -> None:
 
 def _changed_dataset(job: Job, catalog: Catalog) -> str | None:
     """The name of a dataset whose content differs from that at the checkpoint; None if there is none."""
-    restores = (job.checkpoint or {}).get("restores", {})
+    restores = (job.checkpoint and job.checkpoint.restores) or {}
     kinds = {job.spec.dataset: "data_fingerprint", job.spec.validation_dataset: "validation_fingerprint"}
     sources = [(catalog.open(name), restores[kind]) for name, kind in kinds.items() if restores.get(kind) is not None]
     return next((source.name for source, known in sources if source.fingerprint() != known), None)
@@ -96,12 +96,12 @@ def _receipt(job: Job) -> dict[str, Any]:
     """What the next attempt restores from the checkpoint, as the worker that saved it has described it."""
     if job.checkpoint is None:
         return {"from": "beginning"}
-    return {"from": "checkpoint", "epoch": job.checkpoint.get("epoch"), **job.checkpoint.get("restores", {})}
+    return {"from": "checkpoint", "epoch": job.checkpoint.epoch, **(job.checkpoint.restores or {})}
 
 
 def schedule_change(job: Job, before: TrainingSpec) -> dict[str, Any]:
     """The future learning rates of a paused job with its config before and after a change."""
-    restores = (job.checkpoint or {}).get("restores", {})
+    restores = (job.checkpoint and job.checkpoint.restores) or {}
     done = restores.get("position", {}).get("epochs_done", 0)
     schedule = restores.get("schedule", {})
     rate = schedule.get("learning_rate")

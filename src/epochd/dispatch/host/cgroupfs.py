@@ -1,7 +1,7 @@
-"""The kernel's control groups as files: both versions of them, and the way to a group that may have others below.
+"""The files of control groups, versions 1 and 2, and the delegation of the memory controller to child groups.
 
-https://docs.kernel.org/admin-guide/cgroup-v2.html and https://docs.kernel.org/admin-guide/cgroup-v1/memory.html
-say what the files mean. Nothing else in epochd touches them. Whatever fails raises OSError with the file's name.
+The files are documented in https://docs.kernel.org/admin-guide/cgroup-v2.html and
+https://docs.kernel.org/admin-guide/cgroup-v1/memory.html. Failures raise OSError with the name of the file.
 """
 
 import os
@@ -15,18 +15,18 @@ from epochd.core.errors import EpochdError
 PROC = Path("/proc/self")
 MEMBERS = "cgroup.procs"
 SERVER = "epochd-server"
-"""The group into which the server moves itself, where its own may hold no process any more."""
-MARKS = ("user.delegate", "trusted.delegate")
-"""How systemd marks a group that it leaves to a service."""
+"""The child group into which the server moves, where its own group may not contain processes."""
+DELEGATION_XATTRS = ("user.delegate", "trusted.delegate")
+"""The extended attributes with which systemd marks a group that it delegates to a service."""
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """What a version calls its files; ``mapped`` is a word in ``memory.stat``.
+    """The file names of one version; ``mapped`` is a key in ``memory.stat``.
 
-    Of ``peaks`` the first that there is counts: in version 1 from the last time that it was written to, in version
-    2 (since Linux 5.19) from the group's beginning. ``no_swap`` is what allows no swap beside the limit (None: the
-    limit itself), ``kills`` where the processes are counted that were killed for memory.
+    The first existing file of ``peaks`` has the peak usage: in version 1 since its last reset, in version 2 (from Linux
+    5.19) since the group was created. ``no_swap`` is the swap limit that allows none (None: the memory limit),
+    ``kills`` the file and key of the counter of processes killed for memory.
     """
 
     version: str
@@ -35,7 +35,7 @@ class Files:
     limit: str
     swap: str
     no_swap: str | None
-    endless: str
+    unlimited: str
     mapped: str
     kills: tuple[str, str]
 
@@ -47,7 +47,7 @@ V1 = Files(
     limit="memory.limit_in_bytes",
     swap="memory.memsw.limit_in_bytes",
     no_swap=None,
-    endless="-1",
+    unlimited="-1",
     mapped="mapped_file",
     kills=("memory.oom_control", "oom_kill"),
 )
@@ -58,7 +58,7 @@ V2 = Files(
     limit="memory.max",
     swap="memory.swap.max",
     no_swap="0",
-    endless="max",
+    unlimited="max",
     mapped="file_mapped",
     kills=("memory.events", "oom_kill"),
 )
@@ -69,9 +69,9 @@ def files_of(group: Path) -> Files:
 
 
 def own(proc: Path = PROC) -> tuple[Path, Path]:
-    """The group that accounts for this process's memory, and the root of its tree.
+    """The group that accounts for the memory of this process, and the root of its tree.
 
-    Of a server that has moved itself it is the one above. Raises EpochdError or OSError if there is none.
+    For a server that has moved into ``SERVER`` it is the parent. Raises EpochdError or OSError if there is none.
     """
     entries = [line.split(":", 2)[1:] for line in (proc / "cgroup").read_text().splitlines()]
     paths = {controller: path for controllers, path in entries for controller in controllers.split(",")}
@@ -81,33 +81,33 @@ def own(proc: Path = PROC) -> tuple[Path, Path]:
         if path.is_relative_to(root):
             group = point / path.relative_to(root)
             return (group.parent if group.name == SERVER else group), point
-    raise EpochdError("this process is in no group that accounts for memory")
+    raise EpochdError("this process is in no control group that accounts for memory")
 
 
 def limits(proc: Path = PROC) -> list[int]:
-    """The limits (bytes) of the group that accounts for this process's memory, and of those above it that can be seen.
+    """The memory limits (bytes) of the group of this process and of its visible ancestors.
 
-    None where there is no such group, or none is limited: version 1 tells that as a number beyond any memory.
+    Empty if there is no such group or no limit; version 1 reports no limit as a number above any memory size.
     """
     try:
         group, root = own(proc)
     except (EpochdError, OSError):
         return []
-    seen = [above for above in (group, *group.parents) if above.is_relative_to(root)]
-    return [limit for above in seen if (limit := _limit(above)) is not None]
+    visible = [one for one in (group, *group.parents) if one.is_relative_to(root)]
+    return [limit for one in visible if (limit := _limit(one)) is not None]
 
 
 def _limit(group: Path) -> int | None:
     file = group / files_of(group).limit
     try:
         text = file.read_text().strip()
-    except FileNotFoundError:  # the root of version 2 has none
+    except FileNotFoundError:  # the root group of version 2 has no limit
         return None
     return int(text) if text.isdecimal() else None
 
 
 def _mounts(proc: Path, kind: str, controller: str) -> Iterator[tuple[str, Path]]:
-    """Which part of a tree is to be seen where, by proc_pid_mountinfo(5)."""
+    """The mounted part of a tree and its mount point, by proc_pid_mountinfo(5)."""
     for line in (proc / "mountinfo").read_text().splitlines():
         mount, _, system = line.partition(" - ")
         _, _, _, root, point, *_ = mount.split()
@@ -116,26 +116,26 @@ def _mounts(proc: Path, kind: str, controller: str) -> Iterator[tuple[str, Path]
             yield root, Path(point)
 
 
-def hand_down(group: Path, root: Path) -> None:
-    """Let the groups below ours limit memory. Raises EpochdError or OSError where that is not for us to do.
+def delegate_memory(group: Path, root: Path) -> None:
+    """Enable the memory controller for child groups. Raises EpochdError or OSError where that is not permitted.
 
-    Version 1 asks nothing. In version 2 a group that hands a controller down may have no process of its own:
-    of a container all of them move into a group below, elsewhere the server alone. If that leaves others, they
-    are none of ours, the kernel refuses, and all is put back.
+    Version 1 needs no change. In version 2 a group with an enabled controller may not contain processes: in a container
+    all of them move into a child group, elsewhere the server alone. If processes of others remain, the kernel rejects
+    the change, and it is undone.
     """
     if files_of(group) is V1 or "memory" in _words(group / "cgroup.subtree_control"):
         return
     if group != root and not _is_delegated(group):
-        raise EpochdError(f"{group} is not delegated to this server")
+        raise EpochdError(f"the control group {group} is not delegated to this server")
     if "memory" not in _words(group / "cgroup.controllers"):
         raise EpochdError(f"{group} has no memory controller")
     if (group / "cgroup.type").exists():
-        _leave(group, _words(group / MEMBERS) if group == root else [str(os.getpid())])
-    else:  # the root of the machine, which may keep its processes
+        _empty_and_enable(group, _words(group / MEMBERS) if group == root else [str(os.getpid())])
+    else:  # the root group of the machine, which may contain processes
         write(group / "cgroup.subtree_control", "+memory")
 
 
-def _leave(group: Path, pids: Iterable[str]) -> None:
+def _empty_and_enable(group: Path, pids: Iterable[str]) -> None:
     leaf = group / SERVER
     make(leaf)
     try:
@@ -154,12 +154,12 @@ def _move(pids: Iterable[str], group: Path) -> None:
 
 
 def _is_delegated(group: Path) -> bool:
-    """Whether a group is our user's own, or marked. Root could write to any, but may not meddle with all."""
+    """Whether the group belongs to our user, or is marked as delegated. Root could write to groups that are not."""
     if 0 != group.stat().st_uid == os.geteuid():
         return True
-    for mark in MARKS:
+    for name in DELEGATION_XATTRS:
         with suppress(OSError):
-            if os.getxattr(group, mark) == b"1":
+            if os.getxattr(group, name) == b"1":
                 return True
     return False
 
@@ -169,7 +169,7 @@ def make(group: Path) -> None:
 
 
 def remove(group: Path) -> bool:
-    """Remove a group; False while there is a process in it, which the kernel sees to."""
+    """Remove a group; False while it contains a process."""
     try:
         group.rmdir()
     except FileNotFoundError:
@@ -186,13 +186,13 @@ def write(file: Path, value: str) -> None:
         raise OSError(error.errno, error.strerror, str(file)) from None
 
 
-def number(group: Path, name: str, word: str = "") -> int:
-    """The number that a file of a group holds, or that follows a word in it; 0 without that word."""
+def number(group: Path, name: str, key: str = "") -> int:
+    """The number in a file of a group, or the number after ``key`` in it; 0 if the key is missing."""
     text = (group / name).read_text()
-    if not word:
+    if not key:
         return int(text)
     pairs = (line.split() for line in text.splitlines())
-    return next((int(value) for found, value in pairs if found == word), 0)
+    return next((int(value) for found, value in pairs if found == key), 0)
 
 
 def _words(file: Path) -> list[str]:

@@ -1,8 +1,8 @@
-"""Groups of workers: the kernel itself holds a worker, with all that it starts, to its share of memory (Linux).
+"""Control groups of workers: the kernel enforces the memory limit of a training, with all its processes (Linux).
 
-A worker that refuses itself more (``worker.limits``) cannot count its ranks, and the server's look once a
-second (``memory``) comes late. So each worker gets a control group of its own below the server's, which is
-limited while a ticket is in hand. Where no group can be had the other two remain, and the log says once why.
+The limit that a worker sets itself does not include its ranks, and the measurement once a second (``memory``) reacts
+late. So each worker gets a control group below that of the server, with a limit while it trains. Where control groups
+are not available, the other two remain, and the log states the reason once.
 """
 
 import hashlib
@@ -11,9 +11,9 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from epochd.core.errors import EpochdError
+from epochd.core.job_values import MemoryCap
 from epochd.dispatch.host import cgroupfs
 from epochd.dispatch.host.cgroupfs import PROC, V1, V2, Files, files_of, number
 from epochd.dispatch.host.processes import HAS_PROC, mark_of
@@ -22,68 +22,51 @@ logger = logging.getLogger(__name__)
 
 STAT = "memory.stat"
 PRECISION = 2**20
-"""Memory is granted in pieces, so a peak may stay below the limit by some of them."""
-WITHOUT = "rlimit" if HAS_PROC else "watch"
-"""What is left to limit a training where there are no groups."""
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryCap:
-    """What a training is held to: ``limit`` bytes more than the group at ``path`` had ``before``.
-
-    ``kills`` and ``ooms`` are what the kernel had counted by then.
-    """
-
-    path: str
-    before: int
-    limit: int
-    kills: int
-    ooms: int
-
-    @property
-    def most(self) -> int:
-        """What the whole group may have, in bytes."""
-        return self.before + self.limit
+"""The kernel charges memory in batches, so a peak may stay below the limit by some pages."""
+FALLBACK = "rlimit" if HAS_PROC else "watch"
+"""The mechanism that limits a training where control groups are not available."""
 
 
 @dataclass(frozen=True, slots=True)
 class Overrun:
-    """That the kernel has ended a training: what it might take and the most that it took, in bytes."""
+    """The kernel has killed a training for its memory: its limit and its peak, in bytes."""
 
     limit: int
     peak: int
 
 
 class Groups:
-    """Gives workers groups, for as long as that works; ``mechanism`` is what limits trainings, None without a limit.
+    """Creates the groups of workers. ``mechanism`` is what limits trainings, None without a limit.
 
-    ``proc`` is where the kernel tells of this process.
+    ``proc`` is the directory of this process in procfs.
     """
 
     def __init__(self, data_dir: Path, memory_mb: int | None, proc: Path = PROC) -> None:
-        self.mechanism = None if memory_mb is None else WITHOUT
+        self.mechanism = None if memory_mb is None else FALLBACK
         self._data_dir = data_dir
         self._memory_mb = memory_mb
         self._proc = proc
         self._home: Path | None = None
 
     def open(self) -> None:
-        """Clear away what a former server has left; find out whether workers can have groups, and say so."""
+        """Remove groups of a previous server; find out whether groups are available, and log it."""
         sweep(self._data_dir, proc=self._proc)
         if self._memory_mb is None:
             return
         try:
             self._home, self.mechanism = _prepare(self._data_dir, self._proc)
-            logger.info("a training may take %d MiB; the kernel sees to it (%s)", self._memory_mb, self.mechanism)
+            logger.info(
+                "a training may use %d MiB of memory; the kernel enforces it (%s)", self._memory_mb, self.mechanism
+            )
         except (EpochdError, OSError) as error:
-            self._do_without(error)
+            self._disable(error)
 
     def close(self) -> None:
-        """Clear away the groups of all workers that have ended; what trains on stays where it is."""
+        """Remove the groups of all workers that have exited; the other groups remain."""
         sweep(self._data_dir, proc=self._proc)
 
     def admit(self, pid: int) -> Path | None:
-        """Put a process that was only just started into a group of its own; None where that cannot be done."""
+        """Move a new process into a group of its own, and return the group; None if that fails."""
         if self._home is None:
             return None
         group = self._home / f"{_prefix(self._data_dir)}{pid}"
@@ -91,53 +74,53 @@ class Groups:
             _admit(pid, group)
         except OSError as error:
             cgroupfs.remove(group)
-            if not isinstance(error, ProcessLookupError):  # else it has ended already
-                self._do_without(error)
+            if not isinstance(error, ProcessLookupError):  # otherwise the process has exited already
+                self._disable(error)
             return None
         return group
 
-    def _do_without(self, error: Exception) -> None:
-        self._home, self.mechanism = None, WITHOUT
+    def _disable(self, error: Exception) -> None:
+        self._home, self.mechanism = None, FALLBACK
         logger.warning(
-            "workers get no control groups: %s. A training that takes more than %d MiB is refused it, or ended within "
-            "some seconds; docs/operations.md (Memory) says how to have the kernel see to it",
+            "workers get no control groups: %s. A training that uses more than %d MiB fails to allocate it, or is "
+            "ended within seconds; docs/operations.md (Memory) describes how to let the kernel enforce the limit",
             error,
             self._memory_mb,
         )
 
 
 def _prepare(data_dir: Path, proc: Path) -> tuple[Path, str]:
-    """The group below which workers can have theirs, and the version. Raises EpochdError or OSError."""
+    """The parent of the groups of workers, and the version. Raises EpochdError or OSError."""
     home, root = cgroupfs.own(proc)
-    cgroupfs.hand_down(home, root)
+    cgroupfs.delegate_memory(home, root)
     probe = home / f"{_prefix(data_dir)}0"
     cgroupfs.make(probe)
     try:
         files = files_of(probe)
         if not (probe / files.limit).exists():
-            raise EpochdError(f"groups below {home} cannot limit memory")
+            raise EpochdError(f"control groups below {home} cannot limit memory")
         return home, files.version
     finally:
         cgroupfs.remove(probe)
 
 
 def _prefix(data_dir: Path) -> str:
-    """How the names of a data directory's groups begin; a process number follows."""
+    """The prefix of the names of groups for a data directory; a pid follows."""
     return f"epochd-{hashlib.sha256(mark_of(data_dir).encode()).hexdigest()[:8]}-"
 
 
 def _admit(pid: int, group: Path) -> None:
-    cgroupfs.remove(group)  # that of a dead worker which had this number
+    cgroupfs.remove(group)  # of a dead worker with the same pid
     cgroupfs.make(group)
     if files_of(group) is V2:
-        cgroupfs.write(group / "memory.oom.group", "1")  # all at once: no rank is left to wait for another
+        cgroupfs.write(group / "memory.oom.group", "1")  # kill all processes at once, so that no rank waits for another
     cgroupfs.write(group / cgroupfs.MEMBERS, str(pid))
 
 
 def sweep(data_dir: Path, known: Collection[int] = (), proc: Path = PROC) -> list[Path]:
-    """Remove the groups of workers that are gone, but not of ``known`` ones, whose counts may still be asked for.
+    """Remove the groups of workers that have exited, except those of ``known`` pids, whose counters may still be read.
 
-    Returns those that are left. They stay as long as there is a process in them: the kernel sees to that.
+    Returns the remaining groups. A group that contains a process cannot be removed.
     """
     left = []
     with suppress(OSError, EpochdError):
@@ -148,67 +131,63 @@ def sweep(data_dir: Path, known: Collection[int] = (), proc: Path = PROC) -> lis
     return left
 
 
-def hold(group: Path | None, megabytes: int | None) -> MemoryCap | None:
-    """Allow a group so many MiB more than it has now; None if there is no limit, or none that the kernel takes."""
+def limit_memory(group: Path | None, megabytes: int | None) -> MemoryCap | None:
+    """Limit a group to ``megabytes`` MiB above its present usage; None without a limit, or if the kernel rejects it."""
     if group is None or megabytes is None:
         return None
     try:
-        return _hold(group, files_of(group), megabytes * 2**20)
+        return _set_limit(group, files_of(group), megabytes * 2**20)
     except OSError as error:
-        logger.warning("the kernel does not hold a training to its memory: %s", error)
-        lift(group)
+        logger.warning("the kernel does not limit the memory of a training: %s", error)
+        remove_limit(group)
         return None
 
 
-def _hold(group: Path, files: Files, limit: int) -> MemoryCap:
-    lift(group)
-    held = MemoryCap(str(group), _kept_bytes(group, files), limit, number(group, *files.kills), _ooms(group, files))
+def _set_limit(group: Path, files: Files, limit: int) -> MemoryCap:
+    remove_limit(group)
+    used, kills = _unreclaimable_bytes(group, files), number(group, *files.kills)
+    cap = MemoryCap(str(group), used, limit, kills, _ooms(group, files))
     for name in files.peaks:
         if files is V1 and (group / name).exists():
             cgroupfs.write(group / name, "0")
-    cgroupfs.write(group / files.limit, str(held.most))
+    cgroupfs.write(group / files.limit, str(cap.total))
     if (group / files.swap).exists():
-        cgroupfs.write(group / files.swap, files.no_swap or str(held.most))
-    return held
+        cgroupfs.write(group / files.swap, files.no_swap or str(cap.total))
+    return cap
 
 
-def _kept_bytes(group: Path, files: Files) -> int:
-    """What a group has without the pages of files that nobody has mapped, which the kernel takes back at will."""
+def _unreclaimable_bytes(group: Path, files: Files) -> int:
+    """The usage of a group without unmapped pages of files, which the kernel can reclaim."""
     cached = number(group, STAT, "active_file") + number(group, STAT, "inactive_file")
     return number(group, files.usage) - max(0, cached - number(group, STAT, files.mapped))
 
 
-def lift(group: Path) -> None:
-    """Let a group take what there is. Swap comes first: in version 1 it may not be less than memory without it."""
+def remove_limit(group: Path) -> None:
+    """Remove the limits of a group. Swap comes first: in version 1 its limit may not be below that of memory."""
     files = files_of(group)
     for name in (files.swap, files.limit):
         if (group / name).exists():
             with suppress(OSError):
-                cgroupfs.write(group / name, files.endless)
+                cgroupfs.write(group / name, files.unlimited)
 
 
-def overrun(held: MemoryCap | None) -> Overrun | None:
-    """Whether the kernel has ended a training for its limit; None if not, or if nothing can be said any more.
+def find_overrun(cap: MemoryCap | None) -> Overrun | None:
+    """The overrun if the kernel has killed a training for its limit; None if not, or if the group does not exist.
 
-    A kill counts whatever was short of memory, the machine too; so the group's own limit must have been met as well.
+    The counter of kills includes those for a shortage of the whole machine, so the limit must have been reached too.
     """
-    if held is None:
+    if cap is None:
         return None
-    group = Path(held.path)
+    group = Path(cap.path)
     files = files_of(group)
     with suppress(OSError):
-        peak = next((number(group, name) for name in files.peaks if (group / name).exists()), held.most)
-        is_met = peak > held.most - PRECISION if files is V1 else _ooms(group, files) > held.ooms
-        if is_met and number(group, *files.kills) > held.kills:
-            return Overrun(held.limit, min(peak, held.most) - held.before)
+        peak = next((number(group, name) for name in files.peaks if (group / name).exists()), cap.total)
+        is_met = peak > cap.total - PRECISION if files is V1 else _ooms(group, files) > cap.ooms
+        if is_met and number(group, *files.kills) > cap.kills:
+            return Overrun(cap.limit, min(peak, cap.total) - cap.before)
     return None
 
 
 def _ooms(group: Path, files: Files) -> int:
-    """How often a group has met its limit and found nothing to give back; version 1 does not count that."""
+    """How often a group has reached its limit with nothing to reclaim; version 1 has no such counter."""
     return 0 if files is V1 else number(group, "memory.events", "oom")
-
-
-def hold_of(worker: dict[str, Any] | None) -> MemoryCap | None:
-    """What a worker is held to, by what has been written down of it."""
-    return MemoryCap(**worker["hold"]) if worker is not None and "hold" in worker else None

@@ -1,7 +1,6 @@
-"""The machine's GPUs: how many there are, and who has which.
+"""The GPUs of the machine: detection, allocation, and the processes that use them.
 
-A GPU belongs to one training at a time. The server asks the driver's own tool, since it imports no
-framework that could tell.
+A GPU is allocated to one training at a time. The server runs nvidia-smi, since it imports no framework.
 """
 
 import logging
@@ -20,11 +19,11 @@ logger = logging.getLogger(__name__)
 QUERY = ("nvidia-smi", "--query-gpu=index", "--format=csv,noheader")
 QUERY_SECONDS = 10.0
 UUIDS = ("nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader")
-USERS = ("nvidia-smi", "--query-compute-apps=pid,gpu_uuid,used_memory", "--format=csv,noheader,nounits")
+PROCESSES = ("nvidia-smi", "--query-compute-apps=pid,gpu_uuid,used_memory", "--format=csv,noheader,nounits")
 
 
-def find(setting: str) -> list[int]:
-    """The GPUs to give away, by ``EPOCHD_GPUS``: ``auto``, ``none`` or ids. Raises SettingsError."""
+def detect(setting: str) -> list[int]:
+    """The ids of the GPUs for trainings, by ``EPOCHD_GPUS``: ``auto``, ``none`` or ids. Raises SettingsError."""
     match setting.strip().lower():
         case "none" | "":
             return []
@@ -38,21 +37,21 @@ def _parsed(ids: str) -> list[int]:
     try:
         return sorted({int(part) for part in ids.split(",")})
     except ValueError:
-        raise SettingsError(f"EPOCHD_GPUS is {ids!r}; use auto, none, or ids such as 0,1") from None
+        raise SettingsError(f"EPOCHD_GPUS={ids!r} is not valid: use auto, none, or ids such as 0,1") from None
 
 
 @cache
 def _detected() -> list[int]:
-    """Asked once per process: a machine's GPUs do not change, and the driver may take a second to answer."""
+    """Queried once per process: the GPUs do not change, and the driver may take a second to answer."""
     try:
-        return [int(line) for line in _asked(QUERY)]
+        return [int(line) for line in _query(QUERY)]
     except (OSError, subprocess.SubprocessError) as error:
-        logger.warning("nvidia-smi does not answer, so trainings run on the CPU: %s", error)
+        logger.warning("nvidia-smi failed, so trainings run on the CPU: %s", error)
         return []
 
 
-def _asked(query: Sequence[str]) -> list[str]:
-    """The lines of the driver's answer; none on a machine without the tool. Raises OSError or SubprocessError."""
+def _query(query: Sequence[str]) -> list[str]:
+    """The lines that nvidia-smi prints; none on a machine without it. Raises OSError or SubprocessError."""
     try:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=QUERY_SECONDS, check=True)
     except FileNotFoundError:
@@ -61,31 +60,31 @@ def _asked(query: Sequence[str]) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class User:
-    """A process that computes on a GPU; ``memory`` in bytes, None where the driver does not tell."""
+class GpuProcess:
+    """A process that uses a GPU; ``memory`` in bytes, None if the driver does not report it."""
 
     pid: int
     gpu: int
     memory: int | None
 
 
-def users() -> list[User]:
-    """Who uses the machine's GPUs, by the driver; nobody where it does not answer."""
+def list_processes() -> list[GpuProcess]:
+    """All processes that use a GPU, by nvidia-smi; none if it fails."""
     try:
-        return _users(_asked(UUIDS), _asked(USERS))
+        return _parse_processes(_query(UUIDS), _query(PROCESSES))
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        logger.warning("nvidia-smi does not say who uses the GPUs: %s", error)
+        logger.warning("nvidia-smi failed to list the processes on the GPUs: %s", error)
         return []
 
 
-def _users(uuids: Sequence[str], lines: Sequence[str]) -> list[User]:
-    """Lines like ``0, GPU-x`` and ``4711, GPU-x, 512`` put together. Raises ValueError for anything else."""
+def _parse_processes(uuids: Sequence[str], lines: Sequence[str]) -> list[GpuProcess]:
+    """Joins lines like ``0, GPU-x`` and ``4711, GPU-x, 512`` by uuid. Raises ValueError for other lines."""
     indices = {uuid: int(index) for index, uuid in (_fields(line) for line in uuids)}
     found = []
     for pid, uuid, mebibytes in (_fields(line) for line in lines):
         if uuid in indices:
             used = int(mebibytes) * 2**20 if mebibytes.isdecimal() else None
-            found.append(User(int(pid), indices[uuid], used))
+            found.append(GpuProcess(int(pid), indices[uuid], used))
     return found
 
 
@@ -94,51 +93,51 @@ def _fields(line: str) -> list[str]:
 
 
 def _visible(variable: str | None, detected: list[int]) -> list[int]:
-    """``CUDA_VISIBLE_DEVICES`` narrows what was found; ids that are no numbers (UUIDs) cannot be matched."""
+    """The detected GPUs that ``CUDA_VISIBLE_DEVICES`` selects; UUIDs are not supported."""
     if variable is None:
         return detected
     try:
         return [gpu for gpu in detected if gpu in _parsed(variable)] if variable else []
     except SettingsError:
-        logger.warning("CUDA_VISIBLE_DEVICES=%s names no ids; set EPOCHD_GPUS instead", variable)
+        logger.warning("CUDA_VISIBLE_DEVICES=%s contains no numeric ids; set EPOCHD_GPUS instead", variable)
         return []
 
 
-class Pool:
-    """Who has which GPU. ``owned`` are all that this server may give away."""
+class GpuPool:
+    """Allocates GPUs to attempts. ``owned`` are the ids of all GPUs for trainings."""
 
     def __init__(self, owned: list[int]) -> None:
         self.owned = owned
-        self._taken: dict[AttemptKey, list[int]] = {}
+        self._allocated: dict[AttemptKey, list[int]] = {}
 
     @property
     def free(self) -> list[int]:
-        taken = {gpu for gpus in self._taken.values() for gpu in gpus}
-        return [gpu for gpu in self.owned if gpu not in taken]
+        allocated = {gpu for gpus in self._allocated.values() for gpu in gpus}
+        return [gpu for gpu in self.owned if gpu not in allocated]
 
     def fits(self, spec: TrainingSpec) -> bool:
-        """Whether enough GPUs are free for this training right now.
+        """Whether enough GPUs are free for a training.
 
-        One that wants more than there are at all need not wait: its worker refuses it with the reason.
+        True for one that needs more GPUs than the server has, which its worker rejects with the reason.
         """
         wanted = needed(spec, len(self.owned))
         return wanted <= len(self.free) or wanted > len(self.owned)
 
-    def take(self, key: AttemptKey, spec: TrainingSpec) -> list[int]:
-        """Give an attempt its GPUs; the caller has asked ``fits``."""
-        self._taken[key] = self.free[: needed(spec, len(self.owned))]
-        return self._taken[key]
+    def allocate(self, key: AttemptKey, spec: TrainingSpec) -> list[int]:
+        """Allocate GPUs to an attempt; the caller has checked ``fits``."""
+        self._allocated[key] = self.free[: needed(spec, len(self.owned))]
+        return self._allocated[key]
 
-    def hold(self, key: AttemptKey, gpus: list[int]) -> None:
-        """Mark GPUs as taken by an attempt that a former server started."""
-        self._taken[key] = gpus
+    def reserve(self, key: AttemptKey, gpus: list[int]) -> None:
+        """Mark GPUs as allocated to an inherited worker."""
+        self._allocated[key] = gpus
 
-    def give_back(self, key: AttemptKey) -> None:
-        self._taken.pop(key, None)
+    def release(self, key: AttemptKey) -> None:
+        self._allocated.pop(key, None)
 
 
 def needed(spec: TrainingSpec, owned: int) -> int:
-    """GPUs that a training takes on a server that has ``owned``."""
+    """The number of GPUs that a training needs, on a server with ``owned`` GPUs."""
     if spec.device == "cpu" or spec.num_devices is not None:
         return 0
     if spec.num_gpus == "auto":

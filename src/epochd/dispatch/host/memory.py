@@ -1,8 +1,7 @@
-"""How much memory a training may take, and how much it does, all its processes together.
+"""The memory limit of a training, and the memory that all its processes use.
 
-A worker refuses itself more than its share (``worker.limits``), but each of its ranks would get as much
-again. So the server looks from outside, once a second, where a limit is set and the kernel does not hold
-the worker to it (``cgroups``).
+A worker limits its own process, but each of its ranks could use the same amount again. So the server measures the whole
+process group once a second, where a limit is set and no control group enforces it (``cgroups``).
 """
 
 import os
@@ -18,34 +17,31 @@ from epochd.dispatch.host import cgroupfs
 
 
 def limit_mb(settings: Settings) -> int:
-    """How many MiB one training may take: the operator's word, else an equal share of the machine's memory."""
-    return settings.memory_mb or machine() // settings.slots // 2**20
+    """The memory limit of one training in MiB: ``EPOCHD_MEMORY_MB``, else an equal share of the machine's memory."""
+    return settings.memory_mb or total_bytes() // settings.slots // 2**20
 
 
 @cache
-def machine() -> int:
-    """Bytes of memory that the server and all its trainings may take: the machine's, or less in a container."""
+def total_bytes() -> int:
+    """The memory available to the server and all trainings, in bytes: the machine's, or less in a container."""
     return min([psutil.virtual_memory().total, *cgroupfs.limits()])
 
 
-def of_groups(leaders: Collection[int]) -> dict[int, int]:
-    """The bytes in memory that belong to each process group alone; 0 for a group that is gone.
+def used_by_groups(leaders: Collection[int]) -> dict[int, int]:
+    """Process group → bytes of memory that are not shared; 0 for a group that does not exist.
 
-    Pages that are shared with files are left out: the system takes them back when it needs them, and what a
-    framework's libraries take is there once however many processes use it.
+    Pages shared with files are not counted: the system can reclaim them, and all processes share the libraries of a
+    framework.
     """
     used = dict.fromkeys(leaders, 0)
     for pid in psutil.pids():
         with suppress(psutil.Error, OSError):
             if (group := os.getpgid(pid)) in used:
-                used[group] += _own_bytes(psutil.Process(pid).memory_info())
+                info: Any = psutil.Process(pid).memory_info()
+                used[group] += int(info.rss) - int(getattr(info, "shared", 0))
     return used
 
 
-def of_group(leader: int) -> int:
-    """The same for one process group."""
-    return of_groups([leader])[leader]
-
-
-def _own_bytes(info: Any) -> int:
-    return int(info.rss) - int(getattr(info, "shared", 0))
+def used_by_group(leader: int) -> int:
+    """The bytes of one process group (see ``used_by_groups``)."""
+    return used_by_groups([leader])[leader]

@@ -1,9 +1,8 @@
-"""Nothing is left behind: processes that outlived their worker are ended, and the dead among them are buried.
+"""Cleanup of orphans: processes that outlived their worker are killed, and zombies are reaped.
 
-A worker that is killed takes its process group with it, but a process may have left the group, or the
-server may have died in the middle. As a subreaper (or as the first process of a container) the server
-also becomes the parent of such processes, and a dead one stays in the system's table until its parent
-has asked for it.
+The end of a worker also kills its process group, but a process may have left the group, or the server may have died
+before. As a subreaper (or as the first process of a container) the server becomes the parent of such processes, and a
+dead process remains a zombie until its parent waits for it.
 """
 
 import asyncio
@@ -20,59 +19,59 @@ from epochd.dispatch.host import cgroups, processes
 logger = logging.getLogger(__name__)
 
 FIRST_SWEEP_SECONDS, SWEEP_SECONDS = 5.0, 30.0
-"""After a start, workers of a former server that have nothing to do end by themselves first."""
-SETTLED_SECONDS = 5.0
-"""A process younger than this may be a worker that the executor is only just starting."""
+"""The first sweep waits until idle workers of a previous server have exited."""
+MIN_AGE_SECONDS = 5.0
+"""A younger process may be a worker that the executor is starting at the moment."""
 
 
 def find(data_dir: Path, leaders: Collection[int]) -> list[psutil.Process]:
-    """Processes that work for this data directory and belong to none of the workers that are known (``leaders``)."""
+    """Processes that work for this data directory and belong to none of the known workers (``leaders``)."""
     return [
         process
-        for process in processes.marked(data_dir)
-        if process.pid != os.getpid() and _is_settled(process) and processes.leader_of(process, leaders) is None
+        for process in processes.find_marked(data_dir)
+        if process.pid != os.getpid() and _is_old_enough(process) and processes.leader_of(process, leaders) is None
     ]
 
 
-def end(process: psutil.Process) -> bool:
-    """Kill an orphan; False if it was gone already."""
+def kill(process: psutil.Process) -> bool:
+    """Kill an orphan; False if it does not exist any more."""
     with suppress(psutil.NoSuchProcess):
         process.kill()
-        logger.warning("process %d, left behind by a worker that is gone, was ended", process.pid)
+        logger.warning("killed process %d, whose worker does not exist any more", process.pid)
         return True
     return False
 
 
-def _is_settled(process: psutil.Process) -> bool:
+def _is_old_enough(process: psutil.Process) -> bool:
     try:
-        return processes.age(process.pid) > SETTLED_SECONDS
+        return processes.age(process.pid) > MIN_AGE_SECONDS
     except (psutil.Error, OSError):
         return False
 
 
 class Sweeper:
-    """Goes through the system's processes now and then. ``leaders`` are the workers known at the moment, ``own``
-    those among them that this process has started and waits for."""
+    """Searches the processes of the system. ``leaders`` returns the pids of all known workers, ``own`` those of the
+    workers that this process has started and waits for."""
 
     def __init__(self, data_dir: Path, leaders: Callable[[], set[int]], own: Callable[[], list[int]]) -> None:
         self._data_dir = data_dir
         self._leaders = leaders
         self._own = own
-        self._dead: set[tuple[int, float]] = set()
+        self._zombies: set[tuple[int, float]] = set()
 
     async def sweep(self) -> None:
-        """End orphans; bury what has been dead since the last time; remove the groups that this leaves empty."""
+        """Kill orphans, reap zombies that were there at the last sweep, and remove empty control groups."""
         for process in await asyncio.to_thread(find, self._data_dir, self._leaders()):
             if processes.leader_of(process, self._leaders()) is None:
-                end(process)
-        self._bury(await asyncio.to_thread(processes.zombies))
+                kill(process)
+        self._reap(await asyncio.to_thread(processes.zombies))
         cgroups.sweep(self._data_dir, self._leaders())
 
-    def _bury(self, dead: set[tuple[int, float]]) -> None:
-        """Who started a child waits for it at once; so one that stays dead from sweep to sweep came from others."""
-        for pid, _ in dead & self._dead:
+    def _reap(self, zombies: set[tuple[int, float]]) -> None:
+        """Children of this process are waited for at once, so a zombie at two sweeps in a row is an adopted one."""
+        for pid, _ in zombies & self._zombies:
             if pid not in self._own():
                 with suppress(ChildProcessError):
                     os.waitpid(pid, os.WNOHANG)
-                    logger.info("process %d, left behind by a worker, was cleared away", pid)
-        self._dead = dead
+                    logger.info("reaped process %d of a previous worker", pid)
+        self._zombies = zombies

@@ -1,9 +1,10 @@
-"""Where attempts run: the protocol that a place to run trainings fulfils."""
+"""The protocol of executors, which run attempts in worker processes."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from epochd.core.job_values import WorkerIdentity
 from epochd.core.jobs import AttemptKey
 from epochd.core.tickets import Ticket
 from epochd.dispatch.host.cgroups import Overrun
@@ -11,11 +12,10 @@ from epochd.dispatch.host.cgroups import Overrun
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """The end of an attempt's process, or of its work in a process that goes on to the next ticket.
+    """The exit of an attempt's process, or the end of the attempt in a process that continues with the next ticket.
 
-    ``returncode`` is 0 when the worker ended in good order (its last report says how the job went),
-    negative for a signal, positive for a crash. ``log_tail`` holds the last lines of the attempt's log.
-    ``overrun`` says that the kernel ended it because it wanted more memory than it may have.
+    ``returncode`` is 0 after a regular end, negative for a signal, positive for a crash. ``log_tail`` has the last
+    lines of the attempt's log. ``overrun`` is set if the kernel killed the process for exceeding its memory limit.
     """
 
     task_id: str
@@ -29,32 +29,33 @@ OnExit = Callable[[Exit], Awaitable[None]]
 
 
 class Executor(Protocol):
-    """Runs tickets in worker processes. One ticket takes one slot."""
+    """Runs tickets in worker processes. One ticket occupies one slot."""
 
-    async def start(self, on_exit: OnExit) -> None:
-        """Make ready (warm workers included); ``on_exit`` is awaited once for each launched ticket."""
+    async def start(self, on_exit: OnExit, *, has_gpus: bool) -> None:
+        """Prepare warm workers; ``on_exit`` is awaited once for each launched ticket.
+
+        ``has_gpus`` says whether tickets may allocate GPUs.
+        """
 
     @property
     def free_slots(self) -> int:
-        """How many more tickets can be launched right now."""
+        """The number of tickets that can be launched at present."""
 
-    async def launch(self, ticket: Ticket) -> dict[str, Any] | None:
-        """Hand a ticket to a worker; who it is, None where that cannot be said.
+    async def launch(self, ticket: Ticket) -> WorkerIdentity | None:
+        """Send a ticket to a worker and return its identity; None if that is unknown.
 
-        ``pid`` and ``created`` tell it from all other processes, ``hold`` is there if a control group limits it.
+        Raises EpochdError if no worker can be started, or if ``kill`` or ``close`` was called before one was ready.
         """
 
     async def kill(self, key: AttemptKey) -> None:
-        """End the worker of this attempt at once, whatever it is doing; unknown ones are ignored."""
+        """Kill the worker of this attempt at once; an unknown attempt is ignored."""
 
     async def close(self) -> None:
-        """End every worker; return when no process is left."""
+        """Kill all workers; return after all processes have exited."""
 
     def pids(self) -> list[int]:
-        """The processes that this executor has started and will wait for."""
+        """The pids of the processes that this executor has started and waits for."""
 
     def health(self) -> dict[str, Any]:
-        """Figures for ``/health``; ``error`` says why nothing can be launched, None when all is well.
-
-        ``memory`` is what limits a training's memory, None where no limit is set.
-        """
+        """Values for ``/health``: ``error`` is the reason why no ticket can be launched, or None; ``memory`` is the
+        mechanism that limits the memory of trainings, None without a limit."""

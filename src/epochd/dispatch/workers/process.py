@@ -1,7 +1,7 @@
-"""One worker process as the server sees it: its input, its words, and what it prints.
+"""One worker process: its tickets, its messages, and its output.
 
-It sees neither the server's settings nor its secrets, and it leads a process group of its own, so that a
-Ctrl-C in the terminal does not reach it and a kill reaches all that it started.
+A worker receives neither the settings of the server nor its secrets. It leads a process group of its own, so that a
+Ctrl-C in the terminal does not reach it, and a kill reaches all processes that it has started.
 """
 
 import asyncio
@@ -9,33 +9,33 @@ import contextlib
 import os
 import signal
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from epochd.core.job_values import MemoryCap, WorkerIdentity
 from epochd.core.tickets import Ticket
 from epochd.dispatch.host import cgroupfs, cgroups, processes
 from epochd.dispatch.host.processes import MARK, mark_of
 
 EXIT_SECONDS = 5.0
-"""How long a process may live on after it has closed its pipe."""
+"""How long a process may take to exit after it has closed its pipe."""
 DRAIN_SECONDS = 0.1
-"""How long its last output may take to arrive after its end."""
-DISBAND_TRIES, DISBAND_SECONDS = 10, 0.02
+"""How long to wait for the last output of a process that has exited."""
+REMOVE_GROUP_TRIES, REMOVE_GROUP_SECONDS = 10, 0.02
 TAIL_LINES = 20
 TAIL_BYTES = 16 * 1024
 
 
 class WorkerProcess:
-    """A process that was started to take tickets; ``ticket`` is the one that it works on.
+    """A process that runs tickets; ``ticket`` is the present one.
 
-    ``group`` is its control group, if it has one, and ``hold`` what that holds the present training to.
+    ``group`` is its control group, if it has one, and ``memory_cap`` the limit of that group for the present ticket.
     """
 
     def __init__(
         self,
         process: asyncio.subprocess.Process,
-        words: asyncio.StreamReader,
+        messages: asyncio.StreamReader,
         pipe: asyncio.BaseTransport,
         framework: str,
     ) -> None:
@@ -43,18 +43,18 @@ class WorkerProcess:
         self.framework = framework
         self.ticket: Ticket | None = None
         self.group: Path | None = None
-        self.hold: cgroups.MemoryCap | None = None
+        self.memory_cap: MemoryCap | None = None
         self.jobs = 0
         self.is_retired = False
         self.is_done = False
-        self._words = words
+        self._messages = messages
         self._pipe = pipe
         self._output = b""
-        self._listening = asyncio.create_task(self._listen())
+        self._draining = asyncio.create_task(self._drain_output())
 
     @classmethod
     async def spawn(cls, command: Sequence[str], framework: str, data_dir: Path) -> "WorkerProcess":
-        """Start ``command --protocol-fd N`` in a session of its own; it will have warmed up ``framework``."""
+        """Start ``command --protocol-fd N``, which imports ``framework``, in a session of its own."""
         read_end, write_end = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
@@ -72,79 +72,77 @@ class WorkerProcess:
             raise
         finally:
             os.close(write_end)
-        words = asyncio.StreamReader()
+        messages = asyncio.StreamReader()
         pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(words), os.fdopen(read_end, "rb")
+            lambda: asyncio.StreamReaderProtocol(messages), os.fdopen(read_end, "rb")
         )
-        return cls(process, words, pipe, framework)
+        return cls(process, messages, pipe, framework)
 
-    async def hear(self) -> str:
-        """The next word of the worker; empty when its pipe is closed."""
-        return (await self._words.readline()).decode(errors="replace").strip()
+    async def read_message(self) -> str:
+        """The next message of the worker; empty once its pipe is closed."""
+        return (await self._messages.readline()).decode(errors="replace").strip()
 
-    def hand(self, ticket: Ticket) -> None:
-        """Send a ticket down the worker's input."""
+    def send(self, ticket: Ticket) -> None:
+        """Set the memory limit of a ticket and write the ticket to the worker's input."""
         self.ticket = ticket
         self.is_done = False
         self.jobs += 1
-        self.hold = cgroups.hold(self.group, ticket.memory_mb)
-        sent = ticket.model_copy(update={"is_held": self.hold is not None})
+        self.memory_cap = cgroups.limit_memory(self.group, ticket.memory_mb)
+        sent = ticket.model_copy(update={"is_memory_capped": self.memory_cap is not None})
         self._input.write(sent.model_dump_json().encode() + b"\n")
 
-    def let_go(self) -> cgroups.Overrun | None:
-        """Lift the limit of a training that is over; why the kernel has ended it, None if it has not."""
-        found, self.hold = cgroups.overrun(self.hold), None
+    def remove_memory_cap(self) -> cgroups.Overrun | None:
+        """Remove the memory limit after a training; returns the overrun if the kernel has killed it."""
+        overrun, self.memory_cap = cgroups.find_overrun(self.memory_cap), None
         if self.group is not None:
-            cgroups.lift(self.group)
-        return found
+            cgroups.remove_limit(self.group)
+        return overrun
 
-    def identity(self) -> dict[str, Any] | None:
-        """Which process it is and what holds it, for a server that comes after this one; None if it is gone."""
-        found = processes.identity(self.process.pid)
-        if found is not None and self.hold is not None:
-            found["hold"] = asdict(self.hold)
-        return found
+    def identity(self) -> WorkerIdentity | None:
+        """The process and its memory limit; None if it does not exist any more."""
+        found = processes.identify(self.process.pid)
+        return found and replace(found, memory_cap=self.memory_cap)
 
-    def holds(self, task_id: str, attempt: str) -> bool:
+    def is_running(self, task_id: str, attempt: str) -> bool:
         return self.ticket is not None and (self.ticket.task_id, str(self.ticket.attempt)) == (task_id, attempt)
 
     def retire(self) -> None:
-        """Close the worker's input, upon which it ends by itself."""
+        """Close the worker's input, which makes it exit."""
         self.is_retired = True
         self._input.close()
 
     def kill(self) -> None:
-        """End the worker and all that it started, at once."""
+        """Kill the worker and all processes of its group."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
 
-    async def ended(self) -> int:
-        """Wait for the process to end, a while by itself and then by force; its return code."""
+    async def wait(self) -> int:
+        """Wait for the exit of the process, and kill it after ``EXIT_SECONDS``; its return code."""
         try:
             returncode = await asyncio.wait_for(self.process.wait(), EXIT_SECONDS)
         except TimeoutError:
             self.kill()
             returncode = await self.process.wait()
-        await asyncio.wait({self._listening}, timeout=DRAIN_SECONDS)
+        await asyncio.wait({self._draining}, timeout=DRAIN_SECONDS)
         return returncode
 
-    def release(self) -> None:
-        """Kill what is left of the process group and close the pipes."""
+    def close(self) -> None:
+        """Kill the remaining processes of the group and close the pipes."""
         self.kill()
         self._input.close()
         self._pipe.close()
-        self._listening.cancel()
+        self._draining.cancel()
 
-    async def disband(self) -> None:
-        """Remove its group, once all that was killed is gone; what takes longer is left for a sweep."""
+    async def remove_group(self) -> None:
+        """Remove its control group once all processes have exited; a later sweep removes one that remains."""
         if self.group is not None:
-            for _ in range(DISBAND_TRIES):
+            for _ in range(REMOVE_GROUP_TRIES):
                 if cgroupfs.remove(self.group):
                     return
-                await asyncio.sleep(DISBAND_SECONDS)
+                await asyncio.sleep(REMOVE_GROUP_SECONDS)
 
     def output_tail(self) -> list[str]:
-        """The last lines that the process printed while it had no ticket."""
+        """The last lines that the process printed without a ticket."""
         return _last_lines(self._output)
 
     @property
@@ -152,18 +150,18 @@ class WorkerProcess:
         assert self.process.stdin is not None
         return self.process.stdin
 
-    async def _listen(self) -> None:
-        """Keep the end of what the process prints, so that it never blocks on a full pipe."""
+    async def _drain_output(self) -> None:
+        """Read the output, so that the process never blocks on a full pipe, and keep its end."""
         assert self.process.stdout is not None
         while chunk := await self.process.stdout.read(TAIL_BYTES):
             self._output = (self._output + chunk)[-TAIL_BYTES:]
 
 
 def environment(data_dir: Path) -> dict[str, str]:
-    """What a worker sees of the server's environment: its mark, what frameworks read there, nothing of the settings.
+    """The environment of a worker: that of the server without its settings, with ``MARK`` and options of frameworks.
 
-    Idle OpenMP threads sleep instead of spinning, which cost up to ten times the step where others want the
-    cores. JAX keeps compiled programs, however small, so that a second job of a shape need not compile.
+    Idle OpenMP threads sleep: spinning makes steps up to ten times slower when other processes use the cores. JAX
+    stores compiled programs of any size, so that a second job with the same shapes need not compile them.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("EPOCHD_")}
     return {
@@ -176,7 +174,7 @@ def environment(data_dir: Path) -> dict[str, str]:
 
 
 def tail_of(path: Path) -> list[str]:
-    """The last lines of an attempt's log; none if there is no log."""
+    """The last lines of the log of an attempt; empty if there is no log."""
     try:
         with path.open("rb") as log:
             log.seek(max(0, path.stat().st_size - TAIL_BYTES))

@@ -1,4 +1,4 @@
-"""How a database of any earlier version becomes one of this version: Alembic, run when the server starts.
+"""Migrations of the database schema with Alembic; the server runs them at its start.
 
 A new revision is a new file in ``versions``, named ``r<number>_<what>.py``, whose ``down_revision`` is the
 newest one before it. Released revisions never change.
@@ -12,9 +12,9 @@ from sqlalchemy import Connection
 
 
 def upgrade(connection: Connection) -> None:
-    """Bring the schema to the newest revision, inside the transaction that is open on ``connection``.
+    """Migrate the schema to the newest revision, in the open transaction of ``connection``.
 
-    Raises alembic.util.CommandError if the database has a revision that this version does not know.
+    Raises alembic.util.CommandError if this version does not know the revision of the database.
     """
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))

@@ -1,4 +1,4 @@
-"""What Alembic runs for each command: it works on the connection that it is handed, and owns none."""
+"""Alembic runs this for each command, on the connection that ``migrations.upgrade`` passes."""
 
 from alembic import context
 

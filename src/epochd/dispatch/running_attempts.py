@@ -1,0 +1,82 @@
+"""The attempts that run: those that this server has started, and those that it has inherited from a previous server.
+
+The watchdog and the reconciler end attempts here and need not know who has started them.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from epochd.core.job_values import WorkerIdentity
+from epochd.core.jobs import AttemptKey, Job
+from epochd.core.tickets import Ticket
+from epochd.dispatch.inherited_workers import InheritedWorkers
+from epochd.dispatch.outcomes import Outcome
+from epochd.dispatch.workers.executor import Executor
+
+
+@dataclass(eq=False)
+class Attempt:
+    """An attempt whose ticket the executor has, until the executor reports its exit.
+
+    ``memory_before`` is the memory of the worker when it received the ticket, ``peak`` the maximum increase since
+    (bytes, measured only if a limit is set and no control group enforces it). ``outcome`` is set once the server ends
+    the attempt.
+    """
+
+    ticket: Ticket
+    launch: asyncio.Task[None] | None = None
+    worker: WorkerIdentity | None = None
+    memory_before: int = 0
+    peak: int = 0
+    outcome: Outcome | None = None
+    is_withdrawn: bool = False
+
+    @property
+    def is_launching(self) -> bool:
+        """Whether it waits for a worker to become ready."""
+        return self.launch is not None and not self.launch.done()
+
+    @property
+    def is_memory_capped(self) -> bool:
+        """Whether a control group limits its memory."""
+        return self.worker is not None and self.worker.memory_cap is not None
+
+
+class RunningAttempts:
+    """All running attempts. ``own`` are those of this server, which gets them back from the executor."""
+
+    def __init__(self, executor: Executor, inherited: InheritedWorkers) -> None:
+        self.own: dict[AttemptKey, Attempt] = {}
+        self.inherited = inherited
+        self._executor = executor
+
+    def is_launching(self, key: AttemptKey) -> bool:
+        return key in self.own and self.own[key].is_launching
+
+    def pids(self) -> set[int]:
+        """The pids of all known workers."""
+        return {*self._executor.pids()} | self.inherited.pids()
+
+    async def end(self, job: Job, outcome: Outcome) -> None:
+        """Kill the worker of a running job, which then continues or ends as the outcome says."""
+        if job.key in self.own:
+            await self.kill(self.own[job.key], outcome)
+        else:
+            await self.inherited.end(job, outcome)
+
+    async def end_expired(self, job: Job, outcome: Outcome) -> None:
+        """End an attempt whose lease has expired."""
+        if job.key in self.own:
+            await self.kill(self.own[job.key], outcome)
+        else:
+            await self.inherited.end_expired(job, outcome)
+
+    async def withdraw(self, attempt: Attempt) -> None:
+        """Cancel the launch of an own attempt, whose ticket no worker has received."""
+        attempt.is_withdrawn = True
+        await self._executor.kill(attempt.ticket.key)
+
+    async def kill(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Kill the worker of an own attempt. If this is called again, the first outcome remains."""
+        attempt.outcome = attempt.outcome or outcome
+        await self._executor.kill(attempt.ticket.key)
