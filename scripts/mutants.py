@@ -2,8 +2,8 @@
 
     make mutants
 
-The bugs are the ones that durability hangs on; docs/testing.md lists them with their tests. A mutant that survives,
-or a test that fails without any mutant, ends this with exit code 1.
+docs/testing.md lists the bugs. Two run at once, each in a copy of its own. A mutant that survives, a test that fails
+without any mutant, or a place that has changed ends this with exit code 1.
 """
 
 import os
@@ -11,15 +11,21 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 
 ROOT = Path(__file__).parent.parent
+AT_ONCE = 2
+CONTRACT = "engines/test_contract.py::TestTraining::"
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """A bug: ``old`` becomes ``new`` in ``file``, and ``test`` must fail."""
+    """A bug: ``old``, which stands once in ``file`` (below ``src/epochd``), becomes ``new``; ``test`` (below ``tests``)
+    must fail."""
 
     name: str
     file: str
@@ -27,39 +33,293 @@ class Mutant:
     new: str
     test: str
 
+    def planted(self, source: Path) -> str:
+        """The file's text with the bug in it. Raises ValueError if its place is not there exactly once."""
+        path = source / "epochd" / self.file
+        count = path.read_text(encoding="utf-8").count(self.old) if path.is_file() else 0
+        if count != 1:
+            raise ValueError(f"{self.name}: {self.old!r} stands {count} times in src/epochd/{self.file}, not once")
+        return path.read_text(encoding="utf-8").replace(self.old, self.new)
+
 
 MUTANTS = [
+    # Encoders
     Mutant(
-        "no fencing check",
-        "src/epochd/store/attempts.py",
-        "if not hmac.compare_digest(_hash(token), kept) or row is None or row.attempt != attempt:",
-        "if row is None:",
-        "tests/store/test_reports.py::test_a_former_attempt_is_fenced_off",
+        "a missing number is not flagged",
+        "data/encoding/numeric.py",
+        "out[:, 1] = missing",
+        "out[:, 1] = 0.0",
+        "data/encoding/test_numeric.py",
+    ),
+    Mutant(
+        "an unknown category passes for the first one",
+        "data/encoding/categorical.py",
+        "_codes(series, self.categories, self.width - 1)",
+        "_codes(series, self.categories, 0)",
+        "data/encoding/test_categorical.py",
+    ),
+    Mutant(
+        "the week begins a day late",
+        "data/encoding/dates.py",
+        "ordinal.cast(pl.Float64).to_numpy() - 1.0",
+        "ordinal.cast(pl.Float64).to_numpy()",
+        "data/encoding/test_dates.py",
+    ),
+    Mutant(
+        "a step of padding counts as one that exists",
+        "data/encoding/sequence.py",
+        "np.arange(steps) < found[:, None]",
+        "np.arange(steps) <= found[:, None]",
+        "data/encoding/test_sequence.py",
+    ),
+    Mutant(
+        "the deviation ignores the gap between batches",
+        "data/encoding/scaling.py",
+        "self.squares += squares + gap * gap * (self.count * len(present) / count)",
+        "self.squares += squares",
+        "data/encoding/test_scaling.py",
+    ),
+    # Splits
+    Mutant(
+        "a rare class may be held out nowhere",
+        "data/splitting/split.py",
+        "least = np.minimum(most, 1) if",
+        "least = np.minimum(most, 0) if",
+        "data/splitting/test_split.py",
+    ),
+    Mutant(
+        "rows of one time stand on both sides of the split",
+        "data/splitting/split.py",
+        "sides[times >= ordered[test_from]] = TEST",
+        "sides[times > ordered[test_from]] = TEST",
+        "data/splitting/test_split.py",
+    ),
+    Mutant(
+        "test and validation draw the same groups",
+        "data/splitting/split.py",
+        "order = order[of_group[order] == TRAIN]",
+        "order = order[of_group[order] <= TEST]",
+        "data/splitting/test_split.py",
+    ),
+    Mutant(
+        "a window crosses from one group into another",
+        "data/splitting/sliding_windows.py",
+        "whole = _alike(order, ahead, groups) & ",
+        "whole = _alike(order, ahead, None) & ",
+        "data/splitting/test_sliding_windows.py",
+    ),
+    Mutant(
+        "the order of rows is the same in every epoch",
+        "data/feed/batches.py",
+        "np.random.PCG64([seed, epoch])",
+        "np.random.PCG64([seed])",
+        "data/feed/test_batches.py",
+    ),
+    # The loop
+    Mutant(
+        "the step schedule falls an epoch early",
+        "loop/schedules.py",
+        "epoch // step_size",
+        "(epoch + 1) // step_size",
+        "loop/test_schedules.py",
+    ),
+    Mutant(
+        "the cosine schedule ends an epoch early",
+        "loop/schedules.py",
+        "spec.T_max or spec.epochs, spec.eta_min)",
+        "(spec.T_max or spec.epochs) - 1, spec.eta_min)",
+        "loop/test_schedules.py",
+    ),
+    Mutant(
+        "the plateau schedule loses patience an epoch early",
+        "loop/schedules.py",
+        "state.plateau_bad_epochs <= patience",
+        "state.plateau_bad_epochs < patience",
+        "loop/test_schedules.py",
+    ),
+    Mutant(
+        "early stopping waits an epoch too long",
+        "loop/fit.py",
+        "state.stopping_wait >= patience",
+        "state.stopping_wait > patience",
+        "loop/test_early_stopping.py",
+    ),
+    Mutant(
+        "the scheduler's state is not saved",
+        "loop/state.py",
+        'if f.name != "best_weights"}',
+        'if f.name not in ("best_weights", "plateau_bad_epochs", "plateau_best")}',
+        "loop/test_fit.py",
+    ),
+    Mutant(
+        "R² divides by the deviation",
+        "loop/metrics.py",
+        "1.0 - mse / variance",
+        "1.0 - mse / variance**0.5",
+        "loop/test_metrics.py",
+    ),
+    Mutant(
+        "balanced class weights do not sum to the rows",
+        "loop/metrics.py",
+        "(len(y) / (len(classes) * np.maximum(counts, 1)))",
+        "(len(y) / np.maximum(counts, 1))",
+        "loop/test_class_weights.py",
+    ),
+    # Engines: what PyTorch does wrong is noticed by the engines that are compared with it
+    Mutant(
+        "PyTorch: dropout is the same in every step",
+        "engines/torch_engine/dropout.py",
+        "key(self._seed, step)",
+        "key(self._seed, 0)",
+        "engines/torch_engine/test_dropout.py",
+    ),
+    Mutant(
+        "PyTorch: the gradient is clipped at twice the norm",
+        "engines/torch_engine/engine.py",
+        "clip_grad_norm_([self._flat], self._setup.spec.gradient_clip)",
+        "clip_grad_norm_([self._flat], self._setup.spec.gradient_clip * 2)",
+        f"{CONTRACT}test_a_clipped_gradient_moves_the_weights_by_at_most_its_norm[pytorch]",
+    ),
+    Mutant(
+        "PyTorch: AdamW decays weights as Adam does",
+        "engines/torch_engine/engine.py",
+        "torch.optim.AdamW(",
+        "torch.optim.Adam(",
+        f"{CONTRACT}test_optimizers_follow_pytorch[jax-0.1-adamw]",
+    ),
+    Mutant(
+        "TensorFlow: the second moment's bias is corrected with the first one's rate",
+        "engines/tensorflow_engine/training_step.py",
+        "tf.sqrt(_bias_correction(0.999, steps))",
+        "tf.sqrt(_bias_correction(0.9, steps))",
+        f"{CONTRACT}test_optimizers_follow_pytorch[tensorflow-None-adam]",
+    ),
+    Mutant(
+        "TensorFlow: each device drops the same places",
+        "engines/tensorflow_engine/training_step.py",
+        "(first_position if axis == rows_axis else 0)",
+        "0",
+        "engines/test_contract.py::TestEveryArchitecture::test_two_devices_give_the_result_of_one[tensorflow-mlp]",
+    ),
+    Mutant(
+        "JAX: dropout begins anew with every chunk",
+        "engines/jax_engine/program.py",
+        "first_step + i.astype(jnp.uint32)",
+        "i.astype(jnp.uint32)",
+        f"{CONTRACT}test_steps_taken_in_two_calls_equal_one_call[jax]",
+    ),
+    Mutant(
+        "JAX: each value is clipped instead of the norm",
+        "engines/jax_engine/program.py",
+        "optax.clip_by_global_norm(",
+        "optax.clip(",
+        f"{CONTRACT}test_a_clipped_gradient_moves_the_weights_by_at_most_its_norm[jax]",
+    ),
+    # The store
+    Mutant(
+        "any token is taken for the attempt's own",
+        "store/attempts.py",
+        "hashlib.sha256(token.encode())",
+        'hashlib.sha256(b"")',
+        "store/test_reports.py",
+    ),
+    Mutant(
+        "a repeated report is applied twice",
+        "store/attempts.py",
+        "if report.number > job.reported]",
+        "]",
+        "store/test_reports.py",
+    ),
+    Mutant(
+        "a gap in the numbers of reports goes unseen",
+        "store/reports.py",
+        "report.number != job.reported + 1",
+        "report.number <= job.reported",
+        "store/test_reports.py",
+    ),
+    Mutant(
+        "the log is read on from the event that was seen",
+        "store/events.py",
+        "table.c.seq > seq",
+        "table.c.seq >= seq",
+        "store/test_events.py",
+    ),
+    Mutant(
+        "a job is poison only after one crash more",
+        "store/changes.py",
+        "self.job.strikes >= MAX_STRIKES",
+        "self.job.strikes > MAX_STRIKES",
+        "store/test_accidents.py",
+    ),
+    # Dispatch
+    Mutant(
+        "a lease has run out at the first look",
+        "dispatch/watchdog.py",
+        "if at - self._since[",
+        "if 1e9 + at - self._since[",
+        "dispatch/test_leases.py",
+    ),
+    Mutant(
+        "a GPU is given to two trainings",
+        "dispatch/host/gpus.py",
+        "[gpu for gpu in self.owned if gpu not in ",
+        "[gpu for gpu in self.owned if True or gpu not in ",
+        "dispatch/host/test_gpus.py",
+    ),
+    Mutant(
+        "kill ends another attempt at the same task",
+        "dispatch/workers/pool.py",
+        "worker.ticket.key == key",
+        "worker.ticket.task_id == key[0]",
+        "dispatch/workers/test_executor_contract.py",
+    ),
+    # The API
+    Mutant(
+        "any host is answered",
+        "api/security.py",
+        'if len(hosts) != 1 or host_of("//" + hosts[0]) not in self.allowed:',
+        "if len(hosts) != 1:",
+        "api/test_security.py",
+    ),
+    Mutant(
+        "any token opens the API",
+        "api/deps.py",
+        "hmac.compare_digest(given, token.encode())",
+        "True",
+        "api/test_security.py",
+    ),
+    Mutant(
+        "a stream that goes on leaves out an event",
+        "api/tasks/stream.py",
+        "seen = min(",
+        "seen = 1 + min(",
+        "api/tasks/test_stream.py",
+    ),
+    Mutant(
+        "a running task can be deleted",
+        "store/jobs.py",
+        "if not job.state.is_final:",
+        "if False:",
+        "api/tasks/test_removal.py",
+    ),
+    # What is kept on disk
+    Mutant(
+        "a file's sum is not compared with the manifest",
+        "artifact/files.py",
+        " or sha256(path) != total",
+        "",
+        "artifact/test_files.py",
     ),
     Mutant(
         "no fsync before the rename",
-        "src/epochd/artifact/files.py",
+        "artifact/files.py",
         "        for path in temporary.iterdir():\n            flush(path)\n        flush(temporary)\n",
         "",
-        "tests/artifact/test_files.py::test_everything_is_flushed_before_the_rename",
+        "artifact/test_files.py",
     ),
     Mutant(
-        "scheduler state not saved",
-        "src/epochd/loop/state.py",
-        'if f.name != "best_weights"}',
-        'if f.name not in ("best_weights", "plateau_bad_epochs", "plateau_best")}',
-        "tests/loop/test_fit.py::test_a_run_paused_at_every_chunk_equals_an_uninterrupted_one",
-    ),
-    Mutant(
-        "permutation not keyed by epoch",
-        "src/epochd/data/feed/batches.py",
-        "np.random.PCG64([seed, epoch])",
-        "np.random.PCG64([seed])",
-        "tests/data/feed/test_batches.py",
-    ),
-    Mutant(
-        "pointer moved before the file",
-        "src/epochd/worker/sink.py",
+        "a checkpoint is reported before it is there",
+        "worker/sink.py",
         "        ticket, began = self.ticket, monotonic()\n        path = checkpoint.save(",
         "        ticket, began = self.ticket, monotonic()\n"
         "        number = len(checkpoint.numbered(ticket.checkpoints_dir)) + 1\n"
@@ -67,44 +327,79 @@ MUTANTS = [
         '        where = {"path": str(early.relative_to(ticket.data_dir)), "epoch": state.epoch, "step": state.step}\n'
         "        self.emit(ReportKind.CHECKPOINT, where)\n"
         "        path = checkpoint.save(",
-        "tests/worker/test_durability_order.py",
+        "worker/test_durability_order.py",
+    ),
+    Mutant(
+        "a prediction stands in the first row of its window",
+        "artifact/predict.py",
+        "order[first + shape[0] - 1]",
+        "order[first]",
+        "artifact/test_predict.py::TestWindows",
     ),
 ]
 
 
 def main() -> int:
+    if problems := [str(problem) for mutant in MUTANTS if (problem := misplaced(mutant))]:
+        print("\n".join(problems), f"bring {Path(__file__).name} up to date", sep="\n")
+        return 1
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "src"
-        shutil.copytree(ROOT / "src", copy, ignore=shutil.ignore_patterns("__pycache__"))
-        healthy = run(copy, sorted({mutant.test for mutant in MUTANTS}))
-        if healthy.returncode != 0:
-            print(f"the tests fail without any mutant:\n{healthy.stdout}")
-            return 1
-        survivors = [mutant.name for mutant in MUTANTS if not is_noticed(copy, mutant)]
+        copies: SimpleQueue[Path] = SimpleQueue()
+        for number in range(AT_ONCE):
+            copies.put(
+                Path(
+                    shutil.copytree(
+                        ROOT / "src", Path(folder) / str(number), ignore=shutil.ignore_patterns("__pycache__")
+                    )
+                )
+            )
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            tests = sorted({mutant.test for mutant in MUTANTS})
+            healthy = list(pool.map(lambda half: run(ROOT / "src", half), (tests[::2], tests[1::2])))
+            if broken := [result.stdout for result in healthy if result.returncode != 0]:
+                print("the tests fail without any mutant:", *broken, sep="\n")
+                return 1
+            noticed = list(pool.map(lambda mutant: is_noticed(copies, mutant), MUTANTS))
+    survivors = [mutant.name for mutant, was_noticed in zip(MUTANTS, noticed, strict=True) if not was_noticed]
     print("survived: " + ", ".join(survivors) if survivors else f"all {len(MUTANTS)} mutants were noticed")
     return 1 if survivors else 0
 
 
-def is_noticed(copy: Path, mutant: Mutant) -> bool:
-    """Plant the bug, run its test, take the bug out again."""
-    path = copy.parent / mutant.file
+def misplaced(mutant: Mutant) -> ValueError | None:
+    try:
+        mutant.planted(ROOT / "src")
+    except ValueError as error:
+        return error
+    return None
+
+
+def is_noticed(copies: "SimpleQueue[Path]", mutant: Mutant) -> bool:
+    """Plant the bug in a copy that is free, run its test, take the bug out again."""
+    copy = copies.get()
+    path = copy / "epochd" / mutant.file
     healthy = path.read_text(encoding="utf-8")
-    if healthy.count(mutant.old) != 1:
-        raise SystemExit(
-            f"{mutant.name}: its place in {mutant.file} has changed; bring {Path(__file__).name} up to date"
-        )
-    path.write_text(healthy.replace(mutant.old, mutant.new), encoding="utf-8")
+    path.write_text(mutant.planted(copy), encoding="utf-8")
     try:
         failed = run(copy, [mutant.test]).returncode == 1  # pytest: tests ran, and some failed
     finally:
         path.write_text(healthy, encoding="utf-8")
+        copies.put(copy)
     print(f"{'noticed ' if failed else 'SURVIVED'}  {mutant.name}  ({mutant.test})", flush=True)
     return failed
 
 
-def run(copy: Path, tests: list[str]) -> "subprocess.CompletedProcess[str]":
-    environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+def run(source: Path, tests: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+    environment = os.environ | {"PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "-p",
+        "no:cacheprovider",
+        *(f"tests/{test}" for test in tests),
+    ]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 

@@ -53,6 +53,16 @@ def test_a_stratified_split_shows_validation_every_class_that_has_two_rows(class
         assert set(codes[found.validation]) == (common if share > 0 else set())
 
 
+def test_a_class_whose_share_is_less_than_half_a_row_is_held_out_too():
+    codes = np.repeat([0, 1], [97, 3])
+    found = split(spec("stratified", 0.1, 0.1), 100, codes=codes)
+    assert [np.bincount(codes[rows]).tolist() for rows in (found.train, found.validation, found.test)] == [
+        [79, 1],
+        [9, 1],
+        [9, 1],
+    ]
+
+
 @given(st.lists(st.integers(20, 60), min_size=2, max_size=5), st.floats(0.1, 0.4), st.floats(0.1, 0.4), SEEDS)
 def test_a_stratified_split_keeps_class_shares_to_a_row(counts, validation, test, seed):
     codes = np.repeat(np.arange(len(counts)), counts)
