@@ -16,17 +16,17 @@ CODED = (Embedding(2, 70, 17), Embedding(4, 100, 21))
 
 
 def test_embeddings_come_first_and_widen_what_the_first_layer_reads():
-    network = setup((8, 6), *CODED, masked=True, model_type="gru")
-    names = network.shapes(network)
+    built = setup((8, 6), *CODED, masked=True, model_type="gru")
+    names = network.shapes(built)
     assert list(names)[:3] == ["embedding.0.weight", "embedding.1.weight", "hidden.0.weight_ih"]
     assert names["embedding.1.weight"] == (100, 21)
     assert names["hidden.0.weight_ih"] == (48, 3 + 17 + 21)
 
 
 def test_plain_channels_are_neither_codes_nor_the_mask():
-    network = setup((8, 6), *CODED, masked=True)
-    assert network.plain_channels(network) == [0, 1, 3]
-    assert network.plain_runs(network) == [slice(0, 2), slice(3, 4)]
+    built = setup((8, 6), *CODED, masked=True)
+    assert network.plain_channels(built) == [0, 1, 3]
+    assert network.plain_runs(built) == [slice(0, 2), slice(3, 4)]
     assert network.plain_runs(setup((1,), Embedding(0, 70, 17))) == []
 
 

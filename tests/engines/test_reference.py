@@ -39,17 +39,17 @@ def test_a_padded_sequence_gives_what_it_gives_alone(features, model, both):
 
 
 def test_what_stands_in_padding_does_not_count_in_a_convolution(features):
-    network = setup("cnn")
-    weights = network.initial_weights(network)
+    built = setup("cnn")
+    weights = network.initial_weights(built)
     x = masked(features)
     np.testing.assert_array_equal(
-        reference.forward(network, weights, x), reference.forward(network, weights, x * x[..., -1:])
+        reference.forward(built, weights, x), reference.forward(built, weights, x * x[..., -1:])
     )
 
 
 def test_hidden_values_of_a_convolution_are_zero_in_padding(features):
-    network = setup("cnn", hidden_units=[5])
-    hidden = reference.cnn(network, network.initial_weights(network), features, LENGTHS).reshape(4, 5, 3)
+    built = setup("cnn", hidden_units=[5])
+    hidden = reference.cnn(built, network.initial_weights(built), features, LENGTHS).reshape(4, 5, 3)
     filled = (hidden != 0).any(1)
     np.testing.assert_array_equal(filled, [[1, 0, 0], [1, 1, 0], [1, 1, 0], [1, 1, 1]])
 
@@ -78,10 +78,10 @@ def test_each_sequence_is_reversed_within_its_own_length():
 
 def test_codes_become_vectors_behind_the_other_features():
     spec = specs.parse({"target_column": "y"})
-    network = Setup(spec, "binary", (4,), 1, embeddings=(Embedding(2, 3, 2), Embedding(0, 2, 1)))
+    built = Setup(spec, "binary", (4,), 1, embeddings=(Embedding(2, 3, 2), Embedding(0, 2, 1)))
     tables = {
         "embedding.0.weight": np.array([[1, 2], [3, 4], [5, 6]]),
         "embedding.1.weight": np.array([[7], [8]]),
     }
-    found, _ = reference.embed_inputs(network, tables, np.array([[1, 0.1, 0, 0.2], [0, 0.3, 2, 0.4]]))
+    found, _ = reference.embed_inputs(built, tables, np.array([[1, 0.1, 0, 0.2], [0, 0.3, 2, 0.4]]))
     np.testing.assert_array_equal(found, [[0.1, 0.2, 1, 2, 8], [0.3, 0.4, 5, 6, 7]])
