@@ -113,7 +113,7 @@ async def test_kill_ignores_what_it_does_not_know(subject: Subject) -> None:
 
 async def test_a_worker_that_is_named_is_among_the_processes(subject: Subject) -> None:
     worker = await subject.executor.launch(ticket(subject.data_dir, name="hang"))
-    assert worker is None or worker["pid"] in subject.executor.pids()
+    assert worker is None or worker.pid in subject.executor.pids()
 
 
 @pytest.mark.parametrize("how", ["kill", "close"])
