@@ -47,14 +47,39 @@ def tree(page: str) -> Iterator[tuple[str, str]]:
         folders.append(name)
 
 
-def modules() -> set[str]:
-    found = (path.relative_to(ROOT).as_posix() for path in (ROOT / "src/epochd").rglob("*.py"))
-    return {path for path in found if not path.endswith("__init__.py") and "/versions/" not in path}
+def rooms() -> set[str]:
+    """Every folder of the source that holds Python files, and those with data."""
+    found = (path.parent.relative_to(ROOT).as_posix() for path in (ROOT / "src/epochd").rglob("*.py"))
+    return {f"{path}/" for path in found} | {"src/epochd/data/builtin/"}
 
 
 @pytest.mark.parametrize("page", READMES)
-def test_the_file_tree_has_every_module_and_no_other(page: str) -> None:
-    assert {path for path, _ in tree(page) if path.endswith(".py")} == modules()
+def test_the_file_tree_has_every_room_and_few_files(page: str) -> None:
+    listed = {path for path, _ in tree(page)}
+    assert {path for path in listed if path.startswith("src/") and path.endswith("/")} == rooms()
+    assert len([path for path in listed if path.endswith(".py")]) <= 12
+
+
+ARCHITECTURE = "docs/architecture.md"
+NOT_IN_THE_ARCHITECTURE = {"src/epochd/", "src/epochd/data/builtin/", "src/epochd/store/migrations/versions/"}
+
+
+def test_the_road_of_a_job_has_at_most_ten_files() -> None:
+    road = text(ARCHITECTURE).partition("## The road of one job")[2].partition("\n## ")[0]
+    assert 5 <= len(set(re.findall(r"`([a-z_/]+\.py)`", road))) <= 10
+
+
+def test_every_file_that_the_architecture_names_exists() -> None:
+    named = set(re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.(?:py|json))`", text(ARCHITECTURE)))
+    assert len(named) > 20
+    for path in named:
+        assert (ROOT / "src/epochd" / path).exists() or (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("room", sorted(rooms() - NOT_IN_THE_ARCHITECTURE))
+def test_every_room_has_its_paragraph_in_the_architecture(room: str) -> None:
+    name = room.removeprefix("src/epochd/").removesuffix("/")
+    assert re.search(rf"^- \*\*`{name}`\*\* .{{30}}", text(ARCHITECTURE), re.MULTILINE), name
 
 
 @pytest.mark.parametrize("page", READMES)

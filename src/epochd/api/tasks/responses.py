@@ -19,7 +19,7 @@ class DatasetFacts(Shape):
     task: str | None
     classes: list[Any] | None
     fingerprint: str | None = Field(
-        None, description="SHA-256 of the content; null if the dataset is too large to compute it at once."
+        None, description="SHA-256 of the content; above 64 MiB `sampled:` and a SHA-256 of size, time and samples."
     )
 
 
