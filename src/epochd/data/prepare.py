@@ -34,7 +34,7 @@ from epochd.data.storage.materialize import Layout, Targets, materialize
 from epochd.data.storage.materialize import StoragePolicy as StoragePolicy
 from epochd.data.tables.catalog import Catalog
 from epochd.data.tables.source import Source
-from epochd.data.tables.table import BATCH_ROWS, Reading, Table, taken, within
+from epochd.data.tables.table import BATCH_ROWS, Reading, Table, select_rows, within
 
 Classes = Sequence[Label] | None
 Made = tuple[dict[str, InMemoryDataset | MemmapDataset], dict[str, IntArray]]
@@ -192,7 +192,7 @@ class Preparation:
         for first, frame in table.batches([*features, spec.target_column]):
             chosen = train[within(train, first, frame.height)] - first
             if len(chosen):
-                fitting.partial_fit(taken(frame, chosen))
+                fitting.partial_fit(select_rows(frame, chosen))
         return fitting.encoder()
 
     def _arranged(self, encoder: Encoder, labels: RowLabels, splits: Splits) -> tuple[Layout, Targets]:
@@ -227,8 +227,10 @@ class Preparation:
         try:
             return other.apply(read)
         except DataError as error:
-            told = f"in the validation dataset {other.name!r}: "
-            raise DataError([replace(problem, message=told + problem.message) for problem in error.problems]) from None
+            prefix = f"in the validation dataset {other.name!r}: "
+            raise DataError(
+                [replace(problem, message=prefix + problem.message) for problem in error.problems]
+            ) from None
 
 
 def _read_targets(series: pl.Series, task: Task, classes: Classes) -> npt.NDArray[Any]:

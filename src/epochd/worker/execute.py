@@ -63,7 +63,7 @@ def prepared(ticket: Ticket, start: StartingPoint) -> "Training":
 
 
 def is_unchanged(checked: CheckedDataset, spec: TrainingSpec, catalog: Catalog) -> bool:
-    """Whether the data are what the server checked, as far as its fingerprints tell."""
+    """Whether the data are what the server checked, by its fingerprints."""
     if catalog.open(spec.dataset).quick_fingerprint() != checked.fingerprint:
         return False
     if spec.validation_dataset is None:

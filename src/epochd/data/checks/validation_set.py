@@ -175,7 +175,7 @@ def _feature_issues(
 def _lengths(
     lists: Sequence[ColumnStatistics], spec: TrainingSpec, known: Sequence[ColumnStatistics], name: str
 ) -> Iterator[Issue]:
-    """Lists that are longer than those that are trained on, and for an mlp, which cannot tell what is padding, shorter
+    """Lists that are longer than those that are trained on, and for an mlp, which cannot distinguish padding, shorter
     ones."""
     longest = max(feature.longest or 0 for feature in known)
     shortest = min(feature.shortest or 0 for feature in known) if spec.model_type == "mlp" else 0

@@ -1,6 +1,6 @@
 """Columns of dates and times: the time that has passed, and where in the year, the week and the day it is.
 
-Circles are told by sine and cosine, so that December is next to January. What never varies in training is left out.
+Cycles are encoded by sine and cosine, so that December is next to January. What never varies in training is left out.
 Where later rows are predicted from earlier ones, all that comes lies beyond the elapsed time that was trained on, and
 beyond the part of a circle that training has not gone round: a network would extrapolate, so these are left out too.
 Times with a zone count by the clocks of that zone.

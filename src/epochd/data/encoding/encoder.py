@@ -235,5 +235,5 @@ def _numbers(column: Dense, series: pl.Series) -> FloatArray:
 def _nearest(missing: Sequence[str], present: Sequence[str]) -> str:
     """For the first missing names that resemble one that is there: which one."""
     found = [(name, similar_names(name, present, 1)) for name in missing[:20]]
-    told = [f"{near[0]!r} for {name!r}" for name, near in found if near]
-    return f"; there is {', '.join(told)}" if told else ""
+    found_near = [f"{near[0]!r} for {name!r}" for name, near in found if near]
+    return f"; there is {', '.join(found_near)}" if found_near else ""

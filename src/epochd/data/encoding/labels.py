@@ -10,7 +10,7 @@ from epochd.core.errors import DataError, Problem
 from epochd.data.schema import Kind
 
 Label = bool | int | float | str
-"""A class as it stands in the dataset; JSON can carry it."""
+"""A class as in the dataset, in a type that JSON has."""
 
 
 MAX_NUMBER = 1e100
@@ -37,7 +37,7 @@ def encode_labels(raw: pl.Series, classes: Sequence[Label]) -> IntArray:
         row = (values.is_null() if strange is None else values == strange).arg_max()
         shown = "no label" if strange is None else f"the label {strange!r}"
         message = f"row {1 + (row or 0)} has {shown}; the classes are {listed(classes)}"
-        raise DataError([Problem(raw.name, message, "correct the label, or leave the row out")])
+        raise DataError([Problem(raw.name, message, "correct the label, or train on data that have this class")])
     if values.dtype.is_integer():  # twice as fast as by hashes
         codes: IntArray = np.array(numbers, np.int64)[distinct.search_sorted(values).to_numpy()]
         return codes

@@ -21,8 +21,8 @@ MAX_KNOTS = 256
 """Points of a quantile scale."""
 MAX_SCALED = 1e30
 """Numbers this far from the centre are still well within float32."""
-SILENCING = sys.float_info.max
-"""A scale that makes 0 of any number."""
+CONSTANT_SCALE = sys.float_info.max
+"""The scale of a constant column, in which every number is encoded as 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class Moments:
         """The same for a feature: where it has no number, or always the same one, no weight is learned for others, so
         that whatever comes later becomes 0."""
         found = self.linear()
-        return found if self.varies else Linear(found.centre, SILENCING)
+        return found if self.varies else Linear(found.centre, CONSTANT_SCALE)
 
 
 @dataclass(slots=True)
@@ -163,7 +163,7 @@ class ScaleFit:
         self.seen += rows
 
     def scale(self) -> Scale:
-        """The scale of all numbers so far. The deviation stands in for quartiles that are the same, or nearly so, and
+        """The scale of all numbers so far. The deviation replaces quartiles that are equal, or nearly so, and
         mean and deviation for quantiles that are."""
         linear = self.moments.feature()
         sample = np.concatenate(self.kept) if self.kept else np.empty(0)

@@ -120,7 +120,7 @@ def lengths(series: pl.Series) -> IntArray:
         row = int(np.argmax(found < 1))
         what = "an empty list" if found[row] == 0 else "no list"
         message = f"row {row + 1} of column {series.name!r} has {what}"
-        raise DataError([Problem(series.name, message, "give at least one number, or leave the row out")])
+        raise DataError([Problem(series.name, message, "give at least one number")])
     return found
 
 

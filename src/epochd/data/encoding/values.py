@@ -68,7 +68,7 @@ def present_text(series: pl.Series) -> pl.Series:
 def bad_value(
     series: pl.Series, row: int, what: str, hint: str = "give a number, or leave the value out if it is unknown"
 ) -> DataError:
-    """The error about one value; ``row`` is counted from 0, ``what`` goes on after "row 7 of column 'age' is"."""
+    """The error about one value; ``row`` is counted from 0, ``what`` continues "row 7 of column 'age' is"."""
     message = f"row {row + 1} of column {series.name!r} is {what}: {_shown(series[row])}"
     return DataError([Problem(series.name, message, hint)])
 

@@ -1,6 +1,6 @@
 """Which formats can be read, and by whom.
 
-A format is told by the end of a file's name, whatever its case; a folder is a table of Parquet files. Each scans
+A format follows from the end of a file's name, whatever its case; a folder is a table of Parquet files. Each scans
 lazily where its library can, refuses what is visibly broken, and explains what its library could not read.
 """
 
@@ -69,7 +69,7 @@ ERRORS = (pl.exceptions.PolarsError, excel.Broken, OSError)
 
 
 def suffix_of(name: str) -> str:
-    """The end of a file's name that tells its format, in lower case (``.csv.gz``); empty if none does."""
+    """The end of a file's name that names its format, in lower case (``.csv.gz``); empty if none does."""
     return next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), "")
 
 

@@ -1,6 +1,6 @@
 """What is wrong with a file, in words for the person who made it.
 
-Each format knows its own ways to be broken and tells them by this one exception; who knows the dataset's
+Each format knows its own ways to be broken and reports them by this one exception; the caller, who knows the dataset's
 name makes a problem of it.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-OTHERWISE = (pl.exceptions.ComputeError, pl.exceptions.InvalidOperationError, pl.exceptions.SchemaError)
+TYPE_ERRORS = (pl.exceptions.ComputeError, pl.exceptions.InvalidOperationError, pl.exceptions.SchemaError)
 """What Polars raises where rows are not of the types that were guessed."""
 
 LONGEST_REASON = 200
@@ -26,7 +26,7 @@ class Unreadable(Exception):
 
 
 def not_opened(error: OSError) -> Unreadable:
-    """A file that the system does not hand out; its path is not told."""
+    """A file that cannot be opened; the message does not contain its path."""
     why = f" ({error.strerror})" if error.strerror else ""
     return Unreadable(f"the file cannot be opened{why}", "check that it is still there and may be read by the server")
 

@@ -1,7 +1,7 @@
 """Text files line by line, plain or compressed: for the first look at them, and to find the line that breaks one.
 
 Reading a whole table is Polars' work. This is the slow and careful reading beside it. How a file is
-compressed is told by its first bytes, as Polars does it, not by its name.
+compressed follows from its first bytes, as in Polars, not from its name.
 """
 
 import gzip
@@ -135,7 +135,7 @@ def _zstd_lines(path: Path, most: int | None = None) -> Iterator[str]:
 
 @contextmanager
 def _unpacking() -> Iterator[None]:
-    """What goes wrong with compressed data, told as Unreadable."""
+    """Turn errors in decompression into Unreadable."""
     try:
         yield
     except (EOFError, OSError, zlib.error) as error:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 import polars.selectors as cs
 
-from epochd.data.formats.errors import OTHERWISE
+from epochd.data.formats.errors import TYPE_ERRORS
 from epochd.data.schema import ALIKE, Kind, col, kind_of
 
 MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None"]
@@ -31,7 +31,7 @@ Expected = Mapping[str, Kind]
 
 def as_text(found: Mapping[str, pl.DataType], expected: Expected) -> list[str]:
     """Which columns are read as text, of the types that a file suggests: those of which texts are expected, and those
-    that turn out to be of another kind than is expected. Whoever knows what is meant makes something of the text, or
+    that turn out to be of another kind than is expected. The caller, who knows what is expected, reads the text, or
     says which row is wrong. Lists have no text."""
     kinds = {name: (kind_of(dtype), expected.get(name.strip())) for name, dtype in found.items()}
     return [name for name, (kind, wanted) in kinds.items() if {kind, wanted} <= PLAIN and _is_text(kind, wanted)]
@@ -76,7 +76,7 @@ def holds(table: pl.LazyFrame, name: str) -> bool:
     """Whether every row of the column is of its type."""
     try:
         table.select(col(name).null_count()).collect(engine="streaming")
-    except OTHERWISE:
+    except TYPE_ERRORS:
         return False
     return True
 
@@ -86,10 +86,10 @@ def _is_text(kind: Kind, wanted: Kind | None) -> bool:
 
 
 def _dates_of(table: pl.LazyFrame, names: Sequence[str]) -> dict[str, pl.DataType]:
-    """``dates`` of a table's first rows; none if they cannot be read, which whoever reads all rows will find, too."""
+    """``dates`` of a table's first rows; none if they cannot be read, which reading all rows will report."""
     try:
         first = table.select(cs.by_name(names)).head(LOOKED_AT).collect()
-    except OTHERWISE:
+    except TYPE_ERRORS:
         return {}
     return dates(first, names)
 

@@ -1,4 +1,4 @@
-"""Sliding windows: consecutive rows of one group, and the row whose target they are to tell.
+"""Sliding windows: consecutive rows of one group, and the row whose target is predicted from them.
 
 Rows are brought into the order of (group, time); a window is then a piece of that order and needs no copy. No window
 holds rows of two groups, or of two sides of the split, the row of its target included: what one side is scored on, no
@@ -34,7 +34,7 @@ def order(times: Times, groups: Integers | None = None) -> IntArray:
 
 
 def places(order: IntArray) -> IntArray:
-    """Where each row stands in the order: its inverse, int64 (n,)."""
+    """The position of each row in the order: its inverse, int64 (n,)."""
     found = np.empty(len(order), np.int64)
     for first in range(0, len(order), PIECE):
         rows = order[first : first + PIECE]
@@ -43,7 +43,7 @@ def places(order: IntArray) -> IntArray:
 
 
 def starts(order: IntArray, ahead: int, groups: Integers | None = None) -> IntArray:
-    """Positions in the order from which the same group goes on for at least ``ahead`` more rows; int64, rising."""
+    """Positions in the order from which the same group continues for at least ``ahead`` more rows; int64, rising."""
     return np.flatnonzero(_alike(order, ahead, groups))
 
 

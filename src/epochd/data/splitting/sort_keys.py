@@ -1,6 +1,6 @@
 """When rows happened and which belong together: the columns of time and group as plain numbers.
 
-Splits and windows only compare them, so any number that keeps the order, or tells groups apart, will do.
+Splits and windows only compare them, so any number that keeps the order, or distinguishes groups, is enough.
 """
 
 from collections.abc import Hashable

@@ -5,11 +5,11 @@ of its next steps. A file is named by what went into it, so trainings that encod
 
     <folder>/<key>/            rows.float32, and complete.json, which comes last
     <folder>/<key>-<random>/   the same on its way: renamed when it is complete
-    <folder>/<key>.lock        held by whoever builds it, while the others wait
+    <folder>/<key>.lock        held by the process that builds it, while the others wait
     <folder>/room.lock         held while room is made for a new file
 
-Whoever has a file open holds a shared lock on it, which the system takes back when the process dies however it may: a
-file without a lock is in nobody's use. Everything here can be deleted at any time. What is mapped stays mapped.
+A process that has a file open holds a shared lock on it, which the system releases when the process dies: a
+file without a lock is not in use. Everything here can be deleted at any time. What is mapped stays mapped.
 """
 
 import fcntl
@@ -48,8 +48,8 @@ def table(
 ) -> FloatArray:
     """All rows of a dataset, encoded: float32 (rows, width), mapped from ``folder``, where they are built if need be.
 
-    ``batches`` yields the rows in their order; row i comes to stand at ``place[i]`` (None: at i). All files of the
-    folder together take ``cap`` bytes at most; the least recently opened of those that nobody has open make room.
+    ``batches`` yields the rows in their order; row i is written to ``place[i]`` (None: at i). All files of the
+    folder together take ``cap`` bytes at most; the least recently opened of those that are not open are deleted first.
     Raise DataError or OutOfSpace if there is no room, and whatever ``batches`` and the encoder raise.
     """
     shape, name = (rows, encoder.width), key(fingerprint, encoder, place)
@@ -113,7 +113,7 @@ def _publish(temporary: Path, folder: Path, shape: tuple[int, int]) -> None:
         with _alone(folder.parent / ROOM):
             shutil.rmtree(folder, ignore_errors=True)
             temporary.rename(folder)
-    except OSError:  # somebody deletes the cache: the rows serve this training all the same
+    except OSError:  # the cache was deleted meanwhile: the mapped rows are still valid
         pass
 
 
@@ -153,7 +153,7 @@ def _allocate(folder: Path, cap: int, shape: tuple[int, int]) -> BinaryIO:
 
 
 def _make_room(folder: Path, cap: int, needed: int) -> None:
-    """Delete what nobody uses: what dead processes left unfinished, and as far as need be what was opened longest ago.
+    """Delete files that are not in use: unfinished ones of dead processes, and as needed those opened longest ago.
 
     Raise OutOfSpace if that is not enough for now, DataError if it never will be.
     """
@@ -209,7 +209,7 @@ def _evict(folder: Path) -> bool:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock by this name, after whoever holds it; the file vanishes with it."""
+    """Hold an exclusive lock with this name, waiting for its holder; the file is deleted at the end."""
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

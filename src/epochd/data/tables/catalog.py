@@ -1,6 +1,6 @@
 """Where a dataset's name leads: a built-in table, or a file or folder under one of the server's dataset folders.
 
-A name comes from whoever may post a config, so it is resolved here, once, and never leaves the allowed
+A name comes from a client, so it is resolved here, once, and never leaves the allowed
 folders: ``..`` and NUL are refused, symbolic links are followed before the check, and the answer for a
 file elsewhere is the same whether it exists or not.
 """
@@ -55,7 +55,7 @@ def _inside(root: Path, name: str) -> Path | None:
 
 
 def _is_hidden(path: PurePath) -> bool:
-    """Folders and files with a dot in front are nobody's dataset: uploads that are not complete are kept there."""
+    """Names that begin with a dot are no datasets: incomplete uploads have such names."""
     return any(part.startswith(".") for part in path.parts)
 
 

@@ -2,7 +2,7 @@
 
 Hashing reads every byte, so a result is remembered for as long as the file's size, inode and time of modification stay
 the same. A file that was modified a moment ago may change again without a change of these, so its hash is not
-remembered. Where nobody can wait for the hash of a large file, samples of it have to do.
+remembered. Where the hash of a large file would take too long, samples of it replace the content.
 """
 
 import hashlib

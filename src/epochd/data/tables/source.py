@@ -1,6 +1,6 @@
 """Datasets: what a name in a config opens, and how its table is read.
 
-Reading is Polars, lazily. A file that cannot be read is told as a DataError that says what is wrong with it and where,
+Reading is Polars, lazily. A file that cannot be read raises a DataError that says what is wrong with it and where,
 with the dataset's name and never with its path.
 """
 
@@ -15,7 +15,7 @@ import polars.selectors as cs
 
 from epochd.core.errors import DataError, Problem
 from epochd.data import formats
-from epochd.data.formats.errors import OTHERWISE, Unreadable, checked_names, in_short, not_opened
+from epochd.data.formats.errors import TYPE_ERRORS, Unreadable, checked_names, in_short, not_opened
 from epochd.data.formats.type_inference import Expected
 from epochd.data.tables import fingerprint
 
@@ -40,7 +40,7 @@ class Source:
     @property
     def is_guessed(self) -> bool:
         """Whether types are no more than a guess at what its text means. Raise DataError if it is gone."""
-        with self._telling():
+        with self._reporting():
             return formats.format_of(self.path).guessed
 
     def scan(self) -> pl.LazyFrame:
@@ -49,7 +49,7 @@ class Source:
         Raise DataError for a file that is visibly broken; other faults show only when the table is read, so use
         ``apply``.
         """
-        with self._telling():
+        with self._reporting():
             return _named(next(self._tables()))
 
     def apply(self, work: Callable[[pl.LazyFrame], T]) -> T:
@@ -58,13 +58,13 @@ class Source:
         Where later rows contradict what was guessed from the first ones, ``work`` is done again on what is guessed more
         carefully, in the end from all rows.
         """
-        with self._telling():
+        with self._reporting():
             tables = self._tables()
             table = next(tables)
             while True:
                 try:
                     return work(_named(table))
-                except OTHERWISE:
+                except TYPE_ERRORS:
                     careful = next(tables, None)
                     if careful is None:
                         raise
@@ -76,18 +76,18 @@ class Source:
 
     def unseen(self) -> str:
         """Why ``scan`` may not have found every column, for a hint; empty if it has. Raise DataError."""
-        with self._telling():
+        with self._reporting():
             return formats.format_of(self.path).unseen(self.path)
 
     def fingerprint(self) -> str:
         """SHA-256 of the content, in hexadecimal (``fingerprint.of``). Raise DataError if it cannot be read."""
-        with self._telling():
+        with self._reporting():
             formats.format_of(self.path)
             return fingerprint.of(self.path)
 
     def quick_fingerprint(self) -> str:
         """``fingerprint``, or for a large dataset one of samples (``fingerprint.quick``). Raise DataError."""
-        with self._telling():
+        with self._reporting():
             formats.format_of(self.path)
             return fingerprint.quick(self.path)
 
@@ -99,8 +99,8 @@ class Source:
         return formats.format_of(self.path).scan(self.path, self.expected)
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
-        """Whatever goes wrong with the file inside becomes a DataError."""
+    def _reporting(self) -> Iterator[None]:
+        """Turn every error in reading the file into a DataError."""
         try:
             yield
         except Unreadable as fault:

@@ -83,8 +83,8 @@ def within(rows: IntArray, first: int, height: int) -> slice:
     return slice(int(start), int(end))
 
 
-def taken(frame: pl.DataFrame, rows: IntArray) -> pl.DataFrame:
-    """The rows of these sorted numbers; to mark them is several times as fast as to look each one up."""
+def select_rows(frame: pl.DataFrame, rows: IntArray) -> pl.DataFrame:
+    """The rows with these sorted numbers; a mask is several times as fast as a look-up of each."""
     if len(rows) == frame.height:
         return frame
     marks = np.zeros(frame.height, np.bool_)
@@ -94,14 +94,14 @@ def taken(frame: pl.DataFrame, rows: IntArray) -> pl.DataFrame:
 
 @contextmanager
 def counting_from(first: int) -> Iterator[None]:
-    """Tell of errors inside from which row on theirs are counted, where that is not the dataset's first."""
+    """Add to errors raised inside the row of the dataset from which theirs are counted, unless it is the first."""
     try:
         yield
     except DataError as error:
         if first == 0:
             raise
-        told = f" (rows counted from row {first + 1} of the dataset on)"
-        raise DataError([replace(problem, message=problem.message + told) for problem in error.problems]) from None
+        suffix = f" (rows counted from row {first + 1} of the dataset on)"
+        raise DataError([replace(problem, message=problem.message + suffix) for problem in error.problems]) from None
 
 
 def batches(table: pl.LazyFrame, size: int = BATCH_ROWS) -> Iterator[tuple[int, pl.DataFrame]]:
