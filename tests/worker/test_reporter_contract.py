@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from tests.support.reporters import RecordingReporter
 
 from epochd.core.errors import EpochdError
 from epochd.core.events import ReportKind
 from epochd.core.jobs import Command
 from epochd.worker.report import Reporter as ServerReporter
 from epochd.worker.sink import Reporter
-from tests.support.reporters import RecordingReporter
 
 
 @pytest.fixture(params=["real", "recording"])
