@@ -97,6 +97,8 @@ async def test_kill_ends_this_attempt_and_no_other(subject: Subject) -> None:
     first, second = await subject.hang(1), await subject.hang(2)
     await subject.executor.kill(first.key)
     assert await subject.exit() == ("task", 1, -9)
+    await subject.launch(attempt=3)
+    assert await subject.exit() == ("task", 3, 0)
     assert subject.executor.free_slots == 1
     await subject.executor.kill(second.key)
     assert await subject.exit() == ("task", 2, -9)
