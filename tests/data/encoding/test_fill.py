@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from epochd.data.encoding import fill
-from epochd.data.encoding.fill import Columns
+from epochd.data.encoding import encoder
+from epochd.data.encoding.encoder import Columns
 
 NUMBERS = np.arange(20, dtype=np.float32).reshape(2, 10) + 1
 
@@ -18,7 +18,7 @@ def columns():
 
 @pytest.mark.parametrize("at_once", [1, 20, 10**6])
 def test_numbers_and_ones_stand_at_their_channels(columns, at_once, monkeypatch):
-    monkeypatch.setattr(fill, "AT_ONCE", at_once)
+    monkeypatch.setattr(encoder, "AT_ONCE", at_once)
     out = np.zeros((10, 5), np.float32)
     columns.fill(out)
     np.testing.assert_array_equal(out[:, :2], NUMBERS.T)
@@ -27,7 +27,7 @@ def test_numbers_and_ones_stand_at_their_channels(columns, at_once, monkeypatch)
 
 @pytest.mark.parametrize("at_once", [1, 20, 10**6])
 def test_chosen_rows_are_those_of_all(columns, at_once, monkeypatch):
-    monkeypatch.setattr(fill, "AT_ONCE", at_once)
+    monkeypatch.setattr(encoder, "AT_ONCE", at_once)
     whole, chosen = np.zeros((10, 5), np.float32), np.array([1, 2, 7, 9])
     columns.fill(whole)
     out = np.zeros((4, 5), np.float32)

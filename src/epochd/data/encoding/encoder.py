@@ -5,7 +5,7 @@ floats survive exactly, so that a model predicts anywhere what it would have pre
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Self
 
@@ -18,7 +18,6 @@ from epochd.core.specs import Task
 from epochd.data.encoding import sequence, values
 from epochd.data.encoding.categorical import Codes, OneHot
 from epochd.data.encoding.dates import Date
-from epochd.data.encoding.fill import Columns
 from epochd.data.encoding.labels import Label, encode_labels, label_kind
 from epochd.data.encoding.numeric import Boolean, Number
 from epochd.data.encoding.sequence import Channel
@@ -38,6 +37,38 @@ MEANT = {
 }
 """The kinds of table columns that encoded ones are fitted on."""
 KINDS: dict[str, type[Column]] = {kind.kind: kind for kind in (Number, Boolean, OneHot, Codes, Date, Channel)}
+
+
+AT_ONCE = 1 << 19
+"""Values of rows that are filled together (2 MiB). A row of a wide table lies far from the next one in memory: some rows
+at a time stay in the processor's cache until all columns have been written."""
+
+
+@dataclass(slots=True)
+class Columns:
+    """What fills rows: numbers (float32, (rows,)), each at its channel, and ones, of which each row has one, at a
+    channel and so many (int64, (rows,)) further."""
+
+    numbers: list[tuple[int, FloatArray]] = field(default_factory=list)
+    ones: list[tuple[int, IntArray]] = field(default_factory=list)
+
+    def add(self, channel: int, values: FloatArray) -> None:
+        """Numbers (float32, (channels, rows)) of this channel and the next ones."""
+        self.numbers += enumerate(values, channel)
+
+    def fill(self, out: FloatArray, rows: IntArray | None = None) -> None:
+        """Write the rows of these numbers (None: all) into ``out`` (n, channels), which comes as zeros."""
+        size = max(1, AT_ONCE // max(1, out.shape[1]))
+        for first in range(0, len(out), size):
+            at = slice(first, first + size)
+            self._fill(out[at], at if rows is None else rows[at])
+
+    def _fill(self, out: FloatArray, rows: IntArray | slice) -> None:
+        here = np.arange(len(out))
+        for channel, values in self.numbers:
+            out[:, channel] = values[rows]
+        for channel, places in self.ones:
+            out[here, places[rows] + channel] = 1.0
 
 
 @dataclass(frozen=True, slots=True)
