@@ -40,8 +40,8 @@ KINDS: dict[str, type[Column]] = {kind.kind: kind for kind in (Number, Boolean, 
 
 
 AT_ONCE = 1 << 19
-"""Values of rows that are filled together (2 MiB). A row of a wide table lies far from the next one in memory: some rows
-at a time stay in the processor's cache until all columns have been written."""
+"""Values of rows that are filled together (2 MiB). A row of a wide table lies far from the next one in memory: a few
+rows stay in the processor's cache until all columns have been written."""
 
 
 @dataclass(slots=True)
@@ -65,8 +65,8 @@ class Columns:
 
     def _fill(self, out: FloatArray, rows: IntArray | slice) -> None:
         here = np.arange(len(out))
-        for channel, values in self.numbers:
-            out[:, channel] = values[rows]
+        for channel, numbers in self.numbers:
+            out[:, channel] = numbers[rows]
         for channel, places in self.ones:
             out[here, places[rows] + channel] = 1.0
 
