@@ -11,9 +11,10 @@ import pytest
 
 from epochd.engines import registry
 
+pytestmark = pytest.mark.serial
 COLUMNS = 60
-ROWS = int(os.environ.get("STREAMING_ROWS", 500_000))
-"""``make streaming`` takes four times as many."""
+ROWS = int(os.environ.get("STREAMING_ROWS", 2_000_000))
+"""``make streaming`` may take more."""
 SCRIPT = """
 import json, sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Array types that rooms share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Classes of a target: their codes, and how messages list them."""
 
 from collections.abc import Sequence
 
