@@ -34,7 +34,7 @@ def kill_rank(arena: Arena) -> str:
     def rank(victim: Victim) -> tuple[Victim, int] | None:
         with suppress(psutil.Error):
             ranks = [
-                child for child in psutil.Process(victim.pid).children() if "torch_follower" in str(child.cmdline())
+                child for child in psutil.Process(victim.pid).children() if "distributed_worker" in str(child.cmdline())
             ]
             return (victim, ranks[0].pid) if ranks else None
         return None
