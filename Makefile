@@ -31,9 +31,9 @@ test: check
 chaos: setup
 	CHAOS_FAULTS=$${CHAOS_FAULTS:-52} $(BIN)/python -m pytest -s tests/system/chaos $(ARGS)
 
-# Two million rows that are not held in memory, on each engine.
+# Four million rows that are not held in memory, on each engine.
 streaming: setup
-	STREAMING_ROWS=$${STREAMING_ROWS:-2000000} $(BIN)/python -m pytest --timeout 900 tests/worker/test_streaming.py $(ARGS)
+	STREAMING_ROWS=$${STREAMING_ROWS:-4000000} $(BIN)/python -m pytest --timeout 900 tests/worker/test_streaming.py $(ARGS)
 
 # Planted bugs, each of which a test has to notice: docs/testing.md.
 mutants: setup

@@ -14,7 +14,7 @@ from epochd.engines import registry
 pytestmark = pytest.mark.serial
 COLUMNS = 60
 ROWS = int(os.environ.get("STREAMING_ROWS", 2_000_000))
-"""``make streaming`` may take more."""
+"""``make streaming`` takes twice as many."""
 SCRIPT = """
 import json, sys
 from pathlib import Path
