@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,13 @@ class Running:
 
     def reconcile(self) -> dict[str, Any]:
         return object_of(self.client.get(f"{self.url}/api/v1/system/reconcile").raise_for_status())
+
+    def findings_after_exits(self, within: float = 10.0) -> list[dict[str, Any]]:
+        """What the reconciler still finds once workers that have reported their last word had time to exit."""
+        until = time.monotonic() + within
+        while (findings := self.reconcile()["findings"]) and time.monotonic() < until:
+            time.sleep(0.1)
+        return list(findings)
 
     def end(self, number: signal.Signals) -> int:
         self.process.send_signal(number)

@@ -12,7 +12,7 @@ PAIRS = [
     pair for pair in (("pytorch", "cnn"), ("tensorflow", "lstm"), ("jax", "gru")) if pair[0] in registry.installed()
 ]
 """Each engine and each kind of network once: that all engines compute the same is shown by their contract."""
-HEAVY = {"dataset": "digits", "hidden_units": [512, 512], "batch_size": 8, "epochs": 9, "learning_rate": 0.001}
+HEAVY = {"dataset": "digits", "hidden_units": [512, 512], "batch_size": 8, "epochs": 6, "learning_rate": 0.001}
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def server(tmp_path_factory):
 @pytest.mark.parametrize("framework", [name for name in registry.installed() if name != "pytorch"])
 def test_a_training_paused_on_any_engine_equals_one_that_was_not(server, framework):
     """PyTorch has a longer test of its own, in ``test_pausing.py``."""
-    options = HEAVY | {"framework": framework, "learning_rate_scheduler": "step", "step_size": 4}
+    options = HEAVY | {"framework": framework, "learning_rate_scheduler": "step", "step_size": 3}
     straight, paused = server.start(**options), server.start(**options)
     assert server.follow(straight)["type"] == "complete"
     server.follow(paused, until_epoch=2)

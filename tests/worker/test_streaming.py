@@ -11,7 +11,6 @@ import pytest
 
 from epochd.engines import registry
 
-pytestmark = pytest.mark.serial
 COLUMNS = 60
 ROWS = int(os.environ.get("STREAMING_ROWS", 2_000_000))
 """``make streaming`` takes twice as many."""

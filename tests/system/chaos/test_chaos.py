@@ -31,7 +31,6 @@ FAULTS = {store: int(os.environ.get("CHAOS_FAULTS", few)) for store, few in SHOR
 SEED = int(os.environ.get("CHAOS_SEED", random.SystemRandom().randrange(10**6)))
 
 
-@pytest.mark.serial
 @pytest.mark.timeout(240 + 15 * max(FAULTS.values()))
 @pytest.mark.parametrize("store", ["sqlite", "postgresql"])
 def test_nothing_is_lost_whatever_dies(store: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
