@@ -216,7 +216,7 @@ def json_of_bare_values(folder: Path) -> Case:
 
 @case
 def json_with_nan(folder: Path) -> Case:
-    return written(folder, "nan.ndjson", '{"a": 1.5}\n{"a": NaN}\n', "line 2 has NaN, which JSON does not have")
+    return written(folder, "nan.ndjson", '{"a": 1.5}\n{"a": NaN}\n', "line 2 has NaN, which is not a JSON value")
 
 
 @case
@@ -300,7 +300,7 @@ def folder_of_different_keys(folder: Path) -> Case:
     (folder / "keys" / "year=2020").mkdir(parents=True)
     TABLE.write_parquet(folder / "keys" / "1.parquet")
     TABLE.write_parquet(folder / "keys" / "year=2020" / "2.parquet")
-    return "keys", "'year=2020/2.parquet' and '1.parquet' lie in folders of different keys"
+    return "keys", "'year=2020/2.parquet' and '1.parquet' are in folders with different keys"
 
 
 @case
@@ -315,13 +315,13 @@ def folder_with_a_file_cut(folder: Path) -> Case:
 def folder_without_parquet(folder: Path) -> Case:
     (folder / "notes").mkdir()
     written(folder, "notes/table.csv", "a\n1\n", "")
-    return "notes", "the folder holds no .parquet file"
+    return "notes", "the folder has no .parquet file"
 
 
 @case
 def folder_named_csv(folder: Path) -> Case:
     (folder / "folder.csv").mkdir()
-    return "folder.csv", "the folder holds no .parquet file"
+    return "folder.csv", "the folder has no .parquet file"
 
 
 @case
