@@ -72,7 +72,7 @@ def zstd_cut(folder: Path) -> Case:
 
 @case
 def parquet_that_is_none(folder: Path) -> Case:
-    return written(folder, "text.parquet", "a,b\n1,2\n" * 9, r"no Parquet file \(it begins with b'a,b\\n'\)")
+    return written(folder, "text.parquet", "a,b\n1,2\n" * 9, r"not a Parquet file \(it begins with b'a,b\\n'\)")
 
 
 @case
@@ -226,7 +226,7 @@ def json_nested_without_end(folder: Path) -> Case:
 
 @case
 def excel_that_is_no_zip(folder: Path) -> Case:
-    return written(folder, "text.xlsx", "a,b\n1,2\n", r"no .xlsx file \(it begins with b'a,b\\n'\)")
+    return written(folder, "text.xlsx", "a,b\n1,2\n", r"not a .xlsx file \(it begins with b'a,b\\n'\)")
 
 
 @case
@@ -276,7 +276,7 @@ def arrow_stream_cut(folder: Path) -> Case:
 
 @case
 def arrow_that_is_none(folder: Path) -> Case:
-    return written(folder, "text.feather", "a,b\n1,2\n", "no Arrow file")
+    return written(folder, "text.feather", "a,b\n1,2\n", "not an Arrow file")
 
 
 @case

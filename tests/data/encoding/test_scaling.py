@@ -19,7 +19,7 @@ def scaled(scaling, numbers, interval=1, pieces=1):
     fit = ScaleFit(scaling, interval)
     for piece in np.array_split(np.asarray(numbers, np.float64), pieces):
         fit.partial_fit(piece)
-    return fit.scale()
+    return fit.finalize()
 
 
 @given(NUMBERS, st.integers(1, 5))
@@ -105,14 +105,14 @@ def test_samples_are_every_kth_row_wherever_batches_end():
         fit = ScaleFit("robust", interval=10)
         for piece in np.array_split(numbers, pieces):
             fit.partial_fit(piece)
-        assert np.concatenate(fit.kept).tolist() == numbers[::10].tolist()
+        assert np.concatenate(fit.samples).tolist() == numbers[::10].tolist()
 
 
 def test_samples_of_lists_take_whole_rows():
     fit = ScaleFit("robust", interval=2)
     fit.partial_fit(np.array([1.0, 2, 3, 4, 5, np.nan]), np.array([2, 1, 3]))
     fit.partial_fit(np.array([6.0, 7, 8]), np.array([1, 2]))
-    assert np.concatenate(fit.kept).tolist() == [1, 2, 4, 5, 7, 8]
+    assert np.concatenate(fit.samples).tolist() == [1, 2, 4, 5, 7, 8]
 
 
 @given(NUMBERS)

@@ -97,7 +97,7 @@ def test_no_rows_give_no_rows():
             {"a": [[1.0] * 3, [1.0] * 2, [1.0] * 2]},
             "row 3 has lists of different lengths: 2 elements in 'a', 1 element in 'b'",
         ),
-        ({"a": [[1.0] * 4] * 3, "b": [[1] * 4] * 3}, "row 1 of column 'a' has 4 elements; the model reads 3 at most"),
+        ({"a": [[1.0] * 4] * 3, "b": [[1] * 4] * 3}, "row 1 of column 'a' has 4 elements; the model reads at most 3"),
         ({"a": [[1.0] * 3, [1.0, np.inf], [1.0]]}, "row 2 of column 'a' has an element that is infinite"),
         ({"a": [["u", "v", "w"], ["u", "v"], ["u"]]}, "column 'a' has the type List(String), which cannot be read"),
         ({"a": 7}, "cannot be read as lists of numbers"),

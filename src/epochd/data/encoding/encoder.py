@@ -52,10 +52,8 @@ class EncodedColumns:
     numbers: list[tuple[int, FloatArray]] = field(default_factory=list)
     ones: list[tuple[int, IntArray]] = field(default_factory=list)
 
-    def add(self, channel: int, column: Dense, series: pl.Series) -> None:
-        """Encode a column at this channel and the following ones."""
-        numbers = np.empty((column.width, len(series)), np.float32)
-        column.transform(series, numbers.T)
+    def add(self, channel: int, numbers: FloatArray) -> None:
+        """Add numbers (float32, (channels, rows)) at this channel and the following ones."""
         self.numbers += enumerate(numbers, channel)
 
     def fill(self, out: FloatArray, rows: IntArray | None = None) -> None:
@@ -232,7 +230,9 @@ class Encoder:
                 if isinstance(column, OneHot):
                     found.ones.append((channels.start, column.positions(series)))
                 elif not isinstance(column, Channel):
-                    found.add(channels.start, column, series)
+                    numbers = np.empty((column.width, frame.height), np.float32)
+                    column.transform(series, numbers.T)
+                    found.add(channels.start, numbers)
             except DataError as error:
                 problems += error.problems
         if problems:

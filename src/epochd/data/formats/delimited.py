@@ -33,9 +33,8 @@ def scan(path: Path, expected: Expected, separator: str) -> Iterator[pl.LazyFram
     with_nulls = partial(read, null_values=type_inference.NULL_VALUES)
     first = read(infer_schema=False).head(type_inference.SAMPLE_ROWS).collect()
     schema = with_nulls(infer_schema_length=FIRST_ROWS).collect_schema()
-    types = _final_types(
-        {**schema, **type_inference.detect_dates(first, type_inference.text_columns(schema))}, expected
-    )
+    dates = type_inference.detect_dates(first, type_inference.text_columns(schema))
+    types = _final_types({**schema, **dates}, expected)
     if not _has_null_markers(first, _final_types(schema, expected)):
         yield read(schema=types).with_columns(type_inference.markers_as_null(type_inference.text_columns(types)))
     yield with_nulls(schema=types)

@@ -46,10 +46,8 @@ def clean_column_names(names: Sequence[str | None]) -> list[str]:
     for number, name in enumerate(names, 1):
         positions[(name or "").strip()].append(number)
     if unnamed := positions.get("", []):
-        columns, pronoun = (
-            (f"columns {_shorten(unnamed)} have", "each") if unnamed[1:] else (f"column {unnamed[0]} has", "it")
-        )
-        hint = f"give {pronoun} a name; if it is the index that pandas writes, write the file with index=False"
+        columns = f"columns {_shorten(unnamed)} have" if unnamed[1:] else f"column {unnamed[0]} has"
+        hint = "name every column; if one is the index that pandas writes, write the file with index=False"
         raise FormatError(f"{columns} no name", hint)
     duplicates = [f"{name!r} (columns {_shorten(found)})" for name, found in positions.items() if len(found) > 1]
     if duplicates:

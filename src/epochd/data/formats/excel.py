@@ -14,7 +14,7 @@ from epochd.data.formats.errors import FormatError, clean_column_names, short_me
 from epochd.data.formats.type_inference import NULL_VALUES, Expected, columns_as_text
 
 OLE, ZIP = bytes.fromhex("d0cf11e0a1b11ae1"), b"PK"
-AS_XLSX = "open it and save it as_written as .xlsx, or as .csv in UTF-8"
+AS_XLSX = "open it and save it again as .xlsx, or as .csv in UTF-8"
 
 ExcelError = fastexcel.FastExcelError
 
@@ -23,17 +23,11 @@ def scan(path: Path, expected: Expected) -> pl.LazyFrame:
     # Polars renames duplicate columns, so the header is read separately.
     header = fastexcel.read_excel(path).load_sheet(0, header_row=None, n_rows=1, dtypes="string").to_polars()
     if not header.height:
-        raise FormatError(
-            "its first sheet is empty", "put the table on the first sheet, with the column names in the first row"
-        )
+        raise FormatError("its first sheet is empty", "put the table on the first sheet, its header in the first row")
     frame = _sheet(path)
     if not frame.height:
         raise FormatError("there is a header line, but no row below it", "add rows")
-    named = [
-        (column, name)
-        for column, name in zip(frame, header.row(0), strict=True)
-        if name or column.null_count() < len(column)
-    ]
+    named = [(c, name) for c, name in zip(frame, header.row(0), strict=True) if name or c.null_count() < len(c)]
     names = clean_column_names([name for _, name in named])
     columns = {name: column for (column, _), name in zip(named, names, strict=True)}
     numbers = {name: _parse_numbers(column) for name, column in columns.items()}

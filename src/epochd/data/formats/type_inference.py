@@ -34,12 +34,7 @@ def columns_as_text(found: Mapping[str, pl.DataType], expected: Expected) -> lis
     """The columns to read as text, given the inferred types: those expected to be text, and those of another kind than
     the expected one. The caller, which knows the expected kind, parses the text or names the invalid row. Lists cannot
     be read as text."""
-    kinds = {name: (kind_of(dtype), expected.get(name.strip())) for name, dtype in found.items()}
-    return [
-        name
-        for name, (kind, wanted) in kinds.items()
-        if {kind, wanted} <= SCALAR_KINDS and _reads_as_text(kind, wanted)
-    ]
+    return [name for name, dtype in found.items() if _reads_as_text(kind_of(dtype), expected.get(name.strip()))]
 
 
 def text_columns(schema: Mapping[str, pl.DataType]) -> list[str]:
@@ -91,7 +86,8 @@ def all_rows_have_type(table: pl.LazyFrame, name: str) -> bool:
 
 
 def _reads_as_text(kind: Kind, wanted: Kind | None) -> bool:
-    return wanted is Kind.CATEGORY or (kind is not wanted and {kind, wanted} != INTERCHANGEABLE)
+    is_other_kind = kind is not wanted and {kind, wanted} != INTERCHANGEABLE
+    return {kind, wanted} <= SCALAR_KINDS and (wanted is Kind.CATEGORY or is_other_kind)
 
 
 def _dates_of_first_rows(table: pl.LazyFrame, names: Sequence[str]) -> dict[str, pl.DataType]:

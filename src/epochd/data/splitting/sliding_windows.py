@@ -81,10 +81,8 @@ def windows(spec: TrainingSpec, order: IntArray, splits: Splits, groups: Integer
 def window_problem(spec: TrainingSpec, where: str, groups: Integers | None, rows: IntArray) -> Problem | None:
     """A problem if no window fits into these rows, described by ``where``, even if the rows of each group are
     consecutive."""
-    longest = _longest(groups, rows)
-    return (
-        _window_problem(spec, where, groups, longest) if longest < (spec.sequence_length or 1) + spec.horizon else None
-    )
+    longest, needed = _longest(groups, rows), (spec.sequence_length or 1) + spec.horizon
+    return _window_problem(spec, where, groups, longest) if longest < needed else None
 
 
 def _longest(groups: Integers | None, rows: IntArray) -> int:
