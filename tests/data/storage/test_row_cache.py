@@ -162,7 +162,7 @@ class TestRoom:
 
     def test_rows_that_can_never_fit_are_refused_with_figures(self, tmp_path):
         table(tmp_path)
-        with pytest.raises(DataError, match=r"need 7\.8 KiB .* maximum is 1\.0 KiB \(EPOCHD_CACHE_MB\)"):
+        with pytest.raises(DataError, match=r"need 7\.8 KiB .* may take 1\.0 KiB \(EPOCHD_CACHE_MB\)"):
             table(tmp_path, "two", cap=1024)
         assert len(names(tmp_path)) == 1
 

@@ -102,8 +102,7 @@ class CategoryFit:
 
 
 def _codes(series: pl.Series, categories: tuple[str, ...], otherwise: int) -> IntArray:
-    """Each value's position among the categories, int64 (n,). Raise DataError for a type that cannot be read as
-    text."""
+    """Positions among the categories, int64 (n,). Raise DataError for a type that cannot be read as text."""
     if kind_of(series.dtype) not in (Kind.CATEGORY, Kind.NUMBER, Kind.BOOLEAN) and series.dtype != pl.Date:
         raise values.wrong_type(series, "text")
     known = series.cast(pl.String).cast(pl.Enum(categories), strict=False)

@@ -38,7 +38,6 @@ FITTED_KINDS = {
 """The kind of table column that each is fitted on."""
 COLUMN_TYPES: dict[str, type[Column]] = {kind.kind: kind for kind in (Number, Boolean, OneHot, Codes, Date, Channel)}
 
-
 FILL_VALUES = 1 << 19
 """Values of rows that are filled together (2 MiB). Rows of a wide table are far apart in memory: a few rows at a time
 stay in the processor's cache until all columns are written."""

@@ -24,8 +24,7 @@ TOTAL_SAMPLE = 40_000_000
 
 
 class EncoderFit:
-    """Fits an encoder on training rows in batches, in bounded memory. The result depends only on the rows and
-    batches."""
+    """Fits an encoder on training rows in batches, in bounded memory; depends only on the rows and batches."""
 
     def __init__(
         self,
@@ -44,10 +43,8 @@ class EncoderFit:
         kinds = {name: kind_of(schema[name]) for name in features}
         self._lists = [name for name in features if kinds[name] is Kind.LIST]
         columns = sum(kind in (Kind.NUMBER, Kind.LIST) for kind in kinds.values())
-        self._interval, self._list_interval = (
-            _sampling_interval(rows, columns),
-            _sampling_interval(rows * (steps or 1), columns),
-        )
+        self._interval = _sampling_interval(rows, columns)
+        self._list_interval = _sampling_interval(rows * (steps or 1), columns)
         self._can_embed = can_embed(spec, has_lists=bool(self._lists))
         self._fits = [self._column_fit(name, schema[name]) for name in features]
 

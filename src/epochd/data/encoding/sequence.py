@@ -106,10 +106,8 @@ def uneven_lengths(row: str, sizes: Mapping[str, int]) -> tuple[str, str]:
     message = f"{row} has lists of different lengths: " + ", ".join(
         f"{counted(size)} in {name!r}" for name, size in sizes.items()
     )
-    return (
-        message,
-        "the lists of a row are the channels of one sequence: make them equally long, with null for missing elements",
-    )
+    hint = "the lists of a row are channels of one sequence: make them equally long, with null for missing elements"
+    return message, hint
 
 
 def counted(size: int) -> str:

@@ -82,7 +82,9 @@ def _check_header(path: Path, separator: str) -> None:
     try:
         names = next(row for row in csv.reader(lines, delimiter=separator, strict=True) if row)
     except csv.Error as error:
-        raise _bad_header(error) from None
+        if "new-line character" in str(error):
+            raise FormatError("its lines end in CR alone", "end lines in LF or CR LF") from None
+        raise _bad_quotes(error, 1, 1) from None
     bad = text.bad_byte("".join(names))
     if bad:
         raise FormatError(f"the header line is not UTF-8 ({bad})", text.AS_UTF8)
@@ -98,12 +100,6 @@ def _check_separator(names: list[str], separator: str) -> None:
         reason = f"its only column is {names[0]!r}, so the values seem to be separated by {SEPARATORS[other]}"
         renamed = {",": "end its name in .csv", "\t": "end its name in .tsv"}.get(other, "save it as Parquet")
         raise FormatError(reason, f"separate them by {SEPARATORS[separator]}, or {renamed}")
-
-
-def _bad_header(error: csv.Error) -> FormatError:
-    if "new-line character" in str(error):
-        return FormatError("its lines end in CR alone", "end lines in LF or CR LF")
-    return _bad_quotes(error, 1, 1)
 
 
 def _bad_quotes(error: csv.Error, start_line: int, line: int) -> FormatError:

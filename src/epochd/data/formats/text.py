@@ -141,11 +141,6 @@ def _decompression_errors() -> Iterator[None]:
     except (EOFError, OSError, zlib.error) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise decompression_error(error) from None
-
-
-def decompression_error(error: Exception) -> FormatError:
-    """The FormatError for an error of Python or Polars in decompression."""
-    if isinstance(error, EOFError) or str(error) in ("unexpected end of file", "incomplete frame"):
-        return FormatError("the compressed data end too early: the file is cut off", COPY_AGAIN)
-    return FormatError(f"the compressed data are damaged ({short_message(error)})", COPY_AGAIN)
+        if isinstance(error, EOFError) or str(error) in ("unexpected end of file", "incomplete frame"):
+            raise FormatError("the compressed data end too early: the file is cut off", COPY_AGAIN) from None
+        raise FormatError(f"the compressed data are damaged ({short_message(error)})", COPY_AGAIN) from None

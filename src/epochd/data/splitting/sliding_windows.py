@@ -92,7 +92,7 @@ def _longest(groups: Integers | None, rows: IntArray) -> int:
 def _window_problem(spec: TrainingSpec, where: str, groups: Integers | None, longest: int) -> Problem:
     has = "there are only" if groups is None else "the longest group has only"
     message = (
-        f"no window fits into {where}: sequence_length {spec.sequence_length} and horizon {spec.horizon} need "
+        f"no window fits into {where}: sequence_length {spec.sequence_length} and horizon {spec.horizon} take "
         f"{(spec.sequence_length or 1) + spec.horizon} rows, but {has} {longest}"
     )
     hint = "lower sequence_length or horizon, or add rows"

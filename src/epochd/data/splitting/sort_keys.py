@@ -28,9 +28,7 @@ def time_keys(series: pl.Series) -> Times:
     if found.has_nulls():
         row = (found.is_null().arg_max() or 0) + 1
         message = f"row {row} has no value of {series.name!r}, so its position in time is unknown"
-        raise DataError(
-            [Problem("time_column", message, "fill in the value, or leave the row out if its time is unknown")]
-        )
+        raise DataError([Problem("time_column", message, "fill it in, or leave the row out if its time is unknown")])
     return found.to_numpy()
 
 

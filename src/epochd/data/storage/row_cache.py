@@ -248,7 +248,7 @@ def _format_size(size: int) -> str:
 
 def exceeds_cap(needed: int, cap: int) -> Problem:
     """The problem of encoded rows (``needed`` bytes) that exceed the maximum size of the cache."""
-    message = f"{_space_needed(needed)}; its maximum is {_format_size(cap)} (EPOCHD_CACHE_MB)"
+    message = f"{_space_needed(needed)}; it may take {_format_size(cap)} (EPOCHD_CACHE_MB)"
     return Problem("dataset", message, "raise EPOCHD_CACHE_MB or EPOCHD_RESIDENT_MB, or train on fewer rows or columns")
 
 

@@ -46,16 +46,12 @@ def _resolve_inside(root: Path, name: str) -> Path | None:
     try:
         home = root.resolve()
         path = (home / name).resolve()
-        inside = path.is_relative_to(home) and not _is_hidden(path.relative_to(home))
-        found = inside and (path.is_dir() or (suffix_of(path.name) != "" and path.exists()))
+        # Names of incomplete uploads begin with a dot.
+        visible = path.is_relative_to(home) and not any(p.startswith(".") for p in path.relative_to(home).parts)
+        found = visible and (path.is_dir() or (suffix_of(path.name) != "" and path.exists()))
     except (OSError, RuntimeError):  # for example, a name that is too long, or a loop of links
         return None
     return path if found else None
-
-
-def _is_hidden(path: PurePath) -> bool:
-    """Whether a part of the path begins with a dot, as names of incomplete uploads do."""
-    return any(part.startswith(".") for part in path.parts)
 
 
 def _not_found(name: str, roots: Sequence[Path], registered: Iterable[str]) -> DataError:

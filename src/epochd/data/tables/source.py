@@ -65,10 +65,9 @@ class Source:
                 try:
                     return work(_cleaned(table))
                 except TYPE_ERRORS:
-                    next_table = next(tables, None)
-                    if next_table is None:
+                    if (following := next(tables, None)) is None:
                         raise
-                table = next_table
+                table = following
 
     def read(self) -> pl.DataFrame:
         """The whole table in memory; raise DataError if the file cannot be read."""
