@@ -1,4 +1,4 @@
-"""Prepared arrays: split, fitted on training rows only, and refused for the reasons that inspection gives."""
+"""Prepared arrays: split, fitted on training rows only, and rejected with the problems of the checks."""
 
 import json
 

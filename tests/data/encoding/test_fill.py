@@ -1,4 +1,4 @@
-"""Encoded columns come to stand at their channels, however few rows are filled at a time."""
+"""Encoded columns are written to their channels, however few rows are filled at a time."""
 
 import numpy as np
 import pytest

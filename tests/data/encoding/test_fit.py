@@ -1,4 +1,4 @@
-"""An encoder is learned from training rows, in batches."""
+"""An encoder is fitted on training rows, in batches."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""Three ways to scale, learned from batches."""
+"""Three kinds of scaling, fitted in batches."""
 
 import json
 

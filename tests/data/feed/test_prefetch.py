@@ -1,4 +1,4 @@
-"""Rows of stored data in memory: in any order asked for, and in windows for the next chunks."""
+"""Rows of stored data in memory: in any requested order, and in blocks for the next chunks."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The end of a name tells the format."""
+"""The suffix of a name decides the format."""
 
 import pytest
 

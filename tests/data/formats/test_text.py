@@ -1,4 +1,4 @@
-"""Text line by line, and what is wrong with it."""
+"""Text line by line, and the errors of invalid text."""
 
 import gzip
 

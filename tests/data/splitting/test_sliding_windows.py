@@ -1,4 +1,4 @@
-"""Windows hold consecutive rows of one group, lie on one side of the split, and leak nothing of the future."""
+"""Windows contain consecutive rows of one group, are on one side of the split, and contain no rows of the future."""
 
 from datetime import date, timedelta
 
@@ -30,7 +30,7 @@ def test_rows_are_ordered_by_group_and_time_and_otherwise_left_alone():
     assert inverse_order(order(times)).tolist() == [4, 0, 1, 3, 2]
 
 
-def test_a_window_begins_wherever_its_group_goes_on_far_enough():
+def test_a_window_begins_wherever_enough_rows_of_its_group_follow():
     assert starts(np.arange(7), 2, np.array([0, 0, 0, 0, 1, 1, 1])).tolist() == [0, 1, 4]
     assert starts(np.arange(4), 2).tolist() == [0, 1]
     assert starts(np.arange(2), 5).tolist() == []

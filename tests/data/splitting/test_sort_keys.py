@@ -1,4 +1,4 @@
-"""Times become numbers in their order, whatever they are written as; groups keep their numbers over batches."""
+"""Times of every type become numbers in their order; groups keep their numbers over batches."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal

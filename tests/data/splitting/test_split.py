@@ -1,4 +1,4 @@
-"""Splits cover all rows once, keep class shares, times and groups apart, and depend on nothing but the seed."""
+"""Splits cover all rows once, keep class shares, times and groups apart, and depend on the seed only."""
 
 import numpy as np
 import pytest
@@ -117,7 +117,7 @@ def test_a_split_by_group_keeps_groups_whole_and_gives_each_side_one(sizes, vali
 
 
 @given(st.integers(50, 200), st.floats(0.05, 0.45), st.floats(0.05, 0.45), SEEDS)
-def test_groups_come_near_to_the_share_of_rows(count, validation, test, seed):
+def test_groups_approximate_the_share_of_rows(count, validation, test, seed):
     sizes = np.random.default_rng(seed).integers(1, 10, count)
     found = split(spec("group", validation, test, seed), sizes.sum(), groups=np.repeat(np.arange(count), sizes))
     assert abs(len(found.test) - sizes.sum() * test) <= 5.5
@@ -179,7 +179,7 @@ def test_auto_means_time_for_windows_and_shares_for_classes():
     assert split_kind(spec("group"), True) == "group"
 
 
-def test_rows_of_a_validation_dataset_take_the_place_of_held_out_ones():
+def test_rows_of_a_validation_dataset_replace_held_out_ones():
     found = split(parse({"target_column": "y", "validation_dataset": "other.csv", "test_split": 0.1}), 20)
     assert (len(found.train), len(found.validation), len(found.test)) == (18, 0, 2)
 

@@ -1,4 +1,4 @@
-"""Rows become examples: how many bytes they take, and where in the dataset an unusable value stands."""
+"""Rows become examples: their size in bytes, and the row of an invalid value in the dataset."""
 
 import numpy as np
 import polars as pl

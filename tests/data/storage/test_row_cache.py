@@ -1,4 +1,4 @@
-"""Encoded rows in files: shared, capped, and safe against whatever happens to them or to those who build them."""
+"""Encoded rows in files: shared, limited in size, and safe if files are deleted or builders die."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""The same content has the same fingerprint, other content another; what is known is not read again."""
+"""The same content has the same fingerprint, other content another; unchanged files are not read again."""
 
 import hashlib
 import os

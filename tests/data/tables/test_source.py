@@ -1,4 +1,4 @@
-"""A dataset's table, whatever format it has; and its rows in batches."""
+"""The table of a dataset in every format, and its rows in batches."""
 
 from datetime import date
 from pathlib import Path

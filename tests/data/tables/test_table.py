@@ -1,4 +1,4 @@
-"""Batches are cut at the same rows whether a table is held or streamed."""
+"""Batches begin at the same rows whether a table is in memory or streamed."""
 
 import numpy as np
 import polars as pl
