@@ -105,8 +105,8 @@ MUTANTS = [
     Mutant(
         "a window crosses from one group into another",
         "data/splitting/sliding_windows.py",
-        "whole = _alike(order, ahead, groups) & ",
-        "whole = _alike(order, ahead, None) & ",
+        "whole = _same_value_ahead(order, ahead, groups) & ",
+        "whole = _same_value_ahead(order, ahead, None) & ",
         "data/splitting/test_sliding_windows.py",
     ),
     Mutant(

@@ -1,4 +1,4 @@
-"""What tests of the data room share: tables as columns, inspected for a spec."""
+"""Fixtures of the data tests: tables as columns, checked for a spec."""
 
 from pathlib import Path
 

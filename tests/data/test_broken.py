@@ -1,4 +1,4 @@
-"""Broken files are told for what they are: one problem, no stack trace, no hang."""
+"""Broken files are reported with their defect: one problem, no stack trace, no hang."""
 
 import pytest
 from tests.support.broken_files import BROKEN
@@ -9,7 +9,7 @@ from epochd.data.tables.catalog import Catalog
 
 @pytest.mark.timeout(10)
 @pytest.mark.parametrize("build", BROKEN.values(), ids=BROKEN)
-def test_a_broken_file_is_told_for_what_it_is(build, tmp_path):
+def test_a_broken_file_is_reported_with_its_defect(build, tmp_path):
     name, message = build(tmp_path)
     with pytest.raises(DataError, match=message) as caught:
         Catalog([tmp_path]).open(name).read()

@@ -1,4 +1,4 @@
-"""Prepared arrays: split, fitted on training rows only, and refused for the reasons that inspection gives."""
+"""Prepared arrays: split, fitted on training rows only, and rejected with the problems of the checks."""
 
 import json
 
@@ -10,8 +10,9 @@ from epochd.core.errors import DataError
 from epochd.core.specs import parse
 from epochd.data.checks.report import check_dataset
 from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
-from epochd.data.prepare import StoragePolicy, prepare
+from epochd.data.prepare import prepare
 from epochd.data.splitting.split import split
+from epochd.data.storage.materialize import StoragePolicy
 from epochd.data.tables import table
 from epochd.data.tables.catalog import Catalog, open_dataset
 
@@ -61,7 +62,7 @@ def test_without_a_dataset_the_default_is_prepared():
     assert prepare(parse({"target_column": "target"}), Catalog(default="iris")).encoder.outputs == 3
 
 
-def test_outliers_and_new_words_in_validation_rows_change_nothing(tmp_path):
+def test_outliers_and_new_categories_in_validation_rows_do_not_change_the_encoder(tmp_path):
     frame = numbers()
     before = prepare(spec(), write(tmp_path, frame))
     held_out = split(spec(), frame.height).validation.tolist()
@@ -97,7 +98,7 @@ def test_without_a_validation_split_all_rows_are_trained_on(tmp_path):
     assert len(prepared.train) == 50
 
 
-def test_only_the_asked_columns_are_used_in_their_order(tmp_path):
+def test_only_the_requested_columns_are_used_in_their_order(tmp_path):
     prepared = prepare(spec(feature_columns=["t", "x"]), write(tmp_path, numbers()))
     assert prepared.encoder.feature_names == ["t", "x"]
     assert set(prepared.train.x[:, 0]) == {0.0, 1.0}
@@ -121,7 +122,7 @@ def test_a_target_in_text_keeps_its_labels(tmp_path):
         {"feature_columns": ["z"], "task": "binary", "target_column": "t"},
     ],
 )
-def test_what_inspection_finds_is_refused_with_the_same_problems(tmp_path, options):
+def test_problems_of_the_checks_are_raised(tmp_path, options):
     catalog = write(tmp_path, numbers())
     wrong = spec(**options)
     with pytest.raises(DataError) as caught:
@@ -173,7 +174,7 @@ def parquet(folder, frame, name="table.parquet"):
         (lists(), {"model_type": "gru"}),
     ],
 )
-def test_streamed_data_become_the_same_bits_as_held_ones(tmp_path, monkeypatch, frame, options):
+def test_streamed_data_are_encoded_to_the_same_bits_as_data_in_memory(tmp_path, monkeypatch, frame, options):
     monkeypatch.setattr(table, "BATCH_ROWS", 64)
     asked = spec(dataset="table.parquet", test_split=0.15, **options)
     catalog = parquet(tmp_path, frame)
@@ -192,7 +193,7 @@ def test_streamed_data_become_the_same_bits_as_held_ones(tmp_path, monkeypatch, 
         assert np.array_equal(streamed.rows[name], held.rows[name])
 
 
-def test_the_sides_hold_their_rows_as_the_encoder_gives_them(tmp_path):
+def test_the_sides_contain_their_rows_as_the_encoder_encodes_them(tmp_path):
     frame = everything()
     found = prepare(spec(dataset="table.parquet", test_split=0.1), parquet(tmp_path, frame))
     assert sorted(np.concatenate(list(found.rows.values()))) == list(range(frame.height))
@@ -202,7 +203,7 @@ def test_the_sides_hold_their_rows_as_the_encoder_gives_them(tmp_path):
         np.testing.assert_array_equal(part.y, found.encoder.target(frame[rows]))
 
 
-def test_text_that_widens_the_rows_beyond_the_limit_is_stored_though_the_table_was_held(tmp_path):
+def test_text_that_widens_the_rows_beyond_the_limit_is_stored_though_the_table_was_in_memory(tmp_path):
     catalog, options = parquet(tmp_path, everything()), {"dataset": "table.parquet", "embedding_threshold": 1000}
     limit = 500 * 9 * 4
     narrow = prepare(spec(feature_columns=["x"], **options), catalog, StoragePolicy(tmp_path / "cache", limit, 2**30))
@@ -230,7 +231,7 @@ def test_a_validation_dataset_is_validated_on_as_a_whole(tmp_path, limit):
     assert (len(found.train), len(found.test)) == (45, 5)
 
 
-def test_a_validation_dataset_teaches_the_encoder_nothing(tmp_path):
+def test_the_encoder_is_not_fitted_on_a_validation_dataset(tmp_path):
     one, other = (validated(tmp_path, numbers(30).with_columns(pl.col("x") * times)) for times in (1, 9))
     assert one.encoder == other.encoder
     assert one.fingerprint != other.fingerprint
@@ -238,7 +239,7 @@ def test_a_validation_dataset_teaches_the_encoder_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("other", [numbers(30).drop("x"), numbers(30).with_columns(y=pl.lit("a word"))])
-def test_what_is_wrong_with_a_validation_dataset_is_told_as_such(tmp_path, other):
+def test_problems_of_a_validation_dataset_name_it(tmp_path, other):
     with pytest.raises(DataError) as caught:
         validated(tmp_path, other)
     assert {problem.field for problem in caught.value.problems} == {"validation_dataset"}
@@ -279,7 +280,7 @@ def test_changed_data_are_read_as_what_a_given_encoder_was_fitted_on(tmp_path, s
     np.testing.assert_array_equal(found.train.x, encoder.features(changed))
 
 
-def test_a_validation_dataset_of_windows_is_put_in_order_by_itself(tmp_path):
+def test_windows_of_a_validation_dataset_are_ordered_separately(tmp_path):
     frame = pl.DataFrame({"t": range(40), "x": np.arange(40.0), "y": np.random.default_rng(0).normal(size=40)})
     write(tmp_path, frame)
     frame[:10].reverse().write_csv(tmp_path / "other.csv")
@@ -289,7 +290,7 @@ def test_a_validation_dataset_of_windows_is_put_in_order_by_itself(tmp_path):
     np.testing.assert_array_equal(found.validation.x, found.train.x[:7])
 
 
-def test_a_given_encoder_is_used_as_it_is(tmp_path):
+def test_a_given_encoder_is_used_unchanged(tmp_path):
     before = prepare(spec(), write(tmp_path, numbers()))
     changed = write(tmp_path, numbers(60).with_columns(pl.col("x") * 7))
     after = prepare(spec(), changed, encoder=before.encoder)

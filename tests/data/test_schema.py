@@ -24,17 +24,17 @@ def test_features_come_in_the_order_of_the_spec(look):
         (["*"], ["a", "b", "px1", "px2", "px10"]),
     ],
 )
-def test_a_pattern_stands_for_columns_in_the_order_of_the_table(look, asked, features):
+def test_a_pattern_selects_columns_in_the_order_of_the_table(look, asked, features):
     assert look(wide(), feature_columns=asked).features == features
 
 
-def test_an_exact_name_is_no_pattern(look):
+def test_an_exact_name_is_not_a_pattern(look):
     found = look({"*": VALUES, "^a.*$": table()["b"], "y": table()["y"]}, feature_columns=["*"])
     assert (found.features, found.problems) == (["*"], [])
     assert look({"*": VALUES, "^a.*$": table()["b"], "y": table()["y"]}).features == ["*", "^a.*$"]
 
 
-def test_without_a_list_time_and_group_are_no_features(look):
+def test_without_a_list_time_and_group_are_not_features(look):
     found = look(table(t=list(range(ROWS)), g=table()["b"]), time_column="t", group_column="g", split="time")
     assert (found.features, found.problems) == (["a", "b"], [])
     assert look(wide(), feature_columns=["p*"], group_column="px1", split="group").features == ["px2", "px10"]
@@ -71,7 +71,7 @@ def test_a_pattern_without_a_match_names_columns_that_begin_like_it(look):
     assert found.problems[0].hint.startswith("did you mean 'px")
 
 
-def test_very_many_missing_columns_are_summed_up(look):
+def test_very_many_missing_columns_are_summarised(look):
     found = look(table(), feature_columns=[f"c{i}" for i in range(500)])
     assert len(found.problems) == 21
     assert found.problems[-1].message == "480 more columns do not exist"

@@ -72,7 +72,7 @@ def zstd_cut(folder: Path) -> Case:
 
 @case
 def parquet_that_is_none(folder: Path) -> Case:
-    return written(folder, "text.parquet", "a,b\n1,2\n" * 9, r"no Parquet file \(it begins with b'a,b\\n'\)")
+    return written(folder, "text.parquet", "a,b\n1,2\n" * 9, r"not a Parquet file \(it begins with b'a,b\\n'\)")
 
 
 @case
@@ -216,7 +216,7 @@ def json_of_bare_values(folder: Path) -> Case:
 
 @case
 def json_with_nan(folder: Path) -> Case:
-    return written(folder, "nan.ndjson", '{"a": 1.5}\n{"a": NaN}\n', "line 2 has NaN, which JSON does not have")
+    return written(folder, "nan.ndjson", '{"a": 1.5}\n{"a": NaN}\n', "line 2 has NaN, which is not a JSON value")
 
 
 @case
@@ -226,7 +226,7 @@ def json_nested_without_end(folder: Path) -> Case:
 
 @case
 def excel_that_is_no_zip(folder: Path) -> Case:
-    return written(folder, "text.xlsx", "a,b\n1,2\n", r"no .xlsx file \(it begins with b'a,b\\n'\)")
+    return written(folder, "text.xlsx", "a,b\n1,2\n", r"not a .xlsx file \(it begins with b'a,b\\n'\)")
 
 
 @case
@@ -276,7 +276,7 @@ def arrow_stream_cut(folder: Path) -> Case:
 
 @case
 def arrow_that_is_none(folder: Path) -> Case:
-    return written(folder, "text.feather", "a,b\n1,2\n", "no Arrow file")
+    return written(folder, "text.feather", "a,b\n1,2\n", "not an Arrow file")
 
 
 @case
@@ -300,7 +300,7 @@ def folder_of_different_keys(folder: Path) -> Case:
     (folder / "keys" / "year=2020").mkdir(parents=True)
     TABLE.write_parquet(folder / "keys" / "1.parquet")
     TABLE.write_parquet(folder / "keys" / "year=2020" / "2.parquet")
-    return "keys", "'year=2020/2.parquet' and '1.parquet' lie in folders of different keys"
+    return "keys", "'year=2020/2.parquet' and '1.parquet' are in folders with different keys"
 
 
 @case
@@ -315,13 +315,13 @@ def folder_with_a_file_cut(folder: Path) -> Case:
 def folder_without_parquet(folder: Path) -> Case:
     (folder / "notes").mkdir()
     written(folder, "notes/table.csv", "a\n1\n", "")
-    return "notes", "the folder holds no .parquet file"
+    return "notes", "the folder has no .parquet file"
 
 
 @case
 def folder_named_csv(folder: Path) -> Case:
     (folder / "folder.csv").mkdir()
-    return "folder.csv", "the folder holds no .parquet file"
+    return "folder.csv", "the folder has no .parquet file"
 
 
 @case

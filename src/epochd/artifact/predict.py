@@ -95,9 +95,9 @@ class Model:
         needed = [*self.encoder.feature_names, spec.time_column, *filter(None, [spec.group_column])]
         missing = [name for name in dict.fromkeys(needed) if name not in frame.columns]
         if missing:
-            raise DataError(schema.absent_columns(missing, "columns", frame.schema, "the table"))
-        groups = None if spec.group_column is None else sort_keys.Groups()(frame.get_column(spec.group_column))
-        order = sliding_windows.order(sort_keys.moments(frame.get_column(spec.time_column)), groups)
+            raise DataError(schema.missing_columns(missing, "columns", frame.schema, "the table"))
+        groups = None if spec.group_column is None else sort_keys.GroupNumbers()(frame.get_column(spec.group_column))
+        order = sliding_windows.order(sort_keys.time_keys(frame.get_column(spec.time_column)), groups)
         return order, sliding_windows.starts(order, spec.sequence_length - 1, groups)
 
     def _batches(self, encoded: FloatArray) -> Iterator[FloatArray]:
@@ -121,4 +121,4 @@ def predict_file(folder: Path, file: Path) -> pl.DataFrame:
     """
     path, model = file.resolve(), Model.load(folder)
     source = Catalog([path.parent]).open(str(path))
-    return model.predict(source.like(model.encoder.kinds).read())
+    return model.predict(source.expecting(model.encoder.kinds).read())

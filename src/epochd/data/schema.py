@@ -1,9 +1,9 @@
-"""Columns: the kinds that their types are of, and which of a table's columns a config means.
+"""The kinds of columns, and the selection of a table's columns by a config.
 
-Checks and encoders must agree about both, so both ask here.
+Checks and encoders must agree on both, so both use this module.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from fnmatch import fnmatchcase
 
@@ -14,52 +14,52 @@ from epochd.core.errors import Problem, similar_names
 from epochd.core.specs import TrainingSpec
 
 MAX_LISTED = 20
-"""How many problems, or warnings, of one kind are listed one by one."""
-WILD = "*?["
+"""Problems or warnings of one kind that are listed individually."""
+WILDCARDS = "*?["
 
 
 def feature_columns(spec: TrainingSpec, schema: pl.Schema) -> list[str]:
-    """The feature columns that exist, in the order of the spec; those of one pattern in the table's order.
+    """The existing feature columns in the order of the spec; those of one pattern in the order of the table.
 
-    The target is one only where windows end before it and the spec names it.
+    The target is a feature only if the spec lists it and windows end before it.
     """
     if spec.feature_columns is None:
         return _remaining(spec, schema)
-    found = [name for asked in spec.feature_columns for name in _matches(asked, spec, schema)]
+    found = [name for requested in spec.feature_columns for name in _matches(requested, spec, schema)]
     return [name for name in dict.fromkeys(found) if name != spec.target_column or spec.forecasts]
 
 
 def order_columns(spec: TrainingSpec, schema: pl.Schema) -> list[str]:
-    """The columns of time and of groups, those that the spec names and the table has."""
+    """The time and group columns that the spec names and the table has."""
     return [name for name in (spec.time_column, spec.group_column) if name is not None and name in schema]
 
 
 def required_columns(spec: TrainingSpec, schema: pl.Schema) -> list[str]:
-    """The columns that the spec uses and the table has: features, time and groups, the target last."""
+    """The columns that the spec uses and the table has: features, time, group, and the target last."""
     before = [*feature_columns(spec, schema), *order_columns(spec, schema)]
     if spec.target_column in before or spec.target_column not in schema:
         return list(dict.fromkeys(before))
     return [*dict.fromkeys(before), spec.target_column]
 
 
-def selection_problems(spec: TrainingSpec, schema: pl.Schema, unseen: str = "") -> list[Problem]:
-    """A problem for each name that the table lacks, and each pattern that matches nothing; ``unseen`` is as in
-    ``absent_columns``."""
-    asked = [name for name in spec.feature_columns or () if not _matches(name, spec, schema)]
-    found = absent_columns(asked, "feature_columns", schema, "the dataset", unseen)
+def selection_problems(spec: TrainingSpec, schema: pl.Schema, caveat: str = "") -> list[Problem]:
+    """A problem for each name that the table lacks, and each pattern without a match; ``caveat`` as in
+    ``missing_columns``."""
+    requested = [name for name in spec.feature_columns or () if not _matches(name, spec, schema)]
+    found = missing_columns(requested, "feature_columns", schema, "the dataset", caveat)
     for field in ("target_column", "time_column", "group_column"):
         name = getattr(spec, field)
         if name is not None and name not in schema:
-            found += absent_columns([name], field, schema, "the dataset", unseen)
+            found += missing_columns([name], field, schema, "the dataset", caveat)
     if spec.feature_columns is None and not feature_columns(spec, schema):
         message = "the dataset has no column besides the target to learn from"
-        found.append(Problem("dataset", message, "add columns that say something about the target"))
+        found.append(Problem("dataset", message, "add columns that help to predict the target"))
     return found
 
 
-def absent_columns(names: Sequence[str], field: str, schema: pl.Schema, where: str, unseen: str = "") -> list[Problem]:
-    """A problem of ``field`` for each of the names, which the table that ``where`` speaks of lacks; ``unseen`` says why
-    it may have more columns than ``schema``."""
+def missing_columns(names: Sequence[str], field: str, schema: pl.Schema, where: str, caveat: str = "") -> list[Problem]:
+    """A problem of ``field`` for each of these names, which are missing in the table described by ``where``. ``caveat``
+    says why the table may have more columns than ``schema``."""
     columns = list(schema)
     found = []
     for name in names[:MAX_LISTED]:
@@ -68,7 +68,7 @@ def absent_columns(names: Sequence[str], field: str, schema: pl.Schema, where: s
         listed = ", ".join(columns[:MAX_LISTED]) + (
             f" and {len(columns) - MAX_LISTED} more" * (len(columns) > MAX_LISTED)
         )
-        listed += f"; {unseen}" if unseen else ""
+        listed += f"; {caveat}" if caveat else ""
         lacks = f"no column that matches {name!r}" if _is_pattern(name) else f"no column {name!r}"
         found.append(Problem(field, f"{where} has {lacks}", f"{hint}its columns are: {listed}"))
     if len(names) > MAX_LISTED:
@@ -76,43 +76,40 @@ def absent_columns(names: Sequence[str], field: str, schema: pl.Schema, where: s
     return found
 
 
-def _matches(asked: str, spec: TrainingSpec, schema: pl.Schema) -> list[str]:
-    """The columns that a name or pattern stands for; an exact name comes before all patterns."""
-    if asked in schema:
-        return [asked]
-    return [name for name in _remaining(spec, schema) if fnmatchcase(name, asked)] if _is_pattern(asked) else []
+def _matches(requested: str, spec: TrainingSpec, schema: pl.Schema) -> list[str]:
+    """The columns that a name or pattern selects; an exact name takes precedence over a pattern."""
+    if requested in schema:
+        return [requested]
+    return [name for name in _remaining(spec, schema) if fnmatchcase(name, requested)] if _is_pattern(requested) else []
 
 
 def _remaining(spec: TrainingSpec, schema: pl.Schema) -> list[str]:
-    taken = {spec.target_column, spec.time_column, spec.group_column}
-    return [name for name in schema if name not in taken]
+    reserved = {spec.target_column, spec.time_column, spec.group_column}
+    return [name for name in schema if name not in reserved]
 
 
 def _is_pattern(name: str) -> bool:
-    return any(sign in name for sign in WILD)
+    return any(sign in name for sign in WILDCARDS)
 
 
 def _nearest(name: str, columns: list[str]) -> list[str]:
-    """The columns whose names resemble this one; those of a pattern begin like it."""
+    """The columns with names similar to this one; for a pattern, those with a similar beginning."""
     if not _is_pattern(name):
         return similar_names(name, columns, 2)
-    stem = name[: min(place for sign in WILD if (place := name.find(sign)) >= 0)]
-    return list(_with_similar_prefix(stem, columns)) if stem else []
-
-
-def _with_similar_prefix(stem: str, columns: list[str]) -> Iterator[str]:
+    stem = name[: min(place for sign in WILDCARDS if (place := name.find(sign)) >= 0)]
     by_beginning = {column[: len(stem)]: column for column in reversed(columns)}
-    for beginning in similar_names(stem, by_beginning, 2):
-        yield by_beginning[beginning]
+    return [by_beginning[beginning] for beginning in similar_names(stem, by_beginning, 2)] if stem else []
 
 
 class Kind(Enum):
+    """The kinds of columns. Each has its own encoding."""
+
     NUMBER = "number"
     """Integers, decimals, floats, durations (in seconds): scaled."""
     BOOLEAN = "boolean"
     """False and true: -1 and 1."""
     CATEGORY = "category"
-    """Text, categoricals, enums: one column for each distinct value, or one column of codes to learn vectors for."""
+    """Text, categoricals, enums: one column for each distinct value, or one column of codes for an embedding."""
     DATE = "date"
     """Dates, times, and both: calendar parts."""
     LIST = "list"
@@ -121,8 +118,8 @@ class Kind(Enum):
     """Lists of anything else, structs, binary."""
 
 
-ALIKE = {Kind.NUMBER, Kind.BOOLEAN}
-"""Kinds that are read as each other."""
+INTERCHANGEABLE = {Kind.NUMBER, Kind.BOOLEAN}
+"""Kinds that can be read as each other."""
 
 
 def kind_of(dtype: pl.DataType) -> Kind:
@@ -139,12 +136,12 @@ def kind_of(dtype: pl.DataType) -> Kind:
 
 
 def type_advice(dtype: pl.DataType) -> str:
-    """What to do about a column whose type cannot be used as asked."""
+    """The hint for a column whose type cannot be used."""
     if dtype.is_temporal():
-        return "turn it into numbers first, such as year, month and weekday, or days since a fixed date"
+        return "convert it to numbers, such as year, month and weekday, or days since a fixed date"
     if dtype.is_nested():
-        return "spread it over several plain columns first"
-    return "turn it into numbers or text first"
+        return "convert it to several plain columns"
+    return "convert it to numbers or text"
 
 
 def col(name: str) -> pl.Expr:
@@ -153,7 +150,7 @@ def col(name: str) -> pl.Expr:
 
 
 def can_embed(spec: TrainingSpec, *, has_lists: bool) -> bool:
-    """Whether the network keeps the columns apart, so that one of them can hold category codes."""
+    """Whether the network has an input per column, so that a column can contain category codes for an embedding."""
     return (spec.model_type == "mlp" or spec.sequence_length is not None) and not has_lists
 
 
@@ -163,7 +160,7 @@ def kinds_of(schema: Mapping[str, pl.DataType]) -> dict[str, Kind]:
 
 
 def _is_sequence(dtype: pl.DataType) -> bool:
-    """Whether each value is a plain list of numbers (or of nothing but missing ones)."""
+    """Whether each value is a list of numbers, not nested."""
     if not isinstance(dtype, pl.List | pl.Array) or (isinstance(dtype, pl.Array) and len(dtype.shape) > 1):
         return False
     inner: pl.DataType = dtype.inner  # type: ignore[assignment]

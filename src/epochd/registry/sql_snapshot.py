@@ -270,7 +270,9 @@ def _merge(batches: Sequence[Path], file: Path) -> None:
     schemas = [pl.read_parquet_schema(batch) for batch in batches]
     common = {name: _common([schema[name] for schema in schemas]) for name in schemas[0]}
     table = pl.concat([_cast(pl.scan_parquet(batch, glob=False), common) for batch in batches])
-    type_inference.dated(table, checked=True).sink_parquet(file, row_group_size=ROW_GROUP_ROWS, maintain_order=True)
+    type_inference.with_dates(table, checked=True).sink_parquet(
+        file, row_group_size=ROW_GROUP_ROWS, maintain_order=True
+    )
     for batch in batches:
         batch.unlink()
 

@@ -19,7 +19,8 @@ from epochd.core.specs import TrainingSpec
 from epochd.core.tickets import Ticket
 from epochd.data.feed import prefetch
 from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
-from epochd.data.prepare import Prepared, StoragePolicy, prepare
+from epochd.data.prepare import Prepared, prepare
+from epochd.data.storage.materialize import StoragePolicy
 from epochd.data.tables.catalog import Catalog
 from epochd.engines import network, registry, requirements
 from epochd.engines.requirements import MachineLimits, Workload

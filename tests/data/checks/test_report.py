@@ -9,7 +9,7 @@ from tests.support.tables import ROWS, only_problem, table
 
 from epochd.core.specs import parse
 from epochd.data.checks.report import check_dataset
-from epochd.data.encoding.fit import Fitting
+from epochd.data.encoding.fit import EncoderFit
 from epochd.data.tables.catalog import Catalog
 
 
@@ -99,9 +99,9 @@ def test_the_expectation_is_that_of_the_encoder(look, tmp_path):
     columns = table(c=[f"t{i % 20}" for i in range(ROWS)], d=[None, True] * 20)
     found = look(columns, embedding_threshold=10)
     frame = pl.DataFrame(columns)
-    fitting = Fitting(spec, frame.schema, found.features, "binary", [0, 1], ROWS)
-    fitting.partial_fit(frame)
-    encoder = fitting.encoder()
+    fit = EncoderFit(spec, frame.schema, found.features, "binary", [0, 1], ROWS)
+    fit.partial_fit(frame)
+    encoder = fit.finalize()
     assert (found.shape, found.embedded, found.masked) == (encoder.shape, encoder.embedded, encoder.masked)
 
 

@@ -28,7 +28,7 @@ def written(column, values):
 
 
 @given(TEXTS, st.integers(1, 5), st.none() | st.integers(1, 4))
-def test_batches_make_no_difference(values, pieces, most):
+def test_the_result_does_not_depend_on_batches(values, pieces, most):
     assert fitted(values, most, pieces) == fitted(values, most)
 
 
@@ -60,7 +60,7 @@ def test_a_hundred_thousand_values_are_counted_in_batches():
     assert column.categories == tuple(sorted(set(values)))
 
 
-def test_a_column_named_like_a_count_is_no_trouble():
+def test_a_column_may_have_the_name_of_an_internal_column():
     fit = CategoryFit("rows", None)
     fit.partial_fit(pl.Series("rows", ["x", "y"]))
     assert fit.finalize().categories == ("x", "y")
@@ -77,6 +77,6 @@ def test_values_are_compared_as_text():
     assert written(fitted(["2024-01-02", "soon"]), [dt.date(2024, 1, 2)]) == [[1, 0, 0]]
 
 
-def test_lists_have_no_text():
+def test_lists_cannot_be_read_as_text():
     with pytest.raises(DataError, match="cannot be read as text"):
         written(fitted(["a"]), [["a"]])

@@ -45,21 +45,21 @@ def test_a_missing_date_is_zeros_and_a_flag():
     assert written(fitted(DAYS.head(3)), DAYS)[3].tolist() == [0, 0, 0, 0, 0]
 
 
-def test_what_never_varies_is_left_out():
+def test_constant_parts_are_left_out():
     weekly = pl.Series("d", [dt.datetime(2024, 1, 1, 13, 45, 7) + dt.timedelta(weeks=w) for w in range(60)])
     assert fitted(weekly).cycles == ("year",)
     assert fitted(weekly.head(1)).width == 1
     assert written(fitted(weekly.head(1)), weekly.head(1)).tolist() == [[0]]
 
 
-def test_times_of_day_go_round_the_clock():
+def test_times_of_day_are_cyclic():
     column = fitted(CLOCKS)
     assert (column.clock, column.cycles) == (True, ("day",))
     assert written(column, CLOCKS)[:, 1] == pytest.approx([1, -1, 0, 0], abs=1e-6)
     assert written(column, CLOCKS)[:, 2] == pytest.approx([0, 0, -1, 1], abs=1e-6)
 
 
-def test_times_with_a_zone_count_by_its_clocks():
+def test_times_with_a_zone_are_encoded_in_its_local_time():
     zoned = MOMENTS.dt.replace_time_zone("UTC").dt.convert_time_zone("Asia/Tokyo")
     wall = zoned.dt.replace_time_zone(None)
     assert np.array_equal(written(fitted(zoned), zoned), written(fitted(wall), wall))
@@ -75,7 +75,7 @@ def test_units_of_time_make_no_difference(unit):
 
 
 @given(st.lists(st.datetimes(dt.datetime(1700, 1, 1), dt.datetime(2250, 1, 1)), min_size=1, max_size=5))
-def test_iso_text_is_read_as_what_it_was(moments):
+def test_iso_text_is_parsed_as_the_type_it_was_written_from(moments):
     series = pl.Series("d", moments, dtype=pl.Datetime("us"))
     texts = pl.Series("d", [moment.isoformat() for moment in moments])
     assert np.array_equal(written(fitted(series), texts), written(fitted(series), series))
@@ -87,7 +87,7 @@ def test_dates_and_times_of_day_are_read_from_text():
     assert np.array_equal(written(fitted(CLOCKS), texts), written(fitted(CLOCKS), CLOCKS))
 
 
-def test_offsets_in_text_lead_to_the_zones_clocks():
+def test_offsets_in_text_are_converted_to_local_time_of_the_zone():
     zoned = MOMENTS.dt.replace_time_zone("UTC")
     texts = pl.Series("d", ["2024-03-31T02:30:00+02:00", "2024-03-31 05:30:00Z", "2024-03-31 18:30"])
     assert np.array_equal(written(fitted(zoned), texts), written(fitted(zoned), zoned))
@@ -119,15 +119,15 @@ def test_what_is_no_time_of_day_is_named():
     )
 
 
-def test_a_column_without_any_date_can_still_be_fed():
+def test_a_column_without_any_date_can_be_encoded():
     column = fitted(pl.Series("d", [None, None], dtype=pl.Date))
     assert written(column, pl.Series("d", [None])).tolist() == [[0, 1]]
     assert np.isfinite(written(column, DAYS)).all()
 
 
-def test_a_column_that_orders_the_rows_tells_nothing_that_later_rows_lie_beyond():
+def test_a_time_column_omits_the_parts_that_later_rows_would_extrapolate():
     series = pl.Series("t", pl.datetime_range(dt.datetime(2013, 1, 1), dt.datetime(2013, 6, 1), "1h", eager=True))
-    fit = DateFit("t", series.dtype, ahead=True)
+    fit = DateFit("t", series.dtype, extrapolates=True)
     fit.partial_fit(series)
     column = fit.finalize()
     assert (column.elapsed, column.cycles, column.width) == (None, ("week", "day"), 4)

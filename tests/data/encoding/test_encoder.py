@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from epochd.core import specs
 from epochd.core.errors import CorruptFile, DataError
 from epochd.data.encoding.encoder import Encoder
-from epochd.data.encoding.fit import Fitting, longest
+from epochd.data.encoding.fit import EncoderFit, longest_list
 
 FRAME = pl.DataFrame(
     {
@@ -34,7 +34,7 @@ LABELS = st.one_of(
 )
 
 
-KINDS = {
+COLUMN_TYPES = {
     "number": (FLOATS, pl.Float64),
     "whole": (st.integers(0, 2**64 - 1), pl.UInt64),
     "duration": (st.timedeltas(dt.timedelta(-9999), dt.timedelta(9999)), pl.Duration("us")),
@@ -53,7 +53,7 @@ def columns(draw, lists=False):
     rows = draw(st.integers(1, 4))
     drawn = {
         name: pl.Series(draw(st.lists(st.none() | values, min_size=rows, max_size=rows)), dtype=dtype)
-        for name, (values, dtype) in KINDS.items()
+        for name, (values, dtype) in COLUMN_TYPES.items()
     }
     if lists:
         lengths = draw(st.lists(st.integers(1, 4), min_size=rows, max_size=rows))
@@ -64,10 +64,10 @@ def columns(draw, lists=False):
 
 def fitted(frame=FRAME, features=("age", "town", "member"), task="binary", classes=("no", "yes"), **options):
     spec = specs.parse({"target_column": "y", **options})
-    steps = longest(frame.lazy(), features)
-    fitting = Fitting(spec, frame.schema, features, task, classes, frame.height, steps)
-    fitting.partial_fit(frame)
-    return fitting.encoder()
+    steps = longest_list(frame.lazy(), features)
+    fit = EncoderFit(spec, frame.schema, features, task, classes, frame.height, steps)
+    fit.partial_fit(frame)
+    return fit.finalize()
 
 
 def regression(values):
@@ -102,12 +102,12 @@ def test_numbers_equal_scikit_learns_imputer_and_scaler():
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
-def test_a_constant_column_becomes_zeros_whatever_rounding_does():
+def test_a_constant_column_becomes_zeros_despite_rounding():
     frame = pl.DataFrame({"x": [0.1] * 7, "y": [0.0, 1, 2, 3, 4, 5, 6]})
     assert fitted(frame, ["x"], "regression", None).features(frame).tolist() == [[0.0]] * 7
 
 
-def test_a_column_without_any_training_value_can_still_be_fed():
+def test_a_column_without_any_training_value_can_be_encoded():
     frame = pl.DataFrame({"x": [None, None], "t": [None, None], "y": [1.0, 2.0]}, schema_overrides={"t": pl.String})
     encoder = fitted(frame, ["x", "t"], "regression", None)
     later = encoder.features(pl.DataFrame({"x": [3.0], "t": ["new"]}))
@@ -157,7 +157,7 @@ def test_a_value_that_is_no_number_is_named_with_its_row_in_every_such_column():
 
 def test_a_value_beyond_float32_is_refused():
     [problem] = problems(fitted(), FRAME.with_columns(age=pl.lit(1e60)))
-    assert problem.message == "row 1 of column 'age' is infinite or too large a number: 1e+60"
+    assert problem.message == "row 1 of column 'age' is infinite or too large: 1e+60"
 
 
 def test_targets_have_the_form_that_training_needs():
@@ -292,8 +292,8 @@ NUMBER = {"kind": "number", "name": "x", "scale": LINEAR, "flag": False}
         {"target_scale": None},
     ],
 )
-def test_a_damaged_state_is_told(change):
-    with pytest.raises(CorruptFile, match="cannot be understood"):
+def test_a_damaged_state_is_reported(change):
+    with pytest.raises(CorruptFile, match="the state of the encoder is invalid"):
         Encoder.from_json(fitted().as_json() | change)
 
 

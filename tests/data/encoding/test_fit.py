@@ -1,4 +1,4 @@
-"""An encoder is learned from training rows, in batches."""
+"""An encoder is fitted on training rows, in batches."""
 
 from itertools import pairwise
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from epochd.core import specs
 from epochd.core.errors import DataError
 from epochd.data.encoding import fit
-from epochd.data.encoding.fit import Fitting
+from epochd.data.encoding.fit import EncoderFit
 
 ROWS = 500
 RNG = np.random.default_rng(8)
@@ -30,14 +30,14 @@ FEATURES = TABLE.columns[:-1]
 def fitted(*batches, **options):
     spec = specs.parse({"target_column": "y", **options})
     rows = sum(batch.height for batch in batches)
-    found = Fitting(spec, TABLE.schema, FEATURES, "regression", None, rows)
+    found = EncoderFit(spec, TABLE.schema, FEATURES, "regression", None, rows)
     for batch in batches:
         found.partial_fit(batch)
-    return found.encoder()
+    return found.finalize()
 
 
 @given(st.lists(st.integers(0, ROWS), max_size=4), st.sampled_from(["standard", "robust", "quantile"]))
-def test_where_batches_end_changes_no_shape_and_hardly_a_number(cuts, scaling):
+def test_batch_boundaries_change_no_shape_and_numbers_only_by_rounding(cuts, scaling):
     ends = [0, *sorted(cuts), ROWS]
     pieces = [TABLE[start:end] for start, end in pairwise(ends)]
     found, whole = fitted(*pieces, scaling=scaling), fitted(TABLE, scaling=scaling)
@@ -50,7 +50,7 @@ def test_the_same_batches_give_the_same_bits():
     assert fitted(TABLE[:200], TABLE[200:]) == fitted(TABLE[:200], TABLE[200:])
 
 
-def test_only_the_rows_that_were_taken_count():
+def test_only_the_fitted_rows_count():
     training = TABLE.filter(pl.col("kind") != "d", pl.col("size").is_not_null(), pl.col("day") < pl.date(1971, 1, 1))
     encoder = fitted(training)
     assert encoder.columns[0].scale.centre == training["size"].to_numpy().mean()
@@ -59,11 +59,11 @@ def test_only_the_rows_that_were_taken_count():
     assert encoder.target_mean == training["y"].to_numpy().mean()
 
 
-def test_classes_leave_the_target_alone():
+def test_the_target_of_a_classification_is_not_standardised():
     spec = specs.parse({"target_column": "kind"})
-    found = Fitting(spec, TABLE.schema, ["size"], "multiclass", ["a", "b", "c", "d"], ROWS)
+    found = EncoderFit(spec, TABLE.schema, ["size"], "multiclass", ["a", "b", "c", "d"], ROWS)
     found.partial_fit(TABLE)
-    encoder = found.encoder()
+    encoder = found.finalize()
     assert (encoder.target_mean, encoder.target_scale, encoder.classes) == (0, 1, ("a", "b", "c", "d"))
 
 
@@ -77,15 +77,15 @@ def test_classes_leave_the_target_alone():
         ({"model_type": "mlp", "embedding_threshold": 4}, ()),
     ],
 )
-def test_many_categories_become_codes_where_the_network_can_learn_vectors(options, embedded):
+def test_many_categories_become_codes_where_the_network_can_embed_them(options, embedded):
     assert fitted(TABLE, **({"embedding_threshold": 3} | options)).embedded == embedded
 
 
 def test_quantiles_come_from_a_sample_of_bounded_size(monkeypatch):
-    monkeypatch.setattr(fit, "SAMPLE", 100)
+    monkeypatch.setattr(fit, "COLUMN_SAMPLE", 100)
     centre = fitted(TABLE[:333], TABLE[333:], scaling="robust").columns[0].scale.centre
     assert centre == TABLE["size"].gather_every(5).median()
-    monkeypatch.setattr(fit, "SAMPLES", 50)
+    monkeypatch.setattr(fit, "TOTAL_SAMPLE", 50)
     centre = fitted(TABLE, scaling="robust").columns[0].scale.centre
     assert centre == TABLE["size"].gather_every(10).median()
 
@@ -93,4 +93,4 @@ def test_quantiles_come_from_a_sample_of_bounded_size(monkeypatch):
 def test_a_type_that_cannot_be_learned_from_is_refused():
     schema = pl.Schema({"s": pl.Struct({"a": pl.Int8}), "y": pl.Float64})
     with pytest.raises(DataError, match="'s' has the type Struct"):
-        Fitting(specs.parse({"target_column": "y"}), schema, ["s"], "regression", None, 9)
+        EncoderFit(specs.parse({"target_column": "y"}), schema, ["s"], "regression", None, 9)

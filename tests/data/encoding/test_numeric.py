@@ -74,7 +74,7 @@ def test_an_infinite_or_huge_value_is_named(scaling, huge):
             written(number(series.head(2), scaling), series)
 
 
-def test_dates_are_not_taken_for_numbers():
+def test_dates_are_not_read_as_numbers():
     with pytest.raises(DataError, match=r"'x' has the type Date, which cannot be read as numbers"):
         written(number(pl.Series("x", [1, 2])), pl.Series("x", [dt.date(2024, 1, 1)]))
 

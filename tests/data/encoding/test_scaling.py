@@ -1,4 +1,4 @@
-"""Three ways to scale, learned from batches."""
+"""Three kinds of scaling, fitted in batches."""
 
 import json
 
@@ -10,16 +10,16 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import norm
 from sklearn.preprocessing import RobustScaler
 
-from epochd.data.encoding.scaling import Knots, Linear, Moments, ScaleFit, scale_from
+from epochd.data.encoding.scaling import Knots, Linear, Moments, ScaleFit, scale_from_json
 
 NUMBERS = arrays(np.float64, st.integers(1, 40), elements=st.floats(-1e9, 1e9))
 
 
-def scaled(scaling, numbers, every=1, pieces=1):
-    fit = ScaleFit(scaling, every)
+def scaled(scaling, numbers, interval=1, pieces=1):
+    fit = ScaleFit(scaling, interval)
     for piece in np.array_split(np.asarray(numbers, np.float64), pieces):
         fit.partial_fit(piece)
-    return fit.scale()
+    return fit.finalize()
 
 
 @given(NUMBERS, st.integers(1, 5))
@@ -45,14 +45,14 @@ def test_a_large_mean_does_not_hide_a_small_deviation_in_batches():
 
 
 @pytest.mark.parametrize("scaling", ["standard", "robust", "quantile"])
-def test_where_numbers_never_vary_whatever_comes_later_becomes_nothing(scaling):
+def test_a_constant_column_encodes_every_later_number_as_zero(scaling):
     scale = scaled(scaling, [0.1] * 7, pieces=3)
     assert scale.apply(np.array([0.1, 7.0, -1e9, np.nan])).astype(np.float32).tolist()[:3] == [0, 0, 0]
-    assert scale_from(json.loads(json.dumps(scale.as_json()))) == scale
+    assert scale_from_json(json.loads(json.dumps(scale.as_json()))) == scale
 
 
 @pytest.mark.parametrize("scaling", ["standard", "robust", "quantile"])
-def test_without_any_number_whatever_comes_later_becomes_nothing(scaling):
+def test_a_column_without_numbers_encodes_every_later_number_as_zero(scaling):
     assert scaled(scaling, [np.nan, np.nan]).apply(np.array([7.0, -1e9])).astype(np.float32).tolist() == [0, 0]
 
 
@@ -95,28 +95,28 @@ def test_a_frequent_value_gets_the_mean_of_its_scores():
     assert found.scores[0] == pytest.approx(-np.sqrt(2 / np.pi), abs=0.02)  # of the lower half of a normal
 
 
-def test_an_infinite_value_does_not_pass_for_the_largest():
+def test_an_infinite_value_is_not_encoded_as_the_largest():
     assert np.isposinf(scaled("quantile", [1.0, 2.0]).apply(np.array([np.inf])))
 
 
 def test_samples_are_every_kth_row_wherever_batches_end():
     numbers = np.arange(1000.0)
     for pieces in (1, 3, 7):
-        fit = ScaleFit("robust", every=10)
+        fit = ScaleFit("robust", interval=10)
         for piece in np.array_split(numbers, pieces):
             fit.partial_fit(piece)
-        assert np.concatenate(fit.kept).tolist() == numbers[::10].tolist()
+        assert np.concatenate(fit.samples).tolist() == numbers[::10].tolist()
 
 
 def test_samples_of_lists_take_whole_rows():
-    fit = ScaleFit("robust", every=2)
+    fit = ScaleFit("robust", interval=2)
     fit.partial_fit(np.array([1.0, 2, 3, 4, 5, np.nan]), np.array([2, 1, 3]))
     fit.partial_fit(np.array([6.0, 7, 8]), np.array([1, 2]))
-    assert np.concatenate(fit.kept).tolist() == [1, 2, 4, 5, 7, 8]
+    assert np.concatenate(fit.samples).tolist() == [1, 2, 4, 5, 7, 8]
 
 
 @given(NUMBERS)
-def test_knots_rise(numbers):
+def test_knots_increase(numbers):
     found = Knots.fit(numbers)
     if found is not None:
         assert (np.diff(found.values) > 0).all()

@@ -6,7 +6,7 @@ import pytest
 
 from epochd.core import specs
 from epochd.core.errors import DataError
-from epochd.data.encoding.fit import Fitting, longest
+from epochd.data.encoding.fit import EncoderFit, longest_list
 
 FRAME = pl.DataFrame(
     {
@@ -20,10 +20,10 @@ FRAME = pl.DataFrame(
 
 def fitted(frame=FRAME, features=("a", "place", "b"), steps=None, **options):
     spec = specs.parse({"target_column": "y", "model_type": "gru", **options})
-    steps = steps or longest(frame.lazy(), features)
-    fitting = Fitting(spec, frame.schema, features, "regression", None, frame.height, steps)
-    fitting.partial_fit(frame)
-    return fitting.encoder()
+    steps = steps or longest_list(frame.lazy(), features)
+    fit = EncoderFit(spec, frame.schema, features, "regression", None, frame.height, steps)
+    fit.partial_fit(frame)
+    return fit.finalize()
 
 
 def refused(frame, encoder=None):
@@ -97,7 +97,7 @@ def test_no_rows_give_no_rows():
             {"a": [[1.0] * 3, [1.0] * 2, [1.0] * 2]},
             "row 3 has lists of different lengths: 2 elements in 'a', 1 element in 'b'",
         ),
-        ({"a": [[1.0] * 4] * 3, "b": [[1] * 4] * 3}, "row 1 of column 'a' has 4 elements; the model reads 3 at most"),
+        ({"a": [[1.0] * 4] * 3, "b": [[1] * 4] * 3}, "row 1 of column 'a' has 4 elements; the model reads at most 3"),
         ({"a": [[1.0] * 3, [1.0, np.inf], [1.0]]}, "row 2 of column 'a' has an element that is infinite"),
         ({"a": [["u", "v", "w"], ["u", "v"], ["u"]]}, "column 'a' has the type List(String), which cannot be read"),
         ({"a": 7}, "cannot be read as lists of numbers"),
@@ -118,6 +118,6 @@ def test_training_rows_whose_lists_cannot_be_used_are_refused(broken):
 
 def test_the_longest_list_is_found_in_all_list_columns():
     table = FRAME.with_columns(c=pl.lit([0] * 7, dtype=pl.Array(pl.Int64, 7))).lazy()
-    assert longest(table, ["a", "place"]) == 3
-    assert longest(table, ["a", "c"]) == 7
-    assert longest(table, ["place", "y"]) is None
+    assert longest_list(table, ["a", "place"]) == 3
+    assert longest_list(table, ["a", "c"]) == 7
+    assert longest_list(table, ["place", "y"]) is None

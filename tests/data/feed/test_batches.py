@@ -16,7 +16,7 @@ def test_each_epoch_has_its_own_order_and_the_seed_decides_it():
 
 
 @given(rows=st.integers(1, 500), batch_size=st.integers(1, 600), chunk_steps=st.integers(1, 9), epoch=st.integers(0, 3))
-def test_chunks_cover_the_epoch_once_and_can_be_taken_up_anywhere(rows, batch_size, chunk_steps, epoch):
+def test_chunks_cover_the_epoch_once_and_can_be_resumed_anywhere(rows, batch_size, chunk_steps, epoch):
     batches = Batches(rows, batch_size, 1, chunk_steps)
     chunks = list(batches.chunks(epoch))
     assert (np.concatenate([chunk.rows for chunk in chunks]) == epoch_order(rows, 1, epoch)).all()

@@ -1,4 +1,4 @@
-"""Rows of stored data in memory: in any order asked for, and in windows for the next chunks."""
+"""Rows of stored data in memory: in any requested order, and in blocks for the next chunks."""
 
 import numpy as np
 import pytest
@@ -58,7 +58,7 @@ def trained_rows(train, epoch, done=0):
 
 
 @pytest.mark.parametrize(("train", "loads"), [(ROWS, 5), (SEQUENCES, 13)], ids=["rows", "sequences"])
-def test_windows_bring_each_chunks_rows_in_training_order(train, loads):
+def test_blocks_contain_the_rows_of_each_chunk_in_training_order(train, loads):
     found, loaded = trained_rows(train, epoch=2)
     wanted = train.take(epoch_order(4_000, 7, 2))
     np.testing.assert_array_equal(np.concatenate([part.x for part in found]), wanted.x)
@@ -66,7 +66,7 @@ def test_windows_bring_each_chunks_rows_in_training_order(train, loads):
     assert (len(found), loaded) == (13, loads)
 
 
-def test_an_epoch_can_go_on_in_its_middle():
+def test_an_epoch_can_continue_in_its_middle():
     whole, rest = trained_rows(ROWS, 1)[0], trained_rows(ROWS, 1, done=40)[0]
     assert len(rest) == 9
     for mine, theirs in zip(rest, whole[4:], strict=True):
@@ -79,7 +79,7 @@ def test_an_epoch_can_be_left_in_its_middle():
         break
 
 
-def test_rows_in_memory_are_named_by_their_own_numbers():
+def test_rows_in_memory_keep_their_own_numbers():
     train = ROWS.take(np.arange(4_000))
     for chunk, rows, part in prefetch.chunks(BATCHES, train, 0):
         assert part is None
@@ -87,6 +87,6 @@ def test_rows_in_memory_are_named_by_their_own_numbers():
     assert prefetch.initial_rows(BATCHES, train) is train
 
 
-def test_an_engine_begins_with_a_window_as_large_as_any():
+def test_an_engine_begins_with_the_largest_block():
     largest = max(len(part) for _, _, part in prefetch.chunks(BATCHES, ROWS, 3) if part is not None)
     assert len(prefetch.initial_rows(BATCHES, ROWS)) == largest

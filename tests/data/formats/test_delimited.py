@@ -14,13 +14,13 @@ def read(folder, content, name="t.csv"):
     return open_dataset(name, [folder]).read()
 
 
-def test_missing_values_and_a_byte_order_mark_are_understood(tmp_path):
+def test_missing_values_and_a_byte_order_mark_are_read(tmp_path):
     frame = read(tmp_path, b"\xef\xbb\xbfa,b\n1,x\nNA,\nnull,NaN\n4.5,y\n")
     assert frame.columns == ["a", "b"]
     assert frame.rows() == [(1.0, "x"), (None, None), (None, None), (4.5, "y")]
 
 
-def test_a_byte_order_mark_in_compressed_text_is_understood(tmp_path):
+def test_a_byte_order_mark_in_compressed_text_is_skipped(tmp_path):
     assert read(tmp_path, gzip.compress(b'\xef\xbb\xbf"a",b\n1,x\n'), "t.csv.gz").columns == ["a", "b"]
 
 
@@ -57,7 +57,7 @@ def test_dates_stay_dates_when_another_column_has_a_word_far_down(tmp_path):
 
 @pytest.mark.parametrize("word", ["NA", '"NA"', "n/a", "None", '""', ""])
 @pytest.mark.parametrize("above", [0, 5, 3_000, 12_000])
-def test_a_word_for_a_missing_value_means_the_same_wherever_it_stands(tmp_path, word, above):
+def test_a_null_value_means_the_same_in_every_row(tmp_path, word, above):
     row = "1,2.5,true,2020-01-01,10:30,x\n"
     frame = read(tmp_path, "n,f,b,d,t,s\n" + row * above + ",".join([word] * 6) + "\n" + row * 2)
     assert frame.dtypes == [pl.Int64, pl.Float64, pl.Boolean, pl.Date, pl.Time, pl.String]
@@ -65,7 +65,7 @@ def test_a_word_for_a_missing_value_means_the_same_wherever_it_stands(tmp_path, 
     assert frame.row(above) == (None,) * 6
 
 
-def test_words_are_looked_for_in_numbers_only_where_there_are_some(tmp_path):
+def test_numbers_are_compared_with_null_values_only_where_there_are_some(tmp_path):
     (tmp_path / "empty.csv").write_text("a,b\n" + ",x\n1,NA\n" * 5_000)
     (tmp_path / "words.csv").write_text("a,b\n" + "1,x\nNA,NA\n" * 5_000)
     (tmp_path / "late.csv").write_text("a,b\n" + "1,x\n" * 5_000 + "NA,NA\n" * 5_000)
@@ -88,7 +88,7 @@ def test_a_header_may_have_quotes_with_commas_and_lines_in_them(tmp_path):
     assert read(tmp_path, '"a, or b","c\nd"\r\n1,2\r\n').columns == ["a, or b", "c\nd"]
 
 
-def test_what_is_compressed_is_told_by_content(tmp_path):
+def test_compression_is_detected_by_content(tmp_path):
     assert read(tmp_path, "a\n1\n", "plain.csv.gz").rows() == [(1,)]
     assert read(tmp_path, gzip.compress(b"a\n1\n"), "packed.csv").rows() == [(1,)]
 

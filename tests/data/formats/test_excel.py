@@ -22,12 +22,12 @@ def test_numbers_text_and_dates_of_the_first_sheet_are_read(tmp_path):
     assert frame.rows() == [(1, 0.5, "a", date(2020, 2, 29)), (2, 1.5, "b", None)]
 
 
-def test_text_for_missing_values_does_not_make_a_column_text(tmp_path):
+def test_null_values_do_not_make_a_column_text(tmp_path):
     frame = read(tmp_path, ["n", "x", "t"], [1, 0.5, "NA"], ["NA", "n/a", "b"], [3, "1.5", None])
     assert frame.rows() == [(1, 0.5, None), (None, None, "b"), (3, 1.5, None)]
 
 
-def test_a_word_after_thousands_of_numbers_makes_text(tmp_path):
+def test_text_after_thousands_of_numbers_makes_a_text_column(tmp_path):
     frame = read(tmp_path, ["a"], *([i] for i in range(2000)), ["word"])
     assert frame["a"].dtype == pl.String
     assert frame["a"][-1] == "word"

@@ -1,4 +1,4 @@
-"""The end of a name tells the format."""
+"""The suffix of a name decides the format."""
 
 import pytest
 
@@ -16,5 +16,5 @@ from epochd.data.formats import suffix_of
         ("csv", ""),
     ],
 )
-def test_the_format_is_told_by_the_end_of_the_name(name, suffix):
+def test_the_suffix_decides_the_format(name, suffix):
     assert suffix_of(name) == suffix

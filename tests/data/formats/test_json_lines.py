@@ -17,7 +17,7 @@ from epochd.data.tables.catalog import Catalog, open_dataset
 def size(request, monkeypatch):
     """Small files, and such as pass for large ones."""
     if request.param == "large":
-        monkeypatch.setattr(json_lines, "LARGE", 0)
+        monkeypatch.setattr(json_lines, "LARGE_FILE", 0)
     return request.param
 
 
@@ -32,7 +32,7 @@ def test_lists_become_list_columns_and_absent_keys_missing_values(tmp_path):
     assert frame["a"].to_list() == [[1.0, 2.0], [3.5], None]
 
 
-def test_a_byte_order_mark_is_understood(tmp_path):
+def test_a_byte_order_mark_is_skipped(tmp_path):
     assert read(tmp_path, b'\xef\xbb\xbf{"a": 1}\n').rows() == [(1,)]
     assert read(tmp_path, gzip.compress(b'\xef\xbb\xbf{"a": 1}\n'), "t.jsonl.gz").rows() == [(1,)]
 
@@ -52,11 +52,11 @@ def test_lists_that_are_empty_at_first_keep_their_numbers(tmp_path, size):
 def test_a_key_that_comes_late_is_a_column(tmp_path):
     frame = read(tmp_path, '{"a": 1}\n' * 12_000 + '{"a": 2, "late": 0.5}\n')
     assert (frame.columns, frame["late"].null_count(), frame["late"][-1]) == (["a", "late"], 12_000, 0.5)
-    packed = gzip.compress(b'{"a": 1}\n' * 12_000 + b'{"late": 0.5}\n')
-    assert read(tmp_path, packed, "t.jsonl.gz").columns == ["a", "late"]
+    compressed = gzip.compress(b'{"a": 1}\n' * 12_000 + b'{"late": 0.5}\n')
+    assert read(tmp_path, compressed, "t.jsonl.gz").columns == ["a", "late"]
 
 
-def test_where_a_late_key_is_not_seen_the_hint_says_so(tmp_path, size):
+def test_where_a_late_key_is_not_found_the_hint_says_so(tmp_path, size):
     (tmp_path / "t.ndjson").write_text('{"a": 1, "y": 0}\n{"a": 3, "y": 1}\n' * 6_000 + '{"a": 2, "late": 0.5}\n')
     spec = parse({"dataset": "t.ndjson", "target_column": "y", "feature_columns": ["late", "none"]})
     hints = {problem.message: problem.hint for problem in check_dataset(spec, Catalog([tmp_path])).problems}
@@ -104,7 +104,7 @@ def test_dates_are_recognised_as_in_csv(tmp_path, text, value):
     assert read(tmp_path, lines)["d"].to_list() == [None, value, value]
 
 
-def test_a_word_for_a_missing_value_leaves_dates_dates(tmp_path):
+def test_a_null_value_does_not_make_dates_text(tmp_path):
     lines = '{"d": "2024-01-31"}\n' * 12_000 + '{"d": "NA"}\n'
     assert read(tmp_path, lines)["d"].dtype == pl.Date
 
@@ -117,7 +117,7 @@ def test_a_column_of_dates_with_a_word_far_down_is_text_and_others_stay_dates(tm
 
 
 @pytest.mark.parametrize("value", ['2.5, "s": "x"', '"word", "s": "x"'])
-def test_a_number_of_another_type_in_a_table_with_text_is_no_obstacle(tmp_path, value):
+def test_a_number_of_another_type_in_a_table_with_text_is_read(tmp_path, value):
     frame = read(tmp_path, '{"a": 1, "s": "2024-01-31"}\n' * 12_000 + f'{{"a": {value}}}\n')
     assert frame["s"].dtype == pl.String
     assert frame.height == 12_001

@@ -30,7 +30,7 @@ def test_folders_of_keys_become_columns(tmp_path):
     assert frame.rows() == [(1, 2019, date(2019, 5, 1)), (2, 2020, date(2020, 5, 1)), (3, 2020, date(2020, 5, 1))]
 
 
-def test_keys_above_the_folder_are_no_columns(tmp_path):
+def test_keys_above_the_folder_are_not_columns(tmp_path):
     write(tmp_path, "lake=9/t/year=2020/0.parquet", 1)
     write(tmp_path, "lake=9/plain/0.parquet", 1)
     assert open_dataset("lake=9/t", [tmp_path]).read().rows() == [(1, 2020)]
@@ -42,7 +42,7 @@ def test_a_single_file_below_a_key_has_its_own_columns_only(tmp_path):
     assert open_dataset("t/year=2020/0.parquet", [tmp_path]).read().columns == ["a"]
 
 
-def test_what_writers_leave_beside_the_files_is_not_read(tmp_path):
+def test_metadata_of_writers_is_not_read(tmp_path):
     write(tmp_path, "t/0.parquet", 1)
     write(tmp_path, "t/_temporary/1.parquet", 2)
     write(tmp_path, "t/.hidden.parquet", 3)
@@ -58,15 +58,15 @@ def test_links_are_read_only_if_they_stay_in_the_folder(tmp_path):
     (tmp_path / "t" / "out.parquet").symlink_to(tmp_path / "secret" / "0.parquet")
     (tmp_path / "t" / "folder").symlink_to(tmp_path / "secret")
     (tmp_path / "alias").symlink_to(tmp_path / "t")
-    assert [path.name for path in parquet.parts(tmp_path / "t")] == ["0.parquet", "in.parquet"]
+    assert [path.name for path in parquet.files_in(tmp_path / "t")] == ["0.parquet", "in.parquet"]
     assert Source("alias", tmp_path / "alias").read()["a"].to_list() == [1, 1]
 
 
-def test_columns_may_stand_in_any_order_but_not_be_more(tmp_path):
+def test_columns_may_be_in_any_order_but_not_more(tmp_path):
     (tmp_path / "t").mkdir()
     pl.DataFrame({"a": [1], "b": [2]}).write_parquet(tmp_path / "t" / "0.parquet")
     pl.DataFrame({"b": [4], "a": [3]}).write_parquet(tmp_path / "t" / "1.parquet")
     assert open_dataset("t", [tmp_path]).read().rows() == [(1, 2), (3, 4)]
     pl.DataFrame({"a": [5], "b": [6], "c": [7]}).write_parquet(tmp_path / "t" / "1.parquet")
-    with pytest.raises(DataError, match=r"'1.parquet' has column 'c', which '0.parquet' has not"):
+    with pytest.raises(DataError, match=r"'1.parquet' has column 'c', which '0.parquet' does not have"):
         open_dataset("t", [tmp_path]).read()

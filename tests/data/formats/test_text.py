@@ -1,4 +1,4 @@
-"""Text line by line, and what is wrong with it."""
+"""Text line by line, and the errors of invalid text."""
 
 import gzip
 
@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from epochd.data.formats import text
-from epochd.data.formats.errors import Unreadable
+from epochd.data.formats.errors import FormatError
 
 
 def zstd(path):
@@ -33,12 +33,12 @@ def test_the_byte_that_is_not_utf8_is_named(line, bad):
 def test_a_bad_byte_is_found_in_zstd_too(tmp_path):
     # One raw block of nine bytes, as RFC 8878 has it: magic, single segment, size, block header.
     (tmp_path / "z").write_bytes(bytes.fromhex("28b52ffd2009490000") + b"a,b\n1,\xe9\n\n")
-    with pytest.raises(Unreadable, match="line 2 is not UTF-8"):
+    with pytest.raises(FormatError, match="line 2 is not UTF-8"):
         list(text.utf8_lines(tmp_path / "z"))
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
-def test_wide_encodings_are_no_text(tmp_path, encoding):
+def test_wide_encodings_are_rejected(tmp_path, encoding):
     (tmp_path / "t").write_bytes("a,b\n1,2\n".encode(encoding))
-    with pytest.raises(Unreadable, match=r"UTF-16|NUL byte"):
+    with pytest.raises(FormatError, match=r"UTF-16|NUL byte"):
         text.check(tmp_path / "t")

@@ -1,4 +1,4 @@
-"""Windows hold consecutive rows of one group, lie on one side of the split, and leak nothing of the future."""
+"""Windows contain consecutive rows of one group, are on one side of the split, and contain no rows of the future."""
 
 from datetime import date, timedelta
 
@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from epochd.core.errors import DataError, InvalidSpec
 from epochd.core.specs import parse
 from epochd.data.feed.dataset import MemmapDataset
-from epochd.data.prepare import StoragePolicy, prepare
-from epochd.data.splitting.sliding_windows import order, places, starts, windows
+from epochd.data.prepare import prepare
+from epochd.data.splitting.sliding_windows import inverse_order, order, starts, windows
 from epochd.data.splitting.split import Splits, split
+from epochd.data.storage.materialize import StoragePolicy
 from epochd.data.tables.catalog import Catalog
 
 
@@ -26,10 +27,10 @@ def test_rows_are_ordered_by_group_and_time_and_otherwise_left_alone():
     times, groups = np.array([3, 1, 1, 2, 1]), np.array([0, 1, 0, 0, 1])
     assert order(times, groups).tolist() == [2, 3, 0, 1, 4]
     assert order(times).tolist() == [1, 2, 4, 3, 0]
-    assert places(order(times)).tolist() == [4, 0, 1, 3, 2]
+    assert inverse_order(order(times)).tolist() == [4, 0, 1, 3, 2]
 
 
-def test_a_window_begins_wherever_its_group_goes_on_far_enough():
+def test_a_window_begins_wherever_enough_rows_of_its_group_follow():
     assert starts(np.arange(7), 2, np.array([0, 0, 0, 0, 1, 1, 1])).tolist() == [0, 1, 4]
     assert starts(np.arange(4), 2).tolist() == [0, 1]
     assert starts(np.arange(2), 5).tolist() == []
@@ -71,7 +72,7 @@ def test_windows_are_those_that_stay_on_one_side_and_in_one_group(data, length, 
     assert len(set.union(*used)) == sum(map(len, used))
 
 
-def test_a_side_without_room_for_a_window_is_told_with_its_longest_run():
+def test_a_side_without_a_window_is_reported_with_its_longest_group():
     splits = Splits(np.arange(16), np.arange(16, 20), np.arange(0))
     with pytest.raises(DataError) as caught:
         windows(spec(sequence_length=4), np.arange(20), splits)
@@ -84,7 +85,7 @@ def test_a_side_without_room_for_a_window_is_told_with_its_longest_run():
 
 
 @pytest.mark.parametrize("way", ["random", "stratified"])
-def test_windows_are_not_split_by_lot(way):
+def test_windows_are_not_split_at_random(way):
     with pytest.raises(InvalidSpec, match="data leakage"):
         spec(split=way)
 
@@ -128,7 +129,7 @@ def test_prepared_windows_hold_the_rows_before_their_target(tmp_path, horizon):
             assert y == np.float32((target - found.encoder.target_mean) / found.encoder.target_scale)
 
 
-def test_one_cut_in_time_parts_all_groups(tmp_path):
+def test_one_cut_in_time_splits_all_groups(tmp_path):
     frame = series()
     found = prepared(tmp_path, frame, test_split=0.2)
     days = {name: frame[rows].get_column("t") for name, rows in found.rows.items()}
@@ -173,7 +174,7 @@ def test_windows_of_a_mapped_file_are_those_in_memory(tmp_path, way):
         assert np.array_equal(stored.rows[name], resident.rows[name])
 
 
-def test_a_window_larger_than_the_limit_together_is_stored_though_its_rows_would_fit(tmp_path):
+def test_windows_above_the_limit_are_stored_though_their_rows_would_fit(tmp_path):
     frame, rows = series(), 4 * 60
     assert isinstance(prepared(tmp_path, frame, limit=rows * 8 * 4, sequence_length=10).train, MemmapDataset)
     assert not isinstance(prepared(tmp_path, frame, limit=rows * 8 * 40, sequence_length=10).train, MemmapDataset)
@@ -193,7 +194,7 @@ def leaking(ahead, groups=4, length=500):
     return pl.DataFrame(columns | {"x": np.roll(coins, -ahead).astype(float), "y": coins})
 
 
-def test_a_feature_that_tells_a_later_target_than_the_windows_is_worth_nothing(tmp_path):
+def test_a_feature_that_reveals_a_target_later_than_the_windows_does_not_help(tmp_path):
     options = {"sequence_length": 4, "horizon": 2, "feature_columns": ["x"]}
     told = prepared(tmp_path, leaking(2), **options)
     assert accuracy(told.train, told.validation) == 1.0

@@ -1,4 +1,4 @@
-"""Times become numbers in their order, whatever they are written as; groups keep their numbers over batches."""
+"""Times of every type become numbers in their order; groups keep their numbers over batches."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from epochd.core.errors import DataError
-from epochd.data.splitting.sort_keys import Groups, moments
+from epochd.data.splitting.sort_keys import GroupNumbers, time_keys
 
 RISING = {
     "dates": [date(1969, 12, 31), date(2020, 1, 1), date(2020, 1, 2)],
@@ -30,14 +30,14 @@ RISING = {
 
 
 @pytest.mark.parametrize("values", RISING.values(), ids=RISING)
-def test_later_is_more(values):
-    found = moments(pl.Series("t", values))
+def test_later_times_have_larger_keys(values):
+    found = time_keys(pl.Series("t", values))
     assert found.dtype in (np.int64, np.float64)
     assert (np.diff(found) > 0).all()
 
 
 def test_batches_of_text_have_one_type():
-    pieces = [moments(pl.Series("t", [value])) for value in ("2020-01-01", "2020-01-01T05:00:00.25")]
+    pieces = [time_keys(pl.Series("t", [value])) for value in ("2020-01-01", "2020-01-01T05:00:00.25")]
     assert pieces[0].dtype == pieces[1].dtype
     assert pieces[0][0] < pieces[1][0]
 
@@ -52,9 +52,9 @@ def test_batches_of_text_have_one_type():
         ([True, False], "which cannot be read as times"),
     ],
 )
-def test_what_is_no_time_is_told_with_its_row(values, message):
+def test_an_invalid_time_is_reported_with_its_row(values, message):
     with pytest.raises(DataError) as caught:
-        moments(pl.Series("t", values))
+        time_keys(pl.Series("t", values))
     problem = caught.value.problems[0]
     assert problem.field == "time_column"
     assert message in problem.message
@@ -62,7 +62,7 @@ def test_what_is_no_time_is_told_with_its_row(values, message):
 
 
 def test_groups_keep_their_numbers_over_batches():
-    groups = Groups()
+    groups = GroupNumbers()
     assert groups(pl.Series(["b", "a", None, "b"])).tolist() == [0, 1, 2, 0]
     assert groups(pl.Series(["c", None, "a"])).tolist() == [3, 2, 1]
 
@@ -71,10 +71,10 @@ def test_groups_keep_their_numbers_over_batches():
     "values", [[7, 5, 7], [0.5, -0.5, 0.5], [date(2020, 1, 1), date(1990, 1, 1), date(2020, 1, 1)], [True, False, True]]
 )
 def test_any_plain_value_can_name_a_group(values):
-    assert Groups()(pl.Series(values)).tolist() == [0, 1, 0]
+    assert GroupNumbers()(pl.Series(values)).tolist() == [0, 1, 0]
 
 
 def test_categoricals_and_text_are_the_same_groups():
-    groups = Groups()
+    groups = GroupNumbers()
     assert groups(pl.Series(["x", "y"], dtype=pl.Categorical)).tolist() == [0, 1]
     assert groups(pl.Series(["y", "x"])).tolist() == [1, 0]

@@ -1,4 +1,4 @@
-"""Splits cover all rows once, keep class shares, times and groups apart, and depend on nothing but the seed."""
+"""Splits cover all rows once, keep class shares, times and groups apart, and depend on the seed only."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from epochd.core.errors import DataError
 from epochd.core.specs import parse
-from epochd.data.splitting.split import Splits, kind, split, validation_rows
+from epochd.data.splitting.split import Splits, split, split_kind, validation_rows
 
 SHARES = st.floats(0, 0.45)
 SEEDS = st.integers(0, 2**32 - 1)
@@ -75,7 +75,7 @@ def test_a_stratified_split_keeps_class_shares_to_a_row(counts, validation, test
 
 
 @given(st.lists(st.integers(-9, 9), min_size=3, max_size=100).filter(lambda t: len(set(t)) > 2), SHARES, SHARES)
-def test_a_split_by_time_puts_the_last_times_aside_and_keeps_equal_ones_together(times, validation, test):
+def test_a_split_by_time_holds_out_the_last_times_and_keeps_equal_ones_together(times, validation, test):
     times = np.array(times)
     try:
         found = split(spec("time", validation, test), len(times), times=times)
@@ -117,7 +117,7 @@ def test_a_split_by_group_keeps_groups_whole_and_gives_each_side_one(sizes, vali
 
 
 @given(st.integers(50, 200), st.floats(0.05, 0.45), st.floats(0.05, 0.45), SEEDS)
-def test_groups_come_near_to_the_share_of_rows(count, validation, test, seed):
+def test_groups_approximate_the_share_of_rows(count, validation, test, seed):
     sizes = np.random.default_rng(seed).integers(1, 10, count)
     found = split(spec("group", validation, test, seed), sizes.sum(), groups=np.repeat(np.arange(count), sizes))
     assert abs(len(found.test) - sizes.sum() * test) <= 5.5
@@ -149,7 +149,7 @@ def test_the_test_rows_do_not_depend_on_the_share_of_validation(way):
 
 
 @pytest.mark.parametrize("way", ["random", "stratified", "group"])
-def test_the_seed_alone_decides(way):
+def test_only_the_seed_decides(way):
     keys = {"codes": np.arange(100) % 3, "groups": np.arange(100) % 10}
     first, again, other = (split(spec(way, seed=seed), 100, **keys).validation.tolist() for seed in (7, 7, 8))
     assert first == again != other
@@ -161,21 +161,25 @@ def test_known_rows_are_held_out_so_that_a_resume_on_a_newer_numpy_would_be_noti
     assert split(spec("group"), 20, groups=np.arange(20) % 10).validation.tolist() == [7, 9, 17, 19]
 
 
-def test_pieces_of_the_shuffled_order_change_nothing(monkeypatch):
+def test_the_size_of_blocks_of_the_shuffled_order_changes_nothing(monkeypatch):
     codes = np.random.default_rng(0).integers(0, 4, 500).astype(np.uint8)
     whole = split(spec("stratified", 0.2, 0.1), 500, codes=codes)
-    monkeypatch.setattr("epochd.data.splitting.split.DRAWN", 7)
+    monkeypatch.setattr("epochd.data.splitting.split.DRAW_ROWS", 7)
     pieces = split(spec("stratified", 0.2, 0.1), 500, codes=codes)
     assert np.array_equal(whole.sides(), pieces.sides())
 
 
 def test_auto_means_time_for_windows_and_shares_for_classes():
     windows = spec(time_column="t", sequence_length=3)
-    assert [kind(windows, True), kind(spec(), True), kind(spec(), False)] == ["time", "stratified", "random"]
-    assert kind(spec("group"), True) == "group"
+    assert [split_kind(windows, True), split_kind(spec(), True), split_kind(spec(), False)] == [
+        "time",
+        "stratified",
+        "random",
+    ]
+    assert split_kind(spec("group"), True) == "group"
 
 
-def test_rows_of_a_validation_dataset_take_the_place_of_held_out_ones():
+def test_rows_of_a_validation_dataset_replace_held_out_ones():
     found = split(parse({"target_column": "y", "validation_dataset": "other.csv", "test_split": 0.1}), 20)
     assert (len(found.train), len(found.validation), len(found.test)) == (18, 0, 2)
 

@@ -1,4 +1,4 @@
-"""Rows become examples: how many bytes they take, and where in the dataset an unusable value stands."""
+"""Rows become examples: their size in bytes, and the row of an invalid value in the dataset."""
 
 import numpy as np
 import polars as pl
@@ -6,7 +6,7 @@ import pytest
 
 from epochd.core.errors import DataError
 from epochd.core.specs import parse
-from epochd.data.encoding.fit import Fitting
+from epochd.data.encoding.fit import EncoderFit
 from epochd.data.splitting.sliding_windows import Examples
 from epochd.data.storage.materialize import Layout, StoragePolicy, materialize
 from epochd.data.tables import table as tables
@@ -19,9 +19,9 @@ TABLE = Table.of(FRAME.lazy(), None)
 @pytest.fixture
 def encoder():
     frame = FRAME.with_columns(y=pl.col("x"))
-    fitting = Fitting(parse({"target_column": "y"}), frame.schema, ["x", "z"], "regression", None, 10)
-    fitting.partial_fit(frame)
-    return fitting.encoder()
+    fit = EncoderFit(parse({"target_column": "y"}), frame.schema, ["x", "z"], "regression", None, 10)
+    fit.partial_fit(frame)
+    return fit.finalize()
 
 
 def layout(first, **options):
@@ -35,14 +35,14 @@ def test_a_window_counts_all_of_its_rows(encoder):
     assert (windows.shape(encoder), windows.bytes(encoder)) == ((5, 2), 3 * 5 * 2 * 4)
 
 
-def test_windows_are_cut_from_the_rows_at_their_places(encoder):
-    place = np.arange(10)[::-1]
-    found = materialize(TABLE, layout([0, 6], steps=3, place=place), encoder, {"train": [0, 1]}, None, "")
+def test_windows_are_cut_from_the_rows_at_their_positions(encoder):
+    position = np.arange(10)[::-1]
+    found = materialize(TABLE, layout([0, 6], steps=3, position=position), encoder, {"train": [0, 1]}, None, "")
     encoded = encoder.features(FRAME)[::-1]
     np.testing.assert_array_equal(found["train"].x, [encoded[0:3], encoded[6:9]])
 
 
-def test_an_unusable_value_is_told_with_the_row_that_its_batch_begins_at(encoder, monkeypatch, tmp_path):
+def test_an_invalid_value_is_reported_with_the_first_row_of_its_batch(encoder, monkeypatch, tmp_path):
     monkeypatch.setattr(tables, "BATCH_ROWS", 4)
     table = Table.of(FRAME.with_columns(x=pl.when(pl.col("x") == 6).then(1e300).otherwise("x")).lazy(), None)
     for policy in (None, StoragePolicy(tmp_path, 0, 2**20)):

@@ -73,7 +73,7 @@ def test_a_link_to_a_file_of_another_format_is_refused(root):
     assert "there is no dataset" in refusal("alias.csv", root).message
 
 
-def test_a_folder_is_a_dataset_and_an_endless_name_is_none(root):
+def test_a_folder_is_a_dataset_and_an_endless_name_is_not(root):
     assert open_dataset("deep", [root]).path == (root / "deep").resolve()
     assert "there is no dataset" in refusal("x" * 5000 + ".csv", root).message
     assert "there is no dataset" in refusal(str(root.parent), root).message
@@ -86,10 +86,10 @@ def test_the_hint_names_builtins_near_names_and_files(root):
     assert "did you mean 'table.csv'" in hint
     assert "deep/table.tsv" in hint
     assert all(name in hint for name in BUILTIN)
-    assert "hold no file" in refusal("x", root / "absent").hint
+    assert "folders are empty" in refusal("x", root / "absent").hint
 
 
-def test_the_hint_names_registered_datasets_and_folders_of_parts(root):
+def test_the_hint_names_registered_datasets_and_folders_of_files(root):
     (root / "sales" / "year=2020").mkdir(parents=True)
     with pytest.raises(DataError) as caught:
         Catalog([root], {"flights": root / "table.csv"}).open("flihgts")
@@ -101,11 +101,11 @@ def test_the_hint_names_registered_datasets_and_folders_of_parts(root):
 
 def test_another_format_is_refused_with_the_formats_that_can_be_read(root):
     problem = refusal("table.sav", root)
-    assert problem.message == "'table.sav' is no dataset, and '.sav' is not a format that can be read"
+    assert problem.message == "'table.sav' is not a dataset: files that end in '.sav' cannot be read"
     assert ".parquet" in problem.hint
 
 
-def test_a_registered_name_goes_before_a_file_and_a_builtin_before_both(root):
+def test_a_registered_name_takes_precedence_over_a_file_and_a_builtin_before_both(root):
     catalog = Catalog([root], {"table.csv": root / "deep" / "table.tsv", "iris": root / "table.csv"})
     assert catalog.open("table.csv").path == root / "deep" / "table.tsv"
     assert catalog.open("iris").read().width == 5
@@ -116,7 +116,7 @@ def test_no_name_means_the_default(root):
     assert Catalog([root], default="table.csv").open("").path == (root / "table.csv").resolve()
 
 
-def test_what_begins_with_a_dot_is_no_dataset(tmp_path):
+def test_a_name_that_begins_with_a_dot_is_not_a_dataset(tmp_path):
     (tmp_path / ".uploads").mkdir()
     (tmp_path / ".uploads" / "half.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DataError) as refused:

@@ -1,4 +1,4 @@
-"""The same content has the same fingerprint, other content another; what is known is not read again."""
+"""The same content has the same fingerprint, other content another; unchanged files are not read again."""
 
 import hashlib
 import os
@@ -75,14 +75,14 @@ def test_what_cannot_be_read_is_a_data_error(tmp_path):
             Source("t", path).fingerprint()
 
 
-def test_no_more_is_remembered_than_allowed(tmp_path, monkeypatch):
-    monkeypatch.setattr(fingerprint, "REMEMBERED", 2)
-    monkeypatch.setattr(fingerprint, "_known", {})
+def test_the_cache_has_a_maximum_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(fingerprint, "MAX_CACHED", 2)
+    monkeypatch.setattr(fingerprint, "_cache", {})
     for i in range(4):
         (tmp_path / f"{i}.csv").write_text(f"{i}")
         os.utime(tmp_path / f"{i}.csv", (HOUR_AGO, HOUR_AGO))
         fingerprint.of(tmp_path / f"{i}.csv")
-    assert len(fingerprint._known) == 2
+    assert len(fingerprint._cache) == 2
 
 
 def test_a_large_file_is_known_by_its_size_its_time_and_samples(tmp_path, monkeypatch):

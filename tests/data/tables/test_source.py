@@ -1,4 +1,4 @@
-"""A dataset's table, whatever format it has; and its rows in batches."""
+"""The table of a dataset in every format, and its rows in batches."""
 
 from datetime import date
 from pathlib import Path
@@ -98,7 +98,7 @@ def test_numbers_and_then_a_word_read_as_text(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_a_file_that_vanishes_is_told_without_its_path(tmp_path, suffix):
+def test_a_file_that_vanishes_is_reported_without_its_path(tmp_path, suffix):
     WRITERS[suffix](tmp_path / f"table{suffix}")
     source = open_dataset(f"table{suffix}", [tmp_path])
     source.path.unlink()
@@ -108,13 +108,13 @@ def test_a_file_that_vanishes_is_told_without_its_path(tmp_path, suffix):
         assert str(tmp_path) not in caught.value.message
 
 
-def test_a_registered_file_of_an_unknown_format_is_told(tmp_path):
+def test_a_registered_file_of_an_unknown_format_is_reported(tmp_path):
     (tmp_path / "table.db").write_text("a\n1\n")
     with pytest.raises(DataError, match="'it' cannot be read as a table: its format is not known"):
         Source("it", tmp_path / "table.db").read()
 
 
-def test_a_mistake_of_the_caller_is_not_blamed_on_the_file(tmp_path):
+def test_an_error_of_the_caller_is_not_reported_as_an_error_of_the_file(tmp_path):
     TABLE.write_csv(tmp_path / "table.csv")
     with pytest.raises(ZeroDivisionError):
         open_dataset("table.csv", [tmp_path]).apply(lambda table: 1 / 0)

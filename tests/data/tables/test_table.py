@@ -1,4 +1,4 @@
-"""Batches are cut at the same rows whether a table is held or streamed."""
+"""Batches begin at the same rows whether a table is in memory or streamed."""
 
 import numpy as np
 import polars as pl
@@ -6,7 +6,7 @@ import pytest
 
 from epochd.core.errors import DataError, Problem
 from epochd.data.tables import table
-from epochd.data.tables.table import Table, counting_from, within
+from epochd.data.tables.table import Table, add_row_offset, rows_in_batch
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def lazy(tmp_path):
     return pl.scan_parquet(tmp_path / "t.parquet")
 
 
-def test_a_table_is_held_up_to_the_limit(lazy):
+def test_a_table_is_read_into_memory_up_to_the_limit(lazy):
     assert Table.of(lazy, None).frame is not None
     assert Table.of(lazy, 250 * 3 * 4).frame is not None
     assert Table.of(lazy, 250 * 3 * 4 - 1).frame is None
@@ -24,7 +24,7 @@ def test_a_table_is_held_up_to_the_limit(lazy):
 
 
 @pytest.mark.parametrize("limit", [None, 1])
-def test_batches_are_equal_pieces_of_the_asked_columns(lazy, limit, monkeypatch):
+def test_batches_are_equal_pieces_of_the_requested_columns(lazy, limit, monkeypatch):
     monkeypatch.setattr(table, "BATCH_ROWS", 100)
     found = list(Table.of(lazy, limit).batches(["b", "a", "b"]))
     assert [(first, frame.height, frame.columns) for first, frame in found] == [
@@ -36,13 +36,13 @@ def test_batches_are_equal_pieces_of_the_asked_columns(lazy, limit, monkeypatch)
 
 
 @pytest.mark.parametrize("rows", [249, 251])
-def test_a_table_that_changes_while_it_is_streamed_is_told(lazy, rows):
+def test_a_table_that_changes_while_it_is_streamed_is_reported(lazy, rows):
     with pytest.raises(DataError, match=f"had {rows} rows at first"):
         list(Table(lazy, None, rows).batches(["a"]))
 
 
 @pytest.mark.parametrize("limit", [None, 1])
-def test_readings_are_put_together_over_batches(lazy, limit, monkeypatch):
+def test_results_of_readers_are_concatenated_over_batches(lazy, limit, monkeypatch):
     monkeypatch.setattr(table, "BATCH_ROWS", 100)
     lengths = "b", lambda series: series.str.len_chars().to_numpy()
     found = Table.of(lazy, limit).read({"lengths": lengths, "doubled": ("a", lambda series: series.to_numpy() * 2)})
@@ -50,14 +50,14 @@ def test_readings_are_put_together_over_batches(lazy, limit, monkeypatch):
     assert found["lengths"].tolist() == [len(str(row)) for row in range(250)]
 
 
-def test_an_error_in_a_later_batch_tells_where_rows_are_counted_from():
-    for first, told in ((0, "row 3 is odd"), (200, "row 3 is odd (rows counted from row 201 of the dataset on)")):
-        with pytest.raises(DataError) as caught, counting_from(first):
+def test_an_error_in_a_later_batch_names_the_row_at_which_its_row_numbers_start():
+    for first, expected in ((0, "row 3 is odd"), (200, "row 3 is odd (rows counted from row 201 of the dataset on)")):
+        with pytest.raises(DataError) as caught, add_row_offset(first):
             raise DataError([Problem("a", "row 3 is odd")])
-        assert caught.value.problems[0].message == told
+        assert caught.value.problems[0].message == expected
 
 
-def test_rows_within_a_batch():
+def test_rows_in_a_batch():
     rows = np.array([0, 5, 9, 10, 30])
-    assert rows[within(rows, 5, 5)].tolist() == [5, 9]
-    assert rows[within(rows, 11, 19)].tolist() == []
+    assert rows[rows_in_batch(rows, 5, 5)].tolist() == [5, 9]
+    assert rows[rows_in_batch(rows, 11, 19)].tolist() == []

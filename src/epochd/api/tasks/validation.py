@@ -106,7 +106,7 @@ def _too_large(spec: TrainingSpec, data: DatasetReport | None, settings: Setting
     example, row = prod(found.shape), found.shape[-1] if spec.sequence_length else prod(found.shape)
     needed, cap = 4 * found.rows * row, settings.cache_mb * 2**20
     is_streamed = 4 * found.rows * example > settings.resident_mb * 2**20
-    return [row_cache.beyond(needed, cap)] if is_streamed and needed > cap else []
+    return [row_cache.exceeds_cap(needed, cap)] if is_streamed and needed > cap else []
 
 
 def _outside(problems: list[Problem], invalid: set[str]) -> list[Problem]:

@@ -9,7 +9,8 @@ from epochd.core.specs import TrainingSpec
 from epochd.data.checks.issue import Issue, Lookup, Row, Text, in_row, problem, shown, such_as, warning
 from epochd.data.checks.statistics import ColumnStatistics, Statistics, elements, length
 from epochd.data.encoding import sequence
-from epochd.data.encoding.labels import MAX_CODES, MAX_NUMBER
+from epochd.data.encoding.categorical import MAX_CODES
+from epochd.data.encoding.values import MAX_NUMBER
 from epochd.data.schema import MAX_LISTED, Kind, can_embed, col, type_advice
 
 MAX_DISTINCT = 1_000
@@ -162,7 +163,7 @@ def uneven_lists(statistics: Statistics, field: str, of: str = "") -> Iterator[I
 
     def describe(row: Row | None) -> Text:
         sizes = {name: len(values) for name, values in zip(names, row.values, strict=True)} if row else {}
-        return sequence.uneven(f"row {row.number}{of}" if row else "a row", sizes)
+        return sequence.uneven_lengths(f"row {row.number}{of}" if row else "a row", sizes)
 
     yield Issue(field, describe, (Lookup(one != other, names),))
 

@@ -77,7 +77,7 @@ def check_dataset(spec: TrainingSpec, catalog: Catalog, expected: Expected | Non
     become problems, never exceptions."""
     name = spec.dataset or catalog.default
     try:
-        source = catalog.open(name).like(expected or {})
+        source = catalog.open(name).expecting(expected or {})
         found = source.apply(lambda table: check_table(table, table.collect_schema(), spec, source))
     except DataError as error:
         return DatasetReport(name, problems=error.problems, warnings=_default_used(spec, name))
@@ -105,7 +105,7 @@ def check_table(table: pl.LazyFrame, schema: pl.Schema, spec: TrainingSpec, sour
         shape=expected.shape,
         embedded=expected.embedded,
         masked=expected.masked,
-        problems=[*schemas.selection_problems(spec, schema, source.unseen()), *problems],
+        problems=[*schemas.selection_problems(spec, schema, source.schema_caveat()), *problems],
         warnings=[*_default_used(spec, source.name), *warnings],
     )
     return TableCheck(report, Trained(source, schema, statistics, checked), answers.get("row hashes"))

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from epochd.core.specs import TrainingSpec
-from epochd.data.encoding.labels import MAX_CODES
+from epochd.data.encoding.categorical import MAX_CODES
 from epochd.data.schema import Kind, can_embed, col, kind_of
 from epochd.data.tables.table import select
 

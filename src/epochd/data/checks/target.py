@@ -8,7 +8,8 @@ import polars as pl
 from epochd.core.specs import Task, TrainingSpec
 from epochd.data.checks.issue import Issue, Lookup, Row, Text, in_row, problem, shown, such_as
 from epochd.data.checks.statistics import COUNTED_LABELS, MAX_CLASSES, TargetStatistics, plain_column
-from epochd.data.encoding.labels import MAX_NUMBER, Label, listed, plain
+from epochd.data.encoding.labels import Label, listed
+from epochd.data.encoding.values import MAX_NUMBER, plain
 from epochd.data.schema import Kind, col, kind_of, type_advice
 
 MAX_INTEGER_CLASSES = 20

@@ -15,8 +15,8 @@ from epochd.data.checks.issue import Issue, problem, shown, warning
 from epochd.data.checks.statistics import Statistics
 from epochd.data.schema import Kind, kind_of, type_advice
 from epochd.data.splitting import split
-from epochd.data.splitting.sliding_windows import SIDE_NAMES, no_window
-from epochd.data.splitting.sort_keys import Groups, moments
+from epochd.data.splitting.sliding_windows import SIDE_NAMES, window_problem
+from epochd.data.splitting.sort_keys import GroupNumbers, time_keys
 from epochd.data.splitting.split import SIDES, Integers, Splits, Times
 
 SORTED_ROWS = 5_000_000
@@ -33,7 +33,7 @@ class Order:
     @classmethod
     def of(cls, spec: TrainingSpec) -> "Order":
         windows = spec.sequence_length is not None
-        by_time, by_group = (split.kind(spec, classes=False) == kind for kind in ("time", "group"))
+        by_time, by_group = (split.split_kind(spec, classes=False) == kind for kind in ("time", "group"))
         return cls(spec.time_column if by_time or windows else None, spec.group_column if by_group or windows else None)
 
     def columns(self, schema: pl.Schema) -> list[str]:
@@ -44,7 +44,7 @@ class Order:
 
 
 def is_split_by_order(spec: TrainingSpec) -> bool:
-    return split.kind(spec, classes=False) in ("time", "group")
+    return split.split_kind(spec, classes=False) in ("time", "group")
 
 
 def check(statistics: Statistics, schema: pl.Schema, spec: TrainingSpec) -> tuple[list[Issue], Splits | None]:
@@ -77,7 +77,7 @@ def window_problems(statistics: Statistics, spec: TrainingSpec) -> list[Problem]
         _, groups = _read(statistics, Order(spec.time_column, spec.group_column))
     except DataError as error:
         return error.problems
-    fault = no_window(spec, "the validation dataset", groups, np.arange(statistics.rows))
+    fault = window_problem(spec, "the validation dataset", groups, np.arange(statistics.rows))
     return [fault] if fault else []
 
 
@@ -105,14 +105,14 @@ def _unused(spec: TrainingSpec, order: Order) -> Iterator[Issue]:
 def _read(statistics: Statistics, order: Order) -> tuple[Times | None, Integers | None]:
     """Both columns as numbers. Raise DataError for the first time that is missing or cannot be read."""
     times = None if order.time is None else _moments(statistics.by_row[order.time])
-    groups = None if order.group is None else Groups()(statistics.by_row[order.group])
+    groups = None if order.group is None else GroupNumbers()(statistics.by_row[order.group])
     return times, groups
 
 
 def _moments(series: pl.Series) -> Times:
-    """``sort_keys.moments``; the error quotes the first value that cannot be read."""
+    """``sort_keys.time_keys``; the error quotes the first value that cannot be read."""
     try:
-        return moments(series)
+        return time_keys(series)
     except DataError:
         row = _first_bad(series)
         value = series[row]
@@ -128,7 +128,7 @@ def _first_bad(series: pl.Series) -> int:
     while low < high:
         middle = (low + high) // 2
         try:
-            moments(series[low : middle + 1])
+            time_keys(series[low : middle + 1])
             low = middle + 1
         except DataError:
             high = middle
@@ -141,7 +141,7 @@ def _window_problems(spec: TrainingSpec, groups: Integers | None, sides: Splits)
     found = []
     for side in SIDES:
         rows = getattr(sides, side)
-        fault = no_window(spec, SIDE_NAMES[side], groups, rows) if side == "train" or len(rows) else None
+        fault = window_problem(spec, SIDE_NAMES[side], groups, rows) if side == "train" or len(rows) else None
         if fault:
             found.append(problem(fault.field, fault.message, fault.hint))
     return found

@@ -23,17 +23,17 @@ from epochd.data.checks.target import Target
 from epochd.data.encoding import dates, numeric
 from epochd.data.encoding.labels import Label
 from epochd.data.encoding.sequence import counted
-from epochd.data.encoding.values import learnable
-from epochd.data.schema import ALIKE, MAX_LISTED, Kind, col, kind_of, kinds_of
+from epochd.data.encoding.values import bounded_numbers
+from epochd.data.schema import INTERCHANGEABLE, MAX_LISTED, Kind, col, kind_of, kinds_of
 from epochd.data.tables.catalog import Catalog
 from epochd.data.tables.source import Source
 from epochd.data.tables.table import select
 
 FIELD = "validation_dataset"
 READINGS: dict[Kind, Callable[[pl.DataType, pl.Series], object]] = {
-    Kind.NUMBER: lambda dtype, series: learnable(series),
-    Kind.BOOLEAN: lambda dtype, series: numeric.truth(series),
-    Kind.DATE: dates.like,
+    Kind.NUMBER: lambda dtype, series: bounded_numbers(series),
+    Kind.BOOLEAN: lambda dtype, series: numeric.boolean_numbers(series),
+    Kind.DATE: dates.read_as,
 }
 """How the encoder reads values of a column that it was fitted on as of this type."""
 STRICT = {Kind.BOOLEAN, Kind.DATE}
@@ -65,7 +65,7 @@ def check(
     """Everything that rules out validating on the spec's dataset for that, and warnings. ``known`` are the hashes of
     the training rows (None: they are not compared)."""
     try:
-        other = catalog.open(spec.validation_dataset).like(kinds_of(trained.schema))
+        other = catalog.open(spec.validation_dataset).expecting(kinds_of(trained.schema))
         if is_same(trained.source, other):
             message = f"{other.name!r} is the dataset that is trained on: all its rows would be known"
             hint = "give another dataset, or leave it out to hold out validation_split of the rows"
@@ -95,7 +95,7 @@ def _check(
     by_name = {feature.name: feature for feature in trained.statistics.features}
     wanted = list(dict.fromkeys([*by_name, *order, spec.target_column]))
     lacking = [name for name in wanted if name not in found]
-    problems = schema.absent_columns(lacking, FIELD, found, f"{other.name!r}", other.unseen())
+    problems = schema.missing_columns(lacking, FIELD, found, f"{other.name!r}", other.schema_caveat())
     columns = _Columns.of(spec, other, found, by_name, trained.target)
     request = Request(
         columns.comparable,
@@ -138,12 +138,12 @@ class _Columns:
     ) -> "_Columns":
         present = [feature for feature in trained.values() if feature.name in found]
         unlike = [feature for feature in present if not _alike(feature.dtype, found[feature.name])]
-        guessed = other.is_guessed
-        to_read = [f for f in unlike if guessed and found[f.name] == pl.String and f.kind in READINGS]
+        inferred = other.infers_types
+        to_read = [f for f in unlike if inferred and found[f.name] == pl.String and f.kind in READINGS]
         comparable = [feature for feature in present if feature not in unlike]
         strict = [f for f in comparable if f.kind in STRICT and f.dtype != found[f.name]]
         readable = {feature.name: feature.dtype for feature in (*to_read, *strict)}
-        if target.task == "regression" and guessed and found.get(spec.target_column) == pl.String:
+        if target.task == "regression" and inferred and found.get(spec.target_column) == pl.String:
             readable[spec.target_column] = pl.Float64()
         different = [(feature, found[feature.name]) for feature in unlike if feature not in to_read]
         return cls([feature.name for feature in comparable], readable, different)
@@ -156,7 +156,7 @@ class _Columns:
 
 def _alike(one: pl.DataType, other: pl.DataType) -> bool:
     kinds = {kind_of(one), kind_of(other)}
-    return len(kinds) == 1 or kinds == ALIKE or pl.Null in (one, other)
+    return len(kinds) == 1 or kinds == INTERCHANGEABLE or pl.Null in (one, other)
 
 
 def _feature_issues(

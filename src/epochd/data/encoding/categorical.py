@@ -1,4 +1,4 @@
-"""Columns of text: a column for each value, or, where there are many, one column of codes whose vectors are learned."""
+"""Columns of text: one column for each value, or, if there are many values, one column of codes for an embedding."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,13 +8,15 @@ import polars as pl
 
 from epochd.core.arrays import FloatArray, IntArray
 from epochd.data.encoding import values
-from epochd.data.encoding.labels import MAX_CODES
 from epochd.data.schema import Kind, kind_of
+
+MAX_CODES = 100_000
+"""Categories with a code of their own; rarer ones share the last code."""
 
 
 @dataclass(frozen=True, slots=True)
 class OneHot:
-    """A column for each category, in order; one for missing values if ``flag``; a last one for all else."""
+    """A column for each category, in order; one for missing values if ``flag``; a last one for all other values."""
 
     name: str
     categories: tuple[str, ...]
@@ -26,8 +28,8 @@ class OneHot:
     def width(self) -> int:
         return len(self.categories) + self.flag + 1
 
-    def places(self, series: pl.Series) -> IntArray:
-        """Which of the columns is 1 in each row, int64 (n,); all others are 0."""
+    def positions(self, series: pl.Series) -> IntArray:
+        """The column that is 1 in each row, int64 (n,); all others are 0."""
         found = _codes(series, self.categories, self.width - 1)
         if self.flag and series.null_count():
             found[series.is_null().to_numpy()] = len(self.categories)
@@ -38,12 +40,12 @@ class OneHot:
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Self:
-        return cls(values.text(state["name"]), _categories_from(state), values.truth(state["flag"]))
+        return cls(values.stored_text(state["name"]), _categories_from(state), values.stored_bool(state["flag"]))
 
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """One column with each category's position; unknown, rare and missing ones share the number of categories."""
+    """One column with the position of each category; unknown, rare and missing values share one code, the last."""
 
     name: str
     categories: tuple[str, ...]
@@ -53,7 +55,7 @@ class Codes:
 
     @property
     def codes(self) -> int:
-        """How many different codes there are."""
+        """The number of different codes."""
         return len(self.categories) + 1
 
     def transform(self, series: pl.Series, out: FloatArray) -> None:
@@ -65,7 +67,7 @@ class Codes:
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Self:
-        return cls(values.text(state["name"]), _categories_from(state))
+        return cls(values.stored_text(state["name"]), _categories_from(state))
 
 
 @dataclass(slots=True)
@@ -100,7 +102,7 @@ class CategoryFit:
 
 
 def _codes(series: pl.Series, categories: tuple[str, ...], otherwise: int) -> IntArray:
-    """Each value's position among the categories, int64 (n,). Raise DataError for a type that has no text."""
+    """Positions among the categories, int64 (n,). Raise DataError for a type that cannot be read as text."""
     if kind_of(series.dtype) not in (Kind.CATEGORY, Kind.NUMBER, Kind.BOOLEAN) and series.dtype != pl.Date:
         raise values.wrong_type(series, "text")
     known = series.cast(pl.String).cast(pl.Enum(categories), strict=False)
@@ -111,7 +113,7 @@ def _codes(series: pl.Series, categories: tuple[str, ...], otherwise: int) -> In
 
 
 def _categories_from(state: Mapping[str, Any]) -> tuple[str, ...]:
-    categories = tuple(values.text(category) for category in state["categories"])
+    categories = tuple(values.stored_text(category) for category in state["categories"])
     if len(set(categories)) < len(categories):
         raise ValueError("a category that is listed twice")
     return categories

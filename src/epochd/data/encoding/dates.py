@@ -1,9 +1,9 @@
-"""Columns of dates and times: the time that has passed, and where in the year, the week and the day it is.
+"""Columns of dates and times: the elapsed time, and the position in the year, the week and the day.
 
-Cycles are encoded by sine and cosine, so that December is next to January. What never varies in training is left out.
-Where later rows are predicted from earlier ones, all that comes lies beyond the elapsed time that was trained on, and
-beyond the part of a circle that training has not gone round: a network would extrapolate, so these are left out too.
-Times with a zone count by the clocks of that zone.
+Cycles are encoded by sine and cosine, so that December is next to January. Parts that are constant in training are left
+out. Where later rows are predicted from earlier ones, their elapsed time is outside the training range, and so may be
+their position in a cycle that training data do not cover completely. A network would have to extrapolate, so such parts
+are left out, too. Times with a zone are encoded in local time of that zone.
 """
 
 import math
@@ -16,26 +16,26 @@ import polars as pl
 
 from epochd.core.arrays import FloatArray
 from epochd.data.encoding import values
-from epochd.data.encoding.scaling import Moments, Scale, scale_from
+from epochd.data.encoding.scaling import Moments, Scale, scale_from_json
 from epochd.data.encoding.values import PER_SECOND, Float64
 from epochd.data.schema import Kind, kind_of
 
 DAY = 86_400
 CYCLES = {"year": 365.25, "week": 7.0, "day": 1.0}
-"""How many days the circles take."""
+"""The length of each cycle in days."""
 FORMATS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M")
 CLOCK_FORMATS = ("%H:%M:%S%.f", "%H:%M")
 OFFSET = r"^(.{11,}?)(Z|[+-]\d\d:?\d\d)$"
-"""A written date with time, and how far its clock is ahead of UTC."""
+"""Text of a date with time, followed by its offset to UTC."""
 
 
 @dataclass(frozen=True, slots=True)
 class Date:
-    """Scaled days since 1970 (for a ``clock``, which shows times without dates, since midnight) unless ``elapsed`` is
-    None, sine and cosine of each of ``cycles``, and 1 where a value is missing if ``flag``; all else of a missing
-    value is 0.
+    """Scaled days since 1970 unless ``elapsed`` is None, sine and cosine of each of ``cycles``, and if ``flag`` a
+    column that is 1 where the value is missing; the other columns are 0 there.
 
-    ``zone`` is the time zone whose clocks count, None where times came without one.
+    ``clock`` columns have times of day without dates, and count days since midnight. ``zone`` is the time zone of the
+    training data, None for times without one.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Date:
         return (self.elapsed is not None) + 2 * len(self.cycles) + self.flag
 
     def transform(self, series: pl.Series, out: FloatArray) -> None:
-        """Fill ``out`` (n, width); raise DataError for a value that is no date or time. ISO text is read."""
+        """Fill ``out`` (n, width); raise DataError for a value that is not a date or time. ISO text is parsed."""
         times = local(series, self.clock, self.zone)
         missing = times.is_null().to_numpy()
         for position, part in enumerate(self._parts(times)):
@@ -64,7 +64,7 @@ class Date:
         if self.elapsed is not None:
             yield self.elapsed.apply(days(times))
         for cycle in self.cycles:
-            angle = days_into(times, cycle) * (2 * math.pi / CYCLES[cycle])
+            angle = days_into_cycle(times, cycle) * (2 * math.pi / CYCLES[cycle])
             yield np.sin(angle)
             yield np.cos(angle)
 
@@ -84,22 +84,23 @@ class Date:
         if not set(state["cycles"]) <= set(CYCLES):
             raise ValueError(f"unknown cycles {state['cycles']!r}")
         return cls(
-            values.text(state["name"]),
-            values.truth(state["clock"]),
-            None if state["zone"] is None else values.text(state["zone"]),
-            None if state["elapsed"] is None else scale_from(state["elapsed"]),
+            values.stored_text(state["name"]),
+            values.stored_bool(state["clock"]),
+            None if state["zone"] is None else values.stored_text(state["zone"]),
+            None if state["elapsed"] is None else scale_from_json(state["elapsed"]),
             tuple(state["cycles"]),
-            values.truth(state["flag"]),
+            values.stored_bool(state["flag"]),
         )
 
 
 @dataclass(slots=True)
 class DateFit:
-    """Learns a column of dates or times of this type; ``ahead`` if it orders rows of which the later are predicted."""
+    """Fits a column of dates or times of this type; it ``extrapolates`` if later rows are predicted from earlier
+    ones."""
 
     name: str
     dtype: pl.DataType
-    ahead: bool = False
+    extrapolates: bool = False
     elapsed: Moments = field(default_factory=Moments, init=False)
     ranges: dict[str, tuple[float, float]] = field(init=False)
 
@@ -107,39 +108,39 @@ class DateFit:
         self.ranges = dict.fromkeys(_cycles(self.dtype), (math.inf, -math.inf))
 
     def partial_fit(self, series: pl.Series) -> None:
-        times = like(self.dtype, series)
+        times = read_as(self.dtype, series)
         self.elapsed.partial_fit(days(times))
         for cycle, (low, high) in self.ranges.items():
             if not low < high:
-                found = days_into(times, cycle)
+                found = days_into_cycle(times, cycle)
                 low, high = np.fmin.reduce(found, initial=low), np.fmax.reduce(found, initial=high)
                 self.ranges[cycle] = float(low), float(high)
 
     def finalize(self) -> Date:
         varying = tuple(cycle for cycle, (low, high) in self.ranges.items() if low < high)
         missing = self.elapsed.count < self.elapsed.rows
-        if self.ahead:
+        if self.extrapolates:
             span = self.elapsed.high - self.elapsed.low
             varying = tuple(cycle for cycle in varying if span >= CYCLES[cycle])
-        elapsed = None if self.ahead and varying else self.elapsed.feature()
+        elapsed = None if self.extrapolates and varying else self.elapsed.feature_scale()
         return Date(self.name, self.dtype == pl.Time, _zone(self.dtype), elapsed, varying, missing)
 
 
-def like(dtype: pl.DataType, series: pl.Series) -> pl.Series:
-    """What a column of dates or times of this type makes of values, as ``local`` does."""
+def read_as(dtype: pl.DataType, series: pl.Series) -> pl.Series:
+    """``local`` for the values of a column that was fitted on this type."""
     return local(series, dtype == pl.Time, _zone(dtype))
 
 
 def local(series: pl.Series, clock: bool, zone: str | None) -> pl.Series:
-    """Dates, or times of the zone's clocks without a zone, or for a ``clock`` times without dates.
+    """Dates, or local times of the zone, or for a ``clock`` times of day; all without a zone.
 
-    Raise DataError for other types, and for text that is not in an ISO form.
+    Raise DataError for other types, and for text that is not in an ISO format.
     """
     dtype = series.dtype
     if dtype == pl.Null:
         return series.cast(pl.Time if clock else pl.Date)
     if kind_of(dtype) is Kind.CATEGORY:
-        return _read(series.cast(pl.String), clock, zone)
+        return _parse_iso(series.cast(pl.String), clock, zone)
     if dtype not in (pl.Datetime, pl.Time if clock else pl.Date):
         raise values.wrong_type(series, "times of day" if clock else "dates")
     if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
@@ -149,13 +150,13 @@ def local(series: pl.Series, clock: bool, zone: str | None) -> pl.Series:
 
 def days(times: pl.Series) -> Float64:
     """Days since 1970, or since midnight for times without dates; float64 (n,), NaN where missing."""
-    return times.to_physical().cast(pl.Float64).to_numpy() / _per_day(times.dtype)
+    return times.to_physical().cast(pl.Float64).to_numpy() / _ticks_per_day(times.dtype)
 
 
-def days_into(times: pl.Series, cycle: str) -> Float64:
+def days_into_cycle(times: pl.Series, cycle: str) -> Float64:
     """Days since the year's first, the week's Monday, or the day's midnight; float64 (n,), NaN where missing."""
     if cycle == "day":
-        ticks = _per_day(times.dtype)
+        ticks = _ticks_per_day(times.dtype)
         return (times.to_physical().cast(pl.Int64) % ticks).cast(pl.Float64).to_numpy() / ticks
     ordinal = times.dt.ordinal_day() if cycle == "year" else times.dt.weekday()
     return ordinal.cast(pl.Float64).to_numpy() - 1.0
@@ -165,8 +166,8 @@ def _zone(dtype: pl.DataType) -> str | None:
     return dtype.time_zone if isinstance(dtype, pl.Datetime) else None
 
 
-def _per_day(dtype: pl.DataType) -> int:
-    """How many of the type's smallest steps make a day."""
+def _ticks_per_day(dtype: pl.DataType) -> int:
+    """Time units of the type per day."""
     if dtype == pl.Date:
         return 1
     return DAY * PER_SECOND[dtype.time_unit if isinstance(dtype, pl.Datetime) else "ns"]
@@ -178,18 +179,18 @@ def _cycles(dtype: pl.DataType) -> tuple[str, ...]:
     return ("year", "week") if dtype == pl.Date else ("year", "week", "day")
 
 
-def _read(series: pl.Series, clock: bool, zone: str | None) -> pl.Series:
-    """Times from ISO text; what has an offset to UTC is brought to the zone's clocks."""
-    text = values.present_text(series)
+def _parse_iso(series: pl.Series, clock: bool, zone: str | None) -> pl.Series:
+    """Times parsed from ISO text; times with an offset to UTC are converted to local time of the zone."""
+    text = values.stripped_text(series)
     if clock:
-        found = _first(text.str.strptime(pl.Time, form, strict=False) for form in CLOCK_FORMATS)
+        found = _coalesce(text.str.strptime(pl.Time, form, strict=False) for form in CLOCK_FORMATS)
     else:
         text = text.str.replace(r"^(\S{10}) +", "${1}T")
         wall = text.str.replace(OFFSET, "$1")
-        found = _first(wall.str.strptime(pl.Datetime("us"), form, strict=False) for form in FORMATS)
+        found = _coalesce(wall.str.strptime(pl.Datetime("us"), form, strict=False) for form in FORMATS)
         if zone is not None:
             exact = text.str.strptime(pl.Datetime("us", "UTC"), "%+", strict=False)
-            found = _first([local(exact, clock, zone), found])
+            found = _coalesce([local(exact, clock, zone), found])
     bad = found.is_null() & text.is_not_null()
     if bad.any():
         what, hint = ("a time", "13:45:00") if clock else ("a date", "2024-12-31 or 2024-12-31T13:45:00")
@@ -197,6 +198,6 @@ def _read(series: pl.Series, clock: bool, zone: str | None) -> pl.Series:
     return found
 
 
-def _first(found: Iterator[pl.Series] | list[pl.Series]) -> pl.Series:
-    """Row by row the first that is there."""
+def _coalesce(found: Iterator[pl.Series] | list[pl.Series]) -> pl.Series:
+    """The first value that is not null, row by row."""
     return pl.select(pl.coalesce(list(found))).to_series()

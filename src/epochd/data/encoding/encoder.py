@@ -1,7 +1,7 @@
-"""From table columns to the numbers that a network sees, and back from its outputs to labels and units.
+"""Encoding of table columns as inputs of a network, and decoding of its outputs as labels and values.
 
-An encoder is fitted on training rows only (``fitting``) and is part of the model: its whole state is JSON, in which
-floats survive exactly, so that a model predicts anywhere what it would have predicted here.
+An encoder is fitted on training rows only (``fit``) and is part of the model. Its whole state is JSON, which keeps
+floats exactly, so that a model predicts the same everywhere.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,9 +25,9 @@ from epochd.data.encoding.values import Float64
 from epochd.data.schema import Kind
 
 Dense = Number | Boolean | Codes | Date
-"""A column that becomes numbers, most of them not 0."""
+"""Columns whose encoded numbers are mostly not 0."""
 Column = Dense | OneHot | Channel
-MEANT = {
+FITTED_KINDS = {
     Number: Kind.NUMBER,
     Boolean: Kind.BOOLEAN,
     OneHot: Kind.CATEGORY,
@@ -35,30 +35,29 @@ MEANT = {
     Date: Kind.DATE,
     Channel: Kind.LIST,
 }
-"""The kinds of table columns that encoded ones are fitted on."""
-KINDS: dict[str, type[Column]] = {kind.kind: kind for kind in (Number, Boolean, OneHot, Codes, Date, Channel)}
+"""The kind of table column that each is fitted on."""
+COLUMN_TYPES: dict[str, type[Column]] = {kind.kind: kind for kind in (Number, Boolean, OneHot, Codes, Date, Channel)}
 
-
-AT_ONCE = 1 << 19
-"""Values of rows that are filled together (2 MiB). A row of a wide table lies far from the next one in memory: a few
-rows stay in the processor's cache until all columns have been written."""
+FILL_VALUES = 1 << 19
+"""Values of rows that are filled together (2 MiB). Rows of a wide table are far apart in memory: a few rows at a time
+stay in the processor's cache until all columns are written."""
 
 
 @dataclass(slots=True)
-class Columns:
-    """What fills rows: numbers (float32, (rows,)), each at its channel, and ones, of which each row has one, at a
-    channel and so many (int64, (rows,)) further."""
+class EncodedColumns:
+    """Encoded columns: ``numbers`` (float32, (rows,)), each with its channel, and ``ones``, the one-hot columns: each
+    row has a 1 at the channel plus an offset (int64, (rows,))."""
 
     numbers: list[tuple[int, FloatArray]] = field(default_factory=list)
     ones: list[tuple[int, IntArray]] = field(default_factory=list)
 
-    def add(self, channel: int, values: FloatArray) -> None:
-        """Numbers (float32, (channels, rows)) of this channel and the next ones."""
-        self.numbers += enumerate(values, channel)
+    def add(self, channel: int, numbers: FloatArray) -> None:
+        """Add numbers (float32, (channels, rows)) at this channel and the following ones."""
+        self.numbers += enumerate(numbers, channel)
 
     def fill(self, out: FloatArray, rows: IntArray | None = None) -> None:
-        """Write the rows of these numbers (None: all) into ``out`` (n, channels), which comes as zeros."""
-        size = max(1, AT_ONCE // max(1, out.shape[1]))
+        """Write these rows (None: all) into ``out`` (n, channels), which must be zeros."""
+        size = max(1, FILL_VALUES // max(1, out.shape[1]))
         for first in range(0, len(out), size):
             at = slice(first, first + size)
             self._fill(out[at], at if rows is None else rows[at])
@@ -67,13 +66,13 @@ class Columns:
         here = np.arange(len(out))
         for channel, numbers in self.numbers:
             out[:, channel] = numbers[rows]
-        for channel, places in self.ones:
-            out[here, places[rows] + channel] = 1.0
+        for channel, offsets in self.ones:
+            out[here, offsets[rows] + channel] = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """Outputs in the user's terms. ``labels`` are classes as in the dataset, or values in the target's unit;
+    """Decoded outputs. ``labels`` are classes as in the dataset, or values in the unit of the target;
     ``probabilities`` is float64 (n, classes), in the order of the encoder's classes, None for regression."""
 
     labels: list[Label]
@@ -85,9 +84,9 @@ class Encoder:
     """Fitted columns and target. ``classes`` is None for regression, whose target is standardised by
     ``target_mean`` and ``target_scale`` (0 and 1 otherwise).
 
-    With list columns each row is a sequence of ``steps``, and all other values are repeated on each of its steps that
-    exist; ``masked`` adds a last channel that is 1 for those and 0 for padding. It is there if training rows differed
-    in length or were shorter than the dataset's longest; otherwise a shorter row is padded without it.
+    With list columns each row is a sequence of ``steps``, and all other values are repeated on each step that exists.
+    ``masked`` adds a last channel that is 1 for these steps and 0 for padding. It is set if training rows differed in
+    length or were shorter than the longest list of the dataset; otherwise shorter rows are padded without a mask.
     """
 
     columns: tuple[Column, ...]
@@ -107,17 +106,19 @@ class Encoder:
 
     @property
     def width(self) -> int:
-        """How many numbers an encoded row has."""
+        """Numbers per encoded row."""
         return prod(self.shape)
 
     @property
     def embedded(self) -> tuple[tuple[int, int], ...]:
-        """(channel, number of codes) of each column of codes, for which vectors are to be learned."""
-        return tuple((place.start, column.codes) for column, place in self._placed() if isinstance(column, Codes))
+        """(channel, number of codes) of each column of codes, for an embedding."""
+        return tuple(
+            (channels.start, column.codes) for column, channels in self._channel_ranges() if isinstance(column, Codes)
+        )
 
     @property
     def outputs(self) -> int:
-        """Outputs of a network for this target: 1, or one for each class of a multiclass task."""
+        """Outputs of a network for this target: 1, or the number of classes of a multiclass task."""
         return len(self.classes) if self.task == "multiclass" and self.classes else 1
 
     @property
@@ -127,29 +128,29 @@ class Encoder:
 
     @property
     def kinds(self) -> dict[str, Kind]:
-        """The kinds of the table columns that it was fitted on: of the features, and of the target."""
-        meant = {column.name: MEANT[type(column)] for column in self.columns}
-        return {self.target_column: label_kind(self.classes)} | meant
+        """The kinds of the table columns that it was fitted on: features and target."""
+        of_features = {column.name: FITTED_KINDS[type(column)] for column in self.columns}
+        return {self.target_column: label_kind(self.classes)} | of_features
 
     def features(self, frame: pl.DataFrame) -> FloatArray:
-        """Encoded rows, float32 (n, *shape). Columns may come in any order and with others among them.
+        """Encoded rows, float32 (n, *shape). Columns may be in any order, with others among them.
 
         Raise DataError that names every missing column, or for each unusable column its first such row.
         """
         self._require_columns(frame)
         if self.steps is not None:
-            return self._sequences(frame, self.steps)
+            return self._encode_sequences(frame, self.steps)
         out = np.zeros((frame.height, *self.shape), dtype=np.float32)
-        self._scalars(frame).fill(out)
+        self._encode_scalars(frame).fill(out)
         return out
 
     def transform(self, frame: pl.DataFrame, sides: Sequence[tuple[IntArray | None, FloatArray]]) -> None:
-        """``features`` of some rows (None: all) for each side, written into an array (n, *shape) that comes as zeros:
-        where values are ones of many columns, few of its numbers are touched."""
+        """Write ``features`` of some rows (None: all) for each side into its array (n, *shape), which must be zeros:
+        for one-hot columns only the ones are written."""
         self._require_columns(frame)
-        found = self._scalars(frame) if self.steps is None else self._sequences(frame, self.steps)
+        found = self._encode_scalars(frame) if self.steps is None else self._encode_sequences(frame, self.steps)
         for rows, out in sides:
-            if isinstance(found, Columns):
+            if isinstance(found, EncodedColumns):
                 found.fill(out, rows)
             elif rows is None:
                 out[:] = found
@@ -172,14 +173,14 @@ class Encoder:
         wide = outputs.astype(np.float64)
         if self.classes is None:
             return Predictions((wide[:, 0] * self.target_scale + self.target_mean).tolist(), None)
-        # two classes are a softmax over the logits (0, z): the same as the sigmoid of z
+        # the sigmoid of a logit z is the softmax of (0, z)
         logits = np.column_stack([np.zeros(len(wide)), wide[:, 0]]) if self.task == "binary" else wide
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         labels = [self.classes[number] for number in logits.argmax(axis=1)]
         return Predictions(labels, powers / powers.sum(axis=1, keepdims=True))
 
     def as_json(self) -> dict[str, Any]:
-        """The whole state, for ``json.dumps``; ``from_json`` gives back an equal encoder."""
+        """The whole state, for ``json.dumps``; ``from_json`` returns an equal encoder."""
         return {
             "columns": [column.as_json() for column in self.columns],
             "target_column": self.target_column,
@@ -193,54 +194,58 @@ class Encoder:
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Self:
-        """The encoder that ``as_json`` described. Raise CorruptFile if the state makes no sense."""
+        """The encoder that ``as_json`` described. Raise CorruptFile if the state is invalid."""
         try:
             classes, steps = state["classes"], state["steps"]
-            columns = tuple(KINDS[column["kind"]].from_json(column) for column in state["columns"])
+            columns = tuple(COLUMN_TYPES[column["kind"]].from_json(column) for column in state["columns"])
             if (steps is None) == any(isinstance(column, Channel) for column in columns):
                 raise ValueError(f"steps is {steps!r}")
             return cls(
                 columns=columns,
-                target_column=values.text(state["target_column"]),
+                target_column=values.stored_text(state["target_column"]),
                 task=state["task"],
                 classes=None if classes is None else tuple(classes),
-                target_mean=values.finite(state["target_mean"]),
-                target_scale=values.finite(state["target_scale"]),
+                target_mean=values.stored_number(state["target_mean"]),
+                target_scale=values.stored_number(state["target_scale"]),
                 steps=None if steps is None else int(steps),
-                masked=values.truth(state["masked"]),
+                masked=values.stored_bool(state["masked"]),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise CorruptFile(f"the encoder's state cannot be understood ({error!r}): was it edited?") from None
+            raise CorruptFile(f"the state of the encoder is invalid ({error!r}): was it edited?") from None
 
-    def _placed(self) -> Iterator[tuple[Column, slice]]:
-        """Each column with its place on the last axis."""
+    def _channel_ranges(self) -> Iterator[tuple[Column, slice]]:
+        """Each column with its channels, a range on the last axis."""
         start = 0
         for column in self.columns:
             yield column, slice(start, start + column.width)
             start += column.width
 
-    def _scalars(self, frame: pl.DataFrame) -> Columns:
-        """All but the list columns, encoded."""
-        found, problems = Columns(), []
-        for column, place in self._placed():
+    def _encode_scalars(self, frame: pl.DataFrame) -> EncodedColumns:
+        """All encoded columns but the list columns."""
+        found, problems = EncodedColumns(), []
+        for column, channels in self._channel_ranges():
             try:
                 series = frame.get_column(column.name)
                 if isinstance(column, OneHot):
-                    found.ones.append((place.start, column.places(series)))
+                    found.ones.append((channels.start, column.positions(series)))
                 elif not isinstance(column, Channel):
-                    found.add(place.start, _numbers(column, series))
+                    numbers = np.empty((column.width, frame.height), np.float32)
+                    column.transform(series, numbers.T)
+                    found.add(channels.start, numbers)
             except DataError as error:
                 problems += error.problems
         if problems:
             raise DataError(problems)
         return found
 
-    def _sequences(self, frame: pl.DataFrame, steps: int) -> FloatArray:
+    def _encode_sequences(self, frame: pl.DataFrame, steps: int) -> FloatArray:
         """Encoded rows, float32 (n, steps, channels)."""
-        channels = [(column, place.start) for column, place in self._placed() if isinstance(column, Channel)]
-        exists = sequence.existing([frame.get_column(column.name) for column, _ in channels], steps)
+        channels = [
+            (column, channels.start) for column, channels in self._channel_ranges() if isinstance(column, Channel)
+        ]
+        exists = sequence.step_mask([frame.get_column(column.name) for column, _ in channels], steps)
         scalars = np.zeros((frame.height, self.shape[-1]), dtype=np.float32)
-        self._scalars(frame).fill(scalars)
+        self._encode_scalars(frame).fill(scalars)
         if self.masked:
             scalars[:, -1] = 1.0
         out = scalars[:, None, :] * exists[:, :, None]
@@ -252,19 +257,12 @@ class Encoder:
         missing = [name for name in self.feature_names if name not in frame.columns]
         if missing:
             message = f"missing columns: {', '.join(map(repr, missing))}"
-            hint = "the model needs every column it was trained on" + _nearest(missing, frame.columns)
+            hint = "the model needs every column that it was trained on" + _nearest(missing, frame.columns)
             raise DataError([Problem("columns", message, hint)])
 
 
-def _numbers(column: Dense, series: pl.Series) -> FloatArray:
-    """A column's numbers, float32 (width, n)."""
-    found = np.empty((column.width, len(series)), np.float32)
-    column.transform(series, found.T)
-    return found
-
-
 def _nearest(missing: Sequence[str], present: Sequence[str]) -> str:
-    """For the first missing names that resemble one that is there: which one."""
+    """The present names that are similar to the first missing ones, for a hint."""
     found = [(name, similar_names(name, present, 1)) for name in missing[:20]]
     found_near = [f"{near[0]!r} for {name!r}" for name, near in found if near]
     return f"; there is {', '.join(found_near)}" if found_near else ""

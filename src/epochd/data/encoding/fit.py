@@ -1,4 +1,4 @@
-"""Learns how to encode a table, from its training rows alone, which come in batches."""
+"""Fitting an encoder on the training rows of a table, in batches."""
 
 from collections.abc import Sequence
 
@@ -17,15 +17,14 @@ from epochd.data.schema import Kind, can_embed, col, kind_of
 
 Fit = NumberFit | BooleanFit | CategoryFit | DateFit | ListFit
 
-SAMPLE = 200_000
-"""Numbers of a column, at most, that its quantiles are learned from."""
-SAMPLES = 40_000_000
-"""The same for all columns together."""
+COLUMN_SAMPLE = 200_000
+"""Numbers of a column from which its quantiles are computed, at most."""
+TOTAL_SAMPLE = 40_000_000
+"""The same limit for all columns together."""
 
 
-class Fitting:
-    """Learns an encoder from training rows that come in batches, in bounded memory; a pure function of the rows and
-    their batches."""
+class EncoderFit:
+    """Fits an encoder on training rows in batches, in bounded memory; depends only on the rows and batches."""
 
     def __init__(
         self,
@@ -37,31 +36,32 @@ class Fitting:
         rows: int,
         steps: int | None = None,
     ) -> None:
-        """``rows`` is how many training rows will come, ``steps`` the longest list of the list columns in the whole
-        dataset (None without list columns). Raise DataError for a column of an unsupported type."""
+        """``rows`` is the number of training rows, ``steps`` the length of the longest list in the whole dataset (None
+        without list columns). Raise DataError for a column of an unsupported type."""
         self._spec, self._task, self._classes, self._steps = spec, task, classes, steps
         self._target = Moments()
         kinds = {name: kind_of(schema[name]) for name in features}
         self._lists = [name for name in features if kinds[name] is Kind.LIST]
         columns = sum(kind in (Kind.NUMBER, Kind.LIST) for kind in kinds.values())
-        self._every, self._every_list = _every(rows, columns), _every(rows * (steps or 1), columns)
+        self._interval = _sampling_interval(rows, columns)
+        self._list_interval = _sampling_interval(rows * (steps or 1), columns)
         self._can_embed = can_embed(spec, has_lists=bool(self._lists))
-        self._fits = [self._fit(name, schema[name]) for name in features]
+        self._fits = [self._column_fit(name, schema[name]) for name in features]
 
     def partial_fit(self, frame: pl.DataFrame) -> None:
-        """Learn from some training rows: feature columns and target, in the table's order.
+        """Fit on some training rows: feature columns and target, in the order of the table.
 
-        Raise DataError for a value that cannot be learned from; its row is counted in ``frame``.
+        Raise DataError for a value that cannot be encoded; its row is counted in ``frame``.
         """
         if self._lists:
             sequence.common_lengths([frame.get_column(name) for name in self._lists])
         for fit in self._fits:
             fit.partial_fit(frame.get_column(fit.name))
         if self._task == "regression":
-            self._target.partial_fit(values.learnable(frame.get_column(self._spec.target_column)))
+            self._target.partial_fit(values.bounded_numbers(frame.get_column(self._spec.target_column)))
 
-    def encoder(self) -> Encoder:
-        """The encoder of all rows so far."""
+    def finalize(self) -> Encoder:
+        """The encoder fitted on all rows so far."""
         target = self._target.linear()
         lengths = [fit for fit in self._fits if isinstance(fit, ListFit)]
         steps = max([self._steps or 1, *(fit.longest for fit in lengths)])
@@ -76,23 +76,23 @@ class Fitting:
             masked=any(fit.shortest is not None and fit.shortest < steps for fit in lengths),
         )
 
-    def _fit(self, name: str, dtype: pl.DataType) -> Fit:
+    def _column_fit(self, name: str, dtype: pl.DataType) -> Fit:
         match kind_of(dtype):
             case Kind.NUMBER:
-                return NumberFit(name, ScaleFit(self._spec.scaling, self._every))
+                return NumberFit(name, ScaleFit(self._spec.scaling, self._interval))
             case Kind.BOOLEAN:
                 return BooleanFit(name)
             case Kind.CATEGORY:
                 return CategoryFit(name, self._spec.embedding_threshold if self._can_embed else None)
             case Kind.DATE:
-                return DateFit(name, dtype, ahead=name == self._spec.time_column and self._spec.looks_ahead)
+                return DateFit(name, dtype, extrapolates=name == self._spec.time_column and self._spec.looks_ahead)
             case Kind.LIST:
-                return ListFit(name, ScaleFit(self._spec.scaling, self._every_list))
+                return ListFit(name, ScaleFit(self._spec.scaling, self._list_interval))
             case Kind.UNSUPPORTED:
                 raise values.wrong_type(pl.Series(name, [], dtype), "features")
 
 
-def longest(table: pl.LazyFrame, features: Sequence[str]) -> int | None:
+def longest_list(table: pl.LazyFrame, features: Sequence[str]) -> int | None:
     """The length of the longest list in the list columns among ``features``; None without any such column."""
     schema = table.collect_schema()
     names = [name for name in features if kind_of(schema[name]) is Kind.LIST]
@@ -105,7 +105,7 @@ def longest(table: pl.LazyFrame, features: Sequence[str]) -> int | None:
     return int(found or 0)
 
 
-def _every(numbers: int, columns: int) -> int:
-    """Of how many rows one is kept, so that the samples of so many numbers in each column stay within their limits."""
-    most = min(SAMPLE, SAMPLES // max(columns, 1))
+def _sampling_interval(numbers: int, columns: int) -> int:
+    """The distance between sampled rows that keeps samples of ``numbers`` per column within their limits."""
+    most = min(COLUMN_SAMPLE, TOTAL_SAMPLE // max(columns, 1))
     return max(1, -(-numbers // max(most, 1)))

@@ -1,4 +1,4 @@
-"""Classes of a target: their codes, and how messages list them."""
+"""Classes of a target: their labels, and the class numbers of its values."""
 
 from collections.abc import Sequence
 
@@ -7,21 +7,11 @@ import polars as pl
 
 from epochd.core.arrays import IntArray
 from epochd.core.errors import DataError, Problem
+from epochd.data.encoding.values import plain
 from epochd.data.schema import Kind
 
 Label = bool | int | float | str
-"""A class as in the dataset, in a type that JSON has."""
-
-
-MAX_NUMBER = 1e100
-"""Larger magnitudes have no variance in float64."""
-
-
-def plain(values: pl.Series) -> pl.Series:
-    """The same values as one of Polars' plain types: text for categoricals, float for decimals."""
-    if isinstance(values.dtype, pl.Categorical | pl.Enum):
-        return values.cast(pl.String)
-    return values.cast(pl.Float64) if isinstance(values.dtype, pl.Decimal) else values
+"""A class as in the dataset, as a JSON type."""
 
 
 def encode_labels(raw: pl.Series, classes: Sequence[Label]) -> IntArray:
@@ -33,12 +23,12 @@ def encode_labels(raw: pl.Series, classes: Sequence[Label]) -> IntArray:
     found = distinct.to_list()
     numbers = [None if value is None else known.get(value, known.get(str(value))) for value in found]
     if None in numbers:
-        strange = found[numbers.index(None)]
-        row = (values.is_null() if strange is None else values == strange).arg_max()
-        shown = "no label" if strange is None else f"the label {strange!r}"
+        unknown = found[numbers.index(None)]
+        row = (values.is_null() if unknown is None else values == unknown).arg_max()
+        shown = "no label" if unknown is None else f"the label {unknown!r}"
         message = f"row {1 + (row or 0)} has {shown}; the classes are {listed(classes)}"
-        raise DataError([Problem(raw.name, message, "correct the label, or train on data that have this class")])
-    if values.dtype.is_integer():  # twice as fast as by hashes
+        raise DataError([Problem(raw.name, message, "correct the label, or train on data that contain this class")])
+    if values.dtype.is_integer():  # twice as fast as hashing
         codes: IntArray = np.array(numbers, np.int64)[distinct.search_sorted(values).to_numpy()]
         return codes
     return values.replace_strict(found, numbers, return_dtype=pl.Int64).to_numpy().astype(np.int64)
@@ -55,7 +45,3 @@ def listed(labels: Sequence[Label], most: int = 10) -> str:
     """The first of these labels, or names, for a message."""
     more = f" and {len(labels) - most} more" if len(labels) > most else ""
     return ", ".join(map(repr, labels[:most])) + more
-
-
-MAX_CODES = 100_000
-"""Categories that get a code of their own; rarer ones share the last code."""

@@ -9,12 +9,12 @@ import polars as pl
 
 from epochd.core.arrays import FloatArray
 from epochd.data.encoding import values
-from epochd.data.encoding.scaling import Scale, ScaleFit, scale_from
+from epochd.data.encoding.scaling import Scale, ScaleFit, scale_from_json
 from epochd.data.encoding.values import Float64
 from epochd.data.schema import Kind, kind_of
 
 TRUTH = {"true": "1", "false": "0"}
-"""How booleans may be written, besides 1 and 0."""
+"""Text of booleans, besides 1 and 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Number:
         return 1 + self.flag
 
     def transform(self, series: pl.Series, out: FloatArray) -> None:
-        """Fill ``out`` (n, width); raise DataError for a value that is no number or too large for float32."""
+        """Fill ``out`` (n, width); raise DataError for a value that is not a number or too large for float32."""
         numbers = values.numbers(series)
         _write(numbers, self.scale.apply(numbers), out)
         if not np.isfinite(out[:, 0]).all():
@@ -45,7 +45,9 @@ class Number:
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Self:
-        return cls(values.text(state["name"]), scale_from(state["scale"]), values.truth(state["flag"]))
+        return cls(
+            values.stored_text(state["name"]), scale_from_json(state["scale"]), values.stored_bool(state["flag"])
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,8 @@ class Boolean:
         return 1 + self.flag
 
     def transform(self, series: pl.Series, out: FloatArray) -> None:
-        """Fill ``out`` (n, width); raise DataError for a value that is neither true nor false, nor 1 nor 0."""
-        found = truth(series)
+        """Fill ``out`` (n, width); raise DataError for a value that is not true, false, 1 or 0."""
+        found = boolean_numbers(series)
         _write(found, found * 2 - 1, out)
 
     def as_json(self) -> dict[str, Any]:
@@ -71,12 +73,12 @@ class Boolean:
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Self:
-        return cls(values.text(state["name"]), values.truth(state["flag"]))
+        return cls(values.stored_text(state["name"]), values.stored_bool(state["flag"]))
 
 
 @dataclass(slots=True)
 class NumberFit:
-    """Learns a column of numbers."""
+    """Fits a column of numbers."""
 
     name: str
     scale: ScaleFit
@@ -84,16 +86,16 @@ class NumberFit:
 
     def partial_fit(self, series: pl.Series) -> None:
         """Raise DataError for a value that is infinite or too large."""
-        self.scale.partial_fit(values.learnable(series))
+        self.scale.partial_fit(values.bounded_numbers(series))
         self.missing = self.scale.moments.count < self.scale.moments.rows
 
     def finalize(self) -> Number:
-        return Number(self.name, self.scale.scale(), self.missing)
+        return Number(self.name, self.scale.finalize(), self.missing)
 
 
 @dataclass(slots=True)
 class BooleanFit:
-    """Learns whether a column of booleans has missing values."""
+    """Fits a column of booleans: whether it has missing values."""
 
     name: str
     missing: bool = field(default=False, init=False)
@@ -105,9 +107,14 @@ class BooleanFit:
         return Boolean(self.name, self.missing)
 
 
-def truth(series: pl.Series) -> Float64:
+def boolean_numbers(series: pl.Series) -> Float64:
     """1 and 0 for true and false, NaN where missing, float64 (n,); raise DataError for a value that is neither."""
-    found = _truth(series)
+    if kind_of(series.dtype) is Kind.CATEGORY:
+        text = values.stripped_text(series.cast(pl.String)).str.to_lowercase()
+        parsed = text.replace(TRUTH).cast(pl.Float64, strict=False)
+        found = parsed.fill_null(np.inf).set(text.is_null(), None).to_numpy()
+    else:
+        found = values.numbers(series)
     bad = ~np.isnan(found) & (found != 0) & (found != 1)
     if bad.any():
         raise values.bad_value(series, int(np.argmax(bad)), "neither true nor false", "give true or false")
@@ -123,12 +130,3 @@ def _write(numbers: Float64, encoded: Float64, out: FloatArray) -> None:
         out[:, 0] = encoded
     if out.shape[1] > 1:
         out[:, 1] = missing
-
-
-def _truth(series: pl.Series) -> Float64:
-    """1 and 0 for true and false, NaN where missing; other numbers stay as they are."""
-    if kind_of(series.dtype) is not Kind.CATEGORY:
-        return values.numbers(series)
-    text = values.present_text(series.cast(pl.String)).str.to_lowercase()
-    known = text.replace(TRUTH).cast(pl.Float64, strict=False)
-    return known.fill_null(np.inf).set(text.is_null(), None).to_numpy()

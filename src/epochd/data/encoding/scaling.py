@@ -1,6 +1,7 @@
-"""How numbers come near to zero: by mean and deviation, by median and quartiles, or by quantiles to a normal shape.
+"""Scaling of numbers: by mean and standard deviation, by median and quartiles, or by quantiles to a normal
+distribution.
 
-Means and deviations are learned exactly from batches, quantiles from an even sample of bounded size.
+Means and deviations are computed exactly over batches, quantiles from an evenly spaced sample of bounded size.
 """
 
 import math
@@ -15,14 +16,14 @@ import numpy as np
 
 from epochd.core.arrays import IntArray
 from epochd.core.specs import Scaling
-from epochd.data.encoding.values import Float64, finite
+from epochd.data.encoding.values import Float64, stored_number
 
 MAX_KNOTS = 256
-"""Points of a quantile scale."""
+"""Points of a quantile scale, at most."""
 MAX_SCALED = 1e30
-"""Numbers this far from the centre are still well within float32."""
+"""The largest scaled value that robust scaling allows, well within float32."""
 CONSTANT_SCALE = sys.float_info.max
-"""The scale of a constant column, in which every number is encoded as 0."""
+"""The scale of a constant column, which encodes every number as 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Linear:
 
 @dataclass(frozen=True, slots=True)
 class Knots:
-    """Normal scores at rising values, with straight lines in between; what lies outside gets the score of its end."""
+    """Normal scores at increasing values, interpolated linearly; values outside get the score of the nearest end."""
 
     values: tuple[float, ...]
     scores: tuple[float, ...]
@@ -54,9 +55,9 @@ class Knots:
 
     @classmethod
     def fit(cls, sample: Float64) -> Self | None:
-        """Knots at even quantiles of the sample; None if all its values are the same.
+        """Knots at evenly spaced quantiles of the sample; None if all its values are the same.
 
-        Values that take several knots get the mean of their scores.
+        A value at several knots gets the mean of their scores.
         """
         n = min(MAX_KNOTS, len(sample))
         found, place, counts = np.unique(
@@ -67,7 +68,7 @@ class Knots:
 
     def apply(self, numbers: Float64) -> Float64:
         scores = np.interp(numbers, self.values, self.scores)
-        return np.where(np.isinf(numbers), numbers, scores)  # an infinite value must not pass for the largest one
+        return np.where(np.isinf(numbers), numbers, scores)  # an infinite value must not be encoded as the largest one
 
     def as_json(self) -> dict[str, Any]:
         return {"kind": self.kind, "values": list(self.values), "scores": list(self.scores)}
@@ -76,34 +77,33 @@ class Knots:
 Scale = Linear | Knots
 
 
-def scale_from(state: Mapping[str, Any]) -> Scale:
-    """The scale that ``as_json`` described; raise KeyError, TypeError or ValueError if it makes no sense."""
+def scale_from_json(state: Mapping[str, Any]) -> Scale:
+    """The scale that ``as_json`` described; raise KeyError, TypeError or ValueError if it is invalid."""
     if state["kind"] == Linear.kind:
         if not state["scale"]:
             raise ValueError("a scale of 0")
-        return Linear(finite(state["centre"]), finite(state["scale"]))
-    knots = Knots(tuple(map(finite, state["values"])), tuple(map(finite, state["scores"])))
-    if state["kind"] != Knots.kind or len(knots.values) != len(knots.scores) or not _rises(knots.values):
-        raise ValueError("knots that do not rise, or without a score each")
+        return Linear(stored_number(state["centre"]), stored_number(state["scale"]))
+    knots = Knots(tuple(map(stored_number, state["values"])), tuple(map(stored_number, state["scores"])))
+    if state["kind"] != Knots.kind or len(knots.values) != len(knots.scores) or not _is_increasing(knots.values):
+        raise ValueError("knots that do not increase, or that lack a score")
     return knots
 
 
 @dataclass(slots=True)
 class Moments:
-    """Mean, deviation and range of numbers that come in batches. A missing number counts as one at the mean."""
+    """Mean, deviation and range of numbers in batches. A missing number counts as one at the mean."""
 
     rows: int = 0
     count: int = 0
     mean: float = 0.0
     squares: float = 0.0
-    """Sum of squared differences to the mean."""
+    """Sum of squared differences from the mean."""
     low: float = math.inf
     high: float = -math.inf
 
     def partial_fit(self, numbers: Float64) -> None:
-        """Learn from float64 (n,) with NaN where missing, by Chan's formula for the union of two samples.
-
-        NumPy in float64 adds up in a fixed order, whatever the number of threads.
+        """Add float64 (n,) with NaN where missing, by the formula of Chan, Golub and LeVeque (1979) for the union of
+        two samples. NumPy sums float64 in a fixed order, whatever the number of threads.
         """
         self.rows += len(numbers)
         missing = np.isnan(numbers)
@@ -128,45 +128,45 @@ class Moments:
         return self.low < self.high
 
     def linear(self) -> Linear:
-        """Mean and standard deviation (ddof 0); centre 0 and scale 1 where there is no number."""
-        if not self.varies:  # rounding would make a constant's deviation tiny instead of 0
+        """Mean and standard deviation (ddof 0); centre 0 and scale 1 without any number."""
+        if not self.varies:  # with rounding, the deviation of a constant would be tiny instead of 0
             return Linear(self.low if self.count else 0.0, 1.0)
         return Linear(self.mean, math.sqrt(self.squares / self.rows) or 1.0)
 
-    def feature(self) -> Linear:
-        """The same for a feature: where it has no number, or always the same one, no weight is learned for others, so
-        that whatever comes later becomes 0."""
+    def feature_scale(self) -> Linear:
+        """``linear`` for a feature. If it has no number or a constant one, no weight is learned for it, so every later
+        number is encoded as 0."""
         found = self.linear()
         return found if self.varies else Linear(found.centre, CONSTANT_SCALE)
 
 
 @dataclass(slots=True)
 class ScaleFit:
-    """Learns a scale from numbers in batches. For quantiles it keeps those of every ``every``-th row."""
+    """Fits a scale on numbers in batches. For quantiles it keeps those of every ``interval``-th row."""
 
     scaling: Scaling
-    every: int = 1
+    interval: int = 1
     moments: Moments = field(default_factory=Moments)
-    seen: int = 0
-    kept: list[Float64] = field(default_factory=list)
+    rows_seen: int = 0
+    samples: list[Float64] = field(default_factory=list)
 
     def partial_fit(self, numbers: Float64, lengths: IntArray | None = None) -> None:
-        """Learn from float64 numbers, NaN where missing: one of each row, or ``lengths`` of them (int64, (rows,))."""
+        """Add float64 numbers, NaN where missing: one per row, or ``lengths`` (int64, (rows,)) of them."""
         self.moments.partial_fit(numbers)
         if self.scaling == "standard":
             return
         rows = len(numbers) if lengths is None else len(lengths)
         chosen = np.zeros(rows, dtype=np.bool_)
-        chosen[-self.seen % self.every :: self.every] = True
+        chosen[-self.rows_seen % self.interval :: self.interval] = True
         found = numbers[chosen if lengths is None else np.repeat(chosen, lengths)]
-        self.kept.append(found[~np.isnan(found)])
-        self.seen += rows
+        self.samples.append(found[~np.isnan(found)])
+        self.rows_seen += rows
 
-    def scale(self) -> Scale:
-        """The scale of all numbers so far. The deviation replaces quartiles that are equal, or nearly so, and
-        mean and deviation for quantiles that are."""
-        linear = self.moments.feature()
-        sample = np.concatenate(self.kept) if self.kept else np.empty(0)
+    def finalize(self) -> Scale:
+        """The scale of all numbers so far. The standard deviation replaces quartiles that are equal or nearly equal;
+        mean and deviation replace quantiles that are all equal."""
+        linear = self.moments.feature_scale()
+        sample = np.concatenate(self.samples) if self.samples else np.empty(0)
         if not self.moments.varies or len(sample) == 0:
             return linear
         if self.scaling == "quantile":
@@ -184,5 +184,5 @@ def _normal_scores(n: int) -> Float64:
     return np.array([-score for score in reversed(upper)] + middle + upper)
 
 
-def _rises(values: Sequence[float]) -> bool:
+def _is_increasing(values: Sequence[float]) -> bool:
     return len(values) > 1 and bool((np.diff(values) > 0).all())

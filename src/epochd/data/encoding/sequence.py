@@ -1,6 +1,6 @@
-"""Columns of lists: each is a channel of a sequence, whose steps are the elements.
+"""Columns of lists: each column is a channel of a sequence, and each element a step.
 
-The lists of one row are equally long. Shorter rows are padded behind with 0; which steps exist is said by a mask.
+The lists of one row have the same length. Shorter rows are padded at the end with 0; a mask marks the steps that exist.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ import polars as pl
 from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.errors import DataError, Problem
 from epochd.data.encoding import values
-from epochd.data.encoding.scaling import Scale, ScaleFit, scale_from
+from epochd.data.encoding.scaling import Scale, ScaleFit, scale_from_json
 from epochd.data.encoding.values import Float64
 from epochd.data.schema import Kind, kind_of
 
@@ -32,7 +32,7 @@ class Channel:
     width: ClassVar[int] = 1
 
     def transform(self, series: pl.Series, exists: Flags, out: FloatArray) -> None:
-        """Fill ``out`` (n, steps) where a step ``exists`` (n, steps), as ``existing`` found it for this column."""
+        """Fill ``out`` (n, steps) where ``exists`` (n, steps), the ``step_mask`` of this column, is True."""
         scaled = self.scale.apply(elements(series))
         scaled[np.isnan(scaled)] = 0.0
         with np.errstate(over="ignore"):
@@ -46,12 +46,12 @@ class Channel:
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Self:
-        return cls(values.text(state["name"]), scale_from(state["scale"]))
+        return cls(values.stored_text(state["name"]), scale_from_json(state["scale"]))
 
 
 @dataclass(slots=True)
 class ListFit:
-    """Learns the scale of a column's elements, and how short and long its lists are."""
+    """Fits the scale of a column's elements, and the lengths of its shortest and longest list."""
 
     name: str
     scale: ScaleFit
@@ -64,7 +64,7 @@ class ListFit:
             return
         found = lengths(series)
         numbers = elements(series)
-        if (place := values.huge(numbers)) is not None:
+        if (place := values.first_too_large(numbers)) is not None:
             raise _bad_element(series, found, place)
         self.scale.partial_fit(numbers, found)
         shortest = int(found.min())
@@ -72,11 +72,11 @@ class ListFit:
         self.longest = max(self.longest, int(found.max()))
 
     def finalize(self) -> Channel:
-        return Channel(self.name, self.scale.scale())
+        return Channel(self.name, self.scale.finalize())
 
 
-def existing(columns: Sequence[pl.Series], steps: int) -> Flags:
-    """Which steps exist in each row, (n, steps).
+def step_mask(columns: Sequence[pl.Series], steps: int) -> Flags:
+    """Whether each step exists in each row, (n, steps).
 
     Raise DataError for a row without a list, with lists of different lengths or of more than ``steps`` elements.
     """
@@ -84,29 +84,30 @@ def existing(columns: Sequence[pl.Series], steps: int) -> Flags:
     if (found > steps).any():
         row = int(np.argmax(found > steps))
         name = columns[0].name
-        message = f"row {row + 1} of column {name!r} has {found[row]} elements; the model reads {steps} at most"
-        raise DataError([Problem(name, message, "shorten the list, or train on longer ones")])
+        message = f"row {row + 1} of column {name!r} has {found[row]} elements; the model reads at most {steps}"
+        raise DataError([Problem(name, message, "train on lists of this length, or shorten the list")])
     return np.arange(steps) < found[:, None]
 
 
 def common_lengths(columns: Sequence[pl.Series]) -> IntArray:
-    """How long the lists of each row are, int64 (n,), the same in all columns. Raise DataError if they are not."""
+    """The lengths of the lists in each row, int64 (n,). Raise DataError if they differ between columns."""
     first = lengths(columns[0])
     for column in columns[1:]:
         other = lengths(column)
         if (other != first).any():
             row = int(np.argmax(other != first))
             sizes = {columns[0].name: int(first[row]), column.name: int(other[row])}
-            raise DataError([Problem(column.name, *uneven(f"row {row + 1}", sizes))])
+            raise DataError([Problem(column.name, *uneven_lengths(f"row {row + 1}", sizes))])
     return first
 
 
-def uneven(row: str, sizes: Mapping[str, int]) -> tuple[str, str]:
-    """Message and hint about a row whose lists have these lengths, by column."""
+def uneven_lengths(row: str, sizes: Mapping[str, int]) -> tuple[str, str]:
+    """Message and hint for a row whose lists have these lengths, by column."""
     message = f"{row} has lists of different lengths: " + ", ".join(
         f"{counted(size)} in {name!r}" for name, size in sizes.items()
     )
-    return message, "the lists of a row are the channels of one sequence: make them equally long"
+    hint = "the lists of a row are channels of one sequence: make them equally long, with null for missing elements"
+    return message, hint
 
 
 def counted(size: int) -> str:
@@ -114,7 +115,7 @@ def counted(size: int) -> str:
 
 
 def lengths(series: pl.Series) -> IntArray:
-    """How long each list is, int64 (n,). Raise DataError for a row without a list, or with an empty one."""
+    """The length of each list, int64 (n,). Raise DataError for a row without a list, or with an empty one."""
     found = _lists(series).list.len().cast(pl.Int64).fill_null(-1).to_numpy()
     if (found < 1).any():
         row = int(np.argmax(found < 1))
@@ -141,4 +142,4 @@ def _bad_element(series: pl.Series, found: IntArray, place: int) -> DataError:
     row = int(np.searchsorted(np.cumsum(found), place, side="right"))
     value = _lists(series).explode()[place]
     message = f"row {row + 1} of column {series.name!r} has an element that is {values.TOO_LARGE}: {value!r}"
-    return DataError([Problem(series.name, message, "give numbers, or leave an element out if it is unknown")])
+    return DataError([Problem(series.name, message, "give a number, or null if the element is unknown")])

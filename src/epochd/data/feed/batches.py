@@ -1,8 +1,7 @@
 """The order of rows in an epoch, and its division into chunks of steps.
 
-Both are pure functions: the order depends on (seed, epoch), the chunks on the spec and the size of the data. A resume
-in the middle of an epoch therefore needs no random state, and adds up its sums in the same groups as an uninterrupted
-run.
+Both are pure functions: the order depends on (seed, epoch), the chunks on the spec and the size of the data. Therefore
+a resume in the middle of an epoch needs no random state, and sums in the same groups as an uninterrupted run.
 """
 
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ import numpy as np
 from epochd.core.arrays import IntArray
 
 CHUNK_FLOPS = 1.5e9
-"""Work per chunk: about 0.1 s on one CPU core, so that pause and stop take effect quickly."""
+"""Floating-point operations per chunk: about 0.1 s on one CPU core, so that pause and stop take effect quickly."""
 MAX_CHUNK_STEPS = 512
 MAX_CHUNK_VALUES = 4_000_000
 """Feature values per chunk (16 MiB), since streaming keeps a few chunks in memory."""
@@ -40,7 +39,7 @@ class Batches:
 
     @classmethod
     def plan(cls, rows: int, batch_size: int, seed: int, flops_per_row: float, width: int) -> "Batches":
-        """Choose the chunk length from the work and the number of values per row (``width``); never from the time."""
+        """Choose the chunk length from operations and values (``width``) per row, never from measured time."""
         size = min(batch_size, rows)
         steps = min(CHUNK_FLOPS / (flops_per_row * size), MAX_CHUNK_VALUES / (width * size), MAX_CHUNK_STEPS)
         return cls(rows, batch_size, seed, max(1, int(steps)))

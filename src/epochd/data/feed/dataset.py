@@ -13,8 +13,8 @@ import numpy as np
 from epochd.core.arrays import FloatArray, IntArray
 
 GATHER_ROWS, GATHER_VALUES = 2_048, 1 << 24
-"""How many examples of a file, and how many values, are read before its pages are released: an example may map 64 KiB,
-so that at most 128 MiB are mapped."""
+"""Examples and values that are read from a file before its pages are released: an example may map 64 KiB, so at most
+128 MiB are mapped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +74,11 @@ class MemmapDataset:
         return InMemoryDataset(x, self.y[examples])
 
     def order(self, examples: IntArray) -> IntArray:
-        """The order in which these examples lie in the file: reading them so is fastest."""
+        """The order of these examples in the file, in which reading is fastest."""
         return np.argsort(self.first[examples])
 
     def gather(self, examples: IntArray) -> InMemoryDataset:
-        """Read these examples into memory, in this order; the pages that this maps are released."""
+        """Read these examples into memory, in this order, and release the mapped pages."""
         x = np.empty((len(examples), *self.shape), np.float32)
         rows = x.reshape(len(examples) * self.steps, -1)
         at_once = max(1, min(GATHER_ROWS, GATHER_VALUES // max(1, prod(self.shape))))
@@ -86,7 +86,7 @@ class MemmapDataset:
             first = self.first[examples[start : start + at_once]]
             where = first if self.steps == 1 else (first[:, None] + np.arange(self.steps)).ravel()
             self.table.take(where, 0, out=rows[start * self.steps :][: len(where)], mode="clip")
-            forget_pages(self.table)
+            release_pages(self.table)
         return InMemoryDataset(x, self.y[examples])
 
     def slices(self, size: int) -> Iterator[InMemoryDataset]:
@@ -95,8 +95,8 @@ class MemmapDataset:
             yield self.gather(np.arange(start, min(start + size, len(self))))
 
 
-def forget_pages(x: FloatArray) -> None:
-    """Release the pages that reading a mapped array has brought in; they stay in the file cache of the system."""
+def release_pages(x: FloatArray) -> None:
+    """Release the pages of a mapped array; they stay in the page cache of the system."""
     base = x
     while base is not None and not isinstance(base, mmap.mmap):
         base = base.base  # type: ignore[assignment]

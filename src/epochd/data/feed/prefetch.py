@@ -16,7 +16,7 @@ from epochd.data.feed.batches import MAX_CHUNK_VALUES, Batches, Chunk
 from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
 
 BLOCK_VALUES = MAX_CHUNK_VALUES
-"""Feature values per block (16 MiB); two blocks are in memory, and the engine's copy."""
+"""Feature values per block (16 MiB). Two blocks are in memory, besides the copy of the engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class Block:
 def chunks(
     batches: Batches, train: InMemoryDataset | MemmapDataset, epoch: int, done: int = 0
 ) -> Iterator[tuple[Chunk, IntArray, InMemoryDataset | None]]:
-    """The epoch's chunks from step ``done`` on, each with its row numbers in the rows that the engine has loaded, and
-    the block of rows to load before it (None: the engine has them)."""
+    """The chunks of the epoch from step ``done`` on, each with its row numbers in the rows that the engine has loaded,
+    and the block of rows to load before it (None: they are loaded)."""
     planned = batches.chunks(epoch, done)
     if isinstance(train, InMemoryDataset):
         yield from ((chunk, chunk.rows, None) for chunk in planned)
@@ -45,14 +45,14 @@ def chunks(
 
 
 def initial_rows(batches: Batches, train: InMemoryDataset | MemmapDataset) -> InMemoryDataset:
-    """The rows to build an engine with: all of them, or a first block, which is the largest."""
+    """The rows to build an engine with: all in memory, or the first block, which is the largest."""
     if isinstance(train, InMemoryDataset):
         return train
     return _read(train, next(_grouped(batches, train, batches.chunks(0)))).rows
 
 
 def _grouped(batches: Batches, train: MemmapDataset, planned: Iterator[Chunk]) -> Iterator[list[Chunk]]:
-    """The chunks of one block after another."""
+    """The chunks of each block."""
     values = batches.chunk_steps * batches.batch_size * prod(train.shape)
     size = max(1, BLOCK_VALUES // values)
     group: list[Chunk] = []

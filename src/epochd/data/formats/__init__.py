@@ -1,7 +1,7 @@
-"""Which formats can be read, and by whom.
+"""The readable formats, and the module that reads each.
 
-A format follows from the end of a file's name, whatever its case; a folder is a table of Parquet files. Each scans
-lazily where its library can, refuses what is visibly broken, and explains what its library could not read.
+The end of a file's name, in any case, decides the format; a folder is a table of Parquet files. Each module scans
+lazily where its library can, rejects files that are visibly broken, and explains errors of its library.
 """
 
 import stat
@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from epochd.data.formats import arrow, delimited, excel, json_lines, parquet
-from epochd.data.formats.errors import Unreadable
+from epochd.data.formats.errors import FormatError
 from epochd.data.formats.type_inference import Expected
 
 
@@ -21,66 +21,66 @@ from epochd.data.formats.type_inference import Expected
 class Format:
     """How to read one kind of file. ``label`` is its name in messages.
 
-    ``scan`` takes the path and raises Unreadable for what it sees to be broken, or its library's errors. Where types
-    are ``guessed`` it gives several tables, as each expects less of the file than the one before, which could not be
-    read, and a column that is not of the kind expected of it comes as text.
-    ``explain`` says what a library's error means.
-    ``unseen`` says why not every column may have been found (empty: all have).
+    ``scan`` takes the path and the expected kinds of columns. It raises FormatError for a visibly broken file, or its
+    library's errors. Where it ``infers_types`` it yields several tables to try in turn: each assumes less about the
+    file than the one before. A column of another kind than the expected one is read as text.
+    ``explain`` turns an error of the library into a FormatError.
+    ``schema_caveat`` says why the schema may lack columns (empty: it has all).
     """
 
     label: str
     scan: Callable[[Path, Expected], Iterator[pl.LazyFrame]]
-    explain: Callable[[Path, BaseException], Unreadable]
-    guessed: bool = True
-    unseen: Callable[[Path], str] = lambda path: ""
+    explain: Callable[[Path, BaseException], FormatError]
+    infers_types: bool = True
+    schema_caveat: Callable[[Path], str] = lambda path: ""
 
 
 def _delimited(label: str, separator: str) -> Format:
     return Format(label, partial(delimited.scan, separator=separator), partial(delimited.explain, separator=separator))
 
 
-def _certain(
-    label: str, scan: Callable[[Path], pl.LazyFrame], explain: Callable[[Path, BaseException], Unreadable]
+def _self_describing(
+    label: str, scan: Callable[[Path], pl.LazyFrame], explain: Callable[[Path, BaseException], FormatError]
 ) -> Format:
-    """A format whose files say their types themselves."""
-    return Format(label, lambda path, expected: iter([scan(path)]), explain, guessed=False)
+    """A format whose files contain their types."""
+    return Format(label, lambda path, expected: iter([scan(path)]), explain, infers_types=False)
 
 
 CSV = _delimited("CSV", ",")
 TSV = _delimited("TSV", "\t")
-NDJSON = Format("NDJSON", json_lines.scan, json_lines.explain, unseen=json_lines.unseen)
-PARQUET = _certain("Parquet", parquet.scan, parquet.explain)
-FOLDER = _certain("a folder of Parquet files", parquet.scan_folder, parquet.explain_folder)
-ARROW = _certain("Arrow", arrow.scan, arrow.explain)
+NDJSON = Format("NDJSON", json_lines.scan, json_lines.explain, schema_caveat=json_lines.schema_caveat)
+PARQUET = _self_describing("Parquet", parquet.scan, parquet.explain)
+FOLDER = _self_describing("a folder of Parquet files", parquet.scan_folder, parquet.explain_folder)
+ARROW = _self_describing("Arrow", arrow.scan, arrow.explain)
 EXCEL = Format("a spreadsheet", lambda path, expected: iter([excel.scan(path, expected)]), excel.explain)
 
 BY_SUFFIX = {
-    **{f".csv{packed}": CSV for packed in ("", ".gz", ".zst")},
-    **{f".tsv{packed}": TSV for packed in ("", ".gz", ".zst")},
-    **{f".{name}{packed}": NDJSON for name in ("ndjson", "jsonl") for packed in ("", ".gz", ".zst")},
+    **{f".csv{compression}": CSV for compression in ("", ".gz", ".zst")},
+    **{f".tsv{compression}": TSV for compression in ("", ".gz", ".zst")},
+    **{f".{name}{compression}": NDJSON for name in ("ndjson", "jsonl") for compression in ("", ".gz", ".zst")},
     ".parquet": PARQUET,
     **dict.fromkeys((".arrow", ".feather", ".ipc"), ARROW),
     **dict.fromkeys((".xlsx", ".xls", ".ods"), EXCEL),
 }
 SUFFIXES = tuple(BY_SUFFIX)
 
-ERRORS = (pl.exceptions.PolarsError, excel.Broken, OSError)
-"""What the libraries that read raise, besides panics."""
+ERRORS = (pl.exceptions.PolarsError, excel.ExcelError, OSError)
+"""What the reading libraries raise, besides panics."""
 
 
 def suffix_of(name: str) -> str:
-    """The end of a file's name that names its format, in lower case (``.csv.gz``); empty if none does."""
+    """The suffix that names the format of a file, in lower case (``.csv.gz``); empty if there is none."""
     return next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), "")
 
 
 def format_of(path: Path) -> Format:
-    """How to read what lies there. Raise Unreadable if nothing can, OSError if it is gone."""
+    """The format of a file or folder. Raise FormatError if no format fits, OSError if the path does not exist."""
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
         return FOLDER
     if not stat.S_ISREG(mode):
-        raise Unreadable("it is not a regular file", "name a file, or a folder of Parquet files")
+        raise FormatError("it is not a regular file", "name a file, or a folder of Parquet files")
     suffix = suffix_of(path.name)
     if not suffix:
-        raise Unreadable("its format is not known", f"use a file that ends in {', '.join(SUFFIXES)}")
+        raise FormatError("its format is not known", f"use a file that ends in {', '.join(SUFFIXES)}")
     return BY_SUFFIX[suffix]

@@ -4,10 +4,9 @@ from pathlib import Path
 
 import polars as pl
 
-from epochd.data.formats.errors import Unreadable, in_short
+from epochd.data.formats.errors import COPY_AGAIN, FormatError, short_message
 
 MAGIC, STREAM = b"ARROW1", b"\xff\xff\xff\xff"
-AGAIN = "copy or write the whole file again"
 
 
 def scan(path: Path) -> pl.LazyFrame:
@@ -16,17 +15,19 @@ def scan(path: Path) -> pl.LazyFrame:
     return pl.scan_ipc(path, glob=False)
 
 
-def explain(path: Path, error: BaseException) -> Unreadable:
+def explain(path: Path, error: BaseException) -> FormatError:
     head, tail = _ends(path)
     if not head:
-        return Unreadable("the file is empty", AGAIN)
+        return FormatError("the file is empty", COPY_AGAIN)
     if head.startswith(b"FEA1"):
-        return Unreadable("it is Feather of version 1", "write it as version 2 (Arrow), or as Parquet")
+        return FormatError("it is a Feather file of version 1", "write it as version 2 (Arrow), or as Parquet")
     if not head.startswith((MAGIC, STREAM)):
-        return Unreadable(f"it is no Arrow file (it begins with {head!r})", "give the file the ending of its format")
+        return FormatError(
+            f"it is not an Arrow file (it begins with {head!r})", "give the file the suffix of its format"
+        )
     if head == MAGIC and tail != MAGIC:
-        return Unreadable("the file is cut off: its footer is missing", AGAIN)
-    return Unreadable(f"the file is damaged ({in_short(error)})", AGAIN)
+        return FormatError("the file is cut off: its footer is missing", COPY_AGAIN)
+    return FormatError(f"the file is damaged ({short_message(error)})", COPY_AGAIN)
 
 
 def _ends(path: Path) -> tuple[bytes, bytes]:

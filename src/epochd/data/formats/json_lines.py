@@ -1,8 +1,8 @@
 """NDJSON: a JSON object per line, a column per key.
 
-Columns and types are those of all rows; of a large file they are those of the first rows, unless later ones disagree,
-and a key that comes only later is left out. A list of numbers becomes a list column, and ISO dates become dates as they
-do in CSV.
+Columns and types are inferred from all rows. In a large file they are inferred from the first rows, unless later rows
+contradict them, and a key that occurs only later is not a column. A list of numbers becomes a list column, and ISO
+dates become dates as in CSV.
 """
 
 import glob
@@ -15,57 +15,57 @@ from typing import Any, NoReturn
 import polars as pl
 
 from epochd.data.formats import text, type_inference
-from epochd.data.formats.errors import Unreadable, in_short
+from epochd.data.formats.errors import FormatError, short_message
 from epochd.data.formats.type_inference import Expected
 
-LARGE = 64 * 2**20
-"""Bytes of a file whose rows are not all looked at for its columns, which takes about as long as reading it twice."""
-PACKED = 10
-"""How many times as large a compressed file may be once it is unpacked."""
+LARGE_FILE = 64 * 2**20
+"""Bytes from which on columns are inferred from the first rows only: inferring them from all takes about two reads."""
+COMPRESSION_RATIO = 10
+"""The assumed ratio of decompressed to compressed size."""
 FIRST_ROWS = 10_000
-"""Rows of a large file that columns and types are first taken from."""
+"""Rows of a large file from which columns and types are inferred first."""
 
-ONE_EACH = 'write one object per line, such as {"a": 1, "b": "x"}'
+ONE_OBJECT_PER_LINE = 'write one object per line, such as {"a": 1, "b": "x"}'
 
 
 def scan(path: Path, expected: Expected) -> Iterator[pl.LazyFrame]:
-    """The table with the columns and types of every row; of a large file, first with those of its first rows."""
+    """The table with columns and types of all rows; for a large file, first with those of the first rows."""
     text.check(path)
     first = next((line for line in text.lines(path) if line.strip()), "")
     if first.startswith("["):
-        raise Unreadable("line 1 is a JSON array, not an object", ONE_EACH)
-    # Polars stumbles over a byte order mark; such a file is read into memory without it.
-    source = text.without_mark(path) if text.has_mark(path) else glob.escape(str(path))
+        raise FormatError("line 1 is a JSON array, not an object", ONE_OBJECT_PER_LINE)
+    # Polars cannot parse a byte order mark; such a file is read into memory without it.
+    source = text.read_without_byte_order_mark(path) if text.has_byte_order_mark(path) else glob.escape(str(path))
     if is_large(path):
-        first_rows = _table(source, FIRST_ROWS, expected)
-        # Polars reads whatever later lists hold as missing where the first ones are all empty.
+        first_rows = _read_table(source, FIRST_ROWS, expected)
+        # Where the first lists are all empty, Polars would read the elements of later ones as missing.
         if pl.List(pl.Null) not in first_rows.collect_schema().dtypes():
             yield first_rows
-    yield _table(source, None, expected)
+    yield _read_table(source, None, expected)
 
 
-def _table(source: str | bytes, rows: int | None, expected: Expected) -> pl.LazyFrame:
-    """The table with the columns and types of so many rows (None: all)."""
+def _read_table(source: str | bytes, rows: int | None, expected: Expected) -> pl.LazyFrame:
+    """The table with columns and types of the first ``rows`` rows (None: all)."""
     found = pl.scan_ndjson(source, infer_schema_length=rows)
-    texts = type_inference.as_text(found.collect_schema(), expected)
-    if texts:
-        types = dict.fromkeys(texts, pl.String())
+    as_text = type_inference.columns_as_text(found.collect_schema(), expected)
+    if as_text:
+        types = dict.fromkeys(as_text, pl.String())
         found = pl.scan_ndjson(source, infer_schema_length=rows, schema_overrides=types)
-    return type_inference.dated(found, texts, checked=rows is None)
+    return type_inference.with_dates(found, as_text, checked=rows is None)
 
 
 def is_large(path: Path) -> bool:
-    """Whether the columns are looked for in the first rows only."""
-    return path.stat().st_size > LARGE // (PACKED if text.packing(path) else 1)
+    """Whether columns are inferred from the first rows only."""
+    return path.stat().st_size > LARGE_FILE // (COMPRESSION_RATIO if text.compression(path) else 1)
 
 
-def unseen(path: Path) -> str:
-    """Why a column may not be seen that is there; empty if all are."""
+def schema_caveat(path: Path) -> str:
+    """Why the schema may lack columns; empty if it has all."""
     return f"in an NDJSON file this large only keys of the first {FIRST_ROWS:,} rows are columns" * is_large(path)
 
 
-def explain(path: Path, error: BaseException) -> Unreadable:
-    """The first line that is no JSON object, or a column of two types; Polars' own words if there is neither."""
+def explain(path: Path, error: BaseException) -> FormatError:
+    """Name the first line that is not a JSON object, or a column of two types; otherwise quote Polars."""
     seen: dict[str, tuple[str, int]] = {}
     for number, line in enumerate(islice(text.utf8_lines(path), text.LINES_READ), 1):
         row = _row(number, line) if line.strip() else {}
@@ -73,30 +73,32 @@ def explain(path: Path, error: BaseException) -> Unreadable:
             known, where = seen.setdefault(name, (kind, number))
             if known != kind:
                 reason = f"column {name!r} is {known} in line {where}, but {kind} in line {number}"
-                return Unreadable(reason, "give all values of a column one type")
-    return Unreadable(in_short(error), ONE_EACH)
+                return FormatError(reason, "give all values of a column the same type")
+    return FormatError(short_message(error), ONE_OBJECT_PER_LINE)
 
 
 def _row(number: int, line: str) -> dict[str, Any]:
     try:
-        row = json.loads(line.rstrip(), parse_constant=_no_json)
+        row = json.loads(line.rstrip(), parse_constant=_reject_constant)
     except json.JSONDecodeError as error:
-        raise Unreadable(f"line {number} is not valid JSON: {error.msg} at character {error.colno}", ONE_EACH) from None
+        raise FormatError(
+            f"line {number} is not valid JSON: {error.msg} at character {error.colno}", ONE_OBJECT_PER_LINE
+        ) from None
     except ValueError as error:
-        raise Unreadable(f"line {number} has {error}, which JSON does not have", "write null instead") from None
+        raise FormatError(f"line {number} has {error}, which is not a JSON value", "write null instead") from None
     except RecursionError:
-        raise Unreadable(f"line {number} is nested too deeply", ONE_EACH) from None
+        raise FormatError(f"line {number} is nested too deeply", ONE_OBJECT_PER_LINE) from None
     if not isinstance(row, dict):
-        raise Unreadable(f"line {number} is {_kind(row)}, not an object", ONE_EACH)
+        raise FormatError(f"line {number} is {_kind(row)}, not an object", ONE_OBJECT_PER_LINE)
     return row
 
 
-def _no_json(constant: str) -> NoReturn:
+def _reject_constant(constant: str) -> NoReturn:
     raise ValueError(constant)
 
 
 def _kind(value: Any) -> str:
-    """What a value is; numbers and text are of one kind, because a column of both reads as text."""
+    """The kind of a value; numbers and text are one kind, because a column of both is read as text."""
     if isinstance(value, bool):
         return "true or false"
     if isinstance(value, list):

@@ -1,7 +1,7 @@
-"""Text files line by line, plain or compressed: for the first look at them, and to find the line that breaks one.
+"""Text files line by line, plain or compressed: to check a file before reading it, and to find an invalid line.
 
-Reading a whole table is Polars' work. This is the slow and careful reading beside it. How a file is
-compressed follows from its first bytes, as in Polars, not from its name.
+Polars reads whole tables. This module reads slowly, but knows the number of each line. As in Polars, the first bytes of
+a file, not its name, decide its compression.
 """
 
 import gzip
@@ -14,52 +14,51 @@ from typing import BinaryIO, TextIO, cast
 
 import polars as pl
 
-from epochd.data.formats.errors import Unreadable, in_short
+from epochd.data.formats.errors import COPY_AGAIN, FormatError, short_message
 
-GZIP, ZSTD, MARK = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"
-LOOKED_AT = 65_536
-"""Bytes, at a file's beginning and end, that are searched for what no text has."""
+GZIP, ZSTD, BYTE_ORDER_MARK = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"
+SAMPLE_BYTES = 65_536
+"""Bytes at the beginning and at the end of a file that are checked to be text."""
 HEAD_LINES = 100
-"""Lines of a zstd file that stand for its beginning."""
+"""Lines at the beginning of a zstd file that are checked."""
 LINES_READ = 5_000_000
-"""Lines that are read to find the one that breaks a file: a few seconds."""
+"""Lines that are searched for an invalid one: a few seconds."""
 
 AS_UTF8 = "save the file as UTF-8"
-AGAIN = "copy or upload the whole file again"
 
 
 def check(path: Path) -> None:
-    """Raise Unreadable for an empty file, and for what is plainly no text. Reads the two ends only."""
+    """Raise FormatError for a file that is empty or not text. Only its beginning and end are read."""
     head = _head(path)
     if not head.strip("\r\n "):
-        raise Unreadable("the file is empty", "a header line, then one line per row")
+        raise FormatError("the file is empty", "write a header line, then one line per row")
     if head.startswith(("\udcff\udcfe", "\udcfe\udcff")) or (head.startswith("\ufffd\ufffd") and "\0" in head):
-        raise Unreadable("the text is UTF-16, not UTF-8", AS_UTF8)
+        raise FormatError("the text is UTF-16, not UTF-8", AS_UTF8)
     if "\0" in head:
         line = head.count("\n", 0, head.index("\0")) + 1
-        raise Unreadable(f"line {line} has a NUL byte, so this is not text", "give a text file in UTF-8")
-    if not packing(path) and b"\0" in _tail(path):
-        raise Unreadable("there are NUL bytes at its end, as a full disk or a crash leaves them", AGAIN)
+        raise FormatError(f"line {line} has a NUL byte, so it is not a text file", "use a text file in UTF-8")
+    if not compression(path) and b"\0" in _tail(path):
+        raise FormatError("there are NUL bytes at its end, which a full disk or a crash can cause", COPY_AGAIN)
 
 
 def lines(path: Path) -> Iterator[str]:
-    """The lines with their ends; raise Unreadable where compressed data break.
+    """The lines with their line ends; raise FormatError where compressed data are damaged.
 
-    A byte that is not UTF-8 comes as a surrogate, or as U+FFFD from zstd (``bad_byte`` knows both).
+    A byte that is not UTF-8 becomes a surrogate, or U+FFFD in zstd (``bad_byte`` handles both).
     """
-    if packing(path) == "zstd":
+    if compression(path) == "zstd":
         yield from _zstd_lines(path)
     else:
-        with _unpacking(), _opened(path) as file:
+        with _decompression_errors(), _opened(path) as file:
             yield from file
 
 
 def utf8_lines(path: Path) -> Iterator[str]:
-    """The lines; raise Unreadable at the first that is not UTF-8."""
+    """The lines; raise FormatError at the first that is not UTF-8."""
     for number, line in enumerate(lines(path), 1):
         bad = bad_byte(line)
         if bad:
-            raise Unreadable(f"line {number} is not UTF-8 ({bad})", AS_UTF8)
+            raise FormatError(f"line {number} is not UTF-8 ({bad})", AS_UTF8)
         yield line
 
 
@@ -70,53 +69,54 @@ def bad_byte(line: str) -> str:
     surrogate = next((char for char in line if "\udc80" <= char <= "\udcff"), None)
     if surrogate:
         return f"byte 0x{ord(surrogate) - 0xDC00:02x}"
-    return "a byte that stands for no character" if "\ufffd" in line else ""
+    return "a byte that encodes no character" if "\ufffd" in line else ""
 
 
-def packing(path: Path) -> str:
+def compression(path: Path) -> str:
     """``gzip``, ``zstd`` or an empty string."""
     with path.open("rb") as file:
         start = file.read(4)
     return "gzip" if start.startswith(GZIP) else "zstd" if start == ZSTD else ""
 
 
-def has_mark(path: Path) -> bool:
-    """Whether the text begins with a byte order mark (not known of zstd)."""
-    with _unpacking(), _raw(path) as file:
-        return file.read(3) == MARK
+def has_byte_order_mark(path: Path) -> bool:
+    """Whether the text begins with a byte order mark (always False for zstd)."""
+    with _decompression_errors(), _raw(path) as file:
+        return file.read(3) == BYTE_ORDER_MARK
 
 
-def without_mark(path: Path) -> bytes:
-    """The whole text, unpacked, without its byte order mark."""
-    with _unpacking(), _raw(path) as file:
-        return file.read().removeprefix(MARK)
+def read_without_byte_order_mark(path: Path) -> bytes:
+    """The whole text, decompressed, without its byte order mark."""
+    with _decompression_errors(), _raw(path) as file:
+        return file.read().removeprefix(BYTE_ORDER_MARK)
 
 
 def _raw(path: Path) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(path)) if packing(path) == "gzip" else path.open("rb")
+    return cast(BinaryIO, gzip.open(path)) if compression(path) == "gzip" else path.open("rb")
 
 
 def _opened(path: Path) -> TextIO:
-    opened = gzip.open if packing(path) == "gzip" else open
+    opened = gzip.open if compression(path) == "gzip" else open
     # A line ends at \n alone, as for Polars.
     return cast(TextIO, opened(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="\n"))
 
 
 def _head(path: Path) -> str:
-    if packing(path) == "zstd":
-        return "".join(_zstd_lines(path, HEAD_LINES))[:LOOKED_AT]
-    with _unpacking(), _opened(path) as file:
-        return file.read(LOOKED_AT)
+    if compression(path) == "zstd":
+        return "".join(_zstd_lines(path, HEAD_LINES))[:SAMPLE_BYTES]
+    with _decompression_errors(), _opened(path) as file:
+        return file.read(SAMPLE_BYTES)
 
 
 def _tail(path: Path) -> bytes:
     with path.open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - LOOKED_AT))
+        file.seek(max(0, file.seek(0, os.SEEK_END) - SAMPLE_BYTES))
         return file.read()
 
 
 def _zstd_lines(path: Path, most: int | None = None) -> Iterator[str]:
-    """Python has no zstd before 3.14, so Polars unpacks: one column, whose separator no text has."""
+    """Lines decompressed by Polars, since Python has no zstd before 3.14: one column, with a separator that no text
+    has."""
     table = pl.scan_csv(
         path,
         has_header=False,
@@ -128,24 +128,19 @@ def _zstd_lines(path: Path, most: int | None = None) -> Iterator[str]:
         n_rows=most,
         glob=False,
     )
-    with _unpacking():
+    with _decompression_errors():
         for frame in table.collect_batches(maintain_order=True, engine="streaming"):
             yield from (f"{line or ''}\n" for line in frame.to_series())
 
 
 @contextmanager
-def _unpacking() -> Iterator[None]:
-    """Turn errors in decompression into Unreadable."""
+def _decompression_errors() -> Iterator[None]:
+    """Turn errors of decompression into FormatError."""
     try:
         yield
     except (EOFError, OSError, zlib.error) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise unpacked(error) from None
-
-
-def unpacked(error: Exception) -> Unreadable:
-    """What Python or Polars say when compressed data cannot be unpacked, in our words."""
-    if isinstance(error, EOFError) or str(error) in ("unexpected end of file", "incomplete frame"):
-        return Unreadable("the compressed data end too early: the file is cut off", AGAIN)
-    return Unreadable(f"the compressed data are damaged ({in_short(error)})", AGAIN)
+        if isinstance(error, EOFError) or str(error) in ("unexpected end of file", "incomplete frame"):
+            raise FormatError("the compressed data end too early: the file is cut off", COPY_AGAIN) from None
+        raise FormatError(f"the compressed data are damaged ({short_message(error)})", COPY_AGAIN) from None

@@ -1,6 +1,6 @@
-"""When rows happened and which belong together: the columns of time and group as plain numbers.
+"""The time and group columns as numbers.
 
-Splits and windows only compare them, so any number that keeps the order, or distinguishes groups, is enough.
+Splits and windows only compare them, so any numbers are enough that keep the order of times and distinguish groups.
 """
 
 from collections.abc import Hashable
@@ -15,11 +15,11 @@ from epochd.data.schema import Kind, kind_of
 from epochd.data.splitting.split import Times
 
 
-def moments(series: pl.Series) -> Times:
-    """Numbers in the order of these times: int64 (n,), float64 for numbers that are not whole.
+def time_keys(series: pl.Series) -> Times:
+    """Numbers in the order of these times: int64 (n,), float64 for numbers that are not integers.
 
-    Dates, times, both, durations and numbers are taken; text must be ISO dates, and what has an offset to UTC is
-    ordered by UTC. Raise DataError (field ``time_column``) for a missing time or one that cannot be read.
+    Dates, times, both, durations and numbers are accepted; text must be ISO dates, and times with an offset to UTC are
+    compared in UTC. Raise DataError (field ``time_column``) for a missing time or one that cannot be read.
     """
     try:
         found = _numbers(series)
@@ -27,8 +27,8 @@ def moments(series: pl.Series) -> Times:
         raise DataError([Problem("time_column", p.message, p.hint) for p in error.problems]) from None
     if found.has_nulls():
         row = (found.is_null().arg_max() or 0) + 1
-        message = f"row {row} has no value of {series.name!r}, so it has no place in the order of time"
-        raise DataError([Problem("time_column", message, "fill it in, or remove the row")])
+        message = f"row {row} has no value of {series.name!r}, so its position in time is unknown"
+        raise DataError([Problem("time_column", message, "fill it in, or leave the row out if its time is unknown")])
     return found.to_numpy()
 
 
@@ -39,14 +39,14 @@ def _numbers(series: pl.Series) -> pl.Series:
         series = dates.local(series, clock=False, zone="UTC")
     elif not (dtype.is_numeric() or dtype.is_temporal()):
         raise values.wrong_type(series, "times")
-    whole = dtype.is_integer() and dtype not in (pl.UInt64, pl.Int128)
-    if whole or not dtype.is_numeric():
+    is_integer = dtype.is_integer() and dtype not in (pl.UInt64, pl.Int128)
+    if is_integer or not dtype.is_numeric():
         return series.to_physical().cast(pl.Int64)
     return series.cast(pl.Float64).fill_nan(None)
 
 
-class Groups:
-    """Numbers groups 0, 1, … as they first come, over batches of rows. A missing group is one of its own."""
+class GroupNumbers:
+    """Numbers groups 0, 1, … in the order of their first rows, over batches. Missing values are one group."""
 
     def __init__(self) -> None:
         self._numbers: dict[Hashable, int] = {}

@@ -1,4 +1,4 @@
-"""From encoded rows to examples: in memory where they fit, otherwise as pieces of a mapped file."""
+"""Examples from encoded rows: in memory up to a limit, otherwise as ranges of a memory-mapped file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from epochd.data.encoding.encoder import Encoder
 from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
 from epochd.data.splitting.sliding_windows import Examples
 from epochd.data.storage import row_cache
-from epochd.data.tables.table import Table, counting_from, within
+from epochd.data.tables.table import Table, add_row_offset, rows_in_batch
 
 Targets = Mapping[str, FloatArray | IntArray]
 
 
 @dataclass(frozen=True, slots=True)
 class StoragePolicy:
-    """Where examples may live: in memory up to ``limit`` bytes, beyond that in files in ``folder``, which together take
-    ``cap`` bytes at most."""
+    """Where examples are stored: in memory up to ``limit`` bytes, above that in files in ``folder``, whose total size
+    is at most ``cap`` bytes."""
 
     folder: Path
     limit: int
@@ -29,62 +29,62 @@ class StoragePolicy:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How rows become the examples of each side: one each, or in windows of ``steps`` rows. Row i of the dataset stands
-    at ``place[i]`` of the encoded rows (None: at i)."""
+    """The examples of each side: single rows, or windows of ``steps`` rows. Row i of the dataset is row ``position[i]``
+    of the encoded rows (None: row i)."""
 
     sides: Mapping[str, Examples]
     steps: int | None = None
-    place: IntArray | None = None
+    position: IntArray | None = None
 
     def shape(self, encoder: Encoder) -> tuple[int, ...]:
         """The shape of one example."""
         return encoder.shape if self.steps is None else (self.steps, encoder.width)
 
     def bytes(self, encoder: Encoder) -> int:
-        """What all examples take in memory."""
+        """Bytes of all examples in memory."""
         return sum(len(side.first) for side in self.sides.values()) * prod(self.shape(encoder)) * 4
 
 
 def materialize(
     table: Table, layout: Layout, encoder: Encoder, y: Targets, policy: StoragePolicy | None, fingerprint: str
 ) -> dict[str, InMemoryDataset | MemmapDataset]:
-    """The examples of each side, whose encoded targets ``y`` has; ``fingerprint`` is that of the table's content."""
+    """The examples of each side, with encoded targets ``y``; ``fingerprint`` is that of the table's content."""
     if policy is None or layout.bytes(encoder) <= policy.limit:
-        x = _single(table, layout, encoder) if layout.steps is None else _windows(table, layout, encoder)
+        x = _encode_rows(table, layout, encoder) if layout.steps is None else _encode_windows(table, layout, encoder)
         return {name: InMemoryDataset(x[name], y[name]) for name in layout.sides}
-    stored = row_cache.table(
+    stored = row_cache.cached_rows(
         policy.folder,
         policy.cap,
         fingerprint,
         encoder,
         table.rows,
         lambda: (frame for _, frame in table.batches(encoder.feature_names)),
-        layout.place,
+        layout.position,
     )
     shape, steps = layout.shape(encoder), layout.steps or 1
     return {name: MemmapDataset(stored, side.first, steps, shape, y[name]) for name, side in layout.sides.items()}
 
 
-def _single(table: Table, layout: Layout, encoder: Encoder) -> dict[str, FloatArray]:
-    """Each row at its place on its side; the rows of a side are sorted."""
+def _encode_rows(table: Table, layout: Layout, encoder: Encoder) -> dict[str, FloatArray]:
+    """The encoded rows of each side; the row numbers of a side are sorted."""
     x = {name: np.zeros((len(side.rows), *encoder.shape), np.float32) for name, side in layout.sides.items()}
     for first, frame in table.batches(encoder.feature_names):
-        of_side = {name: within(side.rows, first, frame.height) for name, side in layout.sides.items()}
-        with counting_from(first):
+        of_side = {name: rows_in_batch(side.rows, first, frame.height) for name, side in layout.sides.items()}
+        with add_row_offset(first):
             encoder.transform(
                 frame, [(layout.sides[name].rows[at] - first, x[name][at]) for name, at in of_side.items()]
             )
     return x
 
 
-def _windows(table: Table, layout: Layout, encoder: Encoder) -> dict[str, FloatArray]:
-    """All rows once in the order of windows, then a copy of them for each window that they are part of."""
+def _encode_windows(table: Table, layout: Layout, encoder: Encoder) -> dict[str, FloatArray]:
+    """Encode all rows once, in the order of windows, then copy them into each window that contains them."""
     rows = np.empty((table.rows, encoder.width), np.float32)
     for first, frame in table.batches(encoder.feature_names):
-        with counting_from(first):
+        with add_row_offset(first):
             encoded = encoder.features(frame)
         at = slice(first, first + len(encoded))
-        rows[at if layout.place is None else layout.place[at]] = encoded
+        rows[at if layout.position is None else layout.position[at]] = encoded
     x = {name: np.empty((len(side.first), *layout.shape(encoder)), np.float32) for name, side in layout.sides.items()}
     for name, side in layout.sides.items():
         for step in range(layout.steps or 1):

@@ -1,8 +1,7 @@
-"""Where a dataset's name leads: a built-in table, or a file or folder under one of the server's dataset folders.
+"""Resolving the name of a dataset: a built-in table, or a file or folder under one of the server's dataset folders.
 
-A name comes from a client, so it is resolved here, once, and never leaves the allowed
-folders: ``..`` and NUL are refused, symbolic links are followed before the check, and the answer for a
-file elsewhere is the same whether it exists or not.
+A name comes from a client, so it may only lead into the allowed folders: ``..`` and NUL are rejected, symbolic links
+are followed before the check, and the error for a file elsewhere is the same whether or not it exists.
 """
 
 import os
@@ -21,65 +20,61 @@ BUILTIN = ("breast_cancer", "diabetes", "digits", "iris", "sample", "wine")
 names as most predictive together (worst area, worst smoothness, mean texture) and mean concave points, renamed to
 feature1 … feature4."""
 
-MAX_LISTED = 2_000
-"""How many datasets in the folders are looked through for a hint."""
-SHOWN = 10
+MAX_SCANNED = 2_000
+"""Datasets in the folders that are compared with a name for a hint."""
+MAX_SHOWN = 10
 
 
 def find(name: str, roots: Sequence[Path], registered: Iterable[str] = ()) -> Path:
     """A built-in's file, or a path: relative to one of ``roots``, or absolute inside one.
 
-    Raise DataError (field ``dataset``) if there is none; ``registered`` names may be what was meant.
+    Raise DataError (field ``dataset``) if there is none; its hint suggests similar ``registered`` names, too.
     """
     if name in BUILTIN:
         return BUILTIN_DIR / f"{name}.parquet"
     if "\0" in name or ".." in PurePath(name).parts:
         message = f"{name!r} is not a dataset name: '..' and NUL are not allowed in it"
         raise DataError([Problem("dataset", message, _suggestions(name, roots, registered))])
-    path = next((path for root in roots if (path := _inside(root, name))), None)
+    path = next((path for root in roots if (path := _resolve_inside(root, name))), None)
     if path is None:
-        raise _absent(name, roots, registered)
+        raise _not_found(name, roots, registered)
     return path
 
 
-def _inside(root: Path, name: str) -> Path | None:
-    """What ``name`` leads to from ``root``, links resolved; None unless it lies in ``root`` and can be a dataset."""
+def _resolve_inside(root: Path, name: str) -> Path | None:
+    """The path of ``name`` in ``root``, with links resolved; None unless it is inside ``root`` and can be a dataset."""
     try:
         home = root.resolve()
         path = (home / name).resolve()
-        inside = path.is_relative_to(home) and not _is_hidden(path.relative_to(home))
-        found = inside and (path.is_dir() or (suffix_of(path.name) != "" and path.exists()))
-    except (OSError, RuntimeError):  # a name too long, a loop of links: nothing that could be read
+        # Names of incomplete uploads begin with a dot.
+        visible = path.is_relative_to(home) and not any(p.startswith(".") for p in path.relative_to(home).parts)
+        found = visible and (path.is_dir() or (suffix_of(path.name) != "" and path.exists()))
+    except (OSError, RuntimeError):  # for example, a name that is too long, or a loop of links
         return None
     return path if found else None
 
 
-def _is_hidden(path: PurePath) -> bool:
-    """Names that begin with a dot are no datasets: incomplete uploads have such names."""
-    return any(part.startswith(".") for part in path.parts)
-
-
-def _absent(name: str, roots: Sequence[Path], registered: Iterable[str]) -> DataError:
+def _not_found(name: str, roots: Sequence[Path], registered: Iterable[str]) -> DataError:
     suffix = PurePath(name).suffix
     if suffix and not suffix_of(name) and suffix[1:].isalnum() and not suffix[1:].isdigit():
-        message = f"{name!r} is no dataset, and {suffix!r} is not a format that can be read"
+        message = f"{name!r} is not a dataset: files that end in {suffix!r} cannot be read"
         hint = f"use a file that ends in {', '.join(SUFFIXES)}; {_suggestions(name, roots, registered)}"
         return DataError([Problem("dataset", message, hint)])
     return DataError([Problem("dataset", f"there is no dataset {name!r}", _suggestions(name, roots, registered))])
 
 
 def _suggestions(name: str, roots: Sequence[Path], registered: Iterable[str]) -> str:
-    known, files = sorted(registered), sorted(islice(_datasets(roots), MAX_LISTED))
+    known, files = sorted(registered), sorted(islice(_datasets(roots), MAX_SCANNED))
     nearest = similar_names(name, [*BUILTIN, *known, *files], 3)
     hint = f"did you mean {' or '.join(map(repr, nearest))}? " if nearest else ""
     hint += f"built-in datasets: {', '.join(BUILTIN)}"
-    hint += f"; registered: {_some(known)}" if known else ""
-    return hint + (f"; files on the server: {_some(files)}" if files else "; the server's dataset folders hold no file")
+    hint += f"; registered: {_shorten(known)}" if known else ""
+    return hint + (f"; files on the server: {_shorten(files)}" if files else "; the server's dataset folders are empty")
 
 
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+def _shorten(names: list[str]) -> str:
+    more = f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else ""
+    return ", ".join(names[:MAX_SHOWN]) + more
 
 
 def _datasets(roots: Sequence[Path]) -> Iterator[str]:
@@ -97,9 +92,9 @@ def _datasets(roots: Sequence[Path]) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """Where datasets may come from: folders, and what has been registered under a name (name → file or folder).
+    """The available datasets: those in folders, and those ``registered`` under a name (name → file or folder).
 
-    ``default`` is the dataset of a config that names none.
+    ``default`` is the dataset of a config without a name.
     """
 
     roots: Sequence[Path] = ()

@@ -1,8 +1,8 @@
-"""What identifies a dataset's content: jobs record it, resumes and caches compare it.
+"""The identity of a dataset's content: jobs record it, resumes and caches compare it.
 
-Hashing reads every byte, so a result is remembered for as long as the file's size, inode and time of modification stay
-the same. A file that was modified a moment ago may change again without a change of these, so its hash is not
-remembered. Where the hash of a large file would take too long, samples of it replace the content.
+Hashing reads every byte, so a hash is cached as long as the size, inode and modification time of the file stay the
+same. A file that was modified a moment ago may change again without a change of these, so its hash is not cached. Where
+hashing a large file would take too long, only samples of it are hashed.
 """
 
 import hashlib
@@ -13,59 +13,59 @@ from pathlib import Path
 from epochd.data.formats import parquet
 
 SETTLED_SECONDS = 2.0
-"""How long a file must lie untouched for its fingerprint to be remembered: the coarsest file times are so coarse."""
-REMEMBERED = 10_000
+"""Seconds since the modification of a file before its hash is cached: the coarsest resolution of file times."""
+MAX_CACHED = 10_000
+"""Hashes in the cache; the oldest are removed first."""
 HASHED_BYTES = 64 << 20
-"""Datasets up to this size are hashed while a client waits: a twentieth of a second."""
+"""Bytes of a dataset up to which ``quick`` hashes all of it: about 0.05 s."""
 SAMPLES, SAMPLE_BYTES = 16, 1 << 16
 SAMPLED = "sampled:"
-"""What the fingerprint of a large dataset begins with when it is not the hash of the whole content."""
+"""Prefix of a fingerprint that is not a hash of the whole content."""
 
-_known: dict[tuple[str, int, int, int], str] = {}
+FileState = tuple[str, int, int, int]
+"""Path, size, modification time and inode."""
+
+_cache: dict[FileState, str] = {}
 
 
 def of(path: Path) -> str:
     """SHA-256 in hexadecimal: of a file's bytes, or of a folder's lines of relative path and file's SHA-256.
 
-    Raise OSError if it cannot be read; Unreadable for a folder without Parquet files.
+    Raise OSError if it cannot be read; FormatError for a folder without Parquet files.
     """
     if not path.is_dir():
         return _of_file(path)
     digest = hashlib.sha256()
-    for file in parquet.parts(path):
+    for file in parquet.files_in(path):
         digest.update(f"{file.relative_to(path).as_posix()} {_of_file(file)}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
 def _of_file(path: Path) -> str:
     with path.open("rb") as file:
-        before = _look(path, os.fstat(file.fileno()))
-        if before in _known:
-            return _known[before]
+        before = _file_state(path, os.fstat(file.fileno()))
+        if before in _cache:
+            return _cache[before]
         found = hashlib.file_digest(file, "sha256").hexdigest()
         after = os.fstat(file.fileno())
-    if _look(path, after) == before and time.time() - after.st_mtime > SETTLED_SECONDS:
-        _remember(before, found)
+    if _file_state(path, after) == before and time.time() - after.st_mtime > SETTLED_SECONDS:
+        _cache[before] = found
+        while len(_cache) > MAX_CACHED:
+            _cache.pop(next(iter(_cache)), None)
     return found
 
 
-def _look(path: Path, stat: os.stat_result) -> tuple[str, int, int, int]:
+def _file_state(path: Path, stat: os.stat_result) -> FileState:
     return str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino
 
 
-def _remember(look: tuple[str, int, int, int], found: str) -> None:
-    _known[look] = found
-    while len(_known) > REMEMBERED:
-        _known.pop(next(iter(_known)), None)
-
-
 def quick(path: Path) -> str:
-    """``of`` for datasets up to HASHED_BYTES; for larger ones SAMPLED and the SHA-256 of the sizes, the times of
-    modification and SAMPLES evenly spaced pieces of each file. Raise as ``of``."""
+    """``of`` for datasets up to HASHED_BYTES; for larger ones SAMPLED and the SHA-256 of size, modification time and
+    SAMPLES evenly spaced pieces of each file. Raise the same errors as ``of``."""
     if size(path) <= HASHED_BYTES:
         return of(path)
     digest = hashlib.sha256()
-    for file in parquet.parts(path) if path.is_dir() else [path]:
+    for file in parquet.files_in(path) if path.is_dir() else [path]:
         stat = file.stat()
         digest.update(f"{file.name} {stat.st_size} {stat.st_mtime_ns}\n".encode(errors="surrogateescape"))
         with file.open("rb") as content:

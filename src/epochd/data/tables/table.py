@@ -1,7 +1,6 @@
-"""The columns of a dataset that a training needs, as batches of rows: from memory, or anew from the file each time.
+"""The columns of a dataset that a training needs, as batches of rows, from memory or streamed from the file each time.
 
-Batches are cut at the same rows either way. Whatever is computed from them is therefore the same, to the last bit, for
-data that are held and for data that are streamed.
+Batches begin at the same rows in both cases, so everything computed from them is the same, bit for bit.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,15 +17,15 @@ from epochd.core.arrays import IntArray
 from epochd.core.errors import DataError, Problem
 
 BATCH_ROWS = 65_536
-"""Rows that are read, learned from and encoded together."""
+"""Rows that are read, fitted on and encoded together."""
 
-Reading = Callable[[pl.Series], npt.NDArray[Any]]
-"""Makes one number of each value of a column."""
+ColumnReader = Callable[[pl.Series], npt.NDArray[Any]]
+"""Turns a column into an array with one number per row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """``lazy`` has ``rows`` rows; ``frame`` is the same in memory, if it is small enough to be held."""
+    """A table of ``rows`` rows. ``frame`` is the same table in memory, None if it is too large for that."""
 
     lazy: pl.LazyFrame
     frame: pl.DataFrame | None
@@ -43,9 +42,9 @@ class Table:
         return cls(frame.lazy(), frame, frame.height)
 
     def batches(self, columns: Sequence[str]) -> Iterator[tuple[int, pl.DataFrame]]:
-        """The first row's number and these columns of ``BATCH_ROWS`` rows (fewer in the last batch), in order.
+        """The number of the first row, and these columns of ``BATCH_ROWS`` rows (fewer in the last batch), in order.
 
-        Raise DataError if a streamed table no longer has as many rows as it had.
+        Raise DataError if the number of rows of a streamed table has changed.
         """
         chosen = list(dict.fromkeys(columns))
         if self.frame is None:
@@ -63,28 +62,27 @@ class Table:
                 break
             yield first, frame
         if end != self.rows:
-            message = f"the dataset had {self.rows} rows at first and another number a moment later"
-            raise DataError([Problem("dataset", message, "do not write to a dataset while it is read; start again")])
+            raise rows_changed(self.rows)
 
-    def read(self, readings: Mapping[str, tuple[str, Reading]]) -> dict[str, npt.NDArray[Any]]:
-        """One array (rows,) for each reading, by its name: what it makes, batch by batch, of its column."""
+    def read(self, readers: Mapping[str, tuple[str, ColumnReader]]) -> dict[str, npt.NDArray[Any]]:
+        """One array (rows,) for each reader, by its name: the results of the reader for the batches of its column."""
         found: dict[str, npt.NDArray[Any]] = {}
-        for first, frame in self.batches([column for column, _ in readings.values()]):
-            with counting_from(first):
-                pieces = {name: reading(frame.get_column(column)) for name, (column, reading) in readings.items()}
+        for first, frame in self.batches([column for column, _ in readers.values()]):
+            with add_row_offset(first):
+                pieces = {name: reader(frame.get_column(column)) for name, (column, reader) in readers.items()}
             for name, piece in pieces.items():
                 found.setdefault(name, np.empty(self.rows, piece.dtype))[first : first + len(piece)] = piece
         return found
 
 
-def within(rows: IntArray, first: int, height: int) -> slice:
-    """Which of these sorted row numbers lie in the ``height`` rows from ``first`` on."""
+def rows_in_batch(rows: IntArray, first: int, height: int) -> slice:
+    """The range of these sorted row numbers that lies in the ``height`` rows from ``first`` on."""
     start, end = np.searchsorted(rows, [first, first + height])
     return slice(int(start), int(end))
 
 
 def select_rows(frame: pl.DataFrame, rows: IntArray) -> pl.DataFrame:
-    """The rows with these sorted numbers; a mask is several times as fast as a look-up of each."""
+    """The rows with these sorted numbers, by a mask, which is several times as fast as looking up each row."""
     if len(rows) == frame.height:
         return frame
     marks = np.zeros(frame.height, np.bool_)
@@ -92,9 +90,16 @@ def select_rows(frame: pl.DataFrame, rows: IntArray) -> pl.DataFrame:
     return frame.filter(pl.Series(marks))
 
 
+def rows_changed(rows: int) -> DataError:
+    """The error of a dataset that no longer has ``rows`` rows."""
+    message = f"the dataset had {rows} rows at first, but has a different number now"
+    return DataError([Problem("dataset", message, "do not write to a dataset while it is read; start again")])
+
+
 @contextmanager
-def counting_from(first: int) -> Iterator[None]:
-    """Add to errors raised inside the row of the dataset from which theirs are counted, unless it is the first."""
+def add_row_offset(first: int) -> Iterator[None]:
+    """Add to each DataError raised inside the row of the dataset at which its row numbers start, unless it is the
+    first."""
     try:
         yield
     except DataError as error:
@@ -105,23 +110,24 @@ def counting_from(first: int) -> Iterator[None]:
 
 
 def batches(table: pl.LazyFrame, size: int = BATCH_ROWS) -> Iterator[tuple[int, pl.DataFrame]]:
-    """The table's rows in order: the first row's number, and a frame of exactly ``size`` rows (fewer in the last).
+    """The rows of the table in order: the number of the first row, and a frame of exactly ``size`` rows (fewer in the
+    last).
 
-    Where frames are cut does not depend on how the file was read, so that sums over them come out the same.
+    The boundaries do not depend on how the file is read, so that sums over frames are the same each time.
     """
-    first, held = 0, pl.DataFrame()
+    first, buffered = 0, pl.DataFrame()
     for frame in table.collect_batches(chunk_size=size, maintain_order=True, engine="streaming"):
-        held = pl.concat([held, frame]) if held.height else frame
-        while held.height >= size:
-            yield first, held.head(size)
-            first, held = first + size, held.slice(size)
-    if held.height:
-        yield first, held
+        buffered = pl.concat([buffered, frame]) if buffered.height else frame
+        while buffered.height >= size:
+            yield first, buffered.head(size)
+            first, buffered = first + size, buffered.slice(size)
+    if buffered.height:
+        yield first, buffered
 
 
-def select(table: pl.LazyFrame, questions: Iterable[pl.Expr]) -> dict[str, Any]:
-    """The answers to expressions that give one value each, by their names; lists as series. One pass over the table."""
-    asked = list(questions)
-    if not asked:
+def select(table: pl.LazyFrame, expressions: Iterable[pl.Expr]) -> dict[str, Any]:
+    """The value of each aggregate expression, by its name; lists as series. One pass over the table."""
+    found = list(expressions)
+    if not found:
         return {}
-    return {answer.name: answer[0] for answer in table.select(asked).collect(engine="streaming")}
+    return {column.name: column[0] for column in table.select(found).collect(engine="streaming")}
