@@ -1,12 +1,11 @@
 """From a spec to arrays: read, split, fit the encoder on the training rows only, encode.
 
-Data are read in batches, three times: to split, to fit and to encode. Small tables are read once and kept in memory,
-larger ones are streamed from the file each time. Examples above the memory limit are encoded into a memory-mapped file.
-The numbers are the same bit for bit.
+Data are read in batches, three times: to split, to fit and to encode. Small tables are kept in memory, larger ones are
+streamed from the file each time; the numbers are the same bit for bit.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,15 +28,18 @@ from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
 from epochd.data.schema import feature_columns, kinds_of, missing_columns, required_columns
 from epochd.data.splitting import sliding_windows, sort_keys
 from epochd.data.splitting.sliding_windows import Examples
-from epochd.data.splitting.split import SIDES, VALIDATION, Integers, Splits, split, split_kind
+from epochd.data.splitting.split import SIDES, VALIDATION, Splits, split, split_kind
 from epochd.data.storage.materialize import Layout, StoragePolicy, Targets, materialize
 from epochd.data.tables.catalog import Catalog
 from epochd.data.tables.source import Source
 from epochd.data.tables.table import BATCH_ROWS, ColumnReader, Table, rows_in_batch, select_rows
 
 Classes = Sequence[Label] | None
-Materialized = tuple[dict[str, InMemoryDataset | MemmapDataset], dict[str, IntArray]]
-"""The examples of each side, and the row numbers of their targets."""
+RowLabels = dict[str, npt.NDArray[Any]]
+"""The data of each row besides its features, (rows,): ``targets``, its class number (uint8 or uint16) or its value in a
+regression (float64); ``times`` and ``groups`` where the split or windows need them."""
+Materialized = tuple[dict[str, InMemoryDataset | MemmapDataset], Mapping[str, Examples]]
+"""The examples of each side, encoded and as positions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,21 +80,6 @@ def prepare(
 
 
 @dataclass(frozen=True, slots=True)
-class RowLabels:
-    """The data of each row besides its features, (rows,): its class number (uint8 or uint16) or its value in a
-    regression (float64); its time and group where the split or windows need them."""
-
-    targets: npt.NDArray[Any]
-    times: npt.NDArray[Any] | None = None
-    groups: npt.NDArray[Any] | None = None
-
-    @property
-    def codes(self) -> Integers | None:
-        """Class numbers; None for a regression."""
-        return None if self.targets.dtype == np.float64 else self.targets
-
-
-@dataclass(frozen=True, slots=True)
 class Preparation:
     """The preparation of one spec's tables; fields as the parameters of ``prepare``."""
 
@@ -111,56 +98,16 @@ class Preparation:
             hashed = pool.submit(source.fingerprint)
             encoder, layout, y = self._encoded(table, task, classes)
         fingerprint = hashed.result()
-        parts, rows = self._materialized(table, fingerprint, encoder, layout, y)
-        if (other := self.validation_source) is not None:
-            validation_fingerprint = other.fingerprint()
-            parts_of_other, rows_of_other = self._validation(
-                other.expecting(kinds_of(schema)), validation_fingerprint, encoder
-            )
-            parts, rows = parts | parts_of_other, rows | rows_of_other
-            fingerprint = hashlib.sha256(f"{fingerprint} {validation_fingerprint}".encode()).hexdigest()
-        return Prepared(
-            parts["train"],
-            parts.get("validation"),
-            parts.get("test"),
-            encoder,
-            encoder.task,
-            fingerprint,
-            rows,
-        )
-
-    def _encoded(self, table: Table, task: Task, classes: Classes) -> tuple[Encoder, Layout, Targets]:
-        """The encoder, the examples of each side, and their encoded targets."""
-        labels = self._row_labels(table, task, classes, split_kind(self.spec, classes is not None))
-        splits = split(self.spec, table.rows, codes=labels.codes, times=labels.times, groups=labels.groups)
-        encoder = self.encoder or self._fit_encoder(table, task, classes, splits.train)
-        return encoder, *self._arrange(encoder, labels, splits)
-
-    def _task(self, table: Table, schema: pl.Schema, source: Source) -> tuple[Task, Classes]:
-        """The task and its classes. Raise DataError for a dataset that has not been checked and has problems."""
-        found: CheckedDataset | report.DatasetReport | None = self.checked
-        if found is None:
-            found = self._report(table, schema, source)
-            if found.problems:
-                raise DataError(found.problems)
-        if self.encoder is not None:
-            return self.encoder.task, self.encoder.classes
-        assert found.task is not None  # a dataset without problems has a task
-        return found.task, found.classes
-
-    def _report(self, table: Table, schema: pl.Schema, source: Source) -> report.DatasetReport:
+        parts, sides = materialize(table, layout, encoder, y, self.policy, fingerprint), layout.sides
         if self.spec.validation_dataset is not None:
-            return report.check_dataset(self.spec, self.catalog, source.expected)
-        return report.check_table(table.lazy, schema, self.spec, source).report
-
-    @property
-    def validation_source(self) -> Source | None:
-        """The validation dataset."""
-        name = self.spec.validation_dataset
-        return None if name is None else self.catalog.open(name)
-
-    def _table(self, lazy: pl.LazyFrame, columns: Sequence[str]) -> Table:
-        return Table.of(lazy.select(cs.by_name(columns)), self.policy.limit if self.policy else None)
+            other = self.catalog.open(self.spec.validation_dataset)
+            other_fingerprint = other.fingerprint()
+            other_parts, other_sides = self._validation(other.expecting(kinds_of(schema)), other_fingerprint, encoder)
+            parts, sides = parts | other_parts, {**sides, **other_sides}
+            fingerprint = hashlib.sha256(f"{fingerprint} {other_fingerprint}".encode()).hexdigest()
+        rows = {name: side.rows for name, side in sides.items()}
+        train, validation, test = parts["train"], parts.get("validation"), parts.get("test")
+        return Prepared(train, validation, test, encoder, encoder.task, fingerprint, rows)
 
     def _columns(self, schema: pl.Schema) -> list[str]:
         """The columns to read; raise DataError if the dataset lacks one that the given encoder needs."""
@@ -170,25 +117,57 @@ class Preparation:
         missing = [name for name in self.encoder.feature_names if name not in schema]
         if missing:
             raise DataError(missing_columns(missing, "feature_columns", schema, "the changed dataset"))
-        return list(dict.fromkeys([*self.encoder.feature_names, *found]))
+        return [*self.encoder.feature_names, *found]
+
+    def _table(self, lazy: pl.LazyFrame, columns: Sequence[str]) -> Table:
+        chosen = lazy.select(cs.by_name(list(dict.fromkeys(columns))))
+        return Table.of(chosen, self.policy.limit if self.policy else None)
+
+    def _task(self, table: Table, schema: pl.Schema, source: Source) -> tuple[Task, Classes]:
+        """The task and its classes. Raise DataError for a dataset that has not been checked and has problems."""
+        found: CheckedDataset | report.DatasetReport | None = self.checked
+        if found is None:
+            if self.spec.validation_dataset is not None:
+                found = report.check_dataset(self.spec, self.catalog, source.expected)
+            else:
+                found = report.check_table(table.lazy, schema, self.spec, source).report
+            if found.problems:
+                raise DataError(found.problems)
+        if self.encoder is not None:
+            return self.encoder.task, self.encoder.classes
+        assert found.task is not None  # a dataset without problems has a task
+        return found.task, found.classes
+
+    def _encoded(self, table: Table, task: Task, classes: Classes) -> tuple[Encoder, Layout, Targets]:
+        """The encoder, the examples of each side, and their encoded targets."""
+        labels = self._row_labels(table, task, classes, split_kind(self.spec, classes is not None))
+        codes = None if task == "regression" else labels["targets"]
+        splits = split(self.spec, table.rows, codes=codes, times=labels.get("times"), groups=labels.get("groups"))
+        encoder = self.encoder or self._fit_encoder(table, task, classes, splits.train)
+        return encoder, *self._arrange(encoder, labels, splits)
 
     def _row_labels(self, table: Table, task: Task, classes: Classes, split_by: Split | None = None) -> RowLabels:
         """Read the columns that targets, windows and this kind of split need."""
-        spec, windows = self.spec, self.spec.sequence_length is not None
-        readers: dict[str, tuple[str, ColumnReader]] = {}
-        readers["targets"] = spec.target_column, lambda series: _read_targets(series, task, classes)
+        spec, windows, labels = self.spec, self.spec.sequence_length is not None, classes or ()
+        dtype = np.uint8 if len(labels) <= 256 else np.uint16
+
+        def targets(series: pl.Series) -> npt.NDArray[Any]:
+            return values.numbers(series) if task == "regression" else encode_labels(series, labels).astype(dtype)
+
+        readers: dict[str, tuple[str, ColumnReader]] = {"targets": (spec.target_column, targets)}
         if spec.time_column is not None and (windows or split_by == "time"):
             readers["times"] = spec.time_column, sort_keys.time_keys
         if spec.group_column is not None and (windows or split_by == "group"):
             readers["groups"] = spec.group_column, sort_keys.GroupNumbers()
-        return RowLabels(**table.read(readers))
+        return table.read(readers)
 
     def _fit_encoder(self, table: Table, task: Task, classes: Classes, train: IntArray) -> Encoder:
         """An encoder fitted on these rows only; the steps of list columns are those of the longest list in all data."""
         spec, schema = self.spec, table.lazy.collect_schema()
         features = feature_columns(spec, schema)
         steps = longest_list(table.lazy, features)
-        if steps is not None and (other := self.validation_source) is not None:
+        if steps is not None and spec.validation_dataset is not None:
+            other = self.catalog.open(spec.validation_dataset)
             steps = max(steps, other.apply(lambda lazy: longest_list(lazy, features)) or 0)
         fit = EncoderFit(spec, schema, features, task, classes, len(train), steps)
         for first, frame in table.batches([*features, spec.target_column]):
@@ -199,23 +178,14 @@ class Preparation:
 
     def _arrange(self, encoder: Encoder, labels: RowLabels, splits: Splits) -> tuple[Layout, Targets]:
         """The examples of each side, and their encoded targets."""
-        layout = self._layout(labels, splits)
-        return layout, {name: _targets(encoder, labels.targets, side.rows) for name, side in layout.sides.items()}
-
-    def _materialized(
-        self, table: Table, fingerprint: str, encoder: Encoder, layout: Layout, y: Targets
-    ) -> Materialized:
-        """The examples of each side, and the row numbers of their targets."""
-        parts = materialize(table, layout, encoder, y, self.policy, fingerprint)
-        return parts, {name: side.rows for name, side in layout.sides.items()}
-
-    def _layout(self, labels: RowLabels, splits: Splits) -> Layout:
-        if self.spec.sequence_length is None or labels.times is None:
-            found = {name: getattr(splits, name) for name in SIDES}
-            return Layout({name: Examples(rows, rows) for name, rows in found.items() if len(rows)})
-        order = sliding_windows.order(labels.times, labels.groups)
-        windows = sliding_windows.windows(self.spec, order, splits, labels.groups)
-        return Layout(windows, self.spec.sequence_length, sliding_windows.inverse_order(order))
+        steps, times, groups = self.spec.sequence_length, labels.get("times"), labels.get("groups")
+        if steps is None or times is None:
+            layout = Layout({name: Examples(rows, rows) for name in SIDES if len(rows := getattr(splits, name))})
+        else:
+            order = sliding_windows.order(times, groups)
+            windows = sliding_windows.windows(self.spec, order, splits, groups)
+            layout = Layout(windows, steps, sliding_windows.inverse_order(order))
+        return layout, {name: _targets(encoder, labels["targets"], side.rows) for name, side in layout.sides.items()}
 
     def _validation(self, other: Source, fingerprint: str, encoder: Encoder) -> Materialized:
         """All rows of the validation dataset, encoded like the training rows."""
@@ -223,29 +193,20 @@ class Preparation:
         columns = [*encoder.feature_names, *(name for name in order if name), encoder.target_column]
 
         def read(lazy: pl.LazyFrame) -> Materialized:
-            table = self._table(lazy, list(dict.fromkeys(columns)))
+            table = self._table(lazy, columns)
             labels = self._row_labels(table, encoder.task, encoder.classes)
-            splits = Splits.of(np.full(table.rows, VALIDATION, np.uint8))
-            return self._materialized(table, fingerprint, encoder, *self._arrange(encoder, labels, splits))
+            layout, y = self._arrange(encoder, labels, Splits.of(np.full(table.rows, VALIDATION, np.uint8)))
+            return materialize(table, layout, encoder, y, self.policy, fingerprint), layout.sides
 
         try:
             return other.apply(read)
         except DataError as error:
             prefix = f"in the validation dataset {other.name!r}: "
-            raise DataError(
-                [replace(problem, message=prefix + problem.message) for problem in error.problems]
-            ) from None
-
-
-def _read_targets(series: pl.Series, task: Task, classes: Classes) -> npt.NDArray[Any]:
-    """Targets in the smallest type: class numbers in uint8 or uint16, or float64."""
-    if task == "regression":
-        return values.numbers(series)
-    return encode_labels(series, classes or ()).astype(np.uint8 if len(classes or ()) <= 256 else np.uint16)
+            raise DataError([replace(found, message=prefix + found.message) for found in error.problems]) from None
 
 
 def _targets(encoder: Encoder, targets: npt.NDArray[Any], rows: IntArray) -> FloatArray | IntArray:
-    """The targets of these rows as in ``arrays.InMemoryDataset``."""
+    """The targets of these rows as in ``InMemoryDataset``."""
     if encoder.task != "regression":
         return targets[rows].astype(np.float32) if encoder.task == "binary" else targets[rows].astype(np.int64)
     y: FloatArray = np.empty(len(rows), np.float32)

@@ -1,7 +1,4 @@
-"""The kinds of columns, and the selection of a table's columns by a config.
-
-Checks and encoders must agree on both, so both use this module.
-"""
+"""The kinds of columns, and the selection of a table's columns by a config: checks and encoders must agree on both."""
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -29,17 +26,10 @@ def feature_columns(spec: TrainingSpec, schema: pl.Schema) -> list[str]:
     return [name for name in dict.fromkeys(found) if name != spec.target_column or spec.forecasts]
 
 
-def order_columns(spec: TrainingSpec, schema: pl.Schema) -> list[str]:
-    """The time and group columns that the spec names and the table has."""
-    return [name for name in (spec.time_column, spec.group_column) if name is not None and name in schema]
-
-
 def required_columns(spec: TrainingSpec, schema: pl.Schema) -> list[str]:
     """The columns that the spec uses and the table has: features, time, group, and the target last."""
-    before = [*feature_columns(spec, schema), *order_columns(spec, schema)]
-    if spec.target_column in before or spec.target_column not in schema:
-        return list(dict.fromkeys(before))
-    return [*dict.fromkeys(before), spec.target_column]
+    names = [*feature_columns(spec, schema), spec.time_column, spec.group_column, spec.target_column]
+    return [name for name in dict.fromkeys(names) if name is not None and name in schema]
 
 
 def selection_problems(spec: TrainingSpec, schema: pl.Schema, caveat: str = "") -> list[Problem]:
@@ -60,20 +50,22 @@ def selection_problems(spec: TrainingSpec, schema: pl.Schema, caveat: str = "") 
 def missing_columns(names: Sequence[str], field: str, schema: pl.Schema, where: str, caveat: str = "") -> list[Problem]:
     """A problem of ``field`` for each of these names, which are missing in the table described by ``where``. ``caveat``
     says why the table may have more columns than ``schema``."""
-    columns = list(schema)
-    found = []
+    columns, found = list(schema), []
+    listed = shorten(columns, MAX_LISTED) + (f"; {caveat}" if caveat else "")
     for name in names[:MAX_LISTED]:
         nearest = _nearest(name, columns)
         hint = f"did you mean {' or '.join(map(repr, nearest))}? " if nearest else ""
-        listed = ", ".join(columns[:MAX_LISTED]) + (
-            f" and {len(columns) - MAX_LISTED} more" * (len(columns) > MAX_LISTED)
-        )
-        listed += f"; {caveat}" if caveat else ""
         lacks = f"no column that matches {name!r}" if _is_pattern(name) else f"no column {name!r}"
         found.append(Problem(field, f"{where} has {lacks}", f"{hint}its columns are: {listed}"))
     if len(names) > MAX_LISTED:
         found.append(Problem(field, f"{len(names) - MAX_LISTED} more columns do not exist", "correct the first ones"))
     return found
+
+
+def shorten(items: Sequence[object], most: int) -> str:
+    """The first ``most`` items, and how many there are besides."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(map(str, items[:most])) + more
 
 
 def _matches(requested: str, spec: TrainingSpec, schema: pl.Schema) -> list[str]:
@@ -104,18 +96,12 @@ def _nearest(name: str, columns: list[str]) -> list[str]:
 class Kind(Enum):
     """The kinds of columns. Each has its own encoding."""
 
-    NUMBER = "number"
-    """Integers, decimals, floats, durations (in seconds): scaled."""
-    BOOLEAN = "boolean"
-    """False and true: -1 and 1."""
-    CATEGORY = "category"
-    """Text, categoricals, enums: one column for each distinct value, or one column of codes for an embedding."""
-    DATE = "date"
-    """Dates, times, and both: calendar parts."""
-    LIST = "list"
-    """Lists and arrays of numbers: a channel of a sequence."""
-    UNSUPPORTED = "unsupported"
-    """Lists of anything else, structs, binary."""
+    NUMBER = "number"  # integers, decimals, floats, durations (in seconds): scaled
+    BOOLEAN = "boolean"  # false and true: -1 and 1
+    CATEGORY = "category"  # text, categoricals, enums: a column for each distinct value, or one of codes to embed
+    DATE = "date"  # dates, times, and both: calendar parts
+    LIST = "list"  # lists and arrays of numbers: a channel of a sequence
+    UNSUPPORTED = "unsupported"  # lists of anything else, structs, binary
 
 
 INTERCHANGEABLE = {Kind.NUMBER, Kind.BOOLEAN}
@@ -132,7 +118,10 @@ def kind_of(dtype: pl.DataType) -> Kind:
         return Kind.CATEGORY
     if dtype in (pl.Date, pl.Datetime, pl.Time):
         return Kind.DATE
-    return Kind.LIST if _is_sequence(dtype) else Kind.UNSUPPORTED
+    if isinstance(dtype, pl.List) or (isinstance(dtype, pl.Array) and len(dtype.shape) == 1):
+        inner: pl.DataType = dtype.inner  # type: ignore[assignment]
+        return Kind.LIST if kind_of(inner) in INTERCHANGEABLE else Kind.UNSUPPORTED
+    return Kind.UNSUPPORTED
 
 
 def type_advice(dtype: pl.DataType) -> str:
@@ -157,11 +146,3 @@ def can_embed(spec: TrainingSpec, *, has_lists: bool) -> bool:
 def kinds_of(schema: Mapping[str, pl.DataType]) -> dict[str, Kind]:
     """The kinds of a table's columns."""
     return {name: kind_of(dtype) for name, dtype in schema.items()}
-
-
-def _is_sequence(dtype: pl.DataType) -> bool:
-    """Whether each value is a list of numbers, not nested."""
-    if not isinstance(dtype, pl.List | pl.Array) or (isinstance(dtype, pl.Array) and len(dtype.shape) > 1):
-        return False
-    inner: pl.DataType = dtype.inner  # type: ignore[assignment]
-    return kind_of(inner) in (Kind.NUMBER, Kind.BOOLEAN)

@@ -1,15 +1,13 @@
 """The profile of a dataset: statistics of each column and the first rows, for people who look at it before training.
 
 The table is read in batches, and a second time if it is large, because a histogram needs the range first. Memory per
-column is bounded for a table of any size: sums, exact counts up to a limit and a sketch of the distinct values beyond
-it, and a sample for the quartiles. Small tables therefore get exact figures; estimates are marked as such.
+column is bounded: the figures of small tables are exact, and some of large tables are estimates, marked as such.
 """
 
 import math
-from dataclasses import dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +36,14 @@ MAX_TIMESTAMP = 2**63 - 1
 
 def read_facts(source: Source) -> Facts:
     """Read the whole dataset once, which finds every value that cannot be read. Raises DataError. Blocking."""
-    schema, rows = source.apply(_schema_and_rows)
+
+    def schema_and_rows(table: pl.LazyFrame) -> tuple[list[dict[str, str]], int]:
+        schema = [{"name": name, "type": str(dtype)} for name, dtype in table.collect_schema().items()]
+        # Counting the missing values forces Polars to read every value; the count itself is not used.
+        counts = table.select(rows=pl.len(), missing=pl.sum_horizontal(pl.all().null_count()))
+        return schema, int(counts.collect(engine="streaming")["rows"][0])
+
+    schema, rows = source.apply(schema_and_rows)
     return Facts(rows, source.size_bytes(), schema, source.fingerprint())
 
 
@@ -48,21 +53,15 @@ def profile(source: Source) -> dict[str, Any]:
         return source.apply(_profiled)
 
 
-def _schema_and_rows(table: pl.LazyFrame) -> tuple[list[dict[str, str]], int]:
-    schema = [{"name": name, "type": str(dtype)} for name, dtype in table.collect_schema().items()]
-    # Counting the missing values forces Polars to read every value; the count itself is not used.
-    counts = table.select(rows=pl.len(), missing=pl.sum_horizontal(pl.all().null_count()))
-    return schema, int(counts.collect(engine="streaming")["rows"][0])
-
-
 def _profiled(table: pl.LazyFrame) -> dict[str, Any]:
     schema = table.collect_schema()
-    limits = Limits.for_columns(len(schema))
-    columns = [_column_profile(name, dtype, limits) for name, dtype in schema.items()]
+    columns = [_column_profile(name, dtype, len(schema)) for name, dtype in schema.items()]
     random = np.random.Generator(np.random.PCG64(SEED))
     first: list[dict[str, Any]] | None = None
     for _, frame in batches(table, BATCH_ROWS):
-        first = plain_rows(frame.head(FIRST_ROWS)) if first is None else first
+        if first is None:
+            rows = frame.head(FIRST_ROWS).iter_rows(named=True)
+            first = [{name: plain(value) for name, value in row.items()} for row in rows]
         keys = random.random(frame.height)
         for column in columns:
             column.add(frame[column.name], keys)
@@ -74,27 +73,12 @@ def _profiled(table: pl.LazyFrame) -> dict[str, Any]:
     return {"columns": [column.as_json() for column in columns], "first_rows": first or []}
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How many values may be counted and sampled per column."""
-
-    counted: int
-    sampled: int
-
-    @classmethod
-    def for_columns(cls, columns: int) -> Self:
-        return cls(
-            max(100, min(MAX_COUNTED, MAX_COUNTED_TOTAL // max(1, columns))),
-            max(1_000, min(MAX_SAMPLED, MAX_SAMPLED_TOTAL // max(1, columns))),
-        )
-
-
-def _column_profile(name: str, dtype: pl.DataType, limits: Limits) -> "ColumnProfile":
+def _column_profile(name: str, dtype: pl.DataType, columns: int) -> "ColumnProfile":
     if dtype.is_numeric() or dtype.is_temporal() or dtype == pl.Null:
-        return NumberProfile(name, dtype, limits)
+        return NumberProfile(name, dtype, columns)
     if dtype in (pl.String, pl.Categorical, pl.Enum, pl.Boolean):
-        return CountedProfile(name, dtype, limits)
-    return ColumnProfile(name, dtype, limits)
+        return CountedProfile(name, dtype, columns)
+    return ColumnProfile(name, dtype)
 
 
 class ColumnProfile:
@@ -102,9 +86,8 @@ class ColumnProfile:
 
     kind = "other"
 
-    def __init__(self, name: str, dtype: pl.DataType, limits: Limits) -> None:
-        self.name, self.dtype, self.limits = name, dtype, limits
-        self.missing = 0
+    def __init__(self, name: str, dtype: pl.DataType) -> None:
+        self.name, self.dtype, self.missing = name, dtype, 0
 
     def add(self, values: pl.Series, keys: Floats) -> None:
         """Add one batch of n values; ``keys``, (n,), are random numbers in [0, 1) that choose the sample."""
@@ -116,10 +99,12 @@ class ColumnProfile:
 
 
 class CountedProfile(ColumnProfile):
-    """A column of texts or booleans: the number of distinct values, and the most frequent ones."""
+    """A column of texts or booleans: the number of distinct values, and the most frequent ones. The table has
+    ``columns`` columns."""
 
-    def __init__(self, name: str, dtype: pl.DataType, limits: Limits) -> None:
-        super().__init__(name, dtype, limits)
+    def __init__(self, name: str, dtype: pl.DataType, columns: int) -> None:
+        super().__init__(name, dtype)
+        self.most_counted = max(100, min(MAX_COUNTED, MAX_COUNTED_TOTAL // columns))
         self.kind = "boolean" if dtype == pl.Boolean else "text"
         self.counts: pl.DataFrame | None = pl.DataFrame()
         self.sketch = DistinctSketch()
@@ -134,23 +119,17 @@ class CountedProfile(ColumnProfile):
             return
         both = pl.concat([self.counts, values.value_counts(name="count")], how="diagonal")
         self.counts = both.group_by("value").agg(pl.col("count").sum())
-        if self.counts.height > self.limits.counted:
+        if self.counts.height > self.most_counted:
             self.sketch.add(self.counts["value"])
             self.counts = None
 
     def as_json(self) -> dict[str, Any]:
-        return super().as_json() | {
-            "distinct": self.sketch.distinct if self.counts is None else self.counts.height,
-            "distinct_is_estimate": self.counts is None,
-            "top": self._top(),
-        }
-
-    def _top(self) -> list[dict[str, Any]] | None:
-        """The most frequent values; None if there are too many distinct values to count."""
-        if self.counts is None or self.counts.is_empty():
-            return None if self.counts is None else []
-        top = self.counts.sort("count", "value", descending=[True, False]).head(TOP_VALUES)
-        return [{"value": plain(value), "count": count} for value, count in top.iter_rows()]
+        top: list[dict[str, Any]] | None = None if self.counts is None else []
+        if self.counts is not None and not self.counts.is_empty():
+            rows = self.counts.sort("count", "value", descending=[True, False]).head(TOP_VALUES).iter_rows()
+            top = [{"value": plain(value), "count": count} for value, count in rows]
+        distinct = self.sketch.distinct if self.counts is None else self.counts.height
+        return super().as_json() | {"distinct": distinct, "distinct_is_estimate": self.counts is None, "top": top}
 
 
 class NumberProfile(CountedProfile):
@@ -159,8 +138,9 @@ class NumberProfile(CountedProfile):
     Infinite values are counted and otherwise ignored.
     """
 
-    def __init__(self, name: str, dtype: pl.DataType, limits: Limits) -> None:
-        super().__init__(name, dtype, limits)
+    def __init__(self, name: str, dtype: pl.DataType, columns: int) -> None:
+        super().__init__(name, dtype, columns)
+        self.most_sampled = max(1_000, min(MAX_SAMPLED, MAX_SAMPLED_TOTAL // columns))
         self.is_date = dtype.is_temporal() and dtype != pl.Duration
         self.kind = "date" if self.is_date else "number"
         self.sample = Sample()
@@ -182,27 +162,26 @@ class NumberProfile(CountedProfile):
         self.low = low if self.low is None else min(self.low, low)
         self.high = high if self.high is None else max(self.high, high)
         floats = _floats(values)
-        self._add_moments(floats)
-        self.sample.add(floats, keys, self.limits.sampled)
-
-    def _add_moments(self, values: Floats) -> None:
-        """The update of Chan, Golub and LeVeque (1979), which keeps its precision if the mean is large."""
-        count, mean = len(values), float(values.mean())
+        self.sample.add(floats, keys, self.most_sampled)
+        # The update of Chan, Golub and LeVeque (1979) keeps its precision if the mean is large.
+        count, mean = len(floats), float(floats.mean())
         shift, total = mean - self.mean, self.count + count
-        self.squares += float(((values - mean) ** 2).sum()) + shift * shift * self.count * count / total
+        self.squares += float(((floats - mean) ** 2).sum()) + shift * shift * self.count * count / total
         self.mean += shift * count / total
         self.count = total
 
     def add_to_histogram(self, values: pl.Series) -> None:
         """Count one batch of a second pass, when the whole range is known."""
-        edges = self._edges()
-        if edges is not None:
+        if (edges := self._edges()) is not None:
             counts = np.histogram(_floats(values.filter(_is_finite(values))), edges)[0]
             self.histogram = counts if self.histogram is None else self.histogram + counts
 
     def as_json(self) -> dict[str, Any]:
         std = math.sqrt(self.squares / (self.count - 1)) if self.count > 1 and not self.is_date else None
-        quartiles = self.sample.quartiles()
+        quartiles, histogram = self.sample.quartiles(), None
+        if (edges := self._edges()) is not None:
+            counts = np.histogram(self.sample.values, edges)[0] if self.histogram is None else self.histogram
+            histogram = {"edges": [self._plain(edge) for edge in edges.tolist()], "counts": counts.tolist()}
         figures = super().as_json() | {
             "min": self._plain(self.low),
             "max": self._plain(self.high),
@@ -210,16 +189,9 @@ class NumberProfile(CountedProfile):
             "std": plain(std),
             "quartiles": quartiles and [self._plain(value) for value in quartiles],
             "quartiles_are_estimates": not self.sample.is_whole,
-            "histogram": self._histogram_json(),
+            "histogram": histogram,
         }
         return figures if self.is_date else figures | {"infinite": self.infinite}
-
-    def _histogram_json(self) -> dict[str, Any] | None:
-        edges = self._edges()
-        if edges is None:
-            return None
-        counts = np.histogram(self.sample.values, edges)[0] if self.histogram is None else self.histogram
-        return {"edges": [self._plain(edge) for edge in edges.tolist()], "counts": counts.tolist()}
 
     def _edges(self) -> Floats | None:
         """The bin edges, including the last one; integers in a small range get one bin each."""
@@ -240,14 +212,8 @@ class NumberProfile(CountedProfile):
         return plain(physical.cast(self.dtype)[0])
 
 
-def plain_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
-    """Rows as JSON objects."""
-    return [{name: plain(value) for name, value in row.items()} for row in frame.iter_rows(named=True)]
-
-
 def plain(value: Any) -> Any:
-    """A value as plain JSON: dates and times in ISO 8601, durations in seconds, NaN and infinity as null, long values
-    cut off."""
+    """A value as JSON: dates and times in ISO 8601, durations in seconds, NaN and infinity null, long values cut."""
     match value:
         case None | bool() | int():
             return value
@@ -271,9 +237,7 @@ def plain(value: Any) -> Any:
 
 def _is_finite(values: pl.Series) -> pl.Series:
     """Which values are neither missing, NaN nor infinite."""
-    if values.dtype.is_float():
-        return values.is_finite().fill_null(False)
-    return values.is_not_null()
+    return values.is_finite().fill_null(False) if values.dtype.is_float() else values.is_not_null()
 
 
 def _numbers(values: pl.Series) -> pl.Series:

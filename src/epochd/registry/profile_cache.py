@@ -14,8 +14,6 @@ from epochd.registry import profile, staging
 from epochd.store import datasets
 from epochd.store.db import Database
 
-Profile = dict[str, Any]
-
 
 class ProfileCache:
     """The profiles of one server's datasets, in the database; those of the built-in datasets are in memory."""
@@ -23,7 +21,7 @@ class ProfileCache:
     def __init__(self, db: Database) -> None:
         self._db = db
         self._builtin: dict[str, Dataset] = {}
-        self._running: dict[str, asyncio.Task[Profile]] = {}
+        self._running: dict[str, asyncio.Task[dict[str, Any]]] = {}
 
     async def builtin(self) -> list[Dataset]:
         """The built-in datasets, in the form of registered ones."""
@@ -40,18 +38,15 @@ class ProfileCache:
             facts = await asyncio.to_thread(profile.read_facts, source)
             await datasets.note(self._db, dataset.name, facts)
             dataset = replace(dataset, **asdict(facts), profile=None)
-        if dataset.profile is None:
-            dataset = replace(dataset, profile=await self._profile(dataset, source))
-        return dataset
-
-    async def _profile(self, dataset: Dataset, source: Source) -> Profile:
+        if dataset.profile is not None:
+            return dataset
         key = f"{dataset.name} {dataset.fingerprint}"
         if key not in self._running:
             task = self._running[key] = asyncio.create_task(self._compute(dataset, source))
             task.add_done_callback(lambda _: self._running.pop(key))
-        return await asyncio.shield(self._running[key])
+        return replace(dataset, profile=await asyncio.shield(self._running[key]))
 
-    async def _compute(self, dataset: Dataset, source: Source) -> Profile:
+    async def _compute(self, dataset: Dataset, source: Source) -> dict[str, Any]:
         computed = await asyncio.to_thread(profile.profile, source)
         if dataset.kind is DatasetKind.BUILTIN:
             self._builtin[dataset.name] = replace(dataset, profile=computed)

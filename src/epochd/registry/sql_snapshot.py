@@ -1,8 +1,7 @@
 """A snapshot of a query's rows as a Parquet file, so that a training can be repeated after the database has changed.
 
-Users refer to a connection by the name that the operator has given it. Its URL may contain a password and never
-appears in an answer, an error, a log or a ticket. A query runs in a read-only transaction and its rows are fetched in
-batches, so that a result may be larger than memory. Each batch becomes a temporary file, because the types of the
+Users refer to a connection by its name. Its URL may contain a password and never appears in an answer, an error, a log
+or a ticket. A result may be larger than memory: each batch of rows becomes a temporary file, because the types of the
 columns are known only after the last row (SQLite has types per value, a column may begin with NULLs); one pass over
 these files then writes the snapshot.
 """
@@ -16,7 +15,7 @@ from contextlib import closing, contextmanager, suppress
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 from urllib.parse import quote
 
 import polars as pl
@@ -35,7 +34,6 @@ ROW_GROUP_ROWS = 262_144
 """Rows of a Parquet row group; a fixed number, so that the same rows give the same file."""
 
 OPERATOR_HINT = "the operator sets the URL in EPOCHD_CONNECTIONS"
-
 READ_QUERY = re.compile(r"(?:\s|\(|--[^\n]*\n|/\*.*?\*/)*(?:SELECT|WITH|VALUES)\b", re.IGNORECASE | re.DOTALL)
 TYPES: dict[type, pl.DataType] = {
     bool: pl.Boolean(),
@@ -51,22 +49,19 @@ TYPES: dict[type, pl.DataType] = {
 }
 
 
-class Cursor(Protocol):
-    """The methods of a DBAPI cursor that a snapshot uses."""
-
-    @property
-    def description(self) -> Sequence[Sequence[Any]] | None: ...
-
-    def fetchmany(self, size: int) -> list[tuple[Any, ...]]: ...
-
-
 class Snapshot:
     """One query, which can run once. ``connection`` is the name of the connection with this ``url``."""
 
     def __init__(self, connection: str, url: str, query: str) -> None:
-        self.connection = connection
-        self.query = query
-        self._url = self._parse(url)
+        self.connection, self.query = connection, query
+        try:
+            self._url = make_url(url)
+        except (ArgumentError, ValueError):
+            self._url = URL.create("unknown")
+        kind = self._url.get_backend_name()
+        if kind not in ("sqlite", "postgresql") or (kind == "sqlite" and not self._url.database):
+            is_not = "is not that of a SQLite file or a PostgreSQL database"
+            raise _error("connection", f"the URL of the connection {self.connection!r} {is_not}", OPERATOR_HINT)
         self._interrupt: Callable[[], None] | None = None
         self._cancelled, self._ended = threading.Event(), threading.Event()
 
@@ -78,8 +73,8 @@ class Snapshot:
         if not READ_QUERY.match(self.query):
             raise _error("query", "only read queries are allowed", "begin the query with SELECT or WITH")
         batches: list[Path] = []
+        size = 0
         with self._opened() as cursor:
-            size = 0
             for frame in self._frames(cursor):
                 batches.append(file.with_name(f"{len(batches)}.part"))
                 frame.write_parquet(batches[-1])
@@ -101,32 +96,19 @@ class Snapshot:
                 interrupt()
             self._ended.wait(INTERRUPT_SECONDS)
 
-    def _parse(self, url: str) -> URL:
-        try:
-            parsed = make_url(url)
-        except (ArgumentError, ValueError):
-            parsed = URL.create("unknown")
-        kind = parsed.get_backend_name()
-        if kind not in ("sqlite", "postgresql") or (kind == "sqlite" and not parsed.database):
-            message = (
-                f"the URL of the connection {self.connection!r} is not that of a SQLite file or a PostgreSQL database"
-            )
-            raise _error("connection", message, OPERATOR_HINT)
-        return parsed
-
     @contextmanager
-    def _opened(self) -> Iterator[Cursor]:
-        """A cursor on the running query."""
-        open_cursor = self._sqlite if self._url.get_backend_name() == "sqlite" else self._postgres
+    def _opened(self) -> Iterator[Any]:
+        """A DBAPI cursor on the running query."""
+        is_sqlite = self._url.get_backend_name() == "sqlite"
         try:
-            with open_cursor() as cursor:
+            with self._sqlite() if is_sqlite else self._postgres() as cursor:
                 yield cursor
         finally:
             self._interrupt = None
             self._ended.set()
 
     @contextmanager
-    def _sqlite(self) -> Iterator[Cursor]:
+    def _sqlite(self) -> Iterator[sqlite3.Cursor]:
         path = quote(str(Path(self._url.database or "").absolute()))
         with self._errors_translated(sqlite3.Error, "connection"):
             # sqlite3 runs a single statement only, and mode=ro prevents it from writing.
@@ -139,7 +121,7 @@ class Snapshot:
                 yield connection.execute(self.query)
 
     @contextmanager
-    def _postgres(self) -> Iterator[Cursor]:
+    def _postgres(self) -> Iterator[Any]:
         try:
             import psycopg  # noqa: PLC0415 - an optional extra
         except ImportError:
@@ -177,12 +159,19 @@ class Snapshot:
             raise _error("query", message, f"correct the query for the connection {self.connection!r}") from None
 
     def _unavailable(self, reason: str) -> DataError:
-        message = f"the connection {self.connection!r} cannot be opened: {reason}"
-        return _error("connection", message, OPERATOR_HINT)
+        return _error("connection", f"the connection {self.connection!r} cannot be opened: {reason}", OPERATOR_HINT)
 
-    def _frames(self, cursor: Cursor) -> Iterator[pl.DataFrame]:
-        """The rows in batches; without rows, one empty batch."""
-        names = _checked_names([str(column[0]) for column in cursor.description or ()])
+    def _frames(self, cursor: Any) -> Iterator[pl.DataFrame]:
+        """The rows in batches; without rows, one empty batch. Raise DataError if a column has no name or another's."""
+        names = [str(column[0]) for column in cursor.description or ()]
+        if not names:
+            raise _error("query", "the query returns no columns", "select at least one column")
+        for number, name in enumerate(names):
+            if not name.strip():
+                raise _error("query", f"column {number + 1} of the query has no name", "name it: expression AS name")
+            if name in names[:number]:
+                message = f"the query returns two columns named {name!r}"
+                raise _error("query", message, "name each differently: expression AS name")
         size = max(1, min(MAX_BATCH_ROWS, MAX_BATCH_VALUES // len(names)))
         rows = cursor.fetchmany(size)
         yield frame(names, rows)
@@ -222,36 +211,22 @@ def series(name: str, values: Iterable[Any]) -> pl.Series:
     """One column of Python values, as database drivers return them."""
     values = [bytes(value) if isinstance(value, memoryview) else value for value in values]
     kinds = {type(value) for value in values if value is not None}
-    if not kinds:
-        return pl.Series(name, values, dtype=pl.Null)
     if kinds == {list}:
-        try:
+        with suppress(TypeError, pl.exceptions.PolarsError):
             return pl.Series(name, values, strict=True)
-        except (TypeError, pl.exceptions.PolarsError):
-            return pl.Series(name, _texts(values), dtype=pl.String)
     dtype = _common([TYPES.get(kind, pl.String()) for kind in kinds])
     if dtype == pl.Int64 and any(value is not None and abs(value) >= 2**63 for value in values):
         dtype = pl.Float64()
     if dtype == pl.Datetime:
-        values = [_without_zone(value) for value in values]
+        values = [value.astimezone(UTC).replace(tzinfo=None) if value and value.tzinfo else value for value in values]
     if dtype == pl.Float64:
         values = [None if value is None else float(value) for value in values]
     if dtype == pl.String and kinds != {str}:
-        values = _texts(values)
+        values = [None if value is None else _text(value) for value in values]
     return pl.Series(name, values, dtype=dtype)
 
 
-def _without_zone(value: Any) -> Any:
-    return value.astimezone(UTC).replace(tzinfo=None) if isinstance(value, datetime) and value.tzinfo else value
-
-
-def _texts(values: Iterable[Any]) -> list[str | None]:
-    return [None if value is None else _text(value) for value in values]
-
-
 def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
     if isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False, default=str)
     return value.hex() if isinstance(value, bytes) else str(value)
@@ -269,37 +244,18 @@ def _merge(batches: Sequence[Path], file: Path) -> None:
     """Stream all batches, in order, to one Parquet file. ISO dates in text, as SQLite stores them, become dates."""
     schemas = [pl.read_parquet_schema(batch) for batch in batches]
     common = {name: _common([schema[name] for schema in schemas]) for name in schemas[0]}
-    table = pl.concat([_cast(pl.scan_parquet(batch, glob=False), common) for batch in batches])
-    type_inference.with_dates(table, checked=True).sink_parquet(
-        file, row_group_size=ROW_GROUP_ROWS, maintain_order=True
-    )
+    tables = []
+    for batch, schema in zip(batches, schemas, strict=True):
+        casts = [
+            col(name).bin.encode("hex") if schema[name] == pl.Binary and dtype == pl.String else col(name).cast(dtype)
+            for name, dtype in common.items()
+            if schema[name] != dtype
+        ]
+        tables.append(pl.scan_parquet(batch, glob=False).with_columns(casts))
+    table = type_inference.with_dates(pl.concat(tables), checked=True)
+    table.sink_parquet(file, row_group_size=ROW_GROUP_ROWS, maintain_order=True)
     for batch in batches:
         batch.unlink()
-
-
-def _cast(table: pl.LazyFrame, schema: dict[str, pl.DataType]) -> pl.LazyFrame:
-    actual = table.collect_schema()
-    casts = []
-    for name, dtype in schema.items():
-        column = col(name)
-        if actual[name] == pl.Binary and dtype == pl.String:
-            casts.append(column.bin.encode("hex"))
-        elif actual[name] != dtype:
-            casts.append(column.cast(dtype))
-    return table.with_columns(casts)
-
-
-def _checked_names(names: list[str]) -> list[str]:
-    """The column names of a result; raise DataError if one is missing or occurs twice."""
-    if not names:
-        raise _error("query", "the query returns no columns", "select at least one column")
-    for number, name in enumerate(names, 1):
-        if not name.strip():
-            raise _error("query", f"column {number} of the query has no name", "name it: expression AS name")
-        if names.index(name) != number - 1:
-            message = f"the query returns two columns named {name!r}"
-            raise _error("query", message, "name each differently: expression AS name")
-    return names
 
 
 def _error(field: str, message: str, hint: str = "") -> DataError:

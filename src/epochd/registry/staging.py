@@ -1,8 +1,8 @@
 """The staging area: datasets that are being received, and how a complete one becomes a registered dataset.
 
-A name is reserved and a folder below ``.uploads`` receives the file. Once the file is complete, readable and flushed to
-disk, it is moved into place in the transaction that writes its database row. An incomplete file never becomes visible:
-its folder is deleted when the request ends, or when the server next starts.
+A folder below ``.uploads`` receives the file. Once it is complete, readable and flushed to disk, it is moved into place
+in the transaction that writes its database row. An incomplete file never becomes visible: its folder is deleted when
+the request ends, or when the server next starts.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +24,6 @@ from epochd.store import datasets
 from epochd.store.db import Database
 
 Stage = Literal["uploading", "querying", "checking"]
-
 STAGING_FOLDER = ".uploads"
 """Below the server's dataset folder."""
 
@@ -84,11 +83,22 @@ class StagingArea:
 
         Raises DataError if the file cannot be read, NameTaken and DatasetInUse.
         """
+
+        def move_into_place() -> None:
+            place = self.home / file.name
+            if place.exists() and not replace:
+                raise NameTaken(
+                    f"the server's dataset folder already contains a file {file.name!r} that is not registered: "
+                    "choose another name, or add ?replace=true to replace the file"
+                )
+            file.rename(place)
+            files.flush(place.parent)
+
         staged.stage = "checking"
         dataset = await describe(staged.name, staged.kind, Source(staged.name, file), file.name, connection, query)
         await asyncio.to_thread(files.flush, file)
         async with datasets.registering(self._db, dataset, replace=replace) as old:
-            await asyncio.to_thread(_move_into_place, file, self.home / file.name, replace)
+            await asyncio.to_thread(move_into_place)
         await self.delete_file(old, keep=self.home.resolve() / dataset.path)
         return dataset
 
@@ -96,16 +106,6 @@ class StagingArea:
         """Delete the file of a dataset that is no longer registered, if the server owns it and it is not ``keep``."""
         if dataset is not None and dataset.is_kept and self.home.resolve() / dataset.path != keep:
             await asyncio.to_thread((self.home / dataset.path).unlink, missing_ok=True)
-
-
-def _move_into_place(file: Path, place: Path, replace: bool) -> None:
-    if place.exists() and not replace:
-        raise NameTaken(
-            f"the server's dataset folder already contains a file {file.name!r} that is not registered: "
-            "choose another name, or add ?replace=true to replace the file"
-        )
-    file.rename(place)
-    files.flush(place.parent)
 
 
 async def describe(
@@ -117,15 +117,5 @@ async def describe(
         raise DataError([Problem("dataset", f"{name!r} has no rows", "provide at least one row below the header")])
     now = time.time()
     return Dataset(
-        name,
-        kind,
-        path,
-        facts.rows,
-        facts.bytes,
-        facts.schema,
-        facts.fingerprint,
-        created_at=now,
-        updated_at=now,
-        connection=connection,
-        query=query,
+        name, kind, path, **asdict(facts), created_at=now, updated_at=now, connection=connection, query=query
     )

@@ -8,8 +8,8 @@ import asyncio
 import errno
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PureWindowsPath
-from typing import BinaryIO
 
 from python_multipart.exceptions import ParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -48,9 +48,9 @@ async def start_upload(stream: Stream, content_type: str, name: str | None, file
         raise BadRequest("the Content-Type header has no boundary: let the HTTP library set this header")
     form = MultipartForm(options[b"boundary"])
     async for chunk in stream:
-        form.feed(chunk)
+        first = form.feed(chunk)
         if form.filename is not None:
-            return _upload(name or form.fields.get("name"), filename or form.filename, form.file(stream))
+            return _upload(name or form.fields.get("name"), filename or form.filename, form.file(first, stream))
     raise _invalid("file", "the form has no file", "send the file in the field 'file'")
 
 
@@ -59,9 +59,8 @@ def _upload(name: str | None, filename: str, chunks: Stream) -> Upload:
     suffix = suffix_of(plain)
     if not suffix:
         message = f"{filename[:200]!r} does not have the suffix of a supported format"
-        raise InvalidRequest(
-            message, [Problem("file", message, f"send a file with one of these suffixes: {', '.join(SUFFIXES)}")]
-        )
+        hint = f"send a file with one of these suffixes: {', '.join(SUFFIXES)}"
+        raise InvalidRequest(message, [Problem("file", message, hint)])
     return Upload(checked_name(name or plain[: -len(suffix)]), suffix, chunks)
 
 
@@ -74,25 +73,22 @@ def checked_name(name: str) -> str:
 
 
 class MultipartForm:
-    """Parses a ``multipart/form-data`` body. Bytes of the file are buffered in ``data`` until they are read."""
+    """Parses a ``multipart/form-data`` body; ``filename`` is that of its file, once the file has begun."""
 
     def __init__(self, boundary: bytes) -> None:
         self.fields: dict[str, str] = {}
         self.filename: str | None = None
-        self.data: list[bytes] = []
         self.is_complete = False
-        self._parts = 0
-        self._field = ""
-        self._value = b""
-        self._is_in_file = False
+        self._file: list[bytes] = []
+        self._parts, self._field, self._value, self._is_in_file = 0, "", b"", False
         self._headers: dict[bytes, bytes] = {}
         self._header = [b"", b""]
         self._parser = MultipartParser(
             boundary,
             {
                 "on_part_begin": self._begin_part,
-                "on_header_field": lambda data, start, end: self._add_header(0, data[start:end]),
-                "on_header_value": lambda data, start, end: self._add_header(1, data[start:end]),
+                "on_header_field": partial(self._add_header, 0),
+                "on_header_value": partial(self._add_header, 1),
                 "on_header_end": self._end_header,
                 "on_headers_finished": self._end_headers,
                 "on_part_data": self._add_data,
@@ -101,26 +97,22 @@ class MultipartForm:
             },
         )
 
-    def feed(self, chunk: bytes) -> None:
-        """Parse bytes of the body. Raises BadRequest or InvalidRequest."""
+    def feed(self, chunk: bytes) -> bytes:
+        """Parse bytes of the body; return those of the file. Raises BadRequest or InvalidRequest."""
+        self._file = []
         try:
             self._parser.write(chunk)
         except ParseError as error:
             raise BadRequest(f"the body is not a valid multipart/form-data form: {error}") from None
+        return b"".join(self._file)
 
-    async def file(self, stream: Stream) -> Stream:
-        """The file's bytes: those in the buffer, then those in the rest of the body."""
-        yield self._take_buffer()
+    async def file(self, first: bytes, stream: Stream) -> Stream:
+        """The file's bytes: the ``first`` ones, then those in the rest of the body."""
+        yield first
         async for chunk in stream:
-            self.feed(chunk)
-            yield self._take_buffer()
+            yield self.feed(chunk)
         if not self.is_complete:
             raise BadRequest("the body ends in the middle of the form: send the form again")
-
-    def _take_buffer(self) -> bytes:
-        buffered = b"".join(self.data)
-        self.data.clear()
-        return buffered
 
     def _begin_part(self) -> None:
         self._parts += 1
@@ -128,12 +120,11 @@ class MultipartForm:
         if self._parts > MAX_PARTS:
             raise BadRequest(f"the form has more than {MAX_PARTS} parts: send only the fields 'name' and 'file'")
 
-    def _add_header(self, index: int, chunk: bytes) -> None:
-        self._header[index] += chunk
+    def _add_header(self, index: int, data: bytes, start: int, end: int) -> None:
+        self._header[index] += data[start:end]
 
     def _end_header(self) -> None:
-        field, value = self._header
-        self._headers[field.lower()] = value
+        self._headers[self._header[0].lower()] = self._header[1]
         self._header = [b"", b""]
 
     def _end_headers(self) -> None:
@@ -149,7 +140,7 @@ class MultipartForm:
 
     def _add_data(self, data: bytes, start: int, end: int) -> None:
         if self._is_in_file:
-            self.data.append(bytes(data[start:end]))
+            self._file.append(bytes(data[start:end]))
             return
         self._value += data[start:end]
         if len(self._value) > MAX_FIELD_BYTES:
@@ -168,41 +159,22 @@ def _invalid(field: str, message: str, hint: str) -> InvalidRequest:
     return InvalidRequest(f"{field}: {message}", [Problem(field, message, hint)])
 
 
-class Writer:
-    """Writes chunks to a file of at most ``limit`` bytes."""
-
-    def __init__(self, file: BinaryIO, limit: int) -> None:
-        self.size = 0
-        self._file = file
-        self._limit = limit
-        self._buffer: list[bytes] = []
-        self._buffered_bytes = 0
-
-    async def write(self, chunk: bytes) -> None:
-        """Buffer a chunk, and write the buffer once it is large enough. Raises TooLarge."""
-        self.size += len(chunk)
-        if self.size > self._limit:
-            raise too_large(self._limit)
-        self._buffer.append(chunk)
-        self._buffered_bytes += len(chunk)
-        if self._buffered_bytes >= CHUNK_BYTES:
-            await self.flush()
-
-    async def flush(self) -> None:
-        """Write the buffer to the file."""
-        chunks, self._buffer, self._buffered_bytes = self._buffer, [], 0
-        await asyncio.to_thread(self._file.writelines, chunks)
-
-
 async def save(upload: Upload, file: Path, limit: int) -> AsyncIterator[int]:
     """Write an upload to a new file; yield the bytes received so far. Raises TooLarge, OutOfSpace."""
+    received = written = 0
+    buffer: list[bytes] = []
     with file.open("xb") as out:
-        writer = Writer(out, limit)
         try:
             async for chunk in upload.chunks:
-                await writer.write(chunk)
-                yield writer.size
-            await writer.flush()
+                received += len(chunk)
+                if received > limit:
+                    raise too_large(limit)
+                buffer.append(chunk)
+                if received - written >= CHUNK_BYTES:
+                    await asyncio.to_thread(out.writelines, buffer)
+                    buffer, written = [], received
+                yield received
+            await asyncio.to_thread(out.writelines, buffer)
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise

@@ -1,7 +1,6 @@
-"""The order of rows in an epoch, and its division into chunks of steps.
+"""The order of rows in an epoch, which depends on (seed, epoch), and its division into chunks of steps.
 
-Both are pure functions: the order depends on (seed, epoch), the chunks on the spec and the size of the data. Therefore
-a resume in the middle of an epoch needs no random state, and sums in the same groups as an uninterrupted run.
+A resume in the middle of an epoch needs no random state, and sums in the same groups as an uninterrupted run.
 """
 
 from collections.abc import Iterator

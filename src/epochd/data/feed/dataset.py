@@ -97,8 +97,8 @@ class MemmapDataset:
 
 def release_pages(x: FloatArray) -> None:
     """Release the pages of a mapped array; they stay in the page cache of the system."""
-    base = x
-    while base is not None and not isinstance(base, mmap.mmap):
-        base = base.base  # type: ignore[assignment]
+    base: Any = x
+    while isinstance(base, np.ndarray):
+        base = base.base
     if isinstance(base, mmap.mmap):
         base.madvise(mmap.MADV_DONTNEED)

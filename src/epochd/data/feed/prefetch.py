@@ -1,12 +1,11 @@
 """Prefetching: rows of memory-mapped files are read for the next chunks while the engine trains on the current ones.
 
-A block holds the rows of several chunks in the order of the file, so that an epoch takes few passes over the file. The
-engine looks up rows by number in the block, which restores the training order.
+A block holds the rows of several chunks in the order of the file, so that an epoch takes few passes over the file.
 """
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from itertools import islice
 from math import prod
 
 import numpy as np
@@ -19,13 +18,8 @@ BLOCK_VALUES = MAX_CHUNK_VALUES
 """Feature values per block (16 MiB). Two blocks are in memory, besides the copy of the engine."""
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """The rows of several chunks; ``positions`` are those of each chunk's rows in ``rows``, in training order."""
-
-    rows: InMemoryDataset
-    chunks: list[Chunk]
-    positions: list[IntArray]
+Block = tuple[InMemoryDataset, list[tuple[Chunk, IntArray]]]
+"""The rows of several chunks; and each chunk, with the positions of its rows among these, in training order."""
 
 
 def chunks(
@@ -37,32 +31,22 @@ def chunks(
     if isinstance(train, InMemoryDataset):
         yield from ((chunk, chunk.rows, None) for chunk in planned)
         return
-    for block in _prefetch(train, _grouped(batches, train, planned)):
-        rows: InMemoryDataset | None = block.rows
-        for chunk, positions in zip(block.chunks, block.positions, strict=True):
-            yield chunk, positions, rows
-            rows = None
+    for rows, found in _prefetch(train, _grouped(batches, train, planned)):
+        for number, (chunk, positions) in enumerate(found):
+            yield chunk, positions, rows if number == 0 else None
 
 
 def initial_rows(batches: Batches, train: InMemoryDataset | MemmapDataset) -> InMemoryDataset:
     """The rows to build an engine with: all in memory, or the first block, which is the largest."""
     if isinstance(train, InMemoryDataset):
         return train
-    return _read(train, next(_grouped(batches, train, batches.chunks(0)))).rows
+    return _read(train, next(_grouped(batches, train, batches.chunks(0))))[0]
 
 
 def _grouped(batches: Batches, train: MemmapDataset, planned: Iterator[Chunk]) -> Iterator[list[Chunk]]:
     """The chunks of each block."""
-    values = batches.chunk_steps * batches.batch_size * prod(train.shape)
-    size = max(1, BLOCK_VALUES // values)
-    group: list[Chunk] = []
-    for chunk in planned:
-        group.append(chunk)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
+    size = max(1, BLOCK_VALUES // (batches.chunk_steps * batches.batch_size * prod(train.shape)))
+    return iter(lambda: list(islice(planned, size)), [])
 
 
 def _prefetch(train: MemmapDataset, groups: Iterator[list[Chunk]]) -> Iterator[Block]:
@@ -83,4 +67,4 @@ def _read(train: MemmapDataset, group: list[Chunk]) -> Block:
     positions = np.empty_like(order)
     positions[order] = np.arange(len(order))
     ends = np.cumsum([len(chunk.rows) for chunk in group])
-    return Block(train.gather(rows[order]), group, np.split(positions, ends[:-1]))
+    return train.gather(rows[order]), list(zip(group, np.split(positions, ends[:-1]), strict=True))

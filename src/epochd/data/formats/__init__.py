@@ -21,11 +21,10 @@ from epochd.data.formats.type_inference import Expected
 class Format:
     """How to read one kind of file. ``label`` is its name in messages.
 
-    ``scan`` takes the path and the expected kinds of columns. It raises FormatError for a visibly broken file, or its
-    library's errors. Where it ``infers_types`` it yields several tables to try in turn: each assumes less about the
-    file than the one before. A column of another kind than the expected one is read as text.
-    ``explain`` turns an error of the library into a FormatError.
-    ``schema_caveat`` says why the schema may lack columns (empty: it has all).
+    ``scan`` raises FormatError for a visibly broken file, or its library's errors. Where it ``infers_types`` it yields
+    several tables to try in turn, each with fewer assumptions about the file, and reads a column of another kind than
+    the expected one as text. ``explain`` turns an error of the library into a FormatError. ``schema_caveat`` says why
+    the schema may lack columns (empty: it has all).
     """
 
     label: str
@@ -35,29 +34,19 @@ class Format:
     schema_caveat: Callable[[Path], str] = lambda path: ""
 
 
-def _delimited(label: str, separator: str) -> Format:
-    return Format(label, partial(delimited.scan, separator=separator), partial(delimited.explain, separator=separator))
-
-
-def _self_describing(
-    label: str, scan: Callable[[Path], pl.LazyFrame], explain: Callable[[Path, BaseException], FormatError]
-) -> Format:
-    """A format whose files contain their types."""
-    return Format(label, lambda path, expected: iter([scan(path)]), explain, infers_types=False)
-
-
-CSV = _delimited("CSV", ",")
-TSV = _delimited("TSV", "\t")
+CSV, TSV = (
+    Format(label, partial(delimited.scan, separator=sign), partial(delimited.explain, separator=sign))
+    for label, sign in (("CSV", ","), ("TSV", "\t"))
+)
 NDJSON = Format("NDJSON", json_lines.scan, json_lines.explain, schema_caveat=json_lines.schema_caveat)
-PARQUET = _self_describing("Parquet", parquet.scan, parquet.explain)
-FOLDER = _self_describing("a folder of Parquet files", parquet.scan_folder, parquet.explain_folder)
-ARROW = _self_describing("Arrow", arrow.scan, arrow.explain)
-EXCEL = Format("a spreadsheet", lambda path, expected: iter([excel.scan(path, expected)]), excel.explain)
+PARQUET = Format("Parquet", parquet.scan, parquet.explain, infers_types=False)
+FOLDER = Format("a folder of Parquet files", parquet.scan_folder, parquet.explain_folder, infers_types=False)
+ARROW = Format("Arrow", arrow.scan, arrow.explain, infers_types=False)
+EXCEL = Format("a spreadsheet", excel.scan, excel.explain)
 
+TEXT_FORMATS = {".csv": CSV, ".tsv": TSV, ".ndjson": NDJSON, ".jsonl": NDJSON}
 BY_SUFFIX = {
-    **{f".csv{compression}": CSV for compression in ("", ".gz", ".zst")},
-    **{f".tsv{compression}": TSV for compression in ("", ".gz", ".zst")},
-    **{f".{name}{compression}": NDJSON for name in ("ndjson", "jsonl") for compression in ("", ".gz", ".zst")},
+    **{suffix + packed: found for suffix, found in TEXT_FORMATS.items() for packed in ("", ".gz", ".zst")},
     ".parquet": PARQUET,
     **dict.fromkeys((".arrow", ".feather", ".ipc"), ARROW),
     **dict.fromkeys((".xlsx", ".xls", ".ods"), EXCEL),

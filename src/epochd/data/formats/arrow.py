@@ -1,38 +1,25 @@
 """Arrow (Feather, IPC): files, which are read lazily, and streams, which are read into memory."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
 
-from epochd.data.formats.errors import COPY_AGAIN, FormatError, short_message
+from epochd.data.formats.errors import FormatError, both_ends, damage
+from epochd.data.formats.type_inference import Expected
 
 MAGIC, STREAM = b"ARROW1", b"\xff\xff\xff\xff"
 
 
-def scan(path: Path) -> pl.LazyFrame:
-    if _ends(path)[0].startswith(STREAM):
-        return pl.read_ipc_stream(path).lazy()
-    return pl.scan_ipc(path, glob=False)
+def scan(path: Path, expected: Expected) -> Iterator[pl.LazyFrame]:
+    is_stream = both_ends(path, len(MAGIC))[0].startswith(STREAM)
+    yield pl.read_ipc_stream(path).lazy() if is_stream else pl.scan_ipc(path, glob=False)
 
 
 def explain(path: Path, error: BaseException) -> FormatError:
-    head, tail = _ends(path)
-    if not head:
-        return FormatError("the file is empty", COPY_AGAIN)
+    head, tail = both_ends(path, len(MAGIC))
     if head.startswith(b"FEA1"):
         return FormatError("it is a Feather file of version 1", "write it as version 2 (Arrow), or as Parquet")
-    if not head.startswith((MAGIC, STREAM)):
-        return FormatError(
-            f"it is not an Arrow file (it begins with {head!r})", "give the file the suffix of its format"
-        )
-    if head == MAGIC and tail != MAGIC:
-        return FormatError("the file is cut off: its footer is missing", COPY_AGAIN)
-    return FormatError(f"the file is damaged ({short_message(error)})", COPY_AGAIN)
-
-
-def _ends(path: Path) -> tuple[bytes, bytes]:
-    """The first and the last six bytes."""
-    with path.open("rb") as file:
-        head = file.read(6)
-        file.seek(max(0, path.stat().st_size - 6))
-        return head, file.read(6)
+    if head.startswith(STREAM):  # a stream has no footer
+        head = tail = MAGIC
+    return damage(head, tail, MAGIC, "an Arrow", error)

@@ -1,21 +1,19 @@
 """CSV and TSV: a header line, then a line per row.
 
-Types are inferred from the first rows, and from all rows if later ones contradict them. Most files leave the cell of a
-missing number empty. Comparing each cell with all NULL_VALUES takes as long as reading the numbers, so it is done only
-for files that contain such a value.
+Types are inferred from the first rows, and from all rows if later ones contradict them. Comparing each cell with all
+NULL_VALUES takes as long as reading the numbers, so it is done only for files that contain such a value.
 """
 
 import csv
 from collections.abc import Iterator, Mapping
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import polars as pl
 
 from epochd.data.formats import text, type_inference
 from epochd.data.formats.errors import FormatError, clean_column_names, short_message
-from epochd.data.formats.type_inference import Expected
+from epochd.data.formats.type_inference import NULL_VALUES, Expected
 
 FIRST_ROWS = 10_000
 """Rows from which types are inferred first."""
@@ -30,12 +28,13 @@ def scan(path: Path, expected: Expected, separator: str) -> Iterator[pl.LazyFram
     text.check(path)
     _check_header(path, separator)
     read = partial(pl.scan_csv, path, separator=separator, glob=False)
-    with_nulls = partial(read, null_values=type_inference.NULL_VALUES)
+    with_nulls = partial(read, null_values=NULL_VALUES)
     first = read(infer_schema=False).head(type_inference.SAMPLE_ROWS).collect()
     schema = with_nulls(infer_schema_length=FIRST_ROWS).collect_schema()
     dates = type_inference.detect_dates(first, type_inference.text_columns(schema))
     types = _final_types({**schema, **dates}, expected)
-    if not _has_null_markers(first, _final_types(schema, expected)):
+    not_text = first.drop(type_inference.text_columns(_final_types(schema, expected)))
+    if not any(column.is_in(NULL_VALUES).any() for column in not_text):
         yield read(schema=types).with_columns(type_inference.markers_as_null(type_inference.text_columns(types)))
     yield with_nulls(schema=types)
     schema = with_nulls(infer_schema_length=None).collect_schema()
@@ -49,8 +48,7 @@ def scan(path: Path, expected: Expected, separator: str) -> Iterator[pl.LazyFram
 
 def explain(path: Path, error: BaseException, separator: str) -> FormatError:
     """Name the first invalid line; quote Polars if there is none."""
-    lines = islice(text.utf8_lines(path), text.LINES_READ)
-    rows = csv.reader(lines, delimiter=separator, strict=True)
+    rows = csv.reader(text.utf8_lines(path), delimiter=separator, strict=True)
     width, start_line = 0, 1
     try:
         for row in rows:
@@ -69,13 +67,6 @@ def _final_types(types: Mapping[str, pl.DataType], expected: Expected) -> dict[s
     return {**types, **dict.fromkeys(type_inference.columns_as_text(types, expected), pl.String())}
 
 
-def _has_null_markers(first: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> bool:
-    """Whether a column that is not text has one of NULL_VALUES in these rows, which are read as text."""
-    return any(
-        column.is_in(type_inference.NULL_VALUES).any() for column in first.drop(type_inference.text_columns(schema))
-    )
-
-
 def _check_header(path: Path, separator: str) -> None:
     """Raise FormatError if the column names are invalid, or if no row follows them."""
     lines = text.lines(path)
@@ -85,27 +76,21 @@ def _check_header(path: Path, separator: str) -> None:
         if "new-line character" in str(error):
             raise FormatError("its lines end in CR alone", "end lines in LF or CR LF") from None
         raise _bad_quotes(error, 1, 1) from None
-    bad = text.bad_byte("".join(names))
-    if bad:
+    if bad := text.bad_byte("".join(names)):
         raise FormatError(f"the header line is not UTF-8 ({bad})", text.AS_UTF8)
-    _check_separator(names, separator)
-    if not any(line.strip("\r\n ") for line in lines):
-        raise FormatError("there is a header line, but no row below it", "add rows, one line each")
-    clean_column_names(names)
-
-
-def _check_separator(names: list[str], separator: str) -> None:
     other = next((other for other in SEPARATORS if other != separator and other in names[0]), None)
     if len(names) == 1 and other:
         reason = f"its only column is {names[0]!r}, so the values seem to be separated by {SEPARATORS[other]}"
         renamed = {",": "end its name in .csv", "\t": "end its name in .tsv"}.get(other, "save it as Parquet")
         raise FormatError(reason, f"separate them by {SEPARATORS[separator]}, or {renamed}")
+    if not any(line.strip("\r\n ") for line in lines):
+        raise FormatError("there is a header line, but no row below it", "add rows, one line each")
+    clean_column_names(names)
 
 
 def _bad_quotes(error: csv.Error, start_line: int, line: int) -> FormatError:
     """``start_line`` is the first line of the row, ``line`` the line where reading stopped."""
     if "unexpected end" in str(error) or "field limit" in str(error):
-        return FormatError(
-            f"line {start_line} opens a quote that is never closed", 'close it, and write "" for a quote in a value'
-        )
+        reason = f"line {start_line} opens a quote that is never closed"
+        return FormatError(reason, 'close it, and write "" for a quote in a value')
     return FormatError(f"line {line}: {error}", 'quote the whole value, and write "" for a quote in it')

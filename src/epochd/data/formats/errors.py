@@ -5,16 +5,16 @@ Every format raises this one exception; the caller, which knows the dataset's na
 
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 
 import polars as pl
 
+from epochd.data.schema import shorten
+
 TYPE_ERRORS = (pl.exceptions.ComputeError, pl.exceptions.InvalidOperationError, pl.exceptions.SchemaError)
 """What Polars raises where rows are not of the inferred types."""
-
 LONGEST_REASON = 200
 """Characters of a library's message that are quoted."""
-
-
 COPY_AGAIN = "copy, upload or write the whole file again"
 """The hint for a damaged file."""
 
@@ -40,21 +40,35 @@ def short_message(error: BaseException) -> str:
     return line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON]} …"
 
 
+def both_ends(path: Path, size: int) -> tuple[bytes, bytes]:
+    """The first and the last ``size`` bytes of a file."""
+    with path.open("rb") as file:
+        head = file.read(size)
+        file.seek(max(0, path.stat().st_size - size))
+        return head, file.read(size)
+
+
+def damage(head: bytes, tail: bytes, magic: bytes, kind: str, error: BaseException) -> FormatError:
+    """What is wrong with a file of this ``kind``, which should begin and end with ``magic``."""
+    if not head:
+        return FormatError("the file is empty", COPY_AGAIN)
+    if head != magic:
+        return FormatError(f"it is not {kind} file (it begins with {head!r})", "give the file the suffix of its format")
+    if tail != magic:
+        return FormatError("the file is cut off: its footer is missing", COPY_AGAIN)
+    return FormatError(f"the file is damaged ({short_message(error)})", COPY_AGAIN)
+
+
 def clean_column_names(names: Sequence[str | None]) -> list[str]:
     """Column names without the spaces around them; raise FormatError if one is empty or occurs twice."""
     positions = defaultdict(list)
     for number, name in enumerate(names, 1):
         positions[(name or "").strip()].append(number)
     if unnamed := positions.get("", []):
-        columns = f"columns {_shorten(unnamed)} have" if unnamed[1:] else f"column {unnamed[0]} has"
+        columns = f"columns {shorten(unnamed, 5)} have" if unnamed[1:] else f"column {unnamed[0]} has"
         hint = "name every column; if one is the index that pandas writes, write the file with index=False"
         raise FormatError(f"{columns} no name", hint)
-    duplicates = [f"{name!r} (columns {_shorten(found)})" for name, found in positions.items() if len(found) > 1]
+    duplicates = [f"{name!r} (columns {shorten(found, 5)})" for name, found in positions.items() if len(found) > 1]
     if duplicates:
         raise FormatError(f"columns have the same name: {', '.join(duplicates[:5])}", "give each column a unique name")
     return list(positions)
-
-
-def _shorten(numbers: list[int]) -> str:
-    shown = ", ".join(map(str, numbers[:5]))
-    return f"{shown} and {len(numbers) - 5} more" if len(numbers) > 5 else shown

@@ -4,7 +4,7 @@ A sheet has a million rows at most, so it is read into memory. Text among NULL_V
 of text that contains only numbers becomes numbers, so that a table reads the same from .xlsx as from .csv.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import fastexcel
@@ -19,7 +19,7 @@ AS_XLSX = "open it and save it again as .xlsx, or as .csv in UTF-8"
 ExcelError = fastexcel.FastExcelError
 
 
-def scan(path: Path, expected: Expected) -> pl.LazyFrame:
+def scan(path: Path, expected: Expected) -> Iterator[pl.LazyFrame]:
     # Polars renames duplicate columns, so the header is read separately.
     header = fastexcel.read_excel(path).load_sheet(0, header_row=None, n_rows=1, dtypes="string").to_polars()
     if not header.height:
@@ -34,7 +34,7 @@ def scan(path: Path, expected: Expected) -> pl.LazyFrame:
     as_text = columns_as_text({name: column.dtype for name, column in numbers.items()}, expected)
     as_written = _sheet(path, [columns[name].name for name in as_text]) if as_text else frame
     read = {name: _markers_as_null(as_written[columns[name].name]) for name in as_text}
-    return pl.DataFrame([column.alias(name) for name, column in (numbers | read).items()]).lazy()
+    yield pl.DataFrame([column.alias(name) for name, column in (numbers | read).items()]).lazy()
 
 
 def explain(path: Path, error: BaseException) -> FormatError:
@@ -63,13 +63,9 @@ def _parse_numbers(column: pl.Series) -> pl.Series:
     if column.dtype != pl.String:
         return column
     text = _markers_as_null(column)
-    for dtype in (pl.Int64, pl.Float64):
-        numbers = text.cast(dtype, strict=False)
-        if numbers.null_count() == text.null_count():
-            return numbers
-    return text
+    numbers = (text.cast(dtype, strict=False) for dtype in (pl.Int64, pl.Float64))
+    return next((found for found in numbers if found.null_count() == text.null_count()), text)
 
 
 def _markers_as_null(text: pl.Series) -> pl.Series:
-    """Text, with null for each of NULL_VALUES."""
     return text.replace(dict.fromkeys(NULL_VALUES))

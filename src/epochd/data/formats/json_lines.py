@@ -1,14 +1,12 @@
 """NDJSON: a JSON object per line, a column per key.
 
-Columns and types are inferred from all rows. In a large file they are inferred from the first rows, unless later rows
-contradict them, and a key that occurs only later is not a column. A list of numbers becomes a list column, and ISO
-dates become dates as in CSV.
+Columns and types are inferred from all rows; in a large file from the first rows, unless later rows contradict them,
+and a key that occurs only later is not a column. A list of numbers becomes a list column; dates are as in CSV.
 """
 
 import glob
 import json
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,7 +22,6 @@ COMPRESSION_RATIO = 10
 """The assumed ratio of decompressed to compressed size."""
 FIRST_ROWS = 10_000
 """Rows of a large file from which columns and types are inferred first."""
-
 ONE_OBJECT_PER_LINE = 'write one object per line, such as {"a": 1, "b": "x"}'
 
 
@@ -35,8 +32,8 @@ def scan(path: Path, expected: Expected) -> Iterator[pl.LazyFrame]:
     if first.startswith("["):
         raise FormatError("line 1 is a JSON array, not an object", ONE_OBJECT_PER_LINE)
     # Polars cannot parse a byte order mark; such a file is read into memory without it.
-    source = text.read_without_byte_order_mark(path) if text.has_byte_order_mark(path) else glob.escape(str(path))
-    if is_large(path):
+    source = text.read_after_byte_order_mark(path) or glob.escape(str(path))
+    if schema_caveat(path):
         first_rows = _read_table(source, FIRST_ROWS, expected)
         # Where the first lists are all empty, Polars would read the elements of later ones as missing.
         if pl.List(pl.Null) not in first_rows.collect_schema().dtypes():
@@ -47,27 +44,22 @@ def scan(path: Path, expected: Expected) -> Iterator[pl.LazyFrame]:
 def _read_table(source: str | bytes, rows: int | None, expected: Expected) -> pl.LazyFrame:
     """The table with columns and types of the first ``rows`` rows (None: all)."""
     found = pl.scan_ndjson(source, infer_schema_length=rows)
-    as_text = type_inference.columns_as_text(found.collect_schema(), expected)
-    if as_text:
+    if as_text := type_inference.columns_as_text(found.collect_schema(), expected):
         types = dict.fromkeys(as_text, pl.String())
         found = pl.scan_ndjson(source, infer_schema_length=rows, schema_overrides=types)
     return type_inference.with_dates(found, as_text, checked=rows is None)
 
 
-def is_large(path: Path) -> bool:
-    """Whether columns are inferred from the first rows only."""
-    return path.stat().st_size > LARGE_FILE // (COMPRESSION_RATIO if text.compression(path) else 1)
-
-
 def schema_caveat(path: Path) -> str:
-    """Why the schema may lack columns; empty if it has all."""
-    return f"in an NDJSON file this large only keys of the first {FIRST_ROWS:,} rows are columns" * is_large(path)
+    """Why the schema may lack columns; empty if it has all, as in files that are not large."""
+    is_large = path.stat().st_size > LARGE_FILE // (COMPRESSION_RATIO if text.compression(path) else 1)
+    return f"in an NDJSON file this large only keys of the first {FIRST_ROWS:,} rows are columns" if is_large else ""
 
 
 def explain(path: Path, error: BaseException) -> FormatError:
     """Name the first line that is not a JSON object, or a column of two types; otherwise quote Polars."""
     seen: dict[str, tuple[str, int]] = {}
-    for number, line in enumerate(islice(text.utf8_lines(path), text.LINES_READ), 1):
+    for number, line in enumerate(text.utf8_lines(path), 1):
         row = _row(number, line) if line.strip() else {}
         for name, kind in ((name, _kind(value)) for name, value in row.items() if value is not None):
             known, where = seen.setdefault(name, (kind, number))
@@ -81,9 +73,8 @@ def _row(number: int, line: str) -> dict[str, Any]:
     try:
         row = json.loads(line.rstrip(), parse_constant=_reject_constant)
     except json.JSONDecodeError as error:
-        raise FormatError(
-            f"line {number} is not valid JSON: {error.msg} at character {error.colno}", ONE_OBJECT_PER_LINE
-        ) from None
+        reason = f"line {number} is not valid JSON: {error.msg} at character {error.colno}"
+        raise FormatError(reason, ONE_OBJECT_PER_LINE) from None
     except ValueError as error:
         raise FormatError(f"line {number} has {error}, which is not a JSON value", "write null instead") from None
     except RecursionError:

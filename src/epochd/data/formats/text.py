@@ -1,20 +1,19 @@
 """Text files line by line, plain or compressed: to check a file before reading it, and to find an invalid line.
 
-Polars reads whole tables. This module reads slowly, but knows the number of each line. As in Polars, the first bytes of
-a file, not its name, decide its compression.
+As in Polars, the first bytes of a file, not its name, decide its compression.
 """
 
 import gzip
-import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, TextIO, cast
+from typing import Any, BinaryIO, TextIO, cast
 
 import polars as pl
 
-from epochd.data.formats.errors import COPY_AGAIN, FormatError, short_message
+from epochd.data.formats.errors import COPY_AGAIN, FormatError, both_ends, short_message
 
 GZIP, ZSTD, BYTE_ORDER_MARK = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"
 SAMPLE_BYTES = 65_536
@@ -23,13 +22,17 @@ HEAD_LINES = 100
 """Lines at the beginning of a zstd file that are checked."""
 LINES_READ = 5_000_000
 """Lines that are searched for an invalid one: a few seconds."""
-
 AS_UTF8 = "save the file as UTF-8"
 
 
 def check(path: Path) -> None:
     """Raise FormatError for a file that is empty or not text. Only its beginning and end are read."""
-    head = _head(path)
+    packed = compression(path)
+    if packed == "zstd":
+        head = "".join(_zstd_lines(path, HEAD_LINES))[:SAMPLE_BYTES]
+    else:
+        with _decompression_errors(), _opened(path) as file:
+            head = file.read(SAMPLE_BYTES)
     if not head.strip("\r\n "):
         raise FormatError("the file is empty", "write a header line, then one line per row")
     if head.startswith(("\udcff\udcfe", "\udcfe\udcff")) or (head.startswith("\ufffd\ufffd") and "\0" in head):
@@ -37,7 +40,7 @@ def check(path: Path) -> None:
     if "\0" in head:
         line = head.count("\n", 0, head.index("\0")) + 1
         raise FormatError(f"line {line} has a NUL byte, so it is not a text file", "use a text file in UTF-8")
-    if not compression(path) and b"\0" in _tail(path):
+    if not packed and b"\0" in both_ends(path, SAMPLE_BYTES)[1]:
         raise FormatError("there are NUL bytes at its end, which a full disk or a crash can cause", COPY_AGAIN)
 
 
@@ -54,10 +57,9 @@ def lines(path: Path) -> Iterator[str]:
 
 
 def utf8_lines(path: Path) -> Iterator[str]:
-    """The lines; raise FormatError at the first that is not UTF-8."""
-    for number, line in enumerate(lines(path), 1):
-        bad = bad_byte(line)
-        if bad:
+    """The first LINES_READ lines; raise FormatError at one that is not UTF-8."""
+    for number, line in enumerate(islice(lines(path), LINES_READ), 1):
+        if bad := bad_byte(line):
             raise FormatError(f"line {number} is not UTF-8 ({bad})", AS_UTF8)
         yield line
 
@@ -79,20 +81,12 @@ def compression(path: Path) -> str:
     return "gzip" if start.startswith(GZIP) else "zstd" if start == ZSTD else ""
 
 
-def has_byte_order_mark(path: Path) -> bool:
-    """Whether the text begins with a byte order mark (always False for zstd)."""
-    with _decompression_errors(), _raw(path) as file:
-        return file.read(3) == BYTE_ORDER_MARK
-
-
-def read_without_byte_order_mark(path: Path) -> bytes:
-    """The whole text, decompressed, without its byte order mark."""
-    with _decompression_errors(), _raw(path) as file:
-        return file.read().removeprefix(BYTE_ORDER_MARK)
-
-
-def _raw(path: Path) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(path)) if compression(path) == "gzip" else path.open("rb")
+def read_after_byte_order_mark(path: Path) -> bytes | None:
+    """The whole text, decompressed, without its byte order mark; None if it has none (always for zstd)."""
+    with _decompression_errors():
+        opened = gzip.open if compression(path) == "gzip" else open
+        with cast(BinaryIO, opened(path, "rb")) as file:
+            return file.read() if file.read(len(BYTE_ORDER_MARK)) == BYTE_ORDER_MARK else None
 
 
 def _opened(path: Path) -> TextIO:
@@ -101,33 +95,11 @@ def _opened(path: Path) -> TextIO:
     return cast(TextIO, opened(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="\n"))
 
 
-def _head(path: Path) -> str:
-    if compression(path) == "zstd":
-        return "".join(_zstd_lines(path, HEAD_LINES))[:SAMPLE_BYTES]
-    with _decompression_errors(), _opened(path) as file:
-        return file.read(SAMPLE_BYTES)
-
-
-def _tail(path: Path) -> bytes:
-    with path.open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - SAMPLE_BYTES))
-        return file.read()
-
-
 def _zstd_lines(path: Path, most: int | None = None) -> Iterator[str]:
-    """Lines decompressed by Polars, since Python has no zstd before 3.14: one column, with a separator that no text
-    has."""
-    table = pl.scan_csv(
-        path,
-        has_header=False,
-        separator="\x1f",
-        quote_char=None,
-        schema={"line": pl.String},
-        encoding="utf8-lossy",
-        truncate_ragged_lines=True,
-        n_rows=most,
-        glob=False,
-    )
+    """Lines decompressed by Polars, since Python has no zstd before 3.14: one column; no text has its separator."""
+    options: dict[str, Any] = {"has_header": False, "separator": "\x1f", "quote_char": None, "glob": False}
+    options |= {"schema": {"line": pl.String}, "encoding": "utf8-lossy", "truncate_ragged_lines": True}
+    table = pl.scan_csv(path, n_rows=most, **options)
     with _decompression_errors():
         for frame in table.collect_batches(maintain_order=True, engine="streaming"):
             yield from (f"{line or ''}\n" for line in frame.to_series())

@@ -1,8 +1,7 @@
 """Types of columns that are written as text: missing values, dates, and columns that must stay text.
 
-A text file does not contain its types. Where they are known from another table, such as the one that a model was
-trained on, this table is expected to have the same kinds: in a column of text, ``01`` stays text even if all other
-values are numbers.
+Where types are known from another table, such as the one that a model was trained on, this table is expected to have
+the same kinds: in a column of text, ``01`` stays text even if all other values are numbers.
 """
 
 import re
@@ -16,16 +15,12 @@ from epochd.data.schema import INTERCHANGEABLE, Kind, col, kind_of
 
 NULL_VALUES = ["", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None"]
 """Text that means a missing value."""
-
 SAMPLE_ROWS = 1_000
 """Rows that are searched for dates and for NULL_VALUES."""
-
 UNAMBIGUOUS_DATE = re.compile(r"\s*(\d{4}[-/]|\d{1,2}:)")
 """Dates and times that begin with the year or the hour. 01/02/2020 is ambiguous, so it stays text."""
-
 SCALAR_KINDS = {Kind.NUMBER, Kind.BOOLEAN, Kind.CATEGORY, Kind.DATE}
 """Kinds whose values can be written as text."""
-
 Expected = Mapping[str, Kind]
 """The expected kinds of columns, by their names without spaces around them; other columns may be of any kind."""
 
@@ -34,7 +29,13 @@ def columns_as_text(found: Mapping[str, pl.DataType], expected: Expected) -> lis
     """The columns to read as text, given the inferred types: those expected to be text, and those of another kind than
     the expected one. The caller, which knows the expected kind, parses the text or names the invalid row. Lists cannot
     be read as text."""
-    return [name for name, dtype in found.items() if _reads_as_text(kind_of(dtype), expected.get(name.strip()))]
+    kinds = {name: (kind_of(dtype), expected.get(name.strip())) for name, dtype in found.items()}
+    return [
+        name
+        for name, (kind, wanted) in kinds.items()
+        if {kind, wanted} <= SCALAR_KINDS
+        and (wanted is Kind.CATEGORY or (kind is not wanted and {kind, wanted} != INTERCHANGEABLE))
+    ]
 
 
 def text_columns(schema: Mapping[str, pl.DataType]) -> list[str]:
@@ -66,7 +67,13 @@ def with_dates(table: pl.LazyFrame, but: Sequence[str] = (), *, checked: bool = 
     """The table with columns of text parsed as dates where the first rows are dates; if ``checked``, only where all
     rows are. Columns in ``but`` stay text."""
     names = [name for name in text_columns(table.collect_schema()) if name not in but]
-    found = _dates_of_first_rows(table, names) if names else {}
+    if not names:
+        return table
+    try:
+        first = table.select(cs.by_name(names)).head(SAMPLE_ROWS).collect()
+    except TYPE_ERRORS:  # reading all rows will report it
+        return table
+    found = detect_dates(first, names)
     if checked:
         found = {
             name: dtype
@@ -83,20 +90,6 @@ def all_rows_have_type(table: pl.LazyFrame, name: str) -> bool:
     except TYPE_ERRORS:
         return False
     return True
-
-
-def _reads_as_text(kind: Kind, wanted: Kind | None) -> bool:
-    is_other_kind = kind is not wanted and {kind, wanted} != INTERCHANGEABLE
-    return {kind, wanted} <= SCALAR_KINDS and (wanted is Kind.CATEGORY or is_other_kind)
-
-
-def _dates_of_first_rows(table: pl.LazyFrame, names: Sequence[str]) -> dict[str, pl.DataType]:
-    """``detect_dates`` of a table's first rows; empty if they cannot be read, which reading all rows will report."""
-    try:
-        first = table.select(cs.by_name(names)).head(SAMPLE_ROWS).collect()
-    except TYPE_ERRORS:
-        return {}
-    return detect_dates(first, names)
 
 
 def _parse_dates(types: Mapping[str, pl.DataType]) -> list[pl.Expr]:

@@ -1,7 +1,7 @@
 """Sliding windows: consecutive rows of one group, and the row whose target is predicted from them.
 
-Rows are ordered by (group, time), so that a window is a range of that order and needs no copy. A window, including the
-row of its target, contains rows of one group and of one side of the split only, so sides share no rows.
+Rows are ordered by (group, time), so a window is a range of that order. A window, including the row of its target,
+contains rows of one group and of one side of the split only.
 """
 
 from dataclasses import dataclass
@@ -79,8 +79,7 @@ def windows(spec: TrainingSpec, order: IntArray, splits: Splits, groups: Integer
 
 
 def window_problem(spec: TrainingSpec, where: str, groups: Integers | None, rows: IntArray) -> Problem | None:
-    """A problem if no window fits into these rows, described by ``where``, even if the rows of each group are
-    consecutive."""
+    """A problem if no window fits into these rows (``where``), even if the rows of each group are consecutive."""
     longest, needed = _longest(groups, rows), (spec.sequence_length or 1) + spec.horizon
     return _window_problem(spec, where, groups, longest) if longest < needed else None
 
@@ -95,5 +94,5 @@ def _window_problem(spec: TrainingSpec, where: str, groups: Integers | None, lon
         f"no window fits into {where}: sequence_length {spec.sequence_length} and horizon {spec.horizon} take "
         f"{(spec.sequence_length or 1) + spec.horizon} rows, but {has} {longest}"
     )
-    hint = "lower sequence_length or horizon, or add rows"
-    return Problem("sequence_length", message, f"{hint}; or change the split" if "dataset" not in where else hint)
+    hint = "lower sequence_length or horizon, or add rows" + ("" if "dataset" in where else "; or change the split")
+    return Problem("sequence_length", message, hint)

@@ -1,7 +1,4 @@
-"""The time and group columns as numbers.
-
-Splits and windows only compare them, so any numbers are enough that keep the order of times and distinguish groups.
-"""
+"""The time and group columns as numbers that keep the order of times and distinguish groups."""
 
 from collections.abc import Hashable
 
@@ -21,28 +18,23 @@ def time_keys(series: pl.Series) -> Times:
     Dates, times, both, durations and numbers are accepted; text must be ISO dates, and times with an offset to UTC are
     compared in UTC. Raise DataError (field ``time_column``) for a missing time or one that cannot be read.
     """
+    dtype = series.dtype
     try:
-        found = _numbers(series)
+        if kind_of(dtype) is Kind.CATEGORY:
+            series = dates.local(series, clock=False, zone="UTC")
+        elif not (dtype.is_numeric() or dtype.is_temporal()):
+            raise values.wrong_type(series, "times")
     except DataError as error:
         raise DataError([Problem("time_column", p.message, p.hint) for p in error.problems]) from None
+    if (dtype.is_integer() and dtype not in (pl.UInt64, pl.Int128)) or not dtype.is_numeric():
+        found = series.to_physical().cast(pl.Int64)
+    else:
+        found = series.cast(pl.Float64).fill_nan(None)
     if found.has_nulls():
         row = (found.is_null().arg_max() or 0) + 1
         message = f"row {row} has no value of {series.name!r}, so its position in time is unknown"
         raise DataError([Problem("time_column", message, "fill it in, or leave the row out if its time is unknown")])
     return found.to_numpy()
-
-
-def _numbers(series: pl.Series) -> pl.Series:
-    """Int64 or Float64, null where missing."""
-    dtype = series.dtype
-    if kind_of(dtype) is Kind.CATEGORY:
-        series = dates.local(series, clock=False, zone="UTC")
-    elif not (dtype.is_numeric() or dtype.is_temporal()):
-        raise values.wrong_type(series, "times")
-    is_integer = dtype.is_integer() and dtype not in (pl.UInt64, pl.Int128)
-    if is_integer or not dtype.is_numeric():
-        return series.to_physical().cast(pl.Int64)
-    return series.cast(pl.Float64).fill_nan(None)
 
 
 class GroupNumbers:

@@ -1,7 +1,5 @@
-"""The split into training, validation and test rows: a pure function of spec and data, so a resume repeats it
-exactly."""
+"""The split into training, validation and test rows: a pure function of spec and data, so a resume repeats it."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,30 +78,22 @@ def split(
     validation = min(validation_rows(rows, spec.validation_share), max(rows - test - 1, 0))
     if not test + validation:
         return Splits.of(np.zeros(rows, np.uint8))
+    random = np.random.Generator(np.random.PCG64([spec.seed, SEED_STREAM]))
     match split_kind(spec, codes is not None):
         case "time" if times is not None:
             return Splits.of(_by_time(times, test, validation))
         case "group" if groups is not None:
-            return Splits.of(_by_group(groups, test, validation, spec.seed))
+            return Splits.of(_by_group(groups, test, validation, random))
         case "stratified" if codes is not None:
-            return Splits.of(_by_class(codes, test, validation, spec.seed))
+            return Splits.of(_by_class(codes, test, validation, random))
         case _:
-            return Splits.of(_at_random(rows, test, validation, spec.seed))
+            order, sides = random.permutation(rows), np.zeros(rows, np.uint8)
+            sides[order[:test]] = TEST
+            sides[order[test : test + validation]] = VALIDATION
+            return Splits.of(sides)
 
 
-def _generator(seed: int) -> np.random.Generator:
-    return np.random.Generator(np.random.PCG64([seed, SEED_STREAM]))
-
-
-def _at_random(rows: int, test: int, validation: int, seed: int) -> Sides:
-    order = _generator(seed).permutation(rows)
-    sides = np.zeros(rows, np.uint8)
-    sides[order[:test]] = TEST
-    sides[order[test : test + validation]] = VALIDATION
-    return sides
-
-
-def _by_class(codes: Integers, test: int, validation: int, seed: int) -> Sides:
+def _by_class(codes: Integers, test: int, validation: int, random: np.random.Generator) -> Sides:
     """Each class gives its share to both sides: the first of its rows in a shuffled order.
 
     Each side gets a row of every class with enough rows, if its size allows; a class of one row stays in training.
@@ -112,26 +102,20 @@ def _by_class(codes: Integers, test: int, validation: int, seed: int) -> Sides:
     tested = _shares(counts, test)
     held_out = tested + _shares(counts - tested, validation)
     sides = np.zeros(len(codes), np.uint8)
-    for rows, ranks in _ranks_in_class(codes, _generator(seed).permutation(len(codes)), held_out):
-        of_class = codes[rows]
-        sides[rows[ranks < held_out[of_class]]] = VALIDATION
-        sides[rows[ranks < tested[of_class]]] = TEST
-    return sides
-
-
-def _ranks_in_class(codes: Integers, order: IntArray, wanted: IntArray) -> Iterator[tuple[IntArray, IntArray]]:
-    """Rows in this order with their ranks in their classes, until each class has reached ``wanted`` rows."""
-    seen = np.zeros(len(wanted), np.int64)
+    seen, order = np.zeros(len(counts), np.int64), random.permutation(len(codes))
     for start in range(0, len(order), DRAW_ROWS):
         rows = order[start : start + DRAW_ROWS]
-        counts = np.bincount(codes[rows], minlength=len(wanted))
-        by_class = np.argsort(codes[rows], kind="stable")
-        ranks = np.empty(len(rows), np.int64)
-        ranks[by_class] = np.arange(len(rows)) + np.repeat(seen - np.cumsum(counts) + counts, counts)
-        yield rows, ranks
-        seen += counts
-        if (seen >= wanted).all():
-            return
+        of_class = codes[rows]
+        drawn = np.bincount(of_class, minlength=len(counts))
+        ranks = np.empty(len(rows), np.int64)  # the place of each row among those of its class
+        first_ranks = np.repeat(seen - np.cumsum(drawn) + drawn, drawn)
+        ranks[np.argsort(of_class, kind="stable")] = np.arange(len(rows)) + first_ranks
+        sides[rows[ranks < held_out[of_class]]] = VALIDATION
+        sides[rows[ranks < tested[of_class]]] = TEST
+        seen += drawn
+        if (seen >= held_out).all():
+            break
+    return sides
 
 
 def _shares(counts: IntArray, held_out: int) -> IntArray:
@@ -169,22 +153,22 @@ def _cut(ordered: Times, end: int, wanted: int) -> int:
     if wanted == 0:
         return end
     at = ordered[max(end - wanted, 0)]
-    edges = [int(np.searchsorted(ordered[:end], at, side)) for side in ("left", "right")]
-    edges = [edge for edge in edges if 0 < edge < end]
+    found = (int(np.searchsorted(ordered[:end], at, side)) for side in ("left", "right"))
+    edges = [edge for edge in found if 0 < edge < end]
     if not edges:
         message = "too few rows have different times: the sides of the split must not share a time"
         raise DataError([Problem("time_column", message, "use a time_column of higher resolution, or another split")])
     return min(edges, key=lambda edge: (abs(end - edge - wanted), -edge))
 
 
-def _by_group(groups: Integers, test: int, validation: int, seed: int) -> Sides:
+def _by_group(groups: Integers, test: int, validation: int, random: np.random.Generator) -> Sides:
     """Whole groups in a shuffled order."""
     sizes = np.bincount(groups)
     spare = len(sizes) - 1 - (test > 0) - (validation > 0)
     if spare < 0:
         message = f"there are only {len(sizes)} groups: too few for one on each side of the split"
         raise DataError([Problem("group_column", message, "use a group_column with more groups, or another split")])
-    order = _generator(seed).permutation(len(sizes))
+    order = random.permutation(len(sizes))
     of_group = np.zeros(len(sizes), np.uint8)
     for side, wanted in ((TEST, test), (VALIDATION, validation)):
         if wanted:
@@ -196,8 +180,7 @@ def _by_group(groups: Integers, test: int, validation: int, seed: int) -> Sides:
 
 
 def _groups_near(sizes: IntArray, wanted: int, most: int) -> IntArray:
-    """Positions of one to ``most`` groups with about ``wanted`` rows in total: in order, each that reduces the
-    difference."""
+    """Positions of one to ``most`` groups with about ``wanted`` rows in all: in order, each that reduces the gap."""
     left = np.arange(len(sizes))
     chosen: list[IntArray] = []
     while wanted > 0 and most > 0:

@@ -1,11 +1,12 @@
 """Examples from encoded rows: in memory up to a limit, otherwise as ranges of a memory-mapped file."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from epochd.core.arrays import FloatArray, IntArray
 from epochd.data.encoding.encoder import Encoder
@@ -52,15 +53,11 @@ def materialize(
     if policy is None or layout.bytes(encoder) <= policy.limit:
         x = _encode_rows(table, layout, encoder) if layout.steps is None else _encode_windows(table, layout, encoder)
         return {name: InMemoryDataset(x[name], y[name]) for name in layout.sides}
-    stored = row_cache.cached_rows(
-        policy.folder,
-        policy.cap,
-        fingerprint,
-        encoder,
-        table.rows,
-        lambda: (frame for _, frame in table.batches(encoder.feature_names)),
-        layout.position,
-    )
+
+    def frames() -> Iterator[pl.DataFrame]:
+        return (frame for _, frame in table.batches(encoder.feature_names))
+
+    stored = row_cache.cached_rows(policy.folder, policy.cap, fingerprint, encoder, table.rows, frames, layout.position)
     shape, steps = layout.shape(encoder), layout.steps or 1
     return {name: MemmapDataset(stored, side.first, steps, shape, y[name]) for name, side in layout.sides.items()}
 
@@ -70,10 +67,9 @@ def _encode_rows(table: Table, layout: Layout, encoder: Encoder) -> dict[str, Fl
     x = {name: np.zeros((len(side.rows), *encoder.shape), np.float32) for name, side in layout.sides.items()}
     for first, frame in table.batches(encoder.feature_names):
         of_side = {name: rows_in_batch(side.rows, first, frame.height) for name, side in layout.sides.items()}
+        pieces = [(layout.sides[name].rows[at] - first, x[name][at]) for name, at in of_side.items()]
         with add_row_offset(first):
-            encoder.transform(
-                frame, [(layout.sides[name].rows[at] - first, x[name][at]) for name, at in of_side.items()]
-            )
+            encoder.transform(frame, pieces)
     return x
 
 

@@ -1,7 +1,6 @@
-"""Encoded rows in memory-mapped files, for data above the memory limit.
+"""Encoded rows in memory-mapped files of plain float32, for data above the memory limit.
 
-A table is encoded in one pass into a file of plain float32. Training reads only the rows of its next steps. The name of
-a file is a hash of its inputs, so trainings with the same data and encoding share it.
+The name of a file is a hash of its inputs, so trainings with the same data and encoding share it.
 
     <folder>/<key>/            rows.float32, and complete.json, which is written last
     <folder>/<key>-<random>/   the same while it is built; renamed when it is complete
@@ -20,7 +19,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -46,21 +45,19 @@ def cached_rows(
     batches: Callable[[], Iterator[pl.DataFrame]],
     position: IntArray | None = None,
 ) -> FloatArray:
-    """All rows of a dataset, encoded: float32 (rows, width), mapped from ``folder``, where they are built if they are
-    missing.
+    """All rows of a dataset, encoded: float32 (rows, width), mapped from ``folder``, where they are built if missing.
 
     ``batches`` yields the rows in order; row i is written to row ``position[i]`` (None: row i). The files of the folder
     take ``cap`` bytes in total at most: files that are not open are deleted, the least recently opened first. Raise
     DataError or OutOfSpace if there is not enough space, and the errors of ``batches`` and the encoder.
     """
-    shape, name = (rows, encoder.width), cache_key(fingerprint, encoder, position)
-    found = _open(folder / name, shape)
-    if found is None:
-        with _exclusive_lock(folder / f"{name}.lock"):
-            found = _open(folder / name, shape)
-            if found is None:
-                found = _build(folder / name, cap, shape, lambda out: _fill(out, encoder, batches(), position))
-    return found
+    shape, home = (rows, encoder.width), folder / cache_key(fingerprint, encoder, position)
+    if (found := _open(home, shape)) is not None:
+        return found
+    with _exclusive_lock(home.with_name(f"{home.name}.lock")):
+        if (found := _open(home, shape)) is None:
+            found = _build(home, cap, shape, lambda out: _fill(out, encoder, batches(), position))
+        return found
 
 
 def cache_key(fingerprint: str, encoder: Encoder, position: IntArray | None) -> str:
@@ -95,10 +92,22 @@ def _map(file: BinaryIO, shape: tuple[int, int], access: int = mmap.ACCESS_READ)
 
 
 def _build(folder: Path, cap: int, shape: tuple[int, int], fill: Callable[[FloatArray], None]) -> FloatArray:
-    """Fill a new file in a temporary folder, then rename the folder."""
-    temporary = folder.parent / f"{folder.name}-{secrets.token_hex(4)}"
+    """Fill a new file in a temporary folder, then rename the folder. The file is allocated on disk under the lock, so
+    that filling it cannot fail."""
+    needed, temporary = _bytes(shape), folder.parent / f"{folder.name}-{secrets.token_hex(4)}"
     try:
-        with _allocate(temporary, cap, shape) as file:
+        with _exclusive_lock(folder.parent / ROOM_LOCK):
+            _make_room(folder.parent, cap, needed)
+            temporary.mkdir(parents=True)
+            file = (temporary / ROWS).open("x+b")
+            fcntl.flock(file, fcntl.LOCK_SH)
+            try:
+                if needed:
+                    os.posix_fallocate(file.fileno(), 0, needed)
+            except OSError as error:
+                file.close()
+                raise _disk_full(needed, f"they cannot be allocated: {error.strerror}") from None
+        with file:
             fill(_map(file, shape, mmap.ACCESS_WRITE))
             os.fsync(file.fileno())
             _publish(temporary, folder, shape)
@@ -109,13 +118,11 @@ def _build(folder: Path, cap: int, shape: tuple[int, int], fill: Callable[[Float
 
 def _publish(temporary: Path, folder: Path, shape: tuple[int, int]) -> None:
     """Mark a folder as complete and rename it, replacing the remains of an older one."""
-    try:
+    with suppress(OSError):  # the cache was deleted meanwhile: the mapped rows are still valid
         (temporary / COMPLETE).write_text(json.dumps({"shape": shape}), encoding="utf-8")
         with _exclusive_lock(folder.parent / ROOM_LOCK):
             shutil.rmtree(folder, ignore_errors=True)
             temporary.rename(folder)
-    except OSError:  # the cache was deleted meanwhile: the mapped rows are still valid
-        pass
 
 
 def _fill(out: FloatArray, encoder: Encoder, batches: Iterator[pl.DataFrame], position: IntArray | None) -> None:
@@ -135,23 +142,6 @@ def _fill(out: FloatArray, encoder: Encoder, batches: Iterator[pl.DataFrame], po
         raise rows_changed(len(out))
 
 
-def _allocate(folder: Path, cap: int, shape: tuple[int, int]) -> BinaryIO:
-    """A new file in a new folder, open, locked and allocated on disk, so that filling it cannot fail."""
-    needed = _bytes(shape)
-    with _exclusive_lock(folder.parent / ROOM_LOCK), ExitStack() as undo:
-        _make_room(folder.parent, cap, needed)
-        folder.mkdir(parents=True)
-        file = undo.enter_context((folder / ROWS).open("x+b"))
-        fcntl.flock(file, fcntl.LOCK_SH)
-        try:
-            if needed:
-                os.posix_fallocate(file.fileno(), 0, needed)
-        except OSError as error:
-            raise _disk_full(needed, f"they cannot be allocated: {error.strerror}") from None
-        undo.pop_all()
-        return file
-
-
 def _make_room(folder: Path, cap: int, needed: int) -> None:
     """Delete files that are not in use: unfinished ones, and as needed the least recently opened.
 
@@ -159,13 +149,14 @@ def _make_room(folder: Path, cap: int, needed: int) -> None:
     """
     if needed > cap:
         raise DataError([exceeds_cap(needed, cap)])
-    sizes = {entry: _size(entry) for entry in folder.iterdir() if entry.is_dir()}
+    sizes = {entry: _stat(entry / ROWS)[0] for entry in folder.iterdir() if entry.is_dir()}
+    finished = {entry: "-" not in entry.name for entry in sizes}
 
     def is_short() -> bool:
         return sum(sizes.values()) + needed > cap or needed > shutil.disk_usage(folder).free
 
-    for entry in sorted(sizes, key=_last_used):
-        if (_is_unfinished(entry) or is_short()) and _evict(entry):
+    for entry in sorted(sizes, key=lambda entry: (finished[entry], _stat(entry / COMPLETE)[1])):
+        if (not finished[entry] or is_short()) and _evict(entry):
             del sizes[entry]
     if sum(sizes.values()) + needed > cap:
         reason = f"trainings now use {_format_size(sum(sizes.values()))} of the {_format_size(cap)} of EPOCHD_CACHE_MB"
@@ -174,24 +165,13 @@ def _make_room(folder: Path, cap: int, needed: int) -> None:
         raise _disk_full(needed, f"the disk has {_format_size(shutil.disk_usage(folder).free)} left")
 
 
-def _size(folder: Path) -> int:
-    """Bytes of the rows in a folder; 0 if they have just been deleted."""
+def _stat(file: Path) -> tuple[int, int]:
+    """Bytes and modification time of a file; zeros if it has just been deleted."""
     try:
-        return (folder / ROWS).stat().st_size
+        found = file.stat()
     except FileNotFoundError:
-        return 0
-
-
-def _is_unfinished(folder: Path) -> bool:
-    return "-" in folder.name
-
-
-def _last_used(folder: Path) -> tuple[bool, int]:
-    """Sort key: unfinished folders first, then by the time of last use."""
-    try:
-        return not _is_unfinished(folder), (folder / COMPLETE).stat().st_mtime_ns
-    except FileNotFoundError:
-        return not _is_unfinished(folder), 0
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
 
 
 def _evict(folder: Path) -> bool:
@@ -229,8 +209,7 @@ def _exclusive_lock(path: Path) -> Iterator[None]:
 
 
 def _is_same_file(file: BinaryIO, path: Path) -> bool:
-    """Whether the path still names the open file, which may have been deleted while this process waited for the
-    lock."""
+    """Whether the path still names the open file, which may have been deleted while this process waited."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
@@ -253,10 +232,8 @@ def exceeds_cap(needed: int, cap: int) -> Problem:
 
 
 def _disk_full(needed: int, reason: str) -> OutOfSpace:
-    message = (
-        f"{_space_needed(needed)}; {reason}. Free space on the disk, or set EPOCHD_DATA_DIR to a folder on a larger one"
-    )
-    return OutOfSpace(f"the disk is full: {message}", needed)
+    advice = "Free space on the disk, or set EPOCHD_DATA_DIR to a folder on a larger one"
+    return OutOfSpace(f"the disk is full: {_space_needed(needed)}; {reason}. {advice}", needed)
 
 
 def _space_needed(size: int) -> str:

@@ -1,17 +1,18 @@
 """Resolving the name of a dataset: a built-in table, or a file or folder under one of the server's dataset folders.
 
-A name comes from a client, so it may only lead into the allowed folders: ``..`` and NUL are rejected, symbolic links
-are followed before the check, and the error for a file elsewhere is the same whether or not it exists.
+A name may only lead into these folders: ``..`` and NUL are rejected, symbolic links are followed before the check, and
+the error for a file elsewhere is the same whether or not it exists.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePath
 
 from epochd.core.errors import DataError, Problem, similar_names
 from epochd.data.formats import SUFFIXES, suffix_of
+from epochd.data.schema import shorten
 from epochd.data.tables.source import Source
 
 BUILTIN_DIR = Path(__file__).parents[1] / "builtin"
@@ -22,23 +23,50 @@ feature1 … feature4."""
 
 MAX_SCANNED = 2_000
 """Datasets in the folders that are compared with a name for a hint."""
-MAX_SHOWN = 10
 
 
-def find(name: str, roots: Sequence[Path], registered: Iterable[str] = ()) -> Path:
-    """A built-in's file, or a path: relative to one of ``roots``, or absolute inside one.
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The available datasets: those in folders, and those ``registered`` under a name (name → file or folder).
 
-    Raise DataError (field ``dataset``) if there is none; its hint suggests similar ``registered`` names, too.
+    ``default`` is the dataset of a config without a name.
     """
-    if name in BUILTIN:
-        return BUILTIN_DIR / f"{name}.parquet"
-    if "\0" in name or ".." in PurePath(name).parts:
-        message = f"{name!r} is not a dataset name: '..' and NUL are not allowed in it"
-        raise DataError([Problem("dataset", message, _suggestions(name, roots, registered))])
-    path = next((path for root in roots if (path := _resolve_inside(root, name))), None)
-    if path is None:
-        raise _not_found(name, roots, registered)
-    return path
+
+    roots: Sequence[Path] = ()
+    registered: Mapping[str, Path] = field(default_factory=dict)
+    default: str = "sample"
+
+    def open(self, name: str | None) -> Source:
+        """The dataset of this name, or the default one: built-in, registered, or a path: relative to one of the
+        roots, or absolute inside one. Raise DataError (field ``dataset``) if there is none."""
+        name = name or self.default
+        if name in BUILTIN:
+            return Source(name, BUILTIN_DIR / f"{name}.parquet")
+        if name in self.registered:
+            return Source(name, self.registered[name])
+        message, hint, suffix = f"there is no dataset {name!r}", "", PurePath(name).suffix
+        if "\0" in name or ".." in PurePath(name).parts:
+            message = f"{name!r} is not a dataset name: '..' and NUL are not allowed in it"
+        elif path := next((found for root in self.roots if (found := _resolve_inside(root, name))), None):
+            return Source(name, path)
+        elif suffix and not suffix_of(name) and suffix[1:].isalnum() and not suffix[1:].isdigit():
+            message = f"{name!r} is not a dataset: files that end in {suffix!r} cannot be read"
+            hint = f"use a file that ends in {', '.join(SUFFIXES)}; "
+        raise DataError([Problem("dataset", message, hint + self._suggestions(name))])
+
+    def _suggestions(self, name: str) -> str:
+        known, files = sorted(self.registered), sorted(islice(_datasets(self.roots), MAX_SCANNED))
+        nearest = similar_names(name, [*BUILTIN, *known, *files], 3)
+        hint = f"did you mean {' or '.join(map(repr, nearest))}? " if nearest else ""
+        hint += f"built-in datasets: {', '.join(BUILTIN)}"
+        hint += f"; registered: {shorten(known, 10)}" if known else ""
+        shown = f"files on the server: {shorten(files, 10)}" if files else "the server's dataset folders are empty"
+        return f"{hint}; {shown}"
+
+
+def open_dataset(name: str, roots: Sequence[Path]) -> Source:
+    """A built-in dataset, or one under ``roots``. Raise DataError (field ``dataset``) if there is none."""
+    return Catalog(roots).open(name)
 
 
 def _resolve_inside(root: Path, name: str) -> Path | None:
@@ -54,29 +82,6 @@ def _resolve_inside(root: Path, name: str) -> Path | None:
     return path if found else None
 
 
-def _not_found(name: str, roots: Sequence[Path], registered: Iterable[str]) -> DataError:
-    suffix = PurePath(name).suffix
-    if suffix and not suffix_of(name) and suffix[1:].isalnum() and not suffix[1:].isdigit():
-        message = f"{name!r} is not a dataset: files that end in {suffix!r} cannot be read"
-        hint = f"use a file that ends in {', '.join(SUFFIXES)}; {_suggestions(name, roots, registered)}"
-        return DataError([Problem("dataset", message, hint)])
-    return DataError([Problem("dataset", f"there is no dataset {name!r}", _suggestions(name, roots, registered))])
-
-
-def _suggestions(name: str, roots: Sequence[Path], registered: Iterable[str]) -> str:
-    known, files = sorted(registered), sorted(islice(_datasets(roots), MAX_SCANNED))
-    nearest = similar_names(name, [*BUILTIN, *known, *files], 3)
-    hint = f"did you mean {' or '.join(map(repr, nearest))}? " if nearest else ""
-    hint += f"built-in datasets: {', '.join(BUILTIN)}"
-    hint += f"; registered: {_shorten(known)}" if known else ""
-    return hint + (f"; files on the server: {_shorten(files)}" if files else "; the server's dataset folders are empty")
-
-
-def _shorten(names: list[str]) -> str:
-    more = f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else ""
-    return ", ".join(names[:MAX_SHOWN]) + more
-
-
 def _datasets(roots: Sequence[Path]) -> Iterator[str]:
     """Paths, relative to their root, of what could be a dataset: files, and folders with ``key=value`` folders."""
     for root in roots:
@@ -88,30 +93,3 @@ def _datasets(roots: Sequence[Path]) -> Iterator[str]:
                 folders.clear()
             else:
                 yield from ((here / name).as_posix() for name in names if suffix_of(name) and name[0] != ".")
-
-
-@dataclass(frozen=True, slots=True)
-class Catalog:
-    """The available datasets: those in folders, and those ``registered`` under a name (name → file or folder).
-
-    ``default`` is the dataset of a config without a name.
-    """
-
-    roots: Sequence[Path] = ()
-    registered: Mapping[str, Path] = field(default_factory=dict)
-    default: str = "sample"
-
-    def open(self, name: str | None) -> Source:
-        """The dataset of this name, or the default one: built-in, registered, or under a root.
-
-        Raise DataError (field ``dataset``) if there is none.
-        """
-        name = name or self.default
-        if name in self.registered and name not in BUILTIN:
-            return Source(name, self.registered[name])
-        return Source(name, find(name, self.roots, self.registered))
-
-
-def open_dataset(name: str, roots: Sequence[Path]) -> Source:
-    """A built-in dataset, or one under ``roots``. Raise DataError (field ``dataset``) if there is none."""
-    return Catalog(roots).open(name)

@@ -1,8 +1,7 @@
 """The identity of a dataset's content: jobs record it, resumes and caches compare it.
 
-Hashing reads every byte, so a hash is cached as long as the size, inode and modification time of the file stay the
-same. A file that was modified a moment ago may change again without a change of these, so its hash is not cached. Where
-hashing a large file would take too long, only samples of it are hashed.
+A hash is cached as long as the size, inode and modification time of the file stay the same. A file that was modified a
+moment ago may change again without a change of these, so its hash is not cached.
 """
 
 import hashlib
@@ -22,10 +21,8 @@ SAMPLES, SAMPLE_BYTES = 16, 1 << 16
 SAMPLED = "sampled:"
 """Prefix of a fingerprint that is not a hash of the whole content."""
 
-FileState = tuple[str, int, int, int]
-"""Path, size, modification time and inode."""
-
-_cache: dict[FileState, str] = {}
+_cache: dict[tuple[str, int, int, int], str] = {}
+"""Hashes by path, size, modification time and inode."""
 
 
 def of(path: Path) -> str:
@@ -43,20 +40,18 @@ def of(path: Path) -> str:
 
 def _of_file(path: Path) -> str:
     with path.open("rb") as file:
-        before = _file_state(path, os.fstat(file.fileno()))
-        if before in _cache:
-            return _cache[before]
+        before = os.fstat(file.fileno())
+        key = str(path), before.st_size, before.st_mtime_ns, before.st_ino
+        if key in _cache:
+            return _cache[key]
         found = hashlib.file_digest(file, "sha256").hexdigest()
         after = os.fstat(file.fileno())
-    if _file_state(path, after) == before and time.time() - after.st_mtime > SETTLED_SECONDS:
-        _cache[before] = found
+    is_same = key[1:] == (after.st_size, after.st_mtime_ns, after.st_ino)
+    if is_same and time.time() - after.st_mtime > SETTLED_SECONDS:
+        _cache[key] = found
         while len(_cache) > MAX_CACHED:
             _cache.pop(next(iter(_cache)), None)
     return found
-
-
-def _file_state(path: Path, stat: os.stat_result) -> FileState:
-    return str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino
 
 
 def quick(path: Path) -> str:

@@ -1,7 +1,7 @@
 """A dataset that a config names, and how its table is read.
 
-Polars reads lazily. A file that cannot be read raises a DataError that describes the defect and where it is. The
-message contains the name of the dataset, never its path.
+A file that cannot be read raises a DataError that describes the defect and where it is: with the name of the dataset,
+never its path.
 """
 
 from collections.abc import Callable, Iterator
@@ -102,27 +102,24 @@ class Source:
         """Turn every error of reading the file into a DataError."""
         try:
             yield
-        except FormatError as found:
-            raise self._data_error(found) from None
-        except formats.ERRORS as error:
-            raise self._data_error(self._explain(error)) from None
         except BaseException as error:
-            if type(error).__name__ != "PanicException":  # each library written in Rust has its own
+            # Each library written in Rust has a PanicException of its own.
+            if not isinstance(error, (FormatError, *formats.ERRORS)) and type(error).__name__ != "PanicException":
                 raise
-            raise self._data_error(self._explain(error)) from None
+            found = self._explain(error)
+            suffix = formats.suffix_of(self.path.name)
+            known = formats.FOLDER if self.path.is_dir() else formats.BY_SUFFIX.get(suffix)
+            label, reason = known.label if known else "a table", found.reason.replace(str(self.path), self.name)
+            message = f"{self.name!r} cannot be read as {label}: {reason}"
+            raise DataError([Problem("dataset", message, found.hint)]) from None
 
     def _explain(self, error: BaseException) -> FormatError:
         try:
-            return formats.format_of(self.path).explain(self.path, error)
+            return error if isinstance(error, FormatError) else formats.format_of(self.path).explain(self.path, error)
         except FormatError as found:
             return found
         except formats.ERRORS as other:
             return open_error(other) if isinstance(other, OSError) else FormatError(short_message(error))
-
-    def _data_error(self, error: FormatError) -> DataError:
-        label = _label(self.path)
-        reason = error.reason.replace(str(self.path), self.name)
-        return DataError([Problem("dataset", f"{self.name!r} cannot be read as {label}: {reason}", error.hint)])
 
 
 def _cleaned(table: pl.LazyFrame) -> pl.LazyFrame:
@@ -132,10 +129,3 @@ def _cleaned(table: pl.LazyFrame) -> pl.LazyFrame:
     if clean != names:
         table = table.rename(dict(zip(names, clean, strict=True)))
     return table.with_columns(cs.float().fill_nan(None))
-
-
-def _label(path: Path) -> str:
-    if path.is_dir():
-        return formats.FOLDER.label
-    suffix = formats.suffix_of(path.name)
-    return formats.BY_SUFFIX[suffix].label if suffix else "a table"

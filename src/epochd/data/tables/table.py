@@ -43,20 +43,15 @@ class Table:
 
     def batches(self, columns: Sequence[str]) -> Iterator[tuple[int, pl.DataFrame]]:
         """The number of the first row, and these columns of ``BATCH_ROWS`` rows (fewer in the last batch), in order.
-
-        Raise DataError if the number of rows of a streamed table has changed.
-        """
-        chosen = list(dict.fromkeys(columns))
-        if self.frame is None:
-            yield from self._streamed(self.lazy.select(cs.by_name(chosen)))
+        Raise DataError if the number of rows of a streamed table has changed."""
+        chosen = cs.by_name(list(dict.fromkeys(columns)))
+        if self.frame is not None:
+            frame = self.frame.select(chosen)
+            for first in range(0, frame.height, BATCH_ROWS):
+                yield first, frame.slice(first, BATCH_ROWS)
             return
-        frame = self.frame.select(cs.by_name(chosen))
-        for first in range(0, frame.height, BATCH_ROWS):
-            yield first, frame.slice(first, BATCH_ROWS)
-
-    def _streamed(self, lazy: pl.LazyFrame) -> Iterator[tuple[int, pl.DataFrame]]:
         end = 0
-        for first, frame in batches(lazy, BATCH_ROWS):
+        for first, frame in batches(self.lazy.select(chosen), BATCH_ROWS):
             end = first + frame.height
             if end > self.rows:
                 break
@@ -98,8 +93,7 @@ def rows_changed(rows: int) -> DataError:
 
 @contextmanager
 def add_row_offset(first: int) -> Iterator[None]:
-    """Add to each DataError raised inside the row of the dataset at which its row numbers start, unless it is the
-    first."""
+    """Add to each DataError raised inside from which row of the dataset its row numbers count, unless the first."""
     try:
         yield
     except DataError as error:
@@ -111,10 +105,7 @@ def add_row_offset(first: int) -> Iterator[None]:
 
 def batches(table: pl.LazyFrame, size: int = BATCH_ROWS) -> Iterator[tuple[int, pl.DataFrame]]:
     """The rows of the table in order: the number of the first row, and a frame of exactly ``size`` rows (fewer in the
-    last).
-
-    The boundaries do not depend on how the file is read, so that sums over frames are the same each time.
-    """
+    last). The boundaries do not depend on how the file is read, so that sums over frames are the same each time."""
     first, buffered = 0, pl.DataFrame()
     for frame in table.collect_batches(chunk_size=size, maintain_order=True, engine="streaming"):
         buffered = pl.concat([buffered, frame]) if buffered.height else frame
@@ -128,6 +119,4 @@ def batches(table: pl.LazyFrame, size: int = BATCH_ROWS) -> Iterator[tuple[int, 
 def select(table: pl.LazyFrame, expressions: Iterable[pl.Expr]) -> dict[str, Any]:
     """The value of each aggregate expression, by its name; lists as series. One pass over the table."""
     found = list(expressions)
-    if not found:
-        return {}
-    return {column.name: column[0] for column in table.select(found).collect(engine="streaming")}
+    return {column.name: column[0] for column in table.select(found).collect(engine="streaming")} if found else {}
