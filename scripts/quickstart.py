@@ -49,7 +49,7 @@ def running_server() -> Iterator[str]:
 
 def show_predictions(model: Path) -> None:
     """Score five rows of the dataset from a file, as ``epochd predict`` does, beside the true target."""
-    rows = open_dataset("breast_cancer", []).scan().gather_every(100).head(5).collect()
+    rows = open_dataset("breast_cancer", []).read().gather_every(100).head(5)
     file = DATA_DIR / "quickstart-rows.csv"
     rows.drop("target").write_csv(file)
     print(f"4. epochd predict {model} {file}")

@@ -46,7 +46,7 @@ def test_train_shows_every_epoch_and_leaves_a_model_that_predicts(run: Any, serv
     assert "completed after 3 epochs" in trained.out
 
     rows, predictions = tmp_path / "rows.csv", tmp_path / "predictions.csv"
-    open_dataset("breast_cancer", []).scan().head(7).collect().write_csv(rows)
+    open_dataset("breast_cancer", []).read().head(7).write_csv(rows)
     model = server.data_dir / "artifacts" / "models" / "cli" / "latest"
     assert run("predict", model, rows, "--output", predictions).code == 0
     assert pl.read_csv(predictions).height == 7

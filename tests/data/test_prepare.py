@@ -187,7 +187,7 @@ def test_streamed_data_are_encoded_to_the_same_bits_as_data_in_memory(tmp_path, 
         assert isinstance(mine, MemmapDataset)
         assert isinstance(theirs, InMemoryDataset)
         assert mine.shape == theirs.x.shape[1:] == held.encoder.shape
-        taken = mine.take(np.arange(len(mine)))
+        taken = mine.gather(np.arange(len(mine)))
         assert taken.x.tobytes() == theirs.x.tobytes()
         assert (taken.y.dtype, taken.y.tobytes()) == (theirs.y.dtype, theirs.y.tobytes())
         assert np.array_equal(streamed.rows[name], held.rows[name])
@@ -224,7 +224,7 @@ def validated(tmp_path, other, **options):
 def test_a_validation_dataset_is_validated_on_as_a_whole(tmp_path, limit):
     other = numbers(30).select("y", "t", (pl.col("x") * 100).alias("x"))
     found = validated(tmp_path, other, limit=limit, test_split=0.1)
-    part = found.validation if isinstance(found.validation, InMemoryDataset) else found.validation.take(np.arange(30))
+    part = found.validation if isinstance(found.validation, InMemoryDataset) else found.validation.gather(np.arange(30))
     np.testing.assert_array_equal(part.x, found.encoder.features(other))
     np.testing.assert_array_equal(part.y, found.encoder.target(other))
     assert found.rows["validation"].tolist() == list(range(30))
@@ -263,7 +263,7 @@ def test_a_validation_dataset_of_text_is_read_as_what_was_trained_on(tmp_path, l
     options = spec(validation_dataset="other.csv")
     assert check_dataset(options, Catalog([tmp_path])).problems == []
     found = prepare(options, Catalog([tmp_path]), StoragePolicy(tmp_path / "cache", limit, 2**30))
-    part = found.validation if isinstance(found.validation, InMemoryDataset) else found.validation.take(np.arange(30))
+    part = found.validation if isinstance(found.validation, InMemoryDataset) else found.validation.gather(np.arange(30))
     np.testing.assert_array_equal(part.x, found.encoder.features(other))
     np.testing.assert_array_equal(part.y, found.encoder.target(other))
 

@@ -104,7 +104,7 @@ def test_the_artifact_is_complete_and_readable(tmp_path):
 
 def test_a_file_is_scored_from_the_artifact_alone(tmp_path):
     _, given = run(tmp_path, epochs=15)
-    frame = open_dataset("breast_cancer", []).scan().collect()
+    frame = open_dataset("breast_cancer", []).read()
     frame.select(reversed(frame.columns)).write_csv(tmp_path / "rows.csv")
     found = predict.predict_file(given.artifact_dir, tmp_path / "rows.csv")
     assert found.columns == ["prediction", "probability_0", "probability_1"]
@@ -114,7 +114,7 @@ def test_a_file_is_scored_from_the_artifact_alone(tmp_path):
 
 def test_a_regression_is_predicted_in_its_own_unit(tmp_path):
     _, given = run(tmp_path, dataset="diabetes", epochs=30)
-    frame = open_dataset("diabetes", []).scan().collect()
+    frame = open_dataset("diabetes", []).read()
     found = predict.Model.load(given.artifact_dir).predict(frame)["prediction"].to_numpy()
     assert np.corrcoef(found, frame["target"])[0, 1] > 0.6
     assert abs(found.mean() - frame["target"].mean()) < 20
@@ -122,7 +122,7 @@ def test_a_regression_is_predicted_in_its_own_unit(tmp_path):
 
 def test_rows_without_a_needed_column_are_refused_by_name(tmp_path):
     _, given = run(tmp_path, epochs=1)
-    frame = open_dataset("breast_cancer", []).scan().collect().drop("mean area", "mean radius")
+    frame = open_dataset("breast_cancer", []).read().drop("mean area", "mean radius")
     with pytest.raises(DataError, match="'mean radius', 'mean area'"):
         predict.Model.load(given.artifact_dir).predict(frame)
 

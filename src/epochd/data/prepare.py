@@ -127,10 +127,10 @@ class Preparation:
         """The task and its classes. Raise DataError for a dataset that has not been checked and has problems."""
         found: CheckedDataset | report.DatasetReport | None = self.checked
         if found is None:
-            if self.spec.validation_dataset is not None:
-                found = report.check_dataset(self.spec, self.catalog, source.expected)
-            else:
+            if self.spec.validation_dataset is None:
                 found = report.check_table(table.lazy, schema, self.spec, source).report
+            else:
+                found = report.check_dataset(self.spec, self.catalog, source.expected)
             if found.problems:
                 raise DataError(found.problems)
         if self.encoder is not None:

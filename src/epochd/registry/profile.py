@@ -17,7 +17,7 @@ from epochd.core.datasets import Facts
 from epochd.data.schema import col
 from epochd.data.tables.source import Source
 from epochd.data.tables.table import batches
-from epochd.registry.sketches import DistinctSketch, Floats, Sample, equal_edges, integer_edges
+from epochd.registry.sketches import DistinctSketch, Floats, Sample
 
 BATCH_ROWS = 131_072
 FIRST_ROWS = 10
@@ -194,14 +194,20 @@ class NumberProfile(CountedProfile):
         return figures if self.is_date else figures | {"infinite": self.infinite}
 
     def _edges(self) -> Floats | None:
-        """The bin edges, including the last one; integers in a small range get one bin each."""
+        """The bin edges, including the last one; integers in a small range get one bin each. None without values, or if
+        the range overflows. There are fewer bins where floats are too far apart, and one of width 0 for one value."""
         if not self.count:
             return None
         if self.dtype.is_integer() and self.high - self.low < BINS:
-            return integer_edges(self.low, self.high)
-        limits = pl.Series([self.low, self.high], dtype=pl.Int64 if self.is_date else self.dtype)
-        low, high = _floats(limits).tolist()
-        return equal_edges(low, high, BINS)
+            edges = np.array([float(number) for number in range(self.low, self.high + 1 + (self.low < self.high))])
+        else:
+            limits = pl.Series([self.low, self.high], dtype=pl.Int64 if self.is_date else self.dtype)
+            low, high = _floats(limits).tolist()
+            if not math.isfinite(high - low):
+                return None
+            edges = np.linspace(low, high, BINS + 1).clip(low, high)
+        edges = np.unique(edges)
+        return edges if len(edges) > 1 else edges.repeat(2)
 
     def _plain(self, value: Any) -> Any:
         """A figure as JSON: a number, or a date or time in ISO 8601."""

@@ -1,6 +1,4 @@
-"""Summaries of a column in bounded memory: a uniform sample, an estimate of the distinct values, histogram edges."""
-
-import math
+"""Summaries of a column in bounded memory: a uniform sample, and an estimate of the distinct values."""
 
 import numpy as np
 import numpy.typing as npt
@@ -53,23 +51,3 @@ class DistinctSketch:
         if len(self._smallest) < SKETCH_HASHES:
             return len(self._smallest)
         return round((SKETCH_HASHES - 1) / (float(self._smallest[-1]) / 2**64))
-
-
-def equal_edges(low: float, high: float, bins: int) -> Floats | None:
-    """The edges of ``bins`` bins of equal width from ``low`` to ``high``; None if ``high - low`` overflows.
-
-    There are fewer bins if there are fewer floats in the range, and one bin of width 0 if ``low`` equals ``high``.
-    """
-    if not math.isfinite(high - low):
-        return None
-    return _distinct(np.linspace(low, high, bins + 1).clip(low, high))
-
-
-def integer_edges(low: int, high: int) -> Floats:
-    """The edges of one bin per integer, or per float where several integers round to the same float."""
-    return _distinct(np.array([float(number) for number in range(low, high + 1 + (low < high))]))
-
-
-def _distinct(edges: Floats) -> Floats:
-    distinct = np.unique(edges)
-    return distinct if len(distinct) > 1 else distinct.repeat(2)

@@ -73,18 +73,22 @@ class Snapshot:
         if not READ_QUERY.match(self.query):
             raise _error("query", "only read queries are allowed", "begin the query with SELECT or WITH")
         batches: list[Path] = []
-        size = 0
-        with self._opened() as cursor:
-            for frame in self._frames(cursor):
-                batches.append(file.with_name(f"{len(batches)}.part"))
-                frame.write_parquet(batches[-1])
-                size += batches[-1].stat().st_size
-                received(size)
-                if size > limit:
-                    raise TooLarge(
-                        f"the query's rows take more than {limit:,} bytes (EPOCHD_UPLOAD_MB): "
-                        "select fewer columns or fewer rows"
-                    )
+        size, is_sqlite = 0, self._url.get_backend_name() == "sqlite"
+        try:
+            with self._sqlite() if is_sqlite else self._postgres() as cursor:
+                for frame in self._frames(cursor):
+                    batches.append(file.with_name(f"{len(batches)}.part"))
+                    frame.write_parquet(batches[-1])
+                    size += batches[-1].stat().st_size
+                    received(size)
+                    if size > limit:
+                        raise TooLarge(
+                            f"the query's rows take more than {limit:,} bytes (EPOCHD_UPLOAD_MB): "
+                            "select fewer columns or fewer rows"
+                        )
+        finally:
+            self._interrupt = None
+            self._ended.set()
         _merge(batches, file)
 
     def cancel(self) -> None:
@@ -95,17 +99,6 @@ class Snapshot:
             with suppress(Exception):  # the connection may be closing
                 interrupt()
             self._ended.wait(INTERRUPT_SECONDS)
-
-    @contextmanager
-    def _opened(self) -> Iterator[Any]:
-        """A DBAPI cursor on the running query."""
-        is_sqlite = self._url.get_backend_name() == "sqlite"
-        try:
-            with self._sqlite() if is_sqlite else self._postgres() as cursor:
-                yield cursor
-        finally:
-            self._interrupt = None
-            self._ended.set()
 
     @contextmanager
     def _sqlite(self) -> Iterator[sqlite3.Cursor]:

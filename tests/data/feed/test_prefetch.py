@@ -24,25 +24,25 @@ def small_windows(monkeypatch):
 
 def test_examples_come_in_the_order_asked_for():
     asked = DRAW.permutation(4_000)[:100]
-    found = ROWS.take(asked)
+    found = ROWS.gather(asked)
     np.testing.assert_array_equal(found.x, TABLE[FIRST[asked]])
     np.testing.assert_array_equal(found.y, Y[asked])
 
 
 def test_an_example_of_several_rows_holds_consecutive_ones():
-    found = SEQUENCES.take(np.array([3_000, 5, 5]))
+    found = SEQUENCES.gather(np.array([3_000, 5, 5]))
     np.testing.assert_array_equal(found.x, [TABLE[3_000:3_008], TABLE[5:13], TABLE[5:13]])
 
 
 def test_examples_can_be_read_in_another_shape():
-    found = SEQUENCES.shaped((24,)).take(np.array([7]))
+    found = SEQUENCES.shaped((24,)).gather(np.array([7]))
     np.testing.assert_array_equal(found.x, TABLE[7:15].reshape(1, 24))
 
 
 def test_slices_are_all_examples_in_their_order():
     pieces = list(SEQUENCES.slices(1_500))
     assert [len(piece) for piece in pieces] == [1_500, 1_500, 1_000]
-    np.testing.assert_array_equal(np.concatenate([p.x for p in pieces]), SEQUENCES.take(np.arange(4_000)).x)
+    np.testing.assert_array_equal(np.concatenate([p.x for p in pieces]), SEQUENCES.gather(np.arange(4_000)).x)
     np.testing.assert_array_equal(np.concatenate([p.y for p in pieces]), Y)
 
 
@@ -60,7 +60,7 @@ def trained_rows(train, epoch, done=0):
 @pytest.mark.parametrize(("train", "loads"), [(ROWS, 5), (SEQUENCES, 13)], ids=["rows", "sequences"])
 def test_blocks_contain_the_rows_of_each_chunk_in_training_order(train, loads):
     found, loaded = trained_rows(train, epoch=2)
-    wanted = train.take(epoch_order(4_000, 7, 2))
+    wanted = train.gather(epoch_order(4_000, 7, 2))
     np.testing.assert_array_equal(np.concatenate([part.x for part in found]), wanted.x)
     np.testing.assert_array_equal(np.concatenate([part.y for part in found]), wanted.y)
     assert (len(found), loaded) == (13, loads)
@@ -80,7 +80,7 @@ def test_an_epoch_can_be_left_in_its_middle():
 
 
 def test_rows_in_memory_keep_their_own_numbers():
-    train = ROWS.take(np.arange(4_000))
+    train = ROWS.gather(np.arange(4_000))
     for chunk, rows, part in prefetch.chunks(BATCHES, train, 0):
         assert part is None
         np.testing.assert_array_equal(rows, chunk.rows)

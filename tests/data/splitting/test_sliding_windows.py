@@ -168,7 +168,7 @@ def test_windows_of_a_mapped_file_are_those_in_memory(tmp_path, way):
     for name in ("train", "validation", "test"):
         mine, theirs = getattr(stored, name), getattr(resident, name)
         assert isinstance(mine, MemmapDataset)
-        taken = mine.take(np.arange(len(mine)))
+        taken = mine.gather(np.arange(len(mine)))
         assert taken.x.tobytes() == theirs.x.tobytes()
         assert taken.y.tobytes() == theirs.y.tobytes()
         assert np.array_equal(stored.rows[name], resident.rows[name])

@@ -67,7 +67,7 @@ def test_spaces_around_column_names_are_taken_off(tmp_path, suffix):
 def test_two_names_that_differ_in_spaces_only_are_refused(tmp_path):
     TABLE.rename({"a": " b"}).write_parquet(tmp_path / "table.parquet")
     with pytest.raises(DataError, match=r"same name: 'b' \(columns 1, 2\)"):
-        open_dataset("table.parquet", [tmp_path]).scan()
+        open_dataset("table.parquet", [tmp_path]).apply(lambda table: table)
 
 
 def test_a_float_nan_counts_as_missing(tmp_path):
@@ -102,7 +102,7 @@ def test_a_file_that_vanishes_is_reported_without_its_path(tmp_path, suffix):
     WRITERS[suffix](tmp_path / f"table{suffix}")
     source = open_dataset(f"table{suffix}", [tmp_path])
     source.path.unlink()
-    for use in (source.read, source.scan, source.fingerprint):
+    for use in (source.read, source.schema_caveat, source.fingerprint):
         with pytest.raises(DataError, match=r"cannot be opened \(No such file") as caught:
             use()
         assert str(tmp_path) not in caught.value.message
@@ -124,14 +124,16 @@ def test_an_error_of_the_caller_is_not_reported_as_an_error_of_the_file(tmp_path
 def test_batches_are_cut_at_the_same_rows_however_the_file_was_written(tmp_path, rows_per_group):
     frame = pl.DataFrame({"a": range(1000)})
     frame.write_parquet(tmp_path / "t.parquet", row_group_size=rows_per_group)
-    found = list(batches(open_dataset("t.parquet", [tmp_path]).scan(), size=64))
+    found = list(batches(open_dataset("t.parquet", [tmp_path]).apply(lambda table: table), size=64))
     assert [(first, batch.height) for first, batch in found] == [(i, min(64, 1000 - i)) for i in range(0, 1000, 64)]
     assert pl.concat([batch for _, batch in found]).equals(frame)
 
 
 def test_batches_of_text_are_in_order_and_a_late_fault_is_raised(tmp_path):
     (tmp_path / "t.csv").write_text("a\n" + "".join(f"{i}\n" for i in range(300_000)))
-    firsts = [(first, batch["a"][0]) for first, batch in batches(open_dataset("t.csv", [tmp_path]).scan())]
+    firsts = [
+        (first, batch["a"][0]) for first, batch in batches(open_dataset("t.csv", [tmp_path]).apply(lambda table: table))
+    ]
     assert firsts == [(i, i) for i in range(0, 300_000, 65_536)]
     with (tmp_path / "t.csv").open("a") as file:
         file.write("1,2\n")

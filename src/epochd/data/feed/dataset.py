@@ -65,18 +65,6 @@ class MemmapDataset:
         """The same examples, each in another shape with as many values."""
         return MemmapDataset(self.table, self.first, self.steps, shape, self.y)
 
-    def take(self, examples: IntArray) -> InMemoryDataset:
-        """These examples in memory, in this order."""
-        order = self.order(examples)
-        found = self.gather(examples[order])
-        x = np.empty_like(found.x)
-        x[order] = found.x
-        return InMemoryDataset(x, self.y[examples])
-
-    def order(self, examples: IntArray) -> IntArray:
-        """The order of these examples in the file, in which reading is fastest."""
-        return np.argsort(self.first[examples])
-
     def gather(self, examples: IntArray) -> InMemoryDataset:
         """Read these examples into memory, in this order, and release the mapped pages."""
         x = np.empty((len(examples), *self.shape), np.float32)

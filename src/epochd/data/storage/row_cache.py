@@ -7,8 +7,8 @@ The name of a file is a hash of its inputs, so trainings with the same data and 
     <folder>/<key>.lock        locked by the process that builds it, while others wait
     <folder>/room.lock         locked while space is freed for a new file
 
-A process that has a file open holds a shared lock on it, which the system releases when the process exits: a file
-without a lock is not in use. All of this can be deleted at any time; existing mappings stay valid.
+A process that has a file open holds a shared lock on it: a file without a lock is not in use. All of this can be
+deleted at any time; existing mappings stay valid.
 """
 
 import fcntl

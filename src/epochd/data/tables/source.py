@@ -43,23 +43,15 @@ class Source:
         with self._reading_errors():
             return formats.format_of(self.path).infers_types
 
-    def scan(self) -> pl.LazyFrame:
-        """The table, not yet read: column names without spaces around them, float NaN as missing.
-
-        Raise DataError for a file that is visibly broken. Other defects appear only when the table is read: use
-        ``apply``.
-        """
-        with self._reading_errors():
-            return _cleaned(next(self._tables()))
-
     def apply(self, work: Callable[[pl.LazyFrame], T]) -> T:
-        """The result of ``work`` on the table; raise DataError if the file cannot be read.
+        """The result of ``work`` on the table, with column names without spaces around them and float NaN as missing;
+        raise DataError if the file cannot be read.
 
         Where later rows contradict the types inferred from the first ones, ``work`` is called again with types inferred
         from more rows, finally from all.
         """
         with self._reading_errors():
-            tables = self._tables()
+            tables = formats.format_of(self.path).scan(self.path, self.expected)
             table = next(tables)
             while True:
                 try:
@@ -74,7 +66,7 @@ class Source:
         return self.apply(lambda table: table.collect())
 
     def schema_caveat(self) -> str:
-        """Why the schema of ``scan`` may lack columns, for a hint; empty if it has all. Raise DataError."""
+        """Why the schema of the table may lack columns, for a hint; empty if it has all. Raise DataError."""
         with self._reading_errors():
             return formats.format_of(self.path).schema_caveat(self.path)
 
@@ -93,9 +85,6 @@ class Source:
     def size_bytes(self) -> int:
         """Bytes of the dataset's file, or of all files in its folder. Raise OSError if it does not exist."""
         return fingerprint.size(self.path)
-
-    def _tables(self) -> Iterator[pl.LazyFrame]:
-        return formats.format_of(self.path).scan(self.path, self.expected)
 
     @contextmanager
     def _reading_errors(self) -> Iterator[None]:

@@ -72,8 +72,7 @@ class Table:
 
 def rows_in_batch(rows: IntArray, first: int, height: int) -> slice:
     """The range of these sorted row numbers that lies in the ``height`` rows from ``first`` on."""
-    start, end = np.searchsorted(rows, [first, first + height])
-    return slice(int(start), int(end))
+    return slice(*np.searchsorted(rows, [first, first + height]).tolist())
 
 
 def select_rows(frame: pl.DataFrame, rows: IntArray) -> pl.DataFrame:
