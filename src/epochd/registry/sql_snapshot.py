@@ -163,8 +163,8 @@ class Snapshot:
             if not name.strip():
                 raise _error("query", f"column {number + 1} of the query has no name", "name it: expression AS name")
             if name in names[:number]:
-                message = f"the query returns two columns named {name!r}"
-                raise _error("query", message, "name each differently: expression AS name")
+                advice = "name each differently: expression AS name"
+                raise _error("query", f"the query returns two columns named {name!r}", advice)
         size = max(1, min(MAX_BATCH_ROWS, MAX_BATCH_VALUES // len(names)))
         rows = cursor.fetchmany(size)
         yield frame(names, rows)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import fastexcel
 import polars as pl
 
 from epochd.data.formats import arrow, delimited, excel, json_lines, parquet
@@ -22,9 +23,8 @@ class Format:
     """How to read one kind of file. ``label`` is its name in messages.
 
     ``scan`` raises FormatError for a visibly broken file, or its library's errors. Where it ``infers_types`` it yields
-    several tables to try in turn, each with fewer assumptions about the file, and reads a column of another kind than
-    the expected one as text. ``explain`` turns an error of the library into a FormatError. ``schema_caveat`` says why
-    the schema may lack columns (empty: it has all).
+    several tables to try in turn, each with fewer assumptions, and reads a column of an unexpected kind as text.
+    ``explain`` explains a library's error; ``schema_caveat``, why the schema may lack columns (empty: it has all).
     """
 
     label: str
@@ -53,7 +53,7 @@ BY_SUFFIX = {
 }
 SUFFIXES = tuple(BY_SUFFIX)
 
-ERRORS = (pl.exceptions.PolarsError, excel.ExcelError, OSError)
+ERRORS = (pl.exceptions.PolarsError, fastexcel.FastExcelError, OSError)
 """What the reading libraries raise, besides panics."""
 
 

@@ -16,8 +16,6 @@ from epochd.data.formats.type_inference import NULL_VALUES, Expected, columns_as
 OLE, ZIP = bytes.fromhex("d0cf11e0a1b11ae1"), b"PK"
 AS_XLSX = "open it and save it again as .xlsx, or as .csv in UTF-8"
 
-ExcelError = fastexcel.FastExcelError
-
 
 def scan(path: Path, expected: Expected) -> Iterator[pl.LazyFrame]:
     # Polars renames duplicate columns, so the header is read separately.

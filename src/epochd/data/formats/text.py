@@ -68,8 +68,7 @@ def bad_byte(line: str) -> str:
     """Which byte of a line is not UTF-8; empty if all are."""
     if line.isascii():
         return ""
-    surrogate = next((char for char in line if "\udc80" <= char <= "\udcff"), None)
-    if surrogate:
+    if surrogate := next((char for char in line if "\udc80" <= char <= "\udcff"), None):
         return f"byte 0x{ord(surrogate) - 0xDC00:02x}"
     return "a byte that encodes no character" if "\ufffd" in line else ""
 

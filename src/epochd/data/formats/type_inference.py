@@ -26,9 +26,8 @@ Expected = Mapping[str, Kind]
 
 
 def columns_as_text(found: Mapping[str, pl.DataType], expected: Expected) -> list[str]:
-    """The columns to read as text, given the inferred types: those expected to be text, and those of another kind than
-    the expected one. The caller, which knows the expected kind, parses the text or names the invalid row. Lists cannot
-    be read as text."""
+    """The columns to read as text, given the inferred types: those of another kind than the expected one, and those
+    expected to be text. The caller parses the text or names the invalid row. Lists cannot be read as text."""
     kinds = {name: (kind_of(dtype), expected.get(name.strip())) for name, dtype in found.items()}
     return [
         name

@@ -75,8 +75,7 @@ def _open(folder: Path, shape: tuple[int, int]) -> FloatArray | None:
         with (folder / ROWS).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH)
             written = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
-            size = os.fstat(file.fileno()).st_size
-            if written != {"shape": list(shape)} or size != _bytes(shape):
+            if written != {"shape": list(shape)} or os.fstat(file.fileno()).st_size != _bytes(shape):
                 return None
             os.utime(folder / COMPLETE)
             return _map(file, shape)

@@ -15,7 +15,6 @@ from epochd.data.formats import SUFFIXES, suffix_of
 from epochd.data.schema import shorten
 from epochd.data.tables.source import Source
 
-BUILTIN_DIR = Path(__file__).parents[1] / "builtin"
 BUILTIN = ("breast_cancer", "diabetes", "digits", "iris", "sample", "wine")
 """Tables that come with epochd. ``sample`` is ``breast_cancer`` cut to the three columns that its description
 names as most predictive together (worst area, worst smoothness, mean texture) and mean concave points, renamed to
@@ -41,7 +40,7 @@ class Catalog:
         roots, or absolute inside one. Raise DataError (field ``dataset``) if there is none."""
         name = name or self.default
         if name in BUILTIN:
-            return Source(name, BUILTIN_DIR / f"{name}.parquet")
+            return Source(name, Path(__file__).parents[1] / "builtin" / f"{name}.parquet")
         if name in self.registered:
             return Source(name, self.registered[name])
         message, hint, suffix = f"there is no dataset {name!r}", "", PurePath(name).suffix

@@ -44,8 +44,7 @@ class Source:
             return formats.format_of(self.path).infers_types
 
     def apply(self, work: Callable[[pl.LazyFrame], T]) -> T:
-        """The result of ``work`` on the table, with column names without spaces around them and float NaN as missing;
-        raise DataError if the file cannot be read.
+        """The result of ``work`` on the table; raise DataError if the file cannot be read.
 
         Where later rows contradict the types inferred from the first ones, ``work`` is called again with types inferred
         from more rows, finally from all.
