@@ -128,7 +128,7 @@ class Preparation:
         found: CheckedDataset | report.DatasetReport | None = self.checked
         if found is None:
             if self.spec.validation_dataset is None:
-                found = report.check_table(table.lazy, schema, self.spec, source).report
+                found = report.check_table(table.lazy, schema, self.spec, source)[0]
             else:
                 found = report.check_dataset(self.spec, self.catalog, source.expected)
             if found.problems:

@@ -58,7 +58,7 @@ def checked(frame, tmp_path, **options):
     source = CountingSource(frame)
     frame.head(20).write_parquet(tmp_path / "table.parquet")
     spec = specs.parse({"dataset": "table.parquet"} | FEATURES | options)
-    found = check_table(source.scan(), frame.schema, spec, Catalog([tmp_path]).open("table.parquet")).report
+    found = check_table(source.scan(), frame.schema, spec, Catalog([tmp_path]).open("table.parquet"))[0]
     assert found.rows == frame.height
     return found, source
 
@@ -108,7 +108,7 @@ def test_a_validation_dataset_is_read_at_most_twice_too(tmp_path, monkeypatch):
     other = CountingSource(TABLE.with_columns(number=pl.col("number") + 1))
     other.frame.write_parquet(tmp_path / "other.parquet")
     whole = validation_set.collect
-    monkeypatch.setattr(validation_set, "collect", lambda table, request: whole(other.scan(), request))
+    monkeypatch.setattr(validation_set, "collect", lambda table, *columns: whole(other.scan(), *columns))
     spec = specs.parse({"dataset": "table.parquet", "validation_dataset": "other.parquet"} | FEATURES)
     assert check_dataset(spec, Catalog([tmp_path])).problems == []
     assert (other.whole, other.beginnings) == (2, 1)

@@ -1,7 +1,7 @@
 """Feature columns: what rules them out, and what in them is probably not intended."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import polars as pl
 
@@ -10,6 +10,7 @@ from epochd.data.checks.issue import Issue, Lookup, Row, Text, in_row, problem, 
 from epochd.data.checks.statistics import ColumnStatistics, Statistics, elements, length
 from epochd.data.encoding import sequence
 from epochd.data.encoding.categorical import MAX_CODES
+from epochd.data.encoding.labels import listed
 from epochd.data.encoding.values import MAX_NUMBER
 from epochd.data.schema import MAX_LISTED, Kind, can_embed, col, type_advice
 
@@ -69,7 +70,6 @@ def _unsupported(feature: ColumnStatistics) -> Issue:
 
 
 def _too_many_texts(feature: ColumnStatistics, embeds: bool, statistics: Statistics) -> Iterator[Issue]:
-    """Text with too many distinct values to encode."""
     name, distinct, present = feature.name, feature.distinct, statistics.rows - feature.missing
     limit = MAX_CODES if embeds else MAX_DISTINCT
     about = "about " if feature.is_estimate else ""
@@ -83,7 +83,7 @@ def _too_many_texts(feature: ColumnStatistics, embeds: bool, statistics: Statist
         return
     yield Issue(
         FIELD,
-        lambda sample, stray: (message + such_as(sample), stray_text(feature, stray) or hint),
+        lambda sample, stray: (message + such_as(sample), _stray_text(feature, stray) or hint),
         (Lookup(col(name).is_not_null(), (name,)), _stray(feature)),
     )
 
@@ -91,10 +91,8 @@ def _too_many_texts(feature: ColumnStatistics, embeds: bool, statistics: Statist
 def _is_identifier(feature: ColumnStatistics, statistics: Statistics) -> bool:
     """Whether nearly all values are different; where they were estimated, those of the first rows are counted too."""
     distinct, present = feature.distinct, statistics.rows - feature.missing
-    if distinct <= FEW:
-        return False
-    if not feature.is_estimate:
-        return distinct >= IDENTIFYING * present
+    if distinct <= FEW or not feature.is_estimate:
+        return distinct > FEW and distinct >= IDENTIFYING * present
     first = statistics.head.get_column(feature.name).drop_nulls()
     return distinct >= 0.8 * present and first.n_unique() >= IDENTIFYING * len(first)
 
@@ -104,7 +102,13 @@ def value_problems(feature: ColumnStatistics, field: str, where: str = "") -> It
     name, dtype = feature.name, feature.dtype
     is_list = feature.kind is Kind.LIST
     if is_list and (feature.missing or feature.shortest == 0):
-        yield _no_list(name, length(name, dtype), field, where)
+
+        def describe(row: Row | None) -> Text:
+            what = "an empty list" if row and row.values[0] is not None else "no list"
+            hint = f"give at least one number, or leave the column out of {FIELD}"
+            return f"{name!r} has {what}{in_row(row)}{where}", hint
+
+        yield Issue(field, describe, (Lookup(col(name).is_null() | (length(name, dtype) == 0), (name,)),))
     if is_list and feature.low is None and feature.shortest:
         yield problem(field, f"{name!r} has no number in any of its lists{where}", LEAVE_OUT)
     if feature.low is not None and feature.kind is not Kind.DATE and is_huge(feature):
@@ -119,17 +123,6 @@ def value_problems(feature: ColumnStatistics, field: str, where: str = "") -> It
         )
 
 
-def _no_list(name: str, lengths: pl.Expr, field: str, where: str) -> Issue:
-    def describe(row: Row | None) -> Text:
-        what = "an empty list" if row and row.values[0] is not None else "no list"
-        return (
-            f"{name!r} has {what}{in_row(row)}{where}",
-            f"give at least one number, or leave the column out of {FIELD}",
-        )
-
-    return Issue(field, describe, (Lookup(col(name).is_null() | (lengths == 0), (name,)),))
-
-
 def is_huge(feature: ColumnStatistics) -> bool:
     """Whether a number is infinite or larger than MAX_NUMBER."""
     return max(-(feature.low or 0.0), feature.high or 0.0) > MAX_NUMBER
@@ -140,17 +133,24 @@ def _list_problems(statistics: Statistics, spec: TrainingSpec) -> Iterator[Issue
     lists = [feature for feature in statistics.features if feature.kind is Kind.LIST]
     if not lists:
         return
-    first = lists[0]
+    name = lists[0].name
     if spec.sequence_length is not None:
-        message = f"{first.name!r} holds lists, each of which is a sequence; windows of rows cannot be made of them"
+        message = f"{name!r} holds lists, each of which is a sequence; windows of rows cannot be made of them"
         yield problem("sequence_length", message, "leave sequence_length out, or the list columns")
     if spec.input_shape is not None:
-        message = f"{first.name!r} holds lists, which are folded into [steps, channels] as they are"
+        message = f"{name!r} holds lists, which are folded into [steps, channels] as they are"
         yield problem("input_shape", message, "leave input_shape out, or the list columns")
     yield from uneven_lists(statistics, FIELD)
-    ragged = [f for f in lists if f.shortest and f.longest and f.shortest < f.longest]
+    ragged = next((f for f in lists if f.shortest and f.longest and f.shortest < f.longest), None)
     if spec.model_type == "mlp" and ragged:
-        yield _ragged(ragged[0])
+        lengths = f"{ragged.shortest} to {ragged.longest} elements"
+        message = f"mlp needs lists of one length, but those of {ragged.name!r} have {lengths}"
+        hint = "use 'cnn', 'lstm' or 'gru', which read sequences of any length"
+        yield Issue(
+            "model_type",
+            lambda row: (message + (f" (row {row.number} has {ragged.shortest})" if row else ""), hint),
+            (Lookup(length(ragged.name, ragged.dtype) == ragged.shortest),),
+        )
 
 
 def uneven_lists(statistics: Statistics, field: str, of: str = "") -> Iterator[Issue]:
@@ -168,49 +168,32 @@ def uneven_lists(statistics: Statistics, field: str, of: str = "") -> Iterator[I
     yield Issue(field, describe, (Lookup(one != other, names),))
 
 
-def _ragged(feature: ColumnStatistics) -> Issue:
-    lengths = f"{feature.shortest} to {feature.longest} elements"
-    message = f"mlp needs lists of one length, but those of {feature.name!r} have {lengths}"
-    hint = "use 'cnn', 'lstm' or 'gru', which read sequences of any length"
-    return Issue(
-        "model_type",
-        lambda row: (message + (f" (row {row.number} has {feature.shortest})" if row else ""), hint),
-        (Lookup(length(feature.name, feature.dtype) == feature.shortest),),
-    )
-
-
 def _warnings(statistics: Statistics) -> Iterator[Issue]:
     features = statistics.features
     for feature in [f for f in features if f.stray is not None and f.distinct <= MAX_DISTINCT][:MAX_LISTED]:
-        yield _read_as_text(feature)
+        read = f"{feature.name!r} is read as text"
+        yield Issue("", lambda row, of=feature, read=read: (f"{read}: {_stray_text(of, row)}", ""), (_stray(feature),))
     constant = [f.name for f in features if f.is_constant and f.missing < statistics.rows]
-    if constant:
-        yield warning(f"constant columns, from which a model learns nothing: {_listed(constant)}")
-    counters = [f.name for f in features if is_row_index(f, statistics)]
-    if counters:
-        yield warning(
-            f"row indices (each value is the one before plus 1), which say nothing about new rows: {_listed(counters)}"
-        )
-    ids = [f.name for f in features if f.name not in counters and _has_id_name(f) and not f.is_constant]
-    if ids:
-        yield warning(
-            f"columns that look like identifiers, whose size has no meaning: {_listed(ids)}; make them text, or leave "
-            "them out"
-        )
-
-
-def _read_as_text(feature: ColumnStatistics) -> Issue:
-    def describe(row: Row | None) -> Text:
-        return f"{feature.name!r} is read as text: {stray_text(feature, row)}", ""
-
-    return Issue("", describe, (_stray(feature),))
+    counters = [f.name for f in features if _is_row_index(f, statistics)]
+    others = [f.name for f in features if f.dtype.is_integer() and f.name not in counters and not f.is_constant]
+    for names, what, advice in (
+        (constant, "constant columns, from which a model learns nothing", ""),
+        (counters, "row indices (each value is the one before plus 1), which say nothing about new rows", ""),
+        (
+            [name for name in others if ID_NAME.search(name)],
+            "columns that look like identifiers, whose size has no meaning",
+            "; make them text, or leave them out",
+        ),
+    ):
+        if names:
+            yield warning(f"{what}: {listed(names, MAX_LISTED)}{advice}")
 
 
 def _stray(feature: ColumnStatistics) -> Lookup:
     return Lookup(col(feature.name).cast(pl.String) == feature.stray if feature.stray is not None else pl.lit(False))
 
 
-def stray_text(feature: ColumnStatistics, row: Row | None) -> str:
+def _stray_text(feature: ColumnStatistics, row: Row | None) -> str:
     """Why a column in which most values are numbers is text; empty if it is not one."""
     if feature.stray is None:
         return ""
@@ -218,19 +201,10 @@ def stray_text(feature: ColumnStatistics, row: Row | None) -> str:
     return f"{feature.numbers} of its values are numbers, but {shown(feature.stray)}{place} is not; should it be empty?"
 
 
-def is_row_index(feature: ColumnStatistics, statistics: Statistics) -> bool:
+def _is_row_index(feature: ColumnStatistics, statistics: Statistics) -> bool:
     """Whether each row's whole number is the one before plus one: by the first rows, and by the column's range."""
     if not feature.dtype.is_integer() or feature.missing or feature.low is None or feature.high is None:
         return False
     if statistics.rows <= FEW or feature.high - feature.low != statistics.rows - 1:
         return False
     return bool((statistics.head.get_column(feature.name).cast(pl.Int64).diff().drop_nulls() == 1).all())
-
-
-def _has_id_name(feature: ColumnStatistics) -> bool:
-    return feature.dtype.is_integer() and ID_NAME.search(feature.name) is not None
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
-    return ", ".join(map(repr, names[:MAX_LISTED])) + more

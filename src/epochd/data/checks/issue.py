@@ -4,7 +4,7 @@ Checks work on statistics and never read the table. A message may quote a row, s
 value: the check names its condition, and all conditions of all checks are looked up in one pass.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +54,7 @@ def warning(message: str) -> Issue:
 
 def resolve(issues: Sequence[Issue], table: pl.LazyFrame) -> tuple[list[Problem], list[str]]:
     """The problems and the warnings with their full text. Reads ``table`` once if any message quotes a row."""
-    rows = iter(_look_up([lookup for issue in issues for lookup in issue.lookups], table))
+    rows = _look_up([lookup for issue in issues for lookup in issue.lookups], table)
     problems, warnings = [], []
     for issue in issues:
         message, hint = issue.describe(*(next(rows) for _ in issue.lookups))
@@ -65,26 +65,18 @@ def resolve(issues: Sequence[Issue], table: pl.LazyFrame) -> tuple[list[Problem]
     return problems, warnings
 
 
-def _look_up(lookups: Sequence[Lookup], table: pl.LazyFrame) -> list[Row | None]:
-    if not lookups:
-        return []
-    questions = [question for number, lookup in enumerate(lookups) for question in _questions(number, lookup)]
+def _look_up(lookups: Sequence[Lookup], table: pl.LazyFrame) -> Iterator[Row | None]:
+    """The row of each lookup, all in one pass."""
+    questions = [
+        column.filter(lookup.condition).first().alias(f"{number}.{place}")
+        for number, lookup in enumerate(lookups)
+        for place, column in enumerate([pl.col("\0row"), *map(col, lookup.names)])
+    ]
     found = select(table.with_row_index("\0row"), questions)
-    return [_row(number, lookup, found) for number, lookup in enumerate(lookups)]
-
-
-def _questions(number: int, lookup: Lookup) -> Iterable[pl.Expr]:
-    yield pl.col("\0row").filter(lookup.condition).first().alias(f"{number}")
-    for place, name in enumerate(lookup.names):
-        yield col(name).filter(lookup.condition).first().alias(f"{number}.{place}")
-
-
-def _row(number: int, lookup: Lookup, found: dict[str, Any]) -> Row | None:
-    row = found[f"{number}"]
-    if row is None:
-        return None
-    values = (found[f"{number}.{place}"] for place in range(len(lookup.names)))
-    return Row(row + 1, tuple(value.to_list() if isinstance(value, pl.Series) else value for value in values))
+    for number, lookup in enumerate(lookups):
+        row, *values = (found[f"{number}.{place}"] for place in range(1 + len(lookup.names)))
+        plain = (value.to_list() if isinstance(value, pl.Series) else value for value in values)
+        yield None if row is None else Row(row + 1, tuple(plain))
 
 
 def shown(value: object) -> str:

@@ -22,19 +22,15 @@ from epochd.data.schema import MAX_LISTED, Kind, col, kind_of
 
 CORRELATED = 0.999
 """A correlation with the target, positive or negative, beyond which a feature is probably made from it."""
-
 MIN_ROWS = 10
 """In fewer rows much is equal by chance."""
-
 SAMPLE = 200
 """Rows in which most columns already show that they do not map one-to-one to the target."""
-
 FEW = 50
 """Numbers and dates with more distinct values than this are not compared one-to-one with a numeric target: where whole
 rows are repeated, each value comes with one other."""
-
 NUMERIC = (Kind.NUMBER, Kind.BOOLEAN)
-CODES = (Kind.NUMBER, Kind.BOOLEAN, Kind.CATEGORY, Kind.DATE)
+CODES = (*NUMERIC, Kind.CATEGORY, Kind.DATE)
 
 
 @dataclass(slots=True)
@@ -87,14 +83,19 @@ def candidates(statistics: Statistics, target: Target, spec: TrainingSpec) -> Le
     if spec.forecasts or target.issues or statistics.rows < MIN_ROWS or statistics.target is None:
         return found
     answers = head.get_column(spec.target_column)
-    comparable = [f for f in statistics.features if not (f.is_constant or f.name == spec.target_column or _is_huge(f))]
+    varied = [f for f in statistics.features if not (f.is_constant or f.name == spec.target_column)]
+    comparable = [f for f in varied if not (f.kind is Kind.NUMBER and is_huge(f))]
     numbers = _numbers(answers, target)
-    if numbers is not None:
-        _compare(head, [f for f in comparable if f.kind in NUMERIC], answers, numbers, found)
+    numeric = [f.name for f in comparable if f.kind in NUMERIC]
+    if numbers is not None and numeric:
+        _compare(head, numeric, answers, numbers, found)
     if kind_of(answers.dtype) is not Kind.CATEGORY and target.classes is None:
-        _compare_texts(head, comparable, answers, found)
-    for feature in _possible_codes(head, comparable, answers, target.task != "regression"):
-        _match(feature, head.get_column(feature.name), answers, found)
+        written = [f.name for f in comparable if f.numbers and f.stray is None and not f.missing]
+        same = head.select((_number(name, head.schema) == _number(answers.name, head.schema)).all() for name in written)
+        found.equal += [name for name in written if same[name].item()]
+    for name in _possible_codes(head, comparable, answers, target.task != "regression"):
+        if name not in found.equal:
+            _match(head.get_column(name), answers, found)
     return found
 
 
@@ -103,11 +104,15 @@ def check(found: LeakCandidates, statistics: Statistics, target: Target, spec: T
     name, features = spec.target_column, statistics.features
     if target.issues or target.task is None:
         return
-    advice = _advice([feature.name for feature in features], spec)
+    advice = "list the other columns in feature_columns" if len(features) > 1 else "add other columns"
+    if spec.feature_columns is not None:
+        advice = "take it out of feature_columns"
     certain = {one: f"is equal to the target {name!r} in every row" for one in found.equal}
     likely = {one: f"are almost perfectly correlated ({value:+.4f})" for one, value in found.correlated.items()}
     for one in found.one_to_one:
-        example = _example(statistics, one, name)
+        value, answer = statistics.head.select(col(one), col(name)).row(0)
+        value = value if isinstance(value, str | int | float) else str(value)
+        example = f"where one is {shown(value)}, the other is {shown(answer)}, such as in row 1"
         if target.classes is not None:
             certain[one] = f"maps one-to-one to the target {name!r}: {example}"
             likely.pop(one, None)
@@ -120,32 +125,18 @@ def check(found: LeakCandidates, statistics: Statistics, target: Target, spec: T
         yield warning(f"{one!r} and the target {name!r} {what}: if it is made from the target, {advice}")
 
 
-def _is_huge(feature: ColumnStatistics) -> bool:
-    return feature.kind is Kind.NUMBER and is_huge(feature)
-
-
-def _compare_texts(
-    head: pl.DataFrame, features: Sequence[ColumnStatistics], answers: pl.Series, found: LeakCandidates
-) -> None:
-    """Which columns of numbers written as text are equal to a target of numbers?"""
-    written = [f.name for f in features if f.numbers and f.stray is None and not f.missing]
-    same = head.select((_number(name, head.schema) == _number(answers.name, head.schema)).all() for name in written)
-    found.equal += [name for name in written if same[name].item()]
-
-
 def _possible_codes(
     head: pl.DataFrame, features: Sequence[ColumnStatistics], answers: pl.Series, classes: bool
-) -> list[ColumnStatistics]:
+) -> list[str]:
     """Features of which a sample has as many distinct values as one of the target. For a numeric target its values must
     be repeated, on average, and columns of numbers and dates count only if they have few."""
     distinct = answers.n_unique()
     if not classes and 2 * distinct > len(answers):
         return []
     kinds = CODES if classes or distinct <= FEW else (Kind.CATEGORY,)
-    possible = [feature for feature in features if feature.kind in kinds and not feature.missing]
-    sample, wanted = head.head(SAMPLE), answers.head(SAMPLE).n_unique()
-    counts = sample.select(col(feature.name).n_unique() for feature in possible)
-    return [feature for feature in possible if counts[feature.name].item() == wanted]
+    possible = [feature.name for feature in features if feature.kind in kinds and not feature.missing]
+    counts = head.head(SAMPLE).select(col(name).n_unique() for name in possible)
+    return [name for name in possible if counts[name].item() == answers.head(SAMPLE).n_unique()]
 
 
 def _numbers(answers: pl.Series, target: Target) -> Float64 | None:
@@ -158,26 +149,20 @@ def _numbers(answers: pl.Series, target: Target) -> Float64 | None:
 
 
 def _compare(
-    head: pl.DataFrame,
-    features: Sequence[ColumnStatistics],
-    answers: pl.Series,
-    numbers: Float64,
-    found: LeakCandidates,
+    head: pl.DataFrame, names: Sequence[str], answers: pl.Series, numbers: Float64, found: LeakCandidates
 ) -> None:
     """Which columns of numbers are equal to the target, or correlated with it?"""
-    if not features:
-        return
-    given = head.select(_number(feature.name, head.schema) for feature in features).to_numpy()
+    given = head.select(_number(name, head.schema) for name in names).to_numpy()
     is_text = kind_of(answers.dtype) is Kind.CATEGORY
-    equal = [not is_text and bool(same) for same in (given == numbers[:, None]).all(axis=0)]
-    for feature, is_equal, value in zip(features, equal, correlations(given, numbers), strict=True):
-        if is_equal:
-            found.equal.append(feature.name)
+    equal = (given == numbers[:, None]).all(axis=0)
+    for name, is_equal, value in zip(names, equal, _correlations(given, numbers), strict=True):
+        if is_equal and not is_text:
+            found.equal.append(name)
         elif abs(value) > CORRELATED:
-            found.correlated[feature.name] = float(value)
+            found.correlated[name] = float(value)
 
 
-def correlations(given: Float64, numbers: Float64) -> Float64:
+def _correlations(given: Float64, numbers: Float64) -> Float64:
     """Pearson's coefficient of each column of ``given`` (n, columns) with ``numbers`` (n,), over the rows in which the
     column is not NaN; NaN where it or the numbers do not vary."""
     present = ~np.isnan(given)
@@ -191,14 +176,12 @@ def correlations(given: Float64, numbers: Float64) -> Float64:
     return np.where(present.sum(axis=0) < MIN_ROWS, np.nan, found)
 
 
-def _match(feature: ColumnStatistics, values: pl.Series, answers: pl.Series, found: LeakCandidates) -> None:
+def _match(values: pl.Series, answers: pl.Series, found: LeakCandidates) -> None:
     """Does each value of a feature come with one of the target, and each of the target with one of the feature?"""
-    if feature.name in found.equal:
-        return
     pairs = pl.DataFrame({"value": values, "answer": answers}).unique()
     if pairs.height == pairs["value"].n_unique() == pairs["answer"].n_unique():
         same = values.dtype == answers.dtype and pairs.select((pl.col("value") == pl.col("answer")).all()).item()
-        (found.equal if same else found.one_to_one).append(feature.name)
+        (found.equal if same else found.one_to_one).append(values.name)
 
 
 def _number(name: str, schema: pl.Schema) -> pl.Expr:
@@ -211,15 +194,3 @@ def _number(name: str, schema: pl.Schema) -> pl.Expr:
 
 def _text(name: str) -> pl.Expr:
     return col(name).cast(pl.String)
-
-
-def _example(statistics: Statistics, name: str, target: str) -> str:
-    value, answer = statistics.head.select(col(name), col(target)).row(0)
-    value = value if isinstance(value, str | int | float) else str(value)
-    return f"where one is {shown(value)}, the other is {shown(answer)}, such as in row 1"
-
-
-def _advice(names: Sequence[str], spec: TrainingSpec) -> str:
-    if spec.feature_columns is not None:
-        return "take it out of feature_columns"
-    return "list the other columns in feature_columns" if len(names) > 1 else "add other columns"

@@ -1,10 +1,10 @@
 """Everything that is wrong with a config's dataset, found before any work starts and reported all at once.
 
 The server does this for every submitted config. It reads a large table at most twice (``statistics``), and once more if
-a message quotes a row; checks are functions of the statistics. The worker does not repeat them while the dataset's
-fingerprint is the same.
+a message quotes a row. The worker does not repeat the checks while the dataset's fingerprint is the same.
 """
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from epochd.core.specs import Task, TrainingSpec
 from epochd.data import schema as schemas
 from epochd.data.checks import features, leakage, split_coverage, target, time_and_group, validation_set
 from epochd.data.checks.issue import Issue, problem, resolve, warning
-from epochd.data.checks.statistics import Request, Statistics, collect, example_shape
+from epochd.data.checks.statistics import Statistics, collect, example_shape
 from epochd.data.checks.target import Target
 from epochd.data.checks.validation_set import Trained
 from epochd.data.encoding.labels import Label
@@ -62,38 +62,30 @@ class DatasetReport:
         return asdict(self)
 
 
-@dataclass(frozen=True, slots=True)
-class TableCheck:
-    """The report on a table, what a validation dataset is compared with, and the hashes of the table's rows (None where
-    they are not compared)."""
-
-    report: DatasetReport
-    trained: Trained
-    hashes: pl.Series | None
-
-
 def check_dataset(spec: TrainingSpec, catalog: Catalog, expected: Expected | None = None) -> DatasetReport:
     """Read the spec's dataset, of which these kinds of columns are expected, and check the spec against it. Mistakes
     become problems, never exceptions."""
     name = spec.dataset or catalog.default
     try:
         source = catalog.open(name).expecting(expected or {})
-        found = source.apply(lambda table: check_table(table, table.collect_schema(), spec, source))
+        report, trained = source.apply(lambda table: check_table(table, table.collect_schema(), spec, source))
     except DataError as error:
         return DatasetReport(name, problems=error.problems, warnings=_default_used(spec, name))
     if spec.validation_dataset is None:
-        return found.report
-    problems, warnings = validation_set.check(spec, catalog, found.trained, found.hashes)
-    report = replace(found.report, problems=found.report.problems + problems)
+        return report
+    problems, warnings = validation_set.check(spec, catalog, trained)
+    report = replace(report, problems=report.problems + problems)
     return report if report.problems else replace(report, warnings=report.warnings + warnings)
 
 
-def check_table(table: pl.LazyFrame, schema: pl.Schema, spec: TrainingSpec, source: Source) -> TableCheck:
-    """Check a spec against the table of ``source``; ``schema`` is the whole dataset's, ``table`` need only have the
-    columns that the spec uses."""
-    statistics, checked, issues, answers = _checked(table, schema, spec)
+def check_table(
+    table: pl.LazyFrame, schema: pl.Schema, spec: TrainingSpec, source: Source
+) -> tuple[DatasetReport, Trained]:
+    """Check a spec against the table of ``source``, and keep what a validation dataset is compared with. ``schema`` is
+    the whole dataset's, ``table`` need only have the columns that the spec uses."""
+    statistics, checked, issues, hashes = _checked(table, schema, spec)
     problems, warnings = resolve(issues, statistics.table)
-    expected = example_shape(statistics.features, spec)
+    shape, embedded, masked = example_shape(statistics.features, spec)
     report = DatasetReport(
         dataset=source.name,
         rows=statistics.rows,
@@ -101,69 +93,58 @@ def check_table(table: pl.LazyFrame, schema: pl.Schema, spec: TrainingSpec, sour
         features=schemas.feature_columns(spec, schema),
         task=checked.task,
         classes=checked.classes,
-        width=expected.shape[-1] - expected.masked,
-        shape=expected.shape,
-        embedded=expected.embedded,
-        masked=expected.masked,
+        width=shape[-1] - masked,
+        shape=shape,
+        embedded=embedded,
+        masked=masked,
         problems=[*schemas.selection_problems(spec, schema, source.schema_caveat()), *problems],
         warnings=[*_default_used(spec, source.name), *warnings],
     )
-    return TableCheck(report, Trained(source, schema, statistics, checked), answers.get("row hashes"))
+    return report, Trained(source, schema, statistics, checked, hashes)
 
 
 def _checked(
     table: pl.LazyFrame, schema: pl.Schema, spec: TrainingSpec
-) -> tuple[Statistics, Target, list[Issue], dict[str, Any]]:
-    """Both passes over the table, and what the checks find in them."""
-    order = time_and_group.Order.of(spec).columns(schema)
+) -> tuple[Statistics, Target, list[Issue], pl.Series | None]:
+    """Both passes over the table, what the checks find in them, and the hashes of its rows."""
+    by_row = time_and_group.used_columns(spec, schema)
     name = spec.target_column if spec.target_column in schema else None
-    by_row = [*order, name] if name is not None and order and time_and_group.is_split_by_order(spec) else order
-    features_ = schemas.feature_columns(spec, schema)
-    first = collect(table, Request(features_, name, list(dict.fromkeys(by_row))))
+    if name is not None and by_row and time_and_group.is_split_by_order(spec):
+        by_row = list(dict.fromkeys([*by_row, name]))
+    first = collect(table, schemas.feature_columns(spec, schema), name, by_row)
     in_order, splits = time_and_group.check(first, schema, spec)
     early = target.preliminary(first.target, spec, first.head) if first.target and first.rows else Target(spec.task)
     leaks = leakage.candidates(first, early, spec)
-    statistics, answers = first.refined(
-        [
-            *leaks.questions(first, spec.target_column),
-            *split_coverage.questions(first, splits),
-            *(validation_set.questions(first, spec) if name is not None else ()),
-        ]
-    )
-    checked = target.check(statistics.target, spec) if statistics.target and statistics.rows else Target(spec.task)
-    leaks = leaks.confirmed(answers)
+    questions = [*leaks.questions(first, spec.target_column), *split_coverage.questions(first, splits)]
+    if name is not None:
+        questions += validation_set.questions(first, spec)
+    statistics, answers = first.refined(questions)
+    rows = statistics.rows
+    checked = target.check(statistics.target, spec) if statistics.target and rows else Target(spec.task)
     issues = [
-        *_row_problems(statistics.rows),
-        *(features.check(statistics, spec) if statistics.rows else ()),
-        *leakage.check(leaks, statistics, checked, spec),
+        *(features.check(statistics, spec) if rows else ()),
+        *leakage.check(leaks.confirmed(answers), statistics, checked, spec),
         *checked.issues,
         *in_order,
         *split_coverage.check(statistics, spec, checked, splits, answers),
-        *_monitor_problems(spec, checked.task),
-        *_batch_warnings(spec, statistics.rows),
+        *_spec_issues(spec, rows, checked.task),
     ]
-    return statistics, checked, issues, answers
+    if rows < MIN_ROWS:
+        message = f"the dataset has only {'1 row' if rows == 1 else f'{rows} rows'}"
+        issues.insert(0, problem("dataset", message, f"at least {MIN_ROWS} are needed"))
+    return statistics, checked, issues, answers.get("row hashes")
 
 
-def _row_problems(rows: int) -> list[Issue]:
-    if rows >= MIN_ROWS:
-        return []
-    count = "1 row" if rows == 1 else f"{rows} rows"
-    return [problem("dataset", f"the dataset has only {count}", f"at least {MIN_ROWS} are needed")]
-
-
-def _monitor_problems(spec: TrainingSpec, task: Task | None) -> list[Issue]:
-    if task != "regression" or not spec.monitor.endswith("accuracy"):
-        return []
-    message = f"{spec.monitor} does not exist for regression, which is the task that {spec.target_column!r} suggests"
-    return [problem("monitor", message, "use val_loss or train_loss, or set task if its values are classes")]
-
-
-def _batch_warnings(spec: TrainingSpec, rows: int) -> list[Issue]:
+def _spec_issues(spec: TrainingSpec, rows: int, task: Task | None) -> Iterator[Issue]:
+    """Options that do not suit the task or the number of rows."""
+    if task == "regression" and spec.monitor.endswith("accuracy"):
+        message = (
+            f"{spec.monitor} does not exist for regression, which is the task that {spec.target_column!r} suggests"
+        )
+        yield problem("monitor", message, "use val_loss or train_loss, or set task if its values are classes")
     train = rows - validation_rows(rows, spec.test_split) - validation_rows(rows, spec.validation_share)
-    if spec.batch_size <= train or rows == 0:
-        return []
-    return [warning(f"batch_size {spec.batch_size} is more than the {train} training rows: each epoch is one step")]
+    if spec.batch_size > train and rows:
+        yield warning(f"batch_size {spec.batch_size} is more than the {train} training rows: each epoch is one step")
 
 
 def _default_used(spec: TrainingSpec, name: str) -> list[str]:

@@ -1,21 +1,18 @@
 """What the training side of a split by time or group lacks: classes and values that only held-out rows have."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from epochd.core.specs import TrainingSpec
 from epochd.data.checks.issue import Issue, problem, warning
 from epochd.data.checks.statistics import Statistics
 from epochd.data.checks.target import Target
-from epochd.data.encoding.labels import Label, encode_labels, listed
+from epochd.data.encoding.labels import encode_labels, listed
 from epochd.data.schema import col
 from epochd.data.splitting.split import TRAIN, Splits
-
-Mask = npt.NDArray[np.bool_]
 
 
 def questions(statistics: Statistics, splits: Splits | None) -> list[pl.Expr]:
@@ -40,12 +37,10 @@ def check(
     ]
     if empty:
         yield warning(f"features with values in held-out rows only, from which a model learns nothing: {listed(empty)}")
-    if target.classes is not None and not target.issues:
-        yield from _compare_classes(statistics.by_row[spec.target_column], target.classes, trained)
-
-
-def _compare_classes(labels: pl.Series, classes: Sequence[Label], trained: Mask) -> Iterator[Issue]:
-    codes, name = encode_labels(labels, classes), labels.name
+    if target.classes is None or target.issues:
+        return
+    classes, name = target.classes, spec.target_column
+    codes = encode_labels(statistics.by_row[name], classes)
     seen = np.bincount(codes[trained], minlength=len(classes))
     if np.count_nonzero(seen) == 1:
         only = classes[int(np.argmax(seen))]

@@ -1,8 +1,8 @@
 """What the checks know of a table: one value, collected in at most two passes over the rows.
 
-The first pass takes all figures that need no other. The second pass, which most tables do not need, takes what depends
-on the first: exact counts of values that were only estimated, and the questions of single checks. The beginning of the
-table is read before both. A small table is read once and kept, which takes milliseconds.
+The first pass takes all figures that need no other. The second, which most tables do not need, takes exact counts of
+values that were only estimated, and answers the questions of single checks. The beginning of the table is read before
+both. A small table is read once and kept, which takes milliseconds.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -64,16 +64,10 @@ class ColumnStatistics:
     def width(self, embedded: bool) -> int:
         """Columns after encoding, at most: the training rows decide whether a flag is needed, and how many categories
         there are."""
-        flag = int(self.missing > 0)
-        match self.kind:
-            case Kind.CATEGORY:
-                return 1 if embedded else self.distinct + 1 + flag
-            case Kind.DATE:
-                return DATE_WIDTHS[self.dtype.base_type()] + flag
-            case Kind.LIST:
-                return 1
-            case _:
-                return 1 + flag
+        if embedded or self.kind is Kind.LIST:
+            return 1
+        values = self.distinct + 1 if self.kind is Kind.CATEGORY else 1
+        return (DATE_WIDTHS[self.dtype.base_type()] if self.kind is Kind.DATE else values) + (self.missing > 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,22 +92,6 @@ class TargetStatistics:
     @property
     def present(self) -> int:
         return self.rows - self.missing
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """Which columns to look at, and how: ``by_row`` columns are kept row by row, such as times and groups."""
-
-    features: Sequence[str]
-    target: str | None = None
-    by_row: Sequence[str] = ()
-
-    @property
-    def columns(self) -> list[str]:
-        names = dict.fromkeys([*self.features, *self.by_row])
-        if self.target is not None:
-            names.setdefault(self.target)
-        return list(names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,42 +130,44 @@ class Statistics:
         return replace(self, features=features, target=target), answers
 
 
-def collect(table: pl.LazyFrame, request: Request) -> Statistics:
-    """The first pass. Small tables are read as a whole at once."""
-    names = request.columns
+def collect(
+    table: pl.LazyFrame, features: Sequence[str], target: str | None = None, by_row: Sequence[str] = ()
+) -> Statistics:
+    """The first pass. ``by_row`` columns are kept row by row, such as times and groups. Small tables are read as a
+    whole at once."""
+    names = list(dict.fromkeys([*features, *by_row, *(() if target is None else (target,))]))
     most = max(MIN_HEAD, min(SMALL_ROWS, SMALL_CELLS // max(1, len(names))))
     chosen = table.select(*map(col, names))
     head = chosen.head(most + 1).collect(engine="streaming")
     is_whole = bool(names) and head.height <= most
-    found = Statistics(head.lazy() if is_whole else chosen, head.schema, head, is_whole)
+    schema = head.schema
+    found = Statistics(head.lazy() if is_whole else chosen, schema, head, is_whole)
     if not names:
         return replace(found, rows=select(table, [pl.len().alias("rows")])["rows"])
-    questions = [pl.len().alias("rows")]
-    questions += [q.alias(f"{n} {key}") for n, name in enumerate(request.features) for key, q in _figures(name, found)]
-    questions += [q.alias(f"target {key}") for key, q in _target_figures(request.target, found)]
-    questions += [col(name).implode().alias(f"row {name}") for name in request.by_row]
-    lists = [name for name in request.features if kind_of(head.schema[name]) is Kind.LIST]
-    questions += [_differs(lists[0], name, head.schema).any().alias(f"uneven {name}") for name in lists[1:]]
-    return _understood(found, request, select(found.table, questions))
-
-
-def _understood(found: Statistics, request: Request, answers: Mapping[str, Any]) -> Statistics:
-    """The statistics that the answers of the first pass make."""
+    of_features = [dict(_figures(name, found)) for name in features]
+    of_target = {} if target is None else dict(_target_figures(target, found))
+    lists = [name for name in features if kind_of(schema[name]) is Kind.LIST]
+    questions = [pl.len().alias("rows"), *(col(name).implode().alias(f"row {name}") for name in by_row)]
+    questions += [value.alias(f"{n} {key}") for n, of in enumerate(of_features) for key, value in of.items()]
+    questions += [value.alias(f"target {key}") for key, value in of_target.items()]
+    questions += [
+        (length(lists[0], schema[lists[0]]) != length(name, schema[name])).any().alias(f"uneven {name}")
+        for name in lists[1:]
+    ]
+    answers = select(found.table, questions)
     rows = answers["rows"]
-    figures: list[dict[str, Any]] = [{} for _ in request.features]
-    for key, value in answers.items():
-        number, _, figure = key.partition(" ")
-        if number.isdigit():
-            figures[int(number)][figure] = value
-    features = [_column(name, found, rows, of) for name, of in zip(request.features, figures, strict=True)]
-    uneven = [key.partition(" ")[2] for key, value in answers.items() if key.startswith("uneven ") and value]
+    columns = [
+        _column(name, found, rows, {key: answers[f"{n} {key}"] for key in of})
+        for n, (name, of) in enumerate(zip(features, of_features, strict=True))
+    ]
+    figures = {key: answers[f"target {key}"] for key in of_target}
     return replace(
         found,
         rows=rows,
-        features=features,
-        target=None if request.target is None else _target(request.target, found, rows, answers),
-        by_row={name: answers[f"row {name}"].alias(name) for name in request.by_row},
-        uneven=uneven[0] if uneven else None,
+        features=columns,
+        target=None if target is None else _target(target, found, rows, figures),
+        by_row={name: answers[f"row {name}"].alias(name) for name in by_row},
+        uneven=next((name for name in lists[1:] if answers[f"uneven {name}"]), None),
     )
 
 
@@ -213,7 +193,8 @@ def _figures(name: str, found: Statistics) -> Iterator[tuple[str, pl.Expr]]:
             yield "longest", length(name, dtype).max()
         case Kind.CATEGORY:
             present = this.drop_nulls()
-            yield "distinct", present.n_unique() if _is_countable(found, name) else _text(present).approx_n_unique()
+            estimate = present.cast(pl.String).approx_n_unique()
+            yield "distinct", present.n_unique() if _is_countable(found, name) else estimate
             if dtype == pl.String:
                 number = this.cast(pl.Float64, strict=False)
                 yield "numbers", number.count()
@@ -223,19 +204,13 @@ def _figures(name: str, found: Statistics) -> Iterator[tuple[str, pl.Expr]]:
             yield "numbers", this.explode().cast(pl.Float64, strict=False).count()
 
 
-def _text(values: pl.Expr) -> pl.Expr:
-    return values.cast(pl.String)
-
-
 def _is_countable(found: Statistics, name: str) -> bool:
     """Whether counting distinct values takes little memory: the table is small, or its first rows repeat their values
     ten times on average."""
     return found.is_whole or found.head.get_column(name).n_unique() * 10 <= found.head.height
 
 
-def _target_figures(name: str | None, found: Statistics) -> Iterator[tuple[str, pl.Expr]]:
-    if name is None:
-        return
+def _target_figures(name: str, found: Statistics) -> Iterator[tuple[str, pl.Expr]]:
     dtype, value = found.schema[name], plain_column(name, found.schema[name])
     yield "missing", col(name).null_count()
     if kind_of(dtype) in (Kind.LIST, Kind.UNSUPPORTED, Kind.DATE):
@@ -255,14 +230,11 @@ def _counted(value: pl.Expr) -> pl.Expr:
     return value.alias("value").drop_nulls().value_counts(name="rows").implode()
 
 
-def _target(name: str, found: Statistics, rows: int, answers: Mapping[str, Any]) -> TargetStatistics:
-    of = {key.partition(" ")[2]: value for key, value in answers.items() if key.startswith("target ")}
-    counts, missing = of.pop("counts", None), of["missing"]
-    distinct = min(of.get("distinct", 0), rows - missing)
-    target = TargetStatistics(
-        name, found.schema[name], rows, missing, of.get("low"), of.get("high"), distinct, None, of.get("numbers", 0)
-    )
-    return target if counts is None else _with_counts(target, counts)
+def _target(name: str, found: Statistics, rows: int, of: Mapping[str, Any]) -> TargetStatistics:
+    distinct = min(of.get("distinct", 0), rows - of["missing"])
+    low, high, numbers = of.get("low"), of.get("high"), of.get("numbers", 0)
+    target = TargetStatistics(name, found.schema[name], rows, of["missing"], low, high, distinct, None, numbers)
+    return target if (counts := of.get("counts")) is None else _with_counts(target, counts)
 
 
 def _with_counts(target: TargetStatistics, counts: pl.Series) -> TargetStatistics:
@@ -293,22 +265,10 @@ def _lists(name: str, dtype: pl.DataType) -> pl.Expr:
     return col(name).arr.to_list() if isinstance(dtype, pl.Array) else col(name)
 
 
-def _differs(one: str, other: str, schema: pl.Schema) -> pl.Expr:
-    """Whether the lists of a row differ in length."""
-    return length(one, schema[one]) != length(other, schema[other])
-
-
-@dataclass(frozen=True, slots=True)
-class ExampleShape:
-    """What the encoded examples will look like, at most; in the words of ``encoder.Encoder``."""
-
-    shape: tuple[int, ...] = ()
-    embedded: tuple[tuple[int, int], ...] = ()
-    masked: bool = False
-
-
-def example_shape(features: Sequence[ColumnStatistics], spec: TrainingSpec) -> ExampleShape:
-    """The shape of an encoded example, and its channels of codes (channel, number of codes)."""
+def example_shape(
+    features: Sequence[ColumnStatistics], spec: TrainingSpec
+) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...], bool]:
+    """What encoded examples will look like, at most: ``shape``, ``embedded`` and ``masked`` as in ``encoder.Encoder``."""
     lists = [feature for feature in features if feature.kind is Kind.LIST]
     embeds = can_embed(spec, has_lists=bool(lists))
     width, embedded = 0, []
@@ -317,9 +277,7 @@ def example_shape(features: Sequence[ColumnStatistics], spec: TrainingSpec) -> E
         if is_embedded:
             embedded.append((width, min(feature.distinct, MAX_CODES) + 1))
         width += feature.width(is_embedded)
-    masked = len({length for feature in lists for length in (feature.shortest, feature.longest)}) > 1
     if lists:
-        steps = max(feature.longest or 0 for feature in lists)
-        return ExampleShape((steps, width + masked), masked=masked)
-    shape = (width,) if spec.sequence_length is None else (spec.sequence_length, width)
-    return ExampleShape(shape, tuple(embedded))
+        masked = len({length for feature in lists for length in (feature.shortest, feature.longest)}) > 1
+        return (max(feature.longest or 0 for feature in lists), width + masked), (), masked
+    return (width,) if spec.sequence_length is None else (spec.sequence_length, width), tuple(embedded), False

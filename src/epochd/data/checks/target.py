@@ -1,6 +1,6 @@
 """The target column: the task that it suggests, its classes, and what rules it out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -37,9 +37,8 @@ def check(target: TargetStatistics, spec: TrainingSpec) -> Target:
     if too_large := huge(target, FIELD):
         return Target(spec.task, issues=(*issues, too_large))
     if target.distinct == 1 and target.counts is not None:
-        message = (
-            f"every row of {target.name!r} has the same value, {target.counts.item(0, 0)!r}: nothing can be learned"
-        )
+        value = target.counts.item(0, 0)
+        message = f"every row of {target.name!r} has the same value, {value!r}: nothing can be learned"
         return Target(spec.task, issues=(*issues, problem(FIELD, message, "choose another target_column, or add rows")))
     task = spec.task or _infer(target)
     if refused := _refused(target, task, spec):
@@ -47,7 +46,10 @@ def check(target: TargetStatistics, spec: TrainingSpec) -> Target:
     if task == "regression":
         return Target(task, issues=issues)
     assert target.counts is not None
-    return Target(task, target.counts.to_series(0).to_list(), (*issues, *_rare(target, spec)))
+    rare = target.counts.filter(pl.col("rows") < 2).to_series(0).to_list()
+    if rare and spec.held_out != 0:
+        issues = (*issues, _stray(target) or _rare(target, rare))
+    return Target(task, target.counts.to_series(0).to_list(), issues)
 
 
 def preliminary(target: TargetStatistics, spec: TrainingSpec, head: pl.DataFrame) -> Target:
@@ -124,7 +126,9 @@ def _refused(target: TargetStatistics, task: Task, spec: TrainingSpec) -> Issue 
     """Why this task cannot be done with this target."""
     name, distinct = target.name, target.distinct
     if task == "regression" and kind_of(target.dtype) is Kind.CATEGORY:
-        return _not_numbers(name)
+        message = f"task is 'regression', but {name!r} has values that are not numbers"
+        hint = "correct the values, or leave task out to predict classes"
+        return Issue("task", lambda row: (message + (such_as(row) or ", but text"), hint), (_first_word(name),))
     if task == "binary" and distinct != 2:
         message = f"task is 'binary', but {name!r} has {distinct:,} distinct values"
         return problem("task", message, "use 'multiclass' or 'regression', or leave task out")
@@ -138,51 +142,32 @@ def _refused(target: TargetStatistics, task: Task, spec: TrainingSpec) -> Issue 
     return None
 
 
-def _not_numbers(name: str) -> Issue:
-    text = col(name).cast(pl.String)
-    message = f"task is 'regression', but {name!r} has values that are not numbers, "
-    return Issue(
-        "task",
-        lambda row: (
-            message + (f"such as {shown(row.values[0])} in row {row.number}" if row else "but text"),
-            "correct the values, or leave task out to predict classes",
-        ),
-        (Lookup(text.is_not_null() & text.cast(pl.Float64, strict=False).is_null(), (name,)),),
-    )
-
-
-def _rare(target: TargetStatistics, spec: TrainingSpec) -> Iterator[Issue]:
+def _rare(target: TargetStatistics, rare: Sequence[Label]) -> Issue:
     """A problem of classes with one row: it cannot be on both sides of a split."""
-    assert target.counts is not None
-    rare = target.counts.filter(pl.col("rows") < 2).to_series(0).to_list()
-    if not rare or spec.held_out == 0:
-        return
-    if stray := _stray(target):
-        yield stray
-        return
     which = f"class {rare[0]!r} has" if len(rare) == 1 else f"classes {listed(rare)} each have"
     hint = "add rows, merge rare classes, or set validation_split and test_split to 0"
-    yield Issue(
-        FIELD,
-        lambda row: (
-            f"{which} only 1 row{f' (row {row.number})' if row else ''}: it cannot be both trained on and held out",
-            hint,
-        ),
-        (Lookup(plain_column(target.name, target.dtype) == rare[0]),),
-    )
+
+    def describe(row: Row | None) -> Text:
+        place = f" (row {row.number})" if row else ""
+        return f"{which} only 1 row{place}: it cannot be both trained on and held out", hint
+
+    return Issue(FIELD, describe, (Lookup(plain_column(target.name, target.dtype) == rare[0]),))
 
 
 def _stray(target: TargetStatistics) -> Issue | None:
     """A problem if a single word has made text of a column of numbers."""
     if target.dtype != pl.String or 2 * target.numbers <= target.present or target.numbers == target.present:
         return None
-    name, text = target.name, col(target.name)
-    message = f"{name!r} is read as text: {target.numbers} of its values are numbers, but"
-    return Issue(
-        FIELD,
-        lambda row: (
-            message + (f" {shown(row.values[0])} (row {row.number}) is not" if row else " others are not"),
-            "correct the value",
-        ),
-        (Lookup(text.is_not_null() & text.cast(pl.Float64, strict=False).is_null(), (name,)),),
-    )
+    message = f"{target.name!r} is read as text: {target.numbers} of its values are numbers, but"
+
+    def describe(row: Row | None) -> Text:
+        which = f"{shown(row.values[0])} (row {row.number}) is not" if row else "others are not"
+        return f"{message} {which}", "correct the value"
+
+    return Issue(FIELD, describe, (_first_word(target.name),))
+
+
+def _first_word(name: str) -> Lookup:
+    """The first value that is not a number."""
+    text = col(name).cast(pl.String)
+    return Lookup(text.is_not_null() & text.cast(pl.Float64, strict=False).is_null(), (name,))

@@ -4,7 +4,6 @@ The checks call the functions that will order and split the rows later, so what 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -23,49 +22,43 @@ SORTED_ROWS = 5_000_000
 """The order within groups is not checked in larger tables: it is only for a warning, and takes much memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """The columns of time and group that a spec uses, and those that it names for nothing."""
-
-    time: str | None
-    group: str | None
-
-    @classmethod
-    def of(cls, spec: TrainingSpec) -> "Order":
-        windows = spec.sequence_length is not None
-        by_time, by_group = (split.split_kind(spec, classes=False) == kind for kind in ("time", "group"))
-        return cls(spec.time_column if by_time or windows else None, spec.group_column if by_group or windows else None)
-
-    def columns(self, schema: pl.Schema) -> list[str]:
-        """Those that the table has and that can be read."""
-        if any(_type_problems(self, schema)):
-            return []
-        return [name for name in dict.fromkeys((self.time, self.group)) if name is not None and name in schema]
-
-
 def is_split_by_order(spec: TrainingSpec) -> bool:
     return split.split_kind(spec, classes=False) in ("time", "group")
 
 
+def used_columns(spec: TrainingSpec, schema: pl.Schema) -> list[str]:
+    """The columns of time and group that are used, that the table has, and that can be read."""
+    time, group = _columns(spec)
+    if any(_type_problems(time, group, schema)):
+        return []
+    return [name for name in dict.fromkeys((time, group)) if name is not None and name in schema]
+
+
+def _columns(spec: TrainingSpec) -> tuple[str | None, str | None]:
+    """The columns of time and group, None where it is not used, although the spec may name it."""
+    kind, windows = split.split_kind(spec, classes=False), spec.sequence_length is not None
+    time = spec.time_column if kind == "time" or windows else None
+    return time, spec.group_column if kind == "group" or windows else None
+
+
 def check(statistics: Statistics, schema: pl.Schema, spec: TrainingSpec) -> tuple[list[Issue], Splits | None]:
     """The issues of both columns of a table with this schema, and the sides of a split by time or group."""
-    order = Order.of(spec)
-    issues = [*_type_problems(order, schema), *_unused(spec, order)]
-    names = [name for name in (order.time, order.group) if name is not None]
+    time, group = _columns(spec)
+    issues = [*_type_problems(time, group, schema), *_unused(spec, time, group)]
+    names = [name for name in (time, group) if name is not None]
     if not names or not statistics.rows or any(name not in statistics.by_row for name in names):
         return issues, None
     sides = None
     try:
-        times, groups = _read(statistics, order)
+        times, groups = _read(statistics, time, group)
         if is_split_by_order(spec):
             sides = split.split(spec, statistics.rows, times=times, groups=groups)
         if spec.sequence_length is not None:
             issues += _window_problems(spec, groups, sides or Splits.of(np.zeros(statistics.rows, np.uint8)))
     except DataError as error:
         return [*issues, *(problem(p.field, p.message, p.hint) for p in error.problems)], sides
-    if order.time is not None and times is not None:
-        raw = statistics.by_row[order.time]
-        issues += _order_warnings(raw, spec, times, groups if spec.sequence_length else None)
+    if time is not None and times is not None:
+        issues += _order_warnings(statistics.by_row[time], spec, times, groups if spec.sequence_length else None)
     return issues, sides
 
 
@@ -74,52 +67,49 @@ def window_problems(statistics: Statistics, spec: TrainingSpec) -> list[Problem]
     if spec.sequence_length is None or not statistics.rows:
         return []
     try:
-        _, groups = _read(statistics, Order(spec.time_column, spec.group_column))
+        _, groups = _read(statistics, spec.time_column, spec.group_column)
     except DataError as error:
         return error.problems
     fault = window_problem(spec, "the validation dataset", groups, np.arange(statistics.rows))
     return [fault] if fault else []
 
 
-def _type_problems(order: Order, schema: pl.Schema) -> Iterator[Issue]:
+def _type_problems(time: str | None, group: str | None, schema: pl.Schema) -> Iterator[Issue]:
     for field, name, refused, use in (
-        ("time_column", order.time, (Kind.BOOLEAN, Kind.LIST, Kind.UNSUPPORTED), "order rows"),
-        ("group_column", order.group, (Kind.LIST, Kind.UNSUPPORTED), "tell groups apart"),
+        ("time_column", time, (Kind.BOOLEAN, Kind.LIST, Kind.UNSUPPORTED), "order rows"),
+        ("group_column", group, (Kind.LIST, Kind.UNSUPPORTED), "tell groups apart"),
     ):
         if name is not None and name in schema and kind_of(schema[name]) in refused:
             message = f"{name!r} has the type {schema[name]}, which cannot {use}"
             yield problem(field, message, type_advice(schema[name]))
 
 
-def _unused(spec: TrainingSpec, order: Order) -> Iterator[Issue]:
+def _unused(spec: TrainingSpec, time: str | None, group: str | None) -> Iterator[Issue]:
     """Warnings about columns that are named but not used."""
-    if spec.time_column and not order.time:
+    if spec.time_column and not time:
         yield warning(
             f"time_column {spec.time_column!r} is not used: it orders rows only with split 'time' or sequence_length"
         )
-    if spec.group_column and not order.group:
+    if spec.group_column and not group:
         both = f"rows of one {spec.group_column!r} are both trained on and held out: set split 'group' to prevent it"
         yield warning(both if spec.held_out else f"group_column {spec.group_column!r} is not used")
 
 
-def _read(statistics: Statistics, order: Order) -> tuple[Times | None, Integers | None]:
+def _read(statistics: Statistics, time: str | None, group: str | None) -> tuple[Times | None, Integers | None]:
     """Both columns as numbers. Raise DataError for the first time that is missing or cannot be read."""
-    times = None if order.time is None else _moments(statistics.by_row[order.time])
-    groups = None if order.group is None else GroupNumbers()(statistics.by_row[order.group])
-    return times, groups
-
-
-def _moments(series: pl.Series) -> Times:
-    """``sort_keys.time_keys``; the error quotes the first value that cannot be read."""
-    try:
-        return time_keys(series)
-    except DataError:
-        row = _first_bad(series)
-        value = series[row]
-    what = "missing" if value is None else f"{shown(value)}, which is no date, time or number"
-    hint = "fill it in" if value is None else "write it like 2024-12-31 or 2024-12-31T13:45:00"
-    message = f"row {row + 1} of {series.name!r} is {what}: the row cannot be put in order"
-    raise DataError([Problem("time_column", message, hint)])
+    times = None
+    if time is not None:
+        series = statistics.by_row[time]
+        try:
+            times = time_keys(series)
+        except DataError:
+            row = _first_bad(series)
+            value = series[row]
+            what = "missing" if value is None else f"{shown(value)}, which is no date, time or number"
+            hint = "fill it in" if value is None else "write it like 2024-12-31 or 2024-12-31T13:45:00"
+            message = f"row {row + 1} of {series.name!r} is {what}: the row cannot be put in order"
+            raise DataError([Problem("time_column", message, hint)]) from None
+    return times, None if group is None else GroupNumbers()(statistics.by_row[group])
 
 
 def _first_bad(series: pl.Series) -> int:
@@ -135,16 +125,14 @@ def _first_bad(series: pl.Series) -> int:
     return low
 
 
-def _window_problems(spec: TrainingSpec, groups: Integers | None, sides: Splits) -> list[Issue]:
+def _window_problems(spec: TrainingSpec, groups: Integers | None, sides: Splits) -> Iterator[Issue]:
     """A problem for each side without a window. A side has one where enough of its rows are of one group, because they
     then follow each other."""
-    found = []
     for side in SIDES:
         rows = getattr(sides, side)
         fault = window_problem(spec, SIDE_NAMES[side], groups, rows) if side == "train" or len(rows) else None
         if fault:
-            found.append(problem(fault.field, fault.message, fault.hint))
-    return found
+            yield problem(fault.field, fault.message, fault.hint)
 
 
 def _order_warnings(raw: pl.Series, spec: TrainingSpec, times: Times, groups: Integers | None) -> Iterator[Issue]:

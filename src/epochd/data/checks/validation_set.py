@@ -10,15 +10,7 @@ from epochd.core.specs import TrainingSpec
 from epochd.data import schema
 from epochd.data.checks import features, target, time_and_group
 from epochd.data.checks.issue import Issue, Lookup, Row, Text, problem, resolve, shown
-from epochd.data.checks.statistics import (
-    ColumnStatistics,
-    Request,
-    Statistics,
-    TargetStatistics,
-    collect,
-    length,
-    plain_column,
-)
+from epochd.data.checks.statistics import ColumnStatistics, Statistics, TargetStatistics, collect, length, plain_column
 from epochd.data.checks.target import Target
 from epochd.data.encoding import dates, numeric
 from epochd.data.encoding.labels import Label
@@ -51,26 +43,25 @@ SHARE = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What is trained on: the dataset, the types of all its columns, its statistics and its target."""
+    """What is trained on: the dataset, the types of all its columns, its statistics, its target, and the hashes of its
+    rows (None: they are not compared)."""
 
     source: Source
     schema: pl.Schema
     statistics: Statistics
     target: Target
+    hashes: pl.Series | None
 
 
-def check(
-    spec: TrainingSpec, catalog: Catalog, trained: Trained, known: pl.Series | None
-) -> tuple[list[Problem], list[str]]:
-    """Everything that rules out validating on the spec's dataset for that, and warnings. ``known`` are the hashes of
-    the training rows (None: they are not compared)."""
+def check(spec: TrainingSpec, catalog: Catalog, trained: Trained) -> tuple[list[Problem], list[str]]:
+    """Everything that rules out validating on the spec's dataset for that, and warnings."""
     try:
         other = catalog.open(spec.validation_dataset).expecting(kinds_of(trained.schema))
         if is_same(trained.source, other):
             message = f"{other.name!r} is the dataset that is trained on: all its rows would be known"
             hint = "give another dataset, or leave it out to hold out validation_split of the rows"
             return [Problem(FIELD, message, hint)], []
-        return other.apply(lambda table: _check(table, spec, other, trained, known))
+        return other.apply(lambda table: _check(table, spec, other, trained))
     except DataError as error:
         return [Problem(FIELD, problem.message, problem.hint) for problem in error.problems], []
 
@@ -82,40 +73,32 @@ def is_same(one: Source, other: Source) -> bool:
     )
 
 
-def row_hashes(table_schema: Mapping[str, pl.DataType], names: Sequence[str]) -> pl.Expr:
-    """One number for each row, the same in all formats: numbers are rounded to float32."""
-    return pl.struct(_plain(name, table_schema[name]) for name in names).hash()
-
-
-def _check(
-    table: pl.LazyFrame, spec: TrainingSpec, other: Source, trained: Trained, known: pl.Series | None
-) -> tuple[list[Problem], list[str]]:
-    where, found = f" in {other.name!r}", table.collect_schema()
+def _check(table: pl.LazyFrame, spec: TrainingSpec, other: Source, trained: Trained) -> tuple[list[Problem], list[str]]:
+    name, found = other.name, table.collect_schema()
+    where = f" in {name!r}"
     order = [n for n in (spec.time_column, spec.group_column) if n is not None and spec.sequence_length is not None]
     by_name = {feature.name: feature for feature in trained.statistics.features}
-    wanted = list(dict.fromkeys([*by_name, *order, spec.target_column]))
-    lacking = [name for name in wanted if name not in found]
-    problems = schema.missing_columns(lacking, FIELD, found, f"{other.name!r}", other.schema_caveat())
+    lacking = [n for n in dict.fromkeys([*by_name, *order, spec.target_column]) if n not in found]
+    problems = schema.missing_columns(lacking, FIELD, found, f"{name!r}", other.schema_caveat())
     columns = _Columns.of(spec, other, found, by_name, trained.target)
-    request = Request(
-        columns.comparable,
-        spec.target_column if spec.target_column in found else None,
-        [name for name in dict.fromkeys([*order, *columns.to_read]) if name in found],
-    )
-    statistics, _ = collect(table, request).refined()
+    by_row = [n for n in dict.fromkeys([*order, *columns.to_read]) if n in found]
+    target_column = spec.target_column if spec.target_column in found else None
+    statistics, _ = collect(table, columns.comparable, target_column, by_row).refined()
     if not statistics.rows:
-        return [*problems, Problem(FIELD, f"{other.name!r} has no rows", "give a dataset with rows")], []
-    issues = [
-        *columns.issues(where),
-        *_feature_issues(statistics, spec, by_name, other.name),
-        *(_target_issues(statistics, other, columns, trained.target) if trained.target.task is not None else ()),
-    ]
+        return [*problems, Problem(FIELD, f"{name!r} has no rows", "give a dataset with rows")], []
+    issues = []
+    for feature, dtype in columns.different[:MAX_LISTED]:
+        message = f"{feature.name!r} is {dtype}{where}, but {feature.dtype} in training"
+        issues.append(problem(FIELD, message, "give the column the same type in both datasets"))
+    issues += _feature_issues(statistics, spec, by_name, name)
+    if trained.target.task is not None and statistics.target is not None:
+        issues += _target_issues(statistics.target, name, columns, trained.target)
     problems += resolve(issues, statistics.table)[0]
     problems += _unreadable(statistics, columns, where)
     if not lacking:
         faults = time_and_group.window_problems(statistics, spec)
-        problems += [Problem(FIELD, f"{other.name!r}: {fault.message}", fault.hint) for fault in faults]
-    return problems, [] if problems or known is None else _overlap(statistics, spec, trained, known, other.name)
+        problems += [Problem(FIELD, f"{name!r}: {fault.message}", fault.hint) for fault in faults]
+    return problems, [] if problems else _overlap(statistics, spec, trained, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,27 +119,25 @@ class _Columns:
         trained: Mapping[str, ColumnStatistics],
         target: Target,
     ) -> "_Columns":
-        present = [feature for feature in trained.values() if feature.name in found]
-        unlike = [feature for feature in present if not _alike(feature.dtype, found[feature.name])]
         inferred = other.infers_types
-        to_read = [f for f in unlike if inferred and found[f.name] == pl.String and f.kind in READINGS]
-        comparable = [feature for feature in present if feature not in unlike]
-        strict = [f for f in comparable if f.kind in STRICT and f.dtype != found[f.name]]
-        readable = {feature.name: feature.dtype for feature in (*to_read, *strict)}
+        comparable, different = [], []
+        texts: dict[str, pl.DataType] = {}
+        strict: dict[str, pl.DataType] = {}
+        for feature in [feature for feature in trained.values() if feature.name in found]:
+            name, dtype = feature.name, found[feature.name]
+            kinds = {feature.kind, kind_of(dtype)}
+            if len(kinds) == 1 or kinds == INTERCHANGEABLE or pl.Null in (feature.dtype, dtype):
+                comparable.append(name)
+                if feature.kind in STRICT and feature.dtype != dtype:
+                    strict[name] = feature.dtype
+            elif inferred and dtype == pl.String and feature.kind in READINGS:
+                texts[name] = feature.dtype
+            else:
+                different.append((feature, dtype))
+        to_read = texts | strict
         if target.task == "regression" and inferred and found.get(spec.target_column) == pl.String:
-            readable[spec.target_column] = pl.Float64()
-        different = [(feature, found[feature.name]) for feature in unlike if feature not in to_read]
-        return cls([feature.name for feature in comparable], readable, different)
-
-    def issues(self, where: str) -> Iterator[Issue]:
-        for feature, dtype in self.different[:MAX_LISTED]:
-            message = f"{feature.name!r} is {dtype}{where}, but {feature.dtype} in training"
-            yield problem(FIELD, message, "give the column the same type in both datasets")
-
-
-def _alike(one: pl.DataType, other: pl.DataType) -> bool:
-    kinds = {kind_of(one), kind_of(other)}
-    return len(kinds) == 1 or kinds == INTERCHANGEABLE or pl.Null in (one, other)
+            to_read[spec.target_column] = pl.Float64()
+        return cls(comparable, to_read, different)
 
 
 def _feature_issues(
@@ -167,17 +148,12 @@ def _feature_issues(
         if found.kind in (Kind.NUMBER, Kind.LIST):
             yield from features.value_problems(found, FIELD, f" in {name!r}")
     lists = [found for found in statistics.features if found.kind is Kind.LIST]
-    if lists:
-        yield from features.uneven_lists(statistics, FIELD, f" of {name!r}")
-        yield from _lengths(lists, spec, [trained[found.name] for found in lists], name)
-
-
-def _lengths(
-    lists: Sequence[ColumnStatistics], spec: TrainingSpec, known: Sequence[ColumnStatistics], name: str
-) -> Iterator[Issue]:
-    """Lists that are longer than those that are trained on, and for an mlp, which cannot distinguish padding, shorter
-    ones."""
+    if not lists:
+        return
+    yield from features.uneven_lists(statistics, FIELD, f" of {name!r}")
+    known = [trained[found.name] for found in lists]
     longest = max(feature.longest or 0 for feature in known)
+    # an mlp cannot distinguish padding
     shortest = min(feature.shortest or 0 for feature in known) if spec.model_type == "mlp" else 0
     for found in lists:
         size = length(found.name, found.dtype)
@@ -207,18 +183,15 @@ def _unreadable(statistics: Statistics, columns: _Columns, where: str) -> Iterat
             yield from (Problem(FIELD, f"{fault.message}{where}", fault.hint) for fault in error.problems)
 
 
-def _target_issues(statistics: Statistics, other: Source, columns: _Columns, trained: Target) -> Iterator[Issue]:
-    found, where = statistics.target, f" in {other.name!r}"
-    if found is None:
-        return
-    name = found.name
+def _target_issues(found: TargetStatistics, source: str, columns: _Columns, trained: Target) -> Iterator[Issue]:
+    name, where = found.name, f" in {source!r}"
     if target.unusable(found):
         message = f"{name!r} is {found.dtype}{where}, which cannot be predicted"
         yield problem(FIELD, message, "give the column the same type in both datasets")
         return
     yield from target.missing(found, FIELD, where)
     if trained.task != "regression":
-        yield from _unknown_label(found, other.name, trained.classes or [])
+        yield from _unknown_label(found, source, trained.classes or [])
     elif name not in columns.to_read:
         if kind_of(found.dtype) is Kind.CATEGORY:
             message = f"{name!r} is text{where}, but a number in training"
@@ -248,11 +221,13 @@ def _unknown_label(found: TargetStatistics, name: str, classes: Sequence[Label])
     yield Issue(FIELD, describe, (Lookup(plain_column(found.name, found.dtype).is_in(strange), (found.name,)),))
 
 
-def _overlap(statistics: Statistics, spec: TrainingSpec, trained: Trained, known: pl.Series, name: str) -> list[str]:
+def _overlap(statistics: Statistics, spec: TrainingSpec, trained: Trained, name: str) -> list[str]:
     """A warning if nearly all rows of the validation dataset are in the training data too: its scores then say nothing
     about new rows. Rows are compared only where hardly any row of the training data is there twice: otherwise a new row
     may well equal a known one by chance."""
-    rows = statistics.head.head(SAMPLED)
+    rows, known = statistics.head.head(SAMPLED), trained.hashes
+    if known is None:
+        return []
     columns = hashed_columns(trained.statistics, spec)
     sample = select(rows.lazy(), [row_hashes(rows.schema, columns).implode().alias("rows")])["rows"]
     if len(sample) < MIN_SAMPLED or len(known) < SHARE * trained.statistics.rows:
@@ -270,6 +245,11 @@ def _overlap(statistics: Statistics, spec: TrainingSpec, trained: Trained, known
 def hashed_columns(statistics: Statistics, spec: TrainingSpec) -> list[str]:
     """The columns that two equal rows have in common: the features and the target."""
     return list(dict.fromkeys([*(feature.name for feature in statistics.features), spec.target_column]))
+
+
+def row_hashes(schema: Mapping[str, pl.DataType], names: Sequence[str]) -> pl.Expr:
+    """One number for each row, the same in all formats: numbers are rounded to float32."""
+    return pl.struct(_plain(name, schema[name]) for name in names).hash()
 
 
 def questions(statistics: Statistics, spec: TrainingSpec) -> list[pl.Expr]:
