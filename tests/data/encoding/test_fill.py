@@ -11,9 +11,7 @@ NUMBERS = np.arange(20, dtype=np.float32).reshape(2, 10) + 1
 
 @pytest.fixture
 def columns():
-    found = EncodedColumns(ones=[(2, np.arange(10) % 3)])
-    found.add(0, NUMBERS)
-    return found
+    return EncodedColumns(list(enumerate(NUMBERS)), [(2, np.arange(10) % 3)])
 
 
 @pytest.mark.parametrize("at_once", [1, 20, 10**6])

@@ -138,9 +138,8 @@ def _checked(
 def _spec_issues(spec: TrainingSpec, rows: int, task: Task | None) -> Iterator[Issue]:
     """Options that do not suit the task or the number of rows."""
     if task == "regression" and spec.monitor.endswith("accuracy"):
-        message = (
-            f"{spec.monitor} does not exist for regression, which is the task that {spec.target_column!r} suggests"
-        )
+        name = spec.target_column
+        message = f"{spec.monitor} does not exist for regression, which is the task that {name!r} suggests"
         yield problem("monitor", message, "use val_loss or train_loss, or set task if its values are classes")
     train = rows - validation_rows(rows, spec.test_split) - validation_rows(rows, spec.validation_share)
     if spec.batch_size > train and rows:

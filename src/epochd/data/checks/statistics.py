@@ -268,7 +268,7 @@ def _lists(name: str, dtype: pl.DataType) -> pl.Expr:
 def example_shape(
     features: Sequence[ColumnStatistics], spec: TrainingSpec
 ) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...], bool]:
-    """What encoded examples will look like, at most: ``shape``, ``embedded`` and ``masked`` as in ``encoder.Encoder``."""
+    """``shape`` (at most), ``embedded`` and ``masked`` of encoded examples, as in ``encoder.Encoder``."""
     lists = [feature for feature in features if feature.kind is Kind.LIST]
     embeds = can_embed(spec, has_lists=bool(lists))
     width, embedded = 0, []

@@ -1,12 +1,12 @@
 """The validation dataset beside the one that is trained on: the same columns, known labels, and other rows."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
 from epochd.core.errors import DataError, Problem
-from epochd.core.specs import TrainingSpec
+from epochd.core.specs import Task, TrainingSpec
 from epochd.data import schema
 from epochd.data.checks import features, target, time_and_group
 from epochd.data.checks.issue import Issue, Lookup, Row, Text, problem, resolve, shown
@@ -80,64 +80,51 @@ def _check(table: pl.LazyFrame, spec: TrainingSpec, other: Source, trained: Trai
     by_name = {feature.name: feature for feature in trained.statistics.features}
     lacking = [n for n in dict.fromkeys([*by_name, *order, spec.target_column]) if n not in found]
     problems = schema.missing_columns(lacking, FIELD, found, f"{name!r}", other.schema_caveat())
-    columns = _Columns.of(spec, other, found, by_name, trained.target)
-    by_row = [n for n in dict.fromkeys([*order, *columns.to_read]) if n in found]
+    comparable, to_read, different = _compare_columns(spec, other, found, by_name.values(), trained.target.task)
+    by_row = [n for n in dict.fromkeys([*order, *to_read]) if n in found]
     target_column = spec.target_column if spec.target_column in found else None
-    statistics, _ = collect(table, columns.comparable, target_column, by_row).refined()
+    statistics, _ = collect(table, comparable, target_column, by_row).refined()
     if not statistics.rows:
         return [*problems, Problem(FIELD, f"{name!r} has no rows", "give a dataset with rows")], []
     issues = []
-    for feature, dtype in columns.different[:MAX_LISTED]:
+    for feature, dtype in different[:MAX_LISTED]:
         message = f"{feature.name!r} is {dtype}{where}, but {feature.dtype} in training"
         issues.append(problem(FIELD, message, "give the column the same type in both datasets"))
     issues += _feature_issues(statistics, spec, by_name, name)
     if trained.target.task is not None and statistics.target is not None:
-        issues += _target_issues(statistics.target, name, columns, trained.target)
+        issues += _target_issues(statistics.target, name, to_read, trained.target)
     problems += resolve(issues, statistics.table)[0]
-    problems += _unreadable(statistics, columns, where)
+    problems += _unreadable(statistics, to_read, where)
     if not lacking:
         faults = time_and_group.window_problems(statistics, spec)
         problems += [Problem(FIELD, f"{name!r}: {fault.message}", fault.hint) for fault in faults]
     return problems, [] if problems else _overlap(statistics, spec, trained, name)
 
 
-@dataclass(frozen=True, slots=True)
-class _Columns:
-    """The validation dataset's columns beside those that are trained on. ``comparable`` have the same kind, ``to_read``
-    (with the type to read them as) may have values that cannot be read, ``different`` are of another type."""
-
-    comparable: list[str]
-    to_read: dict[str, pl.DataType]
-    different: list[tuple[ColumnStatistics, pl.DataType]]
-
-    @classmethod
-    def of(
-        cls,
-        spec: TrainingSpec,
-        other: Source,
-        found: pl.Schema,
-        trained: Mapping[str, ColumnStatistics],
-        target: Target,
-    ) -> "_Columns":
-        inferred = other.infers_types
-        comparable, different = [], []
-        texts: dict[str, pl.DataType] = {}
-        strict: dict[str, pl.DataType] = {}
-        for feature in [feature for feature in trained.values() if feature.name in found]:
-            name, dtype = feature.name, found[feature.name]
-            kinds = {feature.kind, kind_of(dtype)}
-            if len(kinds) == 1 or kinds == INTERCHANGEABLE or pl.Null in (feature.dtype, dtype):
-                comparable.append(name)
-                if feature.kind in STRICT and feature.dtype != dtype:
-                    strict[name] = feature.dtype
-            elif inferred and dtype == pl.String and feature.kind in READINGS:
-                texts[name] = feature.dtype
-            else:
-                different.append((feature, dtype))
-        to_read = texts | strict
-        if target.task == "regression" and inferred and found.get(spec.target_column) == pl.String:
-            to_read[spec.target_column] = pl.Float64()
-        return cls(comparable, to_read, different)
+def _compare_columns(
+    spec: TrainingSpec, other: Source, found: pl.Schema, trained: Iterable[ColumnStatistics], task: Task | None
+) -> tuple[list[str], dict[str, pl.DataType], list[tuple[ColumnStatistics, pl.DataType]]]:
+    """The validation dataset's columns of the same kind; those that may have values that cannot be read, with the type
+    to read them as; and those that are trained on as of another type, with their type here."""
+    comparable, different = [], []
+    texts: dict[str, pl.DataType] = {}
+    strict: dict[str, pl.DataType] = {}
+    inferred = other.infers_types
+    for feature in [feature for feature in trained if feature.name in found]:
+        name, dtype = feature.name, found[feature.name]
+        kinds = {feature.kind, kind_of(dtype)}
+        if len(kinds) == 1 or kinds == INTERCHANGEABLE or pl.Null in (feature.dtype, dtype):
+            comparable.append(name)
+            if feature.kind in STRICT and feature.dtype != dtype:
+                strict[name] = feature.dtype
+        elif inferred and dtype == pl.String and feature.kind in READINGS:
+            texts[name] = feature.dtype
+        else:
+            different.append((feature, dtype))
+    to_read = texts | strict
+    if task == "regression" and inferred and found.get(spec.target_column) == pl.String:
+        to_read[spec.target_column] = pl.Float64()
+    return comparable, to_read, different
 
 
 def _feature_issues(
@@ -174,16 +161,16 @@ def _length_issue(column: str, name: str, condition: pl.Expr, limit: str, hint: 
     return Issue(FIELD, describe, (Lookup(condition, (column,)),))
 
 
-def _unreadable(statistics: Statistics, columns: _Columns, where: str) -> Iterator[Problem]:
+def _unreadable(statistics: Statistics, to_read: Mapping[str, pl.DataType], where: str) -> Iterator[Problem]:
     """For each column its first value that cannot be read as of its type, as the encoder will read it."""
-    for name, dtype in columns.to_read.items():
+    for name, dtype in to_read.items():
         try:
             READINGS[kind_of(dtype)](dtype, statistics.by_row[name])
         except DataError as error:
             yield from (Problem(FIELD, f"{fault.message}{where}", fault.hint) for fault in error.problems)
 
 
-def _target_issues(found: TargetStatistics, source: str, columns: _Columns, trained: Target) -> Iterator[Issue]:
+def _target_issues(found: TargetStatistics, source: str, to_read: Collection[str], trained: Target) -> Iterator[Issue]:
     name, where = found.name, f" in {source!r}"
     if target.unusable(found):
         message = f"{name!r} is {found.dtype}{where}, which cannot be predicted"
@@ -192,7 +179,7 @@ def _target_issues(found: TargetStatistics, source: str, columns: _Columns, trai
     yield from target.missing(found, FIELD, where)
     if trained.task != "regression":
         yield from _unknown_label(found, source, trained.classes or [])
-    elif name not in columns.to_read:
+    elif name not in to_read:
         if kind_of(found.dtype) is Kind.CATEGORY:
             message = f"{name!r} is text{where}, but a number in training"
             yield problem(FIELD, message, "give the column the same type in both datasets")

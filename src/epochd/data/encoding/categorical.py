@@ -8,6 +8,7 @@ import polars as pl
 
 from epochd.core.arrays import FloatArray, IntArray
 from epochd.data.encoding import values
+from epochd.data.encoding.values import Fitted
 from epochd.data.schema import Kind, kind_of
 
 MAX_CODES = 100_000
@@ -15,7 +16,7 @@ MAX_CODES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class OneHot:
+class OneHot(Fitted):
     """A column for each category, in order; one for missing values if ``flag``; a last one for all other values."""
 
     name: str
@@ -35,16 +36,13 @@ class OneHot:
             found[series.is_null().to_numpy()] = len(self.categories)
         return found
 
-    def as_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "name": self.name, "categories": list(self.categories), "flag": self.flag}
-
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Self:
         return cls(values.stored_text(state["name"]), _categories_from(state), values.stored_bool(state["flag"]))
 
 
 @dataclass(frozen=True, slots=True)
-class Codes:
+class Codes(Fitted):
     """One column with the position of each category; unknown, rare and missing values share one code, the last."""
 
     name: str
@@ -61,9 +59,6 @@ class Codes:
     def transform(self, series: pl.Series, out: FloatArray) -> None:
         """Fill ``out`` (n, 1)."""
         out[:, 0] = _codes(series, self.categories, len(self.categories))
-
-    def as_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "name": self.name, "categories": list(self.categories)}
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Self:

@@ -17,7 +17,7 @@ import polars as pl
 from epochd.core.arrays import FloatArray
 from epochd.data.encoding import values
 from epochd.data.encoding.scaling import Moments, Scale, scale_from_json
-from epochd.data.encoding.values import PER_SECOND, Float64
+from epochd.data.encoding.values import PER_SECOND, Fitted, Float64
 from epochd.data.schema import Kind, kind_of
 
 DAY = 86_400
@@ -30,7 +30,7 @@ OFFSET = r"^(.{11,}?)(Z|[+-]\d\d:?\d\d)$"
 
 
 @dataclass(frozen=True, slots=True)
-class Date:
+class Date(Fitted):
     """Scaled days since 1970 unless ``elapsed`` is None, sine and cosine of each of ``cycles``, and if ``flag`` a
     column that is 1 where the value is missing; the other columns are 0 there.
 
@@ -68,17 +68,6 @@ class Date:
             yield np.sin(angle)
             yield np.cos(angle)
 
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "kind": self.kind,
-            "name": self.name,
-            "clock": self.clock,
-            "zone": self.zone,
-            "elapsed": None if self.elapsed is None else self.elapsed.as_json(),
-            "cycles": list(self.cycles),
-            "flag": self.flag,
-        }
-
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Self:
         if not set(state["cycles"]) <= set(CYCLES):
@@ -105,7 +94,9 @@ class DateFit:
     ranges: dict[str, tuple[float, float]] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.ranges = dict.fromkeys(_cycles(self.dtype), (math.inf, -math.inf))
+        calendar = () if self.dtype == pl.Time else ("year", "week")
+        clock = () if self.dtype == pl.Date else ("day",)
+        self.ranges = dict.fromkeys((*calendar, *clock), (math.inf, -math.inf))
 
     def partial_fit(self, series: pl.Series) -> None:
         times = read_as(self.dtype, series)
@@ -173,31 +164,21 @@ def _ticks_per_day(dtype: pl.DataType) -> int:
     return DAY * PER_SECOND[dtype.time_unit if isinstance(dtype, pl.Datetime) else "ns"]
 
 
-def _cycles(dtype: pl.DataType) -> tuple[str, ...]:
-    if dtype == pl.Time:
-        return ("day",)
-    return ("year", "week") if dtype == pl.Date else ("year", "week", "day")
-
-
 def _parse_iso(series: pl.Series, clock: bool, zone: str | None) -> pl.Series:
     """Times parsed from ISO text; times with an offset to UTC are converted to local time of the zone."""
     text = values.stripped_text(series)
     if clock:
-        found = _coalesce(text.str.strptime(pl.Time, form, strict=False) for form in CLOCK_FORMATS)
+        readings = [text.str.strptime(pl.Time, form, strict=False) for form in CLOCK_FORMATS]
     else:
         text = text.str.replace(r"^(\S{10}) +", "${1}T")
         wall = text.str.replace(OFFSET, "$1")
-        found = _coalesce(wall.str.strptime(pl.Datetime("us"), form, strict=False) for form in FORMATS)
+        readings = [wall.str.strptime(pl.Datetime("us"), form, strict=False) for form in FORMATS]
         if zone is not None:
             exact = text.str.strptime(pl.Datetime("us", "UTC"), "%+", strict=False)
-            found = _coalesce([local(exact, clock, zone), found])
+            readings.insert(0, local(exact, clock, zone))
+    found = pl.select(pl.coalesce(readings)).to_series()
     bad = found.is_null() & text.is_not_null()
     if bad.any():
         what, hint = ("a time", "13:45:00") if clock else ("a date", "2024-12-31 or 2024-12-31T13:45:00")
         raise values.bad_value(series, bad.arg_max() or 0, f"not {what}", f"write it like {hint}")
     return found
-
-
-def _coalesce(found: Iterator[pl.Series] | list[pl.Series]) -> pl.Series:
-    """The first value that is not null, row by row."""
-    return pl.select(pl.coalesce(list(found))).to_series()

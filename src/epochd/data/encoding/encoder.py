@@ -1,7 +1,7 @@
 """Encoding of table columns as inputs of a network, and decoding of its outputs as labels and values.
 
-An encoder is fitted on training rows only (``fit``) and is part of the model. Its whole state is JSON, which keeps
-floats exactly, so that a model predicts the same everywhere.
+An encoder is fitted on training rows only (``fit``) and is part of the model. Its state is JSON, which keeps floats
+exactly, so that a model predicts the same everywhere.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,7 +36,7 @@ FITTED_KINDS = {
     Channel: Kind.LIST,
 }
 """The kind of table column that each is fitted on."""
-COLUMN_TYPES: dict[str, type[Column]] = {kind.kind: kind for kind in (Number, Boolean, OneHot, Codes, Date, Channel)}
+COLUMN_TYPES: dict[str, type[Column]] = {kind.kind: kind for kind in FITTED_KINDS}
 
 FILL_VALUES = 1 << 19
 """Values of rows that are filled together (2 MiB). Rows of a wide table are far apart in memory: a few rows at a time
@@ -51,23 +51,16 @@ class EncodedColumns:
     numbers: list[tuple[int, FloatArray]] = field(default_factory=list)
     ones: list[tuple[int, IntArray]] = field(default_factory=list)
 
-    def add(self, channel: int, numbers: FloatArray) -> None:
-        """Add numbers (float32, (channels, rows)) at this channel and the following ones."""
-        self.numbers += enumerate(numbers, channel)
-
     def fill(self, out: FloatArray, rows: IntArray | None = None) -> None:
         """Write these rows (None: all) into ``out`` (n, channels), which must be zeros."""
         size = max(1, FILL_VALUES // max(1, out.shape[1]))
         for first in range(0, len(out), size):
-            at = slice(first, first + size)
-            self._fill(out[at], at if rows is None else rows[at])
-
-    def _fill(self, out: FloatArray, rows: IntArray | slice) -> None:
-        here = np.arange(len(out))
-        for channel, numbers in self.numbers:
-            out[:, channel] = numbers[rows]
-        for channel, offsets in self.ones:
-            out[here, offsets[rows] + channel] = 1.0
+            here = slice(first, first + size)
+            part, chosen = out[here], here if rows is None else rows[here]
+            for channel, numbers in self.numbers:
+                part[:, channel] = numbers[chosen]
+            for channel, offsets in self.ones:
+                part[np.arange(len(part)), offsets[chosen] + channel] = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +105,7 @@ class Encoder:
     @property
     def embedded(self) -> tuple[tuple[int, int], ...]:
         """(channel, number of codes) of each column of codes, for an embedding."""
-        return tuple(
-            (channels.start, column.codes) for column, channels in self._channel_ranges() if isinstance(column, Codes)
-        )
+        return tuple((channel, column.codes) for column, channel in self._channels() if isinstance(column, Codes))
 
     @property
     def outputs(self) -> int:
@@ -213,25 +204,25 @@ class Encoder:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CorruptFile(f"the state of the encoder is invalid ({error!r}): was it edited?") from None
 
-    def _channel_ranges(self) -> Iterator[tuple[Column, slice]]:
-        """Each column with its channels, a range on the last axis."""
-        start = 0
+    def _channels(self) -> Iterator[tuple[Column, int]]:
+        """Each column with its first channel, a position on the last axis."""
+        channel = 0
         for column in self.columns:
-            yield column, slice(start, start + column.width)
-            start += column.width
+            yield column, channel
+            channel += column.width
 
     def _encode_scalars(self, frame: pl.DataFrame) -> EncodedColumns:
         """All encoded columns but the list columns."""
         found, problems = EncodedColumns(), []
-        for column, channels in self._channel_ranges():
+        for column, channel in self._channels():
             try:
                 series = frame.get_column(column.name)
                 if isinstance(column, OneHot):
-                    found.ones.append((channels.start, column.positions(series)))
+                    found.ones.append((channel, column.positions(series)))
                 elif not isinstance(column, Channel):
                     numbers = np.empty((column.width, frame.height), np.float32)
                     column.transform(series, numbers.T)
-                    found.add(channels.start, numbers)
+                    found.numbers += enumerate(numbers, channel)
             except DataError as error:
                 problems += error.problems
         if problems:
@@ -240,9 +231,7 @@ class Encoder:
 
     def _encode_sequences(self, frame: pl.DataFrame, steps: int) -> FloatArray:
         """Encoded rows, float32 (n, steps, channels)."""
-        channels = [
-            (column, channels.start) for column, channels in self._channel_ranges() if isinstance(column, Channel)
-        ]
+        channels = [(column, channel) for column, channel in self._channels() if isinstance(column, Channel)]
         exists = sequence.step_mask([frame.get_column(column.name) for column, _ in channels], steps)
         scalars = np.zeros((frame.height, self.shape[-1]), dtype=np.float32)
         self._encode_scalars(frame).fill(scalars)
@@ -256,13 +245,9 @@ class Encoder:
     def _require_columns(self, frame: pl.DataFrame) -> None:
         missing = [name for name in self.feature_names if name not in frame.columns]
         if missing:
-            message = f"missing columns: {', '.join(map(repr, missing))}"
-            hint = "the model needs every column that it was trained on" + _nearest(missing, frame.columns)
-            raise DataError([Problem("columns", message, hint)])
-
-
-def _nearest(missing: Sequence[str], present: Sequence[str]) -> str:
-    """The present names that are similar to the first missing ones, for a hint."""
-    found = [(name, similar_names(name, present, 1)) for name in missing[:20]]
-    found_near = [f"{near[0]!r} for {name!r}" for name, near in found if near]
-    return f"; there is {', '.join(found_near)}" if found_near else ""
+            found = [(name, similar_names(name, frame.columns, 1)) for name in missing[:20]]
+            near = [f"{names[0]!r} for {name!r}" for name, names in found if names]
+            hint = "the model needs every column that it was trained on" + (
+                f"; there is {', '.join(near)}" if near else ""
+            )
+            raise DataError([Problem("columns", f"missing columns: {', '.join(map(repr, missing))}", hint)])

@@ -98,11 +98,9 @@ def longest_list(table: pl.LazyFrame, features: Sequence[str]) -> int | None:
     names = [name for name in features if kind_of(schema[name]) is Kind.LIST]
     if not names:
         return None
-    lengths = [
-        (col(name).arr.len() if isinstance(schema[name], pl.Array) else col(name).list.len()).max() for name in names
-    ]
-    found = table.select(pl.max_horizontal(lengths)).collect(engine="streaming").item()
-    return int(found or 0)
+    lengths = [col(name).arr.len() if isinstance(schema[name], pl.Array) else col(name).list.len() for name in names]
+    longest = pl.max_horizontal(length.max() for length in lengths)
+    return int(table.select(longest).collect(engine="streaming").item() or 0)
 
 
 def _sampling_interval(numbers: int, columns: int) -> int:

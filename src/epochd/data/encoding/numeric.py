@@ -10,7 +10,7 @@ import polars as pl
 from epochd.core.arrays import FloatArray
 from epochd.data.encoding import values
 from epochd.data.encoding.scaling import Scale, ScaleFit, scale_from_json
-from epochd.data.encoding.values import Float64
+from epochd.data.encoding.values import Fitted, Float64
 from epochd.data.schema import Kind, kind_of
 
 TRUTH = {"true": "1", "false": "0"}
@@ -18,7 +18,7 @@ TRUTH = {"true": "1", "false": "0"}
 
 
 @dataclass(frozen=True, slots=True)
-class Number:
+class Number(Fitted):
     """A column that is scaled; a missing value becomes 0, the scale's centre. ``flag`` adds a column that is 1 where
     the value is missing."""
 
@@ -40,9 +40,6 @@ class Number:
             row = int(np.argmin(np.isfinite(out[:, 0])))
             raise values.bad_value(series, row, values.TOO_LARGE)
 
-    def as_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "name": self.name, "scale": self.scale.as_json(), "flag": self.flag}
-
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Self:
         return cls(
@@ -51,7 +48,7 @@ class Number:
 
 
 @dataclass(frozen=True, slots=True)
-class Boolean:
+class Boolean(Fitted):
     """False is -1, true is 1, a missing value 0; ``flag`` as in ``Number``."""
 
     name: str
@@ -67,9 +64,6 @@ class Boolean:
         """Fill ``out`` (n, width); raise DataError for a value that is not true, false, 1 or 0."""
         found = boolean_numbers(series)
         _write(found, found * 2 - 1, out)
-
-    def as_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "name": self.name, "flag": self.flag}
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Self:

@@ -6,7 +6,7 @@ Means and deviations are computed exactly over batches, quantiles from an evenly
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from statistics import NormalDist
@@ -16,7 +16,7 @@ import numpy as np
 
 from epochd.core.arrays import IntArray
 from epochd.core.specs import Scaling
-from epochd.data.encoding.values import Float64, stored_number
+from epochd.data.encoding.values import Fitted, Float64, stored_number
 
 MAX_KNOTS = 256
 """Points of a quantile scale, at most."""
@@ -27,7 +27,7 @@ CONSTANT_SCALE = sys.float_info.max
 
 
 @dataclass(frozen=True, slots=True)
-class Linear:
+class Linear(Fitted):
     """(value - centre) / scale."""
 
     centre: float
@@ -40,12 +40,9 @@ class Linear:
         scaled /= self.scale
         return scaled
 
-    def as_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "centre": self.centre, "scale": self.scale}
-
 
 @dataclass(frozen=True, slots=True)
-class Knots:
+class Knots(Fitted):
     """Normal scores at increasing values, interpolated linearly; values outside get the score of the nearest end."""
 
     values: tuple[float, ...]
@@ -55,23 +52,17 @@ class Knots:
 
     @classmethod
     def fit(cls, sample: Float64) -> Self | None:
-        """Knots at evenly spaced quantiles of the sample; None if all its values are the same.
-
-        A value at several knots gets the mean of their scores.
-        """
+        """Knots at evenly spaced quantiles of the sample, where a value at several knots gets the mean of their scores; None
+        if all its values are the same."""
         n = min(MAX_KNOTS, len(sample))
-        found, place, counts = np.unique(
-            np.quantile(sample, np.linspace(0, 1, n)), return_inverse=True, return_counts=True
-        )
+        quantiles = np.quantile(sample, np.linspace(0, 1, n))
+        found, place, counts = np.unique(quantiles, return_inverse=True, return_counts=True)
         scores = np.bincount(place, weights=_normal_scores(n)) / counts
         return cls(tuple(found.tolist()), tuple(scores.tolist())) if len(found) > 1 else None
 
     def apply(self, numbers: Float64) -> Float64:
         scores = np.interp(numbers, self.values, self.scores)
         return np.where(np.isinf(numbers), numbers, scores)  # an infinite value must not be encoded as the largest one
-
-    def as_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "values": list(self.values), "scores": list(self.scores)}
 
 
 Scale = Linear | Knots
@@ -84,7 +75,8 @@ def scale_from_json(state: Mapping[str, Any]) -> Scale:
             raise ValueError("a scale of 0")
         return Linear(stored_number(state["centre"]), stored_number(state["scale"]))
     knots = Knots(tuple(map(stored_number, state["values"])), tuple(map(stored_number, state["scores"])))
-    if state["kind"] != Knots.kind or len(knots.values) != len(knots.scores) or not _is_increasing(knots.values):
+    increasing = len(knots.values) > 1 and bool((np.diff(knots.values) > 0).all())
+    if state["kind"] != Knots.kind or len(knots.values) != len(knots.scores) or not increasing:
         raise ValueError("knots that do not increase, or that lack a score")
     return knots
 
@@ -103,8 +95,7 @@ class Moments:
 
     def partial_fit(self, numbers: Float64) -> None:
         """Add float64 (n,) with NaN where missing, by the formula of Chan, Golub and LeVeque (1979) for the union of
-        two samples. NumPy sums float64 in a fixed order, whatever the number of threads.
-        """
+        two samples. NumPy sums float64 in a fixed order, whatever the number of threads."""
         self.rows += len(numbers)
         missing = np.isnan(numbers)
         present = numbers[~missing] if missing.any() else numbers
@@ -182,7 +173,3 @@ def _normal_scores(n: int) -> Float64:
     upper = [NormalDist().inv_cdf((i + 0.5) / n) for i in range((n + 1) // 2, n)]
     middle = [0.0] * (n % 2)
     return np.array([-score for score in reversed(upper)] + middle + upper)
-
-
-def _is_increasing(values: Sequence[float]) -> bool:
-    return len(values) > 1 and bool((np.diff(values) > 0).all())

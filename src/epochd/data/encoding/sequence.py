@@ -15,14 +15,14 @@ from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.errors import DataError, Problem
 from epochd.data.encoding import values
 from epochd.data.encoding.scaling import Scale, ScaleFit, scale_from_json
-from epochd.data.encoding.values import Float64
+from epochd.data.encoding.values import Fitted, Float64
 from epochd.data.schema import Kind, kind_of
 
 Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class Channel:
+class Channel(Fitted):
     """A column of lists whose elements are scaled; a missing element becomes 0, the scale's centre."""
 
     name: str
@@ -40,9 +40,6 @@ class Channel:
         if not np.isfinite(small).all():
             raise _bad_element(series, exists.sum(axis=1), int(np.argmin(np.isfinite(small))))
         out[exists] = small
-
-    def as_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "name": self.name, "scale": self.scale.as_json()}
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Self:

@@ -1,10 +1,11 @@
-"""The values of a column as float64 numbers, and the errors of values that cannot be converted.
+"""The values of a column as float64 numbers, the errors of values that cannot be converted, and states of fitted parts.
 
 Rows in messages are counted from 1, in the given frame.
 """
 
 import math
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -77,7 +78,9 @@ def bad_value(
     series: pl.Series, row: int, what: str, hint: str = "give a number, or leave the value empty if it is unknown"
 ) -> DataError:
     """The error of one value; ``row`` is counted from 0, ``what`` completes "row 7 of column 'age' is"."""
-    message = f"row {row + 1} of column {series.name!r} is {what}: {_shown(series[row])}"
+    shown = repr(series[row])
+    shown = shown if len(shown) <= 80 else shown[:77] + "..."
+    message = f"row {row + 1} of column {series.name!r} is {what}: {shown}"
     return DataError([Problem(series.name, message, hint)])
 
 
@@ -85,6 +88,23 @@ def wrong_type(series: pl.Series, wanted: str) -> DataError:
     """The error of a column that cannot be read as the ``wanted`` values."""
     message = f"column {series.name!r} has the type {series.dtype}, which cannot be read as {wanted}"
     return DataError([Problem(series.name, message, type_advice(series.dtype))])
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A fitted column or scale, whose state is its kind and its fields."""
+
+    kind: ClassVar[str]
+
+    def as_json(self) -> dict[str, Any]:
+        """The state as JSON types, in the order of the fields."""
+        state: dict[str, Any] = {"kind": self.kind}
+        for part in fields(self):
+            value = getattr(self, part.name)
+            state[part.name] = value.as_json() if isinstance(value, Fitted) else value
+            if isinstance(value, tuple):
+                state[part.name] = list(value)
+        return state
 
 
 def stored_number(value: Any) -> float:
@@ -106,8 +126,3 @@ def stored_bool(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"{value!r} is neither true nor false")
     return value
-
-
-def _shown(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 80 else shown[:77] + "..."
