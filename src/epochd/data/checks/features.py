@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from epochd.core.specs import TrainingSpec
-from epochd.data.checks.issue import Issue, Lookup, Row, Text, in_row, problem, shown, such_as, warning
+from epochd.data.checks.issue import Issue, Lookup, Row, Text, huge_values, problem, shown, such_as, warning
 from epochd.data.checks.statistics import ColumnStatistics, Statistics, elements, length
 from epochd.data.encoding import sequence
 from epochd.data.encoding.categorical import MAX_CODES
@@ -105,8 +105,8 @@ def value_problems(feature: ColumnStatistics, field: str, where: str = "") -> It
 
         def describe(row: Row | None) -> Text:
             what = "an empty list" if row and row.values[0] is not None else "no list"
-            hint = f"give at least one number, or leave the column out of {FIELD}"
-            return f"{name!r} has {what}{in_row(row)}{where}", hint
+            place = f" in row {row.number}" if row else ""
+            return f"{name!r} has {what}{place}{where}", f"give at least one number, or leave the column out of {FIELD}"
 
         yield Issue(field, describe, (Lookup(col(name).is_null() | (length(name, dtype) == 0), (name,)),))
     if is_list and feature.low is None and feature.shortest:
@@ -116,11 +116,7 @@ def value_problems(feature: ColumnStatistics, field: str, where: str = "") -> It
         if is_list:
             size = elements(name, dtype).list.eval(pl.element().abs()).list.max()
         hint = f"replace such values, leave them empty, or leave the column out of {FIELD}"
-        yield Issue(
-            field,
-            lambda row: (f"{name!r} has infinite or huge values{in_row(row, with_value=True)}{where}", hint),
-            (Lookup(size > MAX_NUMBER, (name,)),),
-        )
+        yield huge_values(field, name, size, hint, where)
 
 
 def is_huge(feature: ColumnStatistics) -> bool:

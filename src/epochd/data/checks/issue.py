@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from epochd.core.errors import Problem
+from epochd.data.encoding.values import MAX_NUMBER
 from epochd.data.schema import col
 from epochd.data.tables.table import select
 
@@ -52,6 +53,16 @@ def warning(message: str) -> Issue:
     return Issue("", lambda: (message, ""))
 
 
+def huge_values(field: str, name: str, size: pl.Expr, hint: str, where: str) -> Issue:
+    """A problem of a column in which numbers of this size are infinite or larger than MAX_NUMBER."""
+
+    def describe(row: Row | None) -> Text:
+        place = f": row {row.number} is {shown(row.values[0])}" if row else ""
+        return f"{name!r} has infinite or huge values{place}{where}", hint
+
+    return Issue(field, describe, (Lookup(size > MAX_NUMBER, (name,)),))
+
+
 def resolve(issues: Sequence[Issue], table: pl.LazyFrame) -> tuple[list[Problem], list[str]]:
     """The problems and the warnings with their full text. Reads ``table`` once if any message quotes a row."""
     rows = _look_up([lookup for issue in issues for lookup in issue.lookups], table)
@@ -83,13 +94,6 @@ def shown(value: object) -> str:
     """A sample value for a message, at most 60 characters."""
     text = repr(value.to_list() if isinstance(value, pl.Series) else value)
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def in_row(row: Row | None, *, with_value: bool = False) -> str:
-    """`` in row 7``, or ``: row 7 is 'x'`` with the row's first value; empty without a row."""
-    if row is None:
-        return ""
-    return f": row {row.number} is {shown(row.values[0])}" if with_value else f" in row {row.number}"
 
 
 def such_as(row: Row | None) -> str:

@@ -107,10 +107,8 @@ def _checked(
     table: pl.LazyFrame, schema: pl.Schema, spec: TrainingSpec
 ) -> tuple[Statistics, Target, list[Issue], pl.Series | None]:
     """Both passes over the table, what the checks find in them, and the hashes of its rows."""
-    by_row = time_and_group.used_columns(spec, schema)
     name = spec.target_column if spec.target_column in schema else None
-    if name is not None and by_row and time_and_group.is_split_by_order(spec):
-        by_row = list(dict.fromkeys([*by_row, name]))
+    by_row = time_and_group.columns_by_row(spec, schema)
     first = collect(table, schemas.feature_columns(spec, schema), name, by_row)
     in_order, splits = time_and_group.check(first, schema, spec)
     early = target.preliminary(first.target, spec, first.head) if first.target and first.rows else Target(spec.task)

@@ -18,13 +18,11 @@ from epochd.data.tables.table import select
 
 DATE_WIDTHS: dict[type[pl.DataType], int] = {pl.Date: 5, pl.Time: 3, pl.Datetime: 7}
 """Encoded columns of a date of which every part varies."""
-
 EXACT = MAX_CODES * 6 // 5
 """Distinct texts of a large table are counted exactly up to about this many; an estimate may be off by a tenth."""
 MAX_CLASSES = 1_000
 COUNTED_LABELS = 2 * MAX_CLASSES
 """The values of a target are counted one by one up to this many distinct values."""
-
 MIN_HEAD, SMALL_ROWS, SMALL_CELLS = 100, 20_000, 2_000_000
 """A table with more rows or cells than SMALL is streamed, unless it has at most MIN_HEAD rows."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from epochd.core.specs import Task, TrainingSpec
-from epochd.data.checks.issue import Issue, Lookup, Row, Text, in_row, problem, shown, such_as
+from epochd.data.checks.issue import Issue, Lookup, Row, Text, huge_values, problem, shown, such_as
 from epochd.data.checks.statistics import COUNTED_LABELS, MAX_CLASSES, TargetStatistics, plain_column
 from epochd.data.encoding.labels import Label, listed
 from epochd.data.encoding.values import MAX_NUMBER, plain
@@ -95,12 +95,7 @@ def huge(target: TargetStatistics, field: str, where: str = "") -> Issue | None:
     if target.low is None or target.high is None or max(-target.low, target.high) <= MAX_NUMBER:
         return None
     size = plain_column(target.name, target.dtype).cast(pl.Float64).abs()
-    message = f"{target.name!r} has infinite or huge values"
-    return Issue(
-        field,
-        lambda row: (message + in_row(row, with_value=True) + where, "replace them by the right values"),
-        (Lookup(size > MAX_NUMBER, (target.name,)),),
-    )
+    return huge_values(field, target.name, size, "replace them by the right values", where)
 
 
 def _infer(target: TargetStatistics) -> Task:

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from epochd.core.errors import DataError, Problem
-from epochd.core.specs import TrainingSpec
+from epochd.core.specs import Split, TrainingSpec
 from epochd.data.checks.issue import Issue, problem, shown, warning
 from epochd.data.checks.statistics import Statistics
 from epochd.data.schema import Kind, kind_of, type_advice
@@ -18,32 +18,33 @@ from epochd.data.splitting.sliding_windows import SIDE_NAMES, window_problem
 from epochd.data.splitting.sort_keys import GroupNumbers, time_keys
 from epochd.data.splitting.split import SIDES, Integers, Splits, Times
 
+BY_ORDER = ("time", "group")
 SORTED_ROWS = 5_000_000
 """The order within groups is not checked in larger tables: it is only for a warning, and takes much memory."""
 
 
-def is_split_by_order(spec: TrainingSpec) -> bool:
-    return split.split_kind(spec, classes=False) in ("time", "group")
-
-
-def used_columns(spec: TrainingSpec, schema: pl.Schema) -> list[str]:
-    """The columns of time and group that are used, that the table has, and that can be read."""
-    time, group = _columns(spec)
-    if any(_type_problems(time, group, schema)):
+def columns_by_row(spec: TrainingSpec, schema: pl.Schema) -> list[str]:
+    """The columns of time and group that are used, that the table has, and that can be read; for a split by them the
+    target, too."""
+    kind, time, group = _used(spec)
+    names = [name for name in (time, group) if name is not None and name in schema]
+    if not names or any(_type_problems(time, group, schema)):
         return []
-    return [name for name in dict.fromkeys((time, group)) if name is not None and name in schema]
+    if kind in BY_ORDER and spec.target_column in schema:
+        names.append(spec.target_column)
+    return list(dict.fromkeys(names))
 
 
-def _columns(spec: TrainingSpec) -> tuple[str | None, str | None]:
-    """The columns of time and group, None where it is not used, although the spec may name it."""
+def _used(spec: TrainingSpec) -> tuple[Split, str | None, str | None]:
+    """The kind of split, and the columns of time and group; None where it is unused, although the spec may name it."""
     kind, windows = split.split_kind(spec, classes=False), spec.sequence_length is not None
     time = spec.time_column if kind == "time" or windows else None
-    return time, spec.group_column if kind == "group" or windows else None
+    return kind, time, spec.group_column if kind == "group" or windows else None
 
 
 def check(statistics: Statistics, schema: pl.Schema, spec: TrainingSpec) -> tuple[list[Issue], Splits | None]:
     """The issues of both columns of a table with this schema, and the sides of a split by time or group."""
-    time, group = _columns(spec)
+    kind, time, group = _used(spec)
     issues = [*_type_problems(time, group, schema), *_unused(spec, time, group)]
     names = [name for name in (time, group) if name is not None]
     if not names or not statistics.rows or any(name not in statistics.by_row for name in names):
@@ -51,7 +52,7 @@ def check(statistics: Statistics, schema: pl.Schema, spec: TrainingSpec) -> tupl
     sides = None
     try:
         times, groups = _read(statistics, time, group)
-        if is_split_by_order(spec):
+        if kind in BY_ORDER:
             sides = split.split(spec, statistics.rows, times=times, groups=groups)
         if spec.sequence_length is not None:
             issues += _window_problems(spec, groups, sides or Splits.of(np.zeros(statistics.rows, np.uint8)))

@@ -30,7 +30,6 @@ READINGS: dict[Kind, Callable[[pl.DataType, pl.Series], object]] = {
 """How the encoder reads values of a column that it was fitted on as of this type."""
 STRICT = {Kind.BOOLEAN, Kind.DATE}
 """Kinds that do not take every value of the kinds that are read as theirs."""
-
 MAX_CELLS = 20_000_000
 """Larger training data are not searched for rows of the validation dataset."""
 SAMPLED = 10_000
@@ -94,7 +93,11 @@ def _check(table: pl.LazyFrame, spec: TrainingSpec, other: Source, trained: Trai
     if trained.target.task is not None and statistics.target is not None:
         issues += _target_issues(statistics.target, name, to_read, trained.target)
     problems += resolve(issues, statistics.table)[0]
-    problems += _unreadable(statistics, to_read, where)
+    for column, dtype in to_read.items():
+        try:  # as the encoder will read it; the error is about the first value that cannot be read
+            READINGS[kind_of(dtype)](dtype, statistics.by_row[column])
+        except DataError as error:
+            problems += [Problem(FIELD, f"{fault.message}{where}", fault.hint) for fault in error.problems]
     if not lacking:
         faults = time_and_group.window_problems(statistics, spec)
         problems += [Problem(FIELD, f"{name!r}: {fault.message}", fault.hint) for fault in faults]
@@ -159,15 +162,6 @@ def _length_issue(column: str, name: str, condition: pl.Expr, limit: str, hint: 
         return f"{place}; in training {limit}", hint
 
     return Issue(FIELD, describe, (Lookup(condition, (column,)),))
-
-
-def _unreadable(statistics: Statistics, to_read: Mapping[str, pl.DataType], where: str) -> Iterator[Problem]:
-    """For each column its first value that cannot be read as of its type, as the encoder will read it."""
-    for name, dtype in to_read.items():
-        try:
-            READINGS[kind_of(dtype)](dtype, statistics.by_row[name])
-        except DataError as error:
-            yield from (Problem(FIELD, f"{fault.message}{where}", fault.hint) for fault in error.problems)
 
 
 def _target_issues(found: TargetStatistics, source: str, to_read: Collection[str], trained: Target) -> Iterator[Issue]:

@@ -19,11 +19,10 @@ MAX_CODES = 100_000
 class OneHot(Fitted):
     """A column for each category, in order; one for missing values if ``flag``; a last one for all other values."""
 
+    kind: ClassVar[str] = "one-hot"
     name: str
     categories: tuple[str, ...]
     flag: bool
-
-    kind: ClassVar[str] = "one-hot"
 
     @property
     def width(self) -> int:
@@ -45,11 +44,10 @@ class OneHot(Fitted):
 class Codes(Fitted):
     """One column with the position of each category; unknown, rare and missing values share one code, the last."""
 
-    name: str
-    categories: tuple[str, ...]
-
     kind: ClassVar[str] = "codes"
     width: ClassVar[int] = 1
+    name: str
+    categories: tuple[str, ...]
 
     @property
     def codes(self) -> int:

@@ -1,9 +1,9 @@
 """Columns of dates and times: the elapsed time, and the position in the year, the week and the day.
 
 Cycles are encoded by sine and cosine, so that December is next to January. Parts that are constant in training are left
-out. Where later rows are predicted from earlier ones, their elapsed time is outside the training range, and so may be
-their position in a cycle that training data do not cover completely. A network would have to extrapolate, so such parts
-are left out, too. Times with a zone are encoded in local time of that zone.
+out. Where later rows are predicted from earlier ones, a network would have to extrapolate the elapsed time, and the
+position in a cycle that training data do not cover completely, so these are left out, too. Times with a zone are
+encoded in its local time.
 """
 
 import math
@@ -38,14 +38,13 @@ class Date(Fitted):
     training data, None for times without one.
     """
 
+    kind: ClassVar[str] = "date"
     name: str
     clock: bool
     zone: str | None
     elapsed: Scale | None
     cycles: tuple[str, ...]
     flag: bool
-
-    kind: ClassVar[str] = "date"
 
     @property
     def width(self) -> int:
@@ -84,8 +83,7 @@ class Date(Fitted):
 
 @dataclass(slots=True)
 class DateFit:
-    """Fits a column of dates or times of this type; it ``extrapolates`` if later rows are predicted from earlier
-    ones."""
+    """Fits a column of this type; it ``extrapolates`` if later rows are predicted from earlier ones."""
 
     name: str
     dtype: pl.DataType

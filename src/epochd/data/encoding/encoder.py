@@ -5,7 +5,7 @@ exactly, so that a model predicts the same everywhere.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from math import prod
 from typing import Any, Self
 
@@ -57,10 +57,11 @@ class EncodedColumns:
         for first in range(0, len(out), size):
             here = slice(first, first + size)
             part, chosen = out[here], here if rows is None else rows[here]
+            each = np.arange(len(part))
             for channel, numbers in self.numbers:
                 part[:, channel] = numbers[chosen]
             for channel, offsets in self.ones:
-                part[np.arange(len(part)), offsets[chosen] + channel] = 1.0
+                part[each, offsets[chosen] + channel] = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,18 +129,17 @@ class Encoder:
 
         Raise DataError that names every missing column, or for each unusable column its first such row.
         """
-        self._require_columns(frame)
-        if self.steps is not None:
-            return self._encode_sequences(frame, self.steps)
+        found = self._encode(frame)
+        if not isinstance(found, EncodedColumns):
+            return found
         out = np.zeros((frame.height, *self.shape), dtype=np.float32)
-        self._encode_scalars(frame).fill(out)
+        found.fill(out)
         return out
 
     def transform(self, frame: pl.DataFrame, sides: Sequence[tuple[IntArray | None, FloatArray]]) -> None:
         """Write ``features`` of some rows (None: all) for each side into its array (n, *shape), which must be zeros:
         for one-hot columns only the ones are written."""
-        self._require_columns(frame)
-        found = self._encode_scalars(frame) if self.steps is None else self._encode_sequences(frame, self.steps)
+        found = self._encode(frame)
         for rows, out in sides:
             if isinstance(found, EncodedColumns):
                 found.fill(out, rows)
@@ -172,16 +172,9 @@ class Encoder:
 
     def as_json(self) -> dict[str, Any]:
         """The whole state, for ``json.dumps``; ``from_json`` returns an equal encoder."""
-        return {
-            "columns": [column.as_json() for column in self.columns],
-            "target_column": self.target_column,
-            "task": self.task,
-            "classes": None if self.classes is None else list(self.classes),
-            "target_mean": self.target_mean,
-            "target_scale": self.target_scale,
-            "steps": self.steps,
-            "masked": self.masked,
-        }
+        state = {part.name: getattr(self, part.name) for part in fields(self)}
+        classes = None if self.classes is None else list(self.classes)
+        return state | {"columns": [column.as_json() for column in self.columns], "classes": classes}
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Self:
@@ -210,6 +203,17 @@ class Encoder:
         for column in self.columns:
             yield column, channel
             channel += column.width
+
+    def _encode(self, frame: pl.DataFrame) -> EncodedColumns | FloatArray:
+        missing = [name for name in self.feature_names if name not in frame.columns]
+        if missing:
+            found = [(name, similar_names(name, frame.columns, 1)) for name in missing[:20]]
+            near = [f"{names[0]!r} for {name!r}" for name, names in found if names]
+            hint = "the model needs every column that it was trained on" + (
+                f"; there is {', '.join(near)}" if near else ""
+            )
+            raise DataError([Problem("columns", f"missing columns: {', '.join(map(repr, missing))}", hint)])
+        return self._encode_scalars(frame) if self.steps is None else self._encode_sequences(frame, self.steps)
 
     def _encode_scalars(self, frame: pl.DataFrame) -> EncodedColumns:
         """All encoded columns but the list columns."""
@@ -241,13 +245,3 @@ class Encoder:
         for column, channel in channels:
             column.transform(frame.get_column(column.name), exists, out[:, :, channel])
         return out
-
-    def _require_columns(self, frame: pl.DataFrame) -> None:
-        missing = [name for name in self.feature_names if name not in frame.columns]
-        if missing:
-            found = [(name, similar_names(name, frame.columns, 1)) for name in missing[:20]]
-            near = [f"{names[0]!r} for {name!r}" for name, names in found if names]
-            hint = "the model needs every column that it was trained on" + (
-                f"; there is {', '.join(near)}" if near else ""
-            )
-            raise DataError([Problem("columns", f"missing columns: {', '.join(map(repr, missing))}", hint)])

@@ -22,11 +22,10 @@ class Number(Fitted):
     """A column that is scaled; a missing value becomes 0, the scale's centre. ``flag`` adds a column that is 1 where
     the value is missing."""
 
+    kind: ClassVar[str] = "number"
     name: str
     scale: Scale
     flag: bool
-
-    kind: ClassVar[str] = "number"
 
     @property
     def width(self) -> int:
@@ -51,10 +50,9 @@ class Number(Fitted):
 class Boolean(Fitted):
     """False is -1, true is 1, a missing value 0; ``flag`` as in ``Number``."""
 
+    kind: ClassVar[str] = "boolean"
     name: str
     flag: bool
-
-    kind: ClassVar[str] = "boolean"
 
     @property
     def width(self) -> int:
@@ -76,15 +74,13 @@ class NumberFit:
 
     name: str
     scale: ScaleFit
-    missing: bool = field(default=False, init=False)
 
     def partial_fit(self, series: pl.Series) -> None:
         """Raise DataError for a value that is infinite or too large."""
         self.scale.partial_fit(values.bounded_numbers(series))
-        self.missing = self.scale.moments.count < self.scale.moments.rows
 
     def finalize(self) -> Number:
-        return Number(self.name, self.scale.finalize(), self.missing)
+        return Number(self.name, self.scale.finalize(), self.scale.moments.count < self.scale.moments.rows)
 
 
 @dataclass(slots=True)

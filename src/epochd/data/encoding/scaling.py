@@ -1,5 +1,4 @@
-"""Scaling of numbers: by mean and standard deviation, by median and quartiles, or by quantiles to a normal
-distribution.
+"""Scaling of numbers: by mean and deviation, by median and quartiles, or by quantiles to a normal distribution.
 
 Means and deviations are computed exactly over batches, quantiles from an evenly spaced sample of bounded size.
 """
@@ -30,10 +29,9 @@ CONSTANT_SCALE = sys.float_info.max
 class Linear(Fitted):
     """(value - centre) / scale."""
 
+    kind: ClassVar[str] = "linear"
     centre: float
     scale: float
-
-    kind: ClassVar[str] = "linear"
 
     def apply(self, numbers: Float64) -> Float64:
         scaled: Float64 = numbers - self.centre
@@ -45,15 +43,14 @@ class Linear(Fitted):
 class Knots(Fitted):
     """Normal scores at increasing values, interpolated linearly; values outside get the score of the nearest end."""
 
+    kind: ClassVar[str] = "knots"
     values: tuple[float, ...]
     scores: tuple[float, ...]
 
-    kind: ClassVar[str] = "knots"
-
     @classmethod
     def fit(cls, sample: Float64) -> Self | None:
-        """Knots at evenly spaced quantiles of the sample, where a value at several knots gets the mean of their scores; None
-        if all its values are the same."""
+        """Knots at evenly spaced quantiles of the sample; None if all its values are the same. A value at several knots
+        gets the mean of their scores."""
         n = min(MAX_KNOTS, len(sample))
         quantiles = np.quantile(sample, np.linspace(0, 1, n))
         found, place, counts = np.unique(quantiles, return_inverse=True, return_counts=True)

@@ -25,11 +25,10 @@ Flags = npt.NDArray[np.bool_]
 class Channel(Fitted):
     """A column of lists whose elements are scaled; a missing element becomes 0, the scale's centre."""
 
-    name: str
-    scale: Scale
-
     kind: ClassVar[str] = "list"
     width: ClassVar[int] = 1
+    name: str
+    scale: Scale
 
     def transform(self, series: pl.Series, exists: Flags, out: FloatArray) -> None:
         """Fill ``out`` (n, steps) where ``exists`` (n, steps), the ``step_mask`` of this column, is True."""
@@ -100,11 +99,9 @@ def common_lengths(columns: Sequence[pl.Series]) -> IntArray:
 
 def uneven_lengths(row: str, sizes: Mapping[str, int]) -> tuple[str, str]:
     """Message and hint for a row whose lists have these lengths, by column."""
-    message = f"{row} has lists of different lengths: " + ", ".join(
-        f"{counted(size)} in {name!r}" for name, size in sizes.items()
-    )
+    listed = ", ".join(f"{counted(size)} in {name!r}" for name, size in sizes.items())
     hint = "the lists of a row are channels of one sequence: make them equally long, with null for missing elements"
-    return message, hint
+    return f"{row} has lists of different lengths: {listed}", hint
 
 
 def counted(size: int) -> str:
