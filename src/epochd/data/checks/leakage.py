@@ -6,7 +6,6 @@ the rest of a large table, in its second pass.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -43,21 +42,20 @@ class LeakCandidates:
     correlated: dict[str, float] = field(default_factory=dict)
 
     def questions(self, statistics: Statistics, target: str) -> list[pl.Expr]:
-        """What the second pass has to answer about them. Nothing if the first rows are the whole table.
-
-        Numbers are compared with two texts in the first rows only.
-        """
+        """What the second pass has to answer about them. Nothing if the first rows are the whole table. Numbers are
+        compared with two texts in the first rows only."""
         if statistics.is_whole or not (self.equal or self.one_to_one or self.correlated):
             return []
         is_text = kind_of(statistics.schema[target]) is Kind.CATEGORY
-        value = _text if is_text else partial(_number, schema=statistics.schema)
         correlated = [] if is_text else list(self.correlated)
+        names = (target, *self.equal, *correlated)
+        value = {name: col(name).cast(pl.String) if is_text else _number(name, statistics.schema) for name in names}
         return [
             col(target).n_unique().alias("leak classes"),
-            *((value(name) != value(target)).any().alias(f"leak differs {name}") for name in self.equal),
+            *((value[name] != value[target]).any().alias(f"leak differs {name}") for name in self.equal),
             *(col(name).n_unique().alias(f"leak values {name}") for name in self.one_to_one),
             *(pl.struct(col(name), col(target)).n_unique().alias(f"leak pairs {name}") for name in self.one_to_one),
-            *(pl.corr(value(name), value(target)).alias(f"leak correlation {name}") for name in correlated),
+            *(pl.corr(value[name], value[target]).alias(f"leak correlation {name}") for name in correlated),
         ]
 
     def confirmed(self, answers: Mapping[str, Any]) -> "LeakCandidates":
@@ -74,11 +72,9 @@ class LeakCandidates:
 
 
 def candidates(statistics: Statistics, target: Target, spec: TrainingSpec) -> LeakCandidates:
-    """Compare the features with the target in the first rows.
-
-    In a forecast the whole window lies before its target: nothing is a leak. In a large table the task may not be known
-    yet (``target.task`` is None); a feature is then compared in every way, and ``check`` sorts it out.
-    """
+    """Compare the features with the target in the first rows. In a forecast the whole window lies before its target:
+    nothing is a leak. In a large table the task may not be known yet (``target.task`` is None); a feature is then
+    compared in every way, and ``check`` sorts it out."""
     found, head = LeakCandidates(), statistics.head
     if spec.forecasts or target.issues or statistics.rows < MIN_ROWS or statistics.target is None:
         return found
@@ -93,9 +89,13 @@ def candidates(statistics: Statistics, target: Target, spec: TrainingSpec) -> Le
         written = [f.name for f in comparable if f.numbers and f.stray is None and not f.missing]
         same = head.select((_number(name, head.schema) == _number(answers.name, head.schema)).all() for name in written)
         found.equal += [name for name in written if same[name].item()]
-    for name in _possible_codes(head, comparable, answers, target.task != "regression"):
-        if name not in found.equal:
-            _match(head.get_column(name), answers, found)
+    codes = _possible_codes(head, comparable, answers, target.task != "regression")
+    for name in [name for name in codes if name not in found.equal]:
+        values = head.get_column(name)
+        pairs = pl.DataFrame({"value": values, "answer": answers}).unique()
+        if pairs.height == pairs["value"].n_unique() == pairs["answer"].n_unique():
+            equal = values.dtype == answers.dtype and pairs.select((pl.col("value") == pl.col("answer")).all()).item()
+            (found.equal if equal else found.one_to_one).append(name)
     return found
 
 
@@ -135,8 +135,11 @@ def _possible_codes(
         return []
     kinds = CODES if classes or distinct <= FEW else (Kind.CATEGORY,)
     possible = [feature.name for feature in features if feature.kind in kinds and not feature.missing]
-    counts = head.head(SAMPLE).select(col(name).n_unique() for name in possible)
-    return [name for name in possible if counts[name].item() == answers.head(SAMPLE).n_unique()]
+    counts, wanted = (
+        head.head(SAMPLE).select(col(name).n_unique() for name in possible),
+        answers.head(SAMPLE).n_unique(),
+    )
+    return [name for name in possible if counts[name].item() == wanted]
 
 
 def _numbers(answers: pl.Series, target: Target) -> Float64 | None:
@@ -176,21 +179,8 @@ def _correlations(given: Float64, numbers: Float64) -> Float64:
     return np.where(present.sum(axis=0) < MIN_ROWS, np.nan, found)
 
 
-def _match(values: pl.Series, answers: pl.Series, found: LeakCandidates) -> None:
-    """Does each value of a feature come with one of the target, and each of the target with one of the feature?"""
-    pairs = pl.DataFrame({"value": values, "answer": answers}).unique()
-    if pairs.height == pairs["value"].n_unique() == pairs["answer"].n_unique():
-        same = values.dtype == answers.dtype and pairs.select((pl.col("value") == pl.col("answer")).all()).item()
-        (found.equal if same else found.one_to_one).append(values.name)
-
-
 def _number(name: str, schema: pl.Schema) -> pl.Expr:
     """The values as numbers; text is null where it is none."""
     if kind_of(schema[name]) is Kind.CATEGORY:
-        return _text(name).cast(pl.Float64, strict=False)
-    this = col(name)
-    return (this if isinstance(schema[name], pl.Decimal) else this.to_physical()).cast(pl.Float64)
-
-
-def _text(name: str) -> pl.Expr:
-    return col(name).cast(pl.String)
+        return col(name).cast(pl.String).cast(pl.Float64, strict=False)
+    return (col(name) if isinstance(schema[name], pl.Decimal) else col(name).to_physical()).cast(pl.Float64)

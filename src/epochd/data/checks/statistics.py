@@ -30,11 +30,9 @@ MIN_HEAD, SMALL_ROWS, SMALL_CELLS = 100, 20_000, 2_000_000
 @dataclass(frozen=True, slots=True)
 class ColumnStatistics:
     """Figures of one feature column. ``low`` and ``high`` for all but text (of lists: their elements; of dates: in
-    their own units), ``shortest`` and ``longest`` for lists, the rest for text.
-
-    ``distinct`` is an estimate where ``is_estimate``. ``numbers`` counts the texts that can be read as a number,
-    ``stray`` is the first one that cannot, if any can. For lists of texts ``elements`` and ``numbers`` count elements.
-    """
+    their own units), ``shortest`` and ``longest`` for lists, the rest for text. ``distinct`` is an estimate where
+    ``is_estimate``. ``numbers`` counts the texts that can be read as a number, ``stray`` is the first one that cannot,
+    if any can. For lists of texts ``elements`` and ``numbers`` count elements."""
 
     name: str
     dtype: pl.DataType
@@ -71,11 +69,8 @@ class ColumnStatistics:
 @dataclass(frozen=True, slots=True)
 class TargetStatistics:
     """Figures of a target column. ``low`` and ``high`` are None for text, ``numbers`` counts the texts that can be read
-    as a number.
-
-    ``counts`` has each distinct ``value`` and how many ``rows`` have it, sorted; None where there are far too many for
-    classes, and ``distinct`` may then be an estimate.
-    """
+    as a number. ``counts`` has each distinct ``value`` and how many ``rows`` have it, sorted; None where there are far
+    too many for classes, and ``distinct`` may then be an estimate."""
 
     name: str
     dtype: pl.DataType
@@ -94,11 +89,9 @@ class TargetStatistics:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What is known of some columns of a table with ``rows`` rows.
-
-    ``table`` has these columns, ``head`` their first rows: all of them if ``is_whole``, and the table is then in
-    memory. ``uneven`` names the first list column whose lists are not as long as those of the first list column.
-    """
+    """What is known of some columns of a table with ``rows`` rows. ``table`` has these columns, ``head`` their first
+    rows: all of them if ``is_whole``, and the table is then in memory. ``uneven`` names the first list column whose
+    lists are not as long as those of the first list column."""
 
     table: pl.LazyFrame
     schema: pl.Schema

@@ -99,11 +99,9 @@ def huge(target: TargetStatistics, field: str, where: str = "") -> Issue | None:
 
 
 def _infer(target: TargetStatistics) -> Task:
-    """The task that the values suggest.
-
-    Booleans and text are classes. Floats are quantities, unless they are exactly 0 and 1. Whole numbers are
-    classes if there are two of them, or at most MAX_INTEGER_CLASSES that are small, close together and repeated.
-    """
+    """The task that the values suggest. Booleans and text are classes. Floats are quantities, unless they are exactly 0
+    and 1. Whole numbers are classes if there are two of them, or at most MAX_INTEGER_CLASSES that are small, close
+    together and repeated."""
     distinct = target.distinct
     if kind_of(target.dtype) in (Kind.BOOLEAN, Kind.CATEGORY):
         return "binary" if distinct == 2 else "multiclass"

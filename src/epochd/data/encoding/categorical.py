@@ -65,10 +65,8 @@ class Codes(Fitted):
 
 @dataclass(slots=True)
 class CategoryFit:
-    """Counts the values of a text column. More than ``most`` distinct ones become codes (None: never).
-
-    Memory grows with the number of distinct values, not of rows.
-    """
+    """Counts the values of a text column. More than ``most`` distinct ones become codes (None: never). Memory grows
+    with the number of distinct values, not of rows."""
 
     name: str
     most: int | None

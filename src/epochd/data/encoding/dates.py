@@ -32,11 +32,9 @@ OFFSET = r"^(.{11,}?)(Z|[+-]\d\d:?\d\d)$"
 @dataclass(frozen=True, slots=True)
 class Date(Fitted):
     """Scaled days since 1970 unless ``elapsed`` is None, sine and cosine of each of ``cycles``, and if ``flag`` a
-    column that is 1 where the value is missing; the other columns are 0 there.
-
-    ``clock`` columns have times of day without dates, and count days since midnight. ``zone`` is the time zone of the
-    training data, None for times without one.
-    """
+    column that is 1 where the value is missing; the other columns are 0 there. ``clock`` columns have times of day
+    without dates, and count days since midnight. ``zone`` is the time zone of the training data, None for times without
+    one."""
 
     kind: ClassVar[str] = "date"
     name: str
@@ -121,10 +119,8 @@ def read_as(dtype: pl.DataType, series: pl.Series) -> pl.Series:
 
 
 def local(series: pl.Series, clock: bool, zone: str | None) -> pl.Series:
-    """Dates, or local times of the zone, or for a ``clock`` times of day; all without a zone.
-
-    Raise DataError for other types, and for text that is not in an ISO format.
-    """
+    """Dates, or local times of the zone, or for a ``clock`` times of day; all without a zone. Raise DataError for other
+    types, and for text that is not in an ISO format."""
     dtype = series.dtype
     if dtype == pl.Null:
         return series.cast(pl.Time if clock else pl.Date)

@@ -24,10 +24,8 @@ from epochd.data.encoding.sequence import Channel
 from epochd.data.encoding.values import Float64
 from epochd.data.schema import Kind
 
-Dense = Number | Boolean | Codes | Date
-"""Columns whose encoded numbers are mostly not 0."""
-Column = Dense | OneHot | Channel
-FITTED_KINDS = {
+Column = Number | Boolean | OneHot | Codes | Date | Channel
+FITTED_KINDS: dict[type[Column], Kind] = {
     Number: Kind.NUMBER,
     Boolean: Kind.BOOLEAN,
     OneHot: Kind.CATEGORY,
@@ -36,7 +34,7 @@ FITTED_KINDS = {
     Channel: Kind.LIST,
 }
 """The kind of table column that each is fitted on."""
-COLUMN_TYPES: dict[str, type[Column]] = {kind.kind: kind for kind in FITTED_KINDS}
+COLUMN_TYPES = {kind.kind: kind for kind in FITTED_KINDS}
 
 FILL_VALUES = 1 << 19
 """Values of rows that are filled together (2 MiB). Rows of a wide table are far apart in memory: a few rows at a time
@@ -125,10 +123,8 @@ class Encoder:
         return {self.target_column: label_kind(self.classes)} | of_features
 
     def features(self, frame: pl.DataFrame) -> FloatArray:
-        """Encoded rows, float32 (n, *shape). Columns may be in any order, with others among them.
-
-        Raise DataError that names every missing column, or for each unusable column its first such row.
-        """
+        """Encoded rows, float32 (n, *shape). Columns may be in any order, with others among them. Raise DataError that
+        names every missing column, or for each unusable column its first such row."""
         found = self._encode(frame)
         if not isinstance(found, EncodedColumns):
             return found

@@ -49,10 +49,8 @@ class EncoderFit:
         self._fits = [self._column_fit(name, schema[name]) for name in features]
 
     def partial_fit(self, frame: pl.DataFrame) -> None:
-        """Fit on some training rows: feature columns and target, in the order of the table.
-
-        Raise DataError for a value that cannot be encoded; its row is counted in ``frame``.
-        """
+        """Fit on some training rows: feature columns and target, in the order of the table. Raise DataError for a value
+        that cannot be encoded; its row is counted in ``frame``."""
         if self._lists:
             sequence.common_lengths([frame.get_column(name) for name in self._lists])
         for fit in self._fits:

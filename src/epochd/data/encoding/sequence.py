@@ -72,10 +72,8 @@ class ListFit:
 
 
 def step_mask(columns: Sequence[pl.Series], steps: int) -> Flags:
-    """Whether each step exists in each row, (n, steps).
-
-    Raise DataError for a row without a list, with lists of different lengths or of more than ``steps`` elements.
-    """
+    """Whether each step exists in each row, (n, steps). Raise DataError for a row without a list, with lists of
+    different lengths or of more than ``steps`` elements."""
     found = common_lengths(columns)
     if (found > steps).any():
         row = int(np.argmax(found > steps))

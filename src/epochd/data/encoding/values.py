@@ -32,10 +32,8 @@ def plain(series: pl.Series) -> pl.Series:
 
 
 def numbers(series: pl.Series) -> Float64:
-    """Float64 (n,), NaN where missing: durations in seconds, booleans as 0 and 1, text parsed as numbers.
-
-    Raise DataError for anything else. The array may share memory with the series and must not be written to.
-    """
+    """Float64 (n,), NaN where missing: durations in seconds, booleans as 0 and 1, text parsed as numbers. Raise
+    DataError for anything else. The array may share memory with the series and must not be written to."""
     if kind_of(series.dtype) not in (Kind.NUMBER, Kind.BOOLEAN, Kind.CATEGORY):
         raise wrong_type(series, "numbers")
     if isinstance(series.dtype, pl.Duration):
