@@ -139,8 +139,8 @@ def _list_problems(statistics: Statistics, spec: TrainingSpec) -> Iterator[Issue
     yield from uneven_lists(statistics, FIELD)
     ragged = next((f for f in lists if f.shortest and f.longest and f.shortest < f.longest), None)
     if spec.model_type == "mlp" and ragged:
-        lengths = f"{ragged.shortest} to {ragged.longest} elements"
-        message = f"mlp needs lists of one length, but those of {ragged.name!r} have {lengths}"
+        sizes = f"{ragged.shortest} to {ragged.longest} elements"
+        message = f"mlp needs lists of one length, but those of {ragged.name!r} have {sizes}"
         hint = "use 'cnn', 'lstm' or 'gru', which read sequences of any length"
         yield Issue(
             "model_type",
@@ -172,14 +172,11 @@ def _warnings(statistics: Statistics) -> Iterator[Issue]:
     constant = [f.name for f in features if f.is_constant and f.missing < statistics.rows]
     counters = [f.name for f in features if _is_row_index(f, statistics)]
     others = [f.name for f in features if f.dtype.is_integer() and f.name not in counters and not f.is_constant]
+    ids = [name for name in others if ID_NAME.search(name)]
     for names, what, advice in (
         (constant, "constant columns, from which a model learns nothing", ""),
         (counters, "row indices (each value is the one before plus 1), which say nothing about new rows", ""),
-        (
-            [name for name in others if ID_NAME.search(name)],
-            "columns that look like identifiers, whose size has no meaning",
-            "; make them text, or leave them out",
-        ),
+        (ids, "columns that look like identifiers, whose size has no meaning", "; make them text, or leave them out"),
     ):
         if names:
             yield warning(f"{what}: {listed(names, MAX_LISTED)}{advice}")

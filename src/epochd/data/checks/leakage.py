@@ -135,10 +135,8 @@ def _possible_codes(
         return []
     kinds = CODES if classes or distinct <= FEW else (Kind.CATEGORY,)
     possible = [feature.name for feature in features if feature.kind in kinds and not feature.missing]
-    counts, wanted = (
-        head.head(SAMPLE).select(col(name).n_unique() for name in possible),
-        answers.head(SAMPLE).n_unique(),
-    )
+    counts = head.head(SAMPLE).select(col(name).n_unique() for name in possible)
+    wanted = answers.head(SAMPLE).n_unique()
     return [name for name in possible if counts[name].item() == wanted]
 
 

@@ -43,10 +43,8 @@ def check(
     codes = encode_labels(statistics.by_row[name], classes)
     seen = np.bincount(codes[trained], minlength=len(classes))
     if np.count_nonzero(seen) == 1:
-        only = classes[int(np.argmax(seen))]
-        message = (
-            f"all {seen.sum():,} training rows have the {name!r} {only!r}: other classes are in held-out rows only"
-        )
+        only, rows = classes[int(np.argmax(seen))], seen.sum()
+        message = f"all {rows:,} training rows have the {name!r} {only!r}: other classes are in held-out rows only"
         hint = "hold out fewer rows, or use another split, so that rows of each class are trained on"
         yield problem("split", message, hint)
         return

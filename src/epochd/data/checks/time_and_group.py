@@ -88,9 +88,8 @@ def _type_problems(time: str | None, group: str | None, schema: pl.Schema) -> It
 def _unused(spec: TrainingSpec, time: str | None, group: str | None) -> Iterator[Issue]:
     """Warnings about columns that are named but not used."""
     if spec.time_column and not time:
-        yield warning(
-            f"time_column {spec.time_column!r} is not used: it orders rows only with split 'time' or sequence_length"
-        )
+        use = "it orders rows only with split 'time' or sequence_length"
+        yield warning(f"time_column {spec.time_column!r} is not used: {use}")
     if spec.group_column and not group:
         both = f"rows of one {spec.group_column!r} are both trained on and held out: set split 'group' to prevent it"
         yield warning(both if spec.held_out else f"group_column {spec.group_column!r} is not used")
@@ -150,10 +149,8 @@ def _order_warnings(raw: pl.Series, spec: TrainingSpec, times: Times, groups: In
         place = "they stay in the order of the table"
         if groups is None:
             place += "; set group_column if they belong to different series"
-        yield warning(
-            f"several rows{of_group} have the same {raw.name!r}, such as row {row + 1} ({shown(str(raw[row]))}): "
-            f"{place}"
-        )
+        example = f"row {row + 1} ({shown(str(raw[row]))})"
+        yield warning(f"several rows{of_group} have the same {raw.name!r}, such as {example}: {place}")
 
 
 def _first_unsorted(times: Times, groups: Integers | None) -> int | None:

@@ -205,9 +205,8 @@ class Encoder:
         if missing:
             found = [(name, similar_names(name, frame.columns, 1)) for name in missing[:20]]
             near = [f"{names[0]!r} for {name!r}" for name, names in found if names]
-            hint = "the model needs every column that it was trained on" + (
-                f"; there is {', '.join(near)}" if near else ""
-            )
+            present = f"; there is {', '.join(near)}" if near else ""
+            hint = f"the model needs every column that it was trained on{present}"
             raise DataError([Problem("columns", f"missing columns: {', '.join(map(repr, missing))}", hint)])
         return self._encode_scalars(frame) if self.steps is None else self._encode_sequences(frame, self.steps)
 
