@@ -81,10 +81,7 @@ def candidates(statistics: Statistics, target: Target, spec: TrainingSpec) -> Le
     answers = head.get_column(spec.target_column)
     varied = [f for f in statistics.features if not (f.is_constant or f.name == spec.target_column)]
     comparable = [f for f in varied if not (f.kind is Kind.NUMBER and is_huge(f))]
-    numbers = _numbers(answers, target)
-    numeric = [f.name for f in comparable if f.kind in NUMERIC]
-    if numbers is not None and numeric:
-        _compare(head, numeric, answers, numbers, found)
+    _compare(head, [f.name for f in comparable if f.kind in NUMERIC], answers, target, found)
     if kind_of(answers.dtype) is not Kind.CATEGORY and target.classes is None:
         written = [f.name for f in comparable if f.numbers and f.stray is None and not f.missing]
         same = head.select((_number(name, head.schema) == _number(answers.name, head.schema)).all() for name in written)
@@ -140,21 +137,18 @@ def _possible_codes(
     return [name for name in possible if counts[name].item() == wanted]
 
 
-def _numbers(answers: pl.Series, target: Target) -> Float64 | None:
-    """The target as numbers, 0 and 1 for two classes; None for more classes that are text."""
-    if kind_of(answers.dtype) is not Kind.CATEGORY:
-        return answers.to_frame().select(_number(answers.name, answers.to_frame().schema)).to_series().to_numpy()
-    if target.task != "binary":
-        return None
-    return (answers.cast(pl.String) == str((target.classes or [""])[-1])).cast(pl.Float64).to_numpy()
-
-
 def _compare(
-    head: pl.DataFrame, names: Sequence[str], answers: pl.Series, numbers: Float64, found: LeakCandidates
+    head: pl.DataFrame, names: Sequence[str], answers: pl.Series, target: Target, found: LeakCandidates
 ) -> None:
-    """Which columns of numbers are equal to the target, or correlated with it?"""
-    given = head.select(_number(name, head.schema) for name in names).to_numpy()
+    """Which columns of numbers are equal to the target, or correlated with it? Two texts count as 0 and 1."""
     is_text = kind_of(answers.dtype) is Kind.CATEGORY
+    if not names or (is_text and target.task != "binary"):
+        return
+    value = _number(answers.name, head.schema)
+    if is_text:
+        value = (col(answers.name).cast(pl.String) == str((target.classes or [""])[-1])).cast(pl.Float64)
+    numbers = head.select(value).to_series().to_numpy()
+    given = head.select(_number(name, head.schema) for name in names).to_numpy()
     equal = (given == numbers[:, None]).all(axis=0)
     for name, is_equal, value in zip(names, equal, _correlations(given, numbers), strict=True):
         if is_equal and not is_text:
