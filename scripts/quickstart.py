@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from epochd import cli
 from epochd.artifact.predict import predict_file
+from epochd.cli.console import read_config
+from epochd.cli.watching import watch_to_the_end
 from epochd.client import Client
 from epochd.data.tables.catalog import open_dataset
 
@@ -21,9 +22,9 @@ CONFIG = Path(__file__).parent.parent / "examples" / "breast_cancer.json"
 def main() -> None:
     with running_server() as url, Client(url) as client:
         print(f"1. A server runs at {url} (its API: {url}/docs)")
-        task_id = client.start(cli.read_config(CONFIG))["task_id"]
+        task_id = client.start(read_config(CONFIG))["task_id"]
         print(f"2. {CONFIG.name} is task {task_id}; this is its stream:")
-        if cli.watch_to_the_end(client, task_id) != 0:
+        if watch_to_the_end(client, task_id) != 0:
             sys.exit(f"the training of {task_id} did not complete")
         model = DATA_DIR / client.task(task_id)["artifact"]
     print(f"3. The server is stopped. The model lies in {model}")

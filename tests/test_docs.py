@@ -12,8 +12,8 @@ from pydantic_core import PydanticUndefined
 
 from epochd.api.app import create_app
 from epochd.cli import app as command_line
-from epochd.cli import read_config
-from epochd.core import errors, specs
+from epochd.cli.console import read_config
+from epochd.core import errors, spec_fields, specs
 from epochd.core.errors import InternalError
 from epochd.core.events import Type
 from epochd.core.jobs import State
@@ -144,7 +144,7 @@ def test_the_default_of_a_training_option_is_the_documented_one(name: str) -> No
 
 
 def test_the_documented_choices_of_an_option_are_all_there() -> None:
-    for option, kind in {"optimizer": specs.Optimizer, "learning_rate_scheduler": specs.Scheduler}.items():
+    for option, kind in {"optimizer": spec_fields.Optimizer, "learning_rate_scheduler": spec_fields.Scheduler}.items():
         for choice in get_args(kind):
             assert choice in " ".join(rows("docs/configuration.md")[option])
 

@@ -227,7 +227,7 @@ def test_a_stream_of_an_unknown_task_says_so() -> None:
 
 
 def test_a_stream_gives_up_when_the_server_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("epochd.client.streams.Outage.MAX_SECONDS", 0)
+    monkeypatch.setattr("epochd.client.connection.MAX_OUTAGE", 0)
     script = Script(event_stream(sse(1, "state")), *[httpx.ConnectError("refused")] * 3)
     with pytest.raises(ServerUnreachable):
         list(client(script).stream("t1"))

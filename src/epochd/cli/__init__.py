@@ -1,19 +1,11 @@
-"""The ``epochd`` command: serve, train, watch, control, predict.
-
-Commands that talk to a server use ``epochd.client`` only. The server and the prediction code are imported inside the
-two commands that need them, so that ``epochd train`` and ``--help`` start fast. The commands are registered here in the
-order in which ``--help`` shows them.
-"""
+"""The ``epochd`` command. The server and the prediction code are imported inside the two commands that need them, so
+that ``epochd train`` and ``--help`` start fast."""
 
 import typer
 
 import epochd
 from epochd.cli import console, datasets, local, tasks
-from epochd.cli.console import read_config
-from epochd.cli.watching import watch_to_the_end
 from epochd.core.errors import EpochdError
-
-__all__ = ["app", "main", "read_config", "watch_to_the_end"]
 
 app = typer.Typer(
     help="Train models on a server: submit a config, watch every epoch, pause, resume, predict.",
@@ -39,15 +31,7 @@ def version() -> None:
 
 
 app.command(epilog=local.SERVE_EPILOG)(local.serve)
-app.command()(tasks.train)
-app.command()(tasks.watch)
-app.command()(tasks.pause)
-app.command()(tasks.resume)
-app.command("continue")(tasks.continue_)
-app.command()(tasks.retry)
-app.command()(tasks.logs)
-app.command()(tasks.stop)
-app.command()(tasks.remove)
-app.command()(tasks.tasks)
+for command in tasks.COMMANDS:
+    app.command(command.__name__.rstrip("_"))(command)
 app.command()(local.predict)
 app.command()(version)

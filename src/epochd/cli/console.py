@@ -6,10 +6,10 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
+from typer import Argument, Option
 
 from epochd.core.errors import DataError, EpochdError, FrameworkMissing, InvalidSpec, Problem, SettingsError
 
@@ -36,9 +36,7 @@ def show_error(error: EpochdError) -> None:
 
 
 def table_of(titles: list[str], rows: Iterable[Sequence[str]]) -> Table:
-    table = Table(show_edge=False)
-    for title in titles:
-        table.add_column(title, overflow="fold", no_wrap=title == "id")
+    table = Table(*(Column(title, overflow="fold", no_wrap=title == "id") for title in titles), show_edge=False)
     for row in rows:
         table.add_row(*map(escape, row))
     return table
@@ -48,15 +46,10 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
-Url = Annotated[str, typer.Option(envvar="EPOCHD_URL", help="The server's address.")]
-Token = Annotated[
-    str | None,
-    typer.Option(
-        envvar="EPOCHD_TOKEN",
-        help="A bearer token of the server; set it in the environment to keep it out of the shell history.",
-    ),
-]
-TaskId = Annotated[str, typer.Argument(help="The task's id, as listed by `epochd tasks`.")]
+Url = Annotated[str, Option(envvar="EPOCHD_URL", help="The server's address.")]
+TOKEN_HELP = "A bearer token of the server; set it in the environment to keep it out of the shell history."
+Token = Annotated[str | None, Option(envvar="EPOCHD_TOKEN", help=TOKEN_HELP)]
+TaskId = Annotated[str, Argument(help="The task's id, as listed by `epochd tasks`.")]
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -3,48 +3,44 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
 from rich.filesize import decimal
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from typer import Argument, Option, Typer
 
 from epochd.cli.console import Token, Url, err, number, out, table_of
 from epochd.client import DEFAULT_URL, Client
 from epochd.core.errors import InvalidSpec, Problem
 
-app = typer.Typer(help="The server's datasets: list, add, show, refresh, remove.", no_args_is_help=True)
-DatasetName = Annotated[str, typer.Argument(help="The dataset's name, as listed by `epochd datasets list`.")]
+app = Typer(help="The server's datasets: list, add, show, refresh, remove.", no_args_is_help=True)
+DatasetName = Annotated[str, Argument(help="The dataset's name, as listed by `epochd datasets list`.")]
 
 
 @app.command("list")
 def list_datasets(
-    name: Annotated[str | None, typer.Option(help="Only datasets whose name contains this text.")] = None,
-    limit: Annotated[int, typer.Option(help="The maximum number, newest first.")] = 50,
+    name: Annotated[str | None, Option(help="Only datasets whose name contains this text.")] = None,
+    limit: Annotated[int, Option(help="The maximum number, newest first.")] = 50,
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:
     """List the datasets that a config can use."""
     with Client(url, token) as client:
         answer = client.datasets(name=name, limit=limit)
-    titles = ["name", "kind", "rows", "columns", "size"]
-    out.print(table_of(titles, map(dataset_cells, answer["datasets"])))
-    if answer["total"] > len(answer["datasets"]):
-        out.print(f"{len(answer['datasets'])} of {answer['total']} datasets; --limit shows more")
-
-
-def dataset_cells(dataset: dict[str, Any]) -> list[str]:
-    counts = [f"{dataset['rows']:,}", f"{dataset['columns']:,}"]
-    return [dataset["name"], dataset["kind"], *counts, decimal(dataset["bytes"])]
+    found = answer["datasets"]
+    rows = [(d["name"], d["kind"], f"{d['rows']:,}", f"{d['columns']:,}", decimal(d["bytes"])) for d in found]
+    out.print(table_of(["name", "kind", "rows", "columns", "size"], rows))
+    if answer["total"] > len(found):
+        out.print(f"{len(found)} of {answer['total']} datasets; --limit shows more")
 
 
 @app.command("add")
 def add_dataset(
-    file: Annotated[Path | None, typer.Argument(help="The file on this machine to upload.")] = None,
-    name: Annotated[str | None, typer.Option(help="The dataset's name. Default: the name of the file.")] = None,
-    path: Annotated[str | None, typer.Option(help="A path on the server to register; nothing is copied.")] = None,
-    connection: Annotated[str | None, typer.Option(help="The server's connection for --query.")] = None,
-    query: Annotated[str | None, typer.Option(help="A SELECT statement whose rows are saved.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace the dataset with this name.")] = False,
+    file: Annotated[Path | None, Argument(help="The file on this machine to upload.")] = None,
+    name: Annotated[str | None, Option(help="The dataset's name. Default: the name of the file.")] = None,
+    path: Annotated[str | None, Option(help="A path on the server to register; nothing is copied.")] = None,
+    connection: Annotated[str | None, Option(help="The server's connection for --query.")] = None,
+    query: Annotated[str | None, Option(help="A SELECT statement whose rows are saved.")] = None,
+    replace: Annotated[bool, Option("--replace", help="Replace the dataset with this name.")] = False,
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:
@@ -66,8 +62,8 @@ def add_dataset(
 
 def upload(client: Client, file: Path, name: str | None, replace: bool) -> dict[str, Any]:
     """Upload a file, with a progress bar on a terminal. Raises InvalidSpec if it cannot be read."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     try:
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as progress:
             row = progress.add_task(f"uploading {escape(file.name)}")
 
@@ -96,17 +92,11 @@ def show_dataset(name: DatasetName, url: Url = DEFAULT_URL, token: Token = None)
 
 
 def column_cells(column: dict[str, Any]) -> list[str]:
-    distinct = column.get("distinct")
-    about = "~" if column.get("distinct_is_estimate") else ""
+    distinct, about = column.get("distinct"), "~" if column.get("distinct_is_estimate") else ""
+    counts = [f"{column['missing']:,}", "" if distinct is None else f"{about}{distinct:,}"]
+    figures = [figure(column.get(name)) for name in ("min", "mean", "max")]
     frequent = ", ".join(f"{top['value']} ({top['count']:,})" for top in (column.get("top") or [])[:3])
-    return [
-        column["name"],
-        column["type"],
-        f"{column['missing']:,}",
-        "" if distinct is None else f"{about}{distinct:,}",
-        *(figure(column.get(name)) for name in ("min", "mean", "max")),
-        frequent,
-    ]
+    return [column["name"], column["type"], *counts, *figures, frequent]
 
 
 def figure(value: object) -> str:

@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
 from rich.markup import escape
+from typer import Argument, Option
 
 from epochd.cli.console import err
 from epochd.core.settings import Settings, load
@@ -20,7 +20,7 @@ def setting(name: str) -> Any:
     """The command-line option for a server setting, with the help text of the setting."""
     field = Settings.model_fields[name]
     text = (field.description or "").replace("``", "")
-    return typer.Option(help=text, show_default=str(field.get_default(call_default_factory=True) or "none"))
+    return Option(help=text, show_default=str(field.get_default(call_default_factory=True) or "none"))
 
 
 def serve(
@@ -53,9 +53,9 @@ def serve(
 
 
 def predict(
-    model: Annotated[Path, typer.Argument(help="The model's folder, for example .../models/latest.")],
-    file: Annotated[Path, typer.Argument(help="The rows to predict: CSV, TSV or Parquet.")],
-    output: Annotated[Path | None, typer.Option(help="The CSV file to write. Default: standard output.")] = None,
+    model: Annotated[Path, Argument(help="The model's folder, for example .../models/latest.")],
+    file: Annotated[Path, Argument(help="The rows to predict: CSV, TSV or Parquet.")],
+    output: Annotated[Path | None, Option(help="The CSV file to write. Default: standard output.")] = None,
 ) -> None:
     """Predict the rows of a file with a trained model. Needs no server and no framework."""
     from epochd.artifact.predict import predict_file  # noqa: PLC0415 - 0.2 s for Polars that only this command needs

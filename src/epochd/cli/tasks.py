@@ -1,10 +1,10 @@
 """Commands about tasks: submit and watch one, control it, show its log, list all."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import typer
 from rich.markup import escape
+from typer import Argument, Exit, Option, echo
 
 from epochd.cli.console import DETACHED, TaskId, Token, Url, err, number, out, read_config, table_of
 from epochd.cli.watching import watch_to_the_end
@@ -13,12 +13,10 @@ from epochd.core.jobs import State
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="A training config as a JSON file.")],
+    config: Annotated[Path, Argument(help="A training config as a JSON file.")],
     url: Url = DEFAULT_URL,
     token: Token = None,
-    detach: Annotated[
-        bool, typer.Option("--detach", help="Submit the training, print the task's id and exit.")
-    ] = False,
+    detach: Annotated[bool, Option("--detach", help="Submit the training, print the task's id and exit.")] = False,
 ) -> None:
     """Submit a training and watch it. Exit code 0: completed, 1: failed or cancelled, 2: invalid config."""
     values = read_config(config)
@@ -27,74 +25,70 @@ def train(
         for warning in answer.get("warnings", ()):
             err.print(f"[yellow]warning:[/yellow] {escape(str(warning))}")
         if detach:
-            typer.echo(answer["task_id"])
+            echo(answer["task_id"])
         else:
-            raise typer.Exit(watch_to_the_end(client, answer["task_id"]))
+            raise Exit(watch_to_the_end(client, answer["task_id"]))
 
 
 def watch(task_id: TaskId, url: Url = DEFAULT_URL, token: Token = None) -> None:
     """Watch a task from its first epoch. Ctrl-C detaches; the task continues."""
     with Client(url, token) as client:
-        raise typer.Exit(watch_to_the_end(client, task_id))
+        raise Exit(watch_to_the_end(client, task_id))
 
 
 def pause(task_id: TaskId, url: Url = DEFAULT_URL, token: Token = None) -> None:
     """Pause a task: save a checkpoint and free its slot for the next task."""
     with Client(url, token) as client:
-        typer.echo(client.pause(task_id)["message"])
+        echo(client.pause(task_id)["message"])
 
 
 def resume(
     task_id: TaskId,
     allow_changed_data: Annotated[
-        bool, typer.Option("--allow-changed-data", help="Resume even if the dataset has changed since the pause.")
+        bool, Option("--allow-changed-data", help="Resume even if the dataset has changed since the pause.")
     ] = False,
-    epochs: Annotated[int | None, typer.Option(help="The new total number of epochs, more than before.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="The new learning rate.")] = None,
+    epochs: Annotated[int | None, Option(help="The new total number of epochs, more than before.")] = None,
+    learning_rate: Annotated[float | None, Option(help="The new learning rate.")] = None,
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:
     """Resume a paused task exactly where it stopped, optionally with changes."""
-    changes = {
-        "allow_changed_data": allow_changed_data or None,
-        "epochs": epochs,
-        "learning_rate": learning_rate,
-    }
+    given = {"allow_changed_data": allow_changed_data or None, "epochs": epochs, "learning_rate": learning_rate}
     with Client(url, token) as client:
-        answer = client.resume(task_id, **{name: value for name, value in changes.items() if value is not None})
-        typer.echo(answer["message"])
+        changes = {name: value for name, value in given.items() if value is not None}
+        echo(client.resume(task_id, **changes)["message"])
 
 
 def continue_(
     task_id: TaskId,
-    epochs: Annotated[int, typer.Option(help="The new total number of epochs.")],
+    epochs: Annotated[int, Option(help="The new total number of epochs.")],
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:
     """Train a completed model for more epochs, as a new task."""
     with Client(url, token) as client:
-        typer.echo(client.continue_task(task_id, epochs)["task_id"])
+        echo(client.continue_task(task_id, epochs)["task_id"])
 
 
 def retry(
     task_id: TaskId,
     from_beginning: Annotated[
-        bool, typer.Option("--from-beginning", help="Start from the beginning instead of the newest checkpoint.")
+        bool, Option("--from-beginning", help="Start from the beginning instead of the newest checkpoint.")
     ] = False,
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:
     """Retry a failed or cancelled task, as a new task."""
     with Client(url, token) as client:
-        typer.echo(client.retry(task_id, from_beginning=from_beginning)["task_id"])
+        echo(client.retry(task_id, from_beginning=from_beginning)["task_id"])
 
 
 def logs(
     task_id: TaskId,
-    attempt: Annotated[int | None, typer.Option(help="The attempt. Default: the newest.")] = None,
-    tail: Annotated[int, typer.Option(help="The number of last lines to show.")] = 200,
+    attempt: Annotated[int | None, Option(help="The attempt. Default: the newest.")] = None,
+    tail: Annotated[int, Option(help="The number of last lines to show.")] = 200,
     follow: Annotated[
-        bool, typer.Option("--follow", help="Show new lines until the task has ended; ctrl-C detaches.")
+        bool, Option("--follow", help="Show new lines until the task has ended; ctrl-C detaches.")
     ] = False,
     url: Url = DEFAULT_URL,
     token: Token = None,
@@ -103,55 +97,51 @@ def logs(
     with Client(url, token) as client:
         if not follow:
             for line in client.logs(task_id, attempt=attempt, tail=tail)["lines"]:
-                typer.echo(line)
+                echo(line)
             return
         try:
             for event in client.follow(task_id, attempt=attempt, tail=tail):
-                typer.echo(event["line"])
+                echo(event["line"])
         except KeyboardInterrupt:
-            raise typer.Exit(DETACHED) from None
+            raise Exit(DETACHED) from None
 
 
 def stop(task_id: TaskId, url: Url = DEFAULT_URL, token: Token = None) -> None:
     """Cancel a task; it cannot be resumed."""
     with Client(url, token) as client:
-        typer.echo(client.stop(task_id)["message"])
+        echo(client.stop(task_id)["message"])
 
 
 def remove(
     task_id: TaskId,
-    keep_model: Annotated[bool, typer.Option("--keep-model", help="Keep the model's folder.")] = False,
+    keep_model: Annotated[bool, Option("--keep-model", help="Keep the model's folder.")] = False,
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:
     """Remove a finished task with its checkpoints, logs and model."""
     with Client(url, token) as client:
-        typer.echo(client.remove(task_id, keep_model=keep_model)["message"])
+        echo(client.remove(task_id, keep_model=keep_model)["message"])
 
 
 def tasks(
-    state: Annotated[State | None, typer.Option(help="Only tasks in this state.")] = None,
-    name: Annotated[str | None, typer.Option(help="Only tasks whose name contains this text.")] = None,
-    limit: Annotated[int, typer.Option(help="The maximum number, newest first.")] = 20,
+    state: Annotated[State | None, Option(help="Only tasks in this state.")] = None,
+    name: Annotated[str | None, Option(help="Only tasks whose name contains this text.")] = None,
+    limit: Annotated[int, Option(help="The maximum number, newest first.")] = 20,
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:
     """List tasks, newest first."""
     with Client(url, token) as client:
         answer = client.tasks(state=state, name=name, limit=limit)
-    titles = ["id", "name", "state", "epoch", "best loss", "best accuracy"]
-    out.print(table_of(titles, map(task_cells, answer["tasks"])))
-    if answer["total"] > len(answer["tasks"]):
-        out.print(f"{len(answer['tasks'])} of {answer['total']} tasks; --limit shows more")
+    found, rows = answer["tasks"], []
+    for task in found:
+        best = [number(task["best_metrics"].get(name)) for name in ("loss", "accuracy")]
+        epoch = f"{task['current_epoch']}/{task['total_epochs']}"
+        rows.append([task["task_id"], task["name"], task["state"], epoch, *best])
+    out.print(table_of(["id", "name", "state", "epoch", "best loss", "best accuracy"], rows))
+    if answer["total"] > len(found):
+        out.print(f"{len(found)} of {answer['total']} tasks; --limit shows more")
 
 
-def task_cells(task: dict[str, Any]) -> list[str]:
-    best = task["best_metrics"]
-    return [
-        task["task_id"],
-        task["name"],
-        task["state"],
-        f"{task['current_epoch']}/{task['total_epochs']}",
-        number(best.get("loss")),
-        number(best.get("accuracy")),
-    ]
+COMMANDS = train, watch, pause, resume, continue_, retry, logs, stop, remove, tasks
+"""In the order in which ``--help`` shows them."""

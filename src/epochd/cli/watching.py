@@ -1,7 +1,4 @@
-"""The display of a running training: a live progress bar on a terminal, otherwise one line per epoch.
-
-Ctrl-C detaches; the training continues.
-"""
+"""The display of a running training: a live progress bar on a terminal, otherwise one line per epoch."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -46,13 +43,8 @@ def display(epochs: int) -> Iterator[Callable[[dict[str, Any]], None]]:
     if not out.is_terminal:
         yield print_event
         return
-    wrapping = Column(no_wrap=False)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(12),
-        TextColumn("{task.fields[figures]}", table_column=wrapping),
-    )
-    with Progress(*columns, console=out) as progress:
+    metrics = TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=False))
+    with Progress(TextColumn("{task.description}"), BarColumn(12), metrics, console=out) as progress:
         yield ProgressBar(progress, epochs).show
 
 
@@ -71,7 +63,12 @@ class ProgressBar:
                 if "started" in event:
                     self._progress.console.print(escape(state_line(event)), style="dim")
             case Type.PROGRESS:
-                self._show_epoch(event["progress"])
+                progress, metrics = event["progress"], event["progress"]["latest_metrics"]
+                epoch, epochs = progress["current_epoch"], progress["total_epochs"]
+                self._seconds.append(metrics["time_per_epoch"])
+                left = duration((epochs - epoch) * fmean(self._seconds))
+                text = f"epoch {epoch}/{epochs}  {figures(metrics)}  ≤ {left} left"
+                self._progress.update(self._row, completed=epoch, figures=text)
             case Type.LOG:
                 self._progress.console.print(escape(event["message"]), style="dim")
             case Type.ROLLBACK:
@@ -79,13 +76,6 @@ class ProgressBar:
                 self._progress.update(self._row, completed=event["epoch"], figures="")
             case Type.COMPLETE | Type.FAILED | Type.CANCELLED:
                 self._progress.update(self._row, description="ended")
-
-    def _show_epoch(self, progress: dict[str, Any]) -> None:
-        epoch, epochs = progress["current_epoch"], progress["total_epochs"]
-        self._seconds.append(progress["latest_metrics"]["time_per_epoch"])
-        left = duration((epochs - epoch) * fmean(self._seconds))
-        text = f"epoch {epoch}/{epochs}  {figures(progress['latest_metrics'])}  ≤ {left} left"
-        self._progress.update(self._row, completed=epoch, figures=text)
 
 
 def state_line(event: dict[str, Any]) -> str:
@@ -115,14 +105,9 @@ def print_event(event: dict[str, Any]) -> None:
 
 def figures(metrics: dict[str, Any]) -> str:
     """The metrics of one epoch that are shown; the validation score is preferred to the training score."""
-    score = next((n for n in SCORES if metrics.get(n) is not None), SCORES[0])
-    named = {
-        "loss": metrics["train_loss"],
-        "val_loss": metrics["val_loss"],
-        score.replace("_r2", "_R²"): metrics.get(score),
-        "lr": metrics["learning_rate"],
-    }
-    return "  ".join(f"{name} {number(value)}" for name, value in named.items() if value is not None)
+    score = next((name for name in SCORES if metrics.get(name) is not None), SCORES[0])
+    shown = {"train_loss": "loss", "val_loss": "val_loss", score: score.replace("_r2", "_R²"), "learning_rate": "lr"}
+    return "  ".join(f"{shown[name]} {number(metrics[name])}" for name in shown if metrics.get(name) is not None)
 
 
 def duration(seconds: float) -> str:
@@ -136,9 +121,8 @@ def conclude(task: dict[str, Any]) -> int:
     """Print the outcome of a task; return the exit code."""
     if task["state"] == State.COMPLETED:
         best = task["best_metrics"]
-        kept = "  ".join(
-            f"{name} {number(best.get(name))}" for name in ("loss", "accuracy", "r2") if best.get(name) is not None
-        )
+        names = [name for name in ("loss", "accuracy", "r2") if best.get(name) is not None]
+        kept = "  ".join(f"{name} {number(best[name])}" for name in names)
         out.print(f"[green]completed[/green] after {task['current_epoch']} epochs; best epoch {best['epoch']}: {kept}")
         out.print(f"model: {escape(task['artifact'])} in the server's data directory")
         return 0

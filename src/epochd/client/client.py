@@ -1,33 +1,25 @@
-"""The client class, with a method for every request of the API. The command line, scripts and tests use it.
-
-It imports only ``core`` of epochd, so a program that submits and watches trainings loads neither the server nor a
-framework.
-"""
+"""The client class, with a method for every request of the API. The command line, scripts and tests use it."""
 
 from collections.abc import Callable, Iterator, Mapping
 from os import PathLike, fstat
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, Self
 from urllib.parse import quote
 
 import httpx
 
-from epochd.client import streams
 from epochd.client.connection import DEFAULT_URL, LONG_TIMEOUT, Connection
 from epochd.core.events import FINAL_TYPES, Type
 from epochd.core.specs import TrainingSpec
 
-PREFIX = "/api/v1/epoch-training"
+TASKS = "/api/v1/epoch-training"
 DATASETS = "/api/v1/datasets"
 CHUNK_BYTES = 1 << 18
 
 
 class Client:
-    """A client of one server. Use it in a ``with`` block, or call ``close`` at the end.
-
-    ``transport`` replaces the network, so that a test needs no socket.
-    """
+    """A client of one server. Use it in a ``with`` block, or call ``close`` at the end. ``transport`` replaces the
+    network, so that a test needs no socket."""
 
     def __init__(
         self, url: str = DEFAULT_URL, token: str | None = None, *, transport: httpx.BaseTransport | None = None
@@ -38,9 +30,7 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -48,32 +38,32 @@ class Client:
 
     def start(self, config: Mapping[str, Any] | TrainingSpec) -> dict[str, Any]:
         """Submit a training; the answer has its ``task_id``. Raises InvalidSpec or DataError with every problem."""
-        return self._request("POST", f"{PREFIX}/start", json=_as_json(config))
+        return self._request("POST", f"{TASKS}/start", json=_as_json(config))
 
     def validate(self, config: Mapping[str, Any] | TrainingSpec) -> dict[str, Any]:
         """Validate a config without starting it; the answer has ``valid`` and ``problems``."""
-        return self._request("POST", f"{PREFIX}/validate", json=_as_json(config))
+        return self._request("POST", f"{TASKS}/validate", json=_as_json(config))
 
     def progress(self, task_id: str) -> dict[str, Any]:
-        return self._request("GET", _path("progress", task_id))
+        return self._request("GET", _path(f"{TASKS}/progress", task_id))
 
     def history(self, task_id: str) -> dict[str, Any]:
-        return self._request("GET", _path("history", task_id))
+        return self._request("GET", _path(f"{TASKS}/history", task_id))
 
     def task(self, task_id: str) -> dict[str, Any]:
         """Everything that is known of one task."""
-        return self._request("GET", _path("tasks", task_id))
+        return self._request("GET", _path(f"{TASKS}/tasks", task_id))
 
     def tasks(
         self, *, state: str | None = None, name: str | None = None, limit: int = 50, offset: int = 0
     ) -> dict[str, Any]:
         """List tasks, newest first; ``name`` matches a part of the name."""
         query = {"state": state, "name": name, "limit": limit, "offset": offset}
-        return self._request("GET", f"{PREFIX}/tasks", params=_without_none(query))
+        return self._request("GET", f"{TASKS}/tasks", query)
 
     def pause(self, task_id: str, wait: float | None = None) -> dict[str, Any]:
         """Pause a task; wait up to ``wait`` seconds (default: the server's setting) until its checkpoint is saved."""
-        return self._request("POST", _path("pause", task_id), params=_without_none({"wait": wait}))
+        return self._request("POST", _path(f"{TASKS}/pause", task_id), {"wait": wait})
 
     def resume(self, task_id: str, **changes: Any) -> dict[str, Any]:
         """Resume a paused task, with optional changes to its config (such as ``epochs``).
@@ -81,46 +71,43 @@ class Client:
         Raises DataChanged if its dataset has changed, unless ``allow_changed_data`` is true, and InvalidSpec for fields
         that cannot be changed. The ``receipt`` in the answer shows the future learning rates before and after.
         """
-        options: dict[str, Any] = {"json": changes} if changes else {}
-        return self._request("POST", _path("resume", task_id), **options)
+        return self._request("POST", _path(f"{TASKS}/resume", task_id), json=changes or None)
 
     def continue_task(self, task_id: str, epochs: int, **changes: Any) -> dict[str, Any]:
         """Continue a completed task up to ``epochs`` epochs in total; the answer has the new task's id."""
-        return self._request("POST", _path("continue", task_id), json={"epochs": epochs, **changes})
+        return self._request("POST", _path(f"{TASKS}/continue", task_id), json={"epochs": epochs, **changes})
 
     def retry(self, task_id: str, *, from_beginning: bool = False) -> dict[str, Any]:
         """Retry a failed or cancelled task from its newest checkpoint; the answer has the new task's id."""
-        return self._request("POST", _path("retry", task_id), json={"from_beginning": from_beginning})
+        return self._request("POST", _path(f"{TASKS}/retry", task_id), json={"from_beginning": from_beginning})
 
     def logs(self, task_id: str, *, attempt: int | None = None, tail: int = 200) -> dict[str, Any]:
         """The last ``lines`` of an attempt's log (default: the newest attempt)."""
-        return self._request("GET", _path("logs", task_id), params=_without_none({"attempt": attempt, "tail": tail}))
+        return self._request("GET", _path(f"{TASKS}/logs", task_id), {"attempt": attempt, "tail": tail})
 
     def follow(self, task_id: str, *, attempt: int | None = None, tail: int = 200) -> Iterator[dict[str, Any]]:
         """The last lines of a task's log, then new lines as they are written, as dicts of ``attempt`` and ``line``.
 
         Continues across attempts and lost connections until the task has ended. Raises the errors of ``stream``.
         """
-        query = _without_none({"attempt": attempt, "tail": tail}) | {"follow": "true"}
-        return streams.events(self._connection, _path("logs", task_id), query, ends=True)
+        query = {"attempt": attempt, "tail": tail, "follow": "true"}
+        return self._connection.events(_path(f"{TASKS}/logs", task_id), query, ends=True)
 
     def stop(self, task_id: str, wait: float | None = None) -> dict[str, Any]:
         """Cancel a task and wait up to ``wait`` seconds until its worker has stopped."""
-        return self._request("POST", _path("stop", task_id), params=_without_none({"wait": wait}))
+        return self._request("POST", _path(f"{TASKS}/stop", task_id), {"wait": wait})
 
     def remove(self, task_id: str, *, keep_model: bool = False) -> dict[str, Any]:
         """Remove a finished task and its files, including the model unless ``keep_model``. Raises IllegalMove."""
-        return self._request(
-            "DELETE", _path("tasks", task_id), params=_without_none({"keep_model": keep_model or None})
-        )
+        return self._request("DELETE", _path(f"{TASKS}/tasks", task_id), {"keep_model": keep_model or None})
 
     def datasets(self, *, name: str | None = None, limit: int = 50, offset: int = 0) -> dict[str, Any]:
         """List registered datasets, newest first, then the built-in ones; ``name`` matches a part of the name."""
-        return self._request("GET", DATASETS, params=_without_none({"name": name, "limit": limit, "offset": offset}))
+        return self._request("GET", DATASETS, {"name": name, "limit": limit, "offset": offset})
 
     def dataset(self, name: str) -> dict[str, Any]:
         """All details of one dataset: schema, profile of each column, first rows."""
-        return self._request("GET", _dataset_path(name), timeout=LONG_TIMEOUT)
+        return self._request("GET", _path(DATASETS, name), timeout=LONG_TIMEOUT)
 
     def upload_dataset(
         self,
@@ -135,32 +122,30 @@ class Client:
         The default name is that of the file. Raises OSError if the file cannot be read.
         """
         path = Path(file)
-        query = _without_none({"name": name, "filename": path.name, "replace": replace or None})
+        query = {"name": name, "filename": path.name, "replace": replace or None}
         with path.open("rb") as content:
             total = fstat(content.fileno()).st_size
             headers = {"Content-Type": "application/octet-stream", "Content-Length": str(total)}
             body = _chunks(content, total, progress)
-            return self._request("POST", DATASETS, params=query, content=body, headers=headers, timeout=LONG_TIMEOUT)
+            return self._request("POST", DATASETS, query, content=body, headers=headers, timeout=LONG_TIMEOUT)
 
     def register_dataset(self, name: str, path: str, *, replace: bool = False) -> dict[str, Any]:
         """Register a file or folder on the server under a name."""
-        return self._add_dataset({"name": name, "path": path}, replace)
+        body, options = {"name": name, "path": path}, {"replace": replace or None}
+        return self._request("POST", DATASETS, options, json=body, timeout=LONG_TIMEOUT)
 
     def query_dataset(self, name: str, connection: str, query: str, *, replace: bool = False) -> dict[str, Any]:
         """Save the rows of a query on one of the server's connections as a dataset."""
-        return self._add_dataset({"name": name, "connection": connection, "query": query}, replace)
+        body, options = {"name": name, "connection": connection, "query": query}, {"replace": replace or None}
+        return self._request("POST", DATASETS, options, json=body, timeout=LONG_TIMEOUT)
 
     def refresh_dataset(self, name: str) -> dict[str, Any]:
         """Run the query of a dataset again and save the new rows."""
-        return self._request("POST", f"{_dataset_path(name)}/refresh", timeout=LONG_TIMEOUT)
+        return self._request("POST", f"{_path(DATASETS, name)}/refresh", timeout=LONG_TIMEOUT)
 
     def remove_dataset(self, name: str) -> dict[str, Any]:
         """Remove a dataset. Raises DatasetInUse while a task that is not finished needs it."""
-        return self._request("DELETE", _dataset_path(name))
-
-    def _add_dataset(self, values: dict[str, str], replace: bool) -> dict[str, Any]:
-        query = _without_none({"replace": replace or None})
-        return self._request("POST", DATASETS, params=query, json=values, timeout=LONG_TIMEOUT)
+        return self._request("DELETE", _path(DATASETS, name))
 
     def health(self) -> dict[str, Any]:
         return self._request("GET", "/health")
@@ -172,7 +157,7 @@ class Client:
         twice. Ends after the final event; raises ServerUnreachable if the server stays unreachable.
         """
         last = "" if last_event_id is None else str(last_event_id)
-        for event in streams.events(self._connection, _path("stream-progress", task_id), {}, last, ends=False):
+        for event in self._connection.events(_path(f"{TASKS}/stream-progress", task_id), {}, last, ends=False):
             if event.get("type") in set(Type):
                 yield event
                 if event["type"] in FINAL_TYPES:
@@ -186,10 +171,6 @@ def _as_json(config: Mapping[str, Any] | TrainingSpec) -> dict[str, Any]:
     return dict(config)
 
 
-def _without_none(query: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in query.items() if value is not None}
-
-
 def _chunks(content: BinaryIO, total: int, progress: Callable[[int, int], None]) -> Iterator[bytes]:
     """The first ``total`` bytes of a file, the number that the request has announced."""
     sent = 0
@@ -200,9 +181,5 @@ def _chunks(content: BinaryIO, total: int, progress: Callable[[int, int], None])
         progress(sent, total)
 
 
-def _dataset_path(name: str) -> str:
-    return f"{DATASETS}/{quote(name, safe='')}"
-
-
-def _path(verb: str, task_id: str) -> str:
-    return f"{PREFIX}/{verb}/{quote(task_id, safe='')}"
+def _path(folder: str, name: str) -> str:
+    return f"{folder}/{quote(name, safe='')}"

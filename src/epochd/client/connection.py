@@ -1,25 +1,31 @@
-"""HTTP requests and streams of one server, and the conversion of error answers to exceptions.
+"""HTTP requests and event streams of one server. An answer is the server's JSON as a dict; an error is the class of
+``core.errors`` with the code that the server sent."""
 
-An answer is the server's JSON as a dict; an error is the class of ``core.errors`` with the code that the server sent.
-"""
-
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from math import inf
+from time import monotonic, sleep
 from typing import Any
 
 import httpx
-from httpx_sse import SSEError
+from httpx_sse import EventSource, SSEError
 
 from epochd.core.errors import EpochdError, Problem, ProblemsError, ServerUnreachable
 
 DEFAULT_URL = "http://127.0.0.1:8000"
-
 TIMEOUT = httpx.Timeout(90.0, connect=5.0)
 """Seconds; the read timeout is long because ``pause`` and ``stop`` wait for the worker."""
 LONG_TIMEOUT = httpx.Timeout(None, connect=5.0)
 """For requests whose duration depends on the size of the data: the server reads a whole dataset before it answers."""
 STREAM_TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 """Seconds without data, even a heartbeat, after which a stream counts as lost."""
+MAX_OUTAGE = 120.0
+"""Seconds. A restart of the server takes a few, one of the machine a minute or two."""
+FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0
+"""Seconds between two attempts to take up a lost stream."""
+SHUTDOWN = "server_shutdown"
+"""The ``type`` of the event with which a server that shuts down ends its streams."""
 
 
 class Connection:
@@ -36,20 +42,53 @@ class Connection:
     def close(self) -> None:
         self._http.close()
 
-    def request(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        """The answer to one request. Raises the error in the answer, or ServerUnreachable."""
+    def request(self, method: str, path: str, query: Mapping[str, Any] | None = None, **options: Any) -> dict[str, Any]:
+        """The answer to one request; what is None in ``query`` is left out. Raises its error, or ServerUnreachable."""
         try:
-            response = self._http.request(method, path, **options)
+            response = self._http.request(method, path, params=_without_none(query or {}), **options)
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
         return self._answer(response)
 
+    def events(self, path: str, query: Mapping[str, Any], last: str = "", *, ends: bool) -> Iterator[dict[str, Any]]:
+        """The data of a stream's events after the one with the id ``last``; no event is lost or returned twice.
+
+        With ``ends`` the stream ends when the server closes it without a shutdown event, otherwise when the server
+        answers 204. Raises ServerUnreachable if there is no connection at first, or none for ``MAX_OUTAGE``.
+        """
+        wait = FIRST_WAIT
+        lost_since: float | None = -inf  # until there has been a connection
+        while True:
+            try:
+                with self._stream(path, query, last) as response:
+                    lost_since = None
+                    if response.status_code == httpx.codes.NO_CONTENT:
+                        return
+                    for event in EventSource(response).iter_sse():
+                        if not event.data:  # a heartbeat
+                            continue
+                        data = json.loads(event.data)
+                        if data.get("type") == SHUTDOWN:
+                            break
+                        last, wait = event.id or last, FIRST_WAIT
+                        yield data
+                    else:
+                        if ends:
+                            return
+            except ServerUnreachable:
+                now = monotonic()
+                lost_since = lost_since or now
+                if now - lost_since > MAX_OUTAGE:
+                    raise
+            sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT)
+
     @contextmanager
-    def stream(self, path: str, query: Mapping[str, Any], last: str) -> Iterator[httpx.Response]:
-        """An open stream of the events after the one with the id ``last``. Raises like ``request``."""
+    def _stream(self, path: str, query: Mapping[str, Any], last: str) -> Iterator[httpx.Response]:
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
         try:
-            with self._http.stream("GET", path, params=query, headers=headers, timeout=STREAM_TIMEOUT) as response:
+            params = _without_none(query)
+            with self._http.stream("GET", path, params=params, headers=headers, timeout=STREAM_TIMEOUT) as response:
                 if response.is_error:
                     response.read()
                     self._answer(response)
@@ -87,6 +126,10 @@ def error_of(answer: Mapping[str, Any]) -> EpochdError:
     if issubclass(kind, ProblemsError):
         return kind(problems) if problems else EpochdError(answer["message"])
     return kind(answer["message"], problems)
+
+
+def _without_none(query: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in query.items() if value is not None}
 
 
 def _classes_by_code(base: type[EpochdError]) -> dict[str, type[EpochdError]]:

@@ -1,8 +1,4 @@
-"""A registered dataset as a frozen value, and the rule for dataset names.
-
-A config refers to a dataset by name; the registry stores its path and facts about its content. Uploads, registered
-paths and query snapshots share one rule for names.
-"""
+"""A registered dataset as a frozen value, the rule for dataset names, and what a config's check found in a dataset."""
 
 import re
 from collections.abc import Mapping
@@ -17,14 +13,10 @@ NAME_RULE = "use up to 120 letters, digits, '.', '_' and '-', starting with a le
 
 
 class DatasetKind(StrEnum):
-    BUILTIN = "builtin"
-    """Included in epochd."""
-    UPLOAD = "upload"
-    """A file that was uploaded; the server owns it."""
-    PATH = "path"
-    """A file or folder in one of the allowed dataset folders; the server does not own it."""
-    QUERY = "query"
-    """A Parquet snapshot of a query's rows; the server owns it."""
+    BUILTIN = "builtin"  # included in epochd
+    UPLOAD = "upload"  # an uploaded file, which the server owns
+    PATH = "path"  # a file or folder in one of the allowed folders, which the server does not own
+    QUERY = "query"  # a Parquet snapshot of a query's rows, which the server owns
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +58,10 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class CheckedDataset:
-    """What the server found in a config's dataset when it checked the config: rows, feature columns, the task, and its
-    classes (None for a regression).
+    """What the server found in a config's dataset when it checked the config. ``classes`` is None for a regression.
 
-    ``fingerprint`` and ``validation_fingerprint`` identify the content that was checked: a SHA-256, or for large files
-    ``sampled:`` and a SHA-256 of size, time of modification and samples.
+    A fingerprint identifies the content that was checked: a SHA-256, or for large files ``sampled:`` and a SHA-256 of
+    size, time of modification and samples.
     """
 
     name: str

@@ -54,6 +54,9 @@ class EpochdError(Exception):
     code: ClassVar[str] = "error"
     status: ClassVar[int] = 500
 
+    def __init_subclass__(cls, *, code: str = "error", status: int = 500) -> None:
+        cls.code, cls.status = code, status
+
     def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
         super().__init__(message)
         self.message = message
@@ -61,95 +64,61 @@ class EpochdError(Exception):
 
     def as_json(self) -> dict[str, Any]:
         """The body of the API's answer."""
-        return {
-            "success": False,
-            "code": self.code,
-            "message": self.message,
-            "problems": [problem.as_json() for problem in self.problems],
-        }
+        problems = [problem.as_json() for problem in self.problems]
+        return {"success": False, "code": self.code, "message": self.message, "problems": problems}
 
 
-class ProblemsError(EpochdError):
+class ProblemsError(EpochdError, status=422):
     """An error that is a list of problems; its message is their summary."""
-
-    status = 422
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("; ".join(f"{p.field}: {p.message}" for p in problems), problems)
 
 
-class InvalidSpec(ProblemsError):
-    code = "invalid_spec"
+class InvalidSpec(ProblemsError, code="invalid_spec", status=422): ...
 
 
-class DataError(ProblemsError):
-    code = "data_error"
+class DataError(ProblemsError, code="data_error", status=422): ...
 
 
-class FrameworkMissing(EpochdError):
-    code = "framework_missing"
-    status = 422
+class FrameworkMissing(EpochdError, code="framework_missing", status=422): ...
 
 
-class SettingsError(EpochdError):
-    code = "invalid_settings"
+class SettingsError(EpochdError, code="invalid_settings"): ...
 
 
-class Unauthorized(EpochdError):
-    code = "unauthorized"
-    status = 401
+class Unauthorized(EpochdError, code="unauthorized", status=401): ...
 
 
-class Forbidden(EpochdError):
-    code = "forbidden"
-    status = 403
+class Forbidden(EpochdError, code="forbidden", status=403): ...
 
 
-class NotFound(EpochdError):
-    code = "not_found"
-    status = 404
+class NotFound(EpochdError, code="not_found", status=404): ...
 
 
-class TooLarge(EpochdError):
-    code = "too_large"
-    status = 413
+class TooLarge(EpochdError, code="too_large", status=413): ...
 
 
-class IllegalMove(EpochdError):
-    code = "illegal_move"
-    status = 409
+class IllegalMove(EpochdError, code="illegal_move", status=409): ...
 
 
-class DataChanged(EpochdError):
-    code = "data_changed"
-    status = 409
+class DataChanged(EpochdError, code="data_changed", status=409): ...
 
 
-class NameTaken(EpochdError):
-    code = "name_taken"
-    status = 409
+class NameTaken(EpochdError, code="name_taken", status=409): ...
 
 
-class DatasetInUse(EpochdError):
-    code = "dataset_in_use"
-    status = 409
+class DatasetInUse(EpochdError, code="dataset_in_use", status=409): ...
 
 
-class BuiltIn(EpochdError):
-    code = "built_in"
-    status = 409
+class BuiltIn(EpochdError, code="built_in", status=409): ...
 
 
-class StaleAttempt(EpochdError):
-    code = "stale_attempt"
-    status = 409
+class StaleAttempt(EpochdError, code="stale_attempt", status=409): ...
 
 
-class OutOfSpace(EpochdError):
+class OutOfSpace(EpochdError, code="disk_full", status=507):
     """``needed_bytes`` must be free before the operation can succeed."""
-
-    code = "disk_full"
-    status = 507
 
     def __init__(self, message: str, needed_bytes: int = 0) -> None:
         super().__init__(message)
@@ -159,39 +128,28 @@ class OutOfSpace(EpochdError):
         return {"code": self.code, "message": self.message, "problems": [], "needed_bytes": self.needed_bytes}
 
 
-class Diverged(EpochdError):
-    code = "diverged"
+class Diverged(EpochdError, code="diverged"): ...
 
 
-class RankFailed(EpochdError):
-    code = "rank_failed"
+class RankFailed(EpochdError, code="rank_failed"): ...
 
 
-class CorruptFile(EpochdError):
-    code = "corrupt_file"
+class CorruptFile(EpochdError, code="corrupt_file"): ...
 
 
-class ServerUnreachable(EpochdError):
-    code = "server_unreachable"
+class ServerUnreachable(EpochdError, code="server_unreachable"): ...
 
 
-class MethodNotAllowed(EpochdError):
-    code = "method_not_allowed"
-    status = 405
+class MethodNotAllowed(EpochdError, code="method_not_allowed", status=405): ...
 
 
-class BadRequest(EpochdError):
-    code = "bad_request"
-    status = 400
+class BadRequest(EpochdError, code="bad_request", status=400): ...
 
 
-class InvalidRequest(EpochdError):
-    code = "invalid_request"
-    status = 422
+class InvalidRequest(EpochdError, code="invalid_request", status=422): ...
 
 
-class InternalError(EpochdError):
-    code = "internal_error"
+class InternalError(EpochdError, code="internal_error"): ...
 
 
 MIN_SIMILARITY = 0.6

@@ -1,8 +1,4 @@
-"""Reports and events: the messages of workers, and the log of each job.
-
-*Reports* come from a worker and are numbered within their attempt. *Events* are what the store appends to the log of a
-job; their number ``seq`` is the id of server-sent events.
-"""
+"""Reports, the messages of workers; and events, which the store appends to the log of each job."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -70,7 +66,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One entry in the log of a job; ``seq`` counts from 1 within the job."""
+    """One entry in the log of a job; ``seq`` counts from 1 within the job, and is the id of server-sent events."""
 
     task_id: str
     seq: int

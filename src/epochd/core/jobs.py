@@ -1,7 +1,4 @@
-"""A job as a frozen value, its state transitions, and the changes that its config may undergo.
-
-The store keeps jobs, the dispatcher runs them, the API shows them. The rules are defined here only.
-"""
+"""A job as a frozen value, its state transitions, and the changes that its config may undergo."""
 
 import re
 import secrets
@@ -14,7 +11,8 @@ from epochd.core import specs
 from epochd.core.datasets import CheckedDataset
 from epochd.core.errors import IllegalMove, InvalidSpec, Problem
 from epochd.core.job_values import Checkpoint, JobError, Revision, WorkerIdentity
-from epochd.core.specs import APPLIES_TO, TrainingSpec
+from epochd.core.spec_fields import APPLIES_TO
+from epochd.core.specs import TrainingSpec
 
 
 class State(StrEnum):
@@ -41,10 +39,7 @@ MOVES: dict[State, frozenset[State]] = {
 
 
 class Command(StrEnum):
-    """What a running worker has to do; the answer to each report carries it.
-
-    ``release`` is a pause because the server shuts down: the job returns to ``pending``.
-    """
+    """What a running worker has to do. ``release`` is a pause because the server shuts down: the job is requeued."""
 
     CONTINUE = "continue"
     PAUSE = "pause"
@@ -80,10 +75,9 @@ class Job:
     """One row of the jobs table. Times are seconds since the Unix epoch (UTC).
 
     ``parent`` is the task that this one continues or retries. ``crashes`` counts attempts whose worker died,
-    ``strikes`` those since the last newer checkpoint, ``preemptions`` attempts that the server ended for reasons of its
-    own.
-    ``worker`` is the process of the attempt, ``progress_at`` the time of its last completed step. ``summary`` is what
-    workers report about the training as a whole, for display. ``revisions`` are in the order of time.
+    ``strikes`` those since the last newer checkpoint, ``preemptions`` attempts that the server ended for its own
+    reasons. ``worker`` is the process of the attempt, ``progress_at`` the time of its last completed step. ``summary``
+    is what workers report about the training as a whole, for display. ``revisions`` are in the order of time.
     """
 
     id: str
@@ -152,7 +146,12 @@ def revise(spec: TrainingSpec, changes: dict[str, Any]) -> TrainingSpec:
 
     Raises InvalidSpec with every problem: a field that may not be changed, fewer epochs than before, an invalid value.
     """
-    problems = [_refusal(name) for name in changes if name not in REVISABLE]
+    problems = []
+    for name in [name for name in changes if name not in REVISABLE]:
+        is_known = name in TrainingSpec.model_fields
+        message = f"{name} cannot be changed after a training has started" if is_known else f"unknown field {name!r}"
+        hint = f"these can be changed: {', '.join(REVISABLE)}. For other changes start a new task"
+        problems.append(Problem(name, message, hint))
     epochs = changes.get("epochs")
     if isinstance(epochs, int) and epochs < spec.epochs:
         message = f"epochs = {epochs} is less than the present {spec.epochs}; it can only be raised"
@@ -170,11 +169,3 @@ def differences(old: TrainingSpec, new: TrainingSpec) -> dict[str, list[Any]]:
     before, after = old.model_dump(), new.model_dump()
     names = [name for name in REVISABLE if before.get(name) != after.get(name)]
     return {name: [before.get(name), after.get(name)] for name in names}
-
-
-def _refusal(name: str) -> Problem:
-    if name in TrainingSpec.model_fields:
-        message = f"{name} cannot be changed after a training has started"
-    else:
-        message = f"unknown field {name!r}"
-    return Problem(name, message, f"these can be changed: {', '.join(REVISABLE)}. For other changes start a new task")

@@ -1,8 +1,5 @@
-"""The settings of the server: name, default and help, read once when the server starts.
-
-Each field is set by the environment variable ``EPOCHD_<NAME>`` or by the matching option of
-``epochd serve``. The options of a training belong to its spec.
-"""
+"""The settings of the server: name, default and help, read once at its start from ``EPOCHD_<NAME>`` or the options of
+``epochd serve``."""
 
 import os
 from pathlib import Path
@@ -10,7 +7,6 @@ from typing import Annotated
 
 import pydantic_settings
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from epochd.core.errors import Problem, SettingsError
@@ -84,10 +80,6 @@ class Settings(BaseSettings):
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
     @property
-    def is_loopback(self) -> bool:
-        return self.host in LOOPBACK
-
-    @property
     def artifacts_dir(self) -> Path:
         return self.data_dir / "artifacts"
 
@@ -121,30 +113,24 @@ class Settings(BaseSettings):
 
 
 def load(**overrides: object) -> Settings:
-    """Read the environment and apply the command line's overrides, where None means not given.
-
-    Raises SettingsError with every invalid setting.
-    """
+    """The environment's settings with the overrides that are not None. Raises SettingsError with every problem."""
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
         settings = Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
-        problems = [_problem(invalid) for invalid in error.errors(include_url=False)]
+        problems = []
+        for invalid in error.errors(include_url=False):
+            name = str(invalid["loc"][0]) if invalid["loc"] else "settings"
+            value = "" if name in SECRETS else f"={invalid['input']!s:.80}"
+            reason = invalid["msg"][0].lower() + invalid["msg"][1:]
+            problems.append(Problem(f"EPOCHD_{name.upper()}", f"EPOCHD_{name.upper()}{value}: {reason}"))
         raise SettingsError(f"invalid settings: {'; '.join(p.message for p in problems)}", problems) from None
     except pydantic_settings.SettingsError:  # its text may contain a password
         problem = Problem("EPOCHD_CONNECTIONS", "EPOCHD_CONNECTIONS: not valid JSON", 'use {"name": "postgresql://…"}')
         raise SettingsError(f"invalid settings: {problem.message}", [problem]) from None
-    if not settings.is_loopback and not settings.tokens:
+    if settings.host not in LOOPBACK and not settings.tokens:
         raise SettingsError(
             f"invalid settings: EPOCHD_HOST={settings.host} without tokens: anyone who can reach this address could "
             "run trainings. Set EPOCHD_TOKENS to one or more secrets, or EPOCHD_HOST to 127.0.0.1"
         )
     return settings
-
-
-def _problem(error: ErrorDetails) -> Problem:
-    """An invalid setting, as NAME=VALUE: why; the value of a secret is left out."""
-    name = str(error["loc"][0]) if error["loc"] else "settings"
-    variable = f"EPOCHD_{name.upper()}"
-    value = "" if name in SECRETS else f"={error['input']!s:.80}"
-    return Problem(variable, f"{variable}{value}: {error['msg'][0].lower()}{error['msg'][1:]}")

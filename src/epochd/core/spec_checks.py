@@ -1,5 +1,6 @@
 """Checks of a training config across its fields: combinations that are invalid although each field is valid."""
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import chain, pairwise
 
@@ -8,28 +9,16 @@ from epochd.core.spec_fields import APPLIES_TO, NEEDS, SpecFields, Task
 
 MAX_HIDDEN_WEIGHTS = 200_000_000
 """Weights between hidden layers. A larger number is a typing error: no model for tables needs it."""
-
 MAX_HELD_OUT = 0.9
 """The largest share of rows that may be held out for validation and test."""
-
 MAX_PATH_PART = 120
 """Characters of one folder name in ``output_path``."""
-
 RESERVED_PATH_CHARACTERS = frozenset('\\:*?"<>|')
 
 
 def cross_field_problems(spec: SpecFields) -> list[Problem]:
     """Every invalid combination of fields."""
-    checks = (
-        _inapplicable_options,
-        _column_problems,
-        _split_problems,
-        _window_problems,
-        _monitor_problems,
-        _size_problems,
-        _model_problems,
-        _output_path_problems,
-    )
+    checks = _inapplicable_options, _column_problems, _split_problems, _window_problems, _model_problems
     return list(chain.from_iterable(check(spec) for check in checks))
 
 
@@ -48,13 +37,12 @@ def _inapplicable_options(spec: SpecFields) -> Iterator[Problem]:
 
 
 def _column_problems(spec: SpecFields) -> Iterator[Problem]:
-    features = spec.feature_columns or []
-    if spec.target_column in features and not spec.forecasts:
+    count = Counter(spec.feature_columns)
+    if spec.target_column in count and not spec.forecasts:
         message = f"{spec.target_column!r} is the target and also a feature"
         yield Problem("feature_columns", message, "remove the target from feature_columns")
-    if len(set(features)) < len(features):
-        for column in sorted({column for column in features if features.count(column) > 1}):
-            yield Problem("feature_columns", f"{column!r} is listed more than once", "list each column once")
+    for column in sorted(column for column in count if count[column] > 1):
+        yield Problem("feature_columns", f"{column!r} is listed more than once", "list each column once")
 
 
 def _split_problems(spec: SpecFields) -> Iterator[Problem]:
@@ -91,22 +79,16 @@ def _window_problems(spec: SpecFields) -> Iterator[Problem]:
         yield Problem("input_shape", message, "omit input_shape or sequence_length")
 
 
-def _monitor_problems(spec: SpecFields) -> Iterator[Problem]:
+def _model_problems(spec: SpecFields) -> Iterator[Problem]:
     if "monitor" in spec.model_fields_set and spec.monitor.startswith("val_") and not spec.validates:
         message = f"{spec.monitor} needs validation rows, but validation_split is 0"
         yield Problem("monitor", message, "use train_loss or train_accuracy, or set validation_split above 0")
     if spec.task == "regression" and spec.monitor.endswith("accuracy"):
         yield Problem("monitor", f"{spec.monitor} does not exist for regression", "use val_loss or train_loss")
-
-
-def _size_problems(spec: SpecFields) -> Iterator[Problem]:
     weights = sum(a * b for a, b in pairwise(spec.hidden_units))
     if weights > MAX_HIDDEN_WEIGHTS:
         message = f"{spec.hidden_units} has {weights:,} weights between hidden layers; the limit is "
         yield Problem("hidden_units", message + f"{MAX_HIDDEN_WEIGHTS:,}", "use fewer or narrower layers")
-
-
-def _model_problems(spec: SpecFields) -> Iterator[Problem]:
     if spec.input_shape and spec.model_type in ("lstm", "gru") and len(spec.input_shape) != 2:
         message = f"{spec.input_shape} has {len(spec.input_shape)} dimensions, but {spec.model_type} needs 2"
         yield Problem("input_shape", message, "use [steps, channels]")
@@ -114,6 +96,10 @@ def _model_problems(spec: SpecFields) -> Iterator[Problem]:
     if spec.num_gpus is not None and spec.num_devices is not None:
         message = "num_devices (CPU devices) and num_gpus are both set"
         yield Problem("num_devices", message, "omit one of them")
+    invalid = next((part for part in spec.output_path.split("/") if not _is_folder_name(part)), None)
+    if invalid is not None:
+        message = f"{spec.output_path!r} contains {invalid[:MAX_PATH_PART]!r}, which is not a valid folder name"
+        yield Problem("output_path", message, "use plain names separated by '/', for example /models/churn")
 
 
 def class_option_problems(spec: SpecFields, task: Task | None) -> Iterator[Problem]:
@@ -122,13 +108,6 @@ def class_option_problems(spec: SpecFields, task: Task | None) -> Iterator[Probl
         for name in ("class_weight", "label_smoothing"):
             if getattr(spec, name):
                 yield Problem(name, f"{name} needs classes, but the task is regression", f"omit {name}")
-
-
-def _output_path_problems(spec: SpecFields) -> Iterator[Problem]:
-    invalid = next((part for part in spec.output_path.split("/") if not _is_folder_name(part)), None)
-    if invalid is not None:
-        message = f"{spec.output_path!r} contains {invalid[:MAX_PATH_PART]!r}, which is not a valid folder name"
-        yield Problem("output_path", message, "use plain names separated by '/', for example /models/churn")
 
 
 def _is_folder_name(part: str) -> bool:

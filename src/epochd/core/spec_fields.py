@@ -1,25 +1,20 @@
 """The fields of a training config: types, defaults, bounds and meanings, and the values derived from them.
 
-The docstring of a field is its description in the JSON Schema, on the OpenAPI page and in the hints of error
-messages. Numbers have upper bounds, so that a config that no machine could run is rejected before any work starts.
+The docstring of a field is its description in the JSON Schema, in OpenAPI and in hints. Numbers have upper bounds, so
+that a config that no machine could run is rejected before any work starts.
 """
 
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-ModelType = Literal["mlp", "cnn", "lstm", "gru"]
 Scheduler = Literal["step", "plateau", "cosine", "none"]
 Optimizer = Literal["adam", "adamw", "sgd", "rmsprop"]
-Framework = Literal["auto", "pytorch", "tensorflow", "jax"]
 Task = Literal["binary", "multiclass", "regression"]
-Monitor = Literal["val_loss", "val_accuracy", "train_loss", "train_accuracy"]
-Device = Literal["auto", "cpu", "gpu"]
 Activation = Literal["relu", "tanh", "gelu", "silu"]
 Scaling = Literal["standard", "robust", "quantile"]
 Split = Literal["auto", "random", "stratified", "time", "group"]
 
-Units = Annotated[int, Field(ge=1, le=16_384)]
 Column = Annotated[str, Field(min_length=1, max_length=500)]
 DatasetName = Annotated[str, Field(min_length=1, max_length=1000)]
 
@@ -108,13 +103,13 @@ class SpecFields(BaseModel):
     horizon: Annotated[int, Field(ge=0, le=10_000)] = 1
     """For windows: how many rows after the last row of a window its target is; 0 is the last row itself."""
 
-    framework: Framework = "auto"
+    framework: Literal["auto", "pytorch", "tensorflow", "jax"] = "auto"
     """The framework to train with; ``auto`` selects the fastest installed one for this model and device."""
-    device: Device = "auto"
+    device: Literal["auto", "cpu", "gpu"] = "auto"
     """The device to train on; ``auto`` uses a GPU if the server has a free one."""
-    model_type: ModelType = "mlp"
+    model_type: Literal["mlp", "cnn", "lstm", "gru"] = "mlp"
     """The network architecture."""
-    hidden_units: Annotated[list[Units], Field(min_length=1, max_length=64)] = [64, 32]
+    hidden_units: Annotated[list[Annotated[int, Field(ge=1, le=16_384)]], Field(min_length=1, max_length=64)] = [64, 32]
     """The number of units of each hidden layer, from input to output."""
     dropout_rate: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """The share of hidden activations that is dropped in each training step."""
@@ -162,7 +157,7 @@ class SpecFields(BaseModel):
     """How many times a training whose loss becomes infinite or NaN returns to its last checkpoint and continues with
     a tenth of the learning rate, before it fails."""
 
-    monitor: Monitor = "val_loss"
+    monitor: Literal["val_loss", "val_accuracy", "train_loss", "train_accuracy"] = "val_loss"
     """The metric for early stopping, the best epoch and the plateau scheduler."""
     early_stopping_patience: Annotated[int, Field(ge=1, le=100_000)] | None = 10
     """Epochs without an improvement of more than ``min_delta`` before training stops; null disables early

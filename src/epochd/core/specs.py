@@ -1,41 +1,18 @@
-"""The training config: one type shared by API, command line, client and worker.
-
-``spec_fields`` defines the fields, ``spec_checks`` the checks across them. Here both become ``TrainingSpec``, and the
-errors of its validation become problems that name a field, the cause and what to do.
-"""
+"""The training config: ``spec_fields`` and ``spec_checks`` become ``TrainingSpec``, and the errors of its validation
+problems that name a field, the cause and what to do."""
 
 from typing import Any, Self
 
 from pydantic import SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
 from epochd.core.errors import InvalidSpec, Problem, similar_names
 from epochd.core.spec_checks import class_option_problems, cross_field_problems
-from epochd.core.spec_fields import (
-    APPLIES_TO,
-    Activation,
-    Device,
-    Framework,
-    ModelType,
-    Monitor,
-    Optimizer,
-    Scaling,
-    Scheduler,
-    SpecFields,
-    Split,
-    Task,
-)
+from epochd.core.spec_fields import Activation, Scaling, SpecFields, Split, Task
 
 __all__ = [
-    "APPLIES_TO",
     "Activation",
-    "Device",
-    "Framework",
-    "ModelType",
-    "Monitor",
-    "Optimizer",
     "Scaling",
-    "Scheduler",
     "Split",
     "Task",
     "TrainingSpec",
@@ -73,11 +50,8 @@ def parse(values: object) -> TrainingSpec:
 
 
 def parse_leniently(values: object) -> tuple[TrainingSpec | None, list[Problem]]:
-    """Validate like ``parse``, but continue without the invalid fields so that later checks can run too.
-
-    Returns the spec with defaults in place of the invalid fields (None if a required field is missing), and all
-    problems found.
-    """
+    """All problems, and the spec with defaults for the invalid fields (None if a required field is missing), so that
+    later checks can run too."""
     try:
         return TrainingSpec.model_validate(values), []
     except ValidationError as error:
@@ -96,32 +70,23 @@ def _problems(invalid: ValidationError) -> list[Problem]:
     """Pydantic's errors as problems with hints, in the order of the fields."""
     problems: list[Problem] = []
     for error in invalid.errors(include_url=False):
-        problems += error["ctx"]["problems"] if error["type"] == "epochd_problems" else [_problem_of(error)]
+        field = ".".join(str(part) for part in error["loc"] if part not in ("body", "constrained-str")) or "body"
+        known = TrainingSpec.model_fields.get(field.split(".")[0])  # of a list item (hidden_units.0) its list
+        description = ((known and known.description) or "").replace("``", "")
+        match error["type"]:
+            case "epochd_problems":
+                problems += error["ctx"]["problems"]
+            case "extra_forbidden":
+                nearest = similar_names(field, TrainingSpec.model_fields, 1)
+                hint = f"did you mean {nearest[0]!r}?" if nearest else "see GET /api/v1/epoch-training/schema"
+                problems.append(Problem(field, f"unknown field {field!r}", hint))
+            case "missing":
+                problems.append(Problem(field, f"{field} is required", description))
+            case "json_invalid":
+                problems.append(Problem("body", f"not valid JSON: {error['ctx']['error']}", "send one JSON object"))
+            case _:
+                given = repr(error["input"])
+                given = given if len(given) <= 80 else given[:77] + "..."
+                message = f"{error['msg'][0].lower()}{error['msg'][1:]}, but {given} was given"
+                problems.append(Problem(field, message, description))
     return problems
-
-
-def _problem_of(error: ErrorDetails) -> Problem:
-    field = ".".join(str(part) for part in error["loc"] if part not in ("body", "constrained-str")) or "body"
-    match error["type"]:
-        case "extra_forbidden":
-            nearest = similar_names(field, TrainingSpec.model_fields, 1)
-            hint = f"did you mean {nearest[0]!r}?" if nearest else "see GET /api/v1/epoch-training/schema"
-            return Problem(field, f"unknown field {field!r}", hint)
-        case "missing":
-            return Problem(field, f"{field} is required", _description(field))
-        case "json_invalid":
-            return Problem("body", f"not valid JSON: {error['ctx']['error']}", "send one JSON object")
-        case _:
-            message = error["msg"][0].lower() + error["msg"][1:]
-            return Problem(field, f"{message}, but {_shortened(error['input'])} was given", _description(field))
-
-
-def _shortened(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _description(field: str) -> str:
-    """The description of a field, as a hint; a list item (``hidden_units.0``) has that of its list."""
-    known = TrainingSpec.model_fields.get(field.split(".")[0])
-    return (known.description or "").replace("``", "") if known else ""
