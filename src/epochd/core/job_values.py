@@ -1,8 +1,4 @@
-"""The parts of a job that are kept as JSON objects: in the database, in events and in the answers of the API.
-
-Keys that this version does not know stay in ``other`` and are written again, so that nothing is lost that another
-version has stored.
-"""
+"""The parts of a job that are kept as JSON objects: in the database, in events and in the answers of the API."""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
@@ -11,7 +7,8 @@ from typing import Any, Self
 
 @dataclass(frozen=True, slots=True)
 class JsonValue:
-    """A value with a JSON form; fields that are None are left out of it."""
+    """A value with a JSON form, without the fields that are None. Keys that this version does not know stay in
+    ``other`` and are written again, so that nothing is lost that another version has stored."""
 
     other: dict[str, Any] = field(default_factory=dict, kw_only=True)
 

@@ -147,11 +147,12 @@ def revise(spec: TrainingSpec, changes: dict[str, Any]) -> TrainingSpec:
     Raises InvalidSpec with every problem: a field that may not be changed, fewer epochs than before, an invalid value.
     """
     problems = []
-    for name in [name for name in changes if name not in REVISABLE]:
-        is_known = name in TrainingSpec.model_fields
-        message = f"{name} cannot be changed after a training has started" if is_known else f"unknown field {name!r}"
-        hint = f"these can be changed: {', '.join(REVISABLE)}. For other changes start a new task"
-        problems.append(Problem(name, message, hint))
+    hint = f"these can be changed: {', '.join(REVISABLE)}. For other changes start a new task"
+    for name in changes:
+        if name not in REVISABLE:
+            known = name in TrainingSpec.model_fields
+            message = f"{name} cannot be changed after a training has started" if known else f"unknown field {name!r}"
+            problems.append(Problem(name, message, hint))
     epochs = changes.get("epochs")
     if isinstance(epochs, int) and epochs < spec.epochs:
         message = f"epochs = {epochs} is less than the present {spec.epochs}; it can only be raised"

@@ -15,6 +15,7 @@ Activation = Literal["relu", "tanh", "gelu", "silu"]
 Scaling = Literal["standard", "robust", "quantile"]
 Split = Literal["auto", "random", "stratified", "time", "group"]
 
+Size = Annotated[int, Field(ge=1, le=65_536)]
 Column = Annotated[str, Field(min_length=1, max_length=500)]
 DatasetName = Annotated[str, Field(min_length=1, max_length=1000)]
 
@@ -119,9 +120,7 @@ class SpecFields(BaseModel):
     """For ``cnn``: the size of a filter, in steps, or in pixels in both directions."""
     bidirectional: bool = False
     """For ``lstm`` and ``gru``: read the sequence in both directions."""
-    input_shape: Annotated[list[Annotated[int, Field(ge=1, le=65_536)]], Field(min_length=2, max_length=3)] | None = (
-        None
-    )
+    input_shape: Annotated[list[Size], Field(min_length=2, max_length=3)] | None = None
     """Reshape the feature columns, in their order, to [height, width] or [height, width, channels] for ``cnn``, to
     [steps, channels] for ``lstm`` and ``gru``. Default: each column is one step with one channel."""
 

@@ -8,18 +8,9 @@ from pydantic_core import PydanticCustomError
 
 from epochd.core.errors import InvalidSpec, Problem, similar_names
 from epochd.core.spec_checks import class_option_problems, cross_field_problems
-from epochd.core.spec_fields import Activation, Scaling, SpecFields, Split, Task
+from epochd.core.spec_fields import SpecFields, Split, Task
 
-__all__ = [
-    "Activation",
-    "Scaling",
-    "Split",
-    "Task",
-    "TrainingSpec",
-    "class_option_problems",
-    "parse",
-    "parse_leniently",
-]
+__all__ = ["Split", "Task", "TrainingSpec", "class_option_problems", "parse", "parse_leniently"]
 
 
 class TrainingSpec(SpecFields):
@@ -28,9 +19,8 @@ class TrainingSpec(SpecFields):
     @model_validator(mode="after")
     def _check_across_fields(self) -> Self:
         if problems := cross_field_problems(self):
-            raise PydanticCustomError(
-                "epochd_problems", "{count} problems", {"count": len(problems), "problems": problems}
-            )
+            context = {"count": len(problems), "problems": problems}
+            raise PydanticCustomError("epochd_problems", "{count} problems", context)
         return self
 
     @model_serializer(mode="wrap")

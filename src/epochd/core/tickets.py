@@ -1,8 +1,5 @@
-"""Tickets: all that a worker needs for one attempt.
-
-A worker reads its ticket from standard input, as one JSON line, so that the token appears neither on a command line
-nor in an environment.
-"""
+"""Tickets: all that a worker needs for one attempt, read from standard input as one JSON line, so that the token
+appears neither on a command line nor in an environment."""
 
 from pathlib import Path
 

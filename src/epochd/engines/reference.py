@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from epochd.core.arrays import FloatArray, IntArray
-from epochd.core.specs import Activation
+from epochd.core.spec_fields import Activation
 from epochd.engines import network
 from epochd.loop.engine import Setup
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from epochd.core.arrays import IntArray
-from epochd.core.specs import Scaling
+from epochd.core.spec_fields import Scaling
 from epochd.data.encoding.values import Fitted, Float64, stored_number
 
 MAX_KNOTS = 256

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from epochd.core.specs import Activation
+from epochd.core.spec_fields import Activation
 from epochd.engines import network
 from epochd.engines.jax_engine.recurrent import Drop, Length, Weights, lengths, real_steps, recurrent
 from epochd.loop.engine import Setup

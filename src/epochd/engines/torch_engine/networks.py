@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from epochd.core.specs import Activation
+from epochd.core.spec_fields import Activation
 from epochd.engines import network
 from epochd.engines.torch_engine.dropout import Masks, drop
 from epochd.engines.torch_engine.recurrent import Sequences, Weights, recurrent
