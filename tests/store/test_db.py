@@ -2,10 +2,14 @@
 
 import asyncio
 import logging
+import shutil
 import socket
+import sqlite3
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -262,3 +266,35 @@ async def _submit_many(db: Database, kept: list[str]) -> None:
 async def _execute(db: Database, statement: str) -> None:
     async with db.write() as transaction:
         await transaction.connection.exec_driver_sql(statement)
+
+
+def test_no_thread_outlives_the_event_loop_when_a_connect_is_cancelled(
+    tmp_path: Path, migrated_sqlite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", failures.append)
+    connect, connecting, may_connect = sqlite3.connect, threading.Event(), threading.Event()
+
+    def slow(*place: Any, **options: Any) -> sqlite3.Connection:
+        connecting.set()
+        may_connect.wait(10)
+        return connect(*place, **options)
+
+    async def cancelled_read() -> None:
+        database = Database(f"sqlite:///{shutil.copy(migrated_sqlite, tmp_path / 'epochd.db')}")
+        await database.open()
+        monkeypatch.setattr(sqlite3, "connect", slow)
+        reading = asyncio.create_task(jobs.counts(database))
+        await asyncio.to_thread(connecting.wait, 10)
+        reading.cancel()
+        asyncio.get_running_loop().call_later(0.05, may_connect.set)
+        await asyncio.wait([reading])
+        assert reading.cancelled()
+        await database.close()
+
+    before = set(threading.enumerate())
+    asyncio.run(cancelled_read())
+    may_connect.set()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+    assert not failures

@@ -1,4 +1,4 @@
-"""Dependencies of the routes: the running service, authorization, the JSON body, the language."""
+"""Dependencies of the routes: the service, authorization, the JSON body, the language."""
 
 import hmac
 from typing import Annotated, Any
@@ -20,8 +20,7 @@ Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 
 
 async def service(request: Request) -> Service:
-    running = request.app.state.service
-    assert isinstance(running, Service)
+    running: Service = request.app.state.service
     return running
 
 
@@ -30,12 +29,11 @@ ServiceDep = Annotated[Service, Depends(service)]
 
 async def authorise(service: ServiceDep, credentials: Credentials) -> None:
     """Raise Unauthorized unless the request has one of the server's tokens, or the server has none."""
-    tokens = [token.get_secret_value() for token in service.settings.tokens]
-    if not tokens:
+    if not service.settings.tokens:
         return
     if credentials is None:
         raise Unauthorized("a token is required: send the header 'Authorization: Bearer <token>'")
-    given = credentials.credentials.encode()
+    given, tokens = credentials.credentials.encode(), [token.get_secret_value() for token in service.settings.tokens]
     # No early exit: the response time must not reveal which token is similar.
     if not any([hmac.compare_digest(given, token.encode()) for token in tokens]):
         raise Unauthorized("the token is not one of this server's tokens (EPOCHD_TOKENS)")

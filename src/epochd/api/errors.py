@@ -1,12 +1,7 @@
-"""The one error shape of the API: ``{"success": false, "code", "message", "problems"}``.
-
-Errors of epochd, of FastAPI's validation and of the router, and unexpected exceptions all have this shape and the
-matching status code. A client never sees a traceback.
-"""
+"""The one shape of all errors, also of FastAPI's: ``{"success": false, "code", "message", "problems"}``."""
 
 import logging
 from collections.abc import Mapping
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -28,16 +23,12 @@ from epochd.core.errors import (
 log = logging.getLogger(__name__)
 
 
-def internal_error() -> InternalError:
-    return InternalError("internal server error: see the server's log for details")
-
-
-def answer(error: EpochdError, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The response for an error."""
-    extra = dict(headers or {})
-    if isinstance(error, Unauthorized):
-        extra["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(error.as_json(), error.status, extra)
+def answer(error: Exception, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The response for an error; the text of one that is not epochd's is not shown."""
+    if not isinstance(error, EpochdError):
+        error = InternalError("internal server error: see the server's log for details")
+    extra = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthorized) else {}
+    return JSONResponse(error.as_json(), error.status, {**(headers or {}), **extra})
 
 
 def install(app: FastAPI) -> None:
@@ -57,34 +48,26 @@ async def _handle_epochd_error(request: Request, error: Exception) -> Response:
 
 async def _handle_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    problems = [_problem(entry) for entry in error.errors()]
-    summary = "; ".join(f"{problem.field}: {problem.message}" for problem in problems)
-    return answer(InvalidRequest(summary, problems))
-
-
-def _problem(entry: Mapping[str, Any]) -> Problem:
-    place, *rest = map(str, entry["loc"])
-    given = repr(entry.get("input"))
-    message = entry["msg"] if entry["type"] == "missing" else f"{entry['msg']}, but {given[:80]} was given"
-    return Problem(".".join(rest) or place, message, f"a parameter of the request's {place}")
+    problems = []
+    for entry in error.errors():
+        place, *rest = map(str, entry["loc"])
+        given = "" if entry["type"] == "missing" else f", but {entry.get('input')!r:.80} was given"
+        problems.append(Problem(".".join(rest) or place, entry["msg"] + given, f"a parameter of the request's {place}"))
+    return answer(InvalidRequest("; ".join(f"{problem.field}: {problem.message}" for problem in problems), problems))
 
 
 async def _handle_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    if error.status_code < 400:
-        return Response(status_code=error.status_code, headers=error.headers)
-    return answer(_translated(request, error), error.headers)
-
-
-def _translated(request: Request, error: HTTPException) -> EpochdError:
     path = request.url.path
+    shown: Exception = error
     match error.status_code:
+        case status if status < 400:
+            return Response(status_code=status, headers=error.headers)
         case 404:
-            return NotFound(f"no route at {path}; /docs lists all routes")
+            shown = NotFound(f"no route at {path}; /docs lists all routes")
         case 405:
             allowed = (error.headers or {}).get("Allow", "another method")
-            return MethodNotAllowed(f"{path} does not support {request.method}; use {allowed}")
-        case status if status >= 500:
-            return internal_error()
-        case _:
-            return BadRequest(str(error.detail))
+            shown = MethodNotAllowed(f"{path} does not support {request.method}; use {allowed}")
+        case status if status < 500:
+            shown = BadRequest(str(error.detail))
+    return answer(shown, error.headers)

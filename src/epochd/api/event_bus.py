@@ -1,8 +1,7 @@
 """Live events in memory, from the commits of the store to the open streams.
 
 A thousand open streams must not cause a thousand database reads per epoch: each event is encoded as JSON once and
-pushed to the subscribers of its task. A slow subscriber has a bounded buffer in which newer ``progress`` replaces
-older, while state changes and the final event are always delivered.
+pushed to the subscribers of its task.
 """
 
 import asyncio
@@ -16,7 +15,6 @@ from epochd.core.events import FINAL_TYPES, Event, Type
 
 BUFFER_LINES = 256
 """How many events a subscriber may be behind before its buffer is thinned."""
-
 KEPT_TYPES = FINAL_TYPES | {Type.STATE, Type.ROLLBACK}
 """Events that a slow subscriber never misses."""
 
@@ -41,7 +39,7 @@ def line_of(event: Event) -> EventLine:
 
 
 class Subscriber:
-    """The buffer of one subscriber to one task: the events that it has not read yet."""
+    """The events of one task that a subscriber has not read yet."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -59,8 +57,7 @@ class Subscriber:
         self._changed.set()
 
     def close(self) -> None:
-        """End the subscription. Buffered events are dropped, because the client can request them again with
-        Last-Event-ID, unless the final event is among them."""
+        """End the subscription. Events that the client can request again are dropped, unless the last is among them."""
         self.closed = True
         if not any(line.is_final for line in self._lines):
             self._lines.clear()
@@ -101,8 +98,7 @@ class EventBus:
     def publish(self, events: Sequence[Event]) -> None:
         """Push events to the subscribers of their tasks. Call it in the event loop, after the commit."""
         for event in events:
-            subscribers = self._subscribers.get(event.task_id)
-            if subscribers:
+            if subscribers := self._subscribers.get(event.task_id):
                 line = line_of(event)
                 for subscriber in subscribers:
                     subscriber.push(line)
@@ -130,6 +126,5 @@ class EventBus:
     def close(self) -> None:
         """End all subscriptions, for the shutdown of the server."""
         self.closed = True
-        for subscribers in self._subscribers.values():
-            for subscriber in subscribers:
-                subscriber.close()
+        for task_id in self._subscribers:
+            self.close_task(task_id)

@@ -5,7 +5,7 @@ English. Clients should rely on status codes and field names, not on these texts
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum
 from typing import Literal
 
 from epochd.core.jobs import State
@@ -15,38 +15,20 @@ Language = Literal["zh", "en"]
 DEFAULT: Language = "zh"
 
 
-class Message(StrEnum):
-    """The names of the messages; those of a state have its value."""
+class Message(Enum):
+    """The Chinese and the English text of each message; that of a state has its name."""
 
-    STARTED = "started"
-    RESUMED = "resumed"
-    PAUSING = "pausing"
-    STOPPING = "stopping"
-    REMOVED = "removed"
-    PENDING = "pending"
-    RUNNING = "running"
-    PAUSED = "paused"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-MESSAGES: dict[Message, dict[Language, str]] = {
-    Message.STARTED: {"zh": "Epoch训练已启动", "en": "Epoch training started"},
-    Message.RESUMED: {"zh": "Epoch训练已恢复", "en": "Epoch training resumed"},
-    Message.PAUSING: {
-        "zh": "正在暂停：训练进程尚未完成检查点保存",
-        "en": "Pausing: the worker has not saved its checkpoint yet",
-    },
-    Message.STOPPING: {"zh": "正在停止：训练进程尚未退出", "en": "Stopping: the worker has not exited yet"},
-    Message.REMOVED: {"zh": "Epoch训练已删除", "en": "Epoch training was removed"},
-    Message.PENDING: {"zh": "Epoch训练正在排队", "en": "Epoch training is queued"},
-    Message.RUNNING: {"zh": "Epoch训练进行中", "en": "Epoch training is running"},
-    Message.PAUSED: {"zh": "Epoch训练已暂停", "en": "Epoch training is paused"},
-    Message.COMPLETED: {"zh": "Epoch训练已完成", "en": "Epoch training is complete"},
-    Message.FAILED: {"zh": "Epoch训练失败", "en": "Epoch training failed"},
-    Message.CANCELLED: {"zh": "Epoch训练已取消", "en": "Epoch training was cancelled"},
-}
+    STARTED = "Epoch训练已启动", "Epoch training started"
+    RESUMED = "Epoch训练已恢复", "Epoch training resumed"
+    PAUSING = "正在暂停：训练进程尚未完成检查点保存", "Pausing: the worker has not saved its checkpoint yet"
+    STOPPING = "正在停止：训练进程尚未退出", "Stopping: the worker has not exited yet"
+    REMOVED = "Epoch训练已删除", "Epoch training was removed"
+    PENDING = "Epoch训练正在排队", "Epoch training is queued"
+    RUNNING = "Epoch训练进行中", "Epoch training is running"
+    PAUSED = "Epoch训练已暂停", "Epoch training is paused"
+    COMPLETED = "Epoch训练已完成", "Epoch training is complete"
+    FAILED = "Epoch训练失败", "Epoch training failed"
+    CANCELLED = "Epoch训练已取消", "Epoch training was cancelled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +38,12 @@ class Translator:
     language: Language = DEFAULT
 
     def message(self, message: Message) -> str:
-        return MESSAGES[message][self.language]
+        chinese, english = message.value
+        return english if self.language == "en" else chinese
 
     def state(self, state: State) -> str:
         """The message that describes a task in this state."""
-        return self.message(Message(state.value))
+        return self.message(Message[state.name])
 
 
 def preferred_language(accept_language: str | None) -> Language:
@@ -68,31 +51,19 @@ def preferred_language(accept_language: str | None) -> Language:
 
     A simplified form of RFC 9110 section 12.5.4: subtags are ignored, ``*`` means the default language.
     """
+    known: dict[str, Language] = {"en": "en", "zh": "zh", "*": DEFAULT}
     best: tuple[float, Language] = (0.0, DEFAULT)
     for entry in (accept_language or "").split(","):
         tag, _, parameters = entry.partition(";")
-        language = _known(tag)
-        quality = _quality(parameters)
-        if language is not None and quality > best[0]:
+        language = known.get(tag.strip().lower().split("-")[0])
+        if language is not None and (quality := _quality(parameters)) > best[0]:
             best = (quality, language)
     return best[1]
 
 
-def _known(tag: str) -> Language | None:
-    match tag.strip().lower().split("-")[0]:
-        case "en":
-            return "en"
-        case "zh" | "*":
-            return "zh"
-        case _:
-            return None
-
-
 def _quality(parameters: str) -> float:
     name, _, value = parameters.strip().partition("=")
-    if name.strip().lower() != "q":
-        return 1.0
     try:
-        return float(value)
+        return float(value) if name.strip().lower() == "q" else 1.0
     except ValueError:
         return 0.0

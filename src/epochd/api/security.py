@@ -12,21 +12,16 @@ from anyio import BrokenResourceError
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from epochd.api.errors import answer, internal_error
-from epochd.core.errors import EpochdError, Forbidden, TooLarge
+from epochd.api.errors import answer
+from epochd.core.errors import Forbidden, TooLarge
 from epochd.core.settings import LOOPBACK, Settings
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-
+DATASETS_PATH = "/api/v1/datasets"
 MAX_BODY_BYTES = 1 << 20
 """The maximum size of a request's body; a config with ten thousand column names takes a tenth of it."""
-
 MAX_REPORT_BYTES = 32 << 20
 """The maximum size of a worker's report, which may contain everything since the server became unreachable."""
-
-DATASETS_PATH = "/api/v1/datasets"
-"""The path of the upload route, which has a limit of its own."""
-
 DRAINED_BYTES = 64 << 20
 """How much of a body that is too large is read and discarded, so that the client can read the answer."""
 
@@ -41,26 +36,21 @@ class HostGuard:
         self.allowed = LOOPBACK | {settings.host.lower()} | {name.lower() for name in settings.allowed_hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        rejection = self._rejection(scope) if scope["type"] == "http" else None
-        if rejection is None:
+        foreign = self._foreign_header(scope) if scope["type"] == "http" else None
+        if foreign is None:
             await self.app(scope, receive, send)
-        else:
-            await answer(rejection)(scope, receive, send)
+            return
+        advice = "which is not an allowed host. Add the host name to EPOCHD_ALLOWED_HOSTS"
+        await answer(Forbidden(f"the {foreign}, {advice}"))(scope, receive, send)
 
-    def _rejection(self, scope: Scope) -> Forbidden | None:
+    def _foreign_header(self, scope: Scope) -> str | None:
         headers = Headers(scope=scope)
-        hosts = headers.getlist("host")
+        hosts, origin = headers.getlist("host"), headers.get("origin")
         if len(hosts) != 1 or host_of("//" + hosts[0]) not in self.allowed:
-            given = ", ".join(hosts) or "none"
-            return _forbidden(f"the Host header is {given[:200]!r}")
-        origin = headers.get("origin")
+            return f"Host header is {(', '.join(hosts) or 'none')[:200]!r}"
         if origin is not None and scope["method"] not in SAFE_METHODS and host_of(origin) not in self.allowed:
-            return _forbidden(f"the Origin header is {origin[:200]!r}")
+            return f"Origin header is {origin[:200]!r}"
         return None
-
-
-def _forbidden(what: str) -> Forbidden:
-    return Forbidden(f"{what}, which is not an allowed host. Add the host name to EPOCHD_ALLOWED_HOSTS")
 
 
 def host_of(url: str) -> str | None:
@@ -84,13 +74,26 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         limit = MAX_REPORT_BYTES if scope["path"].startswith("/internal/") else MAX_BODY_BYTES
-        try:
-            body = await _read(receive, limit)
-        except TooLarge as error:
+        chunks: list[bytes] = []
+        size, more = 0, True
+        while more and size <= DRAINED_BYTES:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            chunk, more = message.get("body", b""), message.get("more_body", False)
+            size += len(chunk)
+            if size <= limit:
+                chunks.append(chunk)
+        if size > limit:
+            error = TooLarge(f"the request's body is larger than the limit of {limit:,} bytes: send a smaller one")
             await answer(error)(scope, receive, send)
             return
-        if body is not None:
-            await self.app(scope, _replay(body, receive), send)
+        first: list[Message] = [{"type": "http.request", "body": b"".join(chunks), "more_body": False}]
+
+        async def replay() -> Message:
+            return first.pop() if first else await receive()
+
+        await self.app(scope, replay, send)
 
 
 def _is_upload(scope: Scope) -> bool:
@@ -99,35 +102,6 @@ def _is_upload(scope: Scope) -> bool:
         return False
     content_type = Headers(scope=scope).get("content-type", "").strip().lower()
     return content_type.startswith("multipart/") or "filename" in parse_qs(scope["query_string"].decode("latin-1"))
-
-
-async def _read(receive: Receive, limit: int) -> bytes | None:
-    """The whole body; None if the client disconnected. Raises TooLarge."""
-    chunks: list[bytes] = []
-    size, more = 0, True
-    while more and size <= DRAINED_BYTES:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        chunk, more = message.get("body", b""), message.get("more_body", False)
-        size += len(chunk)
-        if size <= limit:
-            chunks.append(chunk)
-        else:
-            chunks.clear()
-    if size > limit:
-        raise TooLarge(f"the request's body is larger than the limit of {limit:,} bytes: send a smaller one")
-    return b"".join(chunks)
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """A ``receive`` that returns the body first, then the further messages of the connection."""
-    first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def replay() -> Message:
-        return first.pop() if first else await receive()
-
-    return replay
 
 
 class UnhandledErrors:
@@ -150,19 +124,11 @@ class UnhandledErrors:
         try:
             await self.app(scope, receive, send_and_note)
         except Exception as error:
-            if _is_disconnect(error):
+            # FastAPI's streams close their receiving end before they cancel the task that writes to it, so a client
+            # that disconnects in the middle of an event causes a BrokenResourceError.
+            group = error if isinstance(error, ExceptionGroup) else ExceptionGroup("", [error])
+            if group.split(BrokenResourceError)[1] is None:
                 return
             log.exception("%s %s failed", scope["method"], scope["path"])
             if not started:
-                shown = error if isinstance(error, EpochdError) else internal_error()
-                await answer(shown)(scope, receive, send)
-
-
-def _is_disconnect(error: Exception) -> bool:
-    """Whether the only cause is a client that disconnected in the middle of an event.
-
-    FastAPI's streams close their receiving end before they cancel the task that writes to it.
-    """
-    if isinstance(error, ExceptionGroup):
-        return error.split(BrokenResourceError)[1] is None
-    return isinstance(error, BrokenResourceError)
+                await answer(error)(scope, receive, send)

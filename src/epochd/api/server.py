@@ -1,8 +1,7 @@
 """``epochd serve``: the listening socket, the process's logging, and a graceful shutdown.
 
-The socket is bound first, so that a port in use is reported at once and the URL for the workers is known even if the
-system selects the port. On SIGTERM running jobs save a checkpoint while their workers can still report; then the
-streams are notified, and the connections closed.
+On SIGTERM running jobs save a checkpoint while their workers can still report; then the streams are notified, and the
+connections closed.
 """
 
 import asyncio
@@ -13,7 +12,6 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -28,11 +26,6 @@ from epochd.dispatch.host import processes
 
 RELEASE_SECONDS = 1.0
 """How long running jobs have to save a checkpoint before the server exits; the next server adopts or requeues them."""
-CLOSE_SECONDS = 1
-"""How long open connections have to finish."""
-KEEP_ALIVE_SECONDS = 60
-
-WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -40,42 +33,31 @@ def serve(settings: Settings) -> None:
     """Run the server until SIGTERM or SIGINT. Raises SettingsError when it cannot start."""
     configure_logging(settings.log_level)
     processes.become_subreaper()
-    listener = bind(settings.host, settings.port)
-    with listener:
+    with bind(settings.host, settings.port) as listener:
         url = url_of(settings.host, listener)
-        app = create_app(settings, server_url=url)
-        Server(app, url).run(sockets=[listener])
+        Server(create_app(settings, server_url=url), url).run(sockets=[listener])
 
 
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket. Raises SettingsError with the cause if the address cannot be used."""
     try:
-        family = _family(host, port)
+        found = {entry[0] for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+        # IPv4 if the name has such an address, because clients of ``localhost`` may try IPv4 only.
+        family = socket.AF_INET if socket.AF_INET in found else socket.AF_INET6
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        raise SettingsError(f"cannot listen on {host} port {port}: {_reason(error)}") from None
-
-
-def _family(host: str, port: int) -> socket.AddressFamily:
-    """IPv4 if the name has such an address, because clients of ``localhost`` may try IPv4 only."""
-    found = {entry[0] for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
-    return socket.AF_INET if socket.AF_INET in found else socket.AF_INET6
-
-
-def _reason(error: OSError) -> str:
-    match error.errno:
-        case errno.EADDRINUSE:
-            return "the port is in use. Set EPOCHD_PORT to another port, or stop the process that listens on it"
-        case errno.EACCES:
-            return "this user may not listen on that port. Set EPOCHD_PORT to a port above 1023"
-        case _:
-            return f"{error.strerror or error}. Set EPOCHD_HOST to an address of this machine"
+        reason = f"{error.strerror or error}. Set EPOCHD_HOST to an address of this machine"
+        if error.errno == errno.EADDRINUSE:
+            reason = "the port is in use. Set EPOCHD_PORT to another port, or stop the process that listens on it"
+        elif error.errno == errno.EACCES:
+            reason = "this user may not listen on that port. Set EPOCHD_PORT to a port above 1023"
+        raise SettingsError(f"cannot listen on {host} port {port}: {reason}") from None
 
 
 def url_of(host: str, listener: socket.socket) -> str:
     """The URL at which processes of this machine reach the server."""
     port = listener.getsockname()[1]
-    name = WILDCARDS.get(host, host)
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
@@ -89,8 +71,8 @@ class Server(uvicorn.Server):
             ws="none",
             log_config=None,
             server_header=False,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=CLOSE_SECONDS,
+            timeout_keep_alive=60,
+            timeout_graceful_shutdown=1,
         )
         super().__init__(config)
         self.app = app
@@ -132,29 +114,27 @@ class AccessFilter(logging.Filter):
         if not isinstance(record.args, tuple) or len(record.args) != 5:
             return True
         client, method, path, *rest = record.args
-        plain = str(path).partition("?")[0]
-        record.args = (client, method, plain, *rest)
-        return not plain.startswith("/internal/")
+        path = str(path).partition("?")[0]
+        record.args = (client, method, path, *rest)
+        return not path.startswith("/internal/")
 
 
 def configure_logging(level: str) -> None:
     """Log to standard error. Raises SettingsError for an unknown level."""
     if level.lower() not in LEVELS:
         raise SettingsError(f"invalid settings: EPOCHD_LOG_LEVEL={level}: use {', '.join(LEVELS)}")
-    logging.config.dictConfig(_logging(level.upper()))
-
-
-def _logging(level: str) -> dict[str, Any]:
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {"line": {"format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s"}},
-        "filters": {"access": {"()": AccessFilter}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-        "root": {"level": "WARNING", "handlers": ["stderr"]},
-        "loggers": {
-            "epochd": {"level": level},
-            "uvicorn.error": {"level": "WARNING"},
-            "uvicorn.access": {"level": level, "filters": ["access"]},
-        },
-    }
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {"line": {"format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s"}},
+            "filters": {"access": {"()": AccessFilter}},
+            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+            "root": {"level": "WARNING", "handlers": ["stderr"]},
+            "loggers": {
+                "epochd": {"level": level.upper()},
+                "uvicorn.error": {"level": "WARNING"},
+                "uvicorn.access": {"level": level.upper(), "filters": ["access"]},
+            },
+        }
+    )

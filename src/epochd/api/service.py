@@ -1,14 +1,9 @@
-"""The components of a running server in one value: database, event bus, dataset registry, dispatcher.
-
-The app's lifespan opens the service, requests reach it through ``deps.ServiceDep``, and the server's shutdown releases
-running jobs through it while the workers can still report.
-"""
+"""The components of a running server in one value: database, event bus, dataset registry, dispatcher."""
 
 import asyncio
 import fcntl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from pathlib import Path
 
 from epochd.api.event_bus import EventBus
 from epochd.artifact import removal
@@ -22,9 +17,6 @@ from epochd.registry.staging import StagingArea
 from epochd.store import datasets, jobs
 from epochd.store.db import Database
 
-LOCK = ".lock"
-"""The file in the data directory that a running server locks."""
-
 
 class Service:
     """The components of one server. ``server_url`` is the URL that its workers report to."""
@@ -32,7 +24,6 @@ class Service:
     def __init__(self, settings: Settings, executor: Executor, server_url: str) -> None:
         self.settings = settings
         self.executor = executor
-        self.server_url = server_url
         self.db = Database(settings.database)
         self.event_bus = EventBus()
         self.staging = StagingArea(self.db, settings.dataset_roots[0])
@@ -42,11 +33,10 @@ class Service:
         self._is_dispatching = False
 
     @asynccontextmanager
-    async def opened(self) -> AsyncIterator["Service"]:
+    async def opened(self) -> AsyncIterator[None]:
         """Open all components, and close them in reverse order. Raises SettingsError for unusable settings."""
-        create_folders(self.settings)
         async with AsyncExitStack() as stack:
-            stack.enter_context(exclusive_use(self.settings.data_dir))
+            stack.enter_context(_exclusive_folders(self.settings))
             self.staging.clear()
             await self.db.open()
             stack.push_async_callback(self.db.close)
@@ -56,7 +46,7 @@ class Service:
             await self.dispatcher.start()
             self._is_dispatching = True
             stack.push_async_callback(self.release, 0.0)
-            yield self
+            yield
 
     async def catalog(self) -> Catalog:
         """All datasets that a config can use now."""
@@ -71,20 +61,8 @@ class Service:
 
 
 @contextmanager
-def exclusive_use(data_dir: Path) -> Iterator[None]:
-    """Lock the data directory against a second server; the system releases the lock when the process ends."""
-    with (data_dir / LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SettingsError(
-                f"another epochd server is using {data_dir}. Stop it, or set EPOCHD_DATA_DIR to another folder"
-            ) from None
-        yield
-
-
-def create_folders(settings: Settings) -> None:
-    """Create the data directory with its folders."""
+def _exclusive_folders(settings: Settings) -> Iterator[None]:
+    """Create the data directory, and lock it against a second server; the end of the process releases the lock."""
     for folder in (settings.artifacts_dir, settings.checkpoints_dir, settings.logs_dir, settings.dataset_roots[0]):
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -92,3 +70,11 @@ def create_folders(settings: Settings) -> None:
             raise SettingsError(
                 f"cannot create {folder}: {error.strerror}. Set EPOCHD_DATA_DIR to a folder that this user can write to"
             ) from None
+    with (settings.data_dir / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SettingsError(
+                f"another epochd server is using {settings.data_dir}. Stop it, or set EPOCHD_DATA_DIR to another folder"
+            ) from None
+        yield

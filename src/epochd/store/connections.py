@@ -8,12 +8,15 @@ Durability: an acknowledged commit survives a power failure on both (on SQLite b
 transaction), because a worker discards its reports once they are acknowledged.
 """
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
+from typing import Any
 
+import aiosqlite
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -83,11 +86,27 @@ _engine = partial(
 
 def _sqlite_engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
     # isolation_level None: on_begin starts transactions, not the driver.
-    sqlite = partial(_engine, url, connect_args={"isolation_level": None}, max_overflow=0)
+    sqlite = partial(_engine, url, connect_args={"isolation_level": None, "async_creator_fn": _connect}, max_overflow=0)
     writer, reader = sqlite(pool_size=1), sqlite(pool_size=SQLITE_READERS)
     _prepare(writer, "BEGIN IMMEDIATE", ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"))
     _prepare(reader, "BEGIN", ("query_only=ON",))
     return writer, reader
+
+
+async def _connect(*place: Any, **options: Any) -> aiosqlite.Connection:
+    """Connect to SQLite. If this is cancelled, it first closes the connection: aiosqlite alone would not wait for its
+    thread, which could outlive the event loop and log an error."""
+    connection = aiosqlite.connect(*place, **options)
+    thread: Any = getattr(connection, "_thread", connection)  # before aiosqlite 0.22 it is the thread itself
+    thread.daemon = True  # as SQLAlchemy does
+    connecting = asyncio.ensure_future(connection)
+    try:
+        return await asyncio.shield(connecting)
+    except asyncio.CancelledError:
+        await asyncio.wait([connecting])
+        if not connecting.cancelled() and connecting.exception() is None:
+            await connection.close()
+        raise
 
 
 def _prepare(engine: AsyncEngine, begin: str, pragmas: Sequence[str]) -> None:

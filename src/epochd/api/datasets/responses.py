@@ -1,6 +1,6 @@
 """The responses about datasets."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field
 
@@ -27,22 +27,23 @@ class DatasetLine(Shape):
     updated_at: Moment | None = None
 
     @classmethod
-    def of(cls, dataset: Dataset) -> "DatasetLine":
-        return cls(**dataset_fields(dataset))
-
-
-def dataset_fields(dataset: Dataset) -> dict[str, Any]:
-    is_builtin = dataset.kind is DatasetKind.BUILTIN
-    return {
-        "name": dataset.name,
-        "kind": dataset.kind,
-        "rows": dataset.rows,
-        "columns": len(dataset.schema),
-        "bytes": dataset.bytes,
-        "fingerprint": dataset.fingerprint,
-        "created_at": None if is_builtin else dataset.created_at,
-        "updated_at": None if is_builtin else dataset.updated_at,
-    }
+    def of(cls, dataset: Dataset, **more: Any) -> Self:
+        """The fields of this class from a dataset; ``more`` adds and replaces some."""
+        is_builtin = dataset.kind is DatasetKind.BUILTIN
+        fields = {
+            "name": dataset.name,
+            "kind": dataset.kind,
+            "rows": dataset.rows,
+            "columns": len(dataset.schema),
+            "bytes": dataset.bytes,
+            "fingerprint": dataset.fingerprint,
+            "created_at": None if is_builtin else dataset.created_at,
+            "updated_at": None if is_builtin else dataset.updated_at,
+            "schema": dataset.schema,
+            "connection": dataset.connection,
+            "query": dataset.query,
+        }
+        return cls(**fields | more)
 
 
 class Datasets(Success):
@@ -59,18 +60,6 @@ class DatasetRecord(DatasetLine):
     schema_: list[ColumnShape] | None = Field(None, alias="schema")
     connection: str | None = None
     query: str | None = None
-
-    @classmethod
-    def of(cls, dataset: Dataset) -> "DatasetRecord":
-        return cls(**record_fields(dataset))
-
-
-def record_fields(dataset: Dataset) -> dict[str, Any]:
-    return dataset_fields(dataset) | {
-        "schema": dataset.schema,
-        "connection": dataset.connection,
-        "query": dataset.query,
-    }
 
 
 class DatasetDetail(DatasetRecord):

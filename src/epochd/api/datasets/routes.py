@@ -1,27 +1,15 @@
-"""The dataset registry: add, list, show, refresh and remove datasets.
-
-A dataset is added as an uploaded file, as a path that the server can read, or as a query on one of the operator's
-connections. In each case a 201 means that all of it has been read once and can be trained on.
-"""
+"""The dataset registry. A 201 means that all of a dataset has been read once and can be trained on."""
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Coroutine
-from pathlib import Path
+from collections.abc import Coroutine
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from epochd.api.datasets.responses import (
-    DatasetDetail,
-    DatasetLine,
-    DatasetRecord,
-    DatasetRemoved,
-    Datasets,
-    record_fields,
-)
+from epochd.api.datasets.responses import DatasetDetail, DatasetLine, DatasetRecord, DatasetRemoved, Datasets
 from epochd.api.deps import ServiceDep, json_object
 from epochd.api.responses import ErrorShape
 from epochd.api.security import DRAINED_BYTES
@@ -31,15 +19,11 @@ from epochd.core.errors import BuiltIn, DataError, EpochdError, InvalidRequest, 
 from epochd.data.tables.catalog import BUILTIN, Catalog
 from epochd.data.tables.source import Source
 from epochd.registry.sql_snapshot import Snapshot, snapshot
-from epochd.registry.staging import StagedDataset, describe
+from epochd.registry.staging import describe
 from epochd.registry.upload import check_length, checked_name, save, start_upload
 from epochd.store import datasets
 
 router = APIRouter()
-
-SNAPSHOT_SUFFIX = ".parquet"
-CLIENT_CLOSED_REQUEST = 499
-"""The status that proxies log if the client has disconnected; nobody receives it."""
 
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": ErrorShape, "description": "No such dataset"}}
 CONFLICT: dict[int | str, dict[str, Any]] = {
@@ -75,12 +59,7 @@ BODY: dict[str, Any] = {
 
 
 @router.post(
-    "",
-    summary="Add a dataset",
-    status_code=201,
-    response_model=DatasetRecord,
-    responses=CREATION,
-    openapi_extra=BODY,
+    "", summary="Add a dataset", status_code=201, response_model=DatasetRecord, responses=CREATION, openapi_extra=BODY
 )
 async def add(
     request: Request,
@@ -98,7 +77,7 @@ async def add(
             return DatasetRecord.of(await _register(service, values["name"], values["path"], replace))
         return DatasetRecord.of(await _query(request, service, replace=replace, **values))
     except ClientDisconnect:
-        return Response(status_code=CLIENT_CLOSED_REQUEST)
+        return Response(status_code=499)  # which proxies log; nobody receives it
 
 
 @router.get("", summary="List datasets", responses={422: {"model": ErrorShape}})
@@ -122,11 +101,14 @@ async def detail(name: str, service: ServiceDep) -> DatasetDetail:
     """Schema, a profile of each column and the first rows; the bytes received while the dataset is being received."""
     staged = service.staging.get(name)
     if staged is not None:
-        return _staged_detail(staged, await datasets.get(service.db, name))
+        old = await datasets.get(service.db, name)  # the dataset that it replaces
+        progress: dict[str, Any] = {"received_bytes": staged.received, "total_bytes": staged.total}
+        fields = {"name": staged.name, "kind": staged.kind, "state": staged.stage, **progress}
+        return DatasetDetail.of(old, **fields) if old is not None else DatasetDetail(**fields)
     dataset = await _find(service, name)
     dataset = await service.profiles.refreshed(dataset, Source(dataset.name, service.staging.home / dataset.path))
     profile = dataset.profile or {}
-    return DatasetDetail(**record_fields(dataset), profile=profile.get("columns"), first_rows=profile.get("first_rows"))
+    return DatasetDetail.of(dataset, profile=profile.get("columns"), first_rows=profile.get("first_rows"))
 
 
 @router.delete("/{name}", summary="Remove a dataset", responses={**NOT_FOUND, **CONFLICT})
@@ -172,13 +154,6 @@ async def _not_found(service: Service, name: str) -> NotFound:
     return NotFound(f"there is no dataset {name[:200]!r}; {hint}")
 
 
-def _staged_detail(staged: StagedDataset, old: Dataset | None) -> DatasetDetail:
-    """A dataset that is being received, with the record of the dataset that it replaces."""
-    fields = record_fields(old) if old is not None else {"name": staged.name}
-    fields |= {"kind": staged.kind, "state": staged.stage}
-    return DatasetDetail(**fields, received_bytes=staged.received, total_bytes=staged.total)
-
-
 def _registration(values: dict[str, Any], name: str | None) -> dict[str, str]:
     """The valid JSON body of a registration: a name, and either a path or a connection and a query."""
     values = {"name": name} | values if name is not None else values
@@ -219,17 +194,12 @@ async def _upload(request: Request, service: Service, name: str | None, filename
                 pass
             return await service.staging.commit(staged, file, replace=replace)
     except EpochdError:
-        await _drain(stream)
+        size = 0
+        async for chunk in stream:  # so that the client, which is still sending, can read the answer
+            size += len(chunk)
+            if size > DRAINED_BYTES:
+                break
         raise
-
-
-async def _drain(stream: AsyncIterator[bytes]) -> None:
-    """Read some of a rejected body, so that the client, which is still sending, can read the answer."""
-    size = 0
-    async for chunk in stream:
-        size += len(chunk)
-        if size > DRAINED_BYTES:
-            return
 
 
 async def _register(service: Service, name: str, path: str, replace: bool) -> Dataset:
@@ -258,22 +228,23 @@ async def _query(
     urls = {key: secret.get_secret_value() for key, secret in service.settings.connections.items()}
     pending = snapshot(urls, connection, query)
     with service.staging.stage(name, DatasetKind.QUERY) as staged:
-        file = staged.folder / f"{name}{SNAPSHOT_SUFFIX}"
-        await _while_connected(request, pending, _write(pending, staged, file, service.settings.upload_mb * 2**20))
+
+        def received(size: int) -> None:
+            staged.received = size
+
+        file, limit = staged.folder / f"{name}.parquet", service.settings.upload_mb * 2**20
+        await _while_connected(request, pending, asyncio.to_thread(pending.write, file, limit, received))
         return await service.staging.commit(staged, file, replace=replace, connection=connection, query=query)
-
-
-async def _write(pending: Snapshot, staged: StagedDataset, file: Path, limit: int) -> None:
-    def received(size: int) -> None:
-        staged.received = size
-
-    await asyncio.to_thread(pending.write, file, limit, received)
 
 
 async def _while_connected(request: Request, pending: Snapshot, writing: Coroutine[Any, Any, None]) -> None:
     """Run a query, and cancel it if the client disconnects. Raises ClientDisconnect."""
-    running = asyncio.create_task(writing)
-    disconnect = asyncio.create_task(_disconnected(request))
+
+    async def disconnected() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    running, disconnect = asyncio.create_task(writing), asyncio.create_task(disconnected())
     try:
         await asyncio.wait({running, disconnect}, return_when=asyncio.FIRST_COMPLETED)
         if not running.done():
@@ -284,8 +255,3 @@ async def _while_connected(request: Request, pending: Snapshot, writing: Corouti
         if not running.done():
             await asyncio.to_thread(pending.cancel)
         await asyncio.gather(running, disconnect, return_exceptions=True)
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

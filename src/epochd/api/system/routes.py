@@ -1,23 +1,13 @@
 """The health check, and for operators the comparison of the tasks in the database with the processes of the machine."""
 
 from dataclasses import asdict
+from typing import Any
 
 from fastapi import APIRouter, Response
 
 from epochd import __version__
 from epochd.api.deps import ServiceDep
-from epochd.api.service import Service
-from epochd.api.system.responses import (
-    DispatcherHealth,
-    FindingShape,
-    GpuUser,
-    Health,
-    MemoryHealth,
-    Reconciled,
-    Repaired,
-    RunningTask,
-    Slots,
-)
+from epochd.api.system.responses import DispatcherHealth, Health, MemoryHealth, Reconciled, Repaired, Slots
 from epochd.dispatch.reconcile import Snapshot
 from epochd.store import jobs
 
@@ -30,7 +20,9 @@ router = APIRouter()
 @health_router.get("/health", summary="Check the server's health", responses={503: {"model": Health}})
 async def health(service: ServiceDep, response: Response) -> Health:
     """200 if trainings can run, otherwise 503."""
-    error = _outage(service)
+    failure, executor = service.dispatcher.error, service.executor.health()
+    outage: str | None = failure or executor.get("error")
+    error = outage.splitlines()[0] if outage else None  # only the first line: a worker's output is not public
     if error is not None:
         response.status_code = 503
     counts = await jobs.counts(service.db)
@@ -39,27 +31,18 @@ async def health(service: ServiceDep, response: Response) -> Health:
         status="ok" if error is None else "degraded",
         message=error or "trainings can run",
         version=__version__,
-        dispatcher=DispatcherHealth(
-            state="running" if service.dispatcher.error is None else "dead", error=service.dispatcher.error
-        ),
+        dispatcher=DispatcherHealth(state="running" if failure is None else "dead", error=failure),
         jobs={state.value: number for state, number in counts.items()},
         slots=Slots(total=service.settings.slots, free=service.executor.free_slots),
-        memory=MemoryHealth(limit_mb=service.settings.memory_mb, mechanism=service.executor.health().get("memory")),
+        memory=MemoryHealth(limit_mb=service.settings.memory_mb, mechanism=executor.get("memory")),
         streams=len(service.event_bus),
     )
-
-
-def _outage(service: Service) -> str | None:
-    """Why no training can run now, None if they can. Only the first line: a worker's output is not public."""
-    error: str | None = service.dispatcher.error or service.executor.health().get("error")
-    return error.splitlines()[0] if error else None
 
 
 @router.get("/reconcile", summary="Compare running tasks with processes")
 async def reconcile(service: ServiceDep) -> Reconciled:
     """The running tasks of the database, the machine's processes and GPUs, and the differences. Changes nothing."""
-    snapshot = await service.dispatcher.reconciler.compare()
-    return Reconciled(message=_summary(snapshot), **_details(snapshot))
+    return Reconciled(**_fields(await service.dispatcher.reconciler.compare()))
 
 
 @router.post("/reconcile", summary="Repair what the comparison finds")
@@ -68,22 +51,10 @@ async def repair(service: ServiceDep) -> Repaired:
     task. Only findings of two comparisons within a second are repaired. `findings` is the state before the repair.
     """
     snapshot, repairs = await service.dispatcher.reconciler.repair()
-    return Repaired(message=_summary(snapshot), repairs=repairs, **_details(snapshot))
+    return Repaired(repairs=repairs, **_fields(snapshot))
 
 
-def _summary(snapshot: Snapshot) -> str:
-    match len(snapshot.findings):
-        case 0:
-            return "the database and the system agree"
-        case 1:
-            return "there is 1 finding"
-        case number:
-            return f"there are {number} findings"
-
-
-def _details(snapshot: Snapshot) -> dict[str, list[object]]:
-    return {
-        "running": [RunningTask(**asdict(task)) for task in snapshot.running],
-        "gpu_users": [GpuUser(**asdict(user)) for user in snapshot.gpu_users],
-        "findings": [FindingShape(**asdict(finding)) for finding in snapshot.findings],
-    }
+def _fields(snapshot: Snapshot) -> dict[str, Any]:
+    number = len(snapshot.findings)
+    summaries = {0: "the database and the system agree", 1: "there is 1 finding"}
+    return {"message": summaries.get(number, f"there are {number} findings"), **asdict(snapshot)}

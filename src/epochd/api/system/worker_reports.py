@@ -38,7 +38,11 @@ async def report(task_id: str, values: JsonObject, service: ServiceDep, credenti
     """Append a worker's reports to its task's log, renew its lease, and return a command."""
     if credentials is None:
         raise Unauthorized("reports require the attempt's token: send the header 'Authorization: Bearer <token>'")
-    batch = _batch(values)
+    try:
+        batch = Batch.model_validate(values)
+    except ValidationError as error:
+        errors = [{**entry, "loc": ("body", *entry["loc"])} for entry in error.errors(include_url=False)]
+        raise RequestValidationError(errors) from None
     command = await attempts.report(
         service.db,
         task_id,
@@ -49,11 +53,3 @@ async def report(task_id: str, values: JsonObject, service: ServiceDep, credenti
         idle_seconds=batch.idle,
     )
     return Answer(command=command)
-
-
-def _batch(values: dict[str, Any]) -> Batch:
-    try:
-        return Batch.model_validate(values)
-    except ValidationError as error:
-        errors = [{**entry, "loc": ("body", *entry["loc"])} for entry in error.errors(include_url=False)]
-        raise RequestValidationError(errors) from None

@@ -1,8 +1,5 @@
 """Pause, stop and remove a task.
 
-Pause and stop store a command at once and answer when the worker has carried it out. They wait for the worker's last
-report on the event bus instead of polling the database.
-
 A removal is noted on disk first, then the row is deleted, then the files (``artifact.removal``), so that every task in
 the list is complete. Its open streams end; a client that reconnects gets 404.
 """
@@ -83,7 +80,7 @@ async def remove(
 
 
 async def _command_and_wait(service: Service, task_id: str, store: StoreCommand, wait: float | None) -> Job:
-    """Store a command and wait, at most ``wait`` seconds, until the task is no longer running; its job then."""
+    """Store a command and wait until the task is no longer running, or for the timeout; its job then."""
     seconds = service.settings.pause_wait_seconds if wait is None else wait
     deadline = asyncio.get_running_loop().time() + seconds
     with service.event_bus.subscribe(task_id) as subscriber:
@@ -93,16 +90,16 @@ async def _command_and_wait(service: Service, task_id: str, store: StoreCommand,
                 async with asyncio.timeout_at(deadline):
                     line = await subscriber.next()
             except TimeoutError:
-                return job
+                break
             if line is None:
-                return job
+                break
             if line.type in KEPT_TYPES:
                 job = await jobs.get(service.db, task_id)
     return job
 
 
 def _answer(job: Job, waiting: Message, translator: Translator, response: Response) -> Controlled:
-    if job.state is State.RUNNING:
+    if is_waiting := job.state is State.RUNNING:
         response.status_code = 202
-        return Controlled(task_id=job.id, state=job.state, message=translator.message(waiting))
-    return Controlled(task_id=job.id, state=job.state, message=translator.state(job.state))
+    message = translator.message(waiting) if is_waiting else translator.state(job.state)
+    return Controlled(task_id=job.id, state=job.state, message=message)

@@ -1,12 +1,10 @@
 """Tasks that continue others: retry a failed task, train a completed one for more epochs.
 
-The finished task does not change. The new task has its own id and log, refers to its parent, and starts from a copy of
-the parent's newest intact checkpoint on disk; damaged files are never copied.
+The finished task does not change. The new one starts from a copy of its newest intact checkpoint on disk.
 """
 
 import asyncio
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -39,11 +37,14 @@ async def retry(task_id: str, request: Request, service: ServiceDep, translator:
     With `{"from_beginning": true}` the checkpoint is not used.
     """
     values = await json_object(request) if await request.body() else {}
-    from_beginning = _single_flag(values, "from_beginning")
+    for key, value in values.items():
+        if key != "from_beginning" or not isinstance(value, bool):
+            message = f"{key}={value!r:.80} is not a valid option of this request"
+            raise InvalidRequest(message, [Problem(key, message, "the only option is from_beginning: true or false")])
     parent = await jobs.get(service.db, task_id)
     if parent.state not in (State.FAILED, State.CANCELLED):
         raise IllegalMove(f"task {task_id} is {parent.state}: only a failed or cancelled task can be retried")
-    kept, warnings = (None, []) if from_beginning else await asyncio.to_thread(_newest, service, parent)
+    kept, warnings = (None, []) if values.get("from_beginning") else await asyncio.to_thread(_newest, service, parent)
     parent = replace(parent, warnings=[*parent.warnings, *warnings])
     return await _submit_child(service, translator.message(Message.STARTED), parent, parent.spec, kept)
 
@@ -69,22 +70,20 @@ async def continue_(task_id: str, request: Request, service: ServiceDep, transla
     return await _submit_child(service, translator.message(Message.STARTED), parent, spec, parent.checkpoint)
 
 
-def _single_flag(values: dict[str, Any], name: str) -> bool:
-    wrong = next((key for key, value in values.items() if key != name or not isinstance(value, bool)), None)
-    if wrong is not None:
-        message = f"{wrong}={values[wrong]!r:.80} is not a valid option of this request"
-        raise InvalidRequest(message, [Problem(wrong, message, f"the only option is {name}: true or false")])
-    return bool(values.get(name, False))
-
-
 async def _submit_child(
     service: Service, message: str, parent: Job, spec: TrainingSpec, kept: Checkpoint | None
 ) -> Descended:
     """Submit the new task with a copy of the checkpoint in its own folder."""
-    summary = {"dataset": parent.summary.get("dataset")}
+    summary, settings = {"dataset": parent.summary.get("dataset")}, service.settings
 
     async def provide(task_id: str) -> Checkpoint | None:
-        return None if kept is None else await asyncio.to_thread(_adopt, service, kept, task_id)
+        if kept is None:
+            return None
+        source, folder = settings.data_dir / kept.path, settings.checkpoints_dir / task_id
+        copy = await asyncio.to_thread(checkpoint.copy, source, folder)
+        if copy is None:
+            raise IllegalMove(f"the checkpoint {kept.path} was deleted while it was copied: repeat the request")
+        return replace(kept, path=str(copy.relative_to(settings.data_dir)))
 
     job = await jobs.submit(
         service.db, spec, warnings=parent.warnings, summary=summary, parent=parent, provide_checkpoint=provide
@@ -104,24 +103,20 @@ def _newest(service: Service, parent: Job) -> tuple[Checkpoint | None, list[str]
 
     Raise IllegalMove if the task had checkpoints, but none is intact.
     """
+    known = parent.checkpoint
     path, faults = checkpoint.newest(service.settings.checkpoints_dir / parent.id, set_aside=False)
-    if path is not None:
-        return _pointer(service, parent, path), [f"{fault}; {path.name} is used instead" for fault in faults]
-    if parent.checkpoint is None and not faults:
+    if path is None and known is None and not faults:
         return None, []
-    reason = "; ".join(faults) or f"the checkpoint {parent.checkpoint and parent.checkpoint.path} is missing"
-    raise IllegalMove(f'{reason}. Retry the task with {{"from_beginning": true}}')
-
-
-def _pointer(service: Service, parent: Job, path: Path) -> Checkpoint:
-    """The database's record of a checkpoint, or the record that the worker's lost report would have made."""
-    known, where = parent.checkpoint, str(path.relative_to(service.settings.data_dir))
+    if path is None:
+        reason = "; ".join(faults) or f"the checkpoint {known and known.path} is missing"
+        raise IllegalMove(f'{reason}. Retry the task with {{"from_beginning": true}}')
+    warnings = [f"{fault}; {path.name} is used instead" for fault in faults]
+    where = str(path.relative_to(service.settings.data_dir))
     if known is not None and known.path == where:
-        return known
-    epoch, step = checkpoint.position(path)
+        return known, warnings
+    epoch, step = checkpoint.position(path)  # as the worker's lost report would have recorded it
     position = {"position": {"epochs_done": epoch, "steps_done_in_epoch": step}}
-    restores = ((known and known.restores) or {}) | position
-    return Checkpoint(where, epoch, step, files.size(path), restores)
+    return Checkpoint(where, epoch, step, files.size(path), ((known and known.restores) or {}) | position), warnings
 
 
 def _check_final(service: Service, task_id: str, kept: Checkpoint) -> None:
@@ -134,12 +129,3 @@ def _check_final(service: Service, task_id: str, kept: Checkpoint) -> None:
         files.verify(path)
     except CorruptFile as error:
         raise IllegalMove(f"the final checkpoint of task {task_id} is damaged ({error}); {advice}") from None
-
-
-def _adopt(service: Service, kept: Checkpoint, task_id: str) -> Checkpoint:
-    """Copy a checkpoint to the folder of another task; return the pointer to the copy."""
-    data_dir = service.settings.data_dir
-    copy = checkpoint.copy(data_dir / kept.path, service.settings.checkpoints_dir / task_id)
-    if copy is None:
-        raise IllegalMove(f"the checkpoint {kept.path} was deleted while it was copied: repeat the request")
-    return replace(kept, path=str(copy.relative_to(data_dir)))

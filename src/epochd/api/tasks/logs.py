@@ -1,8 +1,7 @@
 """The output of a task's workers: one log per attempt, as lines or as a live stream.
 
-Workers write the files themselves. A path consists of a task id and an attempt number that exist in the database; no
-part of it is taken from the request. The id of a line in a stream is its attempt and the offset of its end in the
-file, so that a client that reconnects continues there.
+A path consists of a task id and an attempt number that exist in the database; no part of it is taken from the request.
+The id of a line in a stream is its attempt and the offset of its end in the file.
 """
 
 import asyncio
@@ -11,13 +10,12 @@ import os
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
 
 from epochd.api.deps import ServiceDep
-from epochd.api.event_bus import Subscriber
 from epochd.api.responses import ErrorShape
 from epochd.api.service import Service
 from epochd.api.tasks.responses import LogOf
@@ -27,21 +25,14 @@ from epochd.store import jobs
 
 router = APIRouter()
 
-POLL_SECONDS = 0.25
-"""Time between two reads of a log file."""
-PING_SECONDS = 15.0
-"""Time between two comments that keep an idle stream open."""
-MAX_TAIL = 10_000
+POLL_SECONDS, PING_SECONDS = 0.25, 15.0
+"""Time between two reads of a log file, and between two comments that keep an idle stream open."""
 CHUNK_BYTES = 64 * 1024
 READ_BYTES = 16 * CHUNK_BYTES
 
 UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorShape, "description": "No such task or attempt"}}
 
 Attempt = Annotated[int | None, Query(ge=1, description="The attempt. Default: the newest attempt that has a log.")]
-Tail = Annotated[int, Query(ge=0, le=MAX_TAIL, description="The number of last lines.")]
-Follow = Annotated[bool, Query(description="Stream these lines and all new lines as SSE.")]
-LastId = Annotated[str | None, Header(pattern=r"^\d{1,9}:\d{1,15}$")]
-
 LogLine = tuple[int, str]
 """The offset of a line's end, in bytes, and its text."""
 
@@ -51,9 +42,9 @@ async def logs(
     task_id: str,
     service: ServiceDep,
     attempt: Attempt = None,
-    tail: Tail = 200,
-    follow: Follow = False,
-    last_event_id: LastId = None,
+    tail: Annotated[int, Query(ge=0, le=10_000, description="The number of last lines.")] = 200,
+    follow: Annotated[bool, Query(description="Stream these lines and all new lines as SSE.")] = False,
+    last_event_id: Annotated[str | None, Header(pattern=r"^\d{1,9}:\d{1,15}$")] = None,
 ) -> LogOf | StreamingResponse:
     """The last lines of an attempt's log, and the attempts that have one.
 
@@ -72,7 +63,7 @@ async def logs(
     path = path_of(service, job.id, chosen or 1)
     if follow:
         start = await asyncio.to_thread(offset_of_last, path, tail) if offset is None else offset
-        return StreamingResponse(_sse(service, job.id, chosen or 1, start), media_type="text/event-stream")
+        return StreamingResponse(_followed(service, job.id, chosen or 1, start), media_type="text/event-stream")
     lines = await asyncio.to_thread(last_lines, path, tail) if chosen else []
     return LogOf(task_id=job.id, attempts=known, attempt=chosen, lines=lines)
 
@@ -88,62 +79,50 @@ def path_of(service: Service, task_id: str, attempt: int) -> Path:
 
 def last_lines(path: Path, count: int) -> list[str]:
     """The last ``count`` lines of a file."""
+    start = offset_of_last(path, count)
     with path.open("rb") as file:
-        file.seek(_offset_of_last(file, count))
+        file.seek(start)
         return [text for _, text in _lines(file.read(), 0)]
 
 
 def offset_of_last(path: Path, count: int) -> int:
-    """The offset in bytes of the last ``count`` lines of a file; 0 if there is no file yet."""
+    """The offset in bytes of the last ``count`` lines of a file, read backwards; 0 if there is no file yet."""
     if not path.is_file():
         return 0
-    with path.open("rb") as file:
-        return _offset_of_last(file, count)
-
-
-def _offset_of_last(file: BinaryIO, count: int) -> int:
-    """Read the file backwards from its end, in chunks."""
     data = b""
-    size = offset = file.seek(0, os.SEEK_END)
-    while offset > 0 and data.count(b"\n") <= count:
-        step = min(CHUNK_BYTES, offset)
-        offset = file.seek(offset - step)
-        data = file.read(step) + data
+    with path.open("rb") as file:
+        size = offset = file.seek(0, os.SEEK_END)
+        while offset > 0 and data.count(b"\n") <= count:
+            step = min(CHUNK_BYTES, offset)
+            offset = file.seek(offset - step)
+            data = file.read(step) + data
     return size - sum(map(len, data.splitlines(keepends=True)[-count:])) if count else size
 
 
-async def _sse(service: Service, task_id: str, attempt: int, offset: int) -> AsyncIterator[str]:
+async def _followed(service: Service, task_id: str, attempt: int, offset: int) -> AsyncIterator[str]:
+    """New lines of an attempt and later ones as SSE, until the task ends or the server stops."""
     pinged_at = time.monotonic()
     with service.event_bus.subscribe(task_id) as subscriber:
-        async for number, lines in _followed(service, task_id, attempt, offset, subscriber):
-            for end, text in lines:
-                yield f"id: {number}:{end}\ndata: {json.dumps({'attempt': number, 'line': text})}\n\n"
+        while not subscriber.closed:
+            try:
+                job = await jobs.get(service.db, task_id)
+            except NotFound:  # the task was removed
+                break
+            path, is_over = path_of(service, task_id, attempt), job.state.is_final or job.attempt > attempt
+            lines = await asyncio.to_thread(new_lines, path, offset, at_end=is_over)
+            for offset, text in lines:
+                yield f"id: {attempt}:{offset}\ndata: {json.dumps({'attempt': attempt, 'line': text})}\n\n"
             if time.monotonic() - pinged_at > PING_SECONDS:
                 pinged_at = time.monotonic()
                 yield ": ping\n\n"
+            if not lines:
+                if later := [number for number in attempts_of(service, job) if number > attempt]:
+                    attempt, offset = later[0], 0  # an attempt that was revoked before it started has no log
+                elif job.state.is_final:
+                    break
+            await asyncio.sleep(POLL_SECONDS)
         if subscriber.closed:
             yield 'data: {"type": "server_shutdown"}\n\n'
-
-
-async def _followed(
-    service: Service, task_id: str, attempt: int, offset: int, subscriber: Subscriber
-) -> AsyncIterator[tuple[int, list[LogLine]]]:
-    """Batches of new lines, maybe empty, of an attempt and later ones, until the task ends or the server stops."""
-    while not subscriber.closed:
-        try:
-            job = await jobs.get(service.db, task_id)
-        except NotFound:  # the task was removed
-            return
-        path = path_of(service, task_id, attempt)
-        lines = await asyncio.to_thread(new_lines, path, offset, at_end=job.state.is_final or job.attempt > attempt)
-        yield attempt, lines
-        if lines:
-            offset = lines[-1][0]
-        elif later := [number for number in attempts_of(service, job) if number > attempt]:
-            attempt, offset = later[0], 0  # an attempt that was revoked before it started has no log
-        elif job.state.is_final:
-            return
-        await asyncio.sleep(POLL_SECONDS)
 
 
 def new_lines(path: Path, offset: int, *, at_end: bool) -> list[LogLine]:

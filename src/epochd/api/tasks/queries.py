@@ -7,8 +7,8 @@ from fastapi import APIRouter, Query
 
 from epochd.api.deps import ServiceDep, TranslatorDep
 from epochd.api.responses import ErrorShape
-from epochd.api.tasks.responses import HistoryOf, Progress, ProgressOf, TaskDetail, TaskLine, Tasks, line_fields
-from epochd.core.jobs import Job, State
+from epochd.api.tasks.responses import HistoryOf, Progress, ProgressOf, TaskDetail, TaskLine, Tasks
+from epochd.core.jobs import State
 from epochd.store import events, jobs
 
 router = APIRouter()
@@ -21,7 +21,13 @@ async def progress(task_id: str, service: ServiceDep, translator: TranslatorDep)
     job = await jobs.get(service.db, task_id)
     return ProgressOf(
         task_id=job.id,
-        progress=Progress.of(job),
+        progress=Progress(
+            current_epoch=job.current_epoch,
+            total_epochs=job.spec.epochs,
+            training_state=job.state,
+            latest_metrics=job.latest_metrics or {},
+            best_metrics=job.best_metrics or {},
+        ),
         message=translator.state(job.state),
         queue_position=await jobs.position(service.db, job.id),
         error=job.error and job.error.as_json(),
@@ -49,8 +55,9 @@ async def listing(
 @router.get("/tasks/{task_id}", summary="Get all details of a training", responses=UNKNOWN)
 async def detail(task_id: str, service: ServiceDep, translator: TranslatorDep) -> TaskDetail:
     job = await jobs.get(service.db, task_id)
-    return TaskDetail(
-        **line_fields(job),
+    idle = time.time() - job.progress_at if job.state is State.RUNNING and job.progress_at is not None else 0.0
+    return TaskDetail.of(
+        job,
         message=translator.state(job.state),
         config=job.spec.model_dump(),
         latest_metrics=job.latest_metrics or {},
@@ -69,13 +76,5 @@ async def detail(task_id: str, service: ServiceDep, translator: TranslatorDep) -
         preemptions=job.preemptions,
         revisions=[revision.as_json() for revision in job.revisions],
         last_step_at=job.progress_at,
-        stalled_seconds=_stalled(job, service.settings.hang_seconds),
+        stalled_seconds=idle if idle > service.settings.hang_seconds else None,
     )
-
-
-def _stalled(job: Job, limit: float) -> float | None:
-    """Seconds since the last finished step of a running job, if they exceed the limit."""
-    if job.state is not State.RUNNING or job.progress_at is None:
-        return None
-    idle = time.time() - job.progress_at
-    return idle if idle > limit else None

@@ -1,6 +1,6 @@
 """The responses about trainings. The fields of the public guide come first in each, with the guide's names."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field
 
@@ -65,16 +65,6 @@ class Progress(Shape):
         description="The scores of the best weights; empty before the first epoch.",
         examples=[{"loss": 0.1234, "accuracy": 0.9234, "epoch": 21}],
     )
-
-    @classmethod
-    def of(cls, job: Job) -> "Progress":
-        return cls(
-            current_epoch=job.current_epoch,
-            total_epochs=job.spec.epochs,
-            training_state=job.state,
-            latest_metrics=job.latest_metrics or {},
-            best_metrics=job.best_metrics or {},
-        )
 
 
 class ProgressOf(Success):
@@ -145,27 +135,24 @@ class TaskLine(Shape):
     finished_at: Moment | None
 
     @classmethod
-    def of(cls, job: Job) -> "TaskLine":
-        return cls(**line_fields(job))
-
-
-def line_fields(job: Job) -> dict[str, Any]:
-    spec = job.spec
-    return {
-        "task_id": job.id,
-        "name": spec.name,
-        "state": job.state,
-        "model_type": spec.model_type,
-        "framework": spec.framework,
-        "dataset": spec.dataset,
-        "task": spec.task,
-        "current_epoch": job.current_epoch,
-        "total_epochs": spec.epochs,
-        "best_metrics": job.best_metrics or {},
-        "created_at": job.created_at,
-        "started_at": job.started_at,
-        "finished_at": job.finished_at,
-    }
+    def of(cls, job: Job, **more: Any) -> Self:
+        """The fields of the list from a task; ``more`` adds those of a subclass."""
+        return cls(
+            task_id=job.id,
+            name=job.spec.name,
+            state=job.state,
+            model_type=job.spec.model_type,
+            framework=job.spec.framework,
+            dataset=job.spec.dataset,
+            task=job.spec.task,
+            current_epoch=job.current_epoch,
+            total_epochs=job.spec.epochs,
+            best_metrics=job.best_metrics or {},
+            created_at=job.created_at,
+            started_at=job.started_at,
+            finished_at=job.finished_at,
+            **more,
+        )
 
 
 class Tasks(Success):

@@ -1,7 +1,6 @@
 """Resume: a paused training continues exactly where it stopped, or with changes to its config.
 
-Only the number of epochs, the learning rate, its schedule and early stopping can change (``core.jobs.REVISABLE``). The
-answer shows what the checkpoint restores, and the future learning rates before and after the change.
+The answer shows what the checkpoint restores, and the future learning rates before and after the change.
 """
 
 import asyncio
@@ -24,27 +23,17 @@ from epochd.store import jobs
 
 router = APIRouter()
 
-MAX_POINTS = 200
-"""A curve of more epochs is thinned evenly; its first and last epoch remain."""
-
-Curve = list[list[float]]
-
 RESPONSES: dict[int | str, dict[str, Any]] = {
     404: {"model": ErrorShape, "description": "No such task"},
     409: {"model": ErrorShape, "description": "The task's state does not allow it, or its dataset has changed"},
     422: {"model": ErrorShape, "description": "A field that cannot be changed, an invalid value, or unusable data"},
 }
+FIELDS = TrainingSpec.model_json_schema()["properties"]
+SCHEMA = {"type": "object", "properties": {name: FIELDS[name] for name in REVISABLE}, "additionalProperties": False}
+BODY = {"requestBody": {"content": {"application/json": {"schema": SCHEMA}}}}
 
 
-def _body() -> dict[str, Any]:
-    """The OpenAPI description of the request's body."""
-    fields = TrainingSpec.model_json_schema()["properties"]
-    properties = {name: fields[name] for name in REVISABLE}
-    schema = {"type": "object", "properties": properties, "additionalProperties": False}
-    return {"requestBody": {"content": {"application/json": {"schema": schema}}}}
-
-
-@router.post("/resume/{task_id}", summary="Resume a paused training", responses=RESPONSES, openapi_extra=_body())
+@router.post("/resume/{task_id}", summary="Resume a paused training", responses=RESPONSES, openapi_extra=BODY)
 async def resume(task_id: str, request: Request, service: ServiceDep, translator: TranslatorDep) -> Resumed:
     """Queue a paused training again; it continues exactly where it stopped.
 
@@ -55,12 +44,15 @@ async def resume(task_id: str, request: Request, service: ServiceDep, translator
     before = await jobs.get(service.db, task_id)
     await _check_data(service, before, may_change=changes.get("allow_changed_data") is True)
     job = await jobs.resume(service.db, task_id, changes)
+    receipt: dict[str, Any] = {"from": "beginning"}
+    if job.checkpoint is not None:
+        receipt = {"from": "checkpoint", "epoch": job.checkpoint.epoch, **(job.checkpoint.restores or {})}
     return Resumed(
         task_id=job.id,
         state=job.state,
         message=translator.message(Message.RESUMED),
         queue_position=await jobs.position(service.db, job.id),
-        receipt=_receipt(job) | {"learning_rate": schedule_change(job, before.spec)},
+        receipt=receipt | {"learning_rate": schedule_change(job, before.spec)},
     )
 
 
@@ -92,22 +84,14 @@ def _changed_dataset(job: Job, catalog: Catalog) -> str | None:
     return next((source.name for source, known in sources if source.fingerprint() != known), None)
 
 
-def _receipt(job: Job) -> dict[str, Any]:
-    """What the next attempt restores from the checkpoint, as the worker that saved it has described it."""
-    if job.checkpoint is None:
-        return {"from": "beginning"}
-    return {"from": "checkpoint", "epoch": job.checkpoint.epoch, **(job.checkpoint.restores or {})}
-
-
 def schedule_change(job: Job, before: TrainingSpec) -> dict[str, Any]:
     """The future learning rates of a paused job with its config before and after a change."""
     restores = (job.checkpoint and job.checkpoint.restores) or {}
     done = restores.get("position", {}).get("epochs_done", 0)
     schedule = restores.get("schedule", {})
     rate = schedule.get("learning_rate")
-    at_checkpoint = before.model_copy(
-        update=schedule.get("settings", {})
-    )  # resumes since may have changed the schedule
+    # Resumes since the checkpoint may have changed the schedule.
+    at_checkpoint = before.model_copy(update=schedule.get("settings", {}))
     scheduled = schedules.rate(at_checkpoint, done)
     is_scaled = rate is not None and scheduled > 0 and at_checkpoint.learning_rate_scheduler != "plateau"
     factor = rate / scheduled if is_scaled else 1.0
@@ -117,8 +101,8 @@ def schedule_change(job: Job, before: TrainingSpec) -> dict[str, Any]:
     return curves
 
 
-def _curve(spec: TrainingSpec, done: int, factor: float) -> Curve:
-    """``[epoch, learning rate]`` of the epochs after ``done``."""
+def _curve(spec: TrainingSpec, done: int, factor: float) -> list[list[float]]:
+    """``[epoch, learning rate]`` of the epochs after ``done``; more than 200 are thinned evenly between the ends."""
     points = [[epoch, schedules.rate(spec, epoch - 1) * factor] for epoch in range(done + 1, spec.epochs + 1)]
-    step = max(1, -(-len(points) // MAX_POINTS))
+    step = max(1, -(-len(points) // 200))
     return points if step == 1 else [*points[:-1:step], points[-1]]

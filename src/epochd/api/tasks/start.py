@@ -11,51 +11,47 @@ from epochd.api.service import Service
 from epochd.api.tasks import validation
 from epochd.api.tasks.openapi_examples import BODY
 from epochd.api.tasks.responses import Started, Validated
+from epochd.core.errors import EpochdError
 from epochd.core.specs import TrainingSpec
 from epochd.store import jobs
 
 router = APIRouter()
 
+INVALID: dict[int | str, dict[str, Any]] = {422: {"model": ErrorShape}}
+
 
 @router.post(
-    "/start",
-    summary="Start a training",
-    response_model=Started,
-    responses={422: {"model": ErrorShape}, 413: {"model": ErrorShape}},
-    openapi_extra=BODY,
+    "/start", summary="Start a training", responses={**INVALID, 413: {"model": ErrorShape}}, openapi_extra=BODY
 )
-async def start(values: JsonObject, service: ServiceDep, translator: TranslatorDep) -> dict[str, Any]:
+async def start(values: JsonObject, service: ServiceDep, translator: TranslatorDep) -> Started:
     """Validate the config, queue the training and return its id. An error lists every problem at once."""
     result = await _validated(values, service)
-    spec = result.valid_spec()
-    summary = {"dataset": result.dataset.as_json() if result.dataset else None}
+    spec = result.outcome
+    if isinstance(spec, EpochdError):
+        raise spec
+    summary = {"dataset": result.dataset and result.dataset.as_json()}
     job = await jobs.submit(service.db, spec, warnings=result.warnings, summary=summary)
-    return {
-        "task_id": job.id,
-        "message": translator.message(Message.STARTED),
-        "config": spec.model_dump(),
-        "warnings": result.warnings,
-        "queue_position": await jobs.position(service.db, job.id),
-    }
+    return Started(
+        task_id=job.id,
+        message=translator.message(Message.STARTED),
+        config=spec.model_dump(),
+        warnings=result.warnings,
+        queue_position=await jobs.position(service.db, job.id),
+    )
 
 
-@router.post(
-    "/validate",
-    summary="Validate a config without starting it",
-    response_model=Validated,
-    responses={422: {"model": ErrorShape}},
-    openapi_extra=BODY,
-)
-async def validate(values: JsonObject, service: ServiceDep) -> dict[str, Any]:
+@router.post("/validate", summary="Validate a config without starting it", responses=INVALID, openapi_extra=BODY)
+async def validate(values: JsonObject, service: ServiceDep) -> Validated:
     """All problems and warnings of a config, and the resolved config that would be trained."""
     result = await _validated(values, service)
-    return {
-        "valid": result.error is None,
-        "problems": [problem.as_json() for problem in result.problems],
-        "warnings": result.warnings,
-        "config": result.spec.model_dump() if result.spec else None,
-        "dataset": result.dataset.as_json() if result.dataset else None,
-    }
+    spec, error = (None, result.outcome) if isinstance(result.outcome, EpochdError) else (result.outcome, None)
+    return Validated(
+        valid=error is None,
+        problems=[problem.as_json() for problem in error.problems] if error else [],
+        warnings=result.warnings,
+        config=spec and spec.model_dump(),
+        dataset=result.dataset and result.dataset.as_json(),
+    )
 
 
 async def _validated(values: dict[str, Any], service: Service) -> validation.ValidationResult:

@@ -1,8 +1,7 @@
 """A task's events as Server-Sent Events: first the past ones from the database, then the live ones.
 
-The SSE id is the event's ``seq``. A stream subscribes to the event bus before it reads the database, and skips live
-events that the database has already returned, so that no event is lost or sent twice. The dependency raises every
-error: an exception inside the generator would come after the status 200.
+A stream subscribes to the event bus before it reads the database, and skips live events that the database has already
+returned, so that no event is lost or sent twice.
 """
 
 from collections.abc import AsyncIterator
@@ -45,11 +44,9 @@ async def open_stream(
     last_event_id: Annotated[int | None, Header(ge=0, le=2**53)] = None,
     from_query: Annotated[int | None, Query(alias="last_event_id", ge=0, le=2**53)] = None,
 ) -> AsyncIterator[OpenStream]:
-    """Find the task and subscribe to it until the response has ended for any reason."""
+    """Find the task and subscribe to it until the response has ended. All errors are raised here, before the status."""
     requested = last_event_id if last_event_id is not None else from_query or 0
-    with service.event_bus.subscribe(
-        task_id
-    ) as subscriber:  # before the query, so that a later removal ends the stream
+    with service.event_bus.subscribe(task_id) as subscriber:  # first, so that a later removal ends the stream
         job = await jobs.get(service.db, task_id)
         seen = min(requested, job.last_seq)
         if job.state.is_final and seen >= job.last_seq:
