@@ -120,22 +120,22 @@ MUTANTS = [
     Mutant(
         "the step schedule falls an epoch early",
         "loop/schedules.py",
-        "epoch // step_size",
-        "(epoch + 1) // step_size",
+        "epoch // spec.step_size",
+        "(epoch + 1) // spec.step_size",
         "loop/test_schedules.py",
     ),
     Mutant(
         "the cosine schedule ends an epoch early",
         "loop/schedules.py",
-        "spec.T_max or spec.epochs, spec.eta_min)",
-        "(spec.T_max or spec.epochs) - 1, spec.eta_min)",
+        "epoch / (spec.T_max or spec.epochs))",
+        "epoch / ((spec.T_max or spec.epochs) - 1))",
         "loop/test_schedules.py",
     ),
     Mutant(
         "the plateau schedule loses patience an epoch early",
         "loop/schedules.py",
-        "state.plateau_bad_epochs <= patience",
-        "state.plateau_bad_epochs < patience",
+        "state.plateau_bad_epochs <= spec.patience",
+        "state.plateau_bad_epochs < spec.patience",
         "loop/test_schedules.py",
     ),
     Mutant(

@@ -1,13 +1,13 @@
 """Checkpoints: the complete state of a training in one durable folder.
 
-``state.json`` (the loop's state), ``encoder.json`` (how rows are encoded), ``weights``, ``optimizer`` and ``best`` as
-safetensors. The newest two are kept, so that a training survives a damaged one. A damaged checkpoint is not counted and
-is deleted at the next save. A folder's name is ``<attempt>-<number>``, so that a stale attempt never conflicts with a
-newer one.
+The newest two are kept, so that a training survives a damaged one; damaged ones are not counted and are deleted at the
+next save. A folder's name is ``<attempt>-<number>``, so that a stale attempt never conflicts with a newer one.
 """
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,7 @@ DAMAGED = "damaged-"
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A loaded checkpoint: ``weights`` and ``optimizer`` are for the engine, ``state`` is for the loop.
-
-    ``facts`` describe the training at the time of saving: data fingerprint, framework, threads.
-    """
+    """A loaded checkpoint; ``facts`` describe the training as it was: data fingerprint, framework, threads."""
 
     state: LoopState
     weights: Arrays
@@ -44,28 +41,23 @@ class Checkpoint:
         return self.state
 
 
-@dataclass(frozen=True, slots=True)
-class CheckpointFacts:
-    """What a checkpoint says about its data, needed to prepare the data. ``encoder`` is None in checkpoints of older
-    versions."""
-
-    facts: dict[str, Any]
-    encoder: Encoder | None
-
-
 def save(
     folder: Path, attempt: int, engine: Engine, state: LoopState, facts: dict[str, Any], encoder: Encoder | None = None
 ) -> Path:
     """Save an attempt's next checkpoint in its task's folder and delete all but the newest two; return its path.
 
-    Raises OutOfSpace when the disk is full; the incomplete checkpoint is removed.
+    Raises Diverged if the weights are not finite, OutOfSpace when the disk is full; nothing incomplete is left.
     """
     existing = numbered(folder)
     mine = [path for path in existing if path.name.startswith(f"{attempt:04d}-")]
     final = folder / f"{attempt:04d}-{int(mine[-1].name[5:]) + 1 if mine else 1:06d}"
     try:
         with files.durable_folder(final) as path:
-            save_file(_finite(engine.weights()), path / "weights.safetensors")
+            weights = engine.weights()
+            if not all(np.isfinite(values).all() for values in weights.values()):
+                cause = "the weights became infinite or NaN"
+                raise Diverged(f"{cause}. Use a lower learning rate, or check the features for extreme values")
+            save_file(weights, path / "weights.safetensors")
             save_file(engine.optimizer_state(), path / "optimizer.safetensors")
             save_file(state.best_weights, path / "best.safetensors")
             files.write_json(path / "state.json", {"loop": state.as_json(), "facts": facts})
@@ -73,21 +65,12 @@ def save(
                 files.write_json(path / "encoder.json", encoder.as_json())
     except (OSError, SafetensorError) as error:
         if files.is_full(error):
-            needed = 5 * sum(weights.nbytes for weights in state.best_weights.values())
+            needed = 5 * sum(values.nbytes for values in state.best_weights.values())
             raise files.out_of_space("a checkpoint", needed, folder) from None
         raise
     for old in [*existing[: 1 - KEEP], *folder.glob(f"{DAMAGED}*")]:
         shutil.rmtree(old, ignore_errors=True)  # a stale attempt may move it at the same time
     return final
-
-
-def _finite(weights: Arrays) -> Arrays:
-    """The weights; raises Diverged if they are not finite."""
-    if all(np.isfinite(values).all() for values in weights.values()):
-        return weights
-    raise Diverged(
-        "the weights became infinite or NaN. Use a lower learning rate, or check the features for extreme values"
-    )
 
 
 def newest(folder: Path, *, set_aside: bool = True) -> tuple[Path | None, list[str]]:
@@ -101,19 +84,15 @@ def newest(folder: Path, *, set_aside: bool = True) -> tuple[Path | None, list[s
             files.verify(path)
             return path, faults
         except CorruptFile as error:
-            faults.append(f"checkpoint {path.name} cannot be used: {error}{_set_aside(path) if set_aside else ''}")
+            aside = ""
+            if set_aside:
+                target = path.with_name(f"{DAMAGED}{path.name}")
+                with suppress(OSError):  # otherwise it stays and will be found damaged again
+                    shutil.rmtree(target, ignore_errors=True)
+                    path.rename(target)
+                    aside = f" (set aside as {target.name} until the next checkpoint is saved)"
+            faults.append(f"checkpoint {path.name} cannot be used: {error}{aside}")
     return None, faults
-
-
-def _set_aside(path: Path) -> str:
-    """Rename a damaged checkpoint; return the addition to the message."""
-    target = path.with_name(f"{DAMAGED}{path.name}")
-    try:
-        shutil.rmtree(target, ignore_errors=True)
-        path.rename(target)
-    except OSError:  # it stays and will be found damaged again
-        return ""
-    return f" (set aside as {target.name} until the next checkpoint is saved)"
 
 
 def copy(source: Path, folder: Path) -> Path | None:
@@ -136,43 +115,39 @@ def copy(source: Path, folder: Path) -> Path | None:
 
 def position(path: Path) -> tuple[int, int]:
     """The position of a verified checkpoint: complete epochs, and steps of the next one."""
-    try:
-        state = json.loads((path / "state.json").read_text(encoding="utf-8"))["loop"]
-        return int(state["epoch"]), int(state["step"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise _incompatible(path, error) from None
+    with _saved(path) as saved:
+        return int(saved["loop"]["epoch"]), int(saved["loop"]["step"])
 
 
 def load(path: Path) -> Checkpoint:
     """Load a verified checkpoint; raises CorruptFile if it was written by an incompatible version."""
-    try:
-        saved = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    with _saved(path) as saved:
         state = LoopState.from_json(saved["loop"], dict(load_file(path / "best.safetensors")))
-    except (KeyError, TypeError, ValueError) as error:
-        raise _incompatible(path, error) from None
-    return Checkpoint(
-        state,
-        dict(load_file(path / "weights.safetensors")),
-        dict(load_file(path / "optimizer.safetensors")),
-        saved["facts"],
-    )
+    weights, optimizer = (dict(load_file(path / f"{name}.safetensors")) for name in ("weights", "optimizer"))
+    return Checkpoint(state, weights, optimizer, saved["facts"])
 
 
-def read_facts(path: Path) -> CheckpointFacts:
-    """Read what a checkpoint says about its data; raises CorruptFile if that cannot be read."""
+def read_facts(path: Path) -> tuple[dict[str, Any], Encoder | None]:
+    """What a checkpoint says about its data, needed to prepare them; the encoder is None in those of older versions.
+
+    Raises CorruptFile if it cannot be read.
+    """
     try:
-        facts = json.loads((path / "state.json").read_text(encoding="utf-8"))["facts"]
-        encoder = path / "encoder.json"
-        state = json.loads(encoder.read_text(encoding="utf-8")) if encoder.exists() else None
+        with _saved(path) as saved:
+            facts, encoder = saved["facts"], path / "encoder.json"
+            state = json.loads(encoder.read_text(encoding="utf-8")) if encoder.exists() else None
     except OSError as error:
         raise CorruptFile(f"{path} cannot be read: {error}") from None
+    return facts, Encoder.from_json(state) if state else None
+
+
+@contextmanager
+def _saved(path: Path) -> Iterator[dict[str, Any]]:
+    """The content of ``state.json``; what is missing or unusable in it becomes CorruptFile."""
+    try:
+        yield json.loads((path / "state.json").read_text(encoding="utf-8"))
     except (KeyError, TypeError, ValueError) as error:
-        raise _incompatible(path, error) from None
-    return CheckpointFacts(facts, Encoder.from_json(state) if state else None)
-
-
-def _incompatible(path: Path, error: Exception) -> CorruptFile:
-    return CorruptFile(f"{path} was written by another version of epochd: {error!r}")
+        raise CorruptFile(f"{path} was written by another version of epochd: {error!r}") from None
 
 
 def numbered(folder: Path) -> list[Path]:

@@ -28,16 +28,14 @@ LATEST = "latest"
 
 @contextmanager
 def durable_folder(final: Path) -> Iterator[Path]:
-    """Yield a temporary folder that is renamed to ``final`` at the end of the block, or removed after an exception.
-
-    An existing ``final`` is replaced.
-    """
+    """Yield a temporary folder that replaces ``final`` at the end of the block, or is removed after an exception."""
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = final.parent / f"{TEMPORARY}{final.name}-{secrets.token_hex(4)}"
     temporary.mkdir()
     try:
         yield temporary
-        write_json(temporary / MANIFEST, _manifest(temporary))
+        about = {f.name: {"bytes": f.stat().st_size, "sha256": sha256(f)} for f in sorted(temporary.iterdir())}
+        write_json(temporary / MANIFEST, {"files": about})
         for path in temporary.iterdir():
             flush(path)
         flush(temporary)
@@ -75,23 +73,18 @@ def remove_temporary(folder: Path, name: str = "") -> None:
 
 def verify(folder: Path) -> None:
     """Raise CorruptFile unless every file of the manifest exists with its size and SHA-256 sum."""
-    for name, size, total in _read_manifest(folder):
-        path = folder / name
-        if not path.is_file():
-            raise CorruptFile(f"{path} is missing")
-        if path.stat().st_size != size or sha256(path) != total:
-            raise CorruptFile(f"{path} is damaged: its size or SHA-256 differs from {MANIFEST}")
-
-
-def _read_manifest(folder: Path) -> list[tuple[str, int, str]]:
-    """Name, size and sum of each file in the manifest; raises CorruptFile if it cannot be read."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        return [(name, about["bytes"], about["sha256"]) for name, about in manifest["files"].items()]
+        files = [(folder / name, about["bytes"], about["sha256"]) for name, about in manifest["files"].items()]
     except (OSError, ValueError) as error:
         raise CorruptFile(f"{folder} has no readable {MANIFEST}: {error}") from None
     except (KeyError, TypeError, AttributeError) as error:
         raise CorruptFile(f"{folder / MANIFEST} is damaged: {error!r}") from None
+    for path, size, total in files:
+        if not path.is_file():
+            raise CorruptFile(f"{path} is missing")
+        if path.stat().st_size != size or sha256(path) != total:
+            raise CorruptFile(f"{path} is damaged: its size or SHA-256 differs from {MANIFEST}")
 
 
 def size(folder: Path) -> int:
@@ -109,9 +102,7 @@ def replace_link(link: Path, target: Path) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write readable JSON; raises ValueError for NaN and infinities."""
-    path.write_text(
-        json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1, sort_keys=False) + "\n", encoding="utf-8"
-    )
+    path.write_text(json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1) + "\n", encoding="utf-8")
 
 
 def flush(path: Path) -> None:
@@ -126,11 +117,3 @@ def flush(path: Path) -> None:
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _manifest(folder: Path) -> dict[str, Any]:
-    return {
-        "files": {
-            path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in sorted(folder.iterdir())
-        }
-    }

@@ -1,8 +1,7 @@
 """The model of a finished training: four readable files in one durable folder.
 
 ``model.safetensors`` holds the canonical weights, ``model.json`` all that is needed to use and to evaluate them,
-``history.csv`` the epochs, ``splits.parquet`` the split of each row of the dataset. The link ``latest`` in the same
-folder leads to the newest model of the output path.
+``history.csv`` the epochs, ``splits.parquet`` the split of each row of the dataset.
 """
 
 import csv
@@ -25,7 +24,6 @@ from epochd.loop.engine import Setup
 from epochd.loop.metrics import Scores
 from epochd.loop.state import LoopState
 
-FORMAT = 1
 SPLITS = ("train", "validation", "test")
 
 
@@ -38,7 +36,10 @@ def pack(folder: Path, about: dict[str, Any], state: LoopState, rows: Mapping[st
         with files.durable_folder(folder) as path:
             save_file(state.best_weights, path / "model.safetensors")
             files.write_json(path / "model.json", about)
-            write_history(path / "history.csv", state.history)
+            with (path / "history.csv").open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, fieldnames=list(state.history[0]))
+                writer.writeheader()
+                writer.writerows(state.history)
             write_splits(path / "splits.parquet", rows)
         files.replace_link(folder.parent / files.LATEST, folder)
     except (OSError, SafetensorError, pl.exceptions.ComputeError) as error:
@@ -49,16 +50,11 @@ def pack(folder: Path, about: dict[str, Any], state: LoopState, rows: Mapping[st
 
 
 def describe(
-    task_id: str,
-    setup: Setup,
-    encoder: Encoder,
-    state: LoopState,
-    scores: dict[str, Scores],
-    facts: dict[str, Any],
+    task_id: str, setup: Setup, encoder: Encoder, state: LoopState, scores: dict[str, Scores], facts: dict[str, Any]
 ) -> dict[str, Any]:
     """The content of ``model.json``."""
     return {
-        "format": FORMAT,
+        "format": 1,
         "task_id": task_id,
         "spec": setup.spec.model_dump(),
         "task": setup.task,
@@ -73,20 +69,8 @@ def describe(
         "stopped_early": state.stopped_early,
         "scores": {part: asdict(found) for part, found in scores.items()},
         "facts": facts,
-        "versions": {
-            "epochd": epochd.__version__,
-            "python": python_version(),
-            "numpy": np.__version__,
-        },
+        "versions": {"epochd": epochd.__version__, "python": python_version(), "numpy": np.__version__},
     }
-
-
-def write_history(path: Path, history: list[dict[str, Any]]) -> None:
-    """One line per epoch; a missing metric is an empty cell."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(history[0]))
-        writer.writeheader()
-        writer.writerows(history)
 
 
 def write_splits(path: Path, rows: Mapping[str, IntArray]) -> None:

@@ -1,7 +1,6 @@
 """Prediction with a saved model: raw rows in, labels and probabilities out, without any framework."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -54,25 +53,29 @@ class Model:
         return cls(setup, Encoder.from_json(about["encoder"]), dict(load_file(folder / "model.safetensors")), about)
 
     def outputs(self, frame: pl.DataFrame) -> tuple[FloatArray, IntArray]:
-        """Raw network outputs for raw rows, float32 (n, outputs), and the numbers of the rows that they belong to.
+        """Raw network outputs for raw rows, float32 (n, outputs), and the numbers of the rows that they belong to: all
+        rows, or the last row of each sliding window, in the order of the windows.
 
-        These are all rows, or, for a model of sliding windows, the last row of each window, in the order of the
-        windows. Raises DataError with every missing column, or with the first unusable row of each column.
+        Raises DataError with every missing column, or with the first unusable row of each column.
         """
+        shape = self.setup.inputs
+        at_once = max(1, min(BATCH_ROWS, BATCH_VALUES // prod(shape)))
         if self.setup.spec.sequence_length is None:
-            encoded = self.encoder.features(frame)
-            return self._forward(self._batches(encoded)), np.arange(frame.height)
-        order, first = self._windows(frame)
-        encoded, shape = self.encoder.features(frame)[order], self.setup.inputs
-        windows = MemmapDataset(encoded, first, shape[0], shape, np.zeros(len(first), np.float32))
-        return self._forward(rows.x for rows in windows.slices(self._batch_rows)), order[first + shape[0] - 1]
+            x, rows = self.encoder.features(frame).reshape(frame.height, *shape), np.arange(frame.height)
+            batches = (x[start : start + at_once] for start in range(0, len(x), at_once))
+        else:
+            order, first = self._windows(frame)
+            encoded, rows = self.encoder.features(frame)[order], order[first + shape[0] - 1]
+            windows = MemmapDataset(encoded, first, shape[0], shape, np.zeros(len(first), np.float32))
+            batches = (batch.x for batch in windows.slices(at_once))
+        found = [reference.forward(self.setup, self.weights, x) for x in batches]
+        return np.concatenate(found) if found else np.empty((0, self.setup.outputs), np.float32), rows
 
     def predict(self, frame: pl.DataFrame) -> pl.DataFrame:
         """One line per row, in order: ``prediction`` and, for classification, ``probability_<class>`` for each class.
 
-        A model of sliding windows orders the rows by time within groups; a row's prediction is that of the window
-        that ends there: the target ``horizon`` rows later. It is null where no complete window of ``sequence_length``
-        rows ends. Raises what ``outputs`` raises.
+        With sliding windows a row's prediction is that of the window that ends there: the target ``horizon`` rows
+        later; null where no complete window of ``sequence_length`` rows ends. Raises what ``outputs`` raises.
         """
         outputs, rows = self.outputs(frame)
         found = self.encoder.decode(outputs)
@@ -99,19 +102,6 @@ class Model:
         groups = None if spec.group_column is None else sort_keys.GroupNumbers()(frame.get_column(spec.group_column))
         order = sliding_windows.order(sort_keys.time_keys(frame.get_column(spec.time_column)), groups)
         return order, sliding_windows.starts(order, spec.sequence_length - 1, groups)
-
-    def _batches(self, encoded: FloatArray) -> Iterator[FloatArray]:
-        x = encoded.reshape(len(encoded), *self.setup.inputs)
-        for first in range(0, len(x), self._batch_rows):
-            yield x[first : first + self._batch_rows]
-
-    @property
-    def _batch_rows(self) -> int:
-        return max(1, min(BATCH_ROWS, BATCH_VALUES // prod(self.setup.inputs)))
-
-    def _forward(self, batches: Iterator[FloatArray]) -> FloatArray:
-        outputs = [reference.forward(self.setup, self.weights, x) for x in batches]
-        return np.concatenate(outputs) if outputs else np.empty((0, self.setup.outputs), np.float32)
 
 
 def predict_file(folder: Path, file: Path) -> pl.DataFrame:

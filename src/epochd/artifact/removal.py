@@ -2,9 +2,8 @@
 
 A note of the removal is written first, then the task's row in the database is deleted, then the files. A server that
 finds a note when it starts completes the removal if the row is gone, and deletes the note otherwise. Files that the
-database does not know are never deleted without a note. A note is usually an empty file whose name holds all it says,
-which fits on a full disk. A model is moved to the checkpoints before it is deleted, so that each model in the artifact
-store is complete or absent.
+database does not know are never deleted without a note. A note is usually an empty file, which fits on a full disk:
+its name holds the task's id and, unless that is kept, the model's folder; one too long for a name is in the file.
 """
 
 import json
@@ -12,6 +11,7 @@ import logging
 import os
 import shutil
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -29,10 +29,17 @@ MAX_NAME = 255
 
 def write_note(settings: Settings, job: Job, *, keep_model: bool) -> Path:
     """Write a durable note that a task is about to be removed; return its path. Raises OutOfSpace."""
-    path = settings.removals_dir / _name(job, keep_model=keep_model)
+    folder = job.spec.artifact_folder
+    name = f"{job.id}{NOTE}" if keep_model else f"{job.id}.{quote(folder, safe='')}{NOTE}"
+    path = settings.removals_dir / (name if len(name) <= MAX_NAME else f"{job.id}.json")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, job)
+        if path.suffix == NOTE:
+            path.touch()
+        else:
+            files.write_json(path, {"model": f"{folder}/{job.id}"})
+        for written in (path, path.parent):
+            files.flush(written)
     except OSError as error:
         path.unlink(missing_ok=True)
         if not files.is_full(error):
@@ -42,60 +49,34 @@ def write_note(settings: Settings, job: Job, *, keep_model: bool) -> Path:
     return path
 
 
-def _name(job: Job, *, keep_model: bool) -> str:
-    """The task's id, and its model's folder unless that is kept; a folder too long for a name is in the file itself."""
-    folder = quote(job.spec.artifact_folder, safe="")
-    name = f"{job.id}{NOTE}" if keep_model else f"{job.id}.{folder}{NOTE}"
-    return name if len(name) <= MAX_NAME else f"{job.id}.json"
-
-
-def _write(path: Path, job: Job) -> None:
-    if path.suffix == NOTE:
-        path.touch()
-    else:
-        files.write_json(path, {"model": f"{job.spec.artifact_folder}/{job.id}"})
-    for written in (path, path.parent):
-        files.flush(written)
-
-
-def _read(noted: Path) -> tuple[str, str | None]:
-    """The task of a note, and the model to delete with it, if any."""
-    if noted.suffix != NOTE:
-        return noted.stem, json.loads(noted.read_text(encoding="utf-8"))["model"]
-    task_id, _, folder = noted.stem.partition(".")
-    return task_id, f"{unquote(folder)}/{task_id}" if folder else None
-
-
 def complete(settings: Settings, noted: Path) -> None:
     """Delete the folders of a task whose row is deleted, then the note."""
-    task_id, model = _read(noted)
+    task_id, _, folder = noted.stem.partition(".")
+    model = f"{unquote(folder)}/{task_id}" if folder else None
+    if noted.suffix != NOTE:
+        model = json.loads(noted.read_text(encoding="utf-8"))["model"]
     checkpoints = settings.checkpoints_dir / task_id
     if model is not None:
         repoint_latest(settings.artifacts_dir / model)
         _move_away(settings.artifacts_dir / model, checkpoints / "model")
-    for folder in (checkpoints, settings.logs_dir / task_id):
-        _delete(folder)
+    for folder_of_task in (checkpoints, settings.logs_dir / task_id):
+        _delete(folder_of_task)
     noted.unlink()
 
 
 def complete_interrupted(settings: Settings, known: Collection[str]) -> None:
     """Complete the removals that a crash interrupted: the notes of tasks that are no longer ``known``."""
     for noted in [path for path in settings.removals_dir.glob("*") if path.suffix in (NOTE, ".json")]:
+        task_id = noted.name.partition(".")[0]
         try:
-            _resume(settings, noted, known)
+            if task_id in known:
+                noted.unlink()
+            elif TASK_ID.fullmatch(task_id):
+                logger.info("the removal of task %s was interrupted; deleting its files now", task_id)
+                complete(settings, noted)
         except (OSError, ValueError, KeyError, TypeError):  # an incomplete note: the row still exists
-            logger.exception(
-                "the removal noted in %s failed; delete the note and the folders of its task manually", noted
-            )
-
-
-def _resume(settings: Settings, noted: Path, known: Collection[str]) -> None:
-    task_id = noted.name.partition(".")[0]
-    if task_id in known:
-        noted.unlink()
-    elif TASK_ID.fullmatch(task_id):
-        logger.info("the removal of task %s was interrupted; deleting its files now", task_id)
-        complete(settings, noted)
+            message = "the removal noted in %s failed; delete the note and the folders of its task manually"
+            logger.exception(message, noted)
 
 
 def repoint_latest(model: Path) -> None:
@@ -119,20 +100,16 @@ def repoint_latest(model: Path) -> None:
 
 def _newest(folder: Path, without: Path) -> Path | None:
     """The complete model that was finished last; the manifest is the last file of a model."""
-    others = (path for path in folder.iterdir() if path != without and TASK_ID.fullmatch(path.name))
-    whole = [(at, path) for path in others if (at := _finished_at(path)) is not None]
-    return max(whole)[1] if whole else None
-
-
-def _finished_at(model: Path) -> int | None:
-    try:
-        return (model / files.MANIFEST).stat().st_mtime_ns
-    except OSError:
-        return None
+    finished: list[tuple[int, Path]] = []
+    for path in folder.iterdir():
+        if path != without and TASK_ID.fullmatch(path.name):
+            with suppress(OSError):
+                finished.append(((path / files.MANIFEST).stat().st_mtime_ns, path))
+    return max(finished)[1] if finished else None
 
 
 def _move_away(model: Path, target: Path) -> None:
-    """Move a model out of the store in one step, and remove temporary files that a dead worker left of it."""
+    """Move a model out of the store in one step, so that each model there is complete or absent."""
     files.remove_temporary(model.parent, model.name)
     if not model.is_dir():
         return

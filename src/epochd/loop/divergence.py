@@ -1,15 +1,12 @@
 """Find the batch that made the loss infinite or NaN, by training the same steps again, one at a time.
 
-A chunk reports sums only, so a divergence is first known by its chunk. Training is deterministic, so the batch can be
-found afterwards, at no cost for a training that does not diverge.
+A chunk reports sums only; training is deterministic, so the batch can be found afterwards.
 """
 
 import numpy as np
 
-from epochd.core.arrays import IntArray
 from epochd.core.errors import Diverged
 from epochd.data.feed import prefetch
-from epochd.data.feed.batches import Chunk
 from epochd.loop import fit
 from epochd.loop.engine import Engine
 from epochd.loop.fit import FitConfig
@@ -31,24 +28,21 @@ def with_batch(engine: Engine, config: FitConfig, state: LoopState, error: Diver
 
 def _first_bad_batch(engine: Engine, config: FitConfig, state: LoopState) -> int | None:
     """Train the rest of an epoch; the number, from 1, of its first batch whose loss is not finite."""
+    size = config.batches.batch_size
     for chunk, rows, block in prefetch.chunks(config.batches, config.train, state.epoch, state.step):
         if block is not None:
             engine.load_rows(block)
         weights, optimizer = engine.weights(), engine.optimizer_state()
-        totals = engine.train(rows, config.global_step(state, chunk), state.learning_rate)
+        first = config.global_step(state, chunk)
+        totals = engine.train(rows, first, state.learning_rate)
         if not totals.is_finite:
             engine.load_weights(weights)
             engine.load_optimizer_state(optimizer)
-            return _first_bad_step(engine, config, state, chunk, rows)
+            for step in range(chunk.steps):
+                batch = np.asarray(rows[step * size : (step + 1) * size])
+                if not engine.train(batch, first + step, state.learning_rate).is_finite:
+                    return chunk.first_step + step + 1
+            return chunk.first_step + chunk.steps
         state.totals += totals
         state.step += chunk.steps
     return None
-
-
-def _first_bad_step(engine: Engine, config: FitConfig, state: LoopState, chunk: Chunk, rows: IntArray) -> int:
-    size, first = config.batches.batch_size, config.global_step(state, chunk)
-    for step in range(chunk.steps):
-        batch = np.asarray(rows[step * size : (step + 1) * size])
-        if not engine.train(batch, first + step, state.learning_rate).is_finite:
-            return chunk.first_step + step + 1
-    return chunk.first_step + chunk.steps

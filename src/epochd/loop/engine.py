@@ -30,15 +30,13 @@ class Embedding:
 class Setup:
     """What an engine needs besides the data to build a model.
 
-    ``inputs`` is the shape of one row of features, channels last. ``outputs`` is the number of network outputs: 1 for
-    binary (the logit of class 1) and regression, one logit per class for multiclass.
-    ``embeddings`` are looked up first: the channels that hold codes are removed and the vectors are appended to the
-    remaining channels, in order. With ``masked`` the last channel of ``inputs`` (steps, channels) is 1 for real steps
-    and 0 for padding, which is at the end of each sequence; it is not a feature, and padding must not have any effect.
-    ``threads`` is the maximum number of CPU threads. ``class_weights`` weight the rows of each class in the training
-    loss, in class order (None: all 1); a batch's loss is the sum of weighted row losses divided by the number of rows.
-    ``devices`` is the number of CPU devices that split each batch. ``rows`` is the number of rows in an epoch where
-    the engine is built with the first block only (None: it is built with all rows).
+    ``inputs`` is the shape of one row of features, channels last. ``outputs`` is 1 for binary (logit of class 1) and
+    for regression, one logit per class for multiclass. ``embeddings`` are looked up first: the channels with codes are
+    removed and the vectors are appended to the others, in order. With ``masked`` the last channel of ``inputs`` (steps,
+    channels) is 1 for real steps and 0 for padding, which ends each sequence; it is no feature, and padding has no
+    effect. ``threads`` is the maximum number of CPU threads, ``devices`` the number of CPU devices that split each
+    batch. ``class_weights`` weight the row losses in class order (None: all 1); a batch's loss is their sum divided by
+    the number of rows. ``rows`` is the number of rows in an epoch where the engine is built with the first block only.
     """
 
     spec: TrainingSpec

@@ -1,7 +1,7 @@
 """The epoch loop.
 
-It trains in chunks of steps. Between two chunks it reads the command and saves checkpoints, so that a pause takes
-effect quickly however long an epoch is. All that a resumed training needs is in the LoopState.
+Between two chunks of steps it reads the command and saves checkpoints, so that a pause takes effect quickly however
+long an epoch is. All that a resumed training needs is in the LoopState.
 
 Best epoch and patience are separate: any improvement, however small, makes an epoch the best one, whose weights are
 saved; only an improvement of more than ``min_delta`` over the value that reset the patience last resets it again.
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from math import isfinite, prod
 from time import perf_counter
 
-from epochd.core.arrays import IntArray
 from epochd.core.errors import Diverged
 from epochd.core.events import ReportKind
 from epochd.core.jobs import Command
@@ -59,7 +58,7 @@ def fit(engine: Engine, config: FitConfig, state: LoopState, sink: Sink) -> Comm
 
 
 def train_epoch(engine: Engine, config: FitConfig, state: LoopState, sink: Sink) -> Command:
-    """Take the remaining steps of the current epoch."""
+    """Take the remaining steps of the current epoch. Raises Diverged."""
     began = perf_counter()
     for chunk, rows, block in prefetch.chunks(config.batches, config.train, state.epoch, state.step):
         command = sink.command()
@@ -69,19 +68,14 @@ def train_epoch(engine: Engine, config: FitConfig, state: LoopState, sink: Sink)
             sink.checkpoint(engine, state)
         if block is not None:
             engine.load_rows(block)
-        train_chunk(engine, config, state, chunk, rows)
+        totals = engine.train(rows, config.global_step(state, chunk), state.learning_rate)
+        if not totals.is_finite:
+            raise _diverged(state, chunk.first_step, chunk.steps)
+        state.totals += totals
+        state.step += chunk.steps
         began, since = perf_counter(), began
         state.seconds += began - since
     return Command.CONTINUE
-
-
-def train_chunk(engine: Engine, config: FitConfig, state: LoopState, chunk: Chunk, rows: IntArray) -> None:
-    """Train on a chunk; ``rows`` are its row numbers in the data that the engine has loaded. Raises Diverged."""
-    totals = engine.train(rows, config.global_step(state, chunk), state.learning_rate)
-    if not totals.is_finite:
-        raise _diverged(state, chunk.first_step, chunk.steps)
-    state.totals += totals
-    state.step += chunk.steps
 
 
 def end_epoch(engine: Engine, config: FitConfig, state: LoopState) -> None:
@@ -92,11 +86,9 @@ def end_epoch(engine: Engine, config: FitConfig, state: LoopState) -> None:
     began = perf_counter()
     spec = config.spec
     train = metrics.train_scores(state.totals, config.train, config.task)
-    validation = None
-    if config.validation is None:
+    validation = None if config.validation is None else evaluate(engine, config, config.validation)
+    if validation is None:
         train = evaluate(engine, config, config.train)
-    else:
-        validation = evaluate(engine, config, config.validation)
     if not isfinite(validation.loss if validation else train.loss):
         raise _diverged(state, 0, config.batches.steps)
     state.epoch += 1

@@ -8,20 +8,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.specs import Task
 from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
 from epochd.loop.state import Totals
 
-Float64 = npt.NDArray[np.float64]
-
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """How well outputs predict the target. ``loss`` is the mean cross-entropy (nats) or the mean squared
-    error of the standardised target; ``mae`` and ``rmse`` are in the unit of the target."""
+    """``loss`` is the mean cross-entropy (nats) or the mean squared error of the standardised target; ``mae`` and
+    ``rmse`` are in the unit of the target."""
 
     loss: float
     accuracy: float | None = None
@@ -32,8 +29,7 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class ScoreSums:
-    """Sums over scored rows: ``loss`` as in ``Scores``; ``hits`` are correctly predicted rows,
-    ``absolute`` the absolute errors in units of the standardised target."""
+    """Sums over scored rows; ``absolute`` are the absolute errors in units of the standardised target."""
 
     rows: int = 0
     loss: float = 0.0
@@ -41,9 +37,8 @@ class ScoreSums:
     absolute: float = 0.0
 
     def __add__(self, other: "ScoreSums") -> "ScoreSums":
-        return ScoreSums(
-            self.rows + other.rows, self.loss + other.loss, self.hits + other.hits, self.absolute + other.absolute
-        )
+        hits, absolute = self.hits + other.hits, self.absolute + other.absolute
+        return ScoreSums(self.rows + other.rows, self.loss + other.loss, hits, absolute)
 
 
 def score(outputs: FloatArray, y: FloatArray | IntArray, task: Task, target_scale: float = 1.0) -> Scores:
@@ -75,22 +70,20 @@ def scores(sums: ScoreSums, y: FloatArray | IntArray, task: Task, target_scale: 
     loss = sums.loss / sums.rows
     if task != "regression":
         return Scores(loss, sums.hits / sums.rows)
-    mae = sums.absolute / sums.rows
-    return Scores(loss, r2=_r2(loss, y.astype(np.float64)), mae=mae * target_scale, rmse=loss**0.5 * target_scale)
+    mae = sums.absolute / sums.rows * target_scale
+    return Scores(loss, r2=_r2(loss, y), mae=mae, rmse=loss**0.5 * target_scale)
 
 
-def _r2(mse: float, y: Float64) -> float:
+def _r2(mse: float, y: FloatArray | IntArray) -> float:
     """The coefficient of determination; 0 for a constant target, where it is not defined."""
-    variance = float(y.var())
+    variance = float(y.astype(np.float64).var())
     return 1.0 - mse / variance if variance > 0 else 0.0
 
 
 def train_scores(totals: Totals, train: InMemoryDataset | MemmapDataset, task: Task) -> Scores:
     """The running averages of an epoch: each row is scored with the weights of its own step and with dropout."""
     loss, share = totals.loss / totals.rows, totals.score / totals.rows
-    if task == "regression":
-        return Scores(loss, r2=_r2(share, train.y.astype(np.float64)))
-    return Scores(loss, share)
+    return Scores(loss, r2=_r2(share, train.y)) if task == "regression" else Scores(loss, share)
 
 
 def history_row(
@@ -122,16 +115,14 @@ def best_metrics(best: dict[str, Any] | None) -> dict[str, Any]:
     return found | ({"r2": best[f"{side}_r2"]} if f"{side}_r2" in best else {})
 
 
-ClassWeight = Literal["balanced"] | Mapping[str, float] | None
-
-
 def class_weights(
-    class_weight: ClassWeight, classes: Sequence[object] | None, y: FloatArray | IntArray
+    class_weight: Literal["balanced"] | Mapping[str, float] | None,
+    classes: Sequence[object] | None,
+    y: FloatArray | IntArray,
 ) -> tuple[float, ...] | None:
-    """The spec's ``class_weight`` in class order; None where all classes count the same.
+    """The spec's ``class_weight`` in class order; None where all classes count the same. ``y`` are class numbers.
 
-    ``balanced`` is rows / (classes x rows of the class), as in scikit-learn; ``y`` are the training rows'
-    class numbers.
+    ``balanced`` is rows / (classes x rows of the class), as in scikit-learn.
     """
     if class_weight is None or classes is None:
         return None

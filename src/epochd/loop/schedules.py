@@ -1,8 +1,7 @@
 """Learning-rate schedules, stepped once per epoch.
 
-``step`` and ``cosine`` are closed forms of the epoch; ``plateau`` keeps its best value and the number of bad epochs in
-the loop state. The sequences equal those of ``torch.optim.lr_scheduler``'s StepLR,
-CosineAnnealingLR and ReduceLROnPlateau (relative threshold 1e-4, no cooldown, smallest change 1e-8).
+The sequences equal those of ``torch.optim.lr_scheduler``'s StepLR, CosineAnnealingLR and ReduceLROnPlateau (relative
+threshold 1e-4, no cooldown, smallest change 1e-8).
 """
 
 from math import cos, pi
@@ -17,21 +16,28 @@ PLATEAU_SMALLEST_CHANGE = 1e-8
 
 def next_learning_rate(spec: TrainingSpec, state: LoopState, value: float, higher_is_better: bool) -> float:
     """The learning rate of the epoch after ``state.epoch`` complete ones; updates the plateau state."""
-    if spec.learning_rate_scheduler == "plateau":
-        return plateau(state, -value if higher_is_better else value, spec.patience, spec.factor)
-    return rate(spec, state.epoch) * state.rate_factor
+    if spec.learning_rate_scheduler != "plateau":
+        return rate(spec, state.epoch) * state.rate_factor
+    loss, best = -value if higher_is_better else value, state.plateau_best
+    if best is None or loss < best - abs(best) * PLATEAU_THRESHOLD:
+        state.plateau_best, state.plateau_bad_epochs = loss, 0
+    else:
+        state.plateau_bad_epochs += 1
+    if state.plateau_bad_epochs <= spec.patience:
+        return state.learning_rate
+    state.plateau_bad_epochs = 0
+    lower = state.learning_rate * spec.factor
+    return lower if state.learning_rate - lower > PLATEAU_SMALLEST_CHANGE else state.learning_rate
 
 
 def rate(spec: TrainingSpec, epoch: int) -> float:
-    """The learning rate after ``epoch`` complete epochs as far as the spec alone determines it.
-
-    For ``plateau`` this is the initial rate.
-    """
+    """The learning rate after ``epoch`` complete epochs; for ``plateau`` the initial one, for the loop decides."""
     match spec.learning_rate_scheduler:
         case "step":
-            return step(spec.learning_rate, epoch, spec.step_size, spec.gamma)
+            return float(spec.learning_rate * spec.gamma ** (epoch // spec.step_size))
         case "cosine":
-            return cosine(spec.learning_rate, epoch, spec.T_max or spec.epochs, spec.eta_min)
+            share = 1 + cos(pi * epoch / (spec.T_max or spec.epochs))
+            return spec.eta_min + (spec.learning_rate - spec.eta_min) * share / 2
         case "plateau" | "none":
             return spec.learning_rate
 
@@ -51,25 +57,3 @@ def change(spec: TrainingSpec, state: LoopState, before: dict[str, object]) -> N
     elif before.get("learning_rate_scheduler") != "plateau" or before.get("learning_rate") != spec.learning_rate:
         state.learning_rate = spec.learning_rate * state.rate_factor
         state.plateau_best, state.plateau_bad_epochs = None, 0
-
-
-def step(base: float, epoch: int, step_size: int, gamma: float) -> float:
-    return float(base * gamma ** (epoch // step_size))
-
-
-def cosine(base: float, epoch: int, t_max: int, eta_min: float) -> float:
-    return eta_min + (base - eta_min) * (1 + cos(pi * epoch / t_max)) / 2
-
-
-def plateau(state: LoopState, loss: float, patience: int, factor: float) -> float:
-    """``loss`` is to be minimised; the caller negates a metric that is to be maximised."""
-    best = state.plateau_best
-    if best is None or loss < best - abs(best) * PLATEAU_THRESHOLD:
-        state.plateau_best, state.plateau_bad_epochs = loss, 0
-    else:
-        state.plateau_bad_epochs += 1
-    if state.plateau_bad_epochs <= patience:
-        return state.learning_rate
-    state.plateau_bad_epochs = 0
-    lower = state.learning_rate * factor
-    return lower if state.learning_rate - lower > PLATEAU_SMALLEST_CHANGE else state.learning_rate

@@ -30,11 +30,10 @@ class Totals:
 
 @dataclass(slots=True)
 class LoopState:
-    """The progress of a training.
+    """``epoch`` epochs are complete and ``step`` steps of the next one, to which ``totals`` and ``seconds`` belong.
 
-    ``epoch`` epochs are complete and ``step`` steps of the next one; ``totals`` and ``seconds`` belong to
-    that unfinished epoch. Each of the ``rollbacks`` has reduced ``rate_factor``, which multiplies scheduled rates.
-    ``best_weights`` are canonical and are saved in a file of their own, not in the JSON.
+    Each of the ``rollbacks`` has reduced ``rate_factor``, which multiplies scheduled rates. ``best_weights`` are
+    canonical and are saved in a file of their own, not in the JSON.
     """
 
     learning_rate: float

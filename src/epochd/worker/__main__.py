@@ -1,9 +1,8 @@
 """The worker process: warmed up in advance, it trains the tickets that it reads from standard input.
 
 It reports to the executor over an inherited pipe, one line at a time: ``ready`` when it can take a ticket,
-``done <task_id> <attempt>`` when it has finished one. All output of a job goes to the attempt's log. At the end of
-input an idle worker exits, and a training one exits after its job: a server that stops leaves no idle process behind
-and interrupts no training.
+``done <task_id> <attempt>`` when it has finished one. At the end of input it exits, after its job if it has one: a
+server that stops leaves no idle process behind and interrupts no training.
 """
 
 import argparse
@@ -14,7 +13,6 @@ import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
 
 from epochd.core.errors import EpochdError, RankFailed, StaleAttempt
 from epochd.core.events import ReportKind
@@ -34,13 +32,14 @@ Execute = Callable[[Ticket, Reporter], ReportKind]
 
 
 def main(
-    arguments: list[str] | None = None,
-    *,
-    warm: Callable[..., None] = registry.warm,
-    train: Execute = execute,
+    arguments: list[str] | None = None, *, warm: Callable[..., None] = registry.warm, train: Execute = execute
 ) -> int:
     """Run a worker until its input ends or the next job needs a new process; return the exit code."""
-    options = _parse(arguments)
+    parser = argparse.ArgumentParser(prog="python -m epochd.worker", description="Started by the epochd server.")
+    parser.add_argument("--framework", required=True)
+    parser.add_argument("--protocol-fd", type=int, required=True)
+    parser.add_argument("--one-ticket", action="store_true", help="exit after one training, which may use GPUs")
+    options = parser.parse_args(arguments)
     os.set_inheritable(options.protocol_fd, False)
     faulthandler.enable()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
@@ -52,18 +51,10 @@ def main(
     return worker.serve()
 
 
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m epochd.worker", description="Started by the epochd server.")
-    parser.add_argument("--framework", required=True)
-    parser.add_argument("--protocol-fd", type=int, required=True)
-    parser.add_argument("--one-ticket", action="store_true", help="exit after one training, which may use GPUs")
-    return parser.parse_args(arguments)
-
-
 class Worker:
     """Trains the tickets of standard input one after another."""
 
-    def __init__(self, protocol_fd: int, train: Execute, *, one_ticket: bool = False) -> None:
+    def __init__(self, protocol_fd: int, train: Execute, *, one_ticket: bool) -> None:
         self._protocol_fd = protocol_fd
         self._train = train
         self._one_ticket = one_ticket
@@ -91,15 +82,8 @@ class Worker:
         """Train one ticket and deliver all its reports; None when the attempt no longer owns its task."""
         if self._one_ticket:  # takes effect because the framework has not used a GPU yet
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, ticket.gpus))
-        reporter = Reporter(
-            ticket.server_url,
-            ticket.task_id,
-            ticket.attempt,
-            ticket.token,
-            ticket.lease_seconds,
-            grace_seconds=ticket.grace_seconds,
-        )
-        self._reporter = reporter
+        owner = (ticket.server_url, ticket.task_id, ticket.attempt, ticket.token, ticket.lease_seconds)
+        self._reporter = reporter = Reporter(*owner, grace_seconds=ticket.grace_seconds)
         try:
             with attempt_log(ticket), memory_limit(None if ticket.is_memory_capped else ticket.memory_mb):
                 return self._train_and_report(ticket, reporter)
@@ -109,20 +93,18 @@ class Worker:
     def _train_and_report(self, ticket: Ticket, reporter: Reporter) -> ReportKind | None:
         try:
             last_word = self._run(ticket, reporter)
-            if not reporter.close():
-                logger.error(
-                    "the server has been unreachable for more than %.0f s; it will resume the task from the last "
-                    "checkpoint",
-                    ticket.grace_seconds,
-                )
-                return None
-            return last_word
+            if reporter.close():
+                return last_word
+            why = (
+                "the server has been unreachable for more than %.0f s; it will resume the task from the last checkpoint"
+            )
+            logger.error(why, ticket.grace_seconds)
         except StaleAttempt as error:
             logger.info("%s", error)
-            return None
         except EpochdError:
             logger.exception("reporting failed")
             return ReportKind.FAILED
+        return None
 
     def _run(self, ticket: Ticket, reporter: Reporter) -> ReportKind:
         """The training; an error in it becomes a FAILED or HELD report."""
@@ -137,13 +119,9 @@ class Worker:
         except Exception as error:
             kind, payload = final_report(error, ticket)
             logger.exception("the training %s", "waits" if kind is ReportKind.HELD else "failed")
-            return self._report_end(reporter, kind, payload)
-
-    def _report_end(self, reporter: Reporter, kind: ReportKind, payload: dict[str, Any]) -> ReportKind:
-        """Report the end unless the training already has."""
-        if reporter.last_word is None:
-            reporter.emit(kind, payload)
-        return reporter.last_word or kind
+            if reporter.last_word is None:
+                reporter.emit(kind, payload)
+            return reporter.last_word or kind
 
     def _send(self, line: str) -> None:
         """Write to the executor, if it still exists."""

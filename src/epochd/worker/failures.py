@@ -13,6 +13,9 @@ GPU_MEMORY_ERRORS = frozenset({"OutOfMemoryError"})
 MEMORY_ERRORS = frozenset({"MemoryError", "ResourceExhaustedError"})
 MEMORY_MESSAGES = ("can't allocate memory", "not enough memory", "RESOURCE_EXHAUSTED", "Out of memory", "bad_alloc")
 """Messages of PyTorch, TensorFlow, XLA and C++ on a CPU."""
+MEMORY_ADVICE = (
+    "Use a smaller batch_size, fewer hidden_units or fewer columns, or lower EPOCHD_RESIDENT_MB to stream the rows"
+)
 
 
 def final_report(error: Exception, ticket: Ticket) -> tuple[ReportKind, dict[str, Any]]:
@@ -31,37 +34,17 @@ def failure_of(error: Exception, ticket: Ticket) -> dict[str, Any]:
     """The payload of a FAILED report."""
     if isinstance(error, EpochdError):
         return {key: value for key, value in error.as_json().items() if key != "success"}
-    name = type(error).__name__
-    if name in GPU_MEMORY_ERRORS or (ticket.gpus and is_memory_error(error)):
-        return _failure("cuda_out_of_memory", f"the GPU is out of memory ({_first_line(error)}). {_memory_advice()}")
-    if is_memory_error(error):
+    name, text = type(error).__name__, str(error)
+    reason = text.strip().split("\n", 1)[0][:500]
+    is_memory_error = name in MEMORY_ERRORS or any(message in text for message in MEMORY_MESSAGES)
+    if name in GPU_MEMORY_ERRORS or (ticket.gpus and is_memory_error):
+        code, message = "cuda_out_of_memory", f"the GPU is out of memory ({reason}). {MEMORY_ADVICE}"
+    elif is_memory_error:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         limit = f", the limit is {ticket.memory_mb:,} MiB (EPOCHD_MEMORY_MB)" if ticket.memory_mb else ""
-        usage = f"peak usage {peak_bytes() / 2**20:,.0f} MiB{limit}"
-        return _failure("out_of_memory", f"the training ran out of memory: {usage}. {_memory_advice()}")
-    message = f"an unexpected {name} ended the training: {_first_line(error)}; see the log of the attempt for details"
-    return _failure("internal_error", message)
-
-
-def is_memory_error(error: Exception) -> bool:
-    """Whether any framework reports with this error that memory could not be allocated."""
-    return type(error).__name__ in MEMORY_ERRORS or any(message in str(error) for message in MEMORY_MESSAGES)
-
-
-def peak_bytes() -> int:
-    """The peak resident memory of this process."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _failure(code: str, message: str) -> dict[str, Any]:
+        usage = f"peak usage {peak / 2**20:,.0f} MiB{limit}"
+        code, message = "out_of_memory", f"the training ran out of memory: {usage}. {MEMORY_ADVICE}"
+    else:
+        code = "internal_error"
+        message = f"an unexpected {name} ended the training: {reason}; see the log of the attempt for details"
     return {"code": code, "message": message, "problems": []}
-
-
-def _memory_advice() -> str:
-    return (
-        "Use a smaller batch_size, fewer hidden_units or fewer columns, or lower EPOCHD_RESIDENT_MB to stream the rows"
-    )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0][:500]

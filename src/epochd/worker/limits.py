@@ -25,7 +25,8 @@ def attempt_log(ticket: Ticket) -> Iterator[Path]:
     """
     path = ticket.log_path
     try:
-        log = _open(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        log = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     except OSError as error:
         logger.warning("this attempt runs without a log: %s", error)
         yield path
@@ -45,11 +46,6 @@ def attempt_log(ticket: Ticket) -> Iterator[Path]:
             os.close(descriptor)
 
 
-def _open(path: Path) -> int:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-
-
 def _limit_size(log: int, limit: int, done: threading.Event) -> None:
     """Limit the log's size every second and at the end."""
     while not done.wait(CHECK_SECONDS):
@@ -60,8 +56,7 @@ def _limit_size(log: int, limit: int, done: threading.Event) -> None:
 def trim(log: int, limit: int) -> None:
     """Keep the newer half of a log that has grown beyond ``limit`` bytes.
 
-    The file is truncated in place. Writers append, so they continue at its new end; lines written at that moment are
-    lost.
+    The file is truncated in place; writers append, so they continue at its new end. Lines written meanwhile are lost.
     """
     size = os.fstat(log).st_size
     if size <= limit:
@@ -85,22 +80,17 @@ def memory_limit(megabytes: int | None) -> Iterator[None]:
     """Limit the memory that the process may take in addition to what it has now (Linux; None: no limit).
 
     RLIMIT_DATA counts private writable memory, used or not. The address space (RLIMIT_AS) is not suitable: frameworks
-    reserve far more of it than they use. Workers in a control group do not need this: the kernel limits used memory.
+    reserve far more of it than they use.
     """
     before = resource.getrlimit(resource.RLIMIT_DATA)
     if megabytes is None or not PROCESS_STATUS.exists():
         yield
         return
-    limit = _data_bytes() + megabytes * 2**20
+    line = next(line for line in PROCESS_STATUS.read_text().splitlines() if line.startswith("VmData:"))
+    limit = int(line.split()[1]) * 1024 + megabytes * 2**20
     with suppress(ValueError, OSError):  # a stricter limit exists already
         resource.setrlimit(resource.RLIMIT_DATA, (limit, before[1]))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, before)
-
-
-def _data_bytes() -> int:
-    """Private writable memory of this process, in bytes."""
-    line = next(line for line in PROCESS_STATUS.read_text().splitlines() if line.startswith("VmData:"))
-    return int(line.split()[1]) * 1024

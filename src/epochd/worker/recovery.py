@@ -1,12 +1,11 @@
 """How an attempt begins: from the newest valid checkpoint, or, after a divergence, from it with a lower learning rate.
 
 Checkpoints are looked up on the disk, not in the ticket: a worker may have died, or its server been unreachable, before
-the checkpoint was reported. Epochs of the checkpoint that the server does not know yet are reported first.
+the checkpoint was reported.
 """
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,31 +24,15 @@ ROLLBACK_FACTOR = 0.1
 """The factor of the learning rate after a divergence."""
 
 
-@dataclass(frozen=True, slots=True)
-class StartingPoint:
-    """Where an attempt begins: at the checkpoint in ``path`` (None: at the beginning).
-
-    ``faults`` describe damaged newer checkpoints.
-    """
-
-    path: Path | None = None
-    faults: list[str] = field(default_factory=list)
-
-    @property
-    def warnings(self) -> list[str]:
-        """The faults as lines of the task's log."""
-        used = "the training starts from the beginning" if self.path is None else f"{self.path.name} is used instead"
-        return [f"{fault}; {used}" for fault in self.faults]
-
-
-def starting_point(ticket: Ticket) -> StartingPoint:
-    """Find the newest valid checkpoint of a task; temporary files of dead attempts are removed."""
+def starting_point(ticket: Ticket) -> tuple[Path | None, list[str]]:
+    """The newest valid checkpoint of a task, and warnings for its log; temporary files of dead attempts are removed."""
     files.remove_temporary(ticket.checkpoints_dir)
     files.remove_temporary(ticket.artifact_dir.parent, ticket.artifact_dir.name)
     path, faults = checkpoint.newest(ticket.checkpoints_dir)
     if path is None and not faults and ticket.checkpoint is not None:
         faults = [f"checkpoint {ticket.checkpoint} no longer exists"]
-    return StartingPoint(path, faults)
+    used = "the training starts from the beginning" if path is None else f"{path.name} is used instead"
+    return path, [f"{fault}; {used}" for fault in faults]
 
 
 def restore(ticket: Ticket, config: FitConfig, engine: Engine, path: Path, *, changed: bool) -> LoopState:
@@ -83,9 +66,7 @@ def rollback(
     ticket: Ticket, setup: Setup, config: FitConfig, engine: Engine, state: LoopState, error: Diverged, *, changed: bool
 ) -> LoopState:
     """The state after a divergence: that of the newest valid checkpoint, with a tenth of the current learning rate.
-
-    Raises Diverged, with the number of the bad batch, after ``max_rollbacks`` rollbacks.
-    """
+    Raises Diverged, with the number of the bad batch, after ``max_rollbacks`` rollbacks."""
     path, _ = checkpoint.newest(ticket.checkpoints_dir, set_aside=False)
     if path is None:
         engine.load_weights(dict(network.initial_weights(setup)))
@@ -107,8 +88,6 @@ def check_disk_space(ticket: Ticket, setup: Setup) -> None:
     ticket.data_dir.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(ticket.data_dir).free
     if free < needed:
-        message = (
-            f"two checkpoints of this model need {needed / 2**20:,.0f} MiB, but {free / 2**20:,.0f} MiB are free in "
-            f"{ticket.data_dir}. The training starts when there is enough space"
-        )
+        space = f"{needed / 2**20:,.0f} MiB, but {free / 2**20:,.0f} MiB are free in {ticket.data_dir}"
+        message = f"two checkpoints of this model need {space}. The training starts when there is enough space"
         raise OutOfSpace(message, needed)

@@ -1,9 +1,8 @@
 """Communication with the server: a thread that sends numbered reports and receives the command.
 
-Training must not wait for the network, and a restart of the server must not stop a training. Reports are therefore
-queued, sent in batches by a separate thread, kept until the server has answered and sent again if it has not; the
-server ignores numbers that it already knows. Each answer contains the command. Without reports, an empty request every
-``interval`` seconds fetches the command and renews the lease.
+Training must not wait for the network, and a restart of the server must not stop a training: reports are queued, kept
+until the server has answered and sent again if it has not; the server ignores numbers that it already knows. Without
+reports, an empty request every ``interval`` seconds fetches the command and renews the lease.
 """
 
 import json
@@ -63,7 +62,8 @@ class Reporter:
         self._changed = threading.Condition()
         self._queue: deque[bytes] = deque()
         self._numbers = 0
-        self._last_word: ReportKind | None = None
+        self.last_word: ReportKind | None = None
+        """The final report that was emitted, if any; no report may follow it."""
         self._command = Command.CONTINUE
         self._released = self._closing = self._abandoned = False
         self._failure: EpochdError | None = None
@@ -73,28 +73,27 @@ class Reporter:
         self._thread = threading.Thread(target=self._run, name=f"reporter-{task_id}", daemon=True)
         self._thread.start()
 
-    @property
-    def last_word(self) -> ReportKind | None:
-        """The final report that was emitted, if any; no report may follow it."""
-        return self._last_word
-
     def emit(self, kind: ReportKind, payload: dict[str, Any]) -> None:
         """Queue one report. Raises EpochdError if it is not plain JSON, and whatever ``command`` raises."""
         self._check()
         with self._changed:
-            if self._last_word is not None:
-                raise EpochdError(f"cannot report {kind} after {self._last_word}, which ended the attempt")
-            self._queue.append(_encode(self._numbers + 1, kind, payload))
+            if self.last_word is not None:
+                raise EpochdError(f"cannot report {kind} after {self.last_word}, which ended the attempt")
+            report = {"number": self._numbers + 1, "kind": kind, "payload": payload}
+            try:  # now: the caller may change the payload later, and is to get the error
+                self._queue.append(json.dumps(report, allow_nan=False, separators=(",", ":")).encode())
+            except (TypeError, ValueError) as error:
+                advice = "Payloads are plain JSON; use None for NaN and infinity"
+                raise EpochdError(f"a report of kind {kind} cannot be sent: {error}. {advice}") from None
             self._numbers += 1
-            self._last_word = kind if kind in FINAL_REPORTS else None
+            self.last_word = kind if kind in FINAL_REPORTS else None
             self._changed.notify_all()
 
     def command(self) -> Command:
         """The server's last command; RELEASE once the server has been unreachable for longer than the grace period.
 
         The loop calls this between two chunks of steps, so a call is a sign of progress.
-        Raises StaleAttempt once another attempt owns the task, EpochdError if the server refused a report or the
-        reporter itself has failed: in both cases the training cannot report any more.
+        Raises StaleAttempt once another attempt owns the task, EpochdError if the training cannot report any more.
         """
         self._check()
         self._progress_at = time.monotonic()
@@ -107,10 +106,8 @@ class Reporter:
         self._released = True
 
     def confirm(self) -> None:
-        """Wait until all reports are delivered and the server has confirmed that the attempt still owns its task.
-
-        Also returns when the server has been unreachable for longer than the grace period. Raises like ``command``.
-        """
+        """Wait until all reports are delivered and the server has confirmed that the attempt still owns its task, or
+        the server has been unreachable for longer than the grace period. Raises like ``command``."""
         asked = time.monotonic()
         with self._changed:
             while not self._is_grace_over and (self._queue or self._sent_at <= asked):
@@ -157,23 +154,31 @@ class Reporter:
             self._failure = EpochdError(f"the reporter failed: {type(error).__name__}: {error}")
 
     def _next_batch(self) -> list[bytes] | None:
-        """Wait for reports or for the next heartbeat; None when there is nothing left to send."""
+        """Wait for reports or for the next heartbeat; return the oldest reports that fit one request, at least one if
+        there are any, or None when there is nothing left to send."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._urgent, self._interval)
             if self._queue:
                 self._changed.wait_for(lambda: self._urgent, self._sent_at + COALESCE_SECONDS - time.monotonic())
             if self._abandoned or (self._urgent and not self._queue):
                 return None
-            return _first_batch(self._queue)
+            batch: list[bytes] = []
+            size = 0
+            for report in islice(self._queue, BATCH_REPORTS):
+                size += len(report)
+                if batch and size > BATCH_BYTES:
+                    break
+                batch.append(report)
+            return batch
 
     @property
     def _urgent(self) -> bool:
-        return self._closing or self._last_word is not None
+        return self._closing or self.last_word is not None
 
     def _deliver(self, batch: list[bytes]) -> None:
         """Send until the server answers, without a time limit; then drop the batch."""
         delay = FIRST_RETRY_SECONDS
-        while (answer := self._post(self._body(batch))) is None:
+        while (answer := self._post(batch)) is None:
             with self._changed:
                 if self._changed.wait_for(lambda: self._abandoned, delay):
                     return
@@ -185,70 +190,38 @@ class Reporter:
             self._sent_at = time.monotonic()
             self._changed.notify_all()
 
-    def _body(self, batch: list[bytes]) -> bytes:
-        idle = b"null" if self._progress_at is None else b"%.3f" % (time.monotonic() - self._progress_at)
-        return b'{"attempt":%d,"idle":%s,"reports":[%s]}' % (self._attempt, idle, b",".join(batch))
-
-    def _post(self, body: bytes) -> httpx.Response | None:
+    def _post(self, batch: list[bytes]) -> httpx.Response | None:
         """One request; None for a transient failure: the server is unreachable or answers with an error of its own."""
+        idle = b"null" if self._progress_at is None else b"%.3f" % (time.monotonic() - self._progress_at)
+        body = b'{"attempt":%d,"idle":%s,"reports":[%s]}' % (self._attempt, idle, b",".join(batch))
         try:
             answer = self._client.post(self._path, content=body)
+            is_transient = answer.status_code >= 500 or answer.status_code in TRANSIENT
+            failure = f"it answered {answer.status_code}" if is_transient else None
         except httpx.TransportError as error:
-            self._note_unreachable(str(error) or type(error).__name__)
-            return None
-        if answer.status_code >= 500 or answer.status_code in TRANSIENT:
-            self._note_unreachable(f"it answered {answer.status_code}")
-            return None
-        if self._unreachable_since is not None:
+            failure = str(error) or type(error).__name__
+        if failure is None and self._unreachable_since is not None:
             logger.info("the server is reachable again after %.1f s", time.monotonic() - self._unreachable_since)
             self._unreachable_since = None
-        return answer
-
-    def _note_unreachable(self, why: str) -> None:
-        if self._unreachable_since is None:
+        elif failure is not None and self._unreachable_since is None:
             self._unreachable_since = time.monotonic()
-            logger.warning("the server is unreachable (%s); training continues and reports are kept", why)
+            logger.warning("the server is unreachable (%s); training continues and reports are kept", failure)
+        return answer if failure is None else None
 
     def _read(self, answer: httpx.Response) -> Command:
         """The command in an answer. Raises StaleAttempt, or EpochdError for an answer that only a bug explains."""
-        if answer.status_code == 401 or (answer.status_code == 409 and _code(answer) == StaleAttempt.code):
+        try:
+            body = answer.json()
+        except ValueError:
+            body = None
+        code = body.get("code") if isinstance(body, dict) else None
+        if answer.status_code == 401 or (answer.status_code == 409 and code == StaleAttempt.code):
             raise StaleAttempt(f"attempt {self._attempt} no longer owns its task; it ends without a report")
         try:
             answer.raise_for_status()
-            return Command(answer.json()["command"])
+            return Command(body["command"])
         except (httpx.HTTPStatusError, ValueError, KeyError, TypeError):
             raise EpochdError(
                 f"the server answered {answer.status_code} to a report of attempt {self._attempt}: "
                 f"{answer.text[:500]!r}. Check that the server and this worker have the same version"
             ) from None
-
-
-def _encode(number: int, kind: ReportKind, payload: dict[str, Any]) -> bytes:
-    """A report as JSON, encoded immediately: the caller may change the payload later, and errors are raised to it."""
-    report = {"number": number, "kind": kind, "payload": payload}
-    try:
-        return json.dumps(report, allow_nan=False, separators=(",", ":")).encode()
-    except (TypeError, ValueError) as error:
-        raise EpochdError(
-            f"a report of kind {kind} cannot be sent: {error}. Payloads are plain JSON; use None for NaN and infinity"
-        ) from None
-
-
-def _first_batch(queue: deque[bytes]) -> list[bytes]:
-    """The oldest reports that fit one request, at least one if there are any."""
-    batch: list[bytes] = []
-    size = 0
-    for report in islice(queue, BATCH_REPORTS):
-        size += len(report)
-        if batch and size > BATCH_BYTES:
-            break
-        batch.append(report)
-    return batch
-
-
-def _code(answer: httpx.Response) -> object:
-    try:
-        body = answer.json()
-    except ValueError:
-        return None
-    return body.get("code") if isinstance(body, dict) else None

@@ -32,11 +32,8 @@ class Reporter(Protocol):
 
 @dataclass
 class JobSink:
-    """Sends reports through the reporter and saves checkpoints in the ticket's folder.
-
-    ``facts`` describe engine and data; they and the ``encoder`` are saved with each checkpoint. ``save_seconds`` is
-    the duration of the last save: if it is long, the next one comes later than ``checkpoint_seconds``.
-    """
+    """``facts`` describe engine and data; they and the ``encoder`` are saved with each checkpoint. ``save_seconds`` is
+    the duration of the last save: if it is long, the next one comes later than ``checkpoint_seconds``."""
 
     ticket: Ticket
     reporter: Reporter
@@ -64,25 +61,21 @@ class JobSink:
         path = checkpoint.save(ticket.checkpoints_dir, ticket.attempt, engine, state, self.facts, self.encoder)
         self.saved_at = monotonic()
         self.save_seconds = self.saved_at - began
+        spec = ticket.spec
+        schedule = {"scheduler": spec.learning_rate_scheduler, "learning_rate": state.learning_rate}
         return {
-            "path": str(path.relative_to(self.ticket.data_dir)),
+            "path": str(path.relative_to(ticket.data_dir)),
             "epoch": state.epoch,
             "step": state.step,
             "bytes": files.size(path),
-            "restores": self.restored_values(state),
-        }
-
-    def restored_values(self, state: LoopState) -> dict[str, Any]:
-        """What a resume will restore, for display."""
-        spec = self.ticket.spec
-        schedule = {"scheduler": spec.learning_rate_scheduler, "learning_rate": state.learning_rate}
-        return {
-            "weights": True,
-            "optimizer": spec.optimizer,
-            "schedule": schedule | {"settings": schedules.settings(spec)},
-            "patience": {"wait": state.stopping_wait, "patience": spec.early_stopping_patience},
-            "best_epoch": state.best_epoch or None,
-            "position": {"epochs_done": state.epoch, "steps_done_in_epoch": state.step},
-            "data_fingerprint": self.facts["fingerprint"],
-            "validation_fingerprint": self.facts.get("validation_fingerprint"),
+            "restores": {  # for display
+                "weights": True,
+                "optimizer": spec.optimizer,
+                "schedule": schedule | {"settings": schedules.settings(spec)},
+                "patience": {"wait": state.stopping_wait, "patience": spec.early_stopping_patience},
+                "best_epoch": state.best_epoch or None,
+                "position": {"epochs_done": state.epoch, "steps_done_in_epoch": state.step},
+                "data_fingerprint": self.facts["fingerprint"],
+                "validation_fingerprint": self.facts.get("validation_fingerprint"),
+            },
         }
