@@ -1,8 +1,7 @@
 """The dispatcher: it starts pending jobs on an executor, and records the outcome of attempts that do not report one.
 
-The loop starts the oldest job whenever a slot is free. An attempt may end without a final report (by a crash, a kill,
-an expired lease or a restart of the server); its job is then requeued or fails. The store fences each attempt, so an
-outcome for an attempt that has finished in the meantime changes nothing. The ``watchdog`` checks the attempts that run.
+An attempt may end by a crash, a kill, an expired lease or a restart of the server; its job is then requeued or fails.
+The store fences each attempt, so an outcome for one that has finished in the meantime changes nothing.
 """
 
 import asyncio
@@ -88,22 +87,18 @@ class Dispatcher:
             return
         self._stopping = True
         self._db.unlisten(self._on_events)
-        await self._end_loop(self._loop)
+        for task in self._periodic:
+            task.cancel()
+        self._wake.set()  # the loop finishes its step, so that no job is claimed without being launched
+        await asyncio.wait({self._loop}, timeout=STEP_SECONDS)
+        self._loop.cancel()
+        await asyncio.gather(self._loop, *self._periodic, return_exceptions=True)
         try:
             await self._release_all(release_wait)
         finally:
             await self._executor.close()
         for attempt in list(self._running.own.values()):
             await self._release(attempt)
-
-    async def _end_loop(self, loop: asyncio.Task[None]) -> None:
-        """Let the loop finish its step, so that no job is claimed without being launched."""
-        for task in self._periodic:
-            task.cancel()
-        self._wake.set()
-        await asyncio.wait({loop}, timeout=STEP_SECONDS)
-        loop.cancel()
-        await asyncio.gather(loop, *self._periodic, return_exceptions=True)
 
     async def _release_all(self, wait: float) -> None:
         """Request a checkpoint and the exit of every worker; wait up to ``wait`` seconds for those of this server."""
@@ -153,12 +148,16 @@ class Dispatcher:
             )
             if claimed is None:
                 return
-            await self._launch(await self._ticket(*claimed))
+            attempt = Attempt(await self._ticket(*claimed))
+            self._running.own[attempt.ticket.key] = attempt
+            attempt.launch = asyncio.create_task(self._launch(attempt))
+            await asyncio.wait({attempt.launch}, timeout=LAUNCH_SECONDS)
 
     async def _ticket(self, job: Job, token: str) -> Ticket:
-        settings = self._settings
-        home = settings.dataset_roots[0].absolute()
-        names = [name for name in (job.spec.dataset, job.spec.validation_dataset) if name is not None]
+        settings, names = (
+            self._settings,
+            [name for name in (job.spec.dataset, job.spec.validation_dataset) if name is not None],
+        )
         return Ticket(
             task_id=job.id,
             attempt=job.attempt,
@@ -168,7 +167,7 @@ class Dispatcher:
             data_dir=settings.data_dir.absolute(),
             dataset_roots=[root.absolute() for root in settings.dataset_roots],
             checked=job.checked_dataset,
-            registered=await datasets.paths(self._db, home, names),
+            registered=await datasets.paths(self._db, settings.dataset_roots[0].absolute(), names),
             checkpoint=job.checkpoint.path if job.checkpoint else None,
             reported_epochs=job.current_epoch,
             threads=max(1, (os.cpu_count() or 1) // settings.slots),
@@ -182,31 +181,21 @@ class Dispatcher:
             memory_mb=settings.memory_mb,
         )
 
-    async def _launch(self, ticket: Ticket) -> None:
-        """Send a ticket to a worker. If none is ready, the launch continues to wait in its own task."""
-        attempt = self._running.own[ticket.key] = Attempt(ticket)
-        attempt.launch = asyncio.create_task(self._send(attempt))
-        await asyncio.wait({attempt.launch}, timeout=LAUNCH_SECONDS)
-
-    async def _send(self, attempt: Attempt) -> None:
+    async def _launch(self, attempt: Attempt) -> None:
+        """Send a ticket to a worker, and record its process for the next server; training continues if that fails."""
+        ticket = attempt.ticket
         try:
-            attempt.worker = await self._executor.launch(attempt.ticket)
+            attempt.worker = worker = await self._executor.launch(ticket)
         except Exception as error:
             if not isinstance(error, EpochdError):
-                logger.exception("failed to launch task %s", attempt.ticket.task_id)
-            await self._conclude(attempt, outcomes.of_no_worker(str(error), attempt.ticket))
-        else:
-            await self._record_worker(attempt)
-
-    async def _record_worker(self, attempt: Attempt) -> None:
-        """Record the process of the worker for the next server. The training continues if this fails."""
-        ticket, worker = attempt.ticket, attempt.worker
+                logger.exception("failed to launch task %s", ticket.task_id)
+            return await self._conclude(attempt, outcomes.of_no_worker(str(error), ticket))
         if worker is None:
             return
         if self._settings.memory_mb is not None and not attempt.is_memory_capped:
-            attempt.memory_before = memory.used_by_group(worker.pid)
+            attempt.memory_before = memory.used_by_groups([worker.pid])[worker.pid]
         try:
-            await attempts.set_worker(self._db, ticket.task_id, ticket.attempt, worker)
+            await attempts.set_worker(self._db, *ticket.key, worker)
         except Exception:
             logger.exception("failed to record the worker process of task %s", ticket.task_id)
 
@@ -227,9 +216,8 @@ class Dispatcher:
             self._wake.set()
 
     async def _release(self, attempt: Attempt) -> None:
-        ticket = attempt.ticket
         reason = "no worker had started it" if attempt.is_withdrawn else "the server killed its worker"
-        await attempts.release_attempt(self._db, ticket.task_id, ticket.attempt, reason=reason)
+        await attempts.release_attempt(self._db, *attempt.ticket.key, reason=reason)
 
 
 async def _repeat(work: Callable[[], Awaitable[None]], first: float, every: float) -> None:

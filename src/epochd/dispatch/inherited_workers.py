@@ -1,7 +1,6 @@
 """Workers that a previous server has started: they continue to train, report to this server, and keep slot and GPUs.
 
-They are not children of this process, so their death has to be detected by polling. All that is known of them is in the
-database.
+They are not children of this process, so their death has to be detected by polling.
 """
 
 import asyncio
@@ -46,12 +45,16 @@ class InheritedWorkers:
         self._gpus = gpus
         self._started_at = time.monotonic()
         for job in await jobs.running(self._db):
-            if job.worker is not None and not processes.is_alive(job.worker):
-                await self._kill_group(job.worker)
-                await self._release_lost(job, job.worker)
-            else:
+            if job.worker is None or processes.is_alive(job.worker):
                 self._workers[job.key] = job.worker
                 gpus.reserve(job.key, job.gpus)
+                continue
+            await self._kill_group(job.worker)
+            # A death while no server was running does not count as a crash, unless the kernel killed the worker.
+            if (outcome := _outcome_of_death(job.worker)).is_final:
+                await self._record(job, outcome)
+            else:
+                await attempts.release_attempt(self._db, job.id, job.attempt, reason=LOST)
 
     def __len__(self) -> int:
         return len(self._workers)
@@ -88,14 +91,6 @@ class InheritedWorkers:
             await self._kill_group(job.worker)
         self._forget(job.key)
         await self._record(job, outcome)
-
-    async def _release_lost(self, job: Job, worker: WorkerIdentity) -> None:
-        """A death while no server was running does not count as a crash, unless the kernel killed the worker."""
-        outcome = _outcome_of_death(worker)
-        if outcome.is_final:
-            await self._record(job, outcome)
-        else:
-            await attempts.release_attempt(self._db, job.id, job.attempt, reason=LOST)
 
     async def _record(self, job: Job, outcome: Outcome) -> None:
         tail = tail_of(self._settings.logs_dir / job.id / f"{job.attempt}.log")

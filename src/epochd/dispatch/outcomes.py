@@ -4,6 +4,7 @@ import logging
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from epochd.core.jobs import AttemptKey
 from epochd.core.tickets import RANK_FAILED, Ticket
@@ -35,27 +36,21 @@ def of_exit(returncode: int, overrun: Overrun | None = None) -> Outcome:
         return Outcome("rank_failed", "one of the processes (ranks) of the training died; see the end of its log")
     if returncode > 0:
         return Outcome("worker_died", f"the worker exited with code {returncode}; see the end of its log")
-    known = -returncode in set(signal.Signals)
-    name = signal.Signals(-returncode).name if known else str(-returncode)
+    name = signal.Signals(-returncode).name if -returncode in set(signal.Signals) else str(-returncode)
     hint = "not by epochd: the system may have run out of memory" if name == "SIGKILL" else "see its log"
     return Outcome("worker_died", f"the worker was killed by signal {name}; {hint}")
 
 
 def of_silence(lease_seconds: float) -> Outcome:
     """The outcome for an expired lease."""
-    message = (
-        f"the worker has not reported for more than {lease_seconds:g} s and was killed; "
-        "if the machine is only slow, raise EPOCHD_LEASE_SECONDS"
-    )
-    return Outcome("worker_silent", message)
+    silence = f"the worker has not reported for more than {lease_seconds:g} s and was killed"
+    return Outcome("worker_silent", f"{silence}; if the machine is only slow, raise EPOCHD_LEASE_SECONDS")
 
 
 def hang_message(idle_seconds: float) -> str:
     """The message for a worker that reports but completes no step."""
-    return (
-        f"no step has completed for {idle_seconds:,.0f} s, although the worker is alive; see its log. "
-        "If steps regularly take that long, raise EPOCHD_HANG_SECONDS"
-    )
+    hang = f"no step has completed for {idle_seconds:,.0f} s, although the worker is alive; see its log"
+    return f"{hang}. If steps regularly take that long, raise EPOCHD_HANG_SECONDS"
 
 
 def of_no_worker(reason: str, ticket: Ticket) -> Outcome:
@@ -82,13 +77,10 @@ def of_memory(limit: int, peak: int) -> Outcome:
 
 async def record(db: Database, key: AttemptKey, outcome: Outcome, log_tail: Sequence[str]) -> None:
     """Requeue, block or fail the job of an attempt, unless the attempt is not running any more."""
-    code, message = outcome.code, outcome.message
+    why: dict[str, Any] = {"code": outcome.code, "message": outcome.message, "log_tail": log_tail}
     if outcome.is_final:
-        blocks = outcome.is_blocking
-        is_ended = await attempts.fail_attempt(
-            db, *key, code=code, message=message, log_tail=log_tail, is_blocked=blocks
-        )
+        is_ended = await attempts.fail_attempt(db, *key, **why, is_blocked=outcome.is_blocking)
     else:
-        is_ended = await attempts.crash_attempt(db, *key, code=code, message=message, log_tail=log_tail)
+        is_ended = await attempts.crash_attempt(db, *key, **why)
     if is_ended:
-        logger.warning("task %s, attempt %d: %s", *key, message)
+        logger.warning("task %s, attempt %d: %s", *key, outcome.message)

@@ -1,8 +1,7 @@
 """Compares the running jobs in the database with the processes of the system, and repairs differences.
 
-Each difference is a finding with a code and a message. The server corrects most of them by itself after a while. A
-repair corrects them at once, but only those that a second comparison confirms, since the first may have seen a job
-during a change.
+The server corrects most of them by itself after a while. A repair corrects at once what a second comparison confirms,
+since the first may have seen a job during a change.
 
     running_without_process   a job is running, but its worker is not
     silent_worker             a worker is alive, but its lease has expired
@@ -13,6 +12,7 @@ during a change.
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,11 +87,16 @@ class Reconciler:
         lost = await asyncio.to_thread(orphans.find, self._settings.data_dir, workers)
         users = await asyncio.to_thread(gpus.list_processes)
         known = workers | {process.pid for process in lost}
-        findings = [
-            *(found for job in running if (found := self._check_job(job)) is not None),
-            *map(_without_job, lost),
-            *(_unknown(user) for user in users if self._is_unknown(user, known)),
-        ]
+        findings = [found for job in running if (found := self._check_job(job)) is not None]
+        for pid in (process.pid for process in lost):
+            text = f"process {pid} works for this data directory, but belongs to no known worker; it is killed"
+            findings.append(Finding("process_without_job", text, pid=pid))
+        for user in (user for user in users if self._is_unknown(user, known)):
+            text = (
+                f"process {user.pid} uses GPU {user.gpu}, which this server allocates to trainings, but is none of its "
+                "workers. It is not killed: end it yourself, or remove this GPU from EPOCHD_GPUS"
+            )
+            findings.append(Finding("gpu_process_unknown", text, pid=user.pid))
         return Snapshot(await asyncio.to_thread(_describe, running, self._settings.lease_seconds), users, findings)
 
     async def repair(self) -> tuple[Snapshot, list[str]]:
@@ -116,7 +121,11 @@ class Reconciler:
             return None
         if job.worker is None and job.key not in self._attempts.own:
             return _without_process(job, "it has no known worker, and its lease has expired")
-        return _silent(job, silent)
+        message = (
+            f"the lease of the worker of task {job.id} (process {_pid(job) or 'unknown'}) expired {silent:,.1f} s ago; "
+            "the worker is killed, and the task continues from its checkpoint"
+        )
+        return Finding("silent_worker", message, job.id, job.attempt, _pid(job))
 
     def _is_unknown(self, user: GpuProcess, known: set[int]) -> bool:
         """Whether a GPU of this server is used by a process that is not one of its workers.
@@ -133,14 +142,12 @@ class Reconciler:
 
     async def _repair(self, found: Finding) -> str | None:
         """Repair one finding; returns a message, or None if nothing was done."""
-        match found.code:
-            case "process_without_job" if found.pid is not None:
-                return f"process {found.pid} was killed" if _kill(found.pid) else None
-            case "running_without_process" | "silent_worker" if found.task_id is not None:
-                return await self._requeue(await jobs.get(self._db, found.task_id), found)
-        return None
-
-    async def _requeue(self, job: Job, found: Finding) -> str | None:
+        if found.code == "process_without_job" and found.pid is not None:
+            with suppress(psutil.NoSuchProcess):
+                return f"process {found.pid} was killed" if orphans.kill(psutil.Process(found.pid)) else None
+        if found.task_id is None:
+            return None
+        job = await jobs.get(self._db, found.task_id)
         if job.attempt != found.attempt:
             return None
         if found.code == "silent_worker":
@@ -158,36 +165,8 @@ def _without_process(job: Job, why: str) -> Finding:
     return Finding("running_without_process", message, job.id, job.attempt, _pid(job))
 
 
-def _silent(job: Job, seconds: float) -> Finding:
-    message = (
-        f"the lease of the worker of task {job.id} (process {_pid(job) or 'unknown'}) expired {seconds:,.1f} s ago; "
-        "the worker is killed, and the task continues from its checkpoint"
-    )
-    return Finding("silent_worker", message, job.id, job.attempt, _pid(job))
-
-
 def _pid(job: Job) -> int | None:
     return job.worker.pid if job.worker else None
-
-
-def _without_job(process: psutil.Process) -> Finding:
-    message = f"process {process.pid} works for this data directory, but belongs to no known worker; it is killed"
-    return Finding("process_without_job", message, pid=process.pid)
-
-
-def _unknown(user: GpuProcess) -> Finding:
-    message = (
-        f"process {user.pid} uses GPU {user.gpu}, which this server allocates to trainings, but is none of its "
-        "workers. It is not killed: end it yourself, or remove this GPU from EPOCHD_GPUS"
-    )
-    return Finding("gpu_process_unknown", message, pid=user.pid)
-
-
-def _kill(pid: int) -> bool:
-    try:
-        return orphans.kill(psutil.Process(pid))
-    except psutil.NoSuchProcess:
-        return False
 
 
 def _describe(running: Sequence[Job], lease_seconds: float) -> list[Running]:

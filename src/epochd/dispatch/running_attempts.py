@@ -19,8 +19,7 @@ class Attempt:
     """An attempt whose ticket the executor has, until the executor reports its exit.
 
     ``memory_before`` is the memory of the worker when it received the ticket, ``peak`` the maximum increase since
-    (bytes, measured only if a limit is set and no control group enforces it). ``outcome`` is set once the server ends
-    the attempt.
+    (bytes, see ``Watchdog``). ``outcome`` is set once the server ends the attempt.
     """
 
     ticket: Ticket
@@ -57,19 +56,14 @@ class RunningAttempts:
         """The pids of all known workers."""
         return {*self._executor.pids()} | self.inherited.pids()
 
-    async def end(self, job: Job, outcome: Outcome) -> None:
-        """Kill the worker of a running job, which then continues or ends as the outcome says."""
+    async def end(self, job: Job, outcome: Outcome, *, is_expired: bool = False) -> None:
+        """Kill the worker of a running job, for example because its lease ``is_expired``."""
         if job.key in self.own:
             await self.kill(self.own[job.key], outcome)
+        elif is_expired:
+            await self.inherited.end_expired(job, outcome)
         else:
             await self.inherited.end(job, outcome)
-
-    async def end_expired(self, job: Job, outcome: Outcome) -> None:
-        """End an attempt whose lease has expired."""
-        if job.key in self.own:
-            await self.kill(self.own[job.key], outcome)
-        else:
-            await self.inherited.end_expired(job, outcome)
 
     async def withdraw(self, attempt: Attempt) -> None:
         """Cancel the launch of an own attempt, whose ticket no worker has received."""

@@ -1,8 +1,4 @@
-"""Periodic checks of all running attempts, so that none blocks its slot forever.
-
-The watchdog renews the lease of a job that waits for its worker, ends attempts with an expired lease, enforces
-cancellations and memory limits, and reports trainings that make no progress.
-"""
+"""Periodic checks of all running attempts, so that none blocks its slot forever."""
 
 import asyncio
 import logging
@@ -58,9 +54,8 @@ class Watchdog:
         """Renew the lease of an attempt that waits for its worker, and carry out a pause or a stop in its place."""
         ticket = attempt.ticket
         with suppress(StaleAttempt):  # a worker was ready in the meantime, and the attempt has finished
-            command = await attempts.report(
-                self._db, ticket.task_id, ticket.attempt, ticket.token, [], lease_seconds=ticket.lease_seconds
-            )
+            lease = ticket.lease_seconds
+            command = await attempts.report(self._db, *ticket.key, ticket.token, [], lease_seconds=lease)
             if command is not Command.CONTINUE:
                 await self._running.withdraw(attempt)
 
@@ -89,7 +84,12 @@ class Watchdog:
 
     async def _report_hangs(self, running: Sequence[Job]) -> None:
         """Log once per hang that a worker reports, but has not completed a step for ``hang_seconds``."""
-        hanging = {job.key: idle for job in running if (idle := self._hang_seconds(job)) is not None}
+        hanging: dict[AttemptKey, float] = {}
+        for job in running:
+            idle = idle_seconds(job, self._settings.lease_seconds)
+            is_silent = job.lease_until is None or job.lease_until < time.time()
+            if idle is not None and idle > self._settings.hang_seconds and not is_silent:
+                hanging[job.key] = idle
         for (task_id, attempt), idle in hanging.items():
             if (task_id, attempt) not in self._hanging:
                 message = outcomes.hang_message(idle)
@@ -97,19 +97,13 @@ class Watchdog:
                 await attempts.log(self._db, task_id, attempt, "warning", message)
         self._hanging = set(hanging)
 
-    def _hang_seconds(self, job: Job) -> float | None:
-        """For how many seconds a job has hung; None if it does not, or if its lease has expired."""
-        idle = idle_seconds(job, self._settings.lease_seconds)
-        is_silent = job.lease_until is None or job.lease_until < time.time()
-        return None if idle is None or idle <= self._settings.hang_seconds or is_silent else idle
-
     async def _end_expired(self, running: Sequence[Job]) -> None:
         """End attempts with an expired lease."""
         latest = time.time() + self._settings.lease_seconds + SLACK_SECONDS
         if any((job.lease_until or 0.0) > latest for job in running):
             await attempts.shorten_leases(self._db, self._settings.lease_seconds)
         for job in self._expired.confirmed(await attempts.expired(self._db), time.monotonic()):
-            await self._running.end_expired(job, outcomes.of_silence(self._settings.lease_seconds))
+            await self._running.end(job, outcomes.of_silence(self._settings.lease_seconds), is_expired=True)
 
     async def _kill_finished(self, running: Sequence[Job]) -> None:
         """Kill workers that still occupy their slot a full lease after the final report of their attempt."""

@@ -7,9 +7,10 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, update
 
 from epochd.core.errors import StaleAttempt
 from epochd.core.events import Report, Type
@@ -32,19 +33,18 @@ async def claim(
     the token of the attempt, of which only the SHA-256 is stored.
     """
     now = moment(now)
-    oldest = (
-        select(table)
-        .where(table.c.state == State.PENDING)
-        .order_by(table.c.queued_at, table.c.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    )
+    oldest = rows.queued(State.PENDING).limit(1).with_for_update(skip_locked=True)
     async with db.write() as transaction:
         row = (await transaction.connection.execute(oldest)).first()
         if row is None or not fits(job := rows.job_of(row)):
             return None
         change, token = Change(job, now), secrets.token_urlsafe(32)
-        _begin_attempt(change, token, now + lease_seconds)
+        change.set(attempt=job.attempt + 1, reported=0, progress_at=None, error=None)
+        change.set(command=Command.CONTINUE, lease_until=now + lease_seconds)
+        if job.started_at is None:
+            change.set(started_at=now)
+        change.columns["token_hash"] = _hash(token)
+        change.move(State.RUNNING, attempt=change.job.attempt)
         await rows.save(transaction, change)
     return change.job, token
 
@@ -64,24 +64,24 @@ async def report(
 
     ``idle_seconds`` is the time since the worker completed a step; None before the first.
 
-    Reports that are stored already are skipped, so that a worker can repeat those without an answer, even after the
-    job has finished. Raises StaleAttempt if the attempt is not running, IllegalMove for reports out of order; nothing
-    is stored then.
+    Reports that are stored already are skipped, so that a worker can repeat those without an answer. Raises
+    StaleAttempt if the attempt is not running, IllegalMove for reports out of order; nothing is stored then.
     """
     now = moment(now)
-    if not received and (command := await _unwritten_heartbeat(db, task_id, attempt, token, now, lease_seconds)):
-        return command
+    if not received:  # a heartbeat need not be written while most of the lease is left
+        job = _owned(await rows.fetched(db, task_id), task_id, attempt, token)
+        if job.state is State.RUNNING and (job.lease_until or 0.0) - now >= lease_seconds * 2 / 3:
+            return job.command
     async with db.write() as transaction:
-        row = await rows.locked(transaction, task_id)
-        job = _owned(row, task_id, attempt, token)
+        job = _owned(await rows.locked(transaction, task_id), task_id, attempt, token)
         fresh = [report for report in received if report.number > job.reported]
         if job.state is not State.RUNNING:
             if received and not fresh:
                 return Command.CONTINUE
             raise _stale(task_id, attempt)
-        needs_progress = reports.need_progress(job, fresh)
-        progress = await events.effective_progress(transaction.connection, task_id) if needs_progress else None
-        change = Change(job, now, progress)
+        change = Change(job, now)
+        if reports.need_progress(job, fresh):
+            change.reported = await events.effective_progress(transaction.connection, task_id)
         change.set(lease_until=now + lease_seconds)
         if idle_seconds is not None:
             change.set(progress_at=now - idle_seconds)
@@ -99,9 +99,9 @@ async def expired(db: Database, now: float | None = None) -> list[Job]:
 async def shorten_leases(db: Database, lease_seconds: float, now: float | None = None) -> None:
     """Shorten leases that end later than a full lease from now, because the clock was set back."""
     latest = moment(now) + lease_seconds
-    mine = (table.c.state == State.RUNNING, table.c.lease_until > latest)
+    query = update(table).where(table.c.state == State.RUNNING, table.c.lease_until > latest).values(lease_until=latest)
     async with db.write() as transaction:
-        await transaction.connection.execute(update(table).where(*mine).values(lease_until=latest))
+        await transaction.connection.execute(query)
 
 
 async def fail_attempt(
@@ -145,10 +145,7 @@ async def crash_attempt(
 
     False if the attempt is not running any more, or, with ``only_expired``, if its lease is valid.
     """
-
-    def crash(change: Change) -> None:
-        change.crash(code=code, message=message, log_tail=list(log_tail))
-
+    crash = partial(Change.crash, code=code, message=message, log_tail=list(log_tail))
     return await _change_attempt(db, task_id, attempt, crash, now, only_expired=only_expired)
 
 
@@ -159,10 +156,7 @@ async def release_attempt(
 
     If a pause or a stop was requested, the job is paused or cancelled, which is not counted as a preemption.
     """
-
-    def release(change: Change) -> None:
-        change.release(reason=reason)
-
+    release = partial(Change.release, reason=reason)
     return await _change_attempt(db, task_id, attempt, release, now, only_expired=only_expired)
 
 
@@ -175,18 +169,14 @@ async def set_worker(db: Database, task_id: str, attempt: int, worker: WorkerIde
 
 async def log(db: Database, task_id: str, attempt: int, level: str, message: str, *, now: float | None = None) -> None:
     """Append a message of the server to the log of a running job."""
-    payload = {"level": level, "message": message}
-    await _change_attempt(db, task_id, attempt, lambda change: change.add_event(Type.LOG, payload), now)
+    add = partial(Change.add_event, type=Type.LOG, payload={"level": level, "message": message})
+    await _change_attempt(db, task_id, attempt, add, now)
 
 
 async def request_release(db: Database) -> list[str]:
     """Request a checkpoint and the release of its job from every running worker; the ids of the tasks."""
-    query = (
-        update(table)
-        .where(table.c.state == State.RUNNING, table.c.command == Command.CONTINUE)
-        .values(command=Command.RELEASE)
-        .returning(table.c.id)
-    )
+    chosen = table.c.state == State.RUNNING, table.c.command == Command.CONTINUE
+    query = update(table).where(*chosen).values(command=Command.RELEASE).returning(table.c.id)
     async with db.write() as transaction:
         return list(await transaction.connection.scalars(query))
 
@@ -200,9 +190,8 @@ def _owned(row: Row[Any] | None, task_id: str, attempt: int, token: str) -> Job:
 
 
 def _stale(task_id: str, attempt: int) -> StaleAttempt:
-    return StaleAttempt(
-        f"attempt {attempt} of task {task_id[:100]!r} is not running any more: exit without writing anything"
-    )
+    ended = f"attempt {attempt} of task {task_id[:100]!r} is not running any more"
+    return StaleAttempt(f"{ended}: exit without writing anything")
 
 
 def _hash(token: str) -> str:
@@ -228,23 +217,3 @@ async def _change_attempt(
         apply(change)
         await rows.save(transaction, change)
         return True
-
-
-def _begin_attempt(change: Change, token: str, lease_until: float) -> None:
-    job = change.job
-    change.set(attempt=job.attempt + 1, reported=0, progress_at=None)
-    change.set(error=None, command=Command.CONTINUE, lease_until=lease_until)
-    if job.started_at is None:
-        change.set(started_at=change.now)
-    change.columns["token_hash"] = _hash(token)
-    change.move(State.RUNNING, attempt=change.job.attempt)
-
-
-async def _unwritten_heartbeat(
-    db: Database, task_id: str, attempt: int, token: str, now: float, lease_seconds: float
-) -> Command | None:
-    """The answer to a heartbeat that need not be written because most of the lease is left; None for any other."""
-    job = _owned(await rows.fetched(db, task_id), task_id, attempt, token)
-    if job.state is State.RUNNING and (job.lease_until or 0.0) - now >= lease_seconds * 2 / 3:
-        return job.command
-    return None

@@ -1,7 +1,6 @@
 """The change of one job in one transaction: new column values, and the events that record them.
 
-A change is computed on plain values, by the rules of ``core.jobs``, while the row of the job is locked. The store then
-writes it with one update and one insert, so that no state is stored without its event.
+It is computed on plain values while the row of the job is locked, and written with one update and one insert.
 """
 
 from dataclasses import replace
@@ -11,11 +10,7 @@ from epochd.core.events import Event, Type
 from epochd.core.job_values import JobError, Revision
 from epochd.core.jobs import MAX_STRIKES, Command, Job, State, check_move, differences, revise
 
-FINAL_TYPE = {
-    State.COMPLETED: Type.COMPLETE,
-    State.FAILED: Type.FAILED,
-    State.CANCELLED: Type.CANCELLED,
-}
+FINAL_TYPE = {State.COMPLETED: Type.COMPLETE, State.FAILED: Type.FAILED, State.CANCELLED: Type.CANCELLED}
 
 
 class Change:
@@ -39,8 +34,7 @@ class Change:
     def revise(self, changes: dict[str, Any]) -> dict[str, Any]:
         """Change the config; returns details for the event. Raises InvalidSpec."""
         spec = revise(self.job.spec, changes) if changes else self.job.spec
-        found = differences(self.job.spec, spec)
-        if not found:
+        if not (found := differences(self.job.spec, spec)):
             return {}
         self.set(revisions=[*self.job.revisions, Revision(self.now, found)])
         self.job = replace(self.job, spec=spec)
@@ -64,7 +58,12 @@ class Change:
             self.set(command=Command.CONTINUE, lease_until=None, worker=None)
         if state.is_final:
             self.set(finished_at=self.now)
-        self.add_event(FINAL_TYPE.get(state, Type.STATE), _payload_of(self.job, details))
+        payload: dict[str, Any] = {"state": state.value, **details}
+        if state is State.COMPLETED:
+            payload = {"progress": progress_of(self.job), "artifact": self.job.artifact, "summary": self.job.summary}
+        elif state is State.FAILED:
+            payload = {"error": self.job.error and self.job.error.as_json()}
+        self.add_event(FINAL_TYPE.get(state, Type.STATE), payload)
 
     def crash(self, *, code: str, message: str, log_tail: list[str]) -> None:
         """Requeue a running job whose worker died; fail it once that has happened too often."""
@@ -77,15 +76,11 @@ class Change:
                 "See the log of each attempt; retry the task after removing the cause"
             )
             self.set(error=JobError("poison", sentence, log_tail=log_tail))
-            self.move(State.FAILED)
-            return
+            return self.move(State.FAILED)
         self.requeue(reason=message, crash=crash | {"log_tail": log_tail})
 
     def block(self, error: JobError) -> None:
-        """Pause a running job that cannot continue at present, with the reason.
-
-        A pause or a stop that a user has requested takes precedence.
-        """
+        """Pause a running job that cannot continue at present; a pause or a stop by a user takes precedence."""
         if self.job.command in (Command.PAUSE, Command.CANCEL):
             return self.requeue(reason=error.message)
         self.set(error=error)
@@ -98,10 +93,7 @@ class Change:
         self.requeue(**details)
 
     def requeue(self, **details: Any) -> None:
-        """Return an unfinished job, which has no worker any more, to its previous place in the queue.
-
-        If a pause or a stop was requested, the job is paused or cancelled instead.
-        """
+        """Return a job without a worker to its place in the queue, or carry out a requested pause or stop."""
         match self.job.command:
             case Command.CANCEL:
                 self.move(State.CANCELLED)
@@ -135,13 +127,3 @@ def update_progress(effective: dict[int, dict[str, Any]], type: Type, payload: d
         effective.popitem()
     if progress is not None:
         effective[last + 1] = progress
-
-
-def _payload_of(job: Job, details: dict[str, Any]) -> dict[str, Any]:
-    match job.state:
-        case State.COMPLETED:
-            return {"progress": progress_of(job), "artifact": job.artifact, "summary": job.summary}
-        case State.FAILED:
-            return {"error": None if job.error is None else job.error.as_json()}
-        case _:
-            return {"state": job.state.value, **details}

@@ -1,11 +1,8 @@
 """Connections to SQLite and PostgreSQL, and the messages for failures to connect.
 
-SQLite has one connection that writes, which locks the database at ``BEGIN IMMEDIATE``; all others only read. So no
-statement fails because the database is busy, and the WAL-reset bug of SQLite before 3.51.3 (two connections that
-checkpoint at once) cannot occur.
-
-Durability: an acknowledged commit survives a power failure on both (on SQLite by ``synchronous=FULL``, one fsync per
-transaction), because a worker discards its reports once they are acknowledged.
+SQLite has one connection that writes, locked at ``BEGIN IMMEDIATE``; all others only read. So no statement finds the
+database busy, and the WAL-reset bug of SQLite before 3.51.3 (two connections that checkpoint at once) cannot occur.
+A commit survives a power failure (``synchronous=FULL``), because workers discard their reports once acknowledged.
 """
 
 import asyncio
@@ -31,8 +28,7 @@ POSTGRES_CONNECTIONS = 10
 CONNECT_SECONDS = 10
 BUSY_MILLISECONDS = 10_000
 """How long SQLite waits for another program that has locked the file, such as a backup."""
-POSTGRESQL_FULL = "53100"
-"""disk_full, of the SQLSTATE codes in PostgreSQL's manual."""
+DISK_FULL = "53100"  # of the SQLSTATE codes in PostgreSQL's manual
 
 
 def parse(text: str) -> URL:
@@ -47,10 +43,8 @@ def parse(text: str) -> URL:
             "the data directory"
         ) from None
     if driver.startswith("sqlite") and (not url.database or url.database.startswith((":memory:", "file:"))):
-        raise SettingsError(
-            "the SQLite database must be a file, not memory or a URI: set EPOCHD_DATABASE_URL to "
-            "sqlite:////<absolute path>"
-        )
+        needed = "the SQLite database must be a file, not memory or a URI"
+        raise SettingsError(f"{needed}: set EPOCHD_DATABASE_URL to sqlite:////<absolute path>")
     return url.set(drivername=driver)
 
 
@@ -66,7 +60,18 @@ def probe(url: URL) -> None:
 
 def engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
     """The writer's and the readers' engine. Raises ImportError if the driver is not installed."""
-    return _sqlite_engines(url) if url.get_backend_name() == "sqlite" else _postgres_engines(url)
+    # hide_parameters: logged statements must not contain data of users.
+    engine = partial(create_async_engine, url, max_overflow=0, hide_parameters=True, json_serializer=_encoded)
+    if url.get_backend_name() == "sqlite":
+        # isolation_level None: on_begin starts transactions, not the driver.
+        sqlite = partial(engine, connect_args={"isolation_level": None, "async_creator_fn": _connect})
+        writer, reader = sqlite(pool_size=1), sqlite(pool_size=SQLITE_READERS)
+        _prepare(writer, "BEGIN IMMEDIATE", ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"))
+        _prepare(reader, "BEGIN", ("query_only=ON",))
+        return writer, reader
+    arguments = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_SECONDS}
+    writer = engine(connect_args=arguments, pool_size=POSTGRES_CONNECTIONS, pool_pre_ping=True)
+    return writer, writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 
 def _encoded(value: object) -> str:
@@ -75,22 +80,6 @@ def _encoded(value: object) -> str:
         return json.dumps(value, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError) as error:
         raise EpochdError(f"a value cannot be stored as JSON: {error}. Use None for NaN and infinity") from None
-
-
-_engine = partial(
-    create_async_engine,
-    hide_parameters=True,  # logged statements must not contain data of users
-    json_serializer=_encoded,
-)
-
-
-def _sqlite_engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
-    # isolation_level None: on_begin starts transactions, not the driver.
-    sqlite = partial(_engine, url, connect_args={"isolation_level": None, "async_creator_fn": _connect}, max_overflow=0)
-    writer, reader = sqlite(pool_size=1), sqlite(pool_size=SQLITE_READERS)
-    _prepare(writer, "BEGIN IMMEDIATE", ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"))
-    _prepare(reader, "BEGIN", ("query_only=ON",))
-    return writer, reader
 
 
 async def _connect(*place: Any, **options: Any) -> aiosqlite.Connection:
@@ -124,45 +113,28 @@ def _prepare(engine: AsyncEngine, begin: str, pragmas: Sequence[str]) -> None:
         connection.exec_driver_sql(begin)
 
 
-def _postgres_engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
-    arguments = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_SECONDS}
-    writer = _engine(url, connect_args=arguments, pool_size=POSTGRES_CONNECTIONS, max_overflow=0, pool_pre_ping=True)
-    return writer, writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-
-
 def why_unusable(url: URL, error: Exception) -> str:
     """Why a database cannot be opened; the message does not contain its password."""
     if isinstance(error, ImportError):
         return f"{url.get_backend_name()} needs a driver that is not installed: pip install 'epochd[postgres]'"
     if isinstance(error, CommandError):
-        return (
-            f"the database {_shown(url)} was written by a newer version of epochd ({error}). Upgrade epochd, or use "
-            "another database"
-        )
+        newer = f"the database {_shown(url)} was written by a newer version of epochd ({error})"
+        return f"{newer}. Upgrade epochd, or use another database"
     reason = str(getattr(error, "orig", None) or error)
-    for secret in _secrets(url):
-        reason = reason.replace(secret, "***")
-    advice = (
-        "the path and its permissions"
-        if url.get_backend_name() == "sqlite"
-        else "that the database server is running, and the URL"
-    )
+    for secret in (url.password, url.query.get("password"), url.query.get("sslpassword")):
+        if isinstance(secret, str) and secret:
+            reason = reason.replace(secret, "***")
+    is_sqlite = url.get_backend_name() == "sqlite"
+    advice = "the path and its permissions" if is_sqlite else "that the database server is running, and the URL"
     return f"cannot open the database {_shown(url)} ({' '.join(reason.split())}). Check {advice} (EPOCHD_DATABASE_URL)"
 
 
 def is_full(error: StatementError) -> bool:
     """Whether a write failed because the disk is full."""
-    return (
-        getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-        or getattr(error.orig, "sqlstate", None) == POSTGRESQL_FULL
-    )
+    sqlite, sqlstate = (getattr(error.orig, name, None) for name in ("sqlite_errorcode", "sqlstate"))
+    return sqlite == sqlite3.SQLITE_FULL or sqlstate == DISK_FULL
 
 
 def _shown(url: URL) -> str:
     """A URL without its password and its query, which may contain one too."""
     return url.set(query={}).render_as_string(hide_password=True)
-
-
-def _secrets(url: URL) -> list[str]:
-    values = [url.password, url.query.get("password"), url.query.get("sslpassword")]
-    return [value for value in values if isinstance(value, str) and value]

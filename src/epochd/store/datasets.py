@@ -1,7 +1,6 @@
 """Registered datasets: their rows, and which trainings use them.
 
-This module does not change files. The caller writes a file inside ``registering``, so that row and file change
-together, and removes a file only after its row.
+The caller writes a file inside ``registering``, so that row and file change together, and removes it after its row.
 """
 
 import time
@@ -23,7 +22,6 @@ from epochd.store.db import Database, Transaction
 
 table = tables.datasets
 FIELDS = [field.name for field in fields(Dataset)]
-UNFINISHED = [state for state in State if not state.is_final]
 NAMED_TASKS = 10
 """The maximum number of tasks that an error message names."""
 
@@ -47,9 +45,8 @@ async def find(db: Database, *, name: str | None = None, limit: int = 50, offset
 
 async def paths(db: Database, folder: Path, names: Collection[str] | None = None) -> dict[str, Path]:
     """Name → path of all registered datasets, or of ``names``; ``folder`` is where the server stores its own files."""
-    query = select(table.c.name, table.c.path)
-    if names is not None:
-        query = query.where(table.c.name.in_([rows.storable(name) for name in names]))
+    chosen = [] if names is None else [table.c.name.in_([rows.storable(name) for name in names])]
+    query = select(table.c.name, table.c.path).where(*chosen)
     async with db.read() as connection:
         return {name: folder / path for name, path in await connection.execute(query)}
 
@@ -87,9 +84,9 @@ async def note(db: Database, name: str, facts: Facts, *, now: float | None = Non
 
 async def keep_profile(db: Database, name: str, fingerprint: str, profile: dict[str, Any]) -> None:
     """Store the profile of the content with this fingerprint; does nothing if the content has changed since."""
-    query = update(table).where(table.c.name == name, table.c.fingerprint == fingerprint)
+    query = update(table).where(table.c.name == name, table.c.fingerprint == fingerprint).values(profile=profile)
     async with db.write() as transaction:
-        await transaction.connection.execute(query.values(profile=profile))
+        await transaction.connection.execute(query)
 
 
 async def remove(db: Database, name: str) -> Dataset | None:
@@ -113,30 +110,26 @@ async def _locked(transaction: Transaction, name: str) -> Dataset | None:
 
 
 async def _check_free(connection: AsyncConnection, dataset: Dataset | None, replace: bool) -> None:
-    if dataset is None:
-        return
-    if not replace:
+    if dataset is not None and not replace:
         raise taken(dataset.name)
     await _check_unused(connection, dataset)
 
 
-async def _check_unused(connection: AsyncConnection, dataset: Dataset) -> None:
+async def _check_unused(connection: AsyncConnection, dataset: Dataset | None) -> None:
     """Raise DatasetInUse if an unfinished training names the dataset, or the file that the server stores for it."""
-    names = [dataset.name, dataset.path] if dataset.is_kept else [dataset.name]
-    users = await _users(connection, names)
+    if dataset is None:
+        return
+    jobs, names = tables.jobs.c, [dataset.name, dataset.path] if dataset.is_kept else [dataset.name]
+    uses = or_(*(jobs.spec[field].as_string().in_(names) for field in ("dataset", "validation_dataset")))
+    is_unfinished = jobs.state.in_([state for state in State if not state.is_final])
+    query = select(jobs.id).where(is_unfinished, uses).order_by(jobs.created_at).limit(NAMED_TASKS + 1)
+    users = list(await connection.scalars(query))
     if users:
         more = " and more" if len(users) > NAMED_TASKS else ""
         raise DatasetInUse(
             f"the dataset {dataset.name!r} is used by {', '.join(users[:NAMED_TASKS])}{more}: "
             "wait until these tasks have finished, or stop them"
         )
-
-
-async def _users(connection: AsyncConnection, names: list[str]) -> list[str]:
-    spec = tables.jobs.c.spec
-    uses = or_(*(spec[field].as_string().in_(names) for field in ("dataset", "validation_dataset")))
-    query = select(tables.jobs.c.id).where(tables.jobs.c.state.in_(UNFINISHED), uses).order_by(tables.jobs.c.created_at)
-    return list(await connection.scalars(query.limit(NAMED_TASKS + 1)))
 
 
 def _dataset_of(row: Row[Any]) -> Dataset:

@@ -1,16 +1,11 @@
-"""Access to the database: connections, transactions, and the notification of listeners after a commit.
-
-SQLite runs one write transaction at a time, in the order of requests; PostgreSQL runs them concurrently, with row
-locks.
-"""
+"""Access to the database: connections, transactions, and the notification of listeners after a commit."""
 
 import asyncio
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from typing import Any
 
 from alembic.util import CommandError
 from sqlalchemy import Connection, insert
@@ -39,10 +34,23 @@ class Transaction:
         """Append events to the logs of their jobs. The caller has locked the rows of these jobs."""
         if not events:
             return
-        await self.connection.execute(insert(tables.events), [_row_of(event) for event in events])
+        others = ("seq", "attempt", "type", "payload", "at")
+        values = [{"job_id": event.task_id} | {name: getattr(event, name) for name in others} for event in events]
+        await self.connection.execute(insert(tables.events), values)
         if not self.events:
             self._queue.append(self)
         self.events.extend(events)
+
+    async def commit(self) -> None:
+        """Commit. If the caller is cancelled, this ends only once the result is known."""
+        task = asyncio.ensure_future(self.connection.commit())
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait([task])
+            raise
+        finally:
+            self.committed = task.done() and task.exception() is None
 
 
 class Database:
@@ -53,10 +61,10 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self._url = connections.parse(url)
-        self._is_sqlite = self._url.get_backend_name() == "sqlite"
         self._writer: AsyncEngine | None = None
         self._reader: AsyncEngine | None = None
-        self._turn = asyncio.Lock()
+        # SQLite runs one write transaction at a time, in the order of requests; PostgreSQL locks rows.
+        self._turn = asyncio.Lock() if self._url.get_backend_name() == "sqlite" else nullcontext()
         self._listeners: list[Listener] = []
         self._unpublished: deque[Transaction] = deque()
 
@@ -94,21 +102,17 @@ class Database:
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Transaction]:
         """A transaction that commits at the end of the block, or rolls back if the block raises."""
-        async with self._turn if self._is_sqlite else nullcontext(), _opened(self._writer).connect() as connection:
+        async with self._turn, _opened(self._writer).connect() as connection:
             transaction = Transaction(connection, self._unpublished)
             try:
                 await connection.begin()
                 yield transaction
-                await _uncancelled(self._commit(transaction))
+                await transaction.commit()
             except StatementError as error:
                 raise _translated(error) from None
             finally:
                 transaction.ended = True
                 self._publish()
-
-    async def _commit(self, transaction: Transaction) -> None:
-        await transaction.connection.commit()
-        transaction.committed = True
 
     def _publish(self) -> None:
         """Notify listeners of the finished transactions, in the order in which these appended events.
@@ -118,48 +122,20 @@ class Database:
         """
         while self._unpublished and self._unpublished[0].ended:
             transaction = self._unpublished.popleft()
-            if transaction.committed:
-                for callback in list(self._listeners):
-                    _call(callback, transaction.events)
+            for callback in list(self._listeners if transaction.committed else ()):
+                try:
+                    callback(list(transaction.events))
+                except Exception:
+                    first, count = transaction.events[0], len(transaction.events)
+                    logger.exception("a listener failed for %d events of task %s", count, first.task_id)
 
 
 def _translated(error: StatementError) -> Exception:
     """An error of the database as one of epochd, where there is one for it."""
     if isinstance(error.orig, EpochdError):
         return error.orig
-    if connections.is_full(error):
-        return OutOfSpace(
-            "the disk is full: the database could not be written, and nothing was changed. Free disk space"
-        )
-    return error
-
-
-def _row_of(event: Event) -> dict[str, Any]:
-    return {
-        "job_id": event.task_id,
-        "seq": event.seq,
-        "attempt": event.attempt,
-        "type": event.type,
-        "payload": event.payload,
-        "at": event.at,
-    }
-
-
-def _call(callback: Listener, events: list[Event]) -> None:
-    try:
-        callback(list(events))
-    except Exception:
-        logger.exception("a listener failed for %d events of task %s", len(events), events[0].task_id)
-
-
-async def _uncancelled(work: Awaitable[None]) -> None:
-    """Await work to its end even if the caller is cancelled, so that its result is known."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
+    full = "the disk is full: the database could not be written, and nothing was changed. Free disk space"
+    return OutOfSpace(full) if connections.is_full(error) else error
 
 
 def _opened(engine: AsyncEngine | None) -> AsyncEngine:

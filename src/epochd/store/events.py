@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from epochd.core.events import Event, Type
@@ -17,7 +17,7 @@ async def after(db: Database, task_id: str, seq: int, limit: int | None = None) 
     """A job's events beyond ``seq``, oldest first, ``limit`` of them at most; none for an unknown job."""
     query = select(table).where(table.c.job_id == task_id, table.c.seq > seq).order_by(table.c.seq).limit(limit)
     async with db.read() as connection:
-        return [_event_of(row) for row in await connection.execute(query)]
+        return [Event(*row) for row in await connection.execute(query)]
 
 
 async def history(db: Database, task_id: str) -> list[dict[str, Any]]:
@@ -37,7 +37,3 @@ async def effective_progress(connection: AsyncConnection, task_id: str) -> dict[
     for type, payload in await connection.execute(query):
         update_progress(effective, type, payload)
     return effective
-
-
-def _event_of(row: Row[Any]) -> Event:
-    return Event(task_id=row.job_id, seq=row.seq, attempt=row.attempt, type=row.type, payload=row.payload, at=row.at)

@@ -75,9 +75,7 @@ async def find(
     db: Database, *, state: State | None = None, name: str | None = None, limit: int = 50, offset: int = 0
 ) -> tuple[list[Job], int]:
     """A page of the jobs in ``state`` whose name contains ``name``, newest first; and their total number."""
-    chosen = []
-    if state is not None:
-        chosen.append(table.c.state == state)
+    chosen = [] if state is None else [table.c.state == state]
     if name:
         chosen.append(table.c.name.icontains(rows.storable(name), autoescape=True))
     newest = table.c.created_at.desc(), table.c.id.desc()
@@ -89,13 +87,13 @@ async def find(
 
 async def position(db: Database, task_id: str) -> int | None:
     """The position of a pending job in the queue, from 1; None for any other job."""
-    place = tuple_(table.c.queued_at, table.c.id)
+    place = table.c.queued_at, table.c.id
     async with db.read() as connection:
-        mine = select(table.c.queued_at, table.c.id).where(table.c.id == task_id, table.c.state == State.PENDING)
+        mine = select(*place).where(table.c.id == task_id, table.c.state == State.PENDING)
         row = (await connection.execute(mine)).first()
         if row is None:
             return None
-        ahead = select(func.count()).where(table.c.state == State.PENDING, place <= tuple_(row.queued_at, row.id))
+        ahead = select(func.count()).where(table.c.state == State.PENDING, tuple_(*place) <= tuple_(*row))
         return await connection.scalar(ahead)
 
 
@@ -108,15 +106,13 @@ async def ids(db: Database) -> set[str]:
 async def running(db: Database) -> list[Job]:
     """All running jobs, in the order in which they were queued."""
     async with db.read() as connection:
-        query = select(table).where(table.c.state == State.RUNNING).order_by(table.c.queued_at, table.c.id)
-        return [rows.job_of(row) for row in await connection.execute(query)]
+        return [rows.job_of(row) for row in await connection.execute(rows.queued(State.RUNNING))]
 
 
 async def blocked(db: Database, code: str) -> list[Job]:
     """Paused jobs that cannot continue because of this error, in the order in which they were queued."""
     async with db.read() as connection:
-        query = select(table).where(table.c.state == State.PAUSED).order_by(table.c.queued_at, table.c.id)
-        jobs = [rows.job_of(row) for row in await connection.execute(query)]
+        jobs = [rows.job_of(row) for row in await connection.execute(rows.queued(State.PAUSED))]
     return [job for job in jobs if job.error_code == code]
 
 

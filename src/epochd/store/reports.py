@@ -1,6 +1,6 @@
 """What each kind of report changes in its job. This module contains no SQL: see ``changes``."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from epochd.core.errors import IllegalMove
@@ -18,27 +18,20 @@ def apply(change: Change, reports: Sequence[Report]) -> None:
     the change may be written then.
     """
     for report in reports:
-        _check(change, report)
+        job, name = change.job, f"report {report.number} ({report.kind}) of task {change.job.id}"
+        if report.number != job.reported + 1:
+            raise IllegalMove(
+                f"report {report.number} of task {job.id} follows report {job.reported}: send {job.reported + 1} first"
+            )
+        if job.state is not State.RUNNING:
+            raise IllegalMove(f"{name} follows the attempt's final report")
         change.set(reported=report.number)
-        if report.kind is ReportKind.EPOCH and _is_repeated(change, report.payload):
-            continue
         try:
-            APPLIED[report.kind](change, report.payload)
+            _apply(change, report.kind, report.payload)
         except KeyError as missing:
             raise IllegalMove(
-                f"report {report.number} ({report.kind}) of task {change.job.id} has no {missing} in its payload. "
-                "Use the same version of epochd for server and worker"
+                f"{name} has no {missing} in its payload. Use the same version of epochd for server and worker"
             ) from None
-
-
-def _check(change: Change, report: Report) -> None:
-    job = change.job
-    if report.number != job.reported + 1:
-        raise IllegalMove(
-            f"report {report.number} of task {job.id} follows report {job.reported}: send {job.reported + 1} first"
-        )
-    if job.state is not State.RUNNING:
-        raise IllegalMove(f"report {report.number} ({report.kind}) of task {job.id} follows the attempt's final report")
 
 
 def need_progress(job: Job, reports: Sequence[Report]) -> bool:
@@ -47,6 +40,51 @@ def need_progress(job: Job, reports: Sequence[Report]) -> bool:
         report.payload.get("metrics", {}).get("epoch", 0) for report in reports if report.kind is ReportKind.EPOCH
     )
     return any(report.kind is ReportKind.ROLLBACK for report in reports) or any(n <= job.current_epoch for n in epochs)
+
+
+def _apply(change: Change, kind: ReportKind, payload: dict[str, Any]) -> None:
+    """Apply one report of a training that continues; see ``_end`` for the final ones."""
+    match kind:
+        case ReportKind.STARTED:
+            change.set(summary={**change.job.summary, **payload})
+            change.add_event(Type.STATE, {"state": change.job.state.value, "started": payload})
+        case ReportKind.EPOCH:
+            if not _is_repeated(change, payload):
+                metrics = payload["metrics"]
+                change.set(current_epoch=metrics["epoch"], latest_metrics=metrics, best_metrics=payload["best"])
+                change.add_event(Type.PROGRESS, {"progress": progress_of(change.job)})
+        case ReportKind.CHECKPOINT:
+            _set_checkpoint(change, payload)
+            change.add_event(Type.CHECKPOINT, {"checkpoint": payload})
+        case ReportKind.LOG:
+            change.add_event(Type.LOG, payload)
+        case ReportKind.ROLLBACK:
+            known = change.reported.get(payload["epoch"], {})  # there are no metrics before the first epoch
+            change.set(current_epoch=payload["epoch"])
+            change.set(latest_metrics=known.get("latest_metrics"), best_metrics=known.get("best_metrics"))
+            change.add_event(Type.ROLLBACK, payload)
+        case _:
+            _end(change, kind, payload)
+
+
+def _end(change: Change, kind: ReportKind, payload: dict[str, Any]) -> None:
+    match kind:
+        case ReportKind.PAUSED:
+            if payload:  # empty from a worker that had not started to train
+                _set_checkpoint(change, payload)
+            checkpoint = change.job.checkpoint
+            change.release(checkpoint=None if checkpoint is None else checkpoint.as_json())
+        case ReportKind.HELD:
+            change.block(JobError.from_json(payload))
+        case ReportKind.CANCELLED:
+            change.move(State.CANCELLED)
+        case ReportKind.COMPLETED:
+            summary = {**change.job.summary, **payload["summary"], "stopped_early": payload["stopped_early"]}
+            change.set(artifact=payload["artifact"], best_metrics=payload["best"], summary=summary)
+            change.move(State.COMPLETED)
+        case ReportKind.FAILED:
+            change.set(error=JobError(payload["code"], payload["message"], payload["problems"]))
+            change.move(State.FAILED)
 
 
 def _is_repeated(change: Change, payload: dict[str, Any]) -> bool:
@@ -60,78 +98,9 @@ def _without_time(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name != "time_per_epoch"}
 
 
-def _started(change: Change, payload: dict[str, Any]) -> None:
-    change.set(summary={**change.job.summary, **payload})
-    change.add_event(Type.STATE, {"state": change.job.state.value, "started": payload})
-
-
-def _epoch(change: Change, payload: dict[str, Any]) -> None:
-    metrics = payload["metrics"]
-    change.set(current_epoch=metrics["epoch"], latest_metrics=metrics, best_metrics=payload["best"])
-    change.add_event(Type.PROGRESS, {"progress": progress_of(change.job)})
-
-
-def _checkpoint(change: Change, payload: dict[str, Any]) -> None:
-    _set_checkpoint(change, payload)
-    change.add_event(Type.CHECKPOINT, {"checkpoint": payload})
-
-
 def _set_checkpoint(change: Change, payload: dict[str, Any]) -> None:
     """Replace the checkpoint of the job; one with more steps resets the strikes."""
     checkpoint, previous = Checkpoint.from_json(payload), change.job.checkpoint
     if previous is None or checkpoint.position > previous.position:
         change.set(strikes=0)
     change.set(checkpoint=checkpoint)
-
-
-def _rollback(change: Change, payload: dict[str, Any]) -> None:
-    """Restore the metrics of an earlier epoch; there are none before the first."""
-    epoch = payload["epoch"]
-    known = change.reported.get(epoch, {})
-    change.set(current_epoch=epoch)
-    change.set(latest_metrics=known.get("latest_metrics"), best_metrics=known.get("best_metrics"))
-    change.add_event(Type.ROLLBACK, payload)
-
-
-def _log(change: Change, payload: dict[str, Any]) -> None:
-    change.add_event(Type.LOG, payload)
-
-
-def _paused(change: Change, payload: dict[str, Any]) -> None:
-    if payload:  # empty from a worker that had not started to train
-        _set_checkpoint(change, payload)
-    checkpoint = change.job.checkpoint
-    change.release(checkpoint=None if checkpoint is None else checkpoint.as_json())
-
-
-def _held(change: Change, payload: dict[str, Any]) -> None:
-    change.block(JobError.from_json(payload))
-
-
-def _cancelled(change: Change, payload: dict[str, Any]) -> None:
-    change.move(State.CANCELLED)
-
-
-def _completed(change: Change, payload: dict[str, Any]) -> None:
-    summary = {**change.job.summary, **payload["summary"], "stopped_early": payload["stopped_early"]}
-    change.set(artifact=payload["artifact"], best_metrics=payload["best"], summary=summary)
-    change.move(State.COMPLETED)
-
-
-def _failed(change: Change, payload: dict[str, Any]) -> None:
-    change.set(error=JobError(payload["code"], payload["message"], payload["problems"]))
-    change.move(State.FAILED)
-
-
-APPLIED: dict[ReportKind, Callable[[Change, dict[str, Any]], None]] = {
-    ReportKind.STARTED: _started,
-    ReportKind.EPOCH: _epoch,
-    ReportKind.CHECKPOINT: _checkpoint,
-    ReportKind.LOG: _log,
-    ReportKind.ROLLBACK: _rollback,
-    ReportKind.PAUSED: _paused,
-    ReportKind.HELD: _held,
-    ReportKind.CANCELLED: _cancelled,
-    ReportKind.COMPLETED: _completed,
-    ReportKind.FAILED: _failed,
-}

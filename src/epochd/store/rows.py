@@ -7,11 +7,11 @@ from dataclasses import fields
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, Select, select, update
 
 from epochd.core.errors import NotFound
 from epochd.core.job_values import Checkpoint, JobError, JsonValue, Revision, WorkerIdentity
-from epochd.core.jobs import TASK_ID, Job
+from epochd.core.jobs import TASK_ID, Job, State
 from epochd.core.specs import TrainingSpec
 from epochd.store import tables
 from epochd.store.changes import Change
@@ -26,6 +26,11 @@ JSON_VALUES: dict[str, type[JsonValue]] = {"checkpoint": Checkpoint, "error": Jo
 def moment(now: float | None) -> float:
     """The given time, by default the present one, in seconds since the Unix epoch."""
     return time.time() if now is None else now
+
+
+def queued(state: State) -> Select[Any]:
+    """A query for the jobs in a state, in the order in which they were queued."""
+    return select(table).where(table.c.state == state).order_by(table.c.queued_at, table.c.id)
 
 
 async def fetched(db: Database, task_id: str) -> Row[Any] | None:
@@ -54,12 +59,8 @@ def job_of(row: Row[Any]) -> Job:
     return Job(spec=TrainingSpec.model_construct(**row._mapping["spec"]), **values)
 
 
-def columns(values: dict[str, Any]) -> dict[str, Any]:
-    """Fields of a job as the table stores them."""
-    return {name: _stored(value) for name, value in values.items()}
-
-
 def _stored(value: Any) -> Any:
+    """A field of a job as the table stores it."""
     if isinstance(value, JsonValue):
         return value.as_json()
     return [_stored(entry) for entry in value] if isinstance(value, list) else value
@@ -80,7 +81,7 @@ def storable(text: str) -> str:
 async def insert(transaction: Transaction, change: Change) -> None:
     """Write a new job. Raises sqlalchemy.exc.IntegrityError if its id is taken."""
     job = change.job
-    values = columns({name: getattr(job, name) for name in FIELDS})
+    values = {name: _stored(getattr(job, name)) for name in FIELDS}
     values |= {"spec": job.spec.model_dump(mode="json"), "name": storable(job.spec.name)}
     await transaction.connection.execute(sqlalchemy.insert(table).values(values))
     await transaction.append(change.events)
@@ -89,8 +90,8 @@ async def insert(transaction: Transaction, change: Change) -> None:
 async def save(transaction: Transaction, change: Change) -> None:
     """Write the change of a job whose row this transaction has locked."""
     if change.columns:
-        query = update(table).where(table.c.id == change.job.id).values(columns(change.columns))
-        await transaction.connection.execute(query)
+        values = {name: _stored(value) for name, value in change.columns.items()}
+        await transaction.connection.execute(update(table).where(table.c.id == change.job.id).values(values))
     await transaction.append(change.events)
 
 

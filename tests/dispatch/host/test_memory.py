@@ -47,16 +47,18 @@ def test_what_a_process_has_for_itself_is_what_it_took(taking):
 
 def test_all_of_a_group_counts(taking):
     one, two = taking(100), taking(100, "twice")
-    assert memory.used_by_group(two.pid) - memory.used_by_group(one.pid) == pytest.approx(100 * 2**20, rel=0.2)
+    used = memory.used_by_groups([one.pid, two.pid])
+    assert used[two.pid] - used[one.pid] == pytest.approx(100 * 2**20, rel=0.2)
 
 
 def test_a_group_that_is_gone_has_nothing():
-    assert memory.used_by_group(2**22 + 1) == 0
+    assert memory.used_by_groups([2**22 + 1]) == {2**22 + 1: 0}
 
 
 def test_other_groups_do_not_count(taking):
     taking(100)
-    assert memory.used_by_group(os.getpgid(0)) > 0
+    group = os.getpgid(0)
+    assert memory.used_by_groups([group])[group] > 0
     assert memory.used_by_groups([]) == {}
 
 

@@ -5,7 +5,7 @@ https://docs.kernel.org/admin-guide/cgroup-v1/memory.html. Failures raise OSErro
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,8 +16,6 @@ PROC = Path("/proc/self")
 MEMBERS = "cgroup.procs"
 SERVER = "epochd-server"
 """The child group into which the server moves, where its own group may not contain processes."""
-DELEGATION_XATTRS = ("user.delegate", "trusted.delegate")
-"""The extended attributes with which systemd marks a group that it delegates to a service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +75,13 @@ def own(proc: Path = PROC) -> tuple[Path, Path]:
     paths = {controller: path for controllers, path in entries for controller in controllers.split(",")}
     kind, controller = ("cgroup", "memory") if "memory" in paths else ("cgroup2", "")
     path = PurePosixPath(paths.get(controller, ""))
-    for root, point in _mounts(proc, kind, controller):
-        if path.is_relative_to(root):
-            group = point / path.relative_to(root)
-            return (group.parent if group.name == SERVER else group), point
+    for line in (proc / "mountinfo").read_text().splitlines():  # see proc_pid_mountinfo(5)
+        mount, _, system = line.partition(" - ")
+        _, _, _, root, point, *_ = mount.split()  # the mounted part of a tree, and where it is mounted
+        found, _, options = system.split(" ", 2)
+        if found == kind and controller in ["", *options.split(",")] and path.is_relative_to(root):
+            group = Path(point) / path.relative_to(root)
+            return (group.parent if group.name == SERVER else group), Path(point)
     raise EpochdError("this process is in no control group that accounts for memory")
 
 
@@ -93,27 +94,12 @@ def limits(proc: Path = PROC) -> list[int]:
         group, root = own(proc)
     except (EpochdError, OSError):
         return []
-    visible = [one for one in (group, *group.parents) if one.is_relative_to(root)]
-    return [limit for one in visible if (limit := _limit(one)) is not None]
-
-
-def _limit(group: Path) -> int | None:
-    file = group / files_of(group).limit
-    try:
-        text = file.read_text().strip()
-    except FileNotFoundError:  # the root group of version 2 has no limit
-        return None
-    return int(text) if text.isdecimal() else None
-
-
-def _mounts(proc: Path, kind: str, controller: str) -> Iterator[tuple[str, Path]]:
-    """The mounted part of a tree and its mount point, by proc_pid_mountinfo(5)."""
-    for line in (proc / "mountinfo").read_text().splitlines():
-        mount, _, system = line.partition(" - ")
-        _, _, _, root, point, *_ = mount.split()
-        found, _, options = system.split(" ", 2)
-        if found == kind and controller in ["", *options.split(",")]:
-            yield root, Path(point)
+    found = []
+    for one in (group, *group.parents):
+        with suppress(FileNotFoundError):  # the root group of version 2 has no limit
+            if one.is_relative_to(root) and (text := (one / files_of(one).limit).read_text().strip()).isdecimal():
+                found.append(int(text))
+    return found
 
 
 def delegate_memory(group: Path, root: Path) -> None:
@@ -129,14 +115,9 @@ def delegate_memory(group: Path, root: Path) -> None:
         raise EpochdError(f"the control group {group} is not delegated to this server")
     if "memory" not in _words(group / "cgroup.controllers"):
         raise EpochdError(f"{group} has no memory controller")
-    if (group / "cgroup.type").exists():
-        _empty_and_enable(group, _words(group / MEMBERS) if group == root else [str(os.getpid())])
-    else:  # the root group of the machine, which may contain processes
-        write(group / "cgroup.subtree_control", "+memory")
-
-
-def _empty_and_enable(group: Path, pids: Iterable[str]) -> None:
-    leaf = group / SERVER
+    if not (group / "cgroup.type").exists():  # the root group of the machine, which may contain processes
+        return write(group / "cgroup.subtree_control", "+memory")
+    pids, leaf = _words(group / MEMBERS) if group == root else [str(os.getpid())], group / SERVER
     make(leaf)
     try:
         _move(pids, leaf)
@@ -157,7 +138,7 @@ def _is_delegated(group: Path) -> bool:
     """Whether the group belongs to our user, or is marked as delegated. Root could write to groups that are not."""
     if 0 != group.stat().st_uid == os.geteuid():
         return True
-    for name in DELEGATION_XATTRS:
+    for name in ("user.delegate", "trusted.delegate"):  # with which systemd marks a group delegated to a service
         with suppress(OSError):
             if os.getxattr(group, name) == b"1":
                 return True

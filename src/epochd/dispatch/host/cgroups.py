@@ -1,8 +1,7 @@
 """Control groups of workers: the kernel enforces the memory limit of a training, with all its processes (Linux).
 
 The limit that a worker sets itself does not include its ranks, and the measurement once a second (``memory``) reacts
-late. So each worker gets a control group below that of the server, with a limit while it trains. Where control groups
-are not available, the other two remain, and the log states the reason once.
+late. Where control groups are not available, these two remain, and the log states the reason once.
 """
 
 import hashlib
@@ -24,7 +23,6 @@ STAT = "memory.stat"
 PRECISION = 2**20
 """The kernel charges memory in batches, so a peak may stay below the limit by some pages."""
 FALLBACK = "rlimit" if HAS_PROC else "watch"
-"""The mechanism that limits a training where control groups are not available."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +34,7 @@ class Overrun:
 
 
 class Groups:
-    """Creates the groups of workers. ``mechanism`` is what limits trainings, None without a limit.
-
-    ``proc`` is the directory of this process in procfs.
-    """
+    """Creates the groups of workers. ``mechanism`` is what limits trainings; ``proc`` is this process in procfs."""
 
     def __init__(self, data_dir: Path, memory_mb: int | None, proc: Path = PROC) -> None:
         self.mechanism = None if memory_mb is None else FALLBACK
@@ -55,9 +50,8 @@ class Groups:
             return
         try:
             self._home, self.mechanism = _prepare(self._data_dir, self._proc)
-            logger.info(
-                "a training may use %d MiB of memory; the kernel enforces it (%s)", self._memory_mb, self.mechanism
-            )
+            allowed = "a training may use %d MiB of memory; the kernel enforces it (%s)"
+            logger.info(allowed, self._memory_mb, self.mechanism)
         except (EpochdError, OSError) as error:
             self._disable(error)
 
@@ -71,7 +65,11 @@ class Groups:
             return None
         group = self._home / f"{_prefix(self._data_dir)}{pid}"
         try:
-            _admit(pid, group)
+            cgroupfs.remove(group)  # of a dead worker with the same pid
+            cgroupfs.make(group)
+            if files_of(group) is V2:  # kill all processes at once, so that no rank waits for another
+                cgroupfs.write(group / "memory.oom.group", "1")
+            cgroupfs.write(group / cgroupfs.MEMBERS, str(pid))
         except OSError as error:
             cgroupfs.remove(group)
             if not isinstance(error, ProcessLookupError):  # otherwise the process has exited already
@@ -109,14 +107,6 @@ def _prefix(data_dir: Path) -> str:
     return f"epochd-{hashlib.sha256(mark_of(data_dir).encode()).hexdigest()[:8]}-"
 
 
-def _admit(pid: int, group: Path) -> None:
-    cgroupfs.remove(group)  # of a dead worker with the same pid
-    cgroupfs.make(group)
-    if files_of(group) is V2:
-        cgroupfs.write(group / "memory.oom.group", "1")  # kill all processes at once, so that no rank waits for another
-    cgroupfs.write(group / cgroupfs.MEMBERS, str(pid))
-
-
 def sweep(data_dir: Path, known: Collection[int] = (), proc: Path = PROC) -> list[Path]:
     """Remove the groups of workers that have exited, except those of ``known`` pids, whose counters may still be read.
 
@@ -136,24 +126,21 @@ def limit_memory(group: Path | None, megabytes: int | None) -> MemoryCap | None:
     if group is None or megabytes is None:
         return None
     try:
-        return _set_limit(group, files_of(group), megabytes * 2**20)
+        files = files_of(group)
+        remove_limit(group)
+        used, kills = _unreclaimable_bytes(group, files), number(group, *files.kills)
+        cap = MemoryCap(str(group), used, megabytes * 2**20, kills, _ooms(group, files))
+        for name in files.peaks:
+            if files is V1 and (group / name).exists():
+                cgroupfs.write(group / name, "0")
+        cgroupfs.write(group / files.limit, str(cap.total))
+        if (group / files.swap).exists():
+            cgroupfs.write(group / files.swap, files.no_swap or str(cap.total))
+        return cap
     except OSError as error:
         logger.warning("the kernel does not limit the memory of a training: %s", error)
         remove_limit(group)
         return None
-
-
-def _set_limit(group: Path, files: Files, limit: int) -> MemoryCap:
-    remove_limit(group)
-    used, kills = _unreclaimable_bytes(group, files), number(group, *files.kills)
-    cap = MemoryCap(str(group), used, limit, kills, _ooms(group, files))
-    for name in files.peaks:
-        if files is V1 and (group / name).exists():
-            cgroupfs.write(group / name, "0")
-    cgroupfs.write(group / files.limit, str(cap.total))
-    if (group / files.swap).exists():
-        cgroupfs.write(group / files.swap, files.no_swap or str(cap.total))
-    return cap
 
 
 def _unreclaimable_bytes(group: Path, files: Files) -> int:

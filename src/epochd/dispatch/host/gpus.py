@@ -6,7 +6,6 @@ A GPU is allocated to one training at a time. The server runs nvidia-smi, since 
 import logging
 import os
 import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -16,10 +15,7 @@ from epochd.core.specs import TrainingSpec
 
 logger = logging.getLogger(__name__)
 
-QUERY = ("nvidia-smi", "--query-gpu=index", "--format=csv,noheader")
 QUERY_SECONDS = 10.0
-UUIDS = ("nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader")
-PROCESSES = ("nvidia-smi", "--query-compute-apps=pid,gpu_uuid,used_memory", "--format=csv,noheader,nounits")
 
 
 def detect(setting: str) -> list[int]:
@@ -28,9 +24,16 @@ def detect(setting: str) -> list[int]:
         case "none" | "":
             return []
         case "auto":
-            return _visible(os.environ.get("CUDA_VISIBLE_DEVICES"), _detected())
+            detected, variable = _detected(), os.environ.get("CUDA_VISIBLE_DEVICES")
         case ids:
             return _parsed(ids)
+    if variable is None:
+        return detected
+    try:
+        return [gpu for gpu in detected if gpu in _parsed(variable)] if variable else []
+    except SettingsError:
+        logger.warning("CUDA_VISIBLE_DEVICES=%s contains no numeric ids; set EPOCHD_GPUS instead", variable)
+        return []
 
 
 def _parsed(ids: str) -> list[int]:
@@ -44,16 +47,17 @@ def _parsed(ids: str) -> list[int]:
 def _detected() -> list[int]:
     """Queried once per process: the GPUs do not change, and the driver may take a second to answer."""
     try:
-        return [int(line) for line in _query(QUERY)]
+        return [int(line) for line in _query("gpu=index", "csv,noheader")]
     except (OSError, subprocess.SubprocessError) as error:
         logger.warning("nvidia-smi failed, so trainings run on the CPU: %s", error)
         return []
 
 
-def _query(query: Sequence[str]) -> list[str]:
+def _query(fields: str, format: str) -> list[str]:
     """The lines that nvidia-smi prints; none on a machine without it. Raises OSError or SubprocessError."""
+    command = ("nvidia-smi", f"--query-{fields}", f"--format={format}")
     try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=QUERY_SECONDS, check=True)
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=QUERY_SECONDS, check=True)
     except FileNotFoundError:
         return []
     return answer.stdout.strip().splitlines()
@@ -71,36 +75,22 @@ class GpuProcess:
 def list_processes() -> list[GpuProcess]:
     """All processes that use a GPU, by nvidia-smi; none if it fails."""
     try:
-        return _parse_processes(_query(UUIDS), _query(PROCESSES))
+        uuids = [_fields(line) for line in _query("gpu=index,uuid", "csv,noheader")]
+        indices = {uuid: int(index) for index, uuid in uuids}
+        found = []
+        for line in _query("compute-apps=pid,gpu_uuid,used_memory", "csv,noheader,nounits"):
+            pid, uuid, mebibytes = _fields(line)
+            if uuid in indices:
+                used = int(mebibytes) * 2**20 if mebibytes.isdecimal() else None
+                found.append(GpuProcess(int(pid), indices[uuid], used))
+        return found
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         logger.warning("nvidia-smi failed to list the processes on the GPUs: %s", error)
         return []
 
 
-def _parse_processes(uuids: Sequence[str], lines: Sequence[str]) -> list[GpuProcess]:
-    """Joins lines like ``0, GPU-x`` and ``4711, GPU-x, 512`` by uuid. Raises ValueError for other lines."""
-    indices = {uuid: int(index) for index, uuid in (_fields(line) for line in uuids)}
-    found = []
-    for pid, uuid, mebibytes in (_fields(line) for line in lines):
-        if uuid in indices:
-            used = int(mebibytes) * 2**20 if mebibytes.isdecimal() else None
-            found.append(GpuProcess(int(pid), indices[uuid], used))
-    return found
-
-
 def _fields(line: str) -> list[str]:
     return [field.strip() for field in line.split(",")]
-
-
-def _visible(variable: str | None, detected: list[int]) -> list[int]:
-    """The detected GPUs that ``CUDA_VISIBLE_DEVICES`` selects; UUIDs are not supported."""
-    if variable is None:
-        return detected
-    try:
-        return [gpu for gpu in detected if gpu in _parsed(variable)] if variable else []
-    except SettingsError:
-        logger.warning("CUDA_VISIBLE_DEVICES=%s contains no numeric ids; set EPOCHD_GPUS instead", variable)
-        return []
 
 
 class GpuPool:
@@ -140,8 +130,6 @@ def needed(spec: TrainingSpec, owned: int) -> int:
     """The number of GPUs that a training needs, on a server with ``owned`` GPUs."""
     if spec.device == "cpu" or spec.num_devices is not None:
         return 0
-    if spec.num_gpus == "auto":
-        return owned
-    if spec.num_gpus is not None:
-        return spec.num_gpus
-    return min(1, owned)
+    if spec.num_gpus is None:
+        return min(1, owned)
+    return owned if spec.num_gpus == "auto" else spec.num_gpus

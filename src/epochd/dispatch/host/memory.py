@@ -40,8 +40,3 @@ def used_by_groups(leaders: Collection[int]) -> dict[int, int]:
                 info: Any = psutil.Process(pid).memory_info()
                 used[group] += int(info.rss) - int(getattr(info, "shared", 0))
     return used
-
-
-def used_by_group(leader: int) -> int:
-    """The bytes of one process group (see ``used_by_groups``)."""
-    return used_by_groups([leader])[leader]

@@ -1,8 +1,7 @@
 """Cleanup of orphans: processes that outlived their worker are killed, and zombies are reaped.
 
-The end of a worker also kills its process group, but a process may have left the group, or the server may have died
-before. As a subreaper (or as the first process of a container) the server becomes the parent of such processes, and a
-dead process remains a zombie until its parent waits for it.
+The end of a worker kills its process group, but a process may have left it, or the server may have died before. As a
+subreaper, or the first process of a container, the server becomes the parent of such processes.
 """
 
 import asyncio
@@ -26,11 +25,13 @@ MIN_AGE_SECONDS = 5.0
 
 def find(data_dir: Path, leaders: Collection[int]) -> list[psutil.Process]:
     """Processes that work for this data directory and belong to none of the known workers (``leaders``)."""
-    return [
-        process
-        for process in processes.find_marked(data_dir)
-        if process.pid != os.getpid() and _is_old_enough(process) and processes.leader_of(process, leaders) is None
-    ]
+    found = []
+    for process in processes.find_marked(data_dir):
+        with suppress(psutil.Error, OSError):
+            is_other = process.pid != os.getpid() and processes.age(process.pid) > MIN_AGE_SECONDS
+            if is_other and processes.leader_of(process, leaders) is None:
+                found.append(process)
+    return found
 
 
 def kill(process: psutil.Process) -> bool:
@@ -40,13 +41,6 @@ def kill(process: psutil.Process) -> bool:
         logger.warning("killed process %d, whose worker does not exist any more", process.pid)
         return True
     return False
-
-
-def _is_old_enough(process: psutil.Process) -> bool:
-    try:
-        return processes.age(process.pid) > MIN_AGE_SECONDS
-    except (psutil.Error, OSError):
-        return False
 
 
 class Sweeper:

@@ -1,7 +1,5 @@
-"""Worker processes on this machine: found by a variable in their environment, identified by pid and start time.
-
-A worker has the data directory in its environment, like every process that it starts, and leads its own process group.
-So processes that outlive their parent can be found, and a reused pid is not mistaken for a worker.
+"""Worker processes on this machine: found by a variable in their environment, which all processes that they start
+inherit, and identified by pid and start time, so that a reused pid is not mistaken for a worker.
 """
 
 import ctypes
@@ -19,7 +17,6 @@ from epochd.core.job_values import WorkerIdentity
 
 MARK = "EPOCHD_WORKER_OF"
 """The environment variable with the data directory that a process works for."""
-PR_SET_CHILD_SUBREAPER = 36
 HAS_PROC = sys.platform == "linux"
 
 
@@ -85,7 +82,7 @@ def kill_group(worker: WorkerIdentity, data_dir: Path) -> None:
 def become_subreaper() -> None:
     """Become the parent of orphaned descendants (Linux), instead of init."""
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        ctypes.CDLL(None, use_errno=True).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
 
 
 def zombies() -> set[tuple[int, float]]:

@@ -32,10 +32,8 @@ class Executor(Protocol):
     """Runs tickets in worker processes. One ticket occupies one slot."""
 
     async def start(self, on_exit: OnExit, *, has_gpus: bool) -> None:
-        """Prepare warm workers; ``on_exit`` is awaited once for each launched ticket.
-
-        ``has_gpus`` says whether tickets may allocate GPUs.
-        """
+        """Prepare warm workers, without waiting for them; ``on_exit`` is awaited once for each launched ticket, and
+        ``has_gpus`` says whether tickets may allocate GPUs."""
 
     @property
     def free_slots(self) -> int:
@@ -45,6 +43,7 @@ class Executor(Protocol):
         """Send a ticket to a worker and return its identity; None if that is unknown.
 
         Raises EpochdError if no worker can be started, or if ``kill`` or ``close`` was called before one was ready.
+        ``on_exit`` is not called for a ticket that no worker has received.
         """
 
     async def kill(self, key: AttemptKey) -> None:

@@ -70,24 +70,15 @@ class LocalExecutor:
         self._on_exit: OnExit
 
     async def start(self, on_exit: OnExit, *, has_gpus: bool = False) -> None:
-        """Start one worker per slot; return without waiting until they are ready."""
-        self._on_exit = on_exit
-        self._has_gpus = has_gpus
+        self._on_exit, self._has_gpus = on_exit, has_gpus
         self._groups.open()
         self._slots = [asyncio.create_task(self._run_slot()) for _ in range(self._settings.slots)]
 
     @property
     def free_slots(self) -> int:
-        if self._closing.is_set():
-            return 0
-        return self._settings.slots - len(self._waiting) - len(self._working)
+        return 0 if self._closing.is_set() else self._settings.slots - len(self._waiting) - len(self._working)
 
     async def launch(self, ticket: Ticket) -> WorkerIdentity | None:
-        """Send a ticket to a warm worker, after waiting for one if necessary; returns the identity of the worker.
-
-        Raises EpochdError if workers fail to start, or if ``kill`` or ``close`` was called before one was ready.
-        ``on_exit`` is not called for a ticket that no worker has received.
-        """
         if self._closing.is_set():
             raise EpochdError("the executor is closed; the ticket was not launched")
         sent: asyncio.Future[WorkerIdentity | None] = asyncio.get_running_loop().create_future()
@@ -100,7 +91,6 @@ class LocalExecutor:
             self._waiting.pop(ticket.key, None)
 
     async def kill(self, key: AttemptKey) -> None:
-        """Kill the worker of this attempt at once; a ticket that waits for a worker is rejected."""
         if key in self._waiting:
             self._reject(key, "the task was stopped before a worker was ready for it")
         for worker in self._working:
@@ -108,7 +98,6 @@ class LocalExecutor:
                 worker.kill()
 
     async def close(self) -> None:
-        """Kill all workers with their children; return after all processes have exited."""
         self._closing.set()
         for key in list(self._waiting):
             self._reject(key, "the server shut down before a worker was ready")
@@ -122,11 +111,9 @@ class LocalExecutor:
         self._groups.close()
 
     def pids(self) -> list[int]:
-        """The pids of the processes that this executor has started and waits for."""
         return [worker.process.pid for worker in self._workers]
 
     def health(self) -> dict[str, Any]:
-        """Counts of slots and workers; ``error`` says why no worker can be started, None when all is well."""
         return {
             "framework": self._framework,
             "slots": self._settings.slots,
@@ -138,27 +125,22 @@ class LocalExecutor:
         }
 
     async def _run_slot(self) -> None:
-        """Run one process after another, until the executor is closed."""
+        """Run one process after another, until the executor is closed; wait longer after each failure to start."""
         while not self._closing.is_set():
-            await self._back_off()
-            if self._closing.is_set():
-                return
+            if self._failures or self._kills:
+                delay = min(FIRST_BACKOFF_SECONDS * 2 ** max(self._failures - 1, 0), LAST_BACKOFF_SECONDS)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._closing.wait(), delay)
+                    return
             try:
                 await self._run_worker()
             except Exception as error:
                 logger.exception("a worker slot failed")
                 self._record_failure(self._framework, f"{type(error).__name__}: {error}")
 
-    async def _back_off(self) -> None:
-        """Wait longer after each consecutive failure to start, and shortly after a kill."""
-        if self._failures or self._kills:
-            delay = min(FIRST_BACKOFF_SECONDS * 2 ** max(self._failures - 1, 0), LAST_BACKOFF_SECONDS)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), delay)
-
     async def _run_worker(self) -> None:
         """Start a process, handle its messages, and clean up after its exit."""
-        worker = await self._spawn(self._next_framework())
+        worker = await self._spawn(next(iter(self._unserved_frameworks()), self._framework))
         try:
             if self._closing.is_set():
                 worker.kill()
@@ -253,10 +235,8 @@ class LocalExecutor:
 
     def _unserved_frameworks(self) -> list[str]:
         """The frameworks of waiting tickets for which no worker is being started, one entry per ticket."""
-        idle = {*self._idle}
-        starting = [
-            worker.framework for worker in self._workers - idle if worker.ticket is None and not worker.is_retired
-        ] + self._starting
+        coming = [one for one in self._workers - {*self._idle} if one.ticket is None and not one.is_retired]
+        starting = [worker.framework for worker in coming] + self._starting
         unserved: list[str] = []
         for ticket, _ in self._waiting.values():
             if ticket.spec.framework in starting:
@@ -264,10 +244,6 @@ class LocalExecutor:
             else:
                 unserved.append(ticket.spec.framework)
         return unserved
-
-    def _next_framework(self) -> str:
-        """The framework for a new worker: that of an unserved ticket, else the one that was requested last."""
-        return next(iter(self._unserved_frameworks()), self._framework)
 
     def _reject(self, key: AttemptKey, why: str) -> None:
         _, sent = self._waiting.pop(key)
