@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from epochd.core.events import Report, ReportKind, Type
+from epochd.core.job_values import JobError
 from epochd.core.jobs import Command, State
 from epochd.core.settings import Settings
 from epochd.core.tickets import Ticket
@@ -84,7 +85,7 @@ async def post(db, clock, executor, tmp_path) -> Post:
 
     async def on_exit(end):
         outcome = running.own.pop((end.task_id, end.attempt)).outcome or outcomes.of_exit(end.returncode)
-        await attempts.crash_attempt(db, end.task_id, end.attempt, code=outcome.code, message=outcome.message)
+        await attempts.crash_attempt(db, end.task_id, end.attempt, JobError(outcome.code, outcome.message))
 
     await executor.start(on_exit)
     await executor.launch(ticket)

@@ -18,7 +18,7 @@ FULL = {"code": "disk_full", "message": "no room", "problems": [], "needed_bytes
 
 
 async def crash(db: Database, attempt: Attempt) -> None:
-    assert await attempts.crash_attempt(db, attempt.id, attempt.number, **CRASH)
+    assert await attempts.crash_attempt(db, attempt.id, attempt.number, JobError(**CRASH))
 
 
 async def test_a_job_whose_worker_died_waits_again_and_says_why(db: Database) -> None:
@@ -67,8 +67,8 @@ async def test_a_renewed_lease_is_not_taken_for_an_expired_one(db: Database) -> 
     attempt = await started(db)
     await attempt.send(now=NOW + LEASE)
     late = NOW + LEASE + 1
-    assert not await attempts.crash_attempt(db, attempt.id, 1, **CRASH, only_expired=True, now=late)
-    assert await attempts.crash_attempt(db, attempt.id, 1, **CRASH, only_expired=True, now=late + LEASE)
+    assert not await attempts.crash_attempt(db, attempt.id, 1, JobError(**CRASH), only_expired=True, now=late)
+    assert await attempts.crash_attempt(db, attempt.id, 1, JobError(**CRASH), only_expired=True, now=late + LEASE)
 
 
 async def test_preemptions_are_counted_apart_from_crashes(db: Database) -> None:

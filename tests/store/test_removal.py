@@ -6,6 +6,7 @@ import pytest
 
 from epochd.core.errors import IllegalMove, NotFound, StaleAttempt
 from epochd.core.events import ReportKind
+from epochd.core.job_values import JobError
 from epochd.core.jobs import State
 from epochd.store import attempts, events, jobs
 from epochd.store.db import Database
@@ -58,4 +59,4 @@ async def test_a_worker_of_a_removed_job_is_told_to_end(db: Database) -> None:
     await jobs.remove(db, attempt.id)
     with pytest.raises(StaleAttempt):
         await attempt.say(ReportKind.EPOCH, epoch(1))
-    assert not await attempts.crash_attempt(db, attempt.id, 1, code="worker_died", message="late")
+    assert not await attempts.crash_attempt(db, attempt.id, 1, JobError("worker_died", "late"))

@@ -170,7 +170,7 @@ async def test_a_final_state_absorbs_whatever_comes(db: Database, state: State) 
             await attempt.say(kind, payload)
     with pytest.raises(StaleAttempt):
         await attempt.send()
-    assert not await attempts.fail_attempt(db, attempt.id, 1, code="died", message="late")
+    assert not await attempts.fail_attempt(db, attempt.id, 1, JobError("died", "late"))
     assert not await attempts.release_attempt(db, attempt.id, 1, reason="late")
     assert await attempt.job() == ended
     assert [event.type in FINAL_TYPES for event in await attempt.log()].count(True) == 1
@@ -207,7 +207,7 @@ async def test_a_report_to_an_unknown_task_is_stale(db: Database) -> None:
         await attempt.send()
     with pytest.raises(StaleAttempt):
         await attempt.say(ReportKind.LOG, {"level": "info", "message": "?"})
-    assert not await attempts.fail_attempt(db, attempt.id, 1, code="died", message="gone")
+    assert not await attempts.fail_attempt(db, attempt.id, 1, JobError("died", "gone"))
 
 
 BAD_BATCHES: dict[str, tuple[list[Report], type[EpochdError], str]] = {
@@ -263,7 +263,7 @@ async def test_a_silent_worker_is_found_by_its_lease(db: Database) -> None:
 
 async def test_a_dead_worker_fails_its_job_with_its_last_lines(db: Database) -> None:
     attempt = await started(db)
-    assert await attempts.fail_attempt(db, attempt.id, 1, code="died", message="killed", log_tail=["a", "b"], now=NOW)
+    assert await attempts.fail_attempt(db, attempt.id, 1, JobError("died", "killed", log_tail=["a", "b"]), now=NOW)
     error: dict[str, Any] = {"code": "died", "message": "killed", "problems": [], "log_tail": ["a", "b"]}
     job = await attempt.job()
     assert job.error is not None
@@ -274,16 +274,16 @@ async def test_a_dead_worker_fails_its_job_with_its_last_lines(db: Database) -> 
 async def test_a_worker_that_dies_while_it_is_stopped_leaves_a_cancelled_job(db: Database) -> None:
     attempt = await started(db)
     await jobs.stop(db, attempt.id)
-    assert await attempts.fail_attempt(db, attempt.id, 1, code="died", message="killed")
+    assert await attempts.fail_attempt(db, attempt.id, 1, JobError("died", "killed"))
     assert ((await attempt.job()).state, (await attempt.job()).error) == (State.CANCELLED, None)
 
 
 async def test_the_death_of_a_former_worker_concerns_nobody(db: Database) -> None:
     first = await started(db)
     await attempts.release_attempt(db, first.id, 1, reason="restart")
-    assert not await attempts.fail_attempt(db, first.id, 1, code="died", message="killed")
+    assert not await attempts.fail_attempt(db, first.id, 1, JobError("died", "killed"))
     await claimed(db)
-    assert not await attempts.fail_attempt(db, first.id, 1, code="died", message="killed")
+    assert not await attempts.fail_attempt(db, first.id, 1, JobError("died", "killed"))
     assert (await first.job()).state is State.RUNNING
 
 

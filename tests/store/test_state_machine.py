@@ -15,6 +15,7 @@ from hypothesis.stateful import initialize, precondition, rule, run_state_machin
 
 from epochd.core.errors import IllegalMove, InvalidSpec
 from epochd.core.events import ReportKind
+from epochd.core.job_values import JobError
 from epochd.store import attempts, jobs
 from tests.support.attempts import COMPLETED, FAILED, STARTED
 from tests.support.job_model import FINAL, LEASE
@@ -25,7 +26,7 @@ ANY = st.integers(0, 60)
 LOSS = st.sampled_from([0.5, 0.5, 0.25])
 ASKED = st.sampled_from([None, None, "pause", "stop"])
 """What somebody asks of a running job just before the thing happens."""
-DIED = {"code": "worker_died", "message": "the worker was killed by signal SIGKILL"}
+DIED = {"error": JobError("worker_died", "the worker was killed by signal SIGKILL", log_tail=[])}
 FULL = {"code": "disk_full", "message": "no room", "problems": [], "needed_bytes": 10**9}
 EXAMPLES = {"sqlite": 40, "postgresql": 12}
 """How many lists of moves are played on each store."""
@@ -200,8 +201,8 @@ class Jobs(World):
     def end(self, which: int, asked: str | None, how: str) -> None:
         worker, task = self.some(which, asked)
         if how == "out_of_memory":  # said by the dispatcher, which will not see it happen again
-            verdict = {"code": how, "message": "killed at its limit"}
-            assert self.do(attempts.fail_attempt(self.db, worker.id, worker.attempt, **verdict, now=self.now))
+            error = JobError(how, "killed at its limit", log_tail=[])
+            assert self.do(attempts.fail_attempt(self.db, worker.id, worker.attempt, error, now=self.now))
             task.die(how)
         else:
             self.say(worker, (ReportKind(how), COMPLETED if how == "completed" else FAILED))

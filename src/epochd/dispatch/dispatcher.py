@@ -29,14 +29,10 @@ from epochd.store.db import Database
 
 logger = logging.getLogger(__name__)
 
-CHECK_SECONDS = 1.0
-"""The interval of the watchdog."""
-STEP_SECONDS = 0.5
-"""How long a stop waits for the current step of the loop."""
-LAUNCH_SECONDS = 0.02
-"""How long the loop waits for a launch, which then continues in its own task."""
+CHECK_SECONDS = 1.0  # the interval of the watchdog
+STEP_SECONDS = 0.5  # how long a stop waits for the current step of the loop
+LAUNCH_SECONDS = 0.02  # how long the loop waits for a launch, which then continues in its own task
 FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.5, 30.0
-WAKING_TYPES = FINAL_TYPES | {Type.STATE}
 
 
 class Dispatcher:
@@ -80,9 +76,7 @@ class Dispatcher:
 
     async def stop(self, release_wait: float) -> None:
         """Request checkpoints from running jobs, wait up to ``release_wait`` seconds, then kill all workers.
-
-        These jobs are pending afterwards and continue after the next start. A second call does nothing.
-        """
+        The jobs are pending afterwards. A second call does nothing."""
         if self._stopping or self._loop is None:
             return
         self._stopping = True
@@ -113,7 +107,7 @@ class Dispatcher:
                     await self._wake.wait()
 
     def _on_events(self, events: list[Event]) -> None:
-        if any(event.type in WAKING_TYPES for event in events):
+        if any(event.type in FINAL_TYPES | {Type.STATE} for event in events):
             self._wake.set()
 
     async def _supervise(self) -> None:
@@ -135,29 +129,23 @@ class Dispatcher:
             if time.monotonic() - self._checked_at >= every:
                 await self._watchdog.check()
                 self._checked_at = time.monotonic()
-            await self._fill_slots()
+            while not self._stopping and self._executor.free_slots > len(self._inherited):
+                lease = self._settings.lease_seconds
+                claimed = await attempts.claim(self._db, lease_seconds=lease, fits=lambda job: self.gpus.fits(job.spec))
+                if claimed is None:
+                    break
+                attempt = Attempt(await self._ticket(*claimed))
+                self._running.own[attempt.ticket.key] = attempt
+                attempt.launch = asyncio.create_task(self._launch(attempt))
+                await asyncio.wait({attempt.launch}, timeout=LAUNCH_SECONDS)
             self.error, self._backoff = None, FIRST_BACKOFF_SECONDS
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._checked_at + every - time.monotonic()):
                     await self._wake.wait()
 
-    async def _fill_slots(self) -> None:
-        while not self._stopping and self._executor.free_slots > len(self._inherited):
-            claimed = await attempts.claim(
-                self._db, lease_seconds=self._settings.lease_seconds, fits=lambda job: self.gpus.fits(job.spec)
-            )
-            if claimed is None:
-                return
-            attempt = Attempt(await self._ticket(*claimed))
-            self._running.own[attempt.ticket.key] = attempt
-            attempt.launch = asyncio.create_task(self._launch(attempt))
-            await asyncio.wait({attempt.launch}, timeout=LAUNCH_SECONDS)
-
     async def _ticket(self, job: Job, token: str) -> Ticket:
-        settings, names = (
-            self._settings,
-            [name for name in (job.spec.dataset, job.spec.validation_dataset) if name is not None],
-        )
+        settings = self._settings
+        names = [name for name in (job.spec.dataset, job.spec.validation_dataset) if name is not None]
         return Ticket(
             task_id=job.id,
             attempt=job.attempt,

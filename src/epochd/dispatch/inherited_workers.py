@@ -21,8 +21,7 @@ from epochd.store.db import Database
 
 logger = logging.getLogger(__name__)
 
-GRACE_SECONDS = 3.0
-"""How long after a start inherited workers may take to report (they retry every 2 s)."""
+GRACE_SECONDS = 3.0  # how long after a start inherited workers may take to report (they retry every 2 s)
 LOST = "its worker was lost with a previous server"
 
 
@@ -38,10 +37,8 @@ class InheritedWorkers:
         self._started_at = 0.0
 
     async def discover(self, gpus: GpuPool) -> None:
-        """Find the inherited workers. A job whose worker is dead is released, and the worker's processes are killed.
-
-        Call this before the server starts workers of its own, which could reuse the pids of dead ones.
-        """
+        """Find the inherited workers, and release jobs whose worker is dead. Call this before the server starts own
+        workers, which could reuse the pids of dead ones."""
         self._gpus = gpus
         self._started_at = time.monotonic()
         for job in await jobs.running(self._db):

@@ -4,8 +4,8 @@ import logging
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from epochd.core.job_values import JobError
 from epochd.core.jobs import AttemptKey
 from epochd.core.tickets import RANK_FAILED, Ticket
 from epochd.dispatch.host.cgroups import Overrun
@@ -77,10 +77,10 @@ def of_memory(limit: int, peak: int) -> Outcome:
 
 async def record(db: Database, key: AttemptKey, outcome: Outcome, log_tail: Sequence[str]) -> None:
     """Requeue, block or fail the job of an attempt, unless the attempt is not running any more."""
-    why: dict[str, Any] = {"code": outcome.code, "message": outcome.message, "log_tail": log_tail}
+    error = JobError(outcome.code, outcome.message, log_tail=list(log_tail))
     if outcome.is_final:
-        is_ended = await attempts.fail_attempt(db, *key, **why, is_blocked=outcome.is_blocking)
+        is_ended = await attempts.fail_attempt(db, *key, error, is_blocked=outcome.is_blocking)
     else:
-        is_ended = await attempts.crash_attempt(db, *key, **why)
+        is_ended = await attempts.crash_attempt(db, *key, error)
     if is_ended:
         logger.warning("task %s, attempt %d: %s", *key, outcome.message)

@@ -13,11 +13,9 @@ from epochd.store.db import Database
 logger = logging.getLogger(__name__)
 
 CHECK_SECONDS = 10.0
-MARGIN = 1.1
-"""The free space has to exceed what a job needs by this factor, or the job could be blocked again at once."""
+MARGIN = 1.1  # the free space has to exceed the need by this factor, or the job could be blocked again at once
 MAX_WAIT_SECONDS = 3600.0
-RESET_SECONDS = 600.0
-"""A job that was not blocked again for this long starts with the shortest wait the next time."""
+RESET_SECONDS = 600.0  # a job that was not blocked again for this long starts with the shortest wait the next time
 
 
 class Readmission:

@@ -112,14 +112,15 @@ class Reconciler:
 
     def _check_job(self, job: Job) -> Finding | None:
         """Compare a running job with its process."""
-        if self._attempts.is_launching(job.key):
+        own = self._attempts.own.get(job.key)
+        if own is not None and own.is_launching:
             return None
         silent = time.time() - (job.lease_until or 0.0)
         if job.worker is not None and not processes.is_alive(job.worker):
             return _without_process(job, f"its worker (process {job.worker.pid}) does not exist")
         if silent <= 0:
             return None
-        if job.worker is None and job.key not in self._attempts.own:
+        if job.worker is None and own is None:
             return _without_process(job, "it has no known worker, and its lease has expired")
         message = (
             f"the lease of the worker of task {job.id} (process {_pid(job) or 'unknown'}) expired {silent:,.1f} s ago; "
@@ -128,14 +129,10 @@ class Reconciler:
         return Finding("silent_worker", message, job.id, job.attempt, _pid(job))
 
     def _is_unknown(self, user: GpuProcess, known: set[int]) -> bool:
-        """Whether a GPU of this server is used by a process that is not one of its workers.
-
-        In a container the driver may report pids of another namespace: on an allocated GPU, such a process is taken for
-        the training that has the GPU.
-        """
+        """Whether a GPU of this server is used by a process that is not one of its workers."""
         if user.gpu not in self._pool.owned:
             return False
-        if not psutil.pid_exists(user.pid):
+        if not psutil.pid_exists(user.pid):  # in a container: a pid of another namespace, maybe of the GPU's training
             return user.gpu in self._pool.free
         process = psutil.Process(user.pid)
         return user.pid not in known and processes.leader_of(process, known) is None

@@ -1,7 +1,4 @@
-"""The attempts that run: those that this server has started, and those that it has inherited from a previous server.
-
-The watchdog and the reconciler end attempts here and need not know who has started them.
-"""
+"""The attempts that run: those that this server has started, and those that it has inherited from a previous server."""
 
 import asyncio
 from dataclasses import dataclass
@@ -16,11 +13,8 @@ from epochd.dispatch.workers.executor import Executor
 
 @dataclass(eq=False)
 class Attempt:
-    """An attempt whose ticket the executor has, until the executor reports its exit.
-
-    ``memory_before`` is the memory of the worker when it received the ticket, ``peak`` the maximum increase since
-    (bytes, see ``Watchdog``). ``outcome`` is set once the server ends the attempt.
-    """
+    """An attempt of the executor, until its exit. ``memory_before`` is the memory of the worker when it received the
+    ticket, ``peak`` the maximum increase since (bytes); ``outcome`` is set once the server ends the attempt."""
 
     ticket: Ticket
     launch: asyncio.Task[None] | None = None
@@ -48,9 +42,6 @@ class RunningAttempts:
         self.own: dict[AttemptKey, Attempt] = {}
         self.inherited = inherited
         self._executor = executor
-
-    def is_launching(self, key: AttemptKey) -> bool:
-        return key in self.own and self.own[key].is_launching
 
     def pids(self) -> set[int]:
         """The pids of all known workers."""

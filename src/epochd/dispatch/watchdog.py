@@ -18,10 +18,8 @@ from epochd.store.db import Database
 
 logger = logging.getLogger(__name__)
 
-SLACK_SECONDS = 1.0
-"""A lease that ends this much later than a full lease from now is older than a change of the clock."""
-CONFIRM_SECONDS = 3.0
-"""Longer than the interval at which a worker retries to reach a server that was unavailable."""
+SLACK_SECONDS = 1.0  # a lease that ends later than a full lease and this from now is older than a change of the clock
+CONFIRM_SECONDS = 3.0  # longer than the interval at which a worker retries to reach a server that was unavailable
 
 
 class Watchdog:
@@ -94,7 +92,7 @@ class Watchdog:
             if (task_id, attempt) not in self._hanging:
                 message = outcomes.hang_message(idle)
                 logger.warning("task %s: %s", task_id, message)
-                await attempts.log(self._db, task_id, attempt, "warning", message)
+                await attempts.warn(self._db, task_id, attempt, message)
         self._hanging = set(hanging)
 
     async def _end_expired(self, running: Sequence[Job]) -> None:
@@ -131,10 +129,8 @@ class ExpiredLeases:
 
 
 def idle_seconds(job: Job, lease_seconds: float) -> float | None:
-    """Seconds without a completed step at the time of the last report; None before the first step.
-
-    Both times were recorded at that report, so the result does not depend on later changes of the clock.
-    """
+    """Seconds without a completed step at the time of the last report; None before the first step."""
     if job.progress_at is None or job.lease_until is None:
         return None
+    # Both times were recorded at that report, so later changes of the clock have no effect.
     return max(0.0, job.lease_until - lease_seconds - job.progress_at)

@@ -27,10 +27,9 @@ table = tables.jobs
 async def claim(
     db: Database, *, lease_seconds: float, fits: Callable[[Job], bool] = lambda job: True, now: float | None = None
 ) -> tuple[Job, str] | None:
-    """Start the next attempt of the oldest pending job; None if there is none, or if it does not fit.
+    """Start the next attempt of the oldest pending job; the job and the token, of which only the SHA-256 is stored.
 
-    No other job overtakes one that does not fit, since small jobs could delay a large one forever. Returns the job and
-    the token of the attempt, of which only the SHA-256 is stored.
+    None if there is none, or if it does not fit: small jobs that overtake a large one could delay it forever.
     """
     now = moment(now)
     oldest = rows.queued(State.PENDING).limit(1).with_for_update(skip_locked=True)
@@ -61,7 +60,6 @@ async def report(
     now: float | None = None,
 ) -> Command:
     """Store the reports of a worker, in one transaction, and return its command. Without reports it is a heartbeat.
-
     ``idle_seconds`` is the time since the worker completed a step; None before the first.
 
     Reports that are stored already are skipped, so that a worker can repeat those without an answer. Raises
@@ -105,57 +103,27 @@ async def shorten_leases(db: Database, lease_seconds: float, now: float | None =
 
 
 async def fail_attempt(
-    db: Database,
-    task_id: str,
-    attempt: int,
-    *,
-    code: str,
-    message: str,
-    log_tail: Sequence[str] = (),
-    is_blocked: bool = False,
-    now: float | None = None,
+    db: Database, task_id: str, attempt: int, error: JobError, *, is_blocked: bool = False, now: float | None = None
 ) -> bool:
     """End an attempt whose worker died: the job fails, or is cancelled if that was requested. With ``is_blocked`` it is
     paused at its last checkpoint. False if the attempt is not running any more."""
-    error = JobError(code, message, log_tail=list(log_tail))
-
-    def fail(change: Change) -> None:
-        if is_blocked:
-            return change.block(error)
-        if change.job.command is Command.CANCEL:
-            return change.move(State.CANCELLED)
-        change.set(error=error)
-        change.move(State.FAILED)
-
-    return await _change_attempt(db, task_id, attempt, fail, now)
+    end = partial(Change.block if is_blocked else Change.fail, error=error)
+    return await _change_attempt(db, task_id, attempt, end, now)
 
 
 async def crash_attempt(
-    db: Database,
-    task_id: str,
-    attempt: int,
-    *,
-    code: str,
-    message: str,
-    log_tail: Sequence[str] = (),
-    only_expired: bool = False,
-    now: float | None = None,
+    db: Database, task_id: str, attempt: int, error: JobError, *, only_expired: bool = False, now: float | None = None
 ) -> bool:
-    """End an attempt whose worker crashed: the job is requeued, or fails after too many crashes.
-
-    False if the attempt is not running any more, or, with ``only_expired``, if its lease is valid.
-    """
-    crash = partial(Change.crash, code=code, message=message, log_tail=list(log_tail))
+    """End an attempt whose worker crashed: the job is requeued, or fails after too many crashes. False if the attempt
+    is not running any more, or, with ``only_expired``, if its lease is valid."""
+    crash = partial(Change.crash, error=error)
     return await _change_attempt(db, task_id, attempt, crash, now, only_expired=only_expired)
 
 
 async def release_attempt(
     db: Database, task_id: str, attempt: int, *, reason: str, only_expired: bool = False, now: float | None = None
 ) -> bool:
-    """End an attempt for the server's own reasons and requeue its job; False as in ``crash_attempt``.
-
-    If a pause or a stop was requested, the job is paused or cancelled, which is not counted as a preemption.
-    """
+    """End an attempt for the server's own reasons (see ``Change.release``); False as in ``crash_attempt``."""
     release = partial(Change.release, reason=reason)
     return await _change_attempt(db, task_id, attempt, release, now, only_expired=only_expired)
 
@@ -167,10 +135,10 @@ async def set_worker(db: Database, task_id: str, attempt: int, worker: WorkerIde
         await transaction.connection.execute(update(table).where(*mine).values(worker=worker.as_json()))
 
 
-async def log(db: Database, task_id: str, attempt: int, level: str, message: str, *, now: float | None = None) -> None:
-    """Append a message of the server to the log of a running job."""
-    add = partial(Change.add_event, type=Type.LOG, payload={"level": level, "message": message})
-    await _change_attempt(db, task_id, attempt, add, now)
+async def warn(db: Database, task_id: str, attempt: int, message: str) -> None:
+    """Append a warning of the server to the log of a running job."""
+    add = partial(Change.add_event, type=Type.LOG, payload={"level": "warning", "message": message})
+    await _change_attempt(db, task_id, attempt, add)
 
 
 async def request_release(db: Database) -> list[str]:
@@ -203,7 +171,7 @@ async def _change_attempt(
     task_id: str,
     attempt: int,
     apply: Callable[[Change], None],
-    now: float | None,
+    now: float | None = None,
     *,
     only_expired: bool = False,
 ) -> bool:

@@ -14,15 +14,13 @@ FINAL_TYPE = {State.COMPLETED: Type.COMPLETE, State.FAILED: Type.FAILED, State.C
 
 
 class Change:
-    """``job`` is the job after the change; ``columns`` and ``events`` have to be written.
+    """``job`` is the job after the change; ``columns`` and ``events`` have to be written. ``reported`` is the effective
+    progress in the log of the job, by epoch, as far as it was read; events update it."""
 
-    ``reported`` is the effective progress in the log of the job, by epoch, as far as it was read; events update it.
-    """
-
-    def __init__(self, job: Job, now: float, reported: dict[int, dict[str, Any]] | None = None) -> None:
+    def __init__(self, job: Job, now: float) -> None:
         self.job = job
         self.now = now
-        self.reported = {} if reported is None else reported
+        self.reported: dict[int, dict[str, Any]] = {}
         self.columns: dict[str, Any] = {}
         self.events: list[Event] = []
 
@@ -48,10 +46,8 @@ class Change:
         update_progress(self.reported, type, payload)
 
     def move(self, state: State, **details: Any) -> None:
-        """Change the state and append its event; ``details`` are added to the payload of a ``state`` event.
-
-        Raises IllegalMove. Set what a final event contains (error, artifact, metrics) before.
-        """
+        """Change the state and append its event; ``details`` are for a ``state`` event. Raises IllegalMove.
+        Set what a final event contains (error, artifact, metrics) before."""
         check_move(self.job.id, self.job.state, state)
         self.set(state=state)
         if state is not State.RUNNING:
@@ -65,19 +61,25 @@ class Change:
             payload = {"error": self.job.error and self.job.error.as_json()}
         self.add_event(FINAL_TYPE.get(state, Type.STATE), payload)
 
-    def crash(self, *, code: str, message: str, log_tail: list[str]) -> None:
+    def fail(self, error: JobError) -> None:
+        """Fail a running job, or cancel it if that was requested."""
+        if self.job.command is Command.CANCEL:
+            return self.move(State.CANCELLED)
+        self.set(error=error)
+        self.move(State.FAILED)
+
+    def crash(self, error: JobError) -> None:
         """Requeue a running job whose worker died; fail it once that has happened too often."""
         job = self.job
         self.set(crashes=job.crashes + 1, strikes=job.strikes + 1)
-        crash = {"code": code, "message": message, "attempt": job.attempt, "strikes": self.job.strikes}
+        crash = {"code": error.code, "message": error.message, "attempt": job.attempt, "strikes": self.job.strikes}
         if self.job.strikes >= MAX_STRIKES and job.command is not Command.CANCEL:
             sentence = (
-                f"the worker died {self.job.strikes} times without a newer checkpoint, most recently: {message}. "
+                f"the worker died {self.job.strikes} times without a newer checkpoint, most recently: {error.message}. "
                 "See the log of each attempt; retry the task after removing the cause"
             )
-            self.set(error=JobError("poison", sentence, log_tail=log_tail))
-            return self.move(State.FAILED)
-        self.requeue(reason=message, crash=crash | {"log_tail": log_tail})
+            return self.fail(JobError("poison", sentence, log_tail=error.log_tail))
+        self.requeue(reason=error.message, crash=crash | {"log_tail": error.log_tail})
 
     def block(self, error: JobError) -> None:
         """Pause a running job that cannot continue at present; a pause or a stop by a user takes precedence."""
@@ -115,10 +117,8 @@ def progress_of(job: Job) -> dict[str, Any]:
 
 
 def update_progress(effective: dict[int, dict[str, Any]], type: Type, payload: dict[str, Any]) -> None:
-    """Apply one event to the effective progress (epoch → progress, in the order of epochs).
-
-    A rollback, and an epoch that was repeated with another result, remove the epochs after it.
-    """
+    """Apply one event to the effective progress (epoch → progress, in order). A rollback, and an epoch that was
+    repeated with another result, remove the epochs after it."""
     if type not in (Type.PROGRESS, Type.ROLLBACK):
         return
     progress = payload.get("progress")

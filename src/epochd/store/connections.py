@@ -26,8 +26,7 @@ DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg", "po
 SQLITE_READERS = 4
 POSTGRES_CONNECTIONS = 10
 CONNECT_SECONDS = 10
-BUSY_MILLISECONDS = 10_000
-"""How long SQLite waits for another program that has locked the file, such as a backup."""
+BUSY_MILLISECONDS = 10_000  # how long SQLite waits for another program that has locked the file, such as a backup
 DISK_FULL = "53100"  # of the SQLSTATE codes in PostgreSQL's manual
 
 
@@ -49,10 +48,8 @@ def parse(text: str) -> URL:
 
 
 def probe(url: URL) -> None:
-    """Open a SQLite file once, synchronously. Raises sqlite3.Error if that fails.
-
-    If the asynchronous driver failed to open the file, its thread could outlive the event loop and log an error.
-    """
+    """Open a SQLite file once, since the thread of the asynchronous driver could outlive the event loop if it failed to
+    open the file, and log an error. Raises sqlite3.Error."""
     if url.get_backend_name() == "sqlite":
         with closing(sqlite3.connect(url.database or "")) as connection:
             connection.execute("PRAGMA schema_version")

@@ -22,8 +22,7 @@ from epochd.store.db import Database, Transaction
 
 table = tables.datasets
 FIELDS = [field.name for field in fields(Dataset)]
-NAMED_TASKS = 10
-"""The maximum number of tasks that an error message names."""
+NAMED_TASKS = 10  # the maximum number of tasks that an error message names
 
 
 async def get(db: Database, name: str) -> Dataset | None:
@@ -53,10 +52,8 @@ async def paths(db: Database, folder: Path, names: Collection[str] | None = None
 
 @asynccontextmanager
 async def registering(db: Database, dataset: Dataset, *, replace: bool = False) -> AsyncIterator[Dataset | None]:
-    """Write the row of a dataset; the block receives the dataset that it replaces, and writes the file.
-
-    Nothing is written if the block raises. Raises NameTaken, or DatasetInUse if the old dataset is in use.
-    """
+    """Write the row of a dataset, unless the block raises, which receives the dataset that it replaces, and writes the
+    file. Raises NameTaken, or DatasetInUse if the old dataset is in use."""
     try:
         async with db.write() as transaction:
             old = await _locked(transaction, dataset.name)

@@ -54,10 +54,7 @@ class Transaction:
 
 
 class Database:
-    """One database, given as a SQLAlchemy URL: ``sqlite:///<path>`` or ``postgresql://<user>:<password>@<host>/<name>``.
-
-    No message and no log line contains the password of the URL.
-    """
+    """One database, given as a SQLAlchemy URL, whose password is in no message and no log line."""
 
     def __init__(self, url: str) -> None:
         self._url = connections.parse(url)

@@ -1,7 +1,6 @@
 """Queries about jobs, and the operations that users request: submit, pause, resume, stop, remove.
 
-An operation locks the row, computes the change (``changes``), and commits the row with its events. The operations of
-workers and of the dispatcher are in ``attempts``.
+An operation locks the row, computes the change (``changes``), and commits the row with its events.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -36,11 +35,8 @@ async def submit(
     provide_checkpoint: Callable[[str], Awaitable[Checkpoint | None]] | None = None,
     now: float | None = None,
 ) -> Job:
-    """Append a new job to the queue.
-
-    ``provide_checkpoint`` receives the new id and returns the checkpoint to start from; the job is stored afterwards.
-    Raises EpochdError if no free id is found.
-    """
+    """Append a new job to the queue. ``provide_checkpoint`` receives the new id and returns the checkpoint to start
+    from, before the job is stored. Raises EpochdError if no free id is found."""
     now = moment(now)
     for _ in range(ID_TRIES):
         job = Job(
@@ -117,10 +113,8 @@ async def blocked(db: Database, code: str) -> list[Job]:
 
 
 async def unblock(db: Database, task_id: str, code: str, message: str, *, now: float | None = None) -> bool:
-    """Return a job that this error blocks to its previous place in the queue, with a message in its log.
-
-    False if the job is not blocked by this error any more.
-    """
+    """Return a job that this error blocks to its place in the queue, with a message in its log; False if it does not
+    block the job any more."""
     async with rows.changing(db, task_id, moment(now)) as change:
         if change.job.state is not State.PAUSED or change.job.error_code != code:
             return False
@@ -153,10 +147,8 @@ async def pause(db: Database, task_id: str, *, now: float | None = None) -> Job:
 
 
 async def resume(db: Database, task_id: str, changes: dict[str, Any] | None = None, *, now: float | None = None) -> Job:
-    """Append a paused job to the queue, with optional changes to its config (``core.jobs.revise``).
-
-    Raises IllegalMove for a job that is not paused, InvalidSpec for changes that are not allowed.
-    """
+    """Append a paused job to the queue, with optional changes to its config. Raises IllegalMove for a job that is not
+    paused, InvalidSpec for changes that are not allowed (``core.jobs.revise``)."""
     async with rows.changing(db, task_id, moment(now)) as change:
         match change.job.state, change.job.command:
             case State.PAUSED, _:

@@ -11,9 +11,8 @@ from epochd.store.changes import Change, progress_of
 
 
 def apply(change: Change, reports: Sequence[Report]) -> None:
-    """Apply reports in their order; the first follows the job's ``reported`` number.
+    """Apply reports in their order. If they ``need_progress``, the change has to contain that of the job.
 
-    If they ``need_progress``, the change has to contain the effective progress of the job.
     Raises IllegalMove for a gap in the numbers, a missing key in a payload, or a report after the final one. Nothing of
     the change may be written then.
     """

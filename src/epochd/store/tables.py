@@ -1,7 +1,6 @@
-"""The tables: jobs, their events, and registered datasets.
+"""The tables: jobs, their events, and registered datasets. Migrations create them; a test compares both.
 
-Migrations create them in real databases; a test compares both descriptions. Enumerations are stored as plain text, so
-that a new state needs no migration, and JSON as text, which preserves the order of keys.
+Enumerations are plain text, so that a new state needs no migration; JSON is text, which preserves the order of keys.
 """
 
 from enum import StrEnum

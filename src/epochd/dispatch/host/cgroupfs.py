@@ -14,17 +14,15 @@ from epochd.core.errors import EpochdError
 
 PROC = Path("/proc/self")
 MEMBERS = "cgroup.procs"
-SERVER = "epochd-server"
-"""The child group into which the server moves, where its own group may not contain processes."""
+SERVER = "epochd-server"  # the child group for the server, where its own group may not contain processes
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """The file names of one version; ``mapped`` is a key in ``memory.stat``.
+    """The file names of one version; ``mapped`` is a key in ``memory.stat``, ``kills`` the file and key of a counter.
 
     The first existing file of ``peaks`` has the peak usage: in version 1 since its last reset, in version 2 (from Linux
-    5.19) since the group was created. ``no_swap`` is the swap limit that allows none (None: the memory limit),
-    ``kills`` the file and key of the counter of processes killed for memory.
+    5.19) since the group was created. ``no_swap`` is the swap limit that allows none (None: the memory limit).
     """
 
     version: str
@@ -67,10 +65,8 @@ def files_of(group: Path) -> Files:
 
 
 def own(proc: Path = PROC) -> tuple[Path, Path]:
-    """The group that accounts for the memory of this process, and the root of its tree.
-
-    For a server that has moved into ``SERVER`` it is the parent. Raises EpochdError or OSError if there is none.
-    """
+    """The group that accounts for the memory of this process (for a server in ``SERVER`` the parent), and the root of
+    its tree. Raises EpochdError or OSError if there is none."""
     entries = [line.split(":", 2)[1:] for line in (proc / "cgroup").read_text().splitlines()]
     paths = {controller: path for controllers, path in entries for controller in controllers.split(",")}
     kind, controller = ("cgroup", "memory") if "memory" in paths else ("cgroup2", "")
@@ -86,10 +82,8 @@ def own(proc: Path = PROC) -> tuple[Path, Path]:
 
 
 def limits(proc: Path = PROC) -> list[int]:
-    """The memory limits (bytes) of the group of this process and of its visible ancestors.
-
-    Empty if there is no such group or no limit; version 1 reports no limit as a number above any memory size.
-    """
+    """The memory limits (bytes) of the group of this process and of its visible ancestors, where there are any.
+    Version 1 reports no limit as a number above any memory size."""
     try:
         group, root = own(proc)
     except (EpochdError, OSError):
@@ -153,10 +147,8 @@ def remove(group: Path) -> bool:
     """Remove a group; False while it contains a process."""
     try:
         group.rmdir()
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
     return True
 
 

@@ -20,8 +20,7 @@ from epochd.dispatch.host.processes import HAS_PROC, mark_of
 logger = logging.getLogger(__name__)
 
 STAT = "memory.stat"
-PRECISION = 2**20
-"""The kernel charges memory in batches, so a peak may stay below the limit by some pages."""
+PRECISION = 2**20  # the kernel charges memory in batches, so a peak may stay below the limit by some pages
 FALLBACK = "rlimit" if HAS_PROC else "watch"
 
 
@@ -49,7 +48,9 @@ class Groups:
         if self._memory_mb is None:
             return
         try:
-            self._home, self.mechanism = _prepare(self._data_dir, self._proc)
+            home, root = cgroupfs.own(self._proc)
+            cgroupfs.delegate_memory(home, root)
+            self._home, self.mechanism = home, _probe(home / f"{_prefix(self._data_dir)}0")
             allowed = "a training may use %d MiB of memory; the kernel enforces it (%s)"
             logger.info(allowed, self._memory_mb, self.mechanism)
         except (EpochdError, OSError) as error:
@@ -87,19 +88,15 @@ class Groups:
         )
 
 
-def _prepare(data_dir: Path, proc: Path) -> tuple[Path, str]:
-    """The parent of the groups of workers, and the version. Raises EpochdError or OSError."""
-    home, root = cgroupfs.own(proc)
-    cgroupfs.delegate_memory(home, root)
-    probe = home / f"{_prefix(data_dir)}0"
-    cgroupfs.make(probe)
+def _probe(group: Path) -> str:
+    """The version of a group that is made to find out whether it can limit memory. Raises EpochdError or OSError."""
+    cgroupfs.make(group)
     try:
-        files = files_of(probe)
-        if not (probe / files.limit).exists():
-            raise EpochdError(f"control groups below {home} cannot limit memory")
-        return home, files.version
+        if not (group / files_of(group).limit).exists():
+            raise EpochdError(f"control groups below {group.parent} cannot limit memory")
+        return files_of(group).version
     finally:
-        cgroupfs.remove(probe)
+        cgroupfs.remove(group)
 
 
 def _prefix(data_dir: Path) -> str:
@@ -109,9 +106,7 @@ def _prefix(data_dir: Path) -> str:
 
 def sweep(data_dir: Path, known: Collection[int] = (), proc: Path = PROC) -> list[Path]:
     """Remove the groups of workers that have exited, except those of ``known`` pids, whose counters may still be read.
-
-    Returns the remaining groups. A group that contains a process cannot be removed.
-    """
+    Returns the remaining groups."""
     left = []
     with suppress(OSError, EpochdError):
         home, _ = cgroupfs.own(proc)
@@ -159,16 +154,14 @@ def remove_limit(group: Path) -> None:
 
 
 def find_overrun(cap: MemoryCap | None) -> Overrun | None:
-    """The overrun if the kernel has killed a training for its limit; None if not, or if the group does not exist.
-
-    The counter of kills includes those for a shortage of the whole machine, so the limit must have been reached too.
-    """
+    """The overrun if the kernel has killed a training for its limit; None if not, or if the group does not exist."""
     if cap is None:
         return None
     group = Path(cap.path)
     files = files_of(group)
     with suppress(OSError):
         peak = next((number(group, name) for name in files.peaks if (group / name).exists()), cap.total)
+        # The counter of kills includes those for a shortage of the whole machine, so the limit must have been met too.
         is_met = peak > cap.total - PRECISION if files is V1 else _ooms(group, files) > cap.ooms
         if is_met and number(group, *files.kills) > cap.kills:
             return Overrun(cap.limit, min(peak, cap.total) - cap.before)

@@ -47,20 +47,20 @@ def _parsed(ids: str) -> list[int]:
 def _detected() -> list[int]:
     """Queried once per process: the GPUs do not change, and the driver may take a second to answer."""
     try:
-        return [int(line) for line in _query("gpu=index", "csv,noheader")]
+        return [int(index) for (index,) in _query("gpu=index", "csv,noheader")]
     except (OSError, subprocess.SubprocessError) as error:
         logger.warning("nvidia-smi failed, so trainings run on the CPU: %s", error)
         return []
 
 
-def _query(fields: str, format: str) -> list[str]:
-    """The lines that nvidia-smi prints; none on a machine without it. Raises OSError or SubprocessError."""
+def _query(fields: str, format: str) -> list[list[str]]:
+    """The rows that nvidia-smi prints; none on a machine without it. Raises OSError or SubprocessError."""
     command = ("nvidia-smi", f"--query-{fields}", f"--format={format}")
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=QUERY_SECONDS, check=True)
     except FileNotFoundError:
         return []
-    return answer.stdout.strip().splitlines()
+    return [[field.strip() for field in line.split(",")] for line in answer.stdout.strip().splitlines()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +75,9 @@ class GpuProcess:
 def list_processes() -> list[GpuProcess]:
     """All processes that use a GPU, by nvidia-smi; none if it fails."""
     try:
-        uuids = [_fields(line) for line in _query("gpu=index,uuid", "csv,noheader")]
-        indices = {uuid: int(index) for index, uuid in uuids}
+        indices = {uuid: int(index) for index, uuid in _query("gpu=index,uuid", "csv,noheader")}
         found = []
-        for line in _query("compute-apps=pid,gpu_uuid,used_memory", "csv,noheader,nounits"):
-            pid, uuid, mebibytes = _fields(line)
+        for pid, uuid, mebibytes in _query("compute-apps=pid,gpu_uuid,used_memory", "csv,noheader,nounits"):
             if uuid in indices:
                 used = int(mebibytes) * 2**20 if mebibytes.isdecimal() else None
                 found.append(GpuProcess(int(pid), indices[uuid], used))
@@ -87,10 +85,6 @@ def list_processes() -> list[GpuProcess]:
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         logger.warning("nvidia-smi failed to list the processes on the GPUs: %s", error)
         return []
-
-
-def _fields(line: str) -> list[str]:
-    return [field.strip() for field in line.split(",")]
 
 
 class GpuPool:
@@ -106,10 +100,7 @@ class GpuPool:
         return [gpu for gpu in self.owned if gpu not in allocated]
 
     def fits(self, spec: TrainingSpec) -> bool:
-        """Whether enough GPUs are free for a training.
-
-        True for one that needs more GPUs than the server has, which its worker rejects with the reason.
-        """
+        """Whether enough GPUs are free for a training; True if the server has too few, which its worker rejects."""
         wanted = needed(spec, len(self.owned))
         return wanted <= len(self.free) or wanted > len(self.owned)
 

@@ -1,7 +1,7 @@
 """The memory limit of a training, and the memory that all its processes use.
 
-A worker limits its own process, but each of its ranks could use the same amount again. So the server measures the whole
-process group once a second, where a limit is set and no control group enforces it (``cgroups``).
+A worker limits only its own process, not its ranks. So the server measures the process group once a second, where a
+limit is set and no control group enforces it (``cgroups``).
 """
 
 import os
@@ -28,15 +28,12 @@ def total_bytes() -> int:
 
 
 def used_by_groups(leaders: Collection[int]) -> dict[int, int]:
-    """Process group → bytes of memory that are not shared; 0 for a group that does not exist.
-
-    Pages shared with files are not counted: the system can reclaim them, and all processes share the libraries of a
-    framework.
-    """
+    """Process group → bytes of memory that are not shared with files; 0 for a group that does not exist."""
     used = dict.fromkeys(leaders, 0)
     for pid in psutil.pids():
         with suppress(psutil.Error, OSError):
             if (group := os.getpgid(pid)) in used:
                 info: Any = psutil.Process(pid).memory_info()
+                # Pages of files can be reclaimed, and all processes share the libraries of a framework.
                 used[group] += int(info.rss) - int(getattr(info, "shared", 0))
     return used

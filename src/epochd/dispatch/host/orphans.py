@@ -17,10 +17,8 @@ from epochd.dispatch.host import cgroups, processes
 
 logger = logging.getLogger(__name__)
 
-FIRST_SWEEP_SECONDS, SWEEP_SECONDS = 5.0, 30.0
-"""The first sweep waits until idle workers of a previous server have exited."""
-MIN_AGE_SECONDS = 5.0
-"""A younger process may be a worker that the executor is starting at the moment."""
+FIRST_SWEEP_SECONDS, SWEEP_SECONDS = 5.0, 30.0  # the first waits until idle workers of a previous server exit
+MIN_AGE_SECONDS = 5.0  # a younger process may be a worker that the executor is starting at the moment
 
 
 def find(data_dir: Path, leaders: Collection[int]) -> list[psutil.Process]:
@@ -44,8 +42,7 @@ def kill(process: psutil.Process) -> bool:
 
 
 class Sweeper:
-    """Searches the processes of the system. ``leaders`` returns the pids of all known workers, ``own`` those of the
-    workers that this process has started and waits for."""
+    """``leaders`` returns the pids of all known workers, ``own`` those that this process has started and waits for."""
 
     def __init__(self, data_dir: Path, leaders: Callable[[], set[int]], own: Callable[[], list[int]]) -> None:
         self._data_dir = data_dir

@@ -15,8 +15,7 @@ import psutil
 
 from epochd.core.job_values import WorkerIdentity
 
-MARK = "EPOCHD_WORKER_OF"
-"""The environment variable with the data directory that a process works for."""
+MARK = "EPOCHD_WORKER_OF"  # the environment variable with the data directory that a process works for
 HAS_PROC = sys.platform == "linux"
 
 

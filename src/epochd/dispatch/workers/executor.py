@@ -12,11 +12,8 @@ from epochd.dispatch.host.cgroups import Overrun
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """The exit of an attempt's process, or the end of the attempt in a process that continues with the next ticket.
-
-    ``returncode`` is 0 after a regular end, negative for a signal, positive for a crash. ``log_tail`` has the last
-    lines of the attempt's log. ``overrun`` is set if the kernel killed the process for exceeding its memory limit.
-    """
+    """The end of an attempt, with the exit of its process or before the next ticket. ``returncode`` is 0 after a
+    regular end, negative for a signal, positive for a crash; ``overrun`` is set after a kill for the memory limit."""
 
     task_id: str
     attempt: int
@@ -40,11 +37,8 @@ class Executor(Protocol):
         """The number of tickets that can be launched at present."""
 
     async def launch(self, ticket: Ticket) -> WorkerIdentity | None:
-        """Send a ticket to a worker and return its identity; None if that is unknown.
-
-        Raises EpochdError if no worker can be started, or if ``kill`` or ``close`` was called before one was ready.
-        ``on_exit`` is not called for a ticket that no worker has received.
-        """
+        """Send a ticket to a worker and return its identity, if that is known. Raises EpochdError if no worker can be
+        started, or if ``kill`` or ``close`` was called before one was ready; ``on_exit`` is not called then."""
 
     async def kill(self, key: AttemptKey) -> None:
         """Kill the worker of this attempt at once; an unknown attempt is ignored."""

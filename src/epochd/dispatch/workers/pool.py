@@ -1,9 +1,8 @@
 """The executor for this machine: a pool of warm worker processes.
 
-Importing a framework takes seconds, so each slot has a process that has imported one and waits for a ticket. A process
-never changes its framework: a new process imports the one that was requested last, and an idle process with another
-framework is retired when a ticket needs its slot. A slot is an asyncio task that reads the messages of its process
-until the process exits, and then starts the next.
+Importing a framework takes seconds, so each slot has a process that has imported one and waits for a ticket. A new
+process imports the framework that was requested last; an idle process with another one is retired when a ticket needs
+its slot. A slot is an asyncio task that reads the messages of its process until it exits, and then starts the next.
 """
 
 import asyncio
@@ -26,24 +25,17 @@ from epochd.engines import registry
 
 logger = logging.getLogger(__name__)
 
-COMMAND = (sys.executable, "-P", "-m", "epochd.worker")
-"""``-P``: a file in the working directory must not replace a module."""
-MAX_FAILURES = 3
-"""The waiting tickets of a framework are rejected after this many consecutive failures of workers to start."""
-MAX_KILLS_PER_SLOT = 10
-"""The same for workers that were killed while they started, which may have reasons outside."""
+COMMAND = (sys.executable, "-P", "-m", "epochd.worker")  # -P: no file in the working directory replaces a module
+MAX_FAILURES = 3  # the tickets of a framework are rejected after this many failures to start in a row
+MAX_KILLS_PER_SLOT = 10  # the same for workers killed while they started, which may have reasons outside
 FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.5, 10.0
-WARM_SECONDS = 300.0
-"""How long a worker may take to import its framework."""
+WARM_SECONDS = 300.0  # how long a worker may take to import its framework
 CLOSE_SECONDS = 0.4
 
 
 class LocalExecutor:
-    """Implements ``Executor`` with processes of this machine, which import ``framework`` at first.
-
-    A process runs one ticket only if there are GPUs, since the first step of a process fixes the GPUs that it can use,
-    and for frameworks that fix their threads and devices in the same way.
-    """
+    """Implements ``Executor`` with processes of this machine, which import ``framework`` at first. A process runs one
+    ticket only where its first step fixes what it can use: if there are GPUs, and for some frameworks."""
 
     def __init__(
         self,
@@ -145,8 +137,12 @@ class LocalExecutor:
             if self._closing.is_set():
                 worker.kill()
             await self._read_messages(worker)
-            is_unexpected = self._withdraw(worker)
-            await self._reap(worker, await worker.wait(), is_unexpected)
+            is_unexpected, returncode = self._withdraw(worker), await worker.wait()
+            if worker.ticket is not None:
+                await self._report_exit(worker, 0 if worker.is_done else returncode)
+            elif is_unexpected and not self._closing.is_set():
+                why = "\n".join([f"its return code is {returncode}", *worker.output_tail()])
+                self._record_failure(worker.framework, why, was_killed=returncode == -signal.SIGKILL)
         finally:
             self._withdraw(worker)
             self._workers.discard(worker)
@@ -198,14 +194,6 @@ class LocalExecutor:
             self._idle.remove(worker)
             return True
         return worker.jobs == 0 and not worker.is_retired
-
-    async def _reap(self, worker: WorkerProcess, returncode: int, is_unexpected: bool) -> None:
-        """Report the exit of the worker's ticket, or record an unexpected exit without one."""
-        if worker.ticket is not None:
-            await self._report_exit(worker, 0 if worker.is_done else returncode)
-        elif is_unexpected and not self._closing.is_set():
-            why = "\n".join([f"its return code is {returncode}", *worker.output_tail()])
-            self._record_failure(worker.framework, why, was_killed=returncode == -signal.SIGKILL)
 
     def _record_failure(self, framework: str, why: str, *, was_killed: bool = False) -> None:
         """Count an unexpected exit; after too many in a row, reject the waiting tickets of the framework."""

@@ -1,7 +1,7 @@
 """One worker process: its tickets, its messages, and its output.
 
-A worker receives neither the settings of the server nor its secrets. It leads a process group of its own, so that a
-Ctrl-C in the terminal does not reach it, and a kill reaches all processes that it has started.
+It receives neither settings nor secrets of the server, and leads a process group of its own, so that a Ctrl-C in the
+terminal does not reach it, and a kill reaches all processes that it has started.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from epochd.core.job_values import MemoryCap, WorkerIdentity
@@ -17,39 +17,30 @@ from epochd.core.tickets import Ticket
 from epochd.dispatch.host import cgroupfs, cgroups, processes
 from epochd.dispatch.host.processes import MARK, mark_of
 
-EXIT_SECONDS = 5.0
-"""How long a process may take to exit after it has closed its pipe."""
-DRAIN_SECONDS = 0.1
-"""How long to wait for the last output of a process that has exited."""
+EXIT_SECONDS = 5.0  # how long a process may take to exit after it has closed its pipe
+DRAIN_SECONDS = 0.1  # how long to wait for the last output of a process that has exited
 REMOVE_GROUP_TRIES, REMOVE_GROUP_SECONDS = 10, 0.02
 TAIL_LINES = 20
 TAIL_BYTES = 16 * 1024
 
 
+@dataclass(eq=False)
 class WorkerProcess:
-    """A process that runs tickets; ``ticket`` is the present one.
+    """A process that runs tickets; ``ticket`` is the present one, ``memory_cap`` the limit of ``group`` for it."""
 
-    ``group`` is its control group, if it has one, and ``memory_cap`` the limit of that group for the present ticket.
-    """
+    process: asyncio.subprocess.Process
+    framework: str
+    messages: asyncio.StreamReader
+    pipe: asyncio.BaseTransport
+    ticket: Ticket | None = None
+    group: Path | None = None
+    memory_cap: MemoryCap | None = None
+    jobs: int = 0
+    is_retired: bool = False
+    is_done: bool = False
+    output: bytes = b""
 
-    def __init__(
-        self,
-        process: asyncio.subprocess.Process,
-        messages: asyncio.StreamReader,
-        pipe: asyncio.BaseTransport,
-        framework: str,
-    ) -> None:
-        self.process = process
-        self.framework = framework
-        self.ticket: Ticket | None = None
-        self.group: Path | None = None
-        self.memory_cap: MemoryCap | None = None
-        self.jobs = 0
-        self.is_retired = False
-        self.is_done = False
-        self._messages = messages
-        self._pipe = pipe
-        self._output = b""
+    def __post_init__(self) -> None:
         self._draining = asyncio.create_task(self._drain_output())
 
     @classmethod
@@ -76,11 +67,11 @@ class WorkerProcess:
         pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(messages), os.fdopen(read_end, "rb")
         )
-        return cls(process, messages, pipe, framework)
+        return cls(process, framework, messages, pipe)
 
     async def read_message(self) -> str:
         """The next message of the worker; empty once its pipe is closed."""
-        return (await self._messages.readline()).decode(errors="replace").strip()
+        return (await self.messages.readline()).decode(errors="replace").strip()
 
     def send(self, ticket: Ticket) -> None:
         """Set the memory limit of a ticket and write the ticket to the worker's input."""
@@ -130,7 +121,7 @@ class WorkerProcess:
         """Kill the remaining processes of the group and close the pipes."""
         self.kill()
         self._input.close()
-        self._pipe.close()
+        self.pipe.close()
         self._draining.cancel()
 
     async def remove_group(self) -> None:
@@ -143,7 +134,7 @@ class WorkerProcess:
 
     def output_tail(self) -> list[str]:
         """The last lines that the process printed without a ticket."""
-        return _last_lines(self._output)
+        return _last_lines(self.output)
 
     @property
     def _input(self) -> asyncio.StreamWriter:
@@ -154,7 +145,7 @@ class WorkerProcess:
         """Read the output, so that the process never blocks on a full pipe, and keep its end."""
         assert self.process.stdout is not None
         while chunk := await self.process.stdout.read(TAIL_BYTES):
-            self._output = (self._output + chunk)[-TAIL_BYTES:]
+            self.output = (self.output + chunk)[-TAIL_BYTES:]
 
 
 def environment(data_dir: Path) -> dict[str, str]:
