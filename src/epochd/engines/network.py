@@ -18,8 +18,7 @@ start the reverse direction there. A cnn's hidden layers are zero in padding; a 
 as real. A sequence has at least one step.
 """
 
-from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from collections.abc import Iterable
 from math import pow, prod
 
 import numpy as np
@@ -88,56 +87,31 @@ def shapes(setup: Setup) -> Shapes:
     lstm and gru ``weight_ih`` (gates x units, units in) and ``weight_hh`` (gates x units, units), and the same names
     with ``_reverse`` for the reverse direction.
     """
-    vectors = {f"embedding.{i}.weight": (e.codes, e.size) for i, e in enumerate(setup.embeddings)}
-    match setup.spec.model_type:
-        case "mlp":
-            return vectors | dict(_mlp(setup))
-        case "cnn":
-            return vectors | dict(_cnn(setup))
-        case _:
-            return vectors | dict(_recurrent(setup))
-
-
-def _mlp(setup: Setup) -> Iterator[tuple[str, tuple[int, ...]]]:
-    widths = [prod(hidden_inputs(setup)), *setup.spec.hidden_units]
-    for i, (units_in, units_out) in enumerate(pairwise(widths)):
-        yield f"hidden.{i}.weight", (units_out, units_in)
-        yield f"hidden.{i}.bias", (units_out,)
-    yield from _output(setup, widths[-1])
-
-
-def _cnn(setup: Setup) -> Iterator[tuple[str, tuple[int, ...]]]:
-    *space, channels = hidden_inputs(setup)
-    kernel = (setup.spec.kernel_size,) * len(space)
-    for i, filters in enumerate(setup.spec.hidden_units):
-        yield f"hidden.{i}.weight", (filters, channels, *kernel)
-        yield f"hidden.{i}.bias", (filters,)
-        channels, space = filters, pooled(space)
-    yield from _output(setup, channels * prod(space))
+    spec, (*space, width) = setup.spec, hidden_inputs(setup)
+    found: Shapes = {f"embedding.{i}.weight": (e.codes, e.size) for i, e in enumerate(setup.embeddings)}
+    if gates := GATES.get(spec.model_type):
+        for i, units in enumerate(spec.hidden_units):
+            for direction in ("", "_reverse") if spec.bidirectional else ("",):
+                found[f"hidden.{i}.weight_ih{direction}"] = (gates * units, width)
+                found[f"hidden.{i}.weight_hh{direction}"] = (gates * units, units)
+                found[f"hidden.{i}.bias_ih{direction}"] = (gates * units,)
+                if spec.model_type == "gru":
+                    found[f"hidden.{i}.bias_hh{direction}"] = (gates * units,)
+            width = units * (1 + spec.bidirectional)
+    else:
+        if spec.model_type == "mlp":
+            space, width = [], prod(space) * width
+        kernel = (spec.kernel_size,) * len(space)
+        for i, units in enumerate(spec.hidden_units):
+            found |= {f"hidden.{i}.weight": (units, width, *kernel), f"hidden.{i}.bias": (units,)}
+            width, space = units, pooled(space)
+        width *= prod(space)
+    return found | {"output.weight": (setup.outputs, width), "output.bias": (setup.outputs,)}
 
 
 def pooled(space: list[int]) -> list[int]:
     """Sizes after max-pooling by 2: halved, rounded down; a size of 1 stays."""
     return [max(1, size // 2) for size in space]
-
-
-def _recurrent(setup: Setup) -> Iterator[tuple[str, tuple[int, ...]]]:
-    spec, gates = setup.spec, GATES[setup.spec.model_type]
-    width = hidden_inputs(setup)[-1]
-    for i, units in enumerate(spec.hidden_units):
-        for direction in ("", "_reverse") if spec.bidirectional else ("",):
-            yield f"hidden.{i}.weight_ih{direction}", (gates * units, width)
-            yield f"hidden.{i}.weight_hh{direction}", (gates * units, units)
-            yield f"hidden.{i}.bias_ih{direction}", (gates * units,)
-            if spec.model_type == "gru":
-                yield f"hidden.{i}.bias_hh{direction}", (gates * units,)
-        width = units * (2 if spec.bidirectional else 1)
-    yield from _output(setup, width)
-
-
-def _output(setup: Setup, width: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-    yield "output.weight", (setup.outputs, width)
-    yield "output.bias", (setup.outputs,)
 
 
 def initial_weights(setup: Setup) -> dict[str, FloatArray]:
@@ -150,15 +124,11 @@ def initial_weights(setup: Setup) -> dict[str, FloatArray]:
     named = shapes(setup)
     for position, (name, shape) in enumerate(named.items()):
         draw = np.random.Generator(np.random.PCG64([setup.spec.seed, 1 << 32, position]))
-        bound = _fan(named, name) ** -0.5
+        layer = name.rsplit(".", 1)[0]
+        recurrent = named.get(f"{layer}.weight_hh")
+        bound = (recurrent[1] if recurrent else prod(named[f"{layer}.weight"][1:])) ** -0.5
         weights[name] = draw.uniform(-bound, bound, shape).astype(np.float32)
     return weights
-
-
-def _fan(named: Shapes, name: str) -> int:
-    layer = name.rsplit(".", 1)[0]
-    recurrent = named.get(f"{layer}.weight_hh")
-    return recurrent[1] if recurrent else prod(named[f"{layer}.weight"][1:])
 
 
 def parameter_count(setup: Setup) -> int:

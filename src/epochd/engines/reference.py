@@ -56,8 +56,7 @@ def mlp(setup: Setup, weights: Weights, x: Array) -> Array:
 
 
 def cnn(setup: Setup, weights: Weights, x: Array, lengths: Lengths) -> Array:
-    hidden = np.moveaxis(x, -1, 1)
-    exists: Array | None = None
+    hidden, exists = np.moveaxis(x, -1, 1), None
     if lengths is not None:
         exists = (np.arange(x.shape[1]) < lengths[:, None, None]).astype(np.float32)
         hidden = hidden * exists
@@ -86,27 +85,22 @@ def convolve(x: Array, kernel: Array) -> Array:
 def max_pool(x: Array) -> Array:
     """Max-pooling by 2 in each dimension of size 2 or more; the last value of an odd size is dropped."""
     for axis in range(2, x.ndim):
-        half = x.shape[axis] // 2
-        if half:
+        if half := x.shape[axis] // 2:
             even = np.take(x, range(0, 2 * half, 2), axis)
             x = np.maximum(even, np.take(x, range(1, 2 * half, 2), axis))
     return x
 
 
 def recurrent(setup: Setup, weights: Weights, x: Array, lengths: Lengths) -> Array:
-    step = lstm_layer if setup.spec.model_type == "lstm" else gru_layer
+    layer = lstm_layer if setup.spec.model_type == "lstm" else gru_layer
     hidden = x
-    last = len(setup.spec.hidden_units) - 1
-    for i in range(last + 1):
-        outputs = [step(weights, f"hidden.{i}", "", hidden)]
+    for i in range(len(setup.spec.hidden_units)):
+        outputs = [layer(weights, f"hidden.{i}", "", hidden)]
         if setup.spec.bidirectional:
-            backwards = step(weights, f"hidden.{i}", "_reverse", reverse(hidden, lengths))
-            outputs.append(reverse(backwards, lengths))
-        if i == last:
-            ends = [last_state(outputs[0], lengths), *(states[:, 0] for states in outputs[1:])]
-            return np.concatenate(ends, axis=-1)
+            outputs.append(reverse(layer(weights, f"hidden.{i}", "_reverse", reverse(hidden, lengths)), lengths))
         hidden = np.concatenate(outputs, axis=-1)
-    raise AssertionError("hidden_units is never empty")
+    ends = outputs[0][:, -1] if lengths is None else outputs[0][np.arange(len(x)), lengths - 1]
+    return np.concatenate([ends, *(states[:, 0] for states in outputs[1:])], axis=-1)
 
 
 def reverse(x: Array, lengths: Lengths) -> Array:
@@ -116,11 +110,6 @@ def reverse(x: Array, lengths: Lengths) -> Array:
     steps = np.arange(x.shape[1])
     index = np.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)
     return np.take_along_axis(x, index[..., None], axis=1)
-
-
-def last_state(states: Array, lengths: Lengths) -> Array:
-    """The state after each sequence's last step: (rows, steps, units) → (rows, units)."""
-    return states[:, -1] if lengths is None else states[np.arange(len(states)), lengths - 1]
 
 
 def lstm_layer(weights: Weights, layer: str, direction: str, x: Array) -> Array:
@@ -167,5 +156,4 @@ def activate(x: Array, name: Activation) -> Array:
 
 
 def sigmoid(x: Array) -> Array:
-    found: Array = np.exp(-np.logaddexp(0, -x))
-    return found
+    return np.asarray(np.exp(-np.logaddexp(0, -x)))

@@ -25,9 +25,7 @@ from epochd.engines.requirements import Workload, uses_gpu
 from epochd.loop.engine import Engine, Setup
 
 MODULES = {"pytorch": "torch", "tensorflow": "tensorflow", "jax": "jax"}
-"""Engine → the top module of its framework."""
-EXTRAS = {"pytorch": "torch", "tensorflow": "tensorflow", "jax": "jax"}
-"""Engine → the extra of the epochd package that installs it."""
+"""Engine → the top module of its framework, which is also the extra of the epochd package that installs it."""
 FIXED_BY_FIRST_STEP = frozenset({"tensorflow", "jax"})
 """Engines whose framework fixes threads and devices for the whole process at its first computation."""
 IMPORT_SECONDS = {"tensorflow": 4.0, "jax": 1.0}
@@ -58,8 +56,8 @@ def resolve(spec: TrainingSpec, workload: Workload | None = None, gpus: int = 0)
     available = installed()
     if not available:
         raise FrameworkMissing("no deep-learning framework is installed: pip install 'epochd[torch]'")
-    is_known = workload is not None and workload.has_shape and workload.rows > 0
-    if workload is None or not is_known or spec.mixed_precision or uses_gpu(spec, gpus):
+    is_known = workload and workload.has_shape and workload.rows > 0
+    if not workload or not is_known or spec.mixed_precision or uses_gpu(spec, gpus):
         return available[0]
     try:
         inputs = network.input_shape(spec, workload.shape)
@@ -87,8 +85,9 @@ def training_seconds(engine: str, setup: Setup, rows: int) -> float:
 @cache
 def _speeds() -> dict[str, dict[str, dict[str, float]]]:
     """The table: model → engine → start, step, gflop."""
-    content = json.loads((files("epochd.engines") / "speeds.json").read_text(encoding="utf-8"))
-    table: dict[str, dict[str, dict[str, float]]] = content["cpu"]
+    table: dict[str, dict[str, dict[str, float]]] = json.loads((files("epochd.engines") / "speeds.json").read_bytes())[
+        "cpu"
+    ]
     return table
 
 
@@ -97,7 +96,7 @@ def _require(framework: str) -> None:
         raise FrameworkMissing(f"framework {framework!r} is not available; use {', '.join(MODULES)}")
     if framework not in installed():
         raise FrameworkMissing(
-            f"framework {framework!r} is not installed on the server: pip install 'epochd[{EXTRAS[framework]}]'"
+            f"framework {framework!r} is not installed on the server: pip install 'epochd[{MODULES[framework]}]'"
         )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
+from operator import itemgetter
 from pathlib import Path
 
 from epochd.core import specs
@@ -69,17 +70,19 @@ class MachineLimits:
 
 def problems(spec: TrainingSpec, workload: Workload, limits: MachineLimits) -> list[Problem]:
     """Every requirement that the data or the machine does not meet."""
-    found = [
-        *_shape_problems(spec, workload),
-        *specs.class_option_problems(spec, workload.task),
-        *_class_weight_problems(spec, workload),
-        *_gpu_problems(spec, limits.gpus),
-    ]
-    if workload.has_shape and not any(problem.field == "input_shape" for problem in found):
+    found: list[Problem] = []
+    inputs: tuple[int, ...] = (prod(workload.shape), 1)
+    if workload.has_shape:
         try:
             inputs = network.input_shape(spec, workload.shape)
-        except ValueError:  # the shape is an upper bound: the final one may fit
-            inputs = (prod(workload.shape), 1)
+        except ValueError as error:  # of an upper bound, the final shape may fit
+            if workload.exact or prod(spec.input_shape or ()) > prod(workload.shape):
+                hint = "give sizes whose product is the number of feature columns"
+                found.append(Problem("input_shape", str(error), hint))
+    fits = workload.has_shape and not found
+    found += specs.class_option_problems(spec, workload.task)
+    found += [*_class_weight_problems(spec, workload), *_gpu_problems(spec, limits.gpus)]
+    if fits:
         setup = workload.setup(spec, inputs, limits.gpus)
         found += [*_memory_problems(setup, workload.rows, limits), *_disk_problems(setup, limits.free_bytes)]
     return found
@@ -88,16 +91,6 @@ def problems(spec: TrainingSpec, workload: Workload, limits: MachineLimits) -> l
 def uses_gpu(spec: TrainingSpec, gpus: int) -> bool:
     """Whether the spec trains on a GPU where the server has so many."""
     return gpus > 0 and spec.device != "cpu" and spec.num_devices is None
-
-
-def _shape_problems(spec: TrainingSpec, workload: Workload) -> Iterator[Problem]:
-    if spec.input_shape is None or not workload.has_shape:
-        return
-    try:
-        network.input_shape(spec, workload.shape)
-    except ValueError as error:
-        if workload.exact or prod(spec.input_shape) > prod(workload.shape):
-            yield Problem("input_shape", str(error), "give sizes whose product is the number of feature columns")
 
 
 def _class_weight_problems(spec: TrainingSpec, workload: Workload) -> Iterator[Problem]:
@@ -138,14 +131,13 @@ def _memory_problems(setup: Setup, rows: int, limits: MachineLimits) -> Iterator
     if framework >= limit:
         yield Problem("framework", message, "no config fits; run the server with fewer slots or on more memory")
         return
-    by_field = {"feature_columns": needed.rows, "hidden_units": needed.weights, "batch_size": needed.batch}
-    field = max(by_field, key=lambda name: by_field[name])
-    remedies = {
-        "feature_columns": "use fewer feature columns",
-        "hidden_units": "use fewer or narrower layers, or fewer columns",
-        "batch_size": "use a smaller batch_size, or fewer or narrower layers",
-    }
-    yield Problem(field, message, f"{remedies[field]}; EPOCHD_MEMORY_MB sets the server's limit")
+    _, field, remedy = max(
+        (needed.rows, "feature_columns", "use fewer feature columns"),
+        (needed.weights, "hidden_units", "use fewer or narrower layers, or fewer columns"),
+        (needed.batch, "batch_size", "use a smaller batch_size, or fewer or narrower layers"),
+        key=itemgetter(0),
+    )
+    yield Problem(field, message, f"{remedy}; EPOCHD_MEMORY_MB sets the server's limit")
 
 
 def _disk_problems(setup: Setup, free_bytes: int | None) -> Iterator[Problem]:

@@ -5,10 +5,8 @@ trains one job; a process that builds several engines over CPU devices sets ``JA
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from math import prod
-from typing import Any
 
 import jax
 import numpy as np
@@ -35,7 +33,14 @@ def mesh_for(setup: Setup) -> Mesh:
         found = {device.id: device for device in _devices("gpu")}
         _require(set(setup.gpus) <= found.keys(), "num_gpus", f"GPUs {list(setup.gpus)}", f"JAX sees {sorted(found)}")
         return Mesh(np.array([found[i] for i in setup.gpus]), ROWS)
-    cpus = _cpus(setup.devices, threads_for(setup))
+    with suppress(RuntimeError):  # JAX has started with another number; whether it is enough is checked below
+        count = max(setup.devices, int(os.environ.get("JAX_NUM_CPU_DEVICES", 1)))
+        jax.config.update("jax_num_cpu_devices", count)  # type: ignore[no-untyped-call]
+    threads_are_set = "NPROC" in os.environ
+    os.environ.setdefault("NPROC", str(threads_for(setup)))  # XLA reads it when it starts its thread pool
+    cpus = _devices("cpu")
+    if not threads_are_set:
+        del os.environ["NPROC"]
     _require(len(cpus) >= setup.devices, "num_devices", f"{setup.devices} CPU devices", f"JAX has {len(cpus)}")
     return Mesh(np.array(cpus[: setup.devices]), ROWS)
 
@@ -53,36 +58,11 @@ def threads_for(setup: Setup) -> int:
     return setup.threads if work >= THREAD_FLOPS else 1
 
 
-def _cpus(count: int, threads: int) -> list[jax.Device]:
-    count = max(count, int(os.environ.get("JAX_NUM_CPU_DEVICES", 1)))
-    with suppress(RuntimeError):  # JAX has started with another number; the caller checks whether it is enough
-        _configure("jax_num_cpu_devices", count)
-    with _environment("NPROC", str(threads)):
-        return _devices("cpu")
-
-
-def _configure(name: str, value: Any) -> None:
-    jax.config.update(name, value)  # type: ignore[no-untyped-call]
-
-
 def _devices(platform: str) -> list[jax.Device]:
     try:
         return jax.devices(platform)
     except RuntimeError:
         return []
-
-
-@contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    """Set a variable that XLA reads when it starts its thread pool; an existing value takes precedence."""
-    if name in os.environ:
-        yield
-        return
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        del os.environ[name]
 
 
 def _require(holds: bool, field: str, requested: str, present: str) -> None:

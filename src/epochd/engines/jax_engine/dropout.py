@@ -37,24 +37,18 @@ def keep_mask(
     ``axis`` is that of the rows and ``first_row`` the position of the first one in the global batch; the other axes are
     the units of a row. Masks repeat inside a layer beyond 2**32 units in one batch.
     """
-    bits = _mix(_counter(shape, first_row, axis) * GOLDEN + key[0], key[1])
+    rows = lax.broadcasted_iota(jnp.uint32, shape, axis) + jnp.asarray(first_row, jnp.uint32)
+    counter, stride = rows * np.uint32(prod(shape) // shape[axis] & 0xFFFFFFFF), 1
+    for other in reversed([i for i in range(len(shape)) if i != axis]):
+        counter += lax.broadcasted_iota(jnp.uint32, shape, other) * np.uint32(stride)
+        stride *= shape[other]
+    bits = _mix(counter * GOLDEN + key[0], key[1])
     return bits >= np.uint32(round(rate * 2**32))
 
 
 def drop(x: jax.Array, key: Key, rate: float, first_row: jax.Array | int = 0, axis: int = 0) -> jax.Array:
     """Dropout: zero the units that are not kept, scale the others by 1 / (1 - rate)."""
     return jnp.where(keep_mask(key, x.shape, rate, first_row, axis), x * (1 / (1 - rate)), 0)
-
-
-def _counter(shape: tuple[int, ...], first_row: jax.Array | int, axis: int) -> jax.Array:
-    """uint32 numbers of ``shape``: row times units in a row, plus unit."""
-    units = prod(shape) // shape[axis]
-    rows = lax.broadcasted_iota(jnp.uint32, shape, axis) + jnp.asarray(first_row, jnp.uint32)
-    counter, stride = rows * np.uint32(units & 0xFFFFFFFF), 1
-    for other in reversed([i for i in range(len(shape)) if i != axis]):
-        counter += lax.broadcasted_iota(jnp.uint32, shape, other) * np.uint32(stride)
-        stride *= shape[other]
-    return counter
 
 
 def _mix(x: jax.Array, key: jax.Array | int = 0) -> jax.Array:

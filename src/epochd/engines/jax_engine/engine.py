@@ -33,9 +33,8 @@ class JaxEngine:
         self._mesh = devices.mesh_for(setup)
         check_precision(setup, self._mesh.devices.flat[0])
         self._batch = min(setup.spec.batch_size, len(train))
-        flops = network.flops_per_row(setup)
         self._chunk = network.batches(setup, len(train)).chunk_steps
-        self._evaluation_rows = int(np.clip(EVALUATION_FLOPS / flops, 1, EVALUATION_ROWS))
+        self._evaluation_rows = int(np.clip(EVALUATION_FLOPS / network.flops_per_row(setup), 1, EVALUATION_ROWS))
         self._capacity = len(train)
         self.load_rows(train)
 
@@ -58,7 +57,8 @@ class JaxEngine:
     def load_rows(self, rows: InMemoryDataset) -> None:
         """Padded to the constructor's number of rows, so that fewer rows need no other program."""
         padded = rows.padded(self._capacity)
-        self._x, self._y = self._replicate(padded.x), self._replicate(_narrow(padded.y))
+        labels = padded.y.astype(np.int32) if padded.y.dtype == np.int64 else padded.y  # JAX has no int64
+        self._x, self._y = self._replicate(padded.x), self._replicate(labels)
 
     def train(self, rows: IntArray, step: int, learning_rate: float) -> Totals:
         size = self._chunk * self._batch
@@ -79,8 +79,8 @@ class JaxEngine:
         return np.concatenate([np.asarray(part) for part in parts])[: len(x)]
 
     def weights(self) -> Arrays:
-        named = program.named_weights(self._setup, np.array(self._flat))
-        return {name: np.array(weight) for name, weight in named.items()}
+        named = program.named_weights(self._setup, np.asarray(self._flat))
+        return {name: weight.copy() for name, weight in named.items()}
 
     def load_weights(self, weights: Arrays) -> None:
         names = network.shapes(self._setup)
@@ -103,7 +103,6 @@ class JaxEngine:
         for i, first in enumerate(range(0, len(rows), self._batch)):
             batch = rows[first : first + self._batch]
             table[i, : len(batch)] = batch
-        sums: jax.Array
         self._flat, self._optimizer_state, sums = self._train(
             self._flat,
             self._optimizer_state,
@@ -118,9 +117,8 @@ class JaxEngine:
 
     def _replicate(self, array: np.ndarray[Any, Any]) -> jax.Array:
         """A copy on each device, owned by JAX, since weights are donated."""
-        copied: jax.Array = jax.device_put(
-            np.array(array), NamedSharding(self._mesh, devices.REPLICATED), may_alias=False
-        )
+        sharding = NamedSharding(self._mesh, devices.REPLICATED)
+        copied: jax.Array = jax.device_put(np.array(array), sharding, may_alias=False)
         return copied
 
     def _state_parts(self) -> list[tuple[Any, jax.Array]]:
@@ -136,8 +134,3 @@ def check_precision(setup: Setup, device: jax.Device) -> None:
         return
     kind = "a CPU" if device.platform == "cpu" else f"this GPU (compute capability {capability})"
     raise InvalidSpec([Problem("mixed_precision", f"JAX is not faster in bfloat16 on {kind}", "leave it out")])
-
-
-def _narrow(y: FloatArray | IntArray) -> np.ndarray[Any, Any]:
-    """Class numbers as int32, JAX's integer type; other targets unchanged."""
-    return y.astype(np.int32) if y.dtype == np.int64 else y

@@ -88,28 +88,22 @@ def convolve(x: jax.Array, kernel: jax.Array, *, on_cpu: bool) -> jax.Array:
     sizes = kernel.shape[2:]
     padding = [((size - 1) // 2, size // 2) for size in sizes]
     if on_cpu and x.size * prod(sizes) * x.dtype.itemsize <= COLUMN_BYTES:
-        return _columns(x, sizes, padding) @ jnp.moveaxis(kernel, (0, 1), (-1, -2)).reshape(-1, kernel.shape[0])
-    space = "HW"[: len(sizes)]
-    names = (f"N{space}C", f"OI{space}", f"N{space}C")
+        space = x.shape[1:-1]
+        padded = jnp.pad(x, [(0, 0), *padding, (0, 0)])
+        shifted = []  # the inputs of the filter at each position: (rows, *space, product of sizes x in)
+        for offset in np.ndindex(*sizes):
+            window = tuple(slice(first, first + length) for first, length in zip(offset, space, strict=True))
+            shifted.append(padded[:, *window])
+        return jnp.concatenate(shifted, axis=-1) @ jnp.moveaxis(kernel, (0, 1), (-1, -2)).reshape(-1, kernel.shape[0])
+    axes = "HW"[: len(sizes)]
+    names = (f"N{axes}C", f"OI{axes}", f"N{axes}C")
     return lax.conv_general_dilated(x, kernel, (1,) * len(sizes), padding, dimension_numbers=names)
-
-
-def _columns(x: jax.Array, sizes: tuple[int, ...], padding: list[tuple[int, int]]) -> jax.Array:
-    """The inputs of the filter at each position: (rows, *space, in) → (rows, *space, product of sizes x in)."""
-    space = x.shape[1:-1]
-    padded = jnp.pad(x, [(0, 0), *padding, (0, 0)])
-    shifted = []
-    for offset in np.ndindex(*sizes):
-        window = tuple(slice(first, first + length) for first, length in zip(offset, space, strict=True))
-        shifted.append(padded[:, *window])
-    return jnp.concatenate(shifted, axis=-1)
 
 
 def max_pool(x: jax.Array) -> jax.Array:
     """Max-pooling by 2 in each dimension of size 2 or more; the last value of an odd size is dropped."""
     for axis in range(1, x.ndim - 1):
-        half = x.shape[axis] // 2
-        if half:
+        if half := x.shape[axis] // 2:
             whole = lax.slice_in_dim(x, 0, 2 * half, axis=axis)
             pairs = whole.reshape(*x.shape[:axis], half, 2, *x.shape[axis + 1 :])
             even, odd = (lax.index_in_dim(pairs, i, axis + 1, keepdims=False) for i in (0, 1))

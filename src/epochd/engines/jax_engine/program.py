@@ -50,11 +50,15 @@ def flat_vector(setup: Setup, named: dict[str, jax.Array]) -> jax.Array:
     return jnp.concatenate([jnp.ravel(named[name]) for name in network.shapes(setup)])
 
 
+def no_dropout(hidden: jax.Array, layer: int, axis: int) -> jax.Array:
+    return hidden
+
+
 def outputs_program(setup: Setup) -> Callable[[jax.Array, jax.Array], jax.Array]:
     """(flat weights, x) → outputs (rows, outputs), dropout off; in float32, also after training in mixed precision."""
 
     def outputs(flat: jax.Array, x: jax.Array) -> jax.Array:
-        return networks.forward(setup, named_weights(setup, flat), x, lambda hidden, layer, axis: hidden)
+        return networks.forward(setup, named_weights(setup, flat), x, no_dropout)
 
     return jax.jit(outputs)
 
@@ -82,25 +86,35 @@ def training_program(setup: Setup, optimizer: optax.GradientTransformation, batc
         def step(i: jax.Array, carry: tuple[jax.Array, Any, jax.Array]) -> tuple[jax.Array, Any, jax.Array]:
             flat, optimizer_state, sums = carry
             left = jnp.minimum(batch, count - i * batch)
-            drop = _drop(setup.spec, first_step + i.astype(jnp.uint32), first_position)
+            number = first_step + i.astype(jnp.uint32)
+
+            def drop(hidden: jax.Array, layer: int, axis: int) -> jax.Array:
+                key = dropout.mask_key(setup.spec.seed, number, layer)
+                return dropout.drop(hidden, key, setup.spec.dropout_rate, first_position, axis)
+
             mask = (position < left).astype(jnp.float32)
             gradients, found = jax.grad(_batch_loss, argnums=1, has_aux=True)(
-                setup, named_weights(setup, flat), x[rows[i]], y[rows[i]], mask, left, drop
+                setup,
+                named_weights(setup, flat),
+                x[rows[i]],
+                y[rows[i]],
+                mask,
+                left,
+                drop if setup.spec.dropout_rate else no_dropout,
             )
             gradient, found = lax.psum((flat_vector(setup, gradients), found), ROWS)  # type: ignore[no-untyped-call]
             update, optimizer_state = optimizer.update(gradient, optimizer_state, flat)
             return flat - rate * jnp.asarray(update), optimizer_state, sums.at[i].set(found)
 
         sums = jnp.zeros((len(rows), 2), jnp.float32)
-        done: tuple[jax.Array, Any, jax.Array] = lax.fori_loop(
-            0, (count + batch - 1) // batch, step, (flat, optimizer_state, sums)
-        )
+        steps = (count + batch - 1) // batch
+        done: tuple[jax.Array, Any, jax.Array] = lax.fori_loop(0, steps, step, (flat, optimizer_state, sums))
         return done
 
     split = jax.shard_map(
         chunk,
         mesh=mesh,
-        in_specs=(REPLICATED, REPLICATED, REPLICATED, REPLICATED, SPLIT, REPLICATED, REPLICATED, REPLICATED),
+        in_specs=(*[REPLICATED] * 4, SPLIT, *[REPLICATED] * 3),
         out_specs=REPLICATED,
         check_vma=False,
     )
@@ -111,42 +125,21 @@ def build_optimizer(spec: TrainingSpec) -> optax.GradientTransformation:
     """The update before multiplication with the learning rate; formulas and constants are those of ``torch.optim``."""
     clip = [optax.clip_by_global_norm(spec.gradient_clip)] if spec.gradient_clip else []
     decay = [optax.add_decayed_weights(spec.decay)] if spec.decay else []
-    match spec.optimizer:
-        case "adam":
-            return optax.chain(*clip, *decay, optax.scale_by_adam())
-        case "adamw":
-            return optax.chain(*clip, optax.scale_by_adam(), *decay)
-        case "sgd":
-            return optax.chain(*clip, *decay, optax.identity())
-        case "rmsprop":
-            return optax.chain(*clip, *decay, optax.scale_by_rms(decay=0.99, eps=1e-8, eps_in_sqrt=False))
-
-
-def _drop(spec: TrainingSpec, step: jax.Array, first_row: jax.Array) -> Drop:
-    def drop(hidden: jax.Array, layer: int, axis: int) -> jax.Array:
-        if not spec.dropout_rate:
-            return hidden
-        key = dropout.mask_key(spec.seed, step, layer)
-        return dropout.drop(hidden, key, spec.dropout_rate, first_row, axis)
-
-    return drop
-
-
-def _outputs(setup: Setup, weights: Weights, x: jax.Array, drop: Drop) -> jax.Array:
-    return networks.forward(setup, weights, x, drop, compute_dtype(setup)).astype(jnp.float32)
+    rule = {
+        "adam": [*decay, optax.scale_by_adam()],
+        "adamw": [optax.scale_by_adam(), *decay],
+        "sgd": [*decay, optax.identity()],
+        "rmsprop": [*decay, optax.scale_by_rms(decay=0.99, eps=1e-8, eps_in_sqrt=False)],
+    }
+    return optax.chain(*clip, *rule[spec.optimizer])
 
 
 def _batch_loss(
-    setup: Setup,
-    weights: Weights,
-    x: jax.Array,
-    y: jax.Array,
-    mask: jax.Array,
-    rows: jax.Array,
-    drop: Drop,
+    setup: Setup, weights: Weights, x: jax.Array, y: jax.Array, mask: jax.Array, rows: jax.Array, drop: Drop
 ) -> tuple[jax.Array, jax.Array]:
     """This device's part of the batch's loss, and its sums of loss and score; ``rows``: size of the global batch."""
-    losses, scores = _row_scores(setup, _outputs(setup, weights, x, drop), y)
+    outputs = networks.forward(setup, weights, x, drop, compute_dtype(setup)).astype(jnp.float32)
+    losses, scores = _row_scores(setup, outputs, y)
     if setup.class_weights:
         losses *= jnp.asarray(setup.class_weights, jnp.float32)[y.astype(jnp.int32)]
     loss = jnp.sum(losses * mask)

@@ -20,8 +20,8 @@ Drop = Callable[[jax.Array, int, int], jax.Array]
 """(hidden, layer, axis of the rows) → hidden with dropout, or unchanged in evaluation."""
 Length = jax.Array | None
 """The number of real steps of each sequence, (rows,); None: all steps are real."""
-LstmKept = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
-GruKept = tuple[jax.Array, ...]
+Arrays = tuple[jax.Array, ...]
+Pair = tuple[jax.Array, jax.Array]
 
 
 def lengths(mask: jax.Array) -> jax.Array:
@@ -67,15 +67,7 @@ def _permute(x: jax.Array, order: jax.Array) -> jax.Array:
     return _flat_rows(x)[order].reshape(x.shape)
 
 
-def _permute_forward(x: jax.Array, order: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return _permute(x, order), order
-
-
-def _permute_backward(order: jax.Array, slopes: jax.Array) -> tuple[jax.Array, None]:
-    return _permute(slopes, order), None
-
-
-_permute.defvjp(_permute_forward, _permute_backward)
+_permute.defvjp(lambda x, order: (_permute(x, order), order), lambda order, slopes: (_permute(slopes, order), None))
 
 
 def last_state(states: jax.Array, length: Length) -> jax.Array:
@@ -105,14 +97,12 @@ def lstm_scan(inputs: jax.Array, recurrent: jax.Array) -> jax.Array:
     return _lstm_forward(inputs, recurrent)[0]
 
 
-def _lstm_forward(inputs: jax.Array, recurrent: jax.Array) -> tuple[jax.Array, LstmKept]:
+def _lstm_forward(inputs: jax.Array, recurrent: jax.Array) -> tuple[jax.Array, Arrays]:
     units = recurrent.shape[1]
     # sigmoid(z) = (tanh(z / 2) + 1) / 2, so that one tanh serves all four gates
     slope = jnp.repeat(jnp.array([0.5, 0.5, 1.0, 0.5], inputs.dtype), units, total_repeat_length=4 * units)
 
-    def step(
-        carry: tuple[jax.Array, jax.Array], z: jax.Array
-    ) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array, jax.Array]]:
+    def step(carry: Pair, z: jax.Array) -> tuple[Pair, Arrays]:
         state, memory = carry
         gates = slope * jnp.tanh(slope * (z + state @ recurrent.T)) + (1 - slope)
         i, f, g, o = jnp.split(gates, 4, axis=-1)
@@ -125,7 +115,7 @@ def _lstm_forward(inputs: jax.Array, recurrent: jax.Array) -> tuple[jax.Array, L
     return states, (recurrent, states, memories, gates)
 
 
-def _lstm_backward(kept: LstmKept, slopes: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _lstm_backward(kept: Arrays, slopes: jax.Array) -> tuple[jax.Array, jax.Array]:
     """``slopes``: the gradient of the states. What does not depend on later steps is computed for all steps at once."""
     recurrent, states, memories, gates = kept
     i, f, g, o = jnp.split(gates, 4, axis=-1)
@@ -134,9 +124,7 @@ def _lstm_backward(kept: LstmKept, slopes: jax.Array) -> tuple[jax.Array, jax.Ar
     to_memory = o * (1 - bent * bent)
     to_others = jnp.concatenate([g * i * (1 - i), _before(memories) * f * (1 - f), i * (1 - g * g)], axis=-1)
 
-    def step(
-        carry: tuple[jax.Array, jax.Array], now: tuple[jax.Array, ...]
-    ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+    def step(carry: Pair, now: Arrays) -> tuple[Pair, jax.Array]:
         later_state, later_memory = carry
         to_output, to_memory, to_others, forget, slope = now
         state = later_state + slope
@@ -173,11 +161,11 @@ def gru_scan(inputs: jax.Array, recurrent: jax.Array, bias: jax.Array) -> jax.Ar
     return _gru_forward(inputs, recurrent, bias)[0]
 
 
-def _gru_forward(inputs: jax.Array, recurrent: jax.Array, bias: jax.Array) -> tuple[jax.Array, GruKept]:
+def _gru_forward(inputs: jax.Array, recurrent: jax.Array, bias: jax.Array) -> tuple[jax.Array, Arrays]:
     weight_r, weight_z, weight_n = (part.T for part in jnp.split(recurrent, 3))
     bias_r, bias_z, bias_n = jnp.split(bias, 3)
 
-    def step(state: jax.Array, now: list[jax.Array]) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    def step(state: jax.Array, now: list[jax.Array]) -> tuple[jax.Array, Arrays]:
         r_in, z_in, n_in = now
         r = jax.nn.sigmoid(r_in + state @ weight_r + bias_r)
         z = jax.nn.sigmoid(z_in + state @ weight_z + bias_z)
@@ -191,7 +179,7 @@ def _gru_forward(inputs: jax.Array, recurrent: jax.Array, bias: jax.Array) -> tu
     return states, (recurrent, states, *gates)
 
 
-def _gru_backward(kept: GruKept, slopes: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _gru_backward(kept: Arrays, slopes: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """``slopes``: the gradient of the states. The gradients of all gates are multiples of the state's."""
     recurrent, states, r, z, n, n_state = kept
     before = _before(states)
@@ -200,7 +188,7 @@ def _gru_backward(kept: GruKept, slopes: jax.Array) -> tuple[jax.Array, jax.Arra
     to_z = (before - n) * z * (1 - z)
     to_products = jnp.concatenate([to_r, to_z, to_n * r], axis=-1)
 
-    def step(later: jax.Array, now: tuple[jax.Array, ...]) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    def step(later: jax.Array, now: Arrays) -> tuple[jax.Array, Arrays]:
         to_products, z, slope = now
         state = later + slope
         products = jnp.concatenate([state] * 3, axis=-1) * to_products

@@ -6,6 +6,7 @@ global batch, add up their gradients and take the same step. Not tested on GPUs.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from math import ceil, prod
 from typing import Any
 
@@ -57,8 +58,10 @@ class OneDevice:
     """Training rows and state on one device, and a graph that loops over the steps of a chunk."""
 
     def __init__(self, setup: Setup, train: InMemoryDataset, state: Arrays, *, device: str, dtype: str) -> None:
-        self._setup, self._device, self._dtype = setup, device, dtype
+        self._setup, self._device = setup, device
         self.compiled = compiles(setup, len(train))
+        by_xla_on_cpu = self.compiled and not setup.gpus
+        self._gradient = partial(training_step.gradient, setup, compiled=by_xla_on_cpu, dtype=dtype)
         self.load_rows(train)
         self.load(state)
         self._chunk = tf.function(self._loop, jit_compile=self.compiled, autograph=False)
@@ -87,17 +90,9 @@ class OneDevice:
 
         def one(i: Any, state: Any, sums: Any) -> Any:
             real = tf.minimum(count - i * size, size)
-            share = training_step.BatchRows(
-                tf.ensure_shape(tf.gather(all_x, rows[i]), [padded, *self._setup.inputs]),
-                tf.gather(all_y, rows[i]),
-                tf.cast(tf.range(padded) < real, tf.float32),
-                0,
-                tf.cast(real, tf.float32),
-            )
+            x = tf.ensure_shape(tf.gather(all_x, rows[i]), [padded, *self._setup.inputs])
             number = step + tf.cast(i, tf.int64)
-            slopes, loss, score = training_step.gradient(
-                self._setup, state, share, number, compiled=self.compiled and not self._setup.gpus, dtype=self._dtype
-            )
+            slopes, loss, score = self._gradient(state, x, tf.gather(all_y, rows[i]), 0, real, number)
             state = training_step.apply_gradient(self._setup.spec, state, slopes, rate)
             return i + 1, state, sums + tf.cast(tf.stack([loss, score]), tf.float64)
 
@@ -110,7 +105,7 @@ class ManyDevices:
     """Training rows and state mirrored on several devices; XLA compiles each device's share of a step."""
 
     def __init__(self, setup: Setup, train: InMemoryDataset, state: Arrays, *, devices: list[str], dtype: str) -> None:
-        self._setup, self._dtype = setup, dtype
+        self._setup = setup
         self.compiled = compiles(setup, len(train))
         add_up = tf.distribute.NcclAllReduce() if setup.gpus else tf.distribute.ReductionToOneDevice()
         self._strategy = tf.distribute.MirroredStrategy(devices, cross_device_ops=add_up)
@@ -122,7 +117,9 @@ class ManyDevices:
             self._x = tf.Variable(train.x, trainable=False)
             self._y = tf.Variable(narrow(train.y), trainable=False)
             self._state = {name: tf.Variable(value, trainable=False, **own) for name, value in state.items()}
-        self._gradient = tf.function(self._share_of_gradient, jit_compile=self.compiled, autograph=False)
+        by_xla_on_cpu = self.compiled and not setup.gpus
+        share = partial(training_step.gradient, setup, compiled=by_xla_on_cpu, dtype=dtype)
+        self._gradient = tf.function(share, jit_compile=self.compiled, autograph=False)
         self._chunk = tf.function(self._loop, autograph=False)
 
     def load_rows(self, rows: InMemoryDataset) -> None:
@@ -166,12 +163,6 @@ class ManyDevices:
         for name, value in training_step.apply_gradient(self._setup.spec, state, slopes, rate).items():
             self._state[name].assign(value)
         return tf.stack([loss, score])
-
-    def _share_of_gradient(self, state: Any, x: Any, y: Any, first: Any, real: Any, step: Any) -> Any:
-        present = tf.cast(first + tf.range(x.shape[0]) < real, tf.float32)
-        share = training_step.BatchRows(x, y, present, first, tf.cast(real, tf.float32))
-        compiled = self.compiled and not self._setup.gpus
-        return training_step.gradient(self._setup, state, share, step, compiled=compiled, dtype=self._dtype)
 
 
 def scalars(count: int, step: int, rate: float) -> tuple[Any, Any, Any]:

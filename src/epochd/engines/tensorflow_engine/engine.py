@@ -30,8 +30,11 @@ class TensorFlowEngine:
         dtype = compute_dtype(setup)
         self._setup = setup
         self._capacity = len(train)
-        self._batch = training_step.padded_batch(setup.spec, len(train), len(devices))
-        self._chunk_steps = full_chunk_steps(setup, len(train))
+        # a graph of fixed shapes: the batch rounded up to equal shares of the devices, and the steps of a full chunk,
+        # even if a resumed epoch starts with its short last one
+        self._batch = -(-min(setup.spec.batch_size, len(train)) // len(devices)) * len(devices)
+        batches = network.batches(setup, len(train))
+        self._chunk_steps = min(batches.chunk_steps, batches.steps)
         state = training_step.flattened(setup, dict(network.initial_weights(setup)))
         state |= training_step.initial_optimizer_state(setup, dtype)
         self._trainer = (
@@ -40,7 +43,11 @@ class TensorFlowEngine:
             else ManyDevices(setup, train, state, devices=devices, dtype=dtype)
         )
         self._devices = devices
-        self._forward = tf.function(self._evaluate, reduce_retracing=True, autograph=False)
+
+        def evaluate(flat: Tensor, x: Tensor) -> Tensor:
+            return networks.forward(setup, networks.named(setup, flat), x, networks.no_dropout, compiled=False)
+
+        self._forward = tf.function(evaluate, reduce_retracing=True, autograph=False)
 
     @property
     def description(self) -> dict[str, Any]:
@@ -85,10 +92,6 @@ class TensorFlowEngine:
             found = [self._forward(flat, tf.constant(block)).numpy() for block in blocks]
         return np.concatenate(found) if found else np.zeros((0, self._setup.outputs), np.float32)
 
-    def _evaluate(self, flat: Tensor, x: Tensor) -> Tensor:
-        weights = networks.named(self._setup, flat)
-        return networks.forward(self._setup, weights, x, networks.no_dropout, compiled=False)
-
     def weights(self) -> Arrays:
         return training_step.unflattened(self._setup, self._trainer.state()["weights"])
 
@@ -103,12 +106,6 @@ class TensorFlowEngine:
 
     def close(self) -> None:
         """Nothing to stop: all devices belong to this process."""
-
-
-def full_chunk_steps(setup: Setup, rows: int) -> int:
-    """Steps in a full chunk: the shape to compile for, even if a resumed epoch starts with its short last chunk."""
-    batches = network.batches(setup, rows)
-    return min(batches.chunk_steps, batches.steps)
 
 
 def compute_dtype(setup: Setup) -> str:

@@ -124,8 +124,7 @@ def max_pool(x: Tensor) -> Tensor:
     """Max-pooling by 2 in each dimension of size 2 or more; the last value of an odd size is dropped."""
     for axis in range(1, x.shape.rank - 1):
         sizes = x.shape.as_list()
-        half = sizes[axis] // 2
-        if half:
+        if half := sizes[axis] // 2:
             even = x[(slice(None),) * axis + (slice(2 * half),)]
             x = tf.reduce_max(tf.reshape(even, [-1, *sizes[1:axis], half, 2, *sizes[axis + 1 :]]), axis + 1)
     return x

@@ -43,8 +43,9 @@ def _states(setup: Setup, weights: Weights, layer: str, direction: str, x: Tenso
     inputs = tf.matmul(rows, weight, transpose_b=True) + weights[f"{layer}.bias_ih{direction}"]
     inputs = tf.reshape(inputs, [x.shape[0], -1 if x.shape[1] is None else x.shape[1], weight.shape[0]])
     if setup.spec.model_type == "lstm":
-        return lstm(inputs, weights[f"{layer}.weight_hh{direction}"])
-    return gru(inputs, weights[f"{layer}.weight_hh{direction}"], weights[f"{layer}.bias_hh{direction}"])
+        return tf.custom_gradient(lstm)(inputs, weights[f"{layer}.weight_hh{direction}"])
+    recurrent = weights[f"{layer}.weight_hh{direction}"], weights[f"{layer}.bias_hh{direction}"]
+    return tf.custom_gradient(gru)(inputs, *recurrent)
 
 
 def reverse(x: Tensor, lengths: Tensor | None) -> Tensor:
@@ -60,25 +61,12 @@ def last_state(states: Tensor, lengths: Tensor | None) -> Tensor:
     return tf.reduce_sum(states * ends[..., None], 0)
 
 
-def lstm(inputs: Tensor, weight: Tensor) -> Tensor:
-    """(steps, rows, 4 units) → states (steps, rows, units), from a zero state.
+def lstm(inputs: Tensor, weight: Tensor) -> tuple[Tensor, Gradient]:
+    """(steps, rows, 4 units) → states (steps, rows, units) from a zero state, and their gradient.
 
     ``inputs`` are x · weight_ihᵀ + bias; gates i, f, g, o.
     memory = f · memory + i · g    state = o · tanh(memory)
     """
-    return tf.custom_gradient(_lstm)(inputs, weight)
-
-
-def gru(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """(steps, rows, 3 units) → states (steps, rows, units), from a zero state.
-
-    ``inputs`` are x · weight_ihᵀ + bias_ih; gates r, z, n; ``bias`` is the recurrent one, inside the reset gate.
-    n = tanh(inputs + r · recurrent)    state = n + z · (previous - n)
-    """
-    return tf.custom_gradient(_gru)(inputs, weight, bias)
-
-
-def _lstm(inputs: Tensor, weight: Tensor) -> tuple[Tensor, Gradient]:
     units, start = weight.shape[1], _zeros(inputs, weight)
     transposed = tf.transpose(weight)
 
@@ -114,7 +102,12 @@ def _lstm(inputs: Tensor, weight: Tensor) -> tuple[Tensor, Gradient]:
     return _shifted(states, state), gradient
 
 
-def _gru(inputs: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Gradient]:
+def gru(inputs: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Gradient]:
+    """(steps, rows, 3 units) → states (steps, rows, units) from a zero state, and their gradient.
+
+    ``inputs`` are x · weight_ihᵀ + bias_ih; gates r, z, n; ``bias`` is the recurrent one, inside the reset gate.
+    n = tanh(inputs + r · recurrent)    state = n + z · (previous - n)
+    """
     units, start = weight.shape[1], _zeros(inputs, weight)
     transposed = tf.transpose(weight)
 
@@ -148,9 +141,8 @@ def _gru(inputs: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Gradient
 
 def _zeros(inputs: Tensor, weight: Tensor) -> Tensor:
     """The state before the first step: (rows, units)."""
-    return tf.zeros(
-        [tf.shape(inputs)[1] if inputs.shape[1] is None else inputs.shape[1], weight.shape[1]], inputs.dtype
-    )
+    rows = tf.shape(inputs)[1] if inputs.shape[1] is None else inputs.shape[1]
+    return tf.zeros([rows, weight.shape[1]], inputs.dtype)
 
 
 def _loop(inputs: Tensor, step: Callable[..., Any], carried: list[Tensor], widths: list[int]) -> list[Tensor]:

@@ -6,8 +6,7 @@ small machine; workers do it in advance.
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, TypeAlias
 
@@ -19,22 +18,16 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
-@contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Discard what TensorFlow writes to file descriptor 2 before it reads its log level."""
-    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(null)
-
-
-with _silent_stderr():
+# Before TensorFlow reads its log level it writes to file descriptor 2.
+_stderr, _null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+os.dup2(_null, 2)
+try:
     keras: Any = import_module("keras")
     tf: Any = import_module("tensorflow")
+finally:
+    os.dup2(_stderr, 2)
+    os.close(_stderr)
+    os.close(_null)
 
 Tensor: TypeAlias = Any
 """A ``tf.Tensor``; TensorFlow has too few annotations for a type checker."""
@@ -55,7 +48,14 @@ def configure(setup: Setup) -> list[str]:
     Raises InvalidSpec when there are fewer CPU devices than the job needs.
     """
     with suppress(RuntimeError):  # "cannot be modified after initialization": an earlier job has configured it
-        _configure_once(setup)
+        tf.config.experimental.enable_op_determinism()
+        for gpu in tf.config.list_physical_devices("GPU") if setup.gpus else ():
+            tf.config.experimental.set_memory_growth(gpu, True)
+        threads = threads_for(setup)
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+        devices = [tf.config.LogicalDeviceConfiguration()] * max(CPU_DEVICES, setup.devices)
+        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
     if setup.gpus:
         return [f"/GPU:{index}" for index in setup.gpus]
     available = len(tf.config.list_logical_devices("CPU"))
@@ -63,17 +63,6 @@ def configure(setup: Setup) -> list[str]:
         message = f"{setup.devices} CPU devices are requested; TensorFlow in this worker has {available}"
         raise InvalidSpec([Problem("num_devices", message, f"use at most {available}")])
     return [f"/CPU:{index}" for index in range(setup.devices)]
-
-
-def _configure_once(setup: Setup) -> None:
-    tf.config.experimental.enable_op_determinism()
-    for gpu in tf.config.list_physical_devices("GPU") if setup.gpus else ():
-        tf.config.experimental.set_memory_growth(gpu, True)
-    threads = threads_for(setup)
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(threads)
-    devices = [tf.config.LogicalDeviceConfiguration()] * max(CPU_DEVICES, setup.devices)
-    tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
 
 
 def threads_for(setup: Setup) -> int:

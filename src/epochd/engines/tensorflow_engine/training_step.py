@@ -4,7 +4,6 @@ The state consists of the flat weights and the optimizer state. A pure step can 
 run is resumed from the state alone: dropout masks come from a hash, not from a generator.
 """
 
-from dataclasses import dataclass
 from math import log, prod
 from typing import Any
 
@@ -35,34 +34,33 @@ def initial_optimizer_state(setup: Setup, dtype: str) -> Arrays:
     return state
 
 
-@dataclass(frozen=True, slots=True)
-class BatchRows:
-    """The rows of a batch, or one device's share of them.
-
-    ``x`` (rows, *inputs), ``y`` (rows,), ``present`` (rows,): 1.0, or 0.0 for padding; ``first_position``: that of the
-    first row in the global batch; ``batch_rows``: the number of real rows in the global batch.
-    """
-
-    x: Tensor
-    y: Tensor
-    present: Tensor
-    first_position: Any
-    batch_rows: Tensor
-
-
 def gradient(
-    setup: Setup, state: State, rows: BatchRows, step: Tensor, *, compiled: bool, dtype: str
+    setup: Setup,
+    state: State,
+    x: Tensor,
+    y: Tensor,
+    first: Any,
+    real: Tensor,
+    step: Tensor,
+    *,
+    compiled: bool,
+    dtype: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The share of these rows in (flat gradient of the batch's mean loss, sum of row losses, sum of row scores)."""
+    """The share of these rows in (flat gradient of the batch's mean loss, sum of row losses, sum of row scores).
+
+    ``x`` (rows, *inputs) and ``y`` (rows,) are a batch or one device's share of it, ``first`` the position of the first
+    row in the global batch, of which the rows from ``real`` on are padding.
+    """
+    present = tf.cast(first + tf.range(x.shape[0]) < real, tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(state["weights"])
         weights = networks.named(setup, state["weights"], dtype)
-        drop = dropout(setup.spec, step, rows.first_position)
-        outputs = networks.forward(setup, weights, rows.x, drop, compiled=compiled, dtype=dtype)
-        losses, scores = objective(setup, tf.cast(outputs, tf.float32), rows.y)
-        loss = tf.reduce_sum(losses * rows.present)
-        scaled = loss / rows.batch_rows * state.get("loss_scale", 1.0)
-    return tape.gradient(scaled, state["weights"]), loss, tf.reduce_sum(scores * rows.present)
+        drop = dropout(setup.spec, step, first)
+        outputs = networks.forward(setup, weights, x, drop, compiled=compiled, dtype=dtype)
+        losses, scores = objective(setup, tf.cast(outputs, tf.float32), y)
+        loss = tf.reduce_sum(losses * present)
+        scaled = loss / tf.cast(real, tf.float32) * state.get("loss_scale", 1.0)
+    return tape.gradient(scaled, state["weights"]), loss, tf.reduce_sum(scores * present)
 
 
 def objective(setup: Setup, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -135,14 +133,20 @@ def hash_words(x: Tensor) -> Tensor:
 
 
 def apply_gradient(spec: TrainingSpec, state: State, slopes: Tensor, rate: Tensor) -> State:
-    """The state after one step with the gradient ``slopes`` (flat, of the whole global batch)."""
+    """The state after one step with the gradient ``slopes`` (flat, of the whole global batch).
+
+    The loss scale is halved after an overflow and doubled after ``SCALE_PATIENCE`` steps without one.
+    """
     if "loss_scale" not in state:
         return _optimizer_step(spec, state, slopes, rate)
     slopes /= state["loss_scale"]
     finite = tf.reduce_all(tf.math.is_finite(slopes))
     after = _optimizer_step(spec, state, slopes, rate)
     kept = {name: tf.where(finite, after[name], value) for name, value in state.items()}
-    return kept | _next_loss_scale(state, finite)
+    calm = tf.where(finite, state["calm_steps"] + 1, 0)
+    grows = calm >= SCALE_PATIENCE
+    scale = tf.where(finite, state["loss_scale"] * tf.where(grows, 2.0, 1.0), state["loss_scale"] / 2)
+    return kept | {"loss_scale": scale, "calm_steps": tf.where(grows, 0, calm)}
 
 
 def _optimizer_step(spec: TrainingSpec, state: State, slopes: Tensor, rate: Tensor) -> State:
@@ -172,19 +176,6 @@ def _optimizer_step(spec: TrainingSpec, state: State, slopes: Tensor, rate: Tens
 def _bias_correction(beta: float, steps: Tensor) -> Tensor:
     """1 - βˢᵗᵉᵖˢ without loss of precision in float32."""
     return -tf.math.expm1(tf.cast(steps, tf.float32) * tf.constant(log(beta), tf.float32))
-
-
-def _next_loss_scale(state: State, finite: Tensor) -> State:
-    """The loss scale is halved after an overflow and doubled after ``SCALE_PATIENCE`` steps without one."""
-    calm = tf.where(finite, state["calm_steps"] + 1, 0)
-    grows = calm >= SCALE_PATIENCE
-    scale = tf.where(finite, state["loss_scale"] * tf.where(grows, 2.0, 1.0), state["loss_scale"] / 2)
-    return {"loss_scale": scale, "calm_steps": tf.where(grows, 0, calm)}
-
-
-def padded_batch(spec: TrainingSpec, rows: int, devices: int) -> int:
-    """Rows of a batch in a graph of fixed shapes: at most ``rows``, rounded up to the same number on each device."""
-    return -(-min(spec.batch_size, rows) // devices) * devices
 
 
 def flattened(setup: Setup, weights: Arrays) -> Arrays:

@@ -67,8 +67,7 @@ def autocast_type(setup: Setup, device: torch.device) -> torch.dtype | None:
         return None
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    reason = bf16_obstacle(setup)
-    if reason:
+    if reason := bf16_obstacle(setup):
         raise InvalidSpec([Problem("mixed_precision", reason, "leave it out: float32 is faster here")])
     return torch.bfloat16
 

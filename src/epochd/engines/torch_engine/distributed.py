@@ -57,8 +57,7 @@ def share(rows: int, rank: int, ranks: int) -> slice:
 
 def join(folder: Path, setup: Setup, rank: int) -> None:
     """Join the process group through a file (no port is needed); returns when all ranks have joined."""
-    interface = "lo" if sys.platform == "linux" else "lo0"
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo" if sys.platform == "linux" else "lo0")
     dist.init_process_group(
         "nccl" if setup.gpus else "gloo",
         init_method=f"file://{folder}/rendezvous",
@@ -85,7 +84,11 @@ class Ranks:
         self._children: list[subprocess.Popen[bytes]] = []
         try:
             save(self._folder, setup, train)
-            self._children = [self._start(rank) for rank in range(1, world_size(setup))]
+            for rank in range(1, world_size(setup)):
+                command = [sys.executable, "-m", f"{__package__}.distributed_worker", str(self._folder), str(rank)]
+                with self._log(rank).open("wb") as log:
+                    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
+                self._children.append(child)
             for child in self._children:
                 if _pipe(child.stdout).readline() != b"ready\n":
                     raise self.failure()
@@ -93,15 +96,6 @@ class Ranks:
         except BaseException:
             self.close()
             raise
-
-    def _start(self, rank: int) -> subprocess.Popen[bytes]:
-        with self._log(rank).open("wb") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "epochd.engines.torch_engine.distributed_worker", str(self._folder), str(rank)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-            )
 
     def _log(self, rank: int) -> Path:
         return self._folder / f"rank{rank}.log"

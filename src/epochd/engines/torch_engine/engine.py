@@ -41,15 +41,18 @@ class TorchEngine:
         devices.configure(self._device, self._threads)
         self._rows = losses.TrainingRows(setup, train, self._device)
         self._flat, self._gradient, self._weights = flat_weights(network.shapes(setup), self._device)
-        self._copy_weights(dict(network.initial_weights(setup)))
+        self._ranks: distributed.Ranks | None = None
+        self.load_weights(dict(network.initial_weights(setup)))
         self._optimizer = build_optimizer(setup.spec, self._flat)
         self._network = networks.build_network(setup)
         self._loss, self._score = losses.loss_sum(setup), losses.SCORES[setup.task]
-        self._dropout = build_dropout(setup, self._device)
+        rate, seed = setup.spec.dropout_rate, setup.spec.seed
+        self._dropout = Dropout(networks.hidden_shapes(setup), rate, seed, self._device) if rate else None
         self._row_shares: dict[int, Tensor] = {}
         self._graph_rows = rows_in_graph(setup, self._device, rank)
         self._captured: CapturedPass | None = None
-        self._ranks = distributed.Ranks(setup, train) if self._world > 1 and rank == 0 else None
+        if self._world > 1 and rank == 0:
+            self._ranks = distributed.Ranks(setup, train)
 
     @property
     def description(self) -> dict[str, Any]:
@@ -81,8 +84,7 @@ class TorchEngine:
         size = self._setup.spec.batch_size
         counts = [min(size, len(rows) - first) for first in range(0, len(rows), size)]
         shares = [distributed.share(count, self._rank, self._world) for count in counts]
-        index = np.concatenate([rows[i * size :][share] for i, share in enumerate(shares)])
-        chunk = self._rows.take(index)
+        chunk = self._rows.take(np.concatenate([rows[i * size :][share] for i, share in enumerate(shares)]))
         batches = chunk.split([share.stop - share.start for share in shares])
         found = [
             self._step(batch, step + i, count, share)
@@ -91,12 +93,19 @@ class TorchEngine:
         loss_sums, outputs = zip(*found, strict=True)
         loss = torch.stack(loss_sums).double().sum()
         score = self._score(torch.cat(outputs), chunk.y).double()
-        return self._totals(len(rows), torch.stack([loss, score]))
+        sums = torch.stack([loss, score])
+        if self._world > 1:
+            distributed.all_reduce(sums)
+        if self._ranks is not None:
+            self._ranks.wait_for(self._device)
+        return Totals(len(rows), *sums.tolist())
 
     def _step(self, batch: Batch, step: int, rows: int, share: slice) -> tuple[Tensor, Tensor]:
         """One optimizer step; the summed loss and the outputs of this rank's share."""
         masks = self._dropout.masks(step, rows, share) if self._dropout else None
-        loss, output = self._pass(batch, masks, self._share_of_row(rows))
+        if rows not in self._row_shares:  # the loss is the mean over the whole batch
+            self._row_shares[rows] = torch.tensor(1.0 / rows, device=self._device)
+        loss, output = self._pass(batch, masks, self._row_shares[rows])
         if self._world > 1:
             distributed.all_reduce(self._gradient)
         if self._setup.spec.gradient_clip is not None:
@@ -126,19 +135,6 @@ class TorchEngine:
         self._scaler.scale(loss).backward(share_of_row)  # type: ignore[no-untyped-call]
         return loss.detach(), output.detach()
 
-    def _share_of_row(self, rows: int) -> Tensor:
-        """1 / rows as a cached tensor: the loss is the mean over the whole batch."""
-        if rows not in self._row_shares:
-            self._row_shares[rows] = torch.tensor(1.0 / rows, device=self._device)
-        return self._row_shares[rows]
-
-    def _totals(self, rows: int, sums: Tensor) -> Totals:
-        if self._world > 1:
-            distributed.all_reduce(sums)
-        if self._ranks is not None:
-            self._ranks.wait_for(self._device)
-        return Totals(rows, *sums.tolist())
-
     def outputs(self, x: FloatArray) -> FloatArray:
         """Computed in float32 on every device, as by the saved model."""
         size = max(1, EVALUATION_VALUES // networks.widest_layer(self._setup))
@@ -155,9 +151,6 @@ class TorchEngine:
     def load_weights(self, weights: Arrays) -> None:
         if self._ranks is not None:
             self._ranks.broadcast("load_weights", weights)
-        self._copy_weights(weights)
-
-    def _copy_weights(self, weights: Arrays) -> None:
         with torch.no_grad():
             for name, weight in self._weights.items():
                 weight.copy_(torch.from_numpy(np.array(weights[name])))
@@ -183,11 +176,6 @@ class TorchEngine:
             self._ranks.close()
 
 
-def build_dropout(setup: Setup, device: torch.device) -> Dropout | None:
-    rate = setup.spec.dropout_rate
-    return Dropout(networks.hidden_shapes(setup), rate, setup.spec.seed, device) if rate else None
-
-
 def flat_weights(shapes: network.Shapes, device: torch.device) -> tuple[nn.Parameter, Tensor, dict[str, Tensor]]:
     """One flat parameter, its gradient, and leaf tensors by name that are views into both."""
     sizes = [int(np.prod(shape)) for shape in shapes.values()]
@@ -195,9 +183,8 @@ def flat_weights(shapes: network.Shapes, device: torch.device) -> tuple[nn.Param
     gradient = torch.zeros_like(flat)
     flat.grad = gradient
     weights = {}
-    for (name, shape), values, slopes in zip(
-        shapes.items(), torch.split(flat.detach(), sizes), torch.split(gradient, sizes), strict=True
-    ):
+    parts = torch.split(flat.detach(), sizes), torch.split(gradient, sizes)
+    for (name, shape), values, slopes in zip(shapes.items(), *parts, strict=True):
         weights[name] = values.view(shape).requires_grad_()
         weights[name].grad = slopes.view(shape)
     return flat, gradient, weights

@@ -86,14 +86,7 @@ def recurrent(setup: Setup, weights: Weights, x: Tensor, masks: Masks, sequences
 
 
 def masked_layer(
-    layer: Layer,
-    weights: Weights,
-    name: str,
-    directions: list[str],
-    x: Tensor,
-    sequences: Sequences,
-    *,
-    last: bool,
+    layer: Layer, weights: Weights, name: str, directions: list[str], x: Tensor, sequences: Sequences, *, last: bool
 ) -> Tensor:
     """A layer over sequences of different lengths, one direction at a time: all states or the last ones."""
     found = []
@@ -142,9 +135,8 @@ def trainable_gru(weights: Weights, layer: str, direction: str, x: Tensor, *, ba
     """One direction by ``GruFunction``, whose gradient is faster on a CPU than that of ``torch.gru``."""
     steps = x.transpose(0, 1).flip(0) if backwards else x.transpose(0, 1)
     inputs = F.linear(steps, weights[f"{layer}.weight_ih{direction}"], weights[f"{layer}.bias_ih{direction}"])
-    states: Tensor = GruFunction.apply(  # type: ignore[no-untyped-call]
-        inputs, weights[f"{layer}.weight_hh{direction}"], weights[f"{layer}.bias_hh{direction}"]
-    )
+    recurrent = weights[f"{layer}.weight_hh{direction}"], weights[f"{layer}.bias_hh{direction}"]
+    states: Tensor = GruFunction.apply(inputs, *recurrent)  # type: ignore[no-untyped-call]
     return (states.flip(0) if backwards else states).transpose(0, 1)
 
 
