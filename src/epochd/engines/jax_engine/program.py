@@ -87,20 +87,9 @@ def training_program(setup: Setup, optimizer: optax.GradientTransformation, batc
             flat, optimizer_state, sums = carry
             left = jnp.minimum(batch, count - i * batch)
             number = first_step + i.astype(jnp.uint32)
-
-            def drop(hidden: jax.Array, layer: int, axis: int) -> jax.Array:
-                key = dropout.mask_key(setup.spec.seed, number, layer)
-                return dropout.drop(hidden, key, setup.spec.dropout_rate, first_position, axis)
-
-            mask = (position < left).astype(jnp.float32)
+            weights, mask = named_weights(setup, flat), (position < left).astype(jnp.float32)
             gradients, found = jax.grad(_batch_loss, argnums=1, has_aux=True)(
-                setup,
-                named_weights(setup, flat),
-                x[rows[i]],
-                y[rows[i]],
-                mask,
-                left,
-                drop if setup.spec.dropout_rate else no_dropout,
+                setup, weights, x[rows[i]], y[rows[i]], mask, left, _drop(setup, number, first_position)
             )
             gradient, found = lax.psum((flat_vector(setup, gradients), found), ROWS)  # type: ignore[no-untyped-call]
             update, optimizer_state = optimizer.update(gradient, optimizer_state, flat)
@@ -132,6 +121,16 @@ def build_optimizer(spec: TrainingSpec) -> optax.GradientTransformation:
         "rmsprop": [*decay, optax.scale_by_rms(decay=0.99, eps=1e-8, eps_in_sqrt=False)],
     }
     return optax.chain(*clip, *rule[spec.optimizer])
+
+
+def _drop(setup: Setup, step: jax.Array, first_position: jax.Array) -> Drop:
+    """The dropout of one step on the device whose part of the batch begins at ``first_position``."""
+
+    def drop(hidden: jax.Array, layer: int, axis: int) -> jax.Array:
+        key = dropout.mask_key(setup.spec.seed, step, layer)
+        return dropout.drop(hidden, key, setup.spec.dropout_rate, first_position, axis)
+
+    return drop if setup.spec.dropout_rate else no_dropout
 
 
 def _batch_loss(
