@@ -51,6 +51,7 @@ class CountingSource:
 def _streamed(monkeypatch):
     monkeypatch.setattr(statistics, "MIN_HEAD", 50)
     monkeypatch.setattr(statistics, "SMALL_ROWS", 500)
+    monkeypatch.setattr(statistics, "COUNTED_BYTES", 0)
 
 
 def checked(frame, tmp_path, **options):
@@ -79,6 +80,13 @@ def test_a_good_table_is_read_at_most_twice(tmp_path, options, passes):
     found, source = checked(TABLE, tmp_path, **options)
     assert found.problems == []
     assert (source.whole, source.beginnings) == (passes, 1)
+
+
+def test_a_file_of_moderate_size_is_read_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(statistics, "COUNTED_BYTES", 1 << 20)
+    found, source = checked(TABLE, tmp_path)
+    assert found.problems == []
+    assert (source.whole, source.beginnings) == (1, 1)
 
 
 def test_leaks_are_confirmed_in_the_second_pass(tmp_path):
