@@ -1,7 +1,7 @@
 # Everything a developer or a newcomer runs, from a bare clone. Python 3.11 or newer is all it needs.
 
 PYTHON ?= python3
-WORKERS ?= 2
+WORKERS ?= 3
 BIN := .venv/bin
 READY := .venv/.ready
 BENCH_READY := .venv/.bench-ready
@@ -22,7 +22,7 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Two processes at once; what measures times runs afterwards, alone. (5: ARGS selected no test of that kind.)
+# Three processes at once, since many tests wait; what measures times runs afterwards, alone. (5: ARGS selected no test of that kind.)
 test: check
 	$(BIN)/python -m pytest -m 'not serial' -n $(WORKERS) --dist worksteal $(ARGS) || [ $$? -eq 5 ]
 	$(BIN)/python -m pytest -m serial $(ARGS) || [ $$? -eq 5 ]

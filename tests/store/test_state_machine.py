@@ -28,7 +28,7 @@ ASKED = st.sampled_from([None, None, "pause", "stop"])
 """What somebody asks of a running job just before the thing happens."""
 DIED = {"error": JobError("worker_died", "the worker was killed by signal SIGKILL", log_tail=[])}
 FULL = {"code": "disk_full", "message": "no room", "problems": [], "needed_bytes": 10**9}
-EXAMPLES = {"sqlite": 40, "postgresql": 12}
+EXAMPLES = {"sqlite": 25, "postgresql": 8}
 """How many lists of moves are played on each store."""
 
 

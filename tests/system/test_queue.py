@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 
-JOBS = int(os.environ.get("QUEUE_JOBS", 60))
+JOBS = int(os.environ.get("QUEUE_JOBS", 30))
 
 
-def test_sixty_trainings_on_two_slots_all_complete(open_server):
+def test_many_trainings_on_two_slots_all_complete(open_server):
     server = open_server(slots=2)
     process = psutil.Process(server.process.pid)
     server.follow(server.start(epochs=2, dataset="iris"))

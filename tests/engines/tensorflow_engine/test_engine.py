@@ -30,7 +30,7 @@ def trained(make, monkeypatch, compile_steps, **options):
     return engine, totals
 
 
-MODELS = ["mlp-gelu", "cnn-2d", "lstm-bidirectional", "mlp-embeddings", "cnn-masked", "gru-masked-bidirectional"]
+MODELS = ["mlp-gelu", "cnn-2d", "mlp-embeddings", "cnn-masked", "gru-masked-bidirectional"]
 
 
 @pytest.mark.parametrize("model", MODELS)

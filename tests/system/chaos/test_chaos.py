@@ -26,7 +26,7 @@ from .arena import Arena, until
 from .checker import Outcome, Record, violations
 from .faults import inflict, planned
 
-SHORT = {"sqlite": 12, "postgresql": 6}
+SHORT = {"sqlite": 6, "postgresql": 3}
 FAULTS = {store: int(os.environ.get("CHAOS_FAULTS", few)) for store, few in SHORT.items()}
 SEED = int(os.environ.get("CHAOS_SEED", random.SystemRandom().randrange(10**6)))
 
