@@ -15,7 +15,8 @@ from epochd.data.checks import report
 from epochd.data.checks.report import DatasetReport
 from epochd.data.tables.catalog import Catalog
 from epochd.data.tables.source import Source
-from epochd.registry import profile, sql_snapshot
+from epochd.registry import profile
+from epochd.registry.sql_snapshot import Snapshot
 
 
 def check(spec: TrainingSpec, catalog: Catalog) -> tuple[DatasetReport, CheckedDataset]:
@@ -50,9 +51,10 @@ def changed(catalog: Catalog, known: dict[str, str]) -> str | None:
     return next((name for name, value in known.items() if catalog.open(name).fingerprint() != value), None)
 
 
-def find(catalog: Catalog, name: str) -> Source:
-    """The dataset of this name or path. Raises DataError."""
-    return catalog.open(name)
+def describe(catalog: Catalog, names: Sequence[str]) -> list[tuple[Path, Facts]]:
+    """The path of each of these datasets, and facts about it from reading all of it. Raises DataError."""
+    sources = [catalog.open(name) for name in names]
+    return [(source.path, profile.read_facts(source)) for source in sources]
 
 
 def fingerprint(source: Source) -> str:
@@ -60,9 +62,9 @@ def fingerprint(source: Source) -> str:
     return source.fingerprint()
 
 
-def facts(sources: Sequence[Source]) -> list[Facts]:
-    """Facts about each dataset, all of which is read. Raises DataError."""
-    return [profile.read_facts(source) for source in sources]
+def facts(source: Source) -> Facts:
+    """Facts about a dataset, from reading all of it. Raises DataError."""
+    return profile.read_facts(source)
 
 
 def column_profiles(source: Source) -> dict[str, Any]:
@@ -70,6 +72,6 @@ def column_profiles(source: Source) -> dict[str, Any]:
     return profile.profile(source)
 
 
-def run_query(url: str, connection: str, query: str, file: Path, limit: int) -> None:
+def run_query(url: str, connection: str, query: str, file: Path, limit: int, seconds: float) -> None:
     """Write the rows of a query, at most ``limit`` bytes, as a Parquet file. Raises DataError or TooLarge."""
-    sql_snapshot.Snapshot(connection, url, query).write(file, limit)
+    Snapshot(connection, url, query).write(file, limit, seconds)
