@@ -153,11 +153,8 @@ class InvalidRequest(EpochdError, code="invalid_request", status=422): ...
 class InternalError(EpochdError, code="internal_error"): ...
 
 
-class Busy(EpochdError):
+class Busy(EpochdError, code="busy", status=503):
     """``retry_seconds`` is sent as ``Retry-After``."""
-
-    code = "busy"
-    status = 503
 
     def __init__(self, message: str, retry_seconds: int) -> None:
         super().__init__(message)

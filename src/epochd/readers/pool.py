@@ -119,7 +119,7 @@ class ReaderPool:
         self._free = asyncio.Semaphore(size)
         self._idle: list[Reader] = []
         self._busy: set[Reader] = set()
-        self._stopping: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
 
     async def call(self, operation: Callable[P, T], *arguments: P.args, **_: P.kwargs) -> T:
@@ -137,15 +137,21 @@ class ReaderPool:
         finally:
             self._calls -= 1
 
-    async def warm(self) -> None:
-        """Start one reader ahead of the first call."""
+    def warm(self) -> None:
+        """Start a reader ahead of the first call. A failure is logged; the first call then fails with its cause."""
+        self._keep(asyncio.create_task(self._warm()))
+
+    async def _warm(self) -> None:
         async with self._free:
-            self._idle.append(await self._free_reader())
+            try:
+                self._idle.append(await self._free_reader())
+            except (ReaderDied, OSError) as error:
+                logger.error("the processes that read data cannot be started: %s", error)
 
     async def close(self) -> None:
         """Reject all further calls, and end those that are running and their processes."""
         self._is_closed = True
-        await asyncio.gather(*(reader.kill() for reader in (*self._idle, *self._busy)), *self._stopping)
+        await asyncio.gather(*(reader.kill() for reader in (*self._idle, *self._busy)), *self._tasks)
 
     async def _answer(self, request: bytes) -> bytes:
         if self._is_closed:
@@ -156,7 +162,7 @@ class ReaderPool:
             async with asyncio.timeout(self._seconds):
                 line = await reader.call(request)
         except TimeoutError:
-            self._stop(reader)
+            self._keep(asyncio.create_task(reader.stop()))
             message = f"reading took longer than {self._seconds:g} seconds"
             raise _error(message, "the operator can raise EPOCHD_READER_SECONDS") from None
         except ReaderDied as died:
@@ -164,7 +170,7 @@ class ReaderPool:
                 return await self._answer(request)
             raise self._failure(died) from None
         except BaseException:  # the caller was cancelled
-            self._stop(reader)
+            self._keep(asyncio.create_task(reader.stop()))
             raise
         finally:
             self._busy.discard(reader)
@@ -177,10 +183,9 @@ class ReaderPool:
                 return reader
         return await Reader.start(self._module, self._memory_mb)
 
-    def _stop(self, reader: Reader) -> None:
-        task = asyncio.create_task(reader.stop())
-        self._stopping.add(task)
-        task.add_done_callback(self._stopping.discard)
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _failure(self, died: ReaderDied) -> Exception:
         if self._is_closed:

@@ -24,17 +24,11 @@ def check(spec: TrainingSpec, catalog: Catalog) -> tuple[DatasetReport, CheckedD
 
     The fingerprints are computed first, so that the worker notices every later change.
     """
-    fingerprints = [_quick_fingerprint(catalog, name) for name in (spec.dataset, spec.validation_dataset)]
+    train = _quick_fingerprint(catalog, spec.dataset)
+    validation = None if spec.validation_dataset is None else _quick_fingerprint(catalog, spec.validation_dataset)
     found = report.check_dataset(spec, catalog)
-    return found, CheckedDataset(
-        found.dataset,
-        found.rows,
-        found.features,
-        found.task,
-        found.classes,
-        fingerprints[0],
-        None if spec.validation_dataset is None else fingerprints[1],
-    )
+    facts = CheckedDataset(found.dataset, found.rows, found.features, found.task, found.classes, train, validation)
+    return found, facts
 
 
 def _quick_fingerprint(catalog: Catalog, name: str | None) -> str | None:

@@ -40,6 +40,10 @@ class StagedDataset:
     received: int = 0
     total: int | None = None
 
+    def received_bytes(self) -> int:
+        """Bytes of the upload so far, or of the files that a query has written."""
+        return self.received or sum(file.stat().st_size for file in self.folder.glob("*"))
+
 
 class StagingArea:
     """All datasets that are being received, by name. ``home`` is the server's dataset folder."""
