@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.readers import operations
+from tests.support.readers import InProcessReaders
 
 from epochd.core import specs
 from epochd.core.errors import Busy, DataError, InternalError, TooLarge
@@ -20,8 +21,8 @@ async def pool():
     await pool.close()
 
 
-def new_pool(**limits) -> ReaderPool:
-    return ReaderPool(operations.__name__, **{"size": 1, "queue": 2, "seconds": 20, "memory_mb": 512} | limits)
+def new_pool(kind: type[ReaderPool] = ReaderPool, **limits) -> ReaderPool:
+    return kind(operations.__name__, **{"size": 1, "queue": 2, "seconds": 20, "memory_mb": 512} | limits)
 
 
 async def becomes_true(condition) -> None:
@@ -37,9 +38,12 @@ def is_alive(pid: int) -> bool:
     return False
 
 
-async def test_values_arrive_as_a_local_call_would_return_them(pool):
+@pytest.mark.parametrize("kind", [ReaderPool, InProcessReaders])
+async def test_values_arrive_as_a_local_call_would_return_them(kind):
+    pool = new_pool(kind)
     spec = specs.parse({"target_column": "y", "epochs": 3, "hidden_units": [4, 5], "learning_rate": 1e-3})
     assert await pool.call(operations.echo, spec, Path("/a"), {"x": (1, None)}) == spec
+    await pool.close()
 
 
 async def test_a_reader_takes_call_after_call_and_what_it_prints_is_no_answer(pool):
@@ -48,7 +52,9 @@ async def test_a_reader_takes_call_after_call_and_what_it_prints_is_no_answer(po
     assert await pool.call(operations.process) == first
 
 
-async def test_errors_of_a_function_arrive_with_their_problems(pool):
+@pytest.mark.parametrize("kind", [ReaderPool, InProcessReaders])
+async def test_errors_of_a_function_arrive_with_their_problems(kind):
+    pool = new_pool(kind)
     with pytest.raises(DataError) as caught:
         await pool.call(operations.problem)
     assert [problem.as_json() for problem in caught.value.problems] == [
@@ -56,6 +62,7 @@ async def test_errors_of_a_function_arrive_with_their_problems(pool):
     ]
     with pytest.raises(TooLarge, match="too many rows"):
         await pool.call(operations.too_large)
+    await pool.close()
 
 
 async def test_a_crash_is_a_problem_of_the_file_and_the_next_call_succeeds(pool):
