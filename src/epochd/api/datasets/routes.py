@@ -222,14 +222,11 @@ async def _query(
     request: Request, service: Service, *, name: str, connection: str, query: str, replace: bool
 ) -> Dataset:
     await _check_free(service, name, replace)
-    urls = {key: secret.get_secret_value() for key, secret in service.settings.connections.items()}
-    url = url_of(urls, connection)
+    settings = service.settings
+    url = url_of({key: secret.get_secret_value() for key, secret in settings.connections.items()}, connection)
     with service.staging.stage(name, DatasetKind.QUERY) as staged, problems_of("query"):
-        file, limits = (
-            staged.folder / f"{name}.parquet",
-            (service.settings.upload_mb << 20, service.settings.reader_seconds),
-        )
-        running = service.queries.call(operations.run_query, url, connection, query, file, *limits)
+        file, size, seconds = staged.folder / f"{name}.parquet", settings.upload_mb << 20, settings.reader_seconds
+        running = service.queries.call(operations.run_query, url, connection, query, file, size, seconds)
         await while_connected(request, running)
         return await service.staging.commit(staged, file, replace=replace, connection=connection, query=query)
 
