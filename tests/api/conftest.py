@@ -9,11 +9,20 @@ from typing import Any
 import httpx
 import pytest
 
+from epochd.api import service
 from epochd.api.app import create_app
 from epochd.api.server import Server, bind, url_of
 from epochd.core.settings import Settings
 from tests.support.executors import FakeExecutor
 from tests.support.house import House, LiveHouse, OpenHouse
+from tests.support.readers import InProcessReaders
+
+
+@pytest.fixture(autouse=True)
+def readers_in_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data are read in threads of the test's process, except in tests that are marked ``real_readers``."""
+    if request.node.get_closest_marker("real_readers") is None:
+        monkeypatch.setattr(service, "ReaderPool", InProcessReaders)
 
 
 @pytest.fixture

@@ -1,8 +1,9 @@
 """Queries on both kinds of database: what they give, and what they may not do."""
 
+import asyncio
 import sqlite3
-import threading
-from collections.abc import Callable
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -15,7 +16,8 @@ import pytest
 from sqlalchemy import make_url
 
 from epochd.core.errors import DataError, TooLarge
-from epochd.registry import sql_snapshot
+from epochd.readers.pool import ReaderPool
+from epochd.registry import operations, sql_snapshot
 
 MANY = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) SELECT i, i * 2 AS j FROM n"
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n WHERE i < 0"
@@ -41,7 +43,7 @@ def ask(url: str, tmp_path: Path) -> Callable[..., pl.DataFrame]:
     def run(query: str, limit: int = 2**20) -> pl.DataFrame:
         file = tmp_path / "out" / "t.parquet"
         file.parent.mkdir(exist_ok=True)
-        sql_snapshot.snapshot({"main": url}, "main", query).write(file, limit)
+        sql_snapshot.Snapshot("main", url, query).write(file, limit, 60)
         assert [path.name for path in file.parent.iterdir()] == [file.name]
         return pl.read_parquet(file)
 
@@ -92,7 +94,7 @@ def test_text_that_is_iso_dates_becomes_dates(ask: Any, monkeypatch: pytest.Monk
 def test_the_same_rows_give_the_same_file(ask: Any, url: str, tmp_path: Path) -> None:
     files = [tmp_path / name for name in ("1.parquet", "2.parquet")]
     for file in files:
-        sql_snapshot.snapshot({"main": url}, "main", MANY).write(file, 2**20)
+        sql_snapshot.Snapshot("main", url, MANY).write(file, 2**20, 60)
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
@@ -128,14 +130,14 @@ def test_a_postgresql_transaction_cannot_be_made_to_write(new_postgres: Any, tmp
         "SELECT * FROM query_to_xml('DELETE FROM t', true, true, '')",
     ):
         with pytest.raises(DataError):
-            sql_snapshot.snapshot({"main": url}, "main", query).write(tmp_path / "x.parquet", 2**20)
+            sql_snapshot.Snapshot("main", url, query).write(tmp_path / "x.parquet", 2**20, 60)
 
 
 @pytest.mark.parametrize(
     "query", ["(SELECT 1 AS a) ", "-- why\nselect 1 AS a", "/* a\nb */ WITH n AS (SELECT 1 AS a) SELECT a FROM n"]
 )
 def test_reading_can_begin_in_several_ways(query: str) -> None:
-    assert sql_snapshot.READ_QUERY.match(query)
+    assert sql_snapshot.is_read_query(query)
 
 
 def test_a_mistake_in_a_query_is_told_in_the_databases_words(ask: Any) -> None:
@@ -148,44 +150,52 @@ def test_rows_above_the_limit_are_refused(ask: Any) -> None:
         ask(MANY, limit=1_000)
 
 
-def test_a_query_can_be_cancelled_while_it_runs(url: str, tmp_path: Path) -> None:
-    snapshot = sql_snapshot.snapshot({"main": url}, "main", ENDLESS)
-    timer = threading.Timer(0.3, snapshot.cancel)
-    timer.start()
-    with pytest.raises(DataError, match="cancelled"):
-        snapshot.write(tmp_path / "x.parquet", 2**20)
-    timer.join()
+@pytest.fixture
+async def readers() -> AsyncIterator[ReaderPool]:
+    pool = ReaderPool(operations.__name__, size=1, queue=0, seconds=5, memory_mb=1_024)
+    yield pool
+    await pool.close()
 
 
-def test_a_cancellation_just_before_the_query_begins_is_not_lost(
-    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def running_queries(url: str) -> int:
+    plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(plain) as connection:
+        others = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        found = connection.execute(f"SELECT count(*) {others} AND state = 'active'").fetchone()
+    return int(found[0]) if found else 0
+
+
+async def test_a_query_whose_caller_is_cancelled_ends_in_the_database_too(
+    new_postgres: Callable[[], str], tmp_path: Path, readers: ReaderPool
 ) -> None:
-    too_early, original = threading.Event(), sql_snapshot.Snapshot._interruptible
-
-    def cancelled_here(self: sql_snapshot.Snapshot, interrupt: Callable[[], None]) -> None:
-        def noticed() -> None:
-            interrupt()
-            too_early.set()
-
-        original(self, noticed)
-        threading.Thread(target=self.cancel).start()
-        assert too_early.wait(10)
-
-    monkeypatch.setattr(sql_snapshot.Snapshot, "_interruptible", cancelled_here)
-    with pytest.raises(DataError, match="cancelled"):
-        sql_snapshot.snapshot({"main": url}, "main", ENDLESS).write(tmp_path / "x.parquet", 2**20)
+    url = new_postgres()
+    task = asyncio.create_task(
+        readers.call(operations.run_query, url, "main", ENDLESS, tmp_path / "x.parquet", 2**20, 60.0)
+    )
+    for wanted in (1, 0):
+        async with asyncio.timeout(15):
+            while await asyncio.to_thread(running_queries, url) != wanted:  # noqa: ASYNC110 - the database's state
+                await asyncio.sleep(0.05)
+        task.cancel()
 
 
-def test_a_query_that_was_cancelled_before_does_not_run(url: str, tmp_path: Path) -> None:
-    snapshot = sql_snapshot.snapshot({"main": url}, "main", ENDLESS)
-    snapshot.cancel()
-    with pytest.raises(DataError, match="cancelled"):
-        snapshot.write(tmp_path / "x.parquet", 2**20)
+async def test_the_time_of_a_query_is_limited(url: str, tmp_path: Path, readers: ReaderPool) -> None:
+    with pytest.raises(DataError, match=r"statement timeout|longer than 5 seconds"):
+        await readers.call(operations.run_query, url, "main", ENDLESS, tmp_path / "x.parquet", 2**20, 1.0)
+
+
+@pytest.mark.parametrize(
+    "query", ["/**/" * 40 + "x", "/* " * 100_000, "--\n" * 100_000, "(" * 300_000, "/**/" * 100_000 + "SELECT 1 AS a"]
+)
+def test_the_beginning_of_a_query_is_found_in_linear_time(query: str) -> None:
+    before = time.process_time()
+    assert sql_snapshot.is_read_query(query) == query.endswith("SELECT 1 AS a")
+    assert time.process_time() - before < 1
 
 
 def test_an_unknown_connection_names_those_there_are() -> None:
     with pytest.raises(DataError, match="'mian'") as caught:
-        sql_snapshot.snapshot({"main": "sqlite:///x", "other": "sqlite:///y"}, "mian", "SELECT 1")
+        sql_snapshot.url_of({"main": "sqlite:///x", "other": "sqlite:///y"}, "mian")
     assert "main, other" in caught.value.problems[0].hint
 
 
@@ -195,7 +205,7 @@ def test_an_unknown_connection_names_those_there_are() -> None:
 )
 def test_a_connection_that_does_not_work_keeps_its_url_to_itself(url: str, tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
-        sql_snapshot.snapshot({"main": url}, "main", "SELECT 1 AS a").write(tmp_path / "x.parquet", 2**20)
+        sql_snapshot.Snapshot("main", url, "SELECT 1 AS a").write(tmp_path / "x.parquet", 2**20, 60)
     problem = caught.value.problems[0]
     assert problem.field == "connection"
     assert "EPOCHD_CONNECTIONS" in problem.hint

@@ -1,15 +1,20 @@
 """Dependencies of the routes: the service, authorization, the JSON body, the language."""
 
+import asyncio
 import hmac
-from typing import Annotated, Any
+from collections.abc import Coroutine
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic_core import from_json
+from starlette.requests import ClientDisconnect
 
 from epochd.api.messages import Translator, preferred_language
 from epochd.api.service import Service
 from epochd.core.errors import InvalidSpec, Problem, Unauthorized
+
+T = TypeVar("T")
 
 bearer = HTTPBearer(
     auto_error=False,
@@ -59,3 +64,22 @@ async def json_object(request: Request) -> dict[str, Any]:
 
 
 JsonObject = Annotated[dict[str, Any], Depends(json_object)]
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of ``work``, which is cancelled if the client disconnects. Raises ClientDisconnect then."""
+
+    async def disconnected() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    running, disconnect = asyncio.create_task(work), asyncio.create_task(disconnected())
+    try:
+        await asyncio.wait({running, disconnect}, return_when=asyncio.FIRST_COMPLETED)
+        if not running.done():
+            raise ClientDisconnect
+        return running.result()
+    finally:
+        disconnect.cancel()
+        running.cancel()
+        await asyncio.gather(running, disconnect, return_exceptions=True)

@@ -90,6 +90,7 @@ class Server(uvicorn.Server):
         service: Service = self.app.state.service
         await service.release(RELEASE_SECONDS)
         service.event_bus.close()
+        await service.close_readers()
         await super().shutdown(sockets)
 
     @contextmanager

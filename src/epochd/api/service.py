@@ -12,6 +12,8 @@ from epochd.core.settings import Settings
 from epochd.data.tables.catalog import Catalog
 from epochd.dispatch.dispatcher import Dispatcher
 from epochd.dispatch.workers.executor import Executor
+from epochd.readers.pool import ReaderPool
+from epochd.registry import operations
 from epochd.registry.profile_cache import ProfileCache
 from epochd.registry.staging import StagingArea
 from epochd.store import datasets, jobs
@@ -26,8 +28,13 @@ class Service:
         self.executor = executor
         self.db = Database(settings.database)
         self.event_bus = EventBus()
-        self.staging = StagingArea(self.db, settings.dataset_roots[0])
-        self.profiles = ProfileCache(self.db)
+        seconds, memory_mb = settings.reader_seconds, settings.reader_mb
+        self.checks, self.readers, self.queries = (
+            ReaderPool(operations.__name__, size=2, queue=waiting, seconds=seconds, memory_mb=memory_mb)
+            for waiting in (64, 32, 8)
+        )
+        self.staging = StagingArea(self.db, settings.dataset_roots[0], self.readers)
+        self.profiles = ProfileCache(self.db, self.readers)
         self.dispatcher = Dispatcher(self.db, executor, settings, server_url)
         self.removal_lock = asyncio.Lock()
         self._is_dispatching = False
@@ -43,6 +50,8 @@ class Service:
             await asyncio.to_thread(removal.complete_interrupted, self.settings, await jobs.ids(self.db))
             self.db.listen(self.event_bus.publish)
             stack.callback(self.event_bus.close)
+            stack.push_async_callback(self.close_readers)
+            self.checks.warm()
             await self.dispatcher.start()
             self._is_dispatching = True
             stack.push_async_callback(self.release, 0.0)
@@ -52,6 +61,10 @@ class Service:
         """All datasets that a config can use now."""
         registered = await datasets.paths(self.db, self.staging.home)
         return Catalog(self.settings.dataset_roots, registered, self.settings.default_dataset)
+
+    async def close_readers(self) -> None:
+        """End everything that reads data, so that the requests that wait for it end too."""
+        await asyncio.gather(self.checks.close(), self.readers.close(), self.queries.close())
 
     async def release(self, wait: float) -> None:
         """Stop dispatching: running jobs have ``wait`` seconds to save a checkpoint and return to the queue."""

@@ -69,6 +69,10 @@ class Settings(BaseSettings):
     """How long a training may go without finishing a step before a warning is added to its log."""
     log_mb: Annotated[int, Field(ge=1, le=100_000)] = 16
     """The maximum size of one attempt's log, in MiB; beyond it the older half is deleted."""
+    reader_mb: Annotated[int, Field(ge=256, le=100_000_000)] = 2_048
+    """The memory limit of a process that reads datasets for the server, in MiB."""
+    reader_seconds: Annotated[float, Field(ge=1, le=86_400)] = 600.0
+    """How long the server may read a dataset for one request, or run the query of one."""
     pause_wait_seconds: Annotated[float, Field(ge=0, le=600)] = 10.0
     """How long ``pause`` waits for the worker before it answers 202."""
     log_level: str = "info"

@@ -10,7 +10,8 @@ from typing import Any
 from epochd.core.datasets import Dataset, DatasetKind
 from epochd.data.tables.catalog import BUILTIN, Catalog
 from epochd.data.tables.source import Source
-from epochd.registry import profile, staging
+from epochd.readers.pool import ReaderPool
+from epochd.registry import operations, staging
 from epochd.store import datasets
 from epochd.store.db import Database
 
@@ -18,24 +19,26 @@ from epochd.store.db import Database
 class ProfileCache:
     """The profiles of one server's datasets, in the database; those of the built-in datasets are in memory."""
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
+    def __init__(self, db: Database, readers: ReaderPool) -> None:
+        self._db, self._readers = db, readers
         self._builtin: dict[str, Dataset] = {}
         self._running: dict[str, asyncio.Task[dict[str, Any]]] = {}
 
     async def builtin(self) -> list[Dataset]:
         """The built-in datasets, in the form of registered ones."""
-        for name in BUILTIN:
-            if name not in self._builtin:
-                source = Catalog().open(name)
-                self._builtin[name] = await staging.describe(name, DatasetKind.BUILTIN, source, str(source.path))
+        if not self._builtin:
+            found = await self._readers.call(operations.describe, Catalog(), BUILTIN)
+            self._builtin = {
+                name: staging.described(name, DatasetKind.BUILTIN, facts, str(path))
+                for name, (path, facts) in zip(BUILTIN, found, strict=True)
+            }
         return [self._builtin[name] for name in BUILTIN]
 
     async def refreshed(self, dataset: Dataset, source: Source) -> Dataset:
         """The dataset with the facts and the profile of its present content. Raises DataError if it cannot be read."""
-        fingerprint = await asyncio.to_thread(source.fingerprint)
+        fingerprint = await self._readers.call(operations.fingerprint, source)
         if fingerprint != dataset.fingerprint:
-            facts = await asyncio.to_thread(profile.read_facts, source)
+            facts = await self._readers.call(operations.facts, source)
             await datasets.note(self._db, dataset.name, facts)
             dataset = replace(dataset, **asdict(facts), profile=None)
         if dataset.profile is not None:
@@ -47,7 +50,7 @@ class ProfileCache:
         return replace(dataset, profile=await asyncio.shield(self._running[key]))
 
     async def _compute(self, dataset: Dataset, source: Source) -> dict[str, Any]:
-        computed = await asyncio.to_thread(profile.profile, source)
+        computed = await self._readers.call(operations.column_profiles, source)
         if dataset.kind is DatasetKind.BUILTIN:
             self._builtin[dataset.name] = replace(dataset, profile=computed)
         else:

@@ -9,8 +9,7 @@ these files then writes the snapshot.
 import json
 import re
 import sqlite3
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -28,13 +27,11 @@ from epochd.data.schema import col
 
 MAX_BATCH_VALUES, MAX_BATCH_ROWS = 2_000_000, 65_536
 """The maximum number of values and of rows in a batch."""
-INTERRUPT_SECONDS = 0.1
-"""Time between two attempts to interrupt a cancelled query."""
 ROW_GROUP_ROWS = 262_144
 """Rows of a Parquet row group; a fixed number, so that the same rows give the same file."""
 
 OPERATOR_HINT = "the operator sets the URL in EPOCHD_CONNECTIONS"
-READ_QUERY = re.compile(r"(?:\s|\(|--[^\n]*\n|/\*.*?\*/)*(?:SELECT|WITH|VALUES)\b", re.IGNORECASE | re.DOTALL)
+BLANK, READ_QUERY = re.compile(r"[\s(]*"), re.compile(r"(?:SELECT|WITH|VALUES)\b", re.IGNORECASE)
 TYPES: dict[type, pl.DataType] = {
     bool: pl.Boolean(),
     int: pl.Int64(),
@@ -62,59 +59,43 @@ class Snapshot:
         if kind not in ("sqlite", "postgresql") or (kind == "sqlite" and not self._url.database):
             is_not = "is not that of a SQLite file or a PostgreSQL database"
             raise _error("connection", f"the URL of the connection {self.connection!r} {is_not}", OPERATOR_HINT)
-        self._interrupt: Callable[[], None] | None = None
-        self._cancelled, self._ended = threading.Event(), threading.Event()
 
-    def write(self, file: Path, limit: int, received: Callable[[int], None] = lambda size: None) -> None:
-        """Run the query and write at most ``limit`` bytes of rows; ``received`` is called with the bytes so far.
+    def write(self, file: Path, limit: int, seconds: float) -> None:
+        """Run the query for at most this time, and write at most ``limit`` bytes of rows.
 
-        The folder of ``file`` holds the batches meanwhile. Raises DataError or TooLarge. Blocking.
+        The folder of ``file`` holds the batches meanwhile. Raises DataError or TooLarge. Blocking; SQLite does not stop
+        in time by itself, so the process that calls this has to be killed.
         """
-        if not READ_QUERY.match(self.query):
+        if not is_read_query(self.query):
             raise _error("query", "only read queries are allowed", "begin the query with SELECT or WITH")
         batches: list[Path] = []
         size, is_sqlite = 0, self._url.get_backend_name() == "sqlite"
-        try:
-            with self._sqlite() if is_sqlite else self._postgres() as cursor:
-                for frame in self._frames(cursor):
-                    batches.append(file.with_name(f"{len(batches)}.part"))
-                    frame.write_parquet(batches[-1])
-                    size += batches[-1].stat().st_size
-                    received(size)
-                    if size > limit:
-                        raise TooLarge(
-                            f"the query's rows take more than {limit:,} bytes (EPOCHD_UPLOAD_MB): "
-                            "select fewer columns or fewer rows"
-                        )
-        finally:
-            self._interrupt = None
-            self._ended.set()
+        with self._sqlite() if is_sqlite else self._postgres(seconds) as cursor:
+            for frame in self._frames(cursor):
+                batches.append(file.with_name(f"{len(batches)}.part"))
+                frame.write_parquet(batches[-1])
+                size += batches[-1].stat().st_size
+                if size > limit:
+                    raise TooLarge(
+                        f"the query's rows take more than {limit:,} bytes (EPOCHD_UPLOAD_MB): "
+                        "select fewer columns or fewer rows"
+                    )
         _merge(batches, file)
-
-    def cancel(self) -> None:
-        """Cancel ``write`` from another thread and wait until it has raised DataError. Blocking."""
-        self._cancelled.set()
-        # An interrupt between two statements has no effect, so it is repeated.
-        while (interrupt := self._interrupt) is not None:
-            with suppress(Exception):  # the connection may be closing
-                interrupt()
-            self._ended.wait(INTERRUPT_SECONDS)
 
     @contextmanager
     def _sqlite(self) -> Iterator[sqlite3.Cursor]:
         path = quote(str(Path(self._url.database or "").absolute()))
         with self._errors_translated(sqlite3.Error, "connection"):
             # sqlite3 runs a single statement only, and mode=ro prevents it from writing.
-            connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
+            connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
         with closing(connection):
             with self._errors_translated(sqlite3.Error, "connection"):
                 connection.execute("PRAGMA query_only=ON")
             with self._errors_translated(sqlite3.Error, "query"):
-                self._interruptible(connection.interrupt)
                 yield connection.execute(self.query)
 
     @contextmanager
-    def _postgres(self) -> Iterator[Any]:
+    def _postgres(self, seconds: float) -> Iterator[Any]:
         try:
             import psycopg  # noqa: PLC0415 - an optional extra
         except ImportError:
@@ -126,16 +107,11 @@ class Snapshot:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             connection.read_only = True
             with self._errors_translated(psycopg.Error, "query"):
-                self._interruptible(connection.cancel)
+                connection.execute(f"SET statement_timeout = {int(seconds * 1000)}")
                 # A named cursor keeps the rows on the server, and runs a single statement only.
                 with connection.cursor("snapshot") as cursor:
                     cursor.execute(cast("Any", self.query))
                     yield cursor
-
-    def _interruptible(self, interrupt: Callable[[], None]) -> None:
-        self._interrupt = interrupt
-        if self._cancelled.is_set():
-            raise _error("query", "the query was cancelled")
 
     @contextmanager
     def _errors_translated(self, kind: type[Exception], field: str) -> Iterator[None]:
@@ -143,8 +119,6 @@ class Snapshot:
         try:
             yield
         except kind as error:
-            if self._cancelled.is_set():
-                raise _error("query", "the query was cancelled") from None
             reason = scrubbed(" ".join(str(error).split())[:500], self._url)
             if field == "connection":
                 raise self._unavailable(reason) from None
@@ -169,19 +143,31 @@ class Snapshot:
         rows = cursor.fetchmany(size)
         yield frame(names, rows)
         while len(rows) == size:
-            if self._cancelled.is_set():
-                raise _error("query", "the query was cancelled")
             if rows := cursor.fetchmany(size):
                 yield frame(names, rows)
 
 
-def snapshot(connections: dict[str, str], connection: str, query: str) -> Snapshot:
-    """A snapshot of a query on one of the ``connections`` (URLs by name). Raises DataError for an unknown name."""
+def url_of(connections: dict[str, str], connection: str) -> str:
+    """The URL of one of the ``connections`` (URLs by name). Raises DataError for an unknown name."""
     if connection not in connections:
         known = f"connections: {', '.join(sorted(connections))}" if connections else "the server has no connections"
         message = f"unknown connection {connection!r}"
         raise _error("connection", message, f"{known}; the operator can add one in EPOCHD_CONNECTIONS")
-    return Snapshot(connection, connections[connection], query)
+    return connections[connection]
+
+
+def is_read_query(text: str) -> bool:
+    """Whether a text begins with SELECT, WITH or VALUES, after spaces, parentheses and comments."""
+    place = 0
+    while True:
+        place = BLANK.match(text, place).end()  # type: ignore[union-attr]
+        if not text.startswith(("--", "/*"), place):
+            return READ_QUERY.match(text, place) is not None
+        end = "\n" if text[place] == "-" else "*/"
+        found = text.find(end, place + 2)
+        if found < 0:
+            return False
+        place = found + len(end)
 
 
 def scrubbed(text: str, url: URL) -> str:

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Literal
 
 from epochd.artifact import files
-from epochd.core.datasets import Dataset, DatasetKind
+from epochd.core.datasets import Dataset, DatasetKind, Facts
 from epochd.core.errors import DataError, NameTaken, Problem
 from epochd.data.tables.source import Source
-from epochd.registry import profile
+from epochd.readers.pool import ReaderPool
+from epochd.registry import operations
 from epochd.store import datasets
 from epochd.store.db import Database
 
@@ -39,13 +40,17 @@ class StagedDataset:
     received: int = 0
     total: int | None = None
 
+    def received_bytes(self) -> int:
+        """Bytes of the upload so far, or of the files that a query has written."""
+        return self.received or sum(file.stat().st_size for file in self.folder.glob("*"))
+
 
 class StagingArea:
     """All datasets that are being received, by name. ``home`` is the server's dataset folder."""
 
-    def __init__(self, db: Database, home: Path) -> None:
+    def __init__(self, db: Database, home: Path, readers: ReaderPool) -> None:
         self.home = home
-        self._db = db
+        self._db, self._readers = db, readers
         self._by_name: dict[str, StagedDataset] = {}
 
     def get(self, name: str) -> StagedDataset | None:
@@ -95,7 +100,8 @@ class StagingArea:
             files.flush(place.parent)
 
         staged.stage = "checking"
-        dataset = await describe(staged.name, staged.kind, Source(staged.name, file), file.name, connection, query)
+        facts = await self._readers.call(operations.facts, Source(staged.name, file))
+        dataset = described(staged.name, staged.kind, facts, file.name, connection, query)
         await asyncio.to_thread(files.flush, file)
         async with datasets.registering(self._db, dataset, replace=replace) as old:
             await asyncio.to_thread(move_into_place)
@@ -108,11 +114,10 @@ class StagingArea:
             await asyncio.to_thread((self.home / dataset.path).unlink, missing_ok=True)
 
 
-async def describe(
-    name: str, kind: DatasetKind, source: Source, path: str, connection: str | None = None, query: str | None = None
+def described(
+    name: str, kind: DatasetKind, facts: Facts, path: str, connection: str | None = None, query: str | None = None
 ) -> Dataset:
-    """The registry entry for a source, from one pass over its content. Raises DataError."""
-    facts = await asyncio.to_thread(profile.read_facts, source)
+    """The registry entry of a dataset that has been read. Raises DataError if it has no rows."""
     if not facts.rows:
         raise DataError([Problem("dataset", f"{name!r} has no rows", "provide at least one row below the header")])
     now = time.time()

@@ -405,6 +405,7 @@ async def test_only_a_snapshot_can_be_refreshed(house):
     assert (await house.http.post(f"{URL}/nothing/refresh")).status_code == 404
 
 
+@pytest.mark.real_readers
 async def test_a_query_whose_client_has_left_is_ended(open_house, shop):
     house = await open_house(connections={"shop": f"sqlite:///{shop}"})
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) AS i FROM n"

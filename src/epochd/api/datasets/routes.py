@@ -1,8 +1,8 @@
 """The dataset registry. A 201 means that all of a dataset has been read once and can be trained on."""
 
-import asyncio
 import dataclasses
-from collections.abc import Coroutine
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from epochd.api.datasets.responses import DatasetDetail, DatasetLine, DatasetRecord, DatasetRemoved, Datasets
-from epochd.api.deps import ServiceDep, json_object
+from epochd.api.deps import ServiceDep, json_object, while_connected
 from epochd.api.responses import ErrorShape
 from epochd.api.security import DRAINED_BYTES
 from epochd.api.service import Service
@@ -18,8 +18,9 @@ from epochd.core.datasets import Dataset, DatasetKind
 from epochd.core.errors import BuiltIn, DataError, EpochdError, InvalidRequest, NotFound, Problem, similar_names
 from epochd.data.tables.catalog import BUILTIN, Catalog
 from epochd.data.tables.source import Source
-from epochd.registry.sql_snapshot import Snapshot, snapshot
-from epochd.registry.staging import describe
+from epochd.registry import operations
+from epochd.registry.sql_snapshot import url_of
+from epochd.registry.staging import described
 from epochd.registry.upload import check_length, checked_name, save, start_upload
 from epochd.store import datasets
 
@@ -74,7 +75,7 @@ async def add(
             return DatasetRecord.of(await _upload(request, service, name, filename, replace))
         values = _registration(await json_object(request), name)
         if "path" in values:
-            return DatasetRecord.of(await _register(service, values["name"], values["path"], replace))
+            return DatasetRecord.of(await _register(request, service, values["name"], values["path"], replace))
         return DatasetRecord.of(await _query(request, service, replace=replace, **values))
     except ClientDisconnect:
         return Response(status_code=499)  # which proxies log; nobody receives it
@@ -102,7 +103,7 @@ async def detail(name: str, service: ServiceDep) -> DatasetDetail:
     staged = service.staging.get(name)
     if staged is not None:
         old = await datasets.get(service.db, name)  # the dataset that it replaces
-        progress: dict[str, Any] = {"received_bytes": staged.received, "total_bytes": staged.total}
+        progress: dict[str, Any] = {"received_bytes": staged.received_bytes(), "total_bytes": staged.total}
         fields = {"name": staged.name, "kind": staged.kind, "state": staged.stage, **progress}
         return DatasetDetail.of(old, **fields) if old is not None else DatasetDetail(**fields)
     dataset = await _find(service, name)
@@ -202,22 +203,18 @@ async def _upload(request: Request, service: Service, name: str | None, filename
         raise
 
 
-async def _register(service: Service, name: str, path: str, replace: bool) -> Dataset:
+async def _register(request: Request, service: Service, name: str, path: str, replace: bool) -> Dataset:
     await _check_free(service, name, replace)
-    try:
-        source = Catalog(service.settings.dataset_roots).open(path)
-        if path in BUILTIN:
-            raise DataError([Problem("dataset", f"{path!r} is a built-in dataset", "use it by this name")])
-        with service.staging.stage(name, DatasetKind.PATH) as staged:
-            staged.stage = "checking"
-            dataset = await describe(name, DatasetKind.PATH, Source(name, source.path), str(source.path))
-    except DataError as error:
-        raise DataError(
-            [dataclasses.replace(p, field="path") if p.field == "dataset" else p for p in error.problems]
-        ) from None
+    if path in BUILTIN:
+        raise DataError([Problem("path", f"{path!r} is a built-in dataset", "use it by this name")])
+    with service.staging.stage(name, DatasetKind.PATH) as staged, problems_of("path"):
+        staged.stage = "checking"
+        reading = service.readers.call(operations.describe, Catalog(service.settings.dataset_roots), [path])
+        [(found, facts)] = await while_connected(request, reading)
+        dataset = described(name, DatasetKind.PATH, facts, str(found))
     async with datasets.registering(service.db, dataset, replace=replace) as old:
         pass
-    await service.staging.delete_file(old, keep=source.path)
+    await service.staging.delete_file(old, keep=found)
     return dataset
 
 
@@ -225,33 +222,20 @@ async def _query(
     request: Request, service: Service, *, name: str, connection: str, query: str, replace: bool
 ) -> Dataset:
     await _check_free(service, name, replace)
-    urls = {key: secret.get_secret_value() for key, secret in service.settings.connections.items()}
-    pending = snapshot(urls, connection, query)
-    with service.staging.stage(name, DatasetKind.QUERY) as staged:
-
-        def received(size: int) -> None:
-            staged.received = size
-
-        file, limit = staged.folder / f"{name}.parquet", service.settings.upload_mb * 2**20
-        await _while_connected(request, pending, asyncio.to_thread(pending.write, file, limit, received))
+    settings = service.settings
+    url = url_of({key: secret.get_secret_value() for key, secret in settings.connections.items()}, connection)
+    with service.staging.stage(name, DatasetKind.QUERY) as staged, problems_of("query"):
+        file, size, seconds = staged.folder / f"{name}.parquet", settings.upload_mb << 20, settings.reader_seconds
+        running = service.queries.call(operations.run_query, url, connection, query, file, size, seconds)
+        await while_connected(request, running)
         return await service.staging.commit(staged, file, replace=replace, connection=connection, query=query)
 
 
-async def _while_connected(request: Request, pending: Snapshot, writing: Coroutine[Any, Any, None]) -> None:
-    """Run a query, and cancel it if the client disconnects. Raises ClientDisconnect."""
-
-    async def disconnected() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-
-    running, disconnect = asyncio.create_task(writing), asyncio.create_task(disconnected())
+@contextmanager
+def problems_of(field: str) -> Iterator[None]:
+    """Name the field that a dataset was given in."""
     try:
-        await asyncio.wait({running, disconnect}, return_when=asyncio.FIRST_COMPLETED)
-        if not running.done():
-            raise ClientDisconnect
-        running.result()
-    finally:
-        disconnect.cancel()
-        if not running.done():
-            await asyncio.to_thread(pending.cancel)
-        await asyncio.gather(running, disconnect, return_exceptions=True)
+        yield
+    except DataError as error:
+        problems = [dataclasses.replace(p, field=field) if p.field == "dataset" else p for p in error.problems]
+        raise DataError(problems) from None

@@ -3,7 +3,6 @@
 The answer shows what the checkpoint restores, and the future learning rates before and after the change.
 """
 
-import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -16,9 +15,8 @@ from epochd.api.tasks.responses import Resumed
 from epochd.core.errors import DataChanged, DataError
 from epochd.core.jobs import REVISABLE, Job, State
 from epochd.core.specs import TrainingSpec
-from epochd.data.checks import report
-from epochd.data.tables.catalog import Catalog
 from epochd.loop import schedules
+from epochd.registry import operations
 from epochd.store import jobs
 
 router = APIRouter()
@@ -64,7 +62,10 @@ async def _check_data(service: Service, job: Job, *, may_change: bool) -> None:
     if job.state is not State.PAUSED:
         return
     catalog = await service.catalog()
-    changed = await asyncio.to_thread(_changed_dataset, job, catalog)
+    restores = (job.checkpoint and job.checkpoint.restores) or {}
+    kinds = {job.spec.dataset: "data_fingerprint", job.spec.validation_dataset: "validation_fingerprint"}
+    known = {name: restores[kind] for name, kind in kinds.items() if name and restores.get(kind) is not None}
+    changed = await service.checks.call(operations.changed, catalog, known)
     if changed is None:
         return
     if not (may_change or job.spec.allow_changed_data):
@@ -72,16 +73,9 @@ async def _check_data(service: Service, job: Job, *, may_change: bool) -> None:
             f"the dataset {changed!r} has changed since task {job.id} was paused, so the training would continue with "
             'different data. Restore the old content, or resume with {"allow_changed_data": true}'
         )
-    if problems := (await asyncio.to_thread(report.check_dataset, job.spec, catalog)).problems:
-        raise DataError(problems)
-
-
-def _changed_dataset(job: Job, catalog: Catalog) -> str | None:
-    """The name of a dataset whose content differs from that at the checkpoint; None if there is none."""
-    restores = (job.checkpoint and job.checkpoint.restores) or {}
-    kinds = {job.spec.dataset: "data_fingerprint", job.spec.validation_dataset: "validation_fingerprint"}
-    sources = [(catalog.open(name), restores[kind]) for name, kind in kinds.items() if restores.get(kind) is not None]
-    return next((source.name for source, known in sources if source.fingerprint() != known), None)
+    found, _ = await service.checks.call(operations.check, job.spec, catalog)
+    if found.problems:
+        raise DataError(found.problems)
 
 
 def schedule_change(job: Job, before: TrainingSpec) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
-from epochd.api.deps import JsonObject, ServiceDep, TranslatorDep
+from epochd.api.deps import JsonObject, ServiceDep, TranslatorDep, while_connected
 from epochd.api.messages import Message
 from epochd.api.responses import ErrorShape
 from epochd.api.service import Service
@@ -23,9 +23,9 @@ INVALID: dict[int | str, dict[str, Any]] = {422: {"model": ErrorShape}}
 @router.post(
     "/start", summary="Start a training", responses={**INVALID, 413: {"model": ErrorShape}}, openapi_extra=BODY
 )
-async def start(values: JsonObject, service: ServiceDep, translator: TranslatorDep) -> Started:
+async def start(values: JsonObject, request: Request, service: ServiceDep, translator: TranslatorDep) -> Started:
     """Validate the config, queue the training and return its id. An error lists every problem at once."""
-    result = await _validated(values, service)
+    result = await while_connected(request, _validated(values, service))
     spec = result.outcome
     if isinstance(spec, EpochdError):
         raise spec
@@ -41,9 +41,9 @@ async def start(values: JsonObject, service: ServiceDep, translator: TranslatorD
 
 
 @router.post("/validate", summary="Validate a config without starting it", responses=INVALID, openapi_extra=BODY)
-async def validate(values: JsonObject, service: ServiceDep) -> Validated:
+async def validate(values: JsonObject, request: Request, service: ServiceDep) -> Validated:
     """All problems and warnings of a config, and the resolved config that would be trained."""
-    result = await _validated(values, service)
+    result = await while_connected(request, _validated(values, service))
     spec, error = (None, result.outcome) if isinstance(result.outcome, EpochdError) else (result.outcome, None)
     return Validated(
         valid=error is None,
@@ -56,7 +56,7 @@ async def validate(values: JsonObject, service: ServiceDep) -> Validated:
 
 async def _validated(values: dict[str, Any], service: Service) -> validation.ValidationResult:
     gpus = len(service.dispatcher.gpus.owned)
-    return await validation.validate(values, await service.catalog(), service.settings, gpus)
+    return await validation.validate(values, await service.catalog(), service.checks, service.settings, gpus)
 
 
 @router.get("/schema", summary="Get the JSON Schema of a config")

@@ -3,7 +3,6 @@
 Problems of the spec do not prevent the checks of the data, nor these those of the framework. Nothing is stored here.
 """
 
-import asyncio
 import shutil
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -14,13 +13,14 @@ from epochd.core.datasets import CheckedDataset
 from epochd.core.errors import DataError, EpochdError, FrameworkMissing, InvalidSpec, Problem
 from epochd.core.settings import Settings
 from epochd.core.specs import TrainingSpec
-from epochd.data.checks import report
 from epochd.data.checks.report import DatasetReport
 from epochd.data.storage import row_cache
 from epochd.data.tables.catalog import Catalog
 from epochd.dispatch.host import memory
 from epochd.engines import registry, requirements
 from epochd.engines.requirements import MachineLimits, Workload
+from epochd.readers.pool import ReaderPool
+from epochd.registry import operations
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +32,15 @@ class ValidationResult:
     dataset: CheckedDataset | None = None
 
 
-async def validate(values: dict[str, Any], catalog: Catalog, settings: Settings, gpus: int) -> ValidationResult:
+async def validate(
+    values: dict[str, Any], catalog: Catalog, readers: ReaderPool, settings: Settings, gpus: int
+) -> ValidationResult:
     """Validate a submitted config for a server with this number of GPUs, and find all its problems."""
     spec, problems = specs.parse_leniently(values)
     if spec is None:
         return ValidationResult(InvalidSpec(problems))
     invalid = {problem.field.split(".")[0] for problem in problems}
-    data, checked = (None, None) if "dataset" in invalid else await asyncio.to_thread(_check_data, spec, catalog)
+    data, checked = (None, None) if "dataset" in invalid else await _check_data(spec, catalog, readers)
     in_data = _outside(data.problems if data else [], invalid)
     in_data += _outside(_too_large(spec, data, settings), invalid)
     workload = _workload(data)
@@ -111,19 +113,10 @@ def _framework(spec: TrainingSpec, workload: Workload | None, gpus: int) -> tupl
         return "", FrameworkMissing(error.message, [Problem("framework", error.message)])
 
 
-def _check_data(spec: TrainingSpec, catalog: Catalog) -> tuple[DatasetReport, CheckedDataset]:
-    """The report on the data, and the facts that identify them. The fingerprints are computed first, so that the worker
-    notices every later change."""
-    train = _fingerprint(catalog, spec.dataset)
-    validation = None if spec.validation_dataset is None else _fingerprint(catalog, spec.validation_dataset)
-    found = report.check_dataset(spec, catalog)
-    facts = CheckedDataset(found.dataset, found.rows, found.features, found.task, found.classes, train, validation)
-    return found, facts
-
-
-def _fingerprint(catalog: Catalog, name: str | None) -> str | None:
-    """A fingerprint that is fast to compute; None if the dataset cannot be read, which the report then contains."""
+async def _check_data(
+    spec: TrainingSpec, catalog: Catalog, readers: ReaderPool
+) -> tuple[DatasetReport, CheckedDataset | None]:
     try:
-        return catalog.open(name).quick_fingerprint()
-    except DataError:
-        return None
+        return await readers.call(operations.check, spec, catalog)
+    except DataError as error:  # the reader failed
+        return DatasetReport(spec.dataset or catalog.default, problems=error.problems), None

@@ -1,0 +1,71 @@
+"""What the server learns from users' files and queries.
+
+These functions run in readers (``readers.pool``), never in the server's own process: a file may crash the library that
+reads it, or need more memory or time than there is.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from epochd.core.datasets import CheckedDataset, Facts
+from epochd.core.errors import DataError
+from epochd.core.specs import TrainingSpec
+from epochd.data.checks import report
+from epochd.data.checks.report import DatasetReport
+from epochd.data.tables.catalog import Catalog
+from epochd.data.tables.source import Source
+from epochd.registry import profile
+from epochd.registry.sql_snapshot import Snapshot
+
+
+def check(spec: TrainingSpec, catalog: Catalog) -> tuple[DatasetReport, CheckedDataset]:
+    """The report on a config's data, and the facts that identify them. Problems are in the report, not raised.
+
+    The fingerprints are computed first, so that the worker notices every later change.
+    """
+    train = _quick_fingerprint(catalog, spec.dataset)
+    validation = None if spec.validation_dataset is None else _quick_fingerprint(catalog, spec.validation_dataset)
+    found = report.check_dataset(spec, catalog)
+    facts = CheckedDataset(found.dataset, found.rows, found.features, found.task, found.classes, train, validation)
+    return found, facts
+
+
+def _quick_fingerprint(catalog: Catalog, name: str | None) -> str | None:
+    """A fingerprint that is fast to compute; None if the dataset cannot be read, which the report then contains."""
+    try:
+        return catalog.open(name).quick_fingerprint()
+    except DataError:
+        return None
+
+
+def changed(catalog: Catalog, known: dict[str, str]) -> str | None:
+    """The first of these datasets whose content no longer has the known fingerprint; None if all have. Raises
+    DataError if one cannot be read."""
+    return next((name for name, value in known.items() if catalog.open(name).fingerprint() != value), None)
+
+
+def describe(catalog: Catalog, names: Sequence[str]) -> list[tuple[Path, Facts]]:
+    """The path of each of these datasets, and facts about it from reading all of it. Raises DataError."""
+    sources = [catalog.open(name) for name in names]
+    return [(source.path, profile.read_facts(source)) for source in sources]
+
+
+def fingerprint(source: Source) -> str:
+    """SHA-256 of the content, in hexadecimal. Raises DataError."""
+    return source.fingerprint()
+
+
+def facts(source: Source) -> Facts:
+    """Facts about a dataset, from reading all of it. Raises DataError."""
+    return profile.read_facts(source)
+
+
+def column_profiles(source: Source) -> dict[str, Any]:
+    """``profile.profile``. Raises DataError."""
+    return profile.profile(source)
+
+
+def run_query(url: str, connection: str, query: str, file: Path, limit: int, seconds: float) -> None:
+    """Write the rows of a query, at most ``limit`` bytes, as a Parquet file. Raises DataError or TooLarge."""
+    Snapshot(connection, url, query).write(file, limit, seconds)

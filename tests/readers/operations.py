@@ -1,0 +1,65 @@
+"""Functions that the readers of the tests call; each is one thing that can happen to a process."""
+
+import ctypes
+import os
+import sqlite3
+import time
+from pathlib import Path
+
+from epochd.core.errors import DataError, Problem, TooLarge
+from epochd.core.specs import TrainingSpec
+
+
+def echo(spec: TrainingSpec, path: Path, pairs: dict[str, tuple[int, float | None]]) -> TrainingSpec:
+    assert isinstance(path, Path)
+    assert isinstance(pairs, dict)
+    return spec
+
+
+def process() -> int:
+    print("a library writes to standard output")
+    os.write(1, b"so does a library in C")
+    return os.getpid()
+
+
+def problem() -> None:
+    raise DataError([Problem("target_column", "there is none", "name one")])
+
+
+def too_large() -> None:
+    raise TooLarge("too many rows")
+
+
+def crash() -> None:
+    ctypes.string_at(0)
+
+
+def allocate(size: int) -> int:
+    return len(bytes(size))
+
+
+def endless_query(started: Path) -> None:
+    started.touch()
+    sqlite3.connect(":memory:").execute(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+    )
+
+
+def interrupted(started: Path, noticed: Path) -> None:
+    started.touch()
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:
+        noticed.touch()
+
+
+def bug() -> None:
+    raise RuntimeError("a mistake in the program")
+
+
+def grow() -> int:
+    return len(bytearray(400 << 20)) and os.getpid()
+
+
+def many(number: int) -> list[str]:
+    return ["text"] * number
