@@ -1,7 +1,6 @@
 """The real thing in a process of its own: start, end, log, and what it never imports."""
 
 import json
-import logging
 import os
 import re
 import signal
@@ -17,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from epochd.api.server import AccessFilter, bind, configure_logging, url_of
+from epochd.api.server import bind, url_of
 from epochd.core.errors import SettingsError
 from tests.support.house import CONFIG
 
@@ -158,23 +157,3 @@ def test_the_url_is_one_that_workers_reach(host, url):
 def test_ipv6_literals_are_bracketed():
     with bind("127.0.0.1", 0) as listener:
         assert url_of("::", listener).startswith("http://[::1]:")
-
-
-def access(path: str) -> logging.LogRecord:
-    args = ("127.0.0.1:5", "GET", path, "1.1", 200)
-    return logging.LogRecord("uvicorn.access", logging.INFO, "", 0, '%s - "%s %s HTTP/%s" %d', args, None)
-
-
-def test_access_lines_lose_their_query_string():
-    record = access("/tasks?token=secret")
-    assert AccessFilter().filter(record)
-    assert record.getMessage() == '127.0.0.1:5 - "GET /tasks HTTP/1.1" 200'
-
-
-def test_heartbeats_are_not_logged():
-    assert not AccessFilter().filter(access("/internal/attempts/x/report"))
-
-
-def test_an_unknown_log_level_is_a_settings_error():
-    with pytest.raises(SettingsError, match="invalid settings: EPOCHD_LOG_LEVEL=loud: use debug"):
-        configure_logging("loud")

@@ -21,6 +21,7 @@ from sqlalchemy.exc import ArgumentError, StatementError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from epochd.core.errors import EpochdError, SettingsError
+from epochd.core.installation import install_command
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 SQLITE_READERS = 4
@@ -113,7 +114,8 @@ def _prepare(engine: AsyncEngine, begin: str, pragmas: Sequence[str]) -> None:
 def why_unusable(url: URL, error: Exception) -> str:
     """Why a database cannot be opened; the message does not contain its password."""
     if isinstance(error, ImportError):
-        return f"{url.get_backend_name()} needs a driver that is not installed: pip install 'epochd[postgres]'"
+        driver = f"{url.get_backend_name()} needs a driver that is not installed"
+        return f"{driver}. On the server run: {install_command('postgres')}"
     if isinstance(error, CommandError):
         newer = f"the database {_shown(url)} was written by a newer version of epochd ({error})"
         return f"{newer}. Upgrade epochd, or use another database"
