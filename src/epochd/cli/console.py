@@ -1,6 +1,6 @@
 """Shared by all commands: output, tables, errors, number format, exit codes and common options.
 
-Everything that a command prints passes through ``show``, ``table_of`` or ``print_line``, which escape what a terminal
+Everything that a command prints passes through ``show``, ``show_table`` or ``print_line``, which escape what a terminal
 would execute: names, columns, messages and log lines may come from anyone who can write to the server.
 """
 
@@ -45,7 +45,7 @@ def show_error(error: EpochdError) -> None:
     """Print an error: a single problem as a sentence, several problems as a table."""
     if len(error.problems) > 1:
         show(("error:", "red"), f" {len(error.problems)} problems", to=err)
-        err.print(table_of(["field", "problem", "what to do"], [astuple(problem) for problem in error.problems]))
+        show_table(["field", "problem", "what to do"], map(astuple, error.problems), to=err)
         return
     show(("error:", "red"), f" {error.message}", to=err)
     for problem in error.problems:
@@ -53,11 +53,11 @@ def show_error(error: EpochdError) -> None:
             show(f"  {problem.hint}", to=err)
 
 
-def table_of(titles: list[str], rows: Iterable[Sequence[str]]) -> Table:
+def show_table(titles: list[str], rows: Iterable[Sequence[str]], to: Console = out) -> None:
     table = Table(*(Column(title, overflow="fold", no_wrap=title == "id") for title in titles), show_edge=False)
     for row in rows:
         table.add_row(*map(visible, row))
-    return table
+    to.print(table)
 
 
 def number(value: float | None) -> str:

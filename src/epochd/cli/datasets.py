@@ -7,7 +7,7 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from typer import Argument, Option, Typer
 
-from epochd.cli.console import Token, Url, err, number, out, show, table_of
+from epochd.cli.console import Token, Url, err, number, show, show_table
 from epochd.client import DEFAULT_URL, Client
 from epochd.core.errors import InvalidSpec, Problem
 from epochd.core.text import visible
@@ -28,7 +28,7 @@ def list_datasets(
         answer = client.datasets(name=name, limit=limit)
     found = answer["datasets"]
     rows = [(d["name"], d["kind"], f"{d['rows']:,}", f"{d['columns']:,}", decimal(d["bytes"])) for d in found]
-    out.print(table_of(["name", "kind", "rows", "columns", "size"], rows))
+    show_table(["name", "kind", "rows", "columns", "size"], rows)
     if answer["total"] > len(found):
         show(f"{len(found)} of {answer['total']} datasets; --limit shows more")
 
@@ -88,7 +88,7 @@ def show_dataset(name: DatasetName, url: Url = DEFAULT_URL, token: Token = None)
     size = f"{found['rows']:,} rows, {found['columns']:,} columns, {decimal(found['bytes'])}"
     show(f"{name} ({found['kind']}): {size}, fingerprint {found['fingerprint'][:12]}")
     titles = ["column", "type", "missing", "distinct", "min", "mean", "max", "most frequent"]
-    out.print(table_of(titles, map(column_cells, found["profile"])))
+    show_table(titles, map(column_cells, found["profile"]))
 
 
 def column_cells(column: dict[str, Any]) -> list[str]:

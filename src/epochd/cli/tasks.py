@@ -12,11 +12,10 @@ from epochd.cli.console import (
     Url,
     err,
     number,
-    out,
     print_line,
     read_config,
     show,
-    table_of,
+    show_table,
 )
 from epochd.cli.watching import watch_to_the_end
 from epochd.client import DEFAULT_URL, Client
@@ -149,7 +148,7 @@ def tasks(
         best = [number(task["best_metrics"].get(name)) for name in ("loss", "accuracy")]
         epoch = f"{task['current_epoch']}/{task['total_epochs']}"
         rows.append([task["task_id"], task["name"], task["state"], epoch, *best])
-    out.print(table_of(["id", "name", "state", "epoch", "best loss", "best accuracy"], rows))
+    show_table(["id", "name", "state", "epoch", "best loss", "best accuracy"], rows)
     if answer["total"] > len(found):
         show(f"{len(found)} of {answer['total']} tasks; --limit shows more")
 

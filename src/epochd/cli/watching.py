@@ -28,7 +28,7 @@ def watch_to_the_end(client: Client, task_id: str) -> int:
             for event in client.stream(task_id):
                 show_event(event)
     except KeyboardInterrupt:
-        err.print()
+        show("", to=err)
         show(f"Detached; the training continues. Watch it again with  epochd watch {task_id}", to=err)
         show(f"Cancel it with  epochd stop {task_id}", to=err)
         return DETACHED
