@@ -1,7 +1,7 @@
 """The command that installs an optional dependency into the Python environment in which epochd runs.
 
-epochd is installed from a clone or a wheel and is on no package index, so a command never names its extras
-(``epochd[torch]``), but the packages that they contain.
+epochd is installed from a clone or a wheel and is on no package index. A command therefore never names epochd and an
+extra, but the packages of the extra.
 """
 
 import shlex
