@@ -125,3 +125,11 @@ def test_variables_that_are_read_and_those_of_other_programs_are_not_unknown():
 def test_an_unknown_variable_that_resembles_nothing_is_named_alone():
     [sentence] = settings.unknown_variables(["EPOCHD_\x1b[2JQQQQQQQQQQQQQQQQQQ"])
     assert sentence == r"the environment variable EPOCHD_\x1b[2JQQQQQQQQQQQQQQQQQQ is not known and has no effect"
+
+
+def test_a_wrong_connection_is_named_without_its_value(monkeypatch):
+    monkeypatch.setenv("EPOCHD_CONNECTIONS", '{"good": "postgresql://u:hush@h/d", "shop": 3}')
+    with pytest.raises(SettingsError) as caught:
+        settings.load()
+    assert caught.value.message == "invalid settings: EPOCHD_CONNECTIONS: shop: input should be a valid string"
+    assert "hush" not in str(caught.value.as_json())

@@ -169,8 +169,8 @@ def invalid(problems: Iterable[Problem]) -> SettingsError:
 
 def _problem(loc: tuple[int | str, ...], msg: str, input: object, **_: object) -> Problem:
     """What pydantic found in one setting; the value of a secret is not shown."""
-    name = str(loc[0])
-    value = "" if name in SECRETS else f"={visible(str(input))[:80]}"
+    name, *place = map(str, loc)
+    value = "".join(f": {part}" for part in place) if name in SECRETS else f"={visible(str(input))[:80]}"
     reason = msg.removeprefix("Value error, ")
     hint = re.sub(r"\s+", " ", Settings.model_fields[name].description or "").replace("``", "")
     return Problem(variable(name), f"{variable(name)}{value}: {reason[0].lower()}{reason[1:]}", hint)

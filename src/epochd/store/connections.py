@@ -38,13 +38,13 @@ def parse(text: str) -> URL:
         driver = DRIVERS[url.drivername.split("+")[0]]
     except (ArgumentError, KeyError, ValueError):
         raise SettingsError(
-            "the database URL is neither for SQLite nor for PostgreSQL. Set EPOCHD_DATABASE_URL to "
+            "invalid settings: EPOCHD_DATABASE_URL: neither a URL for SQLite nor one for PostgreSQL. Use "
             "postgresql://<user>:<password>@<host>/<name> or sqlite:////<absolute path>, or unset it for SQLite in "
             "the data directory"
         ) from None
     if driver.startswith("sqlite") and (not url.database or url.database.startswith((":memory:", "file:"))):
         needed = "the SQLite database must be a file, not memory or a URI"
-        raise SettingsError(f"{needed}: set EPOCHD_DATABASE_URL to sqlite:////<absolute path>")
+        raise SettingsError(f"invalid settings: EPOCHD_DATABASE_URL: {needed}. Use sqlite:////<absolute path>")
     return url.set(drivername=driver)
 
 
