@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from epochd.artifact.predict import predict_file
-from epochd.cli.console import read_config
+from epochd.cli.console import print_line, read_config
 from epochd.cli.watching import watch_to_the_end
 from epochd.client import Client
 from epochd.data.tables.catalog import open_dataset
@@ -21,13 +21,13 @@ CONFIG = Path(__file__).parent.parent / "examples" / "breast_cancer.json"
 
 def main() -> None:
     with running_server() as url, Client(url) as client:
-        print(f"1. A server runs at {url} (its API: {url}/docs)")
+        print_line(f"1. A server runs at {url} (its API: {url}/docs)")
         task_id = client.start(read_config(CONFIG))["task_id"]
-        print(f"2. {CONFIG.name} is task {task_id}; this is its stream:")
+        print_line(f"2. {CONFIG.name} is task {task_id}; this is its stream:")
         if watch_to_the_end(client, task_id) != 0:
             sys.exit(f"the training of {task_id} did not complete")
         model = DATA_DIR / client.task(task_id)["artifact"]
-    print(f"3. The server is stopped. The model lies in {model}")
+    print_line(f"3. The server is stopped. The model is in {model}")
     show_predictions(model)
 
 
@@ -53,8 +53,9 @@ def show_predictions(model: Path) -> None:
     rows = open_dataset("breast_cancer", []).read().gather_every(100).head(5)
     file = DATA_DIR / "quickstart-rows.csv"
     rows.drop("target").write_csv(file)
-    print(f"4. epochd predict {model} {file}")
-    print(predict_file(model, file).with_columns(rows["target"].alias("truth")))
+    print_line(f"4. epochd predict {model} {file}")
+    for line in str(predict_file(model, file).with_columns(rows["target"].alias("truth"))).splitlines():
+        print_line(line)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from epochd.cli.console import read_config
 from epochd.core import errors, spec_fields, specs
 from epochd.core.errors import InternalError
 from epochd.core.events import Type
+from epochd.core.installation import CPU_INDEX
 from epochd.core.jobs import State
 from epochd.core.settings import Settings
 from epochd.core.specs import TrainingSpec
@@ -126,7 +127,14 @@ def test_the_default_of_a_setting_is_the_documented_one(name: str) -> None:
     elif not default:
         assert not documented.startswith("`")
     else:
-        assert documented == f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
+        shown = (
+            json.dumps(default)
+            if isinstance(default, bool)
+            else f"{default:g}"
+            if isinstance(default, float)
+            else default
+        )
+        assert documented == f"`{shown}`"
 
 
 def test_every_training_option_is_documented() -> None:
@@ -190,3 +198,21 @@ def test_every_command_stands_in_the_readmes(page: str) -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.json")), ids=lambda path: path.name)
 def test_every_example_is_a_good_config(path: Path) -> None:
     assert specs.parse(read_config(path)).target_column
+
+
+UNPUBLISHED = re.compile(r"\b(?:pipx?|tool|uv) (?:install|add)\b[^`#\n]*\bepochd\b|epochd\[")
+"""epochd is on no package index: such a command would install what somebody else publishes under its name."""
+
+
+@pytest.mark.parametrize("path", [*PAGES, "src", "scripts", "examples", "Makefile", "pyproject.toml"])
+def test_nothing_advises_to_install_a_package_that_is_not_published(path: str) -> None:
+    files = [ROOT / path] if (ROOT / path).is_file() else [f for f in (ROOT / path).rglob("*") if f.is_file()]
+    for file in files:
+        if file.suffix in {".py", ".md", ".json", ".toml", ""}:
+            for line in file.read_text(encoding="utf-8").splitlines():
+                assert not UNPUBLISHED.search(line), f"{file}: {line}"
+
+
+@pytest.mark.parametrize("page", [*READMES, "docs/operations.md"])
+def test_the_index_of_pytorch_for_cpus_is_named_where_pytorch_is_installed(page: str) -> None:
+    assert f"--index-url {CPU_INDEX}" in text(page)

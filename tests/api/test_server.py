@@ -1,7 +1,6 @@
 """The real thing in a process of its own: start, end, log, and what it never imports."""
 
 import json
-import logging
 import os
 import re
 import signal
@@ -10,14 +9,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
-from epochd.api.server import AccessFilter, bind, configure_logging, url_of
+from epochd.api.server import bind, url_of
 from epochd.core.errors import SettingsError
 from tests.support.house import CONFIG
 
@@ -28,14 +28,19 @@ SERVE = "from epochd.core import settings; from epochd.api import server; server
 class Process:
     """``serve`` as a child process, on a free port."""
 
-    def __init__(self, folder: Path) -> None:
-        env = os.environ | {"EPOCHD_DATA_DIR": str(folder), "EPOCHD_PORT": "0", "EPOCHD_SLOTS": "1"}
+    def __init__(self, folder: Path, program: str = SERVE, **settings: str) -> None:
+        env = os.environ | {"EPOCHD_DATA_DIR": str(folder), "EPOCHD_PORT": "0", "EPOCHD_SLOTS": "1"} | settings
         self.child = subprocess.Popen(
-            [sys.executable, "-c", SERVE], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", program], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         assert self.child.stdout is not None
         self.line = self.child.stdout.readline().strip()
         self.url = self.line.split()[-1] if self.line else ""
+
+    def close(self) -> None:
+        if self.child.poll() is None:
+            self.child.kill()
+            self.child.communicate()
 
     def end(self) -> tuple[float, str]:
         """Send SIGTERM; the seconds until the process is gone, and what it logged."""
@@ -46,12 +51,21 @@ class Process:
 
 
 @pytest.fixture
-def process(tmp_path: Path) -> Iterator[Process]:
-    process = Process(tmp_path / "data")
-    yield process
-    if process.child.poll() is None:
-        process.child.kill()
-        process.child.communicate()
+def open_process(tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """Starts servers, which are killed after the test."""
+    with ExitStack() as stack:
+
+        def opened(program: str = SERVE, **settings: str) -> Process:
+            process = Process(tmp_path / "data", program, **settings)
+            stack.callback(process.close)
+            return process
+
+        yield opened
+
+
+@pytest.fixture
+def process(open_process: Callable[..., Process]) -> Process:
+    return open_process()
 
 
 def test_it_says_where_it_listens_and_is_healthy_at_once(process):
@@ -79,8 +93,8 @@ def processor_seconds(pid):
     return times.user + times.system
 
 
-def test_a_second_server_is_kept_out_of_the_data_directory(process, tmp_path):
-    other = Process(tmp_path / "data")
+def test_a_second_server_is_kept_out_of_the_data_directory(process, open_process):
+    other = open_process()
     _, log = other.child.communicate(timeout=20)
     assert "another epochd server is using" in log
 
@@ -160,21 +174,31 @@ def test_ipv6_literals_are_bracketed():
         assert url_of("::", listener).startswith("http://[::1]:")
 
 
-def access(path: str) -> logging.LogRecord:
-    args = ("127.0.0.1:5", "GET", path, "1.1", 200)
-    return logging.LogRecord("uvicorn.access", logging.INFO, "", 0, '%s - "%s %s HTTP/%s" %d', args, None)
+def test_without_a_framework_it_is_unhealthy_with_a_command_and_the_log_has_no_traceback(open_process):
+    program = f"from epochd.engines import registry; registry.find_spec = lambda module: None; {SERVE}"
+    process = open_process(program)
+    answer = httpx.get(process.url + "/health")
+    refused = httpx.post(f"{process.url}{API}/start", json=CONFIG)
+    _, log = process.end()
+    assert answer.status_code == 503
+    assert answer.json()["message"].startswith("nothing can be trained: no deep-learning framework is installed. ")
+    assert (refused.status_code, refused.json()["code"]) == (422, "framework_missing")
+    assert answer.json()["message"] in log
+    assert "Traceback" not in log
+    assert process.child.returncode == 0
 
 
-def test_access_lines_lose_their_query_string():
-    record = access("/tasks?token=secret")
-    assert AccessFilter().filter(record)
-    assert record.getMessage() == '127.0.0.1:5 - "GET /tasks HTTP/1.1" 200'
-
-
-def test_heartbeats_are_not_logged():
-    assert not AccessFilter().filter(access("/internal/attempts/x/report"))
-
-
-def test_an_unknown_log_level_is_a_settings_error():
-    with pytest.raises(SettingsError, match="invalid settings: EPOCHD_LOG_LEVEL=loud: use debug"):
-        configure_logging("loud")
+def test_the_log_is_json_lines_by_a_setting_and_warns_of_unknown_variables(open_process):
+    process = open_process(EPOCHD_LOG_FORMAT="json", EPOCHD_SLOT="3", EPOCHD_TOKNES="hush")
+    assert httpx.get(process.url + "/api/v1/epoch-training/tasks/%C2%9D%E2%80%AE%0Ax").status_code == 404
+    _, log = process.end()
+    lines = [json.loads(line) for line in log.splitlines()]
+    warned = [line["message"] for line in lines if "environment variable" in line["message"]]
+    unknown = "is not known and has no effect; did you mean"
+    assert warned == [
+        f"the environment variable EPOCHD_SLOT {unknown} EPOCHD_SLOTS?",
+        f"the environment variable EPOCHD_TOKNES {unknown} EPOCHD_TOKENS?",
+    ]
+    assert [line["status"] for line in lines if line["logger"] == "uvicorn.access"] == [404]
+    assert lines[-1]["message"] == "epochd shuts down"
+    assert "hush" not in log

@@ -4,6 +4,7 @@ import pytest
 
 from epochd.core import settings
 from epochd.core.errors import SettingsError
+from epochd.dispatch.host.processes import MARK
 
 
 def test_the_environment_is_read_and_the_command_line_wins(monkeypatch):
@@ -46,3 +47,89 @@ def test_connections_are_read_and_not_shown(monkeypatch):
     loaded = settings.load()
     assert loaded.connections["shop"].get_secret_value() == "postgresql://u:hush@h/d"
     assert "hush" not in repr(loaded)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("slots", "0", "input should be greater than or equal to 1"),
+        ("slots", "many", "input should be a valid integer, unable to parse string as an integer"),
+        ("slots", "", "input should be a valid integer, unable to parse string as an integer"),
+        ("port", "65536", "input should be less than or equal to 65535"),
+        ("lease_seconds", "nan", "input should be less than or equal to 3600"),
+        ("log_level", "loud", "input should be 'debug', 'info', 'warning' or 'error'"),
+        ("log_format", "xml", "input should be 'text' or 'json'"),
+        ("access_log", "maybe", "input should be a valid boolean, unable to interpret input"),
+        ("data_dir", "", "must not be empty; remove the variable for its default"),
+        ("host", "", "must not be empty; remove the variable for its default"),
+    ],
+)
+def test_a_single_wrong_setting_is_named_with_its_value_and_the_reason(monkeypatch, name, value, reason):
+    monkeypatch.setenv(f"EPOCHD_{name.upper()}", value)
+    with pytest.raises(SettingsError) as caught:
+        settings.load()
+    assert caught.value.message == f"invalid settings: EPOCHD_{name.upper()}={value}: {reason}"
+    assert len(caught.value.problems) == 1
+    assert caught.value.problems[0].hint
+
+
+def test_the_value_of_a_wrong_setting_is_shortened_and_shown_escaped():
+    with pytest.raises(SettingsError) as caught:
+        settings.load(slots="\x1b]0;title\x07" + "9" * 10_000)
+    assert r"EPOCHD_SLOTS=\x1b]0;title\x07999" in caught.value.message
+    assert len(caught.value.message) < 250
+
+
+def test_several_wrong_settings_are_all_named():
+    with pytest.raises(SettingsError) as caught:
+        settings.load(slots=0, port=-1, log_level="loud")
+    assert [problem.field for problem in caught.value.problems] == ["EPOCHD_PORT", "EPOCHD_SLOTS", "EPOCHD_LOG_LEVEL"]
+
+
+@pytest.mark.parametrize("token", ["ключ", "a b", "naïve", "x\ty", "a\x1b", "x" * 4097, "“quoted”"])
+def test_a_token_that_no_client_can_send_is_refused_without_being_shown(monkeypatch, token):
+    monkeypatch.setenv("EPOCHD_TOKENS", f"good,{token}")
+    with pytest.raises(SettingsError) as caught:
+        settings.load()
+    rule = "a token consists of 1 to 4,096 visible ASCII characters, without spaces"
+    assert caught.value.message == f"invalid settings: EPOCHD_TOKENS: no client can send token 2 of 2: {rule}"
+    assert token not in str(caught.value.as_json())
+
+
+def test_tokens_of_visible_ascii_are_accepted(monkeypatch):
+    monkeypatch.setenv("EPOCHD_TOKENS", " first+/==, second-._~ ,")
+    assert [token.get_secret_value() for token in settings.load().tokens] == ["first+/==", "second-._~"]
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("EPOCHD_SLOT", "EPOCHD_SLOTS"),
+        ("EPOCHD_DATADIR", "EPOCHD_DATA_DIR"),
+        ("epochd_prot", "EPOCHD_PORT"),
+        ("EPOCHD_LOGLEVEL", "EPOCHD_LOG_LEVEL"),
+    ],
+)
+def test_an_unknown_variable_is_named_with_the_nearest_known_one(name, nearest):
+    assert settings.unknown_variables([name]) == [
+        f"the environment variable {name} is not known and has no effect; did you mean {nearest}?"
+    ]
+
+
+def test_variables_that_are_read_and_those_of_other_programs_are_not_unknown():
+    known = [f"EPOCHD_{name.upper()}" for name in settings.Settings.model_fields]
+    others = ["EPOCHD_URL", "EPOCHD_TOKEN", MARK, "epochd_slots", "PATH", "EPOCH", "EPOCHDATA"]
+    assert settings.unknown_variables([*known, *others]) == []
+
+
+def test_an_unknown_variable_that_resembles_nothing_is_named_alone():
+    [sentence] = settings.unknown_variables(["EPOCHD_\x1b[2JQQQQQQQQQQQQQQQQQQ"])
+    assert sentence == r"the environment variable EPOCHD_\x1b[2JQQQQQQQQQQQQQQQQQQ is not known and has no effect"
+
+
+def test_a_wrong_connection_is_named_without_its_value(monkeypatch):
+    monkeypatch.setenv("EPOCHD_CONNECTIONS", '{"good": "postgresql://u:hush@h/d", "shop": 3}')
+    with pytest.raises(SettingsError) as caught:
+        settings.load()
+    assert caught.value.message == "invalid settings: EPOCHD_CONNECTIONS: shop: input should be a valid string"
+    assert "hush" not in str(caught.value.as_json())

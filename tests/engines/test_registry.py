@@ -41,7 +41,9 @@ def test_auto_follows_the_shape_of_the_examples(shape, monkeypatch):
 
 def test_a_missing_framework_is_refused_with_the_command_that_installs_it(monkeypatch):
     monkeypatch.setattr(registry, "find_spec", lambda module: None)
-    with pytest.raises(FrameworkMissing, match=r"pip install 'epochd\[torch\]'"):
+    with pytest.raises(
+        FrameworkMissing, match=r"-m pip install 'torch>=.*--index-url https://download\.pytorch\.org/whl/cpu"
+    ):
         registry.resolve(specs.parse({"target_column": "t", "framework": "pytorch"}))
     with pytest.raises(FrameworkMissing, match="no deep-learning framework is installed"):
         registry.resolve(specs.parse({"target_column": "t"}))

@@ -218,7 +218,7 @@ async def test_an_unreachable_server_is_named_without_the_password(caplog: pytes
 
 async def test_a_missing_driver_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(SettingsError, match=r"pip install 'epochd\[postgres\]'"):
+    with pytest.raises(SettingsError, match=r"-m pip install 'psycopg\[binary\]>="):
         await Database("postgres://user:hunter2@host/epochd").open()
 
 

@@ -268,3 +268,12 @@ def test_a_framework_that_cannot_be_imported_says_so_and_is_never_ready():
     assert ended.returncode == 1
     assert "ready" not in ended.stdout
     assert "framework 'nonsense' is not available" in ended.stderr
+
+
+def test_a_missing_framework_is_a_sentence_on_standard_error_without_a_traceback():
+    hide = "from epochd.engines import registry; registry.find_spec = lambda module: None"
+    program = f"{hide}; from epochd.worker.__main__ import main; main(['--framework', 'jax', '--protocol-fd', '2'])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=WAIT)
+    assert done.returncode == 1
+    assert done.stderr.startswith("framework 'jax' is not installed on the server. On the server run: ")
+    assert done.stderr.count("\n") == 1

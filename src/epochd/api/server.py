@@ -1,4 +1,4 @@
-"""``epochd serve``: the listening socket, the process's logging, and a graceful shutdown.
+"""``epochd serve``: the listening socket and a graceful shutdown.
 
 On SIGTERM running jobs save a checkpoint while their workers can still report; then the streams are notified, and the
 connections closed.
@@ -7,7 +7,7 @@ connections closed.
 import asyncio
 import errno
 import logging
-import logging.config
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -18,20 +18,24 @@ from fastapi import FastAPI
 from uvicorn.server import HANDLED_SIGNALS
 
 from epochd import __version__
+from epochd.api import server_log
 from epochd.api.app import create_app
 from epochd.api.service import Service
 from epochd.core.errors import SettingsError
-from epochd.core.settings import Settings
+from epochd.core.settings import Settings, unknown_variables
 from epochd.dispatch.host import processes
+
+logger = logging.getLogger(__name__)
 
 RELEASE_SECONDS = 1.0
 """How long running jobs have to save a checkpoint before the server exits; the next server adopts or requeues them."""
-LEVELS = ("debug", "info", "warning", "error")
 
 
 def serve(settings: Settings) -> None:
     """Run the server until SIGTERM or SIGINT. Raises SettingsError when it cannot start."""
-    configure_logging(settings.log_level)
+    server_log.configure(settings)
+    for sentence in unknown_variables(os.environ):
+        logger.warning("%s", sentence)
     processes.become_subreaper()
     with bind(settings.host, settings.port) as listener:
         url = url_of(settings.host, listener)
@@ -85,8 +89,10 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         print(f"epochd {__version__} listens on {self.url}", flush=True)
+        logger.info("epochd %s started: process %d listens on %s", __version__, os.getpid(), self.url)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        logger.info("epochd shuts down")
         service: Service = self.app.state.service
         await service.release(RELEASE_SECONDS)
         service.event_bus.close()
@@ -106,36 +112,3 @@ class Server(uvicorn.Server):
         finally:
             for number in HANDLED_SIGNALS:
                 loop.remove_signal_handler(number)
-
-
-class AccessFilter(logging.Filter):
-    """Removes query strings from access log lines, and the lines of worker reports."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if not isinstance(record.args, tuple) or len(record.args) != 5:
-            return True
-        client, method, path, *rest = record.args
-        path = str(path).partition("?")[0]
-        record.args = (client, method, path, *rest)
-        return not path.startswith("/internal/")
-
-
-def configure_logging(level: str) -> None:
-    """Log to standard error. Raises SettingsError for an unknown level."""
-    if level.lower() not in LEVELS:
-        raise SettingsError(f"invalid settings: EPOCHD_LOG_LEVEL={level}: use {', '.join(LEVELS)}")
-    logging.config.dictConfig(
-        {
-            "version": 1,
-            "disable_existing_loggers": False,
-            "formatters": {"line": {"format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s"}},
-            "filters": {"access": {"()": AccessFilter}},
-            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-            "root": {"level": "WARNING", "handlers": ["stderr"]},
-            "loggers": {
-                "epochd": {"level": level.upper()},
-                "uvicorn.error": {"level": "WARNING"},
-                "uvicorn.access": {"level": level.upper(), "filters": ["access"]},
-            },
-        }
-    )

@@ -5,6 +5,7 @@ import fcntl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
+from epochd.api import server_log
 from epochd.api.event_bus import EventBus
 from epochd.artifact import removal
 from epochd.core.errors import SettingsError
@@ -49,6 +50,7 @@ class Service:
             stack.push_async_callback(self.db.close)
             await asyncio.to_thread(removal.complete_interrupted, self.settings, await jobs.ids(self.db))
             self.db.listen(self.event_bus.publish)
+            self.db.listen(server_log.log_events)
             stack.callback(self.event_bus.close)
             stack.push_async_callback(self.close_readers)
             self.checks.warm()

@@ -1,6 +1,9 @@
 """The ``epochd`` command. The server and the prediction code are imported inside the two commands that need them, so
 that ``epochd train`` and ``--help`` start fast."""
 
+import sys
+from io import TextIOWrapper
+
 import typer
 
 import epochd
@@ -18,6 +21,8 @@ app.add_typer(datasets.app, name="datasets")
 
 def main() -> None:
     """Run the command line. An error is printed as a message, without a traceback, and sets the exit code."""
+    if isinstance(sys.stdout, TextIOWrapper):  # a terminal without Unicode shows ``\\u540d`` instead of an error
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except EpochdError as error:

@@ -1,4 +1,8 @@
-"""Shared by all commands: consoles, tables, errors, number format, exit codes and common options."""
+"""Shared by all commands: output, tables, errors, number format, exit codes and common options.
+
+Everything that a command prints passes through ``show``, ``show_table`` or ``print_line``, which escape what a terminal
+would execute: names, columns, messages and log lines may come from anyone who can write to the server.
+"""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -7,17 +11,30 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Column, Table
-from typer import Argument, Option
+from rich.text import Text
+from typer import Argument, Option, echo
 
 from epochd.core.errors import DataError, EpochdError, FrameworkMissing, InvalidSpec, Problem, SettingsError
+from epochd.core.text import indented, visible
 
 FAILED, REFUSED, DETACHED = 1, 2, 130
 """Exit codes: the command failed; the input was invalid and nothing was started; ctrl-C, the training continues."""
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+# Neither markup nor emoji codes: ``[red]`` and ``:bomb:`` in a name are the name.
+out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+def show(*parts: str | tuple[str, str], to: Console = out) -> None:
+    """Print one message; a part that is a pair is a text and its style."""
+    texts = [(part, "") if isinstance(part, str) else part for part in parts]
+    to.print(Text.assemble(*((indented(text), style) for text, style in texts)))
+
+
+def print_line(line: str) -> None:
+    """Print a plain line with its tabs, for programs that read it and for logs."""
+    echo(indented(line))
 
 
 def exit_code(error: EpochdError) -> int:
@@ -27,19 +44,20 @@ def exit_code(error: EpochdError) -> int:
 def show_error(error: EpochdError) -> None:
     """Print an error: a single problem as a sentence, several problems as a table."""
     if len(error.problems) > 1:
-        err.print(f"[red]error:[/red] {len(error.problems)} problems")
-        err.print(table_of(["field", "problem", "what to do"], [astuple(problem) for problem in error.problems]))
+        show(("error:", "red"), f" {len(error.problems)} problems", to=err)
+        show_table(["field", "problem", "what to do"], map(astuple, error.problems), to=err)
         return
-    err.print(f"[red]error:[/red] {escape(error.message)}")
+    show(("error:", "red"), f" {error.message}", to=err)
     for problem in error.problems:
-        err.print(f"  {escape(problem.hint)}")
+        if problem.hint:
+            show(f"  {problem.hint}", to=err)
 
 
-def table_of(titles: list[str], rows: Iterable[Sequence[str]]) -> Table:
+def show_table(titles: list[str], rows: Iterable[Sequence[str]], to: Console = out) -> None:
     table = Table(*(Column(title, overflow="fold", no_wrap=title == "id") for title in titles), show_edge=False)
     for row in rows:
-        table.add_row(*map(escape, row))
-    return table
+        table.add_row(*map(visible, row))
+    to.print(table)
 
 
 def number(value: float | None) -> str:

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from rich.filesize import decimal
-from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from typer import Argument, Option, Typer
 
-from epochd.cli.console import Token, Url, err, number, out, table_of
+from epochd.cli.console import Token, Url, err, number, show, show_table
 from epochd.client import DEFAULT_URL, Client
 from epochd.core.errors import InvalidSpec, Problem
+from epochd.core.text import visible
 
 app = Typer(help="The server's datasets: list, add, show, refresh, remove.", no_args_is_help=True)
 DatasetName = Annotated[str, Argument(help="The dataset's name, as listed by `epochd datasets list`.")]
@@ -28,9 +28,9 @@ def list_datasets(
         answer = client.datasets(name=name, limit=limit)
     found = answer["datasets"]
     rows = [(d["name"], d["kind"], f"{d['rows']:,}", f"{d['columns']:,}", decimal(d["bytes"])) for d in found]
-    out.print(table_of(["name", "kind", "rows", "columns", "size"], rows))
+    show_table(["name", "kind", "rows", "columns", "size"], rows)
     if answer["total"] > len(found):
-        out.print(f"{len(found)} of {answer['total']} datasets; --limit shows more")
+        show(f"{len(found)} of {answer['total']} datasets; --limit shows more")
 
 
 @app.command("add")
@@ -57,21 +57,21 @@ def add_dataset(
                 hint = "use a file, or --name and --path, or --name, --connection and --query"
                 raise InvalidSpec([Problem("datasets add", "this combination of options is not valid", hint)])
     size = f"{added['rows']:,} rows, {added['columns']:,} columns"
-    out.print(f"[green]{escape(added['name'])}[/green]: {size}, {decimal(added['bytes'])}")
+    show((added["name"], "green"), f": {size}, {decimal(added['bytes'])}")
 
 
 def upload(client: Client, file: Path, name: str | None, replace: bool) -> dict[str, Any]:
     """Upload a file, with a progress bar on a terminal. Raises InvalidSpec if it cannot be read."""
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     try:
         with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as progress:
-            row = progress.add_task(f"uploading {escape(file.name)}")
+            row = progress.add_task(f"uploading {visible(file.name)}")
 
-            def show(sent: int, total: int) -> None:
+            def update(sent: int, total: int) -> None:
                 done = " sent, the server is reading it" if sent == total else ""
-                progress.update(row, completed=sent, total=total, description=escape(file.name) + done)
+                progress.update(row, completed=sent, total=total, description=visible(file.name) + done)
 
-            return client.upload_dataset(file, name, replace=replace, progress=show)
+            return client.upload_dataset(file, name, replace=replace, progress=update)
     except OSError as error:
         reason = f"cannot be read: {error.strerror or error}"
         raise InvalidSpec([Problem(str(file), reason, "provide a file on this machine")]) from None
@@ -83,12 +83,12 @@ def show_dataset(name: DatasetName, url: Url = DEFAULT_URL, token: Token = None)
     with Client(url, token) as client:
         found = client.dataset(name)
     if found["state"] != "ready":
-        out.print(f"{escape(name)} is {found['state']}: {found['received_bytes']:,} bytes so far")
+        show(f"{name} is {found['state']}: {found['received_bytes']:,} bytes so far")
         return
     size = f"{found['rows']:,} rows, {found['columns']:,} columns, {decimal(found['bytes'])}"
-    out.print(f"{escape(name)} ({found['kind']}): {size}, fingerprint {found['fingerprint'][:12]}")
+    show(f"{name} ({found['kind']}): {size}, fingerprint {found['fingerprint'][:12]}")
     titles = ["column", "type", "missing", "distinct", "min", "mean", "max", "most frequent"]
-    out.print(table_of(titles, map(column_cells, found["profile"])))
+    show_table(titles, map(column_cells, found["profile"]))
 
 
 def column_cells(column: dict[str, Any]) -> list[str]:
@@ -108,7 +108,7 @@ def figure(value: object) -> str:
 def refresh_dataset(name: DatasetName, url: Url = DEFAULT_URL, token: Token = None) -> None:
     """Run the query of a dataset again and save the new rows."""
     with Client(url, token) as client:
-        out.print(f"{escape(name)}: {client.refresh_dataset(name)['rows']:,} rows")
+        show(f"{name}: {client.refresh_dataset(name)['rows']:,} rows")
 
 
 @app.command("remove")
@@ -116,4 +116,4 @@ def remove_dataset(name: DatasetName, url: Url = DEFAULT_URL, token: Token = Non
     """Remove a dataset; the file of an upload or a query is deleted too."""
     with Client(url, token) as client:
         client.remove_dataset(name)
-    out.print(f"{escape(name)} has been removed")
+    show(f"{name} has been removed")

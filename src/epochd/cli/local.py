@@ -4,11 +4,11 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-from rich.markup import escape
 from typer import Argument, Option
 
-from epochd.cli.console import err
+from epochd.cli.console import err, show
 from epochd.core.settings import Settings, load
+from epochd.core.text import visible
 
 SERVE_EPILOG = (
     "Each option can also be set as EPOCHD_<NAME>; EPOCHD_TOKENS, EPOCHD_DATABASE_URL and EPOCHD_CONNECTIONS can "
@@ -44,6 +44,8 @@ def serve(
     log_mb: Annotated[int | None, setting("log_mb")] = None,
     pause_wait_seconds: Annotated[float | None, setting("pause_wait_seconds")] = None,
     log_level: Annotated[str | None, setting("log_level")] = None,
+    log_format: Annotated[str | None, setting("log_format")] = None,
+    access_log: Annotated[bool | None, setting("access_log")] = None,
 ) -> None:
     """Run the training server until ctrl-C or SIGTERM."""
     settings = load(**locals())
@@ -62,7 +64,8 @@ def predict(
 
     predictions = predict_file(model, file)
     if output is None:
-        sys.stdout.write(predictions.write_csv())
+        text = predictions.write_csv()
+        sys.stdout.write(visible(text, keep="\n\t") if sys.stdout.isatty() else text)
     else:
         predictions.write_csv(output)
-        err.print(f"{predictions.height} predictions written to {escape(str(output))}")
+        show(f"{predictions.height} predictions written to {output}", to=err)

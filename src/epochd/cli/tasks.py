@@ -3,10 +3,20 @@
 from pathlib import Path
 from typing import Annotated
 
-from rich.markup import escape
-from typer import Argument, Exit, Option, echo
+from typer import Argument, Exit, Option
 
-from epochd.cli.console import DETACHED, TaskId, Token, Url, err, number, out, read_config, table_of
+from epochd.cli.console import (
+    DETACHED,
+    TaskId,
+    Token,
+    Url,
+    err,
+    number,
+    print_line,
+    read_config,
+    show,
+    show_table,
+)
 from epochd.cli.watching import watch_to_the_end
 from epochd.client import DEFAULT_URL, Client
 from epochd.core.jobs import State
@@ -23,9 +33,9 @@ def train(
     with Client(url, token) as client:
         answer = client.start(values)
         for warning in answer.get("warnings", ()):
-            err.print(f"[yellow]warning:[/yellow] {escape(str(warning))}")
+            show(("warning:", "yellow"), f" {warning}", to=err)
         if detach:
-            echo(answer["task_id"])
+            print_line(answer["task_id"])
         else:
             raise Exit(watch_to_the_end(client, answer["task_id"]))
 
@@ -39,7 +49,7 @@ def watch(task_id: TaskId, url: Url = DEFAULT_URL, token: Token = None) -> None:
 def pause(task_id: TaskId, url: Url = DEFAULT_URL, token: Token = None) -> None:
     """Pause a task: save a checkpoint and free its slot for the next task."""
     with Client(url, token) as client:
-        echo(client.pause(task_id)["message"])
+        print_line(client.pause(task_id)["message"])
 
 
 def resume(
@@ -56,7 +66,7 @@ def resume(
     given = {"allow_changed_data": allow_changed_data or None, "epochs": epochs, "learning_rate": learning_rate}
     with Client(url, token) as client:
         changes = {name: value for name, value in given.items() if value is not None}
-        echo(client.resume(task_id, **changes)["message"])
+        print_line(client.resume(task_id, **changes)["message"])
 
 
 def continue_(
@@ -67,7 +77,7 @@ def continue_(
 ) -> None:
     """Train a completed model for more epochs, as a new task."""
     with Client(url, token) as client:
-        echo(client.continue_task(task_id, epochs)["task_id"])
+        print_line(client.continue_task(task_id, epochs)["task_id"])
 
 
 def retry(
@@ -80,7 +90,7 @@ def retry(
 ) -> None:
     """Retry a failed or cancelled task, as a new task."""
     with Client(url, token) as client:
-        echo(client.retry(task_id, from_beginning=from_beginning)["task_id"])
+        print_line(client.retry(task_id, from_beginning=from_beginning)["task_id"])
 
 
 def logs(
@@ -97,11 +107,11 @@ def logs(
     with Client(url, token) as client:
         if not follow:
             for line in client.logs(task_id, attempt=attempt, tail=tail)["lines"]:
-                echo(line)
+                print_line(line)
             return
         try:
             for event in client.follow(task_id, attempt=attempt, tail=tail):
-                echo(event["line"])
+                print_line(event["line"])
         except KeyboardInterrupt:
             raise Exit(DETACHED) from None
 
@@ -109,7 +119,7 @@ def logs(
 def stop(task_id: TaskId, url: Url = DEFAULT_URL, token: Token = None) -> None:
     """Cancel a task; it cannot be resumed."""
     with Client(url, token) as client:
-        echo(client.stop(task_id)["message"])
+        print_line(client.stop(task_id)["message"])
 
 
 def remove(
@@ -120,7 +130,7 @@ def remove(
 ) -> None:
     """Remove a finished task with its checkpoints, logs and model."""
     with Client(url, token) as client:
-        echo(client.remove(task_id, keep_model=keep_model)["message"])
+        print_line(client.remove(task_id, keep_model=keep_model)["message"])
 
 
 def tasks(
@@ -138,9 +148,9 @@ def tasks(
         best = [number(task["best_metrics"].get(name)) for name in ("loss", "accuracy")]
         epoch = f"{task['current_epoch']}/{task['total_epochs']}"
         rows.append([task["task_id"], task["name"], task["state"], epoch, *best])
-    out.print(table_of(["id", "name", "state", "epoch", "best loss", "best accuracy"], rows))
+    show_table(["id", "name", "state", "epoch", "best loss", "best accuracy"], rows)
     if answer["total"] > len(found):
-        out.print(f"{len(found)} of {answer['total']} tasks; --limit shows more")
+        show(f"{len(found)} of {answer['total']} tasks; --limit shows more")
 
 
 COMMANDS = train, watch, pause, resume, continue_, retry, logs, stop, remove, tasks

@@ -6,15 +6,14 @@ from contextlib import contextmanager
 from statistics import fmean
 from typing import Any
 
-import typer
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
-from epochd.cli.console import DETACHED, FAILED, err, number, out
+from epochd.cli.console import DETACHED, FAILED, err, number, out, print_line, show
 from epochd.client import Client
 from epochd.core.events import Type
 from epochd.core.jobs import State
+from epochd.core.text import visible
 
 SCORES = ("val_accuracy", "train_accuracy", "val_r2", "train_r2")
 """The score that is shown is the first of these that a task has."""
@@ -24,15 +23,14 @@ def watch_to_the_end(client: Client, task_id: str) -> int:
     """Show a task's events until the final one; return the exit code. Ctrl-C detaches; the task continues."""
     try:
         task = client.task(task_id)
-        out.print(f"{escape(task['name'])}: {task_id}")
-        with display(task["total_epochs"]) as show:
+        show(f"{task['name']}: {task_id}")
+        with display(task["total_epochs"]) as show_event:
             for event in client.stream(task_id):
-                show(event)
+                show_event(event)
     except KeyboardInterrupt:
-        err.print(
-            f"\nDetached; the training continues. Watch it again with  epochd watch {task_id}\n"
-            f"Cancel it with  epochd stop {task_id}"
-        )
+        show("", to=err)
+        show(f"Detached; the training continues. Watch it again with  epochd watch {task_id}", to=err)
+        show(f"Cancel it with  epochd stop {task_id}", to=err)
         return DETACHED
     return conclude(client.task(task_id))
 
@@ -43,8 +41,9 @@ def display(epochs: int) -> Iterator[Callable[[dict[str, Any]], None]]:
     if not out.is_terminal:
         yield print_event
         return
-    metrics = TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=False))
-    with Progress(TextColumn("{task.description}"), BarColumn(12), metrics, console=out) as progress:
+    state = TextColumn("{task.description}", markup=False)
+    metrics = TextColumn("{task.fields[figures]}", markup=False, table_column=Column(no_wrap=False))
+    with Progress(state, BarColumn(12), metrics, console=out) as progress:
         yield ProgressBar(progress, epochs).show
 
 
@@ -59,9 +58,9 @@ class ProgressBar:
     def show(self, event: dict[str, Any]) -> None:
         match event["type"]:
             case Type.STATE:
-                self._progress.update(self._row, description=event["state"])
+                self._progress.update(self._row, description=visible(event["state"]))
                 if "started" in event:
-                    self._progress.console.print(escape(state_line(event)), style="dim")
+                    show((state_line(event), "dim"), to=self._progress.console)
             case Type.PROGRESS:
                 progress, metrics = event["progress"], event["progress"]["latest_metrics"]
                 epoch, epochs = progress["current_epoch"], progress["total_epochs"]
@@ -70,9 +69,9 @@ class ProgressBar:
                 text = f"epoch {epoch}/{epochs}  {figures(metrics)}  ≤ {left} left"
                 self._progress.update(self._row, completed=epoch, figures=text)
             case Type.LOG:
-                self._progress.console.print(escape(event["message"]), style="dim")
+                show((event["message"], "dim"), to=self._progress.console)
             case Type.ROLLBACK:
-                self._progress.console.print(escape(event["message"]), style="yellow")
+                show((event["message"], "yellow"), to=self._progress.console)
                 self._progress.update(self._row, completed=event["epoch"], figures="")
             case Type.COMPLETE | Type.FAILED | Type.CANCELLED:
                 self._progress.update(self._row, description="ended")
@@ -94,13 +93,13 @@ def print_event(event: dict[str, Any]) -> None:
     """Print an event as one plain line, for pipes and log files."""
     match event["type"]:
         case Type.STATE:
-            typer.echo(state_line(event))
+            print_line(state_line(event))
         case Type.PROGRESS:
             progress = event["progress"]
             epoch = f"epoch {progress['current_epoch']}/{progress['total_epochs']}"
-            typer.echo(f"{epoch}  {figures(progress['latest_metrics'])}")
+            print_line(f"{epoch}  {figures(progress['latest_metrics'])}")
         case Type.LOG | Type.ROLLBACK:
-            typer.echo(event["message"])
+            print_line(event["message"])
 
 
 def figures(metrics: dict[str, Any]) -> str:
@@ -123,10 +122,10 @@ def conclude(task: dict[str, Any]) -> int:
         best = task["best_metrics"]
         names = [name for name in ("loss", "accuracy", "r2") if best.get(name) is not None]
         kept = "  ".join(f"{name} {number(best[name])}" for name in names)
-        out.print(f"[green]completed[/green] after {task['current_epoch']} epochs; best epoch {best['epoch']}: {kept}")
-        out.print(f"model: {escape(task['artifact'])} in the server's data directory")
+        show(("completed", "green"), f" after {task['current_epoch']} epochs; best epoch {best['epoch']}: {kept}")
+        show(f"model: {task['artifact']} in the server's data directory")
         return 0
-    out.print(f"[red]{task['state']}[/red] {escape((task['error'] or {}).get('message', ''))}")
+    show((task["state"], "red"), f" {(task['error'] or {}).get('message', '')}")
     for line in (task["error"] or {}).get("log_tail", ()):
-        out.print(escape(line), style="dim")
+        show((line, "dim"))
     return FAILED

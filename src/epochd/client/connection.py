@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 from httpx_sse import EventSource, SSEError
 
-from epochd.core.errors import EpochdError, Problem, ProblemsError, ServerUnreachable
+from epochd.core.errors import EpochdError, Problem, ProblemsError, ServerUnreachable, SettingsError
+from epochd.core.text import TOKEN_RULE, is_token
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 TIMEOUT = httpx.Timeout(90.0, connect=5.0)
@@ -29,14 +30,19 @@ SHUTDOWN = "server_shutdown"
 
 
 class Connection:
-    """HTTP to the server at ``url``; ``transport`` replaces the network."""
+    """HTTP to the server at ``url``; ``transport`` replaces the network.
+
+    Raises SettingsError for a token that cannot be sent, ServerUnreachable for an invalid URL.
+    """
 
     def __init__(self, url: str, token: str | None, transport: httpx.BaseTransport | None) -> None:
         self.url = url.rstrip("/")
+        if token and not is_token(token):
+            raise SettingsError(f"EPOCHD_TOKEN or --token has a value that cannot be sent to a server: {TOKEN_RULE}")
         headers = {"Accept-Language": "en"} | ({"Authorization": f"Bearer {token}"} if token else {})
         try:
             self._http = httpx.Client(base_url=self.url, headers=headers, timeout=TIMEOUT, transport=transport)
-        except httpx.InvalidURL as error:
+        except (httpx.InvalidURL, UnicodeError) as error:
             raise self._unreachable(error) from None
 
     def close(self) -> None:

@@ -1,8 +1,10 @@
 """Reports, the messages of workers; and events, which the store appends to the log of each job."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from epochd.core.jobs import Job
 
 
 class ReportKind(StrEnum):
@@ -66,7 +68,10 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One entry in the log of a job; ``seq`` counts from 1 within the job, and is the id of server-sent events."""
+    """One entry in the log of a job; ``seq`` counts from 1 within the job, and is the id of server-sent events.
+
+    Listeners receive it with the ``job`` after the change; one that is read from the log has None.
+    """
 
     task_id: str
     seq: int
@@ -74,3 +79,4 @@ class Event:
     type: Type
     payload: dict[str, Any]
     at: float
+    job: Job | None = field(default=None, compare=False, repr=False)

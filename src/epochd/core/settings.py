@@ -2,15 +2,21 @@
 ``epochd serve``."""
 
 import os
+import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pydantic_settings
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from epochd.core.errors import Problem, SettingsError
+from epochd.core.errors import Problem, SettingsError, similar_names
+from epochd.core.text import TOKEN_RULE, is_token, visible
 
+PREFIX = "EPOCHD_"
+OTHER_VARIABLES = frozenset({"EPOCHD_URL", "EPOCHD_TOKEN", "EPOCHD_WORKER_OF"})
+"""What the client reads, and the mark of workers (``dispatch.host.processes``)."""
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 SECRETS = frozenset({"tokens", "database_url", "connections"})
@@ -22,7 +28,7 @@ CommaSeparated = Annotated[list[str], NoDecode]
 class Settings(BaseSettings):
     """All settings of the server. Lists are comma-separated in the environment."""
 
-    model_config = SettingsConfigDict(env_prefix="EPOCHD_", use_attribute_docstrings=True, frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, use_attribute_docstrings=True, frozen=True)
 
     data_dir: Path = Path("epochd-data")
     """The data directory: database, artifacts, checkpoints, logs."""
@@ -75,13 +81,37 @@ class Settings(BaseSettings):
     """How long the server may read a dataset for one request, or run the query of one."""
     pause_wait_seconds: Annotated[float, Field(ge=0, le=600)] = 10.0
     """How long ``pause`` waits for the worker before it answers 202."""
-    log_level: str = "info"
-    """debug, info, warning or error."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe messages of the server's log: debug, info, warning or error."""
+    log_format: Literal["text", "json"] = "text"
+    """The form of the server's log: text, or json for one JSON object per line."""
+    access_log: bool = True
+    """Whether the server's log has a line for each request."""
 
     @field_validator("tokens", "allowed_hosts", "data_roots", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("tokens")
+    @classmethod
+    def _sendable(cls, tokens: list[SecretStr]) -> list[SecretStr]:
+        for number, token in enumerate(tokens, start=1):
+            if not is_token(token.get_secret_value()):
+                raise ValueError(f"no client can send token {number} of {len(tokens)}: {TOKEN_RULE}")
+        return tokens
+
+    @field_validator("log_level", "log_format", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("data_dir", "host", mode="before")
+    @classmethod
+    def _not_empty(cls, value: object) -> object:
+        if value == "":
+            raise ValueError("must not be empty; remove the variable for its default")
+        return value
 
     @property
     def artifacts_dir(self) -> Path:
@@ -122,19 +152,45 @@ def load(**overrides: object) -> Settings:
     try:
         settings = Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
-        problems = []
-        for invalid in error.errors(include_url=False):
-            name = str(invalid["loc"][0]) if invalid["loc"] else "settings"
-            value = "" if name in SECRETS else f"={invalid['input']!s:.80}"
-            reason = invalid["msg"][0].lower() + invalid["msg"][1:]
-            problems.append(Problem(f"EPOCHD_{name.upper()}", f"EPOCHD_{name.upper()}{value}: {reason}"))
-        raise SettingsError(f"invalid settings: {'; '.join(p.message for p in problems)}", problems) from None
+        raise invalid(_problem(**details) for details in error.errors(include_url=False)) from None
     except pydantic_settings.SettingsError:  # its text may contain a password
-        problem = Problem("EPOCHD_CONNECTIONS", "EPOCHD_CONNECTIONS: not valid JSON", 'use {"name": "postgresql://…"}')
-        raise SettingsError(f"invalid settings: {problem.message}", [problem]) from None
+        hint = 'use a JSON object such as {"name": "postgresql://…"}'
+        raise invalid([Problem("EPOCHD_CONNECTIONS", "EPOCHD_CONNECTIONS: not valid JSON", hint)]) from None
     if settings.host not in LOOPBACK and not settings.tokens:
-        raise SettingsError(
-            f"invalid settings: EPOCHD_HOST={settings.host} without tokens: anyone who can reach this address could "
-            "run trainings. Set EPOCHD_TOKENS to one or more secrets, or EPOCHD_HOST to 127.0.0.1"
+        reason = (
+            f"EPOCHD_HOST={settings.host} without tokens: anyone who can reach this address could run trainings. Set "
+            "EPOCHD_TOKENS to one or more secrets, or EPOCHD_HOST to 127.0.0.1"
         )
+        raise invalid([Problem("EPOCHD_HOST", reason)])
     return settings
+
+
+def invalid(problems: Iterable[Problem]) -> SettingsError:
+    """The error for wrong settings; each problem names the variable, its value and the reason."""
+    found = list(problems)
+    return SettingsError(f"invalid settings: {'; '.join(problem.message for problem in found)}", found)
+
+
+def _problem(loc: tuple[int | str, ...], msg: str, input: object, **_: object) -> Problem:
+    """What pydantic found in one setting; the value of a secret is not shown."""
+    name, *place = map(str, loc)
+    value = "".join(f": {part}" for part in place) if name in SECRETS else f"={visible(str(input))[:80]}"
+    reason = msg.removeprefix("Value error, ")
+    hint = re.sub(r"\s+", " ", Settings.model_fields[name].description or "").replace("``", "")
+    return Problem(variable(name), f"{variable(name)}{value}: {reason[0].lower()}{reason[1:]}", hint)
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"{PREFIX}{name.upper()}"
+
+
+def unknown_variables(environment: Iterable[str]) -> list[str]:
+    """A sentence for each variable that begins with ``EPOCHD_`` and is not read, with the nearest that is."""
+    known = {*map(variable, Settings.model_fields), *OTHER_VARIABLES}
+    unknown = sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)
+    return [
+        f"the environment variable {visible(name)[:80]} is not known and has no effect"
+        + "".join(f"; did you mean {nearest}?" for nearest in similar_names(name, known, 1))
+        for name in unknown
+    ]

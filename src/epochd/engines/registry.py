@@ -18,6 +18,7 @@ from math import ceil
 import numpy as np
 
 from epochd.core.errors import FrameworkMissing
+from epochd.core.installation import framework_advice
 from epochd.core.specs import TrainingSpec
 from epochd.data.feed.dataset import InMemoryDataset
 from epochd.engines import network
@@ -25,7 +26,7 @@ from epochd.engines.requirements import Workload, uses_gpu
 from epochd.loop.engine import Engine, Setup
 
 MODULES = {"pytorch": "torch", "tensorflow": "tensorflow", "jax": "jax"}
-"""Engine → the top module of its framework, which is also the extra of the epochd package that installs it."""
+"""Engine → the top module of its framework, which is also the extra of epochd that contains it."""
 FIXED_BY_FIRST_STEP = frozenset({"tensorflow", "jax"})
 """Engines whose framework fixes threads and devices for the whole process at its first computation."""
 IMPORT_SECONDS = {"tensorflow": 4.0, "jax": 1.0}
@@ -44,6 +45,13 @@ def preferred() -> str:
     return next(iter(installed()), "pytorch")
 
 
+def none_installed() -> str | None:
+    """Why nothing can be trained here, with the command that installs a framework; None if there is one."""
+    if installed():
+        return None
+    return f"nothing can be trained: no deep-learning framework is installed. {framework_advice('torch')}"
+
+
 def resolve(spec: TrainingSpec, workload: Workload | None = None, gpus: int = 0) -> str:
     """The engine that will train this spec on a server with so many GPUs; raise FrameworkMissing if there is none.
 
@@ -51,11 +59,11 @@ def resolve(spec: TrainingSpec, workload: Workload | None = None, gpus: int = 0)
     the workload is not known, or on a GPU, it is the first one installed.
     """
     if spec.framework != "auto":
-        _require(spec.framework)
+        require(spec.framework)
         return spec.framework
+    if missing := none_installed():
+        raise FrameworkMissing(missing)
     available = installed()
-    if not available:
-        raise FrameworkMissing("no deep-learning framework is installed: pip install 'epochd[torch]'")
     is_known = workload and workload.has_shape and workload.rows > 0
     if not workload or not is_known or spec.mixed_precision or uses_gpu(spec, gpus):
         return available[0]
@@ -91,13 +99,13 @@ def _speeds() -> dict[str, dict[str, dict[str, float]]]:
     return table
 
 
-def _require(framework: str) -> None:
+def require(framework: str) -> None:
+    """Raise FrameworkMissing, with the command that installs it, if an engine cannot train here."""
     if framework not in MODULES:
         raise FrameworkMissing(f"framework {framework!r} is not available; use {', '.join(MODULES)}")
     if framework not in installed():
-        raise FrameworkMissing(
-            f"framework {framework!r} is not installed on the server: pip install 'epochd[{MODULES[framework]}]'"
-        )
+        advice = framework_advice(MODULES[framework])
+        raise FrameworkMissing(f"framework {framework!r} is not installed on the server. {advice}")
 
 
 def warm(framework: str, *, touch: bool = True) -> None:
@@ -122,7 +130,7 @@ def build(framework: str, setup: Setup, train: InMemoryDataset) -> Engine:
 
 def _engine(framework: str) -> Callable[[Setup, InMemoryDataset], Engine]:
     """Import the framework and return its engine."""
-    _require(framework)
+    require(framework)
     match framework:
         case "tensorflow":
             from epochd.engines.tensorflow_engine.engine import TensorFlowEngine

@@ -22,6 +22,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from epochd.core.errors import DataError, Problem, TooLarge
+from epochd.core.installation import install_command
 from epochd.data.formats import type_inference
 from epochd.data.schema import col
 
@@ -99,7 +100,8 @@ class Snapshot:
         try:
             import psycopg  # noqa: PLC0415 - an optional extra
         except ImportError:
-            raise self._unavailable("the PostgreSQL driver is not installed: pip install 'epochd[postgres]'") from None
+            advice = f"On the server run: {install_command('postgres')}"
+            raise self._unavailable(f"the PostgreSQL driver is not installed. {advice}") from None
         text = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
         with self._errors_translated(psycopg.Error, "connection"):
             connection = psycopg.connect(text, connect_timeout=10)

@@ -42,7 +42,8 @@ class Change:
     def add_event(self, type: Type, payload: dict[str, Any]) -> None:
         """Append one event to the log of the job."""
         self.set(last_seq=self.job.last_seq + 1)
-        self.events.append(Event(self.job.id, self.job.last_seq, self.job.attempt, type, payload, self.now))
+        job = self.job
+        self.events.append(Event(job.id, job.last_seq, job.attempt, type, payload, self.now, job))
         update_progress(self.reported, type, payload)
 
     def move(self, state: State, **details: Any) -> None:

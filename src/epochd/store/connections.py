@@ -21,6 +21,7 @@ from sqlalchemy.exc import ArgumentError, StatementError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from epochd.core.errors import EpochdError, SettingsError
+from epochd.core.installation import install_command
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 SQLITE_READERS = 4
@@ -37,13 +38,13 @@ def parse(text: str) -> URL:
         driver = DRIVERS[url.drivername.split("+")[0]]
     except (ArgumentError, KeyError, ValueError):
         raise SettingsError(
-            "the database URL is neither for SQLite nor for PostgreSQL. Set EPOCHD_DATABASE_URL to "
+            "invalid settings: EPOCHD_DATABASE_URL: neither a URL for SQLite nor one for PostgreSQL. Use "
             "postgresql://<user>:<password>@<host>/<name> or sqlite:////<absolute path>, or unset it for SQLite in "
             "the data directory"
         ) from None
     if driver.startswith("sqlite") and (not url.database or url.database.startswith((":memory:", "file:"))):
         needed = "the SQLite database must be a file, not memory or a URI"
-        raise SettingsError(f"{needed}: set EPOCHD_DATABASE_URL to sqlite:////<absolute path>")
+        raise SettingsError(f"invalid settings: EPOCHD_DATABASE_URL: {needed}. Use sqlite:////<absolute path>")
     return url.set(drivername=driver)
 
 
@@ -113,7 +114,8 @@ def _prepare(engine: AsyncEngine, begin: str, pragmas: Sequence[str]) -> None:
 def why_unusable(url: URL, error: Exception) -> str:
     """Why a database cannot be opened; the message does not contain its password."""
     if isinstance(error, ImportError):
-        return f"{url.get_backend_name()} needs a driver that is not installed: pip install 'epochd[postgres]'"
+        driver = f"{url.get_backend_name()} needs a driver that is not installed"
+        return f"{driver}. On the server run: {install_command('postgres')}"
     if isinstance(error, CommandError):
         newer = f"the database {_shown(url)} was written by a newer version of epochd ({error})"
         return f"{newer}. Upgrade epochd, or use another database"

@@ -47,7 +47,10 @@ def main(
     worker = Worker(options.protocol_fd, train, one_ticket=options.one_ticket)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the server handles it
     signal.signal(signal.SIGTERM, worker.terminate)
-    warm(options.framework, touch=not options.one_ticket)
+    try:
+        warm(options.framework, touch=not options.one_ticket)
+    except EpochdError as error:  # the framework is not installed: a traceback would not help
+        sys.exit(error.message)
     return worker.serve()
 
 

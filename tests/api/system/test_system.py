@@ -65,3 +65,15 @@ async def test_it_takes_a_token(open_house, method):
     assert (await house.http.request(method, PATH)).status_code == 401
     allowed = await house.http.request(method, PATH, headers={"Authorization": "Bearer secret"})
     assert allowed.status_code == 200
+
+
+async def test_without_a_framework_health_says_that_nothing_can_be_trained_and_which_command_installs_one(
+    house, monkeypatch
+):
+    monkeypatch.setattr("epochd.engines.registry.installed", list)
+    answer = await house.http.get("/health")
+    assert (answer.status_code, answer.json()["status"]) == (503, "degraded")
+    message = answer.json()["message"]
+    assert message.startswith("nothing can be trained: no deep-learning framework is installed. On the server run: ")
+    assert "-m pip install 'torch>=" in message
+    assert "--index-url https://download.pytorch.org/whl/cpu" in message

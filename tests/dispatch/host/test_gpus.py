@@ -78,7 +78,7 @@ def test_what_the_environment_hides_is_not_given_away(driver, monkeypatch, visib
 def test_the_setting_can_name_them_or_none():
     assert gpus.detect("none") == []
     assert gpus.detect("2, 0") == [0, 2]
-    with pytest.raises(SettingsError, match="EPOCHD_GPUS='all' is not valid"):
+    with pytest.raises(SettingsError, match=r"^invalid settings: EPOCHD_GPUS=all: use auto, none"):
         gpus.detect("all")
 
 

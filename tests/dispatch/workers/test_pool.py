@@ -1,5 +1,6 @@
 import asyncio
 import json
+import logging
 import os
 import signal
 import sys
@@ -11,12 +12,13 @@ import pytest
 from tests.support import tickets
 from tests.support.stage import STAND_IN, is_alive, until
 
-from epochd.core.errors import EpochdError
+from epochd.core.errors import EpochdError, FrameworkMissing
 from epochd.core.settings import Settings
 from epochd.core.tickets import Ticket
 from epochd.dispatch.workers import pool
 from epochd.dispatch.workers.executor import Exit
 from epochd.dispatch.workers.pool import LocalExecutor
+from epochd.engines import registry
 
 
 class Place:
@@ -302,3 +304,41 @@ async def test_idle_workers_end_by_themselves_when_the_server_is_killed():
     server.kill()
     await server.communicate()
     await until(lambda: not any(is_alive(pid) for pid in pids))
+
+
+async def test_without_a_framework_no_worker_is_started_and_the_log_says_what_to_install_once(
+    open_place, monkeypatch, caplog
+):
+    looks: list[str] = []
+    monkeypatch.setattr(registry, "installed", lambda: looks.append("look"))
+    monkeypatch.setattr(pool, "INSTALLATION_SECONDS", 0.01)
+    place = open_place(2)
+    with caplog.at_level(logging.INFO):
+        await place.start()
+        await until(lambda: len(looks) > 10)
+        assert place.executor.pids() == []
+        assert place.executor.free_slots == 0
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert "nothing can be trained: no deep-learning framework is installed. On the server run: " in record.message
+    assert record.exc_info is None
+
+
+async def test_a_framework_that_is_installed_later_is_used_without_a_restart(open_place, monkeypatch):
+    found: list[str] = []
+    monkeypatch.setattr(registry, "installed", lambda: found)
+    monkeypatch.setattr(pool, "INSTALLATION_SECONDS", 0.01)
+    place = open_place()
+    await place.start()
+    found.append("jax")
+    assert (await place.run("done", framework="jax")).returncode == 0
+    assert "framework jax" in place.log()
+
+
+async def test_a_ticket_for_a_framework_that_is_not_installed_is_refused_with_the_command(place, monkeypatch):
+    monkeypatch.setattr(registry, "installed", lambda: ["pytorch"])
+    with pytest.raises(
+        FrameworkMissing, match=r"^framework 'jax' is not installed on the server\. On the server run: "
+    ):
+        await place.executor.launch(place.ticket("done", framework="jax"))
+    assert place.executor.free_slots == 1

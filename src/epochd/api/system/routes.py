@@ -9,6 +9,7 @@ from epochd import __version__
 from epochd.api.deps import ServiceDep
 from epochd.api.system.responses import DispatcherHealth, Health, MemoryHealth, Reconciled, Repaired, Slots
 from epochd.dispatch.reconcile import Snapshot
+from epochd.engines import registry
 from epochd.store import jobs
 
 health_router = APIRouter()
@@ -21,7 +22,7 @@ router = APIRouter()
 async def health(service: ServiceDep, response: Response) -> Health:
     """200 if trainings can run, otherwise 503."""
     failure, executor = service.dispatcher.error, service.executor.health()
-    outage: str | None = failure or executor.get("error")
+    outage: str | None = failure or registry.none_installed() or executor.get("error")
     error = outage.splitlines()[0] if outage else None  # only the first line: a worker's output is not public
     if error is not None:
         response.status_code = 503

@@ -40,7 +40,8 @@ def _parsed(ids: str) -> list[int]:
     try:
         return sorted({int(part) for part in ids.split(",")})
     except ValueError:
-        raise SettingsError(f"EPOCHD_GPUS={ids!r} is not valid: use auto, none, or ids such as 0,1") from None
+        message = f"invalid settings: EPOCHD_GPUS={ids[:80]}: use auto, none, or ids such as 0,1"
+        raise SettingsError(message) from None
 
 
 @cache

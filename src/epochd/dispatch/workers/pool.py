@@ -31,6 +31,7 @@ MAX_KILLS_PER_SLOT = 10  # the same for workers killed while they started, which
 FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.5, 10.0
 WARM_SECONDS = 300.0  # how long a worker may take to import its framework
 CLOSE_SECONDS = 0.4
+INSTALLATION_SECONDS = 5.0  # the interval at which slots look for a framework while none is installed
 
 
 class LocalExecutor:
@@ -64,15 +65,20 @@ class LocalExecutor:
     async def start(self, on_exit: OnExit, *, has_gpus: bool = False) -> None:
         self._on_exit, self._has_gpus = on_exit, has_gpus
         self._groups.open()
+        if missing := registry.none_installed():
+            logger.warning("%s", missing)
         self._slots = [asyncio.create_task(self._run_slot()) for _ in range(self._settings.slots)]
 
     @property
     def free_slots(self) -> int:
-        return 0 if self._closing.is_set() else self._settings.slots - len(self._waiting) - len(self._working)
+        if self._closing.is_set() or not registry.installed():  # without a framework the queue waits for one
+            return 0
+        return self._settings.slots - len(self._waiting) - len(self._working)
 
     async def launch(self, ticket: Ticket) -> WorkerIdentity | None:
         if self._closing.is_set():
             raise EpochdError("the executor is closed; the ticket was not launched")
+        registry.require(ticket.spec.framework)
         sent: asyncio.Future[WorkerIdentity | None] = asyncio.get_running_loop().create_future()
         self._framework = ticket.spec.framework
         self._waiting[ticket.key] = ticket, sent
@@ -120,18 +126,26 @@ class LocalExecutor:
         """Run one process after another, until the executor is closed; wait longer after each failure to start."""
         while not self._closing.is_set():
             if self._failures or self._kills:
-                delay = min(FIRST_BACKOFF_SECONDS * 2 ** max(self._failures - 1, 0), LAST_BACKOFF_SECONDS)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._closing.wait(), delay)
-                    return
+                await self._wait(min(FIRST_BACKOFF_SECONDS * 2 ** max(self._failures - 1, 0), LAST_BACKOFF_SECONDS))
+            while not (self._closing.is_set() or registry.installed()):
+                await self._wait(INSTALLATION_SECONDS)
+            if self._closing.is_set():
+                return
             try:
                 await self._run_worker()
             except Exception as error:
                 logger.exception("a worker slot failed")
                 self._record_failure(self._framework, f"{type(error).__name__}: {error}")
 
+    async def _wait(self, seconds: float) -> None:
+        """Wait, or until the executor is closed."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), seconds)
+
     async def _run_worker(self) -> None:
         """Start a process, handle its messages, and clean up after its exit."""
+        if self._framework not in registry.installed():
+            self._framework = registry.preferred()
         worker = await self._spawn(next(iter(self._unserved_frameworks()), self._framework))
         try:
             if self._closing.is_set():
