@@ -8,6 +8,7 @@ import asyncio
 import errno
 import logging
 import logging.config
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ LEVELS = ("debug", "info", "warning", "error")
 def serve(settings: Settings) -> None:
     """Run the server until SIGTERM or SIGINT. Raises SettingsError when it cannot start."""
     configure_logging(settings.log_level)
+    os.umask(0o077)  # for all files, also those of the workers
     processes.become_subreaper()
     with bind(settings.host, settings.port) as listener:
         url = url_of(settings.host, listener)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
+from epochd.artifact import pack
 from epochd.core import specs
 from epochd.core.datasets import CheckedDataset
 from epochd.core.errors import DataError, EpochdError, FrameworkMissing, InvalidSpec, Problem
@@ -39,6 +40,9 @@ async def validate(values: dict[str, Any], catalog: Catalog, settings: Settings,
         return ValidationResult(InvalidSpec(problems))
     invalid = {problem.field.split(".")[0] for problem in problems}
     data, checked = (None, None) if "dataset" in invalid else await asyncio.to_thread(_check_data, spec, catalog)
+    if "output_path" not in invalid:
+        place = await asyncio.to_thread(pack.place_problem, settings.artifacts_dir, spec.artifact_folder)
+        problems += [place] if place else []
     in_data = _outside(data.problems if data else [], invalid)
     in_data += _outside(_too_large(spec, data, settings), invalid)
     workload = _workload(data)
