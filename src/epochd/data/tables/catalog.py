@@ -55,14 +55,14 @@ class Catalog:
         raise DataError([Problem("dataset", message, hint + self._suggestions(name))])
 
     def _registered_path(self, name: str) -> Path:
-        """The path of a registered dataset with links resolved. Raise DataError unless it is inside a root."""
+        """The path of a registered dataset, which has been inside a root, with links resolved. Raise DataError if it
+        now leads elsewhere."""
+        registered = self.registered[name]
         try:
-            path = self.registered[name].resolve()
-            if any(path.is_relative_to(root.resolve()) for root in self.roots):
+            path = registered.resolve()
+            if path == registered.absolute() or any(path.is_relative_to(root.resolve()) for root in self.roots):
                 return path
-            reason = (
-                "is now outside the server's dataset folders: it has become a link, or EPOCHD_DATA_ROOTS has changed"
-            )
+            reason = "is now a link that leads out of the server's dataset folders"
         except (OSError, RuntimeError) as error:
             reason = f"cannot be resolved ({type(error).__name__})"
         message = f"the registered path of {name!r} {reason}"
