@@ -143,3 +143,12 @@ def test_files_of_another_user_are_not_taken_for_damaged(tmp_path, monkeypatch, 
         FileNotReadable, match=r"model\.json cannot be read: this user has no permission.*GROUP_READABLE"
     ):
         files.verify(tmp_path / "x")
+
+
+def test_a_file_system_without_modes_is_no_obstacle(tmp_path, monkeypatch):
+    def refuse(self, mode):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("pathlib.Path.chmod", refuse)
+    write(tmp_path / "x")
+    files.verify(tmp_path / "x")

@@ -41,15 +41,20 @@ def durable_folder(final: Path, *, mode: int = 0o700) -> Iterator[Path]:
         about = {f.name: {"bytes": f.stat().st_size, "sha256": sha256(f)} for f in sorted(temporary.iterdir())}
         write_json(temporary / MANIFEST, {"files": about})
         for path in temporary.iterdir():
-            path.chmod(mode & 0o666)
+            _set_mode(path, mode & 0o666)
             flush(path)
-        temporary.chmod(mode)
+        _set_mode(temporary, mode)
         flush(temporary)
         _replace(final, temporary)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     flush(final.parent)
+
+
+def _set_mode(path: Path, mode: int) -> None:
+    with suppress(OSError):  # some file systems have no modes
+        path.chmod(mode)
 
 
 def _replace(final: Path, temporary: Path) -> None:

@@ -23,7 +23,7 @@ from safetensors.numpy import save_file
 import epochd
 from epochd.artifact import files
 from epochd.core.arrays import IntArray
-from epochd.core.errors import ModelNotSaved, Problem
+from epochd.core.errors import InvalidSpec, ModelNotSaved, Problem
 from epochd.data.encoding.encoder import Encoder
 from epochd.loop.engine import Setup
 from epochd.loop.metrics import Scores
@@ -44,6 +44,20 @@ def place_problem(store: Path, folder: str) -> Problem | None:
     except OSError as error:
         reason, hint = f"cannot be used: {error.strerror}", "use another output_path"
     return Problem("output_path", f"the folder {folder!r} {reason}", hint) if reason else None
+
+
+def reserve_place(store: Path, folder: str) -> None:
+    """Create the folder for a training that is about to be queued, so that every later one finds it. Raises InvalidSpec
+    with ``place_problem``, or if it cannot be created."""
+    problem = place_problem(store, folder)
+    if problem is None:
+        try:
+            (store / folder).mkdir(parents=True, exist_ok=True)
+            return
+        except OSError as error:
+            message = f"the folder {folder!r} cannot be created: {error.strerror}"
+            problem = Problem("output_path", message, "use another output_path")
+    raise InvalidSpec([problem])
 
 
 def _place_defect(store: Path, folder: str) -> tuple[str, str]:
@@ -90,8 +104,9 @@ def pack(
         if files.is_full(error):
             needed = sum(weights.nbytes for weights in state.best_weights.values())
             raise files.out_of_space("the model", needed, folder.parent) from None
+        reason = str(error) or type(error).__name__
         raise ModelNotSaved(
-            f"all epochs are trained, but the model could not be saved in {folder}: {error}. The checkpoint with its "
+            f"all epochs are trained, but the model could not be saved in {folder}: {reason}. The checkpoint with its "
             "weights is kept: remove the cause, then retry the task, which saves the model without training again; "
             'with {"output_path": "..."} the retry saves it in another folder'
         ) from error
@@ -109,7 +124,7 @@ def _write(
             writer.writerows(state.history)
         write_splits(path / "splits.parquet", rows)
     for above in takewhile(lambda above: above != shared, folder.parents if shared else ()):
-        with suppress(PermissionError):  # the operator has made it with another account
+        with suppress(OSError):  # another account has made it, or the file system has no modes
             above.chmod(stat.S_IMODE(above.stat().st_mode) | 0o050)
     files.replace_link(folder.parent / files.LATEST, folder)
 

@@ -206,3 +206,21 @@ async def test_a_folder_in_which_no_model_can_be_saved_is_refused_before_the_tra
             told = (await house.post(route, json=CONFIG | {"output_path": path})).json()
             assert [problem["field"] for problem in told["problems"]] == ["output_path"], path
     assert (await house.get("/tasks")).json()["total"] == 0
+    assert {path.name for path in store.iterdir()} == {"Models", "file"}
+
+
+async def test_a_task_in_the_queue_has_its_folder_so_that_none_differs_from_it_only_in_case(house):
+    await house.start(output_path="/models/Churn")
+    await house.start(output_path="/models/Churn")
+    refused = await house.post("/start", json=CONFIG | {"output_path": "/models/churn"})
+    assert "differs from the existing folder 'Churn' only in case" in refused.json()["message"]
+
+
+async def test_a_folder_that_cannot_be_created_is_refused_before_the_training(house, monkeypatch):
+    def refuse(*given, **named):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("pathlib.Path.mkdir", refuse)
+    refused = await house.post("/start", json=CONFIG)
+    assert (refused.status_code, fields(refused)) == (422, {"output_path"})
+    assert "cannot be created: Read-only file system" in refused.json()["message"]

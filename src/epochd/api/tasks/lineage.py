@@ -60,9 +60,12 @@ async def _with_output_path(service: Service, spec: TrainingSpec, output_path: s
     if output_path is not None:
         checked = specs.parse({"target_column": spec.target_column, "output_path": output_path})
         spec = spec.model_copy(update={"output_path": checked.output_path})
-    problem = await asyncio.to_thread(pack.place_problem, service.settings.artifacts_dir, spec.artifact_folder)
-    if problem is not None:
-        raise InvalidSpec([replace(problem, hint=f'{problem.hint}, by a retry with {{"output_path": "..."}}')])
+    try:
+        await asyncio.to_thread(pack.reserve_place, service.settings.artifacts_dir, spec.artifact_folder)
+    except InvalidSpec as error:
+        [problem] = error.problems
+        hint = f'{problem.hint}; retry with {{"output_path": "..."}} to save the model in another folder'
+        raise InvalidSpec([replace(problem, hint=hint)]) from None
     return spec
 
 
