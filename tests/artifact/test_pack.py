@@ -1,12 +1,18 @@
 """Where a model can be saved, and what happens if it cannot."""
 
 import os
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from epochd.artifact import files, pack
+from epochd.core import specs
 from epochd.core.errors import ModelNotSaved, OutOfSpace
+from epochd.core.jobs import TASK_ID
 from epochd.loop.state import LoopState
 
 
@@ -100,3 +106,24 @@ def test_all_files_of_a_model_have_the_same_mode(tmp_path, state, is_shared, fol
     assert set(found) == {"model.safetensors", "model.json", "history.csv", "splits.parquet", "manifest.json"}
     assert set(found.values()) == {file}
     assert oct((tmp_path / "models").stat().st_mode & 0o777) == folder
+
+
+PARTS = st.sampled_from(
+    [*"/.~ a", "latest", "..", "epoch_training_20260101_000000_abcdef", "名", "\u202e", "\0", "con"]
+)
+
+
+@settings(max_examples=60)
+@given(st.lists(PARTS | st.characters(codec="utf-8"), min_size=1, max_size=60).map("".join))
+def test_a_model_can_be_saved_below_every_output_path_that_is_accepted(path):
+    spec, problems = specs.parse_leniently({"target_column": "y", "output_path": path})
+    assert all(problem.field == "output_path" and problem.message.isprintable() for problem in problems)
+    folder = spec.artifact_folder  # the default one where the path is refused
+    with tempfile.TemporaryDirectory() as home:
+        store = Path(home, "artifacts")
+        store.mkdir()
+        assert pack.place_problem(store, folder) is None
+        (store / folder / pack.LONGEST_NAME).parent.mkdir(parents=True)
+        (store / folder / pack.LONGEST_NAME).touch()
+        assert [found.name for found in Path(home).iterdir()] == ["artifacts"]
+        assert not any(TASK_ID.search(part.casefold()) for part in Path(folder).parts)

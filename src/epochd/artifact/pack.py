@@ -41,8 +41,8 @@ def place_problem(store: Path, folder: str) -> Problem | None:
     """
     try:
         reason, hint = _place_defect(store, folder) if store.is_dir() else ("", "")
-    except OSError as error:
-        reason, hint = f"cannot be used: {error.strerror}", "use another output_path"
+    except (OSError, UnicodeError) as error:
+        reason, hint = f"cannot be used: {getattr(error, 'strerror', error)}", "use another output_path"
     return Problem("output_path", f"the folder {folder!r} {reason}", hint) if reason else None
 
 
