@@ -126,4 +126,5 @@ def test_a_model_can_be_saved_below_every_output_path_that_is_accepted(path):
         (store / folder / pack.LONGEST_NAME).parent.mkdir(parents=True)
         (store / folder / pack.LONGEST_NAME).touch()
         assert [found.name for found in Path(home).iterdir()] == ["artifacts"]
-        assert not any(TASK_ID.search(part.casefold()) for part in Path(folder).parts)
+        names = [part.casefold() for part in Path(folder).parts]
+        assert not any(TASK_ID.fullmatch(name) or name.startswith(files.TEMPORARY) for name in names)
