@@ -155,3 +155,19 @@ async def test_a_data_directory_that_cannot_be_made_is_a_settings_error(tmp_path
     with pytest.raises(SettingsError, match="EPOCHD_DATA_DIR"):
         async with app.router.lifespan_context(app):
             pass
+
+
+def mode(path):
+    return oct(path.stat().st_mode & 0o777)
+
+
+@pytest.mark.parametrize(("is_shared", "home", "artifacts"), [(False, "0o700", "0o700"), (True, "0o710", "0o750")])
+async def test_only_the_owner_has_access_to_the_data_folder(open_house, tmp_path, is_shared, home, artifacts):
+    data = tmp_path / "data"
+    data.chmod(0o755)
+    (data / "epochd.db").chmod(0o644)
+    (data / "checkpoints").mkdir(0o755)
+    await open_house(group_readable=is_shared)
+    assert (mode(data), mode(data / "artifacts")) == (home, artifacts)
+    assert {mode(data / name) for name in ("checkpoints", "logs", "datasets")} == {"0o700"}
+    assert {mode(path) for path in data.glob("epochd.db*")} == {"0o600"}

@@ -1,6 +1,7 @@
 """The guide's snippets as written, with the packages it names, against a real server with a real worker."""
 
 import json
+import stat
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,22 @@ def test_pause_and_resume_answer_as_in_the_guide(server):
     assert resumed["receipt"]["weights"] is True
     assert resumed["receipt"]["epoch"] >= 1
     assert requests.post(f"{server.url}{API}/stop/{task_id}").json()["state"] == "cancelled"
+
+
+def test_nobody_else_has_access_to_what_the_training_left(server, task_id):
+    requests.get(f"{server.url}{API}/stream-progress/{task_id}").raise_for_status()  # to its end
+    home = server.folder
+    modes = {
+        path.relative_to(home).as_posix(): stat.S_IMODE(path.stat().st_mode)
+        for path in home.rglob("*")
+        if not path.is_symlink()
+    }
+    found = {mode: {name for name in modes if modes[name] == mode} for mode in modes.values()}
+    assert set(found) == {0o700, 0o600}, {oct(mode): names for mode, names in found.items()}
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    assert {Path(name).name for name in found[0o600]} >= {
+        "epochd.db",
+        "model.safetensors",
+        "model.json",
+        "best.safetensors",
+    }

@@ -29,6 +29,7 @@ class Process:
     """``serve`` as a child process, on a free port."""
 
     def __init__(self, folder: Path, program: str = SERVE, **settings: str) -> None:
+        self.folder = folder
         env = os.environ | {"EPOCHD_DATA_DIR": str(folder), "EPOCHD_PORT": "0", "EPOCHD_SLOTS": "1"} | settings
         self.child = subprocess.Popen(
             [sys.executable, "-c", program], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -1,7 +1,10 @@
 """A saved model, scored on raw rows, is as good as its report says, for each kind of data."""
 
 import json
+import os
+import tempfile
 import zipfile
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,8 +14,8 @@ import pytest
 from tests.support.reporters import RecordingReporter
 from tests.support.tickets import ticket
 
-from epochd.artifact import predict
-from epochd.core.errors import DataError
+from epochd.artifact import files, predict
+from epochd.core.errors import DataError, FileNotReadable
 from epochd.data.tables.catalog import open_dataset
 from epochd.worker.execute import execute
 
@@ -227,3 +230,32 @@ def test_a_value_that_cannot_be_read_as_in_training_is_named(tmp_path, mixed_mod
     with pytest.raises(DataError) as caught:
         predict.predict_file(mixed_model, tmp_path / "r.csv")
     assert [problem.message for problem in caught.value.problems] == [said]
+
+
+@pytest.fixture
+def as_nobody():
+    """A context in which the process has no more rights than the user nobody."""
+
+    @contextmanager
+    def context():
+        os.seteuid(65_534)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+
+    return context
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
+@pytest.mark.parametrize(("folder_mode", "file_mode"), [(0o700, 0o600), (0o755, 0o600), (0o744, 0o644)])
+def test_a_model_of_another_user_is_told_in_a_sentence(as_nobody, folder_mode, file_mode):
+    with tempfile.TemporaryDirectory() as home:  # pytest's own folders let nobody in
+        Path(home).chmod(0o755)
+        with files.durable_folder(Path(home) / "model") as path:
+            (path / "model.json").write_text("{}")
+        for path in (Path(home) / "model").iterdir():
+            path.chmod(file_mode)
+        (Path(home) / "model").chmod(folder_mode)
+        with as_nobody(), pytest.raises(FileNotReadable, match="cannot be read: this user has no permission"):
+            predict.Model.load(Path(home) / "model")

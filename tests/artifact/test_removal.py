@@ -21,7 +21,7 @@ def settings(tmp_path):
 
 
 def job(task_id: str, output_path: str = "/models/x") -> Job:
-    spec = TrainingSpec(target_column="y", output_path=output_path)
+    spec = TrainingSpec.model_construct(target_column="y", output_path=output_path)
     return Job(task_id, spec, State.COMPLETED, created_at=0.0, queued_at=0.0)
 
 
@@ -196,4 +196,37 @@ def test_a_note_that_does_not_fit_on_the_disk_is_told_and_not_left(settings, mon
     monkeypatch.setattr(files, "flush", refuse)
     with pytest.raises(OutOfSpace, match="nothing was removed; free space"):
         removal.write_note(settings, job(ONE), keep_model=False)
+    assert list(settings.removals_dir.iterdir()) == []
+
+
+def test_a_model_inside_the_folder_of_another_outlives_it(settings, caplog):
+    """Earlier versions accepted an output path that leads into the folder of another task."""
+    outer, inner = trained(settings, ONE, 1), settings.artifacts_dir / "models" / "x" / ONE / TWO
+    with files.durable_folder(inner) as path:
+        (path / "model.json").write_text("{}")
+    files.replace_link(outer / files.LATEST, inner)
+    remove(settings, ONE)
+    files.verify(outer / files.LATEST)
+    assert {path.name for path in outer.iterdir()} == {TWO, files.LATEST}
+    assert str(outer) in caplog.text
+    removal.complete(settings, removal.write_note(settings, job(TWO, f"/models/x/{ONE}"), keep_model=False))
+    assert list(outer.iterdir()) == []
+
+
+def test_a_model_without_a_readable_manifest_is_left(settings, caplog):
+    model = trained(settings, ONE, 1)
+    (model / files.MANIFEST).write_text("{")
+    remove(settings, ONE)
+    assert [path.name for path in model.iterdir()] == ["model.json"]
+    assert "delete it manually" in caplog.text
+    assert not (settings.checkpoints_dir / ONE).exists()
+
+
+@pytest.mark.parametrize("folder", ["名" * 100, "a/" + "b" * 300, "/".join(["x" * 100] * 50), "file/x"])
+def test_a_task_whose_model_could_have_no_folder_can_be_removed(settings, folder):
+    trained(settings, ONE, 1)
+    (settings.artifacts_dir / "file").write_text("no folder")
+    older = Job(ONE, TrainingSpec.model_construct(output_path=folder), State.FAILED, created_at=0.0, queued_at=0.0)
+    removal.complete(settings, removal.write_note(settings, older, keep_model=False))
+    assert not (settings.checkpoints_dir / ONE).exists()
     assert list(settings.removals_dir.iterdir()) == []

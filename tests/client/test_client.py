@@ -254,3 +254,16 @@ def test_a_log_is_followed_over_broken_connections_and_restarts_until_the_server
 def test_to_follow_an_unknown_task_says_so() -> None:
     with pytest.raises(NotFound, match="no such task"):
         next(client(refused(NotFound("no such task"))).follow("t1"))
+
+
+@pytest.mark.parametrize(
+    ("options", "body"),
+    [
+        ({}, {"from_beginning": False}),
+        ({"output_path": "/models/x"}, {"from_beginning": False, "output_path": "/models/x"}),
+    ],
+)
+def test_a_retry_sends_its_options(options: dict[str, str], body: dict[str, object]) -> None:
+    script = Script(httpx.Response(200, json={"task_id": "t2"}))
+    assert client(script).retry("t1", **options)["task_id"] == "t2"
+    assert json.loads(script.requests[0].content) == body

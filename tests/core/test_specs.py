@@ -6,6 +6,7 @@ import pytest
 
 from epochd.core import specs
 from epochd.core.errors import InvalidSpec, Problem
+from epochd.core.jobs import new_task_id
 
 GUIDE_DEFAULTS = {
     "model_type": "mlp",
@@ -142,3 +143,58 @@ def test_a_config_without_validation_rows_shows_what_is_really_watched():
     shown = specs.parse({"target_column": "t", "validation_split": 0}).model_dump()
     assert shown["monitor"] == "train_loss"
     assert specs.parse(shown).model_dump() == shown
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/models/" + "名" * 100,
+        "/models/" + "é" * 121,
+        "/".join(["名" * 50] * 8),
+        "a./b",
+        "a /b",
+        " a",
+        "a\x1b[31mb",
+        "a\x85b",
+        "a\u202eb",
+        "a\u200bb",
+        "a\ufeff",
+        "Latest/x",
+        "ＬＡＴＥＳＴ",
+        "con",
+        "x/Nul.txt",
+        "COM¹",
+        ".tmp-epoch_training_20260101_000000_abcdef-01234567",
+        "/models/epoch_training_20260101_000000_abcdef",
+        "/models/EPOCH_TRAINING_20260101_000000_ABCDEF/x",
+        "/ｅｐｏｃｈ_training_20260101_000000_abcdef",
+        f"/models/{new_task_id()}",
+    ],
+)
+def test_an_output_path_that_cannot_be_a_folder_everywhere_is_refused(path):
+    problem = problems(output_path=path)["output_path"]
+    assert problem.message.isprintable()
+    assert len(problem.message) < 600
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/models/v1.2", "a b/c", "名" * 80, "console", "latest-2026", "/m/epoch_training", ".hidden", "/m/Ünïcode"],
+)
+def test_an_ordinary_output_path_is_accepted(path):
+    assert specs.parse({"target_column": "t", "output_path": path}).output_path == path
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", "a\0b"),
+        ("target_column", "\0"),
+        ("feature_columns", ["a", "b\0"]),
+        ("time_column", "\0t"),
+        ("group_column", "g\0"),
+        ("class_weight", {"a\0": 2.0}),
+    ],
+)
+def test_a_nul_character_is_refused_wherever_the_database_would_store_it(field, value):
+    assert "NUL" in problems(**{field: value})[field].message

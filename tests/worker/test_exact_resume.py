@@ -8,7 +8,7 @@ from tests.support import tickets
 from tests.support.reporters import Killed, RecordingReporter, without_times
 
 from epochd.artifact import checkpoint
-from epochd.core.errors import Diverged
+from epochd.core.errors import Diverged, ModelNotSaved
 from epochd.core.events import ReportKind
 from epochd.data.feed import batches
 from epochd.engines import registry
@@ -221,3 +221,33 @@ def test_a_task_that_goes_on_from_another_equals_one_long_training(tmp_path):
     assert execute(given, line) is ReportKind.COMPLETED
     assert line.rows() == long[0]
     assert (given.artifact_dir / "model.safetensors").read_bytes() == long[2]
+
+
+@pytest.mark.parametrize("patience", [1, None])
+def test_a_task_whose_model_could_not_be_saved_is_completed_by_a_retry_without_training(tmp_path, patience):
+    options = MLP | {"early_stopping_patience": patience, "min_delta": 1e6}
+    straight = train(tmp_path / "straight", options)
+    first = ticket(tmp_path / "first", 1, 0, options, 1000.0)
+    first.data_dir.mkdir()
+    first.artifacts_dir.write_text("not a folder")
+    with pytest.raises(ModelNotSaved, match="retry the task"):
+        execute(first, RecordingReporter())
+    given = ticket(tmp_path / "again", 1, 0, options).model_copy(update={"task_id": "child"})
+    checkpoint.copy(checkpoint.newest(first.checkpoints_dir)[0], given.checkpoints_dir, same_training=True)
+    line = RecordingReporter()
+    assert execute(given, line) is ReportKind.COMPLETED
+    assert line.asked == 0
+    assert line.rows() == straight[0]
+    assert (given.artifact_dir / "model.safetensors").read_bytes() == straight[2]
+
+
+def test_a_retry_of_a_task_that_goes_on_from_another_still_trains(tmp_path):
+    """Its checkpoint is the end of the other training, which early stopping had ended; not of its own."""
+    options = MLP | {"early_stopping_patience": 1, "min_delta": 1e6}
+    train(tmp_path / "first", options)
+    child, again = (ticket(tmp_path / name, 1, 0, options).model_copy(update={"task_id": name}) for name in "ca")
+    copied = checkpoint.copy(checkpoint.newest(tmp_path / "first" / "checkpoints" / "t")[0], child.checkpoints_dir)
+    checkpoint.copy(copied, again.checkpoints_dir, same_training=True)
+    line = RecordingReporter()
+    assert execute(again, line) is ReportKind.COMPLETED
+    assert line.asked > 0

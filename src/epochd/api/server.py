@@ -36,6 +36,7 @@ def serve(settings: Settings) -> None:
     server_log.configure(settings)
     for sentence in unknown_variables(os.environ):
         logger.warning("%s", sentence)
+    os.umask(0o077)  # for all files, also those of the workers
     processes.become_subreaper()
     with bind(settings.host, settings.port) as listener:
         url = url_of(settings.host, listener)

@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
@@ -9,7 +10,7 @@ from epochd.api import server_log
 from epochd.api.event_bus import EventBus
 from epochd.artifact import removal
 from epochd.core.errors import SettingsError
-from epochd.core.settings import Settings
+from epochd.core.settings import DATABASE_FILE, Settings
 from epochd.data.tables.catalog import Catalog
 from epochd.dispatch.dispatcher import Dispatcher
 from epochd.dispatch.workers.executor import Executor
@@ -19,6 +20,8 @@ from epochd.registry.profile_cache import ProfileCache
 from epochd.registry.staging import StagingArea
 from epochd.store import datasets, jobs
 from epochd.store.db import Database
+
+logger = logging.getLogger(__name__)
 
 
 class Service:
@@ -92,4 +95,25 @@ def _exclusive_folders(settings: Settings) -> Iterator[None]:
             raise SettingsError(
                 f"another epochd server is using {settings.data_dir}. Stop it, or set EPOCHD_DATA_DIR to another folder"
             ) from None
+        _restrict_access(settings)
         yield
+
+
+def _restrict_access(settings: Settings) -> None:
+    """Give access to the data folder to its owner only; with ``group_readable``, to the models also to its group."""
+    home, group = settings.data_dir, settings.group_readable
+    if settings.database_url is None and not (home / DATABASE_FILE).exists():
+        (home / DATABASE_FILE).touch(0o600)
+    private = (settings.checkpoints_dir, settings.logs_dir, settings.removals_dir, settings.cache_dir)
+    modes = {home: 0o710 if group else 0o700, settings.artifacts_dir: 0o750 if group else 0o700}
+    modes |= dict.fromkeys((*private, settings.dataset_roots[0]), 0o700) | dict.fromkeys(
+        home.glob(f"{DATABASE_FILE}*"), 0o600
+    )
+    for path, mode in modes.items():
+        try:
+            if path.exists() and (path.stat().st_mode & 0o777) != mode:
+                path.chmod(mode | (path.stat().st_mode & 0o7000))
+        except OSError as error:
+            logger.warning(
+                "the permissions of %s cannot be set to %03o (%s); set them manually", path, mode, error.strerror
+            )

@@ -95,10 +95,12 @@ def newest(folder: Path, *, set_aside: bool = True) -> tuple[Path | None, list[s
     return None, faults
 
 
-def copy(source: Path, folder: Path) -> Path | None:
+def copy(source: Path, folder: Path, *, same_training: bool = False) -> Path | None:
     """Copy a checkpoint into another task's folder, as its first; None if it no longer exists.
 
-    Raises CorruptFile if the copy does not match the manifest; the copy is removed.
+    The other task trains beyond the end of the first one, unless it completes the ``same_training``: then it does not
+    train at all if early stopping had ended that. Raises CorruptFile if the copy does not match the manifest; the copy
+    is removed.
     """
     final = folder / f"{0:04d}-{1:06d}"
     try:
@@ -107,7 +109,11 @@ def copy(source: Path, folder: Path) -> Path | None:
             for name in names:
                 shutil.copy2(source / name, path / name)
             files.verify(path)
-            (path / files.MANIFEST).unlink()  # durable_folder writes it again, with the same sums
+            (path / files.MANIFEST).unlink()  # durable_folder writes it again
+            saved = json.loads((path / "state.json").read_text(encoding="utf-8"))
+            if same_training and saved.get("facts", {}).get("task_id") == source.parent.name:
+                saved["facts"]["task_id"] = folder.name
+                files.write_json(path / "state.json", saved)
     except FileNotFoundError:  # its task may be removed at the same time
         return None
     return final

@@ -1,7 +1,8 @@
 """Durable folders: complete or absent, even if the process or the machine dies while one is written.
 
 A folder is written under a temporary name with a manifest of sizes and SHA-256 sums, its files are flushed, and only
-then is it renamed; the parent folder is flushed last. Readers check the manifest.
+then is it renamed; the parent folder is flushed last. Readers check the manifest. Only what the manifest names belongs
+to a folder: whatever else lies in it is left there when the folder is replaced or removed.
 """
 
 import errno
@@ -11,11 +12,11 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from epochd.core.errors import CorruptFile, OutOfSpace
+from epochd.core.errors import CorruptFile, FileNotReadable, OutOfSpace
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 SPARE_BYTES = 16 * 2**20
@@ -27,25 +28,69 @@ LATEST = "latest"
 
 
 @contextmanager
-def durable_folder(final: Path) -> Iterator[Path]:
-    """Yield a temporary folder that replaces ``final`` at the end of the block, or is removed after an exception."""
+def durable_folder(final: Path, *, mode: int = 0o700) -> Iterator[Path]:
+    """Yield a temporary folder that replaces ``final`` at the end of the block, or is removed after an exception.
+
+    ``mode`` is that of the folder; its files have the same one without the permission to execute.
+    """
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = final.parent / f"{TEMPORARY}{final.name}-{secrets.token_hex(4)}"
-    temporary.mkdir()
+    temporary.mkdir(0o700)
     try:
         yield temporary
         about = {f.name: {"bytes": f.stat().st_size, "sha256": sha256(f)} for f in sorted(temporary.iterdir())}
         write_json(temporary / MANIFEST, {"files": about})
         for path in temporary.iterdir():
+            _set_mode(path, mode & 0o666)
             flush(path)
+        _set_mode(temporary, mode)
         flush(temporary)
-        if final.exists():
-            shutil.rmtree(final)
-        temporary.rename(final)
+        _replace(final, temporary)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     flush(final.parent)
+
+
+def _set_mode(path: Path, mode: int) -> None:
+    with suppress(OSError):  # some file systems have no modes
+        path.chmod(mode)
+
+
+def _replace(final: Path, temporary: Path) -> None:
+    """Rename a complete folder to ``final``, or move its files there, the manifest last, if other things are in it."""
+    remove_own(final)
+    if not final.is_dir():
+        temporary.rename(final)
+        return
+    for path in sorted(temporary.iterdir(), key=lambda path: path.name == MANIFEST):
+        path.rename(final / path.name)
+    temporary.rmdir()
+    flush(final)
+
+
+def own_names(folder: Path) -> set[str]:
+    """The names of the files that belong to a folder: its manifest and what this names. Without a manifest, or in one
+    that is damaged, nothing is named. Raises OSError."""
+    try:
+        names = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        return {MANIFEST, *(name for name in names if Path(name).name == name)}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+    except (KeyError, TypeError, ValueError):
+        return {MANIFEST}
+
+
+def remove_own(folder: Path) -> bool:
+    """Delete what belongs to a folder, the manifest last, and the folder if nothing else is in it; whether it is gone.
+    Raises OSError."""
+    for name in sorted(own_names(folder), key=lambda name: name == MANIFEST):
+        (folder / name).unlink(missing_ok=True)
+    with suppress(FileNotFoundError, NotADirectoryError):
+        if any(folder.iterdir()):
+            return False
+        folder.rmdir()
+    return True
 
 
 def is_full(error: BaseException) -> bool:
@@ -72,10 +117,24 @@ def remove_temporary(folder: Path, name: str = "") -> None:
 
 
 def verify(folder: Path) -> None:
-    """Raise CorruptFile unless every file of the manifest exists with its size and SHA-256 sum."""
+    """Raise CorruptFile unless every file of the manifest exists with its size and SHA-256 sum; FileNotReadable if this
+    user may not read them."""
+    try:
+        _verify(folder)
+    except PermissionError as error:
+        reason = f"{error.filename or folder} cannot be read: this user has no permission"
+        raise FileNotReadable(
+            f"{reason}. Use the account of the epochd server, or set EPOCHD_GROUP_READABLE there, so that the group of "
+            "its folders may read the models that it saves from then on"
+        ) from None
+
+
+def _verify(folder: Path) -> None:
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         files = [(folder / name, about["bytes"], about["sha256"]) for name, about in manifest["files"].items()]
+    except PermissionError:
+        raise
     except (OSError, ValueError) as error:
         raise CorruptFile(f"{folder} has no readable {MANIFEST}: {error}") from None
     except (KeyError, TypeError, AttributeError) as error:

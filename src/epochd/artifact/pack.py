@@ -5,48 +5,128 @@
 """
 
 import csv
+import os
+import stat
+import unicodedata
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
+from itertools import takewhile
 from pathlib import Path
 from platform import python_version
 from typing import Any
 
 import numpy as np
 import polars as pl
-from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 import epochd
 from epochd.artifact import files
 from epochd.core.arrays import IntArray
+from epochd.core.errors import InvalidSpec, ModelNotSaved, Problem
 from epochd.data.encoding.encoder import Encoder
 from epochd.loop.engine import Setup
 from epochd.loop.metrics import Scores
 from epochd.loop.state import LoopState
 
 SPLITS = ("train", "validation", "test")
+LONGEST_NAME = f"{files.TEMPORARY}epoch_training_20260101_000000_abcdef-01234567/model.safetensors"
+"""The longest path of a model's file below its output path: that of one that is being written."""
 
 
-def pack(folder: Path, about: dict[str, Any], state: LoopState, rows: Mapping[str, IntArray]) -> None:
-    """Write the model folder (``about`` is its ``model.json``), then point ``latest`` to it.
+def place_problem(store: Path, folder: str) -> Problem | None:
+    """Why no model can be saved in this folder (``spec.artifact_folder``) of the artifact store; None if one can.
 
-    ``rows`` are the dataset's row numbers (from 0) by split. Raises OutOfSpace when the disk is full.
+    A training checks this before it starts. Nothing is created.
     """
     try:
-        with files.durable_folder(folder) as path:
-            save_file(state.best_weights, path / "model.safetensors")
-            files.write_json(path / "model.json", about)
-            with (path / "history.csv").open("w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, fieldnames=list(state.history[0]))
-                writer.writeheader()
-                writer.writerows(state.history)
-            write_splits(path / "splits.parquet", rows)
-        files.replace_link(folder.parent / files.LATEST, folder)
-    except (OSError, SafetensorError, pl.exceptions.ComputeError) as error:
+        reason, hint = _place_defect(store, folder) if store.is_dir() else ("", "")
+    except (OSError, UnicodeError) as error:
+        reason, hint = f"cannot be used: {getattr(error, 'strerror', error)}", "use another output_path"
+    return Problem("output_path", f"the folder {folder!r} {reason}", hint) if reason else None
+
+
+def reserve_place(store: Path, folder: str) -> None:
+    """Create the folder for a training that is about to be queued, so that every later one finds it. Raises InvalidSpec
+    with ``place_problem``, or if it cannot be created."""
+    problem = place_problem(store, folder)
+    if problem is None:
+        try:
+            (store / folder).mkdir(parents=True, exist_ok=True)
+            return
+        except OSError as error:
+            message = f"the folder {folder!r} cannot be created: {error.strerror}"
+            problem = Problem("output_path", message, "use another output_path")
+    raise InvalidSpec([problem])
+
+
+def _place_defect(store: Path, folder: str) -> tuple[str, str]:
+    """What prevents that models are saved in the folder, and what to do; two empty texts if nothing does."""
+    place, size = store, len(os.fsencode(store.absolute() / folder / LONGEST_NAME))
+    most, longest = os.pathconf(store, "PC_PATH_MAX"), os.pathconf(store, "PC_NAME_MAX")
+    if size >= most:
+        return f"is too long: its models have paths of {size:,} bytes, the limit is {most - 1:,}", "use shorter names"
+    if any(len(os.fsencode(part)) > longest for part in Path(folder).parts):
+        return f"has a part of more than {longest} bytes, the limit of the file system", "use shorter names"
+    for part in Path(folder).parts:
+        if not os.path.lexists(place / part):
+            twins = [name for name in os.listdir(place) if _folded(name) == _folded(part)]
+            if twins:
+                return f"differs from the existing folder {twins[0]!r} only in case or accents", f"use {twins[0]!r}"
+            break
+        place /= part
+        if not place.is_dir():
+            return f"cannot be created: {part!r} is a file", "use another name"
+    if not os.access(place, os.W_OK | os.X_OK):
+        return "is not writable for the server", "use another output_path, or let the server's user write there"
+    latest = place / files.LATEST
+    if place == store / folder and os.path.lexists(latest) and not latest.is_symlink():
+        return f"contains {files.LATEST!r}, which is not a link", f"rename {files.LATEST!r}, or use another output_path"
+    return "", ""
+
+
+def _folded(name: str) -> str:
+    """What file systems that ignore case, or the form of Unicode, take for the same name."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+
+
+def pack(
+    folder: Path, about: dict[str, Any], state: LoopState, rows: Mapping[str, IntArray], *, shared: Path | None = None
+) -> None:
+    """Write the model folder (``about`` is its ``model.json``), then point ``latest`` to it.
+
+    ``rows`` are the dataset's row numbers (from 0) by split; ``shared`` is the artifact store if its group may read the
+    model. Raises OutOfSpace when the disk is full, ModelNotSaved if the model cannot be saved for another reason.
+    """
+    try:
+        _write(folder, about, state, rows, shared)
+    except Exception as error:
         if files.is_full(error):
             needed = sum(weights.nbytes for weights in state.best_weights.values())
             raise files.out_of_space("the model", needed, folder.parent) from None
-        raise
+        reason = str(error) or type(error).__name__
+        raise ModelNotSaved(
+            f"all epochs are trained, but the model could not be saved in {folder}: {reason}. The checkpoint with its "
+            "weights is kept: remove the cause, then retry the task, which saves the model without training again; "
+            'with {"output_path": "..."} the retry saves it in another folder'
+        ) from error
+
+
+def _write(
+    folder: Path, about: dict[str, Any], state: LoopState, rows: Mapping[str, IntArray], shared: Path | None
+) -> None:
+    with files.durable_folder(folder, mode=0o750 if shared else 0o700) as path:
+        save_file(state.best_weights, path / "model.safetensors")
+        files.write_json(path / "model.json", about)
+        with (path / "history.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=list(state.history[0]))
+            writer.writeheader()
+            writer.writerows(state.history)
+        write_splits(path / "splits.parquet", rows)
+    for above in takewhile(lambda above: above != shared, folder.parents if shared else ()):
+        with suppress(OSError):  # another account has made it, or the file system has no modes
+            above.chmod(stat.S_IMODE(above.stat().st_mode) | 0o050)
+    files.replace_link(folder.parent / files.LATEST, folder)
 
 
 def describe(

@@ -57,8 +57,7 @@ def complete(settings: Settings, noted: Path) -> None:
         model = json.loads(noted.read_text(encoding="utf-8"))["model"]
     checkpoints = settings.checkpoints_dir / task_id
     if model is not None:
-        repoint_latest(settings.artifacts_dir / model)
-        _move_away(settings.artifacts_dir / model, checkpoints / "model")
+        _remove_model(settings.artifacts_dir / model, checkpoints / "model")
     for folder_of_task in (checkpoints, settings.logs_dir / task_id):
         _delete(folder_of_task)
     noted.unlink()
@@ -108,17 +107,34 @@ def _newest(folder: Path, without: Path) -> Path | None:
     return max(finished)[1] if finished else None
 
 
-def _move_away(model: Path, target: Path) -> None:
-    """Move a model out of the store in one step, so that each model there is complete or absent."""
-    files.remove_temporary(model.parent, model.name)
-    if not model.is_dir():
+def _remove_model(model: Path, target: Path) -> None:
+    """Remove a model from the store, but only what its manifest names: other things in its folder are kept."""
+    if os.path.lexists(model.parent):  # also False if no file could have this name
+        repoint_latest(model)
+        files.remove_temporary(model.parent, model.name)
+    if not os.path.lexists(model):
         return
+    try:
+        if _move_away(model, target) or files.remove_own(model):
+            return
+        reason = "it contains more than the files of its model"
+    except OSError as error:
+        reason = str(error)
+    logger.warning("%s could not be deleted completely: %s; delete it manually if it is not needed", model, reason)
+
+
+def _move_away(model: Path, target: Path) -> bool:
+    """Move a model out of the store in one step, so that each model there is complete or absent; False if it cannot be
+    moved: it contains other things, the target is on another disk or exists, or the disk is full."""
+    if not set(os.listdir(model)) <= files.own_names(model):
+        return False
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         model.rename(target)
         files.flush(model.parent)
-    except OSError:  # the target is on another disk or exists, or the disk is full
-        _delete(model)
+    except OSError:
+        return False
+    return True
 
 
 def _delete(folder: Path) -> None:

@@ -85,12 +85,14 @@ def retry(
     from_beginning: Annotated[
         bool, Option("--from-beginning", help="Start from the beginning instead of the newest checkpoint.")
     ] = False,
+    output_path: Annotated[str | None, Option(help="Save the model in this folder of the artifact store.")] = None,
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:
     """Retry a failed or cancelled task, as a new task."""
     with Client(url, token) as client:
-        print_line(client.retry(task_id, from_beginning=from_beginning)["task_id"])
+        retried = client.retry(task_id, from_beginning=from_beginning, output_path=output_path)
+        print_line(retried["task_id"])
 
 
 def logs(

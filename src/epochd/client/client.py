@@ -77,9 +77,14 @@ class Client:
         """Continue a completed task up to ``epochs`` epochs in total; the answer has the new task's id."""
         return self._request("POST", _path(f"{TASKS}/continue", task_id), json={"epochs": epochs, **changes})
 
-    def retry(self, task_id: str, *, from_beginning: bool = False) -> dict[str, Any]:
-        """Retry a failed or cancelled task from its newest checkpoint; the answer has the new task's id."""
-        return self._request("POST", _path(f"{TASKS}/retry", task_id), json={"from_beginning": from_beginning})
+    def retry(self, task_id: str, *, from_beginning: bool = False, output_path: str | None = None) -> dict[str, Any]:
+        """Retry a failed or cancelled task from its newest checkpoint; the answer has the new task's id.
+
+        A completely trained task whose model could not be saved is not trained again. ``output_path`` saves the model
+        in another folder.
+        """
+        options = {"from_beginning": from_beginning} | ({} if output_path is None else {"output_path": output_path})
+        return self._request("POST", _path(f"{TASKS}/retry", task_id), json=options)
 
     def logs(self, task_id: str, *, attempt: int | None = None, tail: int = 200) -> dict[str, Any]:
         """The last ``lines`` of an attempt's log (default: the newest attempt)."""

@@ -28,6 +28,8 @@ body ``{"success": false, "code", "message", "problems"}``; the worker reports t
     ├── Diverged                  the loss became infinite or NaN
     ├── RankFailed                a process of a multi-process training has died
     ├── CorruptFile               a checkpoint or artifact does not match its manifest
+    ├── FileNotReadable           a checkpoint or artifact belongs to another user
+    ├── ModelNotSaved             the training is complete, but its model could not be saved
     └── ServerUnreachable         the client cannot reach the server
 """
 
@@ -136,6 +138,12 @@ class RankFailed(EpochdError, code="rank_failed"): ...
 
 
 class CorruptFile(EpochdError, code="corrupt_file"): ...
+
+
+class FileNotReadable(EpochdError, code="file_not_readable"): ...
+
+
+class ModelNotSaved(EpochdError, code="model_not_saved"): ...
 
 
 class ServerUnreachable(EpochdError, code="server_unreachable"): ...

@@ -142,7 +142,8 @@ REVISABLE = (
 
 
 def revise(spec: TrainingSpec, changes: dict[str, Any]) -> TrainingSpec:
-    """The spec with these changes. A change of the scheduler resets the options of the old one.
+    """The spec with these changes. A change of the scheduler resets the options of the old one. Names are not validated
+    again: their rules may have become stricter since the task was submitted.
 
     Raises InvalidSpec with every problem: a field that may not be changed, fewer epochs than before, an invalid value.
     """
@@ -162,7 +163,8 @@ def revise(spec: TrainingSpec, changes: dict[str, Any]) -> TrainingSpec:
     values = spec.model_dump()
     if changes.get("learning_rate_scheduler", spec.learning_rate_scheduler) != spec.learning_rate_scheduler:
         values = {name: value for name, value in values.items() if name not in SCHEDULE}
-    return specs.parse(values | changes)
+    names = {name: values.pop(name) for name in ("name", "output_path")}
+    return specs.parse(values | changes).model_copy(update=names)
 
 
 def differences(old: TrainingSpec, new: TrainingSpec) -> dict[str, list[Any]]:

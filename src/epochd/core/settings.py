@@ -22,6 +22,9 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 SECRETS = frozenset({"tokens", "database_url", "connections"})
 """Settings whose values are never shown, and that are no options of the command line."""
 
+DATABASE_FILE = "epochd.db"
+"""In the data folder, unless ``database_url`` is set."""
+
 CommaSeparated = Annotated[list[str], NoDecode]
 
 
@@ -79,6 +82,9 @@ class Settings(BaseSettings):
     """The memory limit of a process that reads datasets for the server, in MiB."""
     reader_seconds: Annotated[float, Field(ge=1, le=86_400)] = 600.0
     """How long the server may read a dataset for one request, or run the query of one."""
+    group_readable: bool = False
+    """Whether the group of the data folder may read the models that are saved from now on. Everything else in the data
+    folder is readable for the server's user only."""
     pause_wait_seconds: Annotated[float, Field(ge=0, le=600)] = 10.0
     """How long ``pause`` waits for the worker before it answers 202."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -143,7 +149,7 @@ class Settings(BaseSettings):
         """The SQLAlchemy URL, including its password: never log it."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
-        return f"sqlite+aiosqlite:///{(self.data_dir / 'epochd.db').absolute()}"
+        return f"sqlite+aiosqlite:///{(self.data_dir / DATABASE_FILE).absolute()}"
 
 
 def load(**overrides: object) -> Settings:

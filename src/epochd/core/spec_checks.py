@@ -1,5 +1,7 @@
 """Checks of a training config across its fields: combinations that are invalid although each field is valid."""
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from itertools import chain, pairwise
@@ -11,14 +13,26 @@ MAX_HIDDEN_WEIGHTS = 200_000_000
 """Weights between hidden layers. A larger number is a typing error: no model for tables needs it."""
 MAX_HELD_OUT = 0.9
 """The largest share of rows that may be held out for validation and test."""
-MAX_PATH_PART = 120
-"""Characters of one folder name in ``output_path``."""
+MAX_PATH_PART, MAX_PATH_PART_BYTES, MAX_PATH_BYTES = 120, 240, 1_000
+"""Characters and UTF-8 bytes of one folder name in ``output_path``, and bytes of all of it. File systems allow names of
+255 bytes."""
 RESERVED_PATH_CHARACTERS = frozenset('\\:*?"<>|')
+RESERVED_FOLDERS = re.compile(r"latest|\.tmp-.*|epoch_training_\d.*")
+"""The names that epochd uses in the artifact store: the link to the newest model, temporary folders, model folders."""
+WINDOWS_DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com\d|lpt\d) *(\..*)?")
+"""https://learn.microsoft.com/windows/win32/fileio/naming-a-file"""
 
 
 def cross_field_problems(spec: SpecFields) -> list[Problem]:
     """Every invalid combination of fields."""
-    checks = _inapplicable_options, _column_problems, _split_problems, _window_problems, _model_problems
+    checks = (
+        _inapplicable_options,
+        _column_problems,
+        _split_problems,
+        _window_problems,
+        _model_problems,
+        _name_problems,
+    )
     return list(chain.from_iterable(check(spec) for check in checks))
 
 
@@ -96,10 +110,6 @@ def _model_problems(spec: SpecFields) -> Iterator[Problem]:
     if spec.num_gpus is not None and spec.num_devices is not None:
         message = "num_devices (CPU devices) and num_gpus are both set"
         yield Problem("num_devices", message, "omit one of them")
-    invalid = next((part for part in spec.output_path.split("/") if not _is_folder_name(part)), None)
-    if invalid is not None:
-        message = f"{spec.output_path!r} contains {invalid[:MAX_PATH_PART]!r}, which is not a valid folder name"
-        yield Problem("output_path", message, "use plain names separated by '/', for example /models/churn")
 
 
 def class_option_problems(spec: SpecFields, task: Task | None) -> Iterator[Problem]:
@@ -110,8 +120,40 @@ def class_option_problems(spec: SpecFields, task: Task | None) -> Iterator[Probl
                 yield Problem(name, f"{name} needs classes, but the task is regression", f"omit {name}")
 
 
-def _is_folder_name(part: str) -> bool:
-    """Whether a part of ``output_path`` is empty or can name a folder of the artifact store."""
-    if part in {".", "..", "latest"} or len(part) > MAX_PATH_PART or part.startswith(("~", " ")):
-        return False
-    return part.isprintable() and not RESERVED_PATH_CHARACTERS & set(part)
+def _name_problems(spec: SpecFields) -> Iterator[Problem]:
+    """NUL characters, which PostgreSQL does not store, and names that cannot be folders of the artifact store."""
+    for name in ("name", "target_column", "feature_columns", "time_column", "group_column", "class_weight"):
+        value = getattr(spec, name) or ()
+        if any("\0" in text for text in ([value] if isinstance(value, str) else value)):
+            yield Problem(name, f"{name} contains a NUL character (U+0000)", "remove it")
+    parts = [part for part in spec.output_path.split("/") if part]
+    found = next(((part, defect) for part in parts if (defect := _folder_name_defect(part))), None)
+    if found is not None:
+        message = f"{spec.output_path!r:.200} contains {found[0]!r:.{MAX_PATH_PART}}, which {found[1]}"
+        yield Problem("output_path", message, "use plain names separated by '/', for example /models/churn")
+    elif (size := len(spec.output_path.encode())) > MAX_PATH_BYTES:
+        message = f"output_path has {size:,} bytes in UTF-8; the limit is {MAX_PATH_BYTES:,}"
+        yield Problem("output_path", message, "use fewer or shorter names")
+
+
+def _folder_name_defect(part: str) -> str:
+    """Why a part of ``output_path`` cannot name a folder of the artifact store; empty if it can.
+
+    Names are compared as file systems do that ignore case and the form of Unicode.
+    """
+    folded = unicodedata.normalize("NFKC", part).casefold()
+    if part in {".", ".."}:
+        return "is not a name"
+    if not part.isprintable():
+        return "contains control, bidirectional or other invisible characters"
+    if found := sorted(RESERVED_PATH_CHARACTERS & set(part)):
+        return f"contains {found[0]!r}"
+    if part.startswith(("~", " ")) or part.endswith((".", " ")):
+        return "begins with '~' or a space, or ends with a dot or a space"
+    if RESERVED_FOLDERS.fullmatch(folded):
+        return "is reserved for models, links and temporary files of epochd"
+    if WINDOWS_DEVICES.fullmatch(folded):
+        return "is a device name on Windows"
+    if len(part) > MAX_PATH_PART or len(part.encode()) > MAX_PATH_PART_BYTES:
+        return f"is longer than {MAX_PATH_PART} characters or {MAX_PATH_PART_BYTES} bytes in UTF-8"
+    return ""

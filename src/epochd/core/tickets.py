@@ -2,8 +2,9 @@
 appears neither on a command line nor in an environment."""
 
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, WrapValidator
 
 from epochd.core.datasets import CheckedDataset
 from epochd.core.jobs import AttemptKey
@@ -11,6 +12,11 @@ from epochd.core.specs import TrainingSpec
 
 RANK_FAILED = 71
 """The exit code of a worker whose other training processes (ranks) failed; the attempt counts as a crash."""
+
+
+def _stored_spec(value: Any, _: object) -> TrainingSpec:
+    """The spec of a stored task, not validated again: the rules may have become stricter since it was submitted."""
+    return value if isinstance(value, TrainingSpec) else TrainingSpec.model_construct(**value)
 
 
 class Ticket(BaseModel):
@@ -23,7 +29,7 @@ class Ticket(BaseModel):
     token: str
     """Authorises reports of this attempt only."""
     server_url: str
-    spec: TrainingSpec
+    spec: Annotated[TrainingSpec, WrapValidator(_stored_spec)]
     """The spec with ``framework``, ``dataset`` and ``task`` resolved by the server."""
     data_dir: Path
     """Contains ``artifacts/`` and ``checkpoints/<task_id>/``."""
@@ -49,6 +55,8 @@ class Ticket(BaseModel):
     grace_seconds: float = 900.0
     """How long to continue training while the server is unreachable."""
     log_mb: int = 16
+    group_readable: bool = False
+    """Whether the group of the artifact store may read the model."""
     memory_mb: int | None = None
     """The memory limit of the training, in MiB; None: no limit."""
     is_memory_capped: bool = False
@@ -59,9 +67,13 @@ class Ticket(BaseModel):
         return self.task_id, self.attempt
 
     @property
+    def artifacts_dir(self) -> Path:
+        return self.data_dir / "artifacts"
+
+    @property
     def artifact_dir(self) -> Path:
         """``<data_dir>/artifacts/<output_path>/<task_id>``."""
-        return self.data_dir / "artifacts" / self.spec.artifact_folder / self.task_id
+        return self.artifacts_dir / self.spec.artifact_folder / self.task_id
 
     @property
     def cache_dir(self) -> Path:

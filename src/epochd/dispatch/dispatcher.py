@@ -166,6 +166,7 @@ class Dispatcher:
             checkpoint_seconds=settings.checkpoint_seconds,
             grace_seconds=settings.grace_seconds,
             log_mb=settings.log_mb,
+            group_readable=settings.group_readable,
             memory_mb=settings.memory_mb,
         )
 

@@ -91,6 +91,11 @@ class StagingArea:
 
         def move_into_place() -> None:
             place = self.home / file.name
+            if place.is_dir():
+                raise NameTaken(
+                    f"the server's dataset folder already contains a folder {file.name!r}: choose another name, or "
+                    "rename the folder"
+                )
             if place.exists() and not replace:
                 raise NameTaken(
                     f"the server's dataset folder already contains a file {file.name!r} that is not registered: "
@@ -111,7 +116,9 @@ class StagingArea:
     async def delete_file(self, dataset: Dataset | None, *, keep: Path | None = None) -> None:
         """Delete the file of a dataset that is no longer registered, if the server owns it and it is not ``keep``."""
         if dataset is not None and dataset.is_kept and self.home.resolve() / dataset.path != keep:
-            await asyncio.to_thread((self.home / dataset.path).unlink, missing_ok=True)
+            path = self.home / dataset.path
+            if path.is_symlink() or not path.is_dir():  # a folder is not what the server has written
+                await asyncio.to_thread(path.unlink, missing_ok=True)
 
 
 def described(

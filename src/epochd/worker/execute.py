@@ -203,7 +203,8 @@ def complete(training: Training, engine: Engine, state: LoopState, sink: JobSink
     sink.reporter.confirm()  # a stale attempt must not overwrite the model of a newer one
     separate = ticket.spec.validation_dataset is not None
     rows = {name: found for name, found in prepared.rows.items() if not (separate and name == "validation")}
-    pack.pack(ticket.artifact_dir, about, state, rows)
+    shared = ticket.artifacts_dir if ticket.group_readable else None
+    pack.pack(ticket.artifact_dir, about, state, rows, shared=shared)
     sink.emit(
         ReportKind.COMPLETED,
         {

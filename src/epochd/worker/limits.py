@@ -26,7 +26,7 @@ def attempt_log(ticket: Ticket) -> Iterator[Path]:
     path = ticket.log_path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        log = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        log = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     except OSError as error:
         logger.warning("this attempt runs without a log: %s", error)
         yield path

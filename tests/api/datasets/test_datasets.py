@@ -492,3 +492,32 @@ async def test_no_other_route_takes_a_large_body_for_a_file(house):
 async def test_note_of_a_dataset_that_went_away_does_nothing(house):
     await datasets.note(house.service.db, "gone", Facts(1, 1, [], "f"))
     assert await datasets.get(house.service.db, "gone") is None
+
+
+@pytest.mark.parametrize("replace", ["true", "false"])
+async def test_a_folder_with_the_name_of_a_file_is_not_replaced(house, replace):
+    (home(house) / "colors.csv").mkdir()
+    answer = await upload(house, replace=replace)
+    assert (answer.status_code, answer.json()["code"]) == (409, "name_taken")
+    assert "contains a folder 'colors.csv'" in answer.json()["message"]
+    assert left_behind(house) == ["colors.csv"]
+
+
+async def test_an_upload_whose_file_has_become_a_folder_can_be_removed(house):
+    await upload(house)
+    (home(house) / "colors.csv").unlink()
+    (home(house) / "colors.csv").mkdir()
+    assert (await house.http.delete(f"{URL}/colors")).status_code == 200
+    assert (home(house) / "colors.csv").is_dir()
+
+
+async def test_a_dataset_whose_file_has_become_a_link_elsewhere_is_refused_wherever_it_is_used(house, tmp_path):
+    await upload(house)
+    (tmp_path / "secret.csv").write_bytes(CSV)
+    (home(house) / "colors.csv").unlink()
+    (home(house) / "colors.csv").symlink_to(tmp_path / "secret.csv")
+    shown = await house.http.get(f"{URL}/colors")
+    started = await house.post("/start", json={"dataset": "colors", "target_column": "y"})
+    for answer in (shown, started):
+        assert (answer.status_code, answer.json()["code"]) == (422, "data_error")
+        assert "a link that leads out of the server's dataset folders" in answer.json()["message"]

@@ -131,3 +131,15 @@ async def test_a_final_state_that_is_not_whole_cannot_be_continued(house, harm, 
     assert refused.status_code == 409
     assert word in refused.json()["message"]
     assert "start a new training" in refused.json()["message"]
+
+
+async def test_a_retry_can_save_the_model_in_another_folder(house):
+    parent = await cancelled(house)
+    again = (await house.post(f"/retry/{parent}", json={"output_path": "/models/other"})).json()
+    assert again["config"]["output_path"] == "/models/other"
+    assert again["checkpoint"] == {"epoch": 3, "step": 0}
+    (house.service.settings.artifacts_dir / "file").write_text("")
+    for path in ("../x", "/file/x", f"/models/{parent}"):
+        refused = await house.post(f"/retry/{parent}", json={"output_path": path})
+        assert (refused.status_code, refused.json()["problems"][0]["field"]) == (422, "output_path")
+    assert (await house.post(f"/retry/{parent}", json={"output_path": 3})).status_code == 422

@@ -5,13 +5,15 @@ from contextlib import asynccontextmanager
 
 import httpx
 from tests.support.executors import FakeExecutor
-from tests.support.house import House
+from tests.support.house import House, PlayedWorker
 
 from epochd.api.app import PREFIX, create_app
 from epochd.artifact import files, removal
 from epochd.core.errors import NotFound, OutOfSpace
 from epochd.core.events import ReportKind
 from epochd.core.settings import Settings
+from epochd.core.specs import TrainingSpec
+from epochd.store import jobs
 
 
 async def removed(house, task_id, **query):
@@ -162,3 +164,14 @@ async def test_what_a_server_that_died_has_left_is_swept_at_the_next_start(tmp_p
         assert left(house, gone) == [False, False, False]
         assert left(house, kept) == [True, True, True]
         assert (await house.get(f"/tasks/{gone}")).status_code == 404
+
+
+async def test_a_task_of_an_earlier_version_whose_model_could_have_no_folder_goes_too(house):
+    spec = TrainingSpec.model_construct(target_column="target", output_path="/models/" + "名" * 100)
+    task_id = (await jobs.submit(house.service.db, spec)).id
+    ticket = (await house.worker()).ticket
+    assert ticket.spec.output_path == spec.output_path
+    await house.post(f"/stop/{task_id}")
+    await PlayedWorker(house.http, house.executor, ticket).cancel()
+    assert (await removed(house, task_id)).status_code == 200
+    assert (await house.get("/tasks")).json()["total"] == 0

@@ -6,7 +6,7 @@ import pytest
 from tests.support.house import CONFIG
 
 from epochd.api.tasks.openapi_examples import BASIC, COMPLEX, QUICK_START
-from epochd.core.jobs import TASK_ID
+from epochd.core.jobs import TASK_ID, new_task_id
 
 
 def fields(answer) -> set[str]:
@@ -195,3 +195,32 @@ async def test_rows_that_fit_neither_into_memory_nor_into_the_cache_are_refused(
 async def test_a_limit_of_memory_that_the_operator_sets_leaves_room_for_a_small_training(open_house):
     house = await open_house(memory_mb=256)
     assert (await house.post("/validate", json=CONFIG)).json()["valid"] is True
+
+
+async def test_a_folder_in_which_no_model_can_be_saved_is_refused_before_the_training(house):
+    store = house.service.settings.artifacts_dir
+    (store / "Models").mkdir()
+    (store / "file").write_text("")
+    for path in ("/models/x", "/file", "/" + "名" * 100, f"/x/{new_task_id()}/y"):
+        for route in ("/start", "/validate"):
+            told = (await house.post(route, json=CONFIG | {"output_path": path})).json()
+            assert [problem["field"] for problem in told["problems"]] == ["output_path"], path
+    assert (await house.get("/tasks")).json()["total"] == 0
+    assert {path.name for path in store.iterdir()} == {"Models", "file"}
+
+
+async def test_a_task_in_the_queue_has_its_folder_so_that_none_differs_from_it_only_in_case(house):
+    await house.start(output_path="/models/Churn")
+    await house.start(output_path="/models/Churn")
+    refused = await house.post("/start", json=CONFIG | {"output_path": "/models/churn"})
+    assert "differs from the existing folder 'Churn' only in case" in refused.json()["message"]
+
+
+async def test_a_folder_that_cannot_be_created_is_refused_before_the_training(house, monkeypatch):
+    def refuse(*given, **named):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("pathlib.Path.mkdir", refuse)
+    refused = await house.post("/start", json=CONFIG)
+    assert (refused.status_code, fields(refused)) == (422, {"output_path"})
+    assert "cannot be created: Read-only file system" in refused.json()["message"]

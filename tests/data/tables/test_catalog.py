@@ -122,3 +122,21 @@ def test_a_name_that_begins_with_a_dot_is_not_a_dataset(tmp_path):
     with pytest.raises(DataError) as refused:
         Catalog([tmp_path]).open(".uploads/half.csv")
     assert "half.csv" not in refused.value.problems[0].hint
+
+
+def test_a_registered_path_that_has_become_a_link_out_of_its_root_is_refused(root, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside") / "table.csv"
+    outside.write_text(CSV)
+    catalog = Catalog([root], {"a": root / "table.csv", "b": root / "deep" / "table.tsv", "c": root / "loop"})
+    assert catalog.open("a").path == (root / "table.csv").resolve()
+    (root / "table.csv").rename(root / "inside.csv")
+    (root / "table.csv").symlink_to(root / "inside.csv")
+    assert catalog.open("a").path == (root / "inside.csv").resolve()
+    (root / "table.csv").unlink()
+    (root / "table.csv").symlink_to(outside)
+    (root / "deep").rename(outside.parent / "deep")
+    (root / "deep").symlink_to(outside.parent / "deep")
+    (root / "loop").symlink_to(root / "loop")
+    for name in ("a", "b", "c"):
+        with pytest.raises(DataError, match=f"the registered path of '{name}'"):
+            catalog.open(name)

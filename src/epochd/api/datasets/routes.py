@@ -17,7 +17,6 @@ from epochd.api.service import Service
 from epochd.core.datasets import Dataset, DatasetKind
 from epochd.core.errors import BuiltIn, DataError, EpochdError, InvalidRequest, NotFound, Problem, similar_names
 from epochd.data.tables.catalog import BUILTIN, Catalog
-from epochd.data.tables.source import Source
 from epochd.registry import operations
 from epochd.registry.sql_snapshot import url_of
 from epochd.registry.staging import described
@@ -107,7 +106,7 @@ async def detail(name: str, service: ServiceDep) -> DatasetDetail:
         fields = {"name": staged.name, "kind": staged.kind, "state": staged.stage, **progress}
         return DatasetDetail.of(old, **fields) if old is not None else DatasetDetail(**fields)
     dataset = await _find(service, name)
-    dataset = await service.profiles.refreshed(dataset, Source(dataset.name, service.staging.home / dataset.path))
+    dataset = await service.profiles.refreshed(dataset, (await service.catalog()).open(dataset.name))
     profile = dataset.profile or {}
     return DatasetDetail.of(dataset, profile=profile.get("columns"), first_rows=profile.get("first_rows"))
 

@@ -14,7 +14,8 @@ from epochd.api.messages import Message
 from epochd.api.responses import ErrorShape
 from epochd.api.service import Service
 from epochd.api.tasks.responses import Descended
-from epochd.artifact import checkpoint, files
+from epochd.artifact import checkpoint, files, pack
+from epochd.core import specs
 from epochd.core.errors import CorruptFile, IllegalMove, InvalidRequest, InvalidSpec, Problem
 from epochd.core.job_values import Checkpoint
 from epochd.core.jobs import Job, State, revise
@@ -29,24 +30,43 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     422: {"model": ErrorShape, "description": "A field cannot be changed or has an invalid value"},
 }
 
+RETRY_OPTIONS: dict[str, type] = {"from_beginning": bool, "output_path": str}
+
 
 @router.post("/retry/{task_id}", summary="Retry a failed training", responses=RESPONSES)
 async def retry(task_id: str, request: Request, service: ServiceDep, translator: TranslatorDep) -> Descended:
     """Start a new task with the config of a failed or cancelled one, from its newest checkpoint.
 
-    With `{"from_beginning": true}` the checkpoint is not used.
+    If only the model could not be saved, it is saved now, without training again. With `{"from_beginning": true}` the
+    checkpoint is not used; `output_path` saves the model in another folder.
     """
     values = await json_object(request) if await request.body() else {}
     for key, value in values.items():
-        if key != "from_beginning" or not isinstance(value, bool):
+        if not isinstance(value, RETRY_OPTIONS.get(key, ())):
             message = f"{key}={value!r:.80} is not a valid option of this request"
-            raise InvalidRequest(message, [Problem(key, message, "the only option is from_beginning: true or false")])
+            hint = "the options are from_beginning, true or false, and output_path, a string"
+            raise InvalidRequest(message, [Problem(key, message, hint)])
     parent = await jobs.get(service.db, task_id)
     if parent.state not in (State.FAILED, State.CANCELLED):
         raise IllegalMove(f"task {task_id} is {parent.state}: only a failed or cancelled task can be retried")
     kept, warnings = (None, []) if values.get("from_beginning") else await asyncio.to_thread(_newest, service, parent)
+    spec = await _with_output_path(service, parent.spec, values.get("output_path"))
     parent = replace(parent, warnings=[*parent.warnings, *warnings])
-    return await _submit_child(service, translator.message(Message.STARTED), parent, parent.spec, kept)
+    return await _submit_child(service, translator.message(Message.STARTED), parent, spec, kept)
+
+
+async def _with_output_path(service: Service, spec: TrainingSpec, output_path: str | None) -> TrainingSpec:
+    """The spec with this output path if one is given. Raises InvalidSpec if no model can be saved there."""
+    if output_path is not None:
+        checked = specs.parse({"target_column": spec.target_column, "output_path": output_path})
+        spec = spec.model_copy(update={"output_path": checked.output_path})
+    try:
+        await asyncio.to_thread(pack.reserve_place, service.settings.artifacts_dir, spec.artifact_folder)
+    except InvalidSpec as error:
+        [problem] = error.problems
+        hint = f'{problem.hint}; retry with {{"output_path": "..."}} to save the model in another folder'
+        raise InvalidSpec([replace(problem, hint=hint)]) from None
+    return spec
 
 
 @router.post("/continue/{task_id}", summary="Continue a completed training", responses=RESPONSES)
@@ -80,7 +100,8 @@ async def _submit_child(
         if kept is None:
             return None
         source, folder = settings.data_dir / kept.path, settings.checkpoints_dir / task_id
-        copy = await asyncio.to_thread(checkpoint.copy, source, folder)
+        same = parent.state is not State.COMPLETED
+        copy = await asyncio.to_thread(checkpoint.copy, source, folder, same_training=same)
         if copy is None:
             raise IllegalMove(f"the checkpoint {kept.path} was deleted while it was copied: repeat the request")
         return replace(kept, path=str(copy.relative_to(settings.data_dir)))

@@ -1,5 +1,6 @@
 """Validate a config, start a training with it, and describe the fields of a config."""
 
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -11,6 +12,7 @@ from epochd.api.service import Service
 from epochd.api.tasks import validation
 from epochd.api.tasks.openapi_examples import BODY
 from epochd.api.tasks.responses import Started, Validated
+from epochd.artifact import pack
 from epochd.core.errors import EpochdError
 from epochd.core.specs import TrainingSpec
 from epochd.store import jobs
@@ -29,6 +31,7 @@ async def start(values: JsonObject, request: Request, service: ServiceDep, trans
     spec = result.outcome
     if isinstance(spec, EpochdError):
         raise spec
+    await asyncio.to_thread(pack.reserve_place, service.settings.artifacts_dir, spec.artifact_folder)
     summary = {"dataset": result.dataset and result.dataset.as_json()}
     job = await jobs.submit(service.db, spec, warnings=result.warnings, summary=summary)
     return Started(

@@ -3,11 +3,13 @@
 Problems of the spec do not prevent the checks of the data, nor these those of the framework. Nothing is stored here.
 """
 
+import asyncio
 import shutil
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
+from epochd.artifact import pack
 from epochd.core import specs
 from epochd.core.datasets import CheckedDataset
 from epochd.core.errors import DataError, EpochdError, FrameworkMissing, InvalidSpec, Problem
@@ -41,6 +43,9 @@ async def validate(
         return ValidationResult(InvalidSpec(problems))
     invalid = {problem.field.split(".")[0] for problem in problems}
     data, checked = (None, None) if "dataset" in invalid else await _check_data(spec, catalog, readers)
+    if "output_path" not in invalid:
+        place = await asyncio.to_thread(pack.place_problem, settings.artifacts_dir, spec.artifact_folder)
+        problems += [place] if place else []
     in_data = _outside(data.problems if data else [], invalid)
     in_data += _outside(_too_large(spec, data, settings), invalid)
     workload = _workload(data)

@@ -1,7 +1,8 @@
 """Resolving the name of a dataset: a built-in table, or a file or folder under one of the server's dataset folders.
 
 A name may only lead into these folders: ``..`` and NUL are rejected, symbolic links are followed before the check, and
-the error for a file elsewhere is the same whether or not it exists.
+the error for a file elsewhere is the same whether or not it exists. A registered path is checked whenever it is opened,
+because it may have become a link since.
 """
 
 import os
@@ -42,7 +43,7 @@ class Catalog:
         if name in BUILTIN:
             return Source(name, Path(__file__).parents[1] / "builtin" / f"{name}.parquet")
         if name in self.registered:
-            return Source(name, self.registered[name])
+            return Source(name, self._registered_path(name))
         message, hint, suffix = f"there is no dataset {name!r}", "", PurePath(name).suffix
         if "\0" in name or ".." in PurePath(name).parts:
             message = f"{name!r} is not a dataset name: '..' and NUL are not allowed in it"
@@ -52,6 +53,20 @@ class Catalog:
             message = f"{name!r} is not a dataset: files that end in {suffix!r} cannot be read"
             hint = f"use a file that ends in {', '.join(SUFFIXES)}; "
         raise DataError([Problem("dataset", message, hint + self._suggestions(name))])
+
+    def _registered_path(self, name: str) -> Path:
+        """The path of a registered dataset, which has been inside a root, with links resolved. Raise DataError if it
+        now leads elsewhere."""
+        registered = self.registered[name]
+        try:
+            path = registered.resolve()
+            if path == registered.absolute() or any(path.is_relative_to(root.resolve()) for root in self.roots):
+                return path
+            reason = "is now a link that leads out of the server's dataset folders"
+        except (OSError, RuntimeError) as error:
+            reason = f"cannot be resolved ({type(error).__name__})"
+        message = f"the registered path of {name!r} {reason}"
+        raise DataError([Problem("dataset", message, "restore the file there, or register the dataset again")])
 
     def _suggestions(self, name: str) -> str:
         known, files = sorted(self.registered), sorted(islice(_datasets(self.roots), MAX_SCANNED))
