@@ -152,6 +152,11 @@ class InvalidRequest(EpochdError, code="invalid_request", status=422): ...
 class InternalError(EpochdError, code="internal_error"): ...
 
 
+def error_codes(base: type[EpochdError] = EpochdError) -> list[str]:
+    """The codes of an error class and all classes below it, sorted."""
+    return sorted({base.code}.union(*(error_codes(kind) for kind in base.__subclasses__())))
+
+
 MIN_SIMILARITY = 0.6
 """How similar two names must be, from 0 to 1 as ``difflib`` measures it, for one to be a suggestion for the other."""
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from epochd.api.deps import ServiceDep, TranslatorDep, json_object
+from epochd.api.deps import ServiceDep, TranslatorDep, json_object, optional_json_object
 from epochd.api.messages import Message
-from epochd.api.responses import ErrorShape
+from epochd.api.responses import ErrorShape, json_body
 from epochd.api.service import Service
 from epochd.api.tasks.responses import Descended
 from epochd.artifact import checkpoint, files
@@ -30,13 +30,19 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.post("/retry/{task_id}", summary="Retry a failed training", responses=RESPONSES)
+@router.post(
+    "/retry/{task_id}",
+    operation_id="retry_training",
+    summary="Retry a failed training",
+    responses=RESPONSES,
+    openapi_extra=json_body("RetryOptions", required=False),
+)
 async def retry(task_id: str, request: Request, service: ServiceDep, translator: TranslatorDep) -> Descended:
     """Start a new task with the config of a failed or cancelled one, from its newest checkpoint.
 
     With `{"from_beginning": true}` the checkpoint is not used.
     """
-    values = await json_object(request) if await request.body() else {}
+    values = await optional_json_object(request)
     for key, value in values.items():
         if key != "from_beginning" or not isinstance(value, bool):
             message = f"{key}={value!r:.80} is not a valid option of this request"
@@ -49,7 +55,13 @@ async def retry(task_id: str, request: Request, service: ServiceDep, translator:
     return await _submit_child(service, translator.message(Message.STARTED), parent, parent.spec, kept)
 
 
-@router.post("/continue/{task_id}", summary="Continue a completed training", responses=RESPONSES)
+@router.post(
+    "/continue/{task_id}",
+    operation_id="continue_training",
+    summary="Continue a completed training",
+    responses=RESPONSES,
+    openapi_extra=json_body("ContinueOptions"),
+)
 async def continue_(task_id: str, request: Request, service: ServiceDep, translator: TranslatorDep) -> Descended:
     """Start a new task from the final weights and optimizer state of a completed one.
 

@@ -23,6 +23,7 @@ REPLAY_EVENTS = 500
 """How many past events are read at a time."""
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"schema": {"$ref": "#/components/schemas/TrainingEvent"}}}},
     204: {"description": "The client has already received the last event; do not reconnect"},
     404: {"model": ErrorShape, "description": "No such task"},
 }
@@ -56,6 +57,7 @@ async def open_stream(
 
 @router.get(
     "/stream-progress/{task_id}",
+    operation_id="stream_progress",
     summary="Stream the events of a training",
     response_class=EventSourceResponse,
     responses=RESPONSES,
