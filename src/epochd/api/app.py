@@ -13,7 +13,7 @@ from epochd import __version__
 from epochd.api import errors, openapi, tasks
 from epochd.api.datasets import routes as datasets
 from epochd.api.deps import authorise, known_parameters
-from epochd.api.security import DATASETS_PATH, BodyLimit, HostGuard, UnhandledErrors
+from epochd.api.security import DATASETS_PATH, BodyLimit, HostGuard, RootPath, UnhandledErrors
 from epochd.api.service import Service
 from epochd.api.system import routes as system
 from epochd.api.system.worker_reports import worker_router
@@ -39,9 +39,13 @@ def create_app(settings: Settings, *, executor: Executor | None = None, server_u
         title="epochd",
         version=__version__,
         summary="Train, watch, pause and resume; keep a portable model.",
-        root_path=settings.root_path,
         lifespan=lambda _: service.opened(),
-        middleware=[Middleware(UnhandledErrors), Middleware(HostGuard, settings=settings), Middleware(BodyLimit)],
+        middleware=[
+            Middleware(RootPath, prefix=settings.root_path),
+            Middleware(UnhandledErrors),
+            Middleware(HostGuard, settings=settings),
+            Middleware(BodyLimit),
+        ],
     )
     app.state.service = service
     app.openapi = partial(openapi.describe, app)  # type: ignore[method-assign]
