@@ -31,7 +31,7 @@ COMPONENTS: list[type[BaseModel]] = [
     shapes.CheckedDatasetShape,
     shapes.TrainingSummary,
     shapes.TrainingEvent,
-    shapes.LogEventLine,
+    shapes.LogStreamEvent,
     ColumnProfile,
     PathRegistration,
     QueryRegistration,
@@ -86,8 +86,6 @@ def _declare_responses(path: str, operation: dict[str, Any]) -> None:
         if response["description"] == "Validation Error":
             response["description"] = description
     for status, response in responses.items():
-        for media in response.get("content", {}).values():
-            media.pop("itemSchema", None)  # not part of OpenAPI 3.1
         if status >= "400" and (path, status) != ("/health", "503"):
             response["content"] = {"application/json": {"schema": {MARK: "ErrorShape"}}}
 

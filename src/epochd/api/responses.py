@@ -32,6 +32,14 @@ def json_body(name: str, *, required: bool = True) -> dict[str, Any]:
     return {"requestBody": {"required": required, "content": {"application/json": {"schema": {MARK: name}}}}}
 
 
+def event_stream(name: str) -> dict[str, Any]:
+    """The OpenAPI description of a stream of Server-Sent Events whose data have this schema."""
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": {MARK: name}}
+    properties = {"data": data, "id": {"type": "string"}}
+    item = {"type": "object", "properties": properties, "required": ["data"]}
+    return {"content": {"text/event-stream": {"itemSchema": item}}}
+
+
 Config = Annotated[dict[str, Any], described_as("TrainingConfig")]
 
 

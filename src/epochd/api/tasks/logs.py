@@ -16,7 +16,7 @@ from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
 
 from epochd.api.deps import ServiceDep
-from epochd.api.responses import ErrorShape
+from epochd.api.responses import ErrorShape, event_stream
 from epochd.api.service import Service
 from epochd.api.tasks.responses import LogOf
 from epochd.core.errors import NotFound
@@ -30,9 +30,8 @@ POLL_SECONDS, PING_SECONDS = 0.25, 15.0
 CHUNK_BYTES = 64 * 1024
 READ_BYTES = 16 * CHUNK_BYTES
 
-LINES = {"schema": {"$ref": "#/components/schemas/LogEventLine"}}
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": LINES}, "description": "The lines, or with `follow` a stream of them"},
+    200: event_stream("LogStreamEvent") | {"description": "The lines, or with `follow` a stream of them"},
     404: {"model": ErrorShape, "description": "No such task or attempt"},
 }
 

@@ -263,10 +263,14 @@ class TrainingEvent(RootModel[Event]):
 
 
 class LogEventLine(Shape):
-    """The data of one event of a log's stream."""
+    """A line of a log."""
 
     attempt: int
     line: str
+
+
+class LogStreamEvent(RootModel[LogEventLine | ShutdownEvent]):
+    """The data of one event of a log's stream."""
 
 
 class NoMetrics(Shape):
