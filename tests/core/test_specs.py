@@ -125,7 +125,7 @@ def test_an_output_path_is_a_folder_below_the_store():
 
 def test_without_validation_rows_the_training_metric_is_watched():
     assert specs.parse({"target_column": "t", "validation_split": 0}).watched == "train_loss"
-    assert "needs validation rows" in problems(validation_split=0, monitor="val_loss")["monitor"].message
+    assert "needs validation rows" in problems(validation_split=0, monitor="val_accuracy")["monitor"].message
 
 
 def test_regression_has_no_accuracy_to_watch():

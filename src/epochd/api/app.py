@@ -3,15 +3,17 @@
 This process never imports a training framework; only workers do.
 """
 
+from functools import partial
+
 from fastapi import APIRouter, Depends, FastAPI
+from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 
 from epochd import __version__
-from epochd.api import errors, tasks
+from epochd.api import errors, openapi, tasks
 from epochd.api.datasets import routes as datasets
-from epochd.api.deps import authorise
-from epochd.api.responses import ErrorShape
-from epochd.api.security import DATASETS_PATH, BodyLimit, HostGuard, UnhandledErrors
+from epochd.api.deps import authorise, known_parameters
+from epochd.api.security import DATASETS_PATH, BodyLimit, HostGuard, RootPath, UnhandledErrors
 from epochd.api.service import Service
 from epochd.api.system import routes as system
 from epochd.api.system.worker_reports import worker_router
@@ -33,18 +35,24 @@ def create_app(settings: Settings, *, executor: Executor | None = None, server_u
         executor or LocalExecutor(settings, registry.preferred()),
         server_url or f"http://127.0.0.1:{settings.port}",
     )
-    app = FastAPI(
+    app = FastAPIOffline(
         title="epochd",
         version=__version__,
         summary="Train, watch, pause and resume; keep a portable model.",
         lifespan=lambda _: service.opened(),
-        middleware=[Middleware(UnhandledErrors), Middleware(HostGuard, settings=settings), Middleware(BodyLimit)],
+        middleware=[
+            Middleware(RootPath, prefix=settings.root_path),
+            Middleware(UnhandledErrors),
+            Middleware(HostGuard, settings=settings),
+            Middleware(BodyLimit),
+        ],
     )
     app.state.service = service
+    app.openapi = partial(openapi.describe, app)  # type: ignore[method-assign]
     errors.install(app)
-    app.include_router(system.health_router, tags=["server"])
+    app.include_router(system.health_router, dependencies=[Depends(known_parameters)], tags=["server"])
     app.include_router(worker_router)
-    authorised = APIRouter(dependencies=[Depends(authorise)], responses={401: {"model": ErrorShape}})
+    authorised = APIRouter(dependencies=[Depends(authorise), Depends(known_parameters)])
     authorised.include_router(tasks.router, prefix=PREFIX, tags=["epoch training"])
     authorised.include_router(datasets.router, prefix=DATASETS_PATH, tags=["datasets"])
     authorised.include_router(system.router, prefix="/api/v1/system", tags=["server"])

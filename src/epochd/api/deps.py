@@ -2,17 +2,22 @@
 
 import asyncio
 import hmac
-from collections.abc import Coroutine
+from codecs import BOM_UTF8
+from collections.abc import Coroutine, Iterator
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
+from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
 
 from epochd.api.messages import Translator, preferred_language
 from epochd.api.service import Service
-from epochd.core.errors import InvalidSpec, Problem, Unauthorized
+from epochd.core.errors import InvalidRequest, InvalidSpec, Problem, Unauthorized, similar_names
+
+MAX_UNKNOWN = 20
+"""How many unknown query parameters an error lists."""
 
 T = TypeVar("T")
 
@@ -54,13 +59,37 @@ TranslatorDep = Annotated[Translator, Depends(translator)]
 async def json_object(request: Request) -> dict[str, Any]:
     """The request's body, which must be one JSON object whatever its content type is."""
     try:
-        value = from_json(await request.body(), allow_inf_nan=False)
+        value = from_json((await request.body()).removeprefix(BOM_UTF8), allow_inf_nan=False)
     except ValueError as error:
         raise InvalidSpec([Problem("body", f"not valid JSON: {error}", "send one JSON object")]) from None
     if not isinstance(value, dict):
         kind = {list: "a list", str: "a string", type(None): "null"}.get(type(value), "a number or a boolean")
         raise InvalidSpec([Problem("body", f"a JSON object is required, but {kind} was given")])
     return value
+
+
+async def optional_json_object(request: Request) -> dict[str, Any]:
+    """The request's body, or an empty object if there is none."""
+    return await json_object(request) if (await request.body()).removeprefix(BOM_UTF8).strip() else {}
+
+
+async def known_parameters(request: Request) -> None:
+    """Raise InvalidRequest for a query parameter that the route does not have."""
+    route = request.scope["route"]
+    known = set(_query_names(route.dependant))
+    problems = []
+    for name in sorted(set(request.query_params) - known)[:MAX_UNKNOWN]:
+        nearest = similar_names(name[:200], known, 1)
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(sorted(known)) or 'none'}"
+        problems.append(Problem(name[:200], f"unknown query parameter {name[:200]!r}", hint))
+    if problems:
+        raise InvalidRequest("; ".join(f"{p.message}: {p.hint}" for p in problems), problems)
+
+
+def _query_names(dependant: Dependant) -> Iterator[str]:
+    yield from (field.alias for field in dependant.query_params)
+    for inner in dependant.dependencies:
+        yield from _query_names(inner)
 
 
 JsonObject = Annotated[dict[str, Any], Depends(json_object)]

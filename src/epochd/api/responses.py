@@ -1,24 +1,53 @@
-"""Base classes of all responses, the error shape, and timestamps in ISO 8601."""
+"""Base classes of all responses, the error shape, timestamps, and values that OpenAPI describes by a name."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+
+from epochd.core.errors import error_codes
+
+MARK = "x-epochd-schema"
+"""Stands for ``$ref`` until ``openapi`` has put all named schemas into the description."""
 
 
 def _iso(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-Moment = Annotated[float, PlainSerializer(_iso, return_type=str)]
+Moment = Annotated[
+    float, PlainSerializer(_iso, return_type=str), WithJsonSchema({"type": "string", "format": "date-time"})
+]
 """Seconds since the Unix epoch in Python, ISO 8601 in UTC in JSON."""
 
 
-class Shape(BaseModel):
-    """Base class of all responses. Descriptions are not read from docstrings, which would delay the server's start by a
-    tenth of a second."""
+def described_as(*names: str) -> WithJsonSchema:
+    """Describe a value that is sent as it is by one of the named schemas of ``openapi.COMPONENTS``."""
+    found = [{MARK: name} for name in names]
+    return WithJsonSchema(found[0] if len(found) == 1 else {"anyOf": found})
 
-    model_config = ConfigDict(protected_namespaces=())
+
+def json_body(name: str, *, required: bool = True) -> dict[str, Any]:
+    """The OpenAPI description of a request body with this schema, which the route reads as raw JSON."""
+    return {"requestBody": {"required": required, "content": {"application/json": {"schema": {MARK: name}}}}}
+
+
+def event_stream(name: str) -> dict[str, Any]:
+    """The OpenAPI description of a stream of Server-Sent Events whose data have this schema."""
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": {MARK: name}}
+    properties = {"data": data, "id": {"type": "string"}}
+    item = {"type": "object", "properties": properties, "required": ["data"]}
+    return {"content": {"text/event-stream": {"itemSchema": item}}}
+
+
+Config = Annotated[dict[str, Any], described_as("TrainingConfig")]
+
+
+class Shape(BaseModel):
+    """Base class of all responses: every field is present. Descriptions are not read from docstrings, which would delay
+    the server's start by a tenth of a second."""
+
+    model_config = ConfigDict(protected_namespaces=(), json_schema_serialization_defaults_required=True)
 
 
 class Success(Shape):
@@ -35,6 +64,11 @@ class ErrorShape(Shape):
     """The body of every response with status 400 or higher."""
 
     success: Literal[False] = False
-    code: str = Field(examples=["invalid_spec"])
+    code: Annotated[str, WithJsonSchema({MARK: "ErrorCode"})] = Field(examples=["invalid_spec"])
     message: str
     problems: list[ProblemShape]
+
+
+def error_code_schema() -> dict[str, Any]:
+    """All codes of errors that the API sends."""
+    return {"type": "string", "enum": error_codes(), "title": "ErrorCode"}

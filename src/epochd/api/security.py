@@ -1,4 +1,4 @@
-"""Middleware in front of every route: Host allow-list, Origin check, body limit, handler of unexpected exceptions.
+"""Middleware in front of every route: path prefix, Host allow-list, Origin check, body limit, unexpected exceptions.
 
 A server on loopback may be used without a token, so web pages in a browser must not be able to reach it: the Host check
 rejects a page whose own host name resolves to 127.0.0.1 (DNS rebinding), the Origin check one that posts to localhost.
@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from anyio import BrokenResourceError
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from epochd.api.errors import answer
@@ -26,6 +27,20 @@ DRAINED_BYTES = 64 << 20
 """How much of a body that is too large is read and discarded, so that the client can read the answer."""
 
 log = logging.getLogger(__name__)
+
+
+class RootPath:
+    """Serves the app under the prefix of EPOCHD_ROOT_PATH, whether the proxy in front strips it from paths or not."""
+
+    def __init__(self, app: ASGIApp, prefix: str) -> None:
+        self.app = app
+        self.prefix = prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self.prefix:
+            path = scope["path"] if scope["path"].startswith(f"{self.prefix}/") else self.prefix + scope["path"]
+            scope = {**scope, "root_path": self.prefix, "path": path}
+        await self.app(scope, receive, send)
 
 
 class HostGuard:
@@ -73,7 +88,7 @@ class BodyLimit:
         if scope["type"] != "http" or scope["method"] in SAFE_METHODS or _is_upload(scope):
             await self.app(scope, receive, send)
             return
-        limit = MAX_REPORT_BYTES if scope["path"].startswith("/internal/") else MAX_BODY_BYTES
+        limit = MAX_REPORT_BYTES if route_path(scope).startswith("/internal/") else MAX_BODY_BYTES
         chunks: list[bytes] = []
         size, more = 0, True
         while more and size <= DRAINED_BYTES:
@@ -96,9 +111,14 @@ class BodyLimit:
         await self.app(scope, replay, send)
 
 
+def route_path(scope: Scope) -> str:
+    """The path without the prefix of EPOCHD_ROOT_PATH."""
+    return str(scope["path"]).removeprefix(scope.get("root_path", ""))
+
+
 def _is_upload(scope: Scope) -> bool:
     """Whether the body is a dataset's file, which the route streams with a limit of its own."""
-    if scope["method"] != "POST" or scope["path"] != DATASETS_PATH:
+    if scope["method"] != "POST" or route_path(scope) != DATASETS_PATH:
         return False
     content_type = Headers(scope=scope).get("content-type", "").strip().lower()
     return content_type.startswith("multipart/") or "filename" in parse_qs(scope["query_string"].decode("latin-1"))
@@ -127,7 +147,7 @@ class UnhandledErrors:
             # FastAPI's streams close their receiving end before they cancel the task that writes to it, so a client
             # that disconnects in the middle of an event causes a BrokenResourceError.
             group = error if isinstance(error, ExceptionGroup) else ExceptionGroup("", [error])
-            if group.split(BrokenResourceError)[1] is None:
+            if group.split((BrokenResourceError, ClientDisconnect))[1] is None:
                 return
             log.exception("%s %s failed", scope["method"], scope["path"])
             if not started:

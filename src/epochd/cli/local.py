@@ -27,6 +27,7 @@ def serve(
     data_dir: Annotated[Path | None, setting("data_dir")] = None,
     host: Annotated[str | None, setting("host")] = None,
     port: Annotated[int | None, setting("port")] = None,
+    root_path: Annotated[str | None, setting("root_path")] = None,
     allowed_hosts: Annotated[str | None, setting("allowed_hosts")] = None,
     data_roots: Annotated[str | None, setting("data_roots")] = None,
     default_dataset: Annotated[str | None, setting("default_dataset")] = None,

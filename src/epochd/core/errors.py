@@ -169,6 +169,11 @@ class Busy(EpochdError, code="busy", status=503):
         self.retry_seconds = retry_seconds
 
 
+def error_codes(base: type[EpochdError] = EpochdError) -> list[str]:
+    """The codes of an error class and all classes below it, sorted."""
+    return sorted({base.code}.union(*(error_codes(kind) for kind in base.__subclasses__())))
+
+
 MIN_SIMILARITY = 0.6
 """How similar two names must be, from 0 to 1 as ``difflib`` measures it, for one to be a suggestion for the other."""
 

@@ -39,6 +39,8 @@ class Settings(BaseSettings):
     """The address to listen on. Any address except loopback requires ``tokens``."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """The port to listen on; 0 selects a free one."""
+    root_path: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$")] = ""
+    """The path prefix under which a reverse proxy serves the API, such as ``/epochd``."""
     tokens: Annotated[list[SecretStr], NoDecode] = []
     """Bearer tokens that give access to the API. Empty: no token is needed, and the server listens on loopback
     only."""

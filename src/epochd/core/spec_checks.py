@@ -38,7 +38,7 @@ def cross_field_problems(spec: SpecFields) -> list[Problem]:
 
 def _inapplicable_options(spec: SpecFields) -> Iterator[Problem]:
     for name in sorted(spec.model_fields_set - {"validation_split"}):
-        if spec.applies(name):
+        if spec.applies(name) or _is_default(spec, name):
             continue
         if name in NEEDS:
             message = f"{name} is an option of {NEEDS[name]}, which is not set"
@@ -48,6 +48,11 @@ def _inapplicable_options(spec: SpecFields) -> Iterator[Problem]:
         wanted = " or ".join(map(repr, values))
         message = f"{name} is an option of {owner} {wanted}, but {owner} is {getattr(spec, owner)!r}"
         yield Problem(name, message, f"set {owner} to {wanted}, or omit {name}")
+
+
+def _is_default(spec: SpecFields, name: str) -> bool:
+    """Whether a field has its default, as in the requests of clients that send every field."""
+    return bool(getattr(spec, name) == type(spec).model_fields[name].default)
 
 
 def _column_problems(spec: SpecFields) -> Iterator[Problem]:
@@ -73,7 +78,7 @@ def _split_problems(spec: SpecFields) -> Iterator[Problem]:
     if spec.held_out > MAX_HELD_OUT:
         message = f"validation_split and test_split together hold out {spec.held_out:g} of the rows"
         yield Problem("test_split", message, f"hold out at most {MAX_HELD_OUT}, to keep rows for training")
-    is_split_set = "validation_split" in spec.model_fields_set and spec.validation_split > 0
+    is_split_set = spec.validation_split > 0 and not _is_default(spec, "validation_split")
     if spec.validation_dataset is not None and is_split_set:
         message = "validation_dataset and validation_split are both set"
         yield Problem("validation_dataset", message, "omit one of them")
@@ -94,7 +99,7 @@ def _window_problems(spec: SpecFields) -> Iterator[Problem]:
 
 
 def _model_problems(spec: SpecFields) -> Iterator[Problem]:
-    if "monitor" in spec.model_fields_set and spec.monitor.startswith("val_") and not spec.validates:
+    if not _is_default(spec, "monitor") and spec.monitor.startswith("val_") and not spec.validates:
         message = f"{spec.monitor} needs validation rows, but validation_split is 0"
         yield Problem("monitor", message, "use train_loss or train_accuracy, or set validation_split above 0")
     if spec.task == "regression" and spec.monitor.endswith("accuracy"):

@@ -1,16 +1,92 @@
 """The responses about datasets."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, RootModel
 
-from epochd.api.responses import Moment, Shape, Success
+from epochd.api.responses import Moment, Shape, Success, described_as
 from epochd.core.datasets import Dataset, DatasetKind
 
 
 class ColumnShape(Shape):
     name: str
     type: str = Field(examples=["Float64"])
+
+
+class ValueCount(Shape):
+    value: Any
+    count: int
+
+
+class Histogram(Shape):
+    edges: list[Any] = Field(description="One more than counts.")
+    counts: list[int]
+
+
+class OtherColumn(Shape):
+    """The profile of a column of lists or of another type."""
+
+    name: str
+    type: str = Field(examples=["Float64"])
+    kind: Literal["list", "other"]
+    missing: int
+
+
+class ValueColumn(Shape):
+    """The profile of a column of texts or booleans."""
+
+    name: str
+    type: str = Field(examples=["String"])
+    kind: Literal["text", "boolean"]
+    missing: int
+    distinct: int
+    distinct_is_estimate: bool
+    top: list[ValueCount] = Field(description="The most frequent values.")
+
+
+class RangeColumn(Shape):
+    """The profile of a column of numbers, dates or times; dates and times are in ISO 8601."""
+
+    name: str
+    type: str = Field(examples=["Float64"])
+    kind: Literal["number", "date"]
+    missing: int
+    distinct: int
+    distinct_is_estimate: bool
+    top: list[ValueCount] = Field(description="The most frequent values.")
+    min: Any
+    max: Any
+    mean: Any
+    std: float | None
+    quartiles: list[Any] | None
+    quartiles_are_estimates: bool
+    histogram: Histogram | None
+    infinite: int | None = Field(None, description="Of numbers only.")
+
+
+class ColumnProfile(RootModel[OtherColumn | ValueColumn | RangeColumn]):
+    """Statistics of the values of a column."""
+
+    root: OtherColumn | ValueColumn | RangeColumn = Field(discriminator="kind")
+
+
+class PathRegistration(Shape):
+    """Registers a file or folder of the server."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(min_length=1)
+    path: str = Field(min_length=1)
+
+
+class QueryRegistration(Shape):
+    """Saves the rows of a query as a dataset."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(min_length=1)
+    connection: str = Field(min_length=1, description="A name of EPOCHD_CONNECTIONS.")
+    query: str = Field(min_length=1)
 
 
 class DatasetLine(Shape):
@@ -67,11 +143,7 @@ class DatasetDetail(DatasetRecord):
 
     received_bytes: int | None = None
     total_bytes: int | None = None
-    profile: list[dict[str, Any]] | None = Field(
-        None,
-        description="For each column: name, type, kind, missing; distinct, distinct_is_estimate, top (value, count); "
-        "numbers and dates: min, max, mean, std, quartiles, quartiles_are_estimates, histogram (edges, counts).",
-    )
+    profile: list[Annotated[dict[str, Any], described_as("ColumnProfile")]] | None = None
     first_rows: list[dict[str, Any]] | None = None
 
 

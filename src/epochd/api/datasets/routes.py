@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from epochd.api.datasets.responses import DatasetDetail, DatasetLine, DatasetRecord, DatasetRemoved, Datasets
 from epochd.api.deps import ServiceDep, json_object, while_connected
-from epochd.api.responses import ErrorShape
+from epochd.api.responses import MARK, ErrorShape
 from epochd.api.security import DRAINED_BYTES
 from epochd.api.service import Service
 from epochd.core.datasets import Dataset, DatasetKind
@@ -29,7 +29,6 @@ NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": ErrorShape, "descri
 CONFLICT: dict[int | str, dict[str, Any]] = {
     409: {"model": ErrorShape, "description": "The name is taken, or a task that is not finished needs the dataset"}
 }
-CREATION: dict[int | str, dict[str, Any]] = {**CONFLICT, 413: {"model": ErrorShape}, 422: {"model": ErrorShape}}
 
 BODY: dict[str, Any] = {
     "requestBody": {
@@ -44,10 +43,7 @@ BODY: dict[str, Any] = {
             },
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
             "application/json": {
-                "schema": {
-                    "type": "object",
-                    "properties": {key: {"type": "string"} for key in ("name", "path", "connection", "query")},
-                },
+                "schema": {"anyOf": [{MARK: "PathRegistration"}, {MARK: "QueryRegistration"}]},
                 "examples": {
                     "path": {"value": {"name": "flights", "path": "/data/flights.parquet"}},
                     "query": {"value": {"name": "orders", "connection": "shop", "query": "SELECT * FROM orders"}},
@@ -59,7 +55,13 @@ BODY: dict[str, Any] = {
 
 
 @router.post(
-    "", summary="Add a dataset", status_code=201, response_model=DatasetRecord, responses=CREATION, openapi_extra=BODY
+    "",
+    operation_id="add_dataset",
+    summary="Add a dataset",
+    status_code=201,
+    response_model=DatasetRecord,
+    responses=CONFLICT,
+    openapi_extra=BODY,
 )
 async def add(
     request: Request,
@@ -80,7 +82,7 @@ async def add(
         return Response(status_code=499)  # which proxies log; nobody receives it
 
 
-@router.get("", summary="List datasets", responses={422: {"model": ErrorShape}})
+@router.get("", operation_id="list_datasets", summary="List datasets")
 async def listing(
     service: ServiceDep,
     name: Annotated[str | None, Query(max_length=200, description="Only names that contain this.")] = None,
@@ -96,7 +98,12 @@ async def listing(
     return Datasets(datasets=lines, total=count + len(builtin), limit=limit, offset=offset)
 
 
-@router.get("/{name}", summary="Get all details of a dataset", responses={**NOT_FOUND, 422: {"model": ErrorShape}})
+@router.get(
+    "/{name}",
+    operation_id="get_dataset",
+    summary="Get all details of a dataset",
+    responses=NOT_FOUND,
+)
 async def detail(name: str, service: ServiceDep) -> DatasetDetail:
     """Schema, a profile of each column and the first rows; the bytes received while the dataset is being received."""
     staged = service.staging.get(name)
@@ -111,7 +118,9 @@ async def detail(name: str, service: ServiceDep) -> DatasetDetail:
     return DatasetDetail.of(dataset, profile=profile.get("columns"), first_rows=profile.get("first_rows"))
 
 
-@router.delete("/{name}", summary="Remove a dataset", responses={**NOT_FOUND, **CONFLICT})
+@router.delete(
+    "/{name}", operation_id="remove_dataset", summary="Remove a dataset", responses={**NOT_FOUND, **CONFLICT}
+)
 async def remove(name: str, service: ServiceDep) -> DatasetRemoved:
     """Remove a dataset. The file of an upload or a query is deleted; a file registered by its path is not."""
     if name in BUILTIN:
@@ -123,7 +132,12 @@ async def remove(name: str, service: ServiceDep) -> DatasetRemoved:
     return DatasetRemoved(name=name)
 
 
-@router.post("/{name}/refresh", summary="Run the query of a dataset again", responses={**NOT_FOUND, **CREATION})
+@router.post(
+    "/{name}/refresh",
+    operation_id="refresh_dataset",
+    summary="Run the query of a dataset again",
+    responses={**NOT_FOUND, **CONFLICT},
+)
 async def refresh(name: str, request: Request, service: ServiceDep) -> DatasetRecord:
     """Replace the snapshot with the present rows of the query. Rejected while a task that is not finished needs it."""
     dataset = await _find(service, name)

@@ -18,7 +18,9 @@ health_router = APIRouter()
 router = APIRouter()
 
 
-@health_router.get("/health", summary="Check the server's health", responses={503: {"model": Health}})
+@health_router.get(
+    "/health", operation_id="get_health", summary="Check the server's health", responses={503: {"model": Health}}
+)
 async def health(service: ServiceDep, response: Response) -> Health:
     """200 if trainings can run, otherwise 503."""
     failure, executor = service.dispatcher.error, service.executor.health()
@@ -40,13 +42,13 @@ async def health(service: ServiceDep, response: Response) -> Health:
     )
 
 
-@router.get("/reconcile", summary="Compare running tasks with processes")
+@router.get("/reconcile", operation_id="compare_processes", summary="Compare running tasks with processes")
 async def reconcile(service: ServiceDep) -> Reconciled:
     """The running tasks of the database, the machine's processes and GPUs, and the differences. Changes nothing."""
     return Reconciled(**_fields(await service.dispatcher.reconciler.compare()))
 
 
-@router.post("/reconcile", summary="Repair what the comparison finds")
+@router.post("/reconcile", operation_id="repair_processes", summary="Repair what the comparison finds")
 async def repair(service: ServiceDep) -> Repaired:
     """Requeue the tasks of lost or silent workers, which continue from their checkpoints, and end processes without a
     task. Only findings of two comparisons within a second are repaired. `findings` is the state before the repair.

@@ -41,7 +41,7 @@ WAITING: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.post("/pause/{task_id}", summary="Pause a training", responses=WAITING)
+@router.post("/pause/{task_id}", operation_id="pause_training", summary="Pause a training", responses=WAITING)
 async def pause(
     task_id: str, service: ServiceDep, translator: TranslatorDep, response: Response, wait: Wait = None
 ) -> Controlled:
@@ -50,7 +50,7 @@ async def pause(
     return _answer(job, Message.PAUSING, translator, response)
 
 
-@router.post("/stop/{task_id}", summary="Cancel a training", responses=WAITING)
+@router.post("/stop/{task_id}", operation_id="stop_training", summary="Cancel a training", responses=WAITING)
 async def stop(
     task_id: str, service: ServiceDep, translator: TranslatorDep, response: Response, wait: Wait = None
 ) -> Controlled:
@@ -59,7 +59,9 @@ async def stop(
     return _answer(job, Message.STOPPING, translator, response)
 
 
-@router.delete("/tasks/{task_id}", summary="Remove a finished training", responses=RESPONSES)
+@router.delete(
+    "/tasks/{task_id}", operation_id="remove_training", summary="Remove a finished training", responses=RESPONSES
+)
 async def remove(
     task_id: str, service: ServiceDep, translator: TranslatorDep, keep_model: KeepModel = False
 ) -> Removed:

@@ -9,9 +9,9 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from epochd.api.deps import ServiceDep, TranslatorDep, json_object
+from epochd.api.deps import ServiceDep, TranslatorDep, json_object, optional_json_object
 from epochd.api.messages import Message
-from epochd.api.responses import ErrorShape
+from epochd.api.responses import ErrorShape, json_body
 from epochd.api.service import Service
 from epochd.api.tasks.responses import Descended
 from epochd.artifact import checkpoint, files, pack
@@ -30,17 +30,23 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     422: {"model": ErrorShape, "description": "A field cannot be changed or has an invalid value"},
 }
 
-RETRY_OPTIONS: dict[str, type] = {"from_beginning": bool, "output_path": str}
+RETRY_OPTIONS: dict[str, tuple[type, ...]] = {"from_beginning": (bool,), "output_path": (str, type(None))}
 
 
-@router.post("/retry/{task_id}", summary="Retry a failed training", responses=RESPONSES)
+@router.post(
+    "/retry/{task_id}",
+    operation_id="retry_training",
+    summary="Retry a failed training",
+    responses=RESPONSES,
+    openapi_extra=json_body("RetryOptions", required=False),
+)
 async def retry(task_id: str, request: Request, service: ServiceDep, translator: TranslatorDep) -> Descended:
     """Start a new task with the config of a failed or cancelled one, from its newest checkpoint.
 
     If only the model could not be saved, it is saved now, without training again. With `{"from_beginning": true}` the
     checkpoint is not used; `output_path` saves the model in another folder.
     """
-    values = await json_object(request) if await request.body() else {}
+    values = await optional_json_object(request)
     for key, value in values.items():
         if not isinstance(value, RETRY_OPTIONS.get(key, ())):
             message = f"{key}={value!r:.80} is not a valid option of this request"
@@ -69,7 +75,13 @@ async def _with_output_path(service: Service, spec: TrainingSpec, output_path: s
     return spec
 
 
-@router.post("/continue/{task_id}", summary="Continue a completed training", responses=RESPONSES)
+@router.post(
+    "/continue/{task_id}",
+    operation_id="continue_training",
+    summary="Continue a completed training",
+    responses=RESPONSES,
+    openapi_extra=json_body("ContinueOptions"),
+)
 async def continue_(task_id: str, request: Request, service: ServiceDep, translator: TranslatorDep) -> Descended:
     """Start a new task from the final weights and optimizer state of a completed one.
 

@@ -16,7 +16,7 @@ from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
 
 from epochd.api.deps import ServiceDep
-from epochd.api.responses import ErrorShape
+from epochd.api.responses import ErrorShape, event_stream
 from epochd.api.service import Service
 from epochd.api.tasks.responses import LogOf
 from epochd.core.errors import NotFound
@@ -30,14 +30,23 @@ POLL_SECONDS, PING_SECONDS = 0.25, 15.0
 CHUNK_BYTES = 64 * 1024
 READ_BYTES = 16 * CHUNK_BYTES
 
-UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorShape, "description": "No such task or attempt"}}
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: event_stream("LogStreamEvent") | {"description": "The lines, or with `follow` a stream of them"},
+    404: {"model": ErrorShape, "description": "No such task or attempt"},
+}
 
 Attempt = Annotated[int | None, Query(ge=1, description="The attempt. Default: the newest attempt that has a log.")]
 LogLine = tuple[int, str]
 """The offset of a line's end, in bytes, and its text."""
 
 
-@router.get("/logs/{task_id}", summary="Get the log of a training", response_model=LogOf, responses=UNKNOWN)
+@router.get(
+    "/logs/{task_id}",
+    operation_id="get_logs",
+    summary="Get the log of a training",
+    response_model=LogOf,
+    responses=RESPONSES,
+)
 async def logs(
     task_id: str,
     service: ServiceDep,

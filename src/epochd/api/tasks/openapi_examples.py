@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from epochd.core.specs import TrainingSpec
-
 
 def _mlp(name: str, units: list[int], scheduler: str, output: str, **rest: object) -> dict[str, Any]:
     """A request body of the guide."""
@@ -62,7 +60,7 @@ BODY: dict[str, Any] = {
         "required": True,
         "content": {
             "application/json": {
-                "schema": TrainingSpec.model_json_schema(),
+                "schema": {"$ref": "#/components/schemas/TrainingConfig"},
                 "examples": {
                     "quick start": {"summary": "快速开始", "value": QUICK_START},
                     "basic mlp": {"summary": "基础MLP训练", "value": BASIC},

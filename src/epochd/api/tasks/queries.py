@@ -16,7 +16,9 @@ router = APIRouter()
 UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorShape, "description": "No such task"}}
 
 
-@router.get("/progress/{task_id}", summary="Get the progress of a training", responses=UNKNOWN)
+@router.get(
+    "/progress/{task_id}", operation_id="get_progress", summary="Get the progress of a training", responses=UNKNOWN
+)
 async def progress(task_id: str, service: ServiceDep, translator: TranslatorDep) -> ProgressOf:
     job = await jobs.get(service.db, task_id)
     return ProgressOf(
@@ -34,13 +36,19 @@ async def progress(task_id: str, service: ServiceDep, translator: TranslatorDep)
     )
 
 
-@router.get("/history/{task_id}", summary="Get the metrics of all epochs", responses=UNKNOWN)
+@router.get(
+    "/history/{task_id}", operation_id="get_history", summary="Get the metrics of all epochs", responses=UNKNOWN
+)
 async def history(task_id: str, service: ServiceDep) -> HistoryOf:
     job = await jobs.get(service.db, task_id)
     return HistoryOf(task_id=job.id, history=await events.history(service.db, job.id))
 
 
-@router.get("/tasks", summary="List trainings, newest first", responses={422: {"model": ErrorShape}})
+@router.get(
+    "/tasks",
+    operation_id="list_trainings",
+    summary="List trainings, newest first",
+)
 async def listing(
     service: ServiceDep,
     state: Annotated[State | None, Query(description="Only tasks in this state.")] = None,
@@ -52,7 +60,7 @@ async def listing(
     return Tasks(tasks=[TaskLine.of(job) for job in found], total=total, limit=limit, offset=offset)
 
 
-@router.get("/tasks/{task_id}", summary="Get all details of a training", responses=UNKNOWN)
+@router.get("/tasks/{task_id}", operation_id="get_training", summary="Get all details of a training", responses=UNKNOWN)
 async def detail(task_id: str, service: ServiceDep, translator: TranslatorDep) -> TaskDetail:
     job = await jobs.get(service.db, task_id)
     idle = time.time() - job.progress_at if job.state is State.RUNNING and job.progress_at is not None else 0.0

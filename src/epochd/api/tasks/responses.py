@@ -1,34 +1,24 @@
 """The responses about trainings. The fields of the public guide come first in each, with the guide's names."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
-from epochd.api.responses import Moment, ProblemShape, Shape, Success
+from epochd.api.responses import Config, Moment, ProblemShape, Shape, Success, described_as
 from epochd.core.jobs import Job, State
 
-Metrics = dict[str, Any]
-
-
-class DatasetFacts(Shape):
-    """Facts about the dataset, found during validation."""
-
-    name: str
-    rows: int
-    features: list[str]
-    task: str | None
-    classes: list[Any] | None
-    fingerprint: str | None = Field(
-        None, description="SHA-256 of the content; above 64 MiB `sampled:` and a SHA-256 of size, time and samples."
-    )
+Row = Annotated[dict[str, Any], described_as("EpochMetrics")]
+Latest = Annotated[dict[str, Any], described_as("EpochMetrics", "NoMetrics")]
+Best = Annotated[dict[str, Any], described_as("BestMetrics", "NoMetrics")]
+JobError = Annotated[dict[str, Any], described_as("JobErrorShape")]
+Summary = Annotated[dict[str, Any], described_as("TrainingSummary")]
+Dataset = Annotated[dict[str, Any], described_as("CheckedDatasetShape")]
 
 
 class Started(Success):
     task_id: str = Field(examples=["epoch_training_20240101_120000_a1b2c3"])
     message: str = Field(examples=["Epoch训练已启动"])
-    config: dict[str, Any] = Field(
-        description="The config with its defaults, and with dataset, task and framework resolved."
-    )
+    config: Config = Field(description="The config with its defaults, and with dataset, task and framework resolved.")
     warnings: list[str]
     queue_position: int | None = Field(description="1 is the next task; null once it is running.")
 
@@ -37,17 +27,17 @@ class Validated(Success):
     valid: bool
     problems: list[ProblemShape]
     warnings: list[str]
-    config: dict[str, Any] | None = Field(
+    config: Config | None = Field(
         description="The resolved config that ``start`` would train; null if there are problems."
     )
-    dataset: DatasetFacts | None
+    dataset: Dataset | None
 
 
 class Progress(Shape):
     current_epoch: int = Field(examples=[25])
     total_epochs: int = Field(examples=[100])
     training_state: State
-    latest_metrics: Metrics = Field(
+    latest_metrics: Latest = Field(
         description="The last row of the history; empty before the first epoch.",
         examples=[
             {
@@ -61,7 +51,7 @@ class Progress(Shape):
             }
         ],
     )
-    best_metrics: Metrics = Field(
+    best_metrics: Best = Field(
         description="The scores of the best weights; empty before the first epoch.",
         examples=[{"loss": 0.1234, "accuracy": 0.9234, "epoch": 21}],
     )
@@ -72,12 +62,12 @@ class ProgressOf(Success):
     progress: Progress
     message: str
     queue_position: int | None
-    error: dict[str, Any] | None = Field(description="Why the training failed: code, message, problems.")
+    error: JobError | None = Field(description="Why the training failed: code, message, problems.")
 
 
 class HistoryOf(Success):
     task_id: str
-    history: list[Metrics] = Field(description="One row per epoch, from epoch 1.")
+    history: list[Row] = Field(description="One row per epoch, from epoch 1.")
 
 
 class Controlled(Success):
@@ -94,7 +84,7 @@ class Removed(Success):
 
 class Resumed(Controlled):
     queue_position: int | None
-    receipt: dict[str, Any] = Field(
+    receipt: Annotated[dict[str, Any], described_as("Receipt")] = Field(
         description="The state that the checkpoint restores; ``from`` is ``checkpoint`` or ``beginning``."
     )
 
@@ -103,9 +93,9 @@ class Descended(Success):
     task_id: str
     parent: str = Field(description="The task that this one continues.")
     message: str
-    config: dict[str, Any]
+    config: Config
     queue_position: int | None
-    checkpoint: dict[str, Any] | None = Field(
+    checkpoint: Annotated[dict[str, Any], described_as("StartingPoint")] | None = Field(
         description="The checkpoint that it starts from; null if it starts from the beginning."
     )
 
@@ -129,7 +119,7 @@ class TaskLine(Shape):
     task: str | None
     current_epoch: int
     total_epochs: int
-    best_metrics: Metrics
+    best_metrics: Best
     created_at: Moment
     started_at: Moment | None
     finished_at: Moment | None
@@ -167,24 +157,26 @@ class TaskDetail(TaskLine):
 
     success: Literal[True] = True
     message: str
-    config: dict[str, Any]
-    latest_metrics: Metrics
+    config: Config
+    latest_metrics: Latest
     queue_position: int | None
     queued_at: Moment
     attempt: int
     command: str = Field(description="The command for the running worker.")
-    checkpoint: dict[str, Any] | None
+    checkpoint: Annotated[dict[str, Any], described_as("CheckpointShape")] | None
     artifact: str | None = Field(description="The model's folder, relative to the data directory.")
-    summary: dict[str, Any]
+    summary: Summary
     warnings: list[str]
-    error: dict[str, Any] | None
+    error: JobError | None
     parent: str | None = Field(description="The task that this one continues.")
     crashes: int = Field(description="The number of attempts whose worker died.")
     strikes: int = Field(
         description="The number of crashes since the last new checkpoint; at the third the task fails."
     )
     preemptions: int = Field(description="The number of attempts that a shutdown of the server interrupted.")
-    revisions: list[dict[str, Any]] = Field(description="The changes made on resumes: ``at``, and option → [old, new].")
+    revisions: list[Annotated[dict[str, Any], described_as("RevisionShape")]] = Field(
+        description="The changes made on resumes: ``at``, and option → [old, new]."
+    )
     last_step_at: Moment | None
     stalled_seconds: float | None = Field(
         description="Seconds since the last finished step, if more than EPOCHD_HANG_SECONDS."

@@ -7,13 +7,13 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from epochd.api.deps import ServiceDep, TranslatorDep, json_object
+from epochd.api.deps import ServiceDep, TranslatorDep, optional_json_object
 from epochd.api.messages import Message
-from epochd.api.responses import ErrorShape
+from epochd.api.responses import ErrorShape, json_body
 from epochd.api.service import Service
 from epochd.api.tasks.responses import Resumed
 from epochd.core.errors import DataChanged, DataError
-from epochd.core.jobs import REVISABLE, Job, State
+from epochd.core.jobs import Job, State
 from epochd.core.specs import TrainingSpec
 from epochd.loop import schedules
 from epochd.registry import operations
@@ -26,19 +26,22 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     409: {"model": ErrorShape, "description": "The task's state does not allow it, or its dataset has changed"},
     422: {"model": ErrorShape, "description": "A field that cannot be changed, an invalid value, or unusable data"},
 }
-FIELDS = TrainingSpec.model_json_schema()["properties"]
-SCHEMA = {"type": "object", "properties": {name: FIELDS[name] for name in REVISABLE}, "additionalProperties": False}
-BODY = {"requestBody": {"content": {"application/json": {"schema": SCHEMA}}}}
 
 
-@router.post("/resume/{task_id}", summary="Resume a paused training", responses=RESPONSES, openapi_extra=BODY)
+@router.post(
+    "/resume/{task_id}",
+    operation_id="resume_training",
+    summary="Resume a paused training",
+    responses=RESPONSES,
+    openapi_extra=json_body("ResumeOptions", required=False),
+)
 async def resume(task_id: str, request: Request, service: ServiceDep, translator: TranslatorDep) -> Resumed:
     """Queue a paused training again; it continues exactly where it stopped.
 
     The body may increase `epochs`, or change the learning rate, its schedule or the patience. If the dataset has
     changed since the pause, the request is rejected unless the body or the config sets `allow_changed_data`.
     """
-    changes = await json_object(request) if await request.body() else {}
+    changes = await optional_json_object(request)
     before = await jobs.get(service.db, task_id)
     await _check_data(service, before, may_change=changes.get("allow_changed_data") is True)
     job = await jobs.resume(service.db, task_id, changes)

@@ -7,7 +7,6 @@ from fastapi import APIRouter, Request
 
 from epochd.api.deps import JsonObject, ServiceDep, TranslatorDep, while_connected
 from epochd.api.messages import Message
-from epochd.api.responses import ErrorShape
 from epochd.api.service import Service
 from epochd.api.tasks import validation
 from epochd.api.tasks.openapi_examples import BODY
@@ -19,11 +18,12 @@ from epochd.store import jobs
 
 router = APIRouter()
 
-INVALID: dict[int | str, dict[str, Any]] = {422: {"model": ErrorShape}}
-
 
 @router.post(
-    "/start", summary="Start a training", responses={**INVALID, 413: {"model": ErrorShape}}, openapi_extra=BODY
+    "/start",
+    operation_id="start_training",
+    summary="Start a training",
+    openapi_extra=BODY,
 )
 async def start(values: JsonObject, request: Request, service: ServiceDep, translator: TranslatorDep) -> Started:
     """Validate the config, queue the training and return its id. An error lists every problem at once."""
@@ -43,7 +43,12 @@ async def start(values: JsonObject, request: Request, service: ServiceDep, trans
     )
 
 
-@router.post("/validate", summary="Validate a config without starting it", responses=INVALID, openapi_extra=BODY)
+@router.post(
+    "/validate",
+    operation_id="validate_config",
+    summary="Validate a config without starting it",
+    openapi_extra=BODY,
+)
 async def validate(values: JsonObject, request: Request, service: ServiceDep) -> Validated:
     """All problems and warnings of a config, and the resolved config that would be trained."""
     result = await while_connected(request, _validated(values, service))
@@ -62,7 +67,7 @@ async def _validated(values: dict[str, Any], service: Service) -> validation.Val
     return await validation.validate(values, await service.catalog(), service.checks, service.settings, gpus)
 
 
-@router.get("/schema", summary="Get the JSON Schema of a config")
+@router.get("/schema", operation_id="get_config_schema", summary="Get the JSON Schema of a config")
 async def schema() -> dict[str, Any]:
     """Every field with its description, default and bounds."""
     return TrainingSpec.model_json_schema()

@@ -13,7 +13,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from epochd.api.deps import ServiceDep
 from epochd.api.event_bus import EventLine, Subscriber, line_of
-from epochd.api.responses import ErrorShape
+from epochd.api.responses import ErrorShape, event_stream
 from epochd.store import events, jobs
 from epochd.store.db import Database
 
@@ -23,6 +23,7 @@ REPLAY_EVENTS = 500
 """How many past events are read at a time."""
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: event_stream("TrainingEvent"),
     204: {"description": "The client has already received the last event; do not reconnect"},
     404: {"model": ErrorShape, "description": "No such task"},
 }
@@ -56,6 +57,7 @@ async def open_stream(
 
 @router.get(
     "/stream-progress/{task_id}",
+    operation_id="stream_progress",
     summary="Stream the events of a training",
     response_class=EventSourceResponse,
     responses=RESPONSES,
