@@ -3,6 +3,8 @@
 This process never imports a training framework; only workers do.
 """
 
+from typing import Any
+
 from fastapi import APIRouter, Depends, FastAPI
 from starlette.middleware import Middleware
 
@@ -44,7 +46,8 @@ def create_app(settings: Settings, *, executor: Executor | None = None, server_u
     errors.install(app)
     app.include_router(system.health_router, tags=["server"])
     app.include_router(worker_router)
-    authorised = APIRouter(dependencies=[Depends(authorise)], responses={401: {"model": ErrorShape}})
+    of_all: dict[int | str, dict[str, Any]] = {401: {"model": ErrorShape}, 503: {"model": ErrorShape}}
+    authorised = APIRouter(dependencies=[Depends(authorise)], responses=of_all)
     authorised.include_router(tasks.router, prefix=PREFIX, tags=["epoch training"])
     authorised.include_router(datasets.router, prefix=DATASETS_PATH, tags=["datasets"])
     authorised.include_router(system.router, prefix="/api/v1/system", tags=["server"])

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from epochd.core.errors import (
     BadRequest,
+    Busy,
     EpochdError,
     InternalError,
     InvalidRequest,
@@ -28,6 +29,8 @@ def answer(error: Exception, headers: Mapping[str, str] | None = None) -> JSONRe
     if not isinstance(error, EpochdError):
         error = InternalError("internal server error: see the server's log for details")
     extra = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthorized) else {}
+    if isinstance(error, Busy):
+        extra["Retry-After"] = str(error.retry_seconds)
     return JSONResponse(error.as_json(), error.status, {**(headers or {}), **extra})
 
 
@@ -41,7 +44,7 @@ def install(app: FastAPI) -> None:
 async def _handle_epochd_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, EpochdError)
     if error.status >= 500:
-        trace = None if isinstance(error, OutOfSpace) else error  # a full disk is no bug: the traceback would not help
+        trace = None if isinstance(error, OutOfSpace | Busy) else error  # no bug: the traceback would not help
         log.error("%s %s failed: %s", request.method, request.url.path, error, exc_info=trace)
     return answer(error)
 

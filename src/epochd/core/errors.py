@@ -23,6 +23,7 @@ body ``{"success": false, "code", "message", "problems"}``; the worker reports t
     ├── TooLarge             413  the body is larger than the limit
     ├── InvalidRequest       422  a parameter of the request is invalid
     ├── InternalError        500  an unexpected error, logged with its traceback
+    ├── Busy                 503  the server cannot take the request now; the answer says when to repeat it
     ├── OutOfSpace           507  the disk is full
     ├── Diverged                  the loss became infinite or NaN
     ├── RankFailed                a process of a multi-process training has died
@@ -150,6 +151,14 @@ class InvalidRequest(EpochdError, code="invalid_request", status=422): ...
 
 
 class InternalError(EpochdError, code="internal_error"): ...
+
+
+class Busy(EpochdError, code="busy", status=503):
+    """``retry_seconds`` is sent as ``Retry-After``."""
+
+    def __init__(self, message: str, retry_seconds: int) -> None:
+        super().__init__(message)
+        self.retry_seconds = retry_seconds
 
 
 MIN_SIMILARITY = 0.6

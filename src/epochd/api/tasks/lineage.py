@@ -36,6 +36,7 @@ async def retry(task_id: str, request: Request, service: ServiceDep, translator:
 
     With `{"from_beginning": true}` the checkpoint is not used.
     """
+    service.check_storage()
     values = await json_object(request) if await request.body() else {}
     for key, value in values.items():
         if key != "from_beginning" or not isinstance(value, bool):
@@ -55,6 +56,7 @@ async def continue_(task_id: str, request: Request, service: ServiceDep, transla
 
     The body has the fields of `resume`; `epochs`, the new total, is required.
     """
+    service.check_storage()
     values = await json_object(request)
     parent = await jobs.get(service.db, task_id)
     if parent.state is not State.COMPLETED:

@@ -7,8 +7,10 @@ from fastapi import APIRouter, Query
 
 from epochd.api.deps import ServiceDep, TranslatorDep
 from epochd.api.responses import ErrorShape
+from epochd.api.service import Service
 from epochd.api.tasks.responses import HistoryOf, Progress, ProgressOf, TaskDetail, TaskLine, Tasks
-from epochd.core.jobs import State
+from epochd.core.job_values import JobError
+from epochd.core.jobs import Job, State
 from epochd.store import events, jobs
 
 router = APIRouter()
@@ -30,7 +32,7 @@ async def progress(task_id: str, service: ServiceDep, translator: TranslatorDep)
         ),
         message=translator.state(job.state),
         queue_position=await jobs.position(service.db, job.id),
-        error=job.error and job.error.as_json(),
+        error=_error(service, job),
     )
 
 
@@ -69,7 +71,7 @@ async def detail(task_id: str, service: ServiceDep, translator: TranslatorDep) -
         artifact=job.artifact,
         summary=job.summary,
         warnings=job.warnings,
-        error=job.error and job.error.as_json(),
+        error=_error(service, job),
         parent=job.parent,
         crashes=job.crashes,
         strikes=job.strikes,
@@ -78,3 +80,11 @@ async def detail(task_id: str, service: ServiceDep, translator: TranslatorDep) -
         last_step_at=job.progress_at,
         stalled_seconds=idle if idle > service.settings.hang_seconds else None,
     )
+
+
+def _error(service: Service, job: Job) -> dict[str, Any] | None:
+    """Why a task failed or is paused; for one that is not finished also why nothing about it can be stored."""
+    if job.error is not None:
+        return job.error.as_json()
+    outage = None if job.state.is_final else service.outage
+    return None if outage is None else JobError(outage.code, outage.message).as_json()

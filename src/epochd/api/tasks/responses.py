@@ -72,7 +72,9 @@ class ProgressOf(Success):
     progress: Progress
     message: str
     queue_position: int | None
-    error: dict[str, Any] | None = Field(description="Why the training failed: code, message, problems.")
+    error: dict[str, Any] | None = Field(
+        description="Why the training failed, is paused or cannot be stored: code, message, problems."
+    )
 
 
 class HistoryOf(Success):

@@ -25,6 +25,7 @@ INVALID: dict[int | str, dict[str, Any]] = {422: {"model": ErrorShape}}
 )
 async def start(values: JsonObject, service: ServiceDep, translator: TranslatorDep) -> Started:
     """Validate the config, queue the training and return its id. An error lists every problem at once."""
+    service.check_storage()
     result = await _validated(values, service)
     spec = result.outcome
     if isinstance(spec, EpochdError):
