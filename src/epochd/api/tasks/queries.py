@@ -1,9 +1,11 @@
 """Read tasks: the progress and history of one, the list of all."""
 
 import time
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
 
 from epochd.api.deps import ServiceDep, TranslatorDep
 from epochd.api.responses import ErrorShape
@@ -36,10 +38,10 @@ async def progress(task_id: str, service: ServiceDep, translator: TranslatorDep)
     )
 
 
-@router.get("/history/{task_id}", summary="Get the metrics of all epochs", responses=UNKNOWN)
-async def history(task_id: str, service: ServiceDep) -> HistoryOf:
+@router.get("/history/{task_id}", summary="Get the metrics of all epochs", response_model=HistoryOf, responses=UNKNOWN)
+async def history(task_id: str, service: ServiceDep) -> StreamingResponse:
     job = await jobs.get(service.db, task_id)
-    return HistoryOf(task_id=job.id, history=await events.history(service.db, job.id))
+    return StreamingResponse(_history(service, job), media_type="application/json")
 
 
 @router.get("/tasks", summary="List trainings, newest first", responses={422: {"model": ErrorShape}})
@@ -80,6 +82,16 @@ async def detail(task_id: str, service: ServiceDep, translator: TranslatorDep) -
         last_step_at=job.progress_at,
         stalled_seconds=idle if idle > service.settings.hang_seconds else None,
     )
+
+
+async def _history(service: Service, job: Job) -> AsyncIterator[str]:
+    """The JSON of ``HistoryOf``, in parts."""
+    separator = f'{{"success":true,"task_id":"{job.id}","history":['
+    async for rows in events.history(service.db, job):
+        if rows:
+            yield separator + ",".join(rows)
+            separator = ","
+    yield "]}" if separator == "," else separator + "]}"
 
 
 def _error(service: Service, job: Job) -> dict[str, Any] | None:
