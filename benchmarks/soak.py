@@ -11,7 +11,6 @@ import asyncio
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median, quantiles
@@ -21,12 +20,12 @@ from typing import Any
 import httpx
 import psutil
 from latency import server
+from sqlalchemy import insert, select
 
-from epochd.core.events import Report, ReportKind
-from epochd.core.jobs import Job
+from epochd.core.events import Event, Type
 from epochd.core.settings import Settings
 from epochd.core.specs import TrainingSpec
-from epochd.store import attempts, jobs
+from epochd.store import jobs, tables
 from epochd.store.db import Database
 
 MAX_P99_MS = 150.0
@@ -54,38 +53,30 @@ async def fill(data: Path, tasks: int, epochs: int) -> str:
     """Store completed tasks, the first with a history of ``epochs``; its id."""
     db = Database(Settings(data_dir=data).database)
     await db.open()
-    async with db.write() as transaction:  # not durable, so that it takes seconds
-        await transaction.connection.exec_driver_sql("PRAGMA cache_size = -200000")
-    first = await finished(db, epochs)
-    for number in range(1, tasks):
-        await finished(db, 3 if number % 100 == 0 else 0)
+    stopped = await jobs.submit(db, TrainingSpec(name="soak", target_column="target", epochs=epochs))
+    await jobs.stop(db, stopped.id)
+    async with db.write() as transaction:
+        query = select(tables.jobs).where(tables.jobs.c.id == stopped.id)
+        row = dict((await transaction.connection.execute(query)).one()._mapping)
+        copies = [row | {"id": f"epoch_training_20260101_{n:06}_{n:06x}", "created_at": float(n)} for n in range(tasks)]
+        copies[0] |= {"current_epoch": epochs, "last_seq": epochs}
+        await transaction.connection.execute(insert(tables.jobs), copies)
+        await transaction.append([progress(copies[0]["id"], epoch, epochs) for epoch in range(1, epochs + 1)])
     await db.close()
-    return first.id
+    return str(copies[0]["id"])
 
 
-async def finished(db: Database, epochs: int) -> Job:
-    """A task that has trained so many epochs and was stopped."""
-    job = await jobs.submit(db, TrainingSpec(name="soak", target_column="target", framework="pytorch", epochs=100_000))
-    if epochs:
-        claimed = await attempts.claim(db, lease_seconds=1000)
-        assert claimed is not None
-        reports = list(rows(epochs))
-        for start in range(0, epochs, 5_000):
-            batch = reports[start : start + 5_000]
-            await attempts.report(db, job.id, 1, claimed[1], batch, lease_seconds=1000)
-        final = Report(epochs + 1, ReportKind.FAILED, {"code": "soak", "message": "the end", "problems": []})
-        await attempts.report(db, job.id, 1, claimed[1], [final], lease_seconds=1000)
-    else:
-        await jobs.stop(db, job.id)
-    return job
-
-
-def rows(epochs: int) -> Iterator[Report]:
+def progress(task_id: str, epoch: int, epochs: int) -> Event:
+    """The event of one epoch, as the store writes it."""
     names = "train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate", "time_per_epoch"
-    for number in range(1, epochs + 1):
-        metrics = {"epoch": number} | {name: 0.123456789 / number for name in names}
-        best = {"loss": 0.1, "accuracy": 0.9, "epoch": number}
-        yield Report(number, ReportKind.EPOCH, {"metrics": metrics, "best": best, "early_stopping": {}})
+    shown = {
+        "current_epoch": epoch,
+        "total_epochs": epochs,
+        "training_state": "running",
+        "latest_metrics": {"epoch": epoch} | {name: 0.123456789 / epoch for name in names},
+        "best_metrics": {"loss": 0.1, "accuracy": 0.9, "epoch": epoch},
+    }
+    return Event(task_id, epoch, 1, Type.PROGRESS, {"progress": shown}, float(epoch))
 
 
 async def measure(url: str, long: str, options: argparse.Namespace) -> int:
