@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 BENCH_READY := .venv/.bench-ready
 
-.PHONY: setup serve quickstart check test fuzz clients chaos streaming mutants bench bench-data quality bench-setup
+.PHONY: setup serve quickstart check test fuzz clients chaos streaming mutants bench bench-data soak quality bench-setup
 
 setup: $(READY)
 
@@ -56,6 +56,10 @@ bench: bench-setup
 bench-data: bench-setup
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/large.py
+
+# The latency of each route beside 1,050 streams, 500 queued tasks and a long history.
+soak: bench-setup
+	$(BIN)/python benchmarks/soak.py $(ARGS)
 
 quality: bench-setup
 	$(BIN)/python benchmarks/quality.py

@@ -11,7 +11,7 @@ from epochd.core.jobs import State
 from epochd.core.specs import TrainingSpec
 from epochd.store import attempts, events, jobs
 from epochd.store.db import Database
-from tests.support.attempts import CHECKPOINT, LEASE, NOW, SPEC, Attempt, claimed, epoch, started
+from tests.support.attempts import CHECKPOINT, LEASE, NOW, SPEC, Attempt, claimed, epoch, history, started
 
 CRASH = {"code": "worker_died", "message": "the worker was killed by signal SIGKILL", "log_tail": ["last line"]}
 FULL = {"code": "disk_full", "message": "no room", "problems": [], "needed_bytes": 10**9}
@@ -112,7 +112,7 @@ async def test_an_epoch_that_comes_out_otherwise_is_told_again_and_stands(db: Da
     await crash(db, attempt)
     attempt = await claimed(db)
     await attempt.say(ReportKind.EPOCH, epoch(1, loss=0.25))
-    assert [row["train_loss"] for row in await events.history(db, attempt.id)] == [0.25]
+    assert [row["train_loss"] for row in await history(db, attempt.id)] == [0.25]
 
 
 async def test_a_rollback_takes_back_the_epochs_after_it(db: Database) -> None:
@@ -121,9 +121,9 @@ async def test_a_rollback_takes_back_the_epochs_after_it(db: Database) -> None:
         await attempt.say(ReportKind.EPOCH, epoch(number))
     await attempt.say(ReportKind.ROLLBACK, {"epoch": 1, "learning_rate": 0.0001, "message": "diverged"})
     assert (await attempt.job()).current_epoch == 1
-    assert [row["epoch"] for row in await events.history(db, attempt.id)] == [1]
+    assert [row["epoch"] for row in await history(db, attempt.id)] == [1]
     await attempt.say(ReportKind.EPOCH, epoch(2))
-    assert [row["epoch"] for row in await events.history(db, attempt.id)] == [1, 2]
+    assert [row["epoch"] for row in await history(db, attempt.id)] == [1, 2]
 
 
 def measured(number: int, loss: float, best: int) -> dict[str, Any]:
@@ -164,7 +164,7 @@ async def test_an_epoch_that_comes_out_otherwise_takes_back_the_epochs_after_it(
     await crash(db, attempt)
     attempt = await claimed(db)
     await attempt.say(ReportKind.EPOCH, epoch(2, loss=0.25))
-    assert [row["train_loss"] for row in await events.history(db, attempt.id)] == [0.5, 0.25]
+    assert [row["train_loss"] for row in await history(db, attempt.id)] == [0.5, 0.25]
     assert (await attempt.job()).current_epoch == 2
 
 

@@ -132,3 +132,14 @@ async def test_resuming_can_allow_changed_data(db: Database) -> None:
     await jobs.pause(db, job.id)
     await jobs.resume(db, job.id, {"allow_changed_data": True})
     assert (await jobs.get(db, job.id)).spec == job.spec.model_copy(update={"allow_changed_data": True})
+
+
+async def test_a_nul_in_a_task_breaks_no_dataset(db: Database) -> None:
+    await add(db)
+    job = await jobs.submit(db, using("flights").model_copy(update={"name": "a\0b\\u0000"}))
+    assert (await jobs.get(db, job.id)).spec.name == "a\ufffdb\\u0000", "only NUL is replaced"
+    with pytest.raises(DatasetInUse, match=job.id):
+        await datasets.remove(db, "flights")
+    assert await datasets.remove(db, "flights\0") is None
+    await jobs.stop(db, job.id)
+    assert await datasets.remove(db, "flights") == FLIGHTS

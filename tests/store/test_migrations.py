@@ -1,6 +1,7 @@
 """Migrations and tables describe the same schema, and a server start brings any database up to date."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,25 @@ async def test_a_path_with_odd_characters_is_migrated(tmp_path: Path) -> None:
     assert (await jobs.submit(database, SPEC)).last_seq == 1
     await database.close()
     assert [path.name for path in folder.iterdir()] == ["epochd.db"]
+
+
+OF_R0003 = (
+    r"UPDATE jobs SET spec = replace(spec::text, 'NAME', 'a\u0000b\\u0000')::json",
+    "DROP INDEX ix_jobs_created_at_id, ix_jobs_state_created_at_id",
+    "CREATE INDEX ix_jobs_created_at ON jobs (created_at)",
+    "UPDATE alembic_version SET version_num = '0003'",
+)
+
+
+async def test_a_nul_of_an_older_version_is_replaced_in_postgresql(new_postgres: Callable[..., str]) -> None:
+    db = Database(url := new_postgres())
+    await db.open()
+    job = await jobs.submit(db, SPEC.model_copy(update={"name": "NAME"}))
+    async with db.write() as transaction:
+        for statement in OF_R0003:
+            await transaction.connection.exec_driver_sql(statement)
+    await db.close()
+    again = Database(url)
+    await again.open()
+    assert (await jobs.get(again, job.id)).spec.name == "a\ufffdb\\u0000"
+    await again.close()

@@ -1,5 +1,6 @@
 """A worker as the store sees it: someone who numbers reports and shows a token."""
 
+import json
 from typing import Any
 
 from epochd.core.events import Event, Report, ReportKind
@@ -80,3 +81,9 @@ async def in_state(db: Database, state: State) -> Attempt | Job:
     if state in LAST_WORDS:
         await attempt.say(*LAST_WORDS[state])
     return attempt
+
+
+async def history(db: Database, task_id: str) -> list[dict[str, Any]]:
+    """The metrics of a job, one row per epoch."""
+    job = await jobs.get(db, task_id)
+    return [json.loads(row) async for page in events.history(db, job) for row in page]

@@ -22,6 +22,7 @@ from epochd.core.specs import TrainingSpec
 from epochd.store import attempts, events, jobs, tables
 from epochd.store.db import Database
 from tests.support.attempts import NOW, epoch
+from tests.support.attempts import history as history_of
 from tests.support.job_model import FINAL, FOLLOWS, LEASE, Task
 
 Word = tuple[ReportKind, dict[str, Any]]
@@ -216,7 +217,7 @@ class World(RuleBasedStateMachine):
         assert not wrong, f"task {job.id} (is, should be): {wrong}"
 
     def check_log(self, job: Job, task: Task) -> None:
-        log, history = self.do(events.after(self.db, job.id, 0)), self.do(events.history(self.db, job.id))
+        log, history = self.do(events.after(self.db, job.id, 0)), self.do(history_of(self.db, job.id))
         assert [name_of(event) for event in log] == task.log
         assert log == self.heard[job.id]
         assert history == list(task.history.values())

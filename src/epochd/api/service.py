@@ -3,13 +3,16 @@
 import asyncio
 import fcntl
 import logging
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
 
 from epochd.api import server_log
 from epochd.api.event_bus import EventBus
 from epochd.artifact import removal
-from epochd.core.errors import SettingsError
+from epochd.core.errors import Busy, EpochdError, SettingsError
+from epochd.core.jobs import State
 from epochd.core.settings import DATABASE_FILE, Settings
 from epochd.data.tables.catalog import Catalog
 from epochd.dispatch.dispatcher import Dispatcher
@@ -20,6 +23,9 @@ from epochd.registry.profile_cache import ProfileCache
 from epochd.registry.staging import StagingArea
 from epochd.store import datasets, jobs
 from epochd.store.db import Database
+
+LOCK = ".lock"
+RETRY_SECONDS = 5
 
 logger = logging.getLogger(__name__)
 
@@ -41,13 +47,15 @@ class Service:
         self.profiles = ProfileCache(self.db, self.readers)
         self.dispatcher = Dispatcher(self.db, executor, settings, server_url)
         self.removal_lock = asyncio.Lock()
+        self._lock: int | None = None
+        self._counting: asyncio.Task[dict[State, int]] | None = None
         self._is_dispatching = False
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
         """Open all components, and close them in reverse order. Raises SettingsError for unusable settings."""
         async with AsyncExitStack() as stack:
-            stack.enter_context(_exclusive_folders(self.settings))
+            self._lock = stack.enter_context(_exclusive_folders(self.settings))
             self.staging.clear()
             await self.db.open()
             stack.push_async_callback(self.db.close)
@@ -61,6 +69,34 @@ class Service:
             self._is_dispatching = True
             stack.push_async_callback(self.release, 0.0)
             yield
+
+    def check_storage(self) -> None:
+        """Raise Busy if what is stored now would be lost, because the data folder or the database file is not the one
+        that the server has opened."""
+        folder = self.settings.data_dir
+        try:
+            is_same = self._lock is None or os.path.samestat(os.fstat(self._lock), (folder / LOCK).stat())
+        except OSError:
+            is_same = False
+        if not is_same:
+            lost = f"the data folder {folder} was deleted or replaced while the server was using it"
+            raise Busy(f"{lost}. Put it back, or restore a backup and restart the server", RETRY_SECONDS)
+        self.db.check_files()
+
+    @property
+    def outage(self) -> EpochdError | None:
+        """Why a training cannot be stored at present, as far as it is known without trying."""
+        try:
+            self.check_storage()
+        except Busy as error:
+            return error
+        return self.db.outage
+
+    def count_jobs(self) -> asyncio.Task[dict[State, int]]:
+        """The number of jobs in each state: one query at a time, which several health checks share."""
+        if self._counting is None or self._counting.done():
+            self._counting = asyncio.create_task(jobs.counts(self.db))
+        return self._counting
 
     async def catalog(self) -> Catalog:
         """All datasets that a config can use now."""
@@ -79,16 +115,22 @@ class Service:
 
 
 @contextmanager
-def _exclusive_folders(settings: Settings) -> Iterator[None]:
-    """Create the data directory, and lock it against a second server; the end of the process releases the lock."""
-    for folder in (settings.artifacts_dir, settings.checkpoints_dir, settings.logs_dir, settings.dataset_roots[0]):
+def _exclusive_folders(settings: Settings) -> Iterator[int]:
+    """Create the data directory, and lock it against a second server; the end of the process releases the lock.
+    The descriptor of the locked file."""
+    folders = settings.artifacts_dir, settings.checkpoints_dir, settings.logs_dir, settings.dataset_roots[0]
+    for folder in (settings.data_dir, *folders):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SettingsError(
-                f"cannot create {folder}: {error.strerror}. Set EPOCHD_DATA_DIR to a folder that this user can write to"
-            ) from None
-    with (settings.data_dir / ".lock").open("w") as file:
+            raise _unusable(folder, f"cannot create it: {error.strerror}") from None
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise _unusable(folder, "this user cannot write to it")
+    try:
+        file = (settings.data_dir / LOCK).open("w")
+    except OSError as error:
+        raise _unusable(settings.data_dir / LOCK, f"cannot open it: {error.strerror}") from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -96,7 +138,7 @@ def _exclusive_folders(settings: Settings) -> Iterator[None]:
                 f"another epochd server is using {settings.data_dir}. Stop it, or set EPOCHD_DATA_DIR to another folder"
             ) from None
         _restrict_access(settings)
-        yield
+        yield file.fileno()
 
 
 def _restrict_access(settings: Settings) -> None:
@@ -117,3 +159,7 @@ def _restrict_access(settings: Settings) -> None:
             logger.warning(
                 "the permissions of %s cannot be set to %03o (%s); set them manually", path, mode, error.strerror
             )
+
+
+def _unusable(path: Path, why: str) -> SettingsError:
+    return SettingsError(f"cannot use {path}: {why}. Set EPOCHD_DATA_DIR to a folder that this user can write to")

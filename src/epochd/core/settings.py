@@ -147,11 +147,12 @@ class Settings(BaseSettings):
         return [self.data_dir / "datasets", *map(Path, self.data_roots)]
 
     @property
-    def database(self) -> str:
-        """The SQLAlchemy URL, including its password: never log it."""
+    def database(self) -> str | Path:
+        """The SQLAlchemy URL, including its password (never log it), or the path of the SQLite file: a URL could not
+        contain every path."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
-        return f"sqlite+aiosqlite:///{(self.data_dir / DATABASE_FILE).absolute()}"
+        return (self.data_dir / DATABASE_FILE).absolute()
 
 
 def load(**overrides: object) -> Settings:

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-from epochd.core.errors import EpochdError
+from epochd.core.errors import Busy, EpochdError, OutOfSpace
 from epochd.core.events import FINAL_TYPES, Event, Type
 from epochd.core.jobs import Job
 from epochd.core.settings import Settings
@@ -33,6 +33,9 @@ CHECK_SECONDS = 1.0  # the interval of the watchdog
 STEP_SECONDS = 0.5  # how long a stop waits for the current step of the loop
 LAUNCH_SECONDS = 0.02  # how long the loop waits for a launch, which then continues in its own task
 FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.5, 30.0
+LAST_OUTAGE_BACKOFF_SECONDS = 4.0  # workers retry every 2 s, before their leases expire
+OUTAGES = Busy, OutOfSpace
+"""The errors of a database that cannot be used at present."""
 
 
 class Dispatcher:
@@ -92,11 +95,15 @@ class Dispatcher:
         finally:
             await self._executor.close()
         for attempt in list(self._running.own.values()):
-            await self._release(attempt)
+            await self._is_recorded(attempt, outcomes.DIED, ())
 
     async def _release_all(self, wait: float) -> None:
         """Request a checkpoint and the exit of every worker; wait up to ``wait`` seconds for those of this server."""
-        await attempts.request_release(self._db)
+        try:
+            await attempts.request_release(self._db)
+        except OUTAGES as error:
+            logger.warning("the release of running tasks could not be requested: %s", error)
+            return
         for attempt in list(self._running.own.values()):
             if attempt.is_launching:
                 await self._running.withdraw(attempt)
@@ -116,8 +123,12 @@ class Dispatcher:
             try:
                 await self._run()
             except Exception as error:
-                logger.exception("the dispatcher failed; it restarts in %.1f s", self._backoff)
-                self.error = f"{type(error).__name__}: {error}"
+                is_outage = isinstance(error, OUTAGES)
+                self._backoff = min(self._backoff, LAST_OUTAGE_BACKOFF_SECONDS) if is_outage else self._backoff
+                reason = str(error) if is_outage else f"{type(error).__name__}: {error}"
+                trace = None if is_outage else error
+                logger.error("the dispatcher failed (%s); it restarts in %.1f s", reason, self._backoff, exc_info=trace)
+                self.error = reason
                 await asyncio.sleep(self._backoff)
                 self._backoff = min(2 * self._backoff, LAST_BACKOFF_SECONDS)
 
@@ -195,14 +206,25 @@ class Dispatcher:
     async def _conclude(self, attempt: Attempt, outcome: Outcome, log_tail: Sequence[str] = ()) -> None:
         """Remove an attempt and record its outcome, which changes nothing after its final report."""
         try:
-            if self._stopping or attempt.is_withdrawn:
-                await self._release(attempt)
-            else:
-                await outcomes.record(self._db, attempt.ticket.key, outcome, log_tail)
+            while not await self._is_recorded(attempt, outcome, log_tail):  # noqa: ASYNC110 (a database sets no event)
+                await asyncio.sleep(FIRST_BACKOFF_SECONDS)
         finally:
             del self._running.own[attempt.ticket.key]
             self.gpus.release(attempt.ticket.key)
             self._wake.set()
+
+    async def _is_recorded(self, attempt: Attempt, outcome: Outcome, log_tail: Sequence[str]) -> bool:
+        """Record an outcome; False while the database cannot be written, unless the server is stopping. The next server
+        then requeues the job."""
+        try:
+            if self._stopping or attempt.is_withdrawn:
+                await self._release(attempt)
+            else:
+                await outcomes.record(self._db, attempt.ticket.key, outcome, log_tail)
+        except OUTAGES as error:
+            logger.warning("the end of task %s, attempt %d, could not be recorded: %s", *attempt.ticket.key, error)
+            return self._stopping
+        return True
 
     async def _release(self, attempt: Attempt) -> None:
         reason = "no worker had started it" if attempt.is_withdrawn else "the server killed its worker"

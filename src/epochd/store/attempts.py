@@ -78,8 +78,8 @@ async def report(
                 return Command.CONTINUE
             raise _stale(task_id, attempt)
         change = Change(job, now)
-        if reports.need_progress(job, fresh):
-            change.reported = await events.effective_progress(transaction.connection, task_id)
+        if (first := reports.first_repeated(job, fresh)) is not None:
+            change.reported = await events.effective_progress(transaction.connection, task_id, first)
         change.set(lease_until=now + lease_seconds)
         if idle_seconds is not None:
             change.set(progress_at=now - idle_seconds)

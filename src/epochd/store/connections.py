@@ -1,4 +1,4 @@
-"""Connections to SQLite and PostgreSQL, and the messages for failures to connect.
+"""Connections to SQLite and PostgreSQL, and the messages for their failures.
 
 SQLite has one connection that writes, locked at ``BEGIN IMMEDIATE``; all others only read. So no statement finds the
 database busy, and the WAL-reset bug of SQLite before 3.51.3 (two connections that checkpoint at once) cannot occur.
@@ -7,32 +7,55 @@ A commit survives a power failure (``synchronous=FULL``), because workers discar
 
 import asyncio
 import json
+import os
+import re
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiosqlite
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, StatementError
+from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError, SQLAlchemyError, TimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from epochd.core.errors import EpochdError, SettingsError
+from epochd.core.errors import Busy, EpochdError, OutOfSpace, SettingsError
 from epochd.core.installation import install_command
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 SQLITE_READERS = 4
 POSTGRES_CONNECTIONS = 10
 CONNECT_SECONDS = 10
-BUSY_MILLISECONDS = 10_000  # how long SQLite waits for another program that has locked the file, such as a backup
+LOCK_MILLISECONDS = 10_000  # how long a statement waits for another program that has locked data, such as a backup
+RETRY_SECONDS = 5  # when a client may repeat a request that the database has failed
 DISK_FULL = "53100"  # of the SQLSTATE codes in PostgreSQL's manual
+NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+SQLITE_OUTAGES = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_PROTOCOL,
+    }
+)
+"""Errors of SQLite whose cause is outside of epochd."""
 
 
-def parse(text: str) -> URL:
-    """A database URL with the driver that epochd uses. Raises SettingsError, which does not contain the URL."""
+def parse(text: str | Path) -> URL:
+    """A database URL with the driver that epochd uses, also for the path of a SQLite file. Raises SettingsError, which
+    does not contain the URL."""
+    if isinstance(text, Path):
+        return URL.create(DRIVERS["sqlite"], database=str(text))
     try:
         url = make_url(text)
         driver = DRIVERS[url.drivername.split("+")[0]]
@@ -69,21 +92,23 @@ def engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
         return writer, reader
     arguments = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_SECONDS}
     writer = engine(connect_args=arguments, pool_size=POSTGRES_CONNECTIONS, pool_pre_ping=True)
+    _on_connect(writer, (f"SET lock_timeout = {LOCK_MILLISECONDS}",))
     return writer, writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 
 def _encoded(value: object) -> str:
-    """A value as JSON text. Raises EpochdError for a value that is not valid JSON, such as NaN or infinity."""
+    """A value as JSON text, with NUL replaced by U+FFFD, because PostgreSQL cannot read a value beside it. Raises
+    EpochdError for a value that is not valid JSON, such as NaN or infinity."""
     try:
-        return json.dumps(value, allow_nan=False, separators=(",", ":"))
+        return NUL.sub(r"\1\\ufffd", json.dumps(value, allow_nan=False, separators=(",", ":")))
     except (TypeError, ValueError) as error:
         raise EpochdError(f"a value cannot be stored as JSON: {error}. Use None for NaN and infinity") from None
 
 
-async def _connect(*place: Any, **options: Any) -> aiosqlite.Connection:
-    """Connect to SQLite. If this is cancelled, it first closes the connection: aiosqlite alone would not wait for its
-    thread, which could outlive the event loop and log an error."""
-    connection = aiosqlite.connect(*place, **options)
+async def _connect(path: str, **options: Any) -> aiosqlite.Connection:
+    """Connect to an existing SQLite file. If this is cancelled, it first closes the connection: aiosqlite alone would
+    not wait for its thread, which could outlive the event loop and log an error."""
+    connection = aiosqlite.connect(f"file:{quote(path)}?mode=rw", uri=True, **options)
     thread: Any = getattr(connection, "_thread", connection)  # before aiosqlite 0.22 it is the thread itself
     thread.daemon = True  # as SQLAlchemy does
     connecting = asyncio.ensure_future(connection)
@@ -99,16 +124,23 @@ async def _connect(*place: Any, **options: Any) -> aiosqlite.Connection:
 def _prepare(engine: AsyncEngine, begin: str, pragmas: Sequence[str]) -> None:
     """Set the pragmas of each new SQLite connection, and the statement that begins its transactions."""
 
-    @event.listens_for(engine.sync_engine, "connect")
-    def on_connect(connection: DBAPIConnection, _: object) -> None:
-        cursor = connection.cursor()
-        for pragma in (f"busy_timeout={BUSY_MILLISECONDS}", *pragmas):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
+    _on_connect(engine, [f"PRAGMA {pragma}" for pragma in (f"busy_timeout={LOCK_MILLISECONDS}", *pragmas)])
 
     @event.listens_for(engine.sync_engine, "begin")
     def on_begin(connection: Connection) -> None:
         connection.exec_driver_sql(begin)
+
+
+def _on_connect(engine: AsyncEngine, statements: Sequence[str]) -> None:
+    """Execute these statements on each new connection."""
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def on_connect(connection: DBAPIConnection, _: object) -> None:
+        cursor = connection.cursor()
+        for statement in statements:
+            cursor.execute(statement)
+        cursor.close()
+        connection.commit()
 
 
 def why_unusable(url: URL, error: Exception) -> str:
@@ -119,19 +151,72 @@ def why_unusable(url: URL, error: Exception) -> str:
     if isinstance(error, CommandError):
         newer = f"the database {_shown(url)} was written by a newer version of epochd ({error})"
         return f"{newer}. Upgrade epochd, or use another database"
+    is_sqlite = url.get_backend_name() == "sqlite"
+    advice = "the path and its permissions" if is_sqlite else "that the database server is running, and the URL"
+    return f"cannot open the database {_shown(url)} ({_reason(url, error)}). Check {advice} (EPOCHD_DATABASE_URL)"
+
+
+def _reason(url: URL, error: Exception) -> str:
+    """The text of an error of the driver on one line, without passwords."""
     reason = str(getattr(error, "orig", None) or error)
     for secret in (url.password, url.query.get("password"), url.query.get("sslpassword")):
         if isinstance(secret, str) and secret:
             reason = reason.replace(secret, "***")
-    is_sqlite = url.get_backend_name() == "sqlite"
-    advice = "the path and its permissions" if is_sqlite else "that the database server is running, and the URL"
-    return f"cannot open the database {_shown(url)} ({' '.join(reason.split())}). Check {advice} (EPOCHD_DATABASE_URL)"
+    return " ".join(reason.split())
 
 
-def is_full(error: StatementError) -> bool:
-    """Whether a write failed because the disk is full."""
-    sqlite, sqlstate = (getattr(error.orig, name, None) for name in ("sqlite_errorcode", "sqlstate"))
-    return sqlite == sqlite3.SQLITE_FULL or sqlstate == DISK_FULL
+def translated(url: URL, error: SQLAlchemyError) -> Exception:
+    """An error of the database as one of epochd: OutOfSpace, Busy during an outage; otherwise the error itself."""
+    cause = getattr(error, "orig", None)
+    if isinstance(cause, EpochdError):
+        return cause
+    code, sqlstate = getattr(cause, "sqlite_errorcode", None), getattr(cause, "sqlstate", None)
+    if code == sqlite3.SQLITE_FULL or sqlstate == DISK_FULL:
+        full = "the disk is full: the database could not be written, and nothing was changed. Free disk space"
+        return OutOfSpace(full)
+    if isinstance(cause, sqlite3.Error):
+        is_outage = code is not None and code & 0xFF in SQLITE_OUTAGES
+    else:
+        is_outage = isinstance(error, OperationalError | InterfaceError | TimeoutError)
+    return unavailable(_reason(url, error)) if is_outage else error
+
+
+def unavailable(reason: str) -> Busy:
+    """The error for a request that the database cannot carry out at present."""
+    advice = "Repeat the request once it is available again"
+    return Busy(f"the database is not available: {reason.rstrip('.')}. {advice}", RETRY_SECONDS)
+
+
+class SqliteFiles:
+    """The files of an open SQLite database: after a deletion, everything that is written would be lost with the next
+    restart, although SQLite reports success."""
+
+    def __init__(self, url: URL) -> None:
+        self._path = url.database if url.get_backend_name() == "sqlite" else None
+        self._known: dict[str, tuple[int, int]] = {}
+
+    def forget_wal(self) -> None:
+        """Expect a new write-ahead log: SQLite deletes it with the last connection."""
+        self._known.pop(f"{self._path}-wal", None)
+
+    def check(self, *, in_transaction: bool = False) -> None:
+        """Raise Busy if a file is not the one that the first transaction used. Transactions record new files."""
+        for path in (self._path, f"{self._path}-wal") if self._path is not None else ():
+            if not in_transaction and path not in self._known:
+                continue
+            try:
+                stat = os.stat(path)
+            except OSError:
+                found = None
+            else:
+                found = (stat.st_dev, stat.st_ino)
+            if found is None or self._known.setdefault(path, found) != found:
+                raise Busy(
+                    f"the database file {path} was deleted or replaced while the server was using it. Changes are "
+                    "refused, because the next start would lose them. The server still reads from the old file: save "
+                    "what you need, then put the file back, or restore a backup and restart",
+                    RETRY_SECONDS,
+                )
 
 
 def _shown(url: URL) -> str:

@@ -27,8 +27,10 @@ NAMED_TASKS = 10  # the maximum number of tasks that an error message names
 
 async def get(db: Database, name: str) -> Dataset | None:
     """The dataset with this name; None if there is none."""
+    if "\0" in name:
+        return None
     async with db.read() as connection:
-        row = (await connection.execute(select(table).where(table.c.name == rows.storable(name)))).first()
+        row = (await connection.execute(select(table).where(table.c.name == name))).first()
     return None if row is None else _dataset_of(row)
 
 
@@ -44,7 +46,7 @@ async def find(db: Database, *, name: str | None = None, limit: int = 50, offset
 
 async def paths(db: Database, folder: Path, names: Collection[str] | None = None) -> dict[str, Path]:
     """Name → path of all registered datasets, or of ``names``; ``folder`` is where the server stores its own files."""
-    chosen = [] if names is None else [table.c.name.in_([rows.storable(name) for name in names])]
+    chosen = [] if names is None else [table.c.name.in_([name for name in names if "\0" not in name])]
     query = select(table.c.name, table.c.path).where(*chosen)
     async with db.read() as connection:
         return {name: folder / path for name, path in await connection.execute(query)}
@@ -101,6 +103,8 @@ def taken(name: str) -> NameTaken:
 
 
 async def _locked(transaction: Transaction, name: str) -> Dataset | None:
+    if "\0" in name:
+        return None
     query = select(table).where(table.c.name == name).with_for_update()
     row = (await transaction.connection.execute(query)).first()
     return None if row is None else _dataset_of(row)

@@ -3,22 +3,30 @@
 import asyncio
 import logging
 import sqlite3
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from pathlib import Path
+from typing import Any
 
 from alembic.util import CommandError
-from sqlalchemy import Connection, insert
-from sqlalchemy.exc import SQLAlchemyError, StatementError
+from sqlalchemy import Connection, event, insert
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from epochd.core.errors import EpochdError, OutOfSpace, SettingsError
+from epochd.core.errors import Busy, EpochdError, OutOfSpace, SettingsError
 from epochd.core.events import Event
 from epochd.store import connections, migrations, tables
 
 logger = logging.getLogger(__name__)
 
 Listener = Callable[[list[Event]], None]
+
+WAIT_SECONDS = 10.0
+"""How long a transaction waits for its turn and for a connection."""
+OUTAGE_SECONDS = 30.0
+"""How long a failure is shown, unless a change is written before."""
 
 
 class Transaction:
@@ -54,14 +62,18 @@ class Transaction:
 
 
 class Database:
-    """One database, given as a SQLAlchemy URL, whose password is in no message and no log line."""
+    """One database, given as a SQLAlchemy URL, whose password is in no message and no log line, or as a SQLite file.
 
-    def __init__(self, url: str) -> None:
+    While the database cannot be used, ``read`` and ``write`` raise Busy, or OutOfSpace if the disk is full."""
+
+    def __init__(self, url: str | Path) -> None:
         self._url = connections.parse(url)
         self._writer: AsyncEngine | None = None
         self._reader: AsyncEngine | None = None
         # SQLite runs one write transaction at a time, in the order of requests; PostgreSQL locks rows.
         self._turn = asyncio.Lock() if self._url.get_backend_name() == "sqlite" else nullcontext()
+        self._files = connections.SqliteFiles(self._url)
+        self._outage: tuple[float, EpochdError] | None = None
         self._listeners: list[Listener] = []
         self._unpublished: deque[Transaction] = deque()
 
@@ -70,9 +82,11 @@ class Database:
         try:
             connections.probe(self._url)
             self._writer, self._reader = connections.engines(self._url)
+            event.listen(self._writer.sync_engine, "connect", lambda *_: self._files.forget_wal())
             async with self._writer.begin() as connection:
                 await connection.run_sync(_upgrade)
-        except (ImportError, OSError, sqlite3.Error, SQLAlchemyError, CommandError) as error:
+                self._files.check(in_transaction=True)
+        except (ImportError, OSError, TypeError, sqlite3.Error, SQLAlchemyError, CommandError) as error:
             await self.close()
             raise SettingsError(connections.why_unusable(self._url, error)) from None
 
@@ -82,6 +96,17 @@ class Database:
         for engine in engines:
             if engine is not None:
                 await engine.dispose()
+
+    def check_files(self) -> None:
+        """Raise Busy if the SQLite file was deleted or replaced since it was opened."""
+        self._files.check()
+
+    @property
+    def outage(self) -> EpochdError | None:
+        """Why the last change could not be written; None once one was written, and after a while without one."""
+        if self._outage is not None and time.monotonic() - self._outage[0] < OUTAGE_SECONDS:
+            return self._outage[1]
+        return None
 
     def listen(self, callback: Listener) -> None:
         """Register a callback, which receives the events of each commit, in their order, in the event loop."""
@@ -93,23 +118,49 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A connection whose queries all see one snapshot of the database, taken at the first query."""
-        async with _opened(self._reader).connect() as connection:
+        async with self._connected(self._reader, nullcontext()) as connection:
             yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Transaction]:
         """A transaction that commits at the end of the block, or rolls back if the block raises."""
-        async with self._turn, _opened(self._writer).connect() as connection:
-            transaction = Transaction(connection, self._unpublished)
-            try:
-                await connection.begin()
-                yield transaction
-                await transaction.commit()
-            except StatementError as error:
-                raise _translated(error) from None
-            finally:
-                transaction.ended = True
-                self._publish()
+        try:
+            async with self._connected(self._writer, self._turn) as connection:
+                transaction = Transaction(connection, self._unpublished)
+                try:
+                    await connection.begin()
+                    self._files.check(in_transaction=True)
+                    yield transaction
+                    await transaction.commit()
+                finally:
+                    transaction.ended = True
+                    self._publish()
+            self._files.check()  # a change that was lost must not be acknowledged
+        except (Busy, OutOfSpace) as error:
+            self._outage = time.monotonic(), error
+            raise
+        if transaction.events or not isinstance(self.outage, OutOfSpace):  # what writes nothing fits on a full disk
+            self._outage = None
+
+    @asynccontextmanager
+    async def _connected(
+        self, engine: AsyncEngine | None, turn: AbstractAsyncContextManager[Any]
+    ) -> AsyncIterator[AsyncConnection]:
+        """A connection, which waits for its turn, and the errors of the database as errors of epochd."""
+        try:
+            async with AsyncExitStack() as stack:
+                try:
+                    async with asyncio.timeout(WAIT_SECONDS):
+                        await stack.enter_async_context(turn)
+                        connection = await stack.enter_async_context(_opened(engine).connect())
+                except TimeoutError:
+                    raise connections.unavailable(f"no connection was free for {WAIT_SECONDS:g} s") from None
+                yield connection
+        except SQLAlchemyError as error:
+            found = connections.translated(self._url, error)
+            if found is error:
+                raise
+            raise found from None
 
     def _publish(self) -> None:
         """Notify listeners of the finished transactions, in the order in which these appended events.
@@ -127,14 +178,6 @@ class Database:
                     logger.exception("a listener failed for %d events of task %s", count, first.task_id)
 
 
-def _translated(error: StatementError) -> Exception:
-    """An error of the database as one of epochd, where there is one for it."""
-    if isinstance(error.orig, EpochdError):
-        return error.orig
-    full = "the disk is full: the database could not be written, and nothing was changed. Free disk space"
-    return OutOfSpace(full) if connections.is_full(error) else error
-
-
 def _opened(engine: AsyncEngine | None) -> AsyncEngine:
     if engine is None:
         raise EpochdError("the database is not open: call Database.open() first")
@@ -143,5 +186,6 @@ def _opened(engine: AsyncEngine | None) -> AsyncEngine:
 
 def _upgrade(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":  # two servers may start at once; SQLite is locked by BEGIN
+        connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('epochd migrations'))")
     migrations.upgrade(connection)

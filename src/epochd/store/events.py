@@ -1,16 +1,27 @@
 """Reads the events of a job. They are written together with the change that they record (``rows.save``)."""
 
+import math
+from collections.abc import AsyncIterator
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, Text, case, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from epochd.core.events import Event, Type
+from epochd.core.jobs import Job
 from epochd.store import tables
-from epochd.store.changes import update_progress
 from epochd.store.db import Database
 
 table = tables.events
+PAGE_EVENTS = 1_000
+"""How many events are read at a time, so that a long history holds up no other request."""
+
+METRICS = "progress", "latest_metrics"
+LIMIT = case(
+    (table.c.type == Type.ROLLBACK, table.c.payload["epoch"].as_integer() + 1),
+    else_=table.c.payload[(*METRICS, "epoch")].as_integer(),
+)
+"""The epoch from which on an event replaces all earlier progress."""
 
 
 async def after(db: Database, task_id: str, seq: int, limit: int | None = None) -> list[Event]:
@@ -20,20 +31,62 @@ async def after(db: Database, task_id: str, seq: int, limit: int | None = None) 
         return [Event(*row) for row in await connection.execute(query)]
 
 
-async def history(db: Database, task_id: str) -> list[dict[str, Any]]:
-    """The metrics of a job: one row per effective epoch, in the order of epochs."""
+async def history(db: Database, job: Job) -> AsyncIterator[list[str]]:
+    """The metrics of a job up to its ``last_seq``, in pages: one JSON object per effective epoch, in the order of
+    epochs. The database extracts them, because decoding a long history would take seconds."""
+    effective = await _effective_seqs(db, job)
+    metrics = cast(table.c.payload[METRICS], Text)
+    query = select(table.c.seq, metrics).where(table.c.type == Type.PROGRESS).order_by(table.c.seq)
+    last = 0
+    while last < job.last_seq:
+        among = table.c.job_id == job.id, table.c.seq > last, table.c.seq <= job.last_seq
+        async with db.read() as connection:
+            page = (await connection.execute(query.where(*among).limit(PAGE_EVENTS))).all()
+        last = page[-1].seq if len(page) == PAGE_EVENTS else job.last_seq
+        yield [text for seq, text in page if effective is None or seq in effective]
+
+
+async def _effective_seqs(db: Database, job: Job) -> set[int] | None:
+    """The numbers of the events with effective progress; None if these are all, as without repeated epochs."""
+    counted = select(table.c.type, func.count()).where(table.c.job_id == job.id, table.c.seq <= job.last_seq)
     async with db.read() as connection:
-        return [progress["latest_metrics"] for progress in (await effective_progress(connection, task_id)).values()]
+        counts = {type: count for type, count in await connection.execute(counted.group_by(table.c.type))}
+    if counts.get(Type.PROGRESS, 0) == job.current_epoch and Type.ROLLBACK not in counts:
+        return None
+    found: set[int] = set()
+    before, limit = job.last_seq + 1, math.inf
+    while limit > 1:
+        query = _newest_first(job.id, before).with_only_columns(table.c.seq, table.c.type, LIMIT)
+        async with db.read() as connection:
+            page = (await connection.execute(query)).all()
+        for before, type, epoch in page:
+            if type is Type.PROGRESS and epoch < limit:
+                found.add(before)
+            limit = min(limit, epoch)
+        if len(page) < PAGE_EVENTS:
+            break
+    return found
 
 
-async def effective_progress(connection: AsyncConnection, task_id: str) -> dict[int, dict[str, Any]]:
-    """Epoch → progress, in the order of epochs, without what was rolled back (see ``changes.update_progress``)."""
-    query = (
-        select(table.c.type, table.c.payload)
-        .where(table.c.job_id == task_id, table.c.type.in_([Type.PROGRESS, Type.ROLLBACK]))
-        .order_by(table.c.seq)
-    )
-    effective: dict[int, dict[str, Any]] = {}
-    for type, payload in await connection.execute(query):
-        update_progress(effective, type, payload)
-    return effective
+async def effective_progress(connection: AsyncConnection, task_id: str, first: int) -> dict[int, dict[str, Any]]:
+    """Epoch → progress from the epoch ``first`` on, in the order of epochs, without what was rolled back (see
+    ``changes.update_progress``). Only the newest events are read, back to that epoch."""
+    found: dict[int, dict[str, Any]] = {}
+    before, limit = 2**31 - 1, math.inf
+    while limit > first:
+        query = _newest_first(task_id, before).with_only_columns(table.c.seq, LIMIT, table.c.payload)
+        page = (await connection.execute(query)).all()
+        before = page[-1].seq if page else 0
+        for _, epoch, payload in page:
+            if first <= epoch < limit and "progress" in payload:
+                found[epoch] = payload["progress"]
+            limit = min(limit, epoch)
+        if len(page) < PAGE_EVENTS:
+            break
+    return dict(reversed(found.items()))
+
+
+def _newest_first(task_id: str, before: int) -> Select[Any]:
+    """A page of the events that change the effective progress, from the newest one before this number on."""
+    mine = table.c.job_id == task_id, table.c.seq < before, table.c.type.in_([Type.PROGRESS, Type.ROLLBACK])
+    return select(table).where(*mine).order_by(table.c.seq.desc()).limit(PAGE_EVENTS)

@@ -11,7 +11,7 @@ from epochd.store.changes import Change, progress_of
 
 
 def apply(change: Change, reports: Sequence[Report]) -> None:
-    """Apply reports in their order. If they ``need_progress``, the change has to contain that of the job.
+    """Apply reports in their order. The change has to contain the effective progress from ``first_repeated`` on.
 
     Raises IllegalMove for a gap in the numbers, a missing key in a payload, or a report after the final one. Nothing of
     the change may be written then.
@@ -33,12 +33,15 @@ def apply(change: Change, reports: Sequence[Report]) -> None:
             ) from None
 
 
-def need_progress(job: Job, reports: Sequence[Report]) -> bool:
-    """Whether the effective progress has to be read: reports repeat an epoch, or roll some back."""
+def first_repeated(job: Job, reports: Sequence[Report]) -> int | None:
+    """The epoch from which on the effective progress has to be read, because the reports repeat it or roll back to it;
+    None if they only add epochs."""
     epochs = (
         report.payload.get("metrics", {}).get("epoch", 0) for report in reports if report.kind is ReportKind.EPOCH
     )
-    return any(report.kind is ReportKind.ROLLBACK for report in reports) or any(n <= job.current_epoch for n in epochs)
+    repeated = [epoch for epoch in epochs if epoch <= job.current_epoch]
+    targets = [report.payload.get("epoch", 0) for report in reports if report.kind is ReportKind.ROLLBACK]
+    return min([*repeated, *targets], default=None)
 
 
 def _apply(change: Change, kind: ReportKind, payload: dict[str, Any]) -> None:

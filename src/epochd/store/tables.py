@@ -59,7 +59,8 @@ jobs = sa.Table(
     sa.Column("progress_at", sa.Double),
     sa.Column("revisions", JSON, nullable=False),
     sa.Index(None, "state", "queued_at"),
-    sa.Index(None, "created_at"),
+    sa.Index(None, "state", "created_at", "id"),
+    sa.Index(None, "created_at", "id"),
 )
 """One row per job. ``token_hash`` is the SHA-256 of the token of the running attempt; the token is not stored."""
 

@@ -197,7 +197,7 @@ class Reporter:
         try:
             answer = self._client.post(self._path, content=body)
             is_transient = answer.status_code >= 500 or answer.status_code in TRANSIENT
-            failure = f"it answered {answer.status_code}" if is_transient else None
+            failure = f"it answered {answer.status_code}{_reason(answer)}" if is_transient else None
         except httpx.TransportError as error:
             failure = str(error) or type(error).__name__
         if failure is None and self._unreachable_since is not None:
@@ -210,11 +210,8 @@ class Reporter:
 
     def _read(self, answer: httpx.Response) -> Command:
         """The command in an answer. Raises StaleAttempt, or EpochdError for an answer that only a bug explains."""
-        try:
-            body = answer.json()
-        except ValueError:
-            body = None
-        code = body.get("code") if isinstance(body, dict) else None
+        body = _body(answer)
+        code = body.get("code")
         if answer.status_code == 401 or (answer.status_code == 409 and code == StaleAttempt.code):
             raise StaleAttempt(f"attempt {self._attempt} no longer owns its task; it ends without a report")
         try:
@@ -225,3 +222,17 @@ class Reporter:
                 f"the server answered {answer.status_code} to a report of attempt {self._attempt}: "
                 f"{answer.text[:500]!r}. Check that the server and this worker have the same version"
             ) from None
+
+
+def _body(answer: httpx.Response) -> dict[str, Any]:
+    """The JSON object of an answer; empty if it is none."""
+    try:
+        body = answer.json()
+    except ValueError:
+        body = None
+    return body if isinstance(body, dict) else {}
+
+
+def _reason(answer: httpx.Response) -> str:
+    """What the server says about an error, for the log of the task."""
+    return f": {message}" if (message := _body(answer).get("message")) else ""

@@ -30,7 +30,7 @@ class Health(Shape):
     message: str
     version: str
     dispatcher: DispatcherHealth
-    jobs: dict[str, int]
+    jobs: dict[str, int] = Field(description="The number of tasks in each state; empty without a database.")
     slots: Slots
     memory: MemoryHealth
     streams: int = Field(description="The number of open streams.")

@@ -1,5 +1,6 @@
 """The health check, and for operators the comparison of the tasks in the database with the processes of the machine."""
 
+import asyncio
 from dataclasses import asdict
 from typing import Any
 
@@ -7,15 +8,20 @@ from fastapi import APIRouter, Response
 
 from epochd import __version__
 from epochd.api.deps import ServiceDep
+from epochd.api.service import Service
 from epochd.api.system.responses import DispatcherHealth, Health, MemoryHealth, Reconciled, Repaired, Slots
+from epochd.core.errors import Busy
+from epochd.core.jobs import State
 from epochd.dispatch.reconcile import Snapshot
 from epochd.engines import registry
-from epochd.store import jobs
 
 health_router = APIRouter()
 """Needs no token, so that load balancers and service managers can call it."""
 
 router = APIRouter()
+
+ANSWER_SECONDS = 5.0
+"""How long the health check waits for the database."""
 
 
 @health_router.get(
@@ -24,11 +30,11 @@ router = APIRouter()
 async def health(service: ServiceDep, response: Response) -> Health:
     """200 if trainings can run, otherwise 503."""
     failure, executor = service.dispatcher.error, service.executor.health()
-    outage: str | None = failure or registry.none_installed() or executor.get("error")
+    counts, database_error = await _counted(service)
+    outage: str | None = database_error or failure or registry.none_installed() or executor.get("error")
     error = outage.splitlines()[0] if outage else None  # only the first line: a worker's output is not public
     if error is not None:
         response.status_code = 503
-    counts = await jobs.counts(service.db)
     return Health(
         success=error is None,
         status="ok" if error is None else "degraded",
@@ -40,6 +46,18 @@ async def health(service: ServiceDep, response: Response) -> Health:
         memory=MemoryHealth(limit_mb=service.settings.memory_mb, mechanism=executor.get("memory")),
         streams=len(service.event_bus),
     )
+
+
+async def _counted(service: Service) -> tuple[dict[State, int], str | None]:
+    """The number of jobs in each state, none if the database does not answer, and what is wrong with the storage."""
+    error, counting = service.outage, service.count_jobs()
+    await asyncio.wait({counting}, timeout=ANSWER_SECONDS)  # without cancelling it, which can take long as well
+    if not counting.done():
+        return {}, f"the database is not available: it did not answer for {ANSWER_SECONDS:g} s"
+    try:
+        return counting.result(), None if error is None else error.message
+    except Busy as busy:
+        return {}, busy.message
 
 
 @router.get("/reconcile", operation_id="compare_processes", summary="Compare running tasks with processes")

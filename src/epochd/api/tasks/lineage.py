@@ -46,6 +46,7 @@ async def retry(task_id: str, request: Request, service: ServiceDep, translator:
     If only the model could not be saved, it is saved now, without training again. With `{"from_beginning": true}` the
     checkpoint is not used; `output_path` saves the model in another folder.
     """
+    service.check_storage()
     values = await optional_json_object(request)
     for key, value in values.items():
         if not isinstance(value, RETRY_OPTIONS.get(key, ())):
@@ -87,6 +88,7 @@ async def continue_(task_id: str, request: Request, service: ServiceDep, transla
 
     The body has the fields of `resume`; `epochs`, the new total, is required.
     """
+    service.check_storage()
     values = await json_object(request)
     parent = await jobs.get(service.db, task_id)
     if parent.state is not State.COMPLETED:

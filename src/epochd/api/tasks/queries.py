@@ -1,14 +1,18 @@
 """Read tasks: the progress and history of one, the list of all."""
 
 import time
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
 
 from epochd.api.deps import ServiceDep, TranslatorDep
 from epochd.api.responses import ErrorShape
+from epochd.api.service import Service
 from epochd.api.tasks.responses import HistoryOf, Progress, ProgressOf, TaskDetail, TaskLine, Tasks
-from epochd.core.jobs import State
+from epochd.core.job_values import JobError
+from epochd.core.jobs import Job, State
 from epochd.store import events, jobs
 
 router = APIRouter()
@@ -32,16 +36,20 @@ async def progress(task_id: str, service: ServiceDep, translator: TranslatorDep)
         ),
         message=translator.state(job.state),
         queue_position=await jobs.position(service.db, job.id),
-        error=job.error and job.error.as_json(),
+        error=_error(service, job),
     )
 
 
 @router.get(
-    "/history/{task_id}", operation_id="get_history", summary="Get the metrics of all epochs", responses=UNKNOWN
+    "/history/{task_id}",
+    operation_id="get_history",
+    summary="Get the metrics of all epochs",
+    response_model=HistoryOf,
+    responses=UNKNOWN,
 )
-async def history(task_id: str, service: ServiceDep) -> HistoryOf:
+async def history(task_id: str, service: ServiceDep) -> StreamingResponse:
     job = await jobs.get(service.db, task_id)
-    return HistoryOf(task_id=job.id, history=await events.history(service.db, job.id))
+    return StreamingResponse(_history(service, job), media_type="application/json")
 
 
 @router.get(
@@ -77,7 +85,7 @@ async def detail(task_id: str, service: ServiceDep, translator: TranslatorDep) -
         artifact=job.artifact,
         summary=job.summary,
         warnings=job.warnings,
-        error=job.error and job.error.as_json(),
+        error=_error(service, job),
         parent=job.parent,
         crashes=job.crashes,
         strikes=job.strikes,
@@ -86,3 +94,21 @@ async def detail(task_id: str, service: ServiceDep, translator: TranslatorDep) -
         last_step_at=job.progress_at,
         stalled_seconds=idle if idle > service.settings.hang_seconds else None,
     )
+
+
+async def _history(service: Service, job: Job) -> AsyncIterator[str]:
+    """The JSON of ``HistoryOf``, in parts."""
+    separator = f'{{"success":true,"task_id":"{job.id}","history":['
+    async for rows in events.history(service.db, job):
+        if rows:
+            yield separator + ",".join(rows)
+            separator = ","
+    yield "]}" if separator == "," else separator + "]}"
+
+
+def _error(service: Service, job: Job) -> dict[str, Any] | None:
+    """Why a task failed or is paused; for one that is not finished also why nothing about it can be stored."""
+    if job.error is not None:
+        return job.error.as_json()
+    outage = None if job.state.is_final else service.outage
+    return None if outage is None else JobError(outage.code, outage.message).as_json()

@@ -62,7 +62,9 @@ class ProgressOf(Success):
     progress: Progress
     message: str
     queue_position: int | None
-    error: JobError | None = Field(description="Why the training failed: code, message, problems.")
+    error: JobError | None = Field(
+        description="Why the training failed, is paused or cannot be stored: code, message, problems."
+    )
 
 
 class HistoryOf(Success):

@@ -27,6 +27,7 @@ router = APIRouter()
 )
 async def start(values: JsonObject, request: Request, service: ServiceDep, translator: TranslatorDep) -> Started:
     """Validate the config, queue the training and return its id. An error lists every problem at once."""
+    service.check_storage()
     result = await while_connected(request, _validated(values, service))
     spec = result.outcome
     if isinstance(spec, EpochdError):
