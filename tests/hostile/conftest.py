@@ -1,6 +1,8 @@
 """A real server that is attacked, and a second client that measures it meanwhile."""
 
 import contextlib
+import os
+import random
 import signal
 import threading
 import time
@@ -77,3 +79,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def folder(server: Running) -> Path:
     """The server's dataset folder."""
     return server.data_dir / "datasets"
+
+
+@pytest.fixture
+def mutations() -> int:
+    """How many mutated files are tried; ``make fuzz`` tries many more."""
+    return int(os.environ.get("FUZZ_MUTATIONS", 150))
+
+
+@pytest.fixture
+def seed() -> int:
+    """What makes a run repeatable: ``FUZZ_SEED``."""
+    return int(os.environ.get("FUZZ_SEED", random.SystemRandom().randrange(10**6)))
