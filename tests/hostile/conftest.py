@@ -68,7 +68,7 @@ def attacked(server: Running) -> Iterator[Probe]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A server for all attacks of a module; at the end it must obey SIGTERM."""
-    running = Running(tmp_path_factory.mktemp("attacked") / "data")
+    running = Running(tmp_path_factory.mktemp("attacked") / "data", EPOCHD_READER_MB="512")
     yield running
     before = time.monotonic()
     assert running.end(signal.SIGTERM) == 0

@@ -59,8 +59,16 @@ def damage(head: bytes, tail: bytes, magic: bytes, kind: str, error: BaseExcepti
     return FormatError(f"the file is damaged ({short_message(error)})", COPY_AGAIN)
 
 
+MAX_COLUMNS = 100_000
+"""A file with more columns is refused before its values are read."""
+
+
 def clean_column_names(names: Sequence[str | None]) -> list[str]:
-    """Column names without the spaces around them; raise FormatError if one is empty or occurs twice."""
+    """Column names without the spaces around them; raise FormatError if there are too many, or if one is empty or
+    occurs twice."""
+    if len(names) > MAX_COLUMNS:
+        hint = "if its lines and columns are exchanged, transpose it; otherwise split it into several files"
+        raise FormatError(f"it has {len(names):,} columns, and at most {MAX_COLUMNS:,} can be read", hint)
     positions = defaultdict(list)
     for number, name in enumerate(names, 1):
         positions[(name or "").strip()].append(number)
