@@ -106,7 +106,9 @@ def test_sigterm_with_open_streams_ends_it_in_under_two_seconds_and_tells_them(p
     told: list[str] = []
 
     def follow() -> None:
-        with httpx.stream("GET", f"{process.url}{API}/stream-progress/{task_id}?secret=x", timeout=20) as answer:
+        with httpx.stream(
+            "GET", f"{process.url}{API}/stream-progress/{task_id}?last_event_id=0000", timeout=20
+        ) as answer:
             streaming.release()
             told.append([line for line in answer.iter_lines() if line.startswith("data:")][-1])
 
@@ -122,7 +124,7 @@ def test_sigterm_with_open_streams_ends_it_in_under_two_seconds_and_tells_them(p
     assert process.child.returncode == 0
     assert [json.loads(line[5:])["type"] for line in told] == ["server_shutdown"] * 3
     assert "Traceback" not in log
-    assert "secret" not in log
+    assert "last_event_id" not in log
     assert f"/stream-progress/{task_id}" in log
 
 

@@ -168,7 +168,7 @@ def test_a_config_without_validation_rows_shows_what_is_really_watched():
         "/models/epoch_training_20260101_000000_abcdef",
         "/models/EPOCH_TRAINING_20260101_000000_ABCDEF/x",
         "/ｅｐｏｃｈ_training_20260101_000000_abcdef",
-        f"/models/{new_task_id()}",
+        pytest.param(f"/models/{new_task_id()}", id="a new task id"),
     ],
 )
 def test_an_output_path_that_cannot_be_a_folder_everywhere_is_refused(path):
