@@ -27,8 +27,9 @@ test: check
 	$(BIN)/python -m pytest -m 'not serial' -n $(WORKERS) --dist worksteal $(ARGS) || [ $$? -eq 5 ]
 	$(BIN)/python -m pytest -m serial $(ARGS) || [ $$? -eq 5 ]
 
-# Ten thousand requests made up from the OpenAPI description: docs/testing.md.
+# Ten thousand requests made up from the OpenAPI description, and ten thousand damaged files: docs/testing.md.
 fuzz: setup
+	FUZZ_MUTATIONS=$${FUZZ_MUTATIONS:-10000} $(BIN)/python -m pytest --timeout 7200 tests/hostile/test_files.py $(ARGS)
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-440} $(BIN)/python -m pytest --timeout 3600 tests/api/test_fuzzed_requests.py $(ARGS)
 
 # The clients that other tools generate from the OpenAPI description. Without Node.js, that of PyPI is installed.
