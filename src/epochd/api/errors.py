@@ -36,12 +36,13 @@ def answer(error: Exception, headers: Mapping[str, str] | None = None) -> JSONRe
 
 def install(app: FastAPI) -> None:
     """Register the handlers that give every error of the app the one shape."""
-    app.add_exception_handler(EpochdError, _handle_epochd_error)
+    app.add_exception_handler(EpochdError, handle_epochd_error)
     app.add_exception_handler(RequestValidationError, _handle_validation_error)
     app.add_exception_handler(HTTPException, _handle_http_exception)
 
 
-async def _handle_epochd_error(request: Request, error: Exception) -> Response:
+async def handle_epochd_error(request: Request, error: Exception) -> Response:
+    """The response for an EpochdError, which is logged if the server is the cause."""
     assert isinstance(error, EpochdError)
     if error.status >= 500:
         trace = None if isinstance(error, OutOfSpace | Busy) else error  # no bug: the traceback would not help
