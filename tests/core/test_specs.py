@@ -198,3 +198,26 @@ def test_an_ordinary_output_path_is_accepted(path):
 )
 def test_a_nul_character_is_refused_wherever_the_database_would_store_it(field, value):
     assert "NUL" in problems(**{field: value})[field].message
+
+
+@pytest.mark.parametrize(
+    ("values", "count"),
+    [
+        ({f"field {i}": 1 for i in range(10_000)}, 10_000),
+        ({"feature_columns": [1] * 50_000}, 50_000),
+        ({"class_weight": {str(i): "x" for i in range(50_000)}}, 50_000),
+        ({"feature_columns": [str(i // 2) for i in range(20_000)]}, 10_000),
+    ],
+)
+def test_of_many_problems_the_first_are_listed_and_the_others_counted(values, count):
+    with pytest.raises(InvalidSpec) as caught:
+        specs.parse({"target_column": "y"} | values)
+    *listed, others = caught.value.problems
+    assert len(listed) == 100
+    assert others.message == f"{count - 100:,} more problems"
+    assert all(problem.message and len(problem.field) <= 200 for problem in listed)
+
+
+def test_patterns_are_limited():
+    with pytest.raises(InvalidSpec, match="201 patterns; the limit is 200"):
+        specs.parse({"target_column": "y", "feature_columns": [f"a{i}*" for i in range(201)]})

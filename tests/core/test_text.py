@@ -5,7 +5,7 @@ import unicodedata
 
 import pytest
 
-from epochd.core.text import JOINERS, indented, is_token, visible
+from epochd.core.text import JOINERS, MAX_SHOWN, cut, indented, is_token, shown, visible
 
 EXECUTED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
@@ -56,3 +56,16 @@ def test_a_token_of_visible_ascii_can_be_sent(token):
 @pytest.mark.parametrize("token", ["", "x" * 4097, "a b", "ключ", "a\n", "\x7f", "a\tb", "ﬀ", " a"])
 def test_any_other_token_can_not(token):
     assert not is_token(token)
+
+
+@pytest.mark.parametrize(
+    "value", ["x" * 10**6, "\x01" * 10**6, ["x" * 1000] * 1000, {"x" * 10**6: [[[[1]]]]}, 10**4000]
+)
+def test_a_large_value_is_cut(value):
+    assert len(shown(value)) <= MAX_SHOWN
+    assert len(shown(value, 80)) <= 80
+
+
+def test_a_small_value_is_shown_whole():
+    assert [shown(value) for value in ("a", ["b", 1], {"c": None}, True)] == ["'a'", "['b', 1]", "{'c': None}", "True"]
+    assert (cut("a" * 9, 9), cut("a" * 9, 8)) == ("a" * 9, "aaaaa...")

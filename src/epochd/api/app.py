@@ -16,7 +16,7 @@ from epochd.api.deps import authorise, known_parameters
 from epochd.api.security import DATASETS_PATH, BodyLimit, HostGuard, RootPath, UnhandledErrors
 from epochd.api.service import Service
 from epochd.api.system import routes as system
-from epochd.api.system.worker_reports import worker_router
+from epochd.api.system.worker_reports import WorkerDoor, worker_router
 from epochd.core.settings import Settings
 from epochd.dispatch.workers.executor import Executor
 from epochd.dispatch.workers.pool import LocalExecutor
@@ -44,6 +44,7 @@ def create_app(settings: Settings, *, executor: Executor | None = None, server_u
             Middleware(RootPath, prefix=settings.root_path),
             Middleware(UnhandledErrors),
             Middleware(HostGuard, settings=settings),
+            Middleware(WorkerDoor),
             Middleware(BodyLimit),
         ],
     )

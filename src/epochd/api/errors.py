@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from epochd.core.errors import (
+    MAX_PROBLEMS,
     BadRequest,
     Busy,
     EpochdError,
@@ -20,6 +21,7 @@ from epochd.core.errors import (
     Problem,
     Unauthorized,
 )
+from epochd.core.text import cut, shown
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +38,13 @@ def answer(error: Exception, headers: Mapping[str, str] | None = None) -> JSONRe
 
 def install(app: FastAPI) -> None:
     """Register the handlers that give every error of the app the one shape."""
-    app.add_exception_handler(EpochdError, _handle_epochd_error)
+    app.add_exception_handler(EpochdError, handle_epochd_error)
     app.add_exception_handler(RequestValidationError, _handle_validation_error)
     app.add_exception_handler(HTTPException, _handle_http_exception)
 
 
-async def _handle_epochd_error(request: Request, error: Exception) -> Response:
+async def handle_epochd_error(request: Request, error: Exception) -> Response:
+    """The response for an EpochdError, which is logged if the server is the cause."""
     assert isinstance(error, EpochdError)
     if error.status >= 500:
         trace = None if isinstance(error, OutOfSpace | Busy) else error  # no bug: the traceback would not help
@@ -52,9 +55,9 @@ async def _handle_epochd_error(request: Request, error: Exception) -> Response:
 async def _handle_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     problems = []
-    for entry in error.errors():
+    for entry in error.errors()[:MAX_PROBLEMS]:
         place, *rest = map(str, entry["loc"])
-        given = "" if entry["type"] == "missing" else f", but {entry.get('input')!r:.80} was given"
+        given = "" if entry["type"] == "missing" else f", but {shown(entry.get('input'), 80)} was given"
         problems.append(Problem(".".join(rest) or place, entry["msg"] + given, f"a parameter of the request's {place}"))
     return answer(InvalidRequest("; ".join(f"{problem.field}: {problem.message}" for problem in problems), problems))
 
@@ -67,10 +70,10 @@ async def _handle_http_exception(request: Request, error: Exception) -> Response
         case status if status < 400:
             return Response(status_code=status, headers=error.headers)
         case 404:
-            shown = NotFound(f"no route at {path}; /docs lists all routes")
+            shown = NotFound(f"no route at {cut(path)}; /docs lists all routes")
         case 405:
             allowed = (error.headers or {}).get("Allow", "another method")
-            shown = MethodNotAllowed(f"{path} does not support {request.method}; use {allowed}")
+            shown = MethodNotAllowed(f"{cut(path)} does not support {request.method}; use {allowed}")
         case status if status < 500:
             shown = BadRequest(str(error.detail))
     return answer(shown, error.headers)

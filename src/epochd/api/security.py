@@ -21,8 +21,9 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 DATASETS_PATH = "/api/v1/datasets"
 MAX_BODY_BYTES = 1 << 20
 """The maximum size of a request's body; a config with ten thousand column names takes a tenth of it."""
-MAX_REPORT_BYTES = 32 << 20
-"""The maximum size of a worker's report, which may contain everything since the server became unreachable."""
+WORKERS_PATH = "/internal/"
+MAX_REPORT_BYTES = 8 << 20
+"""The maximum size of a worker's request: a worker sends half a mebibyte of reports at once, or one larger report."""
 DRAINED_BYTES = 64 << 20
 """How much of a body that is too large is read and discarded, so that the client can read the answer."""
 
@@ -88,7 +89,7 @@ class BodyLimit:
         if scope["type"] != "http" or scope["method"] in SAFE_METHODS or _is_upload(scope):
             await self.app(scope, receive, send)
             return
-        limit = MAX_REPORT_BYTES if route_path(scope).startswith("/internal/") else MAX_BODY_BYTES
+        limit = MAX_REPORT_BYTES if route_path(scope).startswith(WORKERS_PATH) else MAX_BODY_BYTES
         chunks: list[bytes] = []
         size, more = 0, True
         while more and size <= DRAINED_BYTES:

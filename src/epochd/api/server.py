@@ -12,6 +12,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -29,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 RELEASE_SECONDS = 1.0
 """How long running jobs have to save a checkpoint before the server exits; the next server adopts or requeues them."""
+EXIT_SECONDS = 8.0
+"""How long a shutdown may take. After this time the process ends even if a thread never returns, for example one that
+waits for a file system that does not answer; the next server takes over the workers."""
 
 
 def serve(settings: Settings) -> None:
@@ -40,7 +44,7 @@ def serve(settings: Settings) -> None:
     processes.become_subreaper()
     with bind(settings.host, settings.port) as listener:
         url = url_of(settings.host, listener)
-        Server(create_app(settings, server_url=url), url).run(sockets=[listener])
+        Server(create_app(settings, server_url=url), url, exit_seconds=EXIT_SECONDS).run(sockets=[listener])
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -67,9 +71,11 @@ def url_of(host: str, listener: socket.socket) -> str:
 
 
 class Server(uvicorn.Server):
-    """uvicorn with the start and shutdown order described above; a shutdown by a signal has exit code 0."""
+    """uvicorn with the start and shutdown order described above; a shutdown by a signal has exit code 0.
 
-    def __init__(self, app: FastAPI, url: str) -> None:
+    With ``exit_seconds`` the process ends at most so long after a signal."""
+
+    def __init__(self, app: FastAPI, url: str, exit_seconds: float | None = None) -> None:
         config = uvicorn.Config(
             app,
             lifespan="off",  # entered in ``serve``, so that an error reaches the caller instead of the log
@@ -82,6 +88,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.app = app
         self.url = url
+        self.exit_seconds = exit_seconds
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         async with self.app.router.lifespan_context(self.app):
@@ -100,6 +107,13 @@ class Server(uvicorn.Server):
         await service.close_readers()
         await super().shutdown(sockets)
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.exit_seconds is not None and not self.should_exit:
+            timer = threading.Timer(self.exit_seconds, _exit_now, (self.exit_seconds,))
+            timer.daemon = True
+            timer.start()
+        super().handle_exit(sig, frame)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         if threading.current_thread() is not threading.main_thread():
@@ -113,3 +127,11 @@ class Server(uvicorn.Server):
         finally:
             for number in HANDLED_SIGNALS:
                 loop.remove_signal_handler(number)
+
+
+def _exit_now(seconds: float) -> None:
+    """End the process without waiting for its threads."""
+    names = ", ".join(sorted(thread.name for thread in threading.enumerate() if not thread.daemon))
+    logger.error("the shutdown took longer than %g s; the process ends now. Threads that still run: %s", seconds, names)
+    logging.shutdown()
+    os._exit(0)

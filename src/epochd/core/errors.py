@@ -33,10 +33,22 @@ body ``{"success": false, "code", "message", "problems"}``; the worker reports t
     └── ServerUnreachable         the client cannot reach the server
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any, ClassVar
+
+from epochd.core.text import cut
+
+MAX_PROBLEMS = 100
+"""Problems that an error lists."""
+OTHERS_HINT = "correct the listed ones first"
+MAX_MESSAGE, MAX_FIELD = 2_000, 200
+"""Characters of a message or hint, and of a field's name, in a problem."""
+MAX_PROBLEMS_BYTES, MAX_SUMMARY = 40_000, 12_000
+"""Bytes of all problems of an error as JSON, and characters of its message: an answer stays below 100 kB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +63,26 @@ class Problem:
         return asdict(self)
 
 
+def bounded(problems: Sequence[Problem]) -> list[Problem]:
+    """At most the first ``MAX_PROBLEMS`` problems, cut to a length that can be read, and how many more there are."""
+    if problems and problems[-1].hint == OTHERS_HINT:  # an error that another process has bounded
+        return list(problems)
+    shown: list[Problem] = []
+    size = 0
+    for problem in problems[:MAX_PROBLEMS]:
+        short = Problem(
+            cut(problem.field, MAX_FIELD), cut(problem.message, MAX_MESSAGE), cut(problem.hint, MAX_MESSAGE)
+        )
+        size += len(json.dumps(short.as_json(), ensure_ascii=False).encode("utf-8", "surrogatepass"))
+        if size > MAX_PROBLEMS_BYTES and shown:
+            break
+        shown.append(short)
+    if more := len(problems) - len(shown):
+        field = cut(problems[len(shown)].field, MAX_FIELD)
+        shown.append(Problem(field, f"{more:,} more problems", OTHERS_HINT))
+    return shown
+
+
 class EpochdError(Exception):
     """Base class of every error that epochd raises."""
 
@@ -61,9 +93,9 @@ class EpochdError(Exception):
         cls.code, cls.status = code, status
 
     def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
-        super().__init__(message)
-        self.message = message
-        self.problems = list(problems)
+        self.message = cut(message, MAX_SUMMARY)
+        super().__init__(self.message)
+        self.problems = bounded(problems)
 
     def as_json(self) -> dict[str, Any]:
         """The body of the API's answer."""
@@ -75,7 +107,8 @@ class ProblemsError(EpochdError, status=422):
     """An error that is a list of problems; its message is their summary."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("; ".join(f"{p.field}: {p.message}" for p in problems), problems)
+        shown = bounded(problems)
+        super().__init__("; ".join(f"{p.field}: {p.message}" for p in shown), shown)
 
 
 class InvalidSpec(ProblemsError, code="invalid_spec", status=422): ...
@@ -176,6 +209,8 @@ def error_codes(base: type[EpochdError] = EpochdError) -> list[str]:
 
 MIN_SIMILARITY = 0.6
 """How similar two names must be, from 0 to 1 as ``difflib`` measures it, for one to be a suggestion for the other."""
+MAX_COMPARED, MAX_COMPARED_LENGTH = 2_000, 100
+"""Known names that are compared with a name, and characters of a name that is compared: difflib is quadratic."""
 
 
 def similar_names(name: str, known: Iterable[str], most: int) -> list[str]:
@@ -188,5 +223,8 @@ def similar_names(name: str, known: Iterable[str], most: int) -> list[str]:
         by_folded.setdefault(candidate.casefold(), []).append(candidate)
     if same := by_folded.get(name.casefold()):
         return same[:most]
-    close = get_close_matches(name.casefold(), list(by_folded), n=most, cutoff=MIN_SIMILARITY)
+    if len(name) > MAX_COMPARED_LENGTH:
+        return []
+    compared = islice((folded for folded in by_folded if len(folded) <= 2 * MAX_COMPARED_LENGTH), MAX_COMPARED)
+    close = get_close_matches(name.casefold(), compared, n=most, cutoff=MIN_SIMILARITY)
     return [candidate for folded in close for candidate in by_folded[folded]][:most]

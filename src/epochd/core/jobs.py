@@ -13,6 +13,7 @@ from epochd.core.errors import IllegalMove, InvalidSpec, Problem
 from epochd.core.job_values import Checkpoint, JobError, Revision, WorkerIdentity
 from epochd.core.spec_fields import APPLIES_TO
 from epochd.core.specs import TrainingSpec
+from epochd.core.text import shown
 
 
 class State(StrEnum):
@@ -152,11 +153,13 @@ def revise(spec: TrainingSpec, changes: dict[str, Any]) -> TrainingSpec:
     for name in changes:
         if name not in REVISABLE:
             known = name in TrainingSpec.model_fields
-            message = f"{name} cannot be changed after a training has started" if known else f"unknown field {name!r}"
+            message = (
+                f"{name} cannot be changed after a training has started" if known else f"unknown field {shown(name)}"
+            )
             problems.append(Problem(name, message, hint))
     epochs = changes.get("epochs")
     if isinstance(epochs, int) and epochs < spec.epochs:
-        message = f"epochs = {epochs} is less than the present {spec.epochs}; it can only be raised"
+        message = f"epochs = {shown(epochs)} is less than the present {spec.epochs}; it can only be raised"
         problems.append(Problem("epochs", message, "to end earlier, stop the task"))
     if problems:
         raise InvalidSpec(problems)

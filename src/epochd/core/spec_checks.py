@@ -8,11 +8,15 @@ from itertools import chain, pairwise
 
 from epochd.core.errors import Problem
 from epochd.core.spec_fields import APPLIES_TO, NEEDS, SpecFields, Task
+from epochd.core.text import shown
 
 MAX_HIDDEN_WEIGHTS = 200_000_000
 """Weights between hidden layers. A larger number is a typing error: no model for tables needs it."""
 MAX_HELD_OUT = 0.9
 """The largest share of rows that may be held out for validation and test."""
+MAX_PATTERNS = 200
+"""Patterns in ``feature_columns``; each is compared with every column of the table."""
+WILDCARDS = "*?["
 MAX_PATH_PART, MAX_PATH_PART_BYTES, MAX_PATH_BYTES = 120, 240, 1_000
 """Characters and UTF-8 bytes of one folder name in ``output_path``, and bytes of all of it. File systems allow names of
 255 bytes."""
@@ -21,6 +25,11 @@ RESERVED_FOLDERS = re.compile(r"latest|\.tmp-.*|epoch_training_\d.*")
 """The names that epochd uses in the artifact store: the link to the newest model, temporary folders, model folders."""
 WINDOWS_DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com\d|lpt\d) *(\..*)?")
 """https://learn.microsoft.com/windows/win32/fileio/naming-a-file"""
+
+
+def is_pattern(name: str) -> bool:
+    """Whether an entry of ``feature_columns`` can match several columns."""
+    return any(sign in name for sign in WILDCARDS)
 
 
 def cross_field_problems(spec: SpecFields) -> list[Problem]:
@@ -58,10 +67,13 @@ def _is_default(spec: SpecFields, name: str) -> bool:
 def _column_problems(spec: SpecFields) -> Iterator[Problem]:
     count = Counter(spec.feature_columns)
     if spec.target_column in count and not spec.forecasts:
-        message = f"{spec.target_column!r} is the target and also a feature"
+        message = f"{shown(spec.target_column)} is the target and also a feature"
         yield Problem("feature_columns", message, "remove the target from feature_columns")
     for column in sorted(column for column in count if count[column] > 1):
-        yield Problem("feature_columns", f"{column!r} is listed more than once", "list each column once")
+        yield Problem("feature_columns", f"{shown(column)} is listed more than once", "list each column once")
+    if (patterns := sum(is_pattern(column) for column in count)) > MAX_PATTERNS:
+        message = f"feature_columns has {patterns:,} patterns; the limit is {MAX_PATTERNS}"
+        yield Problem("feature_columns", message, "use fewer patterns, or list the columns by name")
 
 
 def _split_problems(spec: SpecFields) -> Iterator[Problem]:
@@ -74,7 +86,7 @@ def _split_problems(spec: SpecFields) -> Iterator[Problem]:
         yield Problem("split", message, "use 'random', 'time' or 'group'")
     for name in ("time_column", "group_column"):
         if getattr(spec, name) == spec.target_column:
-            yield Problem(name, f"{spec.target_column!r} is the target column", "use another column")
+            yield Problem(name, f"{shown(spec.target_column)} is the target column", "use another column")
     if spec.held_out > MAX_HELD_OUT:
         message = f"validation_split and test_split together hold out {spec.held_out:g} of the rows"
         yield Problem("test_split", message, f"hold out at most {MAX_HELD_OUT}, to keep rows for training")

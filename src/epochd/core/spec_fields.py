@@ -17,7 +17,11 @@ Split = Literal["auto", "random", "stratified", "time", "group"]
 
 Size = Annotated[int, Field(ge=1, le=65_536)]
 Column = Annotated[str, Field(min_length=1, max_length=500)]
+Label = Annotated[str, Field(max_length=500)]
+Weight = Annotated[float, Field(gt=0, le=1e6)]
 DatasetName = Annotated[str, Field(min_length=1, max_length=1000)]
+MAX_COLUMNS, MAX_LABELS = 100_000, 10_000
+"""Entries of ``feature_columns`` and of ``class_weight``."""
 
 APPLIES_TO: dict[str, tuple[str, tuple[str, ...]]] = {
     "kernel_size": ("model_type", ("cnn",)),
@@ -72,7 +76,7 @@ class SpecFields(BaseModel):
     dataset."""
     allow_changed_data: bool = False
     """Resume even if the content of the dataset has changed since the pause. Otherwise such a resume is rejected."""
-    feature_columns: Annotated[list[Column], Field(min_length=1, max_length=100_000)] | None = None
+    feature_columns: Annotated[list[Column], Field(min_length=1, max_length=MAX_COLUMNS)] | None = None
     """The feature columns, in this order; ``*``, ``?`` and ``[…]`` match several columns (``pixel*``). Default: every
     column except ``target_column``, ``time_column`` and ``group_column``."""
     target_column: Column
@@ -137,7 +141,7 @@ class SpecFields(BaseModel):
     0)."""
     gradient_clip: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """The maximum norm of the whole gradient; a larger gradient is scaled down. Default: no limit."""
-    class_weight: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0, le=1e6)]] | None = None
+    class_weight: Literal["balanced"] | Annotated[dict[Label, Weight], Field(max_length=MAX_LABELS)] | None = None
     """For classification: the weight of each class in the training loss, by label. A label that is not listed has
     weight 1; ``balanced`` gives all classes the same total weight."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -3,24 +3,55 @@ problems that name a field, the cause and what to do."""
 
 from typing import Any, Self
 
-from pydantic import SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
 
-from epochd.core.errors import InvalidSpec, Problem, similar_names
+from epochd.core.errors import MAX_PROBLEMS, InvalidSpec, Problem, similar_names
 from epochd.core.spec_checks import class_option_problems, cross_field_problems
 from epochd.core.spec_fields import SpecFields, Split, Task
+from epochd.core.text import cut, shown
 
 __all__ = ["Split", "Task", "TrainingSpec", "class_option_problems", "parse", "parse_leniently"]
+
+
+class _Found(list[Problem]):
+    """Problems in the context of an error, all of which pydantic formats as text, however long it is."""
+
+    def __str__(self) -> str:
+        return f"{len(self)} problems"
+
+
+def _custom_error(problems: list[Problem]) -> PydanticCustomError:
+    return PydanticCustomError("epochd_problems", "{problems}", {"problems": _Found(problems)})
 
 
 class TrainingSpec(SpecFields):
     """A training config. Unknown fields are rejected; strings are not converted to numbers."""
 
+    @field_validator("feature_columns", "class_weight", mode="before")
+    @classmethod
+    def _count_wrong_entries(cls, value: object, info: ValidationInfo) -> object:
+        """Many wrong entries are counted here: pydantic takes much longer, because it describes each of them."""
+        wrong: list[Any] = []
+        if isinstance(value, list):
+            wrong = [index for index, entry in enumerate(value) if type(entry) is not str or not entry]
+        elif isinstance(value, dict):
+            wrong = [label for label, weight in value.items() if type(weight) not in (int, float) or weight <= 0]
+        if len(wrong) > MAX_PROBLEMS:
+            raise _custom_error(_entry_problems(str(info.field_name), wrong, value))
+        return value
+
     @model_validator(mode="after")
     def _check_across_fields(self) -> Self:
         if problems := cross_field_problems(self):
-            context = {"count": len(problems), "problems": problems}
-            raise PydanticCustomError("epochd_problems", "{count} problems", context)
+            raise _custom_error(problems)
         return self
 
     @model_serializer(mode="wrap")
@@ -36,19 +67,20 @@ def parse(values: object) -> TrainingSpec:
     try:
         return TrainingSpec.model_validate(values)
     except ValidationError as error:
-        raise InvalidSpec(_problems(error)) from None
+        raise InvalidSpec(_problems(error.errors(include_url=False))) from None
 
 
 def parse_leniently(values: object) -> tuple[TrainingSpec | None, list[Problem]]:
     """All problems, and the spec with defaults for the invalid fields (None if a required field is missing), so that
-    later checks can run too."""
+    later checks can run too. Only the first ``MAX_PROBLEMS`` problems have a message."""
     try:
         return TrainingSpec.model_validate(values), []
     except ValidationError as error:
-        problems = _problems(error)
+        errors = error.errors(include_url=False)
+        problems, invalid = _problems(errors), {entry["loc"][0] for entry in errors if entry["loc"]}
     if not isinstance(values, dict):
         return None, problems
-    invalid = {problem.field.split(".")[0] for problem in problems}
+    invalid |= {problem.field.split(".")[0] for problem in problems}
     rest = {name: value for name, value in values.items() if name not in invalid}
     if len(rest) == len(values):
         return None, problems
@@ -56,27 +88,43 @@ def parse_leniently(values: object) -> tuple[TrainingSpec | None, list[Problem]]
     return spec, problems + [problem for problem in more if problem.field not in invalid]
 
 
-def _problems(invalid: ValidationError) -> list[Problem]:
-    """Pydantic's errors as problems with hints, in the order of the fields."""
+def _problems(errors: list[ErrorDetails]) -> list[Problem]:
+    """Pydantic's errors as problems with hints, in the order of the fields; those that no error lists have no text."""
     problems: list[Problem] = []
-    for error in invalid.errors(include_url=False):
-        field = ".".join(str(part) for part in error["loc"] if part not in ("body", "constrained-str")) or "body"
-        known = TrainingSpec.model_fields.get(field.split(".")[0])  # of a list item (hidden_units.0) its list
-        description = ((known and known.description) or "").replace("``", "")
-        match error["type"]:
-            case "epochd_problems":
-                problems += error["ctx"]["problems"]
-            case "extra_forbidden":
-                nearest = similar_names(field, TrainingSpec.model_fields, 1)
-                hint = f"did you mean {nearest[0]!r}?" if nearest else "see GET /api/v1/epoch-training/schema"
-                problems.append(Problem(field, f"unknown field {field!r}", hint))
-            case "missing":
-                problems.append(Problem(field, f"{field} is required", description))
-            case "json_invalid":
-                problems.append(Problem("body", f"not valid JSON: {error['ctx']['error']}", "send one JSON object"))
-            case _:
-                given = repr(error["input"])
-                given = given if len(given) <= 80 else given[:77] + "..."
-                message = f"{error['msg'][0].lower()}{error['msg'][1:]}, but {given} was given"
-                problems.append(Problem(field, message, description))
+    others = {error["loc"][0]: Problem(cut(str(error["loc"][0])), "") for error in errors if error["loc"]}
+    for error in errors:
+        if error["type"] == "epochd_problems":
+            problems += error["ctx"]["problems"]
+        elif len(problems) < MAX_PROBLEMS:
+            problems.append(_problem(error))
+        else:
+            problems.append(others[error["loc"][0]])
     return problems
+
+
+def _entry_problems(field: str, wrong: list[Any], value: Any) -> list[Problem]:
+    kind = "a column name" if isinstance(value, list) else "a number above 0"
+    first = [
+        Problem(f"{field}.{cut(str(key))}", f"{kind} is required, but {shown(value[key], 80)} was given")
+        for key in wrong[:MAX_PROBLEMS]
+    ]
+    return first + [Problem(field, "")] * (len(wrong) - len(first))
+
+
+def _problem(error: ErrorDetails) -> Problem:
+    parts = [cut(str(part)) for part in error["loc"] if part not in ("body", "constrained-str")]
+    field = ".".join(parts) or "body"
+    known = TrainingSpec.model_fields.get(field.split(".")[0])  # of a list item (hidden_units.0) its list
+    description = ((known and known.description) or "").replace("``", "")
+    match error["type"]:
+        case "extra_forbidden":
+            nearest = similar_names(field, TrainingSpec.model_fields, 1)
+            hint = f"did you mean {nearest[0]!r}?" if nearest else "see GET /api/v1/epoch-training/schema"
+            return Problem(field, f"unknown field {shown(field)}", hint)
+        case "missing":
+            return Problem(field, f"{field} is required", description)
+        case "json_invalid":
+            return Problem("body", f"not valid JSON: {error['ctx']['error']}", "send one JSON object")
+        case _:
+            message = f"{error['msg'][0].lower()}{error['msg'][1:]}, but {shown(error['input'], 80)} was given"
+            return Problem(field, message, description)

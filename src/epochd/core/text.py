@@ -6,13 +6,29 @@ what stands beside them. They are shown escaped, as ``repr`` would show them.
 """
 
 import re
+import reprlib
 
+MAX_SHOWN = 200
+"""Characters of a value that a message repeats."""
+BRIEF = reprlib.Repr()
+BRIEF.maxlevel, BRIEF.maxlist, BRIEF.maxtuple, BRIEF.maxdict = 3, 20, 20, 20
+BRIEF.maxstring = BRIEF.maxlong = BRIEF.maxother = MAX_SHOWN
 JOINERS = "\u200c\u200d"
 """Without them some Persian and Indic words, and composed emoji, are written wrongly."""
 MAX_TOKEN_CHARACTERS = 4096
 """Servers and proxies limit a request's headers to 8 KiB or more."""
 TOKEN_RULE = f"a token consists of 1 to {MAX_TOKEN_CHARACTERS:,} visible ASCII characters, without spaces"
 TOKEN = re.compile(rf"[!-~]{{1,{MAX_TOKEN_CHARACTERS}}}")
+
+
+def cut(text: str, most: int = MAX_SHOWN) -> str:
+    """The text, or its beginning and three dots if it is longer."""
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def shown(value: object, most: int = MAX_SHOWN) -> str:
+    """A value as ``repr`` shows it, cut; a large one is cut before it is formatted."""
+    return cut(BRIEF.repr(value), most)
 
 
 def visible(text: str, keep: str = "") -> str:

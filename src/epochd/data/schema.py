@@ -8,11 +8,12 @@ import polars as pl
 import polars.selectors as cs
 
 from epochd.core.errors import Problem, similar_names
+from epochd.core.spec_checks import WILDCARDS, is_pattern
 from epochd.core.specs import TrainingSpec
+from epochd.core.text import cut, shown
 
 MAX_LISTED = 20
 """Problems or warnings of one kind that are listed individually."""
-WILDCARDS = "*?["
 
 
 def feature_columns(spec: TrainingSpec, schema: pl.Schema) -> list[str]:
@@ -22,7 +23,8 @@ def feature_columns(spec: TrainingSpec, schema: pl.Schema) -> list[str]:
     """
     if spec.feature_columns is None:
         return _remaining(spec, schema)
-    found = [name for requested in spec.feature_columns for name in _matches(requested, spec, schema)]
+    remaining = _remaining(spec, schema)
+    found = [name for requested in spec.feature_columns for name in _matches(requested, remaining, schema)]
     return [name for name in dict.fromkeys(found) if name != spec.target_column or spec.forecasts]
 
 
@@ -35,7 +37,8 @@ def required_columns(spec: TrainingSpec, schema: pl.Schema) -> list[str]:
 def selection_problems(spec: TrainingSpec, schema: pl.Schema, caveat: str = "") -> list[Problem]:
     """A problem for each name that the table lacks, and each pattern without a match; ``caveat`` as in
     ``missing_columns``."""
-    requested = [name for name in spec.feature_columns or () if not _matches(name, spec, schema)]
+    remaining = _remaining(spec, schema)
+    requested = [name for name in spec.feature_columns or () if not _matches(name, remaining, schema)]
     found = missing_columns(requested, "feature_columns", schema, "the dataset", caveat)
     for field in ("target_column", "time_column", "group_column"):
         name = getattr(spec, field)
@@ -54,8 +57,8 @@ def missing_columns(names: Sequence[str], field: str, schema: pl.Schema, where: 
     listed = shorten(columns, MAX_LISTED) + (f"; {caveat}" if caveat else "")
     for name in names[:MAX_LISTED]:
         nearest = _nearest(name, columns)
-        hint = f"did you mean {' or '.join(map(repr, nearest))}? " if nearest else ""
-        lacks = f"no column that matches {name!r}" if _is_pattern(name) else f"no column {name!r}"
+        hint = f"did you mean {' or '.join(map(shown, nearest))}? " if nearest else ""
+        lacks = f"no column that matches {shown(name)}" if is_pattern(name) else f"no column {shown(name)}"
         found.append(Problem(field, f"{where} has {lacks}", f"{hint}its columns are: {listed}"))
     if len(names) > MAX_LISTED:
         found.append(Problem(field, f"{len(names) - MAX_LISTED} more columns do not exist", "correct the first ones"))
@@ -65,14 +68,14 @@ def missing_columns(names: Sequence[str], field: str, schema: pl.Schema, where: 
 def shorten(items: Sequence[object], most: int) -> str:
     """The first ``most`` items, and how many there are besides."""
     more = f" and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(map(str, items[:most])) + more
+    return ", ".join(cut(str(item)) for item in items[:most]) + more
 
 
-def _matches(requested: str, spec: TrainingSpec, schema: pl.Schema) -> list[str]:
+def _matches(requested: str, remaining: Sequence[str], schema: pl.Schema) -> list[str]:
     """The columns that a name or pattern selects; an exact name takes precedence over a pattern."""
     if requested in schema:
         return [requested]
-    return [name for name in _remaining(spec, schema) if fnmatchcase(name, requested)] if _is_pattern(requested) else []
+    return [name for name in remaining if fnmatchcase(name, requested)] if is_pattern(requested) else []
 
 
 def _remaining(spec: TrainingSpec, schema: pl.Schema) -> list[str]:
@@ -80,13 +83,9 @@ def _remaining(spec: TrainingSpec, schema: pl.Schema) -> list[str]:
     return [name for name in schema if name not in reserved]
 
 
-def _is_pattern(name: str) -> bool:
-    return any(sign in name for sign in WILDCARDS)
-
-
 def _nearest(name: str, columns: list[str]) -> list[str]:
     """The columns with names similar to this one; for a pattern, those with a similar beginning."""
-    if not _is_pattern(name):
+    if not is_pattern(name):
         return similar_names(name, columns, 2)
     stem = name[: min(place for sign in WILDCARDS if (place := name.find(sign)) >= 0)]
     by_beginning = {column[: len(stem)]: column for column in reversed(columns)}

@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Row, update
+from sqlalchemy import Row, select, update
 
 from epochd.core.errors import StaleAttempt
 from epochd.core.events import Report, Type
 from epochd.core.job_values import JobError, WorkerIdentity
-from epochd.core.jobs import Command, Job, State
+from epochd.core.jobs import TASK_ID, Command, Job, State
 from epochd.store import events, jobs, reports, rows, tables
 from epochd.store.changes import Change
 from epochd.store.db import Database
@@ -86,6 +86,15 @@ async def report(
         reports.apply(change, fresh)
         await rows.save(transaction, change)
     return change.job.command
+
+
+async def is_token(db: Database, task_id: str, token: str) -> bool:
+    """Whether this is the token of the newest attempt at a task, which may have ended: one look-up by primary key."""
+    if not TASK_ID.fullmatch(task_id):
+        return False
+    async with db.read() as connection:
+        stored = await connection.scalar(select(table.c.token_hash).where(table.c.id == task_id))
+    return hmac.compare_digest(_hash(token), stored or "")
 
 
 async def expired(db: Database, now: float | None = None) -> list[Job]:

@@ -17,16 +17,42 @@ async def test_a_report_is_answered_with_the_command(worker):
 
 async def test_an_api_token_does_not_open_the_workers_door(worker):
     answer = await worker.post([], token="secret")
-    assert answer.status_code == 409
-    assert answer.json()["code"] == "stale_attempt"
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
 
 
-async def test_no_token_is_401(worker):
-    path = f"/internal/attempts/{worker.ticket.task_id}/report"
-    del worker.http.headers["Authorization"]
-    answer = await worker.http.post(path, json={"attempt": 1, "reports": []})
+@pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Basic {token}", "Bearer x{token}", "Bearer \xe9"])
+@pytest.mark.parametrize("task_id", ["{task_id}", "epoch_training_20200101_000000_000000", "x" * 5_000, "%00", "a/b"])
+async def test_nothing_is_read_without_the_token_of_the_attempt(worker, header, task_id):
+    async def body():
+        raise AssertionError("the body was read")
+        yield b""
+
+    path = f"/internal/attempts/{task_id.format(task_id=worker.ticket.task_id)}/report"
+    headers = {"Authorization": header.format(token=worker.ticket.token).encode("latin-1")}
+    answer = await worker.http.post(path, content=body(), headers=headers)
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert answer.json()["message"] == "reports require the token of the running attempt"
+
+
+async def test_a_token_is_of_one_task_only(open_house):
+    house = await open_house(slots=2)
+    await house.start()
+    await house.start()
+    first, second = await house.worker(), await house.worker()
+    assert (await first.post([], token=second.ticket.token)).status_code == 401
+    assert (await first.post([])).status_code == 200
+
+
+async def test_a_report_that_is_too_large_is_refused(worker):
+    answer = await worker.post([{"number": 1, "kind": "log", "payload": {"message": "x" * (9 << 20)}}])
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+
+
+async def test_of_many_malformed_reports_the_first_is_named(worker):
+    answer = await worker.post([{"number": 0}] * 100_000)
+    assert answer.status_code == 422
+    assert {problem["field"].split(".")[1] for problem in answer.json()["problems"]} == {"0"}
 
 
 async def test_an_attempt_token_does_not_open_the_api(worker):

@@ -7,6 +7,9 @@ from pydantic import ConfigDict, Field, RootModel
 from epochd.api.responses import Moment, Shape, Success, described_as
 from epochd.core.datasets import Dataset, DatasetKind
 
+MAX_LENGTHS = {"name": 120, "path": 1_000, "connection": 200, "query": 100_000}
+"""Characters of the values of a registration."""
+
 
 class ColumnShape(Shape):
     name: str
@@ -75,8 +78,8 @@ class PathRegistration(Shape):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str = Field(min_length=1)
-    path: str = Field(min_length=1)
+    name: str = Field(min_length=1, max_length=MAX_LENGTHS["name"])
+    path: str = Field(min_length=1, max_length=MAX_LENGTHS["path"])
 
 
 class QueryRegistration(Shape):
@@ -84,9 +87,11 @@ class QueryRegistration(Shape):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str = Field(min_length=1)
-    connection: str = Field(min_length=1, description="A name of EPOCHD_CONNECTIONS.")
-    query: str = Field(min_length=1)
+    name: str = Field(min_length=1, max_length=MAX_LENGTHS["name"])
+    connection: str = Field(
+        min_length=1, max_length=MAX_LENGTHS["connection"], description="A name of EPOCHD_CONNECTIONS."
+    )
+    query: str = Field(min_length=1, max_length=MAX_LENGTHS["query"])
 
 
 class DatasetLine(Shape):

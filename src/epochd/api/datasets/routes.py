@@ -9,13 +9,31 @@ from fastapi import APIRouter, Query, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from epochd.api.datasets.responses import DatasetDetail, DatasetLine, DatasetRecord, DatasetRemoved, Datasets
+from epochd.api.datasets.responses import (
+    MAX_LENGTHS,
+    DatasetDetail,
+    DatasetLine,
+    DatasetRecord,
+    DatasetRemoved,
+    Datasets,
+)
 from epochd.api.deps import ServiceDep, json_object, while_connected
 from epochd.api.responses import MARK, ErrorShape
 from epochd.api.security import DRAINED_BYTES
 from epochd.api.service import Service
 from epochd.core.datasets import Dataset, DatasetKind
-from epochd.core.errors import BuiltIn, DataError, EpochdError, InvalidRequest, NotFound, Problem, similar_names
+from epochd.core.errors import (
+    BuiltIn,
+    DataError,
+    EpochdError,
+    InvalidRequest,
+    NotFound,
+    Problem,
+    bounded,
+    similar_names,
+)
+from epochd.core.text import cut, shown
+from epochd.data.schema import MAX_LISTED
 from epochd.data.tables.catalog import BUILTIN, Catalog
 from epochd.registry import operations
 from epochd.registry.sql_snapshot import url_of
@@ -173,14 +191,26 @@ def _registration(values: dict[str, Any], name: str | None) -> dict[str, str]:
     values = {"name": name} | values if name is not None else values
     ways = (("name", "path"), ("name", "connection", "query"))
     problems = [
-        Problem(key, f"a non-empty string is required, but {value!r:.80} was given", f"set {key!r} to a string")
+        Problem(
+            key, f"a non-empty string is required, but {shown(value, 80)} was given", f"set {shown(key)} to a string"
+        )
         for key, value in values.items()
         if not isinstance(value, str) or not value.strip()
     ]
+    problems += [
+        Problem(key, f"{key} has {len(values[key]):,} characters; the limit is {most:,}", f"use a shorter {key}")
+        for key, most in MAX_LENGTHS.items()
+        if isinstance(values.get(key), str) and len(values[key]) > most
+    ]
     if not problems and not any(set(way) == set(values) for way in ways):
-        message = f"the body has the fields {', '.join(sorted(values))}" if values else "the body has no fields"
+        message = (
+            f"the body has the fields {', '.join(sorted(map(cut, values))[:MAX_LISTED])}"
+            if values
+            else "the body has no fields"
+        )
         problems.append(Problem("body", message, "set name and path, or name, connection and query, or upload a file"))
     if problems:
+        problems = bounded(problems)
         raise InvalidRequest("; ".join(f"{problem.field}: {problem.message}" for problem in problems), problems)
     checked_name(values["name"])
     return values
@@ -219,7 +249,7 @@ async def _upload(request: Request, service: Service, name: str | None, filename
 async def _register(request: Request, service: Service, name: str, path: str, replace: bool) -> Dataset:
     await _check_free(service, name, replace)
     if path in BUILTIN:
-        raise DataError([Problem("path", f"{path!r} is a built-in dataset", "use it by this name")])
+        raise DataError([Problem("path", f"{shown(path)} is a built-in dataset", "use it by this name")])
     with service.staging.stage(name, DatasetKind.PATH) as staged, problems_of("path"):
         staged.stage = "checking"
         reading = service.readers.call(operations.describe, Catalog(service.settings.dataset_roots), [path])

@@ -1,18 +1,64 @@
-"""The route that workers use: they send reports and receive commands. The token of an attempt is valid only here."""
+"""The route that workers use: they send reports and receive commands. The token of an attempt is valid only here.
 
-from typing import Any
+``WorkerDoor`` checks this token before any byte of a report is read.
+"""
+
+import re
+from typing import Annotated, Any
 
 from fastapi import APIRouter
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, Field, ValidationError
+from fastapi.security.utils import get_authorization_scheme_param
+from pydantic import BaseModel, FailFast, Field, ValidationError
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from epochd.api.deps import Credentials, JsonObject, ServiceDep
-from epochd.core.errors import Unauthorized
+from epochd.api.deps import JsonObject, ServiceDep
+from epochd.api.errors import handle_epochd_error
+from epochd.api.security import WORKERS_PATH, route_path
+from epochd.api.service import Service
+from epochd.core.errors import EpochdError, Unauthorized
 from epochd.core.events import Report, ReportKind
 from epochd.core.jobs import Command
 from epochd.store import attempts
 
-worker_router = APIRouter(prefix="/internal", include_in_schema=False)
+worker_router = APIRouter(prefix=WORKERS_PATH.rstrip("/"), include_in_schema=False)
+REPORT_PATH = re.compile(rf"{WORKERS_PATH}attempts/([^/]*)/report")
+
+
+class WorkerDoor:
+    """Answers 401 to what is sent below ``/internal/`` without the token of the newest attempt of its task.
+
+    The body of such a request is not read. Which task or attempt exists is not revealed.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and route_path(scope).startswith(WORKERS_PATH):
+            request = Request(scope)
+            try:
+                await _check_token(request)
+            except EpochdError as error:
+                await (await handle_epochd_error(request, error))(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
+async def _check_token(request: Request) -> None:
+    """Raise Unauthorized unless the request has the token of the newest attempt of the task in its path."""
+    service: Service = request.app.state.service
+    path, token = REPORT_PATH.fullmatch(route_path(request.scope)), bearer_token(request.headers)
+    if path is None or not token or not await attempts.is_token(service.db, path[1], token):
+        raise Unauthorized("reports require the token of the running attempt")
+
+
+def bearer_token(headers: Headers) -> str:
+    """The token of the Authorization header; empty if there is none."""
+    scheme, token = get_authorization_scheme_param(headers.get("authorization"))
+    return token if scheme.lower() == "bearer" else ""
 
 
 class ReportShape(BaseModel):
@@ -26,7 +72,7 @@ class Batch(BaseModel):
 
     attempt: int = Field(ge=1)
     idle: float | None = Field(None, ge=0, description="Seconds since the last finished step.")
-    reports: list[ReportShape]
+    reports: Annotated[list[ReportShape], FailFast()]
 
 
 class Answer(BaseModel):
@@ -34,10 +80,8 @@ class Answer(BaseModel):
 
 
 @worker_router.post("/attempts/{task_id}/report")
-async def report(task_id: str, values: JsonObject, service: ServiceDep, credentials: Credentials) -> Answer:
+async def report(task_id: str, values: JsonObject, service: ServiceDep, request: Request) -> Answer:
     """Append a worker's reports to its task's log, renew its lease, and return a command."""
-    if credentials is None:
-        raise Unauthorized("reports require the attempt's token: send the header 'Authorization: Bearer <token>'")
     try:
         batch = Batch.model_validate(values)
     except ValidationError as error:
@@ -47,7 +91,7 @@ async def report(task_id: str, values: JsonObject, service: ServiceDep, credenti
         service.db,
         task_id,
         batch.attempt,
-        credentials.credentials,
+        bearer_token(request.headers),
         [Report(line.number, line.kind, line.payload) for line in batch.reports],
         lease_seconds=service.settings.lease_seconds,
         idle_seconds=batch.idle,

@@ -20,6 +20,7 @@ from epochd.core.errors import CorruptFile, IllegalMove, InvalidRequest, Invalid
 from epochd.core.job_values import Checkpoint
 from epochd.core.jobs import Job, State, revise
 from epochd.core.specs import TrainingSpec
+from epochd.core.text import cut, shown
 from epochd.store import jobs
 
 router = APIRouter()
@@ -50,7 +51,7 @@ async def retry(task_id: str, request: Request, service: ServiceDep, translator:
     values = await optional_json_object(request)
     for key, value in values.items():
         if not isinstance(value, RETRY_OPTIONS.get(key, ())):
-            message = f"{key}={value!r:.80} is not a valid option of this request"
+            message = f"{cut(key)}={shown(value, 80)} is not a valid option of this request"
             hint = "the options are from_beginning, true or false, and output_path, a string"
             raise InvalidRequest(message, [Problem(key, message, hint)])
     parent = await jobs.get(service.db, task_id)

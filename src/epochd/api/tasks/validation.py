@@ -38,7 +38,7 @@ async def validate(
     values: dict[str, Any], catalog: Catalog, readers: ReaderPool, settings: Settings, gpus: int
 ) -> ValidationResult:
     """Validate a submitted config for a server with this number of GPUs, and find all its problems."""
-    spec, problems = specs.parse_leniently(values)
+    spec, problems = await asyncio.to_thread(specs.parse_leniently, values)
     if spec is None:
         return ValidationResult(InvalidSpec(problems))
     invalid = {problem.field.split(".")[0] for problem in problems}

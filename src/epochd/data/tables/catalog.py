@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path, PurePath
 
 from epochd.core.errors import DataError, Problem, similar_names
+from epochd.core.text import shown
 from epochd.data.formats import SUFFIXES, suffix_of
 from epochd.data.schema import shorten
 from epochd.data.tables.source import Source
@@ -44,13 +45,13 @@ class Catalog:
             return Source(name, Path(__file__).parents[1] / "builtin" / f"{name}.parquet")
         if name in self.registered:
             return Source(name, self._registered_path(name))
-        message, hint, suffix = f"there is no dataset {name!r}", "", PurePath(name).suffix
+        message, hint, suffix = f"there is no dataset {shown(name)}", "", PurePath(name).suffix
         if "\0" in name or ".." in PurePath(name).parts:
-            message = f"{name!r} is not a dataset name: '..' and NUL are not allowed in it"
+            message = f"{shown(name)} is not a dataset name: '..' and NUL are not allowed in it"
         elif path := next((found for root in self.roots if (found := _resolve_inside(root, name))), None):
             return Source(name, path)
         elif suffix and not suffix_of(name) and suffix[1:].isalnum() and not suffix[1:].isdigit():
-            message = f"{name!r} is not a dataset: files that end in {suffix!r} cannot be read"
+            message = f"{shown(name)} is not a dataset: files that end in {shown(suffix, 50)} cannot be read"
             hint = f"use a file that ends in {', '.join(SUFFIXES)}; "
         raise DataError([Problem("dataset", message, hint + self._suggestions(name))])
 
