@@ -60,18 +60,22 @@ def test_it_says_where_it_listens_and_is_healthy_at_once(process):
 
 
 @pytest.mark.serial
-def test_starting_costs_little_more_than_the_import_of_its_libraries(process):
-    """In processor time, and against a measure of the same minute: a busy machine makes both slow."""
-    assert httpx.get(process.url + "/health").status_code == 200
-    started = processor_seconds(process.child.pid)
-    libraries = "aiosqlite, alembic, fastapi, numpy, polars, pydantic_settings, sqlalchemy.ext.asyncio, uvicorn"
-    program = f"import {libraries}; print('done', flush=True); input()"
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as child:
-        assert child.stdout.readline() == "done\n"
-        assert started < 2.5 * processor_seconds(child.pid)
-        child.communicate("\n")
+def test_starting_costs_less_than_twice_the_import_of_its_libraries(tmp_path):
+    """In processor time, the least of three of each in turns: a busy machine makes single ones slow."""
+    program = "import alembic, fastapi, polars, sqlalchemy.ext.asyncio, uvicorn; print('done', flush=True); input()"
+    started, imported = [], []
+    for number in range(3):
+        process = Process(tmp_path / str(number))
+        assert httpx.get(process.url + "/health").status_code == 200
+        started.append(processor_seconds(process.child.pid))
+        process.end()
+        with subprocess.Popen(
+            [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as child:
+            assert child.stdout.readline() == "done\n"
+            imported.append(processor_seconds(child.pid))
+            child.communicate("\n")
+    assert min(started) < 2 * min(imported)
 
 
 def processor_seconds(pid):
