@@ -74,24 +74,26 @@ def test_it_says_where_it_listens_and_is_healthy_at_once(process):
     assert httpx.get(process.url + "/health").json()["status"] == "ok"
 
 
-@pytest.mark.serial
-def test_starting_costs_little_more_than_the_import_of_its_libraries(process):
-    """In processor time, and against a measure of the same minute: a busy machine makes both slow."""
-    assert httpx.get(process.url + "/health").status_code == 200
-    started = processor_seconds(process.child.pid)
-    libraries = "aiosqlite, alembic, fastapi, numpy, polars, pydantic_settings, sqlalchemy.ext.asyncio, uvicorn"
-    program = f"import {libraries}; print('done', flush=True); input()"
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as child:
-        assert child.stdout.readline() == "done\n"
-        assert started < 2.5 * processor_seconds(child.pid)
-        child.communicate("\n")
+LIBRARIES = """
+import time
+import aiosqlite, alembic, fastapi, fastexcel, polars, psutil, pydantic_settings, safetensors.numpy, uvicorn
+import sqlalchemy.ext.asyncio
+print(f"{time.process_time()} seconds", flush=True)
+"""
 
 
-def processor_seconds(pid):
-    times = psutil.Process(pid).cpu_times()
-    return times.user + times.system
+def test_starting_costs_less_than_twice_the_import_of_its_libraries(open_process):
+    """In processor time, each start against its own imports: a busy machine makes both slow."""
+    ratios = []
+    for _ in range(3):
+        process = open_process(LIBRARIES + SERVE)
+        imported = float(process.line.split()[0])
+        url = process.child.stdout.readline().split()[-1]
+        assert httpx.get(url + "/health").status_code == 200
+        times = psutil.Process(process.child.pid).cpu_times()
+        process.end()
+        ratios.append((times.user + times.system) / imported)
+    assert min(ratios) < 2
 
 
 def test_a_second_server_is_kept_out_of_the_data_directory(process, open_process):

@@ -137,16 +137,20 @@ class TestWindows:
         ]
 
 
-def test_categories_that_training_never_saw_are_predicted_too(tmp_path):
+@pytest.fixture(scope="module")
+def flights_model(tmp_path_factory):
     frame, options = flights()
-    model = predict.Model.load(train(tmp_path, frame, **options))
+    return train(tmp_path_factory.mktemp("flights"), frame, **options | {"epochs": 1})
+
+
+def test_categories_that_training_never_saw_are_predicted_too(flights_model):
+    model, frame = predict.Model.load(flights_model), flights()[0]
     strange = frame.head(5).with_columns(dest=pl.lit("Atlantis"), carrier=None)
     assert model.predict(strange)["prediction"].null_count() == 0
 
 
-def test_a_model_says_how_its_input_is_to_be_read(tmp_path):
-    frame, options = flights()
-    about = json.loads((train(tmp_path, frame, **options) / "model.json").read_text())
+def test_a_model_says_how_its_input_is_to_be_read(flights_model):
+    about = json.loads((flights_model / "model.json").read_text())
     assert len(about["embeddings"]) == 2
     assert about["embeddings"][0].keys() == {"channel", "codes", "size"}
     assert about["masked"] is False

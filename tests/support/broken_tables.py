@@ -183,7 +183,7 @@ def a_million_categories() -> Case:
     rows = 1_000_000
     numbers = pl.int_range(rows, eager=True)
     columns = {"name": "customer " + numbers.cast(pl.String), "y": numbers // 3 % 2}
-    return Case(columns, "feature_columns", "'name' looks like an identifier: 1,000,000 distinct texts .* in row 1")
+    return Case(columns, "feature_columns", "'name' looks like an identifier: about .* in row 1")
 
 
 @case
@@ -191,7 +191,7 @@ def more_categories_than_codes() -> Case:
     rows = 400_000
     numbers = pl.int_range(rows, eager=True)
     columns = {"name": "customer " + (numbers % 200_000).cast(pl.String), "y": numbers // 3 % 2}
-    return Case(columns, "feature_columns", "200,000 distinct values, too many to encode .limit 100,000")
+    return Case(columns, "feature_columns", "about .* distinct values, too many to encode .limit 100,000")
 
 
 @case

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 
-JOBS = int(os.environ.get("QUEUE_JOBS", 30))
+JOBS = int(os.environ.get("QUEUE_JOBS", 60))
 
 
 def test_many_trainings_on_two_slots_all_complete(open_server):

@@ -95,11 +95,6 @@ def test_other_engines_go_on_exactly_too_though_a_worker_dies_after_every_chunk(
     assert train(tmp_path / "deaths", options, [1] * (chunks - 1)) == straight
 
 
-def test_two_devices_go_on_exactly(tmp_path):
-    options = MLP | {"num_devices": 2, "epochs": 2}
-    assert train(tmp_path / "deaths", options, [3]) == train(tmp_path / "straight", options)
-
-
 def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(tmp_path):
     straight = train(tmp_path / "straight", MLP)
     with pytest.raises(Killed):

@@ -12,8 +12,8 @@ import pytest
 from epochd.engines import registry
 
 COLUMNS = 60
-ROWS = int(os.environ.get("STREAMING_ROWS", 2_000_000))
-"""``make streaming`` takes twice as many, on every engine."""
+ROWS = int(os.environ.get("STREAMING_ROWS", 1_000_000))
+"""``make streaming`` takes four times as many, on every engine."""
 ENGINES = registry.installed() if "STREAMING_ROWS" in os.environ else registry.installed()[:1]
 SCRIPT = """
 import json, sys

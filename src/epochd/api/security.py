@@ -100,6 +100,8 @@ class BodyLimit:
             size += len(chunk)
             if size <= limit:
                 chunks.append(chunk)
+            else:
+                chunks.clear()  # the rest is read and discarded
         if size > limit:
             error = TooLarge(f"the request's body is larger than the limit of {limit:,} bytes: send a smaller one")
             await answer(error)(scope, receive, send)

@@ -1,5 +1,6 @@
 """A table is read at most twice to check a config, and once more where a message quotes a row."""
 
+import gzip
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -54,12 +55,14 @@ def _streamed(monkeypatch):
     monkeypatch.setattr(statistics, "COUNTED_BYTES", 0)
 
 
-def checked(frame, tmp_path, **options):
-    """The report on a frame, and the source that counted."""
+def checked(frame, tmp_path, file="table.parquet", **options):
+    """The report on a frame, as if it were read from this file, and the source that counted."""
     source = CountingSource(frame)
     frame.head(20).write_parquet(tmp_path / "table.parquet")
-    spec = specs.parse({"dataset": "table.parquet"} | FEATURES | options)
-    found = check_table(source.scan(), frame.schema, spec, Catalog([tmp_path]).open("table.parquet"))[0]
+    (tmp_path / "table.csv").write_text("a\n1\n")
+    (tmp_path / "packed.csv").write_bytes(gzip.compress(b"a\n1\n"))
+    spec = specs.parse({"dataset": file} | FEATURES | options)
+    found = check_table(source.scan(), frame.schema, spec, Catalog([tmp_path]).open(file))[0]
     assert found.rows == frame.height
     return found, source
 
@@ -82,11 +85,12 @@ def test_a_good_table_is_read_at_most_twice(tmp_path, options, passes):
     assert (source.whole, source.beginnings) == (passes, 1)
 
 
-def test_a_file_of_moderate_size_is_read_once(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("file", "passes"), [("table.csv", 1), ("packed.csv", 2), ("table.parquet", 2)])
+def test_a_text_of_moderate_size_is_read_once_but_not_what_may_unpack_to_more(tmp_path, monkeypatch, file, passes):
     monkeypatch.setattr(statistics, "COUNTED_BYTES", 1 << 20)
-    found, source = checked(TABLE, tmp_path)
+    found, source = checked(TABLE, tmp_path, file)
     assert found.problems == []
-    assert (source.whole, source.beginnings) == (1, 1)
+    assert (source.whole, source.beginnings) == (passes, 1)
 
 
 def test_leaks_are_confirmed_in_the_second_pass(tmp_path):

@@ -45,8 +45,8 @@ TRAININGS: dict[str, dict[str, Any]] = {
     | {"framework": "tensorflow", "hidden_units": [512, 512], "batch_size": 8, "epochs": 30}
     | {"learning_rate_scheduler": "step", "step_size": 12, "early_stopping_patience": None},
 }
-SLOW = frozenset({"keras"})
-"""Its workers take longer to start than the others train: for long runs, and rarely."""
+SLOW = frozenset({"keras", "ranks"})
+"""Their processes take longer to start than the others train: for long runs, and rarely."""
 
 FINAL = frozenset({"completed", "failed", "cancelled"})
 

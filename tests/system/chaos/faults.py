@@ -164,7 +164,8 @@ KILLS = ("kill_worker", "kill_server", "kill_both")
 
 def planned(arena: Arena, count: int) -> list[str]:
     """Each fault that is possible here, or ``count`` of them, and kills to make up the number; in a random order."""
-    possible = [name for name in FAULTS if arena.has_disk or name != "fill_disk"]
+    without = {"fill_disk": not arena.has_disk, "kill_rank": "ranks" not in arena.trainings}
+    possible = [name for name in FAULTS if not without.get(name)]
     arena.random.shuffle(possible)
     rest = [arena.random.choice([*KILLS, *KILLS, *possible]) for _ in range(count - len(possible))]
     plan = possible[:count] + rest

@@ -31,7 +31,7 @@ FAULTS = {store: int(os.environ.get("CHAOS_FAULTS", few)) for store, few in SHOR
 SEED = int(os.environ.get("CHAOS_SEED", random.SystemRandom().randrange(10**6)))
 
 
-@pytest.mark.timeout(240 + 15 * max(FAULTS.values()))
+@pytest.mark.timeout(480 + 15 * max(FAULTS.values()))
 @pytest.mark.parametrize("store", ["sqlite", "postgresql"])
 def test_nothing_is_lost_whatever_dies(store: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     url = None
@@ -83,7 +83,7 @@ def rampage(arena: Arena, count: int) -> "Counter[str]":
 
 def settle(arena: Arena) -> None:
     """Let all that was begun come to its end."""
-    until(lambda: not arena.unfinished(), "trainings did not end", 180)
+    until(lambda: not arena.unfinished(), "trainings did not end", 300)
     for reader in arena.readers.values():
         reader.join(30)
 

@@ -83,7 +83,7 @@ def check_table(
 ) -> tuple[DatasetReport, Trained]:
     """Check a spec against the table of ``source``, and keep what a validation dataset is compared with. ``schema`` is
     the whole dataset's, ``table`` need only have the columns that the spec uses."""
-    statistics, checked, issues, hashes = _checked(table, schema, spec, source.size_bytes())
+    statistics, checked, issues, hashes = _checked(table, schema, spec, source.text_bytes())
     problems, warnings = resolve(issues, statistics.table)
     shape, embedded, masked = example_shape(statistics.features, spec)
     report = DatasetReport(
@@ -104,12 +104,12 @@ def check_table(
 
 
 def _checked(
-    table: pl.LazyFrame, schema: pl.Schema, spec: TrainingSpec, size_bytes: int
+    table: pl.LazyFrame, schema: pl.Schema, spec: TrainingSpec, text_bytes: int | None
 ) -> tuple[Statistics, Target, list[Issue], pl.Series | None]:
     """Both passes over the table, what the checks find in them, and the hashes of its rows."""
     name = spec.target_column if spec.target_column in schema else None
     by_row = time_and_group.columns_by_row(spec, schema)
-    first = collect(table, schemas.feature_columns(spec, schema), name, by_row, size_bytes)
+    first = collect(table, schemas.feature_columns(spec, schema), name, by_row, text_bytes)
     in_order, splits = time_and_group.check(first, schema, spec)
     early = target.preliminary(first.target, spec, first.head) if first.target and first.rows else Target(spec.task)
     leaks = leakage.candidates(first, early, spec)

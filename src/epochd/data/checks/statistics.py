@@ -21,7 +21,7 @@ DATE_WIDTHS: dict[type[pl.DataType], int] = {pl.Date: 5, pl.Time: 3, pl.Datetime
 EXACT = MAX_CODES * 6 // 5
 """Distinct texts of a large table are counted exactly up to about this many; an estimate may be off by a tenth."""
 COUNTED_BYTES = 128 << 20
-"""In files up to this size all distinct values are counted in the first pass; that takes some times this memory."""
+"""In texts up to this size all distinct values are counted in the first pass; that takes some times this memory."""
 MAX_CLASSES = 1_000
 COUNTED_LABELS = 2 * MAX_CLASSES
 """The values of a target are counted one by one up to this many distinct values."""
@@ -130,17 +130,18 @@ def collect(
     features: Sequence[str],
     target: str | None = None,
     by_row: Sequence[str] = (),
-    size_bytes: int | None = None,
+    text_bytes: int | None = None,
 ) -> Statistics:
     """The first pass. ``by_row`` columns are kept row by row, such as times and groups. Small tables are read as a
-    whole at once; where the file's ``size_bytes`` is moderate, distinct values are counted exactly at once."""
+    whole at once; where an uncompressed text of moderate size, ``text_bytes``, is read, distinct values are
+    counted exactly at once."""
     names = list(dict.fromkeys([*features, *by_row, *(() if target is None else (target,))]))
     most = max(MIN_HEAD, min(SMALL_ROWS, SMALL_CELLS // max(1, len(names))))
     chosen = table.select(*map(col, names))
     head = chosen.head(most + 1).collect(engine="streaming")
     is_whole = bool(names) and head.height <= most
     schema = head.schema
-    is_counted = is_whole or (size_bytes is not None and size_bytes <= COUNTED_BYTES)
+    is_counted = is_whole or (text_bytes is not None and text_bytes <= COUNTED_BYTES)
     found = Statistics(head.lazy() if is_whole else chosen, schema, head, is_whole, is_counted)
     if not names:
         return replace(found, rows=select(table, [pl.len().alias("rows")])["rows"])
@@ -205,7 +206,7 @@ def _figures(name: str, found: Statistics) -> Iterator[tuple[str, pl.Expr]]:
 
 
 def _is_countable(found: Statistics, name: str) -> bool:
-    """Whether counting distinct values takes little memory: the file is not large, or its first rows repeat their
+    """Whether counting distinct values takes little memory: the text is not large, or its first rows repeat their
     values ten times on average."""
     return found.is_counted or found.head.get_column(name).n_unique() * 10 <= found.head.height
 

@@ -82,7 +82,7 @@ def _check(table: pl.LazyFrame, spec: TrainingSpec, other: Source, trained: Trai
     comparable, to_read, different = _compare_columns(spec, other, found, by_name.values(), trained.target.task)
     by_row = [n for n in dict.fromkeys([*order, *to_read]) if n in found]
     target_column = spec.target_column if spec.target_column in found else None
-    statistics, _ = collect(table, comparable, target_column, by_row, other.size_bytes()).refined()
+    statistics, _ = collect(table, comparable, target_column, by_row, other.text_bytes()).refined()
     if not statistics.rows:
         return [*problems, Problem(FIELD, f"{name!r} has no rows", "give a dataset with rows")], []
     issues = []

@@ -85,6 +85,12 @@ class Source:
         """Bytes of the dataset's file, or of all files in its folder. Raise OSError if it does not exist."""
         return fingerprint.size(self.path)
 
+    def text_bytes(self) -> int | None:
+        """Bytes of a text file that is not compressed; None for all others, whose values may take far more."""
+        with self._reading_errors():
+            is_text = formats.format_of(self.path) in formats.TEXT_FORMATS.values()
+            return self.size_bytes() if is_text and not formats.text.compression(self.path) else None
+
     @contextmanager
     def _reading_errors(self) -> Iterator[None]:
         """Turn every error of reading the file into a DataError."""

@@ -38,9 +38,11 @@ def mesh_for(setup: Setup) -> Mesh:
         jax.config.update("jax_num_cpu_devices", count)  # type: ignore[no-untyped-call]
     threads_are_set = "NPROC" in os.environ
     os.environ.setdefault("NPROC", str(threads_for(setup)))  # XLA reads it when it starts its thread pool
-    cpus = _devices("cpu")
-    if not threads_are_set:
-        del os.environ["NPROC"]
+    try:
+        cpus = _devices("cpu")
+    finally:
+        if not threads_are_set:
+            del os.environ["NPROC"]
     _require(len(cpus) >= setup.devices, "num_devices", f"{setup.devices} CPU devices", f"JAX has {len(cpus)}")
     return Mesh(np.array(cpus[: setup.devices]), ROWS)
 
