@@ -5,6 +5,7 @@ rejects a page whose own host name resolves to 127.0.0.1 (DNS rebinding), the Or
 All are plain ASGI, which adds no overhead to streams.
 """
 
+import asyncio
 import logging
 from urllib.parse import parse_qs, urlsplit
 
@@ -14,7 +15,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from epochd.api.errors import answer
-from epochd.core.errors import Forbidden, TooLarge
+from epochd.api.loop_watchdog import name_request
+from epochd.core.errors import BadRequest, Forbidden, TooLarge
 from epochd.core.settings import LOOPBACK, Settings
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -24,6 +26,8 @@ MAX_BODY_BYTES = 1 << 20
 WORKERS_PATH = "/internal/"
 MAX_REPORT_BYTES = 8 << 20
 """The maximum size of a worker's request: a worker sends half a mebibyte of reports at once, or one larger report."""
+BODY_SECONDS = 60.0
+"""How long such a body may take to arrive."""
 DRAINED_BYTES = 64 << 20
 """How much of a body that is too large is read and discarded, so that the client can read the answer."""
 
@@ -90,28 +94,43 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         limit = MAX_REPORT_BYTES if route_path(scope).startswith(WORKERS_PATH) else MAX_BODY_BYTES
-        chunks: list[bytes] = []
-        size, more = 0, True
-        while more and size <= DRAINED_BYTES:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            chunk, more = message.get("body", b""), message.get("more_body", False)
-            size += len(chunk)
-            if size <= limit:
-                chunks.append(chunk)
-            else:
-                chunks.clear()  # the rest is read and discarded
-        if size > limit:
-            error = TooLarge(f"the request's body is larger than the limit of {limit:,} bytes: send a smaller one")
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await _body(receive, limit)
+        except TimeoutError:
+            late = BadRequest(f"the request's body did not arrive within {BODY_SECONDS:g} s")
+            await answer(late, {"Connection": "close"})(scope, receive, send)
+            return
+        except TooLarge as error:
             await answer(error)(scope, receive, send)
             return
-        first: list[Message] = [{"type": "http.request", "body": b"".join(chunks), "more_body": False}]
+        if body is None:
+            return
+        first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def replay() -> Message:
             return first.pop() if first else await receive()
 
         await self.app(scope, replay, send)
+
+
+async def _body(receive: Receive, limit: int) -> bytes | None:
+    """The body, or None if the client disconnects. Raises TooLarge."""
+    chunks: list[bytes] = []
+    size, more = 0, True
+    while more and size <= DRAINED_BYTES:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        chunk, more = message.get("body", b""), message.get("more_body", False)
+        size += len(chunk)
+        if size <= limit:
+            chunks.append(chunk)
+        else:
+            chunks.clear()  # the rest is read and discarded
+    if size > limit:
+        raise TooLarge(f"the request's body is larger than the limit of {limit:,} bytes: send a smaller one")
+    return b"".join(chunks)
 
 
 def route_path(scope: Scope) -> str:
@@ -137,6 +156,7 @@ class UnhandledErrors:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        name_request(f"{scope['method']} {scope['path'][:200]}")
         started = False
 
         async def send_and_note(message: Message) -> None:

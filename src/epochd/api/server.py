@@ -8,19 +8,23 @@ import asyncio
 import errno
 import logging
 import os
+import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any, NoReturn
 
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.server import HANDLED_SIGNALS
 
 from epochd import __version__
-from epochd.api import server_log
+from epochd.api import loop_watchdog, server_log
 from epochd.api.app import create_app
+from epochd.api.connections import Connection, ConnectionLimit, connection_limit
 from epochd.api.service import Service
 from epochd.core.errors import SettingsError
 from epochd.core.settings import Settings, unknown_variables
@@ -31,8 +35,9 @@ logger = logging.getLogger(__name__)
 RELEASE_SECONDS = 1.0
 """How long running jobs have to save a checkpoint before the server exits; the next server adopts or requeues them."""
 EXIT_SECONDS = 8.0
-"""How long a shutdown may take. After this time the process ends even if a thread never returns, for example one that
-waits for a file system that does not answer; the next server takes over the workers."""
+"""How long a shutdown may take. After this time the process ends even if a request holds the event loop, or if a thread
+never returns, for example one that waits for a file system that does not answer; the next server takes over the
+workers."""
 
 
 def serve(settings: Settings) -> None:
@@ -76,8 +81,11 @@ class Server(uvicorn.Server):
     With ``exit_seconds`` the process ends at most so long after a signal."""
 
     def __init__(self, app: FastAPI, url: str, exit_seconds: float | None = None) -> None:
+        limit = ConnectionLimit(connection_limit(app.state.service.settings.slots))
+        http: Any = partial(Connection, limit=limit)
         config = uvicorn.Config(
             app,
+            http=http,
             lifespan="off",  # entered in ``serve``, so that an error reaches the caller instead of the log
             ws="none",
             log_config=None,
@@ -91,8 +99,9 @@ class Server(uvicorn.Server):
         self.exit_seconds = exit_seconds
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        async with self.app.router.lifespan_context(self.app):
-            await super().serve(sockets)
+        with loop_watchdog.watched(asyncio.get_running_loop()):
+            async with self.app.router.lifespan_context(self.app):
+                await super().serve(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -107,29 +116,44 @@ class Server(uvicorn.Server):
         await service.close_readers()
         await super().shutdown(sockets)
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self.exit_seconds is not None and not self.should_exit:
-            timer = threading.Timer(self.exit_seconds, _exit_now, (self.exit_seconds,))
-            timer.daemon = True
-            timer.start()
-        super().handle_exit(sig, frame)
-
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
+        """Let a thread receive the signals, which can end the process even if the event loop is held."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        loop = asyncio.get_running_loop()
-        for number in HANDLED_SIGNALS:
-            loop.add_signal_handler(number, self.handle_exit, number, None)
+        receiver, sender = socket.socketpair()
+        sender.setblocking(False)
+        arguments = (receiver, asyncio.get_running_loop())
+        threading.Thread(target=self._await_signals, args=arguments, name="signals", daemon=True).start()
+        previous = {number: signal.signal(number, lambda *_: None) for number in HANDLED_SIGNALS}
+        descriptor = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
         try:
             yield
         finally:
-            for number in HANDLED_SIGNALS:
-                loop.remove_signal_handler(number)
+            signal.set_wakeup_fd(descriptor)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+            self._sender = sender if self.should_exit else None  # open, the thread limits the time of what follows
+
+    def _await_signals(self, receiver: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+        """Forward each signal to the event loop; end the process when the first one is ``exit_seconds`` old."""
+        ends: float | None = None
+        while True:
+            receiver.settimeout(None if ends is None else max(0.001, ends - time.monotonic()))
+            try:
+                received = receiver.recv(1)
+            except TimeoutError:
+                _exit_now(self.exit_seconds or 0.0)
+            if not received:
+                return
+            if ends is None and self.exit_seconds is not None:
+                ends = time.monotonic() + self.exit_seconds
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(self.handle_exit, received[0], None)
 
 
-def _exit_now(seconds: float) -> None:
+def _exit_now(seconds: float) -> NoReturn:
     """End the process without waiting for its threads."""
     names = ", ".join(sorted(thread.name for thread in threading.enumerate() if not thread.daemon))
     logger.error("the shutdown took longer than %g s; the process ends now. Threads that still run: %s", seconds, names)

@@ -43,6 +43,8 @@ def serve(
     grace_seconds: Annotated[float | None, setting("grace_seconds")] = None,
     hang_seconds: Annotated[float | None, setting("hang_seconds")] = None,
     log_mb: Annotated[int | None, setting("log_mb")] = None,
+    reader_mb: Annotated[int | None, setting("reader_mb")] = None,
+    reader_seconds: Annotated[float | None, setting("reader_seconds")] = None,
     group_readable: Annotated[bool | None, setting("group_readable")] = None,
     pause_wait_seconds: Annotated[float | None, setting("pause_wait_seconds")] = None,
     log_level: Annotated[str | None, setting("log_level")] = None,
