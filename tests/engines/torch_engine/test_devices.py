@@ -1,4 +1,4 @@
-"""Mixed precision on CPU: where it helps, where it is refused, float16's loss scaling (which a CPU can do too); imports."""
+"""Mixed precision on CPU: where it helps, where it is refused, float16's loss scaling. What a worker imports."""
 
 import subprocess
 import sys
