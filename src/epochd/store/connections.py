@@ -8,17 +8,17 @@ A commit survives a power failure (``synchronous=FULL``), because workers discar
 import asyncio
 import json
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import aiosqlite
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, StatementError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from epochd.core.errors import EpochdError, SettingsError
 
@@ -26,8 +26,11 @@ DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg", "po
 SQLITE_READERS = 4
 POSTGRES_CONNECTIONS = 10
 CONNECT_SECONDS = 10
+CLOSE_SECONDS = 2.0  # how long a connection that is not wanted any more may take to open before it is abandoned
 BUSY_MILLISECONDS = 10_000  # how long SQLite waits for another program that has locked the file, such as a backup
 DISK_FULL = "53100"  # of the SQLSTATE codes in PostgreSQL's manual
+
+T = TypeVar("T")
 
 
 def parse(text: str) -> URL:
@@ -80,18 +83,36 @@ def _encoded(value: object) -> str:
 
 
 async def _connect(*place: Any, **options: Any) -> aiosqlite.Connection:
-    """Connect to SQLite. If this is cancelled, it first closes the connection: aiosqlite alone would not wait for its
-    thread, which could outlive the event loop and log an error."""
+    """Connect to SQLite, with a thread that does not keep the process."""
     connection = aiosqlite.connect(*place, **options)
     thread: Any = getattr(connection, "_thread", connection)  # before aiosqlite 0.22 it is the thread itself
     thread.daemon = True  # as SQLAlchemy does
-    connecting = asyncio.ensure_future(connection)
+    return await connection
+
+
+@asynccontextmanager
+async def connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A connection of the pool. If this is cancelled while one is opened or returned, that is finished first:
+    SQLAlchemy would leave the connection open, and its thread could outlive the event loop."""
+    opening = asyncio.ensure_future(engine.connect())
     try:
-        return await asyncio.shield(connecting)
+        connection = await _finished(opening)
     except asyncio.CancelledError:
-        await asyncio.wait([connecting])
-        if not connecting.cancelled() and connecting.exception() is None:
-            await connection.close()
+        if not opening.cancel() and opening.exception() is None:
+            await opening.result().close()
+        raise
+    try:
+        yield connection
+    finally:
+        await _finished(asyncio.ensure_future(connection.close()))
+
+
+async def _finished(work: asyncio.Future[T]) -> T:
+    """The result of ``work``, for which a cancellation waits too."""
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work], timeout=CLOSE_SECONDS)
         raise
 
 

@@ -93,13 +93,13 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A connection whose queries all see one snapshot of the database, taken at the first query."""
-        async with _opened(self._reader).connect() as connection:
+        async with connections.connected(_opened(self._reader)) as connection:
             yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Transaction]:
         """A transaction that commits at the end of the block, or rolls back if the block raises."""
-        async with self._turn, _opened(self._writer).connect() as connection:
+        async with self._turn, connections.connected(_opened(self._writer)) as connection:
             transaction = Transaction(connection, self._unpublished)
             try:
                 await connection.begin()
