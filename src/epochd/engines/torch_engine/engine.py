@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.fx.experimental.symbolic_shapes  # or the first backward() would import it, with SymPy: 0.7 s
 from torch import Tensor, nn
 
 from epochd.core.arrays import FloatArray, IntArray
