@@ -93,6 +93,7 @@ async def test_one_that_ignores_its_cancellation_is_killed(open_stage, executor,
     stage = await open_stage(executor, lease_seconds=1)
     await jobs.stop(stage.db, job.id)
     assert (await stage.until(job.id, State.CANCELLED)).error is None
+    worker.child.wait(10)  # a killed process takes a moment to end
     assert not processes.is_alive(identity)
 
 

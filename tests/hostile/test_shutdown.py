@@ -48,7 +48,9 @@ class Server:
     def __init__(self, folder: Path) -> None:
         settings = {"EPOCHD_DATA_DIR": str(folder), "EPOCHD_PORT": "0"}
         command = [sys.executable, "-c", SERVE]
-        self.process = subprocess.Popen(command, env=os.environ | settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.process = subprocess.Popen(
+            command, env=os.environ | settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().split()[-1].decode()
 

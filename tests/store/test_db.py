@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import aiosqlite
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
@@ -298,3 +299,27 @@ def test_no_thread_outlives_the_event_loop_when_a_connect_is_cancelled(
     for thread in set(threading.enumerate()) - before:
         thread.join(10)
     assert not failures
+
+
+async def test_a_read_that_is_cancelled_at_any_moment_leaves_no_connection_open(
+    tmp_path: Path, migrated_sqlite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[aiosqlite.Connection] = []
+    connect = aiosqlite.connect
+
+    def recorded(*place: Any, **options: Any) -> aiosqlite.Connection:
+        opened.append(connect(*place, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(aiosqlite, "connect", recorded)
+    database = Database(f"sqlite:///{shutil.copy(migrated_sqlite, tmp_path / 'epochd.db')}")
+    for steps in range(40):
+        await database.open()
+        reading = asyncio.create_task(jobs.counts(database))
+        for _ in range(steps):
+            await asyncio.sleep(0.0005)
+        reading.cancel()
+        await asyncio.wait([reading])
+        await database.close()
+    assert len(opened) > 40
+    assert [connection for connection in opened if connection._connection is not None] == []

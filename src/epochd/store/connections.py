@@ -10,11 +10,11 @@ import json
 import os
 import re
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import aiosqlite
@@ -22,7 +22,7 @@ from alembic.util import CommandError
 from sqlalchemy import URL, Connection, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError, SQLAlchemyError, TimeoutError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from epochd.core.errors import Busy, EpochdError, OutOfSpace, SettingsError
 from epochd.core.installation import install_command
@@ -33,6 +33,7 @@ POSTGRES_CONNECTIONS = 10
 CONNECT_SECONDS = 10
 LOCK_MILLISECONDS = 10_000  # how long a statement waits for another program that has locked data, such as a backup
 RETRY_SECONDS = 5  # when a client may repeat a request that the database has failed
+CLOSE_SECONDS = 2.0  # how long a connection that is not wanted any more may take to open before it is abandoned
 DISK_FULL = "53100"  # of the SQLSTATE codes in PostgreSQL's manual
 NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 SQLITE_OUTAGES = frozenset(
@@ -49,6 +50,8 @@ SQLITE_OUTAGES = frozenset(
     }
 )
 """Errors of SQLite whose cause is outside of epochd."""
+
+T = TypeVar("T")
 
 
 def parse(text: str | Path) -> URL:
@@ -106,18 +109,36 @@ def _encoded(value: object) -> str:
 
 
 async def _connect(path: str, **options: Any) -> aiosqlite.Connection:
-    """Connect to an existing SQLite file. If this is cancelled, it first closes the connection: aiosqlite alone would
-    not wait for its thread, which could outlive the event loop and log an error."""
+    """Connect to an existing SQLite file, with a thread that does not keep the process."""
     connection = aiosqlite.connect(f"file:{quote(path)}?mode=rw", uri=True, **options)
     thread: Any = getattr(connection, "_thread", connection)  # before aiosqlite 0.22 it is the thread itself
     thread.daemon = True  # as SQLAlchemy does
-    connecting = asyncio.ensure_future(connection)
+    return await connection
+
+
+@asynccontextmanager
+async def connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A connection of the pool. If this is cancelled while one is opened or returned, that is finished first:
+    SQLAlchemy would leave the connection open, and its thread could outlive the event loop."""
+    opening = asyncio.ensure_future(engine.connect())
     try:
-        return await asyncio.shield(connecting)
+        connection = await _finished(opening)
     except asyncio.CancelledError:
-        await asyncio.wait([connecting])
-        if not connecting.cancelled() and connecting.exception() is None:
-            await connection.close()
+        if not opening.cancel() and opening.exception() is None:
+            await opening.result().close()
+        raise
+    try:
+        yield connection
+    finally:
+        await _finished(asyncio.ensure_future(connection.close()))
+
+
+async def _finished(work: asyncio.Future[T]) -> T:
+    """The result of ``work``, for which a cancellation waits too."""
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work], timeout=CLOSE_SECONDS)
         raise
 
 

@@ -152,7 +152,7 @@ class Database:
                 try:
                     async with asyncio.timeout(WAIT_SECONDS):
                         await stack.enter_async_context(turn)
-                        connection = await stack.enter_async_context(_opened(engine).connect())
+                        connection = await stack.enter_async_context(connections.connected(_opened(engine)))
                 except TimeoutError:
                     raise connections.unavailable(f"no connection was free for {WAIT_SECONDS:g} s") from None
                 yield connection

@@ -1,4 +1,7 @@
-"""Mixed precision on CPU: where it helps, where it is refused, and float16's loss scaling (which a CPU can do too)."""
+"""Mixed precision on CPU: where it helps, where it is refused, float16's loss scaling. What a worker imports."""
+
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -77,3 +80,13 @@ def test_float16_remembers_its_loss_scaling(make, monkeypatch, clip):
     for name, weight in straight.weights().items():
         np.testing.assert_array_equal(resumed.weights()[name], weight)
     assert resumed.optimizer_state()["loss_scaling._growth_tracker"] == 30
+
+
+def test_a_worker_that_is_ready_has_not_imported_the_compiler():
+    """Which takes as long as the import of PyTorch, and is used for nothing."""
+    code = (
+        "import sys; from epochd.engines import registry; registry.warm('pytorch')\n"
+        "print([name for name in ('torch._dynamo', 'torch._inductor') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"

@@ -5,10 +5,13 @@ number of layers, clipping computes one norm, and ranks exchange one tensor. Not
 chunk. The code for GPUs (here, in ``cuda_graph`` and in ``distributed``) is not tested on GPUs.
 """
 
+import inspect
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+import torch.fx.experimental.symbolic_shapes  # or the first backward() would import it, with SymPy: 0.7 s
 from torch import Tensor, nn
 
 from epochd.core.arrays import FloatArray, IntArray
@@ -191,7 +194,20 @@ def flat_weights(shapes: network.Shapes, device: torch.device) -> tuple[nn.Param
 
 
 def build_optimizer(spec: TrainingSpec, flat: nn.Parameter) -> torch.optim.Optimizer:
-    """PyTorch's optimizer, fused into one kernel where PyTorch supports that."""
+    """PyTorch's optimizer, fused into one kernel where PyTorch supports that.
+
+    PyTorch wraps its methods so that they import its compiler, which takes as long as the import of PyTorch itself
+    (2.5 s), only to exclude them from compiling. Nothing is compiled here, so the wrappers are left out.
+    """
+    for method in ("add_param_group", "state_dict", "load_state_dict"):
+        if plain := getattr(getattr(torch.optim.Optimizer, method), "__wrapped__", None):
+            plain.__dict__.setdefault("__dynamo_disable", plain)
+    optimizer = _optimizer(spec, flat)
+    optimizer.step = torch.no_grad()(partial(inspect.unwrap(type(optimizer).step), optimizer))  # type: ignore[method-assign]
+    return optimizer
+
+
+def _optimizer(spec: TrainingSpec, flat: nn.Parameter) -> torch.optim.Optimizer:
     match spec.optimizer:
         case "adam":
             return torch.optim.Adam([flat], lr=spec.learning_rate, weight_decay=spec.decay, fused=True)
