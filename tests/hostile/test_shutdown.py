@@ -1,6 +1,7 @@
 """SIGTERM is obeyed whatever runs, and the log names what held the event loop."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -85,9 +86,8 @@ def test_a_thread_that_never_returns_does_not_keep_the_server(server: Server) ->
 @pytest.mark.serial
 def test_a_request_that_holds_the_event_loop_does_not_keep_the_server(server: Server) -> None:
     holding = in_the_background(lambda: server.get("/holds-the-loop?seconds=60"))
-    with pytest.raises(httpx.TimeoutException):
-        while True:  # until the other request has come first
-            server.get("/health", seconds=0.5)
+    while answers(server):
+        time.sleep(0.05)
     assert "the shutdown took longer than 2 s" in server.terminate()
     holding.join()
 
@@ -98,8 +98,17 @@ def test_the_log_names_the_request_that_holds_the_event_loop_and_for_how_long(se
     assert server.get("/holds-the-loop?seconds=0.9") == 200
     log = server.terminate()
     assert "GET /holds-the-loop holds the event loop for more than 200 ms" in log
-    assert "while time.monotonic() < end" in log
-    assert "GET /holds-the-loop held the event loop for 0." in log
+    assert ", in hold\n" in log
+    held = re.search(r"GET /holds-the-loop held the event loop for ([\d.]+) s", log)
+    assert held is not None
+    assert 0.7 < float(held[1]) < 3
+
+
+def answers(server: Server) -> bool:
+    try:
+        return server.get("/health", seconds=0.5) > 0
+    except httpx.TimeoutException:
+        return False
 
 
 def in_the_background(work: Callable[[], object]) -> threading.Thread:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import resource
+import time
 from typing import Any
 
 import h11
@@ -20,8 +21,12 @@ from epochd.core.errors import Busy
 
 HEAD_SECONDS = 15.0
 """How long the request line and the headers may take, from the first byte or from the start of the connection."""
-DESCRIPTORS_FOR_SLOT, OTHER_DESCRIPTORS = 6, 24
+DESCRIPTORS_FOR_SLOT, OTHER_DESCRIPTORS = 6, 40
 """What is kept back for the pipes and logs of each worker, and for database, readers, uploads and urgent requests."""
+URGENT_CONNECTIONS = 8
+"""How many connections may be open beyond the limit: for workers and health checks, and to tell others to wait."""
+PATIENCE_SECONDS = 0.5
+"""How long a connection may be without a complete request before another one may take its place."""
 MAX_DESCRIPTORS = 65_536
 RETRY_SECONDS = 5
 
@@ -36,23 +41,24 @@ def connection_limit(slots: int) -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         soft = wanted
     available = MAX_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
-    return max(4, available - len(os.listdir("/dev/fd")) - OTHER_DESCRIPTORS - slots * DESCRIPTORS_FOR_SLOT)
+    return max(8, available - len(os.listdir("/dev/fd")) - OTHER_DESCRIPTORS - slots * DESCRIPTORS_FOR_SLOT)
 
 
 class ConnectionLimit:
-    """The connections of one server that wait for a complete request head, the longest wait first."""
+    """The connections of one server that wait for a complete request head, and since when, the longest wait first."""
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self.waiting: dict[Connection, None] = {}
+        self.waiting: dict[Connection, float] = {}
 
     def make_room(self, number: int) -> bool:
-        """Close a waiting connection if there are more than the limit; False if there are and none is waiting."""
+        """Close the connection that has waited longest if there are more than the limit; False if it was kept, because
+        it has not waited for long, or if there is none. Beyond ``URGENT_CONNECTIONS`` more it is not kept."""
+        oldest, since = next(iter(self.waiting.items()), (None, 0.0))
         if number <= self.most:
             return True
-        if not self.waiting:
+        if oldest is None or (number <= self.most + URGENT_CONNECTIONS and time.monotonic() - since < PATIENCE_SECONDS):
             return False
-        oldest = next(iter(self.waiting))
         oldest.stop_waiting()
         oldest.transport.abort()
         return True
@@ -70,7 +76,7 @@ class Connection(H11Protocol):
         super().connection_made(transport)
         if not self._limit.make_room(len(self.connections)):
             self.app = UrgentOnly(self.app)
-        self._start_waiting()
+        self._limit.waiting[self] = time.monotonic()
         self._start_timer()
 
     def data_received(self, data: bytes) -> None:
@@ -83,7 +89,7 @@ class Connection(H11Protocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
-            self._start_waiting()
+            self._limit.waiting[self] = time.monotonic()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.stop_waiting()
@@ -95,9 +101,6 @@ class Connection(H11Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-    def _start_waiting(self) -> None:
-        self._limit.waiting[self] = None
 
     def _start_timer(self) -> None:
         if self._timer is None:

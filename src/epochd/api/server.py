@@ -32,6 +32,9 @@ from epochd.dispatch.host import processes
 
 logger = logging.getLogger(__name__)
 
+BACKLOG = 2048
+ACCEPTED_AT_ONCE = 4
+"""How many connections asyncio accepts before it runs anything else: a burst must not use up all descriptors."""
 RELEASE_SECONDS = 1.0
 """How long running jobs have to save a checkpoint before the server exits; the next server adopts or requeues them."""
 EXIT_SECONDS = 8.0
@@ -58,7 +61,7 @@ def bind(host: str, port: int) -> socket.socket:
         found = {entry[0] for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
         # IPv4 if the name has such an address, because clients of ``localhost`` may try IPv4 only.
         family = socket.AF_INET if socket.AF_INET in found else socket.AF_INET6
-        return socket.create_server((host, port), family=family, backlog=2048)
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         reason = f"{error.strerror or error}. Set EPOCHD_HOST to an address of this machine"
         if error.errno == errno.EADDRINUSE:
@@ -86,6 +89,7 @@ class Server(uvicorn.Server):
         config = uvicorn.Config(
             app,
             http=http,
+            backlog=ACCEPTED_AT_ONCE,
             lifespan="off",  # entered in ``serve``, so that an error reaches the caller instead of the log
             ws="none",
             log_config=None,
@@ -105,6 +109,8 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(BACKLOG)
         print(f"epochd {__version__} listens on {self.url}", flush=True)
         logger.info("epochd %s started: process %d listens on %s", __version__, os.getpid(), self.url)
 
