@@ -26,7 +26,7 @@ DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg", "po
 SQLITE_READERS = 4
 POSTGRES_CONNECTIONS = 10
 CONNECT_SECONDS = 10
-CLOSE_SECONDS = 2.0  # how long a connection that is not wanted any more may take to open before it is abandoned
+CLOSE_SECONDS = 2.0  # how long a cancellation waits for a connection that is being opened or returned
 BUSY_MILLISECONDS = 10_000  # how long SQLite waits for another program that has locked the file, such as a backup
 DISK_FULL = "53100"  # of the SQLSTATE codes in PostgreSQL's manual
 
