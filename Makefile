@@ -24,7 +24,7 @@ check: setup
 
 # Three processes at once, since many tests wait; what measures times runs afterwards, alone. (5: ARGS selected no test of that kind.)
 test: check
-	$(BIN)/python -m pytest -m 'not serial' -n $(WORKERS) --dist worksteal $(ARGS) || [ $$? -eq 5 ]
+	$(BIN)/python -m pytest -m 'not serial and not long' -n $(WORKERS) --dist worksteal $(ARGS) || [ $$? -eq 5 ]
 	$(BIN)/python -m pytest -m serial $(ARGS) || [ $$? -eq 5 ]
 
 # Ten thousand requests made up from the OpenAPI description, and ten thousand damaged files: docs/testing.md.
@@ -48,7 +48,7 @@ streaming: setup
 
 # Planted bugs, each of which a test has to notice: docs/testing.md.
 mutants: setup
-	$(BIN)/python scripts/mutants.py
+	$(BIN)/python scripts/mutants.py $(ARGS)
 
 bench: bench-setup
 	$(BIN)/python benchmarks/latency.py

@@ -2,11 +2,13 @@
 
     make mutants                            # all of them
     python scripts/mutants.py JAX lease     # those whose names hold one of these words
+    python scripts/mutants.py --tested      # all; the tests have just passed without a mutant, and need not be run so
 
 docs/testing.md lists the bugs. Two run at once, each in a copy of its own. A mutant that survives, a test that fails
 without any mutant, or a place that has changed ends this with exit code 1.
 """
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -340,7 +342,12 @@ MUTANTS = [
 ]
 
 
-def main(words: Sequence[str]) -> int:
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("words", nargs="*")
+    parser.add_argument("--tested", action="store_true")
+    options = parser.parse_args()
+    words = options.words
     chosen = [mutant for mutant in MUTANTS if not words or any(word in mutant.name for word in words)]
     if problems := [str(problem) for mutant in MUTANTS if (problem := misplaced(mutant))]:
         print("\n".join(problems), f"bring {Path(__file__).name} up to date", sep="\n")
@@ -356,7 +363,7 @@ def main(words: Sequence[str]) -> int:
                 )
             )
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            tests = sorted({mutant.test for mutant in chosen})
+            tests = [] if options.tested else sorted({mutant.test for mutant in chosen})
             healthy = list(pool.map(lambda half: run(ROOT / "src", half), filter(None, (tests[::2], tests[1::2]))))
             if broken := [result.stdout + result.stderr for result in healthy if result.returncode != 0]:
                 print("the tests fail without any mutant:", *broken, sep="\n")
@@ -406,4 +413,4 @@ def run(source: Path, tests: Sequence[str]) -> "subprocess.CompletedProcess[str]
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

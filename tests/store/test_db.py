@@ -1,6 +1,7 @@
 """Transactions, listeners, and what is said of databases that cannot be opened."""
 
 import asyncio
+import itertools
 import logging
 import shutil
 import socket
@@ -301,25 +302,37 @@ def test_no_thread_outlives_the_event_loop_when_a_connect_is_cancelled(
     assert not failures
 
 
-async def test_a_read_that_is_cancelled_at_any_moment_leaves_no_connection_open(
+async def test_a_read_that_is_cancelled_at_any_of_its_operations_leaves_no_connection_open(
     tmp_path: Path, migrated_sqlite: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[aiosqlite.Connection] = []
-    connect = aiosqlite.connect
+    connect, execute = aiosqlite.connect, aiosqlite.Connection._execute
+    reading: asyncio.Task[object] | None = None
+    left = 0
 
     def recorded(*place: Any, **options: Any) -> aiosqlite.Connection:
         opened.append(connect(*place, **options))
         return opened[-1]
 
+    async def counted(self: aiosqlite.Connection, *arguments: Any, **options: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left == 0 and reading is not None:
+            reading.cancel()
+            await asyncio.sleep(0.05)  # where another task performs it, it is still under way when the read has ended
+        return await execute(self, *arguments, **options)
+
     monkeypatch.setattr(aiosqlite, "connect", recorded)
+    monkeypatch.setattr(aiosqlite.Connection, "_execute", counted)
     database = Database(f"sqlite:///{shutil.copy(migrated_sqlite, tmp_path / 'epochd.db')}")
-    for steps in range(40):
+    for operation in itertools.count(1):
         await database.open()
+        left = operation
         reading = asyncio.create_task(jobs.counts(database))
-        for _ in range(steps):
-            await asyncio.sleep(0.0005)
-        reading.cancel()
         await asyncio.wait([reading])
+        reading = None
         await database.close()
-    assert len(opened) > 40
+        if left > 0:
+            break
+    assert operation > 8, "a new connection and a query"
     assert [connection for connection in opened if connection._connection is not None] == []

@@ -83,7 +83,8 @@ class Reader(threading.Thread):
     def run(self) -> None:
         try:
             with Client(self.url) as client:
-                self.seen.extend(client.stream(self.task_id))
+                for event in client.stream(self.task_id):
+                    self.seen.append(event)
         except Exception as error:
             self.error = error
 
@@ -160,11 +161,15 @@ class Arena:
         return self._offset
 
     def start(self, name: str) -> str:
-        """Start a training; it counts as acknowledged from the moment of the answer."""
+        """Start a training; it counts as acknowledged from the moment of the answer.
+
+        Returns when its reader is connected: a client that has never been gives up at once, by design.
+        """
         task_id = self.server.client.post("/start", json=TRAININGS[name]).raise_for_status().json()["task_id"]
         self.acknowledged[task_id] = name
-        self.readers[task_id] = Reader(self.server.url, task_id)
-        self.readers[task_id].start()
+        reader = self.readers[task_id] = Reader(self.server.url, task_id)
+        reader.start()
+        until(lambda: reader.seen or reader.error, "the reader has got no event")
         return str(task_id)
 
     def keep_busy(self, with_one: str | None = None) -> None:

@@ -202,18 +202,15 @@ def build_optimizer(spec: TrainingSpec, flat: nn.Parameter) -> torch.optim.Optim
     for method in ("add_param_group", "state_dict", "load_state_dict"):
         if plain := getattr(getattr(torch.optim.Optimizer, method), "__wrapped__", None):
             plain.__dict__.setdefault("__dynamo_disable", plain)
-    optimizer = _optimizer(spec, flat)
-    optimizer.step = torch.no_grad()(partial(inspect.unwrap(type(optimizer).step), optimizer))  # type: ignore[method-assign]
-    return optimizer
-
-
-def _optimizer(spec: TrainingSpec, flat: nn.Parameter) -> torch.optim.Optimizer:
+    optimizer: torch.optim.Optimizer
     match spec.optimizer:
         case "adam":
-            return torch.optim.Adam([flat], lr=spec.learning_rate, weight_decay=spec.decay, fused=True)
+            optimizer = torch.optim.Adam([flat], lr=spec.learning_rate, weight_decay=spec.decay, fused=True)
         case "adamw":
-            return torch.optim.AdamW([flat], lr=spec.learning_rate, weight_decay=spec.decay, fused=True)
+            optimizer = torch.optim.AdamW([flat], lr=spec.learning_rate, weight_decay=spec.decay, fused=True)
         case "sgd":
-            return torch.optim.SGD([flat], lr=spec.learning_rate, weight_decay=spec.decay, fused=True)
+            optimizer = torch.optim.SGD([flat], lr=spec.learning_rate, weight_decay=spec.decay, fused=True)
         case "rmsprop":
-            return torch.optim.RMSprop([flat], lr=spec.learning_rate, weight_decay=spec.decay)
+            optimizer = torch.optim.RMSprop([flat], lr=spec.learning_rate, weight_decay=spec.decay)
+    optimizer.step = torch.no_grad()(partial(inspect.unwrap(type(optimizer).step), optimizer))  # type: ignore[method-assign]
+    return optimizer
