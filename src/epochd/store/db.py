@@ -5,7 +5,7 @@ import logging
 import sqlite3
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 
 from alembic.util import CommandError
 from sqlalchemy import Connection, insert
@@ -64,11 +64,13 @@ class Database:
         self._turn = asyncio.Lock() if self._url.get_backend_name() == "sqlite" else nullcontext()
         self._listeners: list[Listener] = []
         self._unpublished: deque[Transaction] = deque()
+        self._in_use = 0
+        self._unused = asyncio.Event()
 
     async def open(self) -> None:
         """Connect and migrate the schema. Raises SettingsError if either fails."""
         try:
-            connections.probe(self._url)
+            connections.prepare(self._url)
             self._writer, self._reader = connections.engines(self._url)
             async with self._writer.begin() as connection:
                 await connection.run_sync(_upgrade)
@@ -77,8 +79,15 @@ class Database:
             raise SettingsError(connections.why_unusable(self._url, error)) from None
 
     async def close(self) -> None:
-        """Close all connections, those of readers first: the last SQLite connection merges the WAL into the file."""
+        """Close all connections, those of readers first: the last SQLite connection merges the WAL into the file.
+
+        Those in use are waited for: SQLAlchemy would never close what is returned to a pool that is closed.
+        """
         engines, self._reader, self._writer = (self._reader, self._writer), None, None
+        if self._in_use:
+            self._unused.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._unused.wait(), connections.CLOSE_SECONDS)
         for engine in engines:
             if engine is not None:
                 await engine.dispose()
@@ -93,13 +102,13 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A connection whose queries all see one snapshot of the database, taken at the first query."""
-        async with connections.connected(_opened(self._reader)) as connection:
+        async with self._connected(self._reader) as connection:
             yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Transaction]:
         """A transaction that commits at the end of the block, or rolls back if the block raises."""
-        async with self._turn, connections.connected(_opened(self._writer)) as connection:
+        async with self._turn, self._connected(self._writer) as connection:
             transaction = Transaction(connection, self._unpublished)
             try:
                 await connection.begin()
@@ -110,6 +119,17 @@ class Database:
             finally:
                 transaction.ended = True
                 self._publish()
+
+    @asynccontextmanager
+    async def _connected(self, engine: AsyncEngine | None) -> AsyncIterator[AsyncConnection]:
+        self._in_use += 1
+        try:
+            async with connections.connected(_opened(engine)) as connection:
+                yield connection
+        finally:
+            self._in_use -= 1
+            if not self._in_use:
+                self._unused.set()
 
     def _publish(self) -> None:
         """Notify listeners of the finished transactions, in the order in which these appended events.
