@@ -336,3 +336,34 @@ async def test_a_read_that_is_cancelled_at_any_of_its_operations_leaves_no_conne
             break
     assert operation > 8, "a new connection and a query"
     assert [connection for connection in opened if connection._connection is not None] == []
+
+
+async def test_closing_waits_for_connections_in_use_and_leaves_none_open(
+    tmp_path: Path, migrated_sqlite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[aiosqlite.Connection] = []
+    connect = aiosqlite.connect
+
+    def recorded(*place: Any, **options: Any) -> aiosqlite.Connection:
+        opened.append(connect(*place, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(aiosqlite, "connect", recorded)
+    database = Database(f"sqlite:///{shutil.copy(migrated_sqlite, tmp_path / 'epochd.db')}")
+    await database.open()
+    is_read, may_end = asyncio.Event(), asyncio.Event()
+
+    async def read() -> None:
+        async with database.read() as connection:
+            await connection.execute(text("SELECT 1"))
+            is_read.set()
+            await may_end.wait()
+
+    reading = asyncio.create_task(read())
+    await is_read.wait()
+    closing = asyncio.create_task(database.close())
+    await asyncio.sleep(0.05)
+    may_end.set()
+    await asyncio.gather(reading, closing)
+    assert len(opened) == 2
+    assert [connection for connection in opened if connection._connection is not None] == []

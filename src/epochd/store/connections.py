@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from functools import partial
@@ -74,12 +75,25 @@ def parse(text: str | Path) -> URL:
     return url.set(drivername=driver)
 
 
-def probe(url: URL) -> None:
-    """Open a SQLite file once, since the thread of the asynchronous driver could outlive the event loop if it failed to
-    open the file, and log an error. Raises sqlite3.Error."""
-    if url.get_backend_name() == "sqlite":
-        with closing(sqlite3.connect(url.database or "")) as connection:
-            connection.execute("PRAGMA schema_version")
+def prepare(url: URL) -> None:
+    """Open a SQLite file once and switch it to write-ahead logging. Raises sqlite3.Error.
+
+    The thread of the asynchronous driver could outlive the event loop if it failed to open the file, and log an error.
+    SQLite does not wait when two servers switch at once, but fails.
+    """
+    if url.get_backend_name() != "sqlite":
+        return
+    end = time.monotonic() + LOCK_MILLISECONDS / 1000
+    with closing(sqlite3.connect(url.database or "")) as connection:
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
 
 
 def engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
@@ -90,7 +104,7 @@ def engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
         # isolation_level None: on_begin starts transactions, not the driver.
         sqlite = partial(engine, connect_args={"isolation_level": None, "async_creator_fn": _connect})
         writer, reader = sqlite(pool_size=1), sqlite(pool_size=SQLITE_READERS)
-        _prepare(writer, "BEGIN IMMEDIATE", ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"))
+        _prepare(writer, "BEGIN IMMEDIATE", ("synchronous=FULL", "foreign_keys=ON"))
         _prepare(reader, "BEGIN", ("query_only=ON",))
         return writer, reader
     arguments = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_SECONDS}

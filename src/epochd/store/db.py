@@ -6,7 +6,7 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +76,13 @@ class Database:
         self._outage: tuple[float, EpochdError] | None = None
         self._listeners: list[Listener] = []
         self._unpublished: deque[Transaction] = deque()
+        self._in_use = 0
+        self._unused = asyncio.Event()
 
     async def open(self) -> None:
         """Connect and migrate the schema. Raises SettingsError if either fails."""
         try:
-            connections.probe(self._url)
+            connections.prepare(self._url)
             self._writer, self._reader = connections.engines(self._url)
             event.listen(self._writer.sync_engine, "connect", lambda *_: self._files.forget_wal())
             async with self._writer.begin() as connection:
@@ -91,8 +93,15 @@ class Database:
             raise SettingsError(connections.why_unusable(self._url, error)) from None
 
     async def close(self) -> None:
-        """Close all connections, those of readers first: the last SQLite connection merges the WAL into the file."""
+        """Close all connections, those of readers first: the last SQLite connection merges the WAL into the file.
+
+        Those in use are waited for: SQLAlchemy would never close what is returned to a pool that is closed.
+        """
         engines, self._reader, self._writer = (self._reader, self._writer), None, None
+        if self._in_use:
+            self._unused.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._unused.wait(), connections.CLOSE_SECONDS)
         for engine in engines:
             if engine is not None:
                 await engine.dispose()
@@ -118,14 +127,14 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A connection whose queries all see one snapshot of the database, taken at the first query."""
-        async with self._connected(self._reader, nullcontext()) as connection:
+        async with self._connected(lambda: self._reader, nullcontext()) as connection:
             yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Transaction]:
         """A transaction that commits at the end of the block, or rolls back if the block raises."""
         try:
-            async with self._connected(self._writer, self._turn) as connection:
+            async with self._connected(lambda: self._writer, self._turn) as connection:
                 transaction = Transaction(connection, self._unpublished)
                 try:
                     await connection.begin()
@@ -144,15 +153,16 @@ class Database:
 
     @asynccontextmanager
     async def _connected(
-        self, engine: AsyncEngine | None, turn: AbstractAsyncContextManager[Any]
+        self, engine: Callable[[], AsyncEngine | None], turn: AbstractAsyncContextManager[Any]
     ) -> AsyncIterator[AsyncConnection]:
         """A connection, which waits for its turn, and the errors of the database as errors of epochd."""
+        self._in_use += 1
         try:
             async with AsyncExitStack() as stack:
                 try:
                     async with asyncio.timeout(WAIT_SECONDS):
                         await stack.enter_async_context(turn)
-                        connection = await stack.enter_async_context(connections.connected(_opened(engine)))
+                        connection = await stack.enter_async_context(connections.connected(_opened(engine())))
                 except TimeoutError:
                     raise connections.unavailable(f"no connection was free for {WAIT_SECONDS:g} s") from None
                 yield connection
@@ -161,6 +171,10 @@ class Database:
             if found is error:
                 raise
             raise found from None
+        finally:
+            self._in_use -= 1
+            if not self._in_use:
+                self._unused.set()
 
     def _publish(self) -> None:
         """Notify listeners of the finished transactions, in the order in which these appended events.
