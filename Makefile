@@ -58,7 +58,7 @@ bench-data: bench-setup
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/large.py
 
-# The latency of each route beside 1,050 streams, 500 queued tasks and a long history.
+# The latency of each route beside 1,050 streams, 200 requests that never end, 500 queued tasks and a long history.
 soak: bench-setup
 	$(BIN)/python benchmarks/soak.py $(ARGS)
 

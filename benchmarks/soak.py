@@ -1,9 +1,9 @@
 """The latency of each route under load: many streams, a long queue and a long history.
 
 Run it with ``make soak``. It fills a data directory with tasks, of which one has a very long history, starts a real
-server on it, queues trainings, opens streams that are read and streams that nobody reads, and then requests each route
-in turns. It prints the median and the 99th percentile of each in milliseconds, and the server's memory. The exit code
-is 1 if a percentile is above the limit.
+server on it, queues trainings, opens streams that are read, streams that nobody reads and connections whose request
+never ends, and then requests each route in turns. It prints the median and the 99th percentile of each in milliseconds,
+and the server's memory. The exit code is 1 if a percentile is above the limit.
 """
 
 import argparse
@@ -38,7 +38,14 @@ WARM_SECONDS = 10.0
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, number in (("tasks", 10_000), ("epochs", 100_000), ("queued", 500), ("streams", 1_000), ("unread", 50)):
+    for name, number in (
+        ("tasks", 10_000),
+        ("epochs", 100_000),
+        ("queued", 500),
+        ("streams", 1_000),
+        ("unread", 50),
+        ("slow", 200),
+    ):
         parser.add_argument(f"--{name}", type=int, default=number)
     parser.add_argument("--rounds", type=int, default=100)
     options = parser.parse_args()
@@ -92,6 +99,7 @@ async def measure(url: str, long: str, options: argparse.Namespace) -> int:
             received = [0] * options.streams
             path = f"{PREFIX}/stream-progress/{running}"
             reading = [asyncio.create_task(read(url, path, received, i)) for i in range(options.streams)]
+            reading += [asyncio.create_task(send_slowly(url)) for _ in range(options.slow)]
             await asyncio.sleep(WARM_SECONDS)
             code = await compare(client, url, long, running, options.rounds)
             print(f"{sum(size > 0 for size in received):,} streams have received {sum(received) / 2**20:,.0f} MiB")
@@ -126,6 +134,23 @@ async def read(url: str, path: str, received: list[int], number: int) -> None:
             received[number] += len(data)
     finally:
         writer.close()
+
+
+async def send_slowly(url: str) -> None:
+    """Send a request's head at a header per second, and again from the start when the server has closed it."""
+    place = httpx.URL(url)
+    while True:
+        reader, writer = await asyncio.open_connection(place.host, place.port)
+        try:
+            writer.write(b"GET /health HTTP/1.1\r\nHost: localhost\r\n")
+            while not reader.at_eof():
+                await asyncio.sleep(1)
+                writer.write(b"X-Slow: 1\r\n")
+                await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
 
 
 async def compare(client: httpx.AsyncClient, url: str, long: str, running: str, rounds: int) -> int:

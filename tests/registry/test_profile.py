@@ -227,3 +227,13 @@ def test_ids_and_nanoseconds_have_histograms_of_all_rows(columns: Any) -> None:
     found = columns(frame)
     assert [sum(found[name]["histogram"]["counts"]) for name in frame.columns] == [500] * 3
     assert found["moment"]["max"] == "2023-11-14T22:13:20.000249"
+
+
+def test_dates_that_python_does_not_know_are_shown(columns: Any) -> None:
+    days = pl.Series([2_932_897, 2_932_900, -800_000, None, 2**31 - 1], dtype=pl.Int32).cast(pl.Date)
+    waits = pl.Series([2**62, 1500, None, 0, -(2**63) + 1]).cast(pl.Duration("ms"))
+    found = columns(pl.DataFrame({"day": days, "in_lists": days.reshape((5, 1)).arr.to_list(), "wait": waits}))
+    assert (found["wait"]["min"], found["wait"]["max"]) == (-(2**63) / 1000, 2**62 / 1000)
+    assert (found["day"]["min"], found["day"]["max"]) == ("-221-09-04", "5881580-07-11")
+    assert found["day"]["top"][1] == {"value": "10000-01-01", "count": 1}
+    assert found["day"]["missing"] == 1

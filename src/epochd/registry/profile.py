@@ -16,7 +16,7 @@ import polars as pl
 from epochd.core.datasets import Facts
 from epochd.data.schema import col
 from epochd.data.tables.source import Source
-from epochd.data.tables.table import batches
+from epochd.data.tables.table import UNITS_PER_DAY, batches, python_values
 from epochd.registry.sketches import DistinctSketch, Floats, Sample
 
 BATCH_ROWS = 131_072
@@ -60,8 +60,8 @@ def _profiled(table: pl.LazyFrame) -> dict[str, Any]:
     first: list[dict[str, Any]] | None = None
     for _, frame in batches(table, BATCH_ROWS):
         if first is None:
-            rows = frame.head(FIRST_ROWS).iter_rows(named=True)
-            first = [{name: plain(value) for name, value in row.items()} for row in rows]
+            shown = [[plain(value) for value in python_values(column)] for column in frame.head(FIRST_ROWS)]
+            first = [dict(zip(frame.columns, row, strict=True)) for row in zip(*shown, strict=True)]
         keys = random.random(frame.height)
         for column in columns:
             column.add(frame[column.name], keys)
@@ -126,8 +126,9 @@ class CountedProfile(ColumnProfile):
     def as_json(self) -> dict[str, Any]:
         top: list[dict[str, Any]] | None = None if self.counts is None else []
         if self.counts is not None and not self.counts.is_empty():
-            rows = self.counts.sort("count", "value", descending=[True, False]).head(TOP_VALUES).iter_rows()
-            top = [{"value": plain(value), "count": count} for value, count in rows]
+            most = self.counts.sort("count", "value", descending=[True, False]).head(TOP_VALUES)
+            values = python_values(most["value"])
+            top = [{"value": plain(value), "count": count} for value, count in zip(values, most["count"], strict=True)]
         distinct = self.sketch.distinct if self.counts is None else self.counts.height
         return super().as_json() | {"distinct": distinct, "distinct_is_estimate": self.counts is None, "top": top}
 
@@ -151,8 +152,9 @@ class NumberProfile(CountedProfile):
         self.histogram: npt.NDArray[np.int64] | None = None
 
     def add(self, values: pl.Series, keys: Floats) -> None:
+        values = values if self.is_date else _numbers(values)
         finite = _is_finite(values)
-        super().add(values if self.is_date else _numbers(values), keys)
+        super().add(values, keys)
         self.infinite += int((values.is_not_null() & ~finite).sum())
         values, keys = values.filter(finite), keys[finite.to_numpy()]
         if values.is_empty():
@@ -201,7 +203,9 @@ class NumberProfile(CountedProfile):
         if self.dtype.is_integer() and self.high - self.low < BINS:
             edges = np.array([float(number) for number in range(self.low, self.high + 1 + (self.low < self.high))])
         else:
-            limits = pl.Series([self.low, self.high], dtype=pl.Int64 if self.is_date else self.dtype)
+            as_float = self.dtype == pl.Duration or self.dtype.is_decimal()
+            dtype = pl.Int64 if self.is_date else pl.Float64 if as_float else self.dtype
+            limits = pl.Series([self.low, self.high], dtype=dtype)
             low, high = _floats(limits).tolist()
             if not math.isfinite(high - low):
                 return None
@@ -215,7 +219,7 @@ class NumberProfile(CountedProfile):
             return plain(value)
         physical = pl.Series([min(round(value), MAX_TIMESTAMP)], dtype=pl.Int64)
         physical = physical.cast(pl.Int32) if self.dtype == pl.Date else physical
-        return plain(physical.cast(self.dtype)[0])
+        return plain(python_values(physical.cast(self.dtype))[0])
 
 
 def plain(value: Any) -> Any:
@@ -248,8 +252,8 @@ def _is_finite(values: pl.Series) -> pl.Series:
 
 def _numbers(values: pl.Series) -> pl.Series:
     """Decimals and durations (in seconds) as floats, other numbers unchanged."""
-    if values.dtype == pl.Duration:
-        return values.dt.total_microseconds() / 1e6
+    if isinstance(values.dtype, pl.Duration):
+        return values.to_physical() / (UNITS_PER_DAY[values.dtype.time_unit] / 86_400)
     return values.cast(pl.Float64) if values.dtype == pl.Decimal else values
 
 

@@ -1,12 +1,14 @@
 """Batches begin at the same rows whether a table is in memory or streamed."""
 
+import datetime as dt
+
 import numpy as np
 import polars as pl
 import pytest
 
 from epochd.core.errors import DataError, Problem
 from epochd.data.tables import table
-from epochd.data.tables.table import Table, add_row_offset, rows_in_batch
+from epochd.data.tables.table import Table, add_row_offset, python_values, rows_in_batch
 
 
 @pytest.fixture
@@ -61,3 +63,44 @@ def test_rows_in_a_batch():
     rows = np.array([0, 5, 9, 10, 30])
     assert rows[rows_in_batch(rows, 5, 5)].tolist() == [5, 9]
     assert rows[rows_in_batch(rows, 11, 19)].tolist() == []
+
+
+def test_values_outside_of_pythons_calendar_are_text():
+    days = pl.Series([2_932_896, 2_932_897, -719_162, -719_163, 2**31 - 1, 18_000, None], dtype=pl.Int32).cast(pl.Date)
+    assert python_values(days) == [
+        "9999-12-31",
+        "10000-01-01",
+        "0001-01-01",
+        "0000-12-31",
+        "5881580-07-11",
+        dt.date(2019, 4, 14),
+        None,
+    ]
+    moments = pl.Series([253_402_300_800_000, 2**62, 0], dtype=pl.Int64).cast(pl.Datetime("ms"))
+    assert python_values(moments) == [
+        "10000-01-01T00:00:00.000",
+        str(np.datetime64(2**62, "ms")),
+        dt.datetime(1970, 1, 1),
+    ]
+    assert python_values(pl.Series([2**62, 1500]).cast(pl.Duration("ms"))) == [2**62 / 1000, dt.timedelta(seconds=1.5)]
+    nested = pl.DataFrame({"s": [{"d": [2_932_897, None]}, {"d": []}]}).cast({"s": pl.Struct({"d": pl.List(pl.Date)})})
+    assert python_values(nested["s"]) == [{"d": ["10000-01-01", None]}, {"d": []}]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pl.Series([1, None, 2**40]).cast(pl.Datetime("us", "Asia/Shanghai")),
+        pl.Series([2**63 - 1, -(2**63) + 1]).cast(pl.Datetime("ns")),
+        pl.Series([2**63 - 1, -(2**63) + 1]).cast(pl.Duration("us")),
+        pl.Series([[1, 2], None, []], dtype=pl.List(pl.Int64)),
+        pl.Series([[1.5, 2.5]], dtype=pl.Array(pl.Float64, 2)),
+        pl.Series([{"a": 1, "b": ["x"]}]),
+        pl.Series(["x", None]),
+        pl.Series([dt.time(12, 30), None]),
+        pl.Series([True, None]),
+    ],
+    ids=lambda values: str(values.dtype),
+)
+def test_all_other_values_are_those_of_polars(values):
+    assert python_values(values) == values.to_list()

@@ -13,7 +13,7 @@ import polars as pl
 from epochd.core.errors import Problem
 from epochd.data.encoding.values import MAX_NUMBER
 from epochd.data.schema import col
-from epochd.data.tables.table import select
+from epochd.data.tables.table import python_values, select
 
 Text = tuple[str, str]
 """A message and a hint; the hint of a warning is part of its message."""
@@ -86,13 +86,13 @@ def _look_up(lookups: Sequence[Lookup], table: pl.LazyFrame) -> Iterator[Row | N
     found = select(table.with_row_index("\0row"), questions)
     for number, lookup in enumerate(lookups):
         row, *values = (found[f"{number}.{place}"] for place in range(1 + len(lookup.names)))
-        plain = (value.to_list() if isinstance(value, pl.Series) else value for value in values)
+        plain = (python_values(value) if isinstance(value, pl.Series) else value for value in values)
         yield None if row is None else Row(row + 1, tuple(plain))
 
 
 def shown(value: object) -> str:
     """A sample value for a message, at most 60 characters."""
-    text = repr(value.to_list() if isinstance(value, pl.Series) else value)
+    text = repr(python_values(value) if isinstance(value, pl.Series) else value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -18,6 +18,7 @@ from epochd.data.checks.statistics import ColumnStatistics, Statistics
 from epochd.data.checks.target import Target
 from epochd.data.encoding.values import Float64
 from epochd.data.schema import MAX_LISTED, Kind, col, kind_of
+from epochd.data.tables.table import python_values
 
 CORRELATED = 0.999
 """A correlation with the target, positive or negative, beyond which a feature is probably made from it."""
@@ -107,7 +108,7 @@ def check(found: LeakCandidates, statistics: Statistics, target: Target, spec: T
     certain = {one: f"is equal to the target {name!r} in every row" for one in found.equal}
     likely = {one: f"are almost perfectly correlated ({value:+.4f})" for one, value in found.correlated.items()}
     for one in found.one_to_one:
-        value, answer = statistics.head.select(col(one), col(name)).row(0)
+        value, answer = (python_values(found)[0] for found in statistics.head.head(1).select(col(one), col(name)))
         value = value if isinstance(value, str | int | float) else str(value)
         example = f"where one is {shown(value)}, the other is {shown(answer)}, such as in row 1"
         if target.classes is not None:

@@ -47,6 +47,7 @@ class GroupNumbers:
         """The group number of each row, int32 (n,)."""
         if kind_of(series.dtype) is Kind.CATEGORY:
             series = series.cast(pl.String)
+        series = series.to_physical() if series.dtype.is_temporal() else series
         found = series.unique(maintain_order=True)
         numbers = [self._numbers.setdefault(value, len(self._numbers)) for value in found.to_list()]
         return series.replace_strict(found, numbers, return_dtype=pl.Int32).to_numpy()

@@ -19,6 +19,10 @@ from epochd.core.errors import DataError, Problem
 BATCH_ROWS = 65_536
 """Rows that are read, fitted on and encoded together."""
 
+UNITS_PER_DAY = {"D": 1, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
+KNOWN_TIMES, KNOWN_DURATIONS = (-719_161, 2_932_895), (-999_999_998, 999_999_998)
+"""Days from the epoch that Python's types can represent; one less at each end, for time zones."""
+
 ColumnReader = Callable[[pl.Series], npt.NDArray[Any]]
 """Turns a column into an array with one number per row."""
 
@@ -118,4 +122,30 @@ def batches(table: pl.LazyFrame, size: int = BATCH_ROWS) -> Iterator[tuple[int, 
 def select(table: pl.LazyFrame, expressions: Iterable[pl.Expr]) -> dict[str, Any]:
     """The value of each aggregate expression, by its name; lists as series. One pass over the table."""
     found = list(expressions)
-    return {column.name: column[0] for column in table.select(found).collect(engine="streaming")} if found else {}
+    row = table.select(found).collect(engine="streaming") if found else pl.DataFrame()
+    return {one.name: one[0] if one.dtype.is_nested() else python_values(one)[0] for one in row}
+
+
+def python_values(series: pl.Series) -> list[Any]:
+    """The values as Python's; dates and times that Python does not know (it ends with the year 9999) as text,
+    such durations in seconds."""
+    dtype = series.dtype
+    if isinstance(dtype, pl.List | pl.Array):
+        return [None if value is None else python_values(value) for value in series]
+    if isinstance(dtype, pl.Struct):
+        names = [field.name for field in dtype.fields]
+        rows = zip(*(python_values(series.struct.field(name)) for name in names), strict=True)
+        return [dict(zip(names, row, strict=True)) for row in rows]
+    if not isinstance(dtype, pl.Date | pl.Datetime | pl.Duration):
+        return series.to_list()
+    unit = "D" if isinstance(dtype, pl.Date) else dtype.time_unit
+    physical = series.to_physical()
+    low, high = KNOWN_DURATIONS if isinstance(dtype, pl.Duration) else KNOWN_TIMES
+    per_unit = UNITS_PER_DAY[unit]
+    is_known = physical.is_between(max(low * per_unit, -(2**63)), min(high * per_unit, 2**63 - 1))
+    found = series.zip_with(is_known.fill_null(False), pl.Series([None], dtype=dtype)).to_list()
+    for place in (physical.is_not_null() & ~is_known).arg_true():
+        number = physical[place]
+        seconds = isinstance(dtype, pl.Duration)
+        found[place] = number * 86_400 / per_unit if seconds else str(np.datetime64(number, unit))
+    return found
