@@ -347,8 +347,8 @@ def main() -> int:
     parser.add_argument("words", nargs="*")
     parser.add_argument("--tested", action="store_true")
     options = parser.parse_args()
-    words = options.words
-    chosen = [mutant for mutant in MUTANTS if not words or any(word in mutant.name for word in words)]
+    words = options.words or [""]
+    chosen = [mutant for mutant in MUTANTS if any(word in mutant.name for word in words)]
     if problems := [str(problem) for mutant in MUTANTS if (problem := misplaced(mutant))]:
         print("\n".join(problems), f"bring {Path(__file__).name} up to date", sep="\n")
         return 1

@@ -302,17 +302,26 @@ def test_no_thread_outlives_the_event_loop_when_a_connect_is_cancelled(
     assert not failures
 
 
-async def test_a_read_that_is_cancelled_at_any_of_its_operations_leaves_no_connection_open(
-    tmp_path: Path, migrated_sqlite: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened: list[aiosqlite.Connection] = []
-    connect, execute = aiosqlite.connect, aiosqlite.Connection._execute
-    reading: asyncio.Task[object] | None = None
-    left = 0
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[aiosqlite.Connection]:
+    """All connections to SQLite since the test began."""
+    connections: list[aiosqlite.Connection] = []
+    connect = aiosqlite.connect
 
     def recorded(*place: Any, **options: Any) -> aiosqlite.Connection:
-        opened.append(connect(*place, **options))
-        return opened[-1]
+        connections.append(connect(*place, **options))
+        return connections[-1]
+
+    monkeypatch.setattr(aiosqlite, "connect", recorded)
+    return connections
+
+
+async def test_a_read_that_is_cancelled_at_any_of_its_operations_leaves_no_connection_open(
+    tmp_path: Path, migrated_sqlite: Path, opened: list[aiosqlite.Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute = aiosqlite.Connection._execute
+    reading: asyncio.Task[object] | None = None
+    left = 0
 
     async def counted(self: aiosqlite.Connection, *arguments: Any, **options: Any) -> Any:
         nonlocal left
@@ -322,7 +331,6 @@ async def test_a_read_that_is_cancelled_at_any_of_its_operations_leaves_no_conne
             await asyncio.sleep(0.05)  # where another task performs it, it is still under way when the read has ended
         return await execute(self, *arguments, **options)
 
-    monkeypatch.setattr(aiosqlite, "connect", recorded)
     monkeypatch.setattr(aiosqlite.Connection, "_execute", counted)
     database = Database(f"sqlite:///{shutil.copy(migrated_sqlite, tmp_path / 'epochd.db')}")
     for operation in itertools.count(1):
@@ -339,16 +347,8 @@ async def test_a_read_that_is_cancelled_at_any_of_its_operations_leaves_no_conne
 
 
 async def test_closing_waits_for_connections_in_use_and_leaves_none_open(
-    tmp_path: Path, migrated_sqlite: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, migrated_sqlite: Path, opened: list[aiosqlite.Connection]
 ) -> None:
-    opened: list[aiosqlite.Connection] = []
-    connect = aiosqlite.connect
-
-    def recorded(*place: Any, **options: Any) -> aiosqlite.Connection:
-        opened.append(connect(*place, **options))
-        return opened[-1]
-
-    monkeypatch.setattr(aiosqlite, "connect", recorded)
     database = Database(f"sqlite:///{shutil.copy(migrated_sqlite, tmp_path / 'epochd.db')}")
     await database.open()
     is_read, may_end = asyncio.Event(), asyncio.Event()
