@@ -73,13 +73,20 @@ def api(tmp_path_factory: pytest.TempPathFactory, task_ids: list[str]) -> Iterat
         )
         server = Server(app, url)
         serving = asyncio.create_task(server.serve([listener]))
-        async with httpx.AsyncClient(base_url=url) as http:
+        async with httpx.AsyncClient(base_url=url, timeout=30) as http:
             await http.get("/health")
             await seeded(House(app, executor, http))
         ready.set_result(server)
         await serving
 
-    thread = threading.Thread(target=lambda: (asyncio.run(served()), ended.set()))
+    def run() -> None:
+        try:
+            asyncio.run(served())
+            ended.set()
+        except BaseException as error:
+            ready.set_exception(error)
+
+    thread = threading.Thread(target=run)
     thread.start()
     server = ready.result(30)
     yield schemathesis.openapi.from_url(f"{url}/openapi.json")

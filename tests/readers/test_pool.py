@@ -119,6 +119,17 @@ async def test_a_reader_that_has_grown_is_replaced(pool):
     assert await pool.call(operations.process) != pid
 
 
+async def test_a_reader_of_a_large_server_is_kept(pool):
+    assert len(b"x" * (400 << 20))
+    first = await pool.call(operations.process)
+    assert await pool.call(operations.process) == first
+
+
+async def test_a_reader_that_ends_without_an_answer_is_an_error_and_is_not_repeated(pool):
+    with pytest.raises(InternalError):
+        await pool.call(operations.leave)
+
+
 async def test_a_large_answer_arrives_whole(pool):
     assert await pool.call(operations.many, 1_000_000) == ["text"] * 1_000_000
 

@@ -153,7 +153,8 @@ def _restrict_access(settings: Settings) -> None:
     )
     for path, mode in modes.items():
         try:
-            if path.exists() and (path.stat().st_mode & 0o777) != mode:
+            # What cannot be written is refused when it is opened.
+            if os.access(path, os.W_OK) and (path.stat().st_mode & 0o777) != mode:
                 path.chmod(mode | (path.stat().st_mode & 0o7000))
         except OSError as error:
             logger.warning(

@@ -14,10 +14,12 @@ import sys
 import threading
 import traceback
 
+import psutil
+
 from epochd.readers import protocol
 
 RETIRE_MB = 256
-"""A reader whose memory has grown beyond this is replaced after its call, because allocators seldom return memory."""
+"""A reader that keeps more memory than this after a call is replaced, because allocators seldom return memory."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -34,8 +36,10 @@ def main(arguments: list[str] | None = None) -> None:
     calls: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(calls,), daemon=True).start()
     answers.write(b"ready\n")
-    while resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < RETIRE_MB << 10:
+    process, is_small = psutil.Process(), True  # not ru_maxrss: a child process inherits the value of its parent
+    while is_small:
         _write(answers.fileno(), protocol.answer(module, calls.get()))
+        is_small = process.memory_info().rss < RETIRE_MB << 20
 
 
 def _receive(calls: queue.SimpleQueue[bytes]) -> None:

@@ -41,6 +41,7 @@ class Reader:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
+        self.has_answered = False
         self._output = b""
         self._draining = asyncio.create_task(self._drain())
 
@@ -74,7 +75,9 @@ class Reader:
         with contextlib.suppress(ConnectionError):
             self._process.stdin.write(request)
             await self._process.stdin.drain()
-        return await self._line()
+        line = await self._line()
+        self.has_answered = True
+        return line
 
     async def _line(self) -> bytes:
         assert self._process.stdout is not None
@@ -166,7 +169,7 @@ class ReaderPool:
             message = f"reading took longer than {self._seconds:g} seconds"
             raise _error(message, "the operator can raise EPOCHD_READER_SECONDS") from None
         except ReaderDied as died:
-            if died.status == 0:  # it had answered its last call and was about to be replaced
+            if died.status == 0 and reader.has_answered:  # that was its last call, and it was about to be replaced
                 return await self._answer(request)
             raise self._failure(died) from None
         except BaseException:  # the caller was cancelled
