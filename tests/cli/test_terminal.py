@@ -152,7 +152,6 @@ Terminal = Callable[..., str]
 @pytest.fixture
 def terminal(run: Any, monkeypatch: pytest.MonkeyPatch) -> Terminal:
     """Runs a command in this process, with a pseudo-terminal as its standard output and error."""
-    monkeypatch.setenv("COLUMNS", "2000")
     monkeypatch.setenv("TERM", "xterm-256color")
 
     def shown(*arguments: object) -> str:
@@ -166,6 +165,7 @@ def terminal(run: Any, monkeypatch: pytest.MonkeyPatch) -> Terminal:
                 patch.setattr("sys.stderr", err)
                 for display in (console.out, console.err):  # they were made before there was a terminal
                     patch.setattr(display, "is_interactive", True)
+                    patch.setattr(display, "_width", 2000)
                 run(*arguments)
 
         return shown_on_terminal(work)
