@@ -68,8 +68,10 @@ def test_a_json_error_has_its_traceback_inside_the_line():
 
 
 @pytest.fixture
-def configured() -> Iterator[None]:
+def configured(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The process's logging is as before after the test."""
+    # Otherwise it closes the handlers of others too, and that of TensorFlow the standard error of pytest.
+    monkeypatch.setattr(logging, "_handlerList", [])
     names = [None, "epochd", "uvicorn.error", "uvicorn.access"]
     before = {name: (logging.getLogger(name).level, logging.getLogger(name).filters[:]) for name in names}
     handlers = logging.getLogger().handlers[:]
