@@ -5,6 +5,7 @@ A migrated database is made once per store and then copied; tests of the migrati
 
 import os
 import shutil
+import signal
 import tempfile
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -27,7 +28,11 @@ hypothesis.settings.load_profile("patient")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """One cache of compiled JAX programs for the whole session: for all its processes, and all that they start."""
+    """One cache of compiled JAX programs for the whole session: for all its processes, and all that they start.
+
+    A shell starts background jobs with SIGINT ignored, which the processes that tests start would inherit."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if JAX_CACHE not in os.environ:
         os.environ[JAX_CACHE] = tempfile.mkdtemp(prefix="epochd-jax-")
         config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(JAX_CACHE), ignore_errors=True))

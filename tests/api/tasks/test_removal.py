@@ -171,7 +171,7 @@ async def test_a_task_of_an_earlier_version_whose_model_could_have_no_folder_goe
     task_id = (await jobs.submit(house.service.db, spec)).id
     ticket = (await house.worker()).ticket
     assert ticket.spec.output_path == spec.output_path
-    await house.post(f"/stop/{task_id}")
+    await house.post(f"/stop/{task_id}?wait=0")
     await PlayedWorker(house.http, house.executor, ticket).cancel()
     assert (await removed(house, task_id)).status_code == 200
     assert (await house.get("/tasks")).json()["total"] == 0
