@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PureWindowsPath
 
-from python_multipart.exceptions import ParseError
+from python_multipart.exceptions import FormParserError, ParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from epochd.core.datasets import NAME, NAME_RULE
@@ -46,7 +46,10 @@ async def start_upload(stream: Stream, content_type: str, name: str | None, file
         return _upload(name, filename or "", stream)
     if not options.get(b"boundary"):
         raise BadRequest("the Content-Type header has no boundary: let the HTTP library set this header")
-    form = MultipartForm(options[b"boundary"])
+    try:
+        form = MultipartForm(options[b"boundary"])
+    except FormParserError as error:
+        raise BadRequest(f"the Content-Type header is not valid: {error}") from None
     async for chunk in stream:
         first = form.feed(chunk)
         if form.filename is not None:

@@ -121,6 +121,7 @@ FILE = part(b'name="file"; filename="colors.csv"', CSV)
         (FORM, part(b'name="name"', b"x" * 5_000), 422, "longer than"),
         (FORM, part(b'name="x"') * 30, 400, "parts"),
         ("multipart/form-data", FILE, 400, "boundary"),
+        ("multipart/form-data; boundary=" + "b" * 30_000, FILE, 400, "Boundary length"),
     ],
 )
 async def test_a_form_that_cannot_be_used_is_refused(house, content_type, body, status, words):

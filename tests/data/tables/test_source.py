@@ -143,3 +143,18 @@ def test_batches_of_text_are_in_order_and_a_late_fault_is_raised(tmp_path):
 
 def test_an_empty_table_has_no_batches():
     assert list(batches(pl.LazyFrame({"a": []}))) == []
+
+
+@pytest.mark.parametrize("record", [False, True])
+@pytest.mark.parametrize("levels", [32, 33])
+def test_values_in_lists_and_records_that_nest_without_end_are_refused(tmp_path, levels, record):
+    kind: pl.DataType = pl.Int8()
+    for _ in range(levels):
+        kind = pl.Struct({"a": kind}) if record else pl.List(kind)
+    pl.DataFrame({"x": [1], "deep": pl.Series([None], dtype=kind)}).write_ipc(tmp_path / "t.arrow")
+    source = open_dataset("t.arrow", [tmp_path])
+    if levels == 32:
+        assert source.read().columns == ["x", "deep"]
+    else:
+        with pytest.raises(DataError, match="column 'deep' has values inside more than 32 lists or records"):
+            source.read()

@@ -114,4 +114,6 @@ def _decompression_errors() -> Iterator[None]:
             raise
         if isinstance(error, EOFError) or str(error) in ("unexpected end of file", "incomplete frame"):
             raise FormatError("the compressed data end too early: the file is cut off", COPY_AGAIN) from None
+        if str(error) == "out of memory":
+            raise MemoryError from None
         raise FormatError(f"the compressed data are damaged ({short_message(error)})", COPY_AGAIN) from None

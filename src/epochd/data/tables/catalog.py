@@ -7,6 +7,7 @@ because it may have become a link since.
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePath
@@ -50,6 +51,9 @@ class Catalog:
             message = f"{shown(name)} is not a dataset name: '..' and NUL are not allowed in it"
         elif path := next((found for root in self.roots if (found := _resolve_inside(root, name))), None):
             return Source(name, path)
+        elif any(_is_link(root, name) for root in self.roots):
+            message = f"{shown(name)} is a link that does not lead to a dataset in the server's dataset folders"
+            hint = "copy the file there, or let the operator add its folder to EPOCHD_DATA_ROOTS; "
         elif suffix and not suffix_of(name) and suffix[1:].isalnum() and not suffix[1:].isdigit():
             message = f"{shown(name)} is not a dataset: files that end in {shown(suffix, 50)} cannot be read"
             hint = f"use a file that ends in {', '.join(SUFFIXES)}; "
@@ -71,7 +75,7 @@ class Catalog:
 
     def _suggestions(self, name: str) -> str:
         known, files = sorted(self.registered), sorted(islice(_datasets(self.roots), MAX_SCANNED))
-        nearest = similar_names(name, [*BUILTIN, *known, *files], 3)
+        nearest = similar_names(name, [other for other in (*BUILTIN, *known, *files) if other != name], 3)
         hint = f"did you mean {' or '.join(map(repr, nearest))}? " if nearest else ""
         hint += f"built-in datasets: {', '.join(BUILTIN)}"
         hint += f"; registered: {shorten(known, 10)}" if known else ""
@@ -95,6 +99,14 @@ def _resolve_inside(root: Path, name: str) -> Path | None:
     except (OSError, RuntimeError):  # for example, a name that is too long, or a loop of links
         return None
     return path if found else None
+
+
+def _is_link(root: Path, name: str) -> bool:
+    """Whether ``name`` is a link in a folder inside ``root``."""
+    with suppress(OSError, RuntimeError):
+        path = root.resolve() / name
+        return path.parent.resolve().is_relative_to(root.resolve()) and path.is_symlink()
+    return False
 
 
 def _datasets(roots: Sequence[Path]) -> Iterator[str]:

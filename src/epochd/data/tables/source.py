@@ -21,6 +21,9 @@ from epochd.data.tables import fingerprint
 
 T = TypeVar("T")
 
+MAX_NESTING = 32
+"""Libraries that read files recurse into types, and end the process where a type is nested thousands of times."""
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -118,8 +121,19 @@ class Source:
 
 def _cleaned(table: pl.LazyFrame) -> pl.LazyFrame:
     """The table with names without spaces around them, and float NaN as missing."""
-    names = table.collect_schema().names()
+    schema = table.collect_schema()
+    names = schema.names()
+    if nested := [name for name, dtype in schema.items() if _nests_deeper(dtype, MAX_NESTING)]:
+        message = f"column {nested[0]!r} has values inside more than {MAX_NESTING} lists or records"
+        raise FormatError(message, "write its values to columns of their own")
     clean = clean_column_names(names)
     if clean != names:
         table = table.rename(dict(zip(names, clean, strict=True)))
     return table.with_columns(cs.float().fill_nan(None))
+
+
+def _nests_deeper(dtype: pl.DataType, levels: int) -> bool:
+    """Whether a type contains types inside types over more than this number of levels."""
+    inner = [dtype.inner] if isinstance(dtype, pl.List | pl.Array) else []
+    fields = [field.dtype for field in dtype.fields] if isinstance(dtype, pl.Struct) else inner
+    return bool(fields) and (levels == 0 or any(_nests_deeper(field, levels - 1) for field in fields))  # type: ignore[arg-type]
