@@ -65,7 +65,7 @@ def test_a_link_out_of_the_root_is_refused_and_one_inside_is_followed(root):
     for name in ["out.csv", "loop.csv"]:
         refused = refusal(name, root)
         assert "is a link that does not lead to a dataset in" in refused.message
-        assert "did you mean" not in refused.hint
+        assert name not in refused.hint.split("built-in")[0]
     assert "there is no dataset" in refusal("folder/secret.csv", root).message
     assert open_dataset("in.csv", [root]).read().height == 2
 
