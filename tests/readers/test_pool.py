@@ -4,6 +4,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from tests.readers import operations
 from tests.support.readers import InProcessReaders
@@ -128,6 +129,17 @@ async def test_a_reader_of_a_large_server_is_kept(pool):
 async def test_a_reader_that_ends_without_an_answer_is_an_error_and_is_not_repeated(pool):
     with pytest.raises(InternalError):
         await pool.call(operations.leave)
+
+
+async def test_a_reader_that_is_started_while_the_pool_closes_is_ended():
+    pool = new_pool(size=2)
+    pool.warm()
+    call = asyncio.create_task(pool.call(operations.process))
+    await asyncio.sleep(0.05)  # both are starting
+    await pool.close()
+    with pytest.raises(Busy):
+        await call
+    assert [child for child in psutil.Process().children() if "epochd.readers" in child.cmdline()] == []
 
 
 async def test_a_large_answer_arrives_whole(pool):

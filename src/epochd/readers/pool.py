@@ -148,6 +148,8 @@ class ReaderPool:
         async with self._free:
             try:
                 self._idle.append(await self._free_reader())
+            except Busy:
+                pass  # closed before the reader was ready
             except (ReaderDied, OSError) as error:
                 logger.error("the processes that read data cannot be started: %s", error)
 
@@ -184,7 +186,11 @@ class ReaderPool:
         while self._idle:
             if (reader := self._idle.pop()).is_running:
                 return reader
-        return await Reader.start(self._module, self._memory_mb)
+        reader = await Reader.start(self._module, self._memory_mb)
+        if self._is_closed:  # meanwhile
+            await reader.kill()
+            raise _stopping()
+        return reader
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
