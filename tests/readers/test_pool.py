@@ -142,6 +142,17 @@ async def test_a_reader_that_is_started_while_the_pool_closes_is_ended():
     assert [child for child in psutil.Process().children() if "epochd.readers" in child.cmdline()] == []
 
 
+async def test_a_caller_that_is_cancelled_leaves_the_reader_that_it_starts_to_the_next(pool):
+    first = asyncio.create_task(pool.call(operations.process))
+    await asyncio.sleep(0.01)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    [starting] = [child.pid for child in psutil.Process().children() if "epochd.readers" in child.cmdline()]
+    await becomes_true(lambda: pool._idle)
+    assert await pool.call(operations.process) == starting
+
+
 async def test_a_large_answer_arrives_whole(pool):
     assert await pool.call(operations.many, 1_000_000) == ["text"] * 1_000_000
 

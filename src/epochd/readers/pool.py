@@ -156,7 +156,8 @@ class ReaderPool:
     async def close(self) -> None:
         """Reject all further calls, and end those that are running and their processes."""
         self._is_closed = True
-        await asyncio.gather(*(reader.kill() for reader in (*self._idle, *self._busy)), *self._tasks)
+        ending = [reader.kill() for reader in (*self._idle, *self._busy)]
+        await asyncio.gather(*ending, *self._tasks, return_exceptions=True)
 
     async def _answer(self, request: bytes) -> bytes:
         if self._is_closed:
@@ -183,18 +184,24 @@ class ReaderPool:
         return line
 
     async def _free_reader(self) -> Reader:
-        while self._idle:
-            if (reader := self._idle.pop()).is_running:
-                return reader
+        while True:
+            while self._idle:
+                if (reader := self._idle.pop()).is_running:
+                    return reader
+            # A caller that is cancelled leaves the reader to the next one.
+            await asyncio.shield(self._keep(asyncio.create_task(self._start())))
+
+    async def _start(self) -> None:
         reader = await Reader.start(self._module, self._memory_mb)
         if self._is_closed:  # meanwhile
             await reader.kill()
             raise _stopping()
-        return reader
+        self._idle.append(reader)
 
-    def _keep(self, task: asyncio.Task[None]) -> None:
+    def _keep(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _failure(self, died: ReaderDied) -> Exception:
         if self._is_closed:
