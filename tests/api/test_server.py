@@ -85,7 +85,7 @@ print(f"{time.process_time()} seconds", flush=True)
 def test_starting_costs_less_than_twice_the_import_of_its_libraries(open_process):
     """In processor time, each start against its own imports: a busy machine makes both slow."""
     ratios = []
-    for _ in range(3):
+    for _ in range(2):
         process = open_process(LIBRARIES + SERVE)
         imported = float(process.line.split()[0])
         url = process.child.stdout.readline().split()[-1]

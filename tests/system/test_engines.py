@@ -36,7 +36,9 @@ def test_pytorch_learns_digits(server):
 
 @pytest.mark.parametrize("framework", [name for name in registry.installed() if name != "pytorch"])
 def test_a_training_on_two_devices_that_was_paused_equals_one_that_was_not(server, framework):
-    options, straight = learn_digits(server, framework, num_devices=2, learning_rate_scheduler="step", step_size=9)
+    epochs = {"tensorflow": 20}.get(framework, 100)  # enough for the pause to come in time
+    more = {"learning_rate_scheduler": "step", "step_size": 9, "epochs": epochs}
+    options, straight = learn_digits(server, framework, num_devices=2, **more)
     paused = server.start(**options)
     server.follow(paused, until_epoch=2)
     assert server.post("pause", paused)["state"] == "paused"
