@@ -1,31 +1,36 @@
-"""Live events in memory, from the commits of the store to the open streams.
+"""Events in memory: live ones, from the commits of the store to the open streams, and past ones for new streams.
 
-A thousand open streams must not cause a thousand database reads per epoch: each event is encoded as JSON once and
-pushed to the subscribers of its task.
+A thousand open streams must not cause a thousand database reads per epoch: each event is encoded once and pushed to the
+subscribers of its task, and pages of past events are read once.
 """
 
 import asyncio
 import json
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 
 from epochd.core.events import FINAL_TYPES, Event, Type
+from epochd.store import events
+from epochd.store.db import Database
 
 BUFFER_LINES = 256
 """How many events a subscriber may be behind before its buffer is thinned."""
 KEPT_TYPES = FINAL_TYPES | {Type.STATE, Type.ROLLBACK}
 """Events that a slow subscriber never misses."""
+PAGE_EVENTS, CACHED_PAGES = 200, 128
+"""How many past events are read at a time, and how many such pages are kept: about 10 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventLine:
-    """One event in the form that is sent; ``text`` is JSON in ASCII."""
+    """One event in the form that is sent: ``data`` is a Server-Sent Event whose data are JSON in ASCII."""
 
     seq: int
     type: Type
-    text: str
+    data: bytes
 
     @property
     def is_final(self) -> bool:
@@ -35,7 +40,8 @@ class EventLine:
 def line_of(event: Event) -> EventLine:
     """The form in which an event is sent: ``{"type", "task_id", **payload}``."""
     data = {"type": event.type.value, "task_id": event.task_id, **event.payload}
-    return EventLine(event.seq, event.type, json.dumps(data, allow_nan=False))
+    text = json.dumps(data, allow_nan=False)
+    return EventLine(event.seq, event.type, f"data: {text}\nid: {event.seq}\n\n".encode("ascii"))
 
 
 class Subscriber:
@@ -50,10 +56,10 @@ class Subscriber:
     def __len__(self) -> int:
         return len(self._lines)
 
-    def push(self, line: EventLine) -> None:
-        if len(self._lines) >= self._limit:
+    def push(self, lines: Sequence[EventLine]) -> None:
+        self._lines.extend(lines)
+        if len(self._lines) > self._limit:
             self._lines = _thinned(self._lines, self._limit)
-        self._lines.append(line)
         self._changed.set()
 
     def close(self) -> None:
@@ -63,21 +69,21 @@ class Subscriber:
             self._lines.clear()
         self._changed.set()
 
-    async def next(self) -> EventLine | None:
-        """Wait for the next event; None once the subscription has ended."""
-        while not self._lines:
-            if self.closed:
-                return None
+    async def take(self) -> list[EventLine]:
+        """All events that wait, at least one; none once the subscription has ended."""
+        while not self._lines and not self.closed:
             self._changed.clear()
             await self._changed.wait()
-        return self._lines.popleft()
+        lines = list(self._lines)
+        self._lines.clear()
+        return lines
 
 
 def _thinned(lines: deque[EventLine], limit: int) -> deque[EventLine]:
     """Without all progress but the newest; if that is not enough, also without the older half of what may be missed."""
     newest = next((line for line in reversed(lines) if line.type is Type.PROGRESS), None)
     left = deque(line for line in lines if line.type is not Type.PROGRESS or line is newest)
-    if len(left) < limit:
+    if len(left) <= limit:
         return left
     recent = left[-(limit // 2)].seq
     return deque(line for line in left if line.type in KEPT_TYPES or line is newest or line.seq >= recent)
@@ -97,11 +103,11 @@ class EventBus:
 
     def publish(self, events: Sequence[Event]) -> None:
         """Push events to the subscribers of their tasks. Call it in the event loop, after the commit."""
-        for event in events:
-            if subscribers := self._subscribers.get(event.task_id):
-                line = line_of(event)
+        for task_id, of_task in groupby(events, lambda event: event.task_id):
+            if subscribers := self._subscribers.get(task_id):
+                lines = list(map(line_of, of_task))
                 for subscriber in subscribers:
-                    subscriber.push(line)
+                    subscriber.push(lines)
 
     @contextmanager
     def subscribe(self, task_id: str) -> Iterator[Subscriber]:
@@ -128,3 +134,31 @@ class EventBus:
         self.closed = True
         for task_id in self._subscribers:
             self.close_task(task_id)
+
+
+class PastEvents:
+    """The events in the database as they are sent. Full pages never change, and are kept for other streams."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._pages: OrderedDict[tuple[str, int], asyncio.Task[list[EventLine]]] = OrderedDict()
+
+    async def after(self, task_id: str, seq: int) -> list[EventLine]:
+        """The events of a task beyond ``seq``: a full page of PAGE_EVENTS, or fewer if these are all now."""
+        key = task_id, seq
+        if is_first := key not in self._pages:
+            reading = self._pages[key] = asyncio.create_task(self._read(task_id, seq))
+            reading.add_done_callback(lambda read: self._forget_unless_full(key, read))
+            if len(self._pages) > CACHED_PAGES:
+                self._pages.popitem(last=False)
+        page = await asyncio.shield(self._pages[key])
+        if is_first or len(page) == PAGE_EVENTS:
+            return page
+        return await self._read(task_id, seq)  # that page was read for another stream, maybe before this one subscribed
+
+    async def _read(self, task_id: str, seq: int) -> list[EventLine]:
+        return list(map(line_of, await events.after(self._db, task_id, seq, PAGE_EVENTS)))
+
+    def _forget_unless_full(self, key: tuple[str, int], read: asyncio.Task[list[EventLine]]) -> None:
+        if read.cancelled() or read.exception() or len(read.result()) < PAGE_EVENTS:
+            self._pages.pop(key, None)

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 from epochd.api import server_log
-from epochd.api.event_bus import EventBus
+from epochd.api.event_bus import EventBus, PastEvents
 from epochd.artifact import removal
 from epochd.core.errors import Busy, EpochdError, SettingsError
 from epochd.core.jobs import State
@@ -37,7 +37,7 @@ class Service:
         self.settings = settings
         self.executor = executor
         self.db = Database(settings.database)
-        self.event_bus = EventBus()
+        self.event_bus, self.past_events = EventBus(), PastEvents(self.db)
         seconds, memory_mb = settings.reader_seconds, settings.reader_mb
         self.checks, self.readers, self.queries = (
             ReaderPool(operations.__name__, size=2, queue=waiting, seconds=seconds, memory_mb=memory_mb)

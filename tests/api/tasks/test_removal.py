@@ -117,7 +117,7 @@ async def test_an_open_stream_of_a_removed_task_ends_and_asks_to_connect_again(h
         await removing
         return []
 
-    monkeypatch.setattr("epochd.api.tasks.stream.events.after", removed_meanwhile)
+    monkeypatch.setattr("epochd.api.event_bus.events.after", removed_meanwhile)
     async with asyncio.timeout(5):
         stream = await house.get(f"/stream-progress/{task_id}")
     assert "server_shutdown" in stream.text

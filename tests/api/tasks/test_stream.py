@@ -9,7 +9,7 @@ from httpx_sse import ServerSentEvent, aconnect_sse
 from tests.support.house import House
 
 from epochd.api.app import PREFIX
-from epochd.api.tasks.stream import OpenStream, lines
+from epochd.api.tasks.stream import SHUTDOWN, OpenStream, sent
 from epochd.core.events import ReportKind
 
 
@@ -91,7 +91,7 @@ async def test_an_id_that_is_no_id_is_refused(house, nonsense):
 
 
 async def test_a_log_longer_than_a_page_is_replayed_whole(house, monkeypatch):
-    monkeypatch.setattr("epochd.api.tasks.stream.REPLAY_EVENTS", 2)
+    monkeypatch.setattr("epochd.api.event_bus.PAGE_EVENTS", 2)
     task_id = await house.completed()
     ids = [event["id"] for event in parsed((await house.get(f"/stream-progress/{task_id}")).text)]
     assert ids == list(range(1, len(ids) + 1))
@@ -115,7 +115,7 @@ async def test_live_events_follow_the_replay_without_gap_or_double(live):
 async def test_events_that_happen_during_the_replay_come_once(live, monkeypatch):
     task_id = await live.start()
     worker = await (await live.worker()).begin()
-    monkeypatch.setattr("epochd.api.tasks.stream.REPLAY_EVENTS", 1)
+    monkeypatch.setattr("epochd.api.event_bus.PAGE_EVENTS", 1)
     working = asyncio.create_task(worker.epochs(1, 30))
     async with open_stream(live, task_id) as events:
         seen = await until(events, "progress")
@@ -145,7 +145,7 @@ async def test_the_subscriber_is_gone_soon_after_the_client(live):
 
 
 async def test_an_idle_stream_has_heartbeats(live, monkeypatch):
-    monkeypatch.setattr("fastapi.routing._PING_INTERVAL", 0.05)
+    monkeypatch.setattr("epochd.api.tasks.stream.PING_SECONDS", 0.05)
     task_id = await live.start()
     await live.worker()
     async with live.http.stream("GET", f"{PREFIX}/stream-progress/{task_id}") as answer:
@@ -195,5 +195,5 @@ async def test_a_replay_ends_with_the_server(house):
     task_id = await house.completed()
     with house.service.event_bus.subscribe(task_id) as subscriber:
         house.service.event_bus.close()
-        opened = OpenStream(house.service.db, task_id, 0, subscriber)
-        assert [line async for line in lines(opened)] == []
+        opened = OpenStream(house.service, task_id, 0, subscriber)
+        assert [chunk async for chunk in sent(opened)] == [SHUTDOWN]

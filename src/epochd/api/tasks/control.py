@@ -90,12 +90,12 @@ async def _command_and_wait(service: Service, task_id: str, store: StoreCommand,
         while job.state is State.RUNNING:
             try:
                 async with asyncio.timeout_at(deadline):
-                    line = await subscriber.next()
+                    lines = await subscriber.take()
             except TimeoutError:
                 break
-            if line is None:
+            if not lines:
                 break
-            if line.type in KEPT_TYPES:
+            if any(line.type in KEPT_TYPES for line in lines):
                 job = await jobs.get(service.db, task_id)
     return job
 

@@ -4,25 +4,32 @@ A stream subscribes to the event bus before it reads the database, and skips liv
 returned, so that no event is lost or sent twice.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Query
-from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fastapi.responses import StreamingResponse
+from fastapi.sse import KEEPALIVE_COMMENT
 
+from epochd.api import event_bus
 from epochd.api.deps import ServiceDep
-from epochd.api.event_bus import EventLine, Subscriber, line_of
+from epochd.api.event_bus import Subscriber
 from epochd.api.responses import ErrorShape, event_stream
-from epochd.store import events, jobs
-from epochd.store.db import Database
+from epochd.api.service import Service
+from epochd.store import jobs
 
 router = APIRouter()
 
-REPLAY_EVENTS = 500
-"""How many past events are read at a time."""
+PING_SECONDS = 15.0
+"""How long a stream may be without an event before a comment is sent, which keeps proxies from closing it."""
+PACE_SECONDS, MAX_PACE_SECONDS = 0.0004, 1.0
+"""How long a stream waits for further events after it has sent some, for each open stream: sending takes about a
+quarter of that time, however fast a training is and however many read it."""
+SHUTDOWN = b'data: {"type": "server_shutdown"}\n\n'
 
-RESPONSES: dict[int | str, dict[str, Any]] = {
+RESPONSES: dict[int | str, dict[str, object]] = {
     200: event_stream("TrainingEvent"),
     204: {"description": "The client has already received the last event; do not reconnect"},
     404: {"model": ErrorShape, "description": "No such task"},
@@ -33,7 +40,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 class OpenStream:
     """One open stream: the task, the last event that its client has received, and its subscription."""
 
-    db: Database
+    service: Service
     task_id: str
     seen: int
     subscriber: Subscriber
@@ -52,38 +59,44 @@ async def open_stream(
         seen = min(requested, job.last_seq)
         if job.state.is_final and seen >= job.last_seq:
             raise HTTPException(204)
-        yield OpenStream(service.db, task_id, seen, subscriber)
+        yield OpenStream(service, task_id, seen, subscriber)
 
 
 @router.get(
     "/stream-progress/{task_id}",
     operation_id="stream_progress",
     summary="Stream the events of a training",
-    response_class=EventSourceResponse,
+    response_class=StreamingResponse,
     responses=RESPONSES,
 )
-async def stream(opened: Annotated[OpenStream, Depends(open_stream)]) -> AsyncIterator[ServerSentEvent]:
+async def stream(opened: Annotated[OpenStream, Depends(open_stream)]) -> StreamingResponse:
     """Events with the types `state`, `progress`, `checkpoint` and `log`, then exactly one of `complete`,
     `failed` or `cancelled`. With `Last-Event-ID` the stream continues after that event; without it all are sent."""
-    async for line in lines(opened):
-        yield ServerSentEvent(id=str(line.seq), raw_data=line.text)
-        if line.is_final:
-            return
-    yield ServerSentEvent(raw_data='{"type": "server_shutdown"}')
+    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+    return StreamingResponse(sent(opened), media_type="text/event-stream", headers=headers)
 
 
-async def lines(opened: OpenStream) -> AsyncIterator[EventLine]:
+async def sent(opened: OpenStream) -> AsyncIterator[bytes]:
     """All events after the last one received: those in the database, then live ones until the subscription ends."""
-    seen = opened.seen
-    while page := await events.after(opened.db, opened.task_id, seen, limit=REPLAY_EVENTS):
-        for event in page:
-            if opened.subscriber.closed:
-                return
-            yield line_of(event)
-        seen = page[-1].seq
-        if len(page) < REPLAY_EVENTS:
+    past, bus = opened.service.past_events, opened.service.event_bus
+    seen, is_final = opened.seen, False
+    while not opened.subscriber.closed and (page := await past.after(opened.task_id, seen)):
+        yield b"".join(line.data for line in page)
+        seen, is_final = page[-1].seq, page[-1].is_final
+        if len(page) < event_bus.PAGE_EVENTS:
             break
-    while (line := await opened.subscriber.next()) is not None:
-        if line.seq > seen:
-            seen = line.seq
-            yield line
+    while not is_final:
+        try:
+            async with asyncio.timeout(PING_SECONDS):
+                lines = await opened.subscriber.take()
+        except TimeoutError:
+            yield KEEPALIVE_COMMENT
+            continue
+        if not lines:
+            yield SHUTDOWN
+            return
+        if new := [line for line in lines if line.seq > seen]:
+            yield b"".join(line.data for line in new)
+            seen, is_final = new[-1].seq, new[-1].is_final
+        if not is_final:
+            await asyncio.sleep(min(len(bus) * PACE_SECONDS, MAX_PACE_SECONDS))
