@@ -126,12 +126,15 @@ async def test_the_newest_past_events_are_not_those_that_another_stream_has_read
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     log.length = 2
-    later = asyncio.create_task(past.after("a", 0))
+    later = [asyncio.create_task(past.after("a", 0)) for _ in range(100)]
     await asyncio.sleep(0)
     log.continues.set()
     assert [line.seq for line in await earlier] == [1]
-    assert [line.seq for line in await later] == [1, 2]
-    assert [line.seq for line in await past.after("a", 0)] == [1, 2]
+    for page in await asyncio.gather(*later):
+        assert [line.seq for line in page] == [1, 2]
+    assert log.reads == 2
+    log.length = 3
+    assert [line.seq for line in await past.after("a", 0)] == [1, 2, 3]
 
 
 async def test_few_pages_of_past_events_are_kept_and_no_error(monkeypatch):

@@ -151,6 +151,13 @@ asyncio.run(main())
     assert done.stdout.strip() == "[]", done.stderr
 
 
+def test_an_answer_does_not_wait_for_an_acknowledgement():
+    with bind("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_a_busy_port_is_said_with_what_to_do():
     with bind("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]

@@ -146,15 +146,14 @@ class PastEvents:
     async def after(self, task_id: str, seq: int) -> list[EventLine]:
         """The events of a task beyond ``seq``: a full page of PAGE_EVENTS, or fewer if these are all now."""
         key = task_id, seq
-        if is_first := key not in self._pages:
+        if (earlier := self._pages.get(key)) is not None and len(page := await asyncio.shield(earlier)) == PAGE_EVENTS:
+            return page
+        if (reading := self._pages.get(key)) is None:  # else it has begun after this call, and lacks nothing
             reading = self._pages[key] = asyncio.create_task(self._read(task_id, seq))
             reading.add_done_callback(lambda read: self._forget_unless_full(key, read))
             if len(self._pages) > CACHED_PAGES:
                 self._pages.popitem(last=False)
-        page = await asyncio.shield(self._pages[key])
-        if is_first or len(page) == PAGE_EVENTS:
-            return page
-        return await self._read(task_id, seq)  # that page was read for another stream, maybe before this one subscribed
+        return await asyncio.shield(reading)
 
     async def _read(self, task_id: str, seq: int) -> list[EventLine]:
         return list(map(line_of, await events.after(self._db, task_id, seq, PAGE_EVENTS)))

@@ -5,6 +5,7 @@ returned, so that no event is lost or sent twice.
 """
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated
@@ -99,4 +100,5 @@ async def sent(opened: OpenStream) -> AsyncIterator[bytes]:
             yield b"".join(line.data for line in new)
             seen, is_final = new[-1].seq, new[-1].is_final
         if not is_final:
-            await asyncio.sleep(min(len(bus) * PACE_SECONDS, MAX_PACE_SECONDS))
+            pace = min(len(bus) * PACE_SECONDS, MAX_PACE_SECONDS)
+            await asyncio.sleep(pace * random.uniform(0.5, 1.5))  # so that streams do not send all at once
