@@ -3,6 +3,7 @@
 An operation locks the row, computes the change (``changes``), and commits the row with its events.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -23,6 +24,8 @@ from epochd.store.rows import moment
 
 table = tables.jobs
 ID_TRIES = 5
+DECODED_AT_ONCE = 25
+"""How many rows of a long page are decoded before others have their turn in the event loop: some milliseconds."""
 
 
 async def submit(
@@ -78,7 +81,12 @@ async def find(
     page = select(table).where(*chosen).order_by(*newest).limit(limit).offset(offset)
     async with db.read() as connection:
         total = await connection.scalar(select(func.count()).select_from(table).where(*chosen))
-        return [rows.job_of(row) for row in await connection.execute(page)], total or 0
+        found = (await connection.execute(page)).all()
+    listed: list[Job] = []
+    for start in range(0, len(found), DECODED_AT_ONCE):
+        listed += map(rows.job_of, found[start : start + DECODED_AT_ONCE])
+        await asyncio.sleep(0)
+    return listed, total or 0
 
 
 async def position(db: Database, task_id: str) -> int | None:

@@ -51,12 +51,13 @@ async def locked(transaction: Transaction, task_id: str) -> Row[Any] | None:
 
 def job_of(row: Row[Any]) -> Job:
     """The row as a value."""
-    values = {name: row._mapping[name] for name in FIELDS}
+    columns = row._mapping
+    values = {name: columns[name] for name in FIELDS}
     for name, kind in JSON_VALUES.items():
         values[name] = None if values[name] is None else kind.from_json(values[name])
     values["revisions"] = [Revision.from_json(revision) for revision in values["revisions"]]
     # Not validated again: rules that have changed since it was stored must not make a job unreadable.
-    return Job(spec=TrainingSpec.model_construct(**row._mapping["spec"]), **values)
+    return Job(spec=TrainingSpec.model_construct(**columns["spec"]), **values)
 
 
 def _stored(value: Any) -> Any:
