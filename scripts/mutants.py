@@ -316,8 +316,8 @@ MUTANTS = [
     Mutant(
         "no fsync before the rename",
         "artifact/files.py",
-        "        for path in temporary.iterdir():\n            flush(path)\n        flush(temporary)\n",
-        "",
+        "            flush(path)\n        _set_mode(temporary, mode)\n        flush(temporary)\n",
+        "        _set_mode(temporary, mode)\n",
         "artifact/test_files.py",
     ),
     Mutant(
