@@ -16,7 +16,7 @@ from epochd.core.events import FINAL_TYPES, Event, Type
 from epochd.store import events
 from epochd.store.db import Database
 
-BUFFER_LINES = 256
+BUFFER_LINES = 1_024
 """How many events a subscriber may be behind before its buffer is thinned."""
 KEPT_TYPES = FINAL_TYPES | {Type.STATE, Type.ROLLBACK}
 """Events that a slow subscriber never misses."""
