@@ -33,7 +33,7 @@ from tests.api.test_openapi import OPERATIONS
 from tests.support.executors import FakeExecutor
 from tests.support.house import House
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "6"))
 CHECKS = [
     not_a_server_error,
     status_code_conformance,

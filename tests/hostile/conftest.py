@@ -84,7 +84,7 @@ def folder(server: Running) -> Path:
 @pytest.fixture
 def mutations() -> int:
     """How many mutated files are tried; ``make fuzz`` tries many more."""
-    return int(os.environ.get("FUZZ_MUTATIONS", 100))
+    return int(os.environ.get("FUZZ_MUTATIONS", 40))
 
 
 @pytest.fixture
