@@ -33,7 +33,7 @@ class Probe:
 
     def _measure(self) -> None:
         with httpx.Client(timeout=60, trust_env=False) as client:
-            while not self._ended.wait(EVERY_SECONDS):
+            while not self.seconds or not self._ended.wait(EVERY_SECONDS):
                 before = time.monotonic()
                 client.get(self._url).raise_for_status()
                 self.seconds.append(time.monotonic() - before)

@@ -60,8 +60,8 @@ def bug() -> None:
 kept: list[bytes] = []
 
 
-def grow() -> int:
-    kept.append(b"x" * (300 << 20))
+def grow(megabytes: int) -> int:
+    kept.append(b"x" * (megabytes << 20))
     return os.getpid()
 
 

@@ -115,9 +115,18 @@ async def test_a_mistake_in_the_program_is_not_blamed_on_the_file(pool, caplog):
     assert "RuntimeError: a mistake in the program" in caplog.text
 
 
-async def test_a_reader_that_has_grown_is_replaced(pool):
-    pid = await pool.call(operations.grow)
+async def test_a_reader_that_has_grown_is_replaced_when_nothing_follows(pool):
+    pid = await pool.call(operations.grow, 300)
+    assert await pool.call(operations.process) == pid
+    await becomes_true(lambda: not is_alive(pid))
     assert await pool.call(operations.process) != pid
+
+
+async def test_a_reader_that_has_grown_very_large_is_replaced_at_once():
+    pool = new_pool(memory_mb=2048)
+    pid = await pool.call(operations.grow, 1_100)
+    assert await pool.call(operations.process) != pid
+    await pool.close()
 
 
 async def test_a_reader_of_a_large_server_is_kept(pool):

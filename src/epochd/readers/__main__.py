@@ -18,8 +18,9 @@ import psutil
 
 from epochd.readers import protocol
 
-RETIRE_MB = 256
-"""A reader that keeps more memory than this after a call is replaced, because allocators seldom return memory."""
+RETIRE_MB, RETIRE_AT_ONCE_MB, QUIET_SECONDS = 256, 1_024, 1.0
+"""A reader that still keeps so much memory when it has had no call for a while is replaced, or after a call at once:
+allocators return memory late or never. ``ru_maxrss`` does not tell: a process inherits its parent's."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -36,10 +37,19 @@ def main(arguments: list[str] | None = None) -> None:
     calls: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(calls,), daemon=True).start()
     answers.write(b"ready\n")
-    process, is_small = psutil.Process(), True  # not ru_maxrss: a child process inherits the value of its parent
-    while is_small:
-        _write(answers.fileno(), protocol.answer(module, calls.get()))
-        is_small = process.memory_info().rss < RETIRE_MB << 20
+    while _resident_mb() < RETIRE_AT_ONCE_MB:
+        try:
+            call = calls.get(timeout=QUIET_SECONDS)
+        except queue.Empty:
+            if _resident_mb() > RETIRE_MB:
+                return
+            call = calls.get()
+        _write(answers.fileno(), protocol.answer(module, call))
+
+
+def _resident_mb() -> float:
+    resident: int = psutil.Process().memory_info().rss
+    return resident / 2**20
 
 
 def _receive(calls: queue.SimpleQueue[bytes]) -> None:
