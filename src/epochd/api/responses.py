@@ -1,12 +1,18 @@
-"""Base classes of all responses, the error shape, timestamps, and values that OpenAPI describes by a name."""
+"""Base classes of all responses, the error shape, streams, timestamps, and values that OpenAPI describes by a name."""
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from epochd.core.errors import error_codes
 
+PING_SECONDS, PING = 15.0, b": ping\n\n"
+"""How long a stream may be without an event before this comment is sent, which keeps proxies from closing it."""
+SHUTDOWN = b'data: {"type": "server_shutdown"}\n\n'
+"""The last event of a stream that the server's end interrupts."""
 MARK = "x-epochd-schema"
 """Stands for ``$ref`` until ``openapi`` has put all named schemas into the description."""
 
@@ -38,6 +44,12 @@ def event_stream(name: str) -> dict[str, Any]:
     properties = {"data": data, "id": {"type": "string"}}
     item = {"type": "object", "properties": properties, "required": ["data"]}
     return {"content": {"text/event-stream": {"itemSchema": item}}}
+
+
+def event_stream_response(content: AsyncIterator[bytes]) -> StreamingResponse:
+    """A stream of Server-Sent Events that proxies neither store nor hold back."""
+    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+    return StreamingResponse(content, media_type="text/event-stream", headers=headers)
 
 
 Config = Annotated[dict[str, Any], described_as("TrainingConfig")]

@@ -147,7 +147,7 @@ class ReaderPool:
     async def _warm(self) -> None:
         async with self._free:
             try:
-                self._idle.append(await self._free_reader())
+                await self._start()
             except Busy:
                 pass  # closed before the reader was ready
             except (ReaderDied, OSError) as error:

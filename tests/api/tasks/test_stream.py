@@ -9,8 +9,10 @@ from httpx_sse import ServerSentEvent, aconnect_sse
 from tests.support.house import House
 
 from epochd.api.app import PREFIX
-from epochd.api.tasks.stream import SHUTDOWN, OpenStream, sent
+from epochd.api.responses import SHUTDOWN
+from epochd.api.tasks.stream import OpenStream, sent
 from epochd.core.events import ReportKind
+from epochd.store.events import after
 
 
 def parsed(text: str) -> list[dict[str, Any]]:
@@ -197,3 +199,15 @@ async def test_a_replay_ends_with_the_server(house):
         house.service.event_bus.close()
         opened = OpenStream(house.service, task_id, 0, subscriber)
         assert [chunk async for chunk in sent(opened)] == [SHUTDOWN]
+
+
+async def test_a_replay_that_the_servers_end_interrupts_does_not_go_on_with_the_last_event(house, monkeypatch):
+    monkeypatch.setattr("epochd.api.event_bus.PAGE_EVENTS", 1)
+    task_id = await house.completed()
+    [*_, last] = await after(house.service.db, task_id, 0)
+    with house.service.event_bus.subscribe(task_id) as subscriber:
+        replay = sent(OpenStream(house.service, task_id, 0, subscriber))
+        assert b"id: 1\n" in await anext(replay)
+        house.service.event_bus.publish([last])
+        house.service.event_bus.close()
+        assert [chunk async for chunk in replay] == [SHUTDOWN]

@@ -16,7 +16,7 @@ from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
 
 from epochd.api.deps import ServiceDep
-from epochd.api.responses import ErrorShape, event_stream
+from epochd.api.responses import PING, PING_SECONDS, SHUTDOWN, ErrorShape, event_stream, event_stream_response
 from epochd.api.service import Service
 from epochd.api.tasks.responses import LogOf
 from epochd.core.errors import NotFound
@@ -25,8 +25,8 @@ from epochd.store import jobs
 
 router = APIRouter()
 
-POLL_SECONDS, PING_SECONDS = 0.25, 15.0
-"""Time between two reads of a log file, and between two comments that keep an idle stream open."""
+POLL_SECONDS = 0.25
+"""Time between two reads of a log file."""
 CHUNK_BYTES = 64 * 1024
 READ_BYTES = 16 * CHUNK_BYTES
 
@@ -72,7 +72,7 @@ async def logs(
     path = path_of(service, job.id, chosen or 1)
     if follow:
         start = await asyncio.to_thread(offset_of_last, path, tail) if offset is None else offset
-        return StreamingResponse(_followed(service, job.id, chosen or 1, start), media_type="text/event-stream")
+        return event_stream_response(_followed(service, job.id, chosen or 1, start))
     lines = await asyncio.to_thread(last_lines, path, tail) if chosen else []
     return LogOf(task_id=job.id, attempts=known, attempt=chosen, lines=lines)
 
@@ -108,7 +108,7 @@ def offset_of_last(path: Path, count: int) -> int:
     return size - sum(map(len, data.splitlines(keepends=True)[-count:])) if count else size
 
 
-async def _followed(service: Service, task_id: str, attempt: int, offset: int) -> AsyncIterator[str]:
+async def _followed(service: Service, task_id: str, attempt: int, offset: int) -> AsyncIterator[bytes]:
     """New lines of an attempt and later ones as SSE, until the task ends or the server stops."""
     pinged_at = time.monotonic()
     with service.event_bus.subscribe(task_id) as subscriber:
@@ -120,10 +120,10 @@ async def _followed(service: Service, task_id: str, attempt: int, offset: int) -
             path, is_over = path_of(service, task_id, attempt), job.state.is_final or job.attempt > attempt
             lines = await asyncio.to_thread(new_lines, path, offset, at_end=is_over)
             for offset, text in lines:
-                yield f"id: {attempt}:{offset}\ndata: {json.dumps({'attempt': attempt, 'line': text})}\n\n"
+                yield f"id: {attempt}:{offset}\ndata: {json.dumps({'attempt': attempt, 'line': text})}\n\n".encode()
             if time.monotonic() - pinged_at > PING_SECONDS:
                 pinged_at = time.monotonic()
-                yield ": ping\n\n"
+                yield PING
             if not lines:
                 if later := [number for number in attempts_of(service, job) if number > attempt]:
                     attempt, offset = later[0], 0  # an attempt that was revoked before it started has no log
@@ -131,7 +131,7 @@ async def _followed(service: Service, task_id: str, attempt: int, offset: int) -
                     break
             await asyncio.sleep(POLL_SECONDS)
         if subscriber.closed:
-            yield 'data: {"type": "server_shutdown"}\n\n'
+            yield SHUTDOWN
 
 
 def new_lines(path: Path, offset: int, *, at_end: bool) -> list[LogLine]:

@@ -8,29 +8,25 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Query
 from fastapi.responses import StreamingResponse
-from fastapi.sse import KEEPALIVE_COMMENT
 
 from epochd.api import event_bus
 from epochd.api.deps import ServiceDep
 from epochd.api.event_bus import Subscriber
-from epochd.api.responses import ErrorShape, event_stream
+from epochd.api.responses import PING, PING_SECONDS, SHUTDOWN, ErrorShape, event_stream, event_stream_response
 from epochd.api.service import Service
 from epochd.store import jobs
 
 router = APIRouter()
 
-PING_SECONDS = 15.0
-"""How long a stream may be without an event before a comment is sent, which keeps proxies from closing it."""
 PACE_SECONDS, MAX_PACE_SECONDS = 0.0004, 1.0
 """How long a stream waits for further events after it has sent some, for each open stream: sending takes about a
 quarter of that time, however fast a training is and however many read it."""
-SHUTDOWN = b'data: {"type": "server_shutdown"}\n\n'
 
-RESPONSES: dict[int | str, dict[str, object]] = {
+RESPONSES: dict[int | str, dict[str, Any]] = {
     200: event_stream("TrainingEvent"),
     204: {"description": "The client has already received the last event; do not reconnect"},
     404: {"model": ErrorShape, "description": "No such task"},
@@ -73,15 +69,17 @@ async def open_stream(
 async def stream(opened: Annotated[OpenStream, Depends(open_stream)]) -> StreamingResponse:
     """Events with the types `state`, `progress`, `checkpoint` and `log`, then exactly one of `complete`,
     `failed` or `cancelled`. With `Last-Event-ID` the stream continues after that event; without it all are sent."""
-    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-    return StreamingResponse(sent(opened), media_type="text/event-stream", headers=headers)
+    return event_stream_response(sent(opened))
 
 
 async def sent(opened: OpenStream) -> AsyncIterator[bytes]:
     """All events after the last one received: those in the database, then live ones until the subscription ends."""
     past, bus = opened.service.past_events, opened.service.event_bus
     seen, is_final = opened.seen, False
-    while not opened.subscriber.closed and (page := await past.after(opened.task_id, seen)):
+    while page := await past.after(opened.task_id, seen):
+        if opened.subscriber.closed:  # what its buffer still has may come after events that were not sent yet
+            yield SHUTDOWN
+            return
         yield b"".join(line.data for line in page)
         seen, is_final = page[-1].seq, page[-1].is_final
         if len(page) < event_bus.PAGE_EVENTS:
@@ -91,7 +89,7 @@ async def sent(opened: OpenStream) -> AsyncIterator[bytes]:
             async with asyncio.timeout(PING_SECONDS):
                 lines = await opened.subscriber.take()
         except TimeoutError:
-            yield KEEPALIVE_COMMENT
+            yield PING
             continue
         if not lines:
             yield SHUTDOWN
