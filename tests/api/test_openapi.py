@@ -22,6 +22,8 @@ OPERATIONS = {
     "get_history",
     "stream_progress",
     "pause_training",
+    "replay_training",
+    "compare_replay",
     "resume_training",
     "stop_training",
     "list_trainings",

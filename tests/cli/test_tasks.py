@@ -85,6 +85,13 @@ def test_a_completed_training_is_continued_and_its_log_shown(
     assert run("logs", longer, "--url", server.url).code == 0
 
 
+def test_a_replay_shows_that_nothing_differs(run: Any, server: Server, tmp_path: Path) -> None:
+    task_id = run("train", config_file(tmp_path, CONFIG), "--detach", "--url", server.url).out.strip()
+    run("watch", task_id, "--url", server.url)
+    replayed = run("replay", task_id, "--url", server.url)
+    assert (replayed.code, "identical: all epochs, weights and scores equal" in replayed.out) == (0, True)
+
+
 def test_ctrl_c_detaches_and_says_how_to_come_back(server: Server, client: Client, tmp_path: Path) -> None:
     command = [*COMMAND, "train", str(config_file(tmp_path, ENDLESS)), "--url", server.url]
     watching = subprocess.Popen(

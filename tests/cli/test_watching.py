@@ -18,6 +18,26 @@ METRICS = {
 }
 
 
+COMPARISON = {
+    "identical": False,
+    "history": {"epochs": [3, 2], "first_difference": {"epoch": 1, "metric": "val_loss", "values": [0.25, 0.5]}},
+    "weights": {"differing": ["output.bias"], "largest_difference": 0.125},
+    "scores": {"validation.loss": [0.25, 0.5]},
+    "environment": {"cpu": ["A", "B"]},
+}
+
+
+def test_a_comparison_names_all_that_differs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert watching.show_comparison("epoch_training_1", COMPARISON) == console.FAILED
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:4] == [
+        "epochs: 3 at first, 2 repeated",
+        "first difference: val_loss of epoch 1: 0.25 and 0.5",
+        "weights: 1 tensors differ, by up to 0.125",
+    ]
+    assert lines[4:] == ["validation.loss: 0.25 at first, 0.5 repeated", "cpu: A at first, B repeated"]
+
+
 def test_the_bar_shows_epoch_figures_and_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Console(file=io.StringIO(), force_terminal=True, width=160, highlight=False)
     monkeypatch.setattr(watching, "out", terminal)

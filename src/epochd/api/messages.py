@@ -19,6 +19,7 @@ class Message(Enum):
     """The Chinese and the English text of each message; that of a state has its name."""
 
     STARTED = "Epoch训练已启动", "Epoch training started"
+    REPLAYED = "Epoch训练将重复执行", "Epoch training is repeated"
     RESUMED = "Epoch训练已恢复", "Epoch training resumed"
     PAUSING = "正在暂停：训练进程尚未完成检查点保存", "Pausing: the worker has not saved its checkpoint yet"
     STOPPING = "正在停止：训练进程尚未退出", "Stopping: the worker has not exited yet"

@@ -30,6 +30,7 @@ COMPONENTS: list[type[BaseModel]] = [
     shapes.RevisionShape,
     shapes.CheckedDatasetShape,
     shapes.TrainingSummary,
+    shapes.ModelComparison,
     shapes.TrainingEvent,
     shapes.LogStreamEvent,
     ColumnProfile,

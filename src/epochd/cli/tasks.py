@@ -17,7 +17,7 @@ from epochd.cli.console import (
     show,
     show_table,
 )
-from epochd.cli.watching import watch_to_the_end
+from epochd.cli.watching import show_comparison, watch_to_the_end
 from epochd.client import DEFAULT_URL, Client
 from epochd.core.jobs import State
 
@@ -95,6 +95,23 @@ def retry(
         print_line(retried["task_id"])
 
 
+def replay(
+    task_id: TaskId,
+    detach: Annotated[bool, Option("--detach", help="Start the training, print the new task's id and exit.")] = False,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+) -> None:
+    """Repeat a completed training on the same data and show what differs. Exit code 0: nothing, 1: something."""
+    with Client(url, token) as client:
+        repeated = client.replay(task_id)["task_id"]
+        if detach:
+            print_line(repeated)
+            return
+        if code := watch_to_the_end(client, repeated):
+            raise Exit(code)
+        raise Exit(show_comparison(task_id, client.compare_replay(repeated)["comparison"]))
+
+
 def logs(
     task_id: TaskId,
     attempt: Annotated[int | None, Option(help="The attempt. Default: the newest.")] = None,
@@ -155,5 +172,5 @@ def tasks(
         show(f"{len(found)} of {answer['total']} tasks; --limit shows more")
 
 
-COMMANDS = train, watch, pause, resume, continue_, retry, logs, stop, remove, tasks
+COMMANDS = train, watch, pause, resume, continue_, retry, replay, logs, stop, remove, tasks
 """In the order in which ``--help`` shows them."""

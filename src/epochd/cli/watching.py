@@ -129,3 +129,25 @@ def conclude(task: dict[str, Any]) -> int:
     for line in (task["error"] or {}).get("log_tail", ()):
         show((line, "dim"))
     return FAILED
+
+
+def show_comparison(task_id: str, comparison: dict[str, Any]) -> int:
+    """Print how a repeated training differs from the first one; return the exit code."""
+    if comparison["identical"]:
+        show(("identical", "green"), f": all epochs, weights and scores equal those of {task_id} bit for bit")
+        return 0
+    show(("different", "red"), f" from {task_id}:")
+    epochs, first = comparison["history"]["epochs"], comparison["history"]["first_difference"]
+    if epochs[0] != epochs[1]:
+        show(f"epochs: {epochs[0]} at first, {epochs[1]} repeated")
+    if first is not None:
+        values = " and ".join(map(str, first["values"]))
+        show(f"first difference: {first['metric']} of epoch {first['epoch']}: {values}")
+    weights = comparison["weights"]
+    if weights["differing"]:
+        largest = weights["largest_difference"]
+        by = "their shapes differ" if largest is None else f"by up to {number(largest)}"
+        show(f"weights: {len(weights['differing'])} tensors differ, {by}")
+    for name, (before, after) in (comparison["scores"] | comparison["environment"]).items():
+        show(f"{name}: {before} at first, {after} repeated")
+    return FAILED

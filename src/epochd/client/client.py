@@ -86,6 +86,15 @@ class Client:
         options = {"from_beginning": from_beginning} | ({} if output_path is None else {"output_path": output_path})
         return self._request("POST", _path(f"{TASKS}/retry", task_id), json=options)
 
+    def replay(self, task_id: str) -> dict[str, Any]:
+        """Repeat a completed task with the same config on the same data; the answer has the new task's id. Raises
+        DataChanged if its dataset has changed."""
+        return self._request("POST", _path(f"{TASKS}/replay", task_id))
+
+    def compare_replay(self, task_id: str) -> dict[str, Any]:
+        """The ``comparison`` of a completed replay with the task that it repeats."""
+        return self._request("GET", _path(f"{TASKS}/replay", task_id), timeout=LONG_TIMEOUT)
+
     def logs(self, task_id: str, *, attempt: int | None = None, tail: int = 200) -> dict[str, Any]:
         """The last ``lines`` of an attempt's log (default: the newest attempt)."""
         return self._request("GET", _path(f"{TASKS}/logs", task_id), {"attempt": attempt, "tail": tail})

@@ -126,6 +126,11 @@ class Job:
         return list(self.summary.get("gpus", []))
 
     @property
+    def replay_of(self) -> str | None:
+        """The task whose training this one repeats."""
+        return self.summary.get("replay_of")
+
+    @property
     def error_code(self) -> str | None:
         return None if self.error is None else self.error.code
 

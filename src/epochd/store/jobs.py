@@ -107,6 +107,13 @@ async def ids(db: Database) -> set[str]:
         return set(await connection.scalars(select(table.c.id)))
 
 
+async def children(db: Database, task_id: str) -> list[str]:
+    """The ids of the tasks that continue or retry a task, oldest first."""
+    query = select(table.c.id).where(table.c.parent == task_id).order_by(table.c.created_at, table.c.id)
+    async with db.read() as connection:
+        return list(await connection.scalars(query))
+
+
 async def running(db: Database) -> list[Job]:
     """All running jobs, in the order in which they were queued."""
     async with db.read() as connection:

@@ -61,6 +61,7 @@ jobs = sa.Table(
     sa.Index(None, "state", "queued_at"),
     sa.Index(None, "state", "created_at", "id"),
     sa.Index(None, "created_at", "id"),
+    sa.Index(None, "parent"),
 )
 """One row per job. ``token_hash`` is the SHA-256 of the token of the running attempt; the token is not stored."""
 

@@ -4,6 +4,7 @@ The finished task does not change. The new one starts from a copy of its newest 
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -101,7 +102,7 @@ async def continue_(task_id: str, request: Request, service: ServiceDep, transla
     if spec.epochs <= parent.current_epoch:
         message = f"epochs is {spec.epochs}, but the task has already trained {parent.current_epoch} epochs"
         raise InvalidSpec([Problem("epochs", message, "set epochs to a larger total number of epochs")])
-    await asyncio.to_thread(_check_final, service, parent.id, parent.checkpoint)
+    await asyncio.to_thread(check_final, service, parent.id, parent.checkpoint)
     return await _submit_child(service, translator.message(Message.STARTED), parent, spec, parent.checkpoint)
 
 
@@ -109,18 +110,8 @@ async def _submit_child(
     service: Service, message: str, parent: Job, spec: TrainingSpec, kept: Checkpoint | None
 ) -> Descended:
     """Submit the new task with a copy of the checkpoint in its own folder."""
-    summary, settings = {"dataset": parent.summary.get("dataset")}, service.settings
-
-    async def provide(task_id: str) -> Checkpoint | None:
-        if kept is None:
-            return None
-        source, folder = settings.data_dir / kept.path, settings.checkpoints_dir / task_id
-        same = parent.state is not State.COMPLETED
-        copy = await asyncio.to_thread(checkpoint.copy, source, folder, same_training=same)
-        if copy is None:
-            raise IllegalMove(f"the checkpoint {kept.path} was deleted while it was copied: repeat the request")
-        return replace(kept, path=str(copy.relative_to(settings.data_dir)))
-
+    provide = copied_checkpoint(service, kept, same_training=parent.state is not State.COMPLETED)
+    summary = {"dataset": parent.summary.get("dataset")}
     job = await jobs.submit(
         service.db, spec, warnings=parent.warnings, summary=summary, parent=parent, provide_checkpoint=provide
     )
@@ -132,6 +123,24 @@ async def _submit_child(
         queue_position=await jobs.position(service.db, job.id),
         checkpoint=None if kept is None else {"epoch": kept.epoch, "step": kept.step},
     )
+
+
+def copied_checkpoint(
+    service: Service, kept: Checkpoint | None, *, same_training: bool
+) -> Callable[[str], Awaitable[Checkpoint | None]]:
+    """For ``jobs.submit``: copies the checkpoint of a task, if there is one, into the folder of the new task."""
+    settings = service.settings
+
+    async def provide(task_id: str) -> Checkpoint | None:
+        if kept is None:
+            return None
+        source, folder = settings.data_dir / kept.path, settings.checkpoints_dir / task_id
+        copy = await asyncio.to_thread(checkpoint.copy, source, folder, same_training=same_training)
+        if copy is None:
+            raise IllegalMove(f"the checkpoint {kept.path} was deleted while it was copied: repeat the request")
+        return replace(kept, path=str(copy.relative_to(settings.data_dir)))
+
+    return provide
 
 
 def _newest(service: Service, parent: Job) -> tuple[Checkpoint | None, list[str]]:
@@ -155,7 +164,7 @@ def _newest(service: Service, parent: Job) -> tuple[Checkpoint | None, list[str]
     return Checkpoint(where, epoch, step, files.size(path), ((known and known.restores) or {}) | position), warnings
 
 
-def _check_final(service: Service, task_id: str, kept: Checkpoint) -> None:
+def check_final(service: Service, task_id: str, kept: Checkpoint) -> None:
     """Raise IllegalMove unless a task's final checkpoint exists and is intact: an earlier one cannot replace it."""
     path = service.settings.data_dir / kept.path
     advice = "the task cannot be continued: start a new training with its config and more epochs"

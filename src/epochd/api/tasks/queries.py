@@ -87,6 +87,8 @@ async def detail(task_id: str, service: ServiceDep, translator: TranslatorDep) -
         warnings=job.warnings,
         error=_error(service, job),
         parent=job.parent,
+        children=await jobs.children(service.db, job.id),
+        replay_of=job.replay_of,
         crashes=job.crashes,
         strikes=job.strikes,
         preemptions=job.preemptions,

@@ -102,6 +102,20 @@ class Descended(Success):
     )
 
 
+class Replayed(Success):
+    task_id: str
+    replay_of: str = Field(description="The task whose training is repeated.")
+    message: str
+    config: Config
+    queue_position: int | None
+
+
+class ReplayResult(Success):
+    task_id: str
+    replay_of: str
+    comparison: Annotated[dict[str, Any], described_as("ModelComparison")]
+
+
 class LogOf(Success):
     task_id: str
     attempts: list[int] = Field(description="The attempts that have a log.")
@@ -171,6 +185,8 @@ class TaskDetail(TaskLine):
     warnings: list[str]
     error: JobError | None
     parent: str | None = Field(description="The task that this one continues.")
+    children: list[str] = Field(description="The tasks that continue or retry this one, oldest first.")
+    replay_of: str | None = Field(description="The task whose training this one repeats.")
     crashes: int = Field(description="The number of attempts whose worker died.")
     strikes: int = Field(
         description="The number of crashes since the last new checkpoint; at the third the task fails."

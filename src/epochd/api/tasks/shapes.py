@@ -157,6 +157,27 @@ class TrainingSummary(Shape):
     best_epoch: int | None = None
     stopped_early: bool | None = None
     scores: dict[str, dict[str, float | None]] | None = None
+    replay_of: str | None = None
+
+
+class HistoryDifference(Shape):
+    epochs: list[int] = Field(description="The number of epochs of each.")
+    first_difference: dict[str, Any] | None = Field(description="Epoch, metric and both values; times do not count.")
+
+
+class WeightDifference(Shape):
+    differing: list[str] = Field(description="The names of the tensors that differ.")
+    largest_difference: float | None = Field(description="Absolute; null where shapes differ.")
+
+
+class ModelComparison(Shape):
+    """How a repeated training differs from the first one; pairs are [first, repeated]."""
+
+    identical: bool = Field(description="Epochs, weights and scores are equal bit for bit.")
+    history: HistoryDifference
+    weights: WeightDifference
+    scores: dict[str, list[Any]]
+    environment: dict[str, list[Any]] = Field(description="Versions, device, threads and CPU, where they differ.")
 
 
 class EventProgress(Shape):
