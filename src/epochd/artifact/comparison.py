@@ -50,7 +50,8 @@ def _description(folder: Path) -> dict[str, Any]:
 
 def _environment(about: dict[str, Any]) -> dict[str, Any]:
     facts = about.get("facts", {})
-    return {name: facts.get(name) for name in ENVIRONMENT} | about.get("versions", {})
+    versions: dict[str, Any] = about.get("versions", {})
+    return {name: facts.get(name) for name in ENVIRONMENT} | versions
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
