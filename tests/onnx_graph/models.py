@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import polars as pl
 
 from epochd.core import specs
@@ -20,6 +19,7 @@ from epochd.loop.engine import Setup
 from epochd.onnx_graph import model
 from epochd.onnx_graph.feeds import Feeds
 from epochd.onnx_graph.inputs import example_shape
+from tests.support.onnx_files import run
 
 LABELS = {"binary": ("no", "yes"), "multiclass": (3, 7, 11), "regression": None}
 STEPS = 6
@@ -57,12 +57,7 @@ class Model:
         built = model.build(self.setup, self.encoder, self.weights, **options)
         onnx.checker.check_model(built, full_check=True)
         feeds = Feeds(self.encoder, self.setup.spec.sequence_length, options.get("start", "columns"))
-        return run(built, feeds(frame, windows))
-
-
-def run(built, feeds):
-    session = onnxruntime.InferenceSession(built.SerializeToString())
-    return dict(zip([output.name for output in session.get_outputs()], session.run(None, feeds), strict=True))
+        return run(built.SerializeToString(), feeds(frame, windows))
 
 
 def check(found, expected, scale=1.0):
@@ -86,7 +81,7 @@ def flights(rows=600):
     if not path.exists():
         with zipfile.ZipFile(folder / "flights.csv.zip") as file:
             path = file.read("flights.csv")
-    found = pl.read_csv(path, null_values=["NA", ""], infer_schema_length=None).sample(rows, seed=1)
+    found = pl.read_csv(path, null_values=["NA", ""], n_rows=20_000, infer_schema_length=None).sample(rows, seed=1)
     hour, minute = pl.col("sched_dep_time") // 100, pl.col("sched_dep_time") % 100
     zoned = pl.col("time_hour").str.to_datetime(time_zone="UTC").dt.convert_time_zone("America/New_York")
     return found.select(

@@ -13,7 +13,8 @@ from epochd.onnx_graph import columns, scales
 from epochd.onnx_graph.builder import Graph
 from epochd.onnx_graph.feeds import Feeds
 from epochd.onnx_graph.inputs import Input, Output, column_inputs
-from tests.onnx_graph.models import Model, digits, flights, run, with_gaps
+from tests.onnx_graph.models import Model, digits, flights, with_gaps
+from tests.support.onnx_files import run
 
 
 def encoded(model, frame):
@@ -23,7 +24,7 @@ def encoded(model, frame):
     graph = Graph(taken, [out])
     rows = columns.encode(graph, encoder, taken, None)
     graph.op("Identity", graph.take(rows.plain, np.argsort(rows.channels).tolist(), len(rows.channels)), into="out")
-    return run(graph.model("", {}), Feeds(encoder)(frame))["out"]
+    return run(graph.model("", {}).SerializeToString(), Feeds(encoder)(frame))["out"]
 
 
 def fitted(frame, **options):
@@ -105,7 +106,7 @@ def test_scales_are_those_of_the_encoder(chosen, data):
     )
     graph.op("Identity", scales.apply(graph, "x", graph.op("IsNaN", "x"), chosen), into="out")
     expected = [scale.apply(column.copy()) for scale, column in zip(chosen, numbers.T, strict=True)]
-    found = run(graph.model("", {}), {"x": numbers})["out"]
+    found = run(graph.model("", {}).SerializeToString(), {"x": numbers})["out"]
     np.testing.assert_allclose(found.T, np.nan_to_num(expected, nan=0.0), rtol=1e-12, atol=1e-12)
 
 

@@ -1,6 +1,7 @@
 """The whole model: labels in their own type, the threshold, names, metadata, and what cannot be written."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -12,7 +13,8 @@ from epochd.data.tables.catalog import open_dataset
 from epochd.onnx_graph import columns, model
 from epochd.onnx_graph.feeds import Feeds
 from epochd.onnx_graph.inputs import MISSING_TIME
-from tests.onnx_graph.models import Model, check, digits, flights, run, windows_of, with_gaps, with_target
+from tests.onnx_graph.models import Model, check, digits, flights, windows_of, with_gaps, with_target
+from tests.support.onnx_files import run
 
 
 def of_numbers(classes, task="multiclass"):
@@ -155,6 +157,18 @@ def test_a_graph_may_start_at_encoded_rows(load, options):
     check(built.predicted(rows, windows, start="features"), built.expected(rows, windows))
 
 
+def test_the_example_in_the_documentation_runs(tmp_path, monkeypatch):
+    frame = with_target(flights().select("carrier", "distance", "dep_delay"), "binary")
+    built, rows = Model.of(frame, "binary"), with_gaps(frame)
+    monkeypatch.chdir(tmp_path)
+    Path("model.onnx").write_bytes(model.export(built.setup, built.encoder, built.weights).file)
+    rows.write_csv("rows.csv")
+    page = Path(__file__).parents[2] / "docs" / "models.md"
+    found = {}
+    exec(page.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0], found)  # noqa: S102
+    check({"label": found["labels"], "probabilities": found["probabilities"]}, built.expected(rows))
+
+
 class TestExport:
     @pytest.fixture
     def built(self):
@@ -173,7 +187,7 @@ class TestExport:
         assert found.warning == f"model.onnx takes encoded rows instead of columns: {reason}"
         assert [part["name"] for part in found.about["inputs"]] == ["features"]
         feeds = Feeds(built.encoder, start=found.about["starts_at"])(flights())
-        check(run(onnx.load_from_string(found.file), feeds), built.expected(flights()))
+        check(run(found.file, feeds), built.expected(flights()))
 
     def test_an_error_becomes_the_reason_why_there_is_no_file(self, built):
         del built.weights["hidden.1.bias"]

@@ -9,7 +9,7 @@ from epochd.loop.engine import Embedding, Setup
 from epochd.onnx_graph import columns, networks
 from epochd.onnx_graph.builder import Graph
 from epochd.onnx_graph.inputs import Input, Output
-from tests.onnx_graph.models import run
+from tests.support.onnx_files import run
 
 ROWS = 7
 
@@ -29,7 +29,9 @@ def check(built, x=None):
     graph.op("Identity", networks.forward(graph, built, weights, columns.from_features(graph, built, "x")), into="out")
     expected = reference.forward(built, weights, x)
     assert expected.std() > 1e-3
-    np.testing.assert_allclose(run(graph.model("", {}), {"x": x})["out"], expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        run(graph.model("", {}).SerializeToString(), {"x": x})["out"], expected, rtol=1e-5, atol=1e-5
+    )
 
 
 def rows(built):

@@ -5,6 +5,7 @@ that of the columns. The channels are therefore in another order than the encode
 the first layer in this order. Arithmetic is float64 where the encoder's is.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -101,10 +102,11 @@ class Blocks:
         cycles = list(_cycle_channels(placed))
         if cycles:
             angles = calendar.angles(graph, times, [(place, cycle) for cycle, place, _ in cycles], len(columns))
-            absent = graph.take(missing, [place for _, place, _ in cycles], len(columns))
-            for offset, function in enumerate(("Sin", "Cos")):
-                part = graph.op("Where", absent, graph.constant(0.0), graph.op(function, angles))
-                self.numbers.append((part, [channel + offset for _, _, channel in cycles]))
+            turned = graph.op("Add", angles, graph.constant(math.pi / 2))  # ONNX Runtime 1.20 has no Cos of float64
+            absent = graph.take(missing, 2 * [place for _, place, _ in cycles], len(columns))
+            waves = graph.op("Sin", graph.concat([angles, turned]))
+            channels = [channel + offset for offset in (0, 1) for _, _, channel in cycles]
+            self.numbers.append((graph.op("Where", absent, graph.constant(0.0), waves), channels))
         self._add_flags(missing, placed)
 
     def add_categories(self, placed: Sequence[Placed], missing: dict[str, str]) -> None:
