@@ -114,6 +114,13 @@ def test_windows_take_their_rows_from_the_columns():
     assert {name: array.shape for name, array in found.items()} == dict.fromkeys(found, (3, 4))
 
 
+def test_a_model_of_windows_and_no_other_needs_windows(encoder):
+    with pytest.raises(ValueError, match="needs the rows of each window"):
+        Feeds(encoder)(flights(), windows_of(6, 4))
+    with pytest.raises(ValueError, match="needs the rows of each window"):
+        Feeds(encoder, 4)(flights())
+
+
 def test_a_graph_of_encoded_rows_is_fed_with_them(encoder):
     rows = flights().head(3)
     found = Feeds(encoder, start="features")(rows)

@@ -63,7 +63,10 @@ class Feeds:
 
     def __call__(self, frame: pl.DataFrame, windows: IntArray | None = None) -> dict[str, Tensor]:
         """The tensor of each input. Columns may be in any order, with others among them. Raise what
-        ``Encoder.features`` raises."""
+        ``Encoder.features`` raises, and ValueError if there are windows without a ``sequence_length``, or none with
+        one."""
+        if (windows is None) != (self.sequence_length is None):
+            raise ValueError("a model with a sequence_length, and no other, needs the rows of each window")
         if self.start == "features":
             features = self.encoder.features(frame)
             return {inputs.FEATURES: features if windows is None else features[windows]}
