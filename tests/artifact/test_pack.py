@@ -100,12 +100,19 @@ def modes(folder):
 def test_all_files_of_a_model_have_the_same_mode(tmp_path, state, is_shared, folder, file):
     (tmp_path / "models").mkdir(0o700)
     model = tmp_path / "models" / "t"
-    save(model, state, shared=tmp_path if is_shared else None)
+    save(model, state, shared=tmp_path if is_shared else None, onnx=b"graph")
     found = modes(model)
     assert found.pop("t") == folder
-    assert set(found) == {"model.safetensors", "model.json", "history.csv", "splits.parquet", "manifest.json"}
+    names = {"model.safetensors", "model.json", "model.onnx", "history.csv", "splits.parquet", "manifest.json"}
+    assert set(found) == names
     assert set(found.values()) == {file}
     assert oct((tmp_path / "models").stat().st_mode & 0o777) == folder
+
+
+def test_a_model_without_a_graph_is_complete(tmp_path, state):
+    save(tmp_path / "t", state)
+    files.verify(tmp_path / "t")
+    assert not (tmp_path / "t" / "model.onnx").exists()
 
 
 PARTS = st.sampled_from(

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from tests.support.onnx_files import check_file
 from tests.support.reporters import RecordingReporter
 from tests.support.tickets import ticket
 
@@ -84,6 +85,7 @@ def test_raw_test_rows_score_what_the_report_says(tmp_path, data):
     test = pl.read_parquet(folder / "splits.parquet").filter(split="test")["row"]
     found = model.predict(frame.select(reversed(frame.columns)))[shifted(frame, model.setup.spec)].gather(test)
     truth, told = frame[options["target_column"]].gather(test), model.about["scores"]["test"]
+    check_file(folder, frame, windows(model, frame))
     assert len(test) > 100
     if model.setup.task == "regression":
         errors = (found["prediction"] - truth).to_numpy()
@@ -92,6 +94,15 @@ def test_raw_test_rows_score_what_the_report_says(tmp_path, data):
     assert (found["prediction"] == truth).mean() == pytest.approx(told["accuracy"], abs=1e-12)
     chosen = [found[f"probability_{label}"][i] for i, label in enumerate(truth)]
     assert -np.log(chosen).mean() == pytest.approx(told["loss"], rel=1e-6)
+
+
+def windows(model, frame):
+    """The rows of each window, (windows, steps); None for a model without windows."""
+    steps = model.setup.spec.sequence_length
+    if steps is None:
+        return None
+    order, first = model._windows(frame)
+    return order[first[:, None] + np.arange(steps)]
 
 
 def shifted(frame, spec):

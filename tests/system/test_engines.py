@@ -4,7 +4,9 @@ import signal
 
 import pytest
 
+from epochd.data.tables.catalog import open_dataset
 from epochd.engines import registry
+from tests.support.onnx_files import check_file
 from tests.support.reporters import without_times
 from tests.support.running import Running
 
@@ -25,7 +27,9 @@ def learn_digits(server, framework, **more):
     options = DIGITS | {"framework": framework, "model_type": MODELS[framework]} | more
     task_id = server.start(**options)
     assert server.follow(task_id)["type"] == "complete", server.task(task_id)["error"]
-    assert server.task(task_id)["best_metrics"]["accuracy"] > 0.93
+    task = server.task(task_id)
+    assert task["best_metrics"]["accuracy"] > 0.93
+    check_file(server.data_dir / task["artifact"], open_dataset("digits", []).read())
     return options, task_id
 
 

@@ -21,6 +21,7 @@ from epochd.data.tables.catalog import Catalog, open_dataset
 from epochd.engines import reference
 from epochd.loop import metrics
 from epochd.loop.state import LoopState
+from epochd.onnx_graph import model as onnx_model
 from epochd.worker import sink
 from epochd.worker.execute import execute
 
@@ -100,6 +101,19 @@ def test_the_artifact_is_complete_and_readable(tmp_path):
     with (given.artifact_dir / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [float(row["val_loss"]) for row in rows] == [row["metrics"]["val_loss"] for row in line.of(ReportKind.EPOCH)]
+
+
+def test_a_graph_that_cannot_be_written_is_a_warning_and_the_model_is_saved(tmp_path, monkeypatch):
+    def fail(*given, **options):
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(onnx_model, "build", fail)
+    line, given = run(tmp_path, epochs=1)
+    about = predict.Model.load(given.artifact_dir).about["onnx"]
+    assert (about["file"], about["starts_at"]) == (None, None)
+    warned = [entry["message"] for entry in line.of(ReportKind.LOG) if entry["level"] == "warning"]
+    assert warned == [f"the model is saved without model.onnx: {about['reason']}"]
+    assert "no such operator" in about["reason"]
 
 
 def test_a_file_is_scored_from_the_artifact_alone(tmp_path):

@@ -1,7 +1,8 @@
-"""The model of a finished training: four readable files in one durable folder.
+"""The model of a finished training: a few readable files in one durable folder.
 
 ``model.safetensors`` holds the canonical weights, ``model.json`` all that is needed to use and to evaluate them,
-``history.csv`` the epochs, ``splits.parquet`` the split of each row of the dataset.
+``model.onnx`` the same as a graph from raw columns to predictions, ``history.csv`` the epochs, ``splits.parquet`` the
+split of each row of the dataset.
 """
 
 import csv
@@ -28,6 +29,7 @@ from epochd.data.encoding.encoder import Encoder
 from epochd.loop.engine import Setup
 from epochd.loop.metrics import Scores
 from epochd.loop.state import LoopState
+from epochd.onnx_graph.inputs import ONNX
 
 SPLITS = ("train", "validation", "test")
 LONGEST_NAME = f"{files.TEMPORARY}epoch_training_20260101_000000_abcdef-01234567/model.safetensors"
@@ -91,18 +93,25 @@ def _folded(name: str) -> str:
 
 
 def pack(
-    folder: Path, about: dict[str, Any], state: LoopState, rows: Mapping[str, IntArray], *, shared: Path | None = None
+    folder: Path,
+    about: dict[str, Any],
+    state: LoopState,
+    rows: Mapping[str, IntArray],
+    *,
+    onnx: bytes | None = None,
+    shared: Path | None = None,
 ) -> None:
     """Write the model folder (``about`` is its ``model.json``), then point ``latest`` to it.
 
-    ``rows`` are the dataset's row numbers (from 0) by split; ``shared`` is the artifact store if its group may read the
-    model. Raises OutOfSpace when the disk is full, ModelNotSaved if the model cannot be saved for another reason.
+    ``rows`` are the dataset's row numbers (from 0) by split; ``onnx`` is the content of ``model.onnx``, None if there
+    is none; ``shared`` is the artifact store if its group may read the model. Raises OutOfSpace when the disk is full,
+    ModelNotSaved if the model cannot be saved for another reason.
     """
     try:
-        _write(folder, about, state, rows, shared)
+        _write(folder, about, state, rows, onnx, shared)
     except Exception as error:
         if files.is_full(error):
-            needed = sum(weights.nbytes for weights in state.best_weights.values())
+            needed = sum(weights.nbytes for weights in state.best_weights.values()) + len(onnx or b"")
             raise files.out_of_space("the model", needed, folder.parent) from None
         reason = str(error) or type(error).__name__
         raise ModelNotSaved(
@@ -113,11 +122,18 @@ def pack(
 
 
 def _write(
-    folder: Path, about: dict[str, Any], state: LoopState, rows: Mapping[str, IntArray], shared: Path | None
+    folder: Path,
+    about: dict[str, Any],
+    state: LoopState,
+    rows: Mapping[str, IntArray],
+    onnx: bytes | None,
+    shared: Path | None,
 ) -> None:
     with files.durable_folder(folder, mode=0o750 if shared else 0o700) as path:
         save_file(state.best_weights, path / "model.safetensors")
         files.write_json(path / "model.json", about)
+        if onnx is not None:
+            (path / ONNX).write_bytes(onnx)
         with (path / "history.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=list(state.history[0]))
             writer.writeheader()

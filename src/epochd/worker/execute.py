@@ -25,6 +25,7 @@ from epochd.loop.engine import Engine, Setup
 from epochd.loop.fit import FitConfig
 from epochd.loop.metrics import class_weights
 from epochd.loop.state import LoopState
+from epochd.onnx_graph import model as onnx_model
 from epochd.worker import recovery
 from epochd.worker.sink import JobSink, Reporter
 
@@ -200,11 +201,17 @@ def complete(training: Training, engine: Engine, state: LoopState, sink: JobSink
     scores = {name: fit.evaluate(engine, config, part) for name, part in parts.items() if part is not None}
     facts = sink.facts | {"dataset": ticket.spec.dataset}
     about = pack.describe(ticket.task_id, training.setup, prepared.encoder, state, scores, facts)
+    exported = onnx_model.export(
+        training.setup, prepared.encoder, state.best_weights, about.get("decision_threshold", 0.5)
+    )
+    about["onnx"] = exported.about
+    if exported.warning is not None:
+        sink.emit(ReportKind.LOG, {"level": "warning", "message": exported.warning})
     sink.reporter.confirm()  # a stale attempt must not overwrite the model of a newer one
     separate = ticket.spec.validation_dataset is not None
     rows = {name: found for name, found in prepared.rows.items() if not (separate and name == "validation")}
     shared = ticket.artifacts_dir if ticket.group_readable else None
-    pack.pack(ticket.artifact_dir, about, state, rows, shared=shared)
+    pack.pack(ticket.artifact_dir, about, state, rows, onnx=exported.file, shared=shared)
     sink.emit(
         ReportKind.COMPLETED,
         {

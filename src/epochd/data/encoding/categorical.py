@@ -92,11 +92,16 @@ class CategoryFit:
         return pl.concat([empty, *self.counts]).group_by("value").agg(pl.col("rows").sum())
 
 
-def _codes(series: pl.Series, categories: tuple[str, ...], otherwise: int) -> IntArray:
-    """Positions among the categories, int64 (n,). Raise DataError for a type that cannot be read as text."""
+def as_text(series: pl.Series) -> pl.Series:
+    """The values as text. Raise DataError for a type that cannot be read as text."""
     if kind_of(series.dtype) not in (Kind.CATEGORY, Kind.NUMBER, Kind.BOOLEAN) and series.dtype != pl.Date:
         raise values.wrong_type(series, "text")
-    known = series.cast(pl.String).cast(pl.Enum(categories), strict=False)
+    return series if series.dtype == pl.String else series.cast(pl.String)
+
+
+def _codes(series: pl.Series, categories: tuple[str, ...], otherwise: int) -> IntArray:
+    """Positions among the categories, int64 (n,). Raise DataError for a type that cannot be read as text."""
+    known = as_text(series).cast(pl.Enum(categories), strict=False)
     codes = known.to_physical().cast(pl.Int64)
     if codes.null_count():
         codes = codes.fill_null(otherwise)

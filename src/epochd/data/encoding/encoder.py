@@ -193,6 +193,17 @@ class Encoder:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CorruptFile(f"the state of the encoder is invalid ({error!r}): was it edited?") from None
 
+    def require_columns(self, frame: pl.DataFrame) -> None:
+        """Raise DataError that names every missing column."""
+        columns = set(frame.columns)
+        missing = [name for name in self.feature_names if name not in columns]
+        if missing:
+            found = [(name, similar_names(name, frame.columns, 1)) for name in missing[:20]]
+            near = [f"{names[0]!r} for {name!r}" for name, names in found if names]
+            present = f"; there is {', '.join(near)}" if near else ""
+            hint = f"the model needs every column that it was trained on{present}"
+            raise DataError([Problem("columns", f"missing columns: {', '.join(map(repr, missing))}", hint)])
+
     def _channels(self) -> Iterator[tuple[Column, int]]:
         """Each column with its first channel, a position on the last axis."""
         channel = 0
@@ -201,13 +212,7 @@ class Encoder:
             channel += column.width
 
     def _encode(self, frame: pl.DataFrame) -> EncodedColumns | FloatArray:
-        missing = [name for name in self.feature_names if name not in frame.columns]
-        if missing:
-            found = [(name, similar_names(name, frame.columns, 1)) for name in missing[:20]]
-            near = [f"{names[0]!r} for {name!r}" for name, names in found if names]
-            present = f"; there is {', '.join(near)}" if near else ""
-            hint = f"the model needs every column that it was trained on{present}"
-            raise DataError([Problem("columns", f"missing columns: {', '.join(map(repr, missing))}", hint)])
+        self.require_columns(frame)
         return self._encode_scalars(frame) if self.steps is None else self._encode_sequences(frame, self.steps)
 
     def _encode_scalars(self, frame: pl.DataFrame) -> EncodedColumns:

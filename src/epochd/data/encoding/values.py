@@ -22,6 +22,11 @@ PER_SECOND = {"ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 MAX_NUMBER = 1e100
 """Larger magnitudes have no variance in float64."""
 TOO_LARGE = "infinite or too large"
+NUMPY_TYPES = {
+    *(pl.Float64, pl.Float32, pl.Int64, pl.Int32, pl.Int16, pl.Int8),
+    *(pl.UInt64, pl.UInt32, pl.UInt16, pl.UInt8),
+}
+"""Types that NumPy has, too; they need no conversion by Polars, which takes longer than to predict a row."""
 
 
 def plain(series: pl.Series) -> pl.Series:
@@ -34,6 +39,8 @@ def plain(series: pl.Series) -> pl.Series:
 def numbers(series: pl.Series) -> Float64:
     """Float64 (n,), NaN where missing: durations in seconds, booleans as 0 and 1, text parsed as numbers. Raise
     DataError for anything else. The array may share memory with the series and must not be written to."""
+    if type(series.dtype) in NUMPY_TYPES:
+        return series.to_numpy().astype(np.float64, copy=False)
     if kind_of(series.dtype) not in (Kind.NUMBER, Kind.BOOLEAN, Kind.CATEGORY):
         raise wrong_type(series, "numbers")
     if isinstance(series.dtype, pl.Duration):

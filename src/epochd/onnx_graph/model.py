@@ -1,0 +1,136 @@
+"""A model as one ONNX file: encoder, network and decoding, with what is needed to call it in its metadata."""
+
+import json
+import logging
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+
+from epochd.data.encoding.encoder import Encoder
+from epochd.loop.engine import Setup
+from epochd.onnx_graph import columns, inputs, networks
+from epochd.onnx_graph.builder import Graph
+from epochd.onnx_graph.inputs import ONNX, Input, Start
+from epochd.onnx_graph.networks import Weights
+
+logger = logging.getLogger("epochd.onnx_graph")
+
+MAX_BYTES = 2**31 - 2**24
+"""Bytes of weights that fit into one file; a message of Protocol Buffers has less than 2 GiB."""
+ABOUT = "Trained by epochd. Raw columns in, see the inputs' descriptions; rows are the first axis of every tensor."
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """The ``file`` (None: there can be none), what ``model.json`` says about it, and a ``warning`` if the graph does
+    not start at the columns."""
+
+    file: bytes | None
+    about: dict[str, Any]
+    warning: str | None = None
+
+
+def export(setup: Setup, encoder: Encoder, weights: Weights, threshold: float = 0.5) -> Exported:
+    """The model that starts at raw columns, or, where that is not possible, at encoded rows. It never fails, because
+    the model can be used without this file: an unexpected error becomes the warning."""
+    size = sum(values.nbytes for values in weights.values())
+    if size > MAX_BYTES:
+        return _nothing(f"the weights take {size / 2**30:.1f} GiB, and an ONNX file has less than 2 GiB")
+    reason = columns.obstacle(encoder)
+    starts: tuple[Start, ...] = ("features",) if reason else ("columns", "features")
+    for start in starts:
+        try:
+            file = build(setup, encoder, weights, threshold=threshold, start=start).SerializeToString()
+        except Exception as error:
+            logger.exception("%s that starts at the %s could not be written", ONNX, start)
+            reason = f"the graph that starts at the {start} cannot be written: {error!r}"
+        else:
+            warning = f"{ONNX} takes encoded rows instead of columns: {reason}" if reason else None
+            return Exported(file, describe(setup, encoder, start, reason), warning)
+    return _nothing(str(reason))
+
+
+def _nothing(reason: str) -> Exported:
+    about: dict[str, Any] = {"file": None, "starts_at": None, "reason": reason, "inputs": [], "outputs": []}
+    return Exported(None, about, f"the model is saved without {ONNX}: {reason}")
+
+
+def describe(setup: Setup, encoder: Encoder, start: Start, reason: str | None = None) -> dict[str, Any]:
+    """The part ``onnx`` of ``model.json``."""
+    return {
+        "file": ONNX,
+        "starts_at": start,
+        "reason": reason,
+        "inputs": [part.as_json() for part in _inputs(setup, encoder, start)],
+        "outputs": [part.as_json() for part in inputs.outputs(encoder)],
+    }
+
+
+def build(
+    setup: Setup,
+    encoder: Encoder,
+    weights: Weights,
+    *,
+    threshold: float = 0.5,
+    start: Start = "columns",
+) -> onnx.ModelProto:
+    """The model as a graph. A binary model gives the second class where its probability is above ``threshold``."""
+    taken = _inputs(setup, encoder, start)
+    graph = Graph(taken, inputs.outputs(encoder))
+    example = inputs.example_shape(encoder, setup.spec.sequence_length)
+    if start == "features":
+        features = taken[0].name
+        if example != setup.inputs:
+            features = graph.op("Reshape", features, graph.constant([0, *setup.inputs]))
+        rows = columns.from_features(graph, setup, features)
+    else:
+        rows = columns.encode(graph, encoder, taken, setup.spec.sequence_length)
+        if example != setup.inputs:
+            rows = networks.folded(graph, setup, rows)
+    _decode(graph, encoder, networks.forward(graph, setup, weights, rows), threshold)
+    about = {
+        "task": setup.task,
+        "target": encoder.target_column,
+        "classes": json.dumps(encoder.classes, ensure_ascii=False),
+        "starts_at": start,
+        "inputs": json.dumps([part.as_json() for part in taken], ensure_ascii=False),
+    }
+    return graph.model(ABOUT, about | ({"decision_threshold": repr(threshold)} if setup.task == "binary" else {}))
+
+
+def _inputs(setup: Setup, encoder: Encoder, start: Start) -> list[Input]:
+    length = setup.spec.sequence_length
+    return [inputs.features_input(encoder, length)] if start == "features" else inputs.column_inputs(encoder, length)
+
+
+def _decode(graph: Graph, encoder: Encoder, outputs: str, threshold: float) -> None:
+    """``Encoder.decode`` in float64."""
+    wide = graph.cast(outputs, "FP64")
+    if encoder.classes is None:
+        scaled = graph.op("Mul", wide, graph.constant(encoder.target_scale))
+        graph.op("Add", scaled, graph.constant(encoder.target_mean), into=inputs.VALUE)
+        return
+    if encoder.task == "binary":
+        number = graph.cast(graph.op("Greater", wide, graph.constant(logit(threshold))), "INT64")
+        wide = graph.op("Mul", wide, graph.constant([0.0, 1.0]))  # the sigmoid of z is the softmax of (0, z)
+    else:
+        number = graph.op("ArgMax", outputs, axis=-1)
+    graph.op("Softmax", wide, axis=-1, into=inputs.PROBABILITIES)
+    graph.op("Gather", _labels(graph, encoder), number, into=inputs.LABEL)
+
+
+def _labels(graph: Graph, encoder: Encoder) -> str:
+    classes = encoder.classes or ()
+    dtypes: dict[str, Any] = {"BOOL": np.bool_, "INT64": np.int64, "FP64": np.float64}
+    dtype = dtypes.get(inputs.label_type(classes), object)
+    return graph.constant([str(label) for label in classes] if dtype is object else list(classes), dtype)
+
+
+def logit(probability: float) -> float:
+    """The output of a network for this probability of the second class; infinite for 0 and 1."""
+    if not 0 < probability < 1:
+        return math.inf if probability >= 1 else -math.inf
+    return math.log(probability) - math.log1p(-probability)
