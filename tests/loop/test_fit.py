@@ -76,14 +76,14 @@ def test_the_best_weights_score_what_the_best_epoch_says():
     engine.load_weights(state.best_weights)
     scores = evaluate(engine, config, VALIDATION)
     assert state.best_epoch < 12
-    assert (scores.loss, scores.accuracy) == (state.best_row["val_loss"], state.best_row["val_accuracy"])
+    assert (scores["loss"], scores["accuracy"]) == (state.best_row["val_loss"], state.best_row["val_accuracy"])
 
 
 def test_without_validation_rows_the_reported_training_metrics_are_of_the_epochs_own_weights():
     engine, config, state = training(validation=None, validation_split=0)
     fit(engine, config, state, Listener())
     engine.load_weights(state.best_weights)
-    assert evaluate(engine, config, TRAIN).loss == state.best_row["train_loss"]
+    assert evaluate(engine, config, TRAIN)["loss"] == state.best_row["train_loss"]
     assert state.best_row["val_loss"] is None
 
 

@@ -20,12 +20,12 @@ from epochd.data.storage.materialize import StoragePolicy
 from epochd.data.tables.catalog import Catalog
 from epochd.engines import network, registry, requirements
 from epochd.engines.requirements import MachineLimits, Workload
-from epochd.loop import fit, metrics, schedules
+from epochd.loop import fit, history, schedules
 from epochd.loop.engine import Engine, Setup
 from epochd.loop.fit import FitConfig
 from epochd.loop.metrics import class_weights
 from epochd.loop.state import LoopState
-from epochd.worker import recovery
+from epochd.worker import recovery, scoring
 from epochd.worker.sink import JobSink, Reporter
 
 
@@ -187,6 +187,7 @@ class Training:
             prepared.validation.shaped(self.setup.inputs) if prepared.validation else None,
             network.batches(self.setup, len(prepared.train)),
             prepared.encoder.target_scale,
+            prepared.encoder.target_mean,
         )
 
 
@@ -196,8 +197,9 @@ def complete(training: Training, engine: Engine, state: LoopState, sink: JobSink
     sink.checkpoint(engine, state)
     engine.load_weights(state.best_weights)
     test = prepared.test.shaped(training.setup.inputs) if prepared.test else None
-    parts = {"train": config.train, "validation": config.validation, "test": test}
-    scores = {name: fit.evaluate(engine, config, part) for name, part in parts.items() if part is not None}
+    scores, warnings = scoring.final_metrics(engine, config, prepared, test)
+    for message in warnings:
+        sink.emit(ReportKind.LOG, {"level": "warning", "message": message})
     facts = sink.facts | {"dataset": ticket.spec.dataset}
     about = pack.describe(ticket.task_id, training.setup, prepared.encoder, state, scores, facts)
     sink.reporter.confirm()  # a stale attempt must not overwrite the model of a newer one
@@ -209,9 +211,10 @@ def complete(training: Training, engine: Engine, state: LoopState, sink: JobSink
         ReportKind.COMPLETED,
         {
             "artifact": str(ticket.artifact_dir.relative_to(ticket.data_dir)),
-            "best": metrics.best_metrics(state.best_row),
+            "best": history.best_metrics(state.best_row),
             "stopped_early": state.stopped_early,
-            "summary": {"epochs": state.epoch, "best_epoch": state.best_epoch, "scores": about["scores"]},
+            "summary": {"epochs": state.epoch, "best_epoch": state.best_epoch, "metrics": scores},
+            "warnings": warnings,
         },
     )
     return ReportKind.COMPLETED
