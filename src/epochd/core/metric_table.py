@@ -4,7 +4,9 @@
 """
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from epochd.core.spec_fields import Task
 
@@ -59,6 +61,16 @@ def unprefixed(monitor: str) -> str:
 def is_better(name: str, value: float, other: float) -> bool:
     """Whether a value of this metric is better than another one."""
     return value > other if METRICS[name].higher_is_better else value < other
+
+
+def best_baseline(baselines: Iterable[Mapping[str, Any]], name: str) -> tuple[str, float] | None:
+    """Name and value of the baseline that is best by this metric, the first of several; None if none has it."""
+    found: tuple[str, float] | None = None
+    for baseline in baselines:
+        value = baseline.get(name)
+        if value is not None and (found is None or is_better(name, value, found[1])):
+            found = baseline["name"], value
+    return found
 
 
 def logit(probability: float) -> float:

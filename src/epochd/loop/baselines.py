@@ -78,22 +78,12 @@ def main_metric(spec: SpecFields, task: Task) -> str:
     return "balanced_accuracy" if spec.class_weight is not None else name
 
 
-def beside(baselines: Sequence[Mapping[str, Any]], metric: str) -> tuple[str, float] | None:
-    """Name and value of the best baseline by this metric, the first of several; None if none has it."""
-    found: tuple[str, float] | None = None
-    for baseline in baselines:
-        value = baseline.get(metric)
-        if value is not None and (found is None or metric_table.is_better(metric, value, found[1])):
-            found = baseline["name"], value
-    return found
-
-
 def warnings(
     metric: str, scores: Mapping[str, Any], baselines: Sequence[Mapping[str, Any]], rows: str
 ) -> Iterator[str]:
     """A warning if the model is not better than its best baseline, and one for classes that it never predicts. ``rows``
     names the rows that were scored, as in "the validation rows"."""
-    value, best = scores.get(metric), beside(baselines, metric)
+    value, best = scores.get(metric), metric_table.best_baseline(baselines, metric)
     if value is not None and best is not None and not metric_table.is_better(metric, value, best[1]):
         yield (
             f"the model is not better than its baseline: {metric} on {rows} is {value:.4g}, "

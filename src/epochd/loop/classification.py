@@ -128,7 +128,7 @@ class ClassTally:
         losses = np.logaddexp(0, logit) - y * logit
         if self._add_losses(losses):
             self.squares += float((np.expm1(-losses) ** 2).sum())  # exp(-loss) is the probability of the row's class
-            self._count(numbers, logit > metric_table.logit(self.threshold), 2)
+            self._count(numbers, (logit > metric_table.logit(self.threshold)).astype(np.int64), 2)
             self.ranking.add(outputs, numbers)
 
     def _add_multiclass(self, logits: Float64, numbers: IntArray) -> None:
@@ -149,12 +149,12 @@ class ClassTally:
         self.log_loss += float(np.minimum(losses, LARGEST_LOG_LOSS).sum())
         return isfinite(loss)
 
-    def _count(self, numbers: IntArray, predicted: npt.NDArray[np.generic], classes: int) -> None:
+    def _count(self, numbers: IntArray, predicted: IntArray, classes: int) -> None:
         if classes <= MATRIX_CLASSES:
             cells = np.bincount(numbers * classes + predicted, minlength=classes**2).reshape(classes, classes)
             self.matrix = cells if self.matrix is None else self.matrix + cells
         else:
-            found = LabelCounts.of(numbers, predicted.astype(np.int64), classes)
+            found = LabelCounts.of(numbers, predicted, classes)
             self.many = found if self.many is None else self.many + found
 
     @property

@@ -126,7 +126,7 @@ def macro_auc(probabilities: Array, numbers: IntArray) -> float | None:
         below, at_most = column.searchsorted(scores, "left"), column.searchsorted(scores, "right")
         doubled = int(below.sum()) + int(at_most.sum()) - positive**2  # without the pairs of two positive rows
         total += doubled / (2 * positive * (rows - positive))
-    return total / classes
+    return total / len(counts)
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from epochd.loop.engine import Engine
 from epochd.loop.fit import FitConfig
 
 Dataset = InMemoryDataset | MemmapDataset
+ROWS = {"train": "the training rows", "validation": "the validation rows"}
 
 
 def final_metrics(
@@ -36,7 +37,7 @@ def final_metrics(
             compared[side] = _baselines(config, prepared, side, dataset)
     main = baselines.main_metric(config.spec, config.task)
     found: dict[str, Any] = {**scores, "baselines": compared, "main_metric": main}
-    warnings = list(baselines.warnings(main, scores[judged], compared[judged], f"the {judged} rows"))
+    warnings = list(baselines.warnings(main, scores[judged], compared[judged], ROWS[judged]))
     if config.task == "binary":
         found["decision_threshold"] = threshold
         if isinstance(config.spec.decision_threshold, str) and judged == "train":

@@ -20,6 +20,8 @@ from epochd.data.splitting.split import Integers, Times
 SEASONS = (4, 7, 12, 24, 48, 52, 96, 168, 336, 365)
 """Rows per season that are tried: quarters, days of a week, months, hours, half hours, weeks, quarter hours, the hours
 and half hours of a week, days of a year."""
+NEARLY = 1.25
+"""A multiple of a season is as good but for chance: a longer one has to reduce the error by this factor."""
 COVERED = 0.5
 """The least share of the training windows that must reach a season back, for the season to be considered."""
 COMPARED = 100_000
@@ -54,9 +56,9 @@ class Series:
         return found
 
     def season(self, windows: Examples, targets: Times) -> int | None:
-        """The season among SEASONS with the smallest mean absolute error over the training ``windows``, for labels the
-        smallest share of wrong ones; the shorter one of equal ones. None if the training series are too short.
-        ```targets`` are those of all rows of the dataset, (rows,), numbers or class numbers."""
+        """The shortest of SEASONS whose mean absolute error over the training ``windows`` (for labels: share of wrong
+        ones) is at most NEARLY the smallest. None if the training series are too short. ``targets`` are those of all
+        rows of the dataset, (rows,): numbers, or class numbers of an unsigned type."""
         ahead = (self.spec.sequence_length or 1) - 1 + self.spec.horizon
         target = windows.first[:: ceil(len(windows.first) / COMPARED)] + ahead
         now, errors = targets[self.order[target]], {}
@@ -64,7 +66,7 @@ class Series:
             back, exists = self._season_before(target, season)
             if exists.mean() >= COVERED:
                 errors[season] = _error(now[exists], targets[self.order[back[exists]]])
-        return min(errors, key=lambda season: (errors[season], season), default=None)
+        return next((season for season, error in errors.items() if error <= NEARLY * min(errors.values())), None)
 
     def _season_before(self, target: IntArray, season: int) -> tuple[IntArray, npt.NDArray[np.bool_]]:
         """Positions a whole number of seasons before these, at least ``step`` rows, and whether they exist (bool)."""
