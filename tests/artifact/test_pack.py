@@ -108,6 +108,13 @@ def test_all_files_of_a_model_have_the_same_mode(tmp_path, state, is_shared, fol
     assert oct((tmp_path / "models").stat().st_mode & 0o777) == folder
 
 
+def test_rows_that_an_older_version_wrote_stand_in_one_table_with_newer_ones(tmp_path, state):
+    state.history = [{"epoch": 1, "val_loss": 0.5}, {"epoch": 2, "val_loss": 0.25, "val_auc": 0.75}]
+    save(tmp_path / "t", state)
+    table = (tmp_path / "t" / "history.csv").read_text()
+    assert table.splitlines() == ["epoch,val_loss,val_auc", "1,0.5,", "2,0.25,0.75"]
+
+
 PARTS = st.sampled_from(
     [*"/.~ a", "latest", "..", "epoch_training_20260101_000000_abcdef", "名", "\u202e", "\0", "con"]
 )
