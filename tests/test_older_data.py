@@ -71,6 +71,7 @@ def test_tasks_and_histories_are_what_they_were(server):
     assert [task["name"] for task in listed if task["task_id"] in known] == ["houses", "people", "iris"]
     for name, expected in EXPECTED["tasks"].items():
         found = server.task(expected["task_id"]) | {"history": server.history(expected["task_id"])}
+        found["config"] = {option: found["config"][option] for option in expected["config"]}  # later ones are added
         assert {field: found[field] for field in expected} == expected, name
         assert next(server.events(expected["task_id"]))["state"] == "pending"
 
