@@ -105,6 +105,7 @@ def test_without_validation_rows_it_is_chosen_on_the_training_rows_and_the_task_
     (told,) = [message for message in logged(line) if "threshold" in message]
     assert told.startswith(f"the decision threshold {found['decision_threshold']:g} was chosen on the training rows")
     assert told in line.of(ReportKind.COMPLETED)[0]["warnings"]
+    assert told in found["warnings"]
 
 
 def test_a_class_that_is_never_predicted_is_a_warning(tmp_path):

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from epochd.core.arrays import IntArray
 from epochd.core.metric_table import logit
 
-KEPT_VALUES = 8_000_000
-"""Rows times outputs that are ranked exactly; they take 32 MB, the probabilities of several classes 64 MB."""
+KEPT_VALUES = 2_000_000
+"""Rows times outputs that are ranked exactly, which takes about 100 MB."""
 HISTOGRAM_BINS, MAX_BINS = 1 << 21, 1 << 16
 """Bins of all histograms together, and of one of them."""
 LARGEST_LOGIT = 32.0

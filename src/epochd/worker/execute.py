@@ -197,8 +197,8 @@ def complete(training: Training, engine: Engine, state: LoopState, sink: JobSink
     sink.checkpoint(engine, state)
     engine.load_weights(state.best_weights)
     test = prepared.test.shaped(training.setup.inputs) if prepared.test else None
-    scores, warnings = scoring.final_metrics(engine, config, prepared, test)
-    for message in warnings:
+    scores = scoring.final_metrics(engine, config, prepared, test)
+    for message in scores["warnings"]:
         sink.emit(ReportKind.LOG, {"level": "warning", "message": message})
     facts = sink.facts | {"dataset": ticket.spec.dataset}
     about = pack.describe(ticket.task_id, training.setup, prepared.encoder, state, scores, facts)
@@ -214,7 +214,7 @@ def complete(training: Training, engine: Engine, state: LoopState, sink: JobSink
             "best": history.best_metrics(state.best_row),
             "stopped_early": state.stopped_early,
             "summary": {"epochs": state.epoch, "best_epoch": state.best_epoch, "metrics": scores},
-            "warnings": warnings,
+            "warnings": scores["warnings"],
         },
     )
     return ReportKind.COMPLETED

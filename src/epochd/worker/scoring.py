@@ -3,7 +3,7 @@
     {"validation": {"rows": 114, "loss": 0.08, ..., "confusion_matrix": [[...]], "per_class": [{"label": ..., ...}]},
      "test": {...}, "train": {...},
      "baselines": {"validation": [{"name": "majority class", "accuracy": ...}, {"name": "prior", ...}], ...},
-     "main_metric": "loss", "decision_threshold": 0.5}
+     "main_metric": "loss", "decision_threshold": 0.5, "warnings": ["never predicted for ..."]}
 
 A side without rows is left out, and so is the threshold unless the task is binary.
 """
@@ -21,11 +21,9 @@ Dataset = InMemoryDataset | MemmapDataset
 ROWS = {"train": "the training rows", "validation": "the validation rows"}
 
 
-def final_metrics(
-    engine: Engine, config: FitConfig, prepared: Prepared, test: Dataset | None
-) -> tuple[dict[str, Any], list[str]]:
-    """The final metrics with the weights that the engine has, and warnings about them. ``test`` are the test rows in
-    the shape of the network's inputs."""
+def final_metrics(engine: Engine, config: FitConfig, prepared: Prepared, test: Dataset | None) -> dict[str, Any]:
+    """The final metrics with the weights that the engine has. ``test`` are the test rows in the shape of the network's
+    inputs."""
     sides = {"validation": config.validation, "test": test, "train": config.train}
     judged = "train" if config.validation is None else "validation"
     threshold = decision_threshold(engine, config)
@@ -43,7 +41,7 @@ def final_metrics(
         if isinstance(config.spec.decision_threshold, str) and judged == "train":
             reason = "because there are no validation rows"
             warnings.append(f"the decision threshold {threshold:g} was chosen on the training rows, {reason}")
-    return found, warnings
+    return found | {"warnings": warnings}
 
 
 def decision_threshold(engine: Engine, config: FitConfig) -> float:

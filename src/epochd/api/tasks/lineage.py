@@ -110,6 +110,8 @@ async def _submit_child(
 ) -> Descended:
     """Submit the new task with a copy of the checkpoint in its own folder."""
     summary, settings = {"dataset": parent.summary.get("dataset")}, service.settings
+    of_result = parent.summary.get("metrics", {}).get("warnings", ())
+    warnings = [warning for warning in parent.warnings if warning not in of_result]
 
     async def provide(task_id: str) -> Checkpoint | None:
         if kept is None:
@@ -122,7 +124,7 @@ async def _submit_child(
         return replace(kept, path=str(copy.relative_to(settings.data_dir)))
 
     job = await jobs.submit(
-        service.db, spec, warnings=parent.warnings, summary=summary, parent=parent, provide_checkpoint=provide
+        service.db, spec, warnings=warnings, summary=summary, parent=parent, provide_checkpoint=provide
     )
     return Descended(
         task_id=job.id,

@@ -123,6 +123,7 @@ class FinalMetrics(Shape):
     decision_threshold: float | None = Field(
         None, description="The probability of the second of two classes above which it is predicted."
     )
+    warnings: list[str] = Field(description="Those of the task's warnings that are about its result.")
 
 
 class JobErrorShape(Shape):
