@@ -45,6 +45,12 @@ def test_a_step_back_is_told_and_takes_the_bar_back(
     assert back["message"] in terminal.file.getvalue()  # type: ignore[attr-defined]
 
 
+def test_a_warning_of_the_log_is_shown_as_one(capsys: pytest.CaptureFixture[str]) -> None:
+    watching.print_event({"type": "log", "level": "warning", "message": "never predicted: 'a'"})
+    watching.print_event({"type": "log", "level": "info", "message": "resumed"})
+    assert capsys.readouterr().out.splitlines() == ["warning: never predicted: 'a'", "resumed"]
+
+
 def test_regression_shows_r2_and_training_without_validation_its_own_figures() -> None:
     regression = METRICS | {"train_accuracy": None, "val_accuracy": None, "train_r2": 0.5, "val_r2": 0.4}
     alone = METRICS | {"val_loss": None, "val_accuracy": None}

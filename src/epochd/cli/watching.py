@@ -71,7 +71,7 @@ class ProgressBar:
                 self._progress.update(self._row, completed=epoch, figures=text)
             case Type.LOG:
                 style = "yellow" if event.get("level") == "warning" else "dim"
-                show((event["message"], style), to=self._progress.console)
+                show((log_line(event), style), to=self._progress.console)
             case Type.ROLLBACK:
                 show((event["message"], "yellow"), to=self._progress.console)
                 self._progress.update(self._row, completed=event["epoch"], figures="")
@@ -100,8 +100,15 @@ def print_event(event: dict[str, Any]) -> None:
             progress = event["progress"]
             epoch = f"epoch {progress['current_epoch']}/{progress['total_epochs']}"
             print_line(f"{epoch}  {figures(progress['latest_metrics'])}")
-        case Type.LOG | Type.ROLLBACK:
+        case Type.LOG:
+            print_line(log_line(event))
+        case Type.ROLLBACK:
             print_line(event["message"])
+
+
+def log_line(event: dict[str, Any]) -> str:
+    """A ``log`` event as text."""
+    return f"warning: {event['message']}" if event.get("level") == "warning" else str(event["message"])
 
 
 def figures(metrics: dict[str, Any]) -> str:
