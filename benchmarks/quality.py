@@ -172,8 +172,8 @@ def keras_score(training: Training) -> float:
         callbacks=[stop],
         verbose=0,
     )
-    scores = metrics.score(model.predict(validation.x, verbose=0), validation.y, config.task)
-    return float(getattr(scores, name.removeprefix("val_")))
+    scores = metrics.evaluation(model.predict(validation.x, verbose=0), validation.y, config.task)
+    return float(scores[name.removeprefix("val_")])
 
 
 @dataclass(frozen=True)

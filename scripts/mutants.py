@@ -162,6 +162,20 @@ MUTANTS = [
         "loop/test_metrics.py",
     ),
     Mutant(
+        "ties count for nothing in the AUC",
+        "loop/ranking.py",
+        "* (self.negative[1:] + self.negative[:-1])",
+        "* (2 * self.negative[:-1])",
+        "loop/test_metrics.py",
+    ),
+    Mutant(
+        "an epoch without a value may be the best",
+        "loop/fit.py",
+        "return best is None or (value is not None and ",
+        "return best is None or value is None or (",
+        "loop/test_early_stopping.py",
+    ),
+    Mutant(
         "balanced class weights do not sum to the rows",
         "loop/metrics.py",
         "(len(y) / (len(classes) * np.maximum(counts, 1)))",
@@ -331,6 +345,13 @@ MUTANTS = [
         "        self.emit(ReportKind.CHECKPOINT, where)\n"
         "        path = checkpoint.save(",
         "worker/test_durability_order.py",
+    ),
+    Mutant(
+        "predictions ignore the model's threshold",
+        "artifact/predict.py",
+        "self.encoder.decode(outputs, self.threshold)",
+        "self.encoder.decode(outputs)",
+        "worker/test_scoring.py",
     ),
     Mutant(
         "a prediction stands in the first row of its window",

@@ -71,6 +71,7 @@ def test_tasks_and_histories_are_what_they_were(server):
     assert [task["name"] for task in listed if task["task_id"] in known] == ["houses", "people", "iris"]
     for name, expected in EXPECTED["tasks"].items():
         found = server.task(expected["task_id"]) | {"history": server.history(expected["task_id"])}
+        found["config"] = {option: found["config"][option] for option in expected["config"]}  # later ones are added
         assert {field: found[field] for field in expected} == expected, name
         assert next(server.events(expected["task_id"]))["state"] == "pending"
 
@@ -104,7 +105,8 @@ def test_a_paused_training_ends_as_that_version_would_have_ended_it(own_server):
     history = measured(server.history(paused["task_id"]))
     assert history[:done] == measured(paused["history"])
     for row, expected in zip(history[done:], measured(resumed["history"])[done:], strict=True):
-        assert row == pytest.approx(expected, rel=ROUNDING, abs=ROUNDING)
+        known = {name: row[name] for name in expected}
+        assert known == pytest.approx(expected, rel=ROUNDING, abs=ROUNDING)
     weights = load_file(server.data_dir / server.task(paused["task_id"])["artifact"] / "model.safetensors")
     assert set(weights) == set(resumed["weights"])
     for name, expected in resumed["weights"].items():

@@ -115,6 +115,13 @@ def test_a_model_without_a_graph_is_complete(tmp_path, state):
     assert not (tmp_path / "t" / "model.onnx").exists()
 
 
+def test_rows_that_an_older_version_wrote_stand_in_one_table_with_newer_ones(tmp_path, state):
+    state.history = [{"epoch": 1, "val_loss": 0.5}, {"epoch": 2, "val_loss": 0.25, "val_auc": 0.75}]
+    save(tmp_path / "t", state)
+    table = (tmp_path / "t" / "history.csv").read_text()
+    assert table.splitlines() == ["epoch,val_loss,val_auc", "1,0.5,", "2,0.25,0.75"]
+
+
 PARTS = st.sampled_from(
     [*"/.~ a", "latest", "..", "epoch_training_20260101_000000_abcdef", "名", "\u202e", "\0", "con"]
 )

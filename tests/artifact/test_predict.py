@@ -84,7 +84,7 @@ def test_raw_test_rows_score_what_the_report_says(tmp_path, data):
     model = predict.Model.load(folder)
     test = pl.read_parquet(folder / "splits.parquet").filter(split="test")["row"]
     found = model.predict(frame.select(reversed(frame.columns)))[shifted(frame, model.setup.spec)].gather(test)
-    truth, told = frame[options["target_column"]].gather(test), model.about["scores"]["test"]
+    truth, told = frame[options["target_column"]].gather(test), model.about["metrics"]["test"]
     check_file(folder, frame, windows(model, frame))
     assert len(test) > 100
     if model.setup.task == "regression":

@@ -65,6 +65,12 @@ def test_a_step_back_is_told_and_takes_the_bar_back(
     assert back["message"] in terminal.file.getvalue()  # type: ignore[attr-defined]
 
 
+def test_a_warning_of_the_log_is_shown_as_one(capsys: pytest.CaptureFixture[str]) -> None:
+    watching.print_event({"type": "log", "level": "warning", "message": "never predicted: 'a'"})
+    watching.print_event({"type": "log", "level": "info", "message": "resumed"})
+    assert capsys.readouterr().out.splitlines() == ["warning: never predicted: 'a'", "resumed"]
+
+
 def test_regression_shows_r2_and_training_without_validation_its_own_figures() -> None:
     regression = METRICS | {"train_accuracy": None, "val_accuracy": None, "train_r2": 0.5, "val_r2": 0.4}
     alone = METRICS | {"val_loss": None, "val_accuracy": None}
@@ -75,6 +81,42 @@ def test_regression_shows_r2_and_training_without_validation_its_own_figures() -
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (3661, "1:01:01")])
 def test_durations_read_like_a_clock(seconds: float, text: str) -> None:
     assert watching.duration(seconds) == text
+
+
+METRICS_AT_THE_END = {
+    "validation": {"rows": 9, "loss": 0.25, "accuracy": 0.875, "auc": None},
+    "test": {"rows": 9, "loss": 0.5, "accuracy": 0.75, "auc": 0.9},
+    "train": {"rows": 9, "loss": 0.1, "accuracy": 1.0},
+    "baselines": {
+        "validation": [{"name": "majority class", "accuracy": 0.5}, {"name": "prior", "loss": 0.7}],
+        "test": [{"name": "majority class", "accuracy": 0.625}],
+    },
+    "decision_threshold": 0.3,
+}
+
+
+def test_the_end_of_a_training_has_its_metrics_beside_the_baselines(capsys: pytest.CaptureFixture[str]) -> None:
+    task = {"state": "completed", "current_epoch": 7, "best_metrics": {"epoch": 5, "loss": 0.25}, "artifact": "a/m"}
+    assert watching.conclude(task | {"summary": {"metrics": METRICS_AT_THE_END}}) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "completed after 7 epochs; best epoch 5: loss 0.25",
+        "          validation  baseline              test  baseline",
+        "loss      0.25        0.7 (prior)           0.5",
+        "accuracy  0.875       0.5 (majority class)  0.75  0.625 (majority class)",
+        "auc                                         0.9",
+        "decision threshold 0.3",
+        "model: a/m in the server's data directory",
+    ]
+    assert watching.conclude(task | {"summary": {"scores": {}}}) == 0, "a task of an older version"
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_without_held_out_rows_the_metrics_of_the_training_rows_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    watching.show_metrics({"train": {"rmse": 2.0}, "baselines": {"train": [{"name": "mean", "rmse": 4.0}]}})
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["train", "baseline"],
+        ["rmse", "2", "4", "(mean)"],
+    ]
 
 
 def test_a_failure_is_shown_with_the_worker_s_last_lines(capsys: pytest.CaptureFixture[str]) -> None:

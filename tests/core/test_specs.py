@@ -128,8 +128,38 @@ def test_without_validation_rows_the_training_metric_is_watched():
     assert "needs validation rows" in problems(validation_split=0, monitor="val_accuracy")["monitor"].message
 
 
-def test_regression_has_no_accuracy_to_watch():
-    assert "does not exist for regression" in problems(task="regression", monitor="val_accuracy")["monitor"].message
+@pytest.mark.parametrize(
+    ("task", "monitor"), [("regression", "val_accuracy"), ("regression", "val_auc"), ("multiclass", "val_brier")]
+)
+def test_a_metric_of_another_task_cannot_be_monitored(task, monitor):
+    problem = problems(task=task, monitor=monitor)["monitor"]
+    assert problem.message == f"{monitor} does not exist for {task}"
+    assert problem.hint.startswith("use one of val_loss, ")
+    assert monitor not in problem.hint
+    assert specs.parse({"target_column": "t", "monitor": monitor}).watched == monitor, "the task is not known yet"
+
+
+def test_training_rows_are_evaluated_only_where_there_are_no_others():
+    problem = problems(monitor="train_auc")["monitor"]
+    assert (problem.message, problem.hint) == (
+        "train_auc is measured only where there are no validation rows",
+        "use val_auc, or set validation_split to 0",
+    )
+    assert specs.parse({"target_column": "t", "monitor": "train_auc", "validation_split": 0}).watched == "train_auc"
+    assert specs.parse({"target_column": "t", "monitor": "train_accuracy"}).watched == "train_accuracy"
+
+
+@pytest.mark.parametrize("threshold", [0.5, "f1", "balanced", 0.01])
+def test_a_decision_threshold_needs_two_classes(threshold):
+    spec = specs.parse({"target_column": "t", "task": "binary", "decision_threshold": threshold})
+    assert spec.decision_threshold == threshold
+    if threshold != 0.5:
+        assert set(problems(task="multiclass", decision_threshold=threshold)) == {"decision_threshold"}
+
+
+@pytest.mark.parametrize("threshold", [0, 1, 1.5, "best", None, True])
+def test_a_decision_threshold_is_a_probability_or_an_aim(threshold):
+    assert any(field.startswith("decision_threshold") for field in problems(decision_threshold=threshold))
 
 
 @pytest.mark.parametrize("scheduler", ["step", "plateau", "cosine", "none"])

@@ -117,7 +117,6 @@ def test_a_target_in_text_keeps_its_labels(tmp_path):
         {"feature_columns": ["x", "z"]},
         {"target_column": "z"},
         {"task": "binary"},
-        {"monitor": "val_accuracy"},
         {"dataset": "absent.csv"},
         {"feature_columns": ["z"], "task": "binary", "target_column": "t"},
     ],

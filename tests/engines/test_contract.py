@@ -73,12 +73,12 @@ def outputs_and_loss_equal_the_reference_networks(engine, setup, part):
     for _ in range(2):
         outputs = reference.forward(setup, engine.weights(), part.x)
         np.testing.assert_allclose(engine.outputs(part.x), outputs, rtol=1e-4, atol=1e-5)
-        expected = metrics.score(engine.outputs(part.x), part.y, setup.task)
+        expected = metrics.evaluation(engine.outputs(part.x), part.y, setup.task)
         totals = engine.train(order(part), 0, 0.01)
         assert totals.rows == len(part)
-        assert totals.loss / totals.rows == pytest.approx(expected.loss, rel=1e-5)
+        assert totals.loss / totals.rows == pytest.approx(expected["loss"], rel=1e-5)
         if setup.task != "regression":
-            assert totals.score / totals.rows == pytest.approx(expected.accuracy, abs=1e-9)
+            assert totals.score / totals.rows == pytest.approx(expected["accuracy"], abs=1e-9)
 
 
 @pytest.mark.parametrize("model", PLAIN)
@@ -104,7 +104,7 @@ class TestEveryModel:
         totals, expected = (one.train(order(part), 0, 0.1) for one in (engine, oracle))
         same(engine.weights(), oracle.weights(), atol=1e-4, rtol=0)
         assert totals.rows == expected.rows == len(part)
-        assert totals.loss == pytest.approx(expected.loss, rel=1e-4)
+        assert totals.loss == pytest.approx(expected["loss"], rel=1e-4)
 
         oracle.train(order(part, 1), 20, 0.1)
         engine.load_weights(stored(oracle.weights()))
@@ -223,10 +223,10 @@ class TestTraining:
         setup, part = make(task, optimizer=optimizer)
         engine = build(setup, part)
         rate = 0.1 if optimizer == "sgd" else 0.005
-        before = metrics.score(engine.outputs(part.x), part.y, task).loss
+        before = metrics.evaluation(engine.outputs(part.x), part.y, task)["loss"]
         for epoch in range(8):
             engine.train(order(part, epoch), epoch * 10, rate)
-        assert metrics.score(engine.outputs(part.x), part.y, task).loss < 0.8 * before
+        assert metrics.evaluation(engine.outputs(part.x), part.y, task)["loss"] < 0.8 * before
 
     @pytest.mark.parametrize("optimizer", OPTIMIZERS)
     @pytest.mark.parametrize("decay", [None, 0.1])
@@ -270,7 +270,7 @@ class TestTraining:
         expected = loss_of(engine.outputs(part.x), part, setup)
         totals = engine.train(order(part), 0, 1e-9)
         assert totals.loss / totals.rows == pytest.approx(expected, rel=1e-5)
-        assert expected != pytest.approx(metrics.score(engine.outputs(part.x), part.y, task).loss, rel=1e-4)
+        assert expected != pytest.approx(metrics.evaluation(engine.outputs(part.x), part.y, task)["loss"], rel=1e-4)
 
     def test_a_clipped_gradient_moves_the_weights_by_at_most_its_norm(self, build, make):
         setup, part = make("regression", optimizer="sgd", gradient_clip=0.01, batch_size=300, dropout_rate=0.0)
@@ -338,5 +338,5 @@ class TestTraining:
             for epoch in range(8):
                 assert np.isfinite(engine.train(order(part, epoch), epoch * 5, 0.003).loss)
             assert all(weight.dtype == np.float32 for weight in engine.weights().values())
-            scores.append(metrics.score(engine.outputs(part.x), part.y, "binary").accuracy)
+            scores.append(metrics.evaluation(engine.outputs(part.x), part.y, "binary")["accuracy"])
         assert scores[1] == pytest.approx(scores[0], abs=0.02)

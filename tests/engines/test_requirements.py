@@ -22,6 +22,21 @@ def test_an_ordinary_config_demands_nothing():
     assert found() == {}
 
 
+def test_what_the_inferred_task_does_not_have_cannot_be_monitored_or_chosen():
+    inferred = found(task="regression", classes=None, monitor="val_f1", decision_threshold="f1")
+    assert set(inferred) == {"monitor", "decision_threshold"}
+    assert inferred["monitor"].message == "val_f1 does not exist for regression, which is the task that 't' suggests"
+    assert "val_rmse" in inferred["monitor"].hint
+    assert found(monitor="val_f1", decision_threshold="f1") == {}
+
+
+def test_the_top_five_of_five_classes_are_no_metric():
+    options = {"task": "multiclass", "monitor": "val_top_5_accuracy"}
+    assert found(**options, classes=tuple("abcdef")) == {}
+    problem = found(**options, classes=tuple("abcde"))["monitor"]
+    assert problem.message == "val_top_5_accuracy does not exist for 5 classes"
+
+
 def test_a_shape_must_hold_the_columns_exactly():
     assert found(model_type="cnn", input_shape=[8, 8]) == {}
     problem = found(model_type="cnn", input_shape=[8, 9])["input_shape"]

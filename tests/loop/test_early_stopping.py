@@ -55,5 +55,17 @@ def test_small_improvements_add_up():
     assert (state.stopped_early, state.stopping_wait) == (False, 1)
 
 
+def test_an_epoch_without_a_value_is_never_the_best_and_no_improvement():
+    state = follow([0.5, None, 0.6, None, None], patience=2, higher_is_better=True)
+    assert (state.epoch, state.stopped_early, state.best_epoch, state.best_value) == (5, True, 3, 0.6)
+
+
+def test_as_long_as_no_epoch_has_a_value_the_newest_weights_are_kept():
+    state = follow([None, None, 0.3], patience=5)
+    assert (state.best_epoch, state.best_value, state.stopping_wait) == (3, 0.3, 0)
+    state = follow([None, None, None], patience=3)
+    assert (state.best_epoch, state.best_value, state.stopped_early) == (3, None, True)
+
+
 def test_without_patience_nothing_stops():
     assert not follow([1.0] * 50).stopped_early

@@ -12,8 +12,9 @@ from epochd.core.errors import Diverged
 from epochd.core.events import ReportKind
 from epochd.core.jobs import Command
 from epochd.data.feed.batches import Batches
-from epochd.data.feed.dataset import InMemoryDataset
+from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
 from epochd.engines import registry
+from epochd.loop import metrics, ranking
 from epochd.loop.engine import Setup
 from epochd.loop.fit import FitConfig, evaluate, fit
 from epochd.loop.state import LoopState
@@ -76,15 +77,46 @@ def test_the_best_weights_score_what_the_best_epoch_says():
     engine.load_weights(state.best_weights)
     scores = evaluate(engine, config, VALIDATION)
     assert state.best_epoch < 12
-    assert (scores.loss, scores.accuracy) == (state.best_row["val_loss"], state.best_row["val_accuracy"])
+    assert (scores["loss"], scores["accuracy"]) == (state.best_row["val_loss"], state.best_row["val_accuracy"])
 
 
 def test_without_validation_rows_the_reported_training_metrics_are_of_the_epochs_own_weights():
     engine, config, state = training(validation=None, validation_split=0)
     fit(engine, config, state, Listener())
     engine.load_weights(state.best_weights)
-    assert evaluate(engine, config, TRAIN).loss == state.best_row["train_loss"]
+    assert evaluate(engine, config, TRAIN)["loss"] == state.best_row["train_loss"]
     assert state.best_row["val_loss"] is None
+
+
+@pytest.mark.parametrize(
+    ("monitor", "better"), [("val_auc", max), ("val_f1", max), ("val_brier", min), ("val_balanced_accuracy", max)]
+)
+def test_any_metric_can_select_the_best_epoch(monitor, better):
+    engine, config, state = training(learning_rate=0.03, epochs=10, monitor=monitor, early_stopping_patience=None)
+    fit(engine, config, state, Listener())
+    values = [row[monitor] for row in state.history]
+    assert state.best_epoch == 1 + values.index(better(values))
+    assert len(set(values)) > 2
+
+
+def test_a_metric_that_no_epoch_defines_leaves_the_last_weights():
+    validation = InMemoryDataset(VALIDATION.x[VALIDATION.y == 1], VALIDATION.y[VALIDATION.y == 1])
+    engine, config, state = training(validation=validation, monitor="val_auc", early_stopping_patience=4)
+    fit(engine, config, state, Listener())
+    assert [row["val_auc"] for row in state.history] == [None] * 4
+    assert (state.stopped_early, state.best_epoch, state.best_value) == (True, 4, None)
+    same(engine.weights(), state.best_weights)
+
+
+@pytest.mark.parametrize("kept", [2_000_000, 0], ids=["exact", "estimated"])
+def test_streamed_rows_have_the_metrics_of_resident_ones(monkeypatch, kept):
+    monkeypatch.setattr(ranking, "KEPT_VALUES", kept)
+    monkeypatch.setattr(metrics, "BLOCK_ROWS", 37)
+    engine, config, _ = training()
+    streamed = MemmapDataset(VALIDATION.x, np.arange(len(VALIDATION)), 1, (30,), VALIDATION.y)
+    found = [evaluate(engine, config, dataset) for dataset in (VALIDATION, streamed)]
+    assert found[0] == found[1]
+    assert ("auc_estimated" in found[0]) == (kept == 0)
 
 
 def test_early_stopping_ends_the_run():
@@ -123,8 +155,9 @@ def test_a_loss_that_is_no_number_ends_the_run_and_names_the_epoch():
         {"learning_rate_scheduler": "step", "step_size": 2, "gamma": 0.3, "optimizer": "sgd", "learning_rate": 0.2},
         {"learning_rate_scheduler": "cosine", "optimizer": "rmsprop", "learning_rate": 0.01, "dropout_rate": 0.5},
         {"optimizer": "adamw", "seed": 9, "batch_size": 64, "monitor": "val_accuracy"},
+        {"learning_rate_scheduler": "plateau", "patience": 0, "learning_rate": 0.02, "monitor": "val_auc"},
     ],
-    ids=["plateau", "step", "cosine", "adamw"],
+    ids=["plateau", "step", "cosine", "adamw", "plateau on auc"],
 )
 def test_a_run_paused_at_every_chunk_equals_an_uninterrupted_one(tmp_path, options):
     """Each chunk runs in a fresh engine from a checkpoint on disk; all that is reported and saved is bit-equal."""

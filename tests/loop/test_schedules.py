@@ -73,5 +73,11 @@ def test_plateau_on_a_metric_to_be_maximised():
     assert found[-1] < found[0]
 
 
+def test_plateau_takes_an_epoch_without_a_value_for_one_without_improvement():
+    values = [0.5, None, None, 0.4, None, None, None] + [None] * (EPOCHS - 7)
+    found = ours(values, learning_rate_scheduler="plateau", patience=2, factor=0.5)
+    assert found[:8] == [0.1] * 7 + [0.05]
+
+
 def test_none_keeps_it_constant():
     assert set(ours(learning_rate_scheduler="none")) == {0.1}

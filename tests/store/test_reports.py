@@ -63,6 +63,13 @@ async def test_completion_sets_artifact_summary_and_best_metrics_with_its_event(
     assert job.last_seq == event.seq
 
 
+async def test_warnings_about_the_result_join_those_of_the_start(db: Database) -> None:
+    attempt = await started(db)
+    before = (await attempt.job()).warnings
+    await attempt.say(ReportKind.COMPLETED, COMPLETED | {"warnings": ["not better than its baseline"]})
+    assert (await attempt.job()).warnings == [*before, "not better than its baseline"]
+
+
 async def test_failure_keeps_what_the_worker_said(db: Database) -> None:
     attempt = await started(db)
     await attempt.say(ReportKind.FAILED, FAILED)

@@ -87,11 +87,11 @@ class PlayedWorker:
         await self.report(ReportKind.CANCELLED)
         await self.end()
 
-    async def complete(self) -> None:
+    async def complete(self, **metrics: Any) -> None:
         best = {"loss": 0.1, "accuracy": 0.9, "epoch": 3}
-        await self.report(
-            ReportKind.COMPLETED, artifact="artifacts/models/x", best=best, stopped_early=False, summary={"epochs": 3}
-        )
+        more = {"summary": {"epochs": 3, "metrics": metrics}, "warnings": metrics["warnings"]} if metrics else {}
+        payload: dict[str, Any] = {"best": best, "stopped_early": False, "summary": {"epochs": 3}} | more
+        await self.report(ReportKind.COMPLETED, artifact="artifacts/models/x", **payload)
         await self.end()
 
     async def ordered(self, command: str) -> None:

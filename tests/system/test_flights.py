@@ -53,7 +53,7 @@ def test_a_year_of_flights_tells_who_will_be_late(open_server, flights, tmp_path
     )
     complete = server.follow(task_id)
     assert complete["type"] == "complete", complete
-    score = complete["summary"]["scores"]["test"]["accuracy"]
+    score = complete["summary"]["metrics"]["test"]["accuracy"]
     rows = pl.read_parquet(tmp_path / complete["artifact"] / "splits.parquet")
     trained, held_out = (flights[rows.filter(split=side)["row"].to_list()] for side in ("train", "test"))
     assert trained["time_hour"].max() < held_out["time_hour"].min()

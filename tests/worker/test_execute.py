@@ -82,13 +82,12 @@ def test_the_saved_file_scores_what_the_report_says(tmp_path):
     prepared = prepare.prepare(given.spec, Catalog())
     outputs, _ = model.outputs(open_dataset("breast_cancer", []).read())
     assert outputs.shape == (569, 1)
-    scores = metrics.score(
-        reference.forward(model.setup, model.weights, prepared.validation.x), prepared.validation.y, "binary"
-    )
-    best = line.of(ReportKind.COMPLETED)[0]["best"]
-    assert scores.accuracy == best["accuracy"]
-    assert scores.loss == pytest.approx(best["loss"], rel=1e-5)
-    assert model.about["scores"]["validation"]["loss"] == best["loss"]
+    outputs, y = reference.forward(model.setup, model.weights, prepared.validation.x), prepared.validation.y
+    scores = metrics.evaluation(outputs, y, "binary", classes=model.encoder.classes)
+    best, packed = line.of(ReportKind.COMPLETED)[0]["best"], model.about["metrics"]["validation"]
+    assert {name: packed[name] for name in best if name != "epoch"} == {n: v for n, v in best.items() if n != "epoch"}
+    assert scores["confusion_matrix"] == packed["confusion_matrix"]
+    assert {n: scores[n] for n in best if n != "epoch"} == pytest.approx({n: packed[n] for n in best if n != "epoch"})
 
 
 def test_the_artifact_is_complete_and_readable(tmp_path):
@@ -215,10 +214,10 @@ def test_a_cancelled_training_leaves_no_model(tmp_path):
 
 def test_test_rows_are_scored_once_at_the_end(tmp_path):
     line, given = run(tmp_path, epochs=3, test_split=0.25)
-    scores = json.loads((given.artifact_dir / "model.json").read_text())["scores"]
+    scores = json.loads((given.artifact_dir / "model.json").read_text())["metrics"]
     assert line.of(ReportKind.STARTED)[0]["rows"] == {"train": 313, "validation": 114, "test": 142}
     assert 0.5 < scores["test"]["accuracy"] <= 1
-    assert line.of(ReportKind.COMPLETED)[0]["summary"]["scores"] == scores
+    assert line.of(ReportKind.COMPLETED)[0]["summary"]["metrics"] == scores
 
 
 def test_the_model_tells_which_rows_it_was_trained_and_scored_on(tmp_path):
@@ -263,7 +262,7 @@ def test_streamed_rows_train_the_same_model_as_resident_ones(tmp_path):
     resident, streamed = (json.loads((folder / "model.json").read_text()) for folder in models)
     assert len(list((tmp_path / "1" / "cache" / "rows").glob("*/rows.float32"))) == 1
     assert not (tmp_path / "64" / "cache").exists()
-    assert streamed["scores"] == resident["scores"]
+    assert streamed["metrics"] == resident["metrics"]
     for name in ("model.safetensors", "splits.parquet"):
         assert (models[0] / name).read_bytes() == (models[1] / name).read_bytes()
 

@@ -32,7 +32,7 @@ def compare(first: Path, second: Path) -> dict[str, Any]:
     about, other = _description(first), _description(second)
     history = _history_difference(first / "history.csv", second / "history.csv")
     weights = _weight_difference(first / "model.safetensors", second / "model.safetensors")
-    scores = _differing(_flat(about.get("scores", {})), _flat(other.get("scores", {})))
+    scores = _differing(_metrics(about), _metrics(other))
     same = history["first_difference"] is None and len(set(history["epochs"])) == 1
     return {
         "identical": same and not weights["differing"] and not scores,
@@ -46,6 +46,11 @@ def compare(first: Path, second: Path) -> dict[str, Any]:
 def _description(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     return found
+
+
+def _metrics(about: dict[str, Any]) -> dict[str, Any]:
+    """The final metrics with names such as ``validation.loss``; earlier versions called them scores."""
+    return _flat(about.get("metrics") or about.get("scores") or {})
 
 
 def _environment(about: dict[str, Any]) -> dict[str, Any]:

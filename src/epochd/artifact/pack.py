@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
-from itertools import takewhile
+from itertools import chain, takewhile
 from pathlib import Path
 from platform import machine, python_version
 from typing import Any
@@ -27,7 +27,6 @@ from epochd.core.arrays import IntArray
 from epochd.core.errors import InvalidSpec, ModelNotSaved, Problem
 from epochd.data.encoding.encoder import Encoder
 from epochd.loop.engine import Setup
-from epochd.loop.metrics import Scores
 from epochd.loop.state import LoopState
 from epochd.onnx_graph.inputs import ONNX
 
@@ -135,7 +134,8 @@ def _write(
         if onnx is not None:
             (path / ONNX).write_bytes(onnx)
         with (path / "history.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(state.history[0]))
+            # rows that an older version wrote before a pause have fewer fields
+            writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(chain.from_iterable(state.history))))
             writer.writeheader()
             writer.writerows(state.history)
         write_splits(path / "splits.parquet", rows)
@@ -146,9 +146,9 @@ def _write(
 
 
 def describe(
-    task_id: str, setup: Setup, encoder: Encoder, state: LoopState, scores: dict[str, Scores], facts: dict[str, Any]
+    task_id: str, setup: Setup, encoder: Encoder, state: LoopState, metrics: dict[str, Any], facts: dict[str, Any]
 ) -> dict[str, Any]:
-    """The content of ``model.json``."""
+    """The content of ``model.json``; ``metrics`` are the final ones, with the decision threshold of a binary model."""
     return {
         "format": 1,
         "task_id": task_id,
@@ -163,7 +163,8 @@ def describe(
         "best_epoch": state.best_epoch,
         "epochs": state.epoch,
         "stopped_early": state.stopped_early,
-        "scores": {part: asdict(found) for part, found in scores.items()},
+        "decision_threshold": metrics.get("decision_threshold"),
+        "metrics": metrics,
         "facts": facts,
         "versions": {"epochd": epochd.__version__, "python": python_version(), "numpy": np.__version__, "cpu": _cpu()},
     }

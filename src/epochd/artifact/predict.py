@@ -52,6 +52,11 @@ class Model:
         )
         return cls(setup, Encoder.from_json(about["encoder"]), dict(load_file(folder / "model.safetensors")), about)
 
+    @property
+    def threshold(self) -> float:
+        """The probability of the second of two classes above which it is predicted."""
+        return float(self.about.get("decision_threshold") or 0.5)
+
     def outputs(self, frame: pl.DataFrame) -> tuple[FloatArray, IntArray]:
         """Raw network outputs for raw rows, float32 (n, outputs), and the numbers of the rows that they belong to: all
         rows, or the last row of each sliding window, in the order of the windows.
@@ -78,7 +83,7 @@ class Model:
         later; null where no complete window of ``sequence_length`` rows ends. Raises what ``outputs`` raises.
         """
         outputs, rows = self.outputs(frame)
-        found = self.encoder.decode(outputs)
+        found = self.encoder.decode(outputs, self.threshold)
         columns: dict[str, Any] = {"prediction": found.labels}
         if found.probabilities is not None:
             for i, label in enumerate(self.encoder.classes or []):

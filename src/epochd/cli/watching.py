@@ -13,6 +13,7 @@ from epochd.cli.console import DETACHED, FAILED, err, number, out, print_line, s
 from epochd.client import Client
 from epochd.core.events import Type
 from epochd.core.jobs import State
+from epochd.core.metric_table import METRICS, best_baseline
 from epochd.core.text import visible
 
 SCORES = ("val_accuracy", "train_accuracy", "val_r2", "train_r2")
@@ -69,7 +70,8 @@ class ProgressBar:
                 text = f"epoch {epoch}/{epochs}  {figures(metrics)}  ≤ {left} left"
                 self._progress.update(self._row, completed=epoch, figures=text)
             case Type.LOG:
-                show((event["message"], "dim"), to=self._progress.console)
+                style = "yellow" if event.get("level") == "warning" else "dim"
+                show((log_line(event), style), to=self._progress.console)
             case Type.ROLLBACK:
                 show((event["message"], "yellow"), to=self._progress.console)
                 self._progress.update(self._row, completed=event["epoch"], figures="")
@@ -98,8 +100,15 @@ def print_event(event: dict[str, Any]) -> None:
             progress = event["progress"]
             epoch = f"epoch {progress['current_epoch']}/{progress['total_epochs']}"
             print_line(f"{epoch}  {figures(progress['latest_metrics'])}")
-        case Type.LOG | Type.ROLLBACK:
+        case Type.LOG:
+            print_line(log_line(event))
+        case Type.ROLLBACK:
             print_line(event["message"])
+
+
+def log_line(event: dict[str, Any]) -> str:
+    """A ``log`` event as text."""
+    return f"warning: {event['message']}" if event.get("level") == "warning" else str(event["message"])
 
 
 def figures(metrics: dict[str, Any]) -> str:
@@ -116,6 +125,30 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+def show_metrics(metrics: dict[str, Any] | None) -> None:
+    """Print the final metrics on validation and test rows, or else on the training rows, each beside its best baseline;
+    nothing for a task of an older version, which has none."""
+    if metrics is None:
+        return
+    held_out: list[str] = [side for side in ("validation", "test") if side in metrics]
+    sides = held_out or ["train"]
+    names = [name for name in METRICS if any(metrics[side].get(name) is not None for side in sides)]
+    rows = [["", *(title for side in sides for title in (side, "baseline"))]]
+    rows += [[name, *(cell for side in sides for cell in _compared(metrics, side, name))] for name in names]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        show("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    if metrics.get("decision_threshold", 0.5) != 0.5:
+        show(f"decision threshold {number(metrics['decision_threshold'])}")
+
+
+def _compared(metrics: dict[str, Any], side: str, name: str) -> list[str]:
+    """A metric on one side, and its best baseline."""
+    value = metrics[side].get(name)
+    best = best_baseline(metrics.get("baselines", {}).get(side, ()), name)
+    return ["" if value is None else number(value), "" if best is None else f"{number(best[1])} ({best[0]})"]
+
+
 def conclude(task: dict[str, Any]) -> int:
     """Print the outcome of a task; return the exit code."""
     if task["state"] == State.COMPLETED:
@@ -123,6 +156,7 @@ def conclude(task: dict[str, Any]) -> int:
         names = [name for name in ("loss", "accuracy", "r2") if best.get(name) is not None]
         kept = "  ".join(f"{name} {number(best[name])}" for name in names)
         show(("completed", "green"), f" after {task['current_epoch']} epochs; best epoch {best['epoch']}: {kept}")
+        show_metrics(task["summary"].get("metrics"))
         show(f"model: {task['artifact']} in the server's data directory")
         return 0
     show((task["state"], "red"), f" {(task['error'] or {}).get('message', '')}")

@@ -18,7 +18,7 @@ class ReportKind(StrEnum):
     paused      checkpoint as above; the worker then exits (also the answer to ``release``)
     held        code, message, problems: the training is blocked, and the worker exits; its last checkpoint remains
     cancelled   {}
-    completed   artifact (relative to the data directory), best, stopped_early, summary
+    completed   artifact (relative to the data directory), best, stopped_early, summary, warnings (added to the task's)
     failed      code, message, problems
     """
 

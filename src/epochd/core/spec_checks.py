@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import chain, pairwise
 
+from epochd.core import metric_table
 from epochd.core.errors import Problem
 from epochd.core.spec_fields import APPLIES_TO, NEEDS, SpecFields, Task
 from epochd.core.text import shown
@@ -111,11 +112,7 @@ def _window_problems(spec: SpecFields) -> Iterator[Problem]:
 
 
 def _model_problems(spec: SpecFields) -> Iterator[Problem]:
-    if not _is_default(spec, "monitor") and spec.monitor.startswith("val_") and not spec.validates:
-        message = f"{spec.monitor} needs validation rows, but validation_split is 0"
-        yield Problem("monitor", message, "use train_loss or train_accuracy, or set validation_split above 0")
-    if spec.task == "regression" and spec.monitor.endswith("accuracy"):
-        yield Problem("monitor", f"{spec.monitor} does not exist for regression", "use val_loss or train_loss")
+    yield from _monitored_side_problems(spec)
     weights = sum(a * b for a, b in pairwise(spec.hidden_units))
     if weights > MAX_HIDDEN_WEIGHTS:
         message = f"{spec.hidden_units} has {weights:,} weights between hidden layers; the limit is "
@@ -123,18 +120,43 @@ def _model_problems(spec: SpecFields) -> Iterator[Problem]:
     if spec.input_shape and spec.model_type in ("lstm", "gru") and len(spec.input_shape) != 2:
         message = f"{spec.input_shape} has {len(spec.input_shape)} dimensions, but {spec.model_type} needs 2"
         yield Problem("input_shape", message, "use [steps, channels]")
-    yield from class_option_problems(spec, spec.task)
+    yield from task_option_problems(spec, spec.task)
     if spec.num_gpus is not None and spec.num_devices is not None:
         message = "num_devices (CPU devices) and num_gpus are both set"
         yield Problem("num_devices", message, "omit one of them")
 
 
-def class_option_problems(spec: SpecFields, task: Task | None) -> Iterator[Problem]:
-    """Options that need classes, if ``task`` (set or inferred from the target) is regression."""
+def _monitored_side_problems(spec: SpecFields) -> Iterator[Problem]:
+    """A problem if the monitored metric is not measured on the rows that it names."""
+    name = metric_table.unprefixed(spec.monitor)
+    if not _is_default(spec, "monitor") and spec.monitor.startswith("val_") and not spec.validates:
+        message = f"{spec.monitor} needs validation rows, but validation_split is 0"
+        yield Problem("monitor", message, f"use train_{name}, or set validation_split above 0")
+    if spec.monitor.startswith("train_") and spec.validates and name not in metric_table.RUNNING:
+        message = f"{spec.monitor} is measured only where there are no validation rows"
+        yield Problem("monitor", message, f"use val_{name}, or set validation_split to 0")
+
+
+def task_option_problems(spec: SpecFields, task: Task | None, classes: int | None = None) -> Iterator[Problem]:
+    """Options that do not suit ``task`` (set or inferred from the target; None: not known) and, if it is known, its
+    number of ``classes``."""
+    if task is None:
+        return
     if task == "regression":
         for name in ("class_weight", "label_smoothing"):
             if getattr(spec, name):
                 yield Problem(name, f"{name} needs classes, but the task is regression", f"omit {name}")
+    origin = "" if spec.task else f", which is the task that {shown(spec.target_column)} suggests"
+    if task != "binary" and not _is_default(spec, "decision_threshold"):
+        message = f"decision_threshold needs two classes, but the task is {task}{origin}"
+        yield Problem("decision_threshold", message, "omit decision_threshold")
+    side, name = spec.watched.split("_", 1)
+    known = metric_table.names(task, classes)
+    if name not in known:
+        has = f"{classes} classes" if name in metric_table.names(task) else f"{task}{origin}"
+        possible = [found for found in known if side == "val" or not spec.validates or found in metric_table.RUNNING]
+        message = f"{spec.monitor} does not exist for {has}"
+        yield Problem("monitor", message, f"use one of {', '.join(f'{side}_{found}' for found in possible)}")
 
 
 def _name_problems(spec: SpecFields) -> Iterator[Problem]:

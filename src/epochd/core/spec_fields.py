@@ -14,6 +14,44 @@ Task = Literal["binary", "multiclass", "regression"]
 Activation = Literal["relu", "tanh", "gelu", "silu"]
 Scaling = Literal["standard", "robust", "quantile"]
 Split = Literal["auto", "random", "stratified", "time", "group"]
+Monitor = Literal[
+    "val_loss",
+    "val_accuracy",
+    "val_auc",
+    "val_average_precision",
+    "val_f1",
+    "val_f1_weighted",
+    "val_precision",
+    "val_recall",
+    "val_balanced_accuracy",
+    "val_log_loss",
+    "val_brier",
+    "val_top_5_accuracy",
+    "val_r2",
+    "val_mae",
+    "val_rmse",
+    "val_mape",
+    "val_smape",
+    "train_loss",
+    "train_accuracy",
+    "train_auc",
+    "train_average_precision",
+    "train_f1",
+    "train_f1_weighted",
+    "train_precision",
+    "train_recall",
+    "train_balanced_accuracy",
+    "train_log_loss",
+    "train_brier",
+    "train_top_5_accuracy",
+    "train_r2",
+    "train_mae",
+    "train_rmse",
+    "train_mape",
+    "train_smape",
+]
+"""``val_`` and ``train_`` of each metric in ``metric_table``."""
+Threshold = Annotated[float, Field(gt=0, lt=1)]
 
 Size = Annotated[int, Field(ge=1, le=65_536)]
 Column = Annotated[str, Field(min_length=1, max_length=500)]
@@ -160,8 +198,9 @@ class SpecFields(BaseModel):
     """How many times a training whose loss becomes infinite or NaN returns to its last checkpoint and continues with
     a tenth of the learning rate, before it fails."""
 
-    monitor: Literal["val_loss", "val_accuracy", "train_loss", "train_accuracy"] = "val_loss"
-    """The metric for early stopping, the best epoch and the plateau scheduler."""
+    monitor: Monitor = "val_loss"
+    """The metric for early stopping, the best epoch and the plateau scheduler: a metric of the task on the validation
+    rows. With validation rows, only loss, accuracy and R² are measured on the training rows too."""
     early_stopping_patience: Annotated[int, Field(ge=1, le=100_000)] | None = 10
     """Epochs without an improvement of more than ``min_delta`` before training stops; null disables early
     stopping."""
@@ -183,6 +222,10 @@ class SpecFields(BaseModel):
     eta_min: Annotated[float, Field(ge=0, le=10)] = 0.0
     """For ``cosine``: the lowest learning rate."""
 
+    decision_threshold: Literal["f1", "balanced"] | Threshold = 0.5
+    """For two classes: the probability of the second class above which it is predicted. ``f1`` and ``balanced`` choose
+    the threshold with the best F1 or balanced accuracy on the validation rows, at the end of the training."""
+
     output_path: Annotated[str, Field(min_length=1, max_length=500)] = "/models"
     """The folder of the model, relative to the server's artifact store."""
 
@@ -198,7 +241,7 @@ class SpecFields(BaseModel):
     @property
     def watched(self) -> str:
         """The metric that is monitored: without validation rows, the training metric that corresponds to it."""
-        return self.monitor if self.validates else self.monitor.replace("val_", "train_")
+        return self.monitor if self.validates or self.monitor[:4] != "val_" else f"train_{self.monitor[4:]}"
 
     @property
     def validates(self) -> bool:

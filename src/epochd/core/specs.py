@@ -14,11 +14,11 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from epochd.core.errors import MAX_PROBLEMS, InvalidSpec, Problem, similar_names
-from epochd.core.spec_checks import class_option_problems, cross_field_problems
+from epochd.core.spec_checks import cross_field_problems, task_option_problems
 from epochd.core.spec_fields import SpecFields, Split, Task
 from epochd.core.text import cut, shown
 
-__all__ = ["Split", "Task", "TrainingSpec", "class_option_problems", "parse", "parse_leniently"]
+__all__ = ["Split", "Task", "TrainingSpec", "parse", "parse_leniently", "task_option_problems"]
 
 
 class _Found(list[Problem]):

@@ -7,7 +7,7 @@ streamed from the file each time; the numbers are the same bit for bit.
 import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from epochd.data.encoding.labels import Label, encode_labels
 from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
 from epochd.data.schema import feature_columns, kinds_of, missing_columns, required_columns
 from epochd.data.splitting import sliding_windows, sort_keys
+from epochd.data.splitting.naive_forecasts import Series
 from epochd.data.splitting.sliding_windows import Examples
 from epochd.data.splitting.split import SIDES, VALIDATION, Splits, split, split_kind
 from epochd.data.storage.materialize import Layout, StoragePolicy, Targets, materialize
@@ -38,8 +39,10 @@ Classes = Sequence[Label] | None
 RowLabels = dict[str, npt.NDArray[Any]]
 """The data of each row besides its features, (rows,): ``targets``, its class number (uint8 or uint16) or its value in a
 regression (float64); ``times`` and ``groups`` where the split or windows need them."""
-Materialized = tuple[dict[str, InMemoryDataset | MemmapDataset], Mapping[str, Examples]]
-"""The examples of each side, encoded and as positions."""
+Naive = dict[str, Targets]
+"""Naive forecasts of windows, as encoded targets: side → name of the forecast → (windows,)."""
+Materialized = tuple[dict[str, InMemoryDataset | MemmapDataset], Mapping[str, Examples], Naive]
+"""The examples of each side, encoded and as positions, and their naive forecasts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,8 @@ class Prepared:
 
     ``fingerprint`` is the SHA-256 of the dataset's content; a resumed attempt must have the same one. ``rows`` are
     the row numbers (from 0, int64) of the examples of ``train``, ``validation`` and ``test``, in their order; the row
-    of a window is that of its target. Rows of a validation dataset are numbered in that dataset.
+    of a window is that of its target. Rows of a validation dataset are numbered in that dataset. ``naive`` are the
+    naive forecasts of windows (``naive_forecasts``) as encoded targets, and ``season`` is the seasonal one's in rows.
     """
 
     train: InMemoryDataset | MemmapDataset
@@ -58,6 +62,18 @@ class Prepared:
     task: Task
     fingerprint: str
     rows: dict[str, IntArray]
+    naive: Naive = field(default_factory=dict)
+    season: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Arranged:
+    """The examples of each side with their encoded targets and naive forecasts; ``season`` as in ``Prepared``."""
+
+    layout: Layout
+    y: Targets
+    naive: Naive
+    season: int | None
 
 
 def prepare(
@@ -96,18 +112,19 @@ class Preparation:
         task, classes = self._task(table, schema, source)
         with ThreadPoolExecutor(1, thread_name_prefix="hash") as pool:
             hashed = pool.submit(source.fingerprint)
-            encoder, layout, y = self._encoded(table, task, classes)
+            encoder, found = self._encoded(table, task, classes)
         fingerprint = hashed.result()
-        parts, sides = materialize(table, layout, encoder, y, self.policy, fingerprint), layout.sides
+        parts = materialize(table, found.layout, encoder, found.y, self.policy, fingerprint)
+        sides, naive, season = found.layout.sides, found.naive, found.season
         if self.spec.validation_dataset is not None:
-            other = self.catalog.open(self.spec.validation_dataset)
+            other = self.catalog.open(self.spec.validation_dataset).expecting(kinds_of(schema))
             other_fingerprint = other.fingerprint()
-            other_parts, other_sides = self._validation(other.expecting(kinds_of(schema)), other_fingerprint, encoder)
-            parts, sides = parts | other_parts, {**sides, **other_sides}
+            other_parts, other_sides, other_naive = self._validation(other, other_fingerprint, encoder, season)
+            parts, sides, naive = parts | other_parts, {**sides, **other_sides}, naive | other_naive
             fingerprint = hashlib.sha256(f"{fingerprint} {other_fingerprint}".encode()).hexdigest()
         rows = {name: side.rows for name, side in sides.items()}
         train, validation, test = parts["train"], parts.get("validation"), parts.get("test")
-        return Prepared(train, validation, test, encoder, encoder.task, fingerprint, rows)
+        return Prepared(train, validation, test, encoder, encoder.task, fingerprint, rows, naive, season)
 
     def _columns(self, schema: pl.Schema) -> list[str]:
         """The columns to read; raise DataError if the dataset lacks one that the given encoder needs."""
@@ -138,13 +155,13 @@ class Preparation:
         assert found.task is not None  # a dataset without problems has a task
         return found.task, found.classes
 
-    def _encoded(self, table: Table, task: Task, classes: Classes) -> tuple[Encoder, Layout, Targets]:
-        """The encoder, the examples of each side, and their encoded targets."""
+    def _encoded(self, table: Table, task: Task, classes: Classes) -> tuple[Encoder, Arranged]:
+        """The encoder and the examples of each side."""
         labels = self._row_labels(table, task, classes, split_kind(self.spec, classes is not None))
         codes = None if task == "regression" else labels["targets"]
         splits = split(self.spec, table.rows, codes=codes, times=labels.get("times"), groups=labels.get("groups"))
         encoder = self.encoder or self._fit_encoder(table, task, classes, splits.train)
-        return encoder, *self._arrange(encoder, labels, splits)
+        return encoder, self._arrange(encoder, labels, splits)
 
     def _row_labels(self, table: Table, task: Task, classes: Classes, split_by: Split | None = None) -> RowLabels:
         """Read the columns that targets, windows and this kind of split need."""
@@ -176,18 +193,30 @@ class Preparation:
                 fit.partial_fit(select_rows(frame, chosen))
         return fit.finalize()
 
-    def _arrange(self, encoder: Encoder, labels: RowLabels, splits: Splits) -> tuple[Layout, Targets]:
-        """The examples of each side, and their encoded targets."""
-        steps, times, groups = self.spec.sequence_length, labels.get("times"), labels.get("groups")
+    def _arrange(self, encoder: Encoder, labels: RowLabels, splits: Splits, season: int | None = None) -> Arranged:
+        """The examples of each side; ``season`` is that of the training rows, if they are not among these."""
+        targets, steps, times, groups = (
+            labels["targets"],
+            self.spec.sequence_length,
+            labels.get("times"),
+            labels.get("groups"),
+        )
+        naive: Naive = {}
         if steps is None or times is None:
             layout = Layout({name: Examples(rows, rows) for name in SIDES if len(rows := getattr(splits, name))})
         else:
             order = sliding_windows.order(times, groups)
             windows = sliding_windows.windows(self.spec, order, splits, groups)
             layout = Layout(windows, steps, sliding_windows.inverse_order(order))
-        return layout, {name: _targets(encoder, labels["targets"], side.rows) for name, side in layout.sides.items()}
+            series = Series(self.spec, order, groups)
+            season = series.season(windows["train"], targets) if "train" in windows else season
+            for name, side in windows.items():
+                rows = series.rows(side, season)
+                naive[name] = {forecast: _targets(encoder, targets, source) for forecast, source in rows.items()}
+        y = {name: _targets(encoder, targets, side.rows) for name, side in layout.sides.items()}
+        return Arranged(layout, y, naive, season)
 
-    def _validation(self, other: Source, fingerprint: str, encoder: Encoder) -> Materialized:
+    def _validation(self, other: Source, fingerprint: str, encoder: Encoder, season: int | None) -> Materialized:
         """All rows of the validation dataset, encoded like the training rows."""
         order = [self.spec.time_column, self.spec.group_column] if self.spec.sequence_length else []
         columns = [*encoder.feature_names, *(name for name in order if name), encoder.target_column]
@@ -195,8 +224,9 @@ class Preparation:
         def read(lazy: pl.LazyFrame) -> Materialized:
             table = self._table(lazy, columns)
             labels = self._row_labels(table, encoder.task, encoder.classes)
-            layout, y = self._arrange(encoder, labels, Splits.of(np.full(table.rows, VALIDATION, np.uint8)))
-            return materialize(table, layout, encoder, y, self.policy, fingerprint), layout.sides
+            found = self._arrange(encoder, labels, Splits.of(np.full(table.rows, VALIDATION, np.uint8)), season)
+            parts = materialize(table, found.layout, encoder, found.y, self.policy, fingerprint)
+            return parts, found.layout.sides, found.naive
 
         try:
             return other.apply(read)

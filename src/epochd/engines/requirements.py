@@ -80,7 +80,8 @@ def problems(spec: TrainingSpec, workload: Workload, limits: MachineLimits) -> l
                 hint = "give sizes whose product is the number of feature columns"
                 found.append(Problem("input_shape", str(error), hint))
     fits = workload.has_shape and not found
-    found += specs.class_option_problems(spec, workload.task)
+    classes = None if workload.classes is None else len(workload.classes)
+    found += specs.task_option_problems(spec, workload.task, classes)
     found += [*_class_weight_problems(spec, workload), *_gpu_problems(spec, limits.gpus)]
     if fits:
         setup = workload.setup(spec, inputs, limits.gpus)

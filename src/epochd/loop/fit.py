@@ -7,10 +7,14 @@ Best epoch and patience are separate: any improvement, however small, makes an e
 saved; only an improvement of more than ``min_delta`` over the value that reset the patience last resets it again.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isfinite, prod
 from time import perf_counter
+from typing import Any
 
+from epochd.core import metric_table
+from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.errors import Diverged
 from epochd.core.events import ReportKind
 from epochd.core.jobs import Command
@@ -18,12 +22,14 @@ from epochd.core.specs import Task, TrainingSpec
 from epochd.data.feed import prefetch
 from epochd.data.feed.batches import MAX_CHUNK_VALUES, Batches, Chunk
 from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
-from epochd.loop import metrics, schedules
+from epochd.loop import history, metrics, schedules
+from epochd.loop.classification import ClassTally, Scores
 from epochd.loop.engine import Engine, Sink
+from epochd.loop.metrics import RegressionTally
 from epochd.loop.state import LoopState, Totals
 
-EVALUATION_ROWS = 65_536
-"""The most rows of a memory-mapped dataset that are scored at a time; fewer if they are wide."""
+AUC_CLASSES = 50
+"""The AUC of more classes than this takes too long for each epoch, unless it is monitored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +42,11 @@ class FitConfig:
     validation: InMemoryDataset | MemmapDataset | None
     batches: Batches
     target_scale: float = 1.0
+    target_mean: float = 0.0
 
     @property
     def higher_is_better(self) -> bool:
-        return self.spec.watched.endswith("accuracy")
+        return metric_table.METRICS[metric_table.unprefixed(self.spec.watched)].higher_is_better
 
     def global_step(self, state: LoopState, chunk: Chunk) -> int:
         """The number of the chunk's first step, counted from the start of the training."""
@@ -85,35 +92,43 @@ def end_epoch(engine: Engine, config: FitConfig, state: LoopState) -> None:
     """
     began = perf_counter()
     spec = config.spec
-    train = metrics.train_scores(state.totals, config.train, config.task)
+    train = history.running_scores(state.totals, config.train, config.task)
     validation = None if config.validation is None else evaluate(engine, config, config.validation)
     if validation is None:
         train = evaluate(engine, config, config.train)
-    if not isfinite(validation.loss if validation else train.loss):
+    if not isfinite((validation or train)["loss"] or 0.0):
         raise _diverged(state, 0, config.batches.steps)
     state.epoch += 1
     seconds = state.seconds + perf_counter() - began
-    state.history.append(metrics.history_row(state.epoch, train, validation, config.task, state.learning_rate, seconds))
+    state.history.append(history.history_row(state.epoch, train, validation, config.task, state.learning_rate, seconds))
     state.step, state.totals, state.seconds = 0, Totals(), 0.0
 
-    value = state.history[-1][spec.watched]
+    value = state.history[-1].get(spec.watched)
     update_best(engine, state, value, config.higher_is_better)
     update_patience(state, value, config.higher_is_better, spec.early_stopping_patience, spec.min_delta)
     state.learning_rate = schedules.next_learning_rate(spec, state, value, config.higher_is_better)
 
 
-def update_best(engine: Engine, state: LoopState, value: float, higher_is_better: bool) -> None:
+def update_best(engine: Engine, state: LoopState, value: float | None, higher_is_better: bool) -> None:
     """Record the epoch just finished, and its weights, if no earlier one was as good."""
-    if state.best_value is None or is_better(value, state.best_value, higher_is_better):
+    if is_best(value, state.best_value, higher_is_better):
         state.best_epoch, state.best_value = state.epoch, value
         state.best_weights = engine.weights()
 
 
+def is_best(value: float | None, best: float | None, higher_is_better: bool) -> bool:
+    """Whether an epoch with this value of the monitored metric becomes the best one. As long as the metric is not
+    defined in any epoch (None), the newest epoch is the best one; later, an epoch without a value never is."""
+    return best is None or (value is not None and is_better(value, best, higher_is_better))
+
+
 def update_patience(
-    state: LoopState, value: float, higher_is_better: bool, patience: int | None, min_delta: float
+    state: LoopState, value: float | None, higher_is_better: bool, patience: int | None, min_delta: float
 ) -> None:
-    """Set ``state.stopped_early`` after ``patience`` epochs in a row without improvement; None never stops."""
-    if state.stopping_best is None or is_better(value, state.stopping_best, higher_is_better, min_delta):
+    """Set ``state.stopped_early`` after ``patience`` epochs in a row without improvement; None never stops. An epoch
+    without a value is one without improvement."""
+    best = state.stopping_best
+    if value is not None and (best is None or is_better(value, best, higher_is_better, min_delta)):
         state.stopping_best, state.stopping_wait = value, 0
         return
     state.stopping_wait += 1
@@ -124,20 +139,44 @@ def is_better(value: float, best: float, higher_is_better: bool, min_delta: floa
     return value - best > min_delta if higher_is_better else best - value > min_delta
 
 
-def evaluate(engine: Engine, config: FitConfig, dataset: InMemoryDataset | MemmapDataset) -> metrics.Scores:
-    """Score the current weights without dropout; a memory-mapped dataset is read in slices."""
-    if isinstance(dataset, InMemoryDataset):
-        return metrics.score(engine.outputs(dataset.x), dataset.y, config.task, config.target_scale)
-    sums = metrics.ScoreSums()
-    for rows in dataset.slices(max(1, min(EVALUATION_ROWS, MAX_CHUNK_VALUES // prod(dataset.shape)))):
-        sums += metrics.score_sums(engine.outputs(rows.x), rows.y, config.task)
-    return metrics.scores(sums, dataset.y, config.task, config.target_scale)
+def evaluate(engine: Engine, config: FitConfig, dataset: InMemoryDataset | MemmapDataset) -> Scores:
+    """The metrics of the current weights, without dropout, that are measured in each epoch."""
+    is_monitored = metric_table.unprefixed(config.spec.watched) == "auc"
+    limit = {} if is_monitored else {"auc_classes": AUC_CLASSES}
+    return tallied(engine, config, dataset, **limit).scores()
+
+
+def tallied(
+    engine: Engine, config: FitConfig, dataset: InMemoryDataset | MemmapDataset, **options: Any
+) -> ClassTally | RegressionTally:
+    """The tally of all rows with the current weights, without dropout; ``options`` as in ``metrics.tally``. The blocks
+    of rows are the same for a dataset in memory and for a memory-mapped one."""
+    units = {"target_scale": config.target_scale, "target_mean": config.target_mean}
+    found = metrics.tally(config.task, dataset.y, **(units | options))
+    for outputs, y in _scored_blocks(engine, dataset):
+        found.add(outputs, y)
+    return found
+
+
+def _scored_blocks(
+    engine: Engine, dataset: InMemoryDataset | MemmapDataset
+) -> Iterator[tuple[FloatArray, FloatArray | IntArray]]:
+    """Outputs and targets of all rows; a memory-mapped dataset is read in slices."""
+    shape = dataset.x.shape[1:] if isinstance(dataset, InMemoryDataset) else dataset.shape
+    size = max(1, min(metrics.BLOCK_ROWS, MAX_CHUNK_VALUES // prod(shape)))
+    if isinstance(dataset, MemmapDataset):
+        for rows in dataset.slices(size):
+            yield engine.outputs(rows.x), rows.y
+        return
+    outputs = engine.outputs(dataset.x)
+    for first in range(0, len(dataset), size):
+        yield outputs[first : first + size], dataset.y[first : first + size]
 
 
 def epoch_report(config: FitConfig, state: LoopState) -> dict[str, object]:
     return {
         "metrics": state.history[-1],
-        "best": metrics.best_metrics(state.best_row),
+        "best": history.best_metrics(state.best_row),
         "early_stopping": {"wait": state.stopping_wait, "patience": config.spec.early_stopping_patience},
     }
 

@@ -1,118 +1,136 @@
-"""Losses, scores and class weights, the same for all engines and for the saved model.
+"""The metrics of outputs, the same for all engines and for the saved model; and class weights.
 
-Scores are computed in float64 with NumPy, so that two engines with equal outputs report equal scores.
+They are computed in float64 with NumPy, so that two engines with equal outputs report equal values. The definitions are
+those of ``sklearn.metrics`` with its defaults, which the tests compare; a metric for which it has no finite value (AUC
+of one class, R² of one row) is None.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from math import isfinite
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.specs import Task
-from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
-from epochd.loop.state import Totals
+from epochd.loop.classification import ClassTally, Float64, Scores
+
+BLOCK_ROWS = 65_536
+"""The most rows that are scored at a time."""
+ZERO = 2.0**-23
+"""A target is 0 if it is smaller than this share of mean and scale, the resolution of standardised float32 values."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """``loss`` is the mean cross-entropy (nats) or the mean squared error of the standardised target; ``mae`` and
-    ``rmse`` are in the unit of the target."""
+class Tally(Protocol):
+    """Sums over scored rows, from which the metrics follow. Rows are added in blocks, in order."""
 
-    loss: float
-    accuracy: float | None = None
-    r2: float | None = None
-    mae: float | None = None
-    rmse: float | None = None
+    def add(self, outputs: FloatArray | Float64, y: FloatArray | IntArray) -> None:
+        """Add rows: raw outputs (rows, outputs), and the encoded target (rows,)."""
+
+    def scores(self) -> Scores:
+        """All metrics of the task; the loss alone if it is not finite."""
 
 
-@dataclass(frozen=True, slots=True)
-class ScoreSums:
-    """Sums over scored rows; ``absolute`` are the absolute errors in units of the standardised target."""
+@dataclass(slots=True)
+class RegressionTally:
+    """Sums over rows of a regression, whose whole target is ``y``. A target was standardised by ``mean`` and ``scale``;
+    errors are in units of the standardised target until the end."""
 
+    y: FloatArray | IntArray
+    scale: float = 1.0
+    mean: float = 0.0
     rows: int = 0
     loss: float = 0.0
-    hits: float = 0.0
     absolute: float = 0.0
+    relative: float = 0.0
+    symmetric: float = 0.0
+    zeros: int = 0
 
-    def __add__(self, other: "ScoreSums") -> "ScoreSums":
-        hits, absolute = self.hits + other.hits, self.absolute + other.absolute
-        return ScoreSums(self.rows + other.rows, self.loss + other.loss, hits, absolute)
+    def add(self, outputs: FloatArray | Float64, y: FloatArray | IntArray) -> None:
+        error = outputs[:, 0].astype(np.float64) - y
+        distance = np.abs(error)
+        self.rows += len(y)
+        self.loss += float((error**2).sum())
+        self.absolute += float(distance.sum())
+        if not isfinite(self.loss):
+            return  # nothing else is defined
+        truth = y.astype(np.float64) * self.scale + self.mean
+        size, distance = np.abs(truth), distance * self.scale
+        is_zero = size <= ZERO * (abs(self.mean) + self.scale)
+        self.zeros += int(is_zero.sum())
+        self.relative += float((distance / np.where(is_zero, 1.0, size)).sum())
+        both = size + np.abs(truth + error * self.scale)
+        self.symmetric += float((2 * distance / np.where(both > 0, both, 1.0)).sum())
 
-
-def score(outputs: FloatArray, y: FloatArray | IntArray, task: Task, target_scale: float = 1.0) -> Scores:
-    """Compare raw outputs (rows, outputs) with the encoded target (rows,).
-
-    ``target_scale`` is the standard deviation by which a regression target was divided.
-    """
-    return scores(score_sums(outputs, y, task), y, task, target_scale)
-
-
-def score_sums(outputs: FloatArray, y: FloatArray | IntArray, task: Task) -> ScoreSums:
-    """The sums behind the scores of some rows."""
-    wide = outputs.astype(np.float64)
-    match task:
-        case "binary":
-            logit = wide[:, 0]
-            loss = np.logaddexp(0, logit) - y * logit
-            return ScoreSums(len(y), float(loss.sum()), float(((logit > 0) == (y > 0.5)).sum()))
-        case "multiclass":
-            loss = np.logaddexp.reduce(wide, axis=1) - wide[np.arange(len(y)), y.astype(np.int64)]
-            return ScoreSums(len(y), float(loss.sum()), float((wide.argmax(axis=1) == y).sum()))
-        case "regression":
-            error = wide[:, 0] - y
-            return ScoreSums(len(y), float((error**2).sum()), absolute=float(np.abs(error).sum()))
-
-
-def scores(sums: ScoreSums, y: FloatArray | IntArray, task: Task, target_scale: float = 1.0) -> Scores:
-    """The scores that follow from the sums over all rows, whose target is ``y``."""
-    loss = sums.loss / sums.rows
-    if task != "regression":
-        return Scores(loss, sums.hits / sums.rows)
-    mae = sums.absolute / sums.rows * target_scale
-    return Scores(loss, r2=_r2(loss, y), mae=mae, rmse=loss**0.5 * target_scale)
+    def scores(self) -> Scores:
+        loss = self.loss / self.rows
+        if not isfinite(loss):
+            return {"loss": loss}
+        return {
+            "loss": loss,
+            "r2": r2(loss, self.y),
+            "mae": self.absolute / self.rows * self.scale,
+            "rmse": loss**0.5 * self.scale,
+            "mape": None if self.zeros else self.relative / self.rows,
+            "smape": self.symmetric / self.rows,
+        }
 
 
-def _r2(mse: float, y: FloatArray | IntArray) -> float:
-    """The coefficient of determination; 0 for a constant target, where it is not defined."""
-    variance = float(y.astype(np.float64).var())
-    return 1.0 - mse / variance if variance > 0 else 0.0
-
-
-def train_scores(totals: Totals, train: InMemoryDataset | MemmapDataset, task: Task) -> Scores:
-    """The running averages of an epoch: each row is scored with the weights of its own step and with dropout."""
-    loss, share = totals.loss / totals.rows, totals.score / totals.rows
-    return Scores(loss, r2=_r2(share, train.y)) if task == "regression" else Scores(loss, share)
-
-
-def history_row(
-    epoch: int, train: Scores, validation: Scores | None, task: Task, learning_rate: float, seconds: float
-) -> dict[str, Any]:
-    """One row of the history, with the field names of the public API."""
-    values: dict[str, Any] = {
-        "epoch": epoch,
-        "train_loss": train.loss,
-        "train_accuracy": train.accuracy,
-        "val_loss": validation.loss if validation else None,
-        "val_accuracy": validation.accuracy if validation else None,
-        "learning_rate": learning_rate,
-        "time_per_epoch": seconds,
-    }
+def tally(
+    task: Task,
+    y: FloatArray | IntArray,
+    *,
+    target_scale: float = 1.0,
+    target_mean: float = 0.0,
+    threshold: float = 0.5,
+    auc_classes: int = 1_000_000,
+) -> ClassTally | RegressionTally:
+    """An empty tally for rows whose encoded target is ``y``; parameters as in ``evaluation`` and ``ClassTally``."""
     if task == "regression":
-        values["train_r2"] = train.r2
-        for name in ("r2", "mae", "rmse"):
-            values[f"val_{name}"] = getattr(validation, name) if validation else None
-    return values
+        return RegressionTally(y, target_scale, target_mean)
+    return ClassTally(task, len(y), threshold, auc_classes)
 
 
-def best_metrics(best: dict[str, Any] | None) -> dict[str, Any]:
-    """``best_metrics`` of the public API: the scores of the best epoch, on the validation rows if there are any."""
-    if best is None:
-        return {}
-    side = "train" if best["val_loss"] is None else "val"
-    found = {"epoch": best["epoch"], "loss": best[f"{side}_loss"], "accuracy": best[f"{side}_accuracy"]}
-    return found | ({"r2": best[f"{side}_r2"]} if f"{side}_r2" in best else {})
+def evaluation(
+    outputs: FloatArray | Float64,
+    y: FloatArray | IntArray,
+    task: Task,
+    *,
+    classes: Sequence[object] | None = None,
+    target_scale: float = 1.0,
+    target_mean: float = 0.0,
+    threshold: float = 0.5,
+) -> dict[str, Any]:
+    """All metrics of raw outputs (rows, outputs), logits or standardised values, against the encoded target (rows,): as
+    in ``model.json``, but None where a value is not finite.
+
+    A regression target was standardised by ``target_mean`` and ``target_scale``. With ``classes``, the labels in order,
+    the result includes confusion matrix and metrics of each class. ``threshold`` is the decision threshold of a binary
+    model.
+    """
+    found = tally(task, y, target_scale=target_scale, target_mean=target_mean, threshold=threshold)
+    for first in range(0, len(y), BLOCK_ROWS):
+        found.add(outputs[first : first + BLOCK_ROWS], y[first : first + BLOCK_ROWS])
+    return described(found, classes)
+
+
+def described(found: ClassTally | RegressionTally, classes: Sequence[object] | None = None) -> dict[str, Any]:
+    """The number of rows and all metrics of a tally; with ``classes``, the labels, also confusion matrix and metrics of
+    each class. None stands for a value that is not finite."""
+    scores = {name: value if value is not None and isfinite(value) else None for name, value in found.scores().items()}
+    details = found.details(classes) if isinstance(found, ClassTally) and classes else {}
+    return {"rows": found.rows} | scores | details
+
+
+def r2(mse: float, y: FloatArray | IntArray) -> float | None:
+    """The coefficient of determination; for a constant target 1 without any error, otherwise 0. None for one row."""
+    if len(y) < 2:
+        return None
+    if y.min() == y.max():
+        return 0.0 if mse else 1.0
+    variance = float(y.astype(np.float64).var())
+    return 1.0 - mse / variance
 
 
 def class_weights(

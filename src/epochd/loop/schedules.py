@@ -14,12 +14,13 @@ PLATEAU_THRESHOLD = 1e-4
 PLATEAU_SMALLEST_CHANGE = 1e-8
 
 
-def next_learning_rate(spec: TrainingSpec, state: LoopState, value: float, higher_is_better: bool) -> float:
-    """The learning rate of the epoch after ``state.epoch`` complete ones; updates the plateau state."""
+def next_learning_rate(spec: TrainingSpec, state: LoopState, value: float | None, higher_is_better: bool) -> float:
+    """The learning rate of the epoch after ``state.epoch`` complete ones; updates the plateau state. An epoch without a
+    ``value`` is one without improvement."""
     if spec.learning_rate_scheduler != "plateau":
         return rate(spec, state.epoch) * state.rate_factor
-    loss, best = -value if higher_is_better else value, state.plateau_best
-    if best is None or loss < best - abs(best) * PLATEAU_THRESHOLD:
+    loss, best = -value if higher_is_better and value is not None else value, state.plateau_best
+    if loss is not None and (best is None or loss < best - abs(best) * PLATEAU_THRESHOLD):
         state.plateau_best, state.plateau_bad_epochs = loss, 0
     else:
         state.plateau_bad_epochs += 1

@@ -83,6 +83,8 @@ def _end(change: Change, kind: ReportKind, payload: dict[str, Any]) -> None:
         case ReportKind.COMPLETED:
             summary = {**change.job.summary, **payload["summary"], "stopped_early": payload["stopped_early"]}
             change.set(artifact=payload["artifact"], best_metrics=payload["best"], summary=summary)
+            if payload.get("warnings"):
+                change.set(warnings=[*change.job.warnings, *payload["warnings"]])
             change.move(State.COMPLETED)
         case ReportKind.FAILED:
             change.set(error=JobError(payload["code"], payload["message"], payload["problems"]))

@@ -20,13 +20,13 @@ from epochd.data.storage.materialize import StoragePolicy
 from epochd.data.tables.catalog import Catalog
 from epochd.engines import network, registry, requirements
 from epochd.engines.requirements import MachineLimits, Workload
-from epochd.loop import fit, metrics, schedules
+from epochd.loop import fit, history, schedules
 from epochd.loop.engine import Engine, Setup
 from epochd.loop.fit import FitConfig
 from epochd.loop.metrics import class_weights
 from epochd.loop.state import LoopState
 from epochd.onnx_graph import model as onnx_model
-from epochd.worker import recovery
+from epochd.worker import recovery, scoring
 from epochd.worker.sink import JobSink, Reporter
 
 
@@ -188,6 +188,7 @@ class Training:
             prepared.validation.shaped(self.setup.inputs) if prepared.validation else None,
             network.batches(self.setup, len(prepared.train)),
             prepared.encoder.target_scale,
+            prepared.encoder.target_mean,
         )
 
 
@@ -197,12 +198,13 @@ def complete(training: Training, engine: Engine, state: LoopState, sink: JobSink
     sink.checkpoint(engine, state)
     engine.load_weights(state.best_weights)
     test = prepared.test.shaped(training.setup.inputs) if prepared.test else None
-    parts = {"train": config.train, "validation": config.validation, "test": test}
-    scores = {name: fit.evaluate(engine, config, part) for name, part in parts.items() if part is not None}
+    scores = scoring.final_metrics(engine, config, prepared, test)
+    for message in scores["warnings"]:
+        sink.emit(ReportKind.LOG, {"level": "warning", "message": message})
     facts = sink.facts | {"dataset": ticket.spec.dataset}
     about = pack.describe(ticket.task_id, training.setup, prepared.encoder, state, scores, facts)
     exported = onnx_model.export(
-        training.setup, prepared.encoder, state.best_weights, about.get("decision_threshold", 0.5)
+        training.setup, prepared.encoder, state.best_weights, about["decision_threshold"] or 0.5
     )
     about["onnx"] = exported.about
     if exported.warning is not None:
@@ -216,9 +218,10 @@ def complete(training: Training, engine: Engine, state: LoopState, sink: JobSink
         ReportKind.COMPLETED,
         {
             "artifact": str(ticket.artifact_dir.relative_to(ticket.data_dir)),
-            "best": metrics.best_metrics(state.best_row),
+            "best": history.best_metrics(state.best_row),
             "stopped_early": state.stopped_early,
-            "summary": {"epochs": state.epoch, "best_epoch": state.best_epoch, "scores": about["scores"]},
+            "summary": {"epochs": state.epoch, "best_epoch": state.best_epoch, "metrics": scores},
+            "warnings": scores["warnings"],
         },
     )
     return ReportKind.COMPLETED

@@ -15,9 +15,9 @@ from epochd.artifact import checkpoint, files
 from epochd.core.errors import Diverged, OutOfSpace
 from epochd.core.tickets import Ticket
 from epochd.engines import memory, network
-from epochd.loop import divergence, metrics, schedules
+from epochd.loop import divergence, fit, history, schedules
 from epochd.loop.engine import Engine, Setup
-from epochd.loop.fit import FitConfig, is_better
+from epochd.loop.fit import FitConfig
 from epochd.loop.state import LoopState, Totals
 
 ROLLBACK_FACTOR = 0.1
@@ -53,13 +53,13 @@ def restore(ticket: Ticket, config: FitConfig, engine: Engine, path: Path, *, ch
 
 def unreported_epochs(ticket: Ticket, config: FitConfig, state: LoopState) -> Iterator[dict[str, Any]]:
     """EPOCH reports of the complete epochs that the server does not know of."""
-    best = None
+    best, best_value = None, None
     for row in state.history:
-        value = row[config.spec.watched]
-        if best is None or is_better(value, best[config.spec.watched], config.higher_is_better):
-            best = row
+        value = row.get(config.spec.watched)
+        if fit.is_best(value, best_value, config.higher_is_better):
+            best, best_value = row, value
         if row["epoch"] > ticket.reported_epochs:
-            yield {"metrics": row, "best": metrics.best_metrics(best)}
+            yield {"metrics": row, "best": history.best_metrics(best)}
 
 
 def rollback(

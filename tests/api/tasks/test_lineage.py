@@ -42,12 +42,12 @@ async def cancelled(house):
     return task_id
 
 
-async def completed(house, **config):
+async def completed(house, metrics=None, **config):
     task_id = await house.start(**config)
     worker = await (await house.worker()).begin()
     await worker.epochs(1, 3)
     await kept(house, worker)
-    await worker.complete()
+    await worker.complete(**(metrics or {}))
     return task_id
 
 
@@ -60,6 +60,14 @@ async def test_a_completed_task_is_continued_by_a_new_one_from_a_copy_of_its_che
     files.verify(ticket.data_dir / ticket.checkpoint)
     assert told["task_id"] in ticket.checkpoint
     assert (await house.get(f"/tasks/{told['task_id']}")).json()["parent"] == parent
+
+
+async def test_warnings_about_the_result_of_a_task_are_not_those_of_the_one_that_continues_it(house):
+    parent = await completed(house, {"warnings": ["not better than its baseline"]}, batch_size=500)
+    told = (await house.post(f"/continue/{parent}", json={"epochs": 6})).json()
+    before, after = [(await house.get(f"/tasks/{name}")).json()["warnings"] for name in (parent, told["task_id"])]
+    assert before == [*after, "not better than its baseline"]
+    assert after[0].startswith("batch_size 500")
 
 
 async def test_continuing_needs_more_epochs_and_a_task_that_is_complete(house):

@@ -43,13 +43,6 @@ def test_an_unreadable_file_is_a_problem_and_no_exception(tmp_path):
     assert "line 2 has 3 values" in message
 
 
-def test_accuracy_cannot_be_watched_for_an_inferred_regression(look):
-    found = look(table(y=[i * 0.37 % 5 for i in range(ROWS)]), monitor="val_accuracy")
-    field, message = only_problem(found)
-    assert field == "monitor"
-    assert message.startswith("val_accuracy does not exist for regression")
-
-
 def test_a_table_of_few_rows_is_a_problem(look):
     few = {"a": [1.0, 2.0] * 3, "y": [0, 1] * 3}
     assert only_problem(look(few, batch_size=1)) == ("dataset", "the dataset has only 6 rows")
@@ -68,10 +61,9 @@ def test_all_problems_come_at_once(look):
     found = look(
         table(a=[math.inf] * ROWS, b=[[1]] * ROWS, y=[None, 1.5, 2.5, 3.5] * 10),
         feature_columns=["a", "b", "c"],
-        monitor="val_accuracy",
     )
     fields = sorted(problem.field for problem in found.problems)
-    assert fields == ["feature_columns", "feature_columns", "monitor", "target_column"]
+    assert fields == ["feature_columns", "feature_columns", "target_column"]
 
 
 def test_the_expected_shape_follows_the_kinds_of_columns(look):

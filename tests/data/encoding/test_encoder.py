@@ -204,6 +204,14 @@ def test_regression_decodes_to_the_targets_own_unit(values):
     assert found.labels == pytest.approx(values, rel=1e-5, abs=1e-5 * (encoder.target_scale + abs(encoder.target_mean)))
 
 
+def test_the_second_of_two_classes_is_predicted_above_the_threshold():
+    logits = np.log([[0.1 / 0.9], [0.3 / 0.7], [0.6 / 0.4]])
+    encoder = fitted()
+    assert encoder.decode(logits).labels == ["no", "no", "yes"]
+    assert encoder.decode(logits, 0.2).labels == ["no", "yes", "yes"]
+    assert encoder.decode(logits, 0.9).labels == ["no", "no", "no"]
+
+
 def test_extreme_logits_give_probabilities_without_overflow():
     binary = fitted().decode(np.array([[1e4], [-1e4], [0]], dtype=np.float32))
     assert binary.probabilities.tolist() == [[0, 1], [1, 0], [0.5, 0.5]]

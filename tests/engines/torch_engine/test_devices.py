@@ -49,7 +49,7 @@ def test_bfloat16_learns_as_well(make, able_cpu):
         setup, part = make(**LARGE | {"mixed_precision": mixed})
         engine = torch_engine.TorchEngine(setup, part)
         train(engine, part, 6)
-        scores.append(metrics.score(engine.outputs(part.x), part.y, "binary").accuracy)
+        scores.append(metrics.evaluation(engine.outputs(part.x), part.y, "binary")["accuracy"])
     assert engine.description["precision"] == "bfloat16"
     assert scores[1] == pytest.approx(scores[0], abs=0.02)
 

@@ -113,7 +113,7 @@ async def _submit_child(
     provide = copied_checkpoint(service, kept, same_training=parent.state is not State.COMPLETED)
     summary = {"dataset": parent.summary.get("dataset")}
     job = await jobs.submit(
-        service.db, spec, warnings=parent.warnings, summary=summary, parent=parent, provide_checkpoint=provide
+        service.db, spec, warnings=inherited_warnings(parent), summary=summary, parent=parent, provide_checkpoint=provide
     )
     return Descended(
         task_id=job.id,
@@ -123,6 +123,12 @@ async def _submit_child(
         queue_position=await jobs.position(service.db, job.id),
         checkpoint=None if kept is None else {"epoch": kept.epoch, "step": kept.step},
     )
+
+
+def inherited_warnings(parent: Job) -> list[str]:
+    """The warnings about a task's config and data, without those about its result."""
+    of_result = parent.summary.get("metrics", {}).get("warnings", ())
+    return [warning for warning in parent.warnings if warning not in of_result]
 
 
 def copied_checkpoint(

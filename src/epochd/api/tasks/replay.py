@@ -9,7 +9,7 @@ from epochd.api.deps import ServiceDep, TranslatorDep
 from epochd.api.messages import Message
 from epochd.api.responses import ErrorShape
 from epochd.api.service import Service
-from epochd.api.tasks.lineage import check_final, copied_checkpoint
+from epochd.api.tasks.lineage import check_final, copied_checkpoint, inherited_warnings
 from epochd.api.tasks.responses import Replayed, ReplayResult
 from epochd.artifact import comparison, pack
 from epochd.core.errors import DataChanged, IllegalMove, NotFound
@@ -51,7 +51,7 @@ async def replay(task_id: str, service: ServiceDep, translator: TranslatorDep) -
     repeated = await jobs.submit(
         service.db,
         spec,
-        warnings=job.warnings,
+        warnings=inherited_warnings(job),
         summary={"dataset": job.summary.get("dataset"), "replay_of": job.id},
         provide_checkpoint=copied_checkpoint(service, start, same_training=False),
     )

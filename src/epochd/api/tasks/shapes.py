@@ -17,8 +17,31 @@ class TrainingConfig(SpecFields):
     """A training config. In an answer, options that do not apply to the others are left out."""
 
 
+class MetricValues(Shape):
+    """The metrics of some rows; those of another task are left out, and null is one that is not defined."""
+
+    loss: float | None = None
+    accuracy: float | None = None
+    auc: float | None = None
+    average_precision: float | None = None
+    auc_estimated: bool | None = Field(None, description="Whether the last two are estimates from a histogram.")
+    f1: float | None = None
+    f1_weighted: float | None = None
+    precision: float | None = None
+    recall: float | None = None
+    balanced_accuracy: float | None = None
+    log_loss: float | None = None
+    brier: float | None = None
+    top_5_accuracy: float | None = None
+    r2: float | None = None
+    mae: float | None = None
+    rmse: float | None = None
+    mape: float | None = None
+    smape: float | None = None
+
+
 class EpochMetrics(Shape):
-    """A row of the history. The last four are those of a regression."""
+    """A row of the history. Without validation rows, the metrics from ``val_auc`` on begin with ``train_`` instead."""
 
     epoch: int
     train_loss: float | None
@@ -28,18 +51,79 @@ class EpochMetrics(Shape):
     learning_rate: float
     time_per_epoch: float = Field(description="Seconds.")
     train_r2: float | None = None
+    val_auc: float | None = None
+    val_average_precision: float | None = None
+    val_auc_estimated: bool | None = None
+    val_f1: float | None = None
+    val_f1_weighted: float | None = None
+    val_precision: float | None = None
+    val_recall: float | None = None
+    val_balanced_accuracy: float | None = None
+    val_log_loss: float | None = None
+    val_brier: float | None = None
+    val_top_5_accuracy: float | None = None
     val_r2: float | None = None
     val_mae: float | None = None
     val_rmse: float | None = None
+    val_mape: float | None = None
+    val_smape: float | None = None
 
 
-class BestMetrics(Shape):
-    """The scores of the best epoch."""
+class BestMetrics(MetricValues):
+    """The metrics of the best epoch."""
 
     epoch: int
     loss: float | None
     accuracy: float | None
-    r2: float | None = None
+
+
+class ClassMetrics(Shape):
+    """The metrics of one class."""
+
+    label: Any
+    precision: float
+    recall: float
+    f1: float
+    support: int = Field(description="The rows of the class.")
+    predicted: int = Field(description="The rows for which it is predicted.")
+
+
+class SideMetrics(MetricValues):
+    """The final metrics of one side of the split, of the best weights."""
+
+    rows: int
+    confusion_matrix: list[list[int]] | None = Field(
+        None,
+        description="Rows by true class and predicted class, in the order of the classes; for 100 classes at most.",
+    )
+    per_class: list[ClassMetrics] | None = None
+
+
+class BaselineMetrics(MetricValues):
+    """The metrics of a trivial prediction on the same rows."""
+
+    name: str = Field(examples=["majority class", "prior", "mean", "last value", "seasonal naive"])
+    season: int | None = Field(None, description="Of a seasonal naive forecast, in rows.")
+
+
+class Baselines(Shape):
+    validation: list[BaselineMetrics] | None = None
+    test: list[BaselineMetrics] | None = None
+    train: list[BaselineMetrics] | None = None
+
+
+class FinalMetrics(Shape):
+    """The final metrics on each side that has rows, and those of the baselines."""
+
+    validation: SideMetrics | None = None
+    test: SideMetrics | None = None
+    train: SideMetrics
+    baselines: Baselines
+    main_metric: str = Field(description="The metric by which the model is compared with its baselines.")
+    decision_threshold: float | None = Field(
+        None, description="The probability of the second of two classes above which it is predicted."
+    )
+    warnings: list[str] = Field(description="Those of the task's warnings that are about its result.")
 
 
 class JobErrorShape(Shape):
@@ -145,7 +229,7 @@ class CheckedDatasetShape(Shape):
 
 
 class TrainingSummary(Shape):
-    """What is known of a training as a whole; most of it once it has started, scores once it is complete."""
+    """What is known of a training as a whole; most of it once it has started, metrics once it is complete."""
 
     dataset: CheckedDatasetShape | None = None
     framework: str | None = None
@@ -156,7 +240,7 @@ class TrainingSummary(Shape):
     epochs: int | None = None
     best_epoch: int | None = None
     stopped_early: bool | None = None
-    scores: dict[str, dict[str, float | None]] | None = None
+    metrics: FinalMetrics | None = None
     replay_of: str | None = None
 
 

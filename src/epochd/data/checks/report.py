@@ -125,7 +125,7 @@ def _checked(
         *checked.issues,
         *in_order,
         *split_coverage.check(statistics, spec, checked, splits, answers),
-        *_spec_issues(spec, rows, checked.task),
+        *_spec_issues(spec, rows),
     ]
     if rows < MIN_ROWS:
         message = f"the dataset has only {'1 row' if rows == 1 else f'{rows} rows'}"
@@ -133,12 +133,8 @@ def _checked(
     return statistics, checked, issues, answers.get("row hashes")
 
 
-def _spec_issues(spec: TrainingSpec, rows: int, task: Task | None) -> Iterator[Issue]:
-    """Options that do not suit the task or the number of rows."""
-    if task == "regression" and spec.monitor.endswith("accuracy"):
-        name = spec.target_column
-        message = f"{spec.monitor} does not exist for regression, which is the task that {name!r} suggests"
-        yield problem("monitor", message, "use val_loss or train_loss, or set task if its values are classes")
+def _spec_issues(spec: TrainingSpec, rows: int) -> Iterator[Issue]:
+    """Options that do not suit the number of rows."""
     train = rows - validation_rows(rows, spec.test_split) - validation_rows(rows, spec.validation_share)
     if spec.batch_size > train and rows:
         yield warning(f"batch_size {spec.batch_size} is more than the {train} training rows: each epoch is one step")

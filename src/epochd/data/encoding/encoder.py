@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 import polars as pl
 
+from epochd.core import metric_table
 from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.errors import CorruptFile, DataError, Problem, similar_names
 from epochd.core.specs import Task
@@ -155,15 +156,20 @@ class Encoder:
         codes = encode_labels(series, self.classes or ())
         return codes.astype(np.float32) if self.task == "binary" else codes
 
-    def decode(self, outputs: FloatArray) -> Predictions:
-        """Labels and probabilities from raw outputs (n, outputs): logits, or standardised values for regression."""
+    def decode(self, outputs: FloatArray, threshold: float = 0.5) -> Predictions:
+        """Labels and probabilities from raw outputs (n, outputs): logits, or standardised values for regression. The
+        second of two classes is predicted above the probability ``threshold``, otherwise the most probable class."""
         wide = outputs.astype(np.float64)
         if self.classes is None:
             return Predictions((wide[:, 0] * self.target_scale + self.target_mean).tolist(), None)
         # the sigmoid of a logit z is the softmax of (0, z)
         logits = np.column_stack([np.zeros(len(wide)), wide[:, 0]]) if self.task == "binary" else wide
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        labels = [self.classes[number] for number in logits.argmax(axis=1)]
+        if self.task == "binary":
+            numbers = (wide[:, 0] > metric_table.logit(threshold)).astype(np.int64)
+        else:
+            numbers = logits.argmax(axis=1)
+        labels = [self.classes[number] for number in numbers]
         return Predictions(labels, powers / powers.sum(axis=1, keepdims=True))
 
     def as_json(self) -> dict[str, Any]:

@@ -1,0 +1,84 @@
+"""Naive forecasts of windows: earlier values of the target, with which a model of a time series is compared.
+
+``last value`` repeats the target ``horizon`` rows before the target's row, which is the last row of the window; with
+horizon 0 the one before. ``seasonal naive`` repeats the newest known value that is a whole number of seasons before the
+target (Hyndman and Athanasopoulos, Forecasting: Principles and Practice, section 5.2), and the last value where the
+series of its group begins later than that.
+"""
+
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+import numpy.typing as npt
+
+from epochd.core.arrays import IntArray
+from epochd.core.specs import TrainingSpec
+from epochd.data.splitting.sliding_windows import Examples
+from epochd.data.splitting.split import Integers, Times
+
+SEASONS = (4, 7, 12, 24, 48, 52, 96, 168, 336, 365)
+"""Rows per season that are tried: quarters, days of a week, months, hours, half hours, weeks, quarter hours, the hours
+and half hours of a week, days of a year."""
+NEARLY = 1.25
+"""A multiple of a season is as good but for chance: a longer one has to reduce the error by this factor."""
+COVERED = 0.5
+"""The least share of the training windows that must reach a season back, for the season to be considered."""
+COMPARED = 100_000
+"""Training windows, evenly spaced, that are compared with those a season before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A table in the order of group and time: the rows (int64), their groups (None: one), and the windows' lengths."""
+
+    spec: TrainingSpec
+    order: IntArray
+    groups: Integers | None
+
+    @property
+    def step(self) -> int:
+        """Rows from a target to the newest earlier target that is known when it is predicted."""
+        return max(self.spec.horizon, 1)
+
+    def rows(self, windows: Examples, season: int | None) -> dict[str, IntArray]:
+        """The rows of the dataset (int64, (windows,)) whose targets the forecasts repeat, by name of the forecast.
+        Empty if a window contains no earlier row than that of its target."""
+        length = self.spec.sequence_length or 1
+        if length - 1 + self.spec.horizon < self.step:
+            return {}
+        target = windows.first + (length - 1 + self.spec.horizon)
+        last = target - self.step
+        found = {"last value": self.order[last]}
+        if season is not None:
+            back, exists = self._season_before(target, season)
+            found["seasonal naive"] = self.order[np.where(exists, back, last)]
+        return found
+
+    def season(self, windows: Examples, targets: Times) -> int | None:
+        """The shortest of SEASONS whose mean absolute error over the training ``windows`` (for labels: share of wrong
+        ones) is at most NEARLY the smallest. None if the training series are too short. ``targets`` are those of all
+        rows of the dataset, (rows,): numbers, or class numbers of an unsigned type."""
+        ahead = (self.spec.sequence_length or 1) - 1 + self.spec.horizon
+        target = windows.first[:: ceil(len(windows.first) / COMPARED)] + ahead
+        now, errors = targets[self.order[target]], {}
+        for season in SEASONS:
+            back, exists = self._season_before(target, season)
+            if exists.mean() >= COVERED:
+                errors[season] = _error(now[exists], targets[self.order[back[exists]]])
+        return next((season for season, error in errors.items() if error <= NEARLY * min(errors.values())), None)
+
+    def _season_before(self, target: IntArray, season: int) -> tuple[IntArray, npt.NDArray[np.bool_]]:
+        """Positions a whole number of seasons before these, at least ``step`` rows, and whether they exist (bool)."""
+        back = target - season * ceil(self.step / season)
+        exists = back >= 0
+        if self.groups is not None:
+            before = np.maximum(back, 0)
+            exists &= self.groups[self.order[before]] == self.groups[self.order[target]]
+        return back, exists
+
+
+def _error(now: Times, then: Times) -> float:
+    if np.issubdtype(now.dtype, np.unsignedinteger):  # class numbers
+        return float((now != then).mean())
+    return float(np.abs(now - then).mean())
