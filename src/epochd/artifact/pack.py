@@ -1,7 +1,7 @@
-"""The model of a finished training: four readable files in one durable folder.
+"""The model of a finished training: readable files in one durable folder.
 
 ``model.safetensors`` holds the canonical weights, ``model.json`` all that is needed to use and to evaluate them,
-``history.csv`` the epochs, ``splits.parquet`` the split of each row of the dataset.
+``history.csv`` the epochs, ``splits.parquet`` the split of each row of the dataset, and ``report.html`` is for people.
 """
 
 import csv
@@ -91,15 +91,22 @@ def _folded(name: str) -> str:
 
 
 def pack(
-    folder: Path, about: dict[str, Any], state: LoopState, rows: Mapping[str, IntArray], *, shared: Path | None = None
+    folder: Path,
+    about: dict[str, Any],
+    state: LoopState,
+    rows: Mapping[str, IntArray],
+    *,
+    shared: Path | None = None,
+    texts: Mapping[str, str | None] | None = None,
 ) -> None:
     """Write the model folder (``about`` is its ``model.json``), then point ``latest`` to it.
 
     ``rows`` are the dataset's row numbers (from 0) by split; ``shared`` is the artifact store if its group may read the
-    model. Raises OutOfSpace when the disk is full, ModelNotSaved if the model cannot be saved for another reason.
+    model; ``texts`` are further files by name, without those that are None. Raises OutOfSpace when the disk is full,
+    ModelNotSaved if the model cannot be saved for another reason.
     """
     try:
-        _write(folder, about, state, rows, shared)
+        _write(folder, about, state, rows, shared, texts or {})
     except Exception as error:
         if files.is_full(error):
             needed = sum(weights.nbytes for weights in state.best_weights.values())
@@ -113,7 +120,12 @@ def pack(
 
 
 def _write(
-    folder: Path, about: dict[str, Any], state: LoopState, rows: Mapping[str, IntArray], shared: Path | None
+    folder: Path,
+    about: dict[str, Any],
+    state: LoopState,
+    rows: Mapping[str, IntArray],
+    shared: Path | None,
+    texts: Mapping[str, str | None],
 ) -> None:
     with files.durable_folder(folder, mode=0o750 if shared else 0o700) as path:
         save_file(state.best_weights, path / "model.safetensors")
@@ -123,6 +135,9 @@ def _write(
             writer.writeheader()
             writer.writerows(state.history)
         write_splits(path / "splits.parquet", rows)
+        for name, text in texts.items():
+            if text is not None:
+                (path / name).write_text(text, encoding="utf-8")
     for above in takewhile(lambda above: above != shared, folder.parents if shared else ()):
         with suppress(OSError):  # another account has made it, or the file system has no modes
             above.chmod(stat.S_IMODE(above.stat().st_mode) | 0o050)
