@@ -56,6 +56,16 @@ class Connection:
             raise self._unreachable(error) from error
         return self._answer(response)
 
+    def text(self, path: str, query: Mapping[str, Any]) -> str:
+        """The text of an answer that is no JSON. Raises like ``request``."""
+        try:
+            response = self._http.get(path, params=_without_none(query))
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+        if response.is_error or not response.headers.get("Content-Type", "").startswith("text/html"):
+            self._answer(response)
+        return response.text
+
     def events(self, path: str, query: Mapping[str, Any], last: str = "", *, ends: bool) -> Iterator[dict[str, Any]]:
         """The data of a stream's events after the one with the id ``last``; no event is lost or returned twice.
 

@@ -83,13 +83,15 @@ class Trained:
         return np.asarray(found.probabilities.mean(axis=0))
 
     def losses(self, outputs: FloatArray, y: FloatArray | IntArray) -> Float64:
-        """The loss of each row: cross-entropy in nats, or the squared error of the standardised target."""
+        """The loss of each row: cross-entropy in nats, or the squared error of the standardised target. Not
+        finite where the outputs are not."""
         wide = outputs.astype(np.float64)
-        if self.task == "binary":
-            return np.asarray(np.logaddexp(0, wide[:, 0]) - y * wide[:, 0])
-        if self.task == "multiclass":
-            return np.asarray(np.logaddexp.reduce(wide, axis=1) - wide[np.arange(len(y)), y.astype(np.int64)])
-        return np.asarray((wide[:, 0] - y) ** 2)
+        with np.errstate(invalid="ignore", over="ignore"):
+            if self.task == "binary":
+                return np.asarray(np.logaddexp(0, wide[:, 0]) - y * wide[:, 0])
+            if self.task == "multiclass":
+                return np.asarray(np.logaddexp.reduce(wide, axis=1) - wide[np.arange(len(y)), y.astype(np.int64)])
+            return np.asarray((wide[:, 0] - y) ** 2)
 
     def scored(self, outputs: FloatArray, y: FloatArray | IntArray) -> Scored:
         loss = float(self.losses(outputs, y).mean())

@@ -41,7 +41,6 @@ TEXTS: dict[str, str] = {
     "network": "{model} {units}，{framework}，{device}",
     "score_of": "{metric}，{part}",
     "baseline_is": "{baseline}：{value}",
-    "no_baseline": "无基线",
     "warnings": "警告",
     "no_warnings": "没有警告。",
     "warning_not_better": "在{part}上，模型不优于基线：{metric} {value}，{baseline} {other}。",

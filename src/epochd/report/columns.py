@@ -20,6 +20,7 @@ from epochd.data.encoding.encoder import Column, Encoder
 from epochd.data.encoding.numeric import Boolean, Number
 from epochd.data.encoding.scaling import CONSTANT_SCALE, Linear, Scale
 from epochd.data.encoding.sequence import Channel
+from epochd.report.texts import number
 from epochd.report.values import ColumnProfile
 
 Float64 = npt.NDArray[np.float64]
@@ -129,7 +130,7 @@ def _missing_share(rows: Encoded, column: Column, channels: slice) -> float:
 
 def _shown(column: Column, value: float) -> str:
     found = _plain(column, value)
-    return found if isinstance(found, str) else f"{found:.5g}"
+    return found if isinstance(found, str) else number(found)
 
 
 def _plain(column: Column, value: float) -> Any:

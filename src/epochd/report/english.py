@@ -41,7 +41,6 @@ TEXTS: dict[str, str] = {
     "network": "{model} {units}, {framework} on {device}",
     "score_of": "{metric}, {part}",
     "baseline_is": "{baseline}: {value}",
-    "no_baseline": "no baseline",
     "warnings": "Warnings",
     "no_warnings": "No warnings.",
     "warning_not_better": (

@@ -128,7 +128,7 @@ def _scale_rates(axes: Axes, rates: Sequence[float]) -> None:
         axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
     else:
-        axes.set_ylim(0, 1.15 * max(rates))
+        axes.set_ylim(0, 1.15 * max(rates) or 1.0)
 
 
 def _is_number(value: object) -> bool:

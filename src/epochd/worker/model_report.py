@@ -68,8 +68,7 @@ def report_data(finished: Finished) -> ReportData:
     from epochd.report import assemble, comparison
 
     ticket, prepared, about, history = finished.ticket, finished.prepared, finished.about, finished.state.history
-    trained_seconds = sum(row.get("time_per_epoch") or 0.0 for row in history)
-    threshold = about.get("decision_threshold")
+    threshold = about.get("decision_threshold") if prepared.task == "binary" else None
     trained = assemble.Trained(
         finished.outputs,
         ticket.spec,
@@ -80,7 +79,7 @@ def report_data(finished: Finished) -> ReportData:
         {name: dataset for name, dataset in finished.parts.items() if dataset is not None and len(dataset)},
         prepared.rows,
         threshold,
-        min(MOST_SECONDS, max(LEAST_SECONDS, SHARE * trained_seconds)),
+        seconds_to_measure(history),
         lambda part: window_order(ticket, prepared, part),
     )
     metrics, baselines = metrics_of(about), about.get("baseline") or {}
@@ -98,7 +97,7 @@ def report_data(finished: Finished) -> ReportData:
         watched=ticket.spec.watched,
         metrics=metrics,
         baseline=baselines,
-        decision_threshold=threshold if threshold is not None else (0.5 if prepared.task == "binary" else None),
+        decision_threshold=0.5 if threshold is None and prepared.task == "binary" else threshold,
         parts=parts,
         importances=assemble.measured(trained) if len(prepared.encoder.columns) else None,
         profile=assemble.profile(trained),
@@ -110,6 +109,12 @@ def report_data(finished: Finished) -> ReportData:
         defaults={name: field.get_default() for name, field in fields if not field.is_required()},
         summary={"parameters": network.parameter_count(finished.setup)},
     )
+
+
+def seconds_to_measure(history: Sequence[Mapping[str, Any]]) -> float:
+    """The time for importances."""
+    trained = sum(row.get("time_per_epoch") or 0.0 for row in history)
+    return min(MOST_SECONDS, max(LEAST_SECONDS, SHARE * trained))
 
 
 def example_shape(prepared: Prepared) -> tuple[int, ...]:
