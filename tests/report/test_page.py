@@ -109,15 +109,17 @@ def test_the_table_of_metrics_is_what_was_measured(tmp_path):
         "validation": {"rows": 114, "loss": 0.123456, "auc": 0.98765, "auc_estimated": True, "per_class": []},
         "test": {"rows": 57, "loss": 0.5, "auc": None},
     }
-    baseline = {"validation": [{"name": "majority class", "accuracy": 0.6}, {"name": "prior", "loss": 0.66}]}
-    about = {"metrics": metrics, "baseline": baseline, "decision_threshold": 0.4}
+    baselines = {
+        "validation": [{"name": "majority class", "accuracy": 0.6, "season": 7}, {"name": "prior", "loss": 0.66}]
+    }
+    about = {"metrics": metrics | {"baselines": baselines}, "decision_threshold": 0.4}
     page = written(tmp_path, about=about, test_split=0.1)
     table = page.rows("metrics")
     assert table["metric"] == ["model", "majority class", "shares of the classes", "model"]
     assert table["loss"] == ["0.1235", "–", "0.66", "0.5"]
     assert table["ROC AUC"] == ["0.9877", "–", "–", "–"]
     assert table["accuracy"] == ["–", "0.6", "–", "–"]
-    assert "auc_estimated" not in table
+    assert len(table) == 5
     assert "0.4 (the model's)" in page.rows("thresholds")
 
 
@@ -210,8 +212,8 @@ def test_texts_from_outside_stay_texts(tmp_path):
 
 
 def test_warnings_name_what_a_reader_must_know(tmp_path):
-    metrics = {"validation": {"rows": 36, "loss": 0.9, "accuracy": 0.4}}
-    about = {"metrics": metrics, "baseline": {"validation": [{"name": "prior", "loss": 0.8}]}, "best_epoch": 2}
+    metrics = {"validation": {"rows": 36, "loss": 0.9}, "baselines": {"validation": [{"name": "prior", "loss": 0.8}]}}
+    about = {"metrics": metrics, "best_epoch": 2}
     always_first = lambda x: np.tile(np.float32([9, 0, 0]), (len(x), 1))  # noqa: E731
     marks = [{"kind": "rollback", "epoch": 1, "learning_rate": 1e-4}]
     page = written(tmp_path, about=about, outputs=always_first, dataset="wine", warnings=["a plain one"], marks=marks)
@@ -285,3 +287,11 @@ def test_many_columns_and_classes_leave_the_page_readable(tmp_path):
     assert "matrix" not in page.tables
     assert page.says("Most confused classes")
     assert len(page.html) < 400_000
+
+
+def test_a_monitored_metric_has_a_curve_of_its_own(report_of):
+    data, _ = report_of("binary")
+    history = [row(1, val_auc=0.8), row(2, val_auc=0.9), {"epoch": 3, "train_loss": 0.1, "learning_rate": 0.1}]
+    page = reports.Page(pages.write(replace(data, history=history, watched="val_auc")))
+    assert "watched" in {attributes.get("id") for tag, attributes in page.tags if tag == "figure"}
+    assert page.says("ROC AUC, validation")

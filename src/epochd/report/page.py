@@ -142,12 +142,7 @@ def _duration(seconds: float) -> Both:
 def _metric_names(data: ReportData) -> list[str]:
     """The metrics of any part or baseline in their order, without tables, counts and flags."""
     every: Iterable[Metrics] = chain(data.metrics.values(), chain.from_iterable(data.baseline.values()))
-    found = (name for one in every for name, value in one.items() if name != "rows" and _is_number(value))
-    return list(dict.fromkeys(found))
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return list(dict.fromkeys(name for one in every for name, value in one.items() if type(value) is float))
 
 
 def _training(data: ReportData) -> list[Drawing]:

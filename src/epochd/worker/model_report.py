@@ -82,8 +82,9 @@ def report_data(finished: Finished) -> ReportData:
         seconds_to_measure(history),
         lambda part: window_order(ticket, prepared, part),
     )
-    metrics, baselines = metrics_of(about), about.get("baseline") or {}
-    name = comparison.main_metric(ticket.spec, prepared.task)
+    metrics, final = metrics_of(about), about.get("metrics") or {}
+    baselines = final.get("baselines", {})
+    main_metric = final.get("main_metric") or comparison.main_metric(ticket.spec, prepared.task)
     marks = [Mark(**mark) for mark in finished.marks]
     parts = [assemble.part(trained, name) for name in trained.shown_parts]
     usage = Usage(ticket.server_url, ticket.spec.artifact_folder, ticket.task_id, assemble.usage_rows(trained))
@@ -104,7 +105,7 @@ def report_data(finished: Finished) -> ReportData:
         usage=usage,
         warnings=[
             *plain_warnings(finished),
-            *comparison.warnings(about, name, metrics, baselines, parts, marks),
+            *comparison.warnings(about, main_metric, metrics, baselines, parts, marks),
         ],
         defaults={name: field.get_default() for name, field in fields if not field.is_required()},
         summary={"parameters": network.parameter_count(finished.setup)},
