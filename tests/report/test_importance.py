@@ -109,3 +109,25 @@ def test_a_boolean_has_two_points_and_a_late_dependence_none(encoder):
     assert (found.categories, found.lines[0].y) == (["false", "true"], [-1, 1])
     late = measurement(encoder, lambda x: x[:, :1], deadline=0.0)
     assert importance.dependence(late, "used", lambda out: out.mean(axis=0), {"": 0}) is None
+
+
+def test_a_value_that_every_step_repeats_stays_the_same_on_every_step():
+    table = pl.DataFrame({"signal": [[1.0, 2.0], [3.0]] * 20, "level": np.arange(40.0), "target": np.arange(40.0)})
+    fit = EncoderFit(
+        specs.parse({"target_column": "target", "model_type": "gru"}),
+        table.schema,
+        ["signal", "level"],
+        "regression",
+        None,
+        40,
+        2,
+    )
+    fit.partial_fit(table)
+    found, x, seen = fit.finalize(), fit.finalize().features(table), []
+
+    def outputs(x):
+        seen.append((x[:, 0, 1] == x[:, 1, 1]).sum())
+        return x[:, 0, :1]
+
+    importance.importances(Measurement(outputs, lambda out: Scored(0.0, 0.0), found, x, x.shape[1:]))
+    assert seen[:3] == [20, 20, 40]  # as it is, with another signal, with another level

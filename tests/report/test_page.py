@@ -173,6 +173,7 @@ def test_windows_have_forecasts_by_group_and_need_rows_with_history(page_of):
     rows = json.loads(re.search(r"-d '(.*)'", command)[1])["rows"]
     assert len(rows) == 6
     assert set(rows[0]) == {"promotion", "at", "shop"}
+    assert [row["at"] for row in rows] == [f"2024-01-{day:02}" for day in range(1, 7)]
 
 
 def test_sequences_are_drawn(page_of):
@@ -185,6 +186,7 @@ def test_the_examples_of_use_have_this_models_columns(page_of):
     (example,) = json.loads(re.search(r"-d '(.*)'", command)[1])["rows"]
     assert list(example) == ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"]
     assert all(isinstance(value, float) for value in example.values())
+    assert page_of("regression").says(f"client.predict('models', rows, version='{reports.TASK_ID}')")
     assert page_of("image").says("Shortened: all 64 columns are needed.")
 
 

@@ -310,7 +310,8 @@ def usage_rows(trained: Trained) -> list[dict[str, Any]]:
     order = trained.order(trained.shown_parts[0])
     for place, row in enumerate(rows):
         for name, value in _ordering(trained.spec, order, place):
-            row.setdefault(name, value)
+            if name == trained.spec.time_column or name not in row:
+                row[name] = value
     return rows
 
 

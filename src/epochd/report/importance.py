@@ -81,9 +81,11 @@ def importances(given: Measurement) -> tuple[list[Importance], list[str]]:
     for repeat, number, name in _plan(list(given.channels)):
         if given.is_late:
             break
-        _, channels = given.channels[name]
+        column, channels = given.channels[name]
         order = np.random.default_rng([given.seed, number, repeat]).permutation(len(given.x))
         values = given.x.reshape(len(given.x), *given.shape)[order][..., channels]
+        if given.encoder.steps is not None and not isinstance(column, Channel):
+            values = values[:, :1]  # repeated on every step, of which a shorter row has fewer
         after = given.score(given.outputs_with(channels, values))
         if isfinite(after.loss) and isfinite(after.score):
             losses.setdefault(name, []).append(after.loss - before.loss)

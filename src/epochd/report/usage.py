@@ -33,14 +33,14 @@ def commands(usage: Usage) -> Examples:
     count = len(usage.rows[0]) if usage.rows else 0
     is_long = count > MAX_COLUMNS
     rows = [dict(list(row.items())[:SHORTENED]) for row in usage.rows] if is_long else usage.rows
-    url = f"{usage.server}/api/v1/models/{quote(usage.model, safe='')}/versions/{usage.version}/predict"
+    url = f"{usage.server}/api/v1/models/{quote(usage.model)}/versions/{usage.version}/predict"
     body = shlex.quote(json.dumps({"rows": rows}, ensure_ascii=False))
     http = f"curl -s {shlex.quote(url)} \\\n     -H 'Content-Type: application/json' \\\n     -d {body}"
     python = (
         "from epochd.client import Client\n\n"
         f"rows = {pformat(rows, sort_dicts=False, width=100)}\n"
         f"with Client({usage.server!r}) as client:\n"
-        f"    print(client.predict({usage.model!r}, rows))"
+        f"    print(client.predict({usage.model!r}, rows, version={usage.version!r}))"
     )
     shell = f"epochd predict {usage.version} rows.csv --output out.csv"
     http, python, shell = map(visible_lines, (http, python, shell))
