@@ -38,6 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(JAX_CACHE), ignore_errors=True))
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+    os.environ.setdefault("EPOCHD_REPORT", "false")  # tests of reports switch them on
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as workers have it: idle threads do not spin
 
 

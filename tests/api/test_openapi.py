@@ -32,6 +32,7 @@ OPERATIONS = {
     "retry_training",
     "continue_training",
     "get_logs",
+    "get_report",
     "add_dataset",
     "list_datasets",
     "get_dataset",

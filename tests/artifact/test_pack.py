@@ -100,7 +100,7 @@ def modes(folder):
 def test_all_files_of_a_model_have_the_same_mode(tmp_path, state, is_shared, folder, file):
     (tmp_path / "models").mkdir(0o700)
     model = tmp_path / "models" / "t"
-    save(model, state, shared=tmp_path if is_shared else None, onnx=b"graph")
+    save(model, state, shared=tmp_path if is_shared else None, others={"model.onnx": b"graph", "none": None})
     found = modes(model)
     assert found.pop("t") == folder
     names = {"model.safetensors", "model.json", "model.onnx", "history.csv", "splits.parquet", "manifest.json"}

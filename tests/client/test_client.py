@@ -142,6 +142,22 @@ def test_a_task_is_removed_with_its_model_unless_that_is_kept() -> None:
     assert asked == [f"{prefix}/t1", f"{prefix}/..%2Fx?keep_model=true"]
 
 
+def test_a_report_is_a_text_and_its_errors_are_errors() -> None:
+    page = httpx.Response(200, headers={"Content-Type": "text/html; charset=utf-8"}, text="<p>报告</p>")
+    script = Script(
+        page, httpx.Response(409, json=IllegalMove("it is running").as_json()), httpx.Response(200, json={})
+    )
+    with client(script) as speaker:
+        assert speaker.report("t1", "zh") == "<p>报告</p>"
+        with pytest.raises(IllegalMove, match="it is running"):
+            speaker.report("../x")
+        with pytest.raises(ServerUnreachable, match="not in the format"):
+            speaker.report("t1")
+    asked = [request.url.raw_path.decode() for request in script.requests]
+    prefix = "/api/v1/epoch-training/tasks"
+    assert asked == [f"{prefix}/t1/report?lang=zh", f"{prefix}/..%2Fx/report", f"{prefix}/t1/report"]
+
+
 def test_resume_allows_changed_data_only_when_told_so() -> None:
     script = Script(httpx.Response(200, json={}), httpx.Response(200, json={}))
     with client(script) as speaker:

@@ -1,8 +1,8 @@
-"""The model of a finished training: a few readable files in one durable folder.
+"""The model of a finished training: readable files in one durable folder.
 
 ``model.safetensors`` holds the canonical weights, ``model.json`` all that is needed to use and to evaluate them,
 ``model.onnx`` the same as a graph from raw columns to predictions, ``history.csv`` the epochs, ``splits.parquet`` the
-split of each row of the dataset.
+split of each row of the dataset, and ``report.html`` is for people.
 """
 
 import csv
@@ -28,7 +28,6 @@ from epochd.core.errors import InvalidSpec, ModelNotSaved, Problem
 from epochd.data.encoding.encoder import Encoder
 from epochd.loop.engine import Setup
 from epochd.loop.state import LoopState
-from epochd.onnx_graph.inputs import ONNX
 
 SPLITS = ("train", "validation", "test")
 LONGEST_NAME = f"{files.TEMPORARY}epoch_training_20260101_000000_abcdef-01234567/model.safetensors"
@@ -97,20 +96,21 @@ def pack(
     state: LoopState,
     rows: Mapping[str, IntArray],
     *,
-    onnx: bytes | None = None,
     shared: Path | None = None,
+    others: Mapping[str, bytes | str | None] | None = None,
 ) -> None:
     """Write the model folder (``about`` is its ``model.json``), then point ``latest`` to it.
 
-    ``rows`` are the dataset's row numbers (from 0) by split; ``onnx`` is the content of ``model.onnx``, None if there
-    is none; ``shared`` is the artifact store if its group may read the model. Raises OutOfSpace when the disk is full,
+    ``rows`` are the dataset's row numbers (from 0) by split; ``shared`` is the artifact store if its group may read the
+    model; ``others`` are further files by name, without those that are None. Raises OutOfSpace when the disk is full,
     ModelNotSaved if the model cannot be saved for another reason.
     """
+    contents = {name: content for name, content in (others or {}).items() if content is not None}
     try:
-        _write(folder, about, state, rows, onnx, shared)
+        _write(folder, about, state, rows, shared, contents)
     except Exception as error:
         if files.is_full(error):
-            needed = sum(weights.nbytes for weights in state.best_weights.values()) + len(onnx or b"")
+            needed = sum(weights.nbytes for weights in state.best_weights.values()) + sum(map(len, contents.values()))
             raise files.out_of_space("the model", needed, folder.parent) from None
         reason = str(error) or type(error).__name__
         raise ModelNotSaved(
@@ -125,20 +125,20 @@ def _write(
     about: dict[str, Any],
     state: LoopState,
     rows: Mapping[str, IntArray],
-    onnx: bytes | None,
     shared: Path | None,
+    others: Mapping[str, bytes | str],
 ) -> None:
     with files.durable_folder(folder, mode=0o750 if shared else 0o700) as path:
         save_file(state.best_weights, path / "model.safetensors")
         files.write_json(path / "model.json", about)
-        if onnx is not None:
-            (path / ONNX).write_bytes(onnx)
         with (path / "history.csv").open("w", newline="", encoding="utf-8") as file:
             # rows that an older version wrote before a pause have fewer fields
             writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(chain.from_iterable(state.history))))
             writer.writeheader()
             writer.writerows(state.history)
         write_splits(path / "splits.parquet", rows)
+        for name, content in others.items():
+            (path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     for above in takewhile(lambda above: above != shared, folder.parents if shared else ()):
         with suppress(OSError):  # another account has made it, or the file system has no modes
             above.chmod(stat.S_IMODE(above.stat().st_mode) | 0o050)

@@ -46,6 +46,7 @@ def serve(
     reader_mb: Annotated[int | None, setting("reader_mb")] = None,
     reader_seconds: Annotated[float | None, setting("reader_seconds")] = None,
     group_readable: Annotated[bool | None, setting("group_readable")] = None,
+    report: Annotated[bool | None, setting("report")] = None,
     pause_wait_seconds: Annotated[float | None, setting("pause_wait_seconds")] = None,
     log_level: Annotated[str | None, setting("log_level")] = None,
     log_format: Annotated[str | None, setting("log_format")] = None,

@@ -1,5 +1,6 @@
 """Commands about tasks: submit and watch one, control it, show its log, list all."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,9 @@ from epochd.cli.console import (
 )
 from epochd.cli.watching import show_comparison, watch_to_the_end
 from epochd.client import DEFAULT_URL, Client
+from epochd.core.errors import NotFound
 from epochd.core.jobs import State
+from epochd.report.language import FILE, Language, in_language
 
 
 def train(
@@ -135,6 +138,38 @@ def logs(
             raise Exit(DETACHED) from None
 
 
+class ReportLanguage(StrEnum):
+    EN = "en"
+    ZH = "zh"
+
+
+def report(
+    model: Annotated[str, Argument(help="A task's id, or the folder of a model, for example .../models/latest.")],
+    output: Annotated[Path | None, Option(help="The file to write. Default: <task id>.html.")] = None,
+    lang: Annotated[ReportLanguage, Option(help="The language that it shows first.")] = ReportLanguage.EN,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+) -> None:
+    """Save the report of a model as one HTML file, which needs no network."""
+    folder = Path(model)
+    if folder.is_dir():
+        page, name = local_report(folder, lang.value), folder.resolve().name
+    else:
+        with Client(url, token) as client:
+            page, name = client.report(model, lang.value), model
+    target = output or Path(f"{name}.html")
+    target.write_text(page, encoding="utf-8")
+    show(f"report written to {target}", to=err)
+
+
+def local_report(folder: Path, lang: Language) -> str:
+    """The report in a model's folder. Raises NotFound."""
+    try:
+        return in_language((folder / FILE).read_bytes(), lang).decode("utf-8")
+    except (FileNotFoundError, UnicodeDecodeError):
+        raise NotFound(f"{folder} has no readable {FILE}: is it the folder of a model that has a report?") from None
+
+
 def stop(task_id: TaskId, url: Url = DEFAULT_URL, token: Token = None) -> None:
     """Cancel a task; it cannot be resumed."""
     with Client(url, token) as client:
@@ -172,5 +207,5 @@ def tasks(
         show(f"{len(found)} of {answer['total']} tasks; --limit shows more")
 
 
-COMMANDS = train, watch, pause, resume, continue_, retry, replay, logs, stop, remove, tasks
+COMMANDS = train, watch, pause, resume, continue_, retry, replay, logs, report, stop, remove, tasks
 """In the order in which ``--help`` shows them."""

@@ -107,6 +107,11 @@ class Client:
         query = {"attempt": attempt, "tail": tail, "follow": "true"}
         return self._connection.events(_path(f"{TASKS}/logs", task_id), query, ends=True)
 
+    def report(self, task_id: str, lang: str | None = None) -> str:
+        """The report of a task's model: an HTML page that shows the language ``lang`` first, ``en`` (the default) or
+        ``zh``. Raises NotFound if the model has none, IllegalMove if the task is not complete."""
+        return self._connection.text(f"{_path(f'{TASKS}/tasks', task_id)}/report", {"lang": lang})
+
     def stop(self, task_id: str, wait: float | None = None) -> dict[str, Any]:
         """Cancel a task and wait up to ``wait`` seconds until its worker has stopped."""
         return self._request("POST", _path(f"{TASKS}/stop", task_id), {"wait": wait})

@@ -56,6 +56,17 @@ class Connection:
             raise self._unreachable(error) from error
         return self._answer(response)
 
+    def text(self, path: str, query: Mapping[str, Any]) -> str:
+        """The text of an answer that is no JSON. Raises like ``request``."""
+        try:
+            response = self._http.get(path, params=_without_none(query))
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+        if response.is_error or not response.headers.get("Content-Type", "").startswith("text/"):
+            self._answer(response)
+            raise self._foreign(response)
+        return response.text
+
     def events(self, path: str, query: Mapping[str, Any], last: str = "", *, ends: bool) -> Iterator[dict[str, Any]]:
         """The data of a stream's events after the one with the id ``last``; no event is lost or returned twice.
 
@@ -109,13 +120,16 @@ class Connection:
         except ValueError:
             answer = None
         if not isinstance(answer, dict) or (response.is_error and "message" not in answer):
-            raise ServerUnreachable(
-                f"{self.url} answered {response.status_code}, but not in the format of an epochd server. "
-                "Check the URL, and any proxy in between"
-            )
+            raise self._foreign(response)
         if response.is_error:
             raise error_of(answer)
         return answer
+
+    def _foreign(self, response: httpx.Response) -> ServerUnreachable:
+        return ServerUnreachable(
+            f"{self.url} answered {response.status_code}, but not in the format of an epochd server. "
+            "Check the URL, and any proxy in between"
+        )
 
     def _unreachable(self, error: Exception) -> ServerUnreachable:
         reason = str(error) or type(error).__name__

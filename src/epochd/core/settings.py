@@ -87,6 +87,8 @@ class Settings(BaseSettings):
     group_readable: bool = False
     """Whether the group of the data folder may read the models that are saved from now on. Everything else in the data
     folder is readable for the server's user only."""
+    report: bool = True
+    """Whether a report is saved with each model, which takes a second or two at the end of a training."""
     pause_wait_seconds: Annotated[float, Field(ge=0, le=600)] = 10.0
     """How long ``pause`` waits for the worker before it answers 202."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

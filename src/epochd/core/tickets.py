@@ -57,6 +57,10 @@ class Ticket(BaseModel):
     log_mb: int = 16
     group_readable: bool = False
     """Whether the group of the artifact store may read the model."""
+    report: bool = False
+    """Whether a report is saved with the model."""
+    warnings: list[str] = []
+    """What the server warned of when it checked the config; part of the report."""
     memory_mb: int | None = None
     """The memory limit of the training, in MiB; None: no limit."""
     is_memory_capped: bool = False

@@ -178,6 +178,8 @@ class Dispatcher:
             grace_seconds=settings.grace_seconds,
             log_mb=settings.log_mb,
             group_readable=settings.group_readable,
+            report=settings.report,
+            warnings=job.warnings,
             memory_mb=settings.memory_mb,
         )
 

@@ -5,6 +5,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from epochd.artifact import checkpoint, pack
 from epochd.core.datasets import CheckedDataset
@@ -26,7 +27,9 @@ from epochd.loop.fit import FitConfig
 from epochd.loop.metrics import class_weights
 from epochd.loop.state import LoopState
 from epochd.onnx_graph import model as onnx_model
-from epochd.worker import recovery, scoring
+from epochd.onnx_graph.inputs import ONNX
+from epochd.report import language as report_file
+from epochd.worker import model_report, recovery, scoring
 from epochd.worker.sink import JobSink, Reporter
 
 
@@ -47,9 +50,10 @@ def prepared(ticket: Ticket, start: Path | None, warnings: list[str]) -> "Traini
     names = {"fingerprint": ticket.spec.dataset, "validation_fingerprint": ticket.spec.validation_dataset}
     current = {name: catalog.open(dataset).fingerprint() for name, dataset in names.items() if dataset is not None}
     checked = ticket.checked if ticket.checked and is_unchanged(ticket.checked, ticket.spec, catalog) else None
-    encoder, changed = None, False
+    encoder, changed, marks = None, False, []
     if start is not None:
         facts, encoder = checkpoint.read_facts(start)
+        marks = facts.get("marks", [])
         changed = any(facts.get(name) != value for name, value in current.items())
         if changed and not ticket.spec.allow_changed_data:
             message = "the dataset has changed since this training was paused; resuming would mix two datasets"
@@ -60,7 +64,7 @@ def prepared(ticket: Ticket, start: Path | None, warnings: list[str]) -> "Traini
         warnings.append("resumed although the dataset has changed")
     elif checked is None and ticket.checked is not None and ticket.checked.fingerprint is not None:
         warnings.append("the dataset is not the one that was checked when the task was submitted; it was checked again")
-    return Training(ticket, data, start, warnings, current, changed)
+    return Training(ticket, data, start, warnings, current, changed, marks)
 
 
 def is_unchanged(checked: CheckedDataset, spec: TrainingSpec, catalog: Catalog) -> bool:
@@ -80,7 +84,7 @@ def train(training: "Training", engine: Engine, reporter: Reporter) -> ReportKin
         "rows": {name: len(part or ()) for name, part in parts.items()},
         "schedule": schedules.settings(ticket.spec),
     }
-    sink = JobSink(ticket, reporter, facts, prepared.encoder)
+    sink = JobSink(ticket, reporter, facts, prepared.encoder, list(training.marks))
     state = begin(training, engine, sink)
     while True:
         try:
@@ -91,6 +95,7 @@ def train(training: "Training", engine: Engine, reporter: Reporter) -> ReportKin
             rate = state.learning_rate
             message = f"{error.message}. The training continues after epoch {state.epoch} with learning rate {rate:g}"
             sink.emit(ReportKind.ROLLBACK, {"epoch": state.epoch, "learning_rate": rate, "message": message})
+            sink.marks.append({"kind": "rollback", "epoch": state.epoch, "learning_rate": rate})
             sink.checkpoint(engine, state)
 
 
@@ -101,6 +106,7 @@ def begin(training: "Training", engine: Engine, sink: JobSink) -> LoopState:
     if training.start is not None:
         state = recovery.restore(ticket, config, engine, training.start, changed=training.changed)
         resumed = {"epoch": state.epoch, "step": state.step} | ({"data_changed": True} if training.changed else {})
+        sink.marks.append({"kind": "resumed", "epoch": state.epoch})
     encoder = training.prepared.encoder
     about = {
         "task": training.prepared.task,
@@ -136,7 +142,7 @@ class Training:
     """A ticket with its data and the checkpoint that it starts from (None: the beginning), and what follows from them.
 
     ``fingerprints`` are those of the data, by name; ``changed`` says that they differ from those of the checkpoint.
-    ``warnings`` are for the task's log.
+    ``warnings`` are for the task's log, ``marks`` are those of ``JobSink`` before this attempt.
     """
 
     ticket: Ticket
@@ -145,6 +151,7 @@ class Training:
     warnings: Sequence[str] = ()
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     changed: bool = False
+    marks: Sequence[dict[str, Any]] = ()
 
     def check(self) -> None:
         """Repeat the server's check of the requirements, now that the shape of the encoded rows is known."""
@@ -209,11 +216,17 @@ def complete(training: Training, engine: Engine, state: LoopState, sink: JobSink
     about["onnx"] = exported.about
     if exported.warning is not None:
         sink.emit(ReportKind.LOG, {"level": "warning", "message": exported.warning})
+    parts = {"train": config.train, "validation": config.validation, "test": test}
+    finished = model_report.Finished(
+        ticket, prepared, training.setup, engine.outputs, parts, state, about, sink.marks, training.warnings
+    )
+    report = model_report.write(finished, sink.emit)
     sink.reporter.confirm()  # a stale attempt must not overwrite the model of a newer one
     separate = ticket.spec.validation_dataset is not None
     rows = {name: found for name, found in prepared.rows.items() if not (separate and name == "validation")}
     shared = ticket.artifacts_dir if ticket.group_readable else None
-    pack.pack(ticket.artifact_dir, about, state, rows, onnx=exported.file, shared=shared)
+    others = {ONNX: exported.file, report_file.FILE: report}
+    pack.pack(ticket.artifact_dir, about, state, rows, shared=shared, others=others)
     sink.emit(
         ReportKind.COMPLETED,
         {

@@ -32,13 +32,15 @@ class Reporter(Protocol):
 
 @dataclass
 class JobSink:
-    """``facts`` describe engine and data; they and the ``encoder`` are saved with each checkpoint. ``save_seconds`` is
+    """``facts`` describe engine and data; they and the ``encoder`` are saved with each checkpoint, and so are the
+    ``marks``: each resume and rollback with ``kind`` and ``epoch``, for the report. ``save_seconds`` is
     the duration of the last save: if it is long, the next one comes later than ``checkpoint_seconds``."""
 
     ticket: Ticket
     reporter: Reporter
     facts: dict[str, Any]
     encoder: Encoder
+    marks: list[dict[str, Any]] = field(default_factory=list)
     saved_at: float = field(default_factory=monotonic)
     save_seconds: float = 0.0
 
@@ -58,7 +60,8 @@ class JobSink:
     def save(self, engine: Engine, state: LoopState) -> dict[str, Any]:
         """Save a checkpoint; return the payload of its report."""
         ticket, began = self.ticket, monotonic()
-        path = checkpoint.save(ticket.checkpoints_dir, ticket.attempt, engine, state, self.facts, self.encoder)
+        facts = self.facts | {"marks": self.marks}
+        path = checkpoint.save(ticket.checkpoints_dir, ticket.attempt, engine, state, facts, self.encoder)
         self.saved_at = monotonic()
         self.save_seconds = self.saved_at - began
         spec = ticket.spec

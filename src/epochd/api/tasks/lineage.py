@@ -113,7 +113,12 @@ async def _submit_child(
     provide = copied_checkpoint(service, kept, same_training=parent.state is not State.COMPLETED)
     summary = {"dataset": parent.summary.get("dataset")}
     job = await jobs.submit(
-        service.db, spec, warnings=inherited_warnings(parent), summary=summary, parent=parent, provide_checkpoint=provide
+        service.db,
+        spec,
+        warnings=inherited_warnings(parent),
+        summary=summary,
+        parent=parent,
+        provide_checkpoint=provide,
     )
     return Descended(
         task_id=job.id,

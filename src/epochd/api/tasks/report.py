@@ -1,0 +1,75 @@
+"""The report of a model, as the worker has saved it with the model."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from fastapi.responses import HTMLResponse
+
+from epochd.api.deps import ServiceDep, TranslatorDep
+from epochd.api.responses import ErrorShape
+from epochd.core.errors import IllegalMove, NotFound
+from epochd.core.jobs import Job, State
+from epochd.report.language import FILE, Language, in_language
+from epochd.store import jobs
+
+router = APIRouter()
+
+CONTENT_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'; sandbox"
+)
+"""A report needs its own styles and pictures; even if it had a script, none would run."""
+HEADERS = {
+    "Content-Security-Policy": CONTENT_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+    "Vary": "Accept-Language",
+}
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/html": {"schema": {"type": "string"}}}, "description": "The report, an HTML page"},
+    404: {"model": ErrorShape, "description": "No such task, or its model has no report"},
+    409: {"model": ErrorShape, "description": "The task has no model yet, or will have none"},
+}
+
+
+@router.get(
+    "/tasks/{task_id}/report",
+    operation_id="get_report",
+    summary="Get the report of a model",
+    response_class=HTMLResponse,
+    responses=RESPONSES,
+)
+async def report(
+    task_id: str,
+    service: ServiceDep,
+    translator: TranslatorDep,
+    lang: Annotated[Language | None, Query(description="The language. Default: that of `Accept-Language`.")] = None,
+) -> HTMLResponse:
+    """One page that needs no network. It contains both languages and a switch; `lang` is the one shown first."""
+    job = await jobs.get(service.db, task_id)
+    page = await asyncio.to_thread(_read, _path(service.settings.data_dir, service.settings.artifacts_dir, job))
+    return HTMLResponse(in_language(page, lang or translator.language), headers=HEADERS)
+
+
+def _path(data_dir: Path, artifacts: Path, job: Job) -> Path:
+    """Where the report of a completed task is. Raises IllegalMove for others, NotFound for a path outside the artifact
+    store."""
+    if job.state is not State.COMPLETED or job.artifact is None:
+        reason = "it has no model" if job.state.is_final else "its report is written when the training is complete"
+        raise IllegalMove(f"task {job.id} is {job.state}: {reason}")
+    path = (data_dir / job.artifact / FILE).resolve()
+    if not path.is_relative_to(artifacts.resolve()):
+        raise NotFound(f"the model of task {job.id} is not in the artifact store")
+    return path
+
+
+def _read(path: Path) -> bytes:
+    """Raises NotFound if there is no report."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        reasons = "it was removed, was trained with EPOCHD_REPORT=false or by an earlier version, or its report failed"
+        raise NotFound(f"the model in {path.parent.name} has no report: {reasons} (see the task's log)") from None
