@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from tests.support.untrained import Untrained, save_untrained
 
 from epochd.data.tables.catalog import open_dataset
+from tests.support.untrained import Untrained, save_untrained
 
 
 def flights() -> pl.DataFrame:

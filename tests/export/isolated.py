@@ -19,7 +19,7 @@ given = json.loads(sys.argv[1])
 
 
 def start(program: str, given: Any, *, refused: tuple[str, ...] = (), **environment: str) -> subprocess.Popen[str]:
-    """Start a program that reads ``given`` (anything that JSON can hold), neither epochd nor the ``refused`` modules."""
+    """Start a program that has ``given``, made JSON, and can import neither epochd nor the ``refused`` modules."""
     code = f"REFUSED = {('epochd', *refused)!r}\n{PRELUDE}\n{program}"
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore", "GIT_PYTHON_REFRESH": "quiet"}
     return subprocess.Popen(

@@ -7,12 +7,12 @@ import zipfile
 
 import numpy as np
 import pytest
-from tests.export import isolated
 
 from epochd.artifact.predict import Model
 from epochd.engines.tensorflow_engine import runtime
 from epochd.export import Form, forms
 from epochd.export.saved_model import SavedModel
+from tests.export import isolated
 
 NAMES = ["mlp-embeddings", "cnn-2d", "cnn-masked", "lstm-masked-both", "gru-both-windows", "gru-masked"]
 """Every network, mask, embedding, direction and task, in few models: building a graph takes a second."""
@@ -47,7 +47,7 @@ print(json.dumps(given["outputs"]))
 def exported(model, tmp_path_factory):
     """A folder with each model as a Keras file, its features, and the expected predictions."""
     folder = tmp_path_factory.mktemp("keras")
-    runtime.configure(Model.load(model("mlp").folder).setup)  # engine tests of this process need devices, made only once
+    runtime.configure(Model.load(model("mlp").folder).setup)  # only once per process, and engine tests need devices
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of TensorFlow about NumPy
         for name in NAMES:

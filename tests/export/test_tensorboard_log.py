@@ -4,10 +4,10 @@ import json
 
 import polars as pl
 import pytest
-from tests.export import isolated
 
 from epochd.export import Form, forms
 from epochd.export.saved_model import SavedModel
+from tests.export import isolated
 
 READ = """
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -15,7 +15,8 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 found = {}
 for run in ("train", "validation"):
     events = EventAccumulator(f"{given}/{run}").Reload()
-    found[run] = {tag: [[e.step, e.value, e.wall_time] for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+    tags = events.Tags()["scalars"]
+    found[run] = {tag: [[e.step, e.value, e.wall_time] for e in events.Scalars(tag)] for tag in tags}
 events = EventAccumulator(given).Reload()
 found["config"] = events.Tensors("config")[0].tensor_proto.string_val[0].decode()
 content = events.PluginTagToContent("hparams")["_hparams_/session_start_info"]

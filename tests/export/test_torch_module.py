@@ -6,13 +6,13 @@ import sys
 
 import numpy as np
 import pytest
-from tests.export import isolated
-from tests.export.conftest import MODELS
 
 from epochd.artifact.predict import Model
 from epochd.core.errors import InvalidSpec
 from epochd.export import Form, forms
 from epochd.export.saved_model import SavedModel
+from tests.export import isolated
+from tests.export.conftest import MODELS
 
 PROGRAM = """
 import importlib.util

@@ -1,6 +1,6 @@
 """Saved models without a training: real data, a fitted encoder, and the network with its initial weights."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 

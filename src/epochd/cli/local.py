@@ -97,10 +97,10 @@ def export(
     saved = SavedModel.load(model_folder(model))
     if to is Form.MLFLOW:
         log_run(saved, tracking_uri, experiment, run_name)
-        return
-    from epochd.export import forms  # noqa: PLC0415
+    else:
+        from epochd.export import forms  # noqa: PLC0415
 
-    show(("exported", "green"), f" to {forms.write(saved, to, output, force=force)}")
+        show(("exported", "green"), f" to {forms.write(saved, to, output, force=force)}")
 
 
 def model_folder(model: str) -> Path:

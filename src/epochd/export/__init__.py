@@ -1,7 +1,7 @@
 """A saved model in the forms that other programs open: ONNX, PyTorch, Keras, TensorFlow, TensorBoard, MLflow.
 
-Every form is made from the canonical weights, whichever engine trained the model, and opens without epochd. The packages
-that a form needs are imported when it is asked for, in the process of ``epochd export``.
+Every form is made from the canonical weights, whichever engine trained the model, and opens without epochd. Packages
+are imported when a form needs them, in the process of ``epochd export``.
 """
 
 from enum import StrEnum

@@ -21,7 +21,7 @@ FEATURES = "features"
 class TableInput:
     """An input of the graph. ``column`` is the table's; ``kind`` is number, boolean, text, date, time, list, lengths or
     features; ``shape`` that of the tensor, -1 for the rows; ``missing`` the text of a missing value. ``listed``: a cell
-    of the column is a list. ``zone`` is the time zone of the training data."""
+    of the column is a list."""
 
     name: str
     column: str
@@ -29,18 +29,18 @@ class TableInput:
     shape: tuple[int, ...]
     missing: str = ""
     listed: bool = False
-    zone: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def table_inputs(saved: SavedModel, names: Sequence[str]) -> list[TableInput]:
-    """The inputs of a graph whose inputs have these ``names``: one for each column in the order of the encoder, and the
-    lengths of lists behind them."""
+def table_inputs(saved: SavedModel, session: Any) -> list[TableInput]:
+    """The inputs of a graph in an ONNX Runtime session: one for each column in the order of the encoder, and the
+    lengths of lists behind them; or the encoded features."""
     encoder, steps = saved.model.encoder, saved.model.setup.spec.sequence_length
-    if list(names) == [FEATURES] and FEATURES not in encoder.feature_names:
-        return [TableInput(FEATURES, "", FEATURES, (-1, *saved.model.setup.inputs))]
+    names = [about.name for about in session.get_inputs()]
+    if names == [FEATURES] and FEATURES not in encoder.feature_names:
+        return [TableInput(FEATURES, "", FEATURES, (-1, *session.get_inputs()[0].shape[1:]))]
     found = [_column(column, name, encoder, steps) for column, name in zip(encoder.columns, names, strict=False)]
     lists = [about.column for about in found if about.kind == "list"]
     return found + [TableInput(name, lists[0], "lengths", (-1, 1)) for name in names[len(found) :]]
@@ -55,7 +55,7 @@ def _column(column: Column, name: str, encoder: Encoder, steps: int | None) -> T
             return TableInput(name, column.name, "text", shape, _missing_text(column.categories), listed)
         case Date():
             kind = "time" if column.clock else "date"
-            return TableInput(name, column.name, kind, shape, listed=listed, zone=column.zone)
+            return TableInput(name, column.name, kind, shape, listed=listed)
         case _:
             kind = "boolean" if isinstance(column, Boolean) else "number"
             return TableInput(name, column.name, kind, shape, listed=listed)

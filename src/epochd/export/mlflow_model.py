@@ -28,7 +28,7 @@ class GraphModel(PythonModel):  # type: ignore[misc]
         self.classes = json.loads(Path(context.artifacts["about"]).read_text(encoding="utf-8"))["classes"]
         self.session = onnxruntime.InferenceSession(context.artifacts["graph"], providers=["CPUExecutionProvider"])
 
-    def predict(self, context: Any, model_input: Any, params: Any = None) -> pd.DataFrame:
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
         parts = [
             self._scored(model_input[first : first + ROWS_AT_ONCE])
             for first in range(0, max(1, len(model_input)), ROWS_AT_ONCE)
@@ -67,29 +67,18 @@ def tensor(rows: pd.DataFrame, about: dict[str, Any]) -> Any:
 def converted(values: pd.Series, about: dict[str, Any]) -> Any:
     """Values as the graph takes them: numbers and booleans float64 with NaN, text, times in microseconds."""
     if about["kind"] == "text":
-        return values.astype(object).where(values.notna(), about["missing"]).map(text).to_numpy(object)
+        return values.astype(object).where(values.notna(), about["missing"]).to_numpy(object)
     if about["kind"] in ("date", "time"):
         return microseconds(values, about)
     return pd.to_numeric(values).to_numpy(np.float64, na_value=np.nan)
 
 
-def text(value: Any) -> str:
-    """A value as training read it: booleans in lower case, dates in ISO format."""
-    if isinstance(value, bool | np.bool_):
-        return str(value).lower()
-    return value.date().isoformat() if isinstance(value, pd.Timestamp) else str(value)
-
-
 def microseconds(values: pd.Series, about: dict[str, Any]) -> Any:
-    """Local dates since 1970, or times since midnight; dates with a zone are converted to that of the training."""
+    """Local dates since 1970, or times since midnight."""
     if about["kind"] == "time":
-        found = pd.to_timedelta(values.map(str, na_action="ignore"))
-        found = found.astype("timedelta64[us]")
+        found = pd.to_timedelta(values.map(str, na_action="ignore")).astype("timedelta64[us]")
     else:
-        found = pd.to_datetime(values)
-        if found.dt.tz is not None:
-            found = found.dt.tz_convert(about["zone"] or "UTC").dt.tz_localize(None)
-        found = found.astype("datetime64[us]")
+        found = pd.to_datetime(values).astype("datetime64[us]")
     numbers = found.to_numpy().astype(np.int64)
     numbers[found.isna().to_numpy()] = NO_TIME
     return numbers

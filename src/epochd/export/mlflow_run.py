@@ -5,6 +5,7 @@ neither epochd nor pickle. MLflow's own flavour for ONNX cannot score tables wit
 a vector, and cannot return probabilities beside labels.
 """
 
+import logging
 import os
 import re
 import tempfile
@@ -18,7 +19,7 @@ import onnxruntime
 
 import epochd
 from epochd.artifact import files
-from epochd.core.errors import EpochdError
+from epochd.core.errors import EpochdError, InvalidSpec
 from epochd.export import graph_inputs, onnx_file
 from epochd.export.graph_inputs import TableInput
 from epochd.export.packages import require
@@ -27,6 +28,8 @@ from epochd.export.saved_model import SavedModel
 CODE = Path(__file__).with_name("mlflow_model.py")
 FILES = "model.json", "history.csv", "splits.parquet"
 """Files of the model folder that the run contains, in ``epochd``."""
+QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+"""Variables of MLflow, unless they are set: nothing is reported to its makers, no progress of copies is printed."""
 METRICS_AT_ONCE = 1_000
 """MLflow's limit for one request."""
 LONGEST_PARAM = 6_000
@@ -66,9 +69,11 @@ def log(saved: SavedModel, tracking: Tracking) -> LoggedRun:
 
     Raises FrameworkMissing without MLflow, EpochdError if the store refuses or cannot be reached.
     """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     mlflow, exceptions = require("mlflow", "mlflow"), require("mlflow.exceptions", "mlflow")
     require("mlflow.pyfunc", "mlflow")
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     database, artifacts = local_store(tracking.uri)
     if tracking.uri is not None:
         mlflow.set_tracking_uri(database or tracking.uri)
@@ -147,13 +152,14 @@ def metrics(kind: Any, saved: SavedModel) -> list[Any]:
 
 def log_model(mlflow: Any, saved: SavedModel) -> str | None:
     """Record the model with signature and input example; return its URI, or None if it has no ONNX graph."""
-    graph = saved.folder / onnx_file.NAME
-    if not graph.is_file():
-        return None
-    session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
-    inputs = graph_inputs.table_inputs(saved, [about.name for about in session.get_inputs()])
     with tempfile.TemporaryDirectory() as folder:
-        described = Path(folder) / "inputs.json"
+        graph, described = Path(folder) / onnx_file.NAME, Path(folder) / "inputs.json"
+        try:
+            onnx_file.write(saved, graph)
+        except InvalidSpec:  # the caller says that the run has no model
+            return None
+        session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+        inputs = graph_inputs.table_inputs(saved, session)
         files.write_json(described, [about.as_json() for about in inputs])
         artifacts = {"graph": graph, "about": saved.folder / "model.json", "inputs": described}
         example = input_example(saved, inputs)
@@ -180,7 +186,7 @@ def signature(mlflow: Any, saved: SavedModel, inputs: list[TableInput]) -> Any:
     """The types of the columns, and of the prediction and its probabilities."""
     types = require("mlflow.types", "mlflow")
     if inputs[0].kind == graph_inputs.FEATURES:
-        taken = [types.TensorSpec(np.dtype(np.float32), inputs[0].shape, inputs[0].name)]
+        taken = [types.TensorSpec(np.dtype(np.float32), inputs[0].shape)]
     else:
         taken = [_column_spec(types, about) for about in inputs if about.kind != "lengths"]
     classes = saved.model.encoder.classes or ()

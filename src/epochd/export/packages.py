@@ -31,6 +31,7 @@ def require_keras(backend: str | None = None) -> Any:
     if backend is not None:
         require(backend, backend)
         os.environ["KERAS_BACKEND"] = backend
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # Keras imports TensorFlow on other backends, too
     keras = require("keras", "tensorflow")
     if backend is not None and keras.backend.backend() != backend:
         used = keras.backend.backend()

@@ -50,7 +50,7 @@ def scalars(metrics: Row) -> Any:
 def config_summaries(saved: SavedModel, start: float) -> Iterator[Any]:
     """Summaries of the config: as text, and as hyperparameters with the metrics to compare them by."""
     text = require("tensorboard.plugins.text.summary_v2", "tensorboard")
-    hparams = require("tensorboard.plugins.hparams.api", "tensorboard")
+    hparams = require("tensorboard.plugins.hparams.summary_v2", "tensorboard")
     task_id, options = str(saved.about["task_id"]), {name: _value(of) for name, of in saved.options.items()}
     about = json.dumps({"task_id": task_id} | saved.options, indent=1, ensure_ascii=False)
     yield text.text_pb("config", "\n".join(f"    {line}" for line in about.splitlines()))
