@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+PAGE = Path(__file__).parents[2] / "docs" / "export.md"
 PRELUDE = """
 import json, sys, warnings
 class Refusal:
@@ -16,6 +17,12 @@ class Refusal:
 sys.meta_path.insert(0, Refusal())
 given = json.loads(sys.argv[1])
 """
+
+
+def documented(form: str) -> str:
+    """The Python code that the documentation gives for a form, as one statement of a program."""
+    section = PAGE.read_text(encoding="utf-8").partition(f"\n## {form}\n")[2]
+    return f"exec({section.partition('```python')[2].partition('```')[0]!r})"
 
 
 def start(program: str, given: Any, *, refused: tuple[str, ...] = (), **environment: str) -> subprocess.Popen[str]:

@@ -14,33 +14,36 @@ from epochd.export import Form, forms
 from epochd.export.saved_model import SavedModel
 from tests.export import isolated
 
-NAMES = ["mlp-embeddings", "cnn-2d", "cnn-masked", "lstm-masked-both", "gru-both-windows", "gru-masked"]
+NAMES = ["mlp", "mlp-embeddings", "cnn-2d", "cnn-masked", "lstm-masked-both", "gru-both-windows", "gru-masked"]
 """Every network, mask, embedding, direction and task, in few models: building a graph takes a second."""
-SERVED = ["mlp-embeddings", "lstm-masked-both"]
+SERVED = ["mlp", "mlp-embeddings", "lstm-masked-both"]
 LOADED = {"torch": NAMES, "tensorflow": NAMES, "jax": ["mlp-embeddings", "gru-masked"]}
 """By backend; JAX compiles for seconds per model."""
 QUICK_COMPILER = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
 
 KERAS = """
+import os
 import keras
 import numpy as np
+os.chdir(given["folder"])
 assert keras.backend.backend() == given["backend"]
 for name in given["names"]:
-    model = keras.saving.load_model(f"{given['folder']}/{name}.keras", safe_mode=True)
-    features = np.load(f"{given['folder']}/{name}.npy")
-    found = keras.ops.convert_to_numpy(model.predict(features, verbose=0))
-    np.save(f"{given['folder']}/{name}-{given['backend']}.npy", found)
+    model = keras.saving.load_model(f"{name}.keras", safe_mode=True)
+    found = model.predict(np.load(f"{name}.npy"), verbose=0)
+    np.save(f"{name}-{given['backend']}.npy", keras.ops.convert_to_numpy(found))
 """
 TENSORFLOW = """
-import numpy as np
 import tensorflow as tf
-for name in given["names"]:
-    serve = tf.saved_model.load(f"{given['folder']}/{name}-savedmodel").signatures["serving_default"]
-    found = serve(features=tf.constant(np.load(f"{given['folder']}/{name}.npy")))
-    (given["outputs"][name],) = found
-    np.save(f"{given['folder']}/{name}-savedmodel.npy", found[given["outputs"][name]].numpy())
-print(json.dumps(given["outputs"]))
+outputs = {}
+for name in given["served"]:
+    serve = tf.saved_model.load(f"{name}-savedmodel").signatures["serving_default"]
+    found = serve(features=tf.constant(np.load(f"{name}.npy")))
+    (outputs[name],) = found
+    np.save(f"{name}-savedmodel.npy", found[outputs[name]].numpy())
+print(json.dumps(outputs))
 """
+PROGRAMS = dict.fromkeys(LOADED, KERAS)
+PROGRAMS["tensorflow"] = "\n".join([KERAS, TENSORFLOW, *map(isolated.documented, ("keras", "savedmodel"))])
 
 
 @pytest.fixture(scope="module")
@@ -55,33 +58,47 @@ def exported(model, tmp_path_factory):
             forms.write(SavedModel.load(model(name).folder), Form.KERAS, folder / f"{name}.keras")
         for name in SERVED:
             forms.write(SavedModel.load(model(name).folder), Form.SAVEDMODEL, folder / f"{name}-savedmodel")
+    (folder / "models.keras").symlink_to("mlp.keras")
+    (folder / "models-savedmodel").symlink_to("mlp-savedmodel")
     return folder
 
 
 def expected(untrained):
     """The probability of the second class, of each class, or the value in the unit of the target."""
     found = Model.load(untrained.folder).encoder.decode(untrained.outputs)
-    return np.array(found.labels)[:, None] if found.probabilities is None else found.probabilities
+    values = np.array(found.labels)[:, None] if found.probabilities is None else found.probabilities
+    return values[:, -untrained.outputs.shape[1] :]
 
 
-def test_files_load_on_every_backend_and_compute_what_the_reference_networks_compute(model, exported):
+@pytest.fixture(scope="module")
+def printed(exported):
+    """What a process of each backend has printed that loads the files and cannot import epochd."""
     loaders = {}
     for backend, names in LOADED.items():
-        given = {"backend": backend, "folder": exported, "names": names}
-        loaders[backend] = isolated.start(KERAS, given, KERAS_BACKEND=backend, **QUICK_COMPILER)
-    for backend, loader in loaders.items():
-        isolated.finish(loader)
-        for name in LOADED[backend]:
-            found = np.load(exported / f"{name}-{backend}.npy")
-            np.testing.assert_allclose(found, expected(model(name)), rtol=1e-5, atol=1e-5, err_msg=f"{name} {backend}")
+        given = {"backend": backend, "folder": exported, "names": names, "served": SERVED}
+        loaders[backend] = isolated.start(PROGRAMS[backend], given, KERAS_BACKEND=backend, **QUICK_COMPILER)
+    return {backend: isolated.finish(loader).splitlines() for backend, loader in loaders.items()}
 
 
-def test_a_savedmodel_is_served_with_a_named_output(model, exported):
-    printed = isolated.run(TENSORFLOW, {"folder": exported, "names": SERVED, "outputs": {}})
-    assert json.loads(printed) == {"mlp-embeddings": "value", "lstm-masked-both": "probabilities"}
+@pytest.mark.parametrize("backend", LOADED)
+def test_a_file_computes_what_the_reference_network_computes(model, exported, printed, backend):
+    assert printed[backend] is not None
+    for name in LOADED[backend]:
+        found = np.load(exported / f"{name}-{backend}.npy")
+        np.testing.assert_allclose(found, expected(model(name)), rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+def test_a_savedmodel_is_served_with_a_named_output(model, exported, printed):
+    names = {"mlp": "probability", "mlp-embeddings": "value", "lstm-masked-both": "probabilities"}
+    assert json.loads(printed["tensorflow"][0]) == names
     for name in SERVED:
         found = np.load(exported / f"{name}-savedmodel.npy")
         np.testing.assert_allclose(found, expected(model(name)), rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+def test_the_documented_code_opens_them(printed):
+    keras, tensorflow = printed["tensorflow"][-2:]
+    assert float(keras.strip("[]")) == pytest.approx(float(tensorflow.partition("[[")[2].partition("]]")[0]), rel=1e-4)
 
 
 def test_a_file_contains_no_code_and_no_objects_but_those_of_keras(exported):

@@ -22,7 +22,7 @@ from epochd.export import mlflow_run
 from epochd.export.saved_model import SavedModel
 store, *folders = sys.argv[1:]
 for folder in folders:
-    run = mlflow_run.log(SavedModel.load(Path(folder)), mlflow_run.Tracking(store, "exports"))
+    run = mlflow_run.log(SavedModel.load(Path(folder)), mlflow_run.Tracking(store))
     print("\\n@" + json.dumps(asdict(run)))
 """
 READ = """
@@ -54,7 +54,10 @@ found["lists"] = model.predict(pd.DataFrame({"c0": [[1.0], [2.0] * 12], "ink": [
 model = mlflow.pyfunc.load_model(given["features"]["model_uri"])
 found["features"] = model.predict(np.ones((2, 25), np.float32)).to_dict("list")
 print("\\n@" + json.dumps(found))
+import os
+os.chdir(given["folder"])
 """
+READ += isolated.documented("mlflow")
 
 
 def printed(text):
@@ -80,14 +83,17 @@ def saved(model, tmp_path_factory):
 @pytest.fixture(scope="module")
 def found(saved, tmp_path_factory):
     """What a process that cannot import epochd reads from the store that another process has written."""
-    store = tmp_path_factory.mktemp("store")
+    folder = tmp_path_factory.mktemp("store")
+    store = folder / "runs"
     done = subprocess.run(
-        [sys.executable, "-c", LOG, store, *saved.values()], capture_output=True, text=True, cwd=store
+        [sys.executable, "-c", LOG, store, *saved.values()], capture_output=True, text=True, cwd=folder
     )
     assert done.returncode == 0, done.stderr
     runs = dict(zip(saved, printed(done.stdout), strict=True))
     assert [run["model_uri"] is None for run in runs.values()] == [False, False, False, False, True]
-    (read,) = printed(isolated.run(READ, runs | {"database": runs["flights"]["database"]}))
+    out = isolated.run(READ, runs | {"database": runs["flights"]["database"], "folder": folder})
+    assert "prediction" in out.splitlines()[-2], "the documented code scores the example of a model"
+    (read,) = printed(out)
     return read
 
 

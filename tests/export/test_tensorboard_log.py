@@ -17,13 +17,16 @@ for run in ("train", "validation"):
     events = EventAccumulator(f"{given}/{run}").Reload()
     tags = events.Tags()["scalars"]
     found[run] = {tag: [[e.step, e.value, e.wall_time] for e in events.Scalars(tag)] for tag in tags}
+import os
+os.chdir(os.path.dirname(given))
+DOCUMENTED
 events = EventAccumulator(given).Reload()
 found["config"] = events.Tensors("config")[0].tensor_proto.string_val[0].decode()
 content = events.PluginTagToContent("hparams")["_hparams_/session_start_info"]
 options = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
 found["hparams"] = {name: getattr(value, value.WhichOneof("kind")) for name, value in options.items()}
 print(json.dumps(found))
-"""
+""".replace("DOCUMENTED", isolated.documented("tensorboard"))
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +36,10 @@ def saved(model):
 
 @pytest.fixture(scope="module")
 def read(saved, tmp_path_factory):
-    folder = forms.write(saved, Form.TENSORBOARD, tmp_path_factory.mktemp("logs") / "run")
-    return json.loads(isolated.run(READ, folder, refused=("tensorflow",)))
+    folder = forms.write(saved, Form.TENSORBOARD, tmp_path_factory.mktemp("logs") / "models-tensorboard")
+    documented, found = isolated.run(READ, folder, refused=("tensorflow",)).splitlines()
+    assert documented.startswith("[(1, ")
+    return json.loads(found)
 
 
 def test_every_metric_of_the_history_is_a_scalar_of_its_run(saved, read):

@@ -28,6 +28,12 @@ for folder, features, outputs in given:
     x = torch.from_numpy(np.load(features))
     np.savez(outputs, raw=model(x).detach().numpy(), predicted=model.predict(x).detach().numpy())
 """
+DOCUMENTED = f"""
+import os
+os.chdir(given[0][0])
+sys.path.insert(0, "")
+{isolated.documented("torch")}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +44,7 @@ def exported(model, tmp_path_factory):
         forms.write(SavedModel.load(model(name).folder), Form.TORCH, folder / name)
         np.save(folder / f"{name}.npy", model(name).features)
         given.append([folder / name, folder / f"{name}.npy", folder / f"{name}.npz"])
-    isolated.run(PROGRAM, given)
+    assert "tensor" in isolated.run(PROGRAM + DOCUMENTED, given)
     return folder
 
 
