@@ -46,21 +46,20 @@ PROGRAMS = dict.fromkeys(LOADED, KERAS)
 PROGRAMS["tensorflow"] = "\n".join([KERAS, TENSORFLOW, *map(isolated.documented, ("keras", "savedmodel"))])
 
 
-@pytest.fixture(scope="module")
-def exported(model, tmp_path_factory):
-    """A folder with each model as a Keras file, its features, and the expected predictions."""
-    folder = tmp_path_factory.mktemp("keras")
+@pytest.fixture
+def exported(model, tmp_path):
+    """A folder with each model as a Keras file, and its features."""
     runtime.configure(Model.load(model("mlp").folder).setup)  # only once per process, and engine tests need devices
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of TensorFlow about NumPy
         for name in NAMES:
-            np.save(folder / f"{name}.npy", model(name).features)
-            forms.write(SavedModel.load(model(name).folder), Form.KERAS, folder / f"{name}.keras")
+            np.save(tmp_path / f"{name}.npy", model(name).features)
+            forms.write(SavedModel.load(model(name).folder), Form.KERAS, tmp_path / f"{name}.keras")
         for name in SERVED:
-            forms.write(SavedModel.load(model(name).folder), Form.SAVEDMODEL, folder / f"{name}-savedmodel")
-    (folder / "models.keras").symlink_to("mlp.keras")
-    (folder / "models-savedmodel").symlink_to("mlp-savedmodel")
-    return folder
+            forms.write(SavedModel.load(model(name).folder), Form.SAVEDMODEL, tmp_path / f"{name}-savedmodel")
+    (tmp_path / "models.keras").symlink_to("mlp.keras")
+    (tmp_path / "models-savedmodel").symlink_to("mlp-savedmodel")
+    return tmp_path
 
 
 def expected(untrained):
@@ -70,40 +69,28 @@ def expected(untrained):
     return values[:, -untrained.outputs.shape[1] :]
 
 
-@pytest.fixture(scope="module")
-def printed(exported):
-    """What a process of each backend has printed that loads the files and cannot import epochd."""
+def test_files_load_on_every_backend_and_compute_what_the_reference_networks_compute(model, exported):
+    """One test with the SavedModels, the code of the documentation and the content of the files: three frameworks are
+    imported for it, and tests of one module may run in several processes."""
     loaders = {}
     for backend, names in LOADED.items():
         given = {"backend": backend, "folder": exported, "names": names, "served": SERVED}
         loaders[backend] = isolated.start(PROGRAMS[backend], given, KERAS_BACKEND=backend, **QUICK_COMPILER)
-    return {backend: isolated.finish(loader).splitlines() for backend, loader in loaders.items()}
-
-
-@pytest.mark.parametrize("backend", LOADED)
-def test_a_file_computes_what_the_reference_network_computes(model, exported, printed, backend):
-    assert printed[backend] is not None
-    for name in LOADED[backend]:
-        found = np.load(exported / f"{name}-{backend}.npy")
-        np.testing.assert_allclose(found, expected(model(name)), rtol=1e-5, atol=1e-5, err_msg=name)
-
-
-def test_a_savedmodel_is_served_with_a_named_output(model, exported, printed):
-    names = {"mlp": "probability", "mlp-embeddings": "value", "lstm-masked-both": "probabilities"}
-    assert json.loads(printed["tensorflow"][0]) == names
-    for name in SERVED:
-        found = np.load(exported / f"{name}-savedmodel.npy")
-        np.testing.assert_allclose(found, expected(model(name)), rtol=1e-5, atol=1e-5, err_msg=name)
-
-
-def test_the_documented_code_opens_them(printed):
-    keras, tensorflow = printed["tensorflow"][-2:]
-    assert float(keras.strip("[]")) == pytest.approx(float(tensorflow.partition("[[")[2].partition("]]")[0]), rel=1e-4)
-
-
-def test_a_file_contains_no_code_and_no_objects_but_those_of_keras(exported):
+    printed = {backend: isolated.finish(loader).splitlines() for backend, loader in loaders.items()}
+    files = [(name, backend) for backend, names in LOADED.items() for name in names]
+    for name, loader in [*files, *((name, "savedmodel") for name in SERVED)]:
+        found = np.load(exported / f"{name}-{loader}.npy")
+        np.testing.assert_allclose(found, expected(model(name)), rtol=1e-5, atol=1e-5, err_msg=f"{name} {loader}")
+    outputs, *_, keras, savedmodel = printed["tensorflow"]
+    assert json.loads(outputs) == {"mlp": "probability", "mlp-embeddings": "value", "lstm-masked-both": "probabilities"}
+    assert float(keras.strip("[]")) == pytest.approx(float(re.findall(r"\[\[(.+?)\]\]", savedmodel)[0]), rel=1e-4)
     for name in NAMES:
-        with zipfile.ZipFile(exported / f"{name}.keras") as file:
-            config = file.read("config.json").decode()
-        assert set(re.findall(r'"module": "(\w+)', config)) == {"keras"}
-        assert "Lambda" not in config
+        assert_standard_objects_only(exported / f"{name}.keras")
+
+
+def assert_standard_objects_only(file):
+    """A Keras file names no class but Keras's own, and contains no code."""
+    with zipfile.ZipFile(file) as content:
+        config = content.read("config.json").decode()
+    assert set(re.findall(r'"module": "(\w+)', config)) == {"keras"}
+    assert "Lambda" not in config
