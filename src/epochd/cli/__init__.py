@@ -39,4 +39,5 @@ app.command(epilog=local.SERVE_EPILOG)(local.serve)
 for command in tasks.COMMANDS:
     app.command(command.__name__.rstrip("_"))(command)
 app.command()(local.predict)
+app.command()(local.export)
 app.command()(version)

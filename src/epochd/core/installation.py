@@ -13,6 +13,8 @@ PACKAGES = {
     "tensorflow": ("tensorflow>=2.18", "keras>=3.6"),
     "jax": ("jax>=0.8", "optax>=0.2.4"),
     "postgres": ("psycopg[binary]>=3.2",),
+    "mlflow": ("mlflow-skinny>=3", "pandas>=2.2"),
+    "tensorboard": ("tensorboard>=2.16",),
 }
 """Extra → what it contains, the same as in ``pyproject.toml``."""
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"

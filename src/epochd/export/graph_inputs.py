@@ -1,0 +1,97 @@
+"""The inputs of a model's ONNX graph as columns of a table, and one row as an example."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from epochd.data.encoding.categorical import Codes, OneHot
+from epochd.data.encoding.dates import Date
+from epochd.data.encoding.encoder import Column, Encoder
+from epochd.data.encoding.numeric import Boolean
+from epochd.data.encoding.scaling import Linear, Scale
+from epochd.data.encoding.sequence import Channel
+from epochd.export.saved_model import SavedModel
+
+FEATURES = "features"
+"""The only input of a graph that starts after the encoder."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableInput:
+    """An input of the graph. ``column`` is the table's; ``kind`` is number, boolean, text, date, time, list, lengths or
+    features; ``shape`` that of the tensor, -1 for the rows; ``missing`` the text of a missing value. ``listed``: a cell
+    of the column is a list."""
+
+    name: str
+    column: str
+    kind: str
+    shape: tuple[int, ...]
+    missing: str = ""
+    listed: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def table_inputs(saved: SavedModel, session: Any) -> list[TableInput]:
+    """The inputs of a graph in an ONNX Runtime session: one for each column in the order of the encoder, and the
+    lengths of lists behind them; or the encoded features."""
+    encoder, steps = saved.model.encoder, saved.model.setup.spec.sequence_length
+    names = [about.name for about in session.get_inputs()]
+    if names == [FEATURES] and FEATURES not in encoder.feature_names:
+        return [TableInput(FEATURES, "", FEATURES, (-1, *session.get_inputs()[0].shape[1:]))]
+    found = [_column(column, name, encoder, steps) for column, name in zip(encoder.columns, names, strict=False)]
+    lists = [about.column for about in found if about.kind == "list"]
+    return found + [TableInput(name, lists[0], "lengths", (-1, 1)) for name in names[len(found) :]]
+
+
+def _column(column: Column, name: str, encoder: Encoder, steps: int | None) -> TableInput:
+    shape, listed = (-1, steps or 1), steps is not None
+    match column:
+        case Channel():
+            return TableInput(name, column.name, "list", (-1, encoder.steps or 1), listed=True)
+        case OneHot() | Codes():
+            return TableInput(name, column.name, "text", shape, _missing_text(column.categories), listed)
+        case Date():
+            kind = "time" if column.clock else "date"
+            return TableInput(name, column.name, kind, shape, listed=listed)
+        case _:
+            kind = "boolean" if isinstance(column, Boolean) else "number"
+            return TableInput(name, column.name, kind, shape, listed=listed)
+
+
+def _missing_text(categories: Sequence[str]) -> str:
+    """The text that stands for a missing value: the empty one, unless that is a category."""
+    marker = ""
+    while marker in categories:
+        marker = f"<{marker or 'missing'}>"
+    return marker
+
+
+def example(saved: SavedModel) -> dict[str, Any]:
+    """A typical row, column → value: numbers and times at the centre of their scale, the first of the categories. With
+    sliding windows each value is a list of the steps."""
+    encoder, steps = saved.model.encoder, saved.model.setup.spec.sequence_length
+    values = {column.name: _typical(column, encoder) for column in encoder.columns}
+    return values if steps is None else {name: [value] * steps for name, value in values.items()}
+
+
+def _typical(column: Column, encoder: Encoder) -> Any:
+    match column:
+        case OneHot() | Codes():
+            return next(iter(column.categories), "")
+        case Boolean():
+            return True
+        case Channel():
+            return [_centre(column.scale)] * (encoder.steps or 1)
+        case Date():
+            days = timedelta(days=_centre(column.elapsed) if column.elapsed else 0)
+            found = (datetime(1970, 1, 1, tzinfo=UTC) + days).replace(tzinfo=None, microsecond=0)
+            return found.time().isoformat() if column.clock else found
+        case _:
+            return _centre(column.scale)
+
+
+def _centre(scale: Scale) -> float:
+    return scale.centre if isinstance(scale, Linear) else scale.values[len(scale.values) // 2]

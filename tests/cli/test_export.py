@@ -1,0 +1,71 @@
+"""``epochd export``: what is written where, and what is refused."""
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from epochd.cli import console
+from tests.support.untrained import save_untrained
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder with a file in place of its graph."""
+    found = save_untrained(tmp_path_factory.mktemp("models"), "iris", hidden_units=[3], output_path="/a/flowers").folder
+    (found / "model.onnx").write_bytes(b"graph")
+    return found
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_an_export_goes_to_the_current_folder_under_the_name_of_the_models_folder(
+    run: Any, folder: Path, here: Path
+) -> None:
+    assert run("export", folder.parent / "latest", "--to", "onnx").out == "exported to flowers.onnx\n"
+    assert run("export", folder, "--to", "torch").out == "exported to flowers-torch\n"
+    assert (here / "flowers.onnx").read_bytes() == b"graph"
+    assert {path.name for path in (here / "flowers-torch").iterdir()} >= {"model.py", "model.safetensors"}
+
+
+def test_nothing_is_overwritten_without_force(run: Any, folder: Path, here: Path) -> None:
+    (here / "mine.onnx").write_text("mine")
+    refused = run("export", folder, "--to", "onnx", "--output", "mine.onnx")
+    assert refused.code == console.REFUSED
+    assert "mine.onnx exists" in refused.err
+    assert (here / "mine.onnx").read_text() == "mine"
+    assert run("export", folder, "--to", "onnx", "--output", "mine.onnx", "--force").code == 0
+    assert (here / "mine.onnx").read_bytes() == b"graph"
+    assert [path.name for path in here.iterdir()] == ["mine.onnx"]
+
+
+def test_what_is_no_folder_here_is_refused(run: Any) -> None:
+    refused = run("export", "epoch_training_20260101_000000_abcdef", "--to", "torch")
+    assert refused.code == console.REFUSED
+    assert "is no folder on this machine" in refused.err
+
+
+@pytest.mark.parametrize(("to", "package"), [("mlflow", "mlflow"), ("tensorboard", "tensorboard"), ("keras", "keras")])
+def test_a_missing_package_is_named_with_the_command_that_installs_it(
+    run: Any, folder: Path, here: Path, to: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    refused = run("export", folder, "--to", to)
+    assert refused.code == console.REFUSED
+    assert f"needs the package {package!r}, which is not installed. Run: {sys.executable} -m pip install" in refused.err
+    assert list(here.iterdir()) == []
+
+
+def test_a_model_without_a_graph_is_refused_as_onnx(run: Any, folder: Path, tmp_path: Path) -> None:
+    bare = shutil.copytree(folder, tmp_path / "bare")
+    (bare / "model.onnx").unlink()
+    assert "has no model.onnx" in run("export", bare, "--to", "onnx").err
