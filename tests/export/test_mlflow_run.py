@@ -9,6 +9,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from epochd.artifact.predict import Model
+from epochd.data.tables.catalog import open_dataset
 from epochd.export.saved_model import SavedModel
 from tests.export import graphs, isolated
 from tests.export.conftest import digits
@@ -34,7 +36,8 @@ found = {"params": run.data.params, "tags": run.data.tags, "metrics": run.data.m
 found["status"], found["times"] = run.info.status, [run.info.start_time, run.info.end_time]
 found["val_loss"] = [[m.step, m.value] for m in client.get_metric_history(run.info.run_id, "val_loss")]
 found["artifacts"] = sorted(f.path for f in client.list_artifacts(run.info.run_id, "epochd"))
-found["bare"] = client.get_run(given["bare"]["run_id"]).data.tags
+model = mlflow.pyfunc.load_model(given["bare"]["model_uri"])
+found["bare"] = model.predict(pd.DataFrame(given["rows"])).to_dict("list")
 
 model = mlflow.pyfunc.load_model(given["flights"]["model_uri"])
 rows = pd.DataFrame({
@@ -58,6 +61,9 @@ import os
 os.chdir(given["folder"])
 """
 READ += isolated.documented("mlflow")
+
+
+ROWS = open_dataset("breast_cancer", []).read().head(20)
 
 
 def printed(text):
@@ -90,8 +96,10 @@ def found(saved, tmp_path_factory):
     )
     assert done.returncode == 0, done.stderr
     runs = dict(zip(saved, printed(done.stdout), strict=True))
-    assert [run["model_uri"] is None for run in runs.values()] == [False, False, False, False, True]
-    out = isolated.run(READ, runs | {"database": runs["flights"]["database"], "folder": folder})
+    assert [run["model_uri"] is None for run in runs.values()] == [False] * 5
+    out = isolated.run(
+        READ, runs | {"database": runs["flights"]["database"], "folder": folder, "rows": ROWS.to_dict(as_series=False)}
+    )
     assert "prediction" in out.splitlines()[-2], "the documented code scores the example of a model"
     (read,) = printed(out)
     return read
@@ -130,5 +138,7 @@ def test_a_graph_that_starts_after_the_encoder_takes_encoded_features(found):
     assert found["features"] == {"prediction": [25.0, 25.0]}
 
 
-def test_a_model_without_a_graph_is_a_run_without_a_model(found):
-    assert found["bare"]["epochd.framework"] == "none"
+def test_a_model_that_was_saved_without_a_graph_gets_one(saved, found):
+    expected = Model.load(saved["bare"]).predict(ROWS)
+    assert found["bare"]["prediction"] == expected["prediction"].to_list()
+    np.testing.assert_allclose(found["bare"]["probability_1"], expected["probability_1"], atol=1e-5)

@@ -1,6 +1,5 @@
 """The inputs of a model's ONNX graph as columns of a table, and one row as an example."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,9 +11,7 @@ from epochd.data.encoding.numeric import Boolean
 from epochd.data.encoding.scaling import Linear, Scale
 from epochd.data.encoding.sequence import Channel
 from epochd.export.saved_model import SavedModel
-
-FEATURES = "features"
-"""The only input of a graph that starts after the encoder."""
+from epochd.onnx_graph.inputs import FEATURES, column_inputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,35 +35,21 @@ def table_inputs(saved: SavedModel, session: Any) -> list[TableInput]:
     """The inputs of a graph in an ONNX Runtime session: one for each column in the order of the encoder, and the
     lengths of lists behind them; or the encoded features."""
     encoder, steps = saved.model.encoder, saved.model.setup.spec.sequence_length
-    names = [about.name for about in session.get_inputs()]
-    if names == [FEATURES] and FEATURES not in encoder.feature_names:
+    if [about.name for about in session.get_inputs()] == [FEATURES] and FEATURES not in encoder.feature_names:
         return [TableInput(FEATURES, "", FEATURES, (-1, *session.get_inputs()[0].shape[1:]))]
-    found = [_column(column, name, encoder, steps) for column, name in zip(encoder.columns, names, strict=False)]
+    found = column_inputs(encoder, steps)
     lists = [about.column for about in found if about.kind == "list"]
-    return found + [TableInput(name, lists[0], "lengths", (-1, 1)) for name in names[len(found) :]]
-
-
-def _column(column: Column, name: str, encoder: Encoder, steps: int | None) -> TableInput:
-    shape, listed = (-1, steps or 1), steps is not None
-    match column:
-        case Channel():
-            return TableInput(name, column.name, "list", (-1, encoder.steps or 1), listed=True)
-        case OneHot() | Codes():
-            return TableInput(name, column.name, "text", shape, _missing_text(column.categories), listed)
-        case Date():
-            kind = "time" if column.clock else "date"
-            return TableInput(name, column.name, kind, shape, listed=listed)
-        case _:
-            kind = "boolean" if isinstance(column, Boolean) else "number"
-            return TableInput(name, column.name, kind, shape, listed=listed)
-
-
-def _missing_text(categories: Sequence[str]) -> str:
-    """The text that stands for a missing value: the empty one, unless that is a category."""
-    marker = ""
-    while marker in categories:
-        marker = f"<{marker or 'missing'}>"
-    return marker
+    return [
+        TableInput(
+            about.name,
+            about.column or str(lists[0]),
+            about.kind,
+            about.shape,
+            str(about.missing) if about.kind == "text" else "",
+            steps is not None or about.kind == "list",
+        )
+        for about in found
+    ]
 
 
 def example(saved: SavedModel) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from epochd.export import graph_inputs, onnx_file
 from epochd.export.graph_inputs import TableInput
 from epochd.export.packages import require
 from epochd.export.saved_model import SavedModel
+from epochd.onnx_graph.inputs import FEATURES, ONNX
 
 CODE = Path(__file__).with_name("mlflow_model.py")
 FILES = "model.json", "history.csv", "splits.parquet"
@@ -153,7 +154,7 @@ def metrics(kind: Any, saved: SavedModel) -> list[Any]:
 def log_model(mlflow: Any, saved: SavedModel) -> str | None:
     """Record the model with signature and input example; return its URI, or None if it has no ONNX graph."""
     with tempfile.TemporaryDirectory() as folder:
-        graph, described = Path(folder) / onnx_file.NAME, Path(folder) / "inputs.json"
+        graph, described = Path(folder) / ONNX, Path(folder) / "inputs.json"
         try:
             onnx_file.write(saved, graph)
         except InvalidSpec:  # the caller says that the run has no model
@@ -176,7 +177,7 @@ def log_model(mlflow: Any, saved: SavedModel) -> str | None:
 
 def input_example(saved: SavedModel, inputs: list[TableInput]) -> Any:
     """One row as a pandas table, or as an array if the graph takes encoded features."""
-    if inputs[0].kind == graph_inputs.FEATURES:
+    if inputs[0].kind == FEATURES:
         return np.zeros((1, *inputs[0].shape[1:]), np.float32)
     row = graph_inputs.example(saved)
     return require("pandas", "mlflow").DataFrame({name: [value] for name, value in row.items()})
@@ -185,7 +186,7 @@ def input_example(saved: SavedModel, inputs: list[TableInput]) -> Any:
 def signature(mlflow: Any, saved: SavedModel, inputs: list[TableInput]) -> Any:
     """The types of the columns, and of the prediction and its probabilities."""
     types = require("mlflow.types", "mlflow")
-    if inputs[0].kind == graph_inputs.FEATURES:
+    if inputs[0].kind == FEATURES:
         taken = [types.TensorSpec(np.dtype(np.float32), inputs[0].shape)]
     else:
         taken = [_column_spec(types, about) for about in inputs if about.kind != "lengths"]
