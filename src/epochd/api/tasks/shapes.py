@@ -157,6 +157,7 @@ class TrainingSummary(Shape):
     best_epoch: int | None = None
     stopped_early: bool | None = None
     scores: dict[str, dict[str, float | None]] | None = None
+    model_removed_at: str | None = Field(None, description="When the model was deleted, if the task was kept.")
 
 
 class EventProgress(Shape):
