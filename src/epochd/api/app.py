@@ -10,7 +10,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 
 from epochd import __version__
-from epochd.api import errors, openapi, tasks
+from epochd.api import errors, models, openapi, tasks
 from epochd.api.datasets import routes as datasets
 from epochd.api.deps import authorise, known_parameters
 from epochd.api.security import DATASETS_PATH, BodyLimit, HostGuard, RootPath, UnhandledErrors
@@ -56,6 +56,7 @@ def create_app(settings: Settings, *, executor: Executor | None = None, server_u
     authorised = APIRouter(dependencies=[Depends(authorise), Depends(known_parameters)])
     authorised.include_router(tasks.router, prefix=PREFIX, tags=["epoch training"])
     authorised.include_router(datasets.router, prefix=DATASETS_PATH, tags=["datasets"])
+    authorised.include_router(models.router, tags=["models"])
     authorised.include_router(system.router, prefix="/api/v1/system", tags=["server"])
     app.include_router(authorised)
     return app

@@ -5,6 +5,7 @@
 """
 
 import csv
+import json
 import os
 import stat
 import unicodedata
@@ -25,11 +26,14 @@ from epochd.artifact import files
 from epochd.core.arrays import IntArray
 from epochd.core.errors import InvalidSpec, ModelNotSaved, Problem
 from epochd.data.encoding.encoder import Encoder
+from epochd.data.tables.table import json_values
 from epochd.loop.engine import Setup
 from epochd.loop.metrics import Scores
 from epochd.loop.state import LoopState
 
 SPLITS = ("train", "validation", "test")
+MAX_EXAMPLE = 20_000
+"""Characters of an example in JSON; an image of 28 x 28 has some thousands."""
 LONGEST_NAME = f"{files.TEMPORARY}epoch_training_20260101_000000_abcdef-01234567/model.safetensors"
 """The longest path of a model's file below its output path: that of one that is being written."""
 
@@ -151,6 +155,16 @@ def describe(
         "facts": facts,
         "versions": {"epochd": epochd.__version__, "python": python_version(), "numpy": np.__version__},
     }
+
+
+def examples(rows: pl.DataFrame) -> dict[str, Any]:
+    """A value of each column as JSON, the first that is not missing, for ``model.json``. Long ones are left out."""
+    found = {}
+    for series in rows:
+        value = next((value for value in json_values(series) if value is not None), None)
+        if len(json.dumps(value)) <= MAX_EXAMPLE:
+            found[series.name] = value
+    return found
 
 
 def write_splits(path: Path, rows: Mapping[str, IntArray]) -> None:

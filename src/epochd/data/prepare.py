@@ -7,7 +7,7 @@ streamed from the file each time; the numbers are the same bit for bit.
 import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,8 @@ from epochd.data.tables.catalog import Catalog
 from epochd.data.tables.source import Source
 from epochd.data.tables.table import BATCH_ROWS, ColumnReader, Table, rows_in_batch, select_rows
 
+EXAMPLE_ROWS = 20
+"""Rows that are searched for a value of each column."""
 Classes = Sequence[Label] | None
 RowLabels = dict[str, npt.NDArray[Any]]
 """The data of each row besides its features, (rows,): ``targets``, its class number (uint8 or uint16) or its value in a
@@ -48,7 +50,8 @@ class Prepared:
 
     ``fingerprint`` is the SHA-256 of the dataset's content; a resumed attempt must have the same one. ``rows`` are
     the row numbers (from 0, int64) of the examples of ``train``, ``validation`` and ``test``, in their order; the row
-    of a window is that of its target. Rows of a validation dataset are numbered in that dataset.
+    of a window is that of its target. Rows of a validation dataset are numbered in that dataset. ``first_rows`` are
+    the first ones of the dataset, as examples.
     """
 
     train: InMemoryDataset | MemmapDataset
@@ -58,6 +61,7 @@ class Prepared:
     task: Task
     fingerprint: str
     rows: dict[str, IntArray]
+    first_rows: pl.DataFrame = field(default_factory=pl.DataFrame)
 
 
 def prepare(
@@ -107,7 +111,8 @@ class Preparation:
             fingerprint = hashlib.sha256(f"{fingerprint} {other_fingerprint}".encode()).hexdigest()
         rows = {name: side.rows for name, side in sides.items()}
         train, validation, test = parts["train"], parts.get("validation"), parts.get("test")
-        return Prepared(train, validation, test, encoder, encoder.task, fingerprint, rows)
+        first_rows = table.lazy.head(EXAMPLE_ROWS).collect()
+        return Prepared(train, validation, test, encoder, encoder.task, fingerprint, rows, first_rows)
 
     def _columns(self, schema: pl.Schema) -> list[str]:
         """The columns to read; raise DataError if the dataset lacks one that the given encoder needs."""

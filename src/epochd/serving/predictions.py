@@ -4,13 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from epochd.core.arrays import IntArray
 from epochd.data.encoding.labels import Label
 from epochd.data.encoding.values import Float64
-from epochd.data.tables.table import python_values
+from epochd.data.tables.table import json_values
 from epochd.serving.inputs import PREDICTION, PROBABILITY
 
 PROBABILITIES, FORECAST_TIME = "probabilities", "forecast_time"
@@ -67,7 +66,7 @@ class Predictions:
         self, given: Mapping[str, Sequence[Any]] | None = None, *, probabilities: bool = True
     ) -> Iterator[dict[str, Any]]:
         """``frame`` as JSON objects, in which ``probabilities`` is an object of labels and numbers."""
-        times = None if self.times is None else [None if t is None else _json(t) for t in python_values(self.times)]
+        times = None if self.times is None else json_values(self.times)
         names = renamed(list(given or ()), [PREDICTION, PROBABILITIES, *([] if times is None else [FORECAST_TIME])])
         labels = [str(label) for label in self.classes or ()]
         found = self.probabilities.tolist() if probabilities and self.probabilities is not None else None
@@ -95,20 +94,8 @@ def renamed(given: Sequence[str], taken: Sequence[str]) -> dict[str, str]:
 
 
 def json_columns(frame: pl.DataFrame) -> dict[str, list[Any]]:
-    """The values of a table as JSON types: dates and times in ISO 8601, what is not a finite number as null."""
-    return {series.name: [_json(value) for value in python_values(series)] for series in frame}
-
-
-def _json(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_json(element) for element in value]
-    if isinstance(value, dict):
-        return {name: _json(element) for name, element in value.items()}
-    if isinstance(value, float):
-        return value if np.isfinite(value) else None
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+    """The values of a table as JSON types."""
+    return {series.name: json_values(series) for series in frame}
 
 
 def _type_of(classes: Sequence[Label] | None) -> pl.DataType:

@@ -1,5 +1,6 @@
 """A loaded model: what it reads, what it returns, and its predictions for rows, of which some may be unusable."""
 
+import datetime
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from epochd.data.encoding.encoder import Encoder
 from epochd.data.encoding.labels import Label
 from epochd.data.encoding.values import Float64
 from epochd.data.schema import Kind, kind_of
+from epochd.engines import network
 from epochd.loop.engine import Setup
 from epochd.serving.inputs import Input, Output, inputs_of, outputs_of
 from epochd.serving.predictions import Predictions, RowProblem
@@ -32,6 +34,8 @@ from epochd.serving.scorers import OnnxScorer, ReferenceScorer, Scorer
 OnError = Literal["refuse", "skip"]
 MAX_UNUSABLE = 1_000
 """Rows that are skipped; with more of them, the columns are probably not those of the model, and all are refused."""
+BACKWARD = 3
+"""Training takes three times the operations of a prediction."""
 OVERHEAD_BYTES = 1 << 20
 """About how much memory a loaded model takes besides its weights."""
 FIRST_ROW = re.compile(r"\brow 1\b")
@@ -44,7 +48,7 @@ class Predictor:
     """One model, loaded from its folder. Several threads may use it at once.
 
     ``about`` is its ``model.json``. ``threshold`` is the probability from which on a binary model predicts its second
-    class. ``nbytes`` is about how much memory it takes.
+    class. ``nbytes`` is about how much memory it takes, ``operations`` how many floating-point operations a row takes.
     """
 
     folder: Path
@@ -56,6 +60,7 @@ class Predictor:
     threshold: float
     scorer: Scorer
     nbytes: int
+    operations: float
 
     @classmethod
     def load(cls, folder: Path) -> "Predictor":
@@ -72,7 +77,8 @@ class Predictor:
         inputs = inputs_of(setup.spec, encoder, about.get("examples", {}))
         threshold, nbytes = about.get("decision_threshold"), OVERHEAD_BYTES + 4 * len(text) + scorer.nbytes
         threshold = 0.5 if threshold is None else float(threshold)
-        return cls(folder, about, setup, encoder, inputs, outputs_of(encoder.classes), threshold, scorer, nbytes)
+        outputs, operations = outputs_of(encoder.classes), network.flops_per_row(setup) / BACKWARD
+        return cls(folder, about, setup, encoder, inputs, outputs, threshold, scorer, nbytes, operations)
 
     @property
     def task(self) -> Task:
@@ -92,6 +98,12 @@ class Predictor:
     def forecasts(self) -> bool:
         """Whether it predicts from windows of rows."""
         return self.setup.spec.sequence_length is not None
+
+    @property
+    def ordering(self) -> list[str]:
+        """The columns of time and group that it needs besides the features, or as one of them."""
+        spec = self.setup.spec
+        return [name for name in (spec.time_column, spec.group_column) if name is not None] if self.forecasts else []
 
     def predict_plain(self, columns: Columns) -> Predictions | None:
         """``predict`` for rows whose values are numbers, text, booleans or None, without the time that making a table
@@ -151,6 +163,8 @@ class Predictor:
         times = frame.get_column(spec.time_column)
         if kind_of(times.dtype) is Kind.CATEGORY:
             times = dates.local(times, clock=False, zone="UTC")
+            if (times.dt.time() == datetime.time()).all():
+                times = times.cast(pl.Date)
         physical = times.to_physical().to_numpy()
         steps = np.diff(physical[index], axis=1)
         even = (steps == steps[:, :1]).all(axis=1)

@@ -6,6 +6,7 @@ row lacks and another has is a missing value.
 
 import json
 import math
+from codecs import BOM_UTF8
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +19,12 @@ from epochd.core.text import cut, shown
 from epochd.data.formats.errors import MAX_COLUMNS
 from epochd.data.formats.type_inference import Expected
 from epochd.data.schema import INTERCHANGEABLE, Kind
+from epochd.data.tables.source import Source
 
 Columns = dict[str, list[Any]]
 FORMS = 'send {"rows": [{"column": value}]}, a list of such objects, or {"columns": {"column": [values]}}'
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+JSON_SUFFIX = ".json"
+"""Of a file with a body in one of the forms above; the other formats are those of ``data.formats``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Rows:
 def parse(body: bytes, most: int) -> Rows:
     """The rows in a JSON body. Raises InvalidRequest for another form, TooLarge for more than ``most`` rows."""
     try:
-        value = from_json(body.removeprefix(BYTE_ORDER_MARK), allow_inf_nan=False)
+        value = from_json(body.removeprefix(BOM_UTF8), allow_inf_nan=False)
     except ValueError as error:
         raise invalid("body", f"not valid JSON: {error}") from None
     return rows_of(value, most)
@@ -56,13 +59,31 @@ def rows_of(value: Any, most: int) -> Rows:
     return _from_rows(value)
 
 
+def read(source: Source, most: int) -> pl.DataFrame:
+    """The rows of a request's body that was saved in a file: JSON in one of the forms above, or any format that epochd
+    trains on. Raises DataError for a file that cannot be read, InvalidRequest, TooLarge."""
+    if source.path.suffix == JSON_SUFFIX:
+        found = parse(source.path.read_bytes(), most)
+        return frame_of(found.columns, source.expected)
+    frame = source.apply(lambda table: table.head(most + 1).collect())
+    if not frame.height:
+        raise invalid("body", "there are no rows", "send at least one row")
+    if frame.height > most:
+        raise too_many(f"more than {most:,}", most)
+    return frame
+
+
 def check_number(rows: int, most: int) -> None:
     """Raise TooLarge for more than ``most`` rows."""
     if rows > most:
-        raise TooLarge(
-            f"the request has {rows:,} rows, more than the limit of {most:,} (EPOCHD_PREDICT_ROWS). Send several "
-            "requests with fewer rows each"
-        )
+        raise too_many(f"{rows:,}", most)
+
+
+def too_many(rows: str, most: int) -> TooLarge:
+    return TooLarge(
+        f"the request has {rows} rows, and the limit is {most:,} (EPOCHD_PREDICT_ROWS). Send several requests with "
+        "fewer rows each"
+    )
 
 
 def _from_rows(rows: list[Any]) -> Rows:

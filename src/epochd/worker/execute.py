@@ -200,6 +200,7 @@ def complete(training: Training, engine: Engine, state: LoopState, sink: JobSink
     scores = {name: fit.evaluate(engine, config, part) for name, part in parts.items() if part is not None}
     facts = sink.facts | {"dataset": ticket.spec.dataset}
     about = pack.describe(ticket.task_id, training.setup, prepared.encoder, state, scores, facts)
+    about |= {"examples": pack.examples(prepared.first_rows)}
     sink.reporter.confirm()  # a stale attempt must not overwrite the model of a newer one
     separate = ticket.spec.validation_dataset is not None
     rows = {name: found for name, found in prepared.rows.items() if not (separate and name == "validation")}
