@@ -13,6 +13,7 @@ from epochd import __version__
 from epochd.api import errors, models, openapi, tasks
 from epochd.api.datasets import routes as datasets
 from epochd.api.deps import authorise, known_parameters
+from epochd.api.models.fast import FastPrediction
 from epochd.api.security import DATASETS_PATH, BodyLimit, HostGuard, RootPath, UnhandledErrors
 from epochd.api.service import Service
 from epochd.api.system import routes as system
@@ -44,6 +45,7 @@ def create_app(settings: Settings, *, executor: Executor | None = None, server_u
             Middleware(RootPath, prefix=settings.root_path),
             Middleware(UnhandledErrors),
             Middleware(HostGuard, settings=settings),
+            Middleware(FastPrediction),
             Middleware(WorkerDoor),
             Middleware(BodyLimit),
         ],

@@ -53,7 +53,7 @@ class ServedModels:
     """The models of one server."""
 
     def __init__(self, db: Database, settings: Settings) -> None:
-        self._db, self._settings = db, settings
+        self._db, self._settings, self._store = db, settings, settings.artifacts_dir
         self._threads = BoundedThreads(THREADS, WAITING)
         self.cache = PredictorCache(settings.served_models, settings.served_mb << 20, self._threads)
         self._aliases: dict[str, dict[str, str]] = {}
@@ -71,26 +71,45 @@ class ServedModels:
 
     async def find(self, model: str, version: str | None = None) -> Version:
         """The version that these names lead to. Raises NotFound."""
-        if TASK_ID.fullmatch(model):
-            return await self._of_task(model, version)
-        name = _folder_name(model)
-        wanted = version or files.LATEST
-        found = self.latest(name) if wanted == files.LATEST else self._aliases.get(name, {}).get(wanted, wanted)
-        if found is not None and TASK_ID.fullmatch(found):
-            folder = self._settings.artifacts_dir / name / found
-            if (folder / files.MANIFEST).is_file():
-                return Version(name, found, folder)
-        raise await self._unknown(name, version)
+        if TASK_ID.fullmatch(model) and model not in self._folders:
+            self._folders[model] = await self._folder_of_task(model)
+        found = self._known(model, version)
+        if found is None or not await asyncio.to_thread((found.folder / files.MANIFEST).is_file):
+            raise await self._unknown(self._name_of(model), version)
+        return found
 
     async def predictor(self, model: str, version: str | None = None) -> Served:
         """The predictor of the version that these names lead to, loaded if it was not. Raises NotFound, CorruptFile if
         its files are damaged, Busy if too many requests wait."""
         found = await self.find(model, version)
         try:
-            loaded = self.cache.loaded(found.folder) or await self.cache.get(found.folder)
+            return Served(found, await self.cache.get(found.folder))
         except FileNotFoundError:  # removed in the meantime
             raise await self._unknown(found.model, version) from None
-        return Served(found, loaded)
+
+    def loaded(self, model: str, version: str | None = None) -> Served | None:
+        """``predictor`` if that is loaded, and the names can be resolved without the database. Raises NotFound."""
+        found = self._known(model, version)
+        try:
+            predictor = None if found is None else self.cache.loaded(found.folder)
+        except OSError:
+            return None
+        return None if found is None or predictor is None else Served(found, predictor)
+
+    def _known(self, model: str, version: str | None) -> Version | None:
+        """The version that these names lead to, if the model of a task was looked up before; it need not exist. Raises
+        NotFound for a name that cannot be one."""
+        if TASK_ID.fullmatch(model):
+            folder = self._folders.get(model)
+            is_that = version in (None, files.LATEST, model)
+            return Version(folder, model, self._store / folder / model) if folder is not None and is_that else None
+        name = folder_name(model)
+        found = (
+            self.latest(name) if version in (None, files.LATEST) else self._aliases.get(name, {}).get(version, version)
+        )
+        if found is None or not TASK_ID.fullmatch(found):
+            return None
+        return Version(name, found, self._store / name / found)
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of ``work`` in a thread of those for predictions. Raises Busy if too many calls wait."""
@@ -109,7 +128,7 @@ class ServedModels:
 
     async def remove_alias(self, model: str, alias: str) -> str:
         """Remove an alias; the name of its model. Raises NotFound."""
-        name = await self._name_of(model)
+        name = self._name_of((await self.find(model)).model if TASK_ID.fullmatch(model) else model)
         if "\0" in alias or not await models.remove_alias(self._db, name, alias):
             known = ", ".join(map(repr, self._aliases.get(name, {}))) or "none"
             raise NotFound(f"the model {cut(name)!r} has no alias {cut(alias)!r}; its aliases: {known}")
@@ -127,25 +146,22 @@ class ServedModels:
         self.cache.evict(version.folder)
         await asyncio.to_thread(removal.complete_model, self._settings, note)
 
-    async def _of_task(self, task_id: str, version: str | None) -> Version:
-        """The version that a task has trained."""
-        if version not in (None, files.LATEST, task_id):
-            raise NotFound(f"{task_id} is one version; ask for {cut(str(version))!r} by the name of its model")
-        if task_id not in self._folders:
-            job = await jobs.get(self._db, task_id)
-            if job.artifact is None:
-                state = "its model was deleted" if "model_removed_at" in job.summary else f"it is {job.state}"
-                raise NotFound(f"task {task_id} has no model: {state}")
-            self._folders[task_id] = job.spec.artifact_folder
-        return await self.find(self._folders[task_id], task_id)
+    async def _folder_of_task(self, task_id: str) -> str:
+        """The folder of the model that a task has trained. Raises NotFound."""
+        job = await jobs.get(self._db, task_id)
+        if job.artifact is None:
+            state = "its model was deleted" if "model_removed_at" in job.summary else f"it is {job.state}"
+            raise NotFound(f"task {task_id} has no model: {state}")
+        return job.spec.artifact_folder
 
-    async def _name_of(self, model: str) -> str:
-        return (await self.find(model)).model if TASK_ID.fullmatch(model) else _folder_name(model)
+    def _name_of(self, model: str) -> str:
+        """The name of a model that may be given by a task that was looked up before."""
+        return self._folders.get(model) or folder_name(model)
 
     def latest(self, name: str) -> str | None:
         """The version that the link ``latest`` leads to."""
         try:
-            return os.readlink(self._settings.artifacts_dir / name / files.LATEST)
+            return os.readlink(f"{self._store}/{name}/{files.LATEST}")
         except OSError:
             return None
 
@@ -160,7 +176,7 @@ class ServedModels:
         return NotFound(f"there is no model {cut(name)!r}; {hint}")
 
 
-def _folder_name(model: str) -> str:
+def folder_name(model: str) -> str:
     """The folder of the artifact store that a name in a URL means. Raises NotFound for one that leads out of it."""
     parts = [part for part in model.split("/") if part]
     too_long = len(model) > MAX_PATH_BYTES or any(len(os.fsencode(part)) > MAX_PATH_PART_BYTES for part in parts)

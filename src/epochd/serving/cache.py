@@ -5,6 +5,7 @@ and verified once, even if many requests need it at the same moment; the least r
 """
 
 import asyncio
+import os
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -102,5 +103,5 @@ class PredictorCache:
 
 def identity(folder: Path) -> Identity:
     """What distinguishes the model in a folder from any other that was or will be there. Raises OSError."""
-    manifest = (folder / MANIFEST).stat()
+    manifest = os.stat(f"{folder}/{MANIFEST}")
     return folder, manifest.st_ino, manifest.st_mtime_ns

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 from pydantic_core import to_json
@@ -17,7 +17,6 @@ from epochd.serving.predictions import Predictions
 from epochd.serving.predictor import OnError
 from epochd.serving.rows import Columns
 
-MediaType = Literal["application/json", "text/csv", "application/vnd.apache.parquet"]
 JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"
 RECORDS_AT_ONCE = 1_000
 """Records that are encoded together: some milliseconds, in which no other thread runs."""
@@ -27,20 +26,20 @@ RECORDS_AT_ONCE = 1_000
 class Options:
     """What a client asks for: how unusable rows are treated, and which columns stand in the answer."""
 
-    on_error: OnError
-    id_columns: Sequence[str] | None
-    echo: bool
-    probabilities: bool
-    every_row: bool
-    bom: bool
-    media_type: str
+    on_error: OnError = "refuse"
+    id_columns: Sequence[str] = ()
+    echo: bool = False
+    probabilities: bool = True
+    every_row: bool = False
+    bom: bool = False
+    media_type: str = JSON
 
     def chosen(self, names: Sequence[str], always: Sequence[str]) -> list[str]:
         """The columns of a request, of these names, that are passed to the answer; ``always`` without being asked for.
         Raises InvalidRequest for one that is not there."""
         if self.echo:
             return list(names)
-        wanted = dict.fromkeys([*(self.id_columns or ()), *always])
+        wanted = dict.fromkeys([*self.id_columns, *always])
         missing = [name for name in wanted if name not in names]
         if missing:
             nearest = similar_names(missing[0], names, 1)
