@@ -21,7 +21,7 @@ from epochd.data import schema
 from epochd.data.encoding.encoder import Encoder
 from epochd.data.feed.dataset import MemmapDataset
 from epochd.data.splitting import sliding_windows, sort_keys
-from epochd.data.tables.catalog import Catalog
+from epochd.data.tables.source import Source
 from epochd.engines import reference
 from epochd.loop.engine import Embedding, Setup
 
@@ -121,5 +121,4 @@ def predict_file(folder: Path, file: Path) -> pl.DataFrame:
     Where a format leaves types open, columns have the types of the training: text stays text, even if all digits.
     """
     path, model = file.resolve(), Model.load(folder)
-    source = Catalog([path.parent]).open(str(path))
-    return model.predict(source.expecting(model.encoder.kinds).read())
+    return model.predict(Source(file.name, path).expecting(model.encoder.kinds).read())

@@ -1,14 +1,11 @@
-"""Commands that need no running server: ``epochd serve`` starts one, ``epochd predict`` applies a model."""
+"""``epochd serve``: each setting of the server is an option."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-from typer import Argument, Option
+from typer import Option
 
-from epochd.cli.console import err, show
 from epochd.core.settings import Settings, load
-from epochd.core.text import visible
 
 SERVE_EPILOG = (
     "Each option can also be set as EPOCHD_<NAME>; EPOCHD_TOKENS, EPOCHD_DATABASE_URL and EPOCHD_CONNECTIONS can "
@@ -60,20 +57,3 @@ def serve(
     from epochd.api import server  # noqa: PLC0415 - 0.5 s that only this command needs
 
     server.serve(settings)
-
-
-def predict(
-    model: Annotated[Path, Argument(help="The model's folder, for example .../models/latest.")],
-    file: Annotated[Path, Argument(help="The rows to predict: CSV, TSV or Parquet.")],
-    output: Annotated[Path | None, Option(help="The CSV file to write. Default: standard output.")] = None,
-) -> None:
-    """Predict the rows of a file with a trained model. Needs no server and no framework."""
-    from epochd.artifact.predict import predict_file  # noqa: PLC0415 - 0.2 s for Polars that only this command needs
-
-    predictions = predict_file(model, file)
-    if output is None:
-        text = predictions.write_csv()
-        sys.stdout.write(visible(text, keep="\n\t") if sys.stdout.isatty() else text)
-    else:
-        predictions.write_csv(output)
-        show(f"{predictions.height} predictions written to {output}", to=err)

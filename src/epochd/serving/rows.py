@@ -35,7 +35,7 @@ class Rows:
     count: int
 
 
-def parse(body: bytes, most: int) -> Rows:
+def parse(body: bytes, most: int | None = None) -> Rows:
     """The rows in a JSON body. Raises InvalidRequest for another form, TooLarge for more than ``most`` rows."""
     try:
         value = from_json(body.removeprefix(BOM_UTF8), allow_inf_nan=False)
@@ -44,7 +44,7 @@ def parse(body: bytes, most: int) -> Rows:
     return rows_of(value, most)
 
 
-def rows_of(value: Any, most: int) -> Rows:
+def rows_of(value: Any, most: int | None = None) -> Rows:
     """The rows in a JSON value. Raises InvalidRequest and TooLarge."""
     if isinstance(value, dict) and value.keys() == {"rows"}:
         value = value["rows"]
@@ -59,23 +59,23 @@ def rows_of(value: Any, most: int) -> Rows:
     return _from_rows(value)
 
 
-def read(source: Source, most: int) -> pl.DataFrame:
+def read(source: Source, most: int | None = None) -> pl.DataFrame:
     """The rows of a request's body that was saved in a file: JSON in one of the forms above, or any format that epochd
     trains on. Raises DataError for a file that cannot be read, InvalidRequest, TooLarge."""
     if source.path.suffix == JSON_SUFFIX:
         found = parse(source.path.read_bytes(), most)
         return frame_of(found.columns, source.expected)
-    frame = source.apply(lambda table: table.head(most + 1).collect())
+    frame = source.apply(lambda table: (table if most is None else table.head(most + 1)).collect())
     if not frame.height:
         raise invalid("body", "there are no rows", "send at least one row")
-    if frame.height > most:
+    if most is not None and frame.height > most:
         raise too_many(f"more than {most:,}", most)
     return frame
 
 
-def check_number(rows: int, most: int) -> None:
+def check_number(rows: int, most: int | None) -> None:
     """Raise TooLarge for more than ``most`` rows."""
-    if rows > most:
+    if most is not None and rows > most:
         raise too_many(f"{rows:,}", most)
 
 

@@ -6,6 +6,7 @@ loaded, values that need no conversion. Everything else goes to the route, which
 
 import asyncio
 import re
+from collections import deque
 
 from fastapi.security.utils import get_authorization_scheme_param
 from starlette.datastructures import Headers
@@ -14,13 +15,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from epochd.api.deps import check_token
 from epochd.api.errors import answer as error_answer
-from epochd.api.models.answers import JSON, Options, accepted
 from epochd.api.models.bodies import BODY_SECONDS, suffix_of
 from epochd.api.models.prediction import answered_here
 from epochd.api.security import MODELS_PATH, route_path
 from epochd.api.service import Service
 from epochd.core.errors import BadRequest, EpochdError
 from epochd.serving import rows
+from epochd.serving.answers import JSON, Options, accepted
 
 PATH = re.compile(rf"{MODELS_PATH}/(.+?)(?:/versions/([^/]+))?/predict")
 FAST_BYTES = 1 << 16
@@ -46,22 +47,35 @@ class FastPrediction:
     async def _predict(self, scope: Scope, receive: Receive, send: Send, model: str, version: str | None) -> None:
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                first = await receive()
+                messages, body = await _first_messages(receive)
         except TimeoutError:
             await error_answer(BadRequest(LATE), {"Connection": "close"})(scope, receive, send)
             return
-        if first["type"] == "http.request" and not first.get("more_body") and len(first["body"]) <= FAST_BYTES:
+        if body is not None:
             service: Service = scope["app"].state.service
-            found = _answer(service, Headers(scope=scope), model, version, first["body"])
+            found = _answer(service, Headers(scope=scope), model, version, body)
             if found is not None:
                 await Response(found, media_type=JSON)(scope, receive, send)
                 return
-        waiting: list[Message] = [first]
 
         async def replay() -> Message:
-            return waiting.pop() if waiting else await receive()
+            return messages.popleft() if messages else await receive()
 
         await self.app(scope, replay, send)
+
+
+async def _first_messages(receive: Receive) -> tuple[deque[Message], bytes | None]:
+    """The messages of a small body, and the body; or those that have been received when it is larger, and None."""
+    messages: deque[Message] = deque()
+    size, more = 0, True
+    while more and size <= FAST_BYTES:
+        messages.append(message := await receive())
+        if message["type"] != "http.request":
+            return messages, None
+        size += len(message.get("body", b""))
+        more = message.get("more_body", False)
+    is_whole = not more and size <= FAST_BYTES
+    return messages, b"".join(message.get("body", b"") for message in messages) if is_whole else None
 
 
 def _answer(service: Service, headers: Headers, model: str, version: str | None, body: bytes) -> bytes | None:

@@ -9,12 +9,12 @@ from fastapi import APIRouter, Query, Request, Response
 
 from epochd.api.deps import ServiceDep
 from epochd.api.models import bodies
-from epochd.api.models.answers import CSV, PARQUET, Options, accepted, encoded
 from epochd.api.models.responses import PredictionsOf
 from epochd.api.responses import MARK, ErrorShape
 from epochd.api.served_models import Served
 from epochd.api.service import Service
 from epochd.serving import rows
+from epochd.serving.answers import CSV, PARQUET, Options, accepted, encoded
 from epochd.serving.predictions import Predictions
 from epochd.serving.predictor import OnError
 from epochd.serving.rows import Columns, Rows
@@ -80,9 +80,8 @@ async def predict(
 ) -> Response:
     """Predict the rows in the body: JSON, CSV, NDJSON, Parquet or Arrow, as its Content-Type says. The answer is JSON,
     CSV or Parquet, as Accept says."""
-    names = [name for given in id_columns or () for name in given.split(",") if name]
     media_type = accepted(request.headers.get("accept", ""))
-    options = Options(on_error, names, echo, probabilities, every_row, bom, media_type)
+    options = Options(on_error, id_columns or (), echo, probabilities, every_row, bom, media_type)
     served = await service.models.predictor(model, version)
     given = await bodies.read(request, service, served.predictor)
     return Response(await answer(service, served, given, options), media_type=media_type)
@@ -134,7 +133,7 @@ def answered_here(served: Served, given: Rows, options: Options) -> bytes | None
     if given.count > INLINE_ROWS or given.count * predictor.operations > INLINE_OPERATIONS:
         return None
     found = predictor.predict_plain(given.columns)
-    return None if found is None else encoded(served, found, passed_on(given.columns, served, options), options)
+    return None if found is None else encoded(_about(served), found, passed_on(given.columns, served, options), options)
 
 
 def passed_on(columns: Columns, served: Served, options: Options) -> Columns:
@@ -147,16 +146,20 @@ def _answer_rows(served: Served, given: Rows, options: Options) -> bytes:
     found = served.predictor.predict_plain(given.columns)
     if found is None:
         found = _predict(served, rows.frame_of(given.columns, served.predictor.expected), options)
-    return encoded(served, found, passed, options)
+    return encoded(_about(served), found, passed, options)
 
 
 def _answer_table(served: Served, given: pl.DataFrame, options: Options) -> bytes:
     passed = given.select(cs.by_name(options.chosen(given.columns, ordering(served, given.columns))))
-    return encoded(served, _predict(served, given, options), passed, options)
+    return encoded(_about(served), _predict(served, given, options), passed, options)
 
 
 def _predict(served: Served, frame: pl.DataFrame, options: Options) -> Predictions:
     return served.predictor.predict(frame, on_error=options.on_error, every_row=options.every_row)
+
+
+def _about(served: Served) -> dict[str, Any]:
+    return {"success": True, "model": served.version.model, "version": served.version.id}
 
 
 def ordering(served: Served, columns: Collection[str]) -> list[str]:
