@@ -1,7 +1,7 @@
 import pytest
 
 from epochd.api.app import PREFIX, create_app
-from epochd.api.security import DATASETS_PATH
+from epochd.api.security import DATASETS_PATH, MODELS_PATH
 from epochd.core.errors import SettingsError
 from epochd.core.settings import Settings
 from tests.support.executors import FakeExecutor
@@ -31,6 +31,15 @@ DATASET_ROUTES = {
     ("delete", "/{name}"),
     ("post", "/{name}/refresh"),
 }
+FILES = ("", "/download", "/files/{name}")
+MODEL_ROUTES = {
+    ("get", ""),
+    ("put", "/{model}/aliases/{alias}"),
+    ("delete", "/{model}/aliases/{alias}"),
+    *(("get", f"/{{model}}{version}{path}") for version in ("", "/versions/{version}") for path in FILES),
+    *(("post", f"/{{model}}{version}/predict") for version in ("", "/versions/{version}")),
+    ("delete", "/{model}/versions/{version}"),
+}
 
 
 async def test_the_public_routes_are_these(house):
@@ -38,6 +47,7 @@ async def test_the_public_routes_are_these(house):
     public = {(method, PREFIX + path) for method, path in ROUTES} | {("get", "/health")}
     public |= {("get", "/api/v1/system/reconcile"), ("post", "/api/v1/system/reconcile")}
     public |= {(method, DATASETS_PATH + path) for method, path in DATASET_ROUTES}
+    public |= {(method, MODELS_PATH + path) for method, path in MODEL_ROUTES}
     assert {(method, path) for path, methods in paths.items() for method in methods} == public
 
 

@@ -32,6 +32,7 @@ from epochd.core.settings import Settings
 from tests.api.test_openapi import OPERATIONS
 from tests.support.executors import FakeExecutor
 from tests.support.house import House
+from tests.support.trained_models import train
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "6"))
 CHECKS = [
@@ -41,6 +42,7 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
+MODEL = "models/churn"
 STREAMS = {"stream_progress", "get_logs"}
 """Operations whose answer ends only if the task has ended."""
 
@@ -60,6 +62,7 @@ def api(tmp_path_factory: pytest.TempPathFactory, task_ids: list[str]) -> Iterat
 
     async def seeded(house: House) -> None:
         task_ids.append(await house.completed())
+        await train(house, dataset="iris", target_column="target", output_path=MODEL)
         await house.start()  # occupies the worker
         await house.worker()
         for command in ("stop", "pause"):
@@ -106,8 +109,10 @@ def test_answers_are_as_described(api: Any, task_ids: list[str], name: str) -> N
     )
     @hypothesis.given(requests, st.sampled_from([None, *known]))
     def answer_is_as_described(case: schemathesis.Case, task_id: str | None) -> None:
-        if task_id is not None and "task_id" in case.path_parameters:
-            case.path_parameters["task_id"] = task_id
+        for parameter in {"task_id", "model"} & set(case.path_parameters if task_id is not None else ()):
+            case.path_parameters[parameter] = MODEL if parameter == "model" else task_id
+        if "version" in case.path_parameters and task_id is not None:
+            case.path_parameters["version"] = "latest"
         case.call_and_validate(checks=CHECKS, timeout=20)
 
     answer_is_as_described()

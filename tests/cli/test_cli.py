@@ -17,7 +17,7 @@ def test_the_version_is_printed(run: Any) -> None:
 def test_help_names_every_command(run: Any) -> None:
     text = run("--help").out
     about_tasks = ["train", "watch", "pause", "resume", "continue", "retry", "stop", "remove", "logs", "tasks"]
-    for command in ["serve", *about_tasks, "datasets", "predict", "version"]:
+    for command in ["serve", *about_tasks, "datasets", "models", "predict", "version"]:
         assert f" {command} " in text
 
 

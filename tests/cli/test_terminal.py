@@ -286,11 +286,11 @@ def test_predictions_are_escaped_on_a_terminal_and_exact_in_a_pipe(
     terminal: Terminal, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     predictions = pl.DataFrame({"prediction": ["\x1b]0;pwned\x07", "a\tb"], "probability_\u202ex": [0.5, 0.25]})
-    monkeypatch.setattr("epochd.artifact.predict.predict_file", lambda model, file: predictions)
-    shown = terminal("predict", "model", "rows.csv")
+    monkeypatch.setattr("epochd.cli.prediction.predict_locally", lambda *_: predictions.write_csv().encode())
+    shown = terminal("predict", "./model", "rows.csv")
     assert_harmless(shown)
     assert shown.splitlines() == ["prediction,probability_\\u202ex", "\\x1b]0;pwned\\x07,0.5", "a\tb,0.25"]
-    assert run("predict", "model", "rows.csv").out == predictions.write_csv()
+    assert run("predict", "./model", "rows.csv").out == predictions.write_csv()
 
 
 def test_the_command_line_prints_through_the_functions_that_escape_and_no_others() -> None:
@@ -308,5 +308,5 @@ def test_the_command_line_prints_through_the_functions_that_escape_and_no_others
         "console.py: to.print(Text.assemble(*((indented(text), style) for text, style in texts)))",
         "console.py: echo(indented(line))",
         "console.py: to.print(table)",
-        'local.py: sys.stdout.write(visible(text, keep="\\n\\t") if sys.stdout.isatty() else text)',
+        'prediction.py: sys.stdout.write(visible(text, keep="\\n\\t") if sys.stdout.isatty() else text)',
     ]

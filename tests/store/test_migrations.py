@@ -98,6 +98,7 @@ OF_R0003 = (
     r"UPDATE jobs SET spec = replace(spec::text, 'NAME', 'a\u0000b\\u0000')::json",
     "DROP INDEX ix_jobs_created_at_id, ix_jobs_state_created_at_id, ix_jobs_parent",
     "CREATE INDEX ix_jobs_created_at ON jobs (created_at)",
+    "DROP TABLE model_aliases",
     "UPDATE alembic_version SET version_num = '0003'",
 )
 

@@ -10,9 +10,10 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 
 from epochd import __version__
-from epochd.api import errors, openapi, tasks
+from epochd.api import errors, models, openapi, tasks
 from epochd.api.datasets import routes as datasets
 from epochd.api.deps import authorise, known_parameters
+from epochd.api.models.fast import FastPrediction
 from epochd.api.security import DATASETS_PATH, BodyLimit, HostGuard, RootPath, UnhandledErrors
 from epochd.api.service import Service
 from epochd.api.system import routes as system
@@ -44,6 +45,7 @@ def create_app(settings: Settings, *, executor: Executor | None = None, server_u
             Middleware(RootPath, prefix=settings.root_path),
             Middleware(UnhandledErrors),
             Middleware(HostGuard, settings=settings),
+            Middleware(FastPrediction),
             Middleware(WorkerDoor),
             Middleware(BodyLimit),
         ],
@@ -56,6 +58,7 @@ def create_app(settings: Settings, *, executor: Executor | None = None, server_u
     authorised = APIRouter(dependencies=[Depends(authorise), Depends(known_parameters)])
     authorised.include_router(tasks.router, prefix=PREFIX, tags=["epoch training"])
     authorised.include_router(datasets.router, prefix=DATASETS_PATH, tags=["datasets"])
+    authorised.include_router(models.router, tags=["models"])
     authorised.include_router(system.router, prefix="/api/v1/system", tags=["server"])
     app.include_router(authorised)
     return app

@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from epochd.api.messages import Translator, preferred_language
 from epochd.api.service import Service
 from epochd.core.errors import InvalidRequest, InvalidSpec, Problem, Unauthorized, similar_names
+from epochd.core.settings import Settings
 
 MAX_UNKNOWN = 20
 """How many unknown query parameters an error lists."""
@@ -39,13 +40,18 @@ ServiceDep = Annotated[Service, Depends(service)]
 
 async def authorise(service: ServiceDep, credentials: Credentials) -> None:
     """Raise Unauthorized unless the request has one of the server's tokens, or the server has none."""
-    if not service.settings.tokens:
+    check_token(service.settings, None if credentials is None else credentials.credentials)
+
+
+def check_token(settings: Settings, given: str | None) -> None:
+    """Raise Unauthorized unless this is one of the server's tokens, or the server has none."""
+    if not settings.tokens:
         return
-    if credentials is None:
+    if given is None:
         raise Unauthorized("a token is required: send the header 'Authorization: Bearer <token>'")
-    given, tokens = credentials.credentials.encode(), [token.get_secret_value() for token in service.settings.tokens]
+    tokens = [token.get_secret_value() for token in settings.tokens]
     # No early exit: the response time must not reveal which token is similar.
-    if not any([hmac.compare_digest(given, token.encode()) for token in tokens]):
+    if not any([hmac.compare_digest(given.encode(), token.encode()) for token in tokens]):
         raise Unauthorized("the token is not one of this server's tokens (EPOCHD_TOKENS)")
 
 

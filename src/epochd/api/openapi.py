@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from epochd.api.datasets.responses import ColumnProfile, PathRegistration, QueryRegistration
+from epochd.api.models.responses import AliasBody, ColumnsBody, RowList, RowsBody
 from epochd.api.responses import MARK, error_code_schema
 from epochd.api.tasks import shapes
 from epochd.core.jobs import REVISABLE
@@ -36,6 +37,10 @@ COMPONENTS: list[type[BaseModel]] = [
     ColumnProfile,
     PathRegistration,
     QueryRegistration,
+    RowsBody,
+    ColumnsBody,
+    RowList,
+    AliasBody,
 ]
 STATUSES = {
     "403": "The request is addressed to a host, or was sent by a page of a host, that is not allowed",

@@ -20,7 +20,7 @@ from epochd.core.errors import BadRequest, Forbidden, TooLarge
 from epochd.core.settings import LOOPBACK, Settings
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-DATASETS_PATH = "/api/v1/datasets"
+DATASETS_PATH, MODELS_PATH = "/api/v1/datasets", "/api/v1/models"
 MAX_BODY_BYTES = 1 << 20
 """The maximum size of a request's body; a config with ten thousand column names takes a tenth of it."""
 WORKERS_PATH = "/internal/"
@@ -139,8 +139,11 @@ def route_path(scope: Scope) -> str:
 
 
 def _is_upload(scope: Scope) -> bool:
-    """Whether the body is a dataset's file, which the route streams with a limit of its own."""
-    if scope["method"] != "POST" or route_path(scope) != DATASETS_PATH:
+    """Whether the body is a dataset's file, or rows to predict, which the route streams with a limit of its own."""
+    path = route_path(scope)
+    if scope["method"] == "POST" and path.startswith(f"{MODELS_PATH}/") and path.endswith("/predict"):
+        return True
+    if scope["method"] != "POST" or path != DATASETS_PATH:
         return False
     content_type = Headers(scope=scope).get("content-type", "").strip().lower()
     return content_type.startswith("multipart/") or "filename" in parse_qs(scope["query_string"].decode("latin-1"))

@@ -4,12 +4,14 @@ import asyncio
 import fcntl
 import logging
 import os
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 from epochd.api import server_log
 from epochd.api.event_bus import EventBus, PastEvents
+from epochd.api.served_models import ServedModels
 from epochd.artifact import removal
 from epochd.core.errors import Busy, EpochdError, SettingsError
 from epochd.core.jobs import State
@@ -21,7 +23,7 @@ from epochd.readers.pool import ReaderPool
 from epochd.registry import operations
 from epochd.registry.profile_cache import ProfileCache
 from epochd.registry.staging import StagingArea
-from epochd.store import datasets, jobs
+from epochd.store import datasets, jobs, models
 from epochd.store.db import Database
 
 LOCK = ".lock"
@@ -39,10 +41,11 @@ class Service:
         self.db = Database(settings.database)
         self.event_bus, self.past_events = EventBus(), PastEvents(self.db)
         seconds, memory_mb = settings.reader_seconds, settings.reader_mb
-        self.checks, self.readers, self.queries = (
+        self.checks, self.readers, self.queries, self.bodies = (
             ReaderPool(operations.__name__, size=2, queue=waiting, seconds=seconds, memory_mb=memory_mb)
-            for waiting in (64, 32, 8)
+            for waiting in (64, 32, 8, 32)
         )
+        self.models = ServedModels(self.db, settings)
         self.staging = StagingArea(self.db, settings.dataset_roots[0], self.readers)
         self.profiles = ProfileCache(self.db, self.readers)
         self.dispatcher = Dispatcher(self.db, executor, settings, server_url)
@@ -57,9 +60,13 @@ class Service:
         async with AsyncExitStack() as stack:
             self._lock = stack.enter_context(_exclusive_folders(self.settings))
             self.staging.clear()
+            shutil.rmtree(self.bodies_dir, ignore_errors=True)
             await self.db.open()
             stack.push_async_callback(self.db.close)
-            await asyncio.to_thread(removal.complete_interrupted, self.settings, await jobs.ids(self.db))
+            known, without_model = await jobs.ids(self.db), await models.without_model(self.db)
+            await asyncio.to_thread(removal.complete_interrupted, self.settings, known, without_model)
+            await self.models.open()
+            stack.callback(self.models.close)
             self.db.listen(self.event_bus.publish)
             self.db.listen(server_log.log_events)
             stack.callback(self.event_bus.close)
@@ -69,6 +76,11 @@ class Service:
             self._is_dispatching = True
             stack.push_async_callback(self.release, 0.0)
             yield
+
+    @property
+    def bodies_dir(self) -> Path:
+        """The folder for bodies of requests that are too large for memory, or that a reader has to read."""
+        return self.settings.cache_dir / "bodies"
 
     def check_storage(self) -> None:
         """Raise Busy if what is stored now would be lost, because the data folder or the database file is not the one
@@ -105,7 +117,8 @@ class Service:
 
     async def close_readers(self) -> None:
         """End everything that reads data, so that the requests that wait for it end too."""
-        await asyncio.gather(self.checks.close(), self.readers.close(), self.queries.close())
+        pools = self.checks, self.readers, self.queries, self.bodies
+        await asyncio.gather(*(pool.close() for pool in pools))
 
     async def release(self, wait: float) -> None:
         """Stop dispatching: running jobs have ``wait`` seconds to save a checkpoint and return to the queue."""

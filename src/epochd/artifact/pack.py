@@ -6,6 +6,7 @@ split of each row of the dataset, and ``report.html`` is for people.
 """
 
 import csv
+import json
 import os
 import stat
 import unicodedata
@@ -26,10 +27,13 @@ from epochd.artifact import files
 from epochd.core.arrays import IntArray
 from epochd.core.errors import InvalidSpec, ModelNotSaved, Problem
 from epochd.data.encoding.encoder import Encoder
+from epochd.data.tables.table import json_values
 from epochd.loop.engine import Setup
 from epochd.loop.state import LoopState
 
 SPLITS = ("train", "validation", "test")
+MAX_EXAMPLE = 20_000
+"""Characters of an example in JSON; an image of 28 x 28 has some thousands."""
 LONGEST_NAME = f"{files.TEMPORARY}epoch_training_20260101_000000_abcdef-01234567/model.safetensors"
 """The longest path of a model's file below its output path: that of one that is being written."""
 
@@ -178,6 +182,16 @@ def _cpu() -> str:
             if name.strip() == "model name":
                 return value.strip()
     return machine()
+
+
+def examples(rows: pl.DataFrame) -> dict[str, Any]:
+    """A value of each column as JSON, the first that is not missing, for ``model.json``. Long ones are left out."""
+    found = {}
+    for series in rows:
+        value = next((value for value in json_values(series) if value is not None), None)
+        if len(json.dumps(value)) <= MAX_EXAMPLE:
+            found[series.name] = value
+    return found
 
 
 def write_splits(path: Path, rows: Mapping[str, IntArray]) -> None:

@@ -1,12 +1,14 @@
 """Prediction with a saved model: raw rows in, labels and probabilities out, without any framework."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 from safetensors.numpy import load_file
 
@@ -14,11 +16,12 @@ from epochd.artifact import files
 from epochd.core import specs
 from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.errors import CorruptFile, DataError
+from epochd.core.specs import TrainingSpec
 from epochd.data import schema
 from epochd.data.encoding.encoder import Encoder
 from epochd.data.feed.dataset import MemmapDataset
 from epochd.data.splitting import sliding_windows, sort_keys
-from epochd.data.tables.catalog import Catalog
+from epochd.data.tables.source import Source
 from epochd.engines import reference
 from epochd.loop.engine import Embedding, Setup
 
@@ -40,17 +43,8 @@ class Model:
         """Load and verify a model folder, or the link ``latest``; raises CorruptFile if it is damaged."""
         files.verify(folder)
         about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        if about["format"] != 1:
-            raise CorruptFile(f"{folder} has model format {about['format']}; this epochd reads format 1")
-        setup = Setup(
-            specs.parse(about["spec"]),
-            about["task"],
-            tuple(about["inputs"]),
-            about["outputs"],
-            embeddings=tuple(Embedding(**embedding) for embedding in about.get("embeddings", ())),
-            masked=about.get("masked", False),
-        )
-        return cls(setup, Encoder.from_json(about["encoder"]), dict(load_file(folder / "model.safetensors")), about)
+        weights = dict(load_file(folder / "model.safetensors"))
+        return cls(setup_of(folder, about), Encoder.from_json(about["encoder"]), weights, about)
 
     @property
     def threshold(self) -> float:
@@ -69,7 +63,7 @@ class Model:
             x, rows = self.encoder.features(frame).reshape(frame.height, *shape), np.arange(frame.height)
             batches = (x[start : start + at_once] for start in range(0, len(x), at_once))
         else:
-            order, first = self._windows(frame)
+            order, first, _ = windows_of(self.setup.spec, self.encoder, frame)
             encoded, rows = self.encoder.features(frame)[order], order[first + shape[0] - 1]
             windows = MemmapDataset(encoded, first, shape[0], shape, np.zeros(len(first), np.float32))
             batches = (batch.x for batch in windows.slices(at_once))
@@ -95,18 +89,35 @@ class Model:
         every = pl.DataFrame({"\0row": np.arange(frame.height)})
         return every.join(numbered, on="\0row", how="left", maintain_order="left").drop("\0row")
 
-    def _windows(self, frame: pl.DataFrame) -> tuple[IntArray, IntArray]:
-        """The order of the rows by group and time, and the positions in it where windows begin."""
-        spec = self.setup.spec
-        assert spec.sequence_length is not None
-        assert spec.time_column is not None
-        needed = [*self.encoder.feature_names, spec.time_column, *filter(None, [spec.group_column])]
-        missing = [name for name in dict.fromkeys(needed) if name not in frame.columns]
-        if missing:
-            raise DataError(schema.missing_columns(missing, "columns", frame.schema, "the table"))
-        groups = None if spec.group_column is None else sort_keys.GroupNumbers()(frame.get_column(spec.group_column))
-        order = sliding_windows.order(sort_keys.time_keys(frame.get_column(spec.time_column)), groups)
-        return order, sliding_windows.starts(order, spec.sequence_length - 1, groups)
+
+def setup_of(folder: Path, about: Mapping[str, Any]) -> Setup:
+    """The network that ``model.json`` describes; raises CorruptFile for another format."""
+    if about["format"] != 1:
+        raise CorruptFile(f"{folder} has model format {about['format']}; this epochd reads format 1")
+    return Setup(
+        specs.parse(about["spec"]),
+        about["task"],
+        tuple(about["inputs"]),
+        about["outputs"],
+        embeddings=tuple(Embedding(**embedding) for embedding in about.get("embeddings", ())),
+        masked=about.get("masked", False),
+    )
+
+
+def windows_of(
+    spec: TrainingSpec, encoder: Encoder, frame: pl.DataFrame
+) -> tuple[IntArray, IntArray, npt.NDArray[np.int32] | None]:
+    """The order of the rows by group and time, the positions in it where windows begin, and the group number of each
+    row (None: one group). Raises DataError for missing columns, and for times that are missing or cannot be read."""
+    assert spec.sequence_length is not None
+    assert spec.time_column is not None
+    needed = [*encoder.feature_names, spec.time_column, *filter(None, [spec.group_column])]
+    missing = [name for name in dict.fromkeys(needed) if name not in frame.columns]
+    if missing:
+        raise DataError(schema.missing_columns(missing, "columns", frame.schema, "the table"))
+    groups = None if spec.group_column is None else sort_keys.GroupNumbers()(frame.get_column(spec.group_column))
+    order = sliding_windows.order(sort_keys.time_keys(frame.get_column(spec.time_column)), groups)
+    return order, sliding_windows.starts(order, spec.sequence_length - 1, groups), groups
 
 
 def predict_file(folder: Path, file: Path) -> pl.DataFrame:
@@ -115,5 +126,4 @@ def predict_file(folder: Path, file: Path) -> pl.DataFrame:
     Where a format leaves types open, columns have the types of the training: text stays text, even if all digits.
     """
     path, model = file.resolve(), Model.load(folder)
-    source = Catalog([path.parent]).open(str(path))
-    return model.predict(source.expecting(model.encoder.kinds).read())
+    return model.predict(Source(file.name, path).expecting(model.encoder.kinds).read())

@@ -23,6 +23,8 @@ from epochd.core.settings import Settings
 logger = logging.getLogger(__name__)
 
 NOTE = ".note"
+MODEL_NOTE = ".model"
+"""The suffix of a note that only the model of a task is about to be removed; its content is the model's folder."""
 MAX_NAME = 255
 """The maximum length of a file name in bytes."""
 
@@ -63,8 +65,45 @@ def complete(settings: Settings, noted: Path) -> None:
     noted.unlink()
 
 
-def complete_interrupted(settings: Settings, known: Collection[str]) -> None:
-    """Complete the removals that a crash interrupted: the notes of tasks that are no longer ``known``."""
+def write_model_note(settings: Settings, folder: str, task_id: str) -> Path:
+    """Write a durable note that only the model of a task, in this folder of the store, is about to be removed; return
+    its path. Raises OutOfSpace."""
+    path = settings.removals_dir / f"{task_id}{MODEL_NOTE}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_json(path, {"model": f"{folder}/{task_id}"})
+        for written in (path, path.parent):
+            files.flush(written)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        if not files.is_full(error):
+            raise
+        message = f"the disk is full: removing the model {task_id} cannot be recorded, so nothing was removed"
+        raise OutOfSpace(f"{message}; free space") from None
+    return path
+
+
+def complete_model(settings: Settings, noted: Path) -> None:
+    """Delete a model that its task no longer names, then the note."""
+    model = settings.artifacts_dir / json.loads(noted.read_text(encoding="utf-8"))["model"]
+    removed = settings.removals_dir / f"{noted.stem}.removed"
+    _remove_model(model, removed)
+    _delete(removed)
+    noted.unlink()
+
+
+def complete_interrupted(settings: Settings, known: Collection[str], without_model: Collection[str] = ()) -> None:
+    """Complete the removals that a crash interrupted: the notes of tasks that are no longer ``known``, and of models
+    whose task is ``without_model`` now."""
+    for noted in settings.removals_dir.glob(f"*{MODEL_NOTE}"):
+        try:
+            if noted.stem in known and noted.stem not in without_model:
+                noted.unlink()
+            elif TASK_ID.fullmatch(noted.stem):
+                logger.info("the removal of the model %s was interrupted; deleting its files now", noted.stem)
+                complete_model(settings, noted)
+        except (OSError, ValueError, KeyError, TypeError):
+            logger.exception("the removal noted in %s failed; delete the note and the model manually", noted)
     for noted in [path for path in settings.removals_dir.glob("*") if path.suffix in (NOTE, ".json")]:
         task_id = noted.name.partition(".")[0]
         try:

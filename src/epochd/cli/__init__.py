@@ -7,7 +7,7 @@ from io import TextIOWrapper
 import typer
 
 import epochd
-from epochd.cli import console, datasets, local, tasks
+from epochd.cli import console, datasets, exports, local, models, prediction, tasks
 from epochd.core.errors import EpochdError
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(datasets.app, name="datasets")
+app.add_typer(models.app, name="models")
 
 
 def main() -> None:
@@ -38,6 +39,6 @@ def version() -> None:
 app.command(epilog=local.SERVE_EPILOG)(local.serve)
 for command in tasks.COMMANDS:
     app.command(command.__name__.rstrip("_"))(command)
-app.command()(local.predict)
-app.command()(local.export)
+app.command()(prediction.predict)
+app.command()(exports.export)
 app.command()(version)

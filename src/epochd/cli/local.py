@@ -1,17 +1,11 @@
-"""Commands that need no running server: ``epochd serve`` starts one, ``epochd predict`` applies a model, ``epochd
-export`` writes it in the form of another program."""
+"""``epochd serve``: each setting of the server is an option."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-from typer import Argument, Option
+from typer import Option
 
-from epochd.cli.console import err, show
-from epochd.core.errors import InvalidSpec, Problem
 from epochd.core.settings import Settings, load
-from epochd.core.text import visible
-from epochd.export import Form
 
 SERVE_EPILOG = (
     "Each option can also be set as EPOCHD_<NAME>; EPOCHD_TOKENS, EPOCHD_DATABASE_URL and EPOCHD_CONNECTIONS can "
@@ -48,6 +42,10 @@ def serve(
     log_mb: Annotated[int | None, setting("log_mb")] = None,
     reader_mb: Annotated[int | None, setting("reader_mb")] = None,
     reader_seconds: Annotated[float | None, setting("reader_seconds")] = None,
+    predict_mb: Annotated[int | None, setting("predict_mb")] = None,
+    predict_rows: Annotated[int | None, setting("predict_rows")] = None,
+    served_models: Annotated[int | None, setting("served_models")] = None,
+    served_mb: Annotated[int | None, setting("served_mb")] = None,
     group_readable: Annotated[bool | None, setting("group_readable")] = None,
     report: Annotated[bool | None, setting("report")] = None,
     pause_wait_seconds: Annotated[float | None, setting("pause_wait_seconds")] = None,
@@ -60,69 +58,3 @@ def serve(
     from epochd.api import server  # noqa: PLC0415 - 0.5 s that only this command needs
 
     server.serve(settings)
-
-
-def predict(
-    model: Annotated[Path, Argument(help="The model's folder, for example .../models/latest.")],
-    file: Annotated[Path, Argument(help="The rows to predict: CSV, TSV or Parquet.")],
-    output: Annotated[Path | None, Option(help="The CSV file to write. Default: standard output.")] = None,
-) -> None:
-    """Predict the rows of a file with a trained model. Needs no server and no framework."""
-    from epochd.artifact.predict import predict_file  # noqa: PLC0415 - 0.2 s for Polars that only this command needs
-
-    predictions = predict_file(model, file)
-    if output is None:
-        text = predictions.write_csv()
-        sys.stdout.write(visible(text, keep="\n\t") if sys.stdout.isatty() else text)
-    else:
-        predictions.write_csv(output)
-        show(f"{predictions.height} predictions written to {output}", to=err)
-
-
-def export(
-    model: Annotated[str, Argument(help="The model's folder, for example .../models/latest.")],
-    to: Annotated[Form, Option(help="The form of the export.")],
-    output: Annotated[Path | None, Option(help="The file or folder to write. Default: in the current folder.")] = None,
-    force: Annotated[bool, Option("--force", help="Replace an existing file, or the folder of an export.")] = False,
-    tracking_uri: Annotated[
-        str | None, Option(help="For mlflow: a server, a database or a folder. Default: MLFLOW_TRACKING_URI.")
-    ] = None,
-    experiment: Annotated[
-        str, Option(help="For mlflow: the experiment; it is created if it does not exist.")
-    ] = "epochd",
-    run_name: Annotated[str | None, Option(help="For mlflow: the run's name. Default: the training's name.")] = None,
-) -> None:
-    """Write a trained model in the form of another program. Needs no server, and the packages of that program only."""
-    from epochd.export.saved_model import SavedModel  # noqa: PLC0415 - 0.2 s for Polars, as above
-
-    saved = SavedModel.load(model_folder(model))
-    if to is Form.MLFLOW:
-        log_run(saved, tracking_uri, experiment, run_name)
-    else:
-        from epochd.export import forms  # noqa: PLC0415
-
-        show(("exported", "green"), f" to {forms.write(saved, to, output, force=force)}")
-
-
-def model_folder(model: str) -> Path:
-    """The folder of a model on this machine. Raises InvalidSpec for anything else: the names and task ids of a server's
-    models would be resolved here."""
-    folder = Path(model)
-    if not folder.is_dir():
-        hint = "give the folder of a model, for example epochd-data/artifacts/models/latest"
-        raise InvalidSpec([Problem("MODEL", f"{model} is no folder on this machine", hint)])
-    return folder
-
-
-def log_run(saved: Any, tracking_uri: str | None, experiment: str, run_name: str | None) -> None:
-    """Record a ``SavedModel`` as a run in MLflow."""
-    from epochd.export import mlflow_run  # noqa: PLC0415 - ONNX Runtime, which only this command needs
-
-    run = mlflow_run.log(saved, mlflow_run.Tracking(tracking_uri, experiment, run_name))
-    show(("exported", "green"), f" to run {run.run_id} of the experiment {experiment}")
-    if run.model_uri is None:
-        show(("warning:", "yellow"), " the run contains no model, because this model has no ONNX graph", to=err)
-    else:
-        show(f"model: {run.model_uri}")
-    if run.database is not None:
-        show(f"look at it with  mlflow ui --backend-store-uri {run.database}")

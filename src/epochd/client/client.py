@@ -9,6 +9,7 @@ from urllib.parse import quote
 import httpx
 
 from epochd.client.connection import DEFAULT_URL, LONG_TIMEOUT, Connection
+from epochd.client.models import ModelRequests
 from epochd.core.events import FINAL_TYPES, Type
 from epochd.core.specs import TrainingSpec
 
@@ -17,7 +18,7 @@ DATASETS = "/api/v1/datasets"
 CHUNK_BYTES = 1 << 18
 
 
-class Client:
+class Client(ModelRequests):
     """A client of one server. Use it in a ``with`` block, or call ``close`` at the end. ``transport`` replaces the
     network, so that a test needs no socket."""
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import inf
+from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
@@ -50,11 +51,32 @@ class Connection:
 
     def request(self, method: str, path: str, query: Mapping[str, Any] | None = None, **options: Any) -> dict[str, Any]:
         """The answer to one request; what is None in ``query`` is left out. Raises its error, or ServerUnreachable."""
+        return self._answer(self._response(method, path, query, **options))
+
+    def content(self, method: str, path: str, query: Mapping[str, Any] | None = None, **options: Any) -> bytes:
+        """The body of an answer that is not JSON. Raises the errors of ``request``."""
+        response = self._response(method, path, query, **options)
+        if response.is_error:
+            self._answer(response)
+        return response.content
+
+    def download(self, path: str, file: Path) -> None:
+        """Write the body of an answer to a new file. Raises the errors of ``request``, and OSError."""
         try:
-            response = self._http.request(method, path, params=_without_none(query or {}), **options)
+            with self._http.stream("GET", path, timeout=STREAM_TIMEOUT) as response, file.open("xb") as out:
+                if response.is_error:
+                    response.read()
+                    self._answer(response)
+                for chunk in response.iter_bytes():
+                    out.write(chunk)
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
-        return self._answer(response)
+
+    def _response(self, method: str, path: str, query: Mapping[str, Any] | None, **options: Any) -> httpx.Response:
+        try:
+            return self._http.request(method, path, params=_without_none(query or {}), **options)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
 
     def text(self, path: str, query: Mapping[str, Any]) -> str:
         """The text of an answer that is no JSON. Raises like ``request``."""

@@ -19,6 +19,7 @@ body ``{"success": false, "code", "message", "problems"}``; the worker reports t
     ├── NameTaken            409  another dataset has this name
     ├── DatasetInUse         409  a task that is not finished needs the dataset
     ├── BuiltIn              409  the dataset is built in and cannot be changed
+    ├── ModelInUse           409  an alias leads to the model
     ├── StaleAttempt         409  a newer attempt of the task has started
     ├── TooLarge             413  the body is larger than the limit
     ├── InvalidRequest       422  a parameter of the request is invalid
@@ -148,6 +149,9 @@ class DatasetInUse(EpochdError, code="dataset_in_use", status=409): ...
 
 
 class BuiltIn(EpochdError, code="built_in", status=409): ...
+
+
+class ModelInUse(EpochdError, code="model_in_use", status=409): ...
 
 
 class StaleAttempt(EpochdError, code="stale_attempt", status=409): ...

@@ -84,6 +84,14 @@ class Settings(BaseSettings):
     """The memory limit of a process that reads datasets for the server, in MiB."""
     reader_seconds: Annotated[float, Field(ge=1, le=86_400)] = 600.0
     """How long the server may read a dataset for one request, or run the query of one."""
+    predict_mb: Annotated[int, Field(ge=1, le=10_000)] = 64
+    """The maximum size of the body of a prediction request, in MiB."""
+    predict_rows: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
+    """The maximum number of rows in a prediction request."""
+    served_models: Annotated[int, Field(ge=1, le=100_000)] = 64
+    """The number of models that the server keeps loaded for predictions; the least recently used ones are dropped."""
+    served_mb: Annotated[int, Field(ge=16, le=10_000_000)] = 1_024
+    """About how much memory these models may take together, in MiB."""
     group_readable: bool = False
     """Whether the group of the data folder may read the models that are saved from now on. Everything else in the data
     folder is readable for the server's user only."""

@@ -35,6 +35,8 @@ from epochd.data.tables.catalog import Catalog
 from epochd.data.tables.source import Source
 from epochd.data.tables.table import BATCH_ROWS, ColumnReader, Table, rows_in_batch, select_rows
 
+EXAMPLE_ROWS = 20
+"""Rows that are searched for a value of each column."""
 Classes = Sequence[Label] | None
 RowLabels = dict[str, npt.NDArray[Any]]
 """The data of each row besides its features, (rows,): ``targets``, its class number (uint8 or uint16) or its value in a
@@ -53,6 +55,7 @@ class Prepared:
     the row numbers (from 0, int64) of the examples of ``train``, ``validation`` and ``test``, in their order; the row
     of a window is that of its target. Rows of a validation dataset are numbered in that dataset. ``naive`` are the
     naive forecasts of windows (``naive_forecasts``) as encoded targets, and ``season`` is the seasonal one's in rows.
+    ``first_rows`` are the first ones of the dataset, as examples.
     """
 
     train: InMemoryDataset | MemmapDataset
@@ -64,6 +67,7 @@ class Prepared:
     rows: dict[str, IntArray]
     naive: Naive = field(default_factory=dict)
     season: int | None = None
+    first_rows: pl.DataFrame = field(default_factory=pl.DataFrame)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,8 @@ class Preparation:
             fingerprint = hashlib.sha256(f"{fingerprint} {other_fingerprint}".encode()).hexdigest()
         rows = {name: side.rows for name, side in sides.items()}
         train, validation, test = parts["train"], parts.get("validation"), parts.get("test")
-        return Prepared(train, validation, test, encoder, encoder.task, fingerprint, rows, naive, season)
+        first_rows = table.lazy.head(EXAMPLE_ROWS).collect()
+        return Prepared(train, validation, test, encoder, encoder.task, fingerprint, rows, naive, season, first_rows)
 
     def _columns(self, schema: pl.Schema) -> list[str]:
         """The columns to read; raise DataError if the dataset lacks one that the given encoder needs."""

@@ -17,6 +17,7 @@ from epochd.data.tables.catalog import Catalog
 from epochd.data.tables.source import Source
 from epochd.registry import profile
 from epochd.registry.sql_snapshot import Snapshot
+from epochd.serving import rows
 
 
 def check(spec: TrainingSpec, catalog: Catalog) -> tuple[DatasetReport, CheckedDataset]:
@@ -69,3 +70,11 @@ def column_profiles(source: Source) -> dict[str, Any]:
 def run_query(url: str, connection: str, query: str, file: Path, limit: int, seconds: float) -> None:
     """Write the rows of a query, at most ``limit`` bytes, as a Parquet file. Raises DataError or TooLarge."""
     Snapshot(connection, url, query).write(file, limit, seconds)
+
+
+def save_rows(source: Source, file: Path, most: int) -> int:
+    """Write the rows of a prediction request, at most ``most``, as an Arrow file that can be mapped; their number.
+    Raises DataError, InvalidRequest or TooLarge."""
+    frame = rows.read(source, most)
+    frame.write_ipc(file, compression="uncompressed")
+    return frame.height

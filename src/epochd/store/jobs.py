@@ -17,7 +17,7 @@ from epochd.core.events import Type
 from epochd.core.job_values import Checkpoint
 from epochd.core.jobs import Command, Job, State, new_task_id
 from epochd.core.specs import TrainingSpec
-from epochd.store import rows, tables
+from epochd.store import models, rows, tables
 from epochd.store.changes import Change
 from epochd.store.db import Database
 from epochd.store.rows import moment
@@ -197,10 +197,13 @@ def check_removable(job: Job) -> None:
         raise IllegalMove(f"task {job.id} is {job.state}: only a finished task can be removed; stop it first")
 
 
-async def remove(db: Database, task_id: str) -> Job:
-    """Delete a finished job with its events, and return it. Its children keep its id. Raises IllegalMove, NotFound."""
+async def remove(db: Database, task_id: str, *, keep_model: bool = False) -> Job:
+    """Delete a finished job with its events, and return it. Its children keep its id. Raises IllegalMove, NotFound, and
+    ModelInUse if an alias leads to its model, unless that is kept."""
     async with db.write() as transaction:
         job = rows.existing(await rows.locked(transaction, task_id), task_id)
         check_removable(job)
+        if not keep_model:
+            await models.check_unused(transaction.connection, task_id)
         await transaction.connection.execute(delete(table).where(table.c.id == task_id))  # cascades to its events
     return job

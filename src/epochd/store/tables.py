@@ -1,4 +1,4 @@
-"""The tables: jobs, their events, and registered datasets. Migrations create them; a test compares both.
+"""The tables: jobs, their events, registered datasets, aliases of models. Migrations create them; a test compares both.
 
 Enumerations are plain text, so that a new state needs no migration; JSON is text, which preserves the order of keys.
 """
@@ -95,3 +95,15 @@ datasets = sa.Table(
     sa.Index(None, "created_at"),
 )
 """One row per registered dataset; ``connection`` is the name of the connection in the settings, not its URL."""
+
+model_aliases = sa.Table(
+    "model_aliases",
+    metadata,
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("alias", sa.String(120), primary_key=True),
+    sa.Column("version", sa.String(64), nullable=False),
+    sa.Column("updated_at", sa.Double, nullable=False),
+    sa.Index(None, "version"),
+)
+"""One row per alias; ``model`` is a folder of the artifact store, ``version`` the id of the task that trained it. The
+model may be kept longer than its task."""

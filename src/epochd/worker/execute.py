@@ -210,6 +210,7 @@ def complete(training: Training, engine: Engine, state: LoopState, sink: JobSink
         sink.emit(ReportKind.LOG, {"level": "warning", "message": message})
     facts = sink.facts | {"dataset": ticket.spec.dataset}
     about = pack.describe(ticket.task_id, training.setup, prepared.encoder, state, scores, facts)
+    about["examples"] = pack.examples(prepared.first_rows)
     exported = onnx_model.export(
         training.setup, prepared.encoder, state.best_weights, about["decision_threshold"] or 0.5
     )

@@ -17,7 +17,7 @@ from epochd.api.responses import ErrorShape
 from epochd.api.service import Service
 from epochd.api.tasks.responses import Controlled, Removed
 from epochd.artifact import removal
-from epochd.core.errors import IllegalMove, OutOfSpace
+from epochd.core.errors import IllegalMove, ModelInUse, OutOfSpace
 from epochd.core.jobs import Job, State
 from epochd.store import jobs
 from epochd.store.db import Database
@@ -65,14 +65,15 @@ async def stop(
 async def remove(
     task_id: str, service: ServiceDep, translator: TranslatorDep, keep_model: KeepModel = False
 ) -> Removed:
-    """Delete a completed, failed or cancelled task: its row, events, checkpoints, logs and model."""
+    """Delete a completed, failed or cancelled task: its row, events, checkpoints, logs and model. Refused while an
+    alias leads to the model, unless that is kept."""
     async with service.removal_lock:
         job = await jobs.get(service.db, task_id)
         jobs.check_removable(job)
         note = await asyncio.to_thread(removal.write_note, service.settings, job, keep_model=keep_model)
         try:
-            await jobs.remove(service.db, task_id)
-        except (IllegalMove, OutOfSpace):  # the row still exists
+            await jobs.remove(service.db, task_id, keep_model=keep_model)
+        except (IllegalMove, ModelInUse, OutOfSpace):  # the row still exists
             note.unlink()
             raise
         service.event_bus.close_task(job.id)

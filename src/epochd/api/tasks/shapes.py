@@ -242,6 +242,7 @@ class TrainingSummary(Shape):
     stopped_early: bool | None = None
     metrics: FinalMetrics | None = None
     replay_of: str | None = None
+    model_removed_at: str | None = Field(None, description="When the model was deleted, if the task was kept.")
 
 
 class HistoryDifference(Shape):

@@ -3,6 +3,8 @@
 Batches begin at the same rows in both cases, so everything computed from them is the same, bit for bit.
 """
 
+import datetime
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -149,3 +151,20 @@ def python_values(series: pl.Series) -> list[Any]:
         seconds = isinstance(dtype, pl.Duration)
         found[place] = number * 86_400 / per_unit if seconds else str(np.datetime64(number, unit))
     return found
+
+
+def json_values(series: pl.Series) -> list[Any]:
+    """The values as JSON types: dates and times in ISO 8601, numbers that are not finite as None."""
+    return [_as_json(value) for value in python_values(series)]
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_as_json(element) for element in value]
+    if isinstance(value, dict):
+        return {name: _as_json(element) for name, element in value.items()}
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return value.isoformat() if isinstance(value, datetime.date | datetime.time) else str(value)

@@ -1,0 +1,133 @@
+"""The rows in the body of a prediction request.
+
+The server itself parses JSON of up to ``MEMORY_BYTES``. A larger body, and any other format, is streamed to a file,
+which a reader converts to an Arrow file with the types of the model: no user's file is read in the server's process.
+"""
+
+import asyncio
+import dataclasses
+import secrets
+import shutil
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+
+import polars as pl
+from fastapi import Request
+
+from epochd.api.deps import while_connected
+from epochd.api.security import DRAINED_BYTES
+from epochd.api.service import Service
+from epochd.artifact import files
+from epochd.core.errors import BadRequest, DataError, EpochdError, OutOfSpace, TooLarge
+from epochd.data.tables.source import Source
+from epochd.registry import operations
+from epochd.serving import rows
+from epochd.serving.predictor import Predictor
+from epochd.serving.rows import Rows
+
+MEMORY_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 20
+BODY_SECONDS = 600.0
+"""How long a body may take to arrive."""
+SUFFIXES = {
+    "text/csv": ".csv",
+    "text/tab-separated-values": ".tsv",
+    "application/x-ndjson": ".ndjson",
+    "application/jsonl": ".ndjson",
+    "application/vnd.apache.parquet": ".parquet",
+    "application/x-parquet": ".parquet",
+    "application/vnd.apache.arrow.file": ".arrow",
+    "application/vnd.apache.arrow.stream": ".arrow",
+}
+"""The suffix of a file in the format of each content type; what has another content type is JSON."""
+
+
+async def read(request: Request, service: Service, predictor: Predictor) -> Rows | pl.DataFrame:
+    """The rows in a body: values as in JSON, or a table that a reader has made. Raises TooLarge, InvalidRequest for
+    JSON of another form, DataError for a file that cannot be read, BadRequest for a body that does not arrive."""
+    stream, limit = request.stream(), service.settings.predict_mb << 20
+    suffix = suffix_of(request.headers.get("content-type", ""))
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            received: list[bytes] = []
+            if suffix == rows.JSON_SUFFIX and await _is_small(stream, received):
+                return rows.parse(b"".join(received), service.settings.predict_rows)
+            return await _from_file(request, service, predictor, suffix, limited(received, stream, limit))
+    except TimeoutError:
+        raise BadRequest(f"the request's body did not arrive within {BODY_SECONDS:g} s") from None
+    except EpochdError:
+        size = 0
+        async for chunk in stream:  # so that the client, which is still sending, can read the answer
+            size += len(chunk)
+            if size > DRAINED_BYTES:
+                break
+        raise
+
+
+def suffix_of(content_type: str) -> str:
+    """The suffix of a file in the format of this Content-Type header."""
+    return SUFFIXES.get(content_type.partition(";")[0].strip().lower(), rows.JSON_SUFFIX)
+
+
+async def _is_small(stream: AsyncIterator[bytes], received: list[bytes]) -> bool:
+    """Add what arrives to ``received``, until all of it is there, or more than MEMORY_BYTES: False."""
+    size = 0
+    async for chunk in stream:
+        received.append(chunk)
+        size += len(chunk)
+        if size > MEMORY_BYTES:
+            return False
+    return True
+
+
+async def limited(first: Iterable[bytes], stream: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:
+    """The bytes of a body. Raises TooLarge."""
+    size = 0
+    for chunk in first:
+        size += len(chunk)
+        yield chunk
+    async for chunk in stream:
+        size += len(chunk)
+        if size > limit:
+            raise TooLarge(
+                f"the request's body is larger than the limit of {limit:,} bytes (EPOCHD_PREDICT_MB). Send several "
+                "requests with fewer rows each"
+            )
+        yield chunk
+
+
+async def _from_file(
+    request: Request, service: Service, predictor: Predictor, suffix: str, chunks: AsyncIterator[bytes]
+) -> pl.DataFrame:
+    folder = service.bodies_dir / secrets.token_hex(8)
+    folder.mkdir(mode=0o700, parents=True)
+    body, table = folder / f"body{suffix}", folder / "rows.arrow"
+    try:
+        await _save(chunks, body)
+        source = Source("body", body).expecting(predictor.expected)
+        reading = service.bodies.call(operations.save_rows, source, table, service.settings.predict_rows)
+        await while_connected(request, reading)
+        return await service.models.run(pl.read_ipc, table)
+    except DataError as error:
+        problems = [dataclasses.replace(p, field="body") if p.field == "dataset" else p for p in error.problems]
+        raise DataError(problems) from None
+    except OSError as error:
+        if not files.is_full(error):
+            raise
+        raise OutOfSpace("the disk is full, so the body could not be stored: free space in EPOCHD_DATA_DIR") from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # what is mapped stays until the table is gone
+
+
+async def _save(chunks: AsyncIterator[bytes], file: Path) -> None:
+    """Write a body to a new file, in a thread and in chunks of about CHUNK_BYTES."""
+    buffer: list[bytes] = []
+    size = 0
+    with file.open("xb") as out:
+        async for chunk in chunks:
+            buffer.append(chunk)
+            size += len(chunk)
+            if size >= CHUNK_BYTES:
+                await asyncio.to_thread(out.writelines, buffer)
+                buffer, size = [], 0
+        await asyncio.to_thread(out.writelines, buffer)

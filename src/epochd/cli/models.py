@@ -1,0 +1,109 @@
+"""``epochd models``: list, show, alias, download, remove."""
+
+from pathlib import Path
+from typing import Annotated
+
+from rich.filesize import decimal
+from typer import Argument, Option, Typer
+
+from epochd.cli.console import Token, Url, number, show, show_table
+from epochd.client import DEFAULT_URL, Client
+from epochd.core.errors import InvalidSpec, Problem
+
+app = Typer(help="The server's models: list, show, alias, download, remove.", no_args_is_help=True)
+ModelName = Annotated[str, Argument(help="A model's name, as listed by `epochd models list`, or a task's id.")]
+VERSION_HELP = "A version: a task's id or an alias. Default: latest."
+
+
+@app.command("list")
+def list_models(
+    name: Annotated[str | None, Option(help="Only models whose name contains this text.")] = None,
+    limit: Annotated[int, Option(help="The maximum number, the one trained last first.")] = 50,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+) -> None:
+    """List models with their newest version."""
+    with Client(url, token) as client:
+        answer = client.models(name=name, limit=limit)
+    found, rows = answer["models"], []
+    for model in found:
+        metrics = model["newest"]["metrics"] or {}
+        aliases = ", ".join(f"{alias} → {version}" for alias, version in model["aliases"].items())
+        scores = [number(metrics.get(name)) for name in ("loss", "accuracy")]
+        rows.append([model["model"], str(model["versions"]), model["latest"] or "-", aliases or "-", *scores])
+    show_table(["model", "versions", "latest", "aliases", "loss", "accuracy"], rows)
+    if answer["total"] > len(found):
+        show(f"{len(found)} of {answer['total']} models; --limit shows more")
+
+
+@app.command("show")
+def show_model(
+    model: ModelName,
+    version: Annotated[str | None, Option(help=VERSION_HELP)] = None,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+) -> None:
+    """Show what a model reads, how good it is, and its versions."""
+    with Client(url, token) as client:
+        found = client.model(model, version)
+    size = decimal(sum(file["bytes"] for file in found["files"]))
+    show((found["model"], "green"), f" {found['version']}: {found['task']} of {found['target']!r}, {size}")
+    for part, scores in (found["scores"] or {}).items():
+        values = [f"{name} {number(value)}" for name, value in scores.items() if isinstance(value, int | float)]
+        show(f"{part}: {', '.join(values)}")
+    show_table(["input", "kind", "example"], [[i["name"], i["kind"], str(i["example"])[:80]] for i in found["inputs"]])
+    versions = [[one["version"], ", ".join(one["aliases"])] for one in found["versions"]]
+    show_table(["id", "aliases"], versions)
+
+
+@app.command("alias")
+def set_alias(
+    model: ModelName,
+    alias: Annotated[str, Argument(help="A name such as champion.")],
+    version: Annotated[
+        str | None, Argument(help="The version that it leads to: a task's id, latest or an alias.")
+    ] = None,
+    remove: Annotated[bool, Option("--remove", help="Remove the alias.")] = False,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+) -> None:
+    """Make an alias lead to a version, or remove it."""
+    if remove == (version is not None):
+        hint = "name a version, or use --remove"
+        raise InvalidSpec([Problem("models alias", "this combination of arguments is not valid", hint)])
+    with Client(url, token) as client:
+        found = client.remove_alias(model, alias) if version is None else client.set_alias(model, alias, version)
+    show(
+        f"{found['model']}: {alias} → {found['version']}" if version else f"{found['model']}: {alias} has been removed"
+    )
+
+
+@app.command("download")
+def download_model(
+    model: ModelName,
+    folder: Annotated[Path, Argument(help="The folder to put the model's folder into.")] = Path("."),
+    version: Annotated[str | None, Option(help=VERSION_HELP)] = None,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+) -> None:
+    """Download a model's folder."""
+    with Client(url, token) as client:
+        try:
+            place = client.download_model(model, folder, version)
+        except OSError as error:
+            reason = f"cannot be written: {error.strerror or error}"
+            raise InvalidSpec([Problem(str(folder), reason, "name another folder")]) from None
+    show(f"saved in {place}")
+
+
+@app.command("remove")
+def remove_model(
+    model: ModelName,
+    version: Annotated[str, Argument(help="The version to delete: a task's id.")],
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+) -> None:
+    """Delete a version's files; its task stays."""
+    with Client(url, token) as client:
+        found = client.remove_model(model, version)
+    show(f"{found['model']}/{found['version']} has been removed")

@@ -1,0 +1,192 @@
+"""What computes the scores of rows: ONNX Runtime where a model has a graph for it, the NumPy reference otherwise.
+
+Scores are float64: (rows, classes) probabilities for classification, (rows, 1) values in the unit of the target for
+regression. A score is NaN in no row: values that cannot be encoded raise DataError, as ``Encoder.features`` does.
+"""
+
+from collections.abc import Iterator, Mapping
+from math import prod
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from safetensors.numpy import load_file
+
+from epochd.artifact.predict import BATCH_ROWS, BATCH_VALUES
+from epochd.core.arrays import FloatArray, IntArray
+from epochd.data.encoding import values
+from epochd.data.encoding.encoder import FITTED_KINDS, Encoder
+from epochd.data.encoding.values import Float64
+from epochd.data.schema import Kind
+from epochd.engines import reference
+from epochd.loop.engine import Setup
+from epochd.serving.plain import PlainEncoder
+from epochd.serving.rows import Columns
+
+GRAPH = "model.onnx"
+Feeds = Mapping[str, npt.NDArray[Any]]
+
+
+class Scorer(Protocol):
+    """Computes scores; several threads may use it at once."""
+
+    @property
+    def engine(self) -> str:
+        """``onnxruntime`` or ``numpy``, for display."""
+
+    @property
+    def nbytes(self) -> int:
+        """About how much memory it takes."""
+
+    def check(self, frame: pl.DataFrame) -> None:
+        """Raise the DataErrors of ``score``."""
+
+    def score(self, frame: pl.DataFrame) -> Float64:
+        """The scores of these rows."""
+
+    def score_windows(self, frame: pl.DataFrame, index: IntArray) -> Float64:
+        """The scores of windows of rows, whose row numbers are ``index`` (windows, steps)."""
+
+    def score_plain(self, columns: Columns) -> Float64 | None:
+        """The scores of rows whose values are of plain JSON types; None where a value needs conversion."""
+
+
+class ReferenceScorer:
+    """Scores by ``engines.reference``."""
+
+    engine = "numpy"
+
+    def __init__(self, setup: Setup, encoder: Encoder, weights: dict[str, FloatArray]) -> None:
+        self._setup, self._encoder, self._weights = setup, encoder, weights
+        self._plain = PlainEncoder.of(encoder)
+        self.nbytes = sum(array.nbytes for array in weights.values())
+
+    @classmethod
+    def load(cls, folder: Path, setup: Setup, encoder: Encoder) -> "ReferenceScorer":
+        return cls(setup, encoder, dict(load_file(folder / "model.safetensors")))
+
+    def check(self, frame: pl.DataFrame) -> None:
+        self._encoder.features(frame)
+
+    def score(self, frame: pl.DataFrame) -> Float64:
+        return self._forward(self._encoder.features(frame))
+
+    def score_windows(self, frame: pl.DataFrame, index: IntArray) -> Float64:
+        encoded = self._encoder.features(frame)
+        return np.concatenate([self._forward(encoded[index[part]]) for part in slices(len(index), self._setup.inputs)])
+
+    def score_plain(self, columns: Columns) -> Float64 | None:
+        encoded = None if self._plain is None else self._plain.features(columns)
+        return None if encoded is None else self._forward(encoded)
+
+    def _forward(self, encoded: FloatArray) -> Float64:
+        x = encoded.reshape(len(encoded), *self._setup.inputs)
+        found = [reference.forward(self._setup, self._weights, x[part]) for part in slices(len(x), self._setup.inputs)]
+        return decoded(self._encoder, found[0] if len(found) == 1 else np.concatenate(found))
+
+
+class OnnxScorer:
+    """Scores by ONNX Runtime. The graph reads the raw columns, or encoded rows if it ``starts_at`` anything else."""
+
+    engine = "onnxruntime"
+
+    def __init__(self, session: Any, encoder: Encoder, *, raw: bool, nbytes: int) -> None:
+        self._session, self._encoder, self._raw, self.nbytes = session, encoder, raw, nbytes
+        self._names = {found.name for found in session.get_inputs()}
+        outputs = [found.name for found in session.get_outputs()]
+        self._output = next((name for name in ("probabilities", "value") if name in outputs), outputs[0])
+        self._is_decoded = self._output in ("probabilities", "value")
+        kinds = {FITTED_KINDS[type(column)] for column in encoder.columns}
+        self._is_numeric = raw and kinds == {Kind.NUMBER}
+
+    @classmethod
+    def load(cls, folder: Path, about: Mapping[str, Any], encoder: Encoder) -> "OnnxScorer":
+        """A session on one thread: a small network is fastest so, and requests are answered side by side."""
+        import onnxruntime  # noqa: PLC0415 - 0.2 s that only the first such model needs
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        path = folder / GRAPH
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        raw = about["onnx"].get("starts_at") == "columns"
+        return cls(session, encoder, raw=raw, nbytes=2 * path.stat().st_size)
+
+    def check(self, frame: pl.DataFrame) -> None:
+        self._encoder.features(frame)
+
+    def score(self, frame: pl.DataFrame) -> Float64:
+        feeds = self._feeds(frame)
+        return self._run_all(feeds, frame.height)
+
+    def score_windows(self, frame: pl.DataFrame, index: IntArray) -> Float64:
+        feeds = self._feeds(frame)
+        found = []
+        for part in slices(len(index), (index.shape[1], len(self._encoder.columns))):
+            rows = index[part]
+            shape = rows.shape if self._raw else (*rows.shape, self._encoder.shape[-1])
+            found.append(self._run({name: array[rows].reshape(shape) for name, array in feeds.items()}))
+        return np.concatenate(found)
+
+    def score_plain(self, columns: Columns) -> Float64 | None:
+        if not self._is_numeric:
+            return None
+        feeds = {}
+        for name in self._encoder.feature_names:
+            given = columns.get(name)
+            if given is None or not set(map(type, given)) <= PLAIN_NUMBERS:
+                return None
+            feeds[name] = np.array(given, np.float64)[:, None]
+        scores = self._run_all(feeds, len(next(iter(feeds.values()))))
+        return scores if np.isfinite(scores).all() else None  # the general path names the row
+
+    def _feeds(self, frame: pl.DataFrame) -> Feeds:
+        if not self._raw:
+            return {next(iter(self._names)): self._encoder.features(frame)}
+        return feeds_of(self._encoder, frame)
+
+    def _run_all(self, feeds: Feeds, rows: int) -> Float64:
+        parts = slices(rows, self._encoder.shape)
+        found = [self._run({name: array[part] for name, array in feeds.items()}) for part in parts]
+        return found[0] if len(found) == 1 else np.concatenate(found)
+
+    def _run(self, feeds: Feeds) -> Float64:
+        [found] = self._session.run([self._output], {name: feeds[name] for name in self._names})
+        if not self._is_decoded:
+            return decoded(self._encoder, found)
+        wide = np.asarray(found, np.float64)
+        return wide.reshape(len(wide), -1)
+
+
+PLAIN_NUMBERS = frozenset({int, float, type(None)})
+
+
+def feeds_of(encoder: Encoder, frame: pl.DataFrame) -> Feeds:
+    """The tensors of a graph that starts at the columns, each (rows, 1): numbers, and booleans as 0 and 1, float64,
+    NaN where missing; text as strings, empty where missing. Raises the DataErrors of ``Encoder.features``."""
+    encoder.features(frame)
+    found: dict[str, npt.NDArray[Any]] = {}
+    for column in encoder.columns:
+        series = frame.get_column(column.name)
+        if FITTED_KINDS[type(column)] is Kind.CATEGORY:
+            found[column.name] = np.array(series.cast(pl.String).fill_null("").to_list(), dtype=object)[:, None]
+        else:
+            found[column.name] = np.array(values.numbers(series), np.float64)[:, None]
+    return found
+
+
+def decoded(encoder: Encoder, outputs: FloatArray) -> Float64:
+    """Probabilities, or values in the unit of the target, of raw network outputs (rows, outputs)."""
+    if encoder.classes is None:
+        return outputs.astype(np.float64) * encoder.target_scale + encoder.target_mean
+    found = encoder.decode(outputs).probabilities
+    assert found is not None
+    return found
+
+
+def slices(rows: int, shape: tuple[int, ...]) -> Iterator[slice]:
+    """Ranges of rows that are computed together; at least one, which is empty without rows."""
+    size = max(1, min(BATCH_ROWS, BATCH_VALUES // max(1, prod(shape))))
+    return (slice(first, first + size) for first in range(0, max(1, rows), size))
