@@ -111,7 +111,7 @@ def test_a_run_has_the_options_the_history_and_where_it_comes_from(saved, found)
     assert found["params"]["activation"] == "gelu"
     assert found["params"]["hidden_units"] == "[12, 8]"
     assert found["val_loss"] == [[epoch, pytest.approx(loss)] for epoch, loss in history[["epoch", "val_loss"]].rows()]
-    assert found["metrics"]["best_validation_rmse"] == pytest.approx(about.about["scores"]["validation"]["rmse"])
+    assert found["metrics"]["best_validation_rmse"] == pytest.approx(about.about["metrics"]["validation"]["rmse"])
     assert found["tags"]["epochd.task_id"] == about.about["task_id"]
     assert found["tags"]["epochd.data_fingerprint"] == about.about["facts"]["fingerprint"]
     assert found["tags"]["epochd.version"]

@@ -17,6 +17,7 @@ from epochd.engines import network, reference
 from epochd.engines.requirements import Workload
 from epochd.loop import metrics
 from epochd.loop.engine import Setup
+from epochd.loop.history import history_row
 from epochd.loop.state import LoopState
 
 TASK_ID = "epoch_training_20260101_000000_abcdef"
@@ -51,8 +52,12 @@ def save_untrained(folder: Path, data: str | pl.DataFrame, **options: Any) -> Un
     if setup.masked:
         part.x[-1] = 0  # a row of padding only, as engines fill up batches
     outputs = reference.forward(setup, weights, part.x)
-    scores = metrics.score(outputs, part.y, prepared.task, prepared.encoder.target_scale)
-    history = [metrics.history_row(epoch, scores, scores, prepared.task, 0.01, 2.0) for epoch in range(1, EPOCHS + 1)]
+    encoder = prepared.encoder
+    scores = metrics.evaluation(
+        outputs, part.y, prepared.task, target_scale=encoder.target_scale, target_mean=encoder.target_mean
+    )
+    scores.pop("rows")
+    history = [history_row(epoch, scores, scores, prepared.task, 0.01, 2.0) for epoch in range(1, EPOCHS + 1)]
     state = LoopState(0.01, epoch=EPOCHS, best_epoch=2, history=history, best_weights=dict(weights))
     facts = {"framework": "none", "fingerprint": prepared.fingerprint, "dataset": data}
     about = pack.describe(TASK_ID, setup, prepared.encoder, state, {"validation": scores}, facts)

@@ -32,6 +32,7 @@ COMPONENTS: list[type[BaseModel]] = [
     shapes.CheckedDatasetShape,
     shapes.TrainingSummary,
     shapes.ModelComparison,
+    shapes.FinalMetrics,
     shapes.TrainingEvent,
     shapes.LogStreamEvent,
     ColumnProfile,

@@ -48,7 +48,8 @@ def show_model(
         found = client.model(model, version)
     size = decimal(sum(file["bytes"] for file in found["files"]))
     show((found["model"], "green"), f" {found['version']}: {found['task']} of {found['target']!r}, {size}")
-    for part, scores in (found["scores"] or {}).items():
+    parts = found["metrics"] or {}
+    for part, scores in ((part, parts[part]) for part in ("train", "validation", "test") if part in parts):
         values = [f"{name} {number(value)}" for name, value in scores.items() if isinstance(value, int | float)]
         show(f"{part}: {', '.join(values)}")
     show_table(["input", "kind", "example"], [[i["name"], i["kind"], str(i["example"])[:80]] for i in found["inputs"]])

@@ -48,7 +48,8 @@ class SavedModel:
     @property
     def final_scores(self) -> dict[str, Row]:
         """The scores of the saved weights by part: train, validation, test. Only single numbers."""
-        return {part: dict(_finite(scores)) for part, scores in self.about["scores"].items()}
+        parts: dict[str, Any] = self.about.get("metrics") or self.about["scores"]
+        return {part: dict(_finite(parts[part])) for part in ("train", "validation", "test") if part in parts}
 
     @property
     def started_at(self) -> float:

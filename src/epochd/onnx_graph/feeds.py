@@ -5,7 +5,7 @@ needs ``onnx``.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,7 @@ from epochd.onnx_graph.inputs import MISSING_TIME, Input, Start
 Tensor = npt.NDArray[Any]
 Read = Callable[[pl.Series], Tensor]
 """Reads a column as an array (rows,); raises DataError."""
+PLAIN_NUMBERS, PLAIN_BOOLEANS, PLAIN_TEXT = ({*kinds, type(None)} for kinds in ((int, float), (bool,), (str,)))
 SAFE_SCALED, SAFE_NUMBER = 3e38, 8e307
 """Scaled values that float32 can hold, and numbers whose difference float64 can hold."""
 
@@ -67,16 +68,48 @@ class Feeds:
         one."""
         if (windows is None) != (self.sequence_length is None):
             raise ValueError("a model with a sequence_length, and no other, needs the rows of each window")
+        if windows is not None:
+            return next(self.of_windows(frame, [windows]))
         if self.start == "features":
-            features = self.encoder.features(frame)
-            return {inputs.FEATURES: features if windows is None else features[windows]}
+            return {inputs.FEATURES: self.encoder.features(frame)}
         self.encoder.require_columns(frame)
         exists = self._step_mask(frame) if self.encoder.steps is not None else None
-        found = self._scalars(frame)
-        if windows is not None:
-            return {name: column[windows] for name, column in found.items()}
-        found = {name: column[:, None] for name, column in found.items()}
+        found = {name: column[:, None] for name, column in self._scalars(frame).items()}
         return found if exists is None else found | self._lists(frame, exists)
+
+    def of_windows(self, frame: pl.DataFrame, parts: Iterable[IntArray]) -> Iterator[dict[str, Tensor]]:
+        """The tensors for each part of the windows of a frame, whose rows are converted once. Raise DataError."""
+        if self.start == "features":
+            found = {inputs.FEATURES: self.encoder.features(frame)}
+        else:
+            self.encoder.require_columns(frame)
+            found = self._scalars(frame)
+        for windows in parts:
+            yield {name: column[windows] for name, column in found.items()}
+
+    def plain(self, columns: Mapping[str, Sequence[Any]]) -> dict[str, Tensor] | None:
+        """The tensors of rows whose values are of the plain JSON types of their columns: numbers, text, booleans, None.
+        A table would take most of the time of a single row. None if a value has to be converted or refused, a column is
+        missing, or the model has lists, dates or windows."""
+        if self.sequence_length is not None or self.start != "columns" or self.encoder.steps is not None:
+            return None
+        found: dict[str, Tensor] = {}
+        for (number, name), limit in zip(self._numbers, self._limits[:, 0], strict=True):
+            given = columns.get(number.name)
+            if given is None or not set(map(type, given)) <= PLAIN_NUMBERS:
+                return None
+            try:
+                found[name] = tensor = np.array(given, np.float64)[:, None]  # None becomes NaN
+            except OverflowError:  # an integer of more than 308 digits
+                return None
+            if (np.abs(tensor) > limit).any():
+                return None
+        for column, name, read in self._others:
+            tensor_or_none = _plain_column(column, columns.get(column.name), read)
+            if tensor_or_none is None:
+                return None
+            found[name] = tensor_or_none[:, None]
+        return found
 
     def _scalars(self, frame: pl.DataFrame) -> dict[str, Tensor]:
         """The values of all columns but lists, (rows,). Raise DataError with the first problem of each column."""
@@ -138,6 +171,16 @@ def _reader(column: Column, missing: str) -> Read:
         case Date():
             return lambda series: _microseconds(dates.local(series, column.clock, column.zone))
     raise TypeError(f"a graph has no input for columns of kind {column.kind!r}")
+
+
+def _plain_column(column: Column, given: Sequence[Any] | None, read: Read) -> Tensor | None:
+    """A column of booleans or text, (rows,); None if it is of another kind, or a value has to be converted."""
+    types = set() if given is None else set(map(type, given))
+    if isinstance(column, Boolean) and given is not None and types <= PLAIN_BOOLEANS:
+        return np.array(given, np.float64)
+    if isinstance(column, OneHot | Codes) and given is not None and types <= PLAIN_TEXT:
+        return read(pl.Series(given, dtype=pl.String))
+    return None
 
 
 def _text_reader(column: OneHot | Codes, missing: str) -> Read:

@@ -34,6 +34,8 @@ from epochd.serving.scorers import OnnxScorer, ReferenceScorer, Scorer
 OnError = Literal["refuse", "skip"]
 MAX_UNUSABLE = 1_000
 """Rows that are skipped; with more of them, the columns are probably not those of the model, and all are refused."""
+MOST_INPUTS = 500
+"""With more columns the NumPy reference is faster: ONNX Runtime searches the list of inputs for each of them."""
 BACKWARD = 3
 """Training takes three times the operations of a prediction."""
 OVERHEAD_BYTES = 1 << 20
@@ -47,7 +49,7 @@ Marks = npt.NDArray[np.bool_]
 class Predictor:
     """One model, loaded from its folder. Several threads may use it at once.
 
-    ``about`` is its ``model.json``. ``threshold`` is the probability from which on a binary model predicts its second
+    ``about`` is its ``model.json``. ``threshold`` is the probability above which a binary model predicts its second
     class. ``nbytes`` is about how much memory it takes, ``operations`` how many floating-point operations a row takes.
     """
 
@@ -70,8 +72,8 @@ class Predictor:
         about = json.loads(text)
         setup, encoder = setup_of(folder, about), Encoder.from_json(about["encoder"])
         scorer: Scorer
-        if about.get("onnx"):
-            scorer = OnnxScorer.load(folder, about, encoder)
+        if about.get("onnx", {}).get("file") and len(encoder.columns) <= MOST_INPUTS:
+            scorer = OnnxScorer.load(folder, about, setup, encoder)
         else:
             scorer = ReferenceScorer.load(folder, setup, encoder)
         inputs = inputs_of(setup.spec, encoder, about.get("examples", {}))
@@ -175,8 +177,8 @@ class Predictor:
         labels: list[Label | None]
         if self.classes is None:
             labels = scores[:, 0].tolist()
-        elif self.task == "binary" and self.threshold != 0.5:
-            labels = [self.classes[code] for code in (scores[:, 1] >= self.threshold).tolist()]
+        elif self.task == "binary":
+            labels = [self.classes[code] for code in (scores[:, 1] > self.threshold).tolist()]
         else:
             labels = [self.classes[code] for code in scores.argmax(axis=1).tolist()]
         missing = np.isnan(scores[:, 0])

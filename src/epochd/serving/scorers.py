@@ -16,17 +16,14 @@ from safetensors.numpy import load_file
 
 from epochd.artifact.predict import BATCH_ROWS, BATCH_VALUES
 from epochd.core.arrays import FloatArray, IntArray
-from epochd.data.encoding import values
-from epochd.data.encoding.encoder import FITTED_KINDS, Encoder
+from epochd.data.encoding.encoder import Encoder
 from epochd.data.encoding.values import Float64
-from epochd.data.schema import Kind
 from epochd.engines import reference
 from epochd.loop.engine import Setup
+from epochd.onnx_graph.feeds import Feeds
+from epochd.onnx_graph.inputs import PROBABILITIES, VALUE
 from epochd.serving.plain import PlainEncoder
 from epochd.serving.rows import Columns
-
-GRAPH = "model.onnx"
-Feeds = Mapping[str, npt.NDArray[Any]]
 
 
 class Scorer(Protocol):
@@ -88,93 +85,49 @@ class ReferenceScorer:
 
 
 class OnnxScorer:
-    """Scores by ONNX Runtime. The graph reads the raw columns, or encoded rows if it ``starts_at`` anything else."""
+    """Scores by ONNX Runtime."""
 
     engine = "onnxruntime"
 
-    def __init__(self, session: Any, encoder: Encoder, *, raw: bool, nbytes: int) -> None:
-        self._session, self._encoder, self._raw, self.nbytes = session, encoder, raw, nbytes
-        self._names = {found.name for found in session.get_inputs()}
-        outputs = [found.name for found in session.get_outputs()]
-        self._output = next((name for name in ("probabilities", "value") if name in outputs), outputs[0])
-        self._is_decoded = self._output in ("probabilities", "value")
-        kinds = {FITTED_KINDS[type(column)] for column in encoder.columns}
-        self._is_numeric = raw and kinds == {Kind.NUMBER}
+    def __init__(self, session: Any, encoder: Encoder, feeds: Feeds, nbytes: int) -> None:
+        self._session, self._encoder, self._feeds, self.nbytes = session, encoder, feeds, nbytes
+        self._inputs = [found.name for found in session.get_inputs()]
+        names = [found.name for found in session.get_outputs()]
+        self._output = next(name for name in (PROBABILITIES, VALUE) if name in names)
 
     @classmethod
-    def load(cls, folder: Path, about: Mapping[str, Any], encoder: Encoder) -> "OnnxScorer":
+    def load(cls, folder: Path, about: Mapping[str, Any], setup: Setup, encoder: Encoder) -> "OnnxScorer":
         """A session on one thread: a small network is fastest so, and requests are answered side by side."""
         import onnxruntime  # noqa: PLC0415 - 0.2 s that only the first such model needs
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        path = folder / GRAPH
+        path = folder / about["onnx"]["file"]
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        raw = about["onnx"].get("starts_at") == "columns"
-        return cls(session, encoder, raw=raw, nbytes=2 * path.stat().st_size)
+        feeds = Feeds(encoder, setup.spec.sequence_length, about["onnx"]["starts_at"])
+        return cls(session, encoder, feeds, 2 * path.stat().st_size)
 
     def check(self, frame: pl.DataFrame) -> None:
         self._encoder.features(frame)
 
     def score(self, frame: pl.DataFrame) -> Float64:
-        feeds = self._feeds(frame)
-        return self._run_all(feeds, frame.height)
+        return self._run(self._feeds(frame))
 
     def score_windows(self, frame: pl.DataFrame, index: IntArray) -> Float64:
-        feeds = self._feeds(frame)
-        found = []
-        for part in slices(len(index), (index.shape[1], len(self._encoder.columns))):
-            rows = index[part]
-            shape = rows.shape if self._raw else (*rows.shape, self._encoder.shape[-1])
-            found.append(self._run({name: array[rows].reshape(shape) for name, array in feeds.items()}))
-        return np.concatenate(found)
+        parts = [index[part] for part in slices(len(index), (index.shape[1], len(self._encoder.columns)))]
+        return np.concatenate([self._run(feeds) for feeds in self._feeds.of_windows(frame, parts)])
 
     def score_plain(self, columns: Columns) -> Float64 | None:
-        if not self._is_numeric:
-            return None
-        feeds = {}
-        for name in self._encoder.feature_names:
-            given = columns.get(name)
-            if given is None or not set(map(type, given)) <= PLAIN_NUMBERS:
-                return None
-            feeds[name] = np.array(given, np.float64)[:, None]
-        scores = self._run_all(feeds, len(next(iter(feeds.values()))))
-        return scores if np.isfinite(scores).all() else None  # the general path names the row
+        feeds = self._feeds.plain(columns)
+        return None if feeds is None else self._run(feeds)
 
-    def _feeds(self, frame: pl.DataFrame) -> Feeds:
-        if not self._raw:
-            return {next(iter(self._names)): self._encoder.features(frame)}
-        return feeds_of(self._encoder, frame)
-
-    def _run_all(self, feeds: Feeds, rows: int) -> Float64:
-        parts = slices(rows, self._encoder.shape)
-        found = [self._run({name: array[part] for name, array in feeds.items()}) for part in parts]
-        return found[0] if len(found) == 1 else np.concatenate(found)
-
-    def _run(self, feeds: Feeds) -> Float64:
-        [found] = self._session.run([self._output], {name: feeds[name] for name in self._names})
-        if not self._is_decoded:
-            return decoded(self._encoder, found)
-        wide = np.asarray(found, np.float64)
-        return wide.reshape(len(wide), -1)
-
-
-PLAIN_NUMBERS = frozenset({int, float, type(None)})
-
-
-def feeds_of(encoder: Encoder, frame: pl.DataFrame) -> Feeds:
-    """The tensors of a graph that starts at the columns, each (rows, 1): numbers, and booleans as 0 and 1, float64,
-    NaN where missing; text as strings, empty where missing. Raises the DataErrors of ``Encoder.features``."""
-    encoder.features(frame)
-    found: dict[str, npt.NDArray[Any]] = {}
-    for column in encoder.columns:
-        series = frame.get_column(column.name)
-        if FITTED_KINDS[type(column)] is Kind.CATEGORY:
-            found[column.name] = np.array(series.cast(pl.String).fill_null("").to_list(), dtype=object)[:, None]
-        else:
-            found[column.name] = np.array(values.numbers(series), np.float64)[:, None]
-    return found
+    def _run(self, feeds: Mapping[str, npt.NDArray[Any]]) -> Float64:
+        found = []
+        for part in slices(len(next(iter(feeds.values()))), self._encoder.shape):
+            [scores] = self._session.run([self._output], {name: feeds[name][part] for name in self._inputs})
+            found.append(scores.reshape(len(scores), -1))
+        return np.asarray(found[0] if len(found) == 1 else np.concatenate(found), np.float64)
 
 
 def decoded(encoder: Encoder, outputs: FloatArray) -> Float64:

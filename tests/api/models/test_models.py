@@ -31,7 +31,7 @@ async def test_the_details_of_a_model_say_what_it_reads_and_where_it_comes_from(
     assert found["lineage"]["dataset"] == "mixed.parquet"
     assert len(found["lineage"]["fingerprint"]) == 64
     assert {"model.json", "model.safetensors", "manifest.json"} <= {one["name"] for one in found["files"]}
-    assert found["scores"]["validation"]["loss"] > 0
+    assert found["metrics"]["validation"]["loss"] > 0
     predicted = await house.http.post(f"{MODELS}/models/mixed/predict", json=[found["example"]])
     assert predicted.json()["predictions"][0]["prediction"] in ("benign", "malignant")
 

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field, RootModel
 from epochd.api.responses import Moment, Shape, Success, described_as
 
 Metrics = Annotated[dict[str, Any], described_as("BestMetrics", "NoMetrics")]
-Scores = dict[str, dict[str, Any]] | None
+Final = Annotated[dict[str, Any], described_as("FinalMetrics")]
 JsonRow = dict[str, Any]
 
 
@@ -117,7 +117,7 @@ class ModelDetail(Success):
     example: JsonRow = Field(description="A row to predict, of the examples of all inputs.")
     sequence_length: int | None = Field(description="Of a model that forecasts: how many rows a window has.")
     horizon: int | None = Field(description="How many rows after a window the forecast is for.")
-    scores: Scores = Field(description="By split: train, validation, test.")
+    metrics: Final | None = Field(description="By split: train, validation, test; and of the baselines.")
     engine: Literal["onnxruntime", "numpy"] = Field(description="What the server predicts with.")
     lineage: Lineage
     files: list[FileLine]
