@@ -105,7 +105,7 @@ def test_the_threshold_of_the_model_decides(numbers: Path, tmp_path: Path, thres
     frame = open_dataset("breast_cancer", []).read()
     found = Predictor.load(edited(numbers, tmp_path / "m", decision_threshold=threshold)).predict(frame).frame()
     limit = 0.5 if threshold is None else threshold
-    assert (found["prediction"] == (found["probability_1"] >= limit)).all()
+    assert (found["prediction"] == (found["probability_1"] > limit)).all()
 
 
 def test_a_damaged_model_is_not_loaded(numbers: Path, tmp_path: Path) -> None:
@@ -139,11 +139,17 @@ def graph(names: list[str]) -> onnx.ModelProto:
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
 
+def described(column: str) -> dict[str, Any]:
+    return {"name": column, "column": column, "kind": "number", "missing": "NaN"}
+
+
 def test_a_graph_that_starts_at_the_columns_is_run_by_onnx_runtime(numbers: Path, tmp_path: Path) -> None:
     names = json.loads((numbers / "model.json").read_text())["encoder"]["columns"]
     copy = tmp_path / "m"
     with files.durable_folder(copy) as path:
-        about = json.loads((numbers / "model.json").read_text()) | {"onnx": {"starts_at": "columns"}}
+        about = json.loads((numbers / "model.json").read_text()) | {
+            "onnx": {"starts_at": "columns", "inputs": [described(column["name"]) for column in names]}
+        }
         files.write_json(path / "model.json", about)
         onnx.save(graph([column["name"] for column in names]), path / "model.onnx")
     loaded = Predictor.load(copy)

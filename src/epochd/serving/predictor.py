@@ -29,7 +29,7 @@ from epochd.loop.engine import Setup
 from epochd.serving.inputs import Input, Output, inputs_of, outputs_of
 from epochd.serving.predictions import Predictions, RowProblem
 from epochd.serving.rows import Columns
-from epochd.serving.scorers import OnnxScorer, ReferenceScorer, Scorer
+from epochd.serving.scorers import GRAPH, OnnxScorer, ReferenceScorer, Scorer
 
 OnError = Literal["refuse", "skip"]
 MAX_UNUSABLE = 1_000
@@ -47,7 +47,7 @@ Marks = npt.NDArray[np.bool_]
 class Predictor:
     """One model, loaded from its folder. Several threads may use it at once.
 
-    ``about`` is its ``model.json``. ``threshold`` is the probability from which on a binary model predicts its second
+    ``about`` is its ``model.json``. ``threshold`` is the probability above which a binary model predicts its second
     class. ``nbytes`` is about how much memory it takes, ``operations`` how many floating-point operations a row takes.
     """
 
@@ -70,8 +70,8 @@ class Predictor:
         about = json.loads(text)
         setup, encoder = setup_of(folder, about), Encoder.from_json(about["encoder"])
         scorer: Scorer
-        if about.get("onnx"):
-            scorer = OnnxScorer.load(folder, about, encoder)
+        if (about.get("onnx") or {}).get("starts_at") and (folder / GRAPH).is_file():
+            scorer = OnnxScorer.load(folder, about, setup, encoder)
         else:
             scorer = ReferenceScorer.load(folder, setup, encoder)
         inputs = inputs_of(setup.spec, encoder, about.get("examples", {}))
@@ -175,8 +175,8 @@ class Predictor:
         labels: list[Label | None]
         if self.classes is None:
             labels = scores[:, 0].tolist()
-        elif self.task == "binary" and self.threshold != 0.5:
-            labels = [self.classes[code] for code in (scores[:, 1] >= self.threshold).tolist()]
+        elif self.task == "binary":
+            labels = [self.classes[code] for code in (scores[:, 1] > self.threshold).tolist()]
         else:
             labels = [self.classes[code] for code in scores.argmax(axis=1).tolist()]
         missing = np.isnan(scores[:, 0])

@@ -16,17 +16,17 @@ from safetensors.numpy import load_file
 
 from epochd.artifact.predict import BATCH_ROWS, BATCH_VALUES
 from epochd.core.arrays import FloatArray, IntArray
-from epochd.data.encoding import values
-from epochd.data.encoding.encoder import FITTED_KINDS, Encoder
+from epochd.data.encoding.encoder import Encoder
 from epochd.data.encoding.values import Float64
-from epochd.data.schema import Kind
 from epochd.engines import reference
 from epochd.loop.engine import Setup
+from epochd.serving.feeds import Feeds, PlainFeeds
 from epochd.serving.plain import PlainEncoder
 from epochd.serving.rows import Columns
 
-GRAPH = "model.onnx"
-Feeds = Mapping[str, npt.NDArray[Any]]
+GRAPH, OUTPUTS = "model.onnx", ("probabilities", "value")
+"""The file of a graph, and its decoded outputs."""
+Feeding = Mapping[str, npt.NDArray[Any]]
 
 
 class Scorer(Protocol):
@@ -88,21 +88,21 @@ class ReferenceScorer:
 
 
 class OnnxScorer:
-    """Scores by ONNX Runtime. The graph reads the raw columns, or encoded rows if it ``starts_at`` anything else."""
+    """Scores by ONNX Runtime. The graph reads the raw columns, or encoded rows where that is not possible."""
 
     engine = "onnxruntime"
 
-    def __init__(self, session: Any, encoder: Encoder, *, raw: bool, nbytes: int) -> None:
-        self._session, self._encoder, self._raw, self.nbytes = session, encoder, raw, nbytes
+    def __init__(self, session: Any, setup: Setup, encoder: Encoder, about: Mapping[str, Any], nbytes: int) -> None:
+        self._session, self._setup, self._encoder, self.nbytes = session, setup, encoder, nbytes
         self._names = {found.name for found in session.get_inputs()}
         outputs = [found.name for found in session.get_outputs()]
-        self._output = next((name for name in ("probabilities", "value") if name in outputs), outputs[0])
-        self._is_decoded = self._output in ("probabilities", "value")
-        kinds = {FITTED_KINDS[type(column)] for column in encoder.columns}
-        self._is_numeric = raw and kinds == {Kind.NUMBER}
+        self._output = next((name for name in OUTPUTS if name in outputs), outputs[0])
+        self._feeds = Feeds(encoder, setup.spec.sequence_length, about["starts_at"])
+        is_plain = about["starts_at"] == "columns" and setup.spec.sequence_length is None
+        self._plain = PlainFeeds.of(encoder, about.get("inputs", ())) if is_plain else None
 
     @classmethod
-    def load(cls, folder: Path, about: Mapping[str, Any], encoder: Encoder) -> "OnnxScorer":
+    def load(cls, folder: Path, about: Mapping[str, Any], setup: Setup, encoder: Encoder) -> "OnnxScorer":
         """A session on one thread: a small network is fastest so, and requests are answered side by side."""
         import onnxruntime  # noqa: PLC0415 - 0.2 s that only the first such model needs
 
@@ -111,70 +111,33 @@ class OnnxScorer:
         options.log_severity_level = 3
         path = folder / GRAPH
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        raw = about["onnx"].get("starts_at") == "columns"
-        return cls(session, encoder, raw=raw, nbytes=2 * path.stat().st_size)
+        return cls(session, setup, encoder, about["onnx"], 2 * path.stat().st_size)
 
     def check(self, frame: pl.DataFrame) -> None:
         self._encoder.features(frame)
 
     def score(self, frame: pl.DataFrame) -> Float64:
-        feeds = self._feeds(frame)
-        return self._run_all(feeds, frame.height)
+        return self._run_all(self._feeds(frame), frame.height)
 
     def score_windows(self, frame: pl.DataFrame, index: IntArray) -> Float64:
-        feeds = self._feeds(frame)
-        found = []
-        for part in slices(len(index), (index.shape[1], len(self._encoder.columns))):
-            rows = index[part]
-            shape = rows.shape if self._raw else (*rows.shape, self._encoder.shape[-1])
-            found.append(self._run({name: array[rows].reshape(shape) for name, array in feeds.items()}))
-        return np.concatenate(found)
+        parts = slices(len(index), self._setup.inputs)
+        return np.concatenate([self._run(self._feeds(frame, index[part])) for part in parts])
 
     def score_plain(self, columns: Columns) -> Float64 | None:
-        if not self._is_numeric:
-            return None
-        feeds = {}
-        for name in self._encoder.feature_names:
-            given = columns.get(name)
-            if given is None or not set(map(type, given)) <= PLAIN_NUMBERS:
-                return None
-            feeds[name] = np.array(given, np.float64)[:, None]
-        scores = self._run_all(feeds, len(next(iter(feeds.values()))))
-        return scores if np.isfinite(scores).all() else None  # the general path names the row
+        feeds = None if self._plain is None else self._plain(columns)
+        return None if feeds is None else self._run_all(feeds, len(next(iter(feeds.values()))))
 
-    def _feeds(self, frame: pl.DataFrame) -> Feeds:
-        if not self._raw:
-            return {next(iter(self._names)): self._encoder.features(frame)}
-        return feeds_of(self._encoder, frame)
-
-    def _run_all(self, feeds: Feeds, rows: int) -> Float64:
-        parts = slices(rows, self._encoder.shape)
-        found = [self._run({name: array[part] for name, array in feeds.items()}) for part in parts]
+    def _run_all(self, feeds: Feeding, rows: int) -> Float64:
+        parts = slices(rows, self._setup.inputs)
+        found = [self._run({name: tensor[part] for name, tensor in feeds.items()}) for part in parts]
         return found[0] if len(found) == 1 else np.concatenate(found)
 
-    def _run(self, feeds: Feeds) -> Float64:
+    def _run(self, feeds: Feeding) -> Float64:
         [found] = self._session.run([self._output], {name: feeds[name] for name in self._names})
-        if not self._is_decoded:
+        if self._output not in OUTPUTS:
             return decoded(self._encoder, found)
         wide = np.asarray(found, np.float64)
         return wide.reshape(len(wide), -1)
-
-
-PLAIN_NUMBERS = frozenset({int, float, type(None)})
-
-
-def feeds_of(encoder: Encoder, frame: pl.DataFrame) -> Feeds:
-    """The tensors of a graph that starts at the columns, each (rows, 1): numbers, and booleans as 0 and 1, float64,
-    NaN where missing; text as strings, empty where missing. Raises the DataErrors of ``Encoder.features``."""
-    encoder.features(frame)
-    found: dict[str, npt.NDArray[Any]] = {}
-    for column in encoder.columns:
-        series = frame.get_column(column.name)
-        if FITTED_KINDS[type(column)] is Kind.CATEGORY:
-            found[column.name] = np.array(series.cast(pl.String).fill_null("").to_list(), dtype=object)[:, None]
-        else:
-            found[column.name] = np.array(values.numbers(series), np.float64)[:, None]
-    return found
 
 
 def decoded(encoder: Encoder, outputs: FloatArray) -> Float64:

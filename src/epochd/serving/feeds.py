@@ -1,0 +1,100 @@
+"""Tensors of a model's graph: from a table, and without one from plain JSON values.
+
+``model.json`` describes them in ``onnx``: ``starts_at`` is ``columns`` (a tensor per raw column) or ``features`` (the
+encoded rows), and each of ``inputs`` has ``name``, ``column``, ``kind``, and what is ``missing``.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from epochd.core.arrays import IntArray
+from epochd.data.encoding import values
+from epochd.data.encoding.encoder import Column, Encoder
+from epochd.data.encoding.numeric import Number
+from epochd.data.encoding.scaling import Linear
+from epochd.data.schema import Kind
+from epochd.serving.rows import Columns
+
+Tensor = npt.NDArray[Any]
+PLAIN: dict[str, set[type]] = {"number": {int, float}, "boolean": {bool}, "text": {str}}
+"""The JSON types of values that need no conversion, by the kind of an input."""
+SAFE_SCALED, SAFE_NUMBER = 3e38, 8e307
+"""Scaled values that float32 can hold, and numbers whose difference float64 can hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feeds:
+    """Tensors of a table. With sliding windows of ``sequence_length`` rows, ``windows`` (int64, (n, sequence_length))
+    are the row numbers of each window."""
+
+    encoder: Encoder
+    sequence_length: int | None = None
+    start: str = "columns"
+
+    def __call__(self, frame: pl.DataFrame, windows: IntArray | None = None) -> dict[str, Tensor]:
+        """The tensor of each input. Raises what ``Encoder.features`` raises."""
+        features = self.encoder.features(frame)
+        if self.start == "features":
+            return {"features": features if windows is None else features[windows]}
+        found = {name: self._column(frame.get_column(name)) for name in self.encoder.feature_names}
+        return {name: part[:, None] if windows is None else part[windows] for name, part in found.items()}
+
+    def _column(self, series: pl.Series) -> Tensor:
+        if self.encoder.kinds[series.name] is Kind.CATEGORY:
+            return series.cast(pl.String).fill_null("").to_numpy()
+        return np.array(values.numbers(series), np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class PlainFeeds:
+    """Tensors of plain JSON values for inputs of numbers, booleans and text: name, column, kind, missing text and
+    largest magnitude of each."""
+
+    inputs: Sequence[tuple[str, str, str, str, float]]
+
+    @classmethod
+    def of(cls, encoder: Encoder, inputs: Sequence[Mapping[str, Any]]) -> "PlainFeeds | None":
+        """The feeds of a graph with these inputs; None if there are others among them."""
+        columns = {column.name: column for column in encoder.columns}
+        if not inputs or not all(one["kind"] in PLAIN and one["column"] in columns for one in inputs):
+            return None
+        return cls(
+            [
+                (one["name"], one["column"], one["kind"], str(one["missing"]), _limit(columns[one["column"]]))
+                for one in inputs
+            ]
+        )
+
+    def __call__(self, columns: Columns) -> dict[str, Tensor] | None:
+        """The tensor of each input, (rows, 1); None if a value has to be converted or named, or a column is missing."""
+        found = {}
+        for name, column, kind, missing, limit in self.inputs:
+            given = columns.get(column)
+            if given is None or not set(map(type, given)) - {type(None)} <= PLAIN[kind]:
+                return None
+            if kind == "text":
+                if missing in given:  # the text that stands for a missing value is a value here
+                    return None
+                found[name] = np.array([missing if value is None else value for value in given], object)[:, None]
+                continue
+            try:
+                tensor = np.array(given, np.float64)[:, None]  # None becomes NaN
+            except OverflowError:  # an integer of more than 308 digits
+                return None
+            if np.fmax.reduce(np.abs(tensor), axis=None, initial=0.0) > limit:
+                return None
+            found[name] = tensor
+        return found
+
+
+def _limit(column: Column) -> float:
+    """A magnitude up to which every number of a column can certainly be encoded."""
+    if isinstance(column, Number) and isinstance(column.scale, Linear):
+        return min(SAFE_SCALED * abs(column.scale.scale) - abs(column.scale.centre), SAFE_NUMBER)
+    return sys.float_info.max
