@@ -10,6 +10,7 @@ import onnx
 import polars as pl
 import pytest
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 from tests.support import trained_models
 from tests.support.reporters import RecordingReporter
 from tests.support.tickets import ticket
@@ -58,7 +59,7 @@ def test_plain_values_are_predicted_as_a_table_is(mixed: Path, given: list[dict[
     columns = rows.rows_of(given, 10).columns
     plain = loaded.predict_plain(columns)
     assert plain is not None
-    assert plain.frame().equals(loaded.predict(rows.frame_of(columns, loaded.expected)).frame())
+    assert_frame_equal(plain.frame(), loaded.predict(rows.frame_of(columns, loaded.expected)).frame())
 
 
 LOADED: dict[Path, Predictor] = {}
@@ -79,7 +80,7 @@ def test_quantile_scales_are_predicted_the_same_on_both_ways(numbers: Path) -> N
     loaded = loaded_once(numbers)
     plain = loaded.predict_plain(frame.to_dict(as_series=False))
     assert plain is not None
-    assert plain.frame().equals(Model.load(numbers).predict(frame))
+    assert_frame_equal(plain.frame(), Model.load(numbers).predict(frame))
 
 
 def test_inputs_have_examples_even_in_a_model_that_stores_none(numbers: Path) -> None:

@@ -15,6 +15,7 @@ import polars as pl
 
 from epochd.core.arrays import IntArray
 from epochd.data.encoding import values
+from epochd.data.encoding.categorical import Codes, OneHot
 from epochd.data.encoding.encoder import Column, Encoder
 from epochd.data.encoding.numeric import Number
 from epochd.data.encoding.scaling import Linear
@@ -52,11 +53,36 @@ class Feeds:
 
 
 @dataclass(frozen=True, slots=True)
-class PlainFeeds:
-    """Tensors of plain JSON values for inputs of numbers, booleans and text: name, column, kind, missing text and
-    largest magnitude of each."""
+class PlainInput:
+    """An input of plain values. Of text: what is ``missing``, and what replaces a value that happens to be this text,
+    which is no category. Of numbers: the largest magnitude."""
 
-    inputs: Sequence[tuple[str, str, str, str, float]]
+    name: str
+    column: str
+    kind: str
+    missing: str
+    unknown: str
+    limit: float
+
+    def tensor(self, given: Sequence[Any]) -> Tensor | None:
+        """The values as (rows, 1); None if one has to be converted or named."""
+        if not set(map(type, given)) - {type(None)} <= PLAIN[self.kind]:
+            return None
+        if self.kind == "text":
+            named = {None: self.missing, self.missing: self.unknown}
+            return np.array([named.get(value, value) for value in given], object)[:, None]
+        try:
+            found = np.array(given, np.float64)[:, None]  # None becomes NaN
+        except OverflowError:  # an integer of more than 308 digits
+            return None
+        return found if np.fmax.reduce(np.abs(found), axis=None, initial=0.0) <= self.limit else None
+
+
+@dataclass(frozen=True, slots=True)
+class PlainFeeds:
+    """Tensors of plain JSON values for a graph whose inputs are numbers, booleans and text."""
+
+    inputs: Sequence[PlainInput]
 
     @classmethod
     def of(cls, encoder: Encoder, inputs: Sequence[Mapping[str, Any]]) -> "PlainFeeds | None":
@@ -64,33 +90,26 @@ class PlainFeeds:
         columns = {column.name: column for column in encoder.columns}
         if not inputs or not all(one["kind"] in PLAIN and one["column"] in columns for one in inputs):
             return None
-        return cls(
-            [
-                (one["name"], one["column"], one["kind"], str(one["missing"]), _limit(columns[one["column"]]))
-                for one in inputs
-            ]
-        )
+        return cls([_plain_input(one, columns[one["column"]]) for one in inputs])
 
     def __call__(self, columns: Columns) -> dict[str, Tensor] | None:
         """The tensor of each input, (rows, 1); None if a value has to be converted or named, or a column is missing."""
         found = {}
-        for name, column, kind, missing, limit in self.inputs:
-            given = columns.get(column)
-            if given is None or not set(map(type, given)) - {type(None)} <= PLAIN[kind]:
+        for one in self.inputs:
+            given = columns.get(one.column)
+            tensor = None if given is None else one.tensor(given)
+            if tensor is None:
                 return None
-            if kind == "text":
-                if missing in given:  # the text that stands for a missing value is a value here
-                    return None
-                found[name] = np.array([missing if value is None else value for value in given], object)[:, None]
-                continue
-            try:
-                tensor = np.array(given, np.float64)[:, None]  # None becomes NaN
-            except OverflowError:  # an integer of more than 308 digits
-                return None
-            if np.fmax.reduce(np.abs(tensor), axis=None, initial=0.0) > limit:
-                return None
-            found[name] = tensor
+            found[one.name] = tensor
         return found
+
+
+def _plain_input(about: Mapping[str, Any], column: Column) -> PlainInput:
+    missing, unknown = str(about["missing"]), "?"
+    categories = column.categories if isinstance(column, OneHot | Codes) else ()
+    while unknown in {missing, *categories}:
+        unknown += "?"
+    return PlainInput(about["name"], column.name, about["kind"], missing, unknown, _limit(column))
 
 
 def _limit(column: Column) -> float:
