@@ -19,11 +19,13 @@ from epochd.data.encoding.categorical import Codes, OneHot
 from epochd.data.encoding.encoder import Column, Encoder
 from epochd.data.encoding.numeric import Number
 from epochd.data.encoding.scaling import Linear
+from epochd.data.encoding.values import Float64
 from epochd.data.schema import Kind
 from epochd.serving.rows import Columns
 
 Tensor = npt.NDArray[Any]
-PLAIN: dict[str, set[type]] = {"number": {int, float}, "boolean": {bool}, "text": {str}}
+NONE = type(None)
+PLAIN: dict[str, set[type]] = {"number": {int, float, NONE}, "boolean": {bool, NONE}, "text": {str, NONE}}
 """The JSON types of values that need no conversion, by the kind of an input."""
 SAFE_SCALED, SAFE_NUMBER = 3e38, 8e307
 """Scaled values that float32 can hold, and numbers whose difference float64 can hold."""
@@ -53,36 +55,29 @@ class Feeds:
 
 
 @dataclass(frozen=True, slots=True)
-class PlainInput:
-    """An input of plain values. Of text: what is ``missing``, and what replaces a value that happens to be this text,
-    which is no category. Of numbers: the largest magnitude."""
+class PlainText:
+    """An input of text: what is ``missing``, and what replaces a value that happens to be this text, which is no
+    category."""
 
     name: str
     column: str
-    kind: str
     missing: str
     unknown: str
-    limit: float
 
-    def tensor(self, given: Sequence[Any]) -> Tensor | None:
-        """The values as (rows, 1); None if one has to be converted or named."""
-        if not set(map(type, given)) - {type(None)} <= PLAIN[self.kind]:
-            return None
-        if self.kind == "text":
-            named = {None: self.missing, self.missing: self.unknown}
-            return np.array([named.get(value, value) for value in given], object)[:, None]
-        try:
-            found = np.array(given, np.float64)[:, None]  # None becomes NaN
-        except OverflowError:  # an integer of more than 308 digits
-            return None
-        return found if np.fmax.reduce(np.abs(found), axis=None, initial=0.0) <= self.limit else None
+    def tensor(self, given: Sequence[Any]) -> Tensor:
+        named = {None: self.missing, self.missing: self.unknown}
+        return np.array([named.get(value, value) for value in given], object)[:, None]
 
 
 @dataclass(frozen=True, slots=True)
 class PlainFeeds:
-    """Tensors of plain JSON values for a graph whose inputs are numbers, booleans and text."""
+    """Tensors of plain JSON values for a graph whose inputs are numbers, booleans and text. ``numbers`` are name,
+    column and JSON types of the first two, which are converted together; ``limits`` (inputs, 1) their largest
+    magnitudes."""
 
-    inputs: Sequence[PlainInput]
+    numbers: Sequence[tuple[str, str, set[type]]]
+    limits: Float64
+    texts: Sequence[PlainText]
 
     @classmethod
     def of(cls, encoder: Encoder, inputs: Sequence[Mapping[str, Any]]) -> "PlainFeeds | None":
@@ -90,26 +85,34 @@ class PlainFeeds:
         columns = {column.name: column for column in encoder.columns}
         if not inputs or not all(one["kind"] in PLAIN and one["column"] in columns for one in inputs):
             return None
-        return cls([_plain_input(one, columns[one["column"]]) for one in inputs])
+        texts = [_plain_text(one, columns[one["column"]]) for one in inputs if one["kind"] == "text"]
+        others = [one for one in inputs if one["kind"] != "text"]
+        limits = np.array([[_limit(columns[one["column"]])] for one in others], np.float64).reshape(-1, 1)
+        return cls([(one["name"], one["column"], PLAIN[one["kind"]]) for one in others], limits, texts)
 
     def __call__(self, columns: Columns) -> dict[str, Tensor] | None:
         """The tensor of each input, (rows, 1); None if a value has to be converted or named, or a column is missing."""
-        found = {}
-        for one in self.inputs:
-            given = columns.get(one.column)
-            tensor = None if given is None else one.tensor(given)
-            if tensor is None:
-                return None
-            found[one.name] = tensor
-        return found
+        kinds = [*self.numbers, *((one.name, one.column, PLAIN["text"]) for one in self.texts)]
+        if not all(column in columns and set(map(type, columns[column])) <= types for _, column, types in kinds):
+            return None
+        found = {one.name: one.tensor(columns[one.column]) for one in self.texts}
+        if not self.numbers:
+            return found
+        try:
+            block = np.array([columns[column] for _, column, _ in self.numbers], np.float64)  # None becomes NaN
+        except OverflowError:  # an integer of more than 308 digits
+            return None
+        if (np.abs(block) > self.limits).any():
+            return None
+        return found | {name: line for (name, _, _), line in zip(self.numbers, block[:, :, None], strict=True)}
 
 
-def _plain_input(about: Mapping[str, Any], column: Column) -> PlainInput:
+def _plain_text(about: Mapping[str, Any], column: Column) -> PlainText:
     missing, unknown = str(about["missing"]), "?"
     categories = column.categories if isinstance(column, OneHot | Codes) else ()
     while unknown in {missing, *categories}:
         unknown += "?"
-    return PlainInput(about["name"], column.name, about["kind"], missing, unknown, _limit(column))
+    return PlainText(about["name"], column.name, missing, unknown)
 
 
 def _limit(column: Column) -> float:

@@ -94,7 +94,6 @@ class OnnxScorer:
 
     def __init__(self, session: Any, setup: Setup, encoder: Encoder, about: Mapping[str, Any], nbytes: int) -> None:
         self._session, self._setup, self._encoder, self.nbytes = session, setup, encoder, nbytes
-        self._names = {found.name for found in session.get_inputs()}
         outputs = [found.name for found in session.get_outputs()]
         self._output = next((name for name in OUTPUTS if name in outputs), outputs[0])
         self._feeds = Feeds(encoder, setup.spec.sequence_length, about["starts_at"])
@@ -128,12 +127,13 @@ class OnnxScorer:
         return None if feeds is None else self._run_all(feeds, len(next(iter(feeds.values()))))
 
     def _run_all(self, feeds: Feeding, rows: int) -> Float64:
-        parts = slices(rows, self._setup.inputs)
-        found = [self._run({name: tensor[part] for name, tensor in feeds.items()}) for part in parts]
-        return found[0] if len(found) == 1 else np.concatenate(found)
+        parts = list(slices(rows, self._setup.inputs))
+        if len(parts) == 1:
+            return self._run(feeds)
+        return np.concatenate([self._run({name: tensor[part] for name, tensor in feeds.items()}) for part in parts])
 
     def _run(self, feeds: Feeding) -> Float64:
-        [found] = self._session.run([self._output], {name: feeds[name] for name in self._names})
+        [found] = self._session.run([self._output], feeds)
         if self._output not in OUTPUTS:
             return decoded(self._encoder, found)
         wide = np.asarray(found, np.float64)
