@@ -93,17 +93,16 @@ class Feeds:
         missing, or the model has lists, dates or windows."""
         if self.sequence_length is not None or self.start != "columns" or self.encoder.steps is not None:
             return None
-        found: dict[str, Tensor] = {}
-        for (number, name), limit in zip(self._numbers, self._limits[:, 0], strict=True):
-            given = columns.get(number.name)
-            if given is None or not set(map(type, given)) <= PLAIN_NUMBERS:
-                return None
-            try:
-                found[name] = tensor = np.array(given, np.float64)[:, None]  # None becomes NaN
-            except OverflowError:  # an integer of more than 308 digits
-                return None
-            if (np.abs(tensor) > limit).any():
-                return None
+        given = [columns.get(number.name) for number, _ in self._numbers]
+        if not all(values is not None and set(map(type, values)) <= PLAIN_NUMBERS for values in given):
+            return None
+        try:
+            block = np.array(given, np.float64)  # None becomes NaN
+        except OverflowError:  # an integer of more than 308 digits
+            return None
+        if given and (np.abs(block) > self._limits).any():
+            return None
+        found = {name: line[:, None] for (_, name), line in zip(self._numbers, block, strict=True)}
         for column, name, read in self._others:
             tensor_or_none = _plain_column(column, columns.get(column.name), read)
             if tensor_or_none is None:

@@ -72,7 +72,8 @@ class Predictor:
         about = json.loads(text)
         setup, encoder = setup_of(folder, about), Encoder.from_json(about["encoder"])
         scorer: Scorer
-        if about.get("onnx", {}).get("file") and len(encoder.columns) <= MOST_INPUTS:
+        described = about.get("onnx") or {}
+        if described.get("file") and (folder / described["file"]).is_file() and len(encoder.columns) <= MOST_INPUTS:
             scorer = OnnxScorer.load(folder, about, setup, encoder)
         else:
             scorer = ReferenceScorer.load(folder, setup, encoder)

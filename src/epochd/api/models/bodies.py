@@ -26,6 +26,8 @@ from epochd.serving.predictor import Predictor
 from epochd.serving.rows import Rows
 
 MEMORY_BYTES = 1 << 20
+QUICK_BYTES = 1 << 16
+"""JSON that is parsed in about a millisecond, less than handing it to a thread may take."""
 CHUNK_BYTES = 1 << 20
 BODY_SECONDS = 600.0
 """How long a body may take to arrive."""
@@ -51,7 +53,9 @@ async def read(request: Request, service: Service, predictor: Predictor) -> Rows
         async with asyncio.timeout(BODY_SECONDS):
             received: list[bytes] = []
             if suffix == rows.JSON_SUFFIX and await _is_small(stream, received):
-                return rows.parse(b"".join(received), service.settings.predict_rows)
+                content, most = b"".join(received), service.settings.predict_rows
+                is_quick = len(content) <= QUICK_BYTES
+                return rows.parse(content, most) if is_quick else await service.models.run(rows.parse, content, most)
             return await _from_file(request, service, predictor, suffix, limited(received, stream, limit))
     except TimeoutError:
         raise BadRequest(f"the request's body did not arrive within {BODY_SECONDS:g} s") from None

@@ -111,7 +111,7 @@ class ModelDetail(Success):
     task: Literal["binary", "multiclass", "regression"]
     target: str
     classes: list[bool | int | float | str] | None
-    threshold: float | None = Field(description="Binary: the probability from which on the second class is predicted.")
+    threshold: float | None = Field(description="Binary: the probability above which the second class is predicted.")
     inputs: list[InputShape]
     outputs: list[OutputShape]
     example: JsonRow = Field(description="A row to predict, of the examples of all inputs.")

@@ -77,6 +77,8 @@ async def remove(
             note.unlink()
             raise
         service.event_bus.close_task(job.id)
+        if not keep_model:
+            service.models.cache.evict(service.settings.artifacts_dir / job.spec.artifact_folder / job.id)
         await asyncio.to_thread(removal.complete, service.settings, note)
     kept = job.artifact if keep_model else None
     return Removed(task_id=job.id, message=translator.message(Message.REMOVED), artifact=kept)
