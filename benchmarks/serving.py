@@ -23,10 +23,10 @@ from time import perf_counter, sleep
 from typing import Any
 
 import psutil
+from latency import server
 
 from epochd.client import Client
 from epochd.data.tables.catalog import open_dataset
-from latency import server
 
 ROUNDS, SINGLE, WARM_UP = 5, 400, 50
 LARGE_ROWS, LARGE = 10_000, 6

@@ -176,12 +176,14 @@ def _from_json(name: str, data: Any, count: int, kind: str) -> Array:
         except TypeError:
             raise _invalid(name, "its data are not nested evenly") from None
     if not isinstance(data, list) or len(flat) != count:
-        raise _invalid(name, f"its shape needs {count:,} elements, but {len(flat) if isinstance(data, list) else 'none'} were sent")
+        raise _invalid(
+            name, f"its shape needs {count:,} elements, but {len(flat) if isinstance(data, list) else 'none'} were sent"
+        )
     allowed = {"BYTES": (str, type(None)), "BOOL": (bool, type(None))}.get(kind, (int, float, type(None)))
     for value in flat:
         if not isinstance(value, allowed) or (kind not in ("BYTES", "BOOL") and isinstance(value, bool)):
             raise _invalid(name, f"{shown(value, 40)} is not of the type {kind}")
-    if kind == "BYTES" or None in flat and not kind.startswith("FP"):
+    if kind == "BYTES" or (None in flat and not kind.startswith("FP")):
         return _text_array(flat)
     try:
         return np.array([np.nan if value is None else value for value in flat], DTYPES[kind])
