@@ -10,7 +10,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 
 from epochd import __version__
-from epochd.api import errors, models, openapi, tasks
+from epochd.api import errors, models, openapi, protocols, tasks
 from epochd.api.datasets import routes as datasets
 from epochd.api.deps import authorise, known_parameters
 from epochd.api.models.fast import FastPrediction
@@ -54,11 +54,13 @@ def create_app(settings: Settings, *, executor: Executor | None = None, server_u
     app.openapi = partial(openapi.describe, app)  # type: ignore[method-assign]
     errors.install(app)
     app.include_router(system.health_router, dependencies=[Depends(known_parameters)], tags=["server"])
+    app.include_router(protocols.health_router, tags=["protocols"])
     app.include_router(worker_router)
     authorised = APIRouter(dependencies=[Depends(authorise), Depends(known_parameters)])
     authorised.include_router(tasks.router, prefix=PREFIX, tags=["epoch training"])
     authorised.include_router(datasets.router, prefix=DATASETS_PATH, tags=["datasets"])
     authorised.include_router(models.router, tags=["models"])
+    authorised.include_router(protocols.router, tags=["protocols"])
     authorised.include_router(system.router, prefix="/api/v1/system", tags=["server"])
     app.include_router(authorised)
     return app

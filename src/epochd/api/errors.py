@@ -1,7 +1,11 @@
-"""The one shape of all errors, also of FastAPI's: ``{"success": false, "code", "message", "problems"}``."""
+"""The one shape of all errors, also of FastAPI's: ``{"success": false, "code", "message", "problems"}``.
+
+Only the routes of other protocols have the shapes that their clients read.
+"""
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -23,17 +27,44 @@ from epochd.core.errors import (
 )
 from epochd.core.text import cut, shown
 
+MLFLOW_CODES = {
+    400: "BAD_REQUEST",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "RESOURCE_DOES_NOT_EXIST",
+    413: "INVALID_PARAMETER_VALUE",
+    415: "BAD_REQUEST",
+    422: "INVALID_PARAMETER_VALUE",
+    503: "TEMPORARILY_UNAVAILABLE",
+}
+"""The names of MLflow's REST API for the statuses of errors."""
+
 log = logging.getLogger(__name__)
 
 
-def answer(error: Exception, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The response for an error; the text of one that is not epochd's is not shown."""
+def answer(error: Exception, headers: Mapping[str, str] | None = None, *, path: str = "") -> JSONResponse:
+    """The response for an error on this path; the text of one that is not epochd's is not shown."""
     if not isinstance(error, EpochdError):
         error = InternalError("internal server error: see the server's log for details")
     extra = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthorized) else {}
     if isinstance(error, Busy):
         extra["Retry-After"] = str(error.retry_seconds)
-    return JSONResponse(error.as_json(), error.status, {**(headers or {}), **extra})
+    return JSONResponse(_shaped(error, path), error.status, {**(headers or {}), **extra})
+
+
+def _shaped(error: EpochdError, path: str) -> dict[str, Any]:
+    """The body for an error: the Open Inference Protocol has a flat text, MLflow's protocol a code and a text."""
+    if path.startswith("/v2"):
+        return {"error": _text(error)}
+    if path.startswith("/serving/"):
+        return {"error_code": MLFLOW_CODES.get(error.status, "INTERNAL_ERROR"), "message": _text(error)}
+    return error.as_json()
+
+
+def _text(error: EpochdError) -> str:
+    """The message with the hints of its problems, which have no field of their own there."""
+    hints = [problem.hint for problem in error.problems if problem.hint and problem.hint not in error.message]
+    return "; ".join([error.message, *dict.fromkeys(hints)])
 
 
 def install(app: FastAPI) -> None:
@@ -49,7 +80,7 @@ async def handle_epochd_error(request: Request, error: Exception) -> Response:
     if error.status >= 500:
         trace = None if isinstance(error, OutOfSpace | Busy) else error  # no bug: the traceback would not help
         log.error("%s %s failed: %s", request.method, request.url.path, error, exc_info=trace)
-    return answer(error)
+    return answer(error, path=request.url.path)
 
 
 async def _handle_validation_error(request: Request, error: Exception) -> Response:
@@ -59,7 +90,8 @@ async def _handle_validation_error(request: Request, error: Exception) -> Respon
         place, *rest = map(str, entry["loc"])
         given = "" if entry["type"] == "missing" else f", but {shown(entry.get('input'), 80)} was given"
         problems.append(Problem(".".join(rest) or place, entry["msg"] + given, f"a parameter of the request's {place}"))
-    return answer(InvalidRequest("; ".join(f"{problem.field}: {problem.message}" for problem in problems), problems))
+    message = "; ".join(f"{problem.field}: {problem.message}" for problem in problems)
+    return answer(InvalidRequest(message, problems), path=request.url.path)
 
 
 async def _handle_http_exception(request: Request, error: Exception) -> Response:
@@ -76,4 +108,4 @@ async def _handle_http_exception(request: Request, error: Exception) -> Response
             shown = MethodNotAllowed(f"{cut(path)} does not support {request.method}; use {allowed}")
         case status if status < 500:
             shown = BadRequest(str(error.detail))
-    return answer(shown, error.headers)
+    return answer(shown, error.headers, path=path)

@@ -21,6 +21,8 @@ from epochd.core.settings import LOOPBACK, Settings
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 DATASETS_PATH, MODELS_PATH = "/api/v1/datasets", "/api/v1/models"
+ROWS = {f"{MODELS_PATH}/": "/predict", "/v2/models/": "/infer", "/serving/": "/invocations"}
+"""The paths of predictions: how they begin and how they end."""
 MAX_BODY_BYTES = 1 << 20
 """The maximum size of a request's body; a config with ten thousand column names takes a tenth of it."""
 WORKERS_PATH = "/internal/"
@@ -61,7 +63,8 @@ class HostGuard:
             await self.app(scope, receive, send)
             return
         advice = "which is not an allowed host. Add the host name to EPOCHD_ALLOWED_HOSTS"
-        await answer(Forbidden(f"the {foreign}, {advice}"))(scope, receive, send)
+        refused = answer(Forbidden(f"the {foreign}, {advice}"), path=route_path(scope))
+        await refused(scope, receive, send)
 
     def _foreign_header(self, scope: Scope) -> str | None:
         headers = Headers(scope=scope)
@@ -99,10 +102,10 @@ class BodyLimit:
                 body = await _body(receive, limit)
         except TimeoutError:
             late = BadRequest(f"the request's body did not arrive within {BODY_SECONDS:g} s")
-            await answer(late, {"Connection": "close"})(scope, receive, send)
+            await answer(late, {"Connection": "close"}, path=route_path(scope))(scope, receive, send)
             return
         except TooLarge as error:
-            await answer(error)(scope, receive, send)
+            await answer(error, path=route_path(scope))(scope, receive, send)
             return
         if body is None:
             return
@@ -141,7 +144,7 @@ def route_path(scope: Scope) -> str:
 def _is_upload(scope: Scope) -> bool:
     """Whether the body is a dataset's file, or rows to predict, which the route streams with a limit of its own."""
     path = route_path(scope)
-    if scope["method"] == "POST" and path.startswith(f"{MODELS_PATH}/") and path.endswith("/predict"):
+    if scope["method"] == "POST" and path.startswith(tuple(ROWS)) and path.endswith(tuple(ROWS.values())):
         return True
     if scope["method"] != "POST" or path != DATASETS_PATH:
         return False
@@ -177,4 +180,4 @@ class UnhandledErrors:
                 return
             log.exception("%s %s failed", scope["method"], scope["path"])
             if not started:
-                await answer(error)(scope, receive, send)
+                await answer(error, path=route_path(scope))(scope, receive, send)

@@ -136,6 +136,10 @@ class Predictor:
             scores[~bad] = self.scorer.score(frame.filter(pl.Series(~bad)))
         return replace(self._predictions(scores), problems=problems)
 
+    def predict_windows(self, frame: pl.DataFrame, index: IntArray) -> Predictions:
+        """The predictions for windows of these rows, whose numbers are ``index`` (windows, steps). Raises DataError."""
+        return self._predictions(self.scorer.score_windows(frame, index))
+
     def _forecast(self, frame: pl.DataFrame, on_error: OnError, every_row: bool) -> Predictions:
         order, first, groups = windows_of(self.setup.spec, self.encoder, frame)
         if not every_row:
