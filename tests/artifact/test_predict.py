@@ -101,7 +101,7 @@ def windows(model, frame):
     steps = model.setup.spec.sequence_length
     if steps is None:
         return None
-    order, first = model._windows(frame)
+    order, first, _ = predict.windows_of(model.setup.spec, model.encoder, frame)
     return order[first[:, None] + np.arange(steps)]
 
 

@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 
 from epochd.cli import console
+from tests.cli.conftest import CONFIG, Server, config_file
 from tests.support.untrained import save_untrained
 
 
@@ -46,10 +47,15 @@ def test_nothing_is_overwritten_without_force(run: Any, folder: Path, here: Path
     assert [path.name for path in here.iterdir()] == ["mine.onnx"]
 
 
-def test_what_is_no_folder_here_is_refused(run: Any) -> None:
-    refused = run("export", "epoch_training_20260101_000000_abcdef", "--to", "torch")
-    assert refused.code == console.REFUSED
-    assert "is no folder on this machine" in refused.err
+def test_a_model_of_the_server_is_downloaded_and_one_that_is_not_there_refused(
+    run: Any, server: Server, tmp_path: Path, here: Path
+) -> None:
+    config = config_file(tmp_path, CONFIG | {"epochs": 1, "output_path": "/models/exported"})
+    assert run("train", config, "--url", server.url).code == 0
+    assert run("export", "models/exported", "--to", "torch", "--url", server.url).out == "exported to exported-torch\n"
+    assert (here / "exported-torch" / "model.py").is_file()
+    refused = run("export", "models/none", "--to", "torch", "--url", server.url)
+    assert (refused.code, "there is no model 'models/none'" in refused.err) == (console.FAILED, True)
 
 
 @pytest.mark.parametrize(("to", "package"), [("mlflow", "mlflow"), ("tensorboard", "tensorboard"), ("keras", "keras")])

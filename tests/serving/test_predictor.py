@@ -6,7 +6,6 @@ from typing import Any
 
 import hypothesis
 import numpy as np
-import onnx
 import polars as pl
 import pytest
 from hypothesis import strategies as st
@@ -124,40 +123,14 @@ def test_too_many_unusable_rows_are_refused(numbers: Path, monkeypatch: pytest.M
         loaded_once(numbers).predict(frame, on_error="skip")
 
 
-def graph(names: list[str]) -> onnx.ModelProto:
-    """Probabilities that depend on the sum of the columns, from one tensor per column."""
-    double, helper = onnx.TensorProto.DOUBLE, onnx.helper
-    inputs = [helper.make_tensor_value_info(name, double, [None, 1]) for name in names]
-    nodes = [
-        helper.make_node("Sum", names, ["sum"]),
-        helper.make_node("Sigmoid", ["sum"], ["second"]),
-        helper.make_node("Sub", ["one", "second"], ["first"]),
-        helper.make_node("Concat", ["first", "second"], ["probabilities"], axis=1),
-    ]
-    outputs = [helper.make_tensor_value_info("probabilities", double, [None, 2])]
-    one = helper.make_tensor("one", double, [1], [1.0])
-    made = helper.make_graph(nodes, "sum", inputs, outputs, [one])
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-
-
-def described(column: str) -> dict[str, Any]:
-    return {"name": column, "column": column, "kind": "number", "missing": "NaN"}
-
-
-def test_a_graph_that_starts_at_the_columns_is_run_by_onnx_runtime(numbers: Path, tmp_path: Path) -> None:
-    names = json.loads((numbers / "model.json").read_text())["encoder"]["columns"]
-    copy = tmp_path / "m"
-    with files.durable_folder(copy) as path:
-        about = json.loads((numbers / "model.json").read_text()) | {
-            "onnx": {"starts_at": "columns", "inputs": [described(column["name"]) for column in names]}
-        }
-        files.write_json(path / "model.json", about)
-        onnx.save(graph([column["name"] for column in names]), path / "model.onnx")
-    loaded = Predictor.load(copy)
-    frame = open_dataset("breast_cancer", []).read().drop("target").head(7) / 1e4
-    expected = 1 / (1 + np.exp(-frame.sum_horizontal().to_numpy()))
-    for found in (loaded.predict(frame), loaded.predict_plain(frame.to_dict(as_series=False))):
+def test_the_graph_of_a_model_scores_as_the_reference_does(numbers: Path, tmp_path: Path) -> None:
+    frame = open_dataset("breast_cancer", []).read().drop("target").head(7)
+    frame = frame.with_columns(pl.when(pl.int_range(pl.len()) > 2).then("mean area"))
+    by_graph = loaded_once(numbers)
+    by_reference = Predictor.load(edited(numbers, tmp_path / "m", onnx=None))
+    assert (by_graph.scorer.engine, by_reference.scorer.engine) == ("onnxruntime", "numpy")
+    expected = by_reference.predict(frame).probabilities
+    for found in (by_graph.predict(frame), by_graph.predict_plain(frame.to_dict(as_series=False))):
         assert found is not None
         assert found.probabilities is not None
-        np.testing.assert_allclose(found.probabilities[:, 1], expected, rtol=1e-12)
-    assert loaded.scorer.engine == "onnxruntime"
+        np.testing.assert_allclose(found.probabilities, expected, rtol=1e-6)

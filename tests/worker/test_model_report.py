@@ -29,7 +29,7 @@ def test_a_report_is_saved_with_the_model(tmp_path):
     assert "report.html" in manifest["files"]
     found = Page((given.artifact_dir / "report.html").read_text(encoding="utf-8"))
     about = json.loads((given.artifact_dir / "model.json").read_text())
-    assert found.rows("metrics")["accuracy"][0] == f"{about['scores']['validation']['accuracy']:.4g}"
+    assert found.rows("metrics")["accuracy"][0] == f"{about['metrics']['validation']['accuracy']:.4g}"
     assert found.says("最佳 <b>")
     assert found.says("a column looks like an id")
     assert line.of(ReportKind.LOG) == []

@@ -20,8 +20,8 @@ def write(saved: SavedModel, path: Path) -> None:
 
 def build(saved: SavedModel) -> bytes:
     """The graph of a model folder without one, serialized. Raises InvalidSpec with the reason if there can be none."""
-    model, threshold = saved.model, float(saved.about.get("decision_threshold", 0.5))
-    exported = onnx_model.export(model.setup, model.encoder, model.weights, threshold)
+    model = saved.model
+    exported = onnx_model.export(model.setup, model.encoder, model.weights, model.threshold)
     if exported.file is None:
         reason = f"this model has no form in ONNX: {exported.about['reason']}"
         raise InvalidSpec([Problem("--to", reason, "export it to torch or keras")])

@@ -12,7 +12,7 @@ from tests.support import trained_models
 from tests.support.house import House
 from tests.support.trained_models import Store
 
-from epochd.api.models import bodies
+from epochd.api import bodies
 from epochd.artifact.predict import Model
 
 MODELS = "/api/v1/models"

@@ -13,9 +13,9 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from epochd.api.bodies import BODY_SECONDS, suffix_of
 from epochd.api.deps import check_token
 from epochd.api.errors import answer as error_answer
-from epochd.api.models.bodies import BODY_SECONDS, suffix_of
 from epochd.api.models.prediction import answered_here
 from epochd.api.security import MODELS_PATH, route_path
 from epochd.api.service import Service

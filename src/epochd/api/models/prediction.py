@@ -7,8 +7,8 @@ import polars as pl
 import polars.selectors as cs
 from fastapi import APIRouter, Query, Request, Response
 
+from epochd.api import bodies
 from epochd.api.deps import ServiceDep
-from epochd.api.models import bodies
 from epochd.api.models.responses import PredictionsOf
 from epochd.api.responses import MARK, ErrorShape
 from epochd.api.served_models import Served

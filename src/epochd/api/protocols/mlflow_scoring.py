@@ -13,12 +13,12 @@ from fastapi import APIRouter, Request, Response
 from pydantic_core import from_json, to_json
 
 import epochd
+from epochd.api import bodies
 from epochd.api.deps import ServiceDep
-from epochd.api.models import bodies
-from epochd.api.models.answers import CSV, JSON, PARQUET
 from epochd.core.errors import InvalidRequest, Problem, TooLarge, UnsupportedMediaType
 from epochd.core.text import cut, shown
 from epochd.serving import predictions, rows
+from epochd.serving.answers import CSV, JSON, PARQUET
 from epochd.serving.predictions import Predictions
 from epochd.serving.predictor import Predictor
 from epochd.serving.rows import Rows

@@ -14,8 +14,8 @@ import polars as pl
 from fastapi import APIRouter, Request, Response
 
 import epochd
+from epochd.api import bodies
 from epochd.api.deps import ServiceDep
-from epochd.api.models import bodies
 from epochd.api.protocols import tensors
 from epochd.api.protocols.tensors import Array, InferRequest
 from epochd.api.responses import Shape
