@@ -29,7 +29,7 @@ async def progress(task_id: str, service: ServiceDep, translator: TranslatorDep)
         task_id=job.id,
         progress=Progress(
             current_epoch=job.current_epoch,
-            total_epochs=job.spec.epochs,
+            total_epochs=job.training.epochs,
             training_state=job.state,
             latest_metrics=job.latest_metrics or {},
             best_metrics=job.best_metrics or {},
