@@ -38,6 +38,16 @@ OPERATIONS = {
     "compare_processes",
     "repair_processes",
     "get_health",
+    "start_prediction",
+    "list_predictions",
+    "get_prediction",
+    "pause_prediction",
+    "stop_prediction",
+    "resume_prediction",
+    "remove_prediction",
+    "download_prediction",
+    "stream_prediction",
+    "get_prediction_logs",
 }
 DEFAULTS = {
     name: field.default

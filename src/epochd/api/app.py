@@ -13,6 +13,7 @@ from epochd import __version__
 from epochd.api import errors, openapi, tasks
 from epochd.api.datasets import routes as datasets
 from epochd.api.deps import authorise, known_parameters
+from epochd.api.predictions import routes as predictions
 from epochd.api.security import DATASETS_PATH, BodyLimit, HostGuard, RootPath, UnhandledErrors
 from epochd.api.service import Service
 from epochd.api.system import routes as system
@@ -55,6 +56,7 @@ def create_app(settings: Settings, *, executor: Executor | None = None, server_u
     app.include_router(worker_router)
     authorised = APIRouter(dependencies=[Depends(authorise), Depends(known_parameters)])
     authorised.include_router(tasks.router, prefix=PREFIX, tags=["epoch training"])
+    authorised.include_router(predictions.router, prefix="/api/v1/predictions", tags=["predictions"])
     authorised.include_router(datasets.router, prefix=DATASETS_PATH, tags=["datasets"])
     authorised.include_router(system.router, prefix="/api/v1/system", tags=["server"])
     app.include_router(authorised)

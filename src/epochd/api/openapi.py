@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from epochd.api.datasets.responses import ColumnProfile, PathRegistration, QueryRegistration
+from epochd.api.predictions import shapes as prediction_shapes
 from epochd.api.responses import MARK, error_code_schema
 from epochd.api.tasks import shapes
 from epochd.core.jobs import REVISABLE
@@ -32,6 +33,8 @@ COMPONENTS: list[type[BaseModel]] = [
     shapes.TrainingSummary,
     shapes.TrainingEvent,
     shapes.LogStreamEvent,
+    prediction_shapes.PredictionConfig,
+    prediction_shapes.PredictionEvent,
     ColumnProfile,
     PathRegistration,
     QueryRegistration,

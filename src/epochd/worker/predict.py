@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from epochd.artifact import files, predictions
+from epochd.artifact import files, prediction_columns, predictions
 from epochd.artifact.predict import Model
 from epochd.artifact.predictions import Parts
 from epochd.core.errors import DataChanged, DataError, NotFound, Problem
@@ -67,7 +67,7 @@ class Prediction:
         later rows contradict the types of the columns; the parts with other types are deleted then."""
         ticket, spec = self.ticket, self.ticket.spec
         schema = table.collect_schema()
-        columns = scoring.columns(self.model, spec, schema)
+        columns = prediction_columns.select(self.model.encoder, self.model.setup.spec, spec, schema)
         rows = int(table.select(pl.len()).collect(engine="streaming").item())
         if rows == 0:
             raise DataError([Problem("dataset", "the dataset has no rows", "choose another one")])

@@ -15,12 +15,13 @@ import numpy.typing as npt
 import polars as pl
 import polars.selectors as cs
 
+from epochd.artifact import prediction_columns
+from epochd.artifact.prediction_columns import Columns
 from epochd.artifact.predictions import MAX_NAMED, Part
 from epochd.core.arrays import IntArray
 from epochd.core.errors import DataError, Problem, RowsNotScored
 from epochd.core.prediction_specs import PredictionSpec
 from epochd.data.encoding.encoder import Encoder
-from epochd.data.schema import missing_columns
 from epochd.data.splitting import sliding_windows, sort_keys
 from epochd.data.tables.table import batches
 from epochd.engines import network
@@ -46,18 +47,6 @@ class Predictor(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
-    """Columns of a dataset: ``needed`` by the model, ``passed`` through to the file of predictions, ``read``: both."""
-
-    needed: list[str]
-    passed: list[str]
-
-    @property
-    def read(self) -> list[str]:
-        return list(dict.fromkeys([*self.passed, *self.needed]))
-
-
-@dataclass(frozen=True, slots=True)
 class Selection:
     """A table with what is asked for; ``size`` rows become a part."""
 
@@ -66,43 +55,6 @@ class Selection:
     columns: Columns
     table: pl.LazyFrame
     size: int
-
-
-def columns(model: Predictor, spec: PredictionSpec, schema: pl.Schema) -> Columns:
-    """The columns of the dataset that are read and passed through. Raise DataError with every problem."""
-    order = _order_columns(model)
-    needed = list(dict.fromkeys([*model.encoder.feature_names, *order]))
-    passed = list(dict.fromkeys([*order, *(schema.names() if spec.echo else spec.id_columns)]))
-    found = []
-    for names, field, where in ((needed, "dataset", "the dataset"), (spec.id_columns, "id_columns", "the dataset")):
-        missing = [name for name in names if name not in schema]
-        found += missing_columns(missing, field, schema, where)
-    option = "echo" if spec.echo else "id_columns"
-    for name in (name for name in passed if name in {"prediction", *probability_names(model.encoder)}):
-        message = f"column {name!r} of the dataset has the name of a column of predictions"
-        found.append(Problem(option, message, "rename it in the dataset, or do not pass it through"))
-    if spec.output_format == "csv":
-        for name in (name for name in passed if name in schema and not _is_text_value(schema[name])):
-            message = f"column {name!r} has the type {schema[name]}, which a CSV file cannot hold"
-            found.append(Problem(option, message, "use output_format 'parquet', or do not pass it through"))
-    if found:
-        raise DataError(found)
-    return Columns(needed, passed)
-
-
-def _order_columns(model: Predictor) -> list[str]:
-    """Time and group of a model of windows; none for others."""
-    spec = model.setup.spec
-    return [] if spec.sequence_length is None else [name for name in (spec.time_column, spec.group_column) if name]
-
-
-def _is_text_value(dtype: pl.DataType) -> bool:
-    return not dtype.is_nested() and dtype not in (pl.Binary, pl.Object)
-
-
-def probability_names(encoder: Encoder) -> list[str]:
-    """The columns of probabilities, in the order of the classes."""
-    return [f"probability_{label}" for label in encoder.classes or ()]
 
 
 def rows_per_part(model: Predictor, columns: int) -> int:
@@ -170,7 +122,7 @@ def _part(chosen: Selection, frame: pl.DataFrame, predicted: pl.DataFrame, bad: 
     """The lines of a frame: columns that are passed through, then predictions. A prediction that is not finite counts
     as one that cannot be made."""
     encoder = chosen.model.encoder
-    names = ["prediction", *(probability_names(encoder) if chosen.spec.probabilities else [])]
+    names = prediction_columns.predicted(encoder, chosen.spec)
     is_finite = predicted.select(pl.all_horizontal(pl.lit(True), cs.float().is_finite().fill_null(True))).to_series()
     if not is_finite.all():
         for row in (~is_finite).arg_true():

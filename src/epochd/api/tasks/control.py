@@ -46,8 +46,8 @@ async def pause(
     task_id: str, service: ServiceDep, translator: TranslatorDep, response: Response, wait: Wait = None
 ) -> Controlled:
     """Save a checkpoint, end the worker's process and free its slot for the next task."""
-    job = await _command_and_wait(service, task_id, jobs.pause, wait)
-    return _answer(job, Message.PAUSING, translator, response)
+    job = await command_and_wait(service, task_id, jobs.pause, wait)
+    return answer(job, Message.PAUSING, translator, response)
 
 
 @router.post("/stop/{task_id}", operation_id="stop_training", summary="Cancel a training", responses=WAITING)
@@ -55,8 +55,8 @@ async def stop(
     task_id: str, service: ServiceDep, translator: TranslatorDep, response: Response, wait: Wait = None
 ) -> Controlled:
     """Cancel a training; it cannot be resumed."""
-    job = await _command_and_wait(service, task_id, jobs.stop, wait)
-    return _answer(job, Message.STOPPING, translator, response)
+    job = await command_and_wait(service, task_id, jobs.stop, wait)
+    return answer(job, Message.STOPPING, translator, response)
 
 
 @router.delete(
@@ -66,6 +66,13 @@ async def remove(
     task_id: str, service: ServiceDep, translator: TranslatorDep, keep_model: KeepModel = False
 ) -> Removed:
     """Delete a completed, failed or cancelled task: its row, events, checkpoints, logs and model."""
+    job = await remove_task(service, task_id, keep_model=keep_model)
+    kept = job.artifact if keep_model else None
+    return Removed(task_id=job.id, message=translator.message(Message.REMOVED), artifact=kept)
+
+
+async def remove_task(service: Service, task_id: str, *, keep_model: bool = False) -> Job:
+    """Delete a finished task and its files; the task as it was. Raises IllegalMove, NotFound, OutOfSpace."""
     async with service.removal_lock:
         job = await jobs.get(service.db, task_id)
         jobs.check_removable(job)
@@ -77,11 +84,10 @@ async def remove(
             raise
         service.event_bus.close_task(job.id)
         await asyncio.to_thread(removal.complete, service.settings, note)
-    kept = job.artifact if keep_model else None
-    return Removed(task_id=job.id, message=translator.message(Message.REMOVED), artifact=kept)
+    return job
 
 
-async def _command_and_wait(service: Service, task_id: str, store: StoreCommand, wait: float | None) -> Job:
+async def command_and_wait(service: Service, task_id: str, store: StoreCommand, wait: float | None) -> Job:
     """Store a command and wait until the task is no longer running, or for the timeout; its job then."""
     seconds = service.settings.pause_wait_seconds if wait is None else wait
     deadline = asyncio.get_running_loop().time() + seconds
@@ -100,8 +106,9 @@ async def _command_and_wait(service: Service, task_id: str, store: StoreCommand,
     return job
 
 
-def _answer(job: Job, waiting: Message, translator: Translator, response: Response) -> Controlled:
+def answer(job: Job, waiting: Message, translator: Translator, response: Response) -> Controlled:
+    """The answer to a command; 202 with the message ``waiting`` while the worker has not carried it out."""
     if is_waiting := job.state is State.RUNNING:
         response.status_code = 202
-    message = translator.message(waiting) if is_waiting else translator.state(job.state)
+    message = translator.message(waiting) if is_waiting else translator.state(job.state, job.kind)
     return Controlled(task_id=job.id, state=job.state, message=message)

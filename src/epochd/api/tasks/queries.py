@@ -36,7 +36,7 @@ async def progress(task_id: str, service: ServiceDep, translator: TranslatorDep)
         ),
         message=translator.state(job.state),
         queue_position=await jobs.position(service.db, job.id),
-        error=_error(service, job),
+        error=task_error(service, job),
     )
 
 
@@ -85,7 +85,7 @@ async def detail(task_id: str, service: ServiceDep, translator: TranslatorDep) -
         artifact=job.artifact,
         summary=job.summary,
         warnings=job.warnings,
-        error=_error(service, job),
+        error=task_error(service, job),
         parent=job.parent,
         crashes=job.crashes,
         strikes=job.strikes,
@@ -106,7 +106,7 @@ async def _history(service: Service, job: Job) -> AsyncIterator[str]:
     yield "]}" if separator == "," else separator + "]}"
 
 
-def _error(service: Service, job: Job) -> dict[str, Any] | None:
+def task_error(service: Service, job: Job) -> dict[str, Any] | None:
     """Why a task failed or is paused; for one that is not finished also why nothing about it can be stored."""
     if job.error is not None:
         return job.error.as_json()
