@@ -2,11 +2,11 @@
 ``core.errors`` with the code that the server sent."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from math import inf
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, BinaryIO
 
 import httpx
 from httpx_sse import EventSource, SSEError
@@ -55,6 +55,22 @@ class Connection:
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
         return self._answer(response)
+
+    def download(self, path: str, file: BinaryIO, progress: Callable[[int, int], None]) -> None:
+        """Write the body of an answer into a file as it arrives; ``progress`` is called with the bytes received so far
+        and the total. Raises the error of the answer, or ServerUnreachable, also for a body that ends early."""
+        try:
+            with self._http.stream("GET", path) as response:
+                if response.is_error:
+                    response.read()
+                    self._answer(response)
+                received, total = 0, int(response.headers.get("content-length", 0))
+                for chunk in response.iter_bytes():
+                    file.write(chunk)
+                    received += len(chunk)
+                    progress(received, total)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
 
     def events(self, path: str, query: Mapping[str, Any], last: str = "", *, ends: bool) -> Iterator[dict[str, Any]]:
         """The data of a stream's events after the one with the id ``last``; no event is lost or returned twice.
