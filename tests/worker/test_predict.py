@@ -193,6 +193,12 @@ def test_rows_that_cannot_be_scored_are_skipped_and_counted(predicted: Predict, 
     assert [problem["message"][:7] for problem in completed["summary"]["problems"]] == ["row 8 o", "row 251", "row 252"]
 
 
+def test_a_part_without_any_row_that_can_be_scored_is_empty_lines(predicted: Predict) -> None:
+    spoiled = pl.when(pl.col("id") < 150).then(float("inf")).otherwise(pl.col("feature2"))
+    found = predicted(rows(feature2=spoiled), on_error="skip")
+    assert found["prediction"].is_null().to_list() == [True] * 150 + [False] * 419
+
+
 def test_a_column_of_another_kind_is_no_matter_of_rows(predicted: Predict) -> None:
     with pytest.raises(DataError, match="has the type Struct"):
         predicted(rows(feature2=pl.struct("id")), on_error="skip")
@@ -289,3 +295,8 @@ def test_windows_go_on_after_a_pause(tmp_path: Path, forecaster: Path) -> None:
     execute(prediction(tmp_path, forecaster), RecordingReporter(chunks=1))
     parts, _ = forecasts(tmp_path, forecaster, weather())
     assert parts.equals(whole)
+
+
+def test_a_table_without_a_complete_window_leaves_an_empty_file(tmp_path: Path, forecaster: Path) -> None:
+    found, skipped = forecasts(tmp_path, forecaster, weather().filter(pl.col("hour") < 4), on_error="skip")
+    assert (found.shape, skipped) == ((0, 3), 0)
