@@ -24,6 +24,18 @@ ROUTES = {
     ("post", "/continue/{task_id}"),
     ("get", "/logs/{task_id}"),
 }
+PREDICTION_ROUTES = {
+    ("post", ""),
+    ("get", ""),
+    ("get", "/{task_id}"),
+    ("delete", "/{task_id}"),
+    ("post", "/{task_id}/pause"),
+    ("post", "/{task_id}/resume"),
+    ("post", "/{task_id}/stop"),
+    ("get", "/{task_id}/output"),
+    ("get", "/{task_id}/stream"),
+    ("get", "/{task_id}/logs"),
+}
 DATASET_ROUTES = {
     ("post", ""),
     ("get", ""),
@@ -46,6 +58,7 @@ async def test_the_public_routes_are_these(house):
     paths = (await house.http.get("/openapi.json")).json()["paths"]
     public = {(method, PREFIX + path) for method, path in ROUTES} | {("get", "/health")}
     public |= {("get", "/api/v1/system/reconcile"), ("post", "/api/v1/system/reconcile")}
+    public |= {(method, "/api/v1/predictions" + path) for method, path in PREDICTION_ROUTES}
     public |= {(method, DATASETS_PATH + path) for method, path in DATASET_ROUTES}
     public |= {(method, MODELS_PATH + path) for method, path in MODEL_ROUTES}
     assert {(method, path) for path, methods in paths.items() for method in methods} == public

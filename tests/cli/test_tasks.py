@@ -53,6 +53,29 @@ def test_train_shows_every_epoch_and_leaves_a_model_that_predicts(run: Any, serv
     assert run("predict", model, rows).out == predictions.read_text(encoding="utf-8")
 
 
+def test_a_dataset_is_predicted_on_the_server_and_downloaded(
+    run: Any, server: Server, client: Client, tmp_path: Path
+) -> None:
+    task_id = client.start(CONFIG)["task_id"]
+    assert [event["type"] for event in client.stream(task_id)][-1] == "complete"
+    file, to = tmp_path / "predictions.csv", ("--url", server.url)
+    options = ("--output", file, "--id-column", "target", "--no-probabilities", "--bom")
+    done = run("predict-dataset", task_id, "breast_cancer", *options, *to)
+    assert done.code == 0, done.err
+    assert "569 of 569 rows" in done.out
+    assert file.read_bytes().startswith("\ufefftarget,prediction\n".encode())
+    [found] = client.predictions(name="prediction")["predictions"]
+    listed = run("predictions", *to)
+    assert found["task_id"] in listed.out
+    assert "569/569" in listed.out
+    assert run("watch", found["task_id"], *to).code == 0
+    assert run("logs", found["task_id"], *to).code == 0
+    assert "complete" in run("stop", found["task_id"], *to).err
+    assert run("remove", found["task_id"], *to).code == 0
+    refused = run("predict-dataset", task_id, "iris", *to)
+    assert refused.code == console.REFUSED
+
+
 def test_a_training_can_be_detached_paused_resumed_and_stopped(
     run: Any, server: Server, client: Client, tmp_path: Path
 ) -> None:

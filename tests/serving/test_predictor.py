@@ -13,6 +13,7 @@ from polars.testing import assert_frame_equal
 from tests.support import trained_models
 from tests.support.reporters import RecordingReporter
 from tests.support.tickets import ticket
+from tests.support.untrained import save_untrained
 
 from epochd.artifact import files
 from epochd.artifact.predict import Model
@@ -134,3 +135,13 @@ def test_the_graph_of_a_model_scores_as_the_reference_does(numbers: Path, tmp_pa
         assert found is not None
         assert found.probabilities is not None
         np.testing.assert_allclose(found.probabilities, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("model_type", ["mlp", "cnn", "lstm", "gru"])
+def test_no_rows_have_no_predictions(tmp_path: Path, model_type: str) -> None:
+    saved = save_untrained(tmp_path, "iris", graph=True, model_type=model_type, hidden_units=[3])
+    frame = open_dataset("iris", []).read().clear()
+    loaded = Predictor.load(saved.folder)
+    assert loaded.scorer.engine == "onnxruntime"
+    found = loaded.predict(frame)
+    assert (list(found.labels), found.frame().columns[1]) == ([], "probability_0")

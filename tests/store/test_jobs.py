@@ -38,7 +38,7 @@ async def test_a_submit_is_the_first_event(db: Database) -> None:
 
 async def test_a_taken_id_is_drawn_again(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = iter([NOBODY, NOBODY, NOBODY[:-1] + "0"])
-    monkeypatch.setattr(jobs, "new_task_id", lambda _: next(ids))
+    monkeypatch.setattr(jobs, "new_task_id", lambda *_: next(ids))
     first, second = await jobs.submit(db, SPEC), await jobs.submit(db, SPEC)
     assert [first.id, second.id] == [NOBODY, NOBODY[:-1] + "0"]
 

@@ -96,7 +96,8 @@ async def test_a_path_with_odd_characters_is_migrated(tmp_path: Path) -> None:
 
 OF_R0003 = (
     r"UPDATE jobs SET spec = replace(spec::text, 'NAME', 'a\u0000b\\u0000')::json",
-    "DROP INDEX ix_jobs_created_at_id, ix_jobs_state_created_at_id, ix_jobs_parent",
+    "DROP INDEX ix_jobs_kind_created_at_id, ix_jobs_kind_state_created_at_id, ix_jobs_parent",
+    "ALTER TABLE jobs DROP COLUMN kind",
     "CREATE INDEX ix_jobs_created_at ON jobs (created_at)",
     "DROP TABLE model_aliases",
     "UPDATE alembic_version SET version_num = '0003'",

@@ -9,7 +9,7 @@ from typing import Any
 from epochd.core.errors import EpochdError
 from epochd.core.job_values import WorkerIdentity
 from epochd.core.jobs import AttemptKey
-from epochd.core.tickets import Ticket
+from epochd.core.tickets import AttemptTicket
 from epochd.dispatch.workers.executor import Exit, OnExit
 
 
@@ -22,8 +22,8 @@ class FakeExecutor:
 
     def __init__(self, slots: int = 1) -> None:
         self.slots = slots
-        self.tickets: asyncio.Queue[Ticket] = asyncio.Queue()
-        self.running: dict[AttemptKey, Ticket] = {}
+        self.tickets: asyncio.Queue[AttemptTicket] = asyncio.Queue()
+        self.running: dict[AttemptKey, AttemptTicket] = {}
         self.killed: list[AttemptKey] = []
         self.is_closed = False
         self.launch_error: Exception | None = None
@@ -42,7 +42,7 @@ class FakeExecutor:
     def free_slots(self) -> int:
         return 0 if self.is_closed else self.slots - len(self.running) - len(self._waiting)
 
-    async def launch(self, ticket: Ticket) -> WorkerIdentity | None:
+    async def launch(self, ticket: AttemptTicket) -> WorkerIdentity | None:
         if self.launch_error is not None:
             raise self.launch_error
         if self.is_closed:
@@ -67,7 +67,7 @@ class FakeExecutor:
         if rejected.is_set():
             raise EpochdError("the ticket was taken back before a worker was ready")
 
-    async def end(self, ticket: Ticket, returncode: int = 0, *log_tail: str) -> None:
+    async def end(self, ticket: AttemptTicket, returncode: int = 0, *log_tail: str) -> None:
         """End the worker of a ticket."""
         del self.running[ticket.key]
         await self._on_exit(Exit(ticket.task_id, ticket.attempt, returncode, list(log_tail)))

@@ -12,7 +12,7 @@ from epochd.api.app import PREFIX
 from epochd.api.server import Server
 from epochd.api.service import Service
 from epochd.core.events import ReportKind
-from epochd.core.tickets import Ticket
+from epochd.core.tickets import AttemptTicket
 from tests.support.executors import FakeExecutor
 
 CONFIG = {"dataset": "iris", "target_column": "target", "epochs": 3, "name": "a test"}
@@ -44,7 +44,7 @@ class PlayedWorker:
 
     http: httpx.AsyncClient
     executor: FakeExecutor
-    ticket: Ticket
+    ticket: AttemptTicket
     number: int = 0
     commands: list[str] = field(default_factory=list)
 

@@ -274,7 +274,7 @@ def known_of(job: Job) -> dict[str, Any]:
         "best": job.best_metrics,
         "checkpoint": job.checkpoint and job.checkpoint.as_json(),
         "parent": job.parent,
-        "epochs": job.spec.epochs,
+        "epochs": job.training.epochs,
         "revisions": [revision.changes["epochs"] for revision in job.revisions],
         "crashes": job.crashes,
         "strikes": job.strikes,

@@ -18,7 +18,7 @@ from epochd.core.job_values import WorkerIdentity
 from epochd.core.jobs import Command, Job, State
 from epochd.core.settings import Settings
 from epochd.core.specs import TrainingSpec
-from epochd.core.tickets import Ticket
+from epochd.core.tickets import AttemptTicket
 from epochd.dispatch.dispatcher import Dispatcher
 from epochd.dispatch.host import processes
 from epochd.dispatch.workers.executor import Executor
@@ -54,13 +54,15 @@ class Stage:
                     return job
                 await self._changed.wait()
 
-    async def report(self, ticket: Ticket, *reports: tuple[ReportKind, dict[str, Any]], lease: float = 60) -> Command:
+    async def report(
+        self, ticket: AttemptTicket, *reports: tuple[ReportKind, dict[str, Any]], lease: float = 60
+    ) -> Command:
         numbered = [Report(number, *report) for number, report in enumerate(reports, 1)]
         return await attempts.report(
             self.db, ticket.task_id, ticket.attempt, ticket.token, numbered, lease_seconds=lease
         )
 
-    async def pause(self, ticket: Ticket) -> None:
+    async def pause(self, ticket: AttemptTicket) -> None:
         """Request a pause, and answer it as its worker with a checkpoint."""
         await jobs.pause(self.db, ticket.task_id)
         await self.report(ticket, (ReportKind.PAUSED, CHECKPOINT))
@@ -74,7 +76,7 @@ class Stage:
 Open = Callable[..., Awaitable[Stage]]
 
 
-async def arrival(executor: FakeExecutor) -> Ticket:
+async def arrival(executor: FakeExecutor) -> AttemptTicket:
     async with asyncio.timeout(20):
         return await executor.tickets.get()
 

@@ -13,6 +13,7 @@ import polars as pl
 from epochd.api.app import create_app
 from epochd.core.events import ReportKind
 from epochd.core.settings import Settings
+from epochd.core.tickets import Ticket
 from epochd.data.tables.catalog import open_dataset
 from epochd.worker.execute import execute
 from tests.support.executors import FakeExecutor
@@ -77,8 +78,9 @@ async def train(house: House, **config: Any) -> str:
     """A task whose model is really trained, in this process; its id."""
     task_id = await house.start(**{"epochs": 2, "hidden_units": [8], "framework": "pytorch"} | config)
     worker = await (await house.worker()).begin()
-    reporter = RecordingReporter()
-    await asyncio.to_thread(execute, worker.ticket, reporter)
+    reporter, ticket = RecordingReporter(), worker.ticket
+    assert isinstance(ticket, Ticket)
+    await asyncio.to_thread(execute, ticket, reporter)
     kind, payload = reporter.reports[-1]
     assert kind is ReportKind.COMPLETED
     await worker.report(kind, **payload)

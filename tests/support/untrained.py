@@ -19,6 +19,8 @@ from epochd.loop import metrics
 from epochd.loop.engine import Setup
 from epochd.loop.history import history_row
 from epochd.loop.state import LoopState
+from epochd.onnx_graph import model as onnx_model
+from epochd.onnx_graph.inputs import ONNX
 
 TASK_ID = "epoch_training_20260101_000000_abcdef"
 EPOCHS = 3
@@ -35,9 +37,9 @@ class Untrained:
     outputs: FloatArray
 
 
-def save_untrained(folder: Path, data: str | pl.DataFrame, **options: Any) -> Untrained:
+def save_untrained(folder: Path, data: str | pl.DataFrame, *, graph: bool = False, **options: Any) -> Untrained:
     """Save the model of a built-in dataset or a table in a folder that is named after its task id; its history has
-    three equal epochs."""
+    three equal epochs. Only with ``graph`` has it an ONNX graph."""
     roots = []
     if isinstance(data, pl.DataFrame):
         folder.mkdir(parents=True, exist_ok=True)
@@ -61,7 +63,10 @@ def save_untrained(folder: Path, data: str | pl.DataFrame, **options: Any) -> Un
     state = LoopState(0.01, epoch=EPOCHS, best_epoch=2, history=history, best_weights=dict(weights))
     facts = {"framework": "none", "fingerprint": prepared.fingerprint, "dataset": data}
     about = pack.describe(TASK_ID, setup, prepared.encoder, state, {"validation": scores}, facts)
-    pack.pack(folder / TASK_ID, about, state, prepared.rows)
+    exported = onnx_model.export(setup, encoder, weights) if graph else None
+    if exported is not None:
+        about["onnx"] = exported.about
+    pack.pack(folder / TASK_ID, about, state, prepared.rows, others={ONNX: exported.file if exported else None})
     return Untrained(folder / TASK_ID, part.x, outputs)
 
 

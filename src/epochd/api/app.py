@@ -14,6 +14,7 @@ from epochd.api import errors, models, openapi, protocols, tasks
 from epochd.api.datasets import routes as datasets
 from epochd.api.deps import authorise, known_parameters
 from epochd.api.models.fast import FastPrediction
+from epochd.api.predictions import routes as predictions
 from epochd.api.security import DATASETS_PATH, BodyLimit, HostGuard, RootPath, UnhandledErrors
 from epochd.api.service import Service
 from epochd.api.system import routes as system
@@ -58,6 +59,7 @@ def create_app(settings: Settings, *, executor: Executor | None = None, server_u
     app.include_router(worker_router)
     authorised = APIRouter(dependencies=[Depends(authorise), Depends(known_parameters)])
     authorised.include_router(tasks.router, prefix=PREFIX, tags=["epoch training"])
+    authorised.include_router(predictions.router, prefix="/api/v1/predictions", tags=["predictions"])
     authorised.include_router(datasets.router, prefix=DATASETS_PATH, tags=["datasets"])
     authorised.include_router(models.router, tags=["models"])
     authorised.include_router(protocols.router, tags=["protocols"])

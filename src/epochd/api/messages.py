@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
-from epochd.core.jobs import State
+from epochd.core.jobs import JobKind, State
 
 Language = Literal["zh", "en"]
 
@@ -16,7 +16,8 @@ DEFAULT: Language = "zh"
 
 
 class Message(Enum):
-    """The Chinese and the English text of each message; that of a state has its name."""
+    """The Chinese and the English text of each message; that of a state has its name, for a prediction after
+    ``PREDICTION_``."""
 
     STARTED = "Epoch训练已启动", "Epoch training started"
     REPLAYED = "Epoch训练将重复执行", "Epoch training is repeated"
@@ -30,6 +31,20 @@ class Message(Enum):
     COMPLETED = "Epoch训练已完成", "Epoch training is complete"
     FAILED = "Epoch训练失败", "Epoch training failed"
     CANCELLED = "Epoch训练已取消", "Epoch training was cancelled"
+    PREDICTION_STARTED = "批量预测已启动", "Batch prediction started"
+    PREDICTION_RESUMED = "批量预测已恢复", "Batch prediction resumed"
+    PREDICTION_PAUSING = (
+        "正在暂停：预测进程尚未完成当前部分",
+        "Pausing: the worker has not completed its current part yet",
+    )
+    PREDICTION_STOPPING = "正在停止：预测进程尚未退出", "Stopping: the worker of the prediction has not exited yet"
+    PREDICTION_REMOVED = "批量预测已删除", "Batch prediction was removed"
+    PREDICTION_PENDING = "批量预测正在排队", "Batch prediction is queued"
+    PREDICTION_RUNNING = "批量预测进行中", "Batch prediction is running"
+    PREDICTION_PAUSED = "批量预测已暂停", "Batch prediction is paused"
+    PREDICTION_COMPLETED = "批量预测已完成", "Batch prediction is complete"
+    PREDICTION_FAILED = "批量预测失败", "Batch prediction failed"
+    PREDICTION_CANCELLED = "批量预测已取消", "Batch prediction was cancelled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +57,9 @@ class Translator:
         chinese, english = message.value
         return english if self.language == "en" else chinese
 
-    def state(self, state: State) -> str:
+    def state(self, state: State, kind: JobKind = JobKind.TRAINING) -> str:
         """The message that describes a task in this state."""
-        return self.message(Message[state.name])
+        return self.message(Message[state.name if kind is JobKind.TRAINING else f"PREDICTION_{state.name}"])
 
 
 def preferred_language(accept_language: str | None) -> Language:

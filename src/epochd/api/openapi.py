@@ -13,6 +13,8 @@ from pydantic.json_schema import models_json_schema
 
 from epochd.api.datasets.responses import ColumnProfile, PathRegistration, QueryRegistration
 from epochd.api.models.responses import AliasBody, ColumnsBody, RowList, RowsBody
+from epochd.api.predictions import shapes as prediction_shapes
+from epochd.api.protocols import mlflow_scoring, open_inference
 from epochd.api.responses import MARK, error_code_schema
 from epochd.api.tasks import shapes
 from epochd.core.jobs import REVISABLE
@@ -35,6 +37,8 @@ COMPONENTS: list[type[BaseModel]] = [
     shapes.FinalMetrics,
     shapes.TrainingEvent,
     shapes.LogStreamEvent,
+    prediction_shapes.PredictionConfig,
+    prediction_shapes.PredictionEvent,
     ColumnProfile,
     PathRegistration,
     QueryRegistration,
@@ -42,7 +46,17 @@ COMPONENTS: list[type[BaseModel]] = [
     ColumnsBody,
     RowList,
     AliasBody,
+    open_inference.InferBody,
+    open_inference.InferAnswer,
+    open_inference.OpenInferenceError,
+    mlflow_scoring.ScoringBody,
+    mlflow_scoring.ScoringAnswer,
+    mlflow_scoring.ScoringError,
 ]
+ERROR_SHAPES = {open_inference.PREFIX: "OpenInferenceError", mlflow_scoring.PREFIX: "ScoringError"}
+"""The shapes of errors of other protocols, by the beginning of their paths."""
+WITHOUT_ERROR = {("/health", "503"), ("/v2/health/ready", "503")}
+"""Answers that report a state in the shape of other answers."""
 STATUSES = {
     "403": "The request is addressed to a host, or was sent by a page of a host, that is not allowed",
     "422": "The request is invalid; `problems` names each field",
@@ -93,8 +107,10 @@ def _declare_responses(path: str, operation: dict[str, Any]) -> None:
         if response["description"] == "Validation Error":
             response["description"] = description
     for status, response in responses.items():
-        if status >= "400" and (path, status) != ("/health", "503"):
-            response["content"] = {"application/json": {"schema": {MARK: "ErrorShape"}}}
+        if status >= "400" and (path, status) not in WITHOUT_ERROR:
+            shape = next((name for start, name in ERROR_SHAPES.items() if path.startswith(f"{start}/")), "ErrorShape")
+            shape = ERROR_SHAPES.get(path, shape)
+            response["content"] = {"application/json": {"schema": {MARK: shape}}}
 
 
 def _with_references(value: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import ParamSpec, TypeVar
 
 from epochd.artifact import files, removal
 from epochd.core.errors import InvalidRequest, ModelInUse, NotFound, OutOfSpace, Problem, similar_names
-from epochd.core.jobs import TASK_ID
+from epochd.core.jobs import TASK_ID, JobKind
 from epochd.core.settings import Settings
 from epochd.core.spec_checks import MAX_PATH_BYTES, MAX_PATH_PART_BYTES
 from epochd.core.text import cut
@@ -149,10 +149,12 @@ class ServedModels:
     async def _folder_of_task(self, task_id: str) -> str:
         """The folder of the model that a task has trained. Raises NotFound."""
         job = await jobs.get(self._db, task_id)
+        if job.kind is JobKind.PREDICTION:
+            raise NotFound(f"task {task_id} is a batch prediction, which has no model of its own")
         if job.artifact is None:
             state = "its model was deleted" if "model_removed_at" in job.summary else f"it is {job.state}"
             raise NotFound(f"task {task_id} has no model: {state}")
-        return job.spec.artifact_folder
+        return job.training.artifact_folder
 
     def _name_of(self, model: str) -> str:
         """The name of a model that may be given by a task that was looked up before."""

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from epochd.core.events import FINAL_TYPES, Event, Type
-from epochd.core.jobs import Job
+from epochd.core.jobs import Job, JobKind
 from epochd.core.settings import Settings
 from epochd.core.text import indented
 
@@ -92,7 +92,9 @@ def log_events(events: Sequence[Event]) -> None:
 def _fields(event: Event, job: Job) -> dict[str, Any]:
     """The facts of an event; ``seconds`` is the time from the first start of the task to its end."""
     what = "started" if "started" in event.payload else job.state.value
-    fields = {"event": what, "task_id": job.id, "attempt": job.attempt, "framework": job.spec.framework}
+    fields = {"event": what, "task_id": job.id, "attempt": job.attempt, "kind": job.kind.value}
+    if job.kind is JobKind.TRAINING:
+        fields["framework"] = job.training.framework
     if job.finished_at is not None and job.started_at is not None:
         fields["seconds"] = round(job.finished_at - job.started_at, 3)
     if event.type is Type.FAILED or event.payload.get("error"):
@@ -103,12 +105,16 @@ def _fields(event: Event, job: Job) -> dict[str, Any]:
 def _sentence(event: Event, job: Job) -> str:
     """``completed with pytorch in 12.3 s: 50 epochs``; the id of the task stands before it."""
     if (started := event.payload.get("started")) is not None:
+        if job.kind is JobKind.PREDICTION:
+            return f"started, attempt {job.attempt}: {started.get('rows_total')} rows"
         device, rows = started.get("device"), started.get("rows", {}).get("train")
-        return f"started with {job.spec.framework} on {device}, attempt {job.attempt}: {rows} training rows"
-    engine = f"with {job.spec.framework}"
+        return f"started with {job.training.framework} on {device}, attempt {job.attempt}: {rows} training rows"
+    engine = f"with {job.training.framework}" if job.kind is JobKind.TRAINING else f"with {job.prediction.model}"
     if job.finished_at is not None and job.started_at is not None:
         engine += f" after {job.finished_at - job.started_at:.1f} s"
-    epochs = f"{job.current_epoch} of {job.spec.epochs} epochs"
+    epochs = f"{(job.latest_metrics or {}).get('rows_done', 0)} rows"
+    if job.kind is JobKind.TRAINING:
+        epochs = f"{job.current_epoch} of {job.training.epochs} epochs"
     reason = f": {why}" if (why := event.payload.get("reason")) else ""
     match event.type:
         case Type.COMPLETE:

@@ -131,7 +131,13 @@ class Service:
 def _exclusive_folders(settings: Settings) -> Iterator[int]:
     """Create the data directory, and lock it against a second server; the end of the process releases the lock.
     The descriptor of the locked file."""
-    folders = settings.artifacts_dir, settings.checkpoints_dir, settings.logs_dir, settings.dataset_roots[0]
+    folders = (
+        settings.artifacts_dir,
+        settings.checkpoints_dir,
+        settings.logs_dir,
+        settings.predictions_dir,
+        settings.dataset_roots[0],
+    )
     for folder in (settings.data_dir, *folders):
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -159,7 +165,13 @@ def _restrict_access(settings: Settings) -> None:
     home, group = settings.data_dir, settings.group_readable
     if settings.database_url is None and not (home / DATABASE_FILE).exists():
         (home / DATABASE_FILE).touch(0o600)
-    private = (settings.checkpoints_dir, settings.logs_dir, settings.removals_dir, settings.cache_dir)
+    private = (
+        settings.checkpoints_dir,
+        settings.logs_dir,
+        settings.predictions_dir,
+        settings.removals_dir,
+        settings.cache_dir,
+    )
     modes = {home: 0o710 if group else 0o700, settings.artifacts_dir: 0o750 if group else 0o700}
     modes |= dict.fromkeys((*private, settings.dataset_roots[0]), 0o700) | dict.fromkeys(
         home.glob(f"{DATABASE_FILE}*"), 0o600

@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote
 
 from epochd.artifact import files
 from epochd.core.errors import OutOfSpace
-from epochd.core.jobs import TASK_ID, Job
+from epochd.core.jobs import TASK_ID, Job, JobKind
 from epochd.core.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -31,8 +31,8 @@ MAX_NAME = 255
 
 def write_note(settings: Settings, job: Job, *, keep_model: bool) -> Path:
     """Write a durable note that a task is about to be removed; return its path. Raises OutOfSpace."""
-    folder = job.spec.artifact_folder
-    name = f"{job.id}{NOTE}" if keep_model else f"{job.id}.{quote(folder, safe='')}{NOTE}"
+    folder = "" if job.kind is JobKind.PREDICTION else job.training.artifact_folder
+    name = f"{job.id}{NOTE}" if keep_model or not folder else f"{job.id}.{quote(folder, safe='')}{NOTE}"
     path = settings.removals_dir / (name if len(name) <= MAX_NAME else f"{job.id}.json")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def complete(settings: Settings, noted: Path) -> None:
     checkpoints = settings.checkpoints_dir / task_id
     if model is not None:
         _remove_model(settings.artifacts_dir / model, checkpoints / "model")
-    for folder_of_task in (checkpoints, settings.logs_dir / task_id):
+    for folder_of_task in (checkpoints, settings.logs_dir / task_id, settings.predictions_dir / task_id):
         _delete(folder_of_task)
     noted.unlink()
 

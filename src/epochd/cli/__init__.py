@@ -7,7 +7,7 @@ from io import TextIOWrapper
 import typer
 
 import epochd
-from epochd.cli import console, datasets, exports, local, models, prediction, tasks
+from epochd.cli import console, datasets, exports, local, models, prediction, predictions, tasks
 from epochd.core.errors import EpochdError
 
 app = typer.Typer(
@@ -40,5 +40,7 @@ app.command(epilog=local.SERVE_EPILOG)(local.serve)
 for command in tasks.COMMANDS:
     app.command(command.__name__.rstrip("_"))(command)
 app.command()(prediction.predict)
+app.command("predict-dataset")(predictions.predict_dataset)
+app.command("predictions")(predictions.list_predictions)
 app.command()(exports.export)
 app.command()(version)

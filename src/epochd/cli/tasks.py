@@ -18,10 +18,11 @@ from epochd.cli.console import (
     show,
     show_table,
 )
+from epochd.cli.predictions import watch_prediction
 from epochd.cli.watching import show_comparison, watch_to_the_end
 from epochd.client import DEFAULT_URL, Client
 from epochd.core.errors import NotFound
-from epochd.core.jobs import State
+from epochd.core.jobs import State, is_prediction
 from epochd.report.language import FILE, Language, in_language
 
 
@@ -44,8 +45,10 @@ def train(
 
 
 def watch(task_id: TaskId, url: Url = DEFAULT_URL, token: Token = None) -> None:
-    """Watch a task from its first epoch. Ctrl-C detaches; the task continues."""
+    """Watch a task from its beginning. Ctrl-C detaches; the task continues."""
     with Client(url, token) as client:
+        if is_prediction(task_id):
+            raise Exit(watch_prediction(client, task_id))
         raise Exit(watch_to_the_end(client, task_id))
 
 
@@ -194,7 +197,7 @@ def tasks(
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:
-    """List tasks, newest first."""
+    """List trainings, newest first; `epochd predictions` lists batch predictions."""
     with Client(url, token) as client:
         answer = client.tasks(state=state, name=name, limit=limit)
     found, rows = answer["tasks"], []

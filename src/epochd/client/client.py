@@ -11,10 +11,12 @@ import httpx
 from epochd.client.connection import DEFAULT_URL, LONG_TIMEOUT, Connection
 from epochd.client.models import ModelRequests
 from epochd.core.events import FINAL_TYPES, Type
+from epochd.core.jobs import is_prediction
 from epochd.core.specs import TrainingSpec
 
 TASKS = "/api/v1/epoch-training"
 DATASETS = "/api/v1/datasets"
+PREDICTIONS = "/api/v1/predictions"
 CHUNK_BYTES = 1 << 18
 
 
@@ -63,16 +65,17 @@ class Client(ModelRequests):
         return self._request("GET", f"{TASKS}/tasks", query)
 
     def pause(self, task_id: str, wait: float | None = None) -> dict[str, Any]:
-        """Pause a task; wait up to ``wait`` seconds (default: the server's setting) until its checkpoint is saved."""
-        return self._request("POST", _path(f"{TASKS}/pause", task_id), {"wait": wait})
+        """Pause a training or a batch prediction; wait up to ``wait`` seconds (default: the server's setting) until its
+        checkpoint is saved."""
+        return self._request("POST", _action("pause", task_id), {"wait": wait})
 
     def resume(self, task_id: str, **changes: Any) -> dict[str, Any]:
-        """Resume a paused task, with optional changes to its config (such as ``epochs``).
+        """Resume a paused training, with optional changes to its config (such as ``epochs``), or a batch prediction.
 
         Raises DataChanged if its dataset has changed, unless ``allow_changed_data`` is true, and InvalidSpec for fields
         that cannot be changed. The ``receipt`` in the answer shows the future learning rates before and after.
         """
-        return self._request("POST", _path(f"{TASKS}/resume", task_id), json=changes or None)
+        return self._request("POST", _action("resume", task_id), json=changes or None)
 
     def continue_task(self, task_id: str, epochs: int, **changes: Any) -> dict[str, Any]:
         """Continue a completed task up to ``epochs`` epochs in total; the answer has the new task's id."""
@@ -98,7 +101,7 @@ class Client(ModelRequests):
 
     def logs(self, task_id: str, *, attempt: int | None = None, tail: int = 200) -> dict[str, Any]:
         """The last ``lines`` of an attempt's log (default: the newest attempt)."""
-        return self._request("GET", _path(f"{TASKS}/logs", task_id), {"attempt": attempt, "tail": tail})
+        return self._request("GET", _action("logs", task_id), {"attempt": attempt, "tail": tail})
 
     def follow(self, task_id: str, *, attempt: int | None = None, tail: int = 200) -> Iterator[dict[str, Any]]:
         """The last lines of a task's log, then new lines as they are written, as dicts of ``attempt`` and ``line``.
@@ -106,7 +109,7 @@ class Client(ModelRequests):
         Continues across attempts and lost connections until the task has ended. Raises the errors of ``stream``.
         """
         query = {"attempt": attempt, "tail": tail, "follow": "true"}
-        return self._connection.events(_path(f"{TASKS}/logs", task_id), query, ends=True)
+        return self._connection.events(_action("logs", task_id), query, ends=True)
 
     def report(self, task_id: str, lang: str | None = None) -> str:
         """The report of a task's model: an HTML page that shows the language ``lang`` first, ``en`` (the default) or
@@ -115,11 +118,51 @@ class Client(ModelRequests):
 
     def stop(self, task_id: str, wait: float | None = None) -> dict[str, Any]:
         """Cancel a task and wait up to ``wait`` seconds until its worker has stopped."""
-        return self._request("POST", _path(f"{TASKS}/stop", task_id), {"wait": wait})
+        return self._request("POST", _action("stop", task_id), {"wait": wait})
 
     def remove(self, task_id: str, *, keep_model: bool = False) -> dict[str, Any]:
-        """Remove a finished task and its files, including the model unless ``keep_model``. Raises IllegalMove."""
+        """Remove a finished task and its files, including the model unless ``keep_model``; with a batch prediction its
+        file of predictions. Raises IllegalMove."""
+        if is_prediction(task_id):
+            return self._request("DELETE", _path(PREDICTIONS, task_id))
         return self._request("DELETE", _path(f"{TASKS}/tasks", task_id), {"keep_model": keep_model or None})
+
+    def predict_dataset(self, model: str, dataset: str, **options: Any) -> dict[str, Any]:
+        """Predict all rows of a dataset as a task; the answer has its ``task_id``.
+
+        ``model`` is the id of a completed training or an ``output_path``; ``options`` are those of ``PredictionSpec``,
+        such as ``output_format``, ``id_columns``, ``on_error``. Raises InvalidSpec, DataError or NotFound.
+        """
+        return self._request("POST", PREDICTIONS, json={"model": model, "dataset": dataset, **options})
+
+    def prediction(self, task_id: str) -> dict[str, Any]:
+        """Everything that is known of one batch prediction: state, progress, file, rows that could not be scored."""
+        return self._request("GET", _path(PREDICTIONS, task_id))
+
+    def predictions(
+        self, *, state: str | None = None, name: str | None = None, limit: int = 50, offset: int = 0
+    ) -> dict[str, Any]:
+        """List batch predictions, newest first; ``name`` matches a part of the name."""
+        query = {"state": state, "name": name, "limit": limit, "offset": offset}
+        return self._request("GET", PREDICTIONS, query)
+
+    def download_prediction(
+        self,
+        task_id: str,
+        file: str | PathLike[str],
+        *,
+        progress: Callable[[int, int], None] = lambda received, total: None,
+    ) -> Path:
+        """Write the file of a completed prediction to ``file``, which appears once it is complete; its path.
+        ``progress`` is called with the bytes received so far and the total. Raises IllegalMove, or OSError."""
+        target = Path(file)
+        temporary = target.with_name(f".{target.name}.part")
+        try:
+            with temporary.open("wb") as content:
+                self._connection.download(f"{_path(PREDICTIONS, task_id)}/output", content, progress)
+            return temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def datasets(self, *, name: str | None = None, limit: int = 50, offset: int = 0) -> dict[str, Any]:
         """List registered datasets, newest first, then the built-in ones; ``name`` matches a part of the name."""
@@ -177,7 +220,8 @@ class Client(ModelRequests):
         twice. Ends after the final event; raises ServerUnreachable if the server stays unreachable.
         """
         last = "" if last_event_id is None else str(last_event_id)
-        for event in self._connection.events(_path(f"{TASKS}/stream-progress", task_id), {}, last, ends=False):
+        name = "stream" if is_prediction(task_id) else "stream-progress"
+        for event in self._connection.events(_action(name, task_id), {}, last, ends=False):
             if event.get("type") in set(Type):
                 yield event
                 if event["type"] in FINAL_TYPES:
@@ -199,6 +243,11 @@ def _chunks(content: BinaryIO, total: int, progress: Callable[[int, int], None])
         yield chunk
         sent += len(chunk)
         progress(sent, total)
+
+
+def _action(name: str, task_id: str) -> str:
+    """The path of an action on a task of any kind."""
+    return f"{_path(PREDICTIONS, task_id)}/{name}" if is_prediction(task_id) else _path(f"{TASKS}/{name}", task_id)
 
 
 def _path(folder: str, name: str) -> str:

@@ -2,12 +2,11 @@
 ``core.errors`` with the code that the server sent."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from math import inf
-from pathlib import Path
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, BinaryIO
 
 import httpx
 from httpx_sse import EventSource, SSEError
@@ -60,18 +59,6 @@ class Connection:
             self._answer(response)
         return response.content
 
-    def download(self, path: str, file: Path) -> None:
-        """Write the body of an answer to a new file. Raises the errors of ``request``, and OSError."""
-        try:
-            with self._http.stream("GET", path, timeout=STREAM_TIMEOUT) as response, file.open("xb") as out:
-                if response.is_error:
-                    response.read()
-                    self._answer(response)
-                for chunk in response.iter_bytes():
-                    out.write(chunk)
-        except httpx.TransportError as error:
-            raise self._unreachable(error) from error
-
     def _response(self, method: str, path: str, query: Mapping[str, Any] | None, **options: Any) -> httpx.Response:
         try:
             return self._http.request(method, path, params=_without_none(query or {}), **options)
@@ -88,6 +75,24 @@ class Connection:
             self._answer(response)
             raise self._foreign(response)
         return response.text
+
+    def download(
+        self, path: str, file: BinaryIO, progress: Callable[[int, int], None] = lambda received, total: None
+    ) -> None:
+        """Write the body of an answer into a file as it arrives; ``progress`` is called with the bytes received so far
+        and the total. Raises the error of the answer, or ServerUnreachable, also for a body that ends early."""
+        try:
+            with self._http.stream("GET", path, timeout=STREAM_TIMEOUT) as response:
+                if response.is_error:
+                    response.read()
+                    self._answer(response)
+                received, total = 0, int(response.headers.get("content-length", 0))
+                for chunk in response.iter_bytes():
+                    file.write(chunk)
+                    received += len(chunk)
+                    progress(received, total)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
 
     def events(self, path: str, query: Mapping[str, Any], last: str = "", *, ends: bool) -> Iterator[dict[str, Any]]:
         """The data of a stream's events after the one with the id ``last``; no event is lost or returned twice.

@@ -134,7 +134,8 @@ class ModelRequests:
         place.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".download-", dir=place) as temporary:
             archive = Path(temporary) / "model.zip"
-            self._connection.download(f"{_path(model, version or LATEST)}/download", archive)
+            with archive.open("xb") as content:
+                self._connection.download(f"{_path(model, version or LATEST)}/download", content)
             with zipfile.ZipFile(archive) as opened:
                 [name] = {Path(entry).parts[0] for entry in opened.namelist()}
                 opened.extractall(temporary)

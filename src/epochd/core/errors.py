@@ -6,7 +6,8 @@ body ``{"success": false, "code", "message", "problems"}``; the worker reports t
     EpochdError              500
     ├── ProblemsError        422  an error that lists several problems
     │   ├── InvalidSpec      422  the config is invalid
-    │   └── DataError        422  the dataset cannot be used as requested
+    │   ├── DataError        422  the dataset cannot be used as requested
+    │   └── RowsNotScored    422  rows cannot be scored by the model
     ├── FrameworkMissing     422  the requested framework is not installed
     ├── SettingsError             the server's settings are invalid
     ├── BadRequest           400  the request is malformed
@@ -116,6 +117,9 @@ class InvalidSpec(ProblemsError, code="invalid_spec", status=422): ...
 
 
 class DataError(ProblemsError, code="data_error", status=422): ...
+
+
+class RowsNotScored(ProblemsError, code="rows_not_scored", status=422): ...
 
 
 class FrameworkMissing(EpochdError, code="framework_missing", status=422): ...

@@ -12,6 +12,7 @@ class ReportKind(StrEnum):
 
     started     framework, device, threads, task, classes, rows, parameters, fingerprint, gpus, resumed
     epoch       metrics (a history row), best (best_metrics), early_stopping (wait, patience)
+    rows        progress (rows_done, rows_total, rows_per_second, skipped) of a prediction, checkpoint as below
     checkpoint  path (relative to the data directory), epoch, step, bytes
     log         level, message
     rollback    epoch (the last one that remains valid), learning_rate, message
@@ -24,6 +25,7 @@ class ReportKind(StrEnum):
 
     STARTED = "started"
     EPOCH = "epoch"
+    ROWS = "rows"
     CHECKPOINT = "checkpoint"
     LOG = "log"
     ROLLBACK = "rollback"

@@ -11,6 +11,7 @@ from epochd.core import specs
 from epochd.core.datasets import CheckedDataset
 from epochd.core.errors import IllegalMove, InvalidSpec, Problem
 from epochd.core.job_values import Checkpoint, JobError, Revision, WorkerIdentity
+from epochd.core.prediction_specs import PredictionSpec
 from epochd.core.spec_fields import APPLIES_TO
 from epochd.core.specs import TrainingSpec
 from epochd.core.text import shown
@@ -39,6 +40,13 @@ MOVES: dict[State, frozenset[State]] = {
 }
 
 
+class JobKind(StrEnum):
+    """What a job does. Its id begins with the name: ``epoch_training_…`` or ``prediction_…``."""
+
+    TRAINING = "training"
+    PREDICTION = "prediction"
+
+
 class Command(StrEnum):
     """What a running worker has to do. ``release`` is a pause because the server shuts down: the job is requeued."""
 
@@ -62,13 +70,24 @@ def check_move(task_id: str, old: State, new: State) -> None:
         raise IllegalMove(f"task {task_id} is {old} and cannot become {new} (allowed: {allowed})")
 
 
-TASK_ID = re.compile(r"epoch_training_\d{8}_\d{6}_[0-9a-f]{6}")
+TASK_ID = re.compile(r"(epoch_training|prediction)_\d{8}_\d{6}_[0-9a-f]{6}")
+PREFIXES = {JobKind.TRAINING: "epoch_training", JobKind.PREDICTION: "prediction"}
 
 
-def new_task_id(now: datetime | None = None) -> str:
-    """``epoch_training_YYYYMMDD_HHMMSS_xxxxxx`` in UTC, with six random hex digits."""
+def new_task_id(now: datetime | None = None, kind: JobKind = JobKind.TRAINING) -> str:
+    """``epoch_training_YYYYMMDD_HHMMSS_xxxxxx`` in UTC, with six random hex digits; ``prediction_…`` for that kind."""
     stamp = (now or datetime.now(UTC)).strftime("%Y%m%d_%H%M%S")
-    return f"epoch_training_{stamp}_{secrets.token_hex(3)}"
+    return f"{PREFIXES[kind]}_{stamp}_{secrets.token_hex(3)}"
+
+
+def is_prediction(task_id: str) -> bool:
+    """Whether this is the id of a batch prediction."""
+    return task_id.startswith(f"{PREFIXES[JobKind.PREDICTION]}_")
+
+
+def kind_of(spec: TrainingSpec | PredictionSpec) -> JobKind:
+    """The kind of the job that carries out this spec."""
+    return JobKind.PREDICTION if isinstance(spec, PredictionSpec) else JobKind.TRAINING
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +97,14 @@ class Job:
     ``parent`` is the task that this one continues or retries. ``crashes`` counts attempts whose worker died,
     ``strikes`` those since the last newer checkpoint, ``preemptions`` attempts that the server ended for its own
     reasons. ``worker`` is the process of the attempt, ``progress_at`` the time of its last completed step. ``summary``
-    is what workers report about the training as a whole, for display. ``revisions`` are in the order of time.
+    is what workers report about the job as a whole, for display. ``revisions`` are in the order of time.
+
+    A prediction has no epochs and no best metrics; its ``latest_metrics`` are its progress: rows_done, rows_total,
+    rows_per_second, skipped. Its ``artifact`` is the file of predictions.
     """
 
     id: str
-    spec: TrainingSpec
+    spec: TrainingSpec | PredictionSpec
     state: State
     created_at: float
     queued_at: float
@@ -108,6 +130,22 @@ class Job:
     revisions: list[Revision] = field(default_factory=list)
     reported: int = 0
     last_seq: int = 0
+
+    @property
+    def kind(self) -> JobKind:
+        return kind_of(self.spec)
+
+    @property
+    def training(self) -> TrainingSpec:
+        """The config of a training."""
+        assert isinstance(self.spec, TrainingSpec), f"task {self.id} is no training"
+        return self.spec
+
+    @property
+    def prediction(self) -> PredictionSpec:
+        """What a batch prediction was asked for."""
+        assert isinstance(self.spec, PredictionSpec), f"task {self.id} is no prediction"
+        return self.spec
 
     @property
     def checked_dataset(self) -> CheckedDataset | None:

@@ -140,6 +140,10 @@ class Settings(BaseSettings):
         return self.data_dir / "checkpoints"
 
     @property
+    def predictions_dir(self) -> Path:
+        return self.data_dir / "predictions"
+
+    @property
     def removals_dir(self) -> Path:
         return self.data_dir / "removals"
 

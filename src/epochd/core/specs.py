@@ -1,6 +1,7 @@
 """The training config: ``spec_fields`` and ``spec_checks`` become ``TrainingSpec``, and the errors of its validation
 problems that name a field, the cause and what to do."""
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 from pydantic import (
@@ -11,6 +12,7 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from epochd.core.errors import MAX_PROBLEMS, InvalidSpec, Problem, similar_names
@@ -28,7 +30,8 @@ class _Found(list[Problem]):
         return f"{len(self)} problems"
 
 
-def _custom_error(problems: list[Problem]) -> PydanticCustomError:
+def problems_error(problems: list[Problem]) -> PydanticCustomError:
+    """What a validator raises for problems that it has found itself; ``problems_of`` returns them."""
     return PydanticCustomError("epochd_problems", "{problems}", {"problems": _Found(problems)})
 
 
@@ -45,13 +48,13 @@ class TrainingSpec(SpecFields):
         elif isinstance(value, dict):
             wrong = [label for label, weight in value.items() if type(weight) not in (int, float) or weight <= 0]
         if len(wrong) > MAX_PROBLEMS:
-            raise _custom_error(_entry_problems(str(info.field_name), wrong, value))
+            raise problems_error(_entry_problems(str(info.field_name), wrong, value))
         return value
 
     @model_validator(mode="after")
     def _check_across_fields(self) -> Self:
         if problems := cross_field_problems(self):
-            raise _custom_error(problems)
+            raise problems_error(problems)
         return self
 
     @model_serializer(mode="wrap")
@@ -67,7 +70,7 @@ def parse(values: object) -> TrainingSpec:
     try:
         return TrainingSpec.model_validate(values)
     except ValidationError as error:
-        raise InvalidSpec(_problems(error.errors(include_url=False))) from None
+        raise InvalidSpec(problems_of(error.errors(include_url=False))) from None
 
 
 def parse_leniently(values: object) -> tuple[TrainingSpec | None, list[Problem]]:
@@ -77,7 +80,7 @@ def parse_leniently(values: object) -> tuple[TrainingSpec | None, list[Problem]]
         return TrainingSpec.model_validate(values), []
     except ValidationError as error:
         errors = error.errors(include_url=False)
-        problems, invalid = _problems(errors), {entry["loc"][0] for entry in errors if entry["loc"]}
+        problems, invalid = problems_of(errors), {entry["loc"][0] for entry in errors if entry["loc"]}
     if not isinstance(values, dict):
         return None, problems
     invalid |= {problem.field.split(".")[0] for problem in problems}
@@ -88,15 +91,20 @@ def parse_leniently(values: object) -> tuple[TrainingSpec | None, list[Problem]]
     return spec, problems + [problem for problem in more if problem.field not in invalid]
 
 
-def _problems(errors: list[ErrorDetails]) -> list[Problem]:
-    """Pydantic's errors as problems with hints, in the order of the fields; those that no error lists have no text."""
+def problems_of(
+    errors: list[ErrorDetails],
+    options: Mapping[str, FieldInfo] = TrainingSpec.model_fields,
+    schema: str = "GET /api/v1/epoch-training/schema",
+) -> list[Problem]:
+    """Pydantic's errors as problems with hints, in the order of the fields; those that no error lists have no text.
+    ``options`` are the fields of the model that was validated, ``schema`` says where they are described."""
     problems: list[Problem] = []
     others = {error["loc"][0]: Problem(cut(str(error["loc"][0])), "") for error in errors if error["loc"]}
     for error in errors:
         if error["type"] == "epochd_problems":
             problems += error["ctx"]["problems"]
         elif len(problems) < MAX_PROBLEMS:
-            problems.append(_problem(error))
+            problems.append(_problem(error, options, schema))
         else:
             problems.append(others[error["loc"][0]])
     return problems
@@ -111,15 +119,15 @@ def _entry_problems(field: str, wrong: list[Any], value: Any) -> list[Problem]:
     return first + [Problem(field, "")] * (len(wrong) - len(first))
 
 
-def _problem(error: ErrorDetails) -> Problem:
+def _problem(error: ErrorDetails, options: Mapping[str, FieldInfo], schema: str) -> Problem:
     parts = [cut(str(part)) for part in error["loc"] if part not in ("body", "constrained-str")]
     field = ".".join(parts) or "body"
-    known = TrainingSpec.model_fields.get(field.split(".")[0])  # of a list item (hidden_units.0) its list
+    known = options.get(field.split(".")[0])  # of a list item (hidden_units.0) its list
     description = ((known and known.description) or "").replace("``", "")
     match error["type"]:
         case "extra_forbidden":
-            nearest = similar_names(field, TrainingSpec.model_fields, 1)
-            hint = f"did you mean {nearest[0]!r}?" if nearest else "see GET /api/v1/epoch-training/schema"
+            nearest = similar_names(field, options, 1)
+            hint = f"did you mean {nearest[0]!r}?" if nearest else f"see {schema}"
             return Problem(field, f"unknown field {shown(field)}", hint)
         case "missing":
             return Problem(field, f"{field} is required", description)

@@ -2,16 +2,19 @@
 appears neither on a command line nor in an environment."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, WrapValidator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, WrapValidator
 
 from epochd.core.datasets import CheckedDataset
 from epochd.core.jobs import AttemptKey
+from epochd.core.prediction_specs import PredictionSpec
 from epochd.core.specs import TrainingSpec
 
 RANK_FAILED = 71
 """The exit code of a worker whose other training processes (ranks) failed; the attempt counts as a crash."""
+NO_FRAMEWORK = "none"
+"""What a worker is started with for a prediction, which needs no framework."""
 
 
 def _stored_spec(value: Any, _: object) -> TrainingSpec:
@@ -19,8 +22,12 @@ def _stored_spec(value: Any, _: object) -> TrainingSpec:
     return value if isinstance(value, TrainingSpec) else TrainingSpec.model_construct(**value)
 
 
-class Ticket(BaseModel):
-    """One attempt at one job. Paths are absolute; times are in seconds."""
+def _stored_prediction(value: Any, _: object) -> PredictionSpec:
+    return value if isinstance(value, PredictionSpec) else PredictionSpec.model_construct(**value)
+
+
+class AttemptTicket(BaseModel):
+    """One attempt at one job of any kind. Paths are absolute; times are in seconds."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
@@ -29,46 +36,79 @@ class Ticket(BaseModel):
     token: str
     """Authorises reports of this attempt only."""
     server_url: str
-    spec: Annotated[TrainingSpec, WrapValidator(_stored_spec)]
-    """The spec with ``framework``, ``dataset`` and ``task`` resolved by the server."""
     data_dir: Path
     """Contains ``artifacts/`` and ``checkpoints/<task_id>/``."""
     dataset_roots: list[Path]
-    checked: CheckedDataset | None = None
-    """What the server found in the dataset when it checked the config; None where it no longer knows."""
     registered: dict[str, Path] = {}
     """The paths of the registered datasets that the spec names."""
     checkpoint: str | None = None
     """The newest checkpoint in the database, relative to ``data_dir``; None if there is none."""
-    reported_epochs: int = 0
-    """The number of epochs that the server has received."""
     threads: int = 1
     """The maximum number of CPU threads."""
     gpus: list[int] = []
     """Ids of the GPUs that are allocated to this attempt; empty: the CPU."""
-    resident_mb: int = 256
-    """Encoded data above this size, in MiB, are streamed from ``cache/``."""
-    cache_mb: int = 20_480
-    """The maximum size of all encoded rows in ``cache/``, in MiB."""
     lease_seconds: float = 15.0
     checkpoint_seconds: float = 30.0
     grace_seconds: float = 900.0
-    """How long to continue training while the server is unreachable."""
+    """How long to continue while the server is unreachable."""
     log_mb: int = 16
-    group_readable: bool = False
-    """Whether the group of the artifact store may read the model."""
-    report: bool = False
-    """Whether a report is saved with the model."""
-    warnings: list[str] = []
-    """What the server warned of when it checked the config; part of the report."""
     memory_mb: int | None = None
-    """The memory limit of the training, in MiB; None: no limit."""
+    """The memory limit of the attempt, in MiB; None: no limit."""
     is_memory_capped: bool = False
     """Whether a control group enforces ``memory_mb``, so that the worker need not."""
 
     @property
     def key(self) -> AttemptKey:
         return self.task_id, self.attempt
+
+    @property
+    def framework(self) -> str:
+        """The framework that the worker's process has to have imported; ``NO_FRAMEWORK`` for none."""
+        return NO_FRAMEWORK
+
+    @property
+    def noun(self) -> str:
+        """What messages call the job."""
+        return "task"
+
+    @property
+    def log_path(self) -> Path:
+        """``<data_dir>/logs/<task_id>/<attempt>.log``."""
+        return self.data_dir / "logs" / self.task_id / f"{self.attempt}.log"
+
+    @property
+    def checkpoints_dir(self) -> Path:
+        return self.data_dir / "checkpoints" / self.task_id
+
+
+class Ticket(AttemptTicket):
+    """One attempt at a training."""
+
+    kind: Literal["training"] = "training"
+    spec: Annotated[TrainingSpec, WrapValidator(_stored_spec)]
+    """The spec with ``framework``, ``dataset`` and ``task`` resolved by the server."""
+    checked: CheckedDataset | None = None
+    """What the server found in the dataset when it checked the config; None where it no longer knows."""
+    reported_epochs: int = 0
+    """The number of epochs that the server has received."""
+    resident_mb: int = 256
+    """Encoded data above this size, in MiB, are streamed from ``cache/``."""
+    cache_mb: int = 20_480
+    """The maximum size of all encoded rows in ``cache/``, in MiB."""
+    group_readable: bool = False
+    """Whether the group of the artifact store may read the model."""
+    report: bool = False
+    """Whether a report is saved with the model."""
+    warnings: list[str] = []
+    """What the server warned of when it checked the config; part of the report."""
+
+    @property
+    def framework(self) -> str:
+        return self.spec.framework
+
+    @property
+    def noun(self) -> str:
+        return "training"
 
     @property
     def artifacts_dir(self) -> Path:
@@ -84,11 +124,30 @@ class Ticket(BaseModel):
         """For data that can be computed again: encoded rows, compiled programs."""
         return self.data_dir / "cache"
 
-    @property
-    def log_path(self) -> Path:
-        """``<data_dir>/logs/<task_id>/<attempt>.log``."""
-        return self.data_dir / "logs" / self.task_id / f"{self.attempt}.log"
+
+class PredictionTicket(AttemptTicket):
+    """One attempt at a batch prediction."""
+
+    kind: Literal["prediction"] = "prediction"
+    spec: Annotated[PredictionSpec, WrapValidator(_stored_prediction)]
+    model_dir: Path
+    """The folder of the model."""
 
     @property
-    def checkpoints_dir(self) -> Path:
-        return self.data_dir / "checkpoints" / self.task_id
+    def noun(self) -> str:
+        return "prediction"
+
+    @property
+    def output_dir(self) -> Path:
+        """``<data_dir>/predictions/<task_id>``: the predictions, once they are complete."""
+        return self.data_dir / "predictions" / self.task_id
+
+
+_TICKETS: TypeAdapter[Ticket | PredictionTicket] = TypeAdapter(
+    Annotated[Ticket | PredictionTicket, Field(discriminator="kind")]
+)
+
+
+def read_ticket(line: bytes) -> Ticket | PredictionTicket:
+    """The ticket in a line of JSON. Raises pydantic.ValidationError."""
+    return _TICKETS.validate_json(line)

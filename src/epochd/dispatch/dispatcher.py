@@ -10,12 +10,13 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from epochd.core.errors import Busy, EpochdError, OutOfSpace
 from epochd.core.events import FINAL_TYPES, Event, Type
-from epochd.core.jobs import Job
+from epochd.core.jobs import Job, JobKind
 from epochd.core.settings import Settings
-from epochd.core.tickets import Ticket
+from epochd.core.tickets import PredictionTicket, Ticket
 from epochd.dispatch import outcomes, readmission
 from epochd.dispatch.host import gpus, memory, orphans
 from epochd.dispatch.inherited_workers import InheritedWorkers
@@ -154,33 +155,41 @@ class Dispatcher:
                 async with asyncio.timeout(self._checked_at + every - time.monotonic()):
                     await self._wake.wait()
 
-    async def _ticket(self, job: Job, token: str) -> Ticket:
+    async def _ticket(self, job: Job, token: str) -> Ticket | PredictionTicket:
         settings = self._settings
-        names = [name for name in (job.spec.dataset, job.spec.validation_dataset) if name is not None]
+        values: dict[str, Any] = {
+            "task_id": job.id,
+            "attempt": job.attempt,
+            "token": token,
+            "server_url": self._server_url,
+            "spec": job.spec,
+            "data_dir": settings.data_dir.absolute(),
+            "dataset_roots": [root.absolute() for root in settings.dataset_roots],
+            "checkpoint": job.checkpoint.path if job.checkpoint else None,
+            "threads": max(1, (os.cpu_count() or 1) // settings.slots),
+            "gpus": self.gpus.allocate(job.key, job.spec),
+            "lease_seconds": settings.lease_seconds,
+            "checkpoint_seconds": settings.checkpoint_seconds,
+            "grace_seconds": settings.grace_seconds,
+            "log_mb": settings.log_mb,
+            "memory_mb": settings.memory_mb,
+        }
+        home = settings.dataset_roots[0].absolute()
+        if job.kind is JobKind.PREDICTION:
+            registered = await datasets.paths(self._db, home, [job.prediction.dataset])
+            model = settings.data_dir.absolute() / job.summary["model"]["folder"]
+            return PredictionTicket(**values, registered=registered, model_dir=model)
+        names = [name for name in (job.training.dataset, job.training.validation_dataset) if name is not None]
         return Ticket(
-            task_id=job.id,
-            attempt=job.attempt,
-            token=token,
-            server_url=self._server_url,
-            spec=job.spec,
-            data_dir=settings.data_dir.absolute(),
-            dataset_roots=[root.absolute() for root in settings.dataset_roots],
+            **values,
+            registered=await datasets.paths(self._db, home, names),
             checked=job.checked_dataset,
-            registered=await datasets.paths(self._db, settings.dataset_roots[0].absolute(), names),
-            checkpoint=job.checkpoint.path if job.checkpoint else None,
             reported_epochs=job.current_epoch,
-            threads=max(1, (os.cpu_count() or 1) // settings.slots),
-            gpus=self.gpus.allocate(job.key, job.spec),
             resident_mb=settings.resident_mb,
             cache_mb=settings.cache_mb,
-            lease_seconds=settings.lease_seconds,
-            checkpoint_seconds=settings.checkpoint_seconds,
-            grace_seconds=settings.grace_seconds,
-            log_mb=settings.log_mb,
             group_readable=settings.group_readable,
             report=settings.report,
             warnings=job.warnings,
-            memory_mb=settings.memory_mb,
         )
 
     async def _launch(self, attempt: Attempt) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from epochd.core.job_values import JobError
 from epochd.core.jobs import AttemptKey
-from epochd.core.tickets import RANK_FAILED, Ticket
+from epochd.core.tickets import RANK_FAILED, AttemptTicket
 from epochd.dispatch.host.cgroups import Overrun
 from epochd.store import attempts
 from epochd.store.db import Database
@@ -53,9 +53,9 @@ def hang_message(idle_seconds: float) -> str:
     return f"{hang}. If steps regularly take that long, raise EPOCHD_HANG_SECONDS"
 
 
-def of_no_worker(reason: str, ticket: Ticket) -> Outcome:
+def of_no_worker(reason: str, ticket: AttemptTicket) -> Outcome:
     """The outcome if no worker can be started: a job with a checkpoint is blocked, any other fails."""
-    message = f"the training could not be started: {reason}"
+    message = f"the {ticket.noun} could not be started: {reason}"
     has_checkpoint = ticket.checkpoint is not None
     advice = ". It is paused at its last checkpoint: resume it once workers can be started" if has_checkpoint else ""
     return Outcome("worker_unavailable", message + advice, is_final=True, is_blocking=has_checkpoint)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from epochd.core.job_values import WorkerIdentity
 from epochd.core.jobs import AttemptKey, Job
-from epochd.core.tickets import Ticket
+from epochd.core.tickets import AttemptTicket
 from epochd.dispatch.inherited_workers import InheritedWorkers
 from epochd.dispatch.outcomes import Outcome
 from epochd.dispatch.workers.executor import Executor
@@ -16,7 +16,7 @@ class Attempt:
     """An attempt of the executor, until its exit. ``memory_before`` is the memory of the worker when it received the
     ticket, ``peak`` the maximum increase since (bytes); ``outcome`` is set once the server ends the attempt."""
 
-    ticket: Ticket
+    ticket: AttemptTicket
     launch: asyncio.Task[None] | None = None
     worker: WorkerIdentity | None = None
     memory_before: int = 0

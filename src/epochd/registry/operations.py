@@ -4,20 +4,30 @@ These functions run in readers (``readers.pool``), never in the server's own pro
 reads it, or need more memory or time than there is.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+import polars.selectors as cs
+
+from epochd.artifact import prediction_columns
 from epochd.core.datasets import CheckedDataset, Facts
-from epochd.core.errors import DataError
+from epochd.core.errors import DataError, EpochdError, InvalidSpec, Problem
+from epochd.core.prediction_specs import PredictionSpec
 from epochd.core.specs import TrainingSpec
 from epochd.data.checks import report
 from epochd.data.checks.report import DatasetReport
+from epochd.data.encoding.encoder import Encoder
 from epochd.data.tables.catalog import Catalog
 from epochd.data.tables.source import Source
 from epochd.registry import profile
 from epochd.registry.sql_snapshot import Snapshot
 from epochd.serving import rows
+
+FIRST_ROWS = 1_000
+"""Rows that are read before a batch prediction is queued."""
 
 
 def check(spec: TrainingSpec, catalog: Catalog) -> tuple[DatasetReport, CheckedDataset]:
@@ -30,6 +40,29 @@ def check(spec: TrainingSpec, catalog: Catalog) -> tuple[DatasetReport, CheckedD
     found = report.check_dataset(spec, catalog)
     facts = CheckedDataset(found.dataset, found.rows, found.features, found.task, found.classes, train, validation)
     return found, facts
+
+
+def check_prediction(spec: PredictionSpec, folder: Path, catalog: Catalog) -> list[str]:
+    """The columns of the file of predictions by the model in ``folder``. Only the first rows of the dataset are read.
+
+    Raises InvalidSpec if the model cannot be read, DataError if the dataset cannot be predicted.
+    """
+    try:
+        about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        encoder, training = Encoder.from_json(about["encoder"]), TrainingSpec.model_construct(**about["spec"])
+    except (OSError, ValueError, KeyError, EpochdError) as error:
+        message = f"the model {folder.name} cannot be read: {getattr(error, 'strerror', None) or error}"
+        raise InvalidSpec([Problem("model", message, "use another model, or train it again")]) from None
+
+    def check_table(lazy: pl.LazyFrame) -> list[str]:
+        columns = prediction_columns.select(encoder, training, spec, lazy.collect_schema())
+        first = lazy.select(cs.by_name(columns.read)).head(FIRST_ROWS).collect()
+        if first.is_empty():
+            raise DataError([Problem("dataset", "the dataset has no rows", "choose another one")])
+        encoder.features(first.clear())  # a column whose type the model cannot read; values are the worker's concern
+        return [*columns.passed, *prediction_columns.predicted(encoder, spec)]
+
+    return catalog.open(spec.dataset).expecting(encoder.kinds).apply(check_table)
 
 
 def _quick_fingerprint(catalog: Catalog, name: str | None) -> str | None:

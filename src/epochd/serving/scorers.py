@@ -123,8 +123,10 @@ class OnnxScorer:
         return None if feeds is None else self._run(feeds)
 
     def _run(self, feeds: Mapping[str, npt.NDArray[Any]]) -> Float64:
-        found = []
-        for part in slices(len(next(iter(feeds.values()))), self._encoder.shape):
+        rows, found = len(next(iter(feeds.values()))), []
+        if rows == 0:  # ONNX Runtime ends the process if a recurrent layer gets no rows
+            return np.empty((0, len(self._encoder.classes or ("",))))
+        for part in slices(rows, self._encoder.shape):
             [scores] = self._session.run([self._output], {name: feeds[name][part] for name in self._inputs})
             found.append(scores.reshape(len(scores), -1))
         return np.asarray(found[0] if len(found) == 1 else np.concatenate(found), np.float64)

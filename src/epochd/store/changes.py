@@ -8,7 +8,7 @@ from typing import Any
 
 from epochd.core.events import Event, Type
 from epochd.core.job_values import JobError, Revision
-from epochd.core.jobs import MAX_STRIKES, Command, Job, State, check_move, differences, revise
+from epochd.core.jobs import MAX_STRIKES, Command, Job, JobKind, State, check_move, differences, revise
 
 FINAL_TYPE = {State.COMPLETED: Type.COMPLETE, State.FAILED: Type.FAILED, State.CANCELLED: Type.CANCELLED}
 
@@ -31,8 +31,10 @@ class Change:
 
     def revise(self, changes: dict[str, Any]) -> dict[str, Any]:
         """Change the config; returns details for the event. Raises InvalidSpec."""
-        spec = revise(self.job.spec, changes) if changes else self.job.spec
-        if not (found := differences(self.job.spec, spec)):
+        if not changes:
+            return {}
+        spec = revise(self.job.training, changes)
+        if not (found := differences(self.job.training, spec)):
             return {}
         self.set(revisions=[*self.job.revisions, Revision(self.now, found)])
         self.job = replace(self.job, spec=spec)
@@ -44,7 +46,8 @@ class Change:
         self.set(last_seq=self.job.last_seq + 1)
         job = self.job
         self.events.append(Event(job.id, job.last_seq, job.attempt, type, payload, self.now, job))
-        update_progress(self.reported, type, payload)
+        if job.kind is JobKind.TRAINING:
+            update_progress(self.reported, type, payload)
 
     def move(self, state: State, **details: Any) -> None:
         """Change the state and append its event; ``details`` are for a ``state`` event. Raises IllegalMove.
@@ -108,9 +111,11 @@ class Change:
 
 def progress_of(job: Job) -> dict[str, Any]:
     """A job's progress as the API shows it."""
+    if job.kind is JobKind.PREDICTION:
+        return {"state": job.state.value, **(job.latest_metrics or {})}
     return {
         "current_epoch": job.current_epoch,
-        "total_epochs": job.spec.epochs,
+        "total_epochs": job.training.epochs,
         "training_state": job.state.value,
         "latest_metrics": job.latest_metrics,
         "best_metrics": job.best_metrics,

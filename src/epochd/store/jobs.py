@@ -15,7 +15,8 @@ from sqlalchemy.exc import IntegrityError
 from epochd.core.errors import EpochdError, IllegalMove
 from epochd.core.events import Type
 from epochd.core.job_values import Checkpoint
-from epochd.core.jobs import Command, Job, State, new_task_id
+from epochd.core.jobs import Command, Job, JobKind, State, kind_of, new_task_id
+from epochd.core.prediction_specs import PredictionSpec
 from epochd.core.specs import TrainingSpec
 from epochd.store import models, rows, tables
 from epochd.store.changes import Change
@@ -30,7 +31,7 @@ DECODED_AT_ONCE = 25
 
 async def submit(
     db: Database,
-    spec: TrainingSpec,
+    spec: TrainingSpec | PredictionSpec,
     *,
     warnings: Sequence[str] = (),
     summary: dict[str, Any] | None = None,
@@ -43,7 +44,7 @@ async def submit(
     now = moment(now)
     for _ in range(ID_TRIES):
         job = Job(
-            id=new_task_id(datetime.fromtimestamp(now, UTC)),
+            id=new_task_id(datetime.fromtimestamp(now, UTC), kind_of(spec)),
             spec=spec,
             state=State.PENDING,
             created_at=now,
@@ -62,7 +63,7 @@ async def submit(
             return change.job
         except IntegrityError:  # the id is taken, which is possible with a thousand starts in one second
             continue
-    raise EpochdError(f"no free task id was found in {ID_TRIES} tries; start the training again")
+    raise EpochdError(f"no free task id was found in {ID_TRIES} tries; send the request again")
 
 
 async def get(db: Database, task_id: str) -> Job:
@@ -71,10 +72,17 @@ async def get(db: Database, task_id: str) -> Job:
 
 
 async def find(
-    db: Database, *, state: State | None = None, name: str | None = None, limit: int = 50, offset: int = 0
+    db: Database,
+    *,
+    kind: JobKind = JobKind.TRAINING,
+    state: State | None = None,
+    name: str | None = None,
+    limit: int = 50,
+    offset: int = 0,
 ) -> tuple[list[Job], int]:
-    """A page of the jobs in ``state`` whose name contains ``name``, newest first; and their total number."""
-    chosen = [] if state is None else [table.c.state == state]
+    """A page of the jobs of a kind, in ``state``, whose name contains ``name``, newest first; and their total
+    number."""
+    chosen = [table.c.kind == kind] + ([] if state is None else [table.c.state == state])
     if name:
         chosen.append(table.c.name.icontains(rows.storable(name), autoescape=True))
     newest = table.c.created_at.desc(), table.c.id.desc()

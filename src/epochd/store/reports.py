@@ -6,7 +6,7 @@ from typing import Any
 from epochd.core.errors import IllegalMove
 from epochd.core.events import Report, ReportKind, Type
 from epochd.core.job_values import Checkpoint, JobError
-from epochd.core.jobs import Job, State
+from epochd.core.jobs import Job, JobKind, State
 from epochd.store.changes import Change, progress_of
 
 
@@ -55,6 +55,10 @@ def _apply(change: Change, kind: ReportKind, payload: dict[str, Any]) -> None:
                 metrics = payload["metrics"]
                 change.set(current_epoch=metrics["epoch"], latest_metrics=metrics, best_metrics=payload["best"])
                 change.add_event(Type.PROGRESS, {"progress": progress_of(change.job)})
+        case ReportKind.ROWS:
+            change.set(latest_metrics=payload["progress"])
+            _set_checkpoint(change, payload["checkpoint"])
+            change.add_event(Type.PROGRESS, {"progress": progress_of(change.job)})
         case ReportKind.CHECKPOINT:
             _set_checkpoint(change, payload)
             change.add_event(Type.CHECKPOINT, {"checkpoint": payload})
@@ -80,6 +84,10 @@ def _end(change: Change, kind: ReportKind, payload: dict[str, Any]) -> None:
             change.block(JobError.from_json(payload))
         case ReportKind.CANCELLED:
             change.move(State.CANCELLED)
+        case ReportKind.COMPLETED if change.job.kind is JobKind.PREDICTION:
+            summary = {**change.job.summary, **payload["summary"]}
+            change.set(artifact=payload["artifact"], latest_metrics=payload["progress"], summary=summary)
+            change.move(State.COMPLETED)
         case ReportKind.COMPLETED:
             summary = {**change.job.summary, **payload["summary"], "stopped_early": payload["stopped_early"]}
             change.set(artifact=payload["artifact"], best_metrics=payload["best"], summary=summary)

@@ -9,9 +9,10 @@ from typing import Any
 import sqlalchemy
 from sqlalchemy import Row, Select, select, update
 
+from epochd.core import prediction_specs
 from epochd.core.errors import NotFound
 from epochd.core.job_values import Checkpoint, JobError, JsonValue, Revision, WorkerIdentity
-from epochd.core.jobs import TASK_ID, Job, State
+from epochd.core.jobs import TASK_ID, Job, JobKind, State, is_prediction
 from epochd.core.specs import TrainingSpec
 from epochd.store import tables
 from epochd.store.changes import Change
@@ -57,6 +58,8 @@ def job_of(row: Row[Any]) -> Job:
         values[name] = None if values[name] is None else kind.from_json(values[name])
     values["revisions"] = [Revision.from_json(revision) for revision in values["revisions"]]
     # Not validated again: rules that have changed since it was stored must not make a job unreadable.
+    if columns["kind"] is JobKind.PREDICTION:
+        return Job(spec=prediction_specs.stored(columns["spec"]), **values)
     return Job(spec=TrainingSpec.model_construct(**columns["spec"]), **values)
 
 
@@ -70,7 +73,8 @@ def _stored(value: Any) -> Any:
 def existing(row: Row[Any] | None, task_id: str) -> Job:
     """The job of a row. Raises NotFound if there is none."""
     if row is None:
-        raise NotFound(f"there is no task {task_id[:100]!r}. GET /api/v1/epoch-training/tasks lists all tasks")
+        place = "predictions" if is_prediction(task_id) else "epoch-training/tasks"
+        raise NotFound(f"there is no task {task_id[:100]!r}. GET /api/v1/{place} lists all tasks")
     return job_of(row)
 
 
@@ -83,7 +87,7 @@ async def insert(transaction: Transaction, change: Change) -> None:
     """Write a new job. Raises sqlalchemy.exc.IntegrityError if its id is taken."""
     job = change.job
     values = {name: _stored(getattr(job, name)) for name in FIELDS}
-    values |= {"spec": job.spec.model_dump(mode="json"), "name": storable(job.spec.name)}
+    values |= {"kind": job.kind, "spec": job.spec.model_dump(mode="json"), "name": storable(job.spec.name)}
     await transaction.connection.execute(sqlalchemy.insert(table).values(values))
     await transaction.append(change.events)
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from epochd.core.datasets import DatasetKind
 from epochd.core.events import Type
-from epochd.core.jobs import Command, State
+from epochd.core.jobs import Command, JobKind, State
 
 JSON = sa.JSON(none_as_null=True)
 metadata = sa.MetaData(
@@ -30,6 +30,7 @@ jobs = sa.Table(
     "jobs",
     metadata,
     sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("kind", _named(JobKind), nullable=False),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("spec", JSON, nullable=False),
     sa.Column("state", _named(State), nullable=False),
@@ -59,9 +60,9 @@ jobs = sa.Table(
     sa.Column("progress_at", sa.Double),
     sa.Column("revisions", JSON, nullable=False),
     sa.Index(None, "state", "queued_at"),
-    sa.Index(None, "state", "created_at", "id"),
-    sa.Index(None, "created_at", "id"),
     sa.Index(None, "parent"),
+    sa.Index(None, "kind", "state", "created_at", "id"),
+    sa.Index(None, "kind", "created_at", "id"),
 )
 """One row per job. ``token_hash`` is the SHA-256 of the token of the running attempt; the token is not stored."""
 

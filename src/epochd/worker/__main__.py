@@ -16,8 +16,9 @@ from types import FrameType
 
 from epochd.core.errors import EpochdError, RankFailed, StaleAttempt
 from epochd.core.events import ReportKind
-from epochd.core.tickets import RANK_FAILED, Ticket
+from epochd.core.tickets import NO_FRAMEWORK, RANK_FAILED, PredictionTicket, Ticket, read_ticket
 from epochd.engines import registry
+from epochd.worker import predict
 from epochd.worker.execute import execute
 from epochd.worker.failures import final_report
 from epochd.worker.limits import attempt_log, memory_limit
@@ -48,7 +49,8 @@ def main(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the server handles it
     signal.signal(signal.SIGTERM, worker.terminate)
     try:
-        warm(options.framework, touch=not options.one_ticket)
+        if options.framework != NO_FRAMEWORK:
+            warm(options.framework, touch=not options.one_ticket)
     except EpochdError as error:  # the framework is not installed: a traceback would not help
         sys.exit(error.message)
     return worker.serve()
@@ -67,7 +69,7 @@ class Worker:
         """Take tickets until the input ends; only after a completed job does the process take another."""
         self._send("ready")
         while line := sys.stdin.buffer.readline():
-            ticket = Ticket.model_validate_json(line)
+            ticket = read_ticket(line)
             last_word = self._attempt(ticket)
             self._send(f"done {ticket.task_id} {ticket.attempt}")
             if last_word is not ReportKind.COMPLETED or self._one_ticket:
@@ -81,7 +83,7 @@ class Worker:
             sys.exit(0)
         self._reporter.release()
 
-    def _attempt(self, ticket: Ticket) -> ReportKind | None:
+    def _attempt(self, ticket: Ticket | PredictionTicket) -> ReportKind | None:
         """Train one ticket and deliver all its reports; None when the attempt no longer owns its task."""
         if self._one_ticket:  # takes effect because the framework has not used a GPU yet
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, ticket.gpus))
@@ -93,7 +95,7 @@ class Worker:
         finally:
             self._reporter = None
 
-    def _train_and_report(self, ticket: Ticket, reporter: Reporter) -> ReportKind | None:
+    def _train_and_report(self, ticket: Ticket | PredictionTicket, reporter: Reporter) -> ReportKind | None:
         try:
             last_word = self._run(ticket, reporter)
             if reporter.close():
@@ -109,9 +111,11 @@ class Worker:
             return ReportKind.FAILED
         return None
 
-    def _run(self, ticket: Ticket, reporter: Reporter) -> ReportKind:
-        """The training; an error in it becomes a FAILED or HELD report."""
+    def _run(self, ticket: Ticket | PredictionTicket, reporter: Reporter) -> ReportKind:
+        """The training or the prediction; an error in it becomes a FAILED or HELD report."""
         try:
+            if isinstance(ticket, PredictionTicket):
+                return predict.execute(ticket, reporter)
             return self._train(ticket, reporter)
         except StaleAttempt:
             raise
@@ -121,7 +125,7 @@ class Worker:
             sys.exit(RANK_FAILED)  # counts as a crash of the worker: the server starts another attempt
         except Exception as error:
             kind, payload = final_report(error, ticket)
-            logger.exception("the training %s", "waits" if kind is ReportKind.HELD else "failed")
+            logger.exception("the %s %s", ticket.noun, "waits" if kind is ReportKind.HELD else "failed")
             if reporter.last_word is None:
                 reporter.emit(kind, payload)
             return reporter.last_word or kind

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from epochd.core.tickets import Ticket
+from epochd.core.tickets import AttemptTicket
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ PROCESS_STATUS = Path("/proc/self/status")
 
 
 @contextmanager
-def attempt_log(ticket: Ticket) -> Iterator[Path]:
+def attempt_log(ticket: AttemptTicket) -> Iterator[Path]:
     """Redirect standard output and error, including output of C code, to the attempt's log.
 
     If the log cannot be opened, the training runs without one.

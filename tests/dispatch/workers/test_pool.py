@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.support import tickets
+from tests.support.predictions import prediction
 from tests.support.stage import STAND_IN, is_alive, until
 
 from epochd.core.errors import EpochdError, FrameworkMissing
@@ -73,6 +74,17 @@ async def test_one_warm_process_takes_ticket_after_ticket(place):
         assert await place.run("done", task_id) == Exit(task_id, 1, 0, place.log(task_id))
     assert place.log("first") == place.log("second")
     assert place.executor.free_slots == 1
+
+
+async def test_a_prediction_gets_a_process_without_a_framework_and_then_one_is_warm_again(place):
+    assert (await place.run("done", "first", "jax")).returncode == 0
+    given = prediction(place.settings.data_dir, place.settings.data_dir / "model", name="done", task_id="second")
+    await place.executor.launch(given)
+    assert (await place.exits.get()).returncode == 0
+    assert "framework none" in place.log("second")
+    await until(lambda: place.executor.health()["warm"])
+    assert place.executor.health()["framework"] == "jax"
+    assert (await place.run("done", "third", "jax")).returncode == 0
 
 
 async def test_each_ticket_gets_a_process_with_its_framework(place):

@@ -10,11 +10,13 @@ from typing import Any
 
 import polars as pl
 from fastapi import APIRouter, Request, Response
+from pydantic import Field
 from pydantic_core import from_json, to_json
 
 import epochd
 from epochd.api import bodies
 from epochd.api.deps import ServiceDep
+from epochd.api.responses import MARK, Shape
 from epochd.core.errors import InvalidRequest, Problem, TooLarge, UnsupportedMediaType
 from epochd.core.text import cut, shown
 from epochd.serving import predictions, rows
@@ -32,10 +34,12 @@ PARAMS = ("probabilities",)
 router = APIRouter()
 Content = dict[int | str, dict[str, Any]]
 UNKNOWN: Content = {404: {"description": "No such model or version"}}
-ANSWER = {"type": "object", "properties": {"predictions": {"type": "array"}}, "required": ["predictions"]}
-PLAIN: Content = {200: {"content": {"application/json": {"schema": {"type": "string"}}}}, **UNKNOWN}
+PLAIN: Content = {
+    200: {"description": "Plain text", "content": {"text/plain": {"schema": {"type": "string"}}}},
+    **UNKNOWN,
+}
 SCORED: Content = {
-    200: {"description": "The predictions", "content": {"application/json": {"schema": ANSWER}}},
+    200: {"description": "The predictions", "content": {"application/json": {"schema": {MARK: "ScoringAnswer"}}}},
     415: {"description": "The Content-Type is none of JSON, CSV and Parquet"},
     **UNKNOWN,
 }
@@ -43,12 +47,39 @@ BODY = {
     "requestBody": {
         "required": True,
         "content": {
-            JSON: {"schema": {"type": "object"}},
+            JSON: {"schema": {MARK: "ScoringBody"}},
             CSV: {"schema": {"type": "string"}},
             PARQUET: {"schema": {"type": "string", "format": "binary"}},
         },
     }
 }
+
+
+class ScoringError(Shape):
+    """The body of every response of this protocol with status 400 or higher."""
+
+    error_code: str = Field(examples=["INVALID_PARAMETER_VALUE"])
+    message: str
+
+
+class SplitFrame(Shape):
+    index: list[Any] | None = None
+    columns: list[str]
+    data: list[list[Any]]
+
+
+class ScoringBody(Shape):
+    """Rows in exactly one of four forms."""
+
+    dataframe_split: SplitFrame | None = None
+    dataframe_records: list[dict[str, Any]] | None = None
+    instances: list[Any] | dict[str, Any] | None = None
+    inputs: list[Any] | dict[str, Any] | None = None
+    params: dict[str, Any] | None = Field(None, examples=[{"probabilities": True}])
+
+
+class ScoringAnswer(Shape):
+    predictions: list[Any]
 
 
 async def ping(model: str, service: ServiceDep, version: str | None = None) -> Response:

@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import Field
 
 import epochd
 from epochd.api import bodies
-from epochd.api.deps import ServiceDep
+from epochd.api.deps import ServiceDep, known_parameters
 from epochd.api.protocols import tensors
 from epochd.api.protocols.tensors import Array, InferRequest
-from epochd.api.responses import Shape
+from epochd.api.responses import MARK, Shape, json_body
 from epochd.api.served_models import Served
 from epochd.core.errors import DataError, InvalidRequest, Problem, TooLarge
 from epochd.core.text import cut
@@ -38,7 +39,7 @@ IMAGE = "input"
 """The name of the one tensor that is described for a model whose columns are reshaped."""
 
 router = APIRouter()
-health_router = APIRouter(prefix=PREFIX)
+health_router = APIRouter(prefix=PREFIX, dependencies=[Depends(known_parameters)])
 
 
 class TensorShape(Shape):
@@ -79,8 +80,41 @@ class ModelReady(Shape):
     ready: bool
 
 
-class ErrorText(Shape):
+class OpenInferenceError(Shape):
+    """The body of every response of this protocol with status 400 or higher."""
+
     error: str
+
+
+class InferTensor(Shape):
+    name: str
+    shape: list[int]
+    datatype: str = Field(examples=["FP64"])
+    parameters: dict[str, str | float | bool] | None = None
+    data: list[Any] | None = Field(None, description="Nested or flat; absent if the data are binary.")
+
+
+class WantedOutput(Shape):
+    name: str
+    parameters: dict[str, str | float | bool] | None = None
+
+
+class InferBody(Shape):
+    """Input tensors. With the header Inference-Header-Content-Length binary data follow this JSON."""
+
+    id: str | None = None
+    parameters: dict[str, str | float | bool] | None = None
+    inputs: list[InferTensor]
+    outputs: list[WantedOutput] | None = Field(None, description="Default: all outputs.")
+
+
+class InferAnswer(Shape):
+    """Output tensors. With the header Inference-Header-Content-Length binary data follow this JSON."""
+
+    model_name: str
+    model_version: str
+    id: str | None = None
+    outputs: list[InferTensor]
 
 
 @health_router.get("/health/live", operation_id="oip_live", summary="Whether the server runs")
@@ -158,13 +192,13 @@ async def infer_latest(model: str, request: Request, service: ServiceDep) -> Res
     return await infer(model, request, service)
 
 
-BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}}
+BODY = json_body("InferBody")
 UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"description": "No such model or version"}}
 INFERRED: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The outputs, in JSON or in the binary extension",
         "content": {
-            "application/json": {"schema": {"type": "object"}},
+            "application/json": {"schema": {MARK: "InferAnswer"}},
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
     }

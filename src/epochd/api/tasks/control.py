@@ -18,7 +18,7 @@ from epochd.api.service import Service
 from epochd.api.tasks.responses import Controlled, Removed
 from epochd.artifact import removal
 from epochd.core.errors import IllegalMove, ModelInUse, OutOfSpace
-from epochd.core.jobs import Job, State
+from epochd.core.jobs import Job, JobKind, State
 from epochd.store import jobs
 from epochd.store.db import Database
 
@@ -46,8 +46,8 @@ async def pause(
     task_id: str, service: ServiceDep, translator: TranslatorDep, response: Response, wait: Wait = None
 ) -> Controlled:
     """Save a checkpoint, end the worker's process and free its slot for the next task."""
-    job = await _command_and_wait(service, task_id, jobs.pause, wait)
-    return _answer(job, Message.PAUSING, translator, response)
+    job = await command_and_wait(service, task_id, jobs.pause, wait)
+    return answer(job, Message.PAUSING, translator, response)
 
 
 @router.post("/stop/{task_id}", operation_id="stop_training", summary="Cancel a training", responses=WAITING)
@@ -55,8 +55,8 @@ async def stop(
     task_id: str, service: ServiceDep, translator: TranslatorDep, response: Response, wait: Wait = None
 ) -> Controlled:
     """Cancel a training; it cannot be resumed."""
-    job = await _command_and_wait(service, task_id, jobs.stop, wait)
-    return _answer(job, Message.STOPPING, translator, response)
+    job = await command_and_wait(service, task_id, jobs.stop, wait)
+    return answer(job, Message.STOPPING, translator, response)
 
 
 @router.delete(
@@ -67,6 +67,13 @@ async def remove(
 ) -> Removed:
     """Delete a completed, failed or cancelled task: its row, events, checkpoints, logs and model. Refused while an
     alias leads to the model, unless that is kept."""
+    job = await remove_task(service, task_id, keep_model=keep_model)
+    kept = job.artifact if keep_model else None
+    return Removed(task_id=job.id, message=translator.message(Message.REMOVED), artifact=kept)
+
+
+async def remove_task(service: Service, task_id: str, *, keep_model: bool = False) -> Job:
+    """Delete a finished task and its files; the task as it was. Raises IllegalMove, ModelInUse and NotFound."""
     async with service.removal_lock:
         job = await jobs.get(service.db, task_id)
         jobs.check_removable(job)
@@ -77,14 +84,13 @@ async def remove(
             note.unlink()
             raise
         service.event_bus.close_task(job.id)
-        if not keep_model:
-            service.models.cache.evict(service.settings.artifacts_dir / job.spec.artifact_folder / job.id)
+        if not keep_model and job.kind is JobKind.TRAINING:
+            service.models.cache.evict(service.settings.artifacts_dir / job.training.artifact_folder / job.id)
         await asyncio.to_thread(removal.complete, service.settings, note)
-    kept = job.artifact if keep_model else None
-    return Removed(task_id=job.id, message=translator.message(Message.REMOVED), artifact=kept)
+    return job
 
 
-async def _command_and_wait(service: Service, task_id: str, store: StoreCommand, wait: float | None) -> Job:
+async def command_and_wait(service: Service, task_id: str, store: StoreCommand, wait: float | None) -> Job:
     """Store a command and wait until the task is no longer running, or for the timeout; its job then."""
     seconds = service.settings.pause_wait_seconds if wait is None else wait
     deadline = asyncio.get_running_loop().time() + seconds
@@ -103,8 +109,9 @@ async def _command_and_wait(service: Service, task_id: str, store: StoreCommand,
     return job
 
 
-def _answer(job: Job, waiting: Message, translator: Translator, response: Response) -> Controlled:
+def answer(job: Job, waiting: Message, translator: Translator, response: Response) -> Controlled:
+    """The answer to a command; 202 with the message ``waiting`` while the worker has not carried it out."""
     if is_waiting := job.state is State.RUNNING:
         response.status_code = 202
-    message = translator.message(waiting) if is_waiting else translator.state(job.state)
+    message = translator.message(waiting) if is_waiting else translator.state(job.state, job.kind)
     return Controlled(task_id=job.id, state=job.state, message=message)

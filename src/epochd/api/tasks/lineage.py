@@ -59,7 +59,7 @@ async def retry(task_id: str, request: Request, service: ServiceDep, translator:
     if parent.state not in (State.FAILED, State.CANCELLED):
         raise IllegalMove(f"task {task_id} is {parent.state}: only a failed or cancelled task can be retried")
     kept, warnings = (None, []) if values.get("from_beginning") else await asyncio.to_thread(_newest, service, parent)
-    spec = await _with_output_path(service, parent.spec, values.get("output_path"))
+    spec = await _with_output_path(service, parent.training, values.get("output_path"))
     parent = replace(parent, warnings=[*parent.warnings, *warnings])
     return await _submit_child(service, translator.message(Message.STARTED), parent, spec, kept)
 
@@ -97,7 +97,9 @@ async def continue_(task_id: str, request: Request, service: ServiceDep, transla
         raise IllegalMove(f"task {task_id} is {parent.state}: only a completed task can be continued")
     if parent.checkpoint is None:
         raise IllegalMove(f"task {task_id} has no checkpoint to continue from: start a new training")
-    trained = parent.spec.model_copy(update={"epochs": parent.current_epoch})  # fewer than configured if stopped early
+    trained = parent.training.model_copy(
+        update={"epochs": parent.current_epoch}
+    )  # fewer than configured if stopped early
     spec = revise(trained, values)
     if spec.epochs <= parent.current_epoch:
         message = f"epochs is {spec.epochs}, but the task has already trained {parent.current_epoch} epochs"

@@ -29,14 +29,14 @@ async def progress(task_id: str, service: ServiceDep, translator: TranslatorDep)
         task_id=job.id,
         progress=Progress(
             current_epoch=job.current_epoch,
-            total_epochs=job.spec.epochs,
+            total_epochs=job.training.epochs,
             training_state=job.state,
             latest_metrics=job.latest_metrics or {},
             best_metrics=job.best_metrics or {},
         ),
         message=translator.state(job.state),
         queue_position=await jobs.position(service.db, job.id),
-        error=_error(service, job),
+        error=task_error(service, job),
     )
 
 
@@ -85,7 +85,7 @@ async def detail(task_id: str, service: ServiceDep, translator: TranslatorDep) -
         artifact=job.artifact,
         summary=job.summary,
         warnings=job.warnings,
-        error=_error(service, job),
+        error=task_error(service, job),
         parent=job.parent,
         children=await jobs.children(service.db, job.id),
         replay_of=job.replay_of,
@@ -108,7 +108,7 @@ async def _history(service: Service, job: Job) -> AsyncIterator[str]:
     yield "]}" if separator == "," else separator + "]}"
 
 
-def _error(service: Service, job: Job) -> dict[str, Any] | None:
+def task_error(service: Service, job: Job) -> dict[str, Any] | None:
     """Why a task failed or is paused; for one that is not finished also why nothing about it can be stored."""
     if job.error is not None:
         return job.error.as_json()

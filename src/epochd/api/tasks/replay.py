@@ -45,8 +45,8 @@ async def replay(task_id: str, service: ServiceDep, translator: TranslatorDep) -
     _check_unchanged_config(job)
     await _check_data(service, job)
     start = await _starting_point(service, job)
-    folder = job.spec.artifact_folder.removeprefix(f"{FOLDER}/")
-    spec = job.spec.model_copy(update={"output_path": f"/{FOLDER}/{folder}"})
+    folder = job.training.artifact_folder.removeprefix(f"{FOLDER}/")
+    spec = job.training.model_copy(update={"output_path": f"/{FOLDER}/{folder}"})
     await asyncio.to_thread(pack.reserve_place, service.settings.artifacts_dir, spec.artifact_folder)
     repeated = await jobs.submit(
         service.db,
@@ -101,7 +101,8 @@ def _check_unchanged_config(job: Job) -> None:
 
 async def _check_data(service: Service, job: Job) -> None:
     """Raise DataChanged if a dataset has another content than in the training, DataError if it cannot be read."""
-    names = {job.spec.dataset: "fingerprint", job.spec.validation_dataset: "validation_fingerprint"}
+    spec = job.training
+    names = {spec.dataset: "fingerprint", spec.validation_dataset: "validation_fingerprint"}
     known = {name: job.summary[kind] for name, kind in names.items() if name and job.summary.get(kind)}
     changed = await service.checks.call(operations.changed, await service.catalog(), known)
     if changed is not None:

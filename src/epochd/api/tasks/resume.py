@@ -53,7 +53,7 @@ async def resume(task_id: str, request: Request, service: ServiceDep, translator
         state=job.state,
         message=translator.message(Message.RESUMED),
         queue_position=await jobs.position(service.db, job.id),
-        receipt=receipt | {"learning_rate": schedule_change(job, before.spec)},
+        receipt=receipt | {"learning_rate": schedule_change(job, before.training)},
     )
 
 
@@ -66,17 +66,17 @@ async def _check_data(service: Service, job: Job, *, may_change: bool) -> None:
         return
     catalog = await service.catalog()
     restores = (job.checkpoint and job.checkpoint.restores) or {}
-    kinds = {job.spec.dataset: "data_fingerprint", job.spec.validation_dataset: "validation_fingerprint"}
+    kinds = {job.training.dataset: "data_fingerprint", job.training.validation_dataset: "validation_fingerprint"}
     known = {name: restores[kind] for name, kind in kinds.items() if name and restores.get(kind) is not None}
     changed = await service.checks.call(operations.changed, catalog, known)
     if changed is None:
         return
-    if not (may_change or job.spec.allow_changed_data):
+    if not (may_change or job.training.allow_changed_data):
         raise DataChanged(
             f"the dataset {changed!r} has changed since task {job.id} was paused, so the training would continue with "
             'different data. Restore the old content, or resume with {"allow_changed_data": true}'
         )
-    found, _ = await service.checks.call(operations.check, job.spec, catalog)
+    found, _ = await service.checks.call(operations.check, job.training, catalog)
     if found.problems:
         raise DataError(found.problems)
 
@@ -92,8 +92,8 @@ def schedule_change(job: Job, before: TrainingSpec) -> dict[str, Any]:
     scheduled = schedules.rate(at_checkpoint, done)
     is_scaled = rate is not None and scheduled > 0 and at_checkpoint.learning_rate_scheduler != "plateau"
     factor = rate / scheduled if is_scaled else 1.0
-    curves: dict[str, Any] = {"before": _curve(before, done, factor), "after": _curve(job.spec, done, factor)}
-    if "plateau" in (before.learning_rate_scheduler, job.spec.learning_rate_scheduler):
+    curves: dict[str, Any] = {"before": _curve(before, done, factor), "after": _curve(job.training, done, factor)}
+    if "plateau" in (before.learning_rate_scheduler, job.training.learning_rate_scheduler):
         curves["note"] = "a plateau schedule is shown without its decays, which depend on future metrics"
     return curves
 

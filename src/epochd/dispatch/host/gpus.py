@@ -11,6 +11,7 @@ from functools import cache
 
 from epochd.core.errors import SettingsError
 from epochd.core.jobs import AttemptKey
+from epochd.core.prediction_specs import PredictionSpec
 from epochd.core.specs import TrainingSpec
 
 logger = logging.getLogger(__name__)
@@ -100,12 +101,12 @@ class GpuPool:
         allocated = {gpu for gpus in self._allocated.values() for gpu in gpus}
         return [gpu for gpu in self.owned if gpu not in allocated]
 
-    def fits(self, spec: TrainingSpec) -> bool:
+    def fits(self, spec: TrainingSpec | PredictionSpec) -> bool:
         """Whether enough GPUs are free for a training; True if the server has too few, which its worker rejects."""
         wanted = needed(spec, len(self.owned))
         return wanted <= len(self.free) or wanted > len(self.owned)
 
-    def allocate(self, key: AttemptKey, spec: TrainingSpec) -> list[int]:
+    def allocate(self, key: AttemptKey, spec: TrainingSpec | PredictionSpec) -> list[int]:
         """Allocate GPUs to an attempt; the caller has checked ``fits``."""
         self._allocated[key] = self.free[: needed(spec, len(self.owned))]
         return self._allocated[key]
@@ -118,9 +119,9 @@ class GpuPool:
         self._allocated.pop(key, None)
 
 
-def needed(spec: TrainingSpec, owned: int) -> int:
-    """The number of GPUs that a training needs, on a server with ``owned`` GPUs."""
-    if spec.device == "cpu" or spec.num_devices is not None:
+def needed(spec: TrainingSpec | PredictionSpec, owned: int) -> int:
+    """The number of GPUs that a training needs, on a server with ``owned`` GPUs; a prediction needs none."""
+    if isinstance(spec, PredictionSpec) or spec.device == "cpu" or spec.num_devices is not None:
         return 0
     if spec.num_gpus is None:
         return min(1, owned)

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from epochd.core.job_values import WorkerIdentity
 from epochd.core.jobs import AttemptKey
-from epochd.core.tickets import Ticket
+from epochd.core.tickets import AttemptTicket
 from epochd.dispatch.host.cgroups import Overrun
 
 
@@ -36,7 +36,7 @@ class Executor(Protocol):
     def free_slots(self) -> int:
         """The number of tickets that can be launched at present."""
 
-    async def launch(self, ticket: Ticket) -> WorkerIdentity | None:
+    async def launch(self, ticket: AttemptTicket) -> WorkerIdentity | None:
         """Send a ticket to a worker and return its identity, if that is known. Raises EpochdError if no worker can be
         started, or if ``kill`` or ``close`` was called before one was ready; ``on_exit`` is not called then."""
 

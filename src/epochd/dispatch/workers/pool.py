@@ -17,7 +17,7 @@ from epochd.core.errors import EpochdError
 from epochd.core.job_values import WorkerIdentity
 from epochd.core.jobs import AttemptKey
 from epochd.core.settings import Settings
-from epochd.core.tickets import Ticket
+from epochd.core.tickets import NO_FRAMEWORK, AttemptTicket
 from epochd.dispatch.host.cgroups import Groups
 from epochd.dispatch.workers.executor import Exit, OnExit
 from epochd.dispatch.workers.process import WorkerProcess, tail_of
@@ -54,7 +54,7 @@ class LocalExecutor:
         self._workers: set[WorkerProcess] = set()
         self._idle: list[WorkerProcess] = []
         self._starting: list[str] = []
-        self._waiting: dict[AttemptKey, tuple[Ticket, asyncio.Future[WorkerIdentity | None]]] = {}
+        self._waiting: dict[AttemptKey, tuple[AttemptTicket, asyncio.Future[WorkerIdentity | None]]] = {}
         self._working: set[WorkerProcess] = set()
         self._slots: list[asyncio.Task[None]] = []
         self._closing = asyncio.Event()
@@ -75,12 +75,13 @@ class LocalExecutor:
             return 0
         return self._settings.slots - len(self._waiting) - len(self._working)
 
-    async def launch(self, ticket: Ticket) -> WorkerIdentity | None:
+    async def launch(self, ticket: AttemptTicket) -> WorkerIdentity | None:
         if self._closing.is_set():
             raise EpochdError("the executor is closed; the ticket was not launched")
-        registry.require(ticket.spec.framework)
+        if ticket.framework != NO_FRAMEWORK:
+            registry.require(ticket.framework)
+            self._framework = ticket.framework
         sent: asyncio.Future[WorkerIdentity | None] = asyncio.get_running_loop().create_future()
-        self._framework = ticket.spec.framework
         self._waiting[ticket.key] = ticket, sent
         self._assign_tickets()
         try:
@@ -166,7 +167,8 @@ class LocalExecutor:
 
     async def _spawn(self, framework: str) -> WorkerProcess:
         command = [*self._command, "--framework", framework]
-        if self._has_gpus or framework in registry.FIXED_BY_FIRST_STEP:
+        # one without a framework leaves its slot to a process that is warm for the next training
+        if self._has_gpus or framework in (*registry.FIXED_BY_FIRST_STEP, NO_FRAMEWORK):
             command.append("--one-ticket")
         self._starting.append(framework)
         try:
@@ -217,13 +219,13 @@ class LocalExecutor:
         if self._failures >= MAX_FAILURES or self._kills >= MAX_KILLS_PER_SLOT * self._settings.slots:
             self._error = f"no {framework} worker can be started: {why}"
             for key, (ticket, _) in list(self._waiting.items()):
-                if ticket.spec.framework == framework:
+                if ticket.framework == framework:
                     self._reject(key, self._error)
 
     def _assign_tickets(self) -> None:
         """Send waiting tickets to idle workers, in their order, and retire idle workers for other frameworks."""
         for ticket, sent in list(self._waiting.values()):
-            worker = next((one for one in reversed(self._idle) if one.framework == ticket.spec.framework), None)
+            worker = next((one for one in reversed(self._idle) if one.framework == ticket.framework), None)
             if worker is not None and not sent.done():
                 self._idle.remove(worker)
                 worker.send(ticket)
@@ -241,10 +243,10 @@ class LocalExecutor:
         starting = [worker.framework for worker in coming] + self._starting
         unserved: list[str] = []
         for ticket, _ in self._waiting.values():
-            if ticket.spec.framework in starting:
-                starting.remove(ticket.spec.framework)
+            if ticket.framework in starting:
+                starting.remove(ticket.framework)
             else:
-                unserved.append(ticket.spec.framework)
+                unserved.append(ticket.framework)
         return unserved
 
     def _reject(self, key: AttemptKey, why: str) -> None:

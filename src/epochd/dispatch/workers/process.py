@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from epochd.core.job_values import MemoryCap, WorkerIdentity
-from epochd.core.tickets import Ticket
+from epochd.core.tickets import AttemptTicket
 from epochd.dispatch.host import cgroupfs, cgroups, processes
 from epochd.dispatch.host.processes import MARK, mark_of
 
@@ -32,7 +32,7 @@ class WorkerProcess:
     framework: str
     messages: asyncio.StreamReader
     pipe: asyncio.BaseTransport
-    ticket: Ticket | None = None
+    ticket: AttemptTicket | None = None
     group: Path | None = None
     memory_cap: MemoryCap | None = None
     jobs: int = 0
@@ -73,7 +73,7 @@ class WorkerProcess:
         """The next message of the worker; empty once its pipe is closed."""
         return (await self.messages.readline()).decode(errors="replace").strip()
 
-    def send(self, ticket: Ticket) -> None:
+    def send(self, ticket: AttemptTicket) -> None:
         """Set the memory limit of a ticket and write the ticket to the worker's input."""
         self.ticket = ticket
         self.is_done = False

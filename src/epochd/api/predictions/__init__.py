@@ -1,0 +1,1 @@
+"""The routes about batch predictions: a model predicts a dataset as a task."""
