@@ -85,9 +85,11 @@ def test_the_saved_file_scores_what_the_report_says(tmp_path):
     outputs, y = reference.forward(model.setup, model.weights, prepared.validation.x), prepared.validation.y
     scores = metrics.evaluation(outputs, y, "binary", classes=model.encoder.classes)
     best, packed = line.of(ReportKind.COMPLETED)[0]["best"], model.about["metrics"]["validation"]
-    assert {name: packed[name] for name in best if name != "epoch"} == {n: v for n, v in best.items() if n != "epoch"}
+    assert model.about["metrics"]["verified"] is True
     assert scores["confusion_matrix"] == packed["confusion_matrix"]
-    assert {n: scores[n] for n in best if n != "epoch"} == pytest.approx({n: packed[n] for n in best if n != "epoch"})
+    for found in (scores, best):
+        values = {name: found[name] for name in best if name != "epoch"}
+        assert values == pytest.approx({name: packed[name] for name in values})
 
 
 def test_the_artifact_is_complete_and_readable(tmp_path):

@@ -10,8 +10,8 @@ import json
 import os
 import stat
 import unicodedata
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from itertools import chain, takewhile
 from pathlib import Path
@@ -25,7 +25,7 @@ from safetensors.numpy import save_file
 import epochd
 from epochd.artifact import files
 from epochd.core.arrays import IntArray
-from epochd.core.errors import InvalidSpec, ModelNotSaved, Problem
+from epochd.core.errors import EpochdError, InvalidSpec, ModelNotSaved, Problem
 from epochd.data.encoding.encoder import Encoder
 from epochd.data.tables.table import json_values
 from epochd.loop.engine import Setup
@@ -103,18 +103,34 @@ def pack(
     shared: Path | None = None,
     others: Mapping[str, bytes | str | None] | None = None,
 ) -> None:
-    """Write the model folder (``about`` is its ``model.json``), then point ``latest`` to it.
-
-    ``rows`` are the dataset's row numbers (from 0) by split; ``shared`` is the artifact store if its group may read the
-    model; ``others`` are further files by name, without those that are None. Raises OutOfSpace when the disk is full,
-    ModelNotSaved if the model cannot be saved for another reason.
-    """
+    """Write the model folder (``about`` is its ``model.json``), then point ``latest`` to it; see ``saving`` and
+    ``write``."""
     contents = {name: content for name, content in (others or {}).items() if content is not None}
+    needed = sum(weights.nbytes for weights in state.best_weights.values()) + sum(map(len, contents.values()))
+    with saving(folder, shared=shared, needed=needed) as path:
+        write(path, about, state, rows, contents)
+
+
+@contextmanager
+def saving(folder: Path, *, shared: Path | None = None, needed: int = 0) -> Iterator[Path]:
+    """Yield a folder for the files of a model, which becomes ``folder`` at the end of the block; then point ``latest``
+    to it. Nothing is left after an exception.
+
+    ``shared`` is the artifact store if its group may read the model; ``needed`` is about how many bytes the model has.
+    Raises OutOfSpace when the disk is full, and
+    ModelNotSaved if the model cannot be saved for another reason, but the errors of epochd itself unchanged.
+    """
     try:
-        _write(folder, about, state, rows, shared, contents)
+        with files.durable_folder(folder, mode=0o750 if shared else 0o700) as path:
+            yield path
+        for above in takewhile(lambda above: above != shared, folder.parents if shared else ()):
+            with suppress(OSError):  # another account has made it, or the file system has no modes
+                above.chmod(stat.S_IMODE(above.stat().st_mode) | 0o050)
+        files.replace_link(folder.parent / files.LATEST, folder)
+    except EpochdError:
+        raise
     except Exception as error:
         if files.is_full(error):
-            needed = sum(weights.nbytes for weights in state.best_weights.values()) + sum(map(len, contents.values()))
             raise files.out_of_space("the model", needed, folder.parent) from None
         reason = str(error) or type(error).__name__
         raise ModelNotSaved(
@@ -124,29 +140,26 @@ def pack(
         ) from error
 
 
-def _write(
-    folder: Path,
+def write(
+    path: Path,
     about: dict[str, Any],
     state: LoopState,
     rows: Mapping[str, IntArray],
-    shared: Path | None,
-    others: Mapping[str, bytes | str],
+    others: Mapping[str, bytes | str | None],
 ) -> None:
-    with files.durable_folder(folder, mode=0o750 if shared else 0o700) as path:
-        save_file(state.best_weights, path / "model.safetensors")
-        files.write_json(path / "model.json", about)
-        with (path / "history.csv").open("w", newline="", encoding="utf-8") as file:
-            # rows that an older version wrote before a pause have fewer fields
-            writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(chain.from_iterable(state.history))))
-            writer.writeheader()
-            writer.writerows(state.history)
-        write_splits(path / "splits.parquet", rows)
-        for name, content in others.items():
+    """Write the files of a model: ``about`` is its ``model.json``, ``rows`` are the dataset's row numbers (from 0) by
+    split, ``others`` are further files by name, without those that are None."""
+    save_file(state.best_weights, path / "model.safetensors")
+    files.write_json(path / "model.json", about)
+    with (path / "history.csv").open("w", newline="", encoding="utf-8") as file:
+        # rows that an older version wrote before a pause have fewer fields
+        writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(chain.from_iterable(state.history))))
+        writer.writeheader()
+        writer.writerows(state.history)
+    write_splits(path / "splits.parquet", rows)
+    for name, content in others.items():
+        if content is not None:
             (path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    for above in takewhile(lambda above: above != shared, folder.parents if shared else ()):
-        with suppress(OSError):  # another account has made it, or the file system has no modes
-            above.chmod(stat.S_IMODE(above.stat().st_mode) | 0o050)
-    files.replace_link(folder.parent / files.LATEST, folder)
 
 
 def describe(

@@ -26,10 +26,8 @@ from epochd.loop.engine import Engine, Setup
 from epochd.loop.fit import FitConfig
 from epochd.loop.metrics import class_weights
 from epochd.loop.state import LoopState
-from epochd.onnx_graph import model as onnx_model
-from epochd.onnx_graph.inputs import ONNX
-from epochd.report import language as report_file
-from epochd.worker import model_report, recovery, scoring
+from epochd.worker import model_folder, recovery, scoring
+from epochd.worker.model_report import Finished
 from epochd.worker.sink import JobSink, Reporter
 
 
@@ -64,7 +62,7 @@ def prepared(ticket: Ticket, start: Path | None, warnings: list[str]) -> "Traini
         warnings.append("resumed although the dataset has changed")
     elif checked is None and ticket.checked is not None and ticket.checked.fingerprint is not None:
         warnings.append("the dataset is not the one that was checked when the task was submitted; it was checked again")
-    return Training(ticket, data, start, warnings, current, changed, marks)
+    return Training(ticket, data, start, warnings, current, changed, marks, checked)
 
 
 def is_unchanged(checked: CheckedDataset, spec: TrainingSpec, catalog: Catalog) -> bool:
@@ -142,7 +140,8 @@ class Training:
     """A ticket with its data and the checkpoint that it starts from (None: the beginning), and what follows from them.
 
     ``fingerprints`` are those of the data, by name; ``changed`` says that they differ from those of the checkpoint.
-    ``warnings`` are for the task's log, ``marks`` are those of ``JobSink`` before this attempt.
+    ``warnings`` are for the task's log, ``marks`` are those of ``JobSink`` before this attempt. ``checked`` is
+    what the server has found in the data; None if they were checked here.
     """
 
     ticket: Ticket
@@ -152,6 +151,7 @@ class Training:
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     changed: bool = False
     marks: Sequence[dict[str, Any]] = ()
+    checked: CheckedDataset | None = None
 
     def check(self) -> None:
         """Repeat the server's check of the requirements, now that the shape of the encoded rows is known."""
@@ -161,6 +161,15 @@ class Training:
         if found:
             raise InvalidSpec(found)
         recovery.check_disk_space(self.ticket, self.setup)
+
+    def has_same_data(self) -> bool:
+        """Whether the data still are those of this attempt. Raises DataError if they cannot be read."""
+        ticket = self.ticket
+        catalog = Catalog(ticket.dataset_roots, ticket.registered)
+        if self.checked is not None:
+            return is_unchanged(self.checked, ticket.spec, catalog)
+        names = {"fingerprint": ticket.spec.dataset, "validation_fingerprint": ticket.spec.validation_dataset}
+        return all(catalog.open(names[kind]).fingerprint() == value for kind, value in self.fingerprints.items())
 
     @property
     def example_shape(self) -> tuple[int, ...]:
@@ -211,30 +220,18 @@ def complete(training: Training, engine: Engine, state: LoopState, sink: JobSink
     facts = sink.facts | {"dataset": ticket.spec.dataset}
     about = pack.describe(ticket.task_id, training.setup, prepared.encoder, state, scores, facts)
     about["examples"] = pack.examples(prepared.first_rows)
-    exported = onnx_model.export(
-        training.setup, prepared.encoder, state.best_weights, about["decision_threshold"] or 0.5
-    )
-    about["onnx"] = exported.about
-    if exported.warning is not None:
-        sink.emit(ReportKind.LOG, {"level": "warning", "message": exported.warning})
     parts = {"train": config.train, "validation": config.validation, "test": test}
-    finished = model_report.Finished(
+    finished = Finished(
         ticket, prepared, training.setup, engine.outputs, parts, state, about, sink.marks, training.warnings
     )
-    report = model_report.write(finished, sink.emit)
-    sink.reporter.confirm()  # a stale attempt must not overwrite the model of a newer one
-    separate = ticket.spec.validation_dataset is not None
-    rows = {name: found for name, found in prepared.rows.items() if not (separate and name == "validation")}
-    shared = ticket.artifacts_dir if ticket.group_readable else None
-    others = {ONNX: exported.file, report_file.FILE: report}
-    pack.pack(ticket.artifact_dir, about, state, rows, shared=shared, others=others)
+    model_folder.save(finished, sink.emit, sink.reporter.confirm, is_unchanged=training.has_same_data)
     sink.emit(
         ReportKind.COMPLETED,
         {
             "artifact": str(ticket.artifact_dir.relative_to(ticket.data_dir)),
             "best": history.best_metrics(state.best_row),
             "stopped_early": state.stopped_early,
-            "summary": {"epochs": state.epoch, "best_epoch": state.best_epoch, "metrics": scores},
+            "summary": {"epochs": state.epoch, "best_epoch": state.best_epoch, "metrics": about["metrics"]},
             "warnings": scores["warnings"],
         },
     )

@@ -120,6 +120,9 @@ class FinalMetrics(Shape):
     train: SideMetrics
     baselines: Baselines
     main_metric: str = Field(description="The metric by which the model is compared with its baselines.")
+    verified: bool | None = Field(
+        None, description="Whether validation and test metrics are those of the saved files, loaded again."
+    )
     decision_threshold: float | None = Field(
         None, description="The probability of the second of two classes above which it is predicted."
     )

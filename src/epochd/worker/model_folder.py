@@ -1,0 +1,65 @@
+"""Saves the model of a finished training: the files are written, loaded again and scored as a server would score them,
+and only then become the model's folder, with a report of these scores."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from epochd.artifact import files, pack
+from epochd.core.errors import DataError
+from epochd.core.events import ReportKind
+from epochd.data.tables.catalog import Catalog
+from epochd.onnx_graph import model as onnx_model
+from epochd.onnx_graph.inputs import ONNX
+from epochd.report import language as report_file
+from epochd.worker import model_report, verification
+from epochd.worker.model_report import Finished
+
+Emit = Callable[[ReportKind, dict[str, Any]], None]
+
+
+def save(finished: Finished, emit: Emit, confirm: Callable[[], None], *, is_unchanged: Callable[[], bool]) -> None:
+    """Write the model's folder and point ``latest`` to it; the ``metrics`` in ``about`` become those of its files.
+
+    ``confirm`` is called last: a stale attempt must not overwrite the model of a newer one. ``is_unchanged`` tells
+    whether the data still are those of the training. Raises what ``pack.saving`` raises, ModelDiffers, and what
+    ``confirm`` raises; nothing is left then.
+    """
+    ticket, about, state = finished.ticket, finished.about, finished.state
+    threshold = about["decision_threshold"] or 0.5
+    exported = onnx_model.export(finished.setup, finished.prepared.encoder, state.best_weights, threshold)
+    about["onnx"] = exported.about
+    if exported.warning is not None:
+        _warn(emit, exported.warning)
+    separate = ticket.spec.validation_dataset is not None
+    rows = {name: found for name, found in finished.prepared.rows.items() if not (separate and name == "validation")}
+    shared = ticket.artifacts_dir if ticket.group_readable else None
+    needed = sum(weights.nbytes for weights in state.best_weights.values()) + len(exported.file or b"")
+    with pack.saving(ticket.artifact_dir, shared=shared, needed=needed) as path:
+        pack.write(path, about, state, rows, {ONNX: exported.file})
+        about["metrics"] |= _verified(finished, path, emit, is_unchanged)
+        files.write_json(path / "model.json", about)
+        report = model_report.write(finished, emit)
+        if report is not None:
+            (path / report_file.FILE).write_text(report, encoding="utf-8")
+        confirm()
+
+
+def _verified(finished: Finished, path: Path, emit: Emit, is_unchanged: Callable[[], bool]) -> dict[str, Any]:
+    """The metrics of the files; those of the training, after a warning, if its data cannot be read again."""
+    ticket, measured = finished.ticket, finished.about["metrics"]
+    is_rough = ticket.spec.mixed_precision or bool(ticket.gpus)
+    catalog = Catalog(ticket.dataset_roots, ticket.registered)
+    rows = verification.RawRows(catalog, finished.prepared, ticket.resident_mb * 2**20)
+    try:
+        if is_unchanged():
+            return verification.verified_metrics(path, rows, measured, is_rough=is_rough)
+        reason = "its dataset has changed since the training began"
+    except DataError as error:
+        reason = f"its dataset cannot be read any more: {error.message}"
+    _warn(emit, f"the saved model was not scored again, because {reason}")
+    return {**measured, "verified": False}
+
+
+def _warn(emit: Emit, message: str) -> None:
+    emit(ReportKind.LOG, {"level": "warning", "message": message})

@@ -1,0 +1,131 @@
+"""A model is scored from its saved files before it is a model, and a difference fails the training."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from tests.support.reporters import RecordingReporter
+from tests.support.tickets import ticket
+from tests.support.trained_models import series
+
+from epochd.artifact import files, pack
+from epochd.core.errors import ModelDiffers
+from epochd.core.events import ReportKind
+from epochd.data.tables.catalog import open_dataset
+from epochd.onnx_graph import model as onnx_model
+from epochd.worker import verification
+from epochd.worker.execute import execute
+
+WINDOWS: dict[str, Any] = {
+    "target_column": "value",
+    "feature_columns": ["value"],
+    "time_column": "day",
+    "group_column": "shop",
+    "sequence_length": 4,
+    "horizon": 2,
+    "model_type": "gru",
+}
+
+
+def run(folder: Path, frame: pl.DataFrame | str, **options: Any) -> tuple[RecordingReporter, dict[str, Any], Path]:
+    """Train on a table or on a built-in dataset: reports, final metrics, folder of the model."""
+    config = {"framework": "pytorch", "epochs": 2, "hidden_units": [8], "test_split": 0.2}
+    if isinstance(frame, pl.DataFrame):
+        frame.write_parquet(folder / "rows.parquet")
+        options |= {"dataset": "rows.parquet", "dataset_roots": [folder]}
+    else:
+        options |= {"dataset": frame}
+    given, reporter = ticket(folder, **config | options), RecordingReporter()
+    execute(given, reporter)
+    [completed] = reporter.of(ReportKind.COMPLETED)
+    return reporter, completed["summary"]["metrics"], given.artifact_dir
+
+
+@pytest.mark.parametrize(
+    ("data", "options"),
+    [
+        ("breast_cancer", {"target_column": "target", "decision_threshold": "f1"}),
+        ("iris", {"target_column": "target"}),
+        ("diabetes", {"target_column": "target", "validation_split": 0, "test_split": 0}),
+        ("breast_cancer", {"target_column": "target", "validation_dataset": "breast_cancer"}),
+        ("digits", {"target_column": "target", "resident_mb": 0}),
+    ],
+)
+def test_what_is_reported_is_what_the_saved_files_score(tmp_path: Path, data: str, options: dict[str, Any]) -> None:
+    _, metrics, _ = run(tmp_path, data, **options)
+    assert metrics["verified"] is True
+
+
+def test_windows_are_scored_again_in_memory_and_not_if_they_are_streamed(tmp_path: Path) -> None:
+    _, metrics, _ = run(tmp_path, series(), **WINDOWS)
+    assert metrics["verified"] is True
+    _, metrics, _ = run(tmp_path, series(), **WINDOWS, resident_mb=0)
+    assert metrics["verified"] is False
+    assert metrics["validation"]["loss"] > 0
+
+
+def test_a_file_that_scores_otherwise_fails_the_training_and_leaves_no_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exported(setup: Any, encoder: Any, weights: dict[str, Any], threshold: float) -> Any:
+        wrong = {name: np.zeros_like(value) if name == "output.bias" else value for name, value in weights.items()}
+        return real(setup, encoder, wrong, threshold)
+
+    real = onnx_model.export
+    monkeypatch.setattr("epochd.worker.model_folder.onnx_model.export", exported)
+    with pytest.raises(
+        ModelDiffers, match=r"loss on the validation rows was 0\.\d+ in the training and is 0\.\d+ with"
+    ):
+        run(tmp_path, "breast_cancer", target_column="target")
+    assert list((tmp_path / "artifacts").rglob("model.*")) == []
+
+
+def test_data_that_changed_meanwhile_are_not_scored_and_the_log_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(path: Path, *arguments: Any) -> None:
+        real(path, *arguments)
+        open_dataset("breast_cancer", []).read().head(99).write_parquet(tmp_path / "rows.parquet")
+
+    real = pack.write
+    monkeypatch.setattr(pack, "write", write)
+    frame = open_dataset("breast_cancer", []).read()
+    reporter, metrics, folder = run(tmp_path, frame, target_column="target")
+    assert metrics["verified"] is False
+    assert "its dataset has changed since the training began" in reporter.of(ReportKind.LOG)[-1]["message"]
+    files.verify(folder)
+
+
+MEASURED = {"rows": 100, "loss": 0.5, "accuracy": 0.9, "brier": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("served", "differs"),
+    [
+        ({"loss": 0.5004}, False),
+        ({"loss": 0.501}, True),
+        ({"accuracy": 0.92}, False),
+        ({"accuracy": 0.87}, True),
+        ({"brier": None}, False),
+        ({"rows": 99}, True),
+    ],
+)
+def test_only_differences_that_rounding_explains_are_allowed(served: dict[str, Any], differs: bool) -> None:
+    try:
+        verification.check("test", MEASURED, MEASURED | served)
+    except ModelDiffers as error:
+        assert differs, error
+    else:
+        assert not differs
+
+
+def test_probabilities_become_the_outputs_that_they_came_from(tmp_path: Path) -> None:
+    _, _, folder = run(tmp_path, "iris", target_column="target")
+    encoder = verification.Predictor.load(folder).encoder
+    outputs = np.random.default_rng(0).normal(size=(50, 3))
+    probabilities = encoder.decode(outputs.astype(np.float32)).probabilities
+    assert probabilities is not None
+    found = verification.raw_outputs(probabilities, encoder)
+    np.testing.assert_allclose(found - found[:, :1], outputs - outputs[:, :1], rtol=1e-5, atol=1e-6)
