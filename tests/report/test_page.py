@@ -123,16 +123,6 @@ def test_the_table_of_metrics_is_what_was_measured(tmp_path):
     assert "0.4 (the model's)" in page.rows("thresholds")
 
 
-def test_scores_are_the_metrics_of_models_without_metrics(tmp_path):
-    scores = {
-        "train": {"loss": 1.0, "accuracy": 0.5, "r2": None},
-        "validation": {"loss": 2.0, "accuracy": 0.25, "r2": None},
-    }
-    page = written(tmp_path, about={"scores": scores})
-    assert page.rows("metrics")["accuracy"] == ["0.25", "0.5"]
-    assert "R²" not in page.rows("metrics")
-
-
 def test_the_confusion_matrix_and_the_classes_count_every_row(page_of):
     page = page_of("multiclass")
     matrix = [[int(cell) for cell in line[1:]] for line in page.tables["matrix"][0][1:]]

@@ -3,42 +3,19 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from epochd.core.specs import Task, TrainingSpec
+from epochd.core import metric_table
 from epochd.report.texts import Both, metric, named
 from epochd.report.values import Mark, Metrics, Part, Warned
 
-LOWER_IS_BETTER = frozenset({"loss", "log_loss", "brier", "mae", "rmse", "mape", "smape"})
 FEW_ROWS = 50
 """With fewer held-out rows, the figures depend much on chance."""
 MAX_CLASSES = 20
 """Classes that a warning lists."""
 
 
-def is_better(name: str, value: float, other: float) -> bool:
-    return value < other if name in LOWER_IS_BETTER else value > other
-
-
-def best(baselines: Sequence[Metrics], name: str) -> Metrics | None:
-    """The baseline with the best value of a metric; None if no baseline has it."""
-    known = [one for one in baselines if one.get(name) is not None]
-    choose = min if name in LOWER_IS_BETTER else max
-    return choose(known, key=lambda one: one[name]) if known else None
-
-
 def baseline(name: str) -> Both:
     """The text of a baseline's name."""
     return named("baseline", name.replace(" ", "_"))
-
-
-def main_metric(spec: TrainingSpec, task: Task) -> str:
-    """The metric that is compared with the baselines: the monitored one; instead of the loss RMSE for a regression, and
-    balanced accuracy with class weights, which change the probabilities."""
-    name = spec.watched.removeprefix("val_").removeprefix("train_")
-    if name != "loss":
-        return name
-    if task == "regression":
-        return "rmse"
-    return "balanced_accuracy" if spec.class_weight is not None else name
 
 
 def warnings(
@@ -63,9 +40,9 @@ def warnings(
 
 
 def _of_part(part: Part, name: str, metrics: Metrics, baselines: Sequence[Metrics]) -> Iterator[Warned]:
-    shown, value, other = named("part", part.name), metrics.get(name), best(baselines, name)
-    if value is not None and other is not None and not is_better(name, value, other[name]):
-        compared = {"metric": metric(name), "value": value, "baseline": baseline(other["name"]), "other": other[name]}
+    shown, value, other = named("part", part.name), metrics.get(name), metric_table.best_baseline(baselines, name)
+    if value is not None and other is not None and not metric_table.is_better(name, value, other[1]):
+        compared = {"metric": metric(name), "value": value, "baseline": baseline(other[0]), "other": other[1]}
         yield Warned("not_better", {"part": shown} | compared)
     if part.name != "train" and part.total < FEW_ROWS:
         yield Warned("few_rows", {"part": shown, "rows": part.total})

@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from epochd.core import metric_table
 from epochd.report import comparison, figures, language, texts, usage
 from epochd.report.figures import Cell, Drawing
 from epochd.report.texts import Both, metric, named, number, percent, plain, say
@@ -126,10 +127,8 @@ def _cards(data: ReportData) -> Iterator[Card]:
 
 
 def _best_baseline(baselines: Sequence[Metrics], name: str) -> Both | None:
-    found = comparison.best(baselines, name)
-    if found is None:
-        return None
-    return say("baseline_is", baseline=comparison.baseline(found["name"]), value=found[name])
+    found = metric_table.best_baseline(baselines, name)
+    return None if found is None else say("baseline_is", baseline=comparison.baseline(found[0]), value=found[1])
 
 
 def _duration(seconds: float) -> Both:

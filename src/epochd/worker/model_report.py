@@ -82,9 +82,9 @@ def report_data(finished: Finished) -> ReportData:
         seconds_to_measure(history),
         lambda part: window_order(ticket, prepared, part),
     )
-    metrics, final = metrics_of(about), about.get("metrics") or {}
+    metrics, final = metrics_of(about), about.get("metrics", {})
     baselines = final.get("baselines", {})
-    main_metric = final.get("main_metric") or comparison.main_metric(ticket.spec, prepared.task)
+    main_metric = final.get("main_metric", "loss")
     marks = [Mark(**mark) for mark in finished.marks]
     parts = [assemble.part(trained, name) for name in trained.shown_parts]
     usage = Usage(ticket.server_url, ticket.spec.artifact_folder, ticket.task_id, assemble.usage_rows(trained))
@@ -125,12 +125,8 @@ def example_shape(prepared: Prepared) -> tuple[int, ...]:
 
 
 def metrics_of(about: Mapping[str, Any]) -> dict[str, Metrics]:
-    """The metrics of each part in ``model.json``, held-out ones first; its scores in models without metrics."""
-    rows = about["facts"].get("rows", {})
-    known: Mapping[str, Metrics] = about.get("metrics") or {
-        part: {"rows": rows.get(part)} | {name: value for name, value in found.items() if value is not None}
-        for part, found in about.get("scores", {}).items()
-    }
+    """The metrics of each part in ``model.json``, held-out ones first."""
+    known = about.get("metrics", {})
     return {part: known[part] for part in ("validation", "test", "train") if part in known}
 
 
