@@ -23,6 +23,9 @@ ROUTES = {
     ("post", "/retry/{task_id}"),
     ("post", "/continue/{task_id}"),
     ("get", "/logs/{task_id}"),
+    ("post", "/replay/{task_id}"),
+    ("get", "/replay/{task_id}"),
+    ("get", "/tasks/{task_id}/report"),
 }
 PREDICTION_ROUTES = {
     ("post", ""),
@@ -61,6 +64,12 @@ async def test_the_public_routes_are_these(house):
     public |= {(method, "/api/v1/predictions" + path) for method, path in PREDICTION_ROUTES}
     public |= {(method, DATASETS_PATH + path) for method, path in DATASET_ROUTES}
     public |= {(method, MODELS_PATH + path) for method, path in MODEL_ROUTES}
+    public |= {("get", f"/v2{path}") for path in ("", "/health/live", "/health/ready", "/models")}
+    for version in ("", "/versions/{version}"):
+        public |= {("get", f"/v2/models/{{model}}{version}{path}") for path in ("", "/ready")}
+        public |= {("get", f"/serving/{{model}}{version}/{name}") for name in ("ping", "health", "version")}
+        public |= {("post", f"/v2/models/{{model}}{version}/infer")}
+        public |= {("post", f"/serving/{{model}}{version}/invocations")}
     assert {(method, path) for path, methods in paths.items() for method in methods} == public
 
 

@@ -51,10 +51,22 @@ async def complete(house: House) -> None:
     await worker.complete()
 
 
+FILES = dict.fromkeys(
+    [
+        "text/csv",
+        "application/x-ndjson",
+        "application/zip",
+        *(f"application/vnd.apache.{name}" for name in ("parquet", "arrow.file", "arrow.stream")),
+    ],
+    "application/octet-stream",
+)
+"""The generator knows no other files than these."""
+
+
 async def test_a_generated_python_client_trains(live: LiveHouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     file = await described(live, tmp_path)
     generate = [sys.executable, "-m", "openapi_python_client", "generate", "--meta", "none", "--path", file]
-    (tmp_path / "config.yaml").write_text("post_hooks: []\n")
+    (tmp_path / "config.yaml").write_text(json.dumps({"post_hooks": [], "content_type_overrides": FILES}))
     await command(*generate, "--config", "config.yaml", "--fail-on-warning", "--output-path", "generated", cwd=tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
 

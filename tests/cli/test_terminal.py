@@ -308,5 +308,6 @@ def test_the_command_line_prints_through_the_functions_that_escape_and_no_others
         "console.py: to.print(Text.assemble(*((indented(text), style) for text, style in texts)))",
         "console.py: echo(indented(line))",
         "console.py: to.print(table)",
+        "exports.py: path = forms.write(saved, to, output, force=force)",
         'prediction.py: sys.stdout.write(visible(text, keep="\\n\\t") if sys.stdout.isatty() else text)',
     ]

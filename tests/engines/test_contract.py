@@ -104,7 +104,7 @@ class TestEveryModel:
         totals, expected = (one.train(order(part), 0, 0.1) for one in (engine, oracle))
         same(engine.weights(), oracle.weights(), atol=1e-4, rtol=0)
         assert totals.rows == expected.rows == len(part)
-        assert totals.loss == pytest.approx(expected["loss"], rel=1e-4)
+        assert totals.loss == pytest.approx(expected.loss, rel=1e-4)
 
         oracle.train(order(part, 1), 20, 0.1)
         engine.load_weights(stored(oracle.weights()))

@@ -15,7 +15,7 @@ from epochd.data.tables.catalog import open_dataset
 ROWS = int(os.environ.get("LARGE_ROWS", "1000000"))
 COLUMNS = 30
 WORKER = """
-import json, sys, psutil
+import json, sys, psutil, onnxruntime
 from pathlib import Path
 from tests.support.predictions import prediction
 from tests.support.reporters import RecordingReporter

@@ -98,9 +98,13 @@ def components() -> dict[str, Any]:
 
 
 def _declare_responses(path: str, operation: dict[str, Any]) -> None:
-    """Declare each status that the operation can have, and the one shape of errors."""
+    """Declare each status that the operation can have, the shape of errors, and parameters of the path as text."""
     statuses = STATUSES | (AUTHORISED if "security" in operation else {})
     statuses |= WITH_BODY if "requestBody" in operation else {}
+    for parameter in operation.get("parameters", ()):
+        if parameter["in"] == "path":  # routes without a version share a function whose version may be None
+            parameter["schema"].pop("anyOf", None)
+            parameter["schema"]["type"] = "string"
     responses = operation["responses"]
     for status, description in statuses.items():
         response = responses.setdefault(status, {"description": description})

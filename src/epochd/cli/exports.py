@@ -45,7 +45,8 @@ def export(
             return
         from epochd.export import forms  # noqa: PLC0415
 
-        show(("exported", "green"), f" to {forms.write(saved, to, output, force=force)}")
+        path = forms.write(saved, to, output, force=force)
+        show(("exported", "green"), f" to {path}")
 
 
 @contextmanager

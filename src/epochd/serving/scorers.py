@@ -103,6 +103,7 @@ class OnnxScorer:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        options.enable_cpu_mem_arena = False  # it keeps the memory of the largest request
         path = folder / about["onnx"]["file"]
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         feeds = Feeds(encoder, setup.spec.sequence_length, about["onnx"]["starts_at"])

@@ -85,7 +85,7 @@ class ScoringAnswer(Shape):
 async def ping(model: str, service: ServiceDep, version: str | None = None) -> Response:
     """An empty line once the model is loaded."""
     await service.models.predictor(model, version)
-    return Response("\n", media_type=JSON)
+    return Response("\n", media_type="text/plain")
 
 
 async def latest_ping(model: str, service: ServiceDep) -> Response:
@@ -96,7 +96,7 @@ async def latest_ping(model: str, service: ServiceDep) -> Response:
 async def server_version(model: str, service: ServiceDep, version: str | None = None) -> Response:
     """The version of the server."""
     await service.models.find(model, version)
-    return Response(epochd.__version__, media_type=JSON)
+    return Response(epochd.__version__, media_type="text/plain")
 
 
 async def latest_server_version(model: str, service: ServiceDep) -> Response:
