@@ -28,7 +28,7 @@ from epochd.engines import network
 from epochd.loop.engine import Setup
 from epochd.serving.predictor import Predictor
 
-MAX_ROWS, MIN_ROWS = 32_768, 64
+MAX_ROWS, MIN_ROWS = 16_384, 64
 PART_OPERATIONS, PART_VALUES = 5e9, 8_000_000
 """Floating-point operations of a part, some seconds, and values that it holds: pauses wait for a part."""
 Flags = npt.NDArray[np.bool_]
