@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 BENCH_READY := .venv/.bench-ready
 
-.PHONY: setup serve quickstart check test fuzz clients chaos streaming mutants bench bench-data soak quality bench-setup
+.PHONY: setup serve quickstart check test fuzz clients chaos streaming mutants bench bench-data bench-serving soak quality bench-setup
 
 setup: $(READY)
 
@@ -61,6 +61,10 @@ bench-data: bench-setup
 # The latency of each route beside 1,050 streams, 200 requests that never end, 500 queued tasks and a long history.
 soak: bench-setup
 	$(BIN)/python benchmarks/soak.py $(ARGS)
+
+# Predictions over HTTP, compared with scikit-learn behind FastAPI and with MLflow's scoring server; fifty models in turn.
+bench-serving: bench-setup
+	$(BIN)/python benchmarks/serving.py
 
 quality: bench-setup
 	$(BIN)/python benchmarks/quality.py

@@ -79,7 +79,7 @@ def bodies(rows: int, side: str) -> bytes:
 
 
 PATHS = {
-    "epochd": "/api/v1/models/models/serving/predict?probabilities=true",
+    "epochd": "/api/v1/models/models/serving/predict",
     "scikit-learn": "/predict",
     "mlflow": "/invocations",
 }

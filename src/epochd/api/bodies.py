@@ -25,7 +25,7 @@ from epochd.serving import rows
 from epochd.serving.predictor import Predictor
 from epochd.serving.rows import Rows
 
-MEMORY_BYTES = 1 << 20
+MEMORY_BYTES = 4 << 20
 QUICK_BYTES = 1 << 16
 """JSON that is parsed in about a millisecond, less than handing it to a thread may take."""
 CHUNK_BYTES = 1 << 20
