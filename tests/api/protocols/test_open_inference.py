@@ -75,6 +75,15 @@ async def test_one_tensor_with_all_columns_is_predicted(house: House, store: Sto
     assert result.get_response()["model_version"] == store.breast[0]
 
 
+async def test_no_rows_and_numbers_that_are_too_large_have_an_answer(house: House) -> None:
+    empty = {"name": "x", "shape": [0, 30], "datatype": "FP32", "data": []}
+    answer = await house.http.post(f"{BREAST}/infer", json={"inputs": [empty]})
+    assert [one["shape"] for one in answer.json()["outputs"]] == [[0], [0, 2]]
+    large = {"name": "x", "shape": [1, 30], "datatype": "FP16", "data": [70_000] * 30}
+    answer = await house.http.post(f"{BREAST}/infer", json={"inputs": [large]})
+    assert (answer.status_code, "is infinite or too large" in answer.json()["error"]) == (422, True)
+
+
 async def test_windows_are_rows_of_a_tensor(house: House, store: Store) -> None:
     rows = trained_models.series(6)
     windows = np.stack([rows["value"].to_numpy()[start : start + 4] for start in (2, 8)])

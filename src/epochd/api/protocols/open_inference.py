@@ -7,6 +7,7 @@ in their order: this is how images are sent. The outputs are ``prediction`` [n] 
 """
 
 import json
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -298,7 +299,7 @@ def _columns(predictor: Predictor, inputs: dict[str, Array]) -> dict[str, Array]
     missing = [name for name in features if name not in inputs]
     if len(inputs) == 1 and missing and _is_numeric(predictor):
         [(name, array)] = inputs.items()
-        flat = array.reshape(len(array), -1)
+        flat = array.reshape(len(array), prod(array.shape[1:]))
         if flat.shape[1] != len(features):
             shape = ", ".join(map(str, predictor.setup.inputs if predictor.setup.spec.input_shape else [len(features)]))
             raise _shape_problem(name, array, f"[n, {shape}]: all columns of the model, or one tensor for each of them")
@@ -322,7 +323,7 @@ def _common_rows(columns: dict[str, Array]) -> int:
 def _series(name: str, array: Array, kind: str) -> pl.Series:
     """A column of values, or of lists, which are the rows of a tensor, without NaN at their ends."""
     if kind == "list" and array.dtype != object:
-        wide = array.reshape(len(array), -1).astype(np.float64)
+        wide = array.reshape(len(array), prod(array.shape[1:])).astype(np.float64)
         lengths = wide.shape[1] - np.argmax(~np.isnan(wide)[:, ::-1], axis=1)
         found = [row[:length].tolist() for row, length in zip(wide, lengths, strict=True)]
         return pl.Series(name, found, pl.List(pl.Float64)).list.eval(pl.element().fill_nan(None))

@@ -186,7 +186,8 @@ def _from_json(name: str, data: Any, count: int, kind: str) -> Array:
     if kind == "BYTES" or (None in flat and not kind.startswith("FP")):
         return _text_array(flat)
     try:
-        return np.array([np.nan if value is None else value for value in flat], DTYPES[kind])
+        with np.errstate(over="ignore"):  # what FP16 cannot hold is infinite, which the model refuses by name
+            return np.array([np.nan if value is None else value for value in flat], DTYPES[kind])
     except (OverflowError, ValueError) as error:
         raise _invalid(name, f"its data are not of the type {kind}: {error}") from None
 
