@@ -301,7 +301,7 @@ MUTANTS = [
     Mutant(
         "any token opens the API",
         "api/deps.py",
-        "hmac.compare_digest(given, token.encode())",
+        "hmac.compare_digest(given.encode(), token.encode())",
         "True",
         "api/test_app.py",
     ),
@@ -337,14 +337,42 @@ MUTANTS = [
     Mutant(
         "a checkpoint is reported before it is there",
         "worker/sink.py",
-        "        ticket, began = self.ticket, monotonic()\n        path = checkpoint.save(",
-        "        ticket, began = self.ticket, monotonic()\n"
+        '        facts = self.facts | {"marks": self.marks}\n        path = checkpoint.save(',
+        '        facts = self.facts | {"marks": self.marks}\n'
         "        number = len(checkpoint.numbered(ticket.checkpoints_dir)) + 1\n"
         '        early = ticket.checkpoints_dir / f"{ticket.attempt:04d}-{number:06d}"\n'
         '        where = {"path": str(early.relative_to(ticket.data_dir)), "epoch": state.epoch, "step": state.step}\n'
         "        self.emit(ReportKind.CHECKPOINT, where)\n"
         "        path = checkpoint.save(",
         "worker/test_durability_order.py",
+    ),
+    Mutant(
+        "the graph of a model does not scale its numbers",
+        "onnx_graph/scales.py",
+        'return graph.op("Div", centred, graph.constant([scale.scale for scale in scales]))',
+        "return centred",
+        "onnx_graph/test_columns.py",
+    ),
+    Mutant(
+        "a saved model may score anything",
+        "worker/verification.py",
+        "if abs(first - second) > allowed",
+        "if False and abs(first - second) > allowed",
+        "worker/test_verification.py",
+    ),
+    Mutant(
+        "a served model ignores its threshold",
+        "serving/predictor.py",
+        "(scores[:, 1] > self.threshold)",
+        "(scores[:, 1] > 0.5)",
+        "serving/test_predictor.py",
+    ),
+    Mutant(
+        "a replay compares the times of epochs",
+        "artifact/comparison.py",
+        'found.pop("time_per_epoch", None)',
+        'found.pop("", None)',
+        "system/test_replay.py",
     ),
     Mutant(
         "predictions ignore the model's threshold",
