@@ -52,7 +52,7 @@ async def read(request: Request, service: Service, predictor: Predictor) -> Rows
     try:
         async with asyncio.timeout(BODY_SECONDS):
             received: list[bytes] = []
-            if suffix == rows.JSON_SUFFIX and await _is_small(stream, received):
+            if suffix == rows.JSON_SUFFIX and await _is_small(stream, received, min(MEMORY_BYTES, limit)):
                 content, most = b"".join(received), service.settings.predict_rows
                 is_quick = len(content) <= QUICK_BYTES
                 return rows.parse(content, most) if is_quick else await service.models.run(rows.parse, content, most)
@@ -73,13 +73,13 @@ def suffix_of(content_type: str) -> str:
     return SUFFIXES.get(content_type.partition(";")[0].strip().lower(), rows.JSON_SUFFIX)
 
 
-async def _is_small(stream: AsyncIterator[bytes], received: list[bytes]) -> bool:
-    """Add what arrives to ``received``, until all of it is there, or more than MEMORY_BYTES: False."""
+async def _is_small(stream: AsyncIterator[bytes], received: list[bytes], most: int) -> bool:
+    """Add what arrives to ``received``, until all of it is there, or more than ``most`` bytes: False."""
     size = 0
     async for chunk in stream:
         received.append(chunk)
         size += len(chunk)
-        if size > MEMORY_BYTES:
+        if size > most:
             return False
     return True
 
