@@ -4,6 +4,7 @@ import signal
 from collections.abc import Iterator
 
 import numpy as np
+import pandas as pd
 import pytest
 from mlflow.utils.proto_json_utils import dump_input_data
 from tests.support import trained_models
@@ -51,6 +52,7 @@ def test_tritonclient_and_the_client_of_mlflow_predict(running: Running, store: 
     client.close()
 
     headers = {"Content-Type": "application/json"}
-    url, body = f"{running.url}/serving/{NAME}/invocations", dump_input_data(rows.to_pandas())
+    body = dump_input_data(pd.DataFrame(rows.to_dict(as_series=False)))
+    url = f"{running.url}/serving/{NAME}/invocations"
     answer = running.client.post(url, content=body, headers=headers)
     assert answer.json() == {"predictions": labels}

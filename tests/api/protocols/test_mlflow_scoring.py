@@ -5,6 +5,7 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 from mlflow.utils.proto_json_utils import dump_input_data
@@ -53,7 +54,7 @@ async def test_every_form_of_json_is_read(house: House, store: Store, form: str)
 async def test_what_the_client_of_mlflow_sends_is_read(house: House, store: Store) -> None:
     rows = trained_models.breast(3)
     labels = expected(store, "breast/eu", rows)["prediction"].to_list()
-    for data in (rows.to_pandas(), rows.to_numpy()):
+    for data in (pd.DataFrame(rows.to_dict(as_series=False)), rows.to_numpy()):
         assert await scored(house, BREAST, dump_input_data(data)) == labels
 
 
