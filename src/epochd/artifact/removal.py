@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -34,21 +34,8 @@ def write_note(settings: Settings, job: Job, *, keep_model: bool) -> Path:
     folder = "" if job.kind is JobKind.PREDICTION else job.training.artifact_folder
     name = f"{job.id}{NOTE}" if keep_model or not folder else f"{job.id}.{quote(folder, safe='')}{NOTE}"
     path = settings.removals_dir / (name if len(name) <= MAX_NAME else f"{job.id}.json")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == NOTE:
-            path.touch()
-        else:
-            files.write_json(path, {"model": f"{folder}/{job.id}"})
-        for written in (path, path.parent):
-            files.flush(written)
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        if not files.is_full(error):
-            raise
-        message = f"the disk is full: removing task {job.id} cannot be recorded, so nothing was removed; free space"
-        raise OutOfSpace(message) from None
-    return path
+    content = None if path.suffix == NOTE else {"model": f"{folder}/{job.id}"}
+    return _written(path, content, f"task {job.id}")
 
 
 def complete(settings: Settings, noted: Path) -> None:
@@ -69,17 +56,25 @@ def write_model_note(settings: Settings, folder: str, task_id: str) -> Path:
     """Write a durable note that only the model of a task, in this folder of the store, is about to be removed; return
     its path. Raises OutOfSpace."""
     path = settings.removals_dir / f"{task_id}{MODEL_NOTE}"
+    return _written(path, {"model": f"{folder}/{task_id}"}, f"the model {task_id}")
+
+
+def _written(path: Path, content: Mapping[str, str] | None, what: str) -> Path:
+    """Write a durable note with this content, None for an empty file; return its path. Raises OutOfSpace."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_json(path, {"model": f"{folder}/{task_id}"})
+        if content is None:
+            path.touch()
+        else:
+            files.write_json(path, content)
         for written in (path, path.parent):
             files.flush(written)
     except OSError as error:
         path.unlink(missing_ok=True)
         if not files.is_full(error):
             raise
-        message = f"the disk is full: removing the model {task_id} cannot be recorded, so nothing was removed"
-        raise OutOfSpace(f"{message}; free space") from None
+        message = f"the disk is full: removing {what} cannot be recorded, so nothing was removed; free space"
+        raise OutOfSpace(message) from None
     return path
 
 
