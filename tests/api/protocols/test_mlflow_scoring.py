@@ -112,3 +112,11 @@ async def test_errors_have_a_code_and_a_message(
     answer = await house.http.post(f"{path}/invocations", content=json.dumps(body), headers=headers)
     assert (answer.status_code, answer.json()["error_code"]) == (status, code), answer.text
     assert message in answer.json()["message"]
+
+
+async def test_more_json_than_the_server_parses_is_refused_with_what_to_send(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("epochd.api.protocols.mlflow_scoring.JSON_BYTES", 1_000)
+    answer = await house.http.post(f"{BREAST}/invocations", content=b" " * 1_001, headers=JSON)
+    assert (answer.status_code, "send fewer rows, CSV or Parquet" in answer.json()["message"]) == (413, True)

@@ -110,7 +110,7 @@ async def invocations(model: str, request: Request, service: ServiceDep, version
     predictor, most = served.predictor, service.settings.predict_rows
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type == JSON:
-        limit = min(JSON_BYTES, service.settings.predict_mb << 20)
+        limit = service.settings.predict_mb << 20
         body = b"".join([chunk async for chunk in bodies.limited([], request.stream(), limit)])
         content = await service.models.run(_answer_json, predictor, body, most)
     elif content_type in (CSV, PARQUET, "application/x-parquet"):
