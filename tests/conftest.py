@@ -6,6 +6,7 @@ A migrated database is made once per store and then copied; tests of the migrati
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -45,6 +46,18 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest tests first: with two processes, neither is left with them when the other has finished."""
     items.sort(key=lambda item: "system/chaos" not in item.nodeid)
+
+
+@pytest.fixture(autouse=True)
+def released_applications() -> Iterator[None]:
+    """FastAPI caches its answers about endpoints by the endpoint, and those of the documentation pages hold their application.
+
+    A process of tests makes hundreds of applications; kept, they are millions of objects, and one garbage collection takes 18 s."""
+    yield
+    module = sys.modules.get("fastapi.dependencies.models")
+    for value in vars(module).values() if module else ():
+        if hasattr(value, "cache_clear"):
+            value.cache_clear()
 
 
 @pytest.fixture(scope="session")
