@@ -50,9 +50,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def released_applications() -> Iterator[None]:
-    """FastAPI caches its answers about endpoints by the endpoint, and those of the documentation pages hold their application.
+    """FastAPI caches answers by endpoint, and the endpoints of the documentation pages hold their application.
 
-    A process of tests makes hundreds of applications; kept, they are millions of objects, and one garbage collection takes 18 s."""
+    A process of tests makes hundreds of applications: millions of objects, of which one garbage collection took 18 s.
+    """
     yield
     module = sys.modules.get("fastapi.dependencies.models")
     for value in vars(module).values() if module else ():
