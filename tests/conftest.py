@@ -3,6 +3,7 @@
 A migrated database is made once per store and then copied; tests of the migrations start from an empty one.
 """
 
+import gc
 import os
 import shutil
 import signal
@@ -24,8 +25,10 @@ from epochd.store.db import Database
 DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
 JAX_CACHE = "JAX_COMPILATION_CACHE_DIR"
 
-hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine is no failure
-hypothesis.settings.load_profile("patient")
+# A busy machine is no failure, and each run tries the same examples; HYPOTHESIS_PROFILE=explore tries others each time.
+hypothesis.settings.register_profile("repeat", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("explore", deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -46,6 +49,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest tests first: with two processes, neither is left with them when the other has finished."""
     items.sort(key=lambda item: "system/chaos" not in item.nodeid)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def frozen_modules() -> None:
+    """What has been imported by now is not searched for garbage again: with the frameworks, that takes seconds."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -24,6 +24,20 @@ def test_a_constant_target_is_one_group():
     assert [(group.low, group.high, group.rows, group.error) for group in found.groups] == [(3, 3, 50, 0)]
 
 
+@pytest.mark.parametrize("step", [5e-324, 1e-310, 0.0])
+@pytest.mark.parametrize("value", [0.0, 1.0, -3e9, 1e30])
+@pytest.mark.parametrize("rows", [2, MAX_POINTS + 2])
+def test_values_between_which_there_is_no_other_float_have_a_histogram(value, step, rows):
+    truth = np.full(rows, value)
+    predicted = truth.copy()
+    predicted[0] = np.nextafter(value, np.inf) if step else value
+    predicted[1] -= step
+    found = regression(truth, predicted)
+    assert sum(found.residuals) == rows
+    assert found.density is None or np.sum(found.density) == rows
+    assert found.bounds[0] < value < found.bounds[1]
+
+
 def test_groups_are_about_equally_large_and_in_order():
     truth = np.arange(1000.0)
     found = regression(truth, truth + 2)
