@@ -14,7 +14,7 @@ from epochd.client import Client
 from epochd.data.tables.catalog import open_dataset
 from tests.support.running import Running
 
-ROWS = 150_000
+ROWS = 200_000
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_prediction_that_was_killed_and_paused_leaves_the_same_file(
     client: tuple[Running, Client], tmp_path: Path
 ) -> None:
     server, api = client
-    model = server.start(epochs=1, hidden_units=[256, 128], framework="pytorch")
+    model = server.start(epochs=1, hidden_units=[512, 512], framework="pytorch")
     assert server.follow(model)["type"] == "complete"
     rows = open_dataset("breast_cancer", []).read()
     table = pl.concat([rows.lazy()] * (ROWS // rows.height + 1)).head(ROWS).with_row_index("id")
