@@ -6,6 +6,9 @@ BIN := .venv/bin
 READY := .venv/.ready
 BENCH_READY := .venv/.bench-ready
 
+# Processes that tests start would compile all sources again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup serve quickstart check test fuzz clients chaos streaming mutants bench bench-data bench-serving soak quality bench-setup
 
 setup: $(READY)
