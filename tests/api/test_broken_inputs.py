@@ -35,7 +35,7 @@ def test_the_corpus_is_large_enough():
     assert len(BROKEN_TABLES) >= 25
 
 
-@pytest.mark.timeout(60, func_only=True)
+@pytest.mark.timeout(10, func_only=True)
 @pytest.mark.parametrize("build", BROKEN.values(), ids=BROKEN)
 async def test_a_broken_file_is_refused(inputs, build):
     house, folder = inputs
@@ -47,7 +47,7 @@ async def test_a_broken_file_is_refused(inputs, build):
     assert str(folder) not in str(problems)
 
 
-@pytest.mark.timeout(60, func_only=True)
+@pytest.mark.timeout(10, func_only=True)
 @pytest.mark.parametrize("build", BROKEN_TABLES.values(), ids=BROKEN_TABLES)
 async def test_a_table_that_cannot_be_trained_on_is_refused(inputs, build):
     house, folder = inputs
@@ -59,7 +59,7 @@ async def test_a_table_that_cannot_be_trained_on_is_refused(inputs, build):
     assert problems[0]["hint"]
 
 
-@pytest.mark.timeout(60, func_only=True)
+@pytest.mark.timeout(10, func_only=True)
 @pytest.mark.parametrize("build", SUSPICIOUS_TABLES.values(), ids=SUSPICIOUS_TABLES)
 async def test_what_was_probably_not_meant_rides_along_as_a_warning(inputs, build):
     house, folder = inputs

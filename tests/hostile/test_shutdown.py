@@ -94,6 +94,7 @@ def test_a_request_that_holds_the_event_loop_does_not_keep_the_server(server: Se
 
 @pytest.mark.serial
 def test_the_log_names_the_request_that_holds_the_event_loop_and_for_how_long(server: Server) -> None:
+    assert server.get("/health") == 200
     for _ in range(2):  # should the machine stand still just before the first one gets to its route
         assert server.get("/holds-the-loop?seconds=0.9") == 200
     log = server.terminate()
