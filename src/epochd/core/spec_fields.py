@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from epochd.core.columns import ColumnOptions, Encoding, ReadOptions
+
 Scheduler = Literal["step", "plateau", "cosine", "none"]
 Optimizer = Literal["adam", "adamw", "sgd", "rmsprop"]
 Task = Literal["binary", "multiclass", "regression"]
@@ -112,6 +114,13 @@ class SpecFields(BaseModel):
     dataset: DatasetName | None = None
     """The name of a built-in or registered dataset, or a path under an allowed root. Default: the server's default
     dataset."""
+    encoding: Encoding | None = None
+    """The encoding of the dataset's text file. Default: detected, and reported."""
+    sheet: Annotated[str, Field(min_length=1, max_length=100)] | Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """The sheet of a spreadsheet, by its name or its number from 1. Default: the first visible one."""
+    columns: Annotated[dict[Column, ColumnOptions], Field(max_length=MAX_COLUMNS)] = {}
+    """How single columns are read, by name: ``type``, and for numbers ``decimal``, for dates ``format`` and
+    ``timezone``, for all ``missing``. What is not given is decided from the whole column, and reported."""
     allow_changed_data: bool = False
     """Resume even if the content of the dataset has changed since the pause. Otherwise such a resume is rejected."""
     feature_columns: Annotated[list[Column], Field(min_length=1, max_length=MAX_COLUMNS)] | None = None
@@ -274,6 +283,12 @@ class SpecFields(BaseModel):
         if self.weight_decay is None:
             return 0.01 if self.optimizer == "adamw" else 0.0
         return self.weight_decay
+
+    @property
+    def read_options(self) -> ReadOptions:
+        """How the dataset is read."""
+        columns = {name: ColumnOptions.model_validate(options) for name, options in self.columns.items()}
+        return ReadOptions(self.encoding, self.sheet, columns)  # a stored spec has dicts
 
     @property
     def artifact_folder(self) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 import fastexcel
 import polars as pl
 
+from epochd.core.columns import ReadOptions
 from epochd.data.formats import arrow, delimited, excel, json_lines, parquet
 from epochd.data.formats.errors import FormatError
 from epochd.data.formats.type_inference import Expected
@@ -28,7 +29,7 @@ class Format:
     """
 
     label: str
-    scan: Callable[[Path, Expected], Iterator[pl.LazyFrame]]
+    scan: Callable[[Path, Expected, ReadOptions], Iterator[pl.LazyFrame]]
     explain: Callable[[Path, BaseException], FormatError]
     infers_types: bool = True
     schema_caveat: Callable[[Path], str] = lambda path: ""

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import polars as pl
 
+from epochd.core.columns import ReadOptions
 from epochd.data.formats.errors import FormatError, both_ends, damage
 from epochd.data.formats.type_inference import Expected
 
 MAGIC, STREAM = b"ARROW1", b"\xff\xff\xff\xff"
 
 
-def scan(path: Path, expected: Expected) -> Iterator[pl.LazyFrame]:
+def scan(path: Path, expected: Expected, options: ReadOptions) -> Iterator[pl.LazyFrame]:
     is_stream = both_ends(path, len(MAGIC))[0].startswith(STREAM)
     yield pl.read_ipc_stream(path).lazy() if is_stream else pl.scan_ipc(path, glob=False)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
+from epochd.core.columns import ReadOptions
 from epochd.data.formats import text, type_inference
 from epochd.data.formats.errors import FormatError, clean_column_names, short_message
 from epochd.data.formats.type_inference import NULL_VALUES, Expected
@@ -20,7 +21,7 @@ FIRST_ROWS = 10_000
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
-def scan(path: Path, expected: Expected, separator: str) -> Iterator[pl.LazyFrame]:
+def scan(path: Path, expected: Expected, options: ReadOptions, separator: str) -> Iterator[pl.LazyFrame]:
     """The table, with ISO dates as Date or Datetime: with types of the first rows, then with types of all rows.
 
     The fastest variant is yielded only if the first rows have no number, date or boolean among NULL_VALUES.

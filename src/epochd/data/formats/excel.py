@@ -10,6 +10,7 @@ from pathlib import Path
 import fastexcel
 import polars as pl
 
+from epochd.core.columns import ReadOptions
 from epochd.data.formats.errors import FormatError, clean_column_names, short_message
 from epochd.data.formats.type_inference import NULL_VALUES, Expected, columns_as_text
 
@@ -17,7 +18,7 @@ OLE, ZIP = bytes.fromhex("d0cf11e0a1b11ae1"), b"PK"
 AS_XLSX = "open it and save it again as .xlsx, or as .csv in UTF-8"
 
 
-def scan(path: Path, expected: Expected) -> Iterator[pl.LazyFrame]:
+def scan(path: Path, expected: Expected, options: ReadOptions) -> Iterator[pl.LazyFrame]:
     # Polars renames duplicate columns, so the header is read separately.
     header = fastexcel.read_excel(path).load_sheet(0, header_row=None, n_rows=1, dtypes="string").to_polars()
     if not header.height:

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import polars as pl
 
+from epochd.core.columns import ReadOptions
 from epochd.data.formats import text, type_inference
 from epochd.data.formats.errors import FormatError, short_message
 from epochd.data.formats.type_inference import Expected
@@ -25,7 +26,7 @@ FIRST_ROWS = 10_000
 ONE_OBJECT_PER_LINE = 'write one object per line, such as {"a": 1, "b": "x"}'
 
 
-def scan(path: Path, expected: Expected) -> Iterator[pl.LazyFrame]:
+def scan(path: Path, expected: Expected, options: ReadOptions) -> Iterator[pl.LazyFrame]:
     """The table with columns and types of all rows; for a large file, first with those of the first rows."""
     text.check(path)
     first = next((line for line in text.lines(path) if line.strip()), "")

@@ -11,17 +11,18 @@ from pathlib import Path
 
 import polars as pl
 
+from epochd.core.columns import ReadOptions
 from epochd.data.formats.errors import COPY_AGAIN, FormatError, both_ends, damage, short_message
 from epochd.data.formats.type_inference import Expected
 
 MAGIC, ENCRYPTED = b"PAR1", b"PARE"
 
 
-def scan(path: Path, expected: Expected) -> Iterator[pl.LazyFrame]:
+def scan(path: Path, expected: Expected, options: ReadOptions) -> Iterator[pl.LazyFrame]:
     yield pl.scan_parquet(path, glob=False, hive_partitioning=False)
 
 
-def scan_folder(path: Path, expected: Expected) -> Iterator[pl.LazyFrame]:
+def scan_folder(path: Path, expected: Expected, options: ReadOptions) -> Iterator[pl.LazyFrame]:
     files = files_in(path)
     keys = _partition_keys(files[0].relative_to(path))
     for file in files:

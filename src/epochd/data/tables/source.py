@@ -13,6 +13,7 @@ from typing import TypeVar
 import polars as pl
 import polars.selectors as cs
 
+from epochd.core.columns import ReadOptions
 from epochd.core.errors import DataError, Problem
 from epochd.data import formats
 from epochd.data.formats.errors import TYPE_ERRORS, FormatError, clean_column_names, open_error, short_message
@@ -29,16 +30,22 @@ MAX_NESTING = 32
 class Source:
     """A dataset that exists: its requested ``name``, and the ``path`` of its file or folder with links resolved.
 
-    ``expected`` are kinds of columns: where types are inferred, a column of another kind is read as text.
+    ``expected`` are kinds of columns: where types are inferred, a column of another kind is read as text. ``options``
+    say how the file is read.
     """
 
     name: str
     path: Path
     expected: Expected = field(default_factory=dict, compare=False)
+    options: ReadOptions = field(default_factory=ReadOptions, compare=False)
 
     def expecting(self, expected: Expected) -> "Source":
         """The same dataset with these expected kinds of columns."""
         return replace(self, expected=expected)
+
+    def reading(self, options: ReadOptions) -> "Source":
+        """The same dataset, read with these options in the place of its own where they are set."""
+        return replace(self, options=self.options.updated(options))
 
     @property
     def infers_types(self) -> bool:
@@ -53,7 +60,7 @@ class Source:
         from more rows, finally from all.
         """
         with self._reading_errors():
-            tables = formats.format_of(self.path).scan(self.path, self.expected)
+            tables = formats.format_of(self.path).scan(self.path, self.expected, self.options)
             table = next(tables)
             while True:
                 try:
