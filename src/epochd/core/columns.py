@@ -38,6 +38,11 @@ class ColumnOptions(BaseModel):
     """The words that mean a missing value in this column, instead of the usual ones; an empty value is always
     missing."""
 
+    @property
+    def reads_text(self) -> bool:
+        """Whether the column has to be read as text first."""
+        return self.type not in (None, "list") or any((self.decimal, self.format, self.timezone, self.missing))
+
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:

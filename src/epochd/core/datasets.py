@@ -60,6 +60,8 @@ class Dataset:
 class CheckedDataset:
     """What the server found in a config's dataset when it checked the config. ``classes`` is None for a regression.
 
+    ``readings`` say how columns of text are read (``data.columns.reading``), by column; None in older tasks.
+
     A fingerprint identifies the content that was checked: a SHA-256, or for large files ``sampled:`` and a SHA-256 of
     size, time of modification and samples.
     """
@@ -71,6 +73,7 @@ class CheckedDataset:
     classes: list[Any] | None
     fingerprint: str | None = None
     validation_fingerprint: str | None = None
+    readings: dict[str, dict[str, Any]] | None = None
 
     def as_json(self) -> dict[str, Any]:
         found = asdict(self)

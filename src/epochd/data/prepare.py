@@ -20,6 +20,8 @@ from epochd.core.datasets import CheckedDataset
 from epochd.core.errors import DataError
 from epochd.core.specs import Split, Task, TrainingSpec
 from epochd.data.checks import report
+from epochd.data.columns.detection import Decision
+from epochd.data.columns.reading import Reading
 from epochd.data.encoding import values
 from epochd.data.encoding.encoder import Encoder
 from epochd.data.encoding.fit import EncoderFit, longest_list
@@ -94,9 +96,13 @@ def prepare(
     unchanged, and columns are read as the kinds that it was fitted on. With a validation dataset, the fingerprint is
     the SHA-256 of both fingerprints.
     """
-    source = catalog.open(spec.dataset).expecting(encoder.kinds if encoder else {})
+    source = catalog.open(spec.dataset).reading(spec.read_options)
+    if encoder is not None:
+        source = source.following(encoder.readings, encoder.kinds)
+    elif checked is not None and checked.readings is not None:
+        source = source.following({name: Reading.from_json(one) for name, one in checked.readings.items()})
     preparation = Preparation(spec, catalog, policy, encoder, checked)
-    return source.apply(lambda lazy: preparation.prepared(source, lazy))
+    return source.apply_decided(lambda lazy, decisions: preparation.prepared(source, lazy, decisions))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,19 +115,21 @@ class Preparation:
     encoder: Encoder | None
     checked: CheckedDataset | None
 
-    def prepared(self, source: Source, lazy: pl.LazyFrame) -> Prepared:
-        """The dataset, and the validation dataset if there is one, as arrays."""
+    def prepared(self, source: Source, lazy: pl.LazyFrame, decisions: Mapping[str, Decision]) -> Prepared:
+        """The dataset, and the validation dataset if there is one, as arrays; ``decisions`` say how it was read."""
         schema = lazy.collect_schema()
         table = self._table(lazy, self._columns(schema))
         task, classes = self._task(table, schema, source)
+        used = required_columns(self.spec, schema)
+        readings = {name: one.reading for name, one in decisions.items() if name in used}
         with ThreadPoolExecutor(1, thread_name_prefix="hash") as pool:
             hashed = pool.submit(source.fingerprint)
-            encoder, found = self._encoded(table, task, classes)
+            encoder, found = self._encoded(table, task, classes, readings)
         fingerprint = hashed.result()
         parts = materialize(table, found.layout, encoder, found.y, self.policy, fingerprint)
         sides, naive, season = found.layout.sides, found.naive, found.season
         if self.spec.validation_dataset is not None:
-            other = self.catalog.open(self.spec.validation_dataset).expecting(kinds_of(schema))
+            other = self.catalog.open(self.spec.validation_dataset).following(readings, kinds_of(schema))
             other_fingerprint = other.fingerprint()
             other_parts, other_sides, other_naive = self._validation(other, other_fingerprint, encoder, season)
             parts, sides, naive = parts | other_parts, {**sides, **other_sides}, naive | other_naive
@@ -152,7 +160,7 @@ class Preparation:
             if self.spec.validation_dataset is None:
                 found = report.check_table(table.lazy, schema, self.spec, source)[0]
             else:
-                found = report.check_dataset(self.spec, self.catalog, source.expected)
+                found = report.check_dataset(self.spec, self.catalog, source)
             if found.problems:
                 raise DataError(found.problems)
         if self.encoder is not None:
@@ -160,12 +168,14 @@ class Preparation:
         assert found.task is not None  # a dataset without problems has a task
         return found.task, found.classes
 
-    def _encoded(self, table: Table, task: Task, classes: Classes) -> tuple[Encoder, Arranged]:
+    def _encoded(
+        self, table: Table, task: Task, classes: Classes, readings: Mapping[str, Reading]
+    ) -> tuple[Encoder, Arranged]:
         """The encoder and the examples of each side."""
         labels = self._row_labels(table, task, classes, split_kind(self.spec, classes is not None))
         codes = None if task == "regression" else labels["targets"]
         splits = split(self.spec, table.rows, codes=codes, times=labels.get("times"), groups=labels.get("groups"))
-        encoder = self.encoder or self._fit_encoder(table, task, classes, splits.train)
+        encoder = self.encoder or self._fit_encoder(table, task, classes, splits.train, readings)
         return encoder, self._arrange(encoder, labels, splits)
 
     def _row_labels(self, table: Table, task: Task, classes: Classes, split_by: Split | None = None) -> RowLabels:
@@ -183,7 +193,9 @@ class Preparation:
             readers["groups"] = spec.group_column, sort_keys.GroupNumbers()
         return table.read(readers)
 
-    def _fit_encoder(self, table: Table, task: Task, classes: Classes, train: IntArray) -> Encoder:
+    def _fit_encoder(
+        self, table: Table, task: Task, classes: Classes, train: IntArray, readings: Mapping[str, Reading]
+    ) -> Encoder:
         """An encoder fitted on these rows only; the steps of list columns are those of the longest list in all data."""
         spec, schema = self.spec, table.lazy.collect_schema()
         features = feature_columns(spec, schema)
@@ -191,7 +203,7 @@ class Preparation:
         if steps is not None and spec.validation_dataset is not None:
             other = self.catalog.open(spec.validation_dataset)
             steps = max(steps, other.apply(lambda lazy: longest_list(lazy, features)) or 0)
-        fit = EncoderFit(spec, schema, features, task, classes, len(train), steps)
+        fit = EncoderFit(spec, schema, features, task, classes, len(train), steps, readings)
         for first, frame in table.batches([*features, spec.target_column]):
             chosen = train[rows_in_batch(train, first, frame.height)] - first
             if len(chosen):

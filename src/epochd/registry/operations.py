@@ -38,7 +38,9 @@ def check(spec: TrainingSpec, catalog: Catalog) -> tuple[DatasetReport, CheckedD
     train = _quick_fingerprint(catalog, spec.dataset)
     validation = None if spec.validation_dataset is None else _quick_fingerprint(catalog, spec.validation_dataset)
     found = report.check_dataset(spec, catalog)
-    facts = CheckedDataset(found.dataset, found.rows, found.features, found.task, found.classes, train, validation)
+    facts = CheckedDataset(
+        found.dataset, found.rows, found.features, found.task, found.classes, train, validation, found.readings
+    )
     return found, facts
 
 
@@ -62,7 +64,7 @@ def check_prediction(spec: PredictionSpec, folder: Path, catalog: Catalog) -> li
         encoder.features(first.clear())  # a column whose type the model cannot read; values are the worker's concern
         return [*columns.passed, *prediction_columns.predicted(encoder, spec)]
 
-    return catalog.open(spec.dataset).expecting(encoder.kinds).apply(check_table)
+    return catalog.open(spec.dataset).expecting(encoder.expected).apply(check_table)
 
 
 def _quick_fingerprint(catalog: Catalog, name: str | None) -> str | None:

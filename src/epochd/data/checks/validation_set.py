@@ -1,7 +1,7 @@
 """The validation dataset beside the one that is trained on: the same columns, known labels, and other rows."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -12,6 +12,7 @@ from epochd.data.checks import features, target, time_and_group
 from epochd.data.checks.issue import Issue, Lookup, Row, Text, problem, resolve, shown
 from epochd.data.checks.statistics import ColumnStatistics, Statistics, TargetStatistics, collect, length, plain_column
 from epochd.data.checks.target import Target
+from epochd.data.columns.reading import Reading
 from epochd.data.encoding import dates, numeric
 from epochd.data.encoding.labels import Label
 from epochd.data.encoding.sequence import counted
@@ -42,20 +43,21 @@ SHARE = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What is trained on: the dataset, the types of all its columns, its statistics, its target, and the hashes of its
-    rows (None: they are not compared)."""
+    """What is trained on: the dataset, the types of all its columns, its statistics, its target, the hashes of its
+    rows (None: they are not compared), and how its columns of text are read."""
 
     source: Source
     schema: pl.Schema
     statistics: Statistics
     target: Target
     hashes: pl.Series | None
+    readings: Mapping[str, Reading] = field(default_factory=dict)
 
 
 def check(spec: TrainingSpec, catalog: Catalog, trained: Trained) -> tuple[list[Problem], list[str]]:
     """Everything that rules out validating on the spec's dataset for that, and warnings."""
     try:
-        other = catalog.open(spec.validation_dataset).expecting(kinds_of(trained.schema))
+        other = catalog.open(spec.validation_dataset).following(trained.readings, kinds_of(trained.schema))
         if is_same(trained.source, other):
             message = f"{other.name!r} is the dataset that is trained on: all its rows would be known"
             hint = "give another dataset, or leave it out to hold out validation_split of the rows"

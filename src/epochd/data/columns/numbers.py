@@ -15,7 +15,13 @@ from epochd.data.columns.words import pl_escape
 
 MINUS = "−–—﹣－"
 """Signs that people write for a minus, besides the hyphen."""
-WIDE = {chr(0xFF10 + digit): str(digit) for digit in range(10)} | {"．": ".", "，": ",", "％": "%", "（": "(", "）": ")"}
+WIDE = {chr(0xFF10 + digit): str(digit) for digit in range(10)} | {
+    "．": ".",
+    "，": ",",
+    "％": "%",
+    "（": "(",
+    "）": ")",
+}
 """Full-width characters of East Asian text."""
 CURRENCIES = (
     *("US$", "HK$", "NT$", "A$", "C$", "S$", "R$", "CN¥", "$", "€", "£", "¥", "￥", "₩", "₹", "₽", "฿", "₫", "₺", "₴"),
@@ -71,7 +77,9 @@ class NumberNotation:
         """An example of the notation."""
         example = f"1{self.thousands}234" + ("" if self.whole else f"{self.decimal}5")
         example = f"{self.currency}{example}"
-        return example + ("万" if self.multiplies else "") + (self.unit if self.unit in "%‰" else f" {self.unit}").rstrip()
+        return (
+            example + ("万" if self.multiplies else "") + (self.unit if self.unit in "%‰" else f" {self.unit}").rstrip()
+        )
 
     def expression(self, text: pl.Expr) -> pl.Expr:
         """Numbers of cleaned text; null for what is not one in this notation. Float64, Int64 if ``whole``."""

@@ -95,7 +95,9 @@ class Reading:
             row = bad.arg_max() or 0
             value = repr(series[row])
             value = value if len(value) <= 80 else value[:77] + "..."
-            what = {"number": "a number", "boolean": "neither true nor false", "time": "a time"}.get(self.read_as, "a date")
+            what = {"number": "a number", "boolean": "neither true nor false", "time": "a time"}.get(
+                self.read_as, "a date"
+            )
             what = what if what.startswith("neither") else f"not {what}"
             message = f"row {row + 1} of column {series.name!r} is {what}: {value}"
             hint = f"write it as the model was trained on: {self.describe()}; or leave it empty if it is unknown"

@@ -15,13 +15,49 @@ MISSING = (
 """Words that mean a missing value whatever their case: what R, pandas, databases and Excel write for one."""
 MISSING_BESIDE_VALUES = (
     *("-", "--", "---", "—", "–", "——", "?", "??", ".", "..", "...", "…", "*", "/", "\\", "#", "nil", "(null)"),
-    *("n.a.", "n.a", "n.d.", "nd", "k.a.", "tbd", "tba", "unknown", "missing", "undefined", "(blank)", "blank", "empty"),
-    *("not available", "not applicable", "no data", "nodata", "无", "空", "缺失", "未知", "暂无", "不详", "未填", "没有"),
+    *(
+        "n.a.",
+        "n.a",
+        "n.d.",
+        "nd",
+        "k.a.",
+        "tbd",
+        "tba",
+        "unknown",
+        "missing",
+        "undefined",
+        "(blank)",
+        "blank",
+        "empty",
+    ),
+    *(
+        "not available",
+        "not applicable",
+        "no data",
+        "nodata",
+        "无",
+        "空",
+        "缺失",
+        "未知",
+        "暂无",
+        "不详",
+        "未填",
+        "没有",
+    ),
     *("無", "缺", "待定", "不適用", "不适用", "無資料", "欠損", "なし"),
 )
 """Words that mean a missing value only in a column of numbers, dates or truth values."""
 TRUTH = (
-    *(("true", "false"), ("yes", "no"), ("y", "n"), ("t", "f"), ("on", "off"), ("是", "否"), ("有", "无"), ("有", "無")),
+    *(
+        ("true", "false"),
+        ("yes", "no"),
+        ("y", "n"),
+        ("t", "f"),
+        ("on", "off"),
+        ("是", "否"),
+        ("有", "无"),
+        ("有", "無"),
+    ),
     *(("对", "错"), ("真", "假"), ("ja", "nein"), ("oui", "non"), ("si", "no"), ("sí", "no"), ("sim", "não")),
     *(("はい", "いいえ"), ("да", "нет"), ("√", "×"), ("✓", "✗")),
 )
