@@ -12,6 +12,7 @@ from epochd.data.checks import features, target, time_and_group
 from epochd.data.checks.issue import Issue, Lookup, Row, Text, problem, resolve, shown
 from epochd.data.checks.statistics import ColumnStatistics, Statistics, TargetStatistics, collect, length, plain_column
 from epochd.data.checks.target import Target
+from epochd.data.columns.detection import Decision
 from epochd.data.columns.reading import Reading
 from epochd.data.encoding import dates, numeric
 from epochd.data.encoding.labels import Label
@@ -57,12 +58,19 @@ class Trained:
 def check(spec: TrainingSpec, catalog: Catalog, trained: Trained) -> tuple[list[Problem], list[str]]:
     """Everything that rules out validating on the spec's dataset for that, and warnings."""
     try:
-        other = catalog.open(spec.validation_dataset).following(trained.readings, kinds_of(trained.schema))
+        other = catalog.open(spec.validation_dataset).following(trained.readings, kinds_of(trained.schema), check=True)
         if is_same(trained.source, other):
             message = f"{other.name!r} is the dataset that is trained on: all its rows would be known"
             hint = "give another dataset, or leave it out to hold out validation_split of the rows"
             return [Problem(FIELD, message, hint)], []
-        return other.apply(lambda table: _check(table, spec, other, trained))
+
+        def work(table: pl.LazyFrame, decisions: Mapping[str, Decision]) -> tuple[list[Problem], list[str]]:
+            problems, warnings = _check(table, spec, other, trained)
+            used = [name for name in schema.required_columns(spec, trained.schema) if name in decisions]
+            doubts = [warning for name in used for warning in decisions[name].warnings(name)]
+            return problems, [f"validation_dataset {other.name!r}: {doubt}" for doubt in doubts] + warnings
+
+        return other.apply_decided(work)
     except DataError as error:
         return [Problem(FIELD, problem.message, problem.hint) for problem in error.problems], []
 
@@ -97,7 +105,11 @@ def _check(table: pl.LazyFrame, spec: TrainingSpec, other: Source, trained: Trai
     problems += resolve(issues, statistics.table)[0]
     for column, dtype in to_read.items():
         try:  # as the encoder will read it; the error is about the first value that cannot be read
-            READINGS[kind_of(dtype)](dtype, statistics.by_row[column])
+            reading, series = trained.readings.get(column), statistics.by_row[column]
+            if reading is not None and reading.read_as != "text" and series.dtype == pl.String:
+                reading.strictly(series)
+            else:
+                READINGS[kind_of(dtype)](dtype, series)
         except DataError as error:
             problems += [Problem(FIELD, f"{fault.message}{where}", fault.hint) for fault in error.problems]
     if not lacking:

@@ -116,7 +116,7 @@ def expression(text: pl.Expr, formats: tuple[str, ...], dtype: pl.DataType, time
     return parsed if dtype == pl.Time else pl.when(parsed.dt.year() >= FIRST_YEAR).then(parsed)
 
 
-def _parsed(text: pl.Expr, dtype: pl.DataType, form: str) -> pl.Expr:
+def _parsed(text: pl.Expr, dtype: pl.Date | pl.Datetime, form: str) -> pl.Expr:
     """Polars needs a day in each date, and an hour in each time."""
     if "%d" not in form:
         text, form = pl.concat_str(pl.lit("01 "), text), f"%d {form}"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import polars as pl
 import polars.selectors as cs
 
-from epochd.core.columns import ColumnOptions, ColumnType
+from epochd.core.columns import ColumnOptions, ColumnType, ReadOptions
 from epochd.data.columns import dates, detection
 from epochd.data.columns.detection import Decision
 from epochd.data.columns.reading import Reading
@@ -21,34 +21,66 @@ DATE_INTEGERS = tuple(year * 10_000 + 101 for year in dates.COMPACT_YEARS)
 TYPES: dict[Kind, ColumnType] = {Kind.NUMBER: "number", Kind.BOOLEAN: "boolean", Kind.DATE: "date"}
 
 
-def decide(
-    table: pl.LazyFrame,
-    options: Mapping[str, ColumnOptions],
-    readings: Mapping[str, Reading] | None = None,
-    expected: Mapping[str, Kind] | None = None,
+def decide(table: pl.LazyFrame, options: ReadOptions) -> dict[str, Decision]:
+    """How the columns of text of a table are read, and those of integers that are dates."""
+    schema, declared = table.collect_schema(), options.columns
+    texts = _texts(schema)
+    others = [name for name, one in declared.items() if name in schema and one.reads_text and name not in texts]
+    others = [name for name in others if kind_of(schema[name]) in (Kind.NUMBER, Kind.BOOLEAN)]
+    integers = _date_like(table, [name for name in schema if schema[name].is_integer() and name not in others])
+    values = detection.counted(_frames(table, [*texts, *others, *integers]), declared)
+    found = {
+        name: detection.decide(of, declared.get(name, ColumnOptions()), name, is_label=name in options.labels)
+        for name, of in values.items()
+    }
+    found = {name: one for name, one in found.items() if name not in integers or one.reading.formats}
+    categories = [n for n, dtype in schema.items() if kind_of(dtype) is Kind.CATEGORY and n not in found]
+    return found | {name: Decision(Reading()) for name in categories}  # their type says that they are no numbers
+
+
+def follow(
+    table: pl.LazyFrame, readings: Mapping[str, Reading], expected: Mapping[str, Kind], *, check: bool
 ) -> dict[str, Decision]:
-    """How the columns are read. With ``readings``, those of other columns of text are decided only where another kind
-    than text is ``expected``; such a column is left out if its values are not of that kind."""
-    schema, expected = table.collect_schema(), expected or {}
-    texts = [name for name, dtype in schema.items() if kind_of(dtype) is Kind.CATEGORY]
-    declared = [name for name, one in options.items() if name in schema and one.reads_text and name not in texts]
-    declared = [name for name in declared if kind_of(schema[name]) in (Kind.NUMBER, Kind.BOOLEAN)]
-    if readings is not None:
-        found = {name: Decision(readings[name]) for name in schema if name in readings}
-        open_columns = {n: TYPES[expected[n]] for n in texts if n not in found and expected.get(n) in TYPES}
-        hints = {name: ColumnOptions(type=type_) for name, type_ in open_columns.items()}
-        decided = detection.decide_all(_frames(table, list(hints)), hints, {})
-        found |= {name: one for name, one in decided.items() if one.reading.kind is expected[name]}
-        return found | {name: Decision(Reading()) for name in texts if name not in found and name not in hints}
-    integers = _date_like(table, [name for name in schema if schema[name].is_integer() and name not in declared])
-    found = detection.decide_all(_frames(table, [*texts, *declared, *integers]), options, {})
-    return {name: one for name, one in found.items() if name not in integers or one.reading.formats}
+    """How the columns are read where ``readings`` are known. Other columns of text are decided where another kind than
+    text is ``expected``. A column is left out, and stays as it is, if too many of its values are not of that kind, or,
+    with ``check``, cannot be read in the known way."""
+    schema = table.collect_schema()
+    known = {name: readings[name] for name in schema if name in readings}
+    texts = [name for name in _texts(schema) if name not in known]
+    to_decide = {name: TYPES[expected[name]] for name in texts if expected.get(name) in TYPES}
+    to_check = [name for name in known if check and known[name].read_as != "text"]
+    options = {name: ColumnOptions(missing=_listed(known[name].missing)) for name in to_check}
+    values = detection.counted(_frames(table, [*to_decide, *to_check]), options)
+    found = {name: Decision(Reading()) for name in texts if name not in to_decide}
+    found |= {name: Decision(reading) for name, reading in known.items() if name not in to_check}
+    for name, of in values.items():
+        if name in to_check:
+            decision = detection.with_strays(of, known[name])
+            is_kept = detection.are_few(decision, of)
+        else:
+            decision = detection.decide(of, ColumnOptions(), name, wanted=to_decide[name])
+            is_kept = decision.reading.kind is expected[name]
+        if is_kept:
+            found[name] = decision
+    return found
+
+
+def _texts(schema: pl.Schema) -> list[str]:
+    return [name for name, dtype in schema.items() if dtype == pl.String]
+
+
+def _listed(words: tuple[str, ...] | None) -> list[str] | None:
+    return None if words is None else list(words)
 
 
 def read(table: pl.LazyFrame, decisions: Mapping[str, Decision]) -> pl.LazyFrame:
     """The table with its columns read; what does not fit becomes null."""
     schema = table.collect_schema()
-    return table.with_columns(one.reading.expression(name, schema[name]) for name, one in decisions.items())
+    return table.with_columns(
+        one.reading.expression(name, schema[name])
+        for name, one in decisions.items()
+        if not isinstance(schema[name], pl.Categorical | pl.Enum)
+    )
 
 
 def _frames(table: pl.LazyFrame, names: list[str]) -> Iterator[pl.DataFrame]:
@@ -64,4 +96,6 @@ def _date_like(table: pl.LazyFrame, names: list[str]) -> list[str]:
         return []
     first = table.select(cs.by_name(names)).head(FIRST_ROWS).collect()
     low, high = DATE_INTEGERS
-    return [one.name for one in first if one.count() and bool(one.drop_nulls().is_between(low, high).all())]
+    return [
+        one.name for one in first if one.count() and bool(one.drop_nulls().cast(pl.Int128).is_between(low, high).all())
+    ]

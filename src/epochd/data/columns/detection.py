@@ -6,12 +6,12 @@ first rows, and is the same for the same values in every format.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import polars as pl
 
-from epochd.core.columns import ColumnOptions
+from epochd.core.columns import ColumnOptions, ColumnType
 from epochd.core.text import shown
 from epochd.data.columns import dates, numbers, words
 from epochd.data.columns.dates import DateShape
@@ -129,64 +129,63 @@ class Decision:
         return found
 
 
-def decide_all(
-    frames: Iterable[pl.DataFrame], options: Mapping[str, ColumnOptions], follow: Mapping[str, Reading]
-) -> dict[str, Decision]:
-    """The decision for each column of text of a table, given as ``frames`` of its rows in order. ``follow`` are the
-    readings of the same columns in training, which are kept."""
+Attempt = Callable[[Values, ColumnOptions, str], Decision | None]
+"""Reads the values as one type, given what a client says of the column of this name; None if there is no such value."""
+
+
+def counted(frames: Iterable[pl.DataFrame], options: Mapping[str, ColumnOptions]) -> dict[str, Values]:
+    """The values of each column of text of a table, given as ``frames`` of its rows in order."""
     values: dict[str, Values] = {}
     for frame in frames:
         for series in frame:
-            if series.name not in values:
-                values[series.name] = Values(_missing_words(options, follow, series.name))
-            text = series if series.dtype == pl.String else series.cast(pl.String)
-            values[series.name].add(text)
-    return {
-        name: decide(found, options.get(name, ColumnOptions()), follow.get(name), name)
-        for name, found in values.items()
-    }
+            of = values.setdefault(series.name, Values(options.get(series.name, ColumnOptions()).missing))
+            of.add(series)
+    return values
 
 
-def _missing_words(
-    options: Mapping[str, ColumnOptions], follow: Mapping[str, Reading], name: str
-) -> Sequence[str] | None:
-    return follow[name].missing if name in follow else options.get(name, ColumnOptions()).missing
-
-
-def decide(values: Values, options: ColumnOptions, follow: Reading | None = None, name: str = "column") -> Decision:
-    """How to read a column of text with these values, given what a client says of it."""
+def decide(
+    values: Values,
+    options: ColumnOptions,
+    name: str = "column",
+    *,
+    wanted: ColumnType | None = None,
+    is_label: bool = False,
+) -> Decision:
+    """How to read a column of text with these values, given what a client says of it. Only the ``wanted`` type is tried
+    besides text, if there is one. Of labels, no word is read as true or false, and none may be a stray."""
     missing = None if values.missing is None else tuple(values.missing)
-    if follow is not None:
-        return _with_strays(values, follow)
     if options.type in ("category", "text", "identifier"):
         return Decision(Reading(missing=missing))
-    if options.type in ("date", "time") and options.format:
-        return _with_strays(values, _declared_dates(options, missing))
-    tries = {
-        None: (_truth, _dates, _number),
-        "number": (_number,),
-        "boolean": (_truth,),
-        "date": (_dates,),
-        "time": (_dates,),
-    }.get(options.type, ())
-    if options.type is None and (options.decimal or options.format or options.timezone):
-        tries = (_number,) if options.decimal else (_dates,)
-        if options.format:
-            return _with_strays(values, _declared_dates(options, missing))
-    for attempt in tries:
+    if options.format and options.type in ("date", "time", None):
+        return with_strays(values, _declared_dates(options, missing))
+    for attempt in _attempts(options, wanted):
         found = attempt(values, options, name)
-        if found is not None:
-            reading = replace(found.reading, missing=missing)
-            checked = _with_strays(values, reading)
-            limit = STRAYS if options.type is None else 1.0
-            if checked.strays <= limit * _valued(values, reading):
-                return replace(checked, doubt=found.doubt, hint=found.hint)
+        if found is None or (is_label and options.type is None and not _may_be_label(found.reading)):
+            continue
+        checked = with_strays(values, replace(found.reading, missing=missing))
+        if options.type is not None or (are_few(checked, values) and not (is_label and checked.strays)):
+            return replace(checked, doubt=found.doubt, hint=found.hint)
     return Decision(Reading(missing=missing))
 
 
-def _valued(values: Values, reading: Reading) -> int:
-    """Values that are not missing in a column that is read like this."""
-    return values.present - sum(shape.count for key, shape in values.shapes.items() if _is_missing(key, reading))
+def _attempts(options: ColumnOptions, wanted: ColumnType | None) -> Sequence[Attempt]:
+    by_type: dict[ColumnType | None, Sequence[Attempt]] = {
+        **{None: (_truth, _dates, _number), "number": (_number,), "boolean": (_truth,)},
+        **{"date": (_dates,), "time": (_dates,)},
+    }
+    if options.type is None and (options.decimal or options.timezone):
+        return (_number,) if options.decimal else (_dates,)
+    return by_type.get(options.type or wanted, ())
+
+
+def _may_be_label(reading: Reading) -> bool:
+    return reading.read_as != "boolean" or reading.truth == ("true", "false")
+
+
+def are_few(decision: Decision, values: Values) -> bool:
+    """Whether the strays of a decision are so few that they may become missing values."""
+    beside = sum(shape.count for key, shape in values.shapes.items() if _is_missing(key, decision.reading))
+    return decision.strays <= STRAYS * (values.present - beside)
 
 
 def _is_missing(shape: str, reading: Reading) -> bool:
@@ -203,7 +202,7 @@ def _declared_dates(options: ColumnOptions, missing: tuple[str, ...] | None) -> 
     return Reading(read_as, formats=(form,), zone=zone, timezone=options.timezone, missing=missing)
 
 
-def _with_strays(values: Values, reading: Reading) -> Decision:
+def with_strays(values: Values, reading: Reading) -> Decision:
     """The decision for this reading, with the values that do not fit it, found by reading an example of each shape;
     only whether a date exists is a question of each value."""
     if reading.read_as == "text":
@@ -212,7 +211,7 @@ def _with_strays(values: Values, reading: Reading) -> Decision:
     examples = pl.Series([shape.value for _, shape in shapes], dtype=pl.String)
     cleaned = pl.select(reading.cleaned(pl.lit(examples))).to_series()
     read = pl.select(reading.parsed(pl.lit(cleaned))).to_series()
-    strays = []
+    strays: list[Shape] = []
     for (key, shape), is_present, is_read in zip(shapes, cleaned.is_not_null(), read.is_not_null(), strict=True):
         if reading.formats and (date := DateShape.of(key)) is not None:
             order = next((order for order, form in date.formats.items() if form in reading.formats), None)
@@ -231,7 +230,9 @@ def _truth(values: Values, options: ColumnOptions, name: str) -> Decision | None
         return None
     found = {shape.lower() for shape in values.shapes}
     for true, false in words.TRUTH:
-        if {true, false} <= found and found <= {true, false, *words.MISSING_BESIDE_VALUES}:
+        present = found & {true, false}
+        is_pair = len(present) == 2 or (true == "true" and present)  # one word of another pair is a constant text
+        if is_pair and found <= {true, false, *words.MISSING_BESIDE_VALUES}:
             return Decision(Reading("boolean", truth=(true, false)))
     is_declared = options.type == "boolean"
     pairs = [pair for pair in words.TRUTH if found & {*pair}]

@@ -249,4 +249,5 @@ def _doubt(notation: NumberNotation, cores: Iterable[str]) -> str:
     sign = notation.thousands or notation.decimal
     if any(sign not in core for core in separated):
         return ""
-    return f"1{sign}234 is read as {'1234' if notation.thousands else '1.234'}, not as {'1.234' if notation.thousands else '1234'}"
+    first, other = ("1234", "1.234") if notation.thousands else ("1.234", "1234")
+    return f"numbers such as 1{sign}234 are read as {first}, and may also mean {other}"

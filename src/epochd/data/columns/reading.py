@@ -5,7 +5,7 @@ has checked, and in the model, so that a prediction follows the training.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self
 
 import polars as pl
@@ -17,7 +17,6 @@ from epochd.data.schema import Kind, col
 
 ReadAs = Literal["number", "boolean", "date", "datetime", "time", "text"]
 KINDS = {"number": Kind.NUMBER, "boolean": Kind.BOOLEAN, "text": Kind.CATEGORY}
-EXAMPLES = {"time": "13:45:00", "boolean": "true or false"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +27,7 @@ class Reading:
     (``words.MISSING``, and in all but text ``words.MISSING_BESIDE_VALUES``)."""
 
     read_as: ReadAs = "text"
-    numbers: NumberNotation = NumberNotation()
+    numbers: NumberNotation = field(default_factory=NumberNotation)
     formats: tuple[str, ...] = ()
     zone: str | None = None
     timezone: str | None = None

@@ -1,7 +1,7 @@
 """Words that stand for a missing value or for a truth value, and the cleaning of text, the same in every format.
 
-Spaces around a value are never part of it. Some words always mean a missing value; others, such as ``-`` or ``unknown``,
-only in a column of numbers, dates or truth values, because in a column of categories they may be one.
+Spaces around a value are never part of it. Some words always mean a missing value; others, such as ``-`` or
+``unknown``, only in a column of numbers, dates or truth values, because in a column of categories they may be one.
 """
 
 from collections.abc import Sequence

@@ -39,7 +39,8 @@ class EncoderFit:
         readings: Mapping[str, Reading] | None = None,
     ) -> None:
         """``rows`` is the number of training rows, ``steps`` the length of the longest list in the whole dataset (None
-        without list columns), ``readings`` say how columns of text have been read. Raise DataError for a column of an unsupported type."""
+        without list columns), ``readings`` say how columns of text have been read. Raise DataError for a column of an
+        unsupported type."""
         self._spec, self._task, self._classes, self._steps = spec, task, classes, steps
         self._readings = dict(readings or {})
         self._target = Moments()

@@ -36,7 +36,8 @@ class Source:
 
     ``expected`` are kinds of columns: where types are inferred, a column of another kind is read as text. ``options``
     say how the file is read. ``readings`` say how columns of text are read, as decided before; None: they are decided
-    from their values. A source that is ``raw`` leaves text as it is, for a model that reads it.
+    from their values. With ``checks_readings`` a column too few of whose values can be read so is left as text. A
+    source that is ``raw`` leaves all text as it is, for a model that reads it.
     """
 
     name: str
@@ -45,14 +46,18 @@ class Source:
     options: ReadOptions = field(default_factory=ReadOptions, compare=False)
     readings: Mapping[str, Reading] | None = field(default=None, compare=False)
     raw: bool = field(default=False, compare=False)
+    checks_readings: bool = field(default=False, compare=False)
 
     def expecting(self, expected: Expected) -> "Source":
         """The same dataset with these expected kinds of columns, and text as it is written."""
         return replace(self, expected=expected, raw=True)
 
-    def following(self, readings: Mapping[str, Reading], expected: Expected | None = None) -> "Source":
-        """The same dataset, whose columns of text are read as in these readings and as these kinds."""
-        return replace(self, readings=readings, expected=expected or {})
+    def following(
+        self, readings: Mapping[str, Reading], expected: Expected | None = None, *, check: bool = False
+    ) -> "Source":
+        """The same dataset, whose columns of text are read as in these readings and as these kinds; ``check`` as
+        ``checks_readings``."""
+        return replace(self, readings=readings, expected=expected or {}, checks_readings=check)
 
     def reading(self, options: ReadOptions) -> "Source":
         """The same dataset, read with these options in the place of its own where they are set."""
@@ -82,12 +87,17 @@ class Source:
                     clean = _cleaned(table)
                     if self.raw:
                         return work(clean, {})
-                    decisions = decided_columns.decide(clean, self.options.columns, self.readings, self.expected)
+                    decisions = self._decisions(clean)
                     return work(decided_columns.read(clean, decisions), decisions)
                 except TYPE_ERRORS:
                     if (following := next(tables, None)) is None:
                         raise
                 table = following
+
+    def _decisions(self, table: pl.LazyFrame) -> dict[str, Decision]:
+        if self.readings is None:
+            return decided_columns.decide(table, self.options)
+        return decided_columns.follow(table, self.readings, self.expected, check=self.checks_readings)
 
     def _expected(self) -> Expected:
         """The kinds of columns that a format should yield: text for those that are read here."""
