@@ -16,8 +16,8 @@ import pytest
 from sqlalchemy import make_url
 
 from epochd.core.errors import DataError, TooLarge
-from epochd.readers.pool import ReaderPool
 from epochd.data.tables.catalog import open_dataset
+from epochd.readers.pool import ReaderPool
 from epochd.registry import operations, sql_snapshot
 
 MANY = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) SELECT i, i * 2 AS j FROM n"

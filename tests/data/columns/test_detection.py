@@ -1,0 +1,136 @@
+"""What a column of text is, decided from all its values."""
+
+from datetime import date, datetime
+
+import polars as pl
+import pytest
+
+from epochd.core.columns import ColumnOptions, ReadOptions
+from epochd.data.columns import decided_columns
+from epochd.data.columns.reading import Reading
+
+
+def decide(values, is_label=False, **options):
+    """The decision for one column, and its values as read."""
+    table = pl.DataFrame({"c": values}).lazy()
+    given = ReadOptions(columns={"c": ColumnOptions(**options)} if options else {}, labels=("c",) if is_label else ())
+    decisions = decided_columns.decide(table, given)
+    found = decided_columns.read(table, decisions).collect()["c"].to_list()
+    return decisions.get("c"), found
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        (["1,5", "2,25", "-"], [1.5, 2.25, None]),
+        ([" 34", "35\u3000", "\xa036"], [34, 35, 36]),
+        (["NAN", "1.5", "n/a", "NULL", "#DIV/0!", "无"], [None, 1.5, None, None, None, None]),
+        (["是", "否", "是", "未知"], [True, False, True, None]),
+        (["Yes", "no", "YES ", "?"], [True, False, True, None]),
+        (["True", "False"], [True, False]),
+        (["有", "无"], [True, False]),
+        (["true", "NA"], [True, None]),
+        (["31/12/2024", "5/1/2024"], [date(2024, 12, 31), date(2024, 1, 5)]),
+        (["12/31/2024", "1/5/2024"], [date(2024, 12, 31), date(2024, 1, 5)]),
+        (["2024/1/5", "2024/1/6 13:00"], [datetime(2024, 1, 5), datetime(2024, 1, 6, 13)]),
+        (["20240105", "20241231"], [date(2024, 1, 5), date(2024, 12, 31)]),
+        (["20240105", "20241331"], [20240105, 20241331]),
+        (["007", "07", "7", "070"], ["007", "07", "7", "070"]),
+        ([" a ", "b", "NA", "None"], ["a", "b", None, None]),
+        (["-", "?", "a"], ["-", "?", "a"]),
+        (["1", "2", "x"], ["1", "2", "x"]),
+        (["是", "是"], ["是", "是"]),
+        ([None, None], [None, None]),
+    ],
+)
+def test_a_column_is_what_its_values_have_in_common(values, found):
+    assert decide(values)[1] == found
+
+
+def test_a_few_strays_become_missing_and_are_told_with_row_value_and_count():
+    values = ["1,000"] * 60 + ["abc", "x1"] + ["2,000"] * 38
+    decision, found = decide(values)
+    assert (found[60], found[61], found[62]) == (None, None, 2000)
+    assert decision.strays == 2
+    assert (
+        "2 values are not of that form and taken as missing: 'abc' (row 61), 'x1' (row 62)"
+        in decision.warnings("c")[-1]
+    )
+    assert decide(values + ["abc"] * 10)[1][0] == "1,000"
+
+
+def test_dates_that_do_not_exist_are_strays():
+    days = [f"{day}/02/2024" for day in range(1, 30)]
+    decision, found = decide([*days, "31/02/2024"])
+    assert (decision.strays, decision.examples) == (1, ((29, "31/02/2024"),))
+    assert found[-2:] == [date(2024, 2, 29), None]
+
+
+def test_a_doubt_about_day_and_month_is_told_with_what_settles_it():
+    decision, found = decide(["5/1/2024", "3/4/2024"])
+    assert found == [date(2024, 1, 5), date(2024, 4, 3)]
+    [warning] = decision.warnings("c")
+    assert '{"c": {"type": "date", "format": "%m/%d/%Y"}}' in warning
+    settled, found = decide(["5/1/2024", "3/4/2024"], type="date", format="%m/%d/%Y")
+    assert (found, settled.warnings("c")) == ([date(2024, 5, 1), date(2024, 3, 4)], [])
+    assert decide(["5.1.2024", "3.4.2024"])[0].warnings("c") == []
+
+
+def test_integers_that_are_all_dates_are_dates_in_typed_columns_too():
+    decision, found = decide([20240105, 20241231])
+    assert found == [date(2024, 1, 5), date(2024, 12, 31)]
+    assert "type" in decision.warnings("c")[0]
+    assert decide([20240105, 20241331])[1] == [20240105, 20241331]
+    assert decide([20240105, 20241231], type="number")[1] == [20240105, 20241231]
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "found"),
+    [
+        (["1", "2"], {"type": "category"}, ["1", "2"]),
+        ([1, 2], {"type": "category"}, ["1", "2"]),
+        (["007", "8"], {"type": "number"}, [7, 8]),
+        (["1,234"], {"type": "number", "decimal": ","}, [1.234]),
+        (["1.234"], {"decimal": ","}, [1234]),
+        (["a", "b", ""], {"missing": ["a"]}, [None, "b", None]),
+        (["NA", "b"], {"missing": []}, ["NA", "b"]),
+        (["9", "9999"], {"missing": ["9999"]}, [9, None]),
+        (["x", "1", "2", "3"], {"type": "number"}, [None, 1, 2, 3]),
+        (["08:30"], {"type": "time", "format": "%H:%M"}, [datetime(2024, 1, 1, 8, 30).time()]),
+    ],
+)
+def test_what_a_client_says_takes_precedence(values, options, found):
+    assert decide(values, **options)[1] == found
+
+
+def test_words_of_labels_stay_and_none_of_them_is_a_stray():
+    assert decide(["是", "否"], is_label=True)[1] == ["是", "否"]
+    assert decide(["true", "false"], is_label=True)[1] == [True, False]
+    assert decide(["1"] * 99 + ["x"], is_label=True)[1][0] == "1"
+    assert decide(["1,5", "2,5"], is_label=True)[1] == [1.5, 2.5]
+
+
+def test_a_decision_depends_on_all_rows_and_not_on_how_they_are_batched(monkeypatch):
+    values = [f"{i % 28 + 1}/{i % 12 + 1}/2024" for i in range(2_000)] + ["1,5"] * 30
+    expected = decide(values)
+    for size in (7, 500):
+        monkeypatch.setattr(decided_columns, "BATCH_ROWS", size)
+        assert decide(values) == expected
+    late = ["x"] * 500 + [f"{i},5" for i in range(20_000)]
+    assert decide(late)[1][-1] == 19999.5
+
+
+def test_free_text_with_digits_is_text():
+    values = [f"order {i} of customer {i * 7}" for i in range(5_000)]
+    assert decide(values)[0].reading == Reading()
+
+
+def test_a_known_reading_is_followed_unless_too_few_values_fit():
+    reading = decide(["31/12/2024", "5/1/2024"])[0].reading
+    table = pl.DataFrame({"c": ["1/2/2024", "3/2/2024"], "n": ["1,5", "x"], "t": [" a", "NA"]}).lazy()
+    kinds = {"n": decided_columns.Kind.NUMBER}
+    found = decided_columns.read(table, decided_columns.follow(table, {"c": reading}, kinds, check=True)).collect()
+    assert found.rows() == [(date(2024, 2, 1), "1,5", "a"), (date(2024, 2, 3), "x", None)]
+    other = pl.DataFrame({"c": ["2024-02-01", "3/2/2024"]}).lazy()
+    assert decided_columns.follow(other, {"c": reading}, {}, check=True) == {}
+    assert decided_columns.follow(other, {"c": reading}, {}, check=False)["c"].reading == reading

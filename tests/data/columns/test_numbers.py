@@ -1,0 +1,113 @@
+"""Numbers in notations: which one a column has, and what its values are."""
+
+import re
+from collections import Counter
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from epochd.data.columns import numbers
+
+
+def read(values, decimal=None):
+    """The chosen notation, and the values read in it; None where there is no number."""
+    shapes = Counter(re.sub("[0-9]", "9", value) for value in values)
+    chosen = numbers.choose(shapes, sum(bool(re.match(r"^\D*0[.,]\d", value)) for value in values), decimal)
+    if chosen is None:
+        return None, None
+    found = pl.select(chosen.notation.expression(pl.lit(pl.Series(values)))).to_series().to_list()
+    return chosen, found
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["11,000", "900"], [11000, 900]),
+        (["1,234,567", "1,234.5"], [1234567.0, 1234.5]),
+        (["12,34,567", "1,234"], [1234567, 1234]),
+        (["6,4", "12,75"], [6.4, 12.75]),
+        (["0,125", "1,234"], [0.125, 1.234]),
+        (["1.234,5", "12"], [1234.5, 12.0]),
+        (["1.234.567", "12"], [1234567, 12]),
+        (["1 234 567", "1\u202f234", "1\xa0000"], [1234567, 1234, 1000]),
+        (["1'234.5", "12"], [1234.5, 12.0]),
+        (["68%", "12.5 %", "-3%"], [0.68, 0.125, -0.03]),
+        (["0", "68%"], [0.0, 0.68]),
+        (["$7.11", "-$3", "$-5", "($1,200.00)"], [7.11, -3.0, -5.0, -1200.0]),
+        (["¥1,234.50", "￥12", "300元", "人民币 5"], [1234.5, 12.0, 300.0, 5.0]),
+        (["7,50 €", "1.000 €"], [7.5, 1000.0]),
+        (["USD 12", "USD 3.5"], [12.0, 3.5]),
+        (["12 kg", "3.5kg"], [12.0, 3.5]),
+        (["30km/h", "5km/h"], [30, 5]),
+        (["1.2万", "3400", "2亿"], [12000.0, 3400.0, 2e8]),
+        (["1.5万元", "300元"], [15000.0, 300.0]),
+        (["7.6K", "2M", "300"], [7600.0, 2e6, 300.0]),
+        (["−5", "–7", "12-", "(3)", "－2"], [-5, -7, -12, -3, -2]),
+        (["１２３", "４５．５", "－１"], [123.0, 45.5, -1.0]),
+        (["12.5％", "（3％）"], [0.125, -0.03]),
+        (["1e-5", "2.5E3", "3"], [1e-5, 2500.0, 3.0]),
+        (["inf", "-Infinity", "∞", "1.5"], [float("inf"), -float("inf"), float("inf"), 1.5]),
+        ([".5", "5."], [0.5, 5.0]),
+    ],
+)
+def test_numbers_are_read_in_the_notation_of_the_column(values, expected):
+    assert read(values)[1] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["$5", "$3", "€7"], [5, 3, None]),  # another currency is another unit
+        (["12 kg", "3 kg", "500 g"], [12, 3, None]),
+        (["1,234.5", "1,2,3"], [1234.5, None]),
+        (["1.5", "12.5.3", "x7"], [1.5, None, None]),
+        (["1,500.5", "1.500,5", "2,000.5"], [1500.5, None, 2000.5]),
+    ],
+)
+def test_what_is_not_in_the_notation_is_no_number(values, expected):
+    assert read(values)[1] == expected
+
+
+@pytest.mark.parametrize(
+    "values", [["192.168.1.1"], ["138 1234 5678"], ["a1", "b2"], ["1-2"], ["()"], ["2024-01-05"], ["3/4"]]
+)
+def test_codes_are_no_numbers(values):
+    assert read(values)[0] is None
+
+
+def test_an_ambiguous_separator_is_said_and_can_be_settled():
+    chosen, found = read(["1,234", "5,678"])
+    assert found == [1234, 5678]
+    assert chosen.doubt == "numbers such as 1,234 are read as 1234, and may also mean 1.234"
+    settled, found = read(["1,234", "5,678"], decimal=",")
+    assert (settled.doubt, found) == ("", [1.234, 5.678])
+    for clear in (["1,234", "5,67"], ["1,234", "1,234,567"], ["1,234.5"], ["0,123", "5,678"], ["1234"]):
+        assert read(clear)[0].doubt == ""
+
+
+def test_only_integers_are_whole():
+    assert read(["1,234", "5"])[0].notation.whole
+    assert not read(["1,234", "5.0"])[0].notation.whole
+    assert not read(["5", "inf"])[0].notation.whole
+
+
+@given(
+    st.lists(st.decimals(-(10**9), 10**9, places=2), min_size=3, max_size=20),
+    st.sampled_from([(".", ","), (",", "."), (".", " "), (",", " "), (".", "'"), (".", "")]),
+    st.sampled_from(["{}", "${}", "{} €", "{}%", "¥{}", "{} kg"]),
+    st.sampled_from(["-", "−", "(", "last"]),
+)
+def test_any_numbers_in_any_notation_are_read_back(values, separators, affix, minus):
+    decimal, thousands = separators
+
+    def written(value):
+        digits = f"{abs(value):,.2f}".translate({ord(","): thousands, ord("."): decimal})
+        text = affix.format(digits)
+        if value >= 0:
+            return text
+        return f"({text})" if minus == "(" else f"{text}-" if minus == "last" else f"{minus}{text}"
+
+    chosen, found = read([written(value) for value in values])
+    assert found == pytest.approx([float(value) * chosen.notation.scale for value in values])

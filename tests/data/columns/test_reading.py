@@ -1,0 +1,71 @@
+"""A reading as JSON, and strictly for a prediction."""
+
+import json
+
+import polars as pl
+import pytest
+
+from epochd.core.errors import DataError
+from epochd.data.columns import words
+from epochd.data.columns.numbers import NumberNotation
+from epochd.data.columns.reading import Reading
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [
+        Reading(),
+        Reading("number", numbers=NumberNotation(",", ".", "%", "¥", True, True)),
+        Reading("datetime", formats=("%Y/%m/%d %H:%M", "%Y/%m/%d"), zone="UTC", timezone="Asia/Shanghai"),
+        Reading("boolean", truth=("是", "否"), missing=("x", "")),
+    ],
+)
+def test_a_reading_survives_json(reading):
+    assert Reading.from_json(json.loads(json.dumps(reading.as_json()))) == reading
+
+
+@pytest.mark.parametrize(
+    "state", [{}, {"read_as": "list"}, {"read_as": "number", "other": 1}, {"read_as": "number", "numbers": {"x": 1}}]
+)
+def test_an_invalid_state_is_refused(state):
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        Reading.from_json(state)
+
+
+@pytest.mark.parametrize(
+    ("reading", "bad", "message"),
+    [
+        (Reading("number", numbers=NumberNotation(thousands=",")), "12x", "row 2 of column 'c' is not a number: '12x'"),
+        (Reading("date", formats=("%d/%m/%Y",)), "31/02/2024", "row 2 of column 'c' is not a date: '31/02/2024'"),
+        (Reading("boolean", truth=("是", "否")), "也许", "row 2 of column 'c' is neither true nor false: '也许'"),
+    ],
+)
+def test_a_value_that_cannot_be_read_is_named_with_the_notation(reading, bad, message):
+    with pytest.raises(DataError) as raised:
+        reading.strictly(pl.Series("c", ["NA", bad]))
+    [problem] = raised.value.problems
+    assert problem.message == message
+    assert reading.describe() in problem.hint
+
+
+@pytest.mark.parametrize("missing", [None, ("x",), ()])
+def test_one_value_is_cleaned_as_a_column_is(missing):
+    values = [
+        "NA",
+        " na ",
+        "NaN",
+        "nAn",
+        "#N/A",
+        "\\N",
+        "x",
+        " x",
+        "none",
+        "",
+        "\u3000 \xa0",
+        "#DIV/0!",
+        "nano",
+        "-",
+        "a b",
+    ]
+    column = pl.select(words.cleaned(pl.lit(pl.Series(values)), missing)).to_series().to_list()
+    assert column == [words.clean_text(value, missing) for value in values]
