@@ -5,6 +5,7 @@ column is bounded: the figures of small tables are exact, and some of large tabl
 """
 
 import math
+from collections.abc import Mapping
 from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -14,6 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from epochd.core.datasets import Facts
+from epochd.data.columns.detection import Decision
 from epochd.data.schema import col
 from epochd.data.tables.source import Source
 from epochd.data.tables.table import UNITS_PER_DAY, batches, python_values
@@ -23,6 +25,7 @@ BATCH_ROWS = 131_072
 FIRST_ROWS = 10
 TOP_VALUES = 10
 BINS = 20
+MAX_WARNINGS = 100
 MAX_TEXT, MAX_LIST = 200, 20
 """The characters of a text and the elements of a list that are shown."""
 MAX_COUNTED, MAX_COUNTED_TOTAL = 50_000, 2_000_000
@@ -48,12 +51,13 @@ def read_facts(source: Source) -> Facts:
 
 
 def profile(source: Source) -> dict[str, Any]:
-    """``columns``, the profile of each column, and ``first_rows``, as plain JSON. Raises DataError. Blocking."""
+    """``columns``, the profile of each column with the notation of its text, ``first_rows``, and ``warnings`` about how
+    columns are read, as plain JSON. Raises DataError. Blocking."""
     with np.errstate(over="ignore", invalid="ignore"):  # figures that overflow a float are shown as null
-        return source.apply(_profiled)
+        return source.apply_decided(_profiled)
 
 
-def _profiled(table: pl.LazyFrame) -> dict[str, Any]:
+def _profiled(table: pl.LazyFrame, decisions: Mapping[str, Decision]) -> dict[str, Any]:
     schema = table.collect_schema()
     columns = [_column_profile(name, dtype, len(schema)) for name, dtype in schema.items()]
     random = np.random.Generator(np.random.PCG64(SEED))
@@ -70,7 +74,12 @@ def _profiled(table: pl.LazyFrame) -> dict[str, Any]:
         for _, frame in batches(table.select(col(column.name) for column in sampled), BATCH_ROWS):
             for column in sampled:
                 column.add_to_histogram(frame[column.name])
-    return {"columns": [column.as_json() for column in columns], "first_rows": first or []}
+    notations = {name: one.reading.describe() or None for name, one in decisions.items()}
+    return {
+        "columns": [column.as_json() | {"notation": notations.get(column.name)} for column in columns],
+        "first_rows": first or [],
+        "warnings": [warning for name, one in decisions.items() for warning in one.warnings(name)][:MAX_WARNINGS],
+    }
 
 
 def _column_profile(name: str, dtype: pl.DataType, columns: int) -> "ColumnProfile":

@@ -33,6 +33,7 @@ class OtherColumn(Shape):
     type: str = Field(examples=["Float64"])
     kind: Literal["list", "other"]
     missing: int
+    notation: str | None = Field(None, description="How the text of the column is read, if it is not left as text.")
 
 
 class ValueColumn(Shape):
@@ -42,6 +43,7 @@ class ValueColumn(Shape):
     type: str = Field(examples=["String"])
     kind: Literal["text", "boolean"]
     missing: int
+    notation: str | None = Field(None, description="How the text of the column is read, if it is not left as text.")
     distinct: int
     distinct_is_estimate: bool
     top: list[ValueCount] = Field(description="The most frequent values.")
@@ -54,6 +56,7 @@ class RangeColumn(Shape):
     type: str = Field(examples=["Float64"])
     kind: Literal["number", "date"]
     missing: int
+    notation: str | None = Field(None, description="How the text of the column is read, if it is not left as text.")
     distinct: int
     distinct_is_estimate: bool
     top: list[ValueCount] = Field(description="The most frequent values.")
@@ -150,6 +153,7 @@ class DatasetDetail(DatasetRecord):
     total_bytes: int | None = None
     profile: list[Annotated[dict[str, Any], described_as("ColumnProfile")]] | None = None
     first_rows: list[dict[str, Any]] | None = None
+    warnings: list[str] | None = Field(None, description="Doubts about how columns are read.")
 
 
 class DatasetRemoved(Success):
