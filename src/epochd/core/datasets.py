@@ -1,15 +1,11 @@
-"""A registered dataset as a frozen value, the rule for dataset names, and what a config's check found in a dataset."""
+"""A registered dataset as a frozen value, and what a config's check found in a dataset."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
 from epochd.core.specs import Task
-
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
-NAME_RULE = "use up to 120 letters, digits, '.', '_' and '-', starting with a letter or digit"
 
 
 class DatasetKind(StrEnum):

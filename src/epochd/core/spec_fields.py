@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from epochd.core.names import COMPOSED
+
 Scheduler = Literal["step", "plateau", "cosine", "none"]
 Optimizer = Literal["adam", "adamw", "sgd", "rmsprop"]
 Task = Literal["binary", "multiclass", "regression"]
@@ -54,10 +56,10 @@ Monitor = Literal[
 Threshold = Annotated[float, Field(gt=0, lt=1)]
 
 Size = Annotated[int, Field(ge=1, le=65_536)]
-Column = Annotated[str, Field(min_length=1, max_length=500)]
+Column = Annotated[str, Field(min_length=1, max_length=500), COMPOSED]
 Label = Annotated[str, Field(max_length=500)]
 Weight = Annotated[float, Field(gt=0, le=1e6)]
-DatasetName = Annotated[str, Field(min_length=1, max_length=1000)]
+DatasetName = Annotated[str, Field(min_length=1, max_length=1000), COMPOSED]
 MAX_COLUMNS, MAX_LABELS = 100_000, 10_000
 """Entries of ``feature_columns`` and of ``class_weight``."""
 
@@ -104,7 +106,7 @@ class SpecFields(BaseModel):
         },
     )
 
-    name: Annotated[str, Field(min_length=1, max_length=200)] = "training"
+    name: Annotated[str, Field(min_length=1, max_length=200), COMPOSED] = "training"
     """A display name; it need not be unique."""
     algorithm_type: Literal["deep_learning"] = "deep_learning"
     """The family of algorithms; epochd trains deep learning models."""
@@ -226,7 +228,7 @@ class SpecFields(BaseModel):
     """For two classes: the probability of the second class above which it is predicted. ``f1`` and ``balanced`` choose
     the threshold with the best F1 or balanced accuracy on the validation rows, at the end of the training."""
 
-    output_path: Annotated[str, Field(min_length=1, max_length=500)] = "/models"
+    output_path: Annotated[str, Field(min_length=1, max_length=500), COMPOSED] = "/models"
     """The folder of the model, relative to the server's artifact store."""
 
     def applies(self, name: str) -> bool:

@@ -10,6 +10,7 @@ import polars as pl
 from pydantic_core import to_json
 
 from epochd.core.errors import InvalidRequest, Problem, similar_names
+from epochd.core.names import composed
 from epochd.core.text import cut
 from epochd.serving import predictions, rows
 from epochd.serving.predictions import Predictions
@@ -40,7 +41,8 @@ class Options:
         Raises InvalidRequest for one that is not there."""
         if self.echo:
             return list(names)
-        given = [name for one in self.id_columns for name in ([one] if one in names else filter(None, one.split(",")))]
+        asked = map(composed, self.id_columns)
+        given = [name for one in asked for name in ([one] if one in names else filter(None, one.split(",")))]
         wanted = dict.fromkeys([*given, *always])
         missing = [name for name in wanted if name not in names]
         if missing:

@@ -3,9 +3,11 @@
 import asyncio
 import json
 import sqlite3
+import unicodedata
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import polars as pl
@@ -131,7 +133,7 @@ async def test_a_form_that_cannot_be_used_is_refused(house, content_type, body, 
     assert left_behind(house) == []
 
 
-@pytest.mark.parametrize("name", ["", "../up", ".hidden", "a/b", "-x", "x" * 121, "naïve", "a\nb"])
+@pytest.mark.parametrize("name", ["", "../up", ".hidden", "a/b", "-x", "x" * 121, "a\nb", "a\u202eb"])
 async def test_a_name_that_could_be_something_else_is_refused(house, name):
     answer = await house.http.post(URL, params={"name": name, "filename": f"{name}.csv"}, content=CSV)
     assert answer.status_code == 422
@@ -336,6 +338,51 @@ async def test_a_registered_name_can_be_trained_on(house):
     record = (await house.http.get(f"{URL}/colors")).json()
     facts = (await house.get(f"/tasks/{task_id}")).json()["summary"]["dataset"]
     assert facts["fingerprint"] == record["fingerprint"]
+
+
+async def test_a_dataset_in_any_script_is_found_by_its_name_however_that_is_written(house):
+    file = unicodedata.normalize("NFD", "客户流失 café.csv")
+    answer = await house.http.post(URL, files={"file": (file, CSV)})
+    assert (answer.status_code, answer.json()["name"]) == (201, "客户流失 café")
+    assert left_behind(house) == ["客户流失 café.csv"]
+    for form in ("NFC", "NFD"):
+        path = f"{URL}/{quote(unicodedata.normalize(form, '客户流失 café'))}"
+        assert (await house.http.get(path)).json()["rows"] == 30
+        listed = (await house.http.get(URL, params={"name": unicodedata.normalize(form, "失 café")})).json()
+        assert [one["name"] for one in listed["datasets"]] == ["客户流失 café"]
+    assert (await house.http.delete(path)).json() == {"success": True, "name": "客户流失 café"}
+    assert left_behind(house) == []
+    await upload(house, "客户流失 café")
+    task_id = await house.start(dataset=unicodedata.normalize("NFD", "客户流失 café"), **TRAINING)
+    assert (await house.get(f"/tasks/{task_id}")).json()["config"]["dataset"] == "客户流失 café"
+    assert (await house.http.delete(path)).json()["code"] == "dataset_in_use"
+    await house.post(f"/stop/{task_id}", params={"wait": 0})
+
+
+async def test_a_config_names_the_whole_file_that_it_found_without_a_suffix(house):
+    for name in ("客户流失", "新客户"):
+        (home(house) / f"{name}.csv").write_bytes(CSV if name == "客户流失" else OTHER)
+    task_id = await house.start(dataset="客户流失", validation_dataset="新客户", **TRAINING)
+    config = (await house.get(f"/tasks/{task_id}")).json()["config"]
+    assert (config["dataset"], config["validation_dataset"]) == ("客户流失.csv", "新客户.csv")
+
+
+@pytest.mark.parametrize("written", ["NFC", "NFD"])
+async def test_columns_are_found_however_their_letters_are_written(house, written):
+    other = "NFD" if written == "NFC" else "NFC"
+    header = unicodedata.normalize(written, "größe,forêt,结果\n")
+    (home(house) / "t.csv").write_text(header + "".join(f"{i},{i % 3},{i % 2}\n" for i in range(40)))
+    columns = {"feature_columns": [unicodedata.normalize(other, "größe")], "target_column": "结果"}
+    answer = (await house.post("/validate", json={"dataset": "t", **columns})).json()
+    assert answer["valid"], answer["problems"]
+    assert answer["dataset"]["features"] == ["größe"]
+
+
+async def test_columns_whose_names_unicode_makes_equal_are_refused(house):
+    (home(house) / "t.csv").write_text("café,cafe\u0301,y\n1,2,0\n3,4,1\n")
+    answer = await house.post("/validate", json={"dataset": "t", "target_column": "y"})
+    [problem] = answer.json()["problems"]
+    assert "columns have the same name: 'café' (columns 1, 2)" in problem["message"]
 
 
 async def test_a_misspelt_name_suggests_registered_ones(house):

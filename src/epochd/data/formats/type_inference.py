@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 import polars.selectors as cs
 
+from epochd.core.names import trimmed
 from epochd.data.formats.errors import TYPE_ERRORS
 from epochd.data.schema import INTERCHANGEABLE, Kind, col, kind_of
 
@@ -22,13 +23,13 @@ UNAMBIGUOUS_DATE = re.compile(r"\s*(\d{4}[-/]|\d{1,2}:)")
 SCALAR_KINDS = {Kind.NUMBER, Kind.BOOLEAN, Kind.CATEGORY, Kind.DATE}
 """Kinds whose values can be written as text."""
 Expected = Mapping[str, Kind]
-"""The expected kinds of columns, by their names without spaces around them; other columns may be of any kind."""
+"""The expected kinds of columns, by their cleaned names; other columns may be of any kind."""
 
 
 def columns_as_text(found: Mapping[str, pl.DataType], expected: Expected) -> list[str]:
     """The columns to read as text, given the inferred types: those of another kind than the expected one, and those
     expected to be text. The caller parses the text or names the invalid row. Lists cannot be read as text."""
-    kinds = {name: (kind_of(dtype), expected.get(name.strip())) for name, dtype in found.items()}
+    kinds = {name: (kind_of(dtype), expected.get(trimmed(name))) for name, dtype in found.items()}
     return [
         name
         for name, (kind, wanted) in kinds.items()
