@@ -83,7 +83,13 @@ def continue_(
 ) -> None:
     """Train a completed model for more epochs, as a new task."""
     with Client(url, token) as client:
-        print_line(client.continue_task(task_id, epochs)["task_id"])
+        continued = client.continue_task(task_id, epochs)
+    print_line(continued["task_id"])
+    rates = continued["receipt"]["learning_rate"]
+    if rates["before"] and rates["after"] and rates["after"][0][1] > rates["before"][-1][1]:
+        (last, used), (first, next_rate) = rates["before"][-1], rates["after"][0]
+        text = f" the learning rate rises from {used:.3g} in epoch {last} to {next_rate:.3g} in epoch {first}"
+        show(("warning:", "yellow"), text, to=err)
 
 
 def retry(

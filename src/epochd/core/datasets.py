@@ -1,7 +1,7 @@
 """A registered dataset as a frozen value, and what a config's check found in a dataset."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -67,6 +67,16 @@ class CheckedDataset:
     classes: list[Any] | None
     fingerprint: str | None = None
     validation_fingerprint: str | None = None
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether the content that was checked is known."""
+        return self.fingerprint is not None
+
+    def pinned(self, fingerprints: Mapping[str, str]) -> "CheckedDataset":
+        """The same with these fingerprints, by the names of the fields."""
+        first, second = (fingerprints.get(name) for name in ("fingerprint", "validation_fingerprint"))
+        return replace(self, fingerprint=first, validation_fingerprint=second)
 
     def as_json(self) -> dict[str, Any]:
         found = asdict(self)

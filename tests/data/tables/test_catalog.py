@@ -106,7 +106,11 @@ def test_the_hint_names_registered_datasets_and_folders_of_files(root):
 
 def test_a_file_is_found_without_its_suffix_and_the_source_has_its_whole_name(root):
     (root / "客户流失.v2.csv.gz").write_bytes(gzip.compress(CSV.encode()))
-    for name, whole in {"table": "table.csv", "deep/table": "deep/table.tsv", "客户流失.v2": "客户流失.v2.csv.gz"}.items():
+    for name, whole in {
+        "table": "table.csv",
+        "deep/table": "deep/table.tsv",
+        "客户流失.v2": "客户流失.v2.csv.gz",
+    }.items():
         found = open_dataset(name, [root])
         assert (found.name, found.read().height) == (whole, 2)
     assert open_dataset(str(root / "table"), [root]).name == str(root / "table.csv")

@@ -1,7 +1,7 @@
 """Resolving the name of a dataset: a built-in table, or a file or folder under one of the server's dataset folders.
 
-A file is found by its whole name or, if there is none of that name, without the suffix of its format. Names are compared
-with their letters composed, as file systems may store them decomposed.
+A file is found by its whole name or, if there is none of that name, without the suffix of its format. Names are
+compared with their letters composed, because file systems may store them decomposed.
 
 A name may only lead into these folders: ``..`` and NUL are rejected, symbolic links are followed before the check, and
 the error for a file elsewhere is the same whether or not it exists. A registered path is checked whenever it is opened,
@@ -20,6 +20,7 @@ from epochd.core.names import composed
 from epochd.core.text import shown
 from epochd.data.formats import SUFFIXES, suffix_of
 from epochd.data.schema import shorten
+from epochd.data.tables.fingerprint import SAMPLED
 from epochd.data.tables.source import Source
 
 BUILTIN = ("breast_cancer", "diabetes", "digits", "iris", "sample", "wine")
@@ -68,6 +69,13 @@ class Catalog:
             message = f"{shown(name)} is not a dataset: files that end in {shown(suffix, 50)} cannot be read"
             hint = f"use a file that ends in {', '.join(SUFFIXES)}; "
         raise DataError([Problem("dataset", message, hint + self._suggestions(name))])
+
+    def is_unchanged(self, name: str, fingerprint: str | None) -> bool:
+        """Whether a dataset still has the content that one of ``Source``'s fingerprints identifies. Raise DataError if
+        it cannot be read."""
+        source = self.open(name)
+        is_quick = fingerprint is not None and fingerprint.startswith(SAMPLED)
+        return fingerprint == (source.quick_fingerprint() if is_quick else source.fingerprint())
 
     def _registered_path(self, name: str) -> Path:
         """The path of a registered dataset, which has been inside a root, with links resolved. Raise DataError if it
