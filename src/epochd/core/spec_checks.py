@@ -3,7 +3,8 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain, pairwise
 
 from epochd.core import metric_table
@@ -24,6 +25,8 @@ MAX_PATH_PART, MAX_PATH_PART_BYTES, MAX_PATH_BYTES = 120, 240, 1_000
 255 bytes."""
 RESERVED_FOLDERS = re.compile(r"latest|\.tmp-.*|epoch_training_\d.*")
 """The names that epochd uses in the artifact store: the link to the newest model, temporary folders, model folders."""
+BOOLEANS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
+"""How a key of ``class_weight`` may name a boolean, whatever its case."""
 WINDOWS_DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com\d|lpt\d) *(\..*)?")
 """https://learn.microsoft.com/windows/win32/fileio/naming-a-file"""
 
@@ -157,6 +160,23 @@ def task_option_problems(spec: SpecFields, task: Task | None, classes: int | Non
         possible = [found for found in known if side == "val" or not spec.validates or found in metric_table.RUNNING]
         message = f"{spec.monitor} does not exist for {has}"
         yield Problem("monitor", message, f"use one of {', '.join(f'{side}_{found}' for found in possible)}")
+
+
+def labels_of(names: Iterable[str], classes: Sequence[object]) -> dict[str, object]:
+    """The class that each of these keys of a JSON object names, None if there is none. Keys are text in JSON: booleans
+    are ``true`` and ``false``, and ``1`` and ``1.0`` are the same number."""
+    kind = type(classes[0]) if classes else str
+    parse: Callable[[str], object] = {str: str, bool: lambda name: BOOLEANS.get(name.lower())}.get(kind, _number)
+    known, parsed = set(classes), {name: parse(name) for name in names}
+    return {name: label if label in known else None for name, label in parsed.items()}
+
+
+def _number(text: str) -> float | None:
+    with suppress(ValueError):
+        return int(text)
+    with suppress(ValueError):
+        return float(text)
+    return None
 
 
 def _name_problems(spec: SpecFields) -> Iterator[Problem]:
