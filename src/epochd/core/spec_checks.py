@@ -166,7 +166,8 @@ def labels_of(names: Iterable[str], classes: Sequence[object]) -> dict[str, obje
     """The class that each of these keys of a JSON object names, None if there is none. Keys are text in JSON: booleans
     are ``true`` and ``false``, and ``1`` and ``1.0`` are the same number."""
     kind = type(classes[0]) if classes else str
-    parse: Callable[[str], object] = {str: str, bool: lambda name: BOOLEANS.get(name.lower())}.get(kind, _number)
+    parsers: dict[type, Callable[[str], object]] = {str: str, bool: lambda name: BOOLEANS.get(name.lower())}
+    parse = parsers.get(kind, _number)
     known, parsed = set(classes), {name: parse(name) for name in names}
     return {name: label if label in known else None for name, label in parsed.items()}
 

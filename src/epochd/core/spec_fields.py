@@ -112,10 +112,11 @@ class SpecFields(BaseModel):
     """The family of algorithms; epochd trains deep learning models."""
 
     dataset: DatasetName | None = None
-    """The name of a built-in or registered dataset, or a path under an allowed root. Default: the server's default
-    dataset."""
+    """The name of a built-in or registered dataset, or a path under an allowed root, also without the file's suffix.
+    Default: the server's default dataset."""
     allow_changed_data: bool = False
-    """Resume even if the content of the dataset has changed since the pause. Otherwise such a resume is rejected."""
+    """Train even if the content of the dataset has changed since the task was accepted or paused. Otherwise the task is
+    paused, or its resume rejected."""
     feature_columns: Annotated[list[Column], Field(min_length=1, max_length=MAX_COLUMNS)] | None = None
     """The feature columns, in this order; ``*``, ``?`` and ``[…]`` match several columns (``pixel*``). Default: every
     column except ``target_column``, ``time_column`` and ``group_column``."""
@@ -182,8 +183,8 @@ class SpecFields(BaseModel):
     gradient_clip: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """The maximum norm of the whole gradient; a larger gradient is scaled down. Default: no limit."""
     class_weight: Literal["balanced"] | Annotated[dict[Label, Weight], Field(max_length=MAX_LABELS)] | None = None
-    """For classification: the weight of each class in the training loss, by label. A label that is not listed has
-    weight 1; ``balanced`` gives all classes the same total weight."""
+    """For classification: the weight of each class in the training loss, by label; a boolean is ``true`` or ``false``.
+    A label that is not listed has weight 1; ``balanced`` gives all classes the same total weight."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """For classification: the share of each label that is spread evenly over all classes."""
     mixed_precision: bool = False
