@@ -85,9 +85,10 @@ def continue_(
     with Client(url, token) as client:
         continued = client.continue_task(task_id, epochs)
     print_line(continued["task_id"])
-    rates = continued["receipt"]["learning_rate"]
-    if rates["before"] and rates["after"] and rates["after"][0][1] > rates["before"][-1][1]:
-        (last, used), (first, next_rate) = rates["before"][-1], rates["after"][0]
+    rates = continued.get("receipt", {}).get("learning_rate", {})  # an older server sends none
+    before, after = rates.get("before"), rates.get("after")
+    if before and after and after[0][1] > before[-1][1]:
+        (last, used), (first, next_rate) = before[-1], after[0]
         text = f" the learning rate rises from {used:.3g} in epoch {last} to {next_rate:.3g} in epoch {first}"
         show(("warning:", "yellow"), text, to=err)
 
