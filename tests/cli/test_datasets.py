@@ -27,6 +27,15 @@ def test_a_dataset_is_added_listed_shown_and_removed(run: Any, server: Server, t
     assert run("datasets", "show", "paint", "--url", server.url).code == console.FAILED
 
 
+def test_a_file_with_a_chinese_name_becomes_a_dataset_of_that_name(run: Any, server: Server, tmp_path: Path) -> None:
+    file = tmp_path / "客户流失.csv"
+    file.write_text("年龄,流失\n31,1\n52,0\n", encoding="utf-8")
+    assert run("datasets", "add", file, "--url", server.url).out == "客户流失: 2 rows, 2 columns, 24 bytes\n"
+    assert "客户流失" in run("datasets", "list", "--name", "流失", "--url", server.url).out
+    assert "年龄" in run("datasets", "show", "客户流失", "--url", server.url).out
+    assert run("datasets", "remove", "客户流失", "--url", server.url).out == "客户流失 has been removed\n"
+
+
 def test_a_path_of_the_server_gets_a_name(run: Any, server: Server) -> None:
     (server.data_dir / "datasets" / "far.csv").write_text("x,y\n1,2\n", encoding="utf-8")
     assert run("datasets", "add", "--name", "near", "--path", "far.csv", "--url", server.url).code == 0

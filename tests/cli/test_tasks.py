@@ -30,6 +30,13 @@ def test_a_file_that_is_no_config_is_refused(run: Any, tmp_path: Path, text: str
     assert message in " ".join(refused.err.split())
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_a_config_may_begin_with_a_byte_order_mark(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "config.json"
+    file.write_text('{"name": "客户流失"}', encoding=encoding)
+    assert console.read_config(file) == {"name": "客户流失"}
+
+
 def test_the_problems_of_a_config_are_shown_as_a_table(run: Any, server: Server, tmp_path: Path) -> None:
     path = config_file(tmp_path, CONFIG | {"epoch": 3, "batch_size": 0})
     refused = run("train", path, "--url", server.url)

@@ -1,7 +1,9 @@
 """The client against scripted answers: errors become classes, broken streams are taken up again."""
 
 import json
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import httpx
@@ -240,6 +242,61 @@ def test_a_stream_that_never_began_fails_at_once() -> None:
 def test_a_stream_of_an_unknown_task_says_so() -> None:
     with pytest.raises(NotFound, match="no such task"):
         next(client(refused(NotFound("no such task"))).stream("t1"))
+
+
+@pytest.fixture
+def proxied(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("http_proxy", "http://user:secret@127.0.0.1:9")
+    monkeypatch.setenv("https_proxy", "gopher://127.0.0.1:9")
+
+
+@pytest.fixture
+def loopback() -> Iterator[str]:
+    """A server on this machine that answers as a healthy one."""
+
+    class Healthy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"status": "ok"}')
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Healthy) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://localhost:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.usefixtures("proxied")
+def test_a_server_on_this_machine_is_reached_without_the_proxy_of_the_environment(loopback: str) -> None:
+    for url in (loopback, loopback.replace("localhost", "127.0.0.1")):
+        with Client(url) as direct:
+            assert direct.health() == {"status": "ok"}
+
+
+@pytest.mark.usefixtures("proxied")
+def test_a_proxy_that_fails_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("https_proxy")
+    with Client("http://epochd.invalid:8000") as through, pytest.raises(ServerUnreachable) as caught:
+        through.health()
+    assert "at http://epochd.invalid:8000 through the proxy http://127.0.0.1:9 (" in caught.value.message
+    assert "NO_PROXY" in caught.value.message
+    assert "secret" not in caught.value.message
+    monkeypatch.setenv("no_proxy", "epochd.invalid")
+    with Client("http://epochd.invalid:8000") as through, pytest.raises(ServerUnreachable) as caught:
+        through.health()
+    assert "proxy" not in caught.value.message
+
+
+@pytest.mark.usefixtures("proxied")
+def test_a_proxy_that_cannot_be_used_is_named() -> None:
+    with pytest.raises(ServerUnreachable, match=r"through the proxy gopher://127\.0\.0\.1:9 "):
+        Client("https://epochd.invalid")
 
 
 def test_a_stream_gives_up_when_the_server_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:

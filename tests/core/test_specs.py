@@ -1,6 +1,7 @@
 """The config: the guide's defaults, and every problem of a bad one at once."""
 
 import time
+import unicodedata
 
 import pytest
 
@@ -251,3 +252,17 @@ def test_of_many_problems_the_first_are_listed_and_the_others_counted(values, co
 def test_patterns_are_limited():
     with pytest.raises(InvalidSpec, match="201 patterns; the limit is 200"):
         specs.parse({"target_column": "y", "feature_columns": [f"a{i}*" for i in range(201)]})
+
+
+@pytest.mark.parametrize("name", ["a\x1b[31mb", "a\nb", "a\u202eb", "a\u200bb", "a\x85"])
+def test_a_task_name_that_cannot_be_shown_in_a_line_is_refused(name):
+    assert "invisible characters" in problems(name=name)["name"].message
+
+
+def test_names_are_composed_where_they_enter():
+    names = {"name": "Café 客户", "dataset": "données", "target_column": "größe", "output_path": "/modèles/流失"}
+    given = {field: unicodedata.normalize("NFD", name) for field, name in names.items()}
+    spec = specs.parse(given | {"feature_columns": ["a", "e\u0301"], "time_column": "e\u0301"})
+    assert {field: getattr(spec, field) for field in names} == names
+    assert (spec.feature_columns, spec.time_column) == (["a", "é"], "é")
+    assert "listed more than once" in problems(feature_columns=["é", "e\u0301"])["feature_columns"].message

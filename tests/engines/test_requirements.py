@@ -95,6 +95,29 @@ def test_class_weights_name_classes_that_exist():
     assert (problem.message, problem.hint) == ("the target has no class 'maybe'", "its classes are no, yes")
 
 
+@pytest.mark.parametrize(
+    ("classes", "names"),
+    [
+        ([False, True], ["true", "True", "1", "1.0"]),
+        ([0, 1], ["1", "1.0"]),
+        ([1.0, 2.0, 3.0], ["1", "1.0"]),
+        ([-1.0, 1.0], ["-1", "-1.0"]),
+    ],
+)
+def test_a_class_may_be_named_as_json_python_or_an_equal_number_writes_it(classes, names):
+    for name in names:
+        assert found(classes=classes, class_weight={name: 2.0}) == {}
+    message = found(classes=classes, class_weight=dict.fromkeys(names[:2], 2.0))["class_weight"].message
+    assert message == f"{names[0]!r}, {names[1]!r} are the same class"
+
+
+@pytest.mark.parametrize(
+    ("classes", "name"), [(["1", "2"], "1.0"), ([0, 1], "true"), ([False, True], "2"), ([1, 2], "x")]
+)
+def test_what_names_no_class_is_refused(classes, name):
+    assert f"has no class {name!r}" in found(classes=classes, class_weight={name: 2.0})["class_weight"].message
+
+
 @pytest.mark.parametrize("options", [{"class_weight": "balanced"}, {"label_smoothing": 0.1}])
 def test_a_regression_has_no_classes(options):
     assert "needs classes" in found(task="regression", classes=None, **options)[next(iter(options))].message

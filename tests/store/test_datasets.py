@@ -33,6 +33,14 @@ async def test_what_was_registered_is_found_again(db: Database) -> None:
     assert await datasets.get(db, "flights") == dataset
 
 
+async def test_a_name_of_any_script_is_found_by_itself_and_by_a_part(db: Database) -> None:
+    for name in ("客户流失", "عملاء", "🙂", "名" * 80):
+        await add(db, replace(FLIGHTS, name=name, path=f"{name}.csv"))
+        assert (await datasets.get(db, name) or FLIGHTS).name == name
+        found, _ = await datasets.find(db, name=name[:1])
+        assert name in [one.name for one in found]
+
+
 async def test_an_unknown_name_leads_nowhere(db: Database) -> None:
     assert await datasets.get(db, "flights\0") is None
     assert await datasets.remove(db, "flights") is None

@@ -10,13 +10,14 @@ import pytest
 from tests.support import tickets
 from tests.support.reporters import RecordingReporter
 
-from epochd.artifact import predict
+from epochd.artifact import checkpoint, predict
 from epochd.core.datasets import CheckedDataset
 from epochd.core.errors import CorruptFile, DataChanged, DataError
 from epochd.core.events import ReportKind
 from epochd.core.jobs import Command
 from epochd.data import prepare
 from epochd.data.feed import batches
+from epochd.data.tables import fingerprint as fingerprints
 from epochd.data.tables.catalog import Catalog, open_dataset
 from epochd.engines import reference
 from epochd.loop import metrics
@@ -24,6 +25,7 @@ from epochd.loop.state import LoopState
 from epochd.onnx_graph import model as onnx_model
 from epochd.worker import sink
 from epochd.worker.execute import execute
+from epochd.worker.failures import final_report
 
 CANCER = {"dataset": "breast_cancer", "target_column": "target", "framework": "pytorch", "output_path": "/m/cancer"}
 
@@ -355,13 +357,51 @@ def test_data_that_the_server_has_checked_are_not_checked_again(tmp_path, monkey
     assert line.of(ReportKind.LOG) == []
 
 
-def test_data_that_changed_since_are_checked_again_and_the_log_says_so(tmp_path):
-    line = RecordingReporter()
-    assert execute(checked_ticket(tmp_path, "0" * 64), line) is ReportKind.COMPLETED
+@pytest.mark.parametrize("fingerprint", ["0" * 64, "sampled:" + "0" * 64])
+def test_data_that_changed_since_are_refused_and_the_training_waits(tmp_path, fingerprint):
+    given = checked_ticket(tmp_path, fingerprint)
+    with pytest.raises(DataChanged, match="has changed since this training was submitted") as refused:
+        execute(given, RecordingReporter())
+    kind, failure = final_report(refused.value, given)
+    assert (kind, failure["code"]) == (ReportKind.HELD, "data_changed")
+    assert "allow the change" in failure["message"]
+
+
+def allowing(ticket):
+    return ticket.model_copy(update={"spec": ticket.spec.model_copy(update={"allow_changed_data": True})})
+
+
+def test_data_that_may_change_are_checked_again_and_have_one_fingerprint_everywhere(tmp_path):
+    line, given = RecordingReporter(), allowing(checked_ticket(tmp_path, "0" * 64))
+    assert execute(given, line) is ReportKind.COMPLETED
     (entry,) = line.of(ReportKind.LOG)
     assert "is not the one that was checked when the task was submitted; it was checked again" in entry["message"]
+    (started,) = line.of(ReportKind.STARTED)
+    about = json.loads((given.artifact_dir / "model.json").read_text())
+    facts, _ = checkpoint.read_facts(checkpoint.newest(given.checkpoints_dir)[0])
+    fingerprint = open_dataset("table.parquet", [tmp_path]).fingerprint()
+    found = {started["fingerprint"], started["dataset"]["fingerprint"], facts["fingerprint"]}
+    assert found == {about["facts"]["fingerprint"]} == {fingerprint}
+    assert (started["dataset"]["rows"], started["dataset"]["classes"]) == (200, [0, 1])
+
+
+def test_a_large_file_gets_the_hash_of_its_whole_content_when_the_training_begins(tmp_path, monkeypatch):
+    monkeypatch.setattr(fingerprints, "HASHED_BYTES", 0)
+    given, line = checked_ticket(tmp_path, None), RecordingReporter(epochs=1)
+    assert given.checked.fingerprint.startswith(fingerprints.SAMPLED)
+    assert execute(given, line) is ReportKind.PAUSED
+    told = line.of(ReportKind.STARTED)[0]["dataset"]
+    source = open_dataset("table.parquet", [tmp_path])
+    assert told == given.checked.as_json() | {"fingerprint": source.fingerprint()}
+    again = RecordingReporter()
+    checked = CheckedDataset.from_json(told)
+    assert execute(given.model_copy(update={"attempt": 2, "checked": checked}), again) is ReportKind.COMPLETED
+    assert (again.of(ReportKind.LOG), "dataset" in again.of(ReportKind.STARTED)[0]) == ([], False)
+
+
+def test_changed_data_that_cannot_be_trained_on_are_a_problem(tmp_path):
     (tmp_path / "other").mkdir()
-    broken = checked_ticket(tmp_path / "other", "0" * 64)
+    broken = allowing(checked_ticket(tmp_path / "other", "0" * 64))
     constant = pl.DataFrame({"a": [1.0] * 20, "b": [1.0] * 20, "y": [1] * 20})
     constant.write_parquet(tmp_path / "other" / "table.parquet")
     with pytest.raises(DataError, match="every row of 'y' has the same value"):

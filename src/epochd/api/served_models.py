@@ -7,7 +7,6 @@ models of removed tasks; aliases are in the database, and in memory because this
 
 import asyncio
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import ParamSpec, TypeVar
 from epochd.artifact import files, removal
 from epochd.core.errors import InvalidRequest, ModelInUse, NotFound, OutOfSpace, Problem, similar_names
 from epochd.core.jobs import TASK_ID, JobKind
+from epochd.core.names import NAME_RULE, composed, defect
 from epochd.core.settings import Settings
 from epochd.core.spec_checks import MAX_PATH_BYTES, MAX_PATH_PART_BYTES
 from epochd.core.text import cut
@@ -28,8 +28,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 THREADS, WAITING = 2, 64
-ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
-ALIAS_RULE = "use up to 120 letters, digits, '.', '_' and '-', starting with a letter or digit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +101,7 @@ class ServedModels:
             folder = self._folders.get(model)
             is_that = version in (None, files.LATEST, model)
             return Version(folder, model, self._store / folder / model) if folder is not None and is_that else None
-        name = folder_name(model)
+        name, version = folder_name(model), composed(version)
         found = (
             self.latest(name) if version in (None, files.LATEST) else self._aliases.get(name, {}).get(version, version)
         )
@@ -117,9 +115,10 @@ class ServedModels:
 
     async def set_alias(self, model: str, alias: str, version: str) -> Version:
         """Make an alias lead to a version. Raises NotFound, and InvalidRequest for a name that cannot be an alias."""
-        if not ALIAS.fullmatch(alias) or alias == files.LATEST or TASK_ID.fullmatch(alias):
+        alias = composed(alias)
+        if defect(alias) or len(alias.split()) > 1 or alias == files.LATEST or TASK_ID.fullmatch(alias):
             message = f"{cut(repr(alias))} cannot be an alias"
-            hint = f"{ALIAS_RULE}; {files.LATEST!r} and ids of tasks are versions already"
+            hint = f"{NAME_RULE}, without spaces; {files.LATEST!r} and ids of tasks are versions already"
             raise InvalidRequest(f"{message}: {hint}", [Problem("alias", message, hint)])
         found = await self.find(model, version)
         await models.set_alias(self._db, found.model, alias, found.id)
@@ -128,6 +127,7 @@ class ServedModels:
 
     async def remove_alias(self, model: str, alias: str) -> str:
         """Remove an alias; the name of its model. Raises NotFound."""
+        alias = composed(alias)
         name = self._name_of((await self.find(model)).model if TASK_ID.fullmatch(model) else model)
         if "\0" in alias or not await models.remove_alias(self._db, name, alias):
             known = ", ".join(map(repr, self._aliases.get(name, {}))) or "none"
@@ -180,7 +180,7 @@ class ServedModels:
 
 def folder_name(model: str) -> str:
     """The folder of the artifact store that a name in a URL means. Raises NotFound for one that leads out of it."""
-    parts = [part for part in model.split("/") if part]
+    parts = [part for part in composed(model).split("/") if part]
     too_long = len(model) > MAX_PATH_BYTES or any(len(os.fsencode(part)) > MAX_PATH_PART_BYTES for part in parts)
     if not parts or too_long or "\0" in model or not {".", ".."}.isdisjoint(parts):
         raise NotFound(f"there is no model {cut(model)!r}; GET /api/v1/models lists all models")

@@ -26,6 +26,12 @@ MAX_NAMED = 20
 """Rows that cannot be scored that are named; all are counted."""
 
 
+def missing_in_csv(columns: int) -> str:
+    """What stands for a missing value in CSV with this number of columns: nothing, but quotes where a line would be
+    empty. Readers skip an empty line, and all rows after it would be shifted."""
+    return "" if columns > 1 else '""'
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """The predictions of the next ``rows`` rows of a dataset; of windows there are fewer lines. ``skipped`` rows have
@@ -85,7 +91,8 @@ class Parts:
         file = temporary / f"predictions.{output_format}"
         with _written(temporary, self.bytes):
             if output_format == "csv":
-                table.sink_csv(file, include_bom=bom)
+                null = missing_in_csv(len(table.collect_schema()))
+                table.sink_csv(file, include_bom=bom, null_value=null)
             else:
                 table.sink_parquet(file, compression="zstd", row_group_size=ROW_GROUP_ROWS)
         return file

@@ -73,7 +73,7 @@ TaskId = Annotated[str, Argument(help="The task's id, as listed by `epochd tasks
 def read_config(path: Path) -> dict[str, Any]:
     """The JSON object in a file. Raises InvalidSpec."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_bytes())  # detects UTF-8, UTF-16 and UTF-32, with a byte order mark or without
     except (OSError, ValueError) as error:
         raise InvalidSpec([Problem(str(path), f"cannot be read as JSON: {error}", "provide a JSON file")]) from None
     if not isinstance(values, dict):

@@ -83,7 +83,14 @@ def continue_(
 ) -> None:
     """Train a completed model for more epochs, as a new task."""
     with Client(url, token) as client:
-        print_line(client.continue_task(task_id, epochs)["task_id"])
+        continued = client.continue_task(task_id, epochs)
+    print_line(continued["task_id"])
+    rates = continued.get("receipt", {}).get("learning_rate", {})  # an older server sends none
+    before, after = rates.get("before"), rates.get("after")
+    if before and after and after[0][1] > before[-1][1]:
+        (last, used), (first, next_rate) = before[-1], after[0]
+        text = f" the learning rate rises from {used:.3g} in epoch {last} to {next_rate:.3g} in epoch {first}"
+        show(("warning:", "yellow"), text, to=err)
 
 
 def retry(

@@ -3,10 +3,12 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from ipaddress import ip_address
 from math import inf
 from time import monotonic, sleep
 from typing import Any, BinaryIO
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 from httpx_sse import EventSource, SSEError
@@ -23,6 +25,7 @@ STREAM_TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 """Seconds without data, even a heartbeat, after which a stream counts as lost."""
 MAX_OUTAGE = 120.0
 """Seconds. A restart of the server takes a few, one of the machine a minute or two."""
+PROXY_ADVICE = "Correct HTTP_PROXY, or add the host to NO_PROXY if it can be reached without the proxy"
 FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0
 """Seconds between two attempts to take up a lost stream."""
 SHUTDOWN = "server_shutdown"
@@ -40,10 +43,26 @@ class Connection:
         if token and not is_token(token):
             raise SettingsError(f"EPOCHD_TOKEN or --token has a value that cannot be sent to a server: {TOKEN_RULE}")
         headers = {"Accept-Language": "en"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        self.proxy = ""
         try:
-            self._http = httpx.Client(base_url=self.url, headers=headers, timeout=TIMEOUT, transport=transport)
-        except (httpx.InvalidURL, UnicodeError) as error:
+            self._http = self._client(headers, transport)
+        except (httpx.InvalidURL, ValueError, ImportError) as error:  # of the URL, or of that of a proxy
             raise self._unreachable(error) from None
+
+    def _client(self, headers: Mapping[str, str], transport: httpx.BaseTransport | None) -> httpx.Client:
+        """The HTTP client, which goes through the proxy of the environment unless the server is on this machine."""
+        url = httpx.URL(self.url)
+        is_local, direct = is_loopback(url.host), f"all://[{url.host}]" if ":" in url.host else f"all://{url.host}"
+        if transport is None and not is_local:
+            self.proxy = proxy_of(url.scheme, url.host)
+        return httpx.Client(
+            base_url=self.url,
+            headers=headers,
+            timeout=TIMEOUT,
+            transport=transport,
+            mounts={direct: None} if is_local else {},
+            trust_env=not (is_local and url.scheme == "http"),  # certificates are set in the environment, too
+        )
 
     def close(self) -> None:
         self._http.close()
@@ -153,6 +172,11 @@ class Connection:
         return answer
 
     def _foreign(self, response: httpx.Response) -> ServerUnreachable:
+        if self.proxy:
+            return ServerUnreachable(
+                f"{self.url}, through the proxy {self.proxy}, answered {response.status_code}, but not in the format "
+                f"of an epochd server. {PROXY_ADVICE}"
+            )
         return ServerUnreachable(
             f"{self.url} answered {response.status_code}, but not in the format of an epochd server. "
             "Check the URL, and any proxy in between"
@@ -160,10 +184,32 @@ class Connection:
 
     def _unreachable(self, error: Exception) -> ServerUnreachable:
         reason = str(error) or type(error).__name__
+        if self.proxy:
+            return ServerUnreachable(
+                f"cannot reach an epochd server at {self.url} through the proxy {self.proxy} ({reason}). {PROXY_ADVICE}"
+            )
         return ServerUnreachable(
             f"cannot reach an epochd server at {self.url} ({reason}). "
             "Start one with `epochd serve`, or set its address with --url or EPOCHD_URL"
         )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host of a URL is this machine, which no proxy leads to."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    with suppress(ValueError):
+        return ip_address(host).is_loopback
+    return False
+
+
+def proxy_of(scheme: str, host: str) -> str:
+    """The proxy that the environment or the system names for requests to a host, without user and password; empty if
+    there is none."""
+    proxies = getproxies()
+    proxy = proxies.get(scheme) or proxies.get("all") or ""
+    start, slashes, place = proxy.rpartition("//")
+    return "" if proxy_bypass(host) else start + slashes + place.rpartition("@")[2]
 
 
 def error_of(answer: Mapping[str, Any]) -> EpochdError:

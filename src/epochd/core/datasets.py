@@ -1,15 +1,11 @@
-"""A registered dataset as a frozen value, the rule for dataset names, and what a config's check found in a dataset."""
+"""A registered dataset as a frozen value, and what a config's check found in a dataset."""
 
-import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from epochd.core.specs import Task
-
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
-NAME_RULE = "use up to 120 letters, digits, '.', '_' and '-', starting with a letter or digit"
 
 
 class DatasetKind(StrEnum):
@@ -74,6 +70,16 @@ class CheckedDataset:
     fingerprint: str | None = None
     validation_fingerprint: str | None = None
     readings: dict[str, dict[str, Any]] | None = None
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether the content that was checked is known."""
+        return self.fingerprint is not None
+
+    def pinned(self, fingerprints: Mapping[str, str]) -> "CheckedDataset":
+        """The same with these fingerprints, by the names of the fields."""
+        first, second = (fingerprints.get(name) for name in ("fingerprint", "validation_fingerprint"))
+        return replace(self, fingerprint=first, validation_fingerprint=second)
 
     def as_json(self) -> dict[str, Any]:
         found = asdict(self)

@@ -6,8 +6,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from epochd.core.errors import InvalidSpec, Problem
+from epochd.core.names import COMPOSED
 from epochd.core.spec_fields import Column, DatasetName
 from epochd.core.specs import problems_error, problems_of
+from epochd.core.text import is_visible, shown
 
 OutputFormat = Literal["parquet", "csv"]
 
@@ -19,9 +21,9 @@ class PredictionSpec(BaseModel):
         extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, protected_namespaces=()
     )
 
-    model: Annotated[str, Field(min_length=1, max_length=1_200)]
+    model: Annotated[str, Field(min_length=1, max_length=1_200), COMPOSED]
     """The model: the id of the training that has made it, or the ``output_path`` of such trainings."""
-    version: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    version: Annotated[str, Field(min_length=1, max_length=100), COMPOSED] | None = None
     """With an ``output_path``: the id of the training; default: the newest model there. An answer names the one that
     is used."""
     dataset: DatasetName
@@ -39,7 +41,7 @@ class PredictionSpec(BaseModel):
     """Whether the file has the probability of each class, for a classification."""
     bom: bool = False
     """Whether a CSV file begins with a byte order mark, which Excel needs to read it as UTF-8."""
-    name: Annotated[str, Field(max_length=200)] = "prediction"
+    name: Annotated[str, Field(max_length=200), COMPOSED] = "prediction"
     """A name for the list of predictions."""
 
     @model_validator(mode="after")
@@ -58,6 +60,9 @@ def _cross_field_problems(spec: PredictionSpec) -> list[Problem]:
         found.append(Problem("bom", message, "set output_format to 'csv', or omit bom"))
     for column in sorted(name for name, count in Counter(spec.id_columns).items() if count > 1):
         found.append(Problem("id_columns", f"{column!r:.200} is listed more than once", "list each column once"))
+    if "\0" not in spec.name and not is_visible(spec.name):
+        message = f"{shown(spec.name)} contains control, bidirectional or other invisible characters"
+        found.append(Problem("name", message, "use visible characters, of any script"))
     for name in ("model", "version", "dataset", "name", "id_columns"):
         value = getattr(spec, name) or ()
         if any("\0" in text for text in ([value] if isinstance(value, str) else value)):

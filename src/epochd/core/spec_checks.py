@@ -3,13 +3,15 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain, pairwise
 
 from epochd.core import metric_table
 from epochd.core.errors import Problem
+from epochd.core.names import RESERVED_CHARACTERS
 from epochd.core.spec_fields import APPLIES_TO, NEEDS, SpecFields, Task
-from epochd.core.text import shown
+from epochd.core.text import is_visible, shown
 
 MAX_HIDDEN_WEIGHTS = 200_000_000
 """Weights between hidden layers. A larger number is a typing error: no model for tables needs it."""
@@ -21,9 +23,10 @@ WILDCARDS = "*?["
 MAX_PATH_PART, MAX_PATH_PART_BYTES, MAX_PATH_BYTES = 120, 240, 1_000
 """Characters and UTF-8 bytes of one folder name in ``output_path``, and bytes of all of it. File systems allow names of
 255 bytes."""
-RESERVED_PATH_CHARACTERS = frozenset('\\:*?"<>|')
 RESERVED_FOLDERS = re.compile(r"latest|\.tmp-.*|epoch_training_\d.*")
 """The names that epochd uses in the artifact store: the link to the newest model, temporary folders, model folders."""
+BOOLEANS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
+"""How a key of ``class_weight`` may name a boolean, whatever its case."""
 WINDOWS_DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com\d|lpt\d) *(\..*)?")
 """https://learn.microsoft.com/windows/win32/fileio/naming-a-file"""
 
@@ -159,12 +162,34 @@ def task_option_problems(spec: SpecFields, task: Task | None, classes: int | Non
         yield Problem("monitor", message, f"use one of {', '.join(f'{side}_{found}' for found in possible)}")
 
 
+def labels_of(names: Iterable[str], classes: Sequence[object]) -> dict[str, object]:
+    """The class that each of these keys of a JSON object names, None if there is none. Keys are text in JSON: booleans
+    are ``true`` and ``false``, and ``1`` and ``1.0`` are the same number."""
+    kind = type(classes[0]) if classes else str
+    parsers: dict[type, Callable[[str], object]] = {str: str, bool: lambda name: BOOLEANS.get(name.lower())}
+    parse = parsers.get(kind, _number)
+    known, parsed = set(classes), {name: parse(name) for name in names}
+    return {name: label if label in known else None for name, label in parsed.items()}
+
+
+def _number(text: str) -> float | None:
+    with suppress(ValueError):
+        return int(text)
+    with suppress(ValueError):
+        return float(text)
+    return None
+
+
 def _name_problems(spec: SpecFields) -> Iterator[Problem]:
-    """NUL characters, which PostgreSQL does not store, and names that cannot be folders of the artifact store."""
+    """NUL characters, which PostgreSQL does not store, names that cannot be shown in a line, and those that cannot be
+    folders of the artifact store."""
     for name in ("name", "target_column", "feature_columns", "time_column", "group_column", "class_weight"):
         value = getattr(spec, name) or ()
         if any("\0" in text for text in ([value] if isinstance(value, str) else value)):
             yield Problem(name, f"{name} contains a NUL character (U+0000)", "remove it")
+    if "\0" not in spec.name and not is_visible(spec.name):
+        message = f"{shown(spec.name)} contains control, bidirectional or other invisible characters"
+        yield Problem("name", message, "use visible characters, of any script")
     parts = [part for part in spec.output_path.split("/") if part]
     found = next(((part, defect) for part in parts if (defect := _folder_name_defect(part))), None)
     if found is not None:
@@ -183,9 +208,9 @@ def _folder_name_defect(part: str) -> str:
     folded = unicodedata.normalize("NFKC", part).casefold()
     if part in {".", ".."}:
         return "is not a name"
-    if not part.isprintable():
+    if not is_visible(part):
         return "contains control, bidirectional or other invisible characters"
-    if found := sorted(RESERVED_PATH_CHARACTERS & set(part)):
+    if found := sorted(RESERVED_CHARACTERS & set(part)):
         return f"contains {found[0]!r}"
     if part.startswith(("~", " ")) or part.endswith((".", " ")):
         return "begins with '~' or a space, or ends with a dot or a space"

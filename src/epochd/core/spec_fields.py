@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from epochd.core.columns import ColumnOptions, Encoding, ReadOptions
+from epochd.core.names import COMPOSED
 
 Scheduler = Literal["step", "plateau", "cosine", "none"]
 Optimizer = Literal["adam", "adamw", "sgd", "rmsprop"]
@@ -56,10 +57,10 @@ Monitor = Literal[
 Threshold = Annotated[float, Field(gt=0, lt=1)]
 
 Size = Annotated[int, Field(ge=1, le=65_536)]
-Column = Annotated[str, Field(min_length=1, max_length=500)]
+Column = Annotated[str, Field(min_length=1, max_length=500), COMPOSED]
 Label = Annotated[str, Field(max_length=500)]
 Weight = Annotated[float, Field(gt=0, le=1e6)]
-DatasetName = Annotated[str, Field(min_length=1, max_length=1000)]
+DatasetName = Annotated[str, Field(min_length=1, max_length=1000), COMPOSED]
 MAX_COLUMNS, MAX_LABELS = 100_000, 10_000
 """Entries of ``feature_columns`` and of ``class_weight``."""
 
@@ -106,14 +107,14 @@ class SpecFields(BaseModel):
         },
     )
 
-    name: Annotated[str, Field(min_length=1, max_length=200)] = "training"
+    name: Annotated[str, Field(min_length=1, max_length=200), COMPOSED] = "training"
     """A display name; it need not be unique."""
     algorithm_type: Literal["deep_learning"] = "deep_learning"
     """The family of algorithms; epochd trains deep learning models."""
 
     dataset: DatasetName | None = None
-    """The name of a built-in or registered dataset, or a path under an allowed root. Default: the server's default
-    dataset."""
+    """The name of a built-in or registered dataset, or a path under an allowed root, also without the file's suffix.
+    Default: the server's default dataset."""
     encoding: Encoding | None = None
     """The encoding of the dataset's text file. Default: detected, and reported."""
     sheet: Annotated[str, Field(min_length=1, max_length=100)] | Annotated[int, Field(ge=1, le=10_000)] | None = None
@@ -122,7 +123,8 @@ class SpecFields(BaseModel):
     """How single columns are read, by name: ``type``, and for numbers ``decimal``, for dates ``format`` and
     ``timezone``, for all ``missing``. What is not given is decided from the whole column, and reported."""
     allow_changed_data: bool = False
-    """Resume even if the content of the dataset has changed since the pause. Otherwise such a resume is rejected."""
+    """Train even if the content of the dataset has changed since the task was accepted or paused. Otherwise the task is
+    paused, or its resume rejected."""
     feature_columns: Annotated[list[Column], Field(min_length=1, max_length=MAX_COLUMNS)] | None = None
     """The feature columns, in this order; ``*``, ``?`` and ``[…]`` match several columns (``pixel*``). Default: every
     column except ``target_column``, ``time_column`` and ``group_column``."""
@@ -189,8 +191,8 @@ class SpecFields(BaseModel):
     gradient_clip: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """The maximum norm of the whole gradient; a larger gradient is scaled down. Default: no limit."""
     class_weight: Literal["balanced"] | Annotated[dict[Label, Weight], Field(max_length=MAX_LABELS)] | None = None
-    """For classification: the weight of each class in the training loss, by label. A label that is not listed has
-    weight 1; ``balanced`` gives all classes the same total weight."""
+    """For classification: the weight of each class in the training loss, by label; a boolean is ``true`` or ``false``.
+    A label that is not listed has weight 1; ``balanced`` gives all classes the same total weight."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """For classification: the share of each label that is spread evenly over all classes."""
     mixed_precision: bool = False
@@ -235,7 +237,7 @@ class SpecFields(BaseModel):
     """For two classes: the probability of the second class above which it is predicted. ``f1`` and ``balanced`` choose
     the threshold with the best F1 or balanced accuracy on the validation rows, at the end of the training."""
 
-    output_path: Annotated[str, Field(min_length=1, max_length=500)] = "/models"
+    output_path: Annotated[str, Field(min_length=1, max_length=500), COMPOSED] = "/models"
     """The folder of the model, relative to the server's artifact store."""
 
     def applies(self, name: str) -> bool:

@@ -31,13 +31,18 @@ def shown(value: object, most: int = MAX_SHOWN) -> str:
     return cut(BRIEF.repr(value), most)
 
 
+def is_visible(text: str) -> bool:
+    """Whether ``visible`` changes nothing."""
+    return text.isprintable() or all(map(_is_visible, text))
+
+
 def visible(text: str, keep: str = "") -> str:
     """The text with control, format and bidirectional characters, line separators and surrogates as ``\\x1b``.
 
     Printable characters of all scripts, their spaces and joiners are left alone, and so are the characters in ``keep``,
     such as tabs in a log line. A backslash is not doubled: the result is for reading, not for parsing.
     """
-    if text.isprintable():
+    if is_visible(text):
         return text
     return "".join(char if _is_visible(char) or char in keep else _escaped(char) for char in text)
 

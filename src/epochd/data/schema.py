@@ -1,6 +1,6 @@
 """The kinds of columns, and the selection of a table's columns by a config: checks and encoders must agree on both."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from fnmatch import fnmatchcase
 
@@ -50,7 +50,9 @@ def selection_problems(spec: TrainingSpec, schema: pl.Schema, caveat: str = "") 
     return found
 
 
-def missing_columns(names: Sequence[str], field: str, schema: pl.Schema, where: str, caveat: str = "") -> list[Problem]:
+def missing_columns(
+    names: Sequence[str], field: str, schema: Iterable[str], where: str, caveat: str = ""
+) -> list[Problem]:
     """A problem of ``field`` for each of these names, which are missing in the table described by ``where``. ``caveat``
     says why the table may have more columns than ``schema``."""
     columns, found = list(schema), []

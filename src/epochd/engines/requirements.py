@@ -1,5 +1,6 @@
 """What a config requires of its data and of the machine, beyond its own fields: checked before any work."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from epochd.core import specs
 from epochd.core.errors import Problem
+from epochd.core.spec_checks import labels_of
 from epochd.core.specs import Task, TrainingSpec
 from epochd.engines import memory, network
 from epochd.loop.engine import Setup
@@ -97,11 +99,15 @@ def uses_gpu(spec: TrainingSpec, gpus: int) -> bool:
 def _class_weight_problems(spec: TrainingSpec, workload: Workload) -> Iterator[Problem]:
     if workload.task == "regression" or not isinstance(spec.class_weight, dict):
         return
-    known = [str(label) for label in workload.classes or ()]
-    for label in spec.class_weight:
-        if label not in known:
-            shown = ", ".join(known[:20])
-            yield Problem("class_weight", f"the target has no class {label!r}", f"its classes are {shown}")
+    classes = workload.classes or ()
+    found = labels_of(spec.class_weight, classes)
+    for name in (name for name, label in found.items() if label is None):
+        known = ", ".join(str(label).lower() if isinstance(label, bool) else str(label) for label in classes[:20])
+        yield Problem("class_weight", f"the target has no class {name!r}", f"its classes are {known}")
+    for label, count in Counter(label for label in found.values() if label is not None).items():
+        if count > 1:
+            names = ", ".join(repr(name) for name, other in found.items() if other == label)
+            yield Problem("class_weight", f"{names} are the same class", "give each class one weight")
 
 
 def _gpu_problems(spec: TrainingSpec, gpus: int) -> Iterator[Problem]:

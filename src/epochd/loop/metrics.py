@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from epochd.core.arrays import FloatArray, IntArray
+from epochd.core.spec_checks import labels_of
 from epochd.core.specs import Task
 from epochd.loop.classification import ClassTally, Float64, Scores
 
@@ -147,4 +148,5 @@ def class_weights(
     if class_weight == "balanced":
         counts = np.bincount(y.astype(np.int64), minlength=len(classes))
         return tuple((len(y) / (len(classes) * np.maximum(counts, 1))).tolist())
-    return tuple(float(class_weight.get(str(label), 1.0)) for label in classes)
+    weights = {label: class_weight[name] for name, label in labels_of(class_weight, classes).items()}
+    return tuple(float(weights.get(label, 1.0)) for label in classes)

@@ -78,7 +78,7 @@ def _quick_fingerprint(catalog: Catalog, name: str | None) -> str | None:
 def changed(catalog: Catalog, known: dict[str, str]) -> str | None:
     """The first of these datasets whose content no longer has the known fingerprint; None if all have. Raises
     DataError if one cannot be read."""
-    return next((name for name, value in known.items() if catalog.open(name).fingerprint() != value), None)
+    return next((name for name, value in known.items() if not catalog.is_unchanged(name, value)), None)
 
 
 def describe(catalog: Catalog, names: Sequence[str]) -> list[tuple[Path, Facts]]:

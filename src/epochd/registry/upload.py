@@ -6,15 +6,17 @@ the URL. Bytes are written in a thread, in chunks of about one MiB.
 
 import asyncio
 import errno
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PureWindowsPath
+from urllib.parse import unquote
 
 from python_multipart.exceptions import FormParserError, ParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from epochd.core.datasets import NAME, NAME_RULE
+from epochd.core import names
 from epochd.core.errors import BadRequest, InvalidRequest, OutOfSpace, Problem, TooLarge
 from epochd.data.formats import SUFFIXES, suffix_of
 
@@ -23,6 +25,11 @@ MAX_FIELD_BYTES = 4_096
 MAX_PARTS = 20
 MAX_FORM_BYTES = 1 << 20
 """The maximum size of a form without its file."""
+
+QUOTED = re.compile(rb'"(?:\\.|[^"\\])*"')
+EXTENDED_FILENAME = re.compile(rb";\s*filename\*\s*=\s*([A-Za-z0-9_-]+)'[^';]*'([^\s;]+)", re.IGNORECASE)
+CHARSETS = {b"iso-8859-1": "iso-8859-1"}
+"""RFC 5987 has this one and UTF-8."""
 
 Stream = AsyncIterator[bytes]
 
@@ -58,7 +65,7 @@ async def start_upload(stream: Stream, content_type: str, name: str | None, file
 
 
 def _upload(name: str | None, filename: str, chunks: Stream) -> Upload:
-    plain = PureWindowsPath(filename).name  # treats both / and \ as separators
+    plain = names.trimmed(PureWindowsPath(filename).name)  # treats both / and \ as separators
     suffix = suffix_of(plain)
     if not suffix:
         message = f"{filename[:200]!r} does not have the suffix of a supported format"
@@ -68,10 +75,11 @@ def _upload(name: str | None, filename: str, chunks: Stream) -> Upload:
 
 
 def checked_name(name: str) -> str:
-    """The name, if it is a valid dataset name. Raises InvalidRequest."""
-    if not NAME.fullmatch(name):
-        message = f"{name[:200]!r} is not a valid dataset name"
-        raise InvalidRequest(message, [Problem("name", message, NAME_RULE)])
+    """The name as it is stored, if it is a valid dataset name. Raises InvalidRequest."""
+    name = names.trimmed(name)
+    if defect := names.defect(name):
+        message = f"{name[:200]!r} is not a valid dataset name: it {defect}"
+        raise InvalidRequest(message, [Problem("name", message, names.NAME_RULE)])
     return name
 
 
@@ -131,12 +139,13 @@ class MultipartForm:
         self._header = [b"", b""]
 
     def _end_headers(self) -> None:
-        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        disposition = self._headers.get(b"content-disposition", b"")
+        _, options = parse_options_header(disposition)
         self._field = options.get(b"name", b"").decode("utf-8", "replace")
         if self._field == "file":
             if self.filename is not None:
                 raise _invalid("file", "the form has two files", "send one file per request")
-            self.filename = options.get(b"filename", b"").decode("utf-8", "replace")
+            self.filename = _extended_filename(disposition) or options.get(b"filename", b"").decode("utf-8", "replace")
             self._is_in_file = True
         elif self._field == "name" and self.filename is not None:
             raise _invalid("name", "the field 'name' comes after the file", "put 'name' before 'file'")
@@ -156,6 +165,13 @@ class MultipartForm:
 
     def _end_form(self) -> None:
         self.is_complete = True
+
+
+def _extended_filename(disposition: bytes) -> str:
+    """The value of ``filename*`` in a header (RFC 5987), which older versions of requests send for names that are not
+    ASCII although RFC 7578 forbids it; empty if there is none."""
+    found = EXTENDED_FILENAME.search(QUOTED.sub(b'""', disposition))
+    return "" if found is None else unquote(found[2], CHARSETS.get(found[1].lower(), "utf-8"))
 
 
 def _invalid(field: str, message: str, hint: str) -> InvalidRequest:

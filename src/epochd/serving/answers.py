@@ -9,7 +9,9 @@ from typing import Any
 import polars as pl
 from pydantic_core import to_json
 
+from epochd.artifact.predictions import missing_in_csv
 from epochd.core.errors import InvalidRequest, Problem, similar_names
+from epochd.core.names import composed
 from epochd.core.text import cut
 from epochd.serving import predictions, rows
 from epochd.serving.predictions import Predictions
@@ -40,7 +42,8 @@ class Options:
         Raises InvalidRequest for one that is not there."""
         if self.echo:
             return list(names)
-        given = [name for one in self.id_columns for name in ([one] if one in names else filter(None, one.split(",")))]
+        asked = map(composed, self.id_columns)
+        given = [name for one in asked for name in ([one] if one in names else filter(None, one.split(",")))]
         wanted = dict.fromkeys([*given, *always])
         missing = [name for name in wanted if name not in names]
         if missing:
@@ -78,7 +81,7 @@ def encoded(about: Mapping[str, Any], found: Predictions, given: Columns | pl.Da
         return b'%s,"predictions":[%s],"problems":%s}' % (to_json(about)[:-1], b",".join(_parts(records)), problems)
     table = table_of(found, given, options)
     if options.media_type == CSV:
-        return table.write_csv(include_bom=options.bom).encode()
+        return table.write_csv(include_bom=options.bom, null_value=missing_in_csv(table.width)).encode()
     file = BytesIO()
     table.write_parquet(file)
     return file.getvalue()

@@ -7,6 +7,7 @@ row lacks and another has is a missing value.
 import json
 import math
 from codecs import BOM_UTF8
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ import polars as pl
 from pydantic_core import from_json
 
 from epochd.core.errors import InvalidRequest, Problem, TooLarge
+from epochd.core.names import composed
 from epochd.core.text import cut, shown
 from epochd.data.formats.errors import MAX_COLUMNS
 from epochd.data.formats.type_inference import Expected
@@ -96,7 +98,7 @@ def _from_rows(rows: list[Any]) -> Rows:
     if any(row.keys() != names for row in rows):
         names = dict.fromkeys(name for row in rows for name in row).keys()
     _check_names(names)
-    return Rows({name: [row.get(name) for row in rows] for name in names}, len(rows))
+    return Rows(_named({name: [row.get(name) for row in rows] for name in names}), len(rows))
 
 
 def _from_columns(columns: Any) -> Rows:
@@ -114,7 +116,17 @@ def _from_columns(columns: Any) -> Rows:
     if not count:
         raise invalid("columns", "there are no rows")
     _check_names(columns)
-    return Rows(columns, count)
+    return Rows(_named(columns), count)
+
+
+def _named(columns: Columns) -> Columns:
+    """The columns by their names as a model has them."""
+    found = {composed(name): values for name, values in columns.items()}
+    if len(found) != len(columns):
+        twin = Counter(map(composed, columns)).most_common(1)[0][0]
+        reason = f"two columns have the name {cut(repr(twin))}, which Unicode can write in several ways"
+        raise invalid("columns", reason, "give each column a unique name")
+    return found
 
 
 def _check_names(names: Collection[str]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import delete, func, select, tuple_
 from sqlalchemy.exc import IntegrityError
 
+from epochd.core.datasets import CheckedDataset
 from epochd.core.errors import EpochdError, IllegalMove
 from epochd.core.events import Type
 from epochd.core.job_values import Checkpoint
@@ -169,13 +170,23 @@ async def pause(db: Database, task_id: str, *, now: float | None = None) -> Job:
     return change.job
 
 
-async def resume(db: Database, task_id: str, changes: dict[str, Any] | None = None, *, now: float | None = None) -> Job:
-    """Append a paused job to the queue, with optional changes to its config. Raises IllegalMove for a job that is not
-    paused, InvalidSpec for changes that are not allowed (``core.jobs.revise``)."""
+async def resume(
+    db: Database,
+    task_id: str,
+    changes: dict[str, Any] | None = None,
+    *,
+    dataset: CheckedDataset | None = None,
+    now: float | None = None,
+) -> Job:
+    """Append a paused job to the queue, with optional changes to its config, and to what is known of its ``dataset``.
+    Raises IllegalMove for a job that is not paused, InvalidSpec for changes that are not allowed
+    (``core.jobs.revise``)."""
     async with rows.changing(db, task_id, moment(now)) as change:
         match change.job.state, change.job.command:
             case State.PAUSED, _:
                 change.set(queued_at=change.now, error=None)
+                if dataset is not None:
+                    change.set(summary={**change.job.summary, "dataset": dataset.as_json()})
                 change.move(State.PENDING, **change.revise(changes or {}))
             case State.RUNNING, Command.PAUSE:
                 raise IllegalMove(f"task {task_id} is still pausing: wait until it is paused, then resume it")

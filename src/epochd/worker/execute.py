@@ -9,11 +9,12 @@ from typing import Any
 
 from epochd.artifact import checkpoint, pack
 from epochd.core.datasets import CheckedDataset
-from epochd.core.errors import DataChanged, Diverged, InvalidSpec, Problem
+from epochd.core.errors import DataChanged, DataError, Diverged, InvalidSpec, Problem
 from epochd.core.events import ReportKind
 from epochd.core.jobs import Command
 from epochd.core.specs import TrainingSpec
 from epochd.core.tickets import Ticket
+from epochd.data.checks import report
 from epochd.data.feed import prefetch
 from epochd.data.feed.dataset import InMemoryDataset
 from epochd.data.prepare import Prepared, prepare
@@ -29,6 +30,8 @@ from epochd.loop.state import LoopState
 from epochd.worker import model_folder, recovery, scoring
 from epochd.worker.model_report import Finished
 from epochd.worker.sink import JobSink, Reporter
+
+CHANGED_HINT = "bring the old data back, resume with allow_changed_data, or start a new training"
 
 
 def execute(ticket: Ticket, reporter: Reporter) -> ReportKind:
@@ -48,6 +51,7 @@ def prepared(ticket: Ticket, start: Path | None, warnings: list[str]) -> "Traini
     names = {"fingerprint": ticket.spec.dataset, "validation_fingerprint": ticket.spec.validation_dataset}
     current = {name: catalog.open(dataset).fingerprint() for name, dataset in names.items() if dataset is not None}
     checked = ticket.checked if ticket.checked and is_unchanged(ticket.checked, ticket.spec, catalog) else None
+    is_other = checked is None and ticket.checked is not None and ticket.checked.is_pinned
     encoder, changed, marks = None, False, []
     if start is not None:
         facts, encoder = checkpoint.read_facts(start)
@@ -55,12 +59,16 @@ def prepared(ticket: Ticket, start: Path | None, warnings: list[str]) -> "Traini
         changed = any(facts.get(name) != value for name, value in current.items())
         if changed and not ticket.spec.allow_changed_data:
             message = "the dataset has changed since this training was paused; resuming would mix two datasets"
-            hint = "bring the old data back, resume with allow_changed_data, or start a new training"
-            raise DataChanged(message, [Problem("dataset", message, hint)])
+            raise DataChanged(message, [Problem("dataset", message, CHANGED_HINT)])
+    elif is_other and not ticket.spec.allow_changed_data:
+        message = "the dataset has changed since this training was submitted, before the training could begin"
+        raise DataChanged(message, [Problem("dataset", message, CHANGED_HINT)])
+    if is_other:
+        checked = checked_again(ticket.spec, catalog, current)
     data = prepare(ticket.spec, catalog, policy, encoder, checked)
     if changed:
         warnings.append("resumed although the dataset has changed")
-    elif checked is None and ticket.checked is not None and ticket.checked.fingerprint is not None:
+    elif is_other:
         warnings.append("the dataset is not the one that was checked when the task was submitted; it was checked again")
     return Training(ticket, data, start, warnings, current, changed, marks, checked)
 
@@ -68,7 +76,17 @@ def prepared(ticket: Ticket, start: Path | None, warnings: list[str]) -> "Traini
 def is_unchanged(checked: CheckedDataset, spec: TrainingSpec, catalog: Catalog) -> bool:
     """Whether the data are what the server checked, by its fingerprints."""
     known = ((spec.dataset, checked.fingerprint), (spec.validation_dataset, checked.validation_fingerprint))
-    return all(name is None or catalog.open(name).quick_fingerprint() == fingerprint for name, fingerprint in known)
+    return all(name is None or catalog.is_unchanged(name, fingerprint) for name, fingerprint in known)
+
+
+def checked_again(spec: TrainingSpec, catalog: Catalog, current: Mapping[str, str]) -> CheckedDataset:
+    """What a check of the config finds in data that have changed; ``current`` are their fingerprints, by field of the
+    result. Raise DataError with every problem."""
+    found = report.check_dataset(spec, catalog)
+    if found.problems:
+        raise DataError(found.problems)
+    checked = CheckedDataset(found.dataset, found.rows, found.features, found.task, found.classes)
+    return checked.pinned(current)
 
 
 def train(training: "Training", engine: Engine, reporter: Reporter) -> ReportKind:
@@ -114,11 +132,14 @@ def begin(training: "Training", engine: Engine, sink: JobSink) -> LoopState:
         "gpus": ticket.gpus,
         "resumed": resumed,
     }
+    checked = training.checked if training.start is None else ticket.checked
+    if checked is not None and (pinned := checked.pinned(training.fingerprints)) != ticket.checked:
+        about["dataset"] = pinned.as_json()  # with hashes of the whole content, which the server may lack
     sink.emit(ReportKind.STARTED, sink.facts | about)
     for message in training.warnings:
         sink.emit(ReportKind.LOG, {"level": "warning", "message": message})
-    for report in recovery.unreported_epochs(ticket, config, state):
-        sink.emit(ReportKind.EPOCH, report)
+    for epoch in recovery.unreported_epochs(ticket, config, state):
+        sink.emit(ReportKind.EPOCH, epoch)
     return state
 
 
@@ -141,7 +162,7 @@ class Training:
 
     ``fingerprints`` are those of the data, by name; ``changed`` says that they differ from those of the checkpoint.
     ``warnings`` are for the task's log, ``marks`` are those of ``JobSink`` before this attempt. ``checked`` is
-    what the server has found in the data; None if they were checked here.
+    what a check of the config has found in the data; None if only their preparation has checked them.
     """
 
     ticket: Ticket

@@ -6,7 +6,7 @@ from typing import Any
 
 from epochd.core.errors import DataChanged, DataError, EpochdError, OutOfSpace
 from epochd.core.events import ReportKind
-from epochd.core.tickets import AttemptTicket, PredictionTicket
+from epochd.core.tickets import AttemptTicket, PredictionTicket, Ticket
 
 GPU_MEMORY_ERRORS = frozenset({"OutOfMemoryError"})
 """PyTorch raises this for GPUs only."""
@@ -29,6 +29,9 @@ def final_report(error: Exception, ticket: AttemptTicket) -> tuple[ReportKind, d
     failure = failure_of(error, ticket)
     if isinstance(error, DataError | DataChanged) and ticket.checkpoint is not None:
         failure["message"] += f". The {ticket.noun} waits at its last checkpoint: correct the data, then resume it"
+        return ReportKind.HELD, failure
+    if isinstance(error, DataChanged) and isinstance(ticket, Ticket):
+        failure["message"] += ". The training waits: bring the old data back, or allow the change, then resume it"
         return ReportKind.HELD, failure
     return ReportKind.FAILED, failure
 

@@ -1,11 +1,14 @@
 """The registry through HTTP: what comes in is whole and registered, or leaves nothing."""
 
 import asyncio
+import hashlib
 import json
 import sqlite3
+import unicodedata
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import polars as pl
@@ -131,7 +134,7 @@ async def test_a_form_that_cannot_be_used_is_refused(house, content_type, body, 
     assert left_behind(house) == []
 
 
-@pytest.mark.parametrize("name", ["", "../up", ".hidden", "a/b", "-x", "x" * 121, "naïve", "a\nb"])
+@pytest.mark.parametrize("name", ["", "../up", ".hidden", "a/b", "-x", "x" * 121, "a\nb", "a\u202eb"])
 async def test_a_name_that_could_be_something_else_is_refused(house, name):
     answer = await house.http.post(URL, params={"name": name, "filename": f"{name}.csv"}, content=CSV)
     assert answer.status_code == 422
@@ -338,6 +341,51 @@ async def test_a_registered_name_can_be_trained_on(house):
     assert facts["fingerprint"] == record["fingerprint"]
 
 
+async def test_a_dataset_in_any_script_is_found_by_its_name_however_that_is_written(house):
+    file = unicodedata.normalize("NFD", "客户流失 café.csv")
+    answer = await house.http.post(URL, files={"file": (file, CSV)})
+    assert (answer.status_code, answer.json()["name"]) == (201, "客户流失 café")
+    assert left_behind(house) == ["客户流失 café.csv"]
+    for form in ("NFC", "NFD"):
+        path = f"{URL}/{quote(unicodedata.normalize(form, '客户流失 café'))}"
+        assert (await house.http.get(path)).json()["rows"] == 30
+        listed = (await house.http.get(URL, params={"name": unicodedata.normalize(form, "失 café")})).json()
+        assert [one["name"] for one in listed["datasets"]] == ["客户流失 café"]
+    assert (await house.http.delete(path)).json() == {"success": True, "name": "客户流失 café"}
+    assert left_behind(house) == []
+    await upload(house, "客户流失 café")
+    task_id = await house.start(dataset=unicodedata.normalize("NFD", "客户流失 café"), **TRAINING)
+    assert (await house.get(f"/tasks/{task_id}")).json()["config"]["dataset"] == "客户流失 café"
+    assert (await house.http.delete(path)).json()["code"] == "dataset_in_use"
+    await house.post(f"/stop/{task_id}", params={"wait": 0})
+
+
+async def test_a_config_names_the_whole_file_that_it_found_without_a_suffix(house):
+    for name in ("客户流失", "新客户"):
+        (home(house) / f"{name}.csv").write_bytes(CSV if name == "客户流失" else OTHER)
+    task_id = await house.start(dataset="客户流失", validation_dataset="新客户", **TRAINING)
+    config = (await house.get(f"/tasks/{task_id}")).json()["config"]
+    assert (config["dataset"], config["validation_dataset"]) == ("客户流失.csv", "新客户.csv")
+
+
+@pytest.mark.parametrize("written", ["NFC", "NFD"])
+async def test_columns_are_found_however_their_letters_are_written(house, written):
+    other = "NFD" if written == "NFC" else "NFC"
+    header = unicodedata.normalize(written, "größe,forêt,结果\n")
+    (home(house) / "t.csv").write_text(header + "".join(f"{i},{i % 3},{i % 2}\n" for i in range(40)))
+    columns = {"feature_columns": [unicodedata.normalize(other, "größe")], "target_column": "结果"}
+    answer = (await house.post("/validate", json={"dataset": "t", **columns})).json()
+    assert answer["valid"], answer["problems"]
+    assert answer["dataset"]["features"] == ["größe"]
+
+
+async def test_columns_whose_names_unicode_makes_equal_are_refused(house):
+    (home(house) / "t.csv").write_text("café,cafe\u0301,y\n1,2,0\n3,4,1\n")
+    answer = await house.post("/validate", json={"dataset": "t", "target_column": "y"})
+    [problem] = answer.json()["problems"]
+    assert "columns have the same name: 'café' (columns 1, 2)" in problem["message"]
+
+
 async def test_a_misspelt_name_suggests_registered_ones(house):
     await upload(house)
     answer = await house.post("/start", json={"dataset": "colours", **TRAINING})
@@ -456,6 +504,70 @@ async def test_resume_with_data_that_cannot_be_trained_on_is_refused_and_the_tas
         assert (await house.get(f"/tasks/{task_id}")).json()["state"] == "paused"
     file.write_bytes(OTHER)
     assert (await house.post(f"/resume/{task_id}", json={"allow_changed_data": True})).status_code == 200
+
+
+async def waiting(house: Any) -> str:
+    """A training on a file of the server's, in the queue behind another one; its id."""
+    (home(house) / "t.csv").write_bytes(CSV)
+    await house.start(dataset="iris", target_column="target")
+    await house.worker()
+    task_id: str = await house.start(dataset="t.csv", **TRAINING)
+    return task_id
+
+
+async def test_a_task_that_never_ran_resumes_only_with_the_data_that_it_was_accepted_with(house):
+    task_id = await waiting(house)
+    await house.post(f"/pause/{task_id}")
+    (home(house) / "t.csv").write_bytes(OTHER)
+    answer = await house.post(f"/resume/{task_id}")
+    assert (answer.status_code, answer.json()["code"]) == (409, "data_changed")
+    assert "since task" in answer.json()["message"]
+    assert "was submitted" in answer.json()["message"]
+    (home(house) / "t.csv").write_bytes(CSV.replace(b",y\n", b",z\n", 1))
+    refused = await house.post(f"/resume/{task_id}", json={"allow_changed_data": True})
+    assert (refused.status_code, refused.json()["problems"][0]["field"]) == (422, "target_column")
+    (home(house) / "t.csv").write_bytes(CSV)
+    assert (await house.post(f"/resume/{task_id}")).status_code == 200
+
+
+async def test_changed_data_that_are_accepted_on_a_resume_are_those_that_the_task_is_pinned_to(house):
+    task_id = await waiting(house)
+    await house.post(f"/pause/{task_id}")
+    (home(house) / "t.csv").write_bytes(OTHER[: len(OTHER) // 2].rpartition(b"\n")[0] + b"\n")
+    answer = await house.post(f"/resume/{task_id}", json={"allow_changed_data": True})
+    assert answer.status_code == 200, answer.text
+    facts = (await house.get(f"/tasks/{task_id}")).json()["summary"]["dataset"]
+    assert facts["fingerprint"] == hashlib.sha256((home(house) / "t.csv").read_bytes()).hexdigest()
+    assert facts["rows"] < 30
+    await house.post(f"/pause/{task_id}")
+    (home(house) / "t.csv").write_bytes(CSV)  # another change needs no other permission: the config now has it
+    assert (await house.post(f"/resume/{task_id}")).status_code == 200
+    assert (await house.get(f"/tasks/{task_id}")).json()["summary"]["dataset"]["rows"] == 30
+
+
+async def test_a_retry_from_the_beginning_accepts_the_present_data(house):
+    (home(house) / "t.csv").write_bytes(CSV)
+    task_id = await house.start(dataset="t.csv", **TRAINING)
+    worker = await (await house.worker()).begin()
+    await worker.cancel()
+    (home(house) / "t.csv").write_bytes(b"x,y\n1,2\n")
+    assert (await house.post(f"/retry/{task_id}")).status_code == 422
+    (home(house) / "t.csv").write_bytes(OTHER)
+    again = (await house.post(f"/retry/{task_id}")).json()
+    facts = (await house.get(f"/tasks/{again['task_id']}")).json()["summary"]["dataset"]
+    assert facts["fingerprint"] == hashlib.sha256(OTHER).hexdigest()
+
+
+async def test_a_column_that_the_checkpoint_needs_and_changed_data_lack_is_a_problem_and_the_task_stays_paused(house):
+    rows = [f"{i * 7 % 30 / 10},{i * 11 % 29 / 10},{i % 2}\n" for i in range(40)]
+    await upload(house, body=("x,z,y\n" + "".join(rows)).encode())
+    task_id = await paused(house, "0" * 64, dataset="colors", target_column="y", framework="pytorch")
+    (home(house) / "colors.csv").write_text("z,y\n" + "".join(row.partition(",")[2] for row in rows))
+    answer = await house.post(f"/resume/{task_id}", json={"allow_changed_data": True})
+    assert answer.status_code == 422, answer.text
+    [problem] = answer.json()["problems"]
+    assert (problem["field"], problem["message"]) == ("feature_columns", "the changed dataset has no column 'x'")
+    assert (await house.get(f"/tasks/{task_id}")).json()["state"] == "paused"
 
 
 async def test_resume_with_the_same_data_asks_for_nothing(house):

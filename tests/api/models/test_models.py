@@ -1,5 +1,7 @@
 """The list of models, their details, aliases and removal."""
 
+import unicodedata
+
 import pytest
 from tests.support.house import House
 from tests.support.trained_models import Store
@@ -75,6 +77,16 @@ async def test_an_alias_is_a_version_and_moves_at_once(house: House, store: Stor
     assert (await house.http.delete(f"{BREAST}/aliases/champion")).status_code == 200
     assert (await house.http.get(f"{BREAST}/versions/champion")).status_code == 404
     assert (await house.http.delete(f"{BREAST}/aliases/champion")).status_code == 404
+
+
+async def test_an_alias_may_be_of_any_script(house: House, store: Store) -> None:
+    for form in ("NFC", "NFD"):
+        alias = unicodedata.normalize(form, "冠军é")
+        answer = await house.http.put(f"{BREAST}/aliases/{alias}", json={"version": store.breast[0]})
+        assert answer.json()["alias"] == "冠军é"
+        found = await house.http.get(f"{BREAST}/versions/{alias}")
+        assert found.json()["aliases"] == {"冠军é": store.breast[0]}
+    assert (await house.http.delete(f"{BREAST}/aliases/{alias}")).json()["version"] is None
 
 
 @pytest.mark.parametrize("alias", ["latest", "-x", "a b", "epoch_training_20240101_120000_a1b2c3", "x" * 121])

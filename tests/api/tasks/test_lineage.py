@@ -85,6 +85,26 @@ async def test_a_task_that_stopped_early_is_continued_to_more_epochs_than_it_has
     assert (await house.post(f"/continue/{parent}", json={"epochs": 4})).json()["config"]["epochs"] == 4
 
 
+async def test_the_receipt_of_a_continued_task_shows_how_the_learning_rate_jumps(house, monkeypatch):
+    cosine = {"learning_rate_scheduler": "cosine", "learning_rate": 0.01, "T_max": 3, "eta_min": 0.0}
+    restores = {"position": {"epochs_done": 3}, "schedule": {"learning_rate": 0.0, "settings": cosine}}
+    monkeypatch.setitem(CHECKPOINT, "restores", restores)
+    parent = await completed(house, learning_rate_scheduler="cosine", learning_rate=0.01)
+    told = (await house.post(f"/continue/{parent}", json={"epochs": 6})).json()["receipt"]
+    assert (told["from"], told["epoch"], told["position"]) == ("checkpoint", 3, {"epochs_done": 3})
+    assert told["learning_rate"]["before"] == [[1, 0.01], [2, pytest.approx(0.0075)], [3, pytest.approx(0.0025)]]
+    after = [[4, pytest.approx(0.005)], [5, pytest.approx(0.0025)], [6, pytest.approx(0.00067, abs=1e-5)]]
+    assert told["learning_rate"]["after"] == after
+
+
+async def test_the_receipt_of_a_retry_shows_the_rates_to_come(house):
+    parent = await cancelled(house)
+    assert (await house.post(f"/retry/{parent}")).json()["receipt"]["from"] == "checkpoint"
+    afresh = (await house.post(f"/retry/{parent}", json={"from_beginning": True})).json()["receipt"]
+    rates = [[epoch, 0.001] for epoch in (1, 2, 3)]
+    assert afresh == {"from": "beginning", "learning_rate": {"before": rates, "after": rates}}
+
+
 async def test_a_cancelled_task_is_tried_again_from_its_checkpoint_or_from_the_beginning(house):
     parent = await house.start()
     worker = await (await house.worker()).begin()

@@ -1,5 +1,7 @@
 """Names become files, only inside the roots."""
 
+import gzip
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -100,6 +102,62 @@ def test_the_hint_names_registered_datasets_and_folders_of_files(root):
     assert "did you mean 'flights'" in hint
     assert "registered: flights;" in hint
     assert "sales, table.csv" in hint
+
+
+def test_a_file_is_found_without_its_suffix_and_the_source_has_its_whole_name(root):
+    (root / "客户流失.v2.csv.gz").write_bytes(gzip.compress(CSV.encode()))
+    for name, whole in {
+        "table": "table.csv",
+        "deep/table": "deep/table.tsv",
+        "客户流失.v2": "客户流失.v2.csv.gz",
+    }.items():
+        found = open_dataset(name, [root])
+        assert (found.name, found.read().height) == (whole, 2)
+    assert open_dataset(str(root / "table"), [root]).name == str(root / "table.csv")
+    assert open_dataset("./table", [root]).path == (root / "table.csv").resolve()
+
+
+def test_a_whole_name_and_a_registered_name_win_over_a_file_without_its_suffix(root):
+    (root / "table").mkdir()
+    assert open_dataset("table", [root]).path == (root / "table").resolve()
+    catalog = Catalog([root], {"deep/table": root / "table.csv"})
+    assert catalog.open("deep/table").path == root / "table.csv"
+    assert open_dataset("deep/table", [root]).name == "deep/table.tsv"
+
+
+def test_several_files_with_the_name_without_a_suffix_are_listed(root, tmp_path):
+    (root / "table.parquet").touch()
+    problem = refusal("table", root)
+    assert problem.message.endswith("the names of several files: table.csv, table.parquet")
+    assert "suffix" in problem.hint
+    other = tmp_path / "other" / "deep"
+    other.mkdir(parents=True)
+    (other / "table.tsv").write_text("c\n1\n")
+    assert open_dataset("deep/table", [other.parent, root]).read().columns == ["c"]  # the same name in two roots
+
+
+def test_a_file_without_its_suffix_is_found_only_inside_a_root(root):
+    (root.parent / "secret.csv").write_text(CSV)
+    (root / "out.csv").symlink_to(root.parent / "secret.csv")
+    (root / "folder").symlink_to(root.parent)
+    (root / ".uploads").mkdir()
+    (root / ".uploads" / "half.csv").write_text(CSV)
+    for name in ["../secret", str(root.parent / "secret"), "out", "folder/secret", ".uploads/half", "", "."]:
+        with pytest.raises(DataError):
+            Catalog([root], default="..").open(name).read()
+
+
+@pytest.mark.parametrize("stored", ["NFC", "NFD"])
+@pytest.mark.parametrize("given", ["NFC", "NFD"])
+def test_letters_may_be_composed_or_not_in_the_name_and_on_the_disk(root, stored, given):
+    folder, file = (unicodedata.normalize(stored, name) for name in ("été", "données.csv"))
+    (root / folder).mkdir()
+    (root / folder / file).write_text(CSV)
+    for name in ("été/données.csv", "été/données", str(root / "été" / "données.csv")):
+        found = open_dataset(unicodedata.normalize(given, name), [root])
+        assert found.read().height == 2
+        assert unicodedata.is_normalized("NFC", found.name)
+    assert "there is no dataset" in refusal("été/autres.csv", root).message
 
 
 def test_another_format_is_refused_with_the_formats_that_can_be_read(root):

@@ -1,5 +1,6 @@
 """The table of a dataset in every format, and its rows in batches."""
 
+import unicodedata
 from datetime import date
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import polars as pl
 import pytest
 
 from epochd.core.errors import DataError
+from epochd.data.schema import Kind
 from epochd.data.tables.catalog import open_dataset
 from epochd.data.tables.source import Source
 from epochd.data.tables.table import batches
@@ -158,3 +160,10 @@ def test_values_in_lists_and_records_that_nest_without_end_are_refused(tmp_path,
     else:
         with pytest.raises(DataError, match="column 'deep' has values inside more than 32 lists or records"):
             source.read()
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_column_is_read_as_expected_however_its_name_is_written(tmp_path, form):
+    (tmp_path / "t.csv").write_text(unicodedata.normalize(form, " größe ,y\n01,1\n02,2\n"), encoding="utf-8")
+    found = Source("t.csv", tmp_path / "t.csv").expecting({"größe": Kind.CATEGORY}).read()
+    assert found.to_dict(as_series=False) == {"größe": ["01", "02"], "y": [1, 2]}

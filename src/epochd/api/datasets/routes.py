@@ -32,6 +32,7 @@ from epochd.core.errors import (
     bounded,
     similar_names,
 )
+from epochd.core.names import COMPOSED, Name
 from epochd.core.text import cut, shown
 from epochd.data.schema import MAX_LISTED
 from epochd.data.tables.catalog import BUILTIN, Catalog
@@ -103,7 +104,7 @@ async def add(
 @router.get("", operation_id="list_datasets", summary="List datasets")
 async def listing(
     service: ServiceDep,
-    name: Annotated[str | None, Query(max_length=200, description="Only names that contain this.")] = None,
+    name: Annotated[str | None, Query(max_length=200, description="Only names that contain this."), COMPOSED] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> Datasets:
@@ -122,7 +123,7 @@ async def listing(
     summary="Get all details of a dataset",
     responses=NOT_FOUND,
 )
-async def detail(name: str, service: ServiceDep) -> DatasetDetail:
+async def detail(name: Name, service: ServiceDep) -> DatasetDetail:
     """Schema, a profile of each column and the first rows; the bytes received while the dataset is being received."""
     staged = service.staging.get(name)
     if staged is not None:
@@ -140,7 +141,7 @@ async def detail(name: str, service: ServiceDep) -> DatasetDetail:
 @router.delete(
     "/{name}", operation_id="remove_dataset", summary="Remove a dataset", responses={**NOT_FOUND, **CONFLICT}
 )
-async def remove(name: str, service: ServiceDep) -> DatasetRemoved:
+async def remove(name: Name, service: ServiceDep) -> DatasetRemoved:
     """Remove a dataset. The file of an upload or a query is deleted; a file registered by its path is not."""
     if name in BUILTIN:
         raise BuiltIn(f"the dataset {name!r} is built in and cannot be removed")
@@ -157,7 +158,7 @@ async def remove(name: str, service: ServiceDep) -> DatasetRemoved:
     summary="Run the query of a dataset again",
     responses={**NOT_FOUND, **CONFLICT},
 )
-async def refresh(name: str, request: Request, service: ServiceDep) -> DatasetRecord:
+async def refresh(name: Name, request: Request, service: ServiceDep) -> DatasetRecord:
     """Replace the snapshot with the present rows of the query. Rejected while a task that is not finished needs it."""
     dataset = await _find(service, name)
     if dataset.connection is None or dataset.query is None:
@@ -213,8 +214,7 @@ def _registration(values: dict[str, Any], name: str | None) -> dict[str, str]:
     if problems:
         problems = bounded(problems)
         raise InvalidRequest("; ".join(f"{problem.field}: {problem.message}" for problem in problems), problems)
-    checked_name(values["name"])
-    return values
+    return values | {"name": checked_name(values["name"])}
 
 
 async def _check_free(service: Service, name: str, replace: bool) -> None:

@@ -27,6 +27,7 @@ from epochd.api.service import Service
 from epochd.artifact import files
 from epochd.core.errors import InvalidRequest, NotFound, Problem
 from epochd.core.jobs import TASK_ID, Job
+from epochd.core.names import COMPOSED, Name
 from epochd.core.text import shown
 from epochd.serving.inputs import example_row
 from epochd.store import jobs, models
@@ -40,7 +41,7 @@ IN_USE: dict[int | str, dict[str, Any]] = {409: {"model": ErrorShape, "descripti
 @router.get("", operation_id="list_models", summary="List models")
 async def listing(
     service: ServiceDep,
-    name: Annotated[str | None, Query(max_length=200, description="Only names that contain this.")] = None,
+    name: Annotated[str | None, Query(max_length=200, description="Only names that contain this."), COMPOSED] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> Models:
@@ -69,7 +70,7 @@ async def listing(
     responses=UNKNOWN,
     openapi_extra=json_body("AliasBody"),
 )
-async def set_alias(model: str, alias: str, values: JsonObject, service: ServiceDep) -> AliasOf:
+async def set_alias(model: str, alias: Name, values: JsonObject, service: ServiceDep) -> AliasOf:
     """Create an alias such as `champion`, or move it: from then on, requests for it get the other version."""
     version = values.get("version")
     if values.keys() != {"version"} or not isinstance(version, str) or not version:
@@ -88,7 +89,7 @@ async def set_alias(model: str, alias: str, values: JsonObject, service: Service
     summary="Remove an alias",
     responses=UNKNOWN,
 )
-async def remove_alias(model: str, alias: str, service: ServiceDep) -> AliasOf:
+async def remove_alias(model: str, alias: Name, service: ServiceDep) -> AliasOf:
     """Remove an alias; the version stays."""
     async with service.removal_lock:
         name = await service.models.remove_alias(model, alias)

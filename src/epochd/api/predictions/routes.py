@@ -29,6 +29,7 @@ from epochd.artifact import files
 from epochd.core import prediction_specs
 from epochd.core.errors import DataChanged, IllegalMove, NotFound
 from epochd.core.jobs import Job, JobKind, State, is_prediction
+from epochd.core.names import COMPOSED
 from epochd.registry import operations
 from epochd.store import jobs
 
@@ -75,7 +76,9 @@ async def start(
     service.check_storage()
     asked = await asyncio.to_thread(prediction_specs.parse, values)
     folder = (await service.models.find(asked.model, asked.version)).folder
-    spec, catalog = asked.model_copy(update={"version": folder.name}), await service.catalog()
+    catalog = await service.catalog()
+    dataset = (await asyncio.to_thread(catalog.open, asked.dataset)).name
+    spec = asked.model_copy(update={"version": folder.name, "dataset": dataset})
     check = service.checks.call(operations.check_prediction, spec, folder, catalog)
     columns = await while_connected(request, check)
     summary = {"model": {"folder": str(folder.relative_to(service.settings.data_dir)), "task_id": folder.name}}
@@ -93,7 +96,7 @@ async def start(
 async def listing(
     service: ServiceDep,
     state: Annotated[State | None, Query(description="Only predictions in this state.")] = None,
-    name: Annotated[str | None, Query(max_length=200, description="Only names that contain this.")] = None,
+    name: Annotated[str | None, Query(max_length=200, description="Only names that contain this."), COMPOSED] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> Predictions:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from pydantic_core import from_json
 
 from epochd.core.errors import InvalidRequest, Problem
+from epochd.core.names import composed
 from epochd.core.text import cut, shown
 
 Array = npt.NDArray[Any]
@@ -54,6 +55,7 @@ def read_request(body: bytes, header_length: str | None) -> InferRequest:
     data, place = memoryview(body)[size:], 0
     for tensor in values["inputs"]:
         name = tensor.get("name") if isinstance(tensor, dict) else None
+        name = composed(name) if isinstance(name, str) else name
         if not isinstance(name, str) or name in inputs:
             raise _invalid("inputs", f"each input needs a name of its own, but {shown(name, 80)} was given")
         count = _binary_size(name, tensor)

@@ -15,13 +15,15 @@ from epochd.api.messages import Message
 from epochd.api.responses import ErrorShape, json_body
 from epochd.api.service import Service
 from epochd.api.tasks.responses import Descended
+from epochd.api.tasks.resume import known_fingerprints, receipt_of
 from epochd.artifact import checkpoint, files, pack
 from epochd.core import specs
-from epochd.core.errors import CorruptFile, IllegalMove, InvalidRequest, InvalidSpec, Problem
+from epochd.core.errors import CorruptFile, DataError, IllegalMove, InvalidRequest, InvalidSpec, Problem
 from epochd.core.job_values import Checkpoint
 from epochd.core.jobs import Job, State, revise
 from epochd.core.specs import TrainingSpec
 from epochd.core.text import cut, shown
+from epochd.registry import operations
 from epochd.store import jobs
 
 router = APIRouter()
@@ -61,7 +63,21 @@ async def retry(task_id: str, request: Request, service: ServiceDep, translator:
     kept, warnings = (None, []) if values.get("from_beginning") else await asyncio.to_thread(_newest, service, parent)
     spec = await _with_output_path(service, parent.training, values.get("output_path"))
     parent = replace(parent, warnings=[*parent.warnings, *warnings])
+    if kept is None:
+        parent = await _with_present_data(service, parent)
     return await _submit_child(service, translator.message(Message.STARTED), parent, spec, kept)
+
+
+async def _with_present_data(service: Service, parent: Job) -> Job:
+    """The task with what a check finds in its data if these have changed: a training from the beginning accepts them.
+    Raises DataError with every problem."""
+    catalog = await service.catalog()
+    if await service.checks.call(operations.changed, catalog, known_fingerprints(parent)) is None:
+        return parent
+    found, checked = await service.checks.call(operations.check, parent.training, catalog)
+    if found.problems:
+        raise DataError(found.problems)
+    return replace(parent, summary={**parent.summary, "dataset": checked.as_json()})
 
 
 async def _with_output_path(service: Service, spec: TrainingSpec, output_path: str | None) -> TrainingSpec:
@@ -129,6 +145,7 @@ async def _submit_child(
         config=spec.model_dump(),
         queue_position=await jobs.position(service.db, job.id),
         checkpoint=None if kept is None else {"epoch": kept.epoch, "step": kept.step},
+        receipt=receipt_of(job, parent.training, is_continued=parent.state is State.COMPLETED),
     )
 
 

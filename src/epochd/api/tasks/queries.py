@@ -13,6 +13,7 @@ from epochd.api.service import Service
 from epochd.api.tasks.responses import HistoryOf, Progress, ProgressOf, TaskDetail, TaskLine, Tasks
 from epochd.core.job_values import JobError
 from epochd.core.jobs import Job, State
+from epochd.core.names import COMPOSED
 from epochd.store import events, jobs
 
 router = APIRouter()
@@ -60,7 +61,7 @@ async def history(task_id: str, service: ServiceDep) -> StreamingResponse:
 async def listing(
     service: ServiceDep,
     state: Annotated[State | None, Query(description="Only tasks in this state.")] = None,
-    name: Annotated[str | None, Query(max_length=200, description="Only names that contain this.")] = None,
+    name: Annotated[str | None, Query(max_length=200, description="Only names that contain this."), COMPOSED] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> Tasks:

@@ -100,6 +100,10 @@ class Descended(Success):
     checkpoint: Annotated[dict[str, Any], described_as("StartingPoint")] | None = Field(
         description="The checkpoint that it starts from; null if it starts from the beginning."
     )
+    receipt: Annotated[dict[str, Any], described_as("Receipt")] = Field(
+        description="What the checkpoint restores, as on a resume; ``before`` are the learning rates that a continued "
+        "task has used."
+    )
 
 
 class Replayed(Success):

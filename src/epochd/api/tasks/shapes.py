@@ -184,7 +184,8 @@ class StartingPoint(Shape):
 
 
 class RateCurves(Shape):
-    """Future learning rates as [epoch, rate], before and after the change of a resume."""
+    """Learning rates as [epoch, rate]: those to come, before and after the change of a resume; or, where a completed
+    training is continued, those that it has used and those to come."""
 
     before: list[list[float]]
     after: list[list[float]]

@@ -57,7 +57,9 @@ async def validate(
     facts = None if in_data else checked
     if not found:
         assert data is not None
+        other = spec.validation_dataset and (await asyncio.to_thread(catalog.open, spec.validation_dataset)).name
         chosen = {"dataset": data.dataset, "task": data.task, "framework": framework, "monitor": spec.watched}
+        chosen["validation_dataset"] = other
         return ValidationResult(spec.model_copy(update=chosen), warnings, facts)
     error: EpochdError = InvalidSpec(found)  # the code is that of the first check that found any
     if not problems and in_data:

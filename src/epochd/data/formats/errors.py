@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
+from epochd.core.names import trimmed
 from epochd.data.schema import shorten
 
 TYPE_ERRORS = (pl.exceptions.ComputeError, pl.exceptions.InvalidOperationError, pl.exceptions.SchemaError)
@@ -64,14 +65,14 @@ MAX_COLUMNS = 100_000
 
 
 def clean_column_names(names: Sequence[str | None]) -> list[str]:
-    """Column names without the spaces around them; raise FormatError if there are too many, or if one is empty or
-    occurs twice."""
+    """Column names without the spaces around them, their letters composed; raise FormatError if there are too many, or
+    if one is empty or occurs twice."""
     if len(names) > MAX_COLUMNS:
         hint = "if its lines and columns are exchanged, transpose it; otherwise split it into several files"
         raise FormatError(f"it has {len(names):,} columns, and at most {MAX_COLUMNS:,} can be read", hint)
     positions = defaultdict(list)
     for number, name in enumerate(names, 1):
-        positions[(name or "").strip()].append(number)
+        positions[trimmed(name or "")].append(number)
     if unnamed := positions.get("", []):
         columns = f"columns {shorten(unnamed, 5)} have" if unnamed[1:] else f"column {unnamed[0]} has"
         hint = "name every column; if one is the index that pandas writes, write the file with index=False"

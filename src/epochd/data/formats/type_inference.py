@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from epochd.core.names import trimmed
 from epochd.data.schema import INTERCHANGEABLE, Kind, col, kind_of
 
 SCALAR_KINDS = {Kind.NUMBER, Kind.BOOLEAN, Kind.CATEGORY, Kind.DATE}
 """Kinds whose values can be written as text."""
 Expected = Mapping[str, Kind]
-"""The expected kinds of columns, by their names without spaces around them; other columns may be of any kind."""
+"""The expected kinds of columns, by their cleaned names; other columns may be of any kind."""
 SEARCHED_BYTES = 1 << 24
 """Bytes of a file that are searched together."""
 
@@ -24,7 +25,7 @@ SEARCHED_BYTES = 1 << 24
 def columns_as_text(found: Mapping[str, pl.DataType], expected: Expected) -> list[str]:
     """The columns to read as text, given the inferred types: those of another kind than the expected one, and those
     expected to be text. The caller parses the text or names the invalid row. Lists cannot be read as text."""
-    kinds = {name: (kind_of(dtype), expected.get(name.strip())) for name, dtype in found.items()}
+    kinds = {name: (kind_of(dtype), expected.get(trimmed(name))) for name, dtype in found.items()}
     return [
         name
         for name, (kind, wanted) in kinds.items()

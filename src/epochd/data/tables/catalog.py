@@ -1,5 +1,8 @@
 """Resolving the name of a dataset: a built-in table, or a file or folder under one of the server's dataset folders.
 
+A file is found by its whole name or, if there is none of that name, without the suffix of its format. Names are
+compared with their letters composed, because file systems may store them decomposed.
+
 A name may only lead into these folders: ``..`` and NUL are rejected, symbolic links are followed before the check, and
 the error for a file elsewhere is the same whether or not it exists. A registered path is checked whenever it is opened,
 because it may have become a link since.
@@ -13,9 +16,11 @@ from itertools import islice
 from pathlib import Path, PurePath
 
 from epochd.core.errors import DataError, Problem, similar_names
+from epochd.core.names import composed
 from epochd.core.text import shown
 from epochd.data.formats import SUFFIXES, suffix_of
 from epochd.data.schema import shorten
+from epochd.data.tables.fingerprint import SAMPLED
 from epochd.data.tables.source import Source
 
 BUILTIN = ("breast_cancer", "diabetes", "digits", "iris", "sample", "wine")
@@ -40,8 +45,9 @@ class Catalog:
 
     def open(self, name: str | None) -> Source:
         """The dataset of this name, or the default one: built-in, registered, or a path: relative to one of the
-        roots, or absolute inside one. Raise DataError (field ``dataset``) if there is none."""
-        name = name or self.default
+        roots, or absolute inside one, also without its suffix. The source has the whole name. Raise DataError (field
+        ``dataset``) if there is none, or if several files have the name without their suffixes."""
+        name = composed(name or self.default)
         if name in BUILTIN:
             return Source(name, Path(__file__).parents[1] / "builtin" / f"{name}.parquet")
         if name in self.registered:
@@ -51,6 +57,11 @@ class Catalog:
             message = f"{shown(name)} is not a dataset name: '..' and NUL are not allowed in it"
         elif path := next((found for root in self.roots if (found := _resolve_inside(root, name))), None):
             return Source(name, path)
+        elif files := _with_stem(self.roots, name):
+            if len(files) == 1:
+                return Source(*files.popitem())
+            message = f"{shown(name)} is the beginning of the names of several files: {shorten(sorted(files), 10)}"
+            raise DataError([Problem("dataset", message, "name one of them with its suffix")])
         elif any(_is_link(root, name) for root in self.roots):
             message = f"{shown(name)} is a link that does not lead to a dataset in the server's dataset folders"
             hint = "copy the file there, or let the operator add its folder to EPOCHD_DATA_ROOTS; "
@@ -58,6 +69,13 @@ class Catalog:
             message = f"{shown(name)} is not a dataset: files that end in {shown(suffix, 50)} cannot be read"
             hint = f"use a file that ends in {', '.join(SUFFIXES)}; "
         raise DataError([Problem("dataset", message, hint + self._suggestions(name))])
+
+    def is_unchanged(self, name: str, fingerprint: str | None) -> bool:
+        """Whether a dataset still has the content that one of ``Source``'s fingerprints identifies. Raise DataError if
+        it cannot be read."""
+        source = self.open(name)
+        is_quick = fingerprint is not None and fingerprint.startswith(SAMPLED)
+        return fingerprint == (source.quick_fingerprint() if is_quick else source.fingerprint())
 
     def _registered_path(self, name: str) -> Path:
         """The path of a registered dataset, which has been inside a root, with links resolved. Raise DataError if it
@@ -92,13 +110,45 @@ def _resolve_inside(root: Path, name: str) -> Path | None:
     """The path of ``name`` in ``root``, with links resolved; None unless it is inside ``root`` and can be a dataset."""
     try:
         home = root.resolve()
-        path = (home / name).resolve()
+        path = _on_disk(home, name).resolve()
         # Names of incomplete uploads begin with a dot.
         visible = path.is_relative_to(home) and not any(p.startswith(".") for p in path.relative_to(home).parts)
         found = visible and (path.is_dir() or (suffix_of(path.name) != "" and path.exists()))
     except (OSError, RuntimeError):  # for example, a name that is too long, or a loop of links
         return None
     return path if found else None
+
+
+def _on_disk(home: Path, name: str) -> Path:
+    """The path of a composed name in a root, with each part as its folder has it."""
+    place = home / name
+    if name.isascii() or place.exists() or not place.is_relative_to(home):
+        return place
+    found = home
+    for part in place.relative_to(home).parts:
+        if not (found / part).exists() and found.resolve().is_relative_to(home):
+            part = next((other for other in os.listdir(found) if composed(other) == part), part)
+        found /= part
+    return found
+
+
+def _with_stem(roots: Sequence[Path], name: str) -> dict[str, Path]:
+    """The files that have this name without the suffix of their format, by their whole names; of two roots the first
+    one's."""
+    found: dict[str, Path] = {}
+    stem = PurePath(name).as_posix()
+    for root in roots:
+        with suppress(OSError, RuntimeError, ValueError):
+            home = root.resolve()
+            folder = _on_disk(home, name).parent
+            for entry in os.listdir(folder) if folder.resolve().is_relative_to(home) else ():
+                whole = PurePath(name).with_name(entry).as_posix()
+                suffix = suffix_of(entry)
+                if not suffix or composed(whole.removesuffix(entry[-len(suffix) :])) != stem:
+                    continue
+                if path := _resolve_inside(root, composed(whole)):
+                    found.setdefault(composed(whole), path)
+    return found
 
 
 def _is_link(root: Path, name: str) -> bool:
