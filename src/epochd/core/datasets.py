@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -59,6 +59,7 @@ class Dataset:
 @dataclass(frozen=True, slots=True)
 class CheckedDataset:
     """What the server found in a config's dataset when it checked the config. ``classes`` is None for a regression.
+    ``left_out`` are the columns that the config selects, but that are not learned from: each ``name`` and ``reason``.
 
     A fingerprint identifies the content that was checked: a SHA-256, or for large files ``sampled:`` and a SHA-256 of
     size, time of modification and samples.
@@ -71,6 +72,7 @@ class CheckedDataset:
     classes: list[Any] | None
     fingerprint: str | None = None
     validation_fingerprint: str | None = None
+    left_out: list[dict[str, str]] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         found = asdict(self)
@@ -80,4 +82,5 @@ class CheckedDataset:
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> "CheckedDataset":
-        return cls(**{name: state.get(name) for name in cls.__dataclass_fields__})  # type: ignore[arg-type]
+        known = {name: state.get(name) for name in cls.__dataclass_fields__}
+        return cls(**{**known, "left_out": state.get("left_out") or []})  # type: ignore[arg-type]

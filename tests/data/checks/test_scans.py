@@ -108,7 +108,7 @@ def test_all_messages_that_quote_rows_cost_one_more_pass(tmp_path):
         y=pl.when(last).then(None).otherwise("y"),
     )
     found, source = checked(broken, tmp_path)
-    messages = "\n".join(problem.message for problem in found.problems)
+    messages = "\n".join([*(problem.message for problem in found.problems), *found.warnings])
     assert f"row {ROWS} is inf" in messages
     assert "such as 'id 0' in row 1" in messages
     assert f"the first is row {ROWS}" in messages

@@ -4,18 +4,20 @@ The server does this for every submitted config. It reads a large table at most 
 a message quotes a row. The worker does not repeat the checks while the dataset's fingerprint is the same.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import polars as pl
 
+from epochd.core.columns import ColumnOptions
 from epochd.core.errors import DataError, Problem
 from epochd.core.specs import Task, TrainingSpec
 from epochd.data import schema as schemas
-from epochd.data.checks import features, leakage, split_coverage, target, time_and_group, validation_set
+from epochd.data.checks import features, leakage, selection, split_coverage, target, time_and_group, validation_set
 from epochd.data.checks.issue import Issue, problem, resolve, warning
-from epochd.data.checks.statistics import Statistics, collect, example_shape
+from epochd.data.checks.selection import LeftOut, Selection
+from epochd.data.checks.statistics import collect, example_shape
 from epochd.data.checks.target import Target
 from epochd.data.checks.validation_set import Trained
 from epochd.data.encoding.labels import Label
@@ -40,15 +42,17 @@ class DatasetReport:
     """What a config finds in its dataset. Without ``problems`` it can be trained.
 
     ``dataset`` is the resolved name; ``columns`` are all of the table, ``features`` those to learn from, in
-    order; ``classes`` are sorted labels (None for regression). ``shape`` is that of an encoded example, (width,),
-    (sequence_length, width) or (steps, channels), with ``width`` columns at most (a value that only held-out rows have
-    gets none); ``embedded`` and ``masked`` are as in ``encoder.Encoder``.
+    order, ``left_out`` those that the config selects besides; ``classes`` are sorted labels (None for regression).
+    ``shape`` is that of an encoded example, (width,), (sequence_length, width) or (steps, channels), with ``width``
+    columns at most (a value that only held-out rows have gets none); ``embedded`` and ``masked`` are as in
+    ``encoder.Encoder``.
     """
 
     dataset: str
     rows: int = 0
     columns: list[Column] = field(default_factory=list)
     features: list[str] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
     task: Task | None = None
     classes: list[Label] | None = None
     width: int = 0
@@ -83,14 +87,17 @@ def check_table(
 ) -> tuple[DatasetReport, Trained]:
     """Check a spec against the table of ``source``, and keep what a validation dataset is compared with. ``schema`` is
     the whole dataset's, ``table`` need only have the columns that the spec uses."""
-    statistics, checked, issues, hashes = _checked(table, schema, spec, source.text_bytes())
+    columns = {**source.options.columns, **spec.read_options.columns}
+    chosen, checked, issues, hashes = _checked(table, schema, spec, columns, source.text_bytes())
+    statistics = chosen.statistics
     problems, warnings = resolve(issues, statistics.table)
     shape, embedded, masked = example_shape(statistics.features, spec)
     report = DatasetReport(
         dataset=source.name,
         rows=statistics.rows,
         columns=[Column(column, str(dtype)) for column, dtype in schema.items()],
-        features=schemas.feature_columns(spec, schema),
+        features=[feature.name for feature in statistics.features],
+        left_out=chosen.left_out,
         task=checked.task,
         classes=checked.classes,
         width=shape[-1] - masked,
@@ -104,12 +111,18 @@ def check_table(
 
 
 def _checked(
-    table: pl.LazyFrame, schema: pl.Schema, spec: TrainingSpec, text_bytes: int | None
-) -> tuple[Statistics, Target, list[Issue], pl.Series | None]:
+    table: pl.LazyFrame,
+    schema: pl.Schema,
+    spec: TrainingSpec,
+    columns: Mapping[str, ColumnOptions],
+    text_bytes: int | None,
+) -> tuple[Selection, Target, list[Issue], pl.Series | None]:
     """Both passes over the table, what the checks find in them, and the hashes of its rows."""
     name = spec.target_column if spec.target_column in schema else None
     by_row = time_and_group.columns_by_row(spec, schema)
-    first = collect(table, schemas.feature_columns(spec, schema), name, by_row, text_bytes)
+    collected = collect(table, schemas.feature_columns(spec, schema), name, by_row, text_bytes)
+    chosen = selection.select(collected, spec, columns)
+    first = chosen.statistics
     in_order, splits = time_and_group.check(first, schema, spec)
     early = target.preliminary(first.target, spec, first.head) if first.target and first.rows else Target(spec.task)
     leaks = leakage.candidates(first, early, spec)
@@ -120,7 +133,8 @@ def _checked(
     rows = statistics.rows
     checked = target.check(statistics.target, spec) if statistics.target and rows else Target(spec.task)
     issues = [
-        *(features.check(statistics, spec) if rows else ()),
+        *chosen.issues,
+        *(features.check(statistics, spec, columns) if rows else ()),
         *leakage.check(leaks.confirmed(answers), statistics, checked, spec),
         *checked.issues,
         *in_order,
@@ -130,7 +144,7 @@ def _checked(
     if rows < MIN_ROWS:
         message = f"the dataset has only {'1 row' if rows == 1 else f'{rows} rows'}"
         issues.insert(0, problem("dataset", message, f"at least {MIN_ROWS} are needed"))
-    return statistics, checked, issues, answers.get("row hashes")
+    return replace(chosen, statistics=statistics), checked, issues, answers.get("row hashes")
 
 
 def _spec_issues(spec: TrainingSpec, rows: int) -> Iterator[Issue]:
