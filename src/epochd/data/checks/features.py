@@ -8,8 +8,8 @@ import polars as pl
 from epochd.core.columns import ColumnOptions
 from epochd.core.specs import TrainingSpec
 from epochd.data.checks.identifier_names import is_identifier_name
-from epochd.data.checks.issue import Issue, Lookup, Row, Text, huge_values, problem, shown, such_as, warning
-from epochd.data.checks.selection import FEW, FEW_NAMED, is_distinct, option
+from epochd.data.checks.issue import Issue, Lookup, Row, Text, huge_values, option, problem, shown, such_as, warning
+from epochd.data.checks.selection import FEW, FEW_NAMED, is_distinct
 from epochd.data.checks.statistics import ColumnStatistics, Statistics, elements, length
 from epochd.data.encoding import sequence
 from epochd.data.encoding.categorical import MAX_CODES

@@ -14,7 +14,16 @@ from epochd.core.columns import ColumnOptions
 from epochd.core.errors import DataError, Problem
 from epochd.core.specs import Task, TrainingSpec
 from epochd.data import schema as schemas
-from epochd.data.checks import features, leakage, selection, split_coverage, target, time_and_group, validation_set
+from epochd.data.checks import (
+    features,
+    leakage,
+    selection,
+    split_coverage,
+    target,
+    time_and_group,
+    validation_set,
+    variants,
+)
 from epochd.data.checks.issue import Issue, problem, resolve, warning
 from epochd.data.checks.selection import LeftOut, Selection
 from epochd.data.checks.statistics import collect, example_shape
@@ -137,6 +146,7 @@ def _checked(
         *(features.check(statistics, spec, columns) if rows else ()),
         *leakage.check(leaks.confirmed(answers), statistics, checked, spec),
         *checked.issues,
+        *variants.check(statistics, checked.task),
         *in_order,
         *split_coverage.check(statistics, spec, checked, splits, answers),
         *_spec_issues(spec, rows),

@@ -4,7 +4,6 @@ An identifier says nothing about new rows, and most tables have one, so a config
 not name it. A column that must be used is listed, or gets a type in ``columns``.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ import polars as pl
 from epochd.core.columns import ColumnOptions
 from epochd.core.specs import TrainingSpec
 from epochd.data.checks.identifier_names import is_identifier_name
-from epochd.data.checks.issue import Issue, problem, shown, warning
+from epochd.data.checks.issue import Issue, option, problem, shown, warning
 from epochd.data.checks.statistics import ColumnStatistics, Statistics
 from epochd.data.schema import MAX_LISTED, Kind
 
@@ -147,11 +146,6 @@ def is_row_index(feature: ColumnStatistics, statistics: Statistics) -> bool:
     if statistics.rows <= FEW or feature.high - feature.low != statistics.rows - 1:
         return False
     return bool((_first_values(feature.name, statistics).cast(pl.Int64).diff().drop_nulls() == 1).all())
-
-
-def option(name: str, kind: str) -> str:
-    """The part of a config that gives this column a type."""
-    return f'"columns": {{{json.dumps(name, ensure_ascii=False)}: {{"type": "{kind}"}}}}'
 
 
 def _first_values(name: str, statistics: Statistics) -> pl.Series:
