@@ -28,8 +28,9 @@ from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
 from epochd.data.schema import feature_columns, kinds_of, missing_columns, required_columns
 from epochd.data.splitting import sliding_windows, sort_keys
 from epochd.data.splitting.naive_forecasts import Series
+from epochd.data.splitting.row_contents import content_groups
 from epochd.data.splitting.sliding_windows import Examples
-from epochd.data.splitting.split import SIDES, VALIDATION, Splits, split, split_kind
+from epochd.data.splitting.split import SIDES, VALIDATION, Splits, is_by_content, split, split_kind
 from epochd.data.storage.materialize import Layout, StoragePolicy, Targets, materialize
 from epochd.data.tables.catalog import Catalog
 from epochd.data.tables.source import Source
@@ -172,7 +173,8 @@ class Preparation:
         """The encoder and the examples of each side."""
         labels = self._row_labels(table, task, classes, split_kind(self.spec, classes is not None))
         codes = None if task == "regression" else labels["targets"]
-        splits = split(self.spec, table.rows, codes=codes, times=labels.get("times"), groups=labels.get("groups"))
+        groups = content_groups(table, features) if is_by_content(self.spec) else labels.get("groups")
+        splits = split(self.spec, table.rows, codes=codes, times=labels.get("times"), groups=groups)
         encoder = self.encoder or self._fit_encoder(table, features, task, classes, splits.train)
         return encoder, self._arrange(encoder, labels, splits)
 

@@ -17,6 +17,7 @@ from epochd.data import schema as schemas
 from epochd.data.checks import (
     features,
     leakage,
+    repeated_rows,
     selection,
     split_coverage,
     target,
@@ -136,10 +137,15 @@ def _checked(
     early = target.preliminary(first.target, spec, first.head) if first.target and first.rows else Target(spec.task)
     leaks = leakage.candidates(first, early, spec)
     questions = [*leaks.questions(first, spec.target_column), *split_coverage.questions(first, splits)]
+    questions += repeated_rows.questions(first, spec)
     if name is not None:
         questions += validation_set.questions(first, spec)
     statistics, answers = first.refined(questions)
     rows = statistics.rows
+    refused, contents = repeated_rows.content_sides(statistics, spec, answers)
+    if contents is not None:
+        splits, targets = contents, answers["row targets"].alias(spec.target_column)
+        statistics = replace(statistics, by_row={**statistics.by_row, spec.target_column: targets})
     checked = target.check(statistics.target, spec) if statistics.target and rows else Target(spec.task)
     issues = [
         *chosen.issues,
@@ -148,6 +154,8 @@ def _checked(
         *checked.issues,
         *variants.check(statistics, checked.task),
         *in_order,
+        *refused,
+        *repeated_rows.check(statistics, spec, checked, splits, answers),
         *split_coverage.check(statistics, spec, checked, splits, answers),
         *_spec_issues(spec, rows),
     ]

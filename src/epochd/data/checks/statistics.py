@@ -101,7 +101,8 @@ class Statistics:
     """What is known of some columns of a table with ``rows`` rows. ``table`` has these columns, ``head`` their first
     rows: all of them if ``is_whole``, and the table is then in memory. If ``is_counted``, no number of distinct values
     is an estimate. ``uneven`` names the first list column whose lists are not as long as those of the first list
-    column."""
+    column. ``varied`` is about the share of distinct values in a column of a large table whose first values are nearly
+    all distinct numbers; None if it has none."""
 
     table: pl.LazyFrame
     schema: pl.Schema
@@ -113,6 +114,7 @@ class Statistics:
     target: TargetStatistics | None = None
     by_row: Mapping[str, pl.Series] = field(default_factory=dict)
     uneven: str | None = None
+    varied: float | None = None
 
     def refined(self, questions: Iterable[pl.Expr] = ()) -> tuple["Statistics", dict[str, Any]]:
         """The second pass: exact counts in the place of estimates, and the answers to the ``questions`` by their
@@ -162,6 +164,9 @@ def collect(
         (length(lists[0], schema[lists[0]]) != length(name, schema[name])).any().alias(f"uneven {name}")
         for name in lists[1:]
     ]
+    varied = None if is_whole else _varied_column(head, features)
+    if varied is not None:
+        questions.append(col(varied).approx_n_unique().alias("varied") / col(varied).len())
     answers = select(found.table, questions)
     rows = answers["rows"]
     columns = [
@@ -176,7 +181,15 @@ def collect(
         target=None if target is None else _target(target, found, rows, figures),
         by_row={name: answers[f"row {name}"].alias(name) for name in by_row},
         uneven=next((name for name in lists[1:] if answers[f"uneven {name}"]), None),
+        varied=answers.get("varied"),
     )
+
+
+def _varied_column(head: pl.DataFrame, features: Sequence[str]) -> str | None:
+    """The first column of numbers with decimals that are nearly all different in the first rows: of repeated rows, the
+    values are repeated, too."""
+    names = [name for name in features if head.schema[name].is_float()]
+    return next((name for name in names if head.select(col(name).n_unique()).item() >= 0.98 * head.height), None)
 
 
 def _column(name: str, found: Statistics, rows: int, figures: dict[str, Any]) -> ColumnStatistics:

@@ -16,7 +16,8 @@ from epochd.data.encoding import dates, numeric
 from epochd.data.encoding.labels import Label
 from epochd.data.encoding.sequence import counted
 from epochd.data.encoding.values import bounded_numbers
-from epochd.data.schema import INTERCHANGEABLE, MAX_LISTED, Kind, col, kind_of, kinds_of
+from epochd.data.schema import INTERCHANGEABLE, MAX_LISTED, Kind, kind_of, kinds_of
+from epochd.data.splitting.row_contents import row_hashes
 from epochd.data.tables.catalog import Catalog
 from epochd.data.tables.source import Source
 from epochd.data.tables.table import select
@@ -228,24 +229,9 @@ def hashed_columns(statistics: Statistics, spec: TrainingSpec) -> list[str]:
     return list(dict.fromkeys([*(feature.name for feature in statistics.features), spec.target_column]))
 
 
-def row_hashes(schema: Mapping[str, pl.DataType], names: Sequence[str]) -> pl.Expr:
-    """One number for each row, the same in all formats: numbers are rounded to float32."""
-    return pl.struct(_plain(name, schema[name]) for name in names).hash()
-
-
 def questions(statistics: Statistics, spec: TrainingSpec) -> list[pl.Expr]:
     """What the second pass over the training data has to answer: the hashes of its rows, without repetitions."""
     columns = hashed_columns(statistics, spec)
     if spec.validation_dataset is None or statistics.rows * len(columns) > MAX_CELLS:
         return []
     return [row_hashes(statistics.schema, columns).unique().implode().alias("row hashes")]
-
-
-def _plain(name: str, dtype: pl.DataType) -> pl.Expr:
-    """The column's values in a form that all formats have in common."""
-    this, kind = col(name), kind_of(dtype)
-    if kind in (Kind.NUMBER, Kind.BOOLEAN):
-        return (this.dt.total_microseconds() if dtype == pl.Duration else this).cast(pl.Float32)
-    if kind is Kind.LIST:
-        return this.cast(pl.List(pl.Float32))
-    return this.cast(pl.Datetime("us") if kind is Kind.DATE and dtype != pl.Time else pl.String)
