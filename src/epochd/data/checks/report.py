@@ -17,6 +17,7 @@ from epochd.data import schema as schemas
 from epochd.data.checks import (
     features,
     leakage,
+    outliers,
     repeated_rows,
     selection,
     split_coverage,
@@ -150,6 +151,7 @@ def _checked(
     issues = [
         *chosen.issues,
         *(features.check(statistics, spec, columns) if rows else ()),
+        *outliers.check(statistics, spec),
         *leakage.check(leaks.confirmed(answers), statistics, checked, spec),
         *checked.issues,
         *variants.check(statistics, checked.task),

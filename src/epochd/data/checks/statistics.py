@@ -205,8 +205,9 @@ def _figures(name: str, found: Statistics) -> Iterator[tuple[str, pl.Expr]]:
     yield "missing", this.null_count()
     match kind_of(dtype):
         case Kind.NUMBER | Kind.BOOLEAN | Kind.DATE:
-            yield "low", this.to_physical().min().cast(pl.Float64)
-            yield "high", this.to_physical().max().cast(pl.Float64)
+            plain = this if isinstance(dtype, pl.Decimal) else this.to_physical()  # a Decimal's is without its point
+            yield "low", plain.min().cast(pl.Float64)
+            yield "high", plain.max().cast(pl.Float64)
             if kind_of(dtype) is Kind.NUMBER and dtype != pl.Null:
                 yield "mean", number(name, dtype).mean()
                 yield "deviation", number(name, dtype).std(ddof=0)
