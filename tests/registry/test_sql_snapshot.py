@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import make_url
 
 from epochd.core.errors import DataError, TooLarge
+from epochd.data.tables.catalog import open_dataset
 from epochd.readers.pool import ReaderPool
 from epochd.registry import operations, sql_snapshot
 
@@ -81,11 +82,13 @@ def test_a_column_that_begins_with_nulls_has_the_type_of_its_values(ask: Any, mo
     assert found["v"].to_list() == [None, 1.5, 2.0]
 
 
-def test_text_that_is_iso_dates_becomes_dates(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_that_is_iso_dates_is_read_as_dates(ask: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sql_snapshot, "MAX_BATCH_ROWS", 2)
     rows = "('2024-01-31 10:30:00', '2024-01-31', 'x'), (NULL, '2024-02-01', '2024-01-01'), "
     rows += "('2024-01-31 11:30:00', 'never', '')"
     found = ask(f"WITH r(t, d, s) AS (VALUES {rows}) SELECT * FROM r")
+    found.write_parquet(tmp_path / "t.parquet")
+    found = open_dataset("t.parquet", [tmp_path]).read()
     assert found.schema == {"t": pl.Datetime("us"), "d": pl.String, "s": pl.String}
     assert found["t"].to_list() == [datetime(2024, 1, 31, 10, 30), None, datetime(2024, 1, 31, 11, 30)]
     assert found["d"].to_list() == ["2024-01-31", "2024-02-01", "never"]

@@ -115,8 +115,8 @@ def windows_of(
     missing = [name for name in dict.fromkeys(needed) if name not in frame.columns]
     if missing:
         raise DataError(schema.missing_columns(missing, "columns", frame.schema, "the table"))
-    groups = None if spec.group_column is None else sort_keys.GroupNumbers()(frame.get_column(spec.group_column))
-    order = sliding_windows.order(sort_keys.time_keys(frame.get_column(spec.time_column)), groups)
+    groups = None if spec.group_column is None else sort_keys.GroupNumbers()(encoder.column(frame, spec.group_column))
+    order = sliding_windows.order(sort_keys.time_keys(encoder.column(frame, spec.time_column)), groups)
     return order, sliding_windows.starts(order, spec.sequence_length - 1, groups), groups
 
 
@@ -126,4 +126,4 @@ def predict_file(folder: Path, file: Path) -> pl.DataFrame:
     Where a format leaves types open, columns have the types of the training: text stays text, even if all digits.
     """
     path, model = file.resolve(), Model.load(folder)
-    return model.predict(Source(file.name, path).expecting(model.encoder.kinds).read())
+    return model.predict(Source(file.name, path).expecting(model.encoder.expected).read())

@@ -38,21 +38,28 @@ class ColumnOptions(BaseModel):
     """The words that mean a missing value in this column, instead of the usual ones; an empty value is always
     missing."""
 
+    @property
+    def reads_text(self) -> bool:
+        """Whether the column has to be read as text first."""
+        return self.type not in (None, "list") or any((self.decimal, self.format, self.timezone, self.missing))
+
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
     """How a file is read. ``encoding`` is that of a text file, ``sheet`` the name or the number (from 1) of a sheet;
-    None: detected. ``columns`` are by name."""
+    None: detected. ``columns`` are by name. ``labels`` are columns whose words are kept, such as the target: ``是`` and
+    ``否`` are not read as true and false, and one value that does not fit the others is not left out."""
 
     encoding: Encoding | None = None
     sheet: str | int | None = None
     columns: Mapping[str, ColumnOptions] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
 
     def updated(self, other: "ReadOptions") -> "ReadOptions":
         """These options, with those that ``other`` sets in their place."""
         encoding = self.encoding if other.encoding is None else other.encoding
         sheet = self.sheet if other.sheet is None else other.sheet
-        return ReadOptions(encoding, sheet, {**self.columns, **other.columns})
+        return ReadOptions(encoding, sheet, {**self.columns, **other.columns}, (*self.labels, *other.labels))
 
     def as_json(self) -> dict[str, Any]:
         """The options that are set, as JSON types."""

@@ -61,6 +61,8 @@ class CheckedDataset:
     """What the server found in a config's dataset when it checked the config. ``classes`` is None for a regression.
     ``left_out`` are the columns that the config selects, but that are not learned from: each ``name`` and ``reason``.
 
+    ``readings`` say how columns of text are read (``data.columns.reading``), by column; None in older tasks.
+
     A fingerprint identifies the content that was checked: a SHA-256, or for large files ``sampled:`` and a SHA-256 of
     size, time of modification and samples.
     """
@@ -73,6 +75,7 @@ class CheckedDataset:
     fingerprint: str | None = None
     validation_fingerprint: str | None = None
     left_out: list[dict[str, str]] = field(default_factory=list)
+    readings: dict[str, dict[str, Any]] | None = None
 
     def as_json(self) -> dict[str, Any]:
         found = asdict(self)

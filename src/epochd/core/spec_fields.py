@@ -292,7 +292,7 @@ class SpecFields(BaseModel):
     def read_options(self) -> ReadOptions:
         """How the dataset is read."""
         columns = {name: ColumnOptions.model_validate(options) for name, options in self.columns.items()}
-        return ReadOptions(self.encoding, self.sheet, columns)  # a stored spec has dicts
+        return ReadOptions(self.encoding, self.sheet, columns, (self.target_column,))  # a stored spec has dicts
 
     @property
     def artifact_folder(self) -> str:

@@ -20,6 +20,8 @@ from epochd.core.datasets import CheckedDataset
 from epochd.core.errors import DataError
 from epochd.core.specs import Split, Task, TrainingSpec
 from epochd.data.checks import report
+from epochd.data.columns.detection import Decision
+from epochd.data.columns.reading import Reading
 from epochd.data.encoding import values
 from epochd.data.encoding.encoder import Encoder
 from epochd.data.encoding.fit import EncoderFit, longest_list
@@ -95,9 +97,13 @@ def prepare(
     unchanged, and columns are read as the kinds that it was fitted on. With a validation dataset, the fingerprint is
     the SHA-256 of both fingerprints.
     """
-    source = catalog.open(spec.dataset).expecting(encoder.kinds if encoder else {})
+    source = catalog.open(spec.dataset).reading(spec.read_options)
+    if encoder is not None:
+        source = source.following(encoder.readings, encoder.kinds)
+    elif checked is not None and checked.readings is not None:
+        source = source.following({name: Reading.from_json(one) for name, one in checked.readings.items()})
     preparation = Preparation(spec, catalog, policy, encoder, checked)
-    return source.apply(lambda lazy: preparation.prepared(source, lazy))
+    return source.apply_decided(lambda lazy, decisions: preparation.prepared(source, lazy, decisions))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,27 +116,28 @@ class Preparation:
     encoder: Encoder | None
     checked: CheckedDataset | None
 
-    def prepared(self, source: Source, lazy: pl.LazyFrame) -> Prepared:
-        """The dataset, and the validation dataset if there is one, as arrays."""
+    def prepared(self, source: Source, lazy: pl.LazyFrame, decisions: Mapping[str, Decision]) -> Prepared:
+        """The dataset, and the validation dataset if there is one, as arrays; ``decisions`` say how it was read."""
         schema = lazy.collect_schema()
         table = self._table(lazy, self._columns(schema))
         features, task, classes = self._checked(table, schema, source)
+        used = required_columns(self.spec, schema, features)
+        readings = {name: one.reading for name, one in decisions.items() if name in used}
         with ThreadPoolExecutor(1, thread_name_prefix="hash") as pool:
             hashed = pool.submit(source.fingerprint)
-            encoder, found = self._encoded(table, features, task, classes)
+            encoder, found = self._encoded(table, features, task, classes, readings)
         fingerprint = hashed.result()
         parts = materialize(table, found.layout, encoder, found.y, self.policy, fingerprint)
         sides, naive, season = found.layout.sides, found.naive, found.season
         if self.spec.validation_dataset is not None:
-            other = self.catalog.open(self.spec.validation_dataset).expecting(kinds_of(schema))
+            other = self.catalog.open(self.spec.validation_dataset).following(readings, kinds_of(schema))
             other_fingerprint = other.fingerprint()
             other_parts, other_sides, other_naive = self._validation(other, other_fingerprint, encoder, season)
             parts, sides, naive = parts | other_parts, {**sides, **other_sides}, naive | other_naive
             fingerprint = hashlib.sha256(f"{fingerprint} {other_fingerprint}".encode()).hexdigest()
         rows = {name: side.rows for name, side in sides.items()}
         train, validation, test = parts["train"], parts.get("validation"), parts.get("test")
-        used = cs.by_name(required_columns(self.spec, schema, encoder.feature_names))
-        first_rows = table.lazy.select(used).head(EXAMPLE_ROWS).collect()
+        first_rows = table.lazy.select(cs.by_name(used)).head(EXAMPLE_ROWS).collect()
         return Prepared(train, validation, test, encoder, encoder.task, fingerprint, rows, naive, season, first_rows)
 
     def _columns(self, schema: pl.Schema) -> list[str]:
@@ -161,7 +168,7 @@ class Preparation:
             if spec.validation_dataset is None:
                 found = report.check_table(table.lazy, schema, spec, source)[0]
             else:
-                found = report.check_dataset(spec, self.catalog, source.expected)
+                found = report.check_dataset(spec, self.catalog, source)
             if found.problems:
                 raise DataError(found.problems)
         if self.encoder is not None:
@@ -169,13 +176,15 @@ class Preparation:
         assert found.task is not None  # a dataset without problems has a task
         return found.features, found.task, found.classes
 
-    def _encoded(self, table: Table, features: Sequence[str], task: Task, classes: Classes) -> tuple[Encoder, Arranged]:
+    def _encoded(
+        self, table: Table, features: Sequence[str], task: Task, classes: Classes, readings: Mapping[str, Reading]
+    ) -> tuple[Encoder, Arranged]:
         """The encoder and the examples of each side."""
         labels = self._row_labels(table, task, classes, split_kind(self.spec, classes is not None))
         codes = None if task == "regression" else labels["targets"]
         groups = content_groups(table, features) if is_by_content(self.spec) else labels.get("groups")
         splits = split(self.spec, table.rows, codes=codes, times=labels.get("times"), groups=groups)
-        encoder = self.encoder or self._fit_encoder(table, features, task, classes, splits.train)
+        encoder = self.encoder or self._fit_encoder(table, features, task, classes, splits.train, readings)
         return encoder, self._arrange(encoder, labels, splits)
 
     def _row_labels(self, table: Table, task: Task, classes: Classes, split_by: Split | None = None) -> RowLabels:
@@ -194,7 +203,13 @@ class Preparation:
         return table.read(readers)
 
     def _fit_encoder(
-        self, table: Table, features: Sequence[str], task: Task, classes: Classes, train: IntArray
+        self,
+        table: Table,
+        features: Sequence[str],
+        task: Task,
+        classes: Classes,
+        train: IntArray,
+        readings: Mapping[str, Reading],
     ) -> Encoder:
         """An encoder fitted on these rows only; the steps of list columns are those of the longest list in all data."""
         spec, schema = self.spec, table.lazy.collect_schema()
@@ -202,7 +217,7 @@ class Preparation:
         if steps is not None and spec.validation_dataset is not None:
             other = self.catalog.open(spec.validation_dataset)
             steps = max(steps, other.apply(lambda lazy: longest_list(lazy, features)) or 0)
-        fit = EncoderFit(spec, schema, features, task, classes, len(train), steps)
+        fit = EncoderFit(spec, schema, features, task, classes, len(train), steps, readings)
         for first, frame in table.batches([*features, spec.target_column]):
             chosen = train[rows_in_batch(train, first, frame.height)] - first
             if len(chosen):

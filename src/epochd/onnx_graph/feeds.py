@@ -15,6 +15,8 @@ import polars as pl
 
 from epochd.core.arrays import IntArray
 from epochd.core.errors import DataError, Problem
+from epochd.data.columns import words
+from epochd.data.columns.reading import Reading
 from epochd.data.encoding import categorical, dates, sequence, values
 from epochd.data.encoding.categorical import Codes, OneHot
 from epochd.data.encoding.dates import Date
@@ -104,7 +106,7 @@ class Feeds:
             return None
         found = {name: line[:, None] for (_, name), line in zip(self._numbers, block, strict=True)}
         for column, name, read in self._others:
-            tensor_or_none = _plain_column(column, columns.get(column.name), read)
+            tensor_or_none = _plain_column(column, columns.get(column.name), read, self.encoder.readings)
             if tensor_or_none is None:
                 return None
             found[name] = tensor_or_none[:, None]
@@ -116,7 +118,7 @@ class Feeds:
         found: dict[str, Tensor] = {}
         for column, name, read in self._others:
             try:
-                found[name] = read(frame.get_column(column.name))
+                found[name] = read(self.encoder.column(frame, column.name))
             except DataError as error:
                 problems[column.name] = error.problems
         found |= self._read_numbers(frame, problems)
@@ -129,12 +131,13 @@ class Feeds:
         block = np.zeros((len(self._numbers), frame.height))
         for line, (column, _) in zip(block, self._numbers, strict=True):
             try:
-                line[:] = values.numbers(frame.get_column(column.name))
+                line[:] = values.numbers(self.encoder.column(frame, column.name))
             except DataError as error:
                 problems[column.name] = error.problems
         over = np.abs(block) > self._limits
         for place in np.flatnonzero(over.any(axis=1)) if over.any() else ():
-            column, series = self._numbers[place][0], frame.get_column(self._numbers[place][0].name)
+            column = self._numbers[place][0]
+            series = self.encoder.column(frame, column.name)
             try:
                 column.transform(series, np.empty((len(series), column.width), np.float32))
             except DataError as error:
@@ -172,12 +175,17 @@ def _reader(column: Column, missing: str) -> Read:
     raise TypeError(f"a graph has no input for columns of kind {column.kind!r}")
 
 
-def _plain_column(column: Column, given: Sequence[Any] | None, read: Read) -> Tensor | None:
+def _plain_column(
+    column: Column, given: Sequence[Any] | None, read: Read, readings: Mapping[str, Reading]
+) -> Tensor | None:
     """A column of booleans or text, (rows,); None if it is of another kind, or a value has to be converted."""
     types = set() if given is None else set(map(type, given))
     if isinstance(column, Boolean) and given is not None and types <= PLAIN_BOOLEANS:
         return np.array(given, np.float64)
     if isinstance(column, OneHot | Codes) and given is not None and types <= PLAIN_TEXT:
+        reading = readings.get(column.name)
+        if reading is not None:
+            given = [None if value is None else words.clean_text(value, reading.missing) for value in given]
         return read(pl.Series(given, dtype=pl.String))
     return None
 

@@ -41,7 +41,7 @@ def check(spec: TrainingSpec, catalog: Catalog) -> tuple[DatasetReport, CheckedD
     found = report.check_dataset(spec, catalog)
     left_out = [asdict(column) for column in found.left_out]
     known = found.dataset, found.rows, found.features, found.task, found.classes
-    facts = CheckedDataset(*known, train, validation, left_out)
+    facts = CheckedDataset(*known, train, validation, left_out, found.readings)
     return found, facts
 
 
@@ -65,7 +65,7 @@ def check_prediction(spec: PredictionSpec, folder: Path, catalog: Catalog) -> li
         encoder.features(first.clear())  # a column whose type the model cannot read; values are the worker's concern
         return [*columns.passed, *prediction_columns.predicted(encoder, spec)]
 
-    return catalog.open(spec.dataset).expecting(encoder.kinds).apply(check_table)
+    return catalog.open(spec.dataset).expecting(encoder.expected).apply(check_table)
 
 
 def _quick_fingerprint(catalog: Catalog, name: str | None) -> str | None:

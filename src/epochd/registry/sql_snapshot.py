@@ -23,7 +23,6 @@ from sqlalchemy.exc import ArgumentError
 
 from epochd.core.errors import DataError, Problem, TooLarge
 from epochd.core.installation import install_command
-from epochd.data.formats import type_inference
 from epochd.data.schema import col
 
 MAX_BATCH_VALUES, MAX_BATCH_ROWS = 2_000_000, 65_536
@@ -233,8 +232,7 @@ def _merge(batches: Sequence[Path], file: Path) -> None:
             if schema[name] != dtype
         ]
         tables.append(pl.scan_parquet(batch, glob=False).with_columns(casts))
-    table = type_inference.with_dates(pl.concat(tables), checked=True)
-    table.sink_parquet(file, row_group_size=ROW_GROUP_ROWS, maintain_order=True)
+    pl.concat(tables).sink_parquet(file, row_group_size=ROW_GROUP_ROWS, maintain_order=True)
     for batch in batches:
         batch.unlink()
 

@@ -4,13 +4,15 @@ Only values that need no conversion are encoded here: numbers for numbers, text 
 for all. For anything else the caller makes a table, and the encoder converts or names the value.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 
 from epochd.core.arrays import FloatArray, IntArray
+from epochd.data.columns import words
+from epochd.data.columns.reading import Reading
 from epochd.data.encoding.categorical import Codes, OneHot
 from epochd.data.encoding.encoder import Column, Encoder
 from epochd.data.encoding.numeric import Boolean, Number
@@ -32,6 +34,7 @@ class PlainEncoder:
     channels: IntArray
     flags: IntArray
     others: tuple[tuple[int, Column, dict[str, int]], ...]
+    readings: Mapping[str, Reading]
     width: int
 
     @classmethod
@@ -58,6 +61,7 @@ class PlainEncoder:
             np.array([channel for channel, _ in numbers], np.int64),
             np.array([channel + 1 if column.flag else -1 for channel, column in numbers], np.int64),
             tuple(others),
+            encoder.readings,
             channel,
         )
 
@@ -79,6 +83,9 @@ class PlainEncoder:
             return None
         for channel, column, codes in self.others:
             values = columns.get(column.name)
+            reading = self.readings.get(column.name)
+            if values is not None and reading is not None and isinstance(column, OneHot | Codes):
+                values = [words.clean_text(value, reading.missing) if type(value) is str else value for value in values]
             if values is None or not _fill(column, codes, values, out[:, channel : channel + column.width]):
                 return None
         return out

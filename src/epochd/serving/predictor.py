@@ -96,8 +96,9 @@ class Predictor:
     @property
     def expected(self) -> dict[str, Kind]:
         """The kinds of the columns that it reads, for formats that leave types open."""
-        kinds = self.encoder.kinds
-        return {name: kinds[name] for name in self.encoder.feature_names}
+        kinds = self.encoder.expected
+        names = dict.fromkeys([*self.encoder.feature_names, *self.ordering])
+        return {name: kinds[name] for name in names if name in kinds}
 
     @property
     def forecasts(self) -> bool:
@@ -169,7 +170,7 @@ class Predictor:
         spec = self.setup.spec
         if index.shape[1] < 2 or spec.time_column is None:
             return None
-        times = frame.get_column(spec.time_column)
+        times = self.encoder.column(frame, spec.time_column)
         if kind_of(times.dtype) is Kind.CATEGORY:
             times = dates.local(times, clock=False, zone="UTC")
             if (times.dt.time() == datetime.time()).all():

@@ -170,13 +170,14 @@ class _Windows:
         assert spec.time_column is not None
         assert spec.sequence_length is not None
         self._length = length = spec.sequence_length
-        times = frame.get_column(spec.time_column)
+        encoder = chosen.model.encoder
+        times = encoder.column(frame, spec.time_column)
         self._bad = self._unusable(times)
         known = times.is_not_null().to_numpy()
         rows = np.flatnonzero(known)
         groups = None
         if spec.group_column is not None:
-            groups = sort_keys.GroupNumbers()(frame.get_column(spec.group_column))
+            groups = sort_keys.GroupNumbers()(encoder.column(frame, spec.group_column))
         keys = sort_keys.time_keys(times.drop_nulls())
         self._order = rows[sliding_windows.order(keys, None if groups is None else groups[rows])]
         self._position = np.full(frame.height, -1, np.int64)

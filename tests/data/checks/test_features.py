@@ -36,13 +36,12 @@ def test_text_too_wide_to_encode_is_a_problem_where_no_vectors_are_learned(look)
 
 
 def test_numbers_that_a_stray_word_makes_text_are_not_taken_for_an_identifier(look):
-    columns = {"a": [*map(str, range(599)), "?"], "y": [i // 7 % 2 for i in range(600)]}
+    columns = {"a": [*map(str, range(560)), *["odd"] * 40], "y": [i // 7 % 2 for i in range(600)]}
     found = look(columns)
-    message = "'a' is text with 600 distinct values in 600 rows, such as '0' in row 1"
+    message = "'a' is text with 561 distinct values in 600 rows, such as '0' in row 1"
     assert only_problem(found) == ("feature_columns", message)
-    assert '\'?\' (row 600) is not; to read it as numbers, set "columns": {"a": {"type": "number"}}' in (
-        found.problems[0].hint
-    )
+    option = '"columns": {"a": {"type": "number"}}'
+    assert f"'odd' (row 561) is not; to read it as numbers, set {option}" in found.problems[0].hint
 
 
 @pytest.mark.parametrize(
@@ -113,9 +112,9 @@ def test_constant_features_are_a_warning(look):
 
 
 def test_a_stray_word_that_makes_a_column_text_is_a_warning_with_the_option_that_settles_it(look):
-    columns = table(a=["1", "2", "3", "?"] * 10)
+    columns = table(a=["1", "2", "3", "odd"] * 10)
     message = (
-        "'a' is read as text: 30 of its values are numbers, but '?' (row 4) is not; to read it as numbers, set "
+        "'a' is read as text: 30 of its values are numbers, but 'odd' (row 4) is not; to read it as numbers, set "
         '"columns": {"a": {"type": "number"}}'
     )
     assert only_warning(look(columns)) == message

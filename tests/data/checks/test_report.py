@@ -20,7 +20,7 @@ def test_a_good_table_is_described(look):
     assert [(c.name, c.dtype) for c in found.columns] == [("a", "Float64"), ("b", "String"), ("y", "Int64")]
     assert found.features == ["a", "b"]
     assert (found.width, found.shape) == (1 + 4, (5,))
-    assert json.loads(json.dumps(found.as_json()))["columns"][0] == {"name": "a", "dtype": "Float64"}
+    assert json.loads(json.dumps(found.as_json()))["columns"][0] == {"name": "a", "dtype": "Float64", "notation": ""}
 
 
 def test_the_default_dataset_is_used_with_a_warning():

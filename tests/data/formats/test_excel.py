@@ -27,10 +27,11 @@ def test_null_values_do_not_make_a_column_text(tmp_path):
     assert frame.rows() == [(1, 0.5, None), (None, None, "b"), (3, 1.5, None)]
 
 
-def test_text_after_thousands_of_numbers_makes_a_text_column(tmp_path):
-    frame = read(tmp_path, ["a"], *([i] for i in range(2000)), ["word"])
+def test_words_after_thousands_of_numbers_make_a_text_column(tmp_path):
+    frame = read(tmp_path, ["a"], *([i] for i in range(2000)), *[["word"]] * 200)
     assert frame["a"].dtype == pl.String
     assert frame["a"][-1] == "word"
+    assert read(tmp_path, ["a"], *([i] for i in range(2000)), ["word"])["a"].to_list()[-2:] == [1999, None]
 
 
 def test_rows_and_columns_without_content_are_left_out(tmp_path):

@@ -91,7 +91,7 @@ def test_a_column_that_turns_out_wider_far_down_is_read_again(tmp_path):
 
 
 def test_numbers_and_then_a_word_read_as_text(tmp_path):
-    (tmp_path / "mixed.csv").write_text("a,b\n" + "1,2\n" * 50_000 + "word,2\n")
+    (tmp_path / "mixed.csv").write_text("a,b\n" + "1,2\n" * 50_000 + "word,2\n" * 5_000)
     frame = open_dataset("mixed.csv", [tmp_path]).read()
     assert frame.schema == {"a": pl.String, "b": pl.Int64}
     assert frame["a"].unique().sort().to_list() == ["1", "word"]

@@ -4,7 +4,7 @@ The server does this for every submitted config. It reads a large table at most 
 a message quotes a row. The worker does not repeat the checks while the dataset's fingerprint is the same.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -31,8 +31,8 @@ from epochd.data.checks.selection import LeftOut, Selection
 from epochd.data.checks.statistics import collect, example_shape
 from epochd.data.checks.target import Target
 from epochd.data.checks.validation_set import Trained
+from epochd.data.columns.detection import Decision
 from epochd.data.encoding.labels import Label
-from epochd.data.formats.type_inference import Expected
 from epochd.data.splitting.split import validation_rows
 from epochd.data.tables.catalog import Catalog
 from epochd.data.tables.source import Source
@@ -42,10 +42,12 @@ MIN_ROWS = 10
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of the dataset and its type, in Polars' words (``Float64``, ``String``, …)."""
+    """A column of the dataset and its type, in Polars' words (``Float64``, ``String``, …). ``notation`` says how its
+    text is read; empty for text and for columns that are not written as text."""
 
     name: str
     dtype: str
+    notation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class DatasetReport:
     order, ``left_out`` those that the config selects besides; ``classes`` are sorted labels (None for regression).
     ``shape`` is that of an encoded example, (width,), (sequence_length, width) or (steps, channels), with ``width``
     columns at most (a value that only held-out rows have gets none); ``embedded`` and ``masked`` are as in
-    ``encoder.Encoder``.
+    ``encoder.Encoder``. ``readings`` are those of the used columns.
     """
 
     dataset: str
@@ -70,6 +72,7 @@ class DatasetReport:
     shape: tuple[int, ...] = ()
     embedded: tuple[tuple[int, int], ...] = ()
     masked: bool = False
+    readings: dict[str, dict[str, Any]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -77,13 +80,17 @@ class DatasetReport:
         return asdict(self)
 
 
-def check_dataset(spec: TrainingSpec, catalog: Catalog, expected: Expected | None = None) -> DatasetReport:
-    """Read the spec's dataset, of which these kinds of columns are expected, and check the spec against it. Mistakes
-    become problems, never exceptions."""
+def check_dataset(spec: TrainingSpec, catalog: Catalog, opened: Source | None = None) -> DatasetReport:
+    """Read the spec's dataset, or the one that is ``opened``, and check the spec against it. Mistakes become problems,
+    never exceptions."""
     name = spec.dataset or catalog.default
     try:
-        source = catalog.open(name).expecting(expected or {})
-        report, trained = source.apply(lambda table: check_table(table, table.collect_schema(), spec, source))
+        source = opened or catalog.open(name).reading(spec.read_options)
+
+        def check(table: pl.LazyFrame, decisions: dict[str, Decision]) -> tuple[DatasetReport, Trained]:
+            return check_table(table, table.collect_schema(), spec, source, decisions)
+
+        report, trained = source.apply_decided(check)
     except DataError as error:
         return DatasetReport(name, problems=error.problems, warnings=_default_used(spec, name))
     if spec.validation_dataset is None:
@@ -94,19 +101,28 @@ def check_dataset(spec: TrainingSpec, catalog: Catalog, expected: Expected | Non
 
 
 def check_table(
-    table: pl.LazyFrame, schema: pl.Schema, spec: TrainingSpec, source: Source
+    table: pl.LazyFrame,
+    schema: pl.Schema,
+    spec: TrainingSpec,
+    source: Source,
+    decisions: Mapping[str, Decision] | None = None,
 ) -> tuple[DatasetReport, Trained]:
     """Check a spec against the table of ``source``, and keep what a validation dataset is compared with. ``schema`` is
-    the whole dataset's, ``table`` need only have the columns that the spec uses."""
+    the whole dataset's, ``table`` need only have the columns that the spec uses; ``decisions`` say how its columns of
+    text are read."""
     columns = {**source.options.columns, **spec.read_options.columns}
     chosen, checked, issues, hashes = _checked(table, schema, spec, columns, source.text_bytes())
     statistics = chosen.statistics
+    used = schemas.required_columns(spec, schema, [feature.name for feature in statistics.features])
+    decided = decisions or {}
+    readings = {name: one.reading for name, one in decided.items() if name in used}
     problems, warnings = resolve(issues, statistics.table)
     shape, embedded, masked = example_shape(statistics.features, spec)
     report = DatasetReport(
         dataset=source.name,
         rows=statistics.rows,
-        columns=[Column(column, str(dtype)) for column, dtype in schema.items()],
+        columns=[_column(name, dtype, decided.get(name)) for name, dtype in schema.items()],
+        readings={name: reading.as_json() for name, reading in readings.items()},
         features=[feature.name for feature in statistics.features],
         left_out=chosen.left_out,
         task=checked.task,
@@ -116,9 +132,9 @@ def check_table(
         embedded=embedded,
         masked=masked,
         problems=[*schemas.selection_problems(spec, schema, source.schema_caveat()), *problems],
-        warnings=[*_default_used(spec, source.name), *warnings],
+        warnings=[*_default_used(spec, source.name), *_reading_warnings(spec, schema, decided, used), *warnings],
     )
-    return report, Trained(source, schema, statistics, checked, hashes)
+    return report, Trained(source, schema, statistics, checked, hashes, readings)
 
 
 def _checked(
@@ -172,6 +188,24 @@ def _spec_issues(spec: TrainingSpec, rows: int) -> Iterator[Issue]:
     train = rows - validation_rows(rows, spec.test_split) - validation_rows(rows, spec.validation_share)
     if spec.batch_size > train and rows:
         yield warning(f"batch_size {spec.batch_size} is more than the {train} training rows: each epoch is one step")
+
+
+def _column(name: str, dtype: pl.DataType, decision: Decision | None) -> Column:
+    return Column(name, str(dtype), decision.reading.describe() if decision else "")
+
+
+def _reading_warnings(
+    spec: TrainingSpec, schema: pl.Schema, decisions: Mapping[str, Decision], used: Sequence[str]
+) -> list[str]:
+    """What is doubtful in how the used columns are read, and the options of columns that do not exist."""
+    unknown = [name for name in spec.columns if name not in schema]
+    found = [f"columns: the dataset has no column {name!r}, so its options have no effect" for name in unknown]
+    by_column = [decisions[name].warnings(name) for name in used if name in decisions]
+    told = [warnings for warnings in by_column if warnings]
+    found += [warning for warnings in told[: schemas.MAX_LISTED] for warning in warnings]
+    if len(told) > schemas.MAX_LISTED:
+        found.append(f"{len(told) - schemas.MAX_LISTED} more columns are read with such doubts")
+    return found
 
 
 def _default_used(spec: TrainingSpec, name: str) -> list[str]:

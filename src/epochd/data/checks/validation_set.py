@@ -1,7 +1,7 @@
 """The validation dataset beside the one that is trained on: the same columns, known labels, and other rows."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -12,6 +12,8 @@ from epochd.data.checks import features, target, time_and_group
 from epochd.data.checks.issue import Issue, Lookup, Row, Text, problem, resolve, shown
 from epochd.data.checks.statistics import ColumnStatistics, Statistics, TargetStatistics, collect, length, plain_column
 from epochd.data.checks.target import Target
+from epochd.data.columns.detection import Decision
+from epochd.data.columns.reading import Reading
 from epochd.data.encoding import dates, numeric
 from epochd.data.encoding.labels import Label
 from epochd.data.encoding.sequence import counted
@@ -43,25 +45,39 @@ SHARE = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What is trained on: the dataset, the types of all its columns, its statistics, its target, and the hashes of its
-    rows (None: they are not compared)."""
+    """What is trained on: the dataset, the types of all its columns, its statistics, its target, the hashes of its
+    rows (None: they are not compared), and how its columns of text are read."""
 
     source: Source
     schema: pl.Schema
     statistics: Statistics
     target: Target
     hashes: pl.Series | None
+    readings: Mapping[str, Reading] = field(default_factory=dict)
 
 
 def check(spec: TrainingSpec, catalog: Catalog, trained: Trained) -> tuple[list[Problem], list[str]]:
     """Everything that rules out validating on the spec's dataset for that, and warnings."""
     try:
-        other = catalog.open(spec.validation_dataset).expecting(kinds_of(trained.schema))
+        other = catalog.open(spec.validation_dataset).following(trained.readings, kinds_of(trained.schema), check=True)
         if is_same(trained.source, other):
             message = f"{other.name!r} is the dataset that is trained on: all its rows would be known"
             hint = "give another dataset, or leave it out to hold out validation_split of the rows"
             return [Problem(FIELD, message, hint)], []
-        return other.apply(lambda table: _check(table, spec, other, trained))
+
+        def work(table: pl.LazyFrame, decisions: Mapping[str, Decision]) -> tuple[list[Problem], list[str]]:
+            problems, warnings = _check(table, spec, other, trained)
+            used = [
+                name
+                for name in schema.required_columns(
+                    spec, trained.schema, [feature.name for feature in trained.statistics.features]
+                )
+                if name in decisions
+            ]
+            doubts = [warning for name in used for warning in decisions[name].warnings(name)]
+            return problems, [f"validation_dataset {other.name!r}: {doubt}" for doubt in doubts] + warnings
+
+        return other.apply_decided(work)
     except DataError as error:
         return [Problem(FIELD, problem.message, problem.hint) for problem in error.problems], []
 
@@ -96,7 +112,11 @@ def _check(table: pl.LazyFrame, spec: TrainingSpec, other: Source, trained: Trai
     problems += resolve(issues, statistics.table)[0]
     for column, dtype in to_read.items():
         try:  # as the encoder will read it; the error is about the first value that cannot be read
-            READINGS[kind_of(dtype)](dtype, statistics.by_row[column])
+            reading, series = trained.readings.get(column), statistics.by_row[column]
+            if reading is not None and reading.read_as != "text" and series.dtype == pl.String:
+                reading.strictly(series)
+            else:
+                READINGS[kind_of(dtype)](dtype, series)
         except DataError as error:
             problems += [Problem(FIELD, f"{fault.message}{where}", fault.hint) for fault in error.problems]
     if not lacking:

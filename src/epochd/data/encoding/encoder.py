@@ -16,6 +16,7 @@ from epochd.core import metric_table
 from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.errors import CorruptFile, DataError, Problem, similar_names
 from epochd.core.specs import Task
+from epochd.data.columns.reading import Reading
 from epochd.data.encoding import sequence, values
 from epochd.data.encoding.categorical import Codes, OneHot
 from epochd.data.encoding.dates import Date
@@ -23,7 +24,7 @@ from epochd.data.encoding.labels import Label, encode_labels, label_kind
 from epochd.data.encoding.numeric import Boolean, Number
 from epochd.data.encoding.sequence import Channel
 from epochd.data.encoding.values import Float64
-from epochd.data.schema import Kind
+from epochd.data.schema import Kind, kind_of
 
 Column = Number | Boolean | OneHot | Codes | Date | Channel
 FITTED_KINDS: dict[type[Column], Kind] = {
@@ -80,6 +81,8 @@ class Encoder:
     With list columns each row is a sequence of ``steps``, and all other values are repeated on each step that exists.
     ``masked`` adds a last channel that is 1 for these steps and 0 for padding. It is set if training rows differed in
     length or were shorter than the longest list of the dataset; otherwise shorter rows are padded without a mask.
+
+    ``readings`` say how columns of text were read in training: features, target, and columns of time and group.
     """
 
     columns: tuple[Column, ...]
@@ -90,6 +93,7 @@ class Encoder:
     target_scale: float = 1.0
     steps: int | None = None
     masked: bool = False
+    readings: Mapping[str, Reading] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -123,6 +127,25 @@ class Encoder:
         of_features = {column.name: FITTED_KINDS[type(column)] for column in self.columns}
         return {self.target_column: label_kind(self.classes)} | of_features
 
+    @property
+    def expected(self) -> dict[str, Kind]:
+        """The kinds of columns that a format should yield: text for those that ``read`` reads."""
+        return self.kinds | dict.fromkeys(self.readings, Kind.CATEGORY)
+
+    def read(self, frame: pl.DataFrame, names: Sequence[str] | None = None) -> pl.DataFrame:
+        """The frame with the columns of text (of these ``names``; None: all) read as in training; others are as they
+        were. Raise DataError for each column with a value that cannot be read."""
+        found, problems = [], []
+        for name in self.readings if names is None else [name for name in names if name in self.readings]:
+            if name in frame.columns and kind_of(frame.schema[name]) is Kind.CATEGORY:
+                try:
+                    found.append(self.column(frame, name))
+                except DataError as error:
+                    problems += error.problems
+        if problems:
+            raise DataError(problems)
+        return frame.with_columns(found) if found else frame
+
     def features(self, frame: pl.DataFrame) -> FloatArray:
         """Encoded rows, float32 (n, *shape). Columns may be in any order, with others among them. Raise DataError that
         names every missing column, or for each unusable column its first such row."""
@@ -147,7 +170,7 @@ class Encoder:
 
     def target(self, frame: pl.DataFrame) -> FloatArray | IntArray:
         """The target as in ``arrays.InMemoryDataset``. Raise DataError for a missing value or an unknown label."""
-        series = frame.get_column(self.target_column)
+        series = self.column(frame, self.target_column)
         if self.task == "regression":
             standard = (values.numbers(series) - self.target_mean) / self.target_scale
             if np.isnan(standard).any():
@@ -176,7 +199,9 @@ class Encoder:
         """The whole state, for ``json.dumps``; ``from_json`` returns an equal encoder."""
         state = {part.name: getattr(self, part.name) for part in fields(self)}
         classes = None if self.classes is None else list(self.classes)
-        return state | {"columns": [column.as_json() for column in self.columns], "classes": classes}
+        readings = {name: reading.as_json() for name, reading in self.readings.items()}
+        columns = [column.as_json() for column in self.columns]
+        return state | {"columns": columns, "classes": classes, "readings": readings}
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Self:
@@ -195,6 +220,7 @@ class Encoder:
                 target_scale=values.stored_number(state["target_scale"]),
                 steps=None if steps is None else int(steps),
                 masked=values.stored_bool(state["masked"]),
+                readings={name: Reading.from_json(one) for name, one in state.get("readings", {}).items()},
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CorruptFile(f"the state of the encoder is invalid ({error!r}): was it edited?") from None
@@ -217,6 +243,12 @@ class Encoder:
             yield column, channel
             channel += column.width
 
+    def column(self, frame: pl.DataFrame, name: str) -> pl.Series:
+        """A column, read as in training if it is text. Raise DataError for a value that cannot be read."""
+        series, reading = frame.get_column(name), self.readings.get(name)
+        is_text = reading is not None and kind_of(series.dtype) is Kind.CATEGORY
+        return reading.strictly(series) if is_text and reading is not None else series
+
     def _encode(self, frame: pl.DataFrame) -> EncodedColumns | FloatArray:
         self.require_columns(frame)
         return self._encode_scalars(frame) if self.steps is None else self._encode_sequences(frame, self.steps)
@@ -226,7 +258,7 @@ class Encoder:
         found, problems = EncodedColumns(), []
         for column, channel in self._channels():
             try:
-                series = frame.get_column(column.name)
+                series = self.column(frame, column.name)
                 if isinstance(column, OneHot):
                     found.ones.append((channel, column.positions(series)))
                 elif not isinstance(column, Channel):

@@ -1,10 +1,11 @@
 """Fitting an encoder on the training rows of a table, in batches."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
 from epochd.core.specs import Task, TrainingSpec
+from epochd.data.columns.reading import Reading
 from epochd.data.encoding import sequence, values
 from epochd.data.encoding.categorical import CategoryFit
 from epochd.data.encoding.dates import DateFit
@@ -35,10 +36,13 @@ class EncoderFit:
         classes: Sequence[Label] | None,
         rows: int,
         steps: int | None = None,
+        readings: Mapping[str, Reading] | None = None,
     ) -> None:
         """``rows`` is the number of training rows, ``steps`` the length of the longest list in the whole dataset (None
-        without list columns). Raise DataError for a column of an unsupported type."""
+        without list columns), ``readings`` say how columns of text have been read. Raise DataError for a column of an
+        unsupported type."""
         self._spec, self._task, self._classes, self._steps = spec, task, classes, steps
+        self._readings = dict(readings or {})
         self._target = Moments()
         kinds = {name: kind_of(schema[name]) for name in features}
         self._lists = [name for name in features if kinds[name] is Kind.LIST]
@@ -72,6 +76,7 @@ class EncoderFit:
             target_scale=target.scale,
             steps=steps if lengths else None,
             masked=any(fit.shortest is not None and fit.shortest < steps for fit in lengths),
+            readings=self._readings,
         )
 
     def _column_fit(self, name: str, dtype: pl.DataType) -> Fit:

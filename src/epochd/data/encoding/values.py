@@ -12,7 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from epochd.core.errors import DataError, Problem
-from epochd.data.formats.type_inference import NULL_VALUES
+from epochd.data.columns import words
 from epochd.data.schema import Kind, kind_of, type_advice
 
 Float64 = npt.NDArray[np.float64]
@@ -74,9 +74,8 @@ def parse_numbers(series: pl.Series) -> pl.Series:
 
 
 def stripped_text(series: pl.Series) -> pl.Series:
-    """Text without spaces around it, null for each of NULL_VALUES."""
-    stripped = series.str.strip_chars()
-    return stripped.set(stripped.is_in(NULL_VALUES), None)
+    """Text without spaces around it, null for the words that mean a missing value."""
+    return pl.select(words.cleaned(pl.lit(series))).to_series().alias(series.name)
 
 
 def bad_value(

@@ -1,7 +1,8 @@
 """CSV and TSV: a header line, then a line per row.
 
-Types are inferred from the first rows, and from all rows if later ones contradict them. Comparing each cell with all
-NULL_VALUES takes as long as reading the numbers, so it is done only for files that contain such a value.
+Types are inferred from the first rows, and from all rows if later ones contradict them. A column in which a value is
+no plain number, such as ``NA`` or ``1,234``, is text here; how it is read is decided from all its values
+(``data/columns``).
 """
 
 import csv
@@ -14,7 +15,7 @@ import polars as pl
 from epochd.core.columns import ReadOptions
 from epochd.data.formats import text, type_inference
 from epochd.data.formats.errors import FormatError, clean_column_names, short_message
-from epochd.data.formats.type_inference import NULL_VALUES, Expected
+from epochd.data.formats.type_inference import Expected
 
 FIRST_ROWS = 10_000
 """Rows from which types are inferred first."""
@@ -22,29 +23,18 @@ SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 def scan(path: Path, expected: Expected, options: ReadOptions, separator: str) -> Iterator[pl.LazyFrame]:
-    """The table, with ISO dates as Date or Datetime: with types of the first rows, then with types of all rows.
-
-    The fastest variant is yielded only if the first rows have no number, date or boolean among NULL_VALUES.
-    """
+    """The table with types of the first rows, then with types of all rows."""
     text.check(path)
     _check_header(path, separator)
     read = partial(pl.scan_csv, path, separator=separator, glob=False)
-    with_nulls = partial(read, null_values=NULL_VALUES)
-    first = read(infer_schema=False).head(type_inference.SAMPLE_ROWS).collect()
-    schema = with_nulls(infer_schema_length=FIRST_ROWS).collect_schema()
-    dates = type_inference.detect_dates(first, type_inference.text_columns(schema))
-    types = _final_types({**schema, **dates}, expected)
-    not_text = first.drop(type_inference.text_columns(_final_types(schema, expected)))
-    if not any(column.is_in(NULL_VALUES).any() for column in not_text):
-        yield read(schema=types).with_columns(type_inference.markers_as_null(type_inference.text_columns(types)))
-    yield with_nulls(schema=types)
-    schema = with_nulls(infer_schema_length=None).collect_schema()
-    dates = {
-        name: dtype
-        for name, dtype in type_inference.detect_dates(first, type_inference.text_columns(schema)).items()
-        if type_inference.all_rows_have_type(with_nulls(schema={**schema, name: dtype}), name)
-    }
-    yield with_nulls(schema=_final_types({**schema, **dates}, expected))
+    texts = read(infer_schema=False)
+    zeros = not expected and type_inference.may_have_leading_zeros(path, separator)
+    for rows in (FIRST_ROWS, None):
+        types = _final_types(read(infer_schema_length=rows).collect_schema(), expected)
+        if zeros:
+            integers = [name for name, dtype in types.items() if dtype.is_numeric()]
+            types |= dict.fromkeys(type_inference.with_leading_zeros(texts, integers), pl.String())
+        yield read(schema=types)
 
 
 def explain(path: Path, error: BaseException, separator: str) -> FormatError:

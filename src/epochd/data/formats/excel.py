@@ -1,7 +1,6 @@
 """Excel and OpenDocument: the first sheet, its first line the header.
 
-A sheet has a million rows at most, so it is read into memory. Text among NULL_VALUES is a missing value, and a column
-of text that contains only numbers becomes numbers, so that a table reads the same from .xlsx as from .csv.
+A sheet has a million rows at most, so it is read into memory. A column of several types is text.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +11,7 @@ import polars as pl
 
 from epochd.core.columns import ReadOptions
 from epochd.data.formats.errors import FormatError, clean_column_names, short_message
-from epochd.data.formats.type_inference import NULL_VALUES, Expected, columns_as_text
+from epochd.data.formats.type_inference import Expected, columns_as_text
 
 OLE, ZIP = bytes.fromhex("d0cf11e0a1b11ae1"), b"PK"
 AS_XLSX = "open it and save it again as .xlsx, or as .csv in UTF-8"
@@ -29,11 +28,10 @@ def scan(path: Path, expected: Expected, options: ReadOptions) -> Iterator[pl.La
     named = [(c, name) for c, name in zip(frame, header.row(0), strict=True) if name or c.null_count() < len(c)]
     names = clean_column_names([name for _, name in named])
     columns = {name: column for (column, _), name in zip(named, names, strict=True)}
-    numbers = {name: _parse_numbers(column) for name, column in columns.items()}
-    as_text = columns_as_text({name: column.dtype for name, column in numbers.items()}, expected)
+    as_text = columns_as_text({name: column.dtype for name, column in columns.items()}, expected)
     as_written = _sheet(path, [columns[name].name for name in as_text]) if as_text else frame
-    read = {name: _markers_as_null(as_written[columns[name].name]) for name in as_text}
-    yield pl.DataFrame([column.alias(name) for name, column in (numbers | read).items()]).lazy()
+    read = {name: as_written[columns[name].name] for name in as_text}
+    yield pl.DataFrame([column.alias(name) for name, column in (columns | read).items()]).lazy()
 
 
 def explain(path: Path, error: BaseException) -> FormatError:
@@ -56,15 +54,3 @@ def _sheet(path: Path, as_text: Sequence[str] = ()) -> pl.DataFrame:
     return pl.read_excel(
         path, engine="calamine", infer_schema_length=None, drop_empty_cols=False, schema_overrides=types
     )
-
-
-def _parse_numbers(column: pl.Series) -> pl.Series:
-    if column.dtype != pl.String:
-        return column
-    text = _markers_as_null(column)
-    numbers = (text.cast(dtype, strict=False) for dtype in (pl.Int64, pl.Float64))
-    return next((found for found in numbers if found.null_count() == text.null_count()), text)
-
-
-def _markers_as_null(text: pl.Series) -> pl.Series:
-    return text.replace(dict.fromkeys(NULL_VALUES))

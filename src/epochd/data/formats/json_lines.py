@@ -1,7 +1,7 @@
 """NDJSON: a JSON object per line, a column per key.
 
 Columns and types are inferred from all rows; in a large file from the first rows, unless later rows contradict them,
-and a key that occurs only later is not a column. A list of numbers becomes a list column; dates are as in CSV.
+and a key that occurs only later is not a column. A list of numbers becomes a list column.
 """
 
 import glob
@@ -47,8 +47,8 @@ def _read_table(source: str | bytes, rows: int | None, expected: Expected) -> pl
     found = pl.scan_ndjson(source, infer_schema_length=rows)
     if as_text := type_inference.columns_as_text(found.collect_schema(), expected):
         types = dict.fromkeys(as_text, pl.String())
-        found = pl.scan_ndjson(source, infer_schema_length=rows, schema_overrides=types)
-    return type_inference.with_dates(found, as_text, checked=rows is None)
+        return pl.scan_ndjson(source, infer_schema_length=rows, schema_overrides=types)
+    return found
 
 
 def schema_caveat(path: Path) -> str:

@@ -1,28 +1,24 @@
-"""Types of columns that are written as text: missing values, dates, and columns that must stay text.
+"""Columns that must stay text although their values look like numbers.
 
 Where types are known from another table, such as the one that a model was trained on, this table is expected to have
-the same kinds: in a column of text, ``01`` stays text even if all other values are numbers.
+the same kinds: in a column of text, ``01`` stays text even if all other values are numbers. And an integer written with
+a leading zero is a code, not a number.
 """
 
-import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+import numpy as np
 import polars as pl
-import polars.selectors as cs
 
-from epochd.data.formats.errors import TYPE_ERRORS
 from epochd.data.schema import INTERCHANGEABLE, Kind, col, kind_of
 
-NULL_VALUES = ["", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None"]
-"""Text that means a missing value."""
-SAMPLE_ROWS = 1_000
-"""Rows that are searched for dates and for NULL_VALUES."""
-UNAMBIGUOUS_DATE = re.compile(r"\s*(\d{4}[-/]|\d{1,2}:)")
-"""Dates and times that begin with the year or the hour. 01/02/2020 is ambiguous, so it stays text."""
 SCALAR_KINDS = {Kind.NUMBER, Kind.BOOLEAN, Kind.CATEGORY, Kind.DATE}
 """Kinds whose values can be written as text."""
 Expected = Mapping[str, Kind]
 """The expected kinds of columns, by their names without spaces around them; other columns may be of any kind."""
+SEARCHED_BYTES = 1 << 24
+"""Bytes of a file that are searched together."""
 
 
 def columns_as_text(found: Mapping[str, pl.DataType], expected: Expected) -> list[str]:
@@ -37,60 +33,28 @@ def columns_as_text(found: Mapping[str, pl.DataType], expected: Expected) -> lis
     ]
 
 
-def text_columns(schema: Mapping[str, pl.DataType]) -> list[str]:
-    return [name for name, dtype in schema.items() if dtype == pl.String]
+def may_have_leading_zeros(path: Path, separator: str) -> bool:
+    """Whether a digit follows a 0 at the beginning of a value anywhere in a text file, possibly after a sign; true for
+    a compressed file, which is not searched."""
+    before = np.zeros(256, np.bool_)
+    before[[*b"\n\r\"' \t", ord(separator)]] = True
+    rest = b"\n"
+    with path.open("rb") as file:
+        while block := file.read(SEARCHED_BYTES):
+            data = np.frombuffer(rest + block, np.uint8)
+            zeros = np.flatnonzero(data[2:-1] == ord("0")) + 2 if len(data) > 3 else np.empty(0, np.int64)
+            zeros = zeros[(data[zeros + 1] >= ord("0")) & (data[zeros + 1] <= ord("9"))]
+            signed = (data[zeros - 1] == ord("-")) | (data[zeros - 1] == ord("+"))
+            if (before[data[zeros - 1]] | (signed & before[data[zeros - 2]])).any():
+                return True
+            rest = bytes(data[-4:])
+    return False
 
 
-def markers_as_null(names: Sequence[str]) -> pl.Expr:
-    """These columns of text, with null for each of NULL_VALUES."""
-    found = cs.by_name(names).as_expr()
-    return pl.when(~found.is_in(NULL_VALUES)).then(found)
-
-
-def detect_dates(first: pl.DataFrame, names: Sequence[str]) -> dict[str, pl.DataType]:
-    """The types of those columns of text that are dates or times, inferred from the first rows.
-
-    Polars could infer dates itself, but needs microseconds for every value that is not a date.
-    """
-    first = first.select(cs.by_name(names)).with_columns(markers_as_null(names))
-    begin = {column.name: column.drop_nulls().head(1).to_list() for column in first}
-    likely = [name for name, values in begin.items() if values and UNAMBIGUOUS_DATE.match(values[0])]
-    if not likely:
-        return {}
-    sample = first.select(cs.by_name(likely)).write_csv().encode()
-    inferred = pl.scan_csv(sample, try_parse_dates=True, infer_schema_length=None).collect_schema()
-    return {name: dtype for name, dtype in inferred.items() if dtype.is_temporal()}
-
-
-def with_dates(table: pl.LazyFrame, but: Sequence[str] = (), *, checked: bool = False) -> pl.LazyFrame:
-    """The table with columns of text parsed as dates where the first rows are dates; if ``checked``, only where all
-    rows are. Columns in ``but`` stay text."""
-    names = [name for name in text_columns(table.collect_schema()) if name not in but]
+def with_leading_zeros(texts: pl.LazyFrame, names: Sequence[str]) -> list[str]:
+    """Those of these columns that have an integer with a leading zero; ``texts`` is the table read as text."""
     if not names:
-        return table
-    try:
-        first = table.select(cs.by_name(names)).head(SAMPLE_ROWS).collect()
-    except TYPE_ERRORS:  # reading all rows will report it
-        return table
-    found = detect_dates(first, names)
-    if checked:
-        found = {
-            name: dtype
-            for name, dtype in found.items()
-            if all_rows_have_type(table.with_columns(_parse_dates({name: dtype})), name)
-        }
-    return table.with_columns(_parse_dates(found))
-
-
-def all_rows_have_type(table: pl.LazyFrame, name: str) -> bool:
-    """Whether every row of the column can be read as its type."""
-    try:
-        table.select(col(name).null_count()).collect(engine="streaming")
-    except TYPE_ERRORS:
-        return False
-    return True
-
-
-def _parse_dates(types: Mapping[str, pl.DataType]) -> list[pl.Expr]:
-    """Expressions that parse columns of text as dates and times of these types."""
-    return [markers_as_null([name]).str.strptime(dtype, strict=True) for name, dtype in types.items()]  # type: ignore[arg-type]
+        return []
+    found = texts.select(col(name).str.contains(r"^\s*[-+]?0\d+\s*$").any() for name in names)
+    row = found.collect(engine="streaming")
+    return [name for name in names if row.get_column(name).item()]

@@ -4,7 +4,7 @@ A file that cannot be read raises a DataError that describes the defect and wher
 never its path.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,8 +16,12 @@ import polars.selectors as cs
 from epochd.core.columns import ReadOptions
 from epochd.core.errors import DataError, Problem
 from epochd.data import formats
+from epochd.data.columns import decided_columns
+from epochd.data.columns.detection import Decision
+from epochd.data.columns.reading import Reading
 from epochd.data.formats.errors import TYPE_ERRORS, FormatError, clean_column_names, open_error, short_message
 from epochd.data.formats.type_inference import Expected
+from epochd.data.schema import Kind
 from epochd.data.tables import fingerprint
 
 T = TypeVar("T")
@@ -31,17 +35,29 @@ class Source:
     """A dataset that exists: its requested ``name``, and the ``path`` of its file or folder with links resolved.
 
     ``expected`` are kinds of columns: where types are inferred, a column of another kind is read as text. ``options``
-    say how the file is read.
+    say how the file is read. ``readings`` say how columns of text are read, as decided before; None: they are decided
+    from their values. With ``checks_readings`` a column too few of whose values can be read so is left as text. A
+    source that is ``raw`` leaves all text as it is, for a model that reads it.
     """
 
     name: str
     path: Path
     expected: Expected = field(default_factory=dict, compare=False)
     options: ReadOptions = field(default_factory=ReadOptions, compare=False)
+    readings: Mapping[str, Reading] | None = field(default=None, compare=False)
+    raw: bool = field(default=False, compare=False)
+    checks_readings: bool = field(default=False, compare=False)
 
     def expecting(self, expected: Expected) -> "Source":
-        """The same dataset with these expected kinds of columns."""
-        return replace(self, expected=expected)
+        """The same dataset with these expected kinds of columns, and text as it is written."""
+        return replace(self, expected=expected, raw=True)
+
+    def following(
+        self, readings: Mapping[str, Reading], expected: Expected | None = None, *, check: bool = False
+    ) -> "Source":
+        """The same dataset, whose columns of text are read as in these readings and as these kinds; ``check`` as
+        ``checks_readings``."""
+        return replace(self, readings=readings, expected=expected or {}, checks_readings=check)
 
     def reading(self, options: ReadOptions) -> "Source":
         """The same dataset, read with these options in the place of its own where they are set."""
@@ -59,16 +75,34 @@ class Source:
         Where later rows contradict the types inferred from the first ones, ``work`` is called again with types inferred
         from more rows, finally from all.
         """
+        return self.apply_decided(lambda table, decisions: work(table))
+
+    def apply_decided(self, work: Callable[[pl.LazyFrame, dict[str, Decision]], T]) -> T:
+        """``apply`` for work that is also given how each column of text is read."""
         with self._reading_errors():
-            tables = formats.format_of(self.path).scan(self.path, self.expected, self.options)
+            tables = formats.format_of(self.path).scan(self.path, self._expected(), self.options)
             table = next(tables)
             while True:
                 try:
-                    return work(_cleaned(table))
+                    clean = _cleaned(table)
+                    if self.raw:
+                        return work(clean, {})
+                    decisions = self._decisions(clean)
+                    return work(decided_columns.read(clean, decisions), decisions)
                 except TYPE_ERRORS:
                     if (following := next(tables, None)) is None:
                         raise
                 table = following
+
+    def _decisions(self, table: pl.LazyFrame) -> dict[str, Decision]:
+        if self.readings is None:
+            return decided_columns.decide(table, self.options)
+        return decided_columns.follow(table, self.readings, self.expected, check=self.checks_readings)
+
+    def _expected(self) -> Expected:
+        """The kinds of columns that a format should yield: text for those that are read here."""
+        declared = [name for name, options in self.options.columns.items() if options.reads_text]
+        return {**self.expected, **dict.fromkeys([*declared, *(self.readings or {})], Kind.CATEGORY)}
 
     def read(self) -> pl.DataFrame:
         """The whole table in memory; raise DataError if the file cannot be read."""

@@ -1,0 +1,101 @@
+"""The columns of a table whose values are decided from their text: which ones, how they are read, and the table read.
+
+Columns of text are decided in every format alike, and so are integers that may be dates such as 20241231.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import polars as pl
+import polars.selectors as cs
+
+from epochd.core.columns import ColumnOptions, ColumnType, ReadOptions
+from epochd.data.columns import dates, detection
+from epochd.data.columns.detection import Decision
+from epochd.data.columns.reading import Reading
+from epochd.data.schema import Kind, kind_of
+
+BATCH_ROWS = 65_536
+FIRST_ROWS = 1_000
+"""Rows whose integers are looked at before a column of integers is searched for dates."""
+DATE_INTEGERS = tuple(year * 10_000 + 101 for year in dates.COMPACT_YEARS)
+TYPES: dict[Kind, ColumnType] = {Kind.NUMBER: "number", Kind.BOOLEAN: "boolean", Kind.DATE: "date"}
+
+
+def decide(table: pl.LazyFrame, options: ReadOptions) -> dict[str, Decision]:
+    """How the columns of text of a table are read, and those of integers that are dates."""
+    schema, declared = table.collect_schema(), options.columns
+    texts = _texts(schema)
+    others = [name for name, one in declared.items() if name in schema and one.reads_text and name not in texts]
+    others = [name for name in others if kind_of(schema[name]) in (Kind.NUMBER, Kind.BOOLEAN)]
+    integers = _date_like(table, [name for name in schema if schema[name].is_integer() and name not in others])
+    values = detection.counted(_frames(table, [*texts, *others, *integers]), declared)
+    found = {
+        name: detection.decide(of, declared.get(name, ColumnOptions()), name, is_label=name in options.labels)
+        for name, of in values.items()
+    }
+    found = {name: one for name, one in found.items() if name not in integers or one.reading.formats}
+    categories = [n for n, dtype in schema.items() if kind_of(dtype) is Kind.CATEGORY and n not in found]
+    return found | {name: Decision(Reading()) for name in categories}  # their type says that they are no numbers
+
+
+def follow(
+    table: pl.LazyFrame, readings: Mapping[str, Reading], expected: Mapping[str, Kind], *, check: bool
+) -> dict[str, Decision]:
+    """How the columns are read where ``readings`` are known. Other columns of text are decided where another kind than
+    text is ``expected``. A column is left out, and stays as it is, if too many of its values are not of that kind, or,
+    with ``check``, cannot be read in the known way."""
+    schema = table.collect_schema()
+    known = {name: readings[name] for name in schema if name in readings}
+    texts = [name for name in _texts(schema) if name not in known]
+    to_decide = {name: TYPES[expected[name]] for name in texts if expected.get(name) in TYPES}
+    to_check = [name for name in known if check and known[name].read_as != "text"]
+    options = {name: ColumnOptions(missing=_listed(known[name].missing)) for name in to_check}
+    values = detection.counted(_frames(table, [*to_decide, *to_check]), options)
+    found = {name: Decision(Reading()) for name in texts if name not in to_decide}
+    found |= {name: Decision(reading) for name, reading in known.items() if name not in to_check}
+    for name, of in values.items():
+        if name in to_check:
+            decision = detection.with_strays(of, known[name])
+            is_kept = detection.are_few(decision, of)
+        else:
+            decision = detection.decide(of, ColumnOptions(), name, wanted=to_decide[name])
+            is_kept = decision.reading.kind is expected[name]
+        if is_kept:
+            found[name] = decision
+    return found
+
+
+def _texts(schema: pl.Schema) -> list[str]:
+    return [name for name, dtype in schema.items() if dtype == pl.String]
+
+
+def _listed(words: tuple[str, ...] | None) -> list[str] | None:
+    return None if words is None else list(words)
+
+
+def read(table: pl.LazyFrame, decisions: Mapping[str, Decision]) -> pl.LazyFrame:
+    """The table with its columns read; what does not fit becomes null."""
+    schema = table.collect_schema()
+    return table.with_columns(
+        one.reading.expression(name, schema[name])
+        for name, one in decisions.items()
+        if not isinstance(schema[name], pl.Categorical | pl.Enum)
+    )
+
+
+def _frames(table: pl.LazyFrame, names: list[str]) -> Iterator[pl.DataFrame]:
+    """These columns as text, in batches of rows in order."""
+    if names:
+        chosen = table.select(cs.by_name(names).cast(pl.String))
+        yield from chosen.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True, engine="streaming")
+
+
+def _date_like(table: pl.LazyFrame, names: list[str]) -> list[str]:
+    """The columns of integers whose first values are all in the range of dates such as 20241231."""
+    if not names:
+        return []
+    first = table.select(cs.by_name(names)).head(FIRST_ROWS).collect()
+    low, high = DATE_INTEGERS
+    return [
+        one.name for one in first if one.count() and bool(one.drop_nulls().cast(pl.Int128).is_between(low, high).all())
+    ]

@@ -1,0 +1,321 @@
+"""Deciding how columns of text are read, from all their values in one pass.
+
+Each batch of rows is reduced to the shapes of its values, in which every digit is a 9: a column of numbers or dates has
+few of them. The decision is a function of the shapes and their counts, so it depends on the whole column, not on its
+first rows, and is the same for the same values in every format.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import polars as pl
+
+from epochd.core.columns import ColumnOptions, ColumnType
+from epochd.core.text import shown
+from epochd.data.columns import dates, numbers, words
+from epochd.data.columns.dates import DateShape
+from epochd.data.columns.reading import ReadAs, Reading
+
+STRAYS = 0.05
+"""The share of values that may not fit the others: they become missing values, and a warning names them."""
+MAX_SHAPES = 2_000
+"""A column whose values have more shapes than this is text."""
+MAX_LENGTH = 60
+"""Longer values are neither numbers nor dates."""
+SAMPLE = 256
+"""Values of a batch that are looked at first: where most are words, and many, the batch is text."""
+WORDS = 64
+"""Distinct words of a sample from which on a column cannot be one of truth values."""
+LISTED = 3
+"""Strays that a warning names."""
+FORMATS = 12
+"""Formats of the dates of one column, at most."""
+
+
+@dataclass(slots=True)
+class Shape:
+    """Values of one shape: how many, and the first one with its row (from 0). For a shape of dates, ``invalid`` are
+    those that are no date by order of day and month: ``31/02/2024``."""
+
+    count: int
+    value: str
+    row: int
+    invalid: "dict[str, Shape]" = field(default_factory=dict)
+
+    def merge(self, other: "Shape") -> None:
+        """Add values of the same shape in later rows."""
+        self.count += other.count
+        for order, shape in other.invalid.items():
+            if order in self.invalid:
+                self.invalid[order].merge(shape)
+            else:
+                self.invalid[order] = shape
+
+
+@dataclass(slots=True)
+class Values:
+    """What is known of the values of a column: the counts of their shapes, ``words`` that are of no shape of interest,
+    and the first of these. ``zero_first`` counts integers such as ``007``, ``zero_decimals`` numbers such as
+    ``0,125``."""
+
+    missing: Sequence[str] | None = None
+    rows: int = 0
+    present: int = 0
+    words: int = 0
+    first_word: Shape | None = None
+    shapes: dict[str, Shape] = field(default_factory=dict)
+    zero_first: int = 0
+    zero_decimals: int = 0
+
+    def add(self, series: pl.Series) -> None:
+        """Count the values of the next rows."""
+        first, self.rows = self.rows, self.rows + len(series)
+        text = pl.select(words.cleaned(pl.lit(series), self.missing)).to_series()
+        rows = pl.DataFrame({"value": text}).with_row_index("row", first).drop_nulls()
+        self.present += rows.height
+        if not rows.height:
+            return
+        value = rows["value"]
+        if len(self.shapes) > MAX_SHAPES or _are_words(value.gather_every(max(1, len(value) // SAMPLE))):
+            self._add_words(rows)
+            return
+        short = value.str.len_bytes() <= 4 * MAX_LENGTH
+        if not short.all():
+            self._add_words(rows.filter(~short))
+            rows = rows.filter(short)
+            value = rows["value"]
+        shaped = rows.with_columns(value.str.replace_all("[0-9]", "9").alias("shape"))
+        first_of = pl.col("value", "row").sort_by("row").first()
+        for shape, count, example, row in shaped.group_by("shape").agg(pl.len(), first_of).iter_rows():
+            found = Shape(count, example, row)
+            if (date := DateShape.of(shape)) is not None:
+                found.invalid = _invalid_dates(shaped.filter(pl.col("shape") == shape), date)
+            self.shapes.setdefault(shape, found)
+            if self.shapes[shape] is not found:
+                self.shapes[shape].merge(found)
+        self.zero_first += int(value.str.contains(r"^[-+]?0\d+$").sum())
+        self.zero_decimals += int(value.str.contains(r"^\D{0,5}0[.,]\d").sum())
+
+    def _add_words(self, rows: pl.DataFrame) -> None:
+        self.words += rows.height
+        if self.first_word is None and rows.height:
+            self.first_word = Shape(rows.height, rows.item(0, "value"), rows.item(0, "row"))
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """How a column is read. ``strays`` values do not fit and become missing; ``examples`` are the first of them with
+    their row (from 0). ``doubt`` says what else the values may mean, if anything, and ``hint`` what settles it."""
+
+    reading: Reading
+    strays: int = 0
+    examples: tuple[tuple[int, str], ...] = ()
+    doubt: str = ""
+    hint: str = ""
+
+    def warnings(self, name: str) -> list[str]:
+        """What a user should know of this decision for the column of this name."""
+        found = []
+        if self.doubt:
+            found.append(f"column {name!r}: {self.doubt}; to settle it, set columns: {self.hint}")
+        if self.strays:
+            first = ", ".join(f"{shown(value)} (row {row + 1})" for row, value in self.examples[:LISTED])
+            of = "1 value is" if self.strays == 1 else f"{self.strays:,} values are"
+            found.append(
+                f"column {name!r} is read as {self.reading.describe()}; {of} not of that form and taken as missing: "
+                f"{first}{' …' if self.strays > LISTED else ''}"
+            )
+        return found
+
+
+Attempt = Callable[[Values, ColumnOptions, str], Decision | None]
+"""Reads the values as one type, given what a client says of the column of this name; None if there is no such value."""
+
+
+def counted(frames: Iterable[pl.DataFrame], options: Mapping[str, ColumnOptions]) -> dict[str, Values]:
+    """The values of each column of text of a table, given as ``frames`` of its rows in order."""
+    values: dict[str, Values] = {}
+    for frame in frames:
+        for series in frame:
+            of = values.setdefault(series.name, Values(options.get(series.name, ColumnOptions()).missing))
+            of.add(series)
+    return values
+
+
+def decide(
+    values: Values,
+    options: ColumnOptions,
+    name: str = "column",
+    *,
+    wanted: ColumnType | None = None,
+    is_label: bool = False,
+) -> Decision:
+    """How to read a column of text with these values, given what a client says of it. Only the ``wanted`` type is tried
+    besides text, if there is one. Of labels, no word is read as true or false, and none may be a stray."""
+    missing = None if values.missing is None else tuple(values.missing)
+    if options.type in ("category", "text", "identifier"):
+        return Decision(Reading(missing=missing))
+    if options.format and options.type in ("date", "time", None):
+        return with_strays(values, _declared_dates(options, missing))
+    for attempt in _attempts(options, wanted):
+        found = attempt(values, options, name)
+        if found is None or (is_label and options.type is None and not _may_be_label(found.reading)):
+            continue
+        checked = with_strays(values, replace(found.reading, missing=missing))
+        if options.type is not None or (are_few(checked, values) and not (is_label and checked.strays)):
+            return replace(checked, doubt=found.doubt, hint=found.hint)
+    return Decision(Reading(missing=missing))
+
+
+def _attempts(options: ColumnOptions, wanted: ColumnType | None) -> Sequence[Attempt]:
+    by_type: dict[ColumnType | None, Sequence[Attempt]] = {
+        **{None: (_truth, _dates, _number), "number": (_number,), "boolean": (_truth,)},
+        **{"date": (_dates,), "time": (_dates,)},
+    }
+    if options.type is None and (options.decimal or options.timezone):
+        return (_number,) if options.decimal else (_dates,)
+    return by_type.get(options.type or wanted, ())
+
+
+def _may_be_label(reading: Reading) -> bool:
+    return reading.read_as != "boolean" or reading.truth == ("true", "false")
+
+
+def are_few(decision: Decision, values: Values) -> bool:
+    """Whether the strays of a decision are so few that they may become missing values."""
+    beside = sum(shape.count for key, shape in values.shapes.items() if _is_missing(key, decision.reading))
+    return decision.strays <= STRAYS * (values.present - beside)
+
+
+def _is_missing(shape: str, reading: Reading) -> bool:
+    beside = reading.missing is None and shape.lower() in words.MISSING_BESIDE_VALUES
+    return beside and shape.lower() not in reading.truth
+
+
+def _declared_dates(options: ColumnOptions, missing: tuple[str, ...] | None) -> Reading:
+    form = options.format or ""
+    has_date = re.search(r"%[YymdbBjeFDG]", form) is not None
+    has_clock = re.search(r"%[HIMSTRX]", form) is not None
+    read_as: ReadAs = ("datetime" if has_clock else "date") if has_date else "time"
+    zone = options.timezone or ("UTC" if "%z" in form else None)
+    return Reading(read_as, formats=(form,), zone=zone, timezone=options.timezone, missing=missing)
+
+
+def with_strays(values: Values, reading: Reading) -> Decision:
+    """The decision for this reading, with the values that do not fit it, found by reading an example of each shape;
+    only whether a date exists is a question of each value."""
+    if reading.read_as == "text":
+        return Decision(reading)
+    shapes = list(values.shapes.items())
+    examples = pl.Series([shape.value for _, shape in shapes], dtype=pl.String)
+    cleaned = pl.select(reading.cleaned(pl.lit(examples))).to_series()
+    read = pl.select(reading.parsed(pl.lit(cleaned))).to_series()
+    strays: list[Shape] = []
+    for (key, shape), is_present, is_read in zip(shapes, cleaned.is_not_null(), read.is_not_null(), strict=True):
+        if reading.formats and (date := DateShape.of(key)) is not None:
+            order = next((order for order, form in date.formats.items() if form in reading.formats), None)
+            strays += [shape] if order is None else filter(None, [shape.invalid.get(order)])
+        elif is_present and not is_read:
+            strays.append(shape)
+    if values.first_word is not None:
+        strays.append(Shape(values.words, values.first_word.value, values.first_word.row))
+    strays.sort(key=lambda shape: shape.row)
+    first = tuple((shape.row, shape.value) for shape in strays[:LISTED])
+    return Decision(reading, sum(shape.count for shape in strays), first)
+
+
+def _truth(values: Values, options: ColumnOptions, name: str) -> Decision | None:
+    if values.words:
+        return None
+    found = {shape.lower() for shape in values.shapes}
+    for true, false in words.TRUTH:
+        present = found & {true, false}
+        is_pair = len(present) == 2 or (true == "true" and present)  # one word of another pair is a constant text
+        if is_pair and found <= {true, false, *words.MISSING_BESIDE_VALUES}:
+            return Decision(Reading("boolean", truth=(true, false)))
+    is_declared = options.type == "boolean"
+    pairs = [pair for pair in words.TRUTH if found & {*pair}]
+    return Decision(Reading("boolean", truth=pairs[0] if pairs else ("true", "false"))) if is_declared else None
+
+
+def _number(values: Values, options: ColumnOptions, name: str) -> Decision | None:
+    if values.zero_first and options.type is None and options.decimal is None:
+        return None
+    shapes = {shape: of.count for shape, of in values.shapes.items()}
+    chosen = numbers.choose(shapes, values.zero_decimals, options.decimal)
+    if chosen is None:
+        return None
+    other = "," if chosen.notation.decimal == "." else "."
+    hint = f'{{"{name}": {{"type": "number", "decimal": "{other}"}}}}'
+    return Decision(Reading("number", numbers=chosen.notation), doubt=chosen.doubt, hint=hint)
+
+
+def _dates(values: Values, options: ColumnOptions, name: str) -> Decision | None:
+    found = {shape: date for shape in values.shapes if (date := DateShape.of(shape)) is not None}
+    compact = [shape for shape in found if shape in dates.COMPACT]
+    if not found or (compact and options.type is None and any(values.shapes[shape].invalid for shape in compact)):
+        return None
+    order, is_doubtful = _order({shape: values.shapes[shape] for shape, date in found.items() if len(date.formats) > 1})
+    weights: dict[str, int] = {}
+    has_date = any(date.has_date for date in found.values())
+    for shape, date in found.items():
+        if date.has_date == has_date:
+            form = date.formats[order if order in date.formats else "" if "" in date.formats else "dmy"]
+            weights[form] = weights.get(form, 0) + values.shapes[shape].count
+    formats = tuple(sorted(weights, key=lambda form: (-weights[form], form))[:FORMATS])
+    has_clock = any(date.has_clock for date in found.values())
+    read_as: ReadAs = ("datetime" if has_clock else "date") if has_date else "time"
+    has_zone = any(date.has_zone for date in found.values())
+    zone = (options.timezone or "UTC") if has_zone or (options.timezone and read_as == "datetime") else None
+    reading = Reading(read_as, formats=formats, zone=zone, timezone=options.timezone)
+    doubt, hint = "", f'{{"{name}": {{"type": "date", "format": "{_exchanged(formats[0])}"}}}}'
+    if is_doubtful:
+        first = next(values.shapes[shape].value for shape, date in found.items() if len(date.formats) > 1)
+        doubt = f"{shown(first)} is read as day, month and year, but no value tells which of the first two is the day"
+    elif compact:
+        value = values.shapes[compact[0]].value
+        doubt = f"{shown(value)} and all other values are valid dates (year, month and day) and read as such"
+        hint = f'{{"{name}": {{"type": "number"}}}}'
+    return Decision(reading, doubt=doubt, hint=hint)
+
+
+def _order(shapes: Mapping[str, Shape]) -> tuple[str, bool]:
+    """The order of day, month and year that fewest of these dates contradict, and whether another one fits as well."""
+    invalid = dict.fromkeys(dates.ORDERS, 0)
+    for key, shape in shapes.items():
+        possible = DateShape.of(key)
+        for order in invalid:
+            is_possible = possible is not None and order in possible.formats
+            found = shape.invalid.get(order) if is_possible else shape
+            invalid[order] += found.count if found else 0
+    best = min(invalid, key=lambda order: invalid[order])  # the first one if equal: the day first
+    is_doubtful = bool(shapes) and invalid["dmy"] == invalid["mdy"] == invalid[best]
+    if is_doubtful and all("." in key for key in shapes):
+        is_doubtful = False  # where dots separate them, the day is first
+    return best, is_doubtful
+
+
+def _exchanged(form: str) -> str:
+    """A format with day and month exchanged."""
+    return form.replace("%d", "%\0").replace("%m", "%d").replace("%\0", "%m")
+
+
+def _invalid_dates(rows: pl.DataFrame, date: DateShape) -> dict[str, Shape]:
+    """The rows (``row``, ``value``) of this shape that are no date, by order of day and month."""
+    found = {}
+    for order, form in date.formats.items():
+        parsed = pl.select(dates.expression(pl.lit(rows["value"]), (form,), date.dtype)).to_series()
+        bad = parsed.is_null()
+        if form in dates.COMPACT.values():
+            bad |= ~parsed.dt.year().is_between(*dates.COMPACT_YEARS)
+        if bad.any():
+            first = rows.filter(bad).sort("row")
+            found[order] = Shape(first.height, first.item(0, "value"), first.item(0, "row"))
+    return found
+
+
+def _are_words(sample: pl.Series) -> bool:
+    """Whether most values of a sample of a column are neither numbers nor dates, and too many to be truth values."""
+    digits = sample.str.contains(r"\d") & (sample.str.len_bytes() <= 4 * MAX_LENGTH)
+    return 2 * int(digits.sum()) < len(sample) and sample.n_unique() > WORDS

@@ -1,0 +1,131 @@
+"""How the text of one column is read: its type and the notation of its values, as decided or as declared.
+
+A reading is a small value that is saved as JSON: in the ticket of a training, so that the worker reads what the server
+has checked, and in the model, so that a prediction follows the training.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, Self
+
+import polars as pl
+
+from epochd.core.errors import DataError, Problem
+from epochd.data.columns import dates, words
+from epochd.data.columns.numbers import NumberNotation
+from epochd.data.schema import Kind, col
+
+ReadAs = Literal["number", "boolean", "date", "datetime", "time", "text"]
+KINDS = {"number": Kind.NUMBER, "boolean": Kind.BOOLEAN, "text": Kind.CATEGORY}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """``numbers`` is the notation of numbers, ``formats`` are those of dates and times (strftime), ``zone`` the time
+    zone that times are converted to (None: they have none), ``timezone`` that of times without an offset. ``truth`` are
+    the words for true and false. ``missing`` are the words for a missing value; None: the usual ones
+    (``words.MISSING``, and in all but text ``words.MISSING_BESIDE_VALUES``)."""
+
+    read_as: ReadAs = "text"
+    numbers: NumberNotation = field(default_factory=NumberNotation)
+    formats: tuple[str, ...] = ()
+    zone: str | None = None
+    timezone: str | None = None
+    truth: tuple[str, str] = ("true", "false")
+    missing: tuple[str, ...] | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of the column once it is read."""
+        return KINDS.get(self.read_as, Kind.DATE)
+
+    @property
+    def dtype(self) -> pl.DataType:
+        """The type of dates and times."""
+        if self.read_as == "datetime":
+            return pl.Datetime("us", self.zone)
+        return pl.Time() if self.read_as == "time" else pl.Date()
+
+    def describe(self) -> str:
+        """The notation in a few words; empty for text."""
+        match self.read_as:
+            case "number":
+                return f"numbers such as {self.numbers.describe()}"
+            case "boolean":
+                return f"{self.truth[0]} or {self.truth[1]}"
+            case "text":
+                return ""
+            case _:
+                return f"dates in the format {' or '.join(self.formats)}"
+
+    def cleaned(self, text: pl.Expr) -> pl.Expr:
+        """Text without spaces around it, null for missing values."""
+        found = words.cleaned(text, self.missing)
+        if self.read_as == "text" or self.missing is not None:
+            return found
+        beside = words.pattern([word for word in words.MISSING_BESIDE_VALUES if word not in self.truth])
+        return pl.when(~found.str.contains(beside)).then(found)
+
+    def parsed(self, cleaned: pl.Expr) -> pl.Expr:
+        """The values of cleaned text; null for what cannot be read in this notation."""
+        match self.read_as:
+            case "text":
+                return cleaned
+            case "number":
+                return self.numbers.expression(cleaned)
+            case "boolean":
+                true, false = self.truth
+                lower = cleaned.str.to_lowercase()
+                of_words = pl.when(lower.is_in([true, "true", "1"])).then(True)
+                return of_words.when(lower.is_in([false, "false", "0"])).then(False)
+            case _:
+                return dates.expression(cleaned, self.formats, self.dtype, self.timezone)
+
+    def expression(self, name: str, dtype: pl.DataType) -> pl.Expr:
+        """The column of this name and type read; null for what cannot be read. Integers are read as text."""
+        return self.parsed(self.cleaned(_as_text(col(name), dtype))).alias(name)
+
+    def strictly(self, series: pl.Series) -> pl.Series:
+        """The values of a column of text. Raise DataError for the first one that cannot be read."""
+        text = pl.select(self.cleaned(_as_text(pl.lit(series), series.dtype))).to_series()
+        found = pl.select(self.parsed(pl.lit(text))).to_series().alias(series.name)
+        bad = found.is_null() & text.is_not_null()
+        if bad.any():
+            row = bad.arg_max() or 0
+            value = repr(series[row])
+            value = value if len(value) <= 80 else value[:77] + "..."
+            what = {"number": "a number", "boolean": "neither true nor false", "time": "a time"}.get(
+                self.read_as, "a date"
+            )
+            what = what if what.startswith("neither") else f"not {what}"
+            message = f"row {row + 1} of column {series.name!r} is {what}: {value}"
+            hint = f"write it as the model was trained on: {self.describe()}; or leave it empty if it is unknown"
+            raise DataError([Problem(series.name, message, hint)])
+        return found
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields that differ from their defaults, as JSON types."""
+        state = {name: value for name, value in asdict(self).items() if value != asdict(Reading())[name]}
+        if "numbers" in state:
+            plain = asdict(NumberNotation())
+            state["numbers"] = {name: value for name, value in state["numbers"].items() if value != plain[name]}
+        return {"read_as": self.read_as} | {n: list(v) if isinstance(v, tuple) else v for n, v in state.items()}
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> Self:
+        """The reading that ``as_json`` described. Raise ValueError, KeyError or TypeError for an invalid state."""
+        known = {part.name for part in fields(cls)}
+        if unknown := set(state) - known:
+            raise ValueError(f"unknown fields of a reading: {sorted(unknown)}")
+        if state["read_as"] not in ("number", "boolean", "date", "datetime", "time", "text"):
+            raise ValueError(f"read_as is {state['read_as']!r}")
+        found = dict(state)
+        found["numbers"] = NumberNotation(**state.get("numbers", {}))
+        for name in ("formats", "truth", "missing"):
+            if found.get(name) is not None:
+                found[name] = tuple(map(str, found[name]))
+        return cls(**found)
+
+
+def _as_text(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    return column if dtype == pl.String else column.cast(pl.String)
