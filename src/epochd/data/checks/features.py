@@ -1,6 +1,5 @@
 """Feature columns: what rules them out, and what in them is probably not intended."""
 
-import json
 from collections.abc import Collection, Iterator, Mapping
 
 import polars as pl
@@ -8,7 +7,19 @@ import polars as pl
 from epochd.core.columns import ColumnOptions
 from epochd.core.specs import TrainingSpec
 from epochd.data.checks.identifier_names import is_identifier_name
-from epochd.data.checks.issue import Issue, Lookup, Row, Text, huge_values, option, problem, shown, such_as, warning
+from epochd.data.checks.issue import (
+    Issue,
+    Lookup,
+    Row,
+    Text,
+    huge_values,
+    option,
+    problem,
+    quoted,
+    shown,
+    such_as,
+    warning,
+)
 from epochd.data.checks.selection import FEW, FEW_NAMED, is_distinct
 from epochd.data.checks.statistics import ColumnStatistics, Statistics, elements, length
 from epochd.data.encoding import sequence
@@ -115,7 +126,7 @@ def value_problems(feature: ColumnStatistics, field: str, where: str = "") -> It
         size = col(name).to_physical().cast(pl.Float64).abs()
         if is_list:
             size = elements(name, dtype).list.eval(pl.element().abs()).list.max()
-        unknown = f'"columns": {{{json.dumps(name, ensure_ascii=False)}: {{"missing": ["inf"]}}}}'
+        unknown = f'"columns": {{{quoted(name)}: {{"missing": ["inf"]}}}}'
         hint = f"correct such values; if a word such as inf stands for a missing one, set {unknown}"
         yield huge_values(field, name, size, hint, where)
 

@@ -93,7 +93,12 @@ def _look_up(lookups: Sequence[Lookup], table: pl.LazyFrame) -> Iterator[Row | N
 
 def option(name: str, kind: str) -> str:
     """The part of a config that gives this column a type."""
-    return f'"columns": {{{json.dumps(name, ensure_ascii=False)}: {{"type": "{kind}"}}}}'
+    return f'"columns": {{{quoted(name)}: {{"type": "{kind}"}}}}'
+
+
+def quoted(name: str) -> str:
+    """The name as in JSON."""
+    return json.dumps(name, ensure_ascii=False)
 
 
 def shown(value: object) -> str:

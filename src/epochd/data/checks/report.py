@@ -25,6 +25,7 @@ from epochd.data.checks import (
     time_and_group,
     validation_set,
     variants,
+    zones,
 )
 from epochd.data.checks.issue import Issue, problem, resolve, warning
 from epochd.data.checks.selection import LeftOut, Selection
@@ -84,6 +85,8 @@ def check_dataset(spec: TrainingSpec, catalog: Catalog, opened: Source | None = 
     """Read the spec's dataset, or the one that is ``opened``, and check the spec against it. Mistakes become problems,
     never exceptions."""
     name = spec.dataset or catalog.default
+    if unknown := zones.problems(spec.read_options.columns):
+        return DatasetReport(name, problems=unknown, warnings=_default_used(spec, name))
     try:
         source = opened or catalog.open(name).reading(spec.read_options)
 
@@ -116,6 +119,7 @@ def check_table(
     used = schemas.required_columns(spec, schema, [feature.name for feature in statistics.features])
     decided = decisions or {}
     readings = {name: one.reading for name, one in decided.items() if name in used}
+    issues += zones.check(statistics, columns, readings)
     problems, warnings = resolve(issues, statistics.table)
     shape, embedded, masked = example_shape(statistics.features, spec)
     report = DatasetReport(

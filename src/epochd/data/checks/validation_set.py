@@ -25,12 +25,13 @@ from epochd.data.tables.source import Source
 from epochd.data.tables.table import select
 
 FIELD = "validation_dataset"
-READINGS: dict[Kind, Callable[[pl.DataType, pl.Series], object]] = {
-    Kind.NUMBER: lambda dtype, series: bounded_numbers(series),
-    Kind.BOOLEAN: lambda dtype, series: numeric.boolean_numbers(series),
+READINGS: dict[Kind, Callable[[pl.DataType, pl.Series, str | None], object]] = {
+    Kind.NUMBER: lambda dtype, series, zone: bounded_numbers(series),
+    Kind.BOOLEAN: lambda dtype, series, zone: numeric.boolean_numbers(series),
     Kind.DATE: dates.read_as,
 }
-"""How the encoder reads values of a column that it was fitted on as of this type."""
+"""How the encoder reads values of a column that it was fitted on as of this type; times without an offset are in the
+given zone."""
 STRICT = {Kind.BOOLEAN, Kind.DATE}
 """Kinds that do not take every value of the kinds that are read as theirs."""
 MAX_CELLS = 20_000_000
@@ -116,7 +117,8 @@ def _check(table: pl.LazyFrame, spec: TrainingSpec, other: Source, trained: Trai
             if reading is not None and reading.read_as != "text" and series.dtype == pl.String:
                 reading.strictly(series)
             else:
-                READINGS[kind_of(dtype)](dtype, series)
+                options = spec.read_options.columns.get(column)
+                READINGS[kind_of(dtype)](dtype, series, options.timezone if options else None)
         except DataError as error:
             problems += [Problem(FIELD, f"{fault.message}{where}", fault.hint) for fault in error.problems]
     if not lacking:
