@@ -1,7 +1,7 @@
 """A registered dataset as a frozen value, and what a config's check found in a dataset."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -55,6 +55,7 @@ class Dataset:
 @dataclass(frozen=True, slots=True)
 class CheckedDataset:
     """What the server found in a config's dataset when it checked the config. ``classes`` is None for a regression.
+    ``left_out`` are the columns that the config selects, but that are not learned from: each ``name`` and ``reason``.
 
     ``readings`` say how columns of text are read (``data.columns.reading``), by column; None in older tasks.
 
@@ -69,6 +70,7 @@ class CheckedDataset:
     classes: list[Any] | None
     fingerprint: str | None = None
     validation_fingerprint: str | None = None
+    left_out: list[dict[str, str]] = field(default_factory=list)
     readings: dict[str, dict[str, Any]] | None = None
 
     @property
@@ -89,4 +91,5 @@ class CheckedDataset:
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> "CheckedDataset":
-        return cls(**{name: state.get(name) for name in cls.__dataclass_fields__})  # type: ignore[arg-type]
+        known = {name: state.get(name) for name in cls.__dataclass_fields__}
+        return cls(**{**known, "left_out": state.get("left_out") or []})  # type: ignore[arg-type]

@@ -18,7 +18,8 @@ MAX_HIDDEN_WEIGHTS = 200_000_000
 MAX_HELD_OUT = 0.9
 """The largest share of rows that may be held out for validation and test."""
 MAX_PATTERNS = 200
-"""Patterns in ``feature_columns``; each is compared with every column of the table."""
+"""Patterns in ``feature_columns`` or ``exclude_columns``; each is compared with every column of the table."""
+COLUMN_FIELDS = ("target_column", "feature_columns", "exclude_columns", "time_column", "group_column")
 WILDCARDS = "*?["
 MAX_PATH_PART, MAX_PATH_PART_BYTES, MAX_PATH_BYTES = 120, 240, 1_000
 """Characters and UTF-8 bytes of one folder name in ``output_path``, and bytes of all of it. File systems allow names of
@@ -32,7 +33,7 @@ WINDOWS_DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com\d|lpt\d) *(
 
 
 def is_pattern(name: str) -> bool:
-    """Whether an entry of ``feature_columns`` can match several columns."""
+    """Whether an entry of ``feature_columns`` or ``exclude_columns`` can match several columns."""
     return any(sign in name for sign in WILDCARDS)
 
 
@@ -75,16 +76,19 @@ def _column_problems(spec: SpecFields) -> Iterator[Problem]:
         yield Problem("feature_columns", message, "remove the target from feature_columns")
     for column in sorted(column for column in count if count[column] > 1):
         yield Problem("feature_columns", f"{shown(column)} is listed more than once", "list each column once")
-    if (patterns := sum(is_pattern(column) for column in count)) > MAX_PATTERNS:
-        message = f"feature_columns has {patterns:,} patterns; the limit is {MAX_PATTERNS}"
-        yield Problem("feature_columns", message, "use fewer patterns, or list the columns by name")
+    for field in ("feature_columns", "exclude_columns"):
+        if (patterns := sum(is_pattern(column) for column in getattr(spec, field) or ())) > MAX_PATTERNS:
+            message = f"{field} has {patterns:,} patterns; the limit is {MAX_PATTERNS}"
+            yield Problem(field, message, "use fewer patterns, or list the columns by name")
 
 
 def _split_problems(spec: SpecFields) -> Iterator[Problem]:
-    for split, name in (("time", "time_column"), ("group", "group_column")):
-        if spec.split == split and getattr(spec, name) is None:
-            message = f"split {split!r} needs {name}, which is not set"
-            yield Problem("split", message, f"set {name}, or use another split")
+    if spec.split == "time" and spec.time_column is None:
+        message = "split 'time' needs time_column, which is not set"
+        yield Problem("split", message, "set time_column, or use another split")
+    if spec.split == "group" and spec.group_column is None and spec.sequence_length is not None:
+        message = "split 'group' needs group_column for windows, which is not set"
+        yield Problem("split", message, "set group_column, or use another split")
     if spec.split == "stratified" and spec.task == "regression":
         message = "split 'stratified' needs classes, but task is 'regression'"
         yield Problem("split", message, "use 'random', 'time' or 'group'")
@@ -183,7 +187,7 @@ def _number(text: str) -> float | None:
 def _name_problems(spec: SpecFields) -> Iterator[Problem]:
     """NUL characters, which PostgreSQL does not store, names that cannot be shown in a line, and those that cannot be
     folders of the artifact store."""
-    for name in ("name", "target_column", "feature_columns", "time_column", "group_column", "class_weight"):
+    for name in ("name", *COLUMN_FIELDS, "class_weight"):
         value = getattr(spec, name) or ()
         if any("\0" in text for text in ([value] if isinstance(value, str) else value)):
             yield Problem(name, f"{name} contains a NUL character (U+0000)", "remove it")

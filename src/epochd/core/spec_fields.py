@@ -62,7 +62,7 @@ Label = Annotated[str, Field(max_length=500)]
 Weight = Annotated[float, Field(gt=0, le=1e6)]
 DatasetName = Annotated[str, Field(min_length=1, max_length=1000), COMPOSED]
 MAX_COLUMNS, MAX_LABELS = 100_000, 10_000
-"""Entries of ``feature_columns`` and of ``class_weight``."""
+"""Entries of ``feature_columns`` and ``exclude_columns``, and of ``class_weight``."""
 
 APPLIES_TO: dict[str, tuple[str, tuple[str, ...]]] = {
     "kernel_size": ("model_type", ("cnn",)),
@@ -127,7 +127,10 @@ class SpecFields(BaseModel):
     paused, or its resume rejected."""
     feature_columns: Annotated[list[Column], Field(min_length=1, max_length=MAX_COLUMNS)] | None = None
     """The feature columns, in this order; ``*``, ``?`` and ``[…]`` match several columns (``pixel*``). Default: every
-    column except ``target_column``, ``time_column`` and ``group_column``."""
+    column except ``target_column``, ``time_column`` and ``group_column``, and those that name their row, such as a
+    customer number, which are left out with a warning."""
+    exclude_columns: Annotated[list[Column], Field(max_length=MAX_COLUMNS)] | None = None
+    """Columns that are not features, although ``feature_columns`` selects them; patterns as there."""
     target_column: Column
     """The column to predict."""
     task: Task | None = None
@@ -140,8 +143,9 @@ class SpecFields(BaseModel):
     encoded."""
 
     split: Split = "auto"
-    """How rows are held out. ``time``: the last rows; ``group``: whole groups; ``auto``: ``time`` for windows,
-    otherwise ``stratified`` for classification and ``random`` for regression."""
+    """How rows are held out. ``time``: the last rows; ``group``: whole groups of ``group_column``, or without one all
+    rows with the same features together; ``auto``: ``time`` for windows, otherwise ``stratified`` for classification
+    and ``random`` for regression."""
     validation_split: Annotated[float, Field(ge=0, le=0.9)] = 0.2
     """The share of rows that is held out for validation; 0 trains on all rows."""
     test_split: Annotated[float, Field(ge=0, le=0.9)] = 0.0

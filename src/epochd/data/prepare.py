@@ -30,8 +30,9 @@ from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
 from epochd.data.schema import feature_columns, kinds_of, missing_columns, required_columns
 from epochd.data.splitting import sliding_windows, sort_keys
 from epochd.data.splitting.naive_forecasts import Series
+from epochd.data.splitting.row_contents import content_groups
 from epochd.data.splitting.sliding_windows import Examples
-from epochd.data.splitting.split import SIDES, VALIDATION, Splits, split, split_kind
+from epochd.data.splitting.split import SIDES, VALIDATION, Splits, is_by_content, split, split_kind
 from epochd.data.storage.materialize import Layout, StoragePolicy, Targets, materialize
 from epochd.data.tables.catalog import Catalog
 from epochd.data.tables.source import Source
@@ -119,12 +120,12 @@ class Preparation:
         """The dataset, and the validation dataset if there is one, as arrays; ``decisions`` say how it was read."""
         schema = lazy.collect_schema()
         table = self._table(lazy, self._columns(schema))
-        task, classes = self._task(table, schema, source)
-        used = required_columns(self.spec, schema)
+        features, task, classes = self._checked(table, schema, source)
+        used = required_columns(self.spec, schema, features)
         readings = {name: one.reading for name, one in decisions.items() if name in used}
         with ThreadPoolExecutor(1, thread_name_prefix="hash") as pool:
             hashed = pool.submit(source.fingerprint)
-            encoder, found = self._encoded(table, task, classes, readings)
+            encoder, found = self._encoded(table, features, task, classes, readings)
         fingerprint = hashed.result()
         parts = materialize(table, found.layout, encoder, found.y, self.policy, fingerprint)
         sides, naive, season = found.layout.sides, found.naive, found.season
@@ -136,46 +137,54 @@ class Preparation:
             fingerprint = hashlib.sha256(f"{fingerprint} {other_fingerprint}".encode()).hexdigest()
         rows = {name: side.rows for name, side in sides.items()}
         train, validation, test = parts["train"], parts.get("validation"), parts.get("test")
-        first_rows = table.lazy.head(EXAMPLE_ROWS).collect()
+        first_rows = table.lazy.select(cs.by_name(used)).head(EXAMPLE_ROWS).collect()
         return Prepared(train, validation, test, encoder, encoder.task, fingerprint, rows, naive, season, first_rows)
 
     def _columns(self, schema: pl.Schema) -> list[str]:
-        """The columns to read; raise DataError if the dataset lacks one that the given encoder needs."""
-        found = required_columns(self.spec, schema)
-        if self.encoder is None:
-            return found
-        missing = [name for name in self.encoder.feature_names if name not in schema]
-        if missing:
+        """The columns to read, without checks all that may be used; raise DataError if the dataset lacks one that the
+        given encoder or the server's checks need."""
+        if self.encoder is not None:
+            features = self.encoder.feature_names
+        elif self.checked is not None:
+            features = self.checked.features
+        else:
+            features = feature_columns(self.spec, schema)
+        if missing := [name for name in features if name not in schema]:
             raise DataError(missing_columns(missing, "feature_columns", schema, "the changed dataset"))
-        return [*self.encoder.feature_names, *found]
+        return required_columns(self.spec, schema, features)
 
     def _table(self, lazy: pl.LazyFrame, columns: Sequence[str]) -> Table:
         chosen = lazy.select(cs.by_name(list(dict.fromkeys(columns))))
         return Table.of(chosen, self.policy.limit if self.policy else None)
 
-    def _task(self, table: Table, schema: pl.Schema, source: Source) -> tuple[Task, Classes]:
-        """The task and its classes. Raise DataError for a dataset that has not been checked and has problems."""
+    def _checked(self, table: Table, schema: pl.Schema, source: Source) -> tuple[list[str], Task, Classes]:
+        """The features to learn from, the task and its classes. Raise DataError for a dataset that has not been checked
+        and has problems."""
+        spec = self.spec
+        if self.encoder is not None:  # it may have learned from columns that the checks of today leave out
+            spec = spec.model_copy(update={"feature_columns": self.encoder.feature_names, "exclude_columns": None})
         found: CheckedDataset | report.DatasetReport | None = self.checked
         if found is None:
-            if self.spec.validation_dataset is None:
-                found = report.check_table(table.lazy, schema, self.spec, source)[0]
+            if spec.validation_dataset is None:
+                found = report.check_table(table.lazy, schema, spec, source)[0]
             else:
-                found = report.check_dataset(self.spec, self.catalog, source)
+                found = report.check_dataset(spec, self.catalog, source)
             if found.problems:
                 raise DataError(found.problems)
         if self.encoder is not None:
-            return self.encoder.task, self.encoder.classes
+            return self.encoder.feature_names, self.encoder.task, self.encoder.classes
         assert found.task is not None  # a dataset without problems has a task
-        return found.task, found.classes
+        return found.features, found.task, found.classes
 
     def _encoded(
-        self, table: Table, task: Task, classes: Classes, readings: Mapping[str, Reading]
+        self, table: Table, features: Sequence[str], task: Task, classes: Classes, readings: Mapping[str, Reading]
     ) -> tuple[Encoder, Arranged]:
         """The encoder and the examples of each side."""
         labels = self._row_labels(table, task, classes, split_kind(self.spec, classes is not None))
         codes = None if task == "regression" else labels["targets"]
-        splits = split(self.spec, table.rows, codes=codes, times=labels.get("times"), groups=labels.get("groups"))
-        encoder = self.encoder or self._fit_encoder(table, task, classes, splits.train, readings)
+        groups = content_groups(table, features) if is_by_content(self.spec) else labels.get("groups")
+        splits = split(self.spec, table.rows, codes=codes, times=labels.get("times"), groups=groups)
+        encoder = self.encoder or self._fit_encoder(table, features, task, classes, splits.train, readings)
         return encoder, self._arrange(encoder, labels, splits)
 
     def _row_labels(self, table: Table, task: Task, classes: Classes, split_by: Split | None = None) -> RowLabels:
@@ -194,11 +203,16 @@ class Preparation:
         return table.read(readers)
 
     def _fit_encoder(
-        self, table: Table, task: Task, classes: Classes, train: IntArray, readings: Mapping[str, Reading]
+        self,
+        table: Table,
+        features: Sequence[str],
+        task: Task,
+        classes: Classes,
+        train: IntArray,
+        readings: Mapping[str, Reading],
     ) -> Encoder:
         """An encoder fitted on these rows only; the steps of list columns are those of the longest list in all data."""
         spec, schema = self.spec, table.lazy.collect_schema()
-        features = feature_columns(spec, schema)
         steps = longest_list(table.lazy, features)
         if steps is not None and spec.validation_dataset is not None:
             other = self.catalog.open(spec.validation_dataset)

@@ -17,20 +17,21 @@ MAX_LISTED = 20
 
 
 def feature_columns(spec: TrainingSpec, schema: pl.Schema) -> list[str]:
-    """The existing feature columns in the order of the spec; those of one pattern in the order of the table.
+    """The existing columns that the spec selects as features, in its order; those of one pattern in the order of the
+    table. The checks may leave some of them out (``checks.selection``): what is learned from is ``features`` of their
+    report. The target is a feature only if the spec lists it and windows end before it."""
+    found = remaining = _remaining(spec, schema)
+    if spec.feature_columns is not None:
+        selected = (name for requested in spec.feature_columns for name in _matches(requested, remaining, schema))
+        found = [name for name in dict.fromkeys(selected) if name != spec.target_column or spec.forecasts]
+    excluded = {name for requested in spec.exclude_columns or () for name in _matches(requested, found, schema)}
+    return [name for name in found if name not in excluded]
 
-    The target is a feature only if the spec lists it and windows end before it.
-    """
-    if spec.feature_columns is None:
-        return _remaining(spec, schema)
-    remaining = _remaining(spec, schema)
-    found = [name for requested in spec.feature_columns for name in _matches(requested, remaining, schema)]
-    return [name for name in dict.fromkeys(found) if name != spec.target_column or spec.forecasts]
 
-
-def required_columns(spec: TrainingSpec, schema: pl.Schema) -> list[str]:
-    """The columns that the spec uses and the table has: features, time, group, and the target last."""
-    names = [*feature_columns(spec, schema), spec.time_column, spec.group_column, spec.target_column]
+def required_columns(spec: TrainingSpec, schema: pl.Schema, features: Sequence[str]) -> list[str]:
+    """The columns that a training on these features uses and the table has: features, time, group, and the target
+    last."""
+    names = [*features, spec.time_column, spec.group_column, spec.target_column]
     return [name for name in dict.fromkeys(names) if name is not None and name in schema]
 
 
@@ -40,11 +41,18 @@ def selection_problems(spec: TrainingSpec, schema: pl.Schema, caveat: str = "") 
     remaining = _remaining(spec, schema)
     requested = [name for name in spec.feature_columns or () if not _matches(name, remaining, schema)]
     found = missing_columns(requested, "feature_columns", schema, "the dataset", caveat)
+    unknown = [name for name in spec.exclude_columns or () if not _matches(name, list(schema), schema)]
+    found += missing_columns(unknown, "exclude_columns", schema, "the dataset", caveat)
     for field in ("target_column", "time_column", "group_column"):
         name = getattr(spec, field)
         if name is not None and name not in schema:
             found += missing_columns([name], field, schema, "the dataset", caveat)
-    if spec.feature_columns is None and not feature_columns(spec, schema):
+    if feature_columns(spec, schema) or requested:
+        return found
+    if spec.exclude_columns and (spec.feature_columns is not None or remaining):
+        message = "exclude_columns leaves no feature to learn from"
+        found.append(Problem("exclude_columns", message, "exclude fewer columns"))
+    elif spec.feature_columns is None:
         message = "the dataset has no column besides the target to learn from"
         found.append(Problem("dataset", message, "add columns that help to predict the target"))
     return found

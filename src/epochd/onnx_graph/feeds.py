@@ -17,7 +17,7 @@ from epochd.core.arrays import IntArray
 from epochd.core.errors import DataError, Problem
 from epochd.data.columns import words
 from epochd.data.columns.reading import Reading
-from epochd.data.encoding import categorical, dates, sequence, values
+from epochd.data.encoding import categorical, sequence, values
 from epochd.data.encoding.categorical import Codes, OneHot
 from epochd.data.encoding.dates import Date
 from epochd.data.encoding.encoder import Column, Encoder
@@ -171,7 +171,7 @@ def _reader(column: Column, missing: str) -> Read:
         case OneHot() | Codes():
             return _text_reader(column, missing)
         case Date():
-            return lambda series: _microseconds(dates.local(series, column.clock, column.zone))
+            return lambda series: _microseconds(column.local(series))
     raise TypeError(f"a graph has no input for columns of kind {column.kind!r}")
 
 

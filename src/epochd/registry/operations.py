@@ -6,6 +6,7 @@ reads it, or need more memory or time than there is.
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,9 @@ def check(spec: TrainingSpec, catalog: Catalog) -> tuple[DatasetReport, CheckedD
     train = _quick_fingerprint(catalog, spec.dataset)
     validation = None if spec.validation_dataset is None else _quick_fingerprint(catalog, spec.validation_dataset)
     found = report.check_dataset(spec, catalog)
-    facts = CheckedDataset(
-        found.dataset, found.rows, found.features, found.task, found.classes, train, validation, found.readings
-    )
+    left_out = [asdict(column) for column in found.left_out]
+    known = found.dataset, found.rows, found.features, found.task, found.classes
+    facts = CheckedDataset(*known, train, validation, left_out, found.readings)
     return found, facts
 
 

@@ -35,13 +35,13 @@ def test_text_too_wide_to_encode_is_a_problem_where_no_vectors_are_learned(look)
     assert look(columns).problems == []
 
 
-def test_text_that_is_nearly_always_different_looks_like_an_identifier(look):
-    rows = 600
-    columns = {"a": [f"c-{i}" for i in range(rows - 5)] + [None] * 5, "y": [i // 7 % 2 for i in range(rows)]}
-    message = "'a' looks like an identifier: 595 distinct texts in 595 rows, such as 'c-0' in row 1"
-    assert only_problem(look(columns)) == ("feature_columns", message)
-    columns["a"] = [*map(str, range(rows - 40)), *["odd"] * 40]
-    assert "'odd' (row 561) is not" in look(columns).problems[0].hint
+def test_numbers_that_a_stray_word_makes_text_are_not_taken_for_an_identifier(look):
+    columns = {"a": [*map(str, range(560)), *["odd"] * 40], "y": [i // 7 % 2 for i in range(600)]}
+    found = look(columns)
+    message = "'a' is text with 561 distinct values in 600 rows, such as '0' in row 1"
+    assert only_problem(found) == ("feature_columns", message)
+    option = '"columns": {"a": {"type": "number"}}'
+    assert f"'odd' (row 561) is not; to read it as numbers, set {option}" in found.problems[0].hint
 
 
 @pytest.mark.parametrize(
@@ -111,28 +111,25 @@ def test_constant_features_are_a_warning(look):
     assert only_warning(found) == "constant columns, from which a model learns nothing: 'a', 'b'"
 
 
-def test_a_stray_word_that_makes_a_column_text_is_a_warning(look):
-    found = look(table(a=["1", "2", "3", "odd"] * 10))
-    message = "'a' is read as text: 30 of its values are numbers, but 'odd' (row 4) is not; should it be empty?"
-    assert only_warning(found) == message
-    assert look(table(a=["1", "2"] * 20)).warnings == []
-
-
-def test_a_column_that_counts_the_rows_is_a_warning(look):
-    rows = 100
-    columns = {"n": list(range(1000, 1000 + rows)), "y": [i // 3 % 2 for i in range(rows)]}
-    assert only_warning(look(columns)).startswith(
-        "row indices (each value is the one before plus 1), which say nothing about new rows: 'n'"
+def test_a_stray_word_that_makes_a_column_text_is_a_warning_with_the_option_that_settles_it(look):
+    columns = table(a=["1", "2", "3", "odd"] * 10)
+    message = (
+        "'a' is read as text: 30 of its values are numbers, but 'odd' (row 4) is not; to read it as numbers, set "
+        '"columns": {"a": {"type": "number"}}'
     )
-    columns["n"][4:6] = [1005, 1004]
-    assert look(columns).warnings == []
+    assert only_warning(look(columns)) == message
+    assert look(columns, columns={"a": {"type": "category"}}).warnings == []
+    assert look(table(a=["1", "2"] * 20)).warnings == []
 
 
 @pytest.mark.parametrize(
     ("name", "warned"), [("store_id", True), ("storeId", True), ("ID", True), ("paid", False), ("grid", False)]
 )
-def test_numbers_named_like_identifiers_are_a_warning(look, name, warned):
-    found = look(table() | {name: [i * i % 13 for i in range(ROWS)]})
-    assert [f"look like identifiers, whose size has no meaning: '{name}'" in w for w in found.warnings] == [
-        True
-    ] * warned
+def test_numbers_named_like_identifiers_are_a_warning_where_they_repeat(look, name, warned):
+    columns = table() | {name: [i * i % 13 for i in range(ROWS)]}
+    found = look(columns)
+    assert name in found.features
+    message = f"the numbers of {name!r} look like identifiers, whose size has no meaning; to encode each of them by "
+    option = f'"columns": {{"{name}": {{"type": "category"}}}}'
+    assert found.warnings == [f"{message}itself, set {option}"] * warned
+    assert look(columns, columns={name: {"type": "number"}}).warnings == []

@@ -74,10 +74,11 @@ def checked(frame, tmp_path, file="table.parquet", **options):
         ({}, 2),
         ({"split": "time", "time_column": "day"}, 2),
         ({"split": "group", "group_column": "series"}, 2),
+        ({"split": "group"}, 2),
         ({"sequence_length": 5, "time_column": "day", "group_column": "series"}, 2),
         ({"validation_dataset": "other.parquet"}, 2),
     ],
-    ids=["plain", "estimated texts", "time", "group", "windows", "validation set"],
+    ids=["plain", "estimated texts", "time", "group", "content", "windows", "validation set"],
 )
 def test_a_good_table_is_read_at_most_twice(tmp_path, options, passes):
     found, source = checked(TABLE, tmp_path, **options)
@@ -91,6 +92,12 @@ def test_a_text_of_moderate_size_is_read_once_but_not_what_may_unpack_to_more(tm
     found, source = checked(TABLE, tmp_path, file)
     assert found.problems == []
     assert (source.whole, source.beginnings) == (passes, 1)
+
+
+def test_repeated_rows_are_searched_in_the_second_pass(tmp_path):
+    found, source = checked(pl.concat([TABLE, TABLE]), tmp_path)
+    assert any("also stand among the training rows" in warning for warning in found.warnings)
+    assert (source.whole, source.beginnings) == (2, 1)
 
 
 def test_leaks_are_confirmed_in_the_second_pass(tmp_path):
@@ -108,7 +115,7 @@ def test_all_messages_that_quote_rows_cost_one_more_pass(tmp_path):
         y=pl.when(last).then(None).otherwise("y"),
     )
     found, source = checked(broken, tmp_path)
-    messages = "\n".join(problem.message for problem in found.problems)
+    messages = "\n".join([*(problem.message for problem in found.problems), *found.warnings])
     assert f"row {ROWS} is inf" in messages
     assert "such as 'id 0' in row 1" in messages
     assert f"the first is row {ROWS}" in messages

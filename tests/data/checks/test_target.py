@@ -8,6 +8,10 @@ import polars as pl
 import pytest
 from tests.support.tables import ROWS, only_problem, table
 
+from epochd.core.specs import parse
+from epochd.data.prepare import prepare
+from epochd.data.tables.catalog import Catalog
+
 
 @pytest.mark.parametrize(
     ("values", "task", "classes"),
@@ -24,7 +28,12 @@ from tests.support.tables import ROWS, only_problem, table
         ([2019, 2020, 2021, 2022] * 10, "regression", None),
         (list(range(40)), "regression", None),
         ([0.0, 1.0] * 20, "binary", [0.0, 1.0]),
-        ([0.0, 2.0] * 20, "regression", None),
+        ([0.0, 2.0] * 20, "binary", [0, 2]),
+        ([-1.0, 1.0] * 20, "binary", [-1, 1]),
+        ([1.0, 2.0, 3.0, 5.0] * 10, "multiclass", [1, 2, 3, 5]),
+        ([0.0, 10.0, 20.0, 500.0] * 10, "regression", None),
+        ([float(i) for i in range(40)], "regression", None),
+        ([Decimal("1.00"), Decimal("2.00")] * 20, "binary", [1, 2]),
         ([0.5, 1.0, 2.0, 3.0] * 10, "regression", None),
         ([Decimal("1.10"), Decimal("2.20"), Decimal("3.35"), Decimal("4.40")] * 10, "regression", None),
     ],
@@ -33,6 +42,29 @@ def test_the_task_is_inferred_from_the_target(look, values, task, classes):
     found = look(table(y=values))
     assert found.problems == []
     assert (found.task, found.classes) == (task, classes)
+
+
+@pytest.mark.parametrize("dtype", [pl.Int64, pl.UInt8, pl.Float32, pl.Float64, pl.Decimal(10, 2)])
+def test_the_same_whole_numbers_have_the_same_classes_whatever_their_type(look, dtype):
+    found = look(table(y=pl.Series([1, 2, 3, 5] * 10, dtype=dtype)))
+    assert (found.task, found.classes, found.problems) == ("multiclass", [1, 2, 3, 5], [])
+    assert [type(label) for label in found.classes] == [int] * 4
+
+
+def test_whole_floats_are_trained_on_as_classes(tmp_path):
+    pl.DataFrame(table(y=[1.0, 2.0, 3.0, 2.0] * 10)).write_csv(tmp_path / "t.csv")
+    found = prepare(parse({"dataset": "t.csv", "target_column": "y"}), Catalog([tmp_path]))
+    assert found.encoder.classes == (1, 2, 3)
+    assert set(found.train.y.tolist()) == {0, 1, 2}
+
+
+def test_counts_with_a_value_of_one_row_may_be_a_regression(look):
+    counts = [1, 2, 3, 4] * 9 + [2, 3, 2, 5]
+    found = look(table(y=counts))
+    assert only_problem(found)[1].startswith("class 5 has only 1 row (row 40)")
+    assert '"task": "regression"' in found.problems[0].hint
+    assert look(table(y=counts), task="regression").problems == []
+    assert "regression" not in look(table(y=["a", "b"] * 19 + ["a", "c"])).problems[0].hint
 
 
 def test_the_spec_overrides_the_task(look):
@@ -96,7 +128,7 @@ def test_a_binary_task_needs_two_values(look):
 
 def test_too_many_classes_are_a_problem_of_what_asked_for_them(look):
     rows = 2400
-    columns = {"a": list(range(rows)), "y": [f"id{i // 2}" for i in range(rows)]}
+    columns = {"a": [i % 7 for i in range(rows)], "y": [f"id{i // 2}" for i in range(rows)]}
     message = "'y' has 1,200 distinct values, too many for classes (the limit is 1,000)"
     assert only_problem(look(columns)) == ("target_column", message)
     assert only_problem(look(columns, task="multiclass")) == ("task", message)

@@ -89,7 +89,7 @@ def test_dates_and_times_of_day_are_read_from_text():
 
 def test_offsets_in_text_are_converted_to_local_time_of_the_zone():
     zoned = MOMENTS.dt.replace_time_zone("UTC")
-    texts = pl.Series("d", ["2024-03-31T02:30:00+02:00", "2024-03-31 05:30:00Z", "2024-03-31 18:30"])
+    texts = pl.Series("d", ["2024-03-31T02:30:00+02:00", "2024-03-31 05:30:00Z", "2024-03-31 18:30Z"])
     assert np.array_equal(written(fitted(zoned), texts), written(fitted(zoned), zoned))
     wall = pl.Series("d", ["2024-03-31T00:30:00+02:00", "2024-03-31 05:30:00Z", "2024-03-31 18:30"])
     assert np.array_equal(written(fitted(MOMENTS), wall), written(fitted(MOMENTS), MOMENTS))

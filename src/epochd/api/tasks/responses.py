@@ -20,6 +20,7 @@ class Started(Success):
     message: str = Field(examples=["Epoch训练已启动"])
     config: Config = Field(description="The config with its defaults, and with dataset, task and framework resolved.")
     warnings: list[str]
+    dataset: Dataset | None = Field(description="What the check of the config found in its dataset.")
     queue_position: int | None = Field(description="1 is the next task; null once it is running.")
 
 

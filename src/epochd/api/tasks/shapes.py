@@ -218,6 +218,11 @@ class RevisionShape(Shape):
     changes: dict[str, list[Any]] = Field(description="Option → [old, new].")
 
 
+class LeftOutShape(Shape):
+    name: str
+    reason: str
+
+
 class CheckedDatasetShape(Shape):
     """What the check of a config has found in its dataset."""
 
@@ -230,6 +235,7 @@ class CheckedDatasetShape(Shape):
         None, description="SHA-256 of the content; above 64 MiB `sampled:` and a SHA-256 of size, time and samples."
     )
     validation_fingerprint: str | None = None
+    left_out: list[LeftOutShape] = Field([], description="Columns that are not learned from, such as identifiers.")
 
 
 class TrainingSummary(Shape):

@@ -40,6 +40,7 @@ async def start(values: JsonObject, request: Request, service: ServiceDep, trans
         message=translator.message(Message.STARTED),
         config=spec.model_dump(),
         warnings=result.warnings,
+        dataset=result.dataset and result.dataset.as_json(),
         queue_position=await jobs.position(service.db, job.id),
     )
 

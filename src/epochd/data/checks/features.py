@@ -1,12 +1,26 @@
 """Feature columns: what rules them out, and what in them is probably not intended."""
 
-import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 import polars as pl
 
+from epochd.core.columns import ColumnOptions
 from epochd.core.specs import TrainingSpec
-from epochd.data.checks.issue import Issue, Lookup, Row, Text, huge_values, problem, shown, such_as, warning
+from epochd.data.checks.identifier_names import is_identifier_name
+from epochd.data.checks.issue import (
+    Issue,
+    Lookup,
+    Row,
+    Text,
+    huge_values,
+    option,
+    problem,
+    quoted,
+    shown,
+    such_as,
+    warning,
+)
+from epochd.data.checks.selection import FEW, FEW_NAMED, is_distinct
 from epochd.data.checks.statistics import ColumnStatistics, Statistics, elements, length
 from epochd.data.encoding import sequence
 from epochd.data.encoding.categorical import MAX_CODES
@@ -16,36 +30,40 @@ from epochd.data.schema import MAX_LISTED, Kind, can_embed, col, type_advice
 
 MAX_DISTINCT = 1_000
 """Distinct values of a text column above which one-hot encoding is refused."""
-FEW = 50
-"""A text column with no more distinct values than this is never taken for an identifier."""
-IDENTIFYING = 0.9
-"""The share of distinct values in a text column that makes it an identifier."""
-ID_NAME = re.compile(r"(?:^|[^A-Za-z])(?:id|ID|Id)$|[a-z](?:Id|ID)$")
 FIELD = "feature_columns"
-LEAVE_OUT = "leave it out of feature_columns"
+LEAVE_OUT = "leave it out by exclude_columns"
 
 
-def check(statistics: Statistics, spec: TrainingSpec) -> Iterator[Issue]:
-    """Problems of single columns, at most MAX_LISTED one by one, then those of list columns together; warnings."""
+def check(
+    statistics: Statistics, spec: TrainingSpec, columns: Mapping[str, ColumnOptions] | None = None
+) -> Iterator[Issue]:
+    """Problems of single columns, at most MAX_LISTED one by one, then those of list columns together; warnings. A type
+    in the options of ``columns`` settles what a column is."""
+    declared = {name for name, options in (columns or {}).items() if options.type is not None}
     features = statistics.features
     embeds = can_embed(spec, has_lists=any(feature.kind is Kind.LIST for feature in features))
-    by_column = [list(_column_problems(feature, embeds, statistics)) for feature in features]
+    by_column = [
+        list(_column_problems(feature, embeds, statistics, is_declared=feature.name in declared))
+        for feature in features
+    ]
     flawed = [issues for issues in by_column if issues]
     yield from (issue for issues in flawed[:MAX_LISTED] for issue in issues)
     if len(flawed) > MAX_LISTED:
         message = f"{len(flawed) - MAX_LISTED} more columns have problems"
-        yield problem(FIELD, message, "correct the first ones, or leave them out")
+        yield problem(FIELD, message, "correct the first ones")
     yield from _list_problems(statistics, spec)
-    yield from _warnings(statistics)
+    yield from _warnings(statistics, declared)
 
 
-def _column_problems(feature: ColumnStatistics, embeds: bool, statistics: Statistics) -> Iterator[Issue]:
+def _column_problems(
+    feature: ColumnStatistics, embeds: bool, statistics: Statistics, *, is_declared: bool
+) -> Iterator[Issue]:
     if feature.kind is Kind.UNSUPPORTED:
         yield _unsupported(feature)
     elif feature.missing == statistics.rows:
         yield problem(FIELD, f"{feature.name!r} has no value in any of the {statistics.rows} rows", LEAVE_OUT)
     elif feature.kind is Kind.CATEGORY:
-        yield from _too_many_texts(feature, embeds, statistics)
+        yield from _too_many_texts(feature, embeds, statistics, is_declared=is_declared)
     else:
         yield from value_problems(feature, FIELD)
 
@@ -69,16 +87,18 @@ def _unsupported(feature: ColumnStatistics) -> Issue:
     return Issue(FIELD, describe, (Lookup(col(name).list.drop_nulls().list.len() > numbers, (name,)),))
 
 
-def _too_many_texts(feature: ColumnStatistics, embeds: bool, statistics: Statistics) -> Iterator[Issue]:
+def _too_many_texts(
+    feature: ColumnStatistics, embeds: bool, statistics: Statistics, *, is_declared: bool
+) -> Iterator[Issue]:
     name, distinct, present = feature.name, feature.distinct, statistics.rows - feature.missing
     limit = MAX_CODES if embeds else MAX_DISTINCT
     about = "about " if feature.is_estimate else ""
-    if _is_identifier(feature, statistics):
-        message = f"{name!r} looks like an identifier: {about}{distinct:,} distinct texts in {present:,} rows"
-        hint = f"an identifier says nothing about new rows: {LEAVE_OUT}"
+    if is_distinct(feature, statistics, FEW) and not is_declared:
+        message = f"{name!r} is text with {about}{distinct:,} distinct values in {present:,} rows"
+        hint = f"if it names its row, set {option(name, 'identifier')} to leave it out; if not, set another type"
     elif distinct > limit:
         message = f"{name!r} is text with {about}{distinct:,} distinct values, too many to encode (limit {limit:,})"
-        hint = f"group rare values, or {LEAVE_OUT}"
+        hint = f"group rare values; if it names its row, set {option(name, 'identifier')}"
     else:
         return
     yield Issue(
@@ -86,15 +106,6 @@ def _too_many_texts(feature: ColumnStatistics, embeds: bool, statistics: Statist
         lambda sample, stray: (message + such_as(sample), _stray_text(feature, stray) or hint),
         (Lookup(col(name).is_not_null(), (name,)), _stray(feature)),
     )
-
-
-def _is_identifier(feature: ColumnStatistics, statistics: Statistics) -> bool:
-    """Whether nearly all values are different; where they were estimated, those of the first rows are counted too."""
-    distinct, present = feature.distinct, statistics.rows - feature.missing
-    if distinct <= FEW or not feature.is_estimate:
-        return distinct > FEW and distinct >= IDENTIFYING * present
-    first = statistics.head.get_column(feature.name).drop_nulls()
-    return distinct >= 0.8 * present and first.n_unique() >= IDENTIFYING * len(first)
 
 
 def value_problems(feature: ColumnStatistics, field: str, where: str = "") -> Iterator[Issue]:
@@ -106,7 +117,7 @@ def value_problems(feature: ColumnStatistics, field: str, where: str = "") -> It
         def describe(row: Row | None) -> Text:
             what = "an empty list" if row and row.values[0] is not None else "no list"
             place = f" in row {row.number}" if row else ""
-            return f"{name!r} has {what}{place}{where}", f"give at least one number, or leave the column out of {FIELD}"
+            return f"{name!r} has {what}{place}{where}", "give at least one number in each row"
 
         yield Issue(field, describe, (Lookup(col(name).is_null() | (length(name, dtype) == 0), (name,)),))
     if is_list and feature.low is None and feature.shortest:
@@ -115,7 +126,8 @@ def value_problems(feature: ColumnStatistics, field: str, where: str = "") -> It
         size = col(name).to_physical().cast(pl.Float64).abs()
         if is_list:
             size = elements(name, dtype).list.eval(pl.element().abs()).list.max()
-        hint = f"replace such values, leave them empty, or leave the column out of {FIELD}"
+        unknown = f'"columns": {{{quoted(name)}: {{"missing": ["inf"]}}}}'
+        hint = f"correct such values; if a word such as inf stands for a missing one, set {unknown}"
         yield huge_values(field, name, size, hint, where)
 
 
@@ -164,22 +176,22 @@ def uneven_lists(statistics: Statistics, field: str, of: str = "") -> Iterator[I
     yield Issue(field, describe, (Lookup(one != other, names),))
 
 
-def _warnings(statistics: Statistics) -> Iterator[Issue]:
+def _warnings(statistics: Statistics, declared: Collection[str]) -> Iterator[Issue]:
     features = statistics.features
-    for feature in [f for f in features if f.stray is not None and f.distinct <= MAX_DISTINCT][:MAX_LISTED]:
+    strays = [f for f in features if f.stray is not None and f.distinct <= MAX_DISTINCT and f.name not in declared]
+    for feature in strays[:MAX_LISTED]:
         read = f"{feature.name!r} is read as text"
         yield Issue("", lambda row, of=feature, read=read: (f"{read}: {_stray_text(of, row)}", ""), (_stray(feature),))
     constant = [f.name for f in features if f.is_constant and f.missing < statistics.rows]
-    counters = [f.name for f in features if _is_row_index(f, statistics)]
-    others = [f.name for f in features if f.dtype.is_integer() and f.name not in counters and not f.is_constant]
-    ids = [name for name in others if ID_NAME.search(name)]
-    for names, what, advice in (
-        (constant, "constant columns, from which a model learns nothing", ""),
-        (counters, "row indices (each value is the one before plus 1), which say nothing about new rows", ""),
-        (ids, "columns that look like identifiers, whose size has no meaning", "; make them text, or leave them out"),
-    ):
-        if names:
-            yield warning(f"{what}: {listed(names, MAX_LISTED)}{advice}")
+    if constant:
+        yield warning(f"constant columns, from which a model learns nothing: {listed(constant, MAX_LISTED)}")
+    others = [f for f in features if f.whole and not f.is_constant and f.name not in declared]
+    ids = [f.name for f in others if is_identifier_name(f.name) and not is_distinct(f, statistics, FEW_NAMED)]
+    for name in ids[:MAX_LISTED]:
+        yield warning(
+            f"the numbers of {name!r} look like identifiers, whose size has no meaning; to encode each of them by "
+            f"itself, set {option(name, 'category')}"
+        )
 
 
 def _stray(feature: ColumnStatistics) -> Lookup:
@@ -187,17 +199,12 @@ def _stray(feature: ColumnStatistics) -> Lookup:
 
 
 def _stray_text(feature: ColumnStatistics, row: Row | None) -> str:
-    """Why a column in which most values are numbers is text; empty if it is not one."""
+    """Why a column of numbers is text, and the option that makes it numbers; empty if it is not one."""
     if feature.stray is None:
         return ""
     place = f" (row {row.number})" if row else ""
-    return f"{feature.numbers} of its values are numbers, but {shown(feature.stray)}{place} is not; should it be empty?"
-
-
-def _is_row_index(feature: ColumnStatistics, statistics: Statistics) -> bool:
-    """Whether each row's whole number is the one before plus one: by the first rows, and by the column's range."""
-    if not feature.dtype.is_integer() or feature.missing or feature.low is None or feature.high is None:
-        return False
-    if statistics.rows <= FEW or feature.high - feature.low != statistics.rows - 1:
-        return False
-    return bool((statistics.head.get_column(feature.name).cast(pl.Int64).diff().drop_nulls() == 1).all())
+    as_numbers = option(feature.name, "number")
+    return (
+        f"{feature.numbers} of its values are numbers, but {shown(feature.stray)}{place} is not; "
+        f"to read it as numbers, set {as_numbers}"
+    )

@@ -4,6 +4,7 @@ Checks work on statistics and never read the table. A message may quote a row, s
 value: the check names its condition, and all conditions of all checks are looked up in one pass.
 """
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -88,6 +89,16 @@ def _look_up(lookups: Sequence[Lookup], table: pl.LazyFrame) -> Iterator[Row | N
         row, *values = (found[f"{number}.{place}"] for place in range(1 + len(lookup.names)))
         plain = (python_values(value) if isinstance(value, pl.Series) else value for value in values)
         yield None if row is None else Row(row + 1, tuple(plain))
+
+
+def option(name: str, kind: str) -> str:
+    """The part of a config that gives this column a type."""
+    return f'"columns": {{{quoted(name)}: {{"type": "{kind}"}}}}'
+
+
+def quoted(name: str) -> str:
+    """The name as in JSON."""
+    return json.dumps(name, ensure_ascii=False)
 
 
 def shown(value: object) -> str:

@@ -10,12 +10,26 @@ from typing import Any
 
 import polars as pl
 
+from epochd.core.columns import ColumnOptions
 from epochd.core.errors import DataError, Problem
 from epochd.core.specs import Task, TrainingSpec
 from epochd.data import schema as schemas
-from epochd.data.checks import features, leakage, split_coverage, target, time_and_group, validation_set
+from epochd.data.checks import (
+    features,
+    leakage,
+    outliers,
+    repeated_rows,
+    selection,
+    split_coverage,
+    target,
+    time_and_group,
+    validation_set,
+    variants,
+    zones,
+)
 from epochd.data.checks.issue import Issue, problem, resolve, warning
-from epochd.data.checks.statistics import Statistics, collect, example_shape
+from epochd.data.checks.selection import LeftOut, Selection
+from epochd.data.checks.statistics import collect, example_shape
 from epochd.data.checks.target import Target
 from epochd.data.checks.validation_set import Trained
 from epochd.data.columns.detection import Decision
@@ -42,15 +56,17 @@ class DatasetReport:
     """What a config finds in its dataset. Without ``problems`` it can be trained.
 
     ``dataset`` is the resolved name; ``columns`` are all of the table, ``features`` those to learn from, in
-    order; ``classes`` are sorted labels (None for regression). ``shape`` is that of an encoded example, (width,),
-    (sequence_length, width) or (steps, channels), with ``width`` columns at most (a value that only held-out rows have
-    gets none); ``embedded`` and ``masked`` are as in ``encoder.Encoder``. ``readings`` are those of the used columns.
+    order, ``left_out`` those that the config selects besides; ``classes`` are sorted labels (None for regression).
+    ``shape`` is that of an encoded example, (width,), (sequence_length, width) or (steps, channels), with ``width``
+    columns at most (a value that only held-out rows have gets none); ``embedded`` and ``masked`` are as in
+    ``encoder.Encoder``. ``readings`` are those of the used columns.
     """
 
     dataset: str
     rows: int = 0
     columns: list[Column] = field(default_factory=list)
     features: list[str] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
     task: Task | None = None
     classes: list[Label] | None = None
     width: int = 0
@@ -69,6 +85,8 @@ def check_dataset(spec: TrainingSpec, catalog: Catalog, opened: Source | None = 
     """Read the spec's dataset, or the one that is ``opened``, and check the spec against it. Mistakes become problems,
     never exceptions."""
     name = spec.dataset or catalog.default
+    if unknown := zones.problems(spec.read_options.columns):
+        return DatasetReport(name, problems=unknown, warnings=_default_used(spec, name))
     try:
         source = opened or catalog.open(name).reading(spec.read_options)
 
@@ -95,9 +113,13 @@ def check_table(
     """Check a spec against the table of ``source``, and keep what a validation dataset is compared with. ``schema`` is
     the whole dataset's, ``table`` need only have the columns that the spec uses; ``decisions`` say how its columns of
     text are read."""
-    decided, used = decisions or {}, schemas.required_columns(spec, schema)
+    columns = {**source.options.columns, **spec.read_options.columns}
+    chosen, checked, issues, hashes = _checked(table, schema, spec, columns, source.text_bytes())
+    statistics = chosen.statistics
+    used = schemas.required_columns(spec, schema, [feature.name for feature in statistics.features])
+    decided = decisions or {}
     readings = {name: one.reading for name, one in decided.items() if name in used}
-    statistics, checked, issues, hashes = _checked(table, schema, spec, source.text_bytes())
+    issues += zones.check(statistics, columns, readings)
     problems, warnings = resolve(issues, statistics.table)
     shape, embedded, masked = example_shape(statistics.features, spec)
     report = DatasetReport(
@@ -105,7 +127,8 @@ def check_table(
         rows=statistics.rows,
         columns=[_column(name, dtype, decided.get(name)) for name, dtype in schema.items()],
         readings={name: reading.as_json() for name, reading in readings.items()},
-        features=schemas.feature_columns(spec, schema),
+        features=[feature.name for feature in statistics.features],
+        left_out=chosen.left_out,
         task=checked.task,
         classes=checked.classes,
         width=shape[-1] - masked,
@@ -119,33 +142,49 @@ def check_table(
 
 
 def _checked(
-    table: pl.LazyFrame, schema: pl.Schema, spec: TrainingSpec, text_bytes: int | None
-) -> tuple[Statistics, Target, list[Issue], pl.Series | None]:
+    table: pl.LazyFrame,
+    schema: pl.Schema,
+    spec: TrainingSpec,
+    columns: Mapping[str, ColumnOptions],
+    text_bytes: int | None,
+) -> tuple[Selection, Target, list[Issue], pl.Series | None]:
     """Both passes over the table, what the checks find in them, and the hashes of its rows."""
     name = spec.target_column if spec.target_column in schema else None
     by_row = time_and_group.columns_by_row(spec, schema)
-    first = collect(table, schemas.feature_columns(spec, schema), name, by_row, text_bytes)
+    collected = collect(table, schemas.feature_columns(spec, schema), name, by_row, text_bytes)
+    chosen = selection.select(collected, spec, columns)
+    first = chosen.statistics
     in_order, splits = time_and_group.check(first, schema, spec)
     early = target.preliminary(first.target, spec, first.head) if first.target and first.rows else Target(spec.task)
     leaks = leakage.candidates(first, early, spec)
     questions = [*leaks.questions(first, spec.target_column), *split_coverage.questions(first, splits)]
+    questions += repeated_rows.questions(first, spec)
     if name is not None:
         questions += validation_set.questions(first, spec)
     statistics, answers = first.refined(questions)
     rows = statistics.rows
+    refused, contents = repeated_rows.content_sides(statistics, spec, answers)
+    if contents is not None:
+        splits, targets = contents, answers["row targets"].alias(spec.target_column)
+        statistics = replace(statistics, by_row={**statistics.by_row, spec.target_column: targets})
     checked = target.check(statistics.target, spec) if statistics.target and rows else Target(spec.task)
     issues = [
-        *(features.check(statistics, spec) if rows else ()),
+        *chosen.issues,
+        *(features.check(statistics, spec, columns) if rows else ()),
+        *outliers.check(statistics, spec),
         *leakage.check(leaks.confirmed(answers), statistics, checked, spec),
         *checked.issues,
+        *variants.check(statistics, checked.task),
         *in_order,
+        *refused,
+        *repeated_rows.check(statistics, spec, checked, splits, answers),
         *split_coverage.check(statistics, spec, checked, splits, answers),
         *_spec_issues(spec, rows),
     ]
     if rows < MIN_ROWS:
         message = f"the dataset has only {'1 row' if rows == 1 else f'{rows} rows'}"
         issues.insert(0, problem("dataset", message, f"at least {MIN_ROWS} are needed"))
-    return statistics, checked, issues, answers.get("row hashes")
+    return replace(chosen, statistics=statistics), checked, issues, answers.get("row hashes")
 
 
 def _spec_issues(spec: TrainingSpec, rows: int) -> Iterator[Issue]:

@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from epochd.core.specs import TrainingSpec
+from epochd.data.checks.identifier_names import is_identifier_name
 from epochd.data.encoding.categorical import MAX_CODES
 from epochd.data.schema import Kind, can_embed, col, kind_of
 from epochd.data.tables.table import select
@@ -32,15 +33,19 @@ MIN_HEAD, SMALL_ROWS, SMALL_CELLS = 100, 20_000, 2_000_000
 @dataclass(frozen=True, slots=True)
 class ColumnStatistics:
     """Figures of one feature column. ``low`` and ``high`` for all but text (of lists: their elements; of dates: in
-    their own units), ``shortest`` and ``longest`` for lists, the rest for text. ``distinct`` is an estimate where
-    ``is_estimate``. ``numbers`` counts the texts that can be read as a number, ``stray`` is the first one that cannot,
-    if any can. For lists of texts ``elements`` and ``numbers`` count elements."""
+    their own units), ``mean`` and ``deviation`` for numbers, ``shortest`` and ``longest`` for lists, the rest for text.
+    ``distinct`` is an estimate where ``is_estimate``; with ``whole``, whether all are integers, it is known of numbers
+    with a name of identifiers, too. ``numbers`` counts the texts that can be read as a number, ``stray`` is the first
+    one that cannot, if any can. For lists of texts ``elements`` and ``numbers`` count elements."""
 
     name: str
     dtype: pl.DataType
     missing: int
     low: float | None = None
     high: float | None = None
+    mean: float | None = None
+    deviation: float | None = None
+    whole: bool = False
     distinct: int = 0
     is_estimate: bool = False
     numbers: int = 0
@@ -71,8 +76,9 @@ class ColumnStatistics:
 @dataclass(frozen=True, slots=True)
 class TargetStatistics:
     """Figures of a target column. ``low`` and ``high`` are None for text, ``numbers`` counts the texts that can be read
-    as a number. ``counts`` has each distinct ``value`` and how many ``rows`` have it, sorted; None where there are far
-    too many for classes, and ``distinct`` may then be an estimate."""
+    as a number, ``whole`` says that all numbers are integers, whatever their type. ``counts`` has each distinct
+    ``value`` and how many ``rows`` have it, sorted; None where there are far too many for classes, and ``distinct`` may
+    then be an estimate."""
 
     name: str
     dtype: pl.DataType
@@ -83,6 +89,7 @@ class TargetStatistics:
     distinct: int
     counts: pl.DataFrame | None
     numbers: int = 0
+    whole: bool = False
 
     @property
     def present(self) -> int:
@@ -94,7 +101,8 @@ class Statistics:
     """What is known of some columns of a table with ``rows`` rows. ``table`` has these columns, ``head`` their first
     rows: all of them if ``is_whole``, and the table is then in memory. If ``is_counted``, no number of distinct values
     is an estimate. ``uneven`` names the first list column whose lists are not as long as those of the first list
-    column."""
+    column. ``varied`` is about the share of distinct values in a column of a large table whose first values are nearly
+    all distinct numbers; None if it has none."""
 
     table: pl.LazyFrame
     schema: pl.Schema
@@ -106,11 +114,12 @@ class Statistics:
     target: TargetStatistics | None = None
     by_row: Mapping[str, pl.Series] = field(default_factory=dict)
     uneven: str | None = None
+    varied: float | None = None
 
     def refined(self, questions: Iterable[pl.Expr] = ()) -> tuple["Statistics", dict[str, Any]]:
         """The second pass: exact counts in the place of estimates, and the answers to the ``questions`` by their
         names. Without anything to ask the table is not read."""
-        estimated = [f for f in self.features if f.is_estimate and f.distinct <= EXACT]
+        estimated = [f for f in self.features if f.kind is Kind.CATEGORY and f.is_estimate and f.distinct <= EXACT]
         exact = [col(f.name).drop_nulls().n_unique().alias(f"distinct {f.name}") for f in estimated]
         target, labels = self.target, []
         if target is not None and target.counts is None and target.distinct <= COUNTED_LABELS:
@@ -155,6 +164,9 @@ def collect(
         (length(lists[0], schema[lists[0]]) != length(name, schema[name])).any().alias(f"uneven {name}")
         for name in lists[1:]
     ]
+    varied = None if is_whole else _varied_column(head, features)
+    if varied is not None:
+        questions.append(col(varied).approx_n_unique().alias("varied") / col(varied).len())
     answers = select(found.table, questions)
     rows = answers["rows"]
     columns = [
@@ -169,13 +181,21 @@ def collect(
         target=None if target is None else _target(target, found, rows, figures),
         by_row={name: answers[f"row {name}"].alias(name) for name in by_row},
         uneven=next((name for name in lists[1:] if answers[f"uneven {name}"]), None),
+        varied=answers.get("varied"),
     )
+
+
+def _varied_column(head: pl.DataFrame, features: Sequence[str]) -> str | None:
+    """The first column of numbers with decimals that are nearly all different in the first rows: of repeated rows, the
+    values are repeated, too."""
+    names = [name for name in features if head.schema[name].is_float()]
+    return next((name for name in names if head.select(col(name).n_unique()).item() >= 0.98 * head.height), None)
 
 
 def _column(name: str, found: Statistics, rows: int, figures: dict[str, Any]) -> ColumnStatistics:
     stray = figures.pop("stray", None)
     column = ColumnStatistics(name, found.schema[name], **figures, stray=stray if figures.get("numbers") else None)
-    if column.kind is Kind.CATEGORY and not _is_countable(found, name):
+    if "distinct" in figures and not _is_countable(found, name):
         return replace(column, distinct=min(column.distinct, rows - column.missing), is_estimate=True)
     return column
 
@@ -185,8 +205,13 @@ def _figures(name: str, found: Statistics) -> Iterator[tuple[str, pl.Expr]]:
     yield "missing", this.null_count()
     match kind_of(dtype):
         case Kind.NUMBER | Kind.BOOLEAN | Kind.DATE:
-            yield "low", this.to_physical().min().cast(pl.Float64)
-            yield "high", this.to_physical().max().cast(pl.Float64)
+            plain = this if isinstance(dtype, pl.Decimal) else this.to_physical()  # a Decimal's is without its point
+            yield "low", plain.min().cast(pl.Float64)
+            yield "high", plain.max().cast(pl.Float64)
+            if kind_of(dtype) is Kind.NUMBER and dtype != pl.Null:
+                yield "mean", number(name, dtype).mean()
+                yield "deviation", number(name, dtype).std(ddof=0)
+                yield from _identifier_figures(name, found)
         case Kind.LIST:
             yield "low", elements(name, dtype).list.min().min()
             yield "high", elements(name, dtype).list.max().max()
@@ -197,12 +222,20 @@ def _figures(name: str, found: Statistics) -> Iterator[tuple[str, pl.Expr]]:
             estimate = present.cast(pl.String).approx_n_unique()
             yield "distinct", present.n_unique() if _is_countable(found, name) else estimate
             if dtype == pl.String:
-                number = this.cast(pl.Float64, strict=False)
-                yield "numbers", number.count()
-                yield "stray", this.filter(number.is_null() & this.is_not_null()).first()
+                parsed = this.cast(pl.Float64, strict=False)
+                yield "numbers", parsed.count()
+                yield "stray", this.filter(parsed.is_null() & this.is_not_null()).first()
         case _ if dtype == pl.List(pl.String):
             yield "elements", this.explode().count()
             yield "numbers", this.explode().cast(pl.Float64, strict=False).count()
+
+
+def _identifier_figures(name: str, found: Statistics) -> Iterator[tuple[str, pl.Expr]]:
+    """What tells whether numbers are identifiers, where their name says so."""
+    if is_identifier_name(name):
+        present, dtype = number(name, found.schema[name]).drop_nulls(), found.schema[name]
+        yield "whole", pl.lit(True) if dtype.is_integer() else (present == present.floor()).all()
+        yield "distinct", present.n_unique() if _is_countable(found, name) else present.approx_n_unique()
 
 
 def _is_countable(found: Statistics, name: str) -> bool:
@@ -219,6 +252,8 @@ def _target_figures(name: str, found: Statistics) -> Iterator[tuple[str, pl.Expr
     if kind_of(dtype) is not Kind.CATEGORY:
         yield "low", value.min().cast(pl.Float64)
         yield "high", value.max().cast(pl.Float64)
+        if kind_of(dtype) is Kind.NUMBER and not dtype.is_integer():
+            yield "whole", (value.cast(pl.Float64) == value.cast(pl.Float64).floor()).all()
     elif dtype == pl.String:
         yield "numbers", value.cast(pl.Float64, strict=False).count()
     if _is_countable(found, name):
@@ -234,7 +269,8 @@ def _counted(value: pl.Expr) -> pl.Expr:
 def _target(name: str, found: Statistics, rows: int, of: Mapping[str, Any]) -> TargetStatistics:
     distinct = min(of.get("distinct", 0), rows - of["missing"])
     low, high, numbers = of.get("low"), of.get("high"), of.get("numbers", 0)
-    target = TargetStatistics(name, found.schema[name], rows, of["missing"], low, high, distinct, None, numbers)
+    whole = bool(of.get("whole", found.schema[name].is_integer()))
+    target = TargetStatistics(name, found.schema[name], rows, of["missing"], low, high, distinct, None, numbers, whole)
     return target if (counts := of.get("counts")) is None else _with_counts(target, counts)
 
 
@@ -250,6 +286,11 @@ def plain_column(name: str, dtype: pl.DataType) -> pl.Expr:
     if isinstance(dtype, pl.Decimal):
         return col(name).cast(pl.Float64)
     return col(name).to_physical().cast(pl.Float64) if dtype == pl.Duration else col(name)
+
+
+def number(name: str, dtype: pl.DataType) -> pl.Expr:
+    """The column's numbers as Float64; durations in their own unit."""
+    return (col(name) if isinstance(dtype, pl.Decimal) else col(name).to_physical()).cast(pl.Float64)
 
 
 def elements(name: str, dtype: pl.DataType) -> pl.Expr:

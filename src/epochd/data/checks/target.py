@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from epochd.core.specs import Task, TrainingSpec
-from epochd.data.checks.issue import Issue, Lookup, Row, Text, huge_values, problem, shown, such_as
+from epochd.data.checks.issue import Issue, Lookup, Row, Text, huge_values, option, problem, shown, such_as
 from epochd.data.checks.statistics import COUNTED_LABELS, MAX_CLASSES, TargetStatistics, plain_column
 from epochd.data.encoding.labels import Label, listed
 from epochd.data.encoding.values import MAX_NUMBER, plain
@@ -49,7 +49,7 @@ def check(target: TargetStatistics, spec: TrainingSpec) -> Target:
     rare = target.counts.filter(pl.col("rows") < 2).to_series(0).to_list()
     if rare and spec.held_out != 0:
         issues = (*issues, _stray(target) or _rare(target, rare))
-    return Target(task, target.counts.to_series(0).to_list(), issues)
+    return Target(task, _classes(target, target.counts.to_series(0)), issues)
 
 
 def preliminary(target: TargetStatistics, spec: TrainingSpec, head: pl.DataFrame) -> Target:
@@ -58,7 +58,13 @@ def preliminary(target: TargetStatistics, spec: TrainingSpec, head: pl.DataFrame
         return check(target, spec)
     values = plain(head.get_column(target.name)).drop_nulls().unique().sort()
     task = spec.task or _infer(replace(target, distinct=len(values)))
-    return Target(task, None if task == "regression" else values.to_list())
+    return Target(task, None if task == "regression" else _classes(target, values))
+
+
+def _classes(target: TargetStatistics, values: pl.Series) -> list[Label]:
+    """The labels; whole numbers as integers, so that they are the same whatever their type."""
+    is_number = kind_of(target.dtype) is Kind.NUMBER
+    return [int(value) for value in values] if is_number and target.whole else values.to_list()
 
 
 def unusable(target: TargetStatistics) -> Issue | None:
@@ -81,7 +87,7 @@ def missing(target: TargetStatistics, field: str, where: str = "") -> Iterator[I
         yield problem(field, message, "choose another target_column")
         return
     lacking = "1 row has" if target.missing == 1 else f"{target.missing} rows have"
-    hint = "training needs the target of each row: fill it in, or leave these rows out"
+    hint = "training needs the target of each row: fill it in, or train on a dataset of the rows that have one"
 
     def describe(row: Row | None) -> Text:
         place = f"; the first is row {row.number}" if row else ""
@@ -99,15 +105,15 @@ def huge(target: TargetStatistics, field: str, where: str = "") -> Issue | None:
 
 
 def _infer(target: TargetStatistics) -> Task:
-    """The task that the values suggest. Booleans and text are classes. Floats are quantities, unless they are exactly 0
-    and 1. Whole numbers are classes if there are two of them, or at most MAX_INTEGER_CLASSES that are small, close
-    together and repeated."""
+    """The task that the values suggest, whatever their type. Booleans and text are classes. Whole numbers are, too, if
+    there are two of them, or at most MAX_INTEGER_CLASSES that are small, close together and repeated. All other numbers
+    are quantities."""
     distinct = target.distinct
     if kind_of(target.dtype) in (Kind.BOOLEAN, Kind.CATEGORY):
         return "binary" if distinct == 2 else "multiclass"
     low, high = target.low or 0.0, target.high or 0.0
-    if not target.dtype.is_integer():
-        return "binary" if distinct == 2 and (low, high) == (0.0, 1.0) else "regression"
+    if not target.whole:
+        return "regression"
     if distinct == 2:
         return "binary"
     dense = high - low < 2 * distinct and abs(low) <= 2 * MAX_INTEGER_CLASSES
@@ -120,7 +126,7 @@ def _refused(target: TargetStatistics, task: Task, spec: TrainingSpec) -> Issue 
     name, distinct = target.name, target.distinct
     if task == "regression" and kind_of(target.dtype) is Kind.CATEGORY:
         message = f"task is 'regression', but {name!r} has values that are not numbers"
-        hint = "correct the values, or leave task out to predict classes"
+        hint = f"correct the values, set {option(name, 'number')} to read them as numbers, or leave task out"
         return Issue("task", lambda row: (message + (such_as(row) or ", but text"), hint), (_first_word(name),))
     if task == "binary" and distinct != 2:
         message = f"task is 'binary', but {name!r} has {distinct:,} distinct values"
@@ -139,6 +145,8 @@ def _rare(target: TargetStatistics, rare: Sequence[Label]) -> Issue:
     """A problem of classes with one row: it cannot be on both sides of a split."""
     which = f"class {rare[0]!r} has" if len(rare) == 1 else f"classes {listed(rare)} each have"
     hint = "add rows, merge rare classes, or set validation_split and test_split to 0"
+    if kind_of(target.dtype) is Kind.NUMBER:
+        hint = f'if these numbers are counts or amounts rather than classes, set "task": "regression"; if not, {hint}'
 
     def describe(row: Row | None) -> Text:
         place = f" (row {row.number})" if row else ""
@@ -151,11 +159,12 @@ def _stray(target: TargetStatistics) -> Issue | None:
     """A problem if a single word has made text of a column of numbers."""
     if target.dtype != pl.String or 2 * target.numbers <= target.present or target.numbers == target.present:
         return None
+    as_classes = option(target.name, "category")
     message = f"{target.name!r} is read as text: {target.numbers} of its values are numbers, but"
 
     def describe(row: Row | None) -> Text:
         which = f"{shown(row.values[0])} (row {row.number}) is not" if row else "others are not"
-        return f"{message} {which}", "correct the value"
+        return f"{message} {which}", f"correct the value, or set {as_classes} if the values are classes"
 
     return Issue(FIELD, describe, (_first_word(target.name),))
 

@@ -18,18 +18,20 @@ from epochd.data.encoding import dates, numeric
 from epochd.data.encoding.labels import Label
 from epochd.data.encoding.sequence import counted
 from epochd.data.encoding.values import bounded_numbers
-from epochd.data.schema import INTERCHANGEABLE, MAX_LISTED, Kind, col, kind_of, kinds_of
+from epochd.data.schema import INTERCHANGEABLE, MAX_LISTED, Kind, kind_of, kinds_of
+from epochd.data.splitting.row_contents import row_hashes
 from epochd.data.tables.catalog import Catalog
 from epochd.data.tables.source import Source
 from epochd.data.tables.table import select
 
 FIELD = "validation_dataset"
-READINGS: dict[Kind, Callable[[pl.DataType, pl.Series], object]] = {
-    Kind.NUMBER: lambda dtype, series: bounded_numbers(series),
-    Kind.BOOLEAN: lambda dtype, series: numeric.boolean_numbers(series),
+READINGS: dict[Kind, Callable[[pl.DataType, pl.Series, str | None], object]] = {
+    Kind.NUMBER: lambda dtype, series, zone: bounded_numbers(series),
+    Kind.BOOLEAN: lambda dtype, series, zone: numeric.boolean_numbers(series),
     Kind.DATE: dates.read_as,
 }
-"""How the encoder reads values of a column that it was fitted on as of this type."""
+"""How the encoder reads values of a column that it was fitted on as of this type; times without an offset are in the
+given zone."""
 STRICT = {Kind.BOOLEAN, Kind.DATE}
 """Kinds that do not take every value of the kinds that are read as theirs."""
 MAX_CELLS = 20_000_000
@@ -66,7 +68,13 @@ def check(spec: TrainingSpec, catalog: Catalog, trained: Trained) -> tuple[list[
 
         def work(table: pl.LazyFrame, decisions: Mapping[str, Decision]) -> tuple[list[Problem], list[str]]:
             problems, warnings = _check(table, spec, other, trained)
-            used = [name for name in schema.required_columns(spec, trained.schema) if name in decisions]
+            used = [
+                name
+                for name in schema.required_columns(
+                    spec, trained.schema, [feature.name for feature in trained.statistics.features]
+                )
+                if name in decisions
+            ]
             doubts = [warning for name in used for warning in decisions[name].warnings(name)]
             return problems, [f"validation_dataset {other.name!r}: {doubt}" for doubt in doubts] + warnings
 
@@ -109,7 +117,8 @@ def _check(table: pl.LazyFrame, spec: TrainingSpec, other: Source, trained: Trai
             if reading is not None and reading.read_as != "text" and series.dtype == pl.String:
                 reading.strictly(series)
             else:
-                READINGS[kind_of(dtype)](dtype, series)
+                options = spec.read_options.columns.get(column)
+                READINGS[kind_of(dtype)](dtype, series, options.timezone if options else None)
         except DataError as error:
             problems += [Problem(FIELD, f"{fault.message}{where}", fault.hint) for fault in error.problems]
     if not lacking:
@@ -242,24 +251,9 @@ def hashed_columns(statistics: Statistics, spec: TrainingSpec) -> list[str]:
     return list(dict.fromkeys([*(feature.name for feature in statistics.features), spec.target_column]))
 
 
-def row_hashes(schema: Mapping[str, pl.DataType], names: Sequence[str]) -> pl.Expr:
-    """One number for each row, the same in all formats: numbers are rounded to float32."""
-    return pl.struct(_plain(name, schema[name]) for name in names).hash()
-
-
 def questions(statistics: Statistics, spec: TrainingSpec) -> list[pl.Expr]:
     """What the second pass over the training data has to answer: the hashes of its rows, without repetitions."""
     columns = hashed_columns(statistics, spec)
     if spec.validation_dataset is None or statistics.rows * len(columns) > MAX_CELLS:
         return []
     return [row_hashes(statistics.schema, columns).unique().implode().alias("row hashes")]
-
-
-def _plain(name: str, dtype: pl.DataType) -> pl.Expr:
-    """The column's values in a form that all formats have in common."""
-    this, kind = col(name), kind_of(dtype)
-    if kind in (Kind.NUMBER, Kind.BOOLEAN):
-        return (this.dt.total_microseconds() if dtype == pl.Duration else this).cast(pl.Float32)
-    if kind is Kind.LIST:
-        return this.cast(pl.List(pl.Float32))
-    return this.cast(pl.Datetime("us") if kind is Kind.DATE and dtype != pl.Time else pl.String)

@@ -6,6 +6,7 @@ position in a cycle that training data do not cover completely, so these are lef
 encoded in its local time.
 """
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from epochd.core.arrays import FloatArray
+from epochd.core.errors import DataError
 from epochd.data.encoding import values
 from epochd.data.encoding.scaling import Moments, Scale, scale_from_json
 from epochd.data.encoding.values import PER_SECOND, Fitted, Float64
@@ -34,7 +36,7 @@ class Date(Fitted):
     """Scaled days since 1970 unless ``elapsed`` is None, sine and cosine of each of ``cycles``, and if ``flag`` a
     column that is 1 where the value is missing; the other columns are 0 there. ``clock`` columns have times of day
     without dates, and count days since midnight. ``zone`` is the time zone of the training data, None for times without
-    one."""
+    one; ``naive`` is that of times without an offset to UTC in data with a zone (None: they are refused)."""
 
     kind: ClassVar[str] = "date"
     name: str
@@ -43,6 +45,7 @@ class Date(Fitted):
     elapsed: Scale | None
     cycles: tuple[str, ...]
     flag: bool
+    naive: str | None = None
 
     @property
     def width(self) -> int:
@@ -50,12 +53,17 @@ class Date(Fitted):
 
     def transform(self, series: pl.Series, out: FloatArray) -> None:
         """Fill ``out`` (n, width); raise DataError for a value that is not a date or time. ISO text is parsed."""
-        times = local(series, self.clock, self.zone)
+        times = self.local(series)
         missing = times.is_null().to_numpy()
         for position, part in enumerate(self._parts(times)):
             out[:, position] = np.where(missing, 0.0, part) if missing.any() else part
         if self.flag:
             out[:, -1] = missing
+
+    def local(self, series: pl.Series) -> pl.Series:
+        """The values as local times of the zone, without a zone. Raise DataError for a value that is no date or time,
+        and for one whose zone is not known."""
+        return local(series, self.clock, self.zone, self.naive)
 
     def _parts(self, times: pl.Series) -> Iterator[Float64]:
         if self.elapsed is not None:
@@ -72,20 +80,23 @@ class Date(Fitted):
         return cls(
             values.stored_text(state["name"]),
             values.stored_bool(state["clock"]),
-            None if state["zone"] is None else values.stored_text(state["zone"]),
+            _stored_zone(state["zone"]),
             None if state["elapsed"] is None else scale_from_json(state["elapsed"]),
             tuple(state["cycles"]),
             values.stored_bool(state["flag"]),
+            _stored_zone(state.get("naive", state["zone"])),  # older models took such times to be in their zone
         )
 
 
 @dataclass(slots=True)
 class DateFit:
-    """Fits a column of this type; it ``extrapolates`` if later rows are predicted from earlier ones."""
+    """Fits a column of this type; it ``extrapolates`` if later rows are predicted from earlier ones. ``timezone`` is
+    that of times without an offset, and that whose local times are encoded."""
 
     name: str
     dtype: pl.DataType
     extrapolates: bool = False
+    timezone: str | None = None
     elapsed: Moments = field(default_factory=Moments, init=False)
     ranges: dict[str, tuple[float, float]] = field(init=False)
 
@@ -95,7 +106,7 @@ class DateFit:
         self.ranges = dict.fromkeys((*calendar, *clock), (math.inf, -math.inf))
 
     def partial_fit(self, series: pl.Series) -> None:
-        times = read_as(self.dtype, series)
+        times = read_as(self.dtype, series, self.timezone)
         self.elapsed.partial_fit(days(times))
         for cycle, (low, high) in self.ranges.items():
             if not low < high:
@@ -110,24 +121,29 @@ class DateFit:
             span = self.elapsed.high - self.elapsed.low
             varying = tuple(cycle for cycle in varying if span >= CYCLES[cycle])
         elapsed = None if self.extrapolates and varying else self.elapsed.feature_scale()
-        return Date(self.name, self.dtype == pl.Time, _zone(self.dtype), elapsed, varying, missing)
+        zone = _zone(self.dtype, self.timezone)
+        naive = None if zone is None else self.timezone
+        return Date(self.name, self.dtype == pl.Time, zone, elapsed, varying, missing, naive)
 
 
-def read_as(dtype: pl.DataType, series: pl.Series) -> pl.Series:
-    """``local`` for the values of a column that was fitted on this type."""
-    return local(series, dtype == pl.Time, _zone(dtype))
+def read_as(dtype: pl.DataType, series: pl.Series, timezone: str | None = None) -> pl.Series:
+    """``local`` for the values of a column that was fitted on this type, with this zone of times without an offset."""
+    return local(series, dtype == pl.Time, _zone(dtype, timezone), timezone)
 
 
-def local(series: pl.Series, clock: bool, zone: str | None) -> pl.Series:
-    """Dates, or local times of the zone, or for a ``clock`` times of day; all without a zone. Raise DataError for other
-    types, and for text that is not in an ISO format."""
+def local(series: pl.Series, clock: bool, zone: str | None, naive: str | None = "UTC") -> pl.Series:
+    """Dates, or local times of the zone, or for a ``clock`` times of day; all without a zone. With a zone, times
+    without an offset are those of ``naive``. Raise DataError for them where it is None, for other types, and for text
+    that is not in an ISO format."""
     dtype = series.dtype
     if dtype == pl.Null:
         return series.cast(pl.Time if clock else pl.Date)
     if kind_of(dtype) is Kind.CATEGORY:
-        return _parse_iso(series.cast(pl.String), clock, zone)
+        return _parse_iso(series.cast(pl.String), clock, zone, naive)
     if dtype not in (pl.Datetime, pl.Time if clock else pl.Date):
         raise values.wrong_type(series, "times of day" if clock else "dates")
+    if zone is not None and not clock and not (isinstance(dtype, pl.Datetime) and dtype.time_zone is not None):
+        return _from_naive(series, zone, naive)
     if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
         series = (series if zone is None else series.dt.convert_time_zone(zone)).dt.replace_time_zone(None)
     return series.dt.time() if clock and dtype != pl.Time else series
@@ -147,8 +163,35 @@ def days_into_cycle(times: pl.Series, cycle: str) -> Float64:
     return ordinal.cast(pl.Float64).to_numpy() - 1.0
 
 
-def _zone(dtype: pl.DataType) -> str | None:
-    return dtype.time_zone if isinstance(dtype, pl.Datetime) else None
+def _from_naive(series: pl.Series, zone: str, naive: str | None) -> pl.Series:
+    """Local times of the zone from times of the zone ``naive``; raise DataError if that is not known. A time that its
+    clocks show twice is the first one; one that they skip is missing."""
+    if naive == zone:
+        return series
+    present = series.is_not_null()
+    if naive is None and present.any():
+        raise _unknown_zone(series, present.arg_max() or 0)
+    if naive is None:
+        return series
+    times = series.cast(pl.Datetime("us")) if series.dtype == pl.Date else series
+    known = times.dt.replace_time_zone(naive, ambiguous="earliest", non_existent="null")
+    return known.dt.convert_time_zone(zone).dt.replace_time_zone(None)
+
+
+def _unknown_zone(series: pl.Series, row: int) -> DataError:
+    option = f'"columns": {{{json.dumps(series.name, ensure_ascii=False)}: {{"timezone": "Asia/Shanghai"}}}}'
+    hint = f"write it like 2024-12-31T13:45:00+08:00, or train with the zone of such times, such as {option}"
+    what = "a time without an offset to UTC, but the model was trained on times with one"
+    return values.bad_value(series, row, what, hint)
+
+
+def _zone(dtype: pl.DataType, timezone: str | None = None) -> str | None:
+    """The zone whose local times are encoded: the declared one, or that of the type."""
+    return (timezone or dtype.time_zone) if isinstance(dtype, pl.Datetime) else None
+
+
+def _stored_zone(state: Any) -> str | None:
+    return None if state is None else values.stored_text(state)
 
 
 def _ticks_per_day(dtype: pl.DataType) -> int:
@@ -158,8 +201,8 @@ def _ticks_per_day(dtype: pl.DataType) -> int:
     return DAY * PER_SECOND[dtype.time_unit if isinstance(dtype, pl.Datetime) else "ns"]
 
 
-def _parse_iso(series: pl.Series, clock: bool, zone: str | None) -> pl.Series:
-    """Times parsed from ISO text; times with an offset to UTC are converted to local time of the zone."""
+def _parse_iso(series: pl.Series, clock: bool, zone: str | None, naive: str | None) -> pl.Series:
+    """Times parsed from ISO text; all are converted to local time of the zone."""
     text = values.stripped_text(series)
     if clock:
         readings = [text.str.strptime(pl.Time, form, strict=False) for form in CLOCK_FORMATS]
@@ -168,8 +211,15 @@ def _parse_iso(series: pl.Series, clock: bool, zone: str | None) -> pl.Series:
         wall = text.str.replace(OFFSET, "$1")
         readings = [wall.str.strptime(pl.Datetime("us"), form, strict=False) for form in FORMATS]
         if zone is not None:
-            exact = text.str.strptime(pl.Datetime("us", "UTC"), "%+", strict=False)
-            readings.insert(0, local(exact, clock, zone))
+            full = text.str.replace(r"(T\d\d:\d\d)(Z|[+-]\d\d:?\d\d)$", "${1}:00${2}")
+            full = full.str.replace(r"([+-]\d\d)(\d\d)$", "${1}:${2}")
+            exact = full.str.strptime(pl.Datetime("us", "UTC"), "%+", strict=False)
+            has_offset = exact.is_not_null()
+            wall = pl.select(pl.coalesce(readings)).to_series().alias(series.name)
+            wall = wall.set(has_offset, None)
+            if naive is None and wall.count():
+                raise _unknown_zone(series, wall.is_not_null().arg_max() or 0)
+            readings = [local(exact, clock, zone), _from_naive(wall, zone, naive)]
     found = pl.select(pl.coalesce(readings)).to_series()
     bad = found.is_null() & text.is_not_null()
     if bad.any():

@@ -88,11 +88,17 @@ class EncoderFit:
             case Kind.CATEGORY:
                 return CategoryFit(name, self._spec.embedding_threshold if self._can_embed else None)
             case Kind.DATE:
-                return DateFit(name, dtype, extrapolates=name == self._spec.time_column and self._spec.looks_ahead)
+                extrapolates = name == self._spec.time_column and self._spec.looks_ahead
+                return DateFit(name, dtype, extrapolates, self._timezone(name))
             case Kind.LIST:
                 return ListFit(name, ScaleFit(self._spec.scaling, self._list_interval))
             case Kind.UNSUPPORTED:
                 raise values.wrong_type(pl.Series(name, [], dtype), "features")
+
+    def _timezone(self, name: str) -> str | None:
+        """The declared zone of times without an offset."""
+        options, reading = self._spec.read_options.columns.get(name), self._readings.get(name)
+        return (options.timezone if options else None) or (reading.timezone if reading else None)
 
 
 def longest_list(table: pl.LazyFrame, features: Sequence[str]) -> int | None:

@@ -55,6 +55,11 @@ def split_kind(spec: TrainingSpec, classes: bool) -> Split:
     return "stratified" if classes else "random"
 
 
+def is_by_content(spec: TrainingSpec) -> bool:
+    """Whether rows with the same features stay together: a split by group without a column of groups."""
+    return spec.split == "group" and spec.group_column is None
+
+
 def validation_rows(n: int, fraction: float) -> int:
     """The number of held-out rows among ``n``: rounded, with at least one row on each side; 0 for a fraction of 0."""
     return min(max(int(n * fraction + 0.5), 1), n - 1) if fraction > 0 and n > 1 else 0
@@ -71,8 +76,8 @@ def split(
     """The sides of rows 0 … ``rows`` - 1. Test rows are chosen first and do not depend on ``validation_split``.
 
     ``codes`` are the class numbers of the rows (None for regression), ``times`` their sort keys (for a split by time),
-    ``groups`` their group numbers, 0, 1, … without gaps (for a split by group). Raise DataError if there are too few
-    distinct times or groups for each side to get a row.
+    ``groups`` their group numbers, 0, 1, … without gaps (for a split by group or by content). Raise DataError if there
+    are too few distinct times or groups for each side to get a row.
     """
     test = validation_rows(rows, spec.test_split)
     validation = min(validation_rows(rows, spec.validation_share), max(rows - test - 1, 0))
@@ -83,7 +88,7 @@ def split(
         case "time" if times is not None:
             return Splits.of(_by_time(times, test, validation))
         case "group" if groups is not None:
-            return Splits.of(_by_group(groups, test, validation, random))
+            return Splits.of(_by_group(groups, test, validation, random, is_by_content(spec)))
         case "stratified" if codes is not None:
             return Splits.of(_by_class(codes, test, validation, random))
         case _:
@@ -161,11 +166,14 @@ def _cut(ordered: Times, end: int, wanted: int) -> int:
     return min(edges, key=lambda edge: (abs(end - edge - wanted), -edge))
 
 
-def _by_group(groups: Integers, test: int, validation: int, random: np.random.Generator) -> Sides:
+def _by_group(groups: Integers, test: int, validation: int, random: np.random.Generator, by_content: bool) -> Sides:
     """Whole groups in a shuffled order."""
     sizes = np.bincount(groups)
     spare = len(sizes) - 1 - (test > 0) - (validation > 0)
     if spare < 0:
+        if by_content:
+            message = f"the rows have only {len(sizes)} different contents: too few for one on each side of the split"
+            raise DataError([Problem("split", message, "use another split, or more feature columns")])
         message = f"there are only {len(sizes)} groups: too few for one on each side of the split"
         raise DataError([Problem("group_column", message, "use a group_column with more groups, or another split")])
     order = random.permutation(len(sizes))
