@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import polars as pl
 
+from epochd.core.feature_options import FeatureOptions
 from epochd.core.specs import TrainingSpec
 from epochd.data.checks.issue import Issue, Lookup, Row, Text, huge_values, problem, shown, such_as, warning
 from epochd.data.checks.statistics import ColumnStatistics, Statistics, elements, length
@@ -21,6 +23,8 @@ FEW = 50
 IDENTIFYING = 0.9
 """The share of distinct values in a text column that makes it an identifier."""
 ID_NAME = re.compile(r"(?:^|[^A-Za-z])(?:id|ID|Id)$|[a-z](?:Id|ID)$")
+SUGGESTED = 100
+"""The ``max_categories`` that is suggested for a column of too many distinct texts."""
 FIELD = "feature_columns"
 LEAVE_OUT = "leave it out of feature_columns"
 
@@ -29,7 +33,8 @@ def check(statistics: Statistics, spec: TrainingSpec) -> Iterator[Issue]:
     """Problems of single columns, at most MAX_LISTED one by one, then those of list columns together; warnings."""
     features = statistics.features
     embeds = can_embed(spec, has_lists=any(feature.kind is Kind.LIST for feature in features))
-    by_column = [list(_column_problems(feature, embeds, statistics)) for feature in features]
+    encodable = Encodable(spec.feature_options, MAX_CODES if embeds else MAX_DISTINCT)
+    by_column = [list(_column_problems(feature, encodable, statistics)) for feature in features]
     flawed = [issues for issues in by_column if issues]
     yield from (issue for issues in flawed[:MAX_LISTED] for issue in issues)
     if len(flawed) > MAX_LISTED:
@@ -39,13 +44,21 @@ def check(statistics: Statistics, spec: TrainingSpec) -> Iterator[Issue]:
     yield from _warnings(statistics)
 
 
-def _column_problems(feature: ColumnStatistics, embeds: bool, statistics: Statistics) -> Iterator[Issue]:
+@dataclass(frozen=True, slots=True)
+class Encodable:
+    """How many categories of a text column can be encoded, and how many of them the options tell apart."""
+
+    options: FeatureOptions
+    limit: int
+
+
+def _column_problems(feature: ColumnStatistics, encodable: Encodable, statistics: Statistics) -> Iterator[Issue]:
     if feature.kind is Kind.UNSUPPORTED:
         yield _unsupported(feature)
     elif feature.missing == statistics.rows:
         yield problem(FIELD, f"{feature.name!r} has no value in any of the {statistics.rows} rows", LEAVE_OUT)
     elif feature.kind is Kind.CATEGORY:
-        yield from _too_many_texts(feature, embeds, statistics)
+        yield from _too_many_texts(feature, encodable, statistics)
     else:
         yield from value_problems(feature, FIELD)
 
@@ -69,16 +82,18 @@ def _unsupported(feature: ColumnStatistics) -> Issue:
     return Issue(FIELD, describe, (Lookup(col(name).list.drop_nulls().list.len() > numbers, (name,)),))
 
 
-def _too_many_texts(feature: ColumnStatistics, embeds: bool, statistics: Statistics) -> Iterator[Issue]:
+def _too_many_texts(feature: ColumnStatistics, encodable: Encodable, statistics: Statistics) -> Iterator[Issue]:
     name, distinct, present = feature.name, feature.distinct, statistics.rows - feature.missing
-    limit = MAX_CODES if embeds else MAX_DISTINCT
+    limit = encodable.limit
     about = "about " if feature.is_estimate else ""
     if _is_identifier(feature, statistics):
         message = f"{name!r} looks like an identifier: {about}{distinct:,} distinct texts in {present:,} rows"
         hint = f"an identifier says nothing about new rows: {LEAVE_OUT}"
-    elif distinct > limit:
+    elif encodable.options.most_categories(distinct, statistics.rows) > limit:
         message = f"{name!r} is text with {about}{distinct:,} distinct values, too many to encode (limit {limit:,})"
-        hint = f"group rare values, or {LEAVE_OUT}"
+        hint = (
+            f'set features to {{"max_categories": {SUGGESTED}}}, so that the rarest values count as one, or {LEAVE_OUT}'
+        )
     else:
         return
     yield Issue(

@@ -85,7 +85,7 @@ def check_table(
     the whole dataset's, ``table`` need only have the columns that the spec uses."""
     statistics, checked, issues, hashes = _checked(table, schema, spec, source.text_bytes())
     problems, warnings = resolve(issues, statistics.table)
-    shape, embedded, masked = example_shape(statistics.features, spec)
+    shape, embedded, masked = example_shape(statistics, spec)
     report = DatasetReport(
         dataset=source.name,
         rows=statistics.rows,

@@ -59,12 +59,12 @@ class ColumnStatistics:
             return self.distinct == 1
         return self.low is not None and self.low == self.high
 
-    def width(self, embedded: bool) -> int:
-        """Columns after encoding, at most: the training rows decide whether a flag is needed, and how many categories
-        there are."""
+    def width(self, embedded: bool, categories: int) -> int:
+        """Columns after encoding, at most: the training rows decide whether a flag is needed, and how many of the
+        ``categories`` of a text column there are."""
         if embedded or self.kind is Kind.LIST:
             return 1
-        values = self.distinct + 1 if self.kind is Kind.CATEGORY else 1
+        values = categories + 1 if self.kind is Kind.CATEGORY else 1
         return (DATE_WIDTHS[self.dtype.base_type()] if self.kind is Kind.DATE else values) + (self.missing > 0)
 
 
@@ -267,17 +267,19 @@ def _lists(name: str, dtype: pl.DataType) -> pl.Expr:
 
 
 def example_shape(
-    features: Sequence[ColumnStatistics], spec: TrainingSpec
+    statistics: Statistics, spec: TrainingSpec
 ) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...], bool]:
     """``shape`` (at most), ``embedded`` and ``masked`` of encoded examples, as in ``encoder.Encoder``."""
+    features, options = statistics.features, spec.feature_options
     lists = [feature for feature in features if feature.kind is Kind.LIST]
     embeds = can_embed(spec, has_lists=bool(lists))
     width, embedded = 0, []
     for feature in features:
-        is_embedded = embeds and feature.kind is Kind.CATEGORY and feature.distinct > spec.embedding_threshold
+        categories = options.most_categories(feature.distinct, statistics.rows)
+        is_embedded = embeds and feature.kind is Kind.CATEGORY and categories > spec.embedding_threshold
         if is_embedded:
-            embedded.append((width, min(feature.distinct, MAX_CODES) + 1))
-        width += feature.width(is_embedded)
+            embedded.append((width, min(categories, MAX_CODES) + 1))
+        width += feature.width(is_embedded, categories)
     if lists:
         masked = len({length for feature in lists for length in (feature.shortest, feature.longest)}) > 1
         return (max(feature.longest or 0 for feature in lists), width + masked), (), masked

@@ -81,7 +81,8 @@ class EncoderFit:
             case Kind.BOOLEAN:
                 return BooleanFit(name)
             case Kind.CATEGORY:
-                return CategoryFit(name, self._spec.embedding_threshold if self._can_embed else None)
+                most = self._spec.embedding_threshold if self._can_embed else None
+                return CategoryFit(name, most, self._spec.feature_options)
             case Kind.DATE:
                 return DateFit(name, dtype, extrapolates=name == self._spec.time_column and self._spec.looks_ahead)
             case Kind.LIST:
