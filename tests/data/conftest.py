@@ -14,7 +14,7 @@ from epochd.data.tables.catalog import Catalog
 def look(tmp_path: Path):
     """Inspect a table given as columns, with target y; options become the spec. ``validation`` is a second table."""
 
-    def look(columns, validation=None, **options):
+    def look(columns, /, validation=None, **options):
         pl.DataFrame(columns, strict=False).write_parquet(tmp_path / "table.parquet")
         if validation is not None:
             pl.DataFrame(validation, strict=False).write_parquet(tmp_path / "second.parquet")

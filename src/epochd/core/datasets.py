@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from epochd.core.columns import ColumnType
 from epochd.core.specs import Task
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
@@ -56,9 +57,14 @@ class Dataset:
         return self.kind in (DatasetKind.UPLOAD, DatasetKind.QUERY)
 
 
+OPTIONAL = ("validation_fingerprint", "types")
+"""Parts of a checked dataset that are left out where there is nothing to say."""
+
+
 @dataclass(frozen=True, slots=True)
 class CheckedDataset:
-    """What the server found in a config's dataset when it checked the config. ``classes`` is None for a regression.
+    """What the server found in a config's dataset when it checked the config. ``classes`` is None for a regression;
+    ``types`` say what each feature is, None in the records of older versions.
 
     A fingerprint identifies the content that was checked: a SHA-256, or for large files ``sampled:`` and a SHA-256 of
     size, time of modification and samples.
@@ -71,12 +77,11 @@ class CheckedDataset:
     classes: list[Any] | None
     fingerprint: str | None = None
     validation_fingerprint: str | None = None
+    types: dict[str, ColumnType] | None = None
 
     def as_json(self) -> dict[str, Any]:
         found = asdict(self)
-        if self.validation_fingerprint is None:
-            del found["validation_fingerprint"]
-        return found
+        return {name: value for name, value in found.items() if value is not None or name not in OPTIONAL}
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> "CheckedDataset":

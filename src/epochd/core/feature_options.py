@@ -24,7 +24,7 @@ class FeatureOptions(BaseModel):
     min_frequency: Annotated[float, Field(gt=0, le=1e9)] | None = None
     """Training rows that a category needs to be told apart: their number, or, below 1, their share of all; rarer ones
     count as other values. Default: 1."""
-    text_width: Annotated[int, Field(ge=8, le=MAX_TEXT_WIDTH)] = 256
+    text_width: Annotated[int, Field(ge=8, le=MAX_TEXT_WIDTH)] = 512
     """The number of columns that a column of free text becomes."""
 
     def fewest_rows(self, rows: int) -> int:

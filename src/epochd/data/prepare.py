@@ -16,6 +16,7 @@ import polars as pl
 import polars.selectors as cs
 
 from epochd.core.arrays import FloatArray, IntArray
+from epochd.core.columns import ColumnType
 from epochd.core.datasets import CheckedDataset
 from epochd.core.errors import DataError
 from epochd.core.specs import Split, Task, TrainingSpec
@@ -38,6 +39,7 @@ from epochd.data.tables.table import BATCH_ROWS, ColumnReader, Table, rows_in_ba
 EXAMPLE_ROWS = 20
 """Rows that are searched for a value of each column."""
 Classes = Sequence[Label] | None
+Types = Mapping[str, ColumnType]
 RowLabels = dict[str, npt.NDArray[Any]]
 """The data of each row besides its features, (rows,): ``targets``, its class number (uint8 or uint16) or its value in a
 regression (float64); ``times`` and ``groups`` where the split or windows need them."""
@@ -113,10 +115,10 @@ class Preparation:
         """The dataset, and the validation dataset if there is one, as arrays."""
         schema = lazy.collect_schema()
         table = self._table(lazy, self._columns(schema))
-        task, classes = self._task(table, schema, source)
+        task, classes, types = self._decided(table, schema, source)
         with ThreadPoolExecutor(1, thread_name_prefix="hash") as pool:
             hashed = pool.submit(source.fingerprint)
-            encoder, found = self._encoded(table, task, classes)
+            encoder, found = self._encoded(table, task, classes, types)
         fingerprint = hashed.result()
         parts = materialize(table, found.layout, encoder, found.y, self.policy, fingerprint)
         sides, naive, season = found.layout.sides, found.naive, found.season
@@ -145,8 +147,9 @@ class Preparation:
         chosen = lazy.select(cs.by_name(list(dict.fromkeys(columns))))
         return Table.of(chosen, self.policy.limit if self.policy else None)
 
-    def _task(self, table: Table, schema: pl.Schema, source: Source) -> tuple[Task, Classes]:
-        """The task and its classes. Raise DataError for a dataset that has not been checked and has problems."""
+    def _decided(self, table: Table, schema: pl.Schema, source: Source) -> tuple[Task, Classes, Types]:
+        """The task, its classes, and the types of the features. Raise DataError for a dataset that has not been checked
+        and has problems."""
         found: CheckedDataset | report.DatasetReport | None = self.checked
         if found is None:
             if self.spec.validation_dataset is None:
@@ -156,16 +159,16 @@ class Preparation:
             if found.problems:
                 raise DataError(found.problems)
         if self.encoder is not None:
-            return self.encoder.task, self.encoder.classes
+            return self.encoder.task, self.encoder.classes, {}
         assert found.task is not None  # a dataset without problems has a task
-        return found.task, found.classes
+        return found.task, found.classes, found.types or {}
 
-    def _encoded(self, table: Table, task: Task, classes: Classes) -> tuple[Encoder, Arranged]:
+    def _encoded(self, table: Table, task: Task, classes: Classes, types: Types) -> tuple[Encoder, Arranged]:
         """The encoder and the examples of each side."""
         labels = self._row_labels(table, task, classes, split_kind(self.spec, classes is not None))
         codes = None if task == "regression" else labels["targets"]
         splits = split(self.spec, table.rows, codes=codes, times=labels.get("times"), groups=labels.get("groups"))
-        encoder = self.encoder or self._fit_encoder(table, task, classes, splits.train)
+        encoder = self.encoder or self._fit_encoder(table, task, classes, types, splits.train)
         return encoder, self._arrange(encoder, labels, splits)
 
     def _row_labels(self, table: Table, task: Task, classes: Classes, split_by: Split | None = None) -> RowLabels:
@@ -183,7 +186,7 @@ class Preparation:
             readers["groups"] = spec.group_column, sort_keys.GroupNumbers()
         return table.read(readers)
 
-    def _fit_encoder(self, table: Table, task: Task, classes: Classes, train: IntArray) -> Encoder:
+    def _fit_encoder(self, table: Table, task: Task, classes: Classes, types: Types, train: IntArray) -> Encoder:
         """An encoder fitted on these rows only; the steps of list columns are those of the longest list in all data."""
         spec, schema = self.spec, table.lazy.collect_schema()
         features = feature_columns(spec, schema)
@@ -191,7 +194,7 @@ class Preparation:
         if steps is not None and spec.validation_dataset is not None:
             other = self.catalog.open(spec.validation_dataset)
             steps = max(steps, other.apply(lambda lazy: longest_list(lazy, features)) or 0)
-        fit = EncoderFit(spec, schema, features, task, classes, len(train), steps)
+        fit = EncoderFit(spec, schema, features, task, classes, len(train), steps, types)
         for first, frame in table.batches([*features, spec.target_column]):
             chosen = train[rows_in_batch(train, first, frame.height)] - first
             if len(chosen):

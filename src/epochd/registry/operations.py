@@ -38,7 +38,9 @@ def check(spec: TrainingSpec, catalog: Catalog) -> tuple[DatasetReport, CheckedD
     train = _quick_fingerprint(catalog, spec.dataset)
     validation = None if spec.validation_dataset is None else _quick_fingerprint(catalog, spec.validation_dataset)
     found = report.check_dataset(spec, catalog)
-    facts = CheckedDataset(found.dataset, found.rows, found.features, found.task, found.classes, train, validation)
+    facts = CheckedDataset(
+        found.dataset, found.rows, found.features, found.task, found.classes, train, validation, found.types
+    )
     return found, facts
 
 

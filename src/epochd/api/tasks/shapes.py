@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, RootModel
 
 from epochd.api.responses import ProblemShape, Shape
+from epochd.core.columns import ColumnType
 from epochd.core.jobs import State
 from epochd.core.spec_fields import SpecFields
 
@@ -229,6 +230,7 @@ class CheckedDatasetShape(Shape):
         None, description="SHA-256 of the content; above 64 MiB `sampled:` and a SHA-256 of size, time and samples."
     )
     validation_fingerprint: str | None = None
+    types: dict[str, ColumnType] | None = Field(None, description="What each feature column is.")
 
 
 class TrainingSummary(Shape):

@@ -1,11 +1,12 @@
 """Feature columns: what rules them out, and what in them is probably not intended."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import polars as pl
 
+from epochd.core.columns import ColumnType
 from epochd.core.feature_options import FeatureOptions
 from epochd.core.specs import TrainingSpec
 from epochd.data.checks.issue import Issue, Lookup, Row, Text, huge_values, problem, shown, such_as, warning
@@ -14,7 +15,7 @@ from epochd.data.encoding import sequence
 from epochd.data.encoding.categorical import MAX_CODES
 from epochd.data.encoding.labels import listed
 from epochd.data.encoding.values import MAX_NUMBER
-from epochd.data.schema import MAX_LISTED, Kind, can_embed, col, type_advice
+from epochd.data.schema import MAX_LISTED, Kind, can_embed, col, reads_columns_as_steps, type_advice
 
 MAX_DISTINCT = 1_000
 """Distinct values of a text column above which one-hot encoding is refused."""
@@ -29,11 +30,14 @@ FIELD = "feature_columns"
 LEAVE_OUT = "leave it out of feature_columns"
 
 
-def check(statistics: Statistics, spec: TrainingSpec) -> Iterator[Issue]:
-    """Problems of single columns, at most MAX_LISTED one by one, then those of list columns together; warnings."""
+def check(statistics: Statistics, spec: TrainingSpec, types: Mapping[str, ColumnType]) -> Iterator[Issue]:
+    """Problems of single columns, at most MAX_LISTED one by one, then those of list columns together; warnings.
+    ``types`` are those of the features."""
     features = statistics.features
-    embeds = can_embed(spec, has_lists=any(feature.kind is Kind.LIST for feature in features))
-    encodable = Encodable(spec.feature_options, MAX_CODES if embeds else MAX_DISTINCT)
+    has_lists = any(feature.kind is Kind.LIST for feature in features)
+    limit = MAX_CODES if can_embed(spec, has_lists=has_lists) else MAX_DISTINCT
+    steps = spec.model_type if reads_columns_as_steps(spec, has_lists=has_lists) else None
+    encodable = Encodable(spec.feature_options, limit, steps, types)
     by_column = [list(_column_problems(feature, encodable, statistics)) for feature in features]
     flawed = [issues for issues in by_column if issues]
     yield from (issue for issues in flawed[:MAX_LISTED] for issue in issues)
@@ -46,10 +50,13 @@ def check(statistics: Statistics, spec: TrainingSpec) -> Iterator[Issue]:
 
 @dataclass(frozen=True, slots=True)
 class Encodable:
-    """How many categories of a text column can be encoded, and how many of them the options tell apart."""
+    """How many categories of a text column can be encoded, and how many of them the options tell apart; the model that
+    reads ``columns_as_steps``, if it does; and the types of the features."""
 
     options: FeatureOptions
     limit: int
+    columns_as_steps: str | None
+    types: Mapping[str, ColumnType]
 
 
 def _column_problems(feature: ColumnStatistics, encodable: Encodable, statistics: Statistics) -> Iterator[Issue]:
@@ -57,6 +64,8 @@ def _column_problems(feature: ColumnStatistics, encodable: Encodable, statistics
         yield _unsupported(feature)
     elif feature.missing == statistics.rows:
         yield problem(FIELD, f"{feature.name!r} has no value in any of the {statistics.rows} rows", LEAVE_OUT)
+    elif encodable.types.get(feature.name) == "text":
+        yield from _text_as_steps(feature, encodable)
     elif feature.kind is Kind.CATEGORY:
         yield from _too_many_texts(feature, encodable, statistics)
     else:
@@ -80,6 +89,16 @@ def _unsupported(feature: ColumnStatistics) -> Issue:
 
     numbers = col(name).list.eval(pl.element().cast(pl.Float64, strict=False)).list.drop_nulls().list.len()
     return Issue(FIELD, describe, (Lookup(col(name).list.drop_nulls().list.len() > numbers, (name,)),))
+
+
+def _text_as_steps(feature: ColumnStatistics, encodable: Encodable) -> Iterator[Issue]:
+    """Hashed n-grams have no order that a network could read."""
+    name, model = feature.name, encodable.columns_as_steps
+    if model is None:
+        return
+    message = f"{name!r} is free text, but {model} reads the feature columns as the steps of a sequence"
+    hint = f"use model_type 'mlp' or set sequence_length, or {LEAVE_OUT}"
+    yield Issue(FIELD, lambda sample: (message + such_as(sample), hint), (Lookup(col(name).is_not_null(), (name,)),))
 
 
 def _too_many_texts(feature: ColumnStatistics, encodable: Encodable, statistics: Statistics) -> Iterator[Issue]:

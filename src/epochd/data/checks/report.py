@@ -10,10 +10,12 @@ from typing import Any
 
 import polars as pl
 
+from epochd.core.columns import ColumnType
 from epochd.core.errors import DataError, Problem
 from epochd.core.specs import Task, TrainingSpec
 from epochd.data import schema as schemas
 from epochd.data.checks import features, leakage, split_coverage, target, time_and_group, validation_set
+from epochd.data.checks.column_types import column_types
 from epochd.data.checks.issue import Issue, problem, resolve, warning
 from epochd.data.checks.statistics import Statistics, collect, example_shape
 from epochd.data.checks.target import Target
@@ -42,7 +44,7 @@ class DatasetReport:
     ``dataset`` is the resolved name; ``columns`` are all of the table, ``features`` those to learn from, in
     order; ``classes`` are sorted labels (None for regression). ``shape`` is that of an encoded example, (width,),
     (sequence_length, width) or (steps, channels), with ``width`` columns at most (a value that only held-out rows have
-    gets none); ``embedded`` and ``masked`` are as in ``encoder.Encoder``.
+    gets none); ``embedded`` and ``masked`` are as in ``encoder.Encoder``. ``types`` say what each feature is.
     """
 
     dataset: str
@@ -55,6 +57,7 @@ class DatasetReport:
     shape: tuple[int, ...] = ()
     embedded: tuple[tuple[int, int], ...] = ()
     masked: bool = False
+    types: dict[str, ColumnType] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -85,7 +88,8 @@ def check_table(
     the whole dataset's, ``table`` need only have the columns that the spec uses."""
     statistics, checked, issues, hashes = _checked(table, schema, spec, source.text_bytes())
     problems, warnings = resolve(issues, statistics.table)
-    shape, embedded, masked = example_shape(statistics, spec)
+    types = column_types(statistics, spec) if statistics.rows else {}
+    shape, embedded, masked = example_shape(statistics, spec, types)
     report = DatasetReport(
         dataset=source.name,
         rows=statistics.rows,
@@ -97,6 +101,7 @@ def check_table(
         shape=shape,
         embedded=embedded,
         masked=masked,
+        types=types,
         problems=[*schemas.selection_problems(spec, schema, source.schema_caveat()), *problems],
         warnings=[*_default_used(spec, source.name), *warnings],
     )
@@ -120,7 +125,7 @@ def _checked(
     rows = statistics.rows
     checked = target.check(statistics.target, spec) if statistics.target and rows else Target(spec.task)
     issues = [
-        *(features.check(statistics, spec) if rows else ()),
+        *(features.check(statistics, spec, column_types(statistics, spec)) if rows else ()),
         *leakage.check(leaks.confirmed(answers), statistics, checked, spec),
         *checked.issues,
         *in_order,

@@ -1,9 +1,10 @@
 """Fitting an encoder on the training rows of a table, in batches."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
+from epochd.core.columns import ColumnType
 from epochd.core.specs import Task, TrainingSpec
 from epochd.data.encoding import sequence, values
 from epochd.data.encoding.categorical import CategoryFit
@@ -13,9 +14,10 @@ from epochd.data.encoding.labels import Label
 from epochd.data.encoding.numeric import BooleanFit, NumberFit
 from epochd.data.encoding.scaling import Moments, ScaleFit
 from epochd.data.encoding.sequence import ListFit
+from epochd.data.encoding.text import TextFit
 from epochd.data.schema import Kind, can_embed, col, kind_of
 
-Fit = NumberFit | BooleanFit | CategoryFit | DateFit | ListFit
+Fit = NumberFit | BooleanFit | CategoryFit | TextFit | DateFit | ListFit
 
 COLUMN_SAMPLE = 200_000
 """Numbers of a column from which its quantiles are computed, at most."""
@@ -35,9 +37,12 @@ class EncoderFit:
         classes: Sequence[Label] | None,
         rows: int,
         steps: int | None = None,
+        types: Mapping[str, ColumnType] | None = None,
     ) -> None:
         """``rows`` is the number of training rows, ``steps`` the length of the longest list in the whole dataset (None
-        without list columns). Raise DataError for a column of an unsupported type."""
+        without list columns), ``types`` what the checks have found columns to be, by name: of those, ``text`` matters.
+        Raise DataError for a column of an unsupported type."""
+        self._types = types or {}
         self._spec, self._task, self._classes, self._steps = spec, task, classes, steps
         self._target = Moments()
         kinds = {name: kind_of(schema[name]) for name in features}
@@ -80,6 +85,8 @@ class EncoderFit:
                 return NumberFit(name, ScaleFit(self._spec.scaling, self._interval))
             case Kind.BOOLEAN:
                 return BooleanFit(name)
+            case Kind.CATEGORY if self._types.get(name) == "text":
+                return TextFit(name, self._spec.feature_options.text_width)
             case Kind.CATEGORY:
                 most = self._spec.embedding_threshold if self._can_embed else None
                 return CategoryFit(name, most, self._spec.feature_options)
