@@ -7,6 +7,7 @@ import pytest
 
 from epochd.core import specs
 from epochd.core.errors import InvalidSpec, Problem
+from epochd.core.feature_options import FeatureOptions
 from epochd.core.jobs import new_task_id
 
 GUIDE_DEFAULTS = {
@@ -266,3 +267,52 @@ def test_names_are_composed_where_they_enter():
     assert {field: getattr(spec, field) for field in names} == names
     assert (spec.feature_columns, spec.time_column) == (["a", "é"], "é")
     assert "listed more than once" in problems(feature_columns=["é", "e\u0301"])["feature_columns"].message
+
+
+def test_an_option_within_an_option_names_the_nearest_one_beside_it():
+    found = problems(features={"max_categorys": 3})
+    assert found["features.max_categorys"].hint == "did you mean 'max_categories'?"
+    found = problems(columns={"zip": {"typ": "category"}})
+    assert found["columns.zip.typ"].hint == "did you mean 'type'?"
+
+
+@pytest.mark.parametrize(
+    ("features", "named"),
+    [
+        ({"max_categories": 0}, "max_categories"),
+        ({"min_frequency": 0}, "min_frequency"),
+        ({"text_width": 4}, "text_width"),
+    ],
+)
+def test_an_option_of_the_features_that_is_out_of_bounds_is_named_and_described(features, named):
+    found = problems(features=features)[f"features.{named}"]
+    assert str(features[named]) in found.message
+    assert "column" in found.hint or "rows" in found.hint
+
+
+@pytest.mark.parametrize(
+    ("options", "rows", "fewest"),
+    [({}, 10, 1), ({"min_frequency": 3}, 10, 3), ({"min_frequency": 0.25}, 10, 3), ({"min_frequency": 0.01}, 10, 1)],
+)
+def test_a_category_needs_a_number_of_rows_or_a_share_of_them(options, rows, fewest):
+    assert FeatureOptions(**options).fewest_rows(rows) == fewest
+
+
+@pytest.mark.parametrize(
+    ("options", "most"),
+    [
+        ({}, 40),
+        ({"max_categories": 7}, 7),
+        ({"min_frequency": 20}, 5),
+        ({"min_frequency": 0.1}, 10),
+        ({"min_frequency": 0.1, "max_categories": 2}, 2),
+        ({"max_categories": 70}, 40),
+    ],
+)
+def test_no_more_categories_are_told_apart_than_the_rows_allow(options, most):
+    assert FeatureOptions(**options).most_categories(40, 100) == most
+
+
+def test_a_stored_config_has_its_options_of_the_features_as_a_dict():
+    stored = specs.parse({"target_column": "y", "features": {"text_width": 64}}).model_dump()
+    assert specs.TrainingSpec.model_construct(**stored).feature_options == FeatureOptions(text_width=64)

@@ -32,10 +32,10 @@ class Model:
     weights: dict
 
     @classmethod
-    def of(cls, frame, task, *, classes=None, features=None, **options):
+    def of(cls, frame, task, *, classes=None, columns=None, **options):
         """A model of all columns but ``y``, fitted on this frame."""
         spec = specs.parse({"target_column": "y", "task": task, "hidden_units": [9, 7], **options})
-        features = features or [name for name in frame.columns if name != "y"]
+        features = columns or [name for name in frame.columns if name != "y"]
         classes = LABELS[task] if classes is None else classes
         steps = longest_list(frame.lazy(), features)
         fit = EncoderFit(spec, frame.schema, features, task, classes, frame.height, steps)

@@ -33,3 +33,12 @@ def test_raw_rows_with_gaps_give_what_the_reference_gives(name, data, task, scal
     windows = windows_of(40) if model.setup.spec.sequence_length else None
     found = model.predicted(rows, windows)
     check(found, model.expected(rows, windows), model.encoder.target_scale)
+
+
+@pytest.mark.parametrize("threshold", [5, 64])
+def test_categories_that_are_not_told_apart_are_other_values_in_a_graph_too(threshold):
+    frame = with_target(flights(), "binary")
+    few = {"max_categories": 20, "min_frequency": 0.01}
+    model = Model.of(frame, "binary", features=few, embedding_threshold=threshold)
+    rows = with_gaps(frame).head(40)
+    check(model.predicted(rows), model.expected(rows))

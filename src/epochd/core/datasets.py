@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from epochd.core.columns import ColumnType
 from epochd.core.specs import Task
 
 
@@ -52,10 +53,15 @@ class Dataset:
         return self.kind in (DatasetKind.UPLOAD, DatasetKind.QUERY)
 
 
+OPTIONAL = ("validation_fingerprint", "types")
+"""Parts of a checked dataset that are left out where there is nothing to say."""
+
+
 @dataclass(frozen=True, slots=True)
 class CheckedDataset:
     """What the server found in a config's dataset when it checked the config. ``classes`` is None for a regression.
     ``left_out`` are the columns that the config selects, but that are not learned from: each ``name`` and ``reason``.
+    ``types`` say what each feature is, None in the records of older versions.
 
     ``readings`` say how columns of text are read (``data.columns.reading``), by column; None in older tasks.
 
@@ -72,6 +78,7 @@ class CheckedDataset:
     validation_fingerprint: str | None = None
     left_out: list[dict[str, str]] = field(default_factory=list)
     readings: dict[str, dict[str, Any]] | None = None
+    types: dict[str, ColumnType] | None = None
 
     @property
     def is_pinned(self) -> bool:
@@ -85,9 +92,7 @@ class CheckedDataset:
 
     def as_json(self) -> dict[str, Any]:
         found = asdict(self)
-        if self.validation_fingerprint is None:
-            del found["validation_fingerprint"]
-        return found
+        return {name: value for name, value in found.items() if value is not None or name not in OPTIONAL}
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> "CheckedDataset":

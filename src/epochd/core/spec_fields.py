@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from epochd.core.columns import ColumnOptions, Encoding, ReadOptions
+from epochd.core.feature_options import FeatureOptions
 from epochd.core.names import COMPOSED
 
 Scheduler = Literal["step", "plateau", "cosine", "none"]
@@ -141,6 +142,9 @@ class SpecFields(BaseModel):
     embedding_threshold: Annotated[int, Field(ge=1, le=1_000)] = 64
     """Text columns with more distinct values than this in the training rows are embedded; others are one-hot
     encoded."""
+    features: FeatureOptions | None = None
+    """How feature columns are encoded: ``max_categories`` and ``min_frequency`` of text columns, ``text_width`` of free
+    text."""
 
     split: Split = "auto"
     """How rows are held out. ``time``: the last rows; ``group``: whole groups of ``group_column``, or without one all
@@ -295,6 +299,11 @@ class SpecFields(BaseModel):
         """How the dataset is read."""
         columns = {name: ColumnOptions.model_validate(options) for name, options in self.columns.items()}
         return ReadOptions(self.encoding, self.sheet, columns, (self.target_column,))  # a stored spec has dicts
+
+    @property
+    def feature_options(self) -> FeatureOptions:
+        """``features`` with its defaults."""
+        return FeatureOptions.model_validate(self.features or {})  # a stored spec has a dict
 
     @property
     def artifact_folder(self) -> str:

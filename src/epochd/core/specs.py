@@ -15,12 +15,21 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from epochd.core.columns import ColumnOptions
 from epochd.core.errors import MAX_PROBLEMS, InvalidSpec, Problem, similar_names
+from epochd.core.feature_options import FeatureOptions
 from epochd.core.spec_checks import cross_field_problems, task_option_problems
 from epochd.core.spec_fields import SpecFields, Split, Task
 from epochd.core.text import cut, shown
 
 __all__ = ["Split", "Task", "TrainingSpec", "parse", "parse_leniently", "task_option_problems"]
+
+
+NESTED: dict[str, Mapping[str, FieldInfo]] = {
+    "features": FeatureOptions.model_fields,
+    "columns": ColumnOptions.model_fields,
+}
+"""The options within an option; those of ``columns`` are below the name of a column."""
 
 
 class _Found(list[Problem]):
@@ -122,11 +131,17 @@ def _entry_problems(field: str, wrong: list[Any], value: Any) -> list[Problem]:
 def _problem(error: ErrorDetails, options: Mapping[str, FieldInfo], schema: str) -> Problem:
     parts = [cut(str(part)) for part in error["loc"] if part not in ("body", "constrained-str")]
     field = ".".join(parts) or "body"
-    known = options.get(field.split(".")[0])  # of a list item (hidden_units.0) its list
+    depth = 2 if parts[:1] == ["columns"] else 1
+    if len(parts) > depth and parts[0] in options and parts[0] in NESTED:
+        options = NESTED[parts[0]]
+        known = options.get(parts[depth])
+    else:
+        depth = 0
+        known = options.get(field.split(".")[0])  # of a list item (hidden_units.0) its list
     description = ((known and known.description) or "").replace("``", "")
     match error["type"]:
         case "extra_forbidden":
-            nearest = similar_names(field, options, 1)
+            nearest = similar_names(".".join(parts[depth:]), options, 1)
             hint = f"did you mean {nearest[0]!r}?" if nearest else f"see {schema}"
             return Problem(field, f"unknown field {shown(field)}", hint)
         case "missing":

@@ -16,6 +16,7 @@ import polars as pl
 import polars.selectors as cs
 
 from epochd.core.arrays import FloatArray, IntArray
+from epochd.core.columns import ColumnType
 from epochd.core.datasets import CheckedDataset
 from epochd.core.errors import DataError
 from epochd.core.specs import Split, Task, TrainingSpec
@@ -41,6 +42,7 @@ from epochd.data.tables.table import BATCH_ROWS, ColumnReader, Table, rows_in_ba
 EXAMPLE_ROWS = 20
 """Rows that are searched for a value of each column."""
 Classes = Sequence[Label] | None
+Types = Mapping[str, ColumnType]
 RowLabels = dict[str, npt.NDArray[Any]]
 """The data of each row besides its features, (rows,): ``targets``, its class number (uint8 or uint16) or its value in a
 regression (float64); ``times`` and ``groups`` where the split or windows need them."""
@@ -107,6 +109,16 @@ def prepare(
 
 
 @dataclass(frozen=True, slots=True)
+class Facts:
+    """What the checks have found in a dataset: the columns to learn from, their types, the task and its classes."""
+
+    features: Sequence[str]
+    task: Task
+    classes: Classes
+    types: Types
+
+
+@dataclass(frozen=True, slots=True)
 class Preparation:
     """The preparation of one spec's tables; fields as the parameters of ``prepare``."""
 
@@ -120,12 +132,12 @@ class Preparation:
         """The dataset, and the validation dataset if there is one, as arrays; ``decisions`` say how it was read."""
         schema = lazy.collect_schema()
         table = self._table(lazy, self._columns(schema))
-        features, task, classes = self._checked(table, schema, source)
-        used = required_columns(self.spec, schema, features)
+        facts = self._facts(table, schema, source)
+        used = required_columns(self.spec, schema, facts.features)
         readings = {name: one.reading for name, one in decisions.items() if name in used}
         with ThreadPoolExecutor(1, thread_name_prefix="hash") as pool:
             hashed = pool.submit(source.fingerprint)
-            encoder, found = self._encoded(table, features, task, classes, readings)
+            encoder, found = self._encoded(table, facts, readings)
         fingerprint = hashed.result()
         parts = materialize(table, found.layout, encoder, found.y, self.policy, fingerprint)
         sides, naive, season = found.layout.sides, found.naive, found.season
@@ -157,9 +169,8 @@ class Preparation:
         chosen = lazy.select(cs.by_name(list(dict.fromkeys(columns))))
         return Table.of(chosen, self.policy.limit if self.policy else None)
 
-    def _checked(self, table: Table, schema: pl.Schema, source: Source) -> tuple[list[str], Task, Classes]:
-        """The features to learn from, the task and its classes. Raise DataError for a dataset that has not been checked
-        and has problems."""
+    def _facts(self, table: Table, schema: pl.Schema, source: Source) -> Facts:
+        """What was found in the dataset. Raise DataError for one that has not been checked and has problems."""
         spec = self.spec
         if self.encoder is not None:  # it may have learned from columns that the checks of today leave out
             spec = spec.model_copy(update={"feature_columns": self.encoder.feature_names, "exclude_columns": None})
@@ -172,19 +183,18 @@ class Preparation:
             if found.problems:
                 raise DataError(found.problems)
         if self.encoder is not None:
-            return self.encoder.feature_names, self.encoder.task, self.encoder.classes
+            return Facts(self.encoder.feature_names, self.encoder.task, self.encoder.classes, {})
         assert found.task is not None  # a dataset without problems has a task
-        return found.features, found.task, found.classes
+        return Facts(found.features, found.task, found.classes, found.types or {})
 
-    def _encoded(
-        self, table: Table, features: Sequence[str], task: Task, classes: Classes, readings: Mapping[str, Reading]
-    ) -> tuple[Encoder, Arranged]:
+    def _encoded(self, table: Table, facts: Facts, readings: Mapping[str, Reading]) -> tuple[Encoder, Arranged]:
         """The encoder and the examples of each side."""
+        task, classes = facts.task, facts.classes
         labels = self._row_labels(table, task, classes, split_kind(self.spec, classes is not None))
         codes = None if task == "regression" else labels["targets"]
-        groups = content_groups(table, features) if is_by_content(self.spec) else labels.get("groups")
+        groups = content_groups(table, facts.features) if is_by_content(self.spec) else labels.get("groups")
         splits = split(self.spec, table.rows, codes=codes, times=labels.get("times"), groups=groups)
-        encoder = self.encoder or self._fit_encoder(table, features, task, classes, splits.train, readings)
+        encoder = self.encoder or self._fit_encoder(table, facts, splits.train, readings)
         return encoder, self._arrange(encoder, labels, splits)
 
     def _row_labels(self, table: Table, task: Task, classes: Classes, split_by: Split | None = None) -> RowLabels:
@@ -202,22 +212,15 @@ class Preparation:
             readers["groups"] = spec.group_column, sort_keys.GroupNumbers()
         return table.read(readers)
 
-    def _fit_encoder(
-        self,
-        table: Table,
-        features: Sequence[str],
-        task: Task,
-        classes: Classes,
-        train: IntArray,
-        readings: Mapping[str, Reading],
-    ) -> Encoder:
+    def _fit_encoder(self, table: Table, facts: Facts, train: IntArray, readings: Mapping[str, Reading]) -> Encoder:
         """An encoder fitted on these rows only; the steps of list columns are those of the longest list in all data."""
-        spec, schema = self.spec, table.lazy.collect_schema()
+        spec, schema, features = self.spec, table.lazy.collect_schema(), facts.features
         steps = longest_list(table.lazy, features)
         if steps is not None and spec.validation_dataset is not None:
             other = self.catalog.open(spec.validation_dataset)
             steps = max(steps, other.apply(lambda lazy: longest_list(lazy, features)) or 0)
-        fit = EncoderFit(spec, schema, features, task, classes, len(train), steps, readings)
+        task, classes, types = facts.task, facts.classes, facts.types
+        fit = EncoderFit(spec, schema, features, task, classes, len(train), steps, types, readings)
         for first, frame in table.batches([*features, spec.target_column]):
             chosen = train[rows_in_batch(train, first, frame.height)] - first
             if len(chosen):

@@ -152,6 +152,11 @@ def can_embed(spec: TrainingSpec, *, has_lists: bool) -> bool:
     return (spec.model_type == "mlp" or spec.sequence_length is not None) and not has_lists
 
 
+def reads_columns_as_steps(spec: TrainingSpec, *, has_lists: bool) -> bool:
+    """Whether the network reads the encoded columns of a row as a sequence or an image."""
+    return spec.model_type != "mlp" and spec.sequence_length is None and not has_lists
+
+
 def kinds_of(schema: Mapping[str, pl.DataType]) -> dict[str, Kind]:
     """The kinds of a table's columns."""
     return {name: kind_of(dtype) for name, dtype in schema.items()}

@@ -7,6 +7,7 @@ from epochd.data.encoding.categorical import Codes, OneHot
 from epochd.data.encoding.dates import Date
 from epochd.data.encoding.encoder import Column, Encoder
 from epochd.data.encoding.numeric import Boolean, Number
+from epochd.data.encoding.text import HashedText
 from epochd.export.saved_model import SavedModel
 
 
@@ -46,11 +47,14 @@ def _column_channels(column: Column) -> Iterator[dict[str, str]]:
             yield {"value": "position among the categories, their number for any other value"}
         case Boolean():
             yield {"value": "1 true, -1 false, 0 missing"}
+        case HashedText():
+            for place in range(column.columns):
+                yield {"value": f"sum of the signs of the n-grams with hash {place}, divided by the row's norm"}
         case Date():
             yield from _date_channels(column)
         case _:
             yield {"value": "scaled number, 0 missing"}
-    if isinstance(column, Number | Boolean | Date | OneHot) and column.flag:
+    if isinstance(column, Number | Boolean | Date | OneHot | HashedText) and column.flag:
         yield {"value": "1 missing"}
     if isinstance(column, OneHot):
         yield {"value": "1 for any other value"}

@@ -10,6 +10,7 @@ from epochd.data.encoding.encoder import Column, Encoder
 from epochd.data.encoding.numeric import Boolean
 from epochd.data.encoding.scaling import Linear, Scale
 from epochd.data.encoding.sequence import Channel
+from epochd.data.encoding.text import HashedText
 from epochd.export.saved_model import SavedModel
 from epochd.onnx_graph.inputs import FEATURES, column_inputs
 
@@ -64,6 +65,8 @@ def _typical(column: Column, encoder: Encoder) -> Any:
     match column:
         case OneHot() | Codes():
             return next(iter(column.categories), "")
+        case HashedText():
+            return "free text"
         case Boolean():
             return True
         case Channel():

@@ -17,6 +17,7 @@ from epochd.data.encoding.encoder import Column, Encoder
 from epochd.data.encoding.numeric import Boolean, Number
 from epochd.data.encoding.scaling import Scale
 from epochd.data.encoding.sequence import Channel
+from epochd.data.encoding.text import HashedText
 from epochd.engines import network
 from epochd.loop.engine import Setup
 from epochd.onnx_graph import calendar, scales
@@ -45,6 +46,8 @@ class Encoded:
 def obstacle(encoder: Encoder) -> str | None:
     """Why the graph cannot start at raw columns; None if it can."""
     unknown = [column for column in encoder.columns if not isinstance(column, KNOWN)]
+    if unknown and isinstance(unknown[0], HashedText):
+        return f"column {unknown[0].name!r} is free text, whose words are hashed, and ONNX has no operator for that"
     return f"the encoding {unknown[0].kind!r} of column {unknown[0].name!r} has no form in ONNX" if unknown else None
 
 

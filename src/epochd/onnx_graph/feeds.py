@@ -54,7 +54,7 @@ class Feeds:
     """Columns that are neither numbers nor lists, with the names of their inputs."""
 
     def __post_init__(self) -> None:
-        self._inputs = inputs.column_inputs(self.encoder, self.sequence_length)
+        self._inputs = inputs.column_inputs(self.encoder, self.sequence_length) if self.start == "columns" else []
         columns = list(zip(self.encoder.columns, self._inputs, strict=False))
         self._numbers = [(column, part.name) for column, part in columns if isinstance(column, Number)]
         self._limits = np.array([[_limit(column.scale)] for column, _ in self._numbers]).reshape(-1, 1)

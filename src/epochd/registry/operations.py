@@ -41,7 +41,7 @@ def check(spec: TrainingSpec, catalog: Catalog) -> tuple[DatasetReport, CheckedD
     found = report.check_dataset(spec, catalog)
     left_out = [asdict(column) for column in found.left_out]
     known = found.dataset, found.rows, found.features, found.task, found.classes
-    facts = CheckedDataset(*known, train, validation, left_out, found.readings)
+    facts = CheckedDataset(*known, train, validation, left_out, found.readings, found.types)
     return found, facts
 
 

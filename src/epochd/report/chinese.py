@@ -188,6 +188,7 @@ TEXTS: dict[str, str] = {
     "kind_boolean": "布尔",
     "kind_one-hot": "文本，独热编码",
     "kind_codes": "文本，嵌入",
+    "kind_text": "文本，哈希编码",
     "kind_date": "日期或时间",
     "kind_list": "列表",
     "target_classes": "各类别行数",

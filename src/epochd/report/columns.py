@@ -20,6 +20,7 @@ from epochd.data.encoding.encoder import Column, Encoder
 from epochd.data.encoding.numeric import Boolean, Number
 from epochd.data.encoding.scaling import CONSTANT_SCALE, Linear, Scale
 from epochd.data.encoding.sequence import Channel
+from epochd.data.encoding.text import HashedText
 from epochd.report.texts import number
 from epochd.report.values import ColumnProfile
 
@@ -146,12 +147,13 @@ def _plain(column: Column, value: float) -> Any:
     return moment.strftime("%Y-%m-%dT%H:%M:%S" if moment.hour or moment.minute else "%Y-%m-%d")
 
 
-EXAMPLE_DATE, EXAMPLE_TIME = "2024-12-31", "13:45:00"
+EXAMPLE_DATE, EXAMPLE_TIME, EXAMPLE_TEXT = "2024-12-31", "13:45:00", "free text"
 
 
 def example_rows(rows: Encoded) -> list[dict[str, Any]]:
     """Raw rows, as a prediction takes them, that are encoded (about) as these are; None where missing or unknown. A
-    date whose elapsed time is not encoded is any date. Of windows, only the last row of each."""
+    date whose elapsed time is not encoded is any date, and a hashed text is any text. Of windows, only the last row of
+    each."""
     return [_example_row(Encoded(rows.encoder, rows.x[number : number + 1])) for number in range(len(rows.x))]
 
 
@@ -166,5 +168,7 @@ def _example_row(row: Encoded) -> dict[str, Any]:
         plain = [_plain(column, value) if math.isfinite(value) else None for value in values.tolist()]
         if isinstance(column, Date) and column.elapsed is None:
             plain = [EXAMPLE_TIME if column.clock else EXAMPLE_DATE]
+        if isinstance(column, HashedText):
+            plain = [EXAMPLE_TEXT]
         found[column.name] = plain if isinstance(column, Channel) else plain[0]
     return found

@@ -205,6 +205,7 @@ TEXTS: dict[str, str] = {
     "kind_boolean": "boolean",
     "kind_one-hot": "text, one-hot",
     "kind_codes": "text, embedded",
+    "kind_text": "text, hashed",
     "kind_date": "date or time",
     "kind_list": "list",
     "target_classes": "Rows by class",

@@ -12,6 +12,7 @@ from epochd.data.encoding.encoder import FITTED_KINDS, Column, Encoder
 from epochd.data.encoding.labels import Label
 from epochd.data.encoding.numeric import Boolean, Number
 from epochd.data.encoding.scaling import Knots, Linear
+from epochd.data.encoding.text import HashedText
 from epochd.data.schema import Kind
 
 InputKind = Literal["number", "text", "boolean", "date", "list"]
@@ -97,6 +98,8 @@ def _known_values(column: Column, steps: int | None) -> Iterator[Any]:
             yield True
         case OneHot(categories=categories) | Codes(categories=categories):
             yield from categories
+        case HashedText():
+            yield "free text"
         case Date(clock=True):
             yield "12:00:00"
         case Date(elapsed=Linear(centre=centre)) if abs(centre) < 100_000:

@@ -33,6 +33,17 @@ def test_text_too_wide_to_encode_is_a_problem_where_no_vectors_are_learned(look)
     message = "'a' is text with 1,200 distinct values, too many to encode (limit 1,000), such as 'name 0' in row 1"
     assert only_problem(look(columns, model_type="cnn")) == ("feature_columns", message)
     assert look(columns).problems == []
+    assert '"max_categories": 100' in look(columns, model_type="cnn").problems[0].hint
+
+
+@pytest.mark.parametrize(
+    ("features", "width"), [({"max_categories": 30}, 31), ({"min_frequency": 40}, 91), ({"min_frequency": 0.25}, 5)]
+)
+def test_text_of_any_number_of_values_is_encoded_where_few_of_them_are_told_apart(look, features, width):
+    rows = 3600
+    columns = {"a": [f"name {i % 1200}" for i in range(rows)], "y": [i // 7 % 2 for i in range(rows)]}
+    found = look(columns, model_type="cnn", features=features)
+    assert (found.problems, found.width) == ([], width)
 
 
 def test_numbers_that_a_stray_word_makes_text_are_not_taken_for_an_identifier(look):

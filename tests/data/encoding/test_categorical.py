@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from epochd.core.errors import DataError
+from epochd.core.feature_options import FeatureOptions
 from epochd.data.encoding import categorical
 from epochd.data.encoding.categorical import CategoryFit, Codes, OneHot
 from epochd.data.encoding.encoder import Encoder
@@ -15,8 +16,8 @@ from epochd.data.encoding.encoder import Encoder
 TEXTS = st.lists(st.none() | st.sampled_from(["a", "b", "c", "", "ü"]), max_size=30)
 
 
-def fitted(values, most=None, pieces=1, dtype=pl.String):
-    fit = CategoryFit("t", most)
+def fitted(values, most=None, pieces=1, dtype=pl.String, options=FeatureOptions()):
+    fit = CategoryFit("t", most, options)
     size = -(-len(values) // pieces) or 1
     for start in range(0, len(values), size):
         fit.partial_fit(pl.Series("t", values[start : start + size], dtype=pl.String).cast(dtype))
@@ -80,3 +81,36 @@ def test_values_are_compared_as_text():
 def test_lists_cannot_be_read_as_text():
     with pytest.raises(DataError, match="cannot be read as text"):
         written(fitted(["a"]), [["a"]])
+
+
+def limited(values, most=None, pieces=1, **options):
+    return fitted(values, most, pieces, options=FeatureOptions(**options))
+
+
+def test_at_most_so_many_categories_are_told_apart_and_the_rarest_share_the_column_of_other_values():
+    column = limited(["a", "b", "b", "c", "c", "c", None], max_categories=2)
+    assert column == OneHot("t", ("b", "c"), True)
+    assert written(column, ["a", "new", "b", None]) == [[0, 0, 0, 1], [0, 0, 0, 1], [1, 0, 0, 0], [0, 0, 1, 0]]
+
+
+def test_of_equally_frequent_categories_the_first_ones_are_kept_whatever_the_batches():
+    for pieces in (1, 3, 6):
+        assert limited(["d", "c", "b", "a", "c", "d"], None, pieces, max_categories=3).categories == ("a", "c", "d")
+
+
+@pytest.mark.parametrize(("least", "kept"), [(2, ("b", "c")), (0.4, ("c",)), (1, ("a", "b", "c"))])
+def test_a_category_needs_so_many_training_rows_or_such_a_share_of_them(least, kept):
+    assert limited(["a", "b", "b", "c", "c", "c", None], min_frequency=least).categories == kept
+
+
+def test_so_few_categories_are_told_apart_that_no_codes_are_needed():
+    values = [f"v{i % 90}" for i in range(400)]
+    assert isinstance(limited(values, 64), Codes)
+    assert isinstance(limited(values, 64, max_categories=50), OneHot)
+    assert limited(values, 10, max_categories=50).codes == 51
+
+
+@given(TEXTS, st.integers(1, 5), st.integers(1, 4), st.integers(1, 4))
+def test_limits_do_not_depend_on_batches(values, pieces, most, least):
+    options = {"max_categories": most, "min_frequency": least}
+    assert limited(values, None, pieces, **options) == limited(values, None, **options)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, RootModel
 
 from epochd.api.responses import ProblemShape, Shape
+from epochd.core.columns import ColumnType
 from epochd.core.jobs import State
 from epochd.core.spec_fields import SpecFields
 
@@ -236,6 +237,7 @@ class CheckedDatasetShape(Shape):
     )
     validation_fingerprint: str | None = None
     left_out: list[LeftOutShape] = Field([], description="Columns that are not learned from, such as identifiers.")
+    types: dict[str, ColumnType] | None = Field(None, description="What each feature column is.")
 
 
 class TrainingSummary(Shape):

@@ -1,10 +1,12 @@
 """Feature columns: what rules them out, and what in them is probably not intended."""
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 
 import polars as pl
 
-from epochd.core.columns import ColumnOptions
+from epochd.core.columns import ColumnOptions, ColumnType
+from epochd.core.feature_options import FeatureOptions
 from epochd.core.specs import TrainingSpec
 from epochd.data.checks.identifier_names import is_identifier_name
 from epochd.data.checks.issue import (
@@ -26,26 +28,31 @@ from epochd.data.encoding import sequence
 from epochd.data.encoding.categorical import MAX_CODES
 from epochd.data.encoding.labels import listed
 from epochd.data.encoding.values import MAX_NUMBER
-from epochd.data.schema import MAX_LISTED, Kind, can_embed, col, type_advice
+from epochd.data.schema import MAX_LISTED, Kind, can_embed, col, reads_columns_as_steps, type_advice
 
 MAX_DISTINCT = 1_000
 """Distinct values of a text column above which one-hot encoding is refused."""
+SUGGESTED = 100
+"""The ``max_categories`` that is suggested for a column of too many distinct texts."""
 FIELD = "feature_columns"
 LEAVE_OUT = "leave it out by exclude_columns"
 
 
 def check(
-    statistics: Statistics, spec: TrainingSpec, columns: Mapping[str, ColumnOptions] | None = None
+    statistics: Statistics,
+    spec: TrainingSpec,
+    types: Mapping[str, ColumnType],
+    columns: Mapping[str, ColumnOptions] | None = None,
 ) -> Iterator[Issue]:
-    """Problems of single columns, at most MAX_LISTED one by one, then those of list columns together; warnings. A type
-    in the options of ``columns`` settles what a column is."""
+    """Problems of single columns, at most MAX_LISTED one by one, then those of list columns together; warnings.
+    ``types`` are those of the features; a type in the options of ``columns`` settles what a column is."""
     declared = {name for name, options in (columns or {}).items() if options.type is not None}
     features = statistics.features
-    embeds = can_embed(spec, has_lists=any(feature.kind is Kind.LIST for feature in features))
-    by_column = [
-        list(_column_problems(feature, embeds, statistics, is_declared=feature.name in declared))
-        for feature in features
-    ]
+    has_lists = any(feature.kind is Kind.LIST for feature in features)
+    limit = MAX_CODES if can_embed(spec, has_lists=has_lists) else MAX_DISTINCT
+    steps = spec.model_type if reads_columns_as_steps(spec, has_lists=has_lists) else None
+    encodable = Encodable(spec.feature_options, limit, steps, types, declared)
+    by_column = [list(_column_problems(feature, encodable, statistics)) for feature in features]
     flawed = [issues for issues in by_column if issues]
     yield from (issue for issues in flawed[:MAX_LISTED] for issue in issues)
     if len(flawed) > MAX_LISTED:
@@ -55,15 +62,27 @@ def check(
     yield from _warnings(statistics, declared)
 
 
-def _column_problems(
-    feature: ColumnStatistics, embeds: bool, statistics: Statistics, *, is_declared: bool
-) -> Iterator[Issue]:
+@dataclass(frozen=True, slots=True)
+class Encodable:
+    """How many categories of a text column can be encoded, and how many of them the options tell apart; the model that
+    reads ``columns_as_steps``, if it does; the types of the features, and the columns whose type is ``declared``."""
+
+    options: FeatureOptions
+    limit: int
+    columns_as_steps: str | None
+    types: Mapping[str, ColumnType]
+    declared: Collection[str]
+
+
+def _column_problems(feature: ColumnStatistics, encodable: Encodable, statistics: Statistics) -> Iterator[Issue]:
     if feature.kind is Kind.UNSUPPORTED:
         yield _unsupported(feature)
     elif feature.missing == statistics.rows:
         yield problem(FIELD, f"{feature.name!r} has no value in any of the {statistics.rows} rows", LEAVE_OUT)
+    elif encodable.types.get(feature.name) == "text":
+        yield from _text_as_steps(feature, encodable)
     elif feature.kind is Kind.CATEGORY:
-        yield from _too_many_texts(feature, embeds, statistics, is_declared=is_declared)
+        yield from _too_many_texts(feature, encodable, statistics)
     else:
         yield from value_problems(feature, FIELD)
 
@@ -87,18 +106,29 @@ def _unsupported(feature: ColumnStatistics) -> Issue:
     return Issue(FIELD, describe, (Lookup(col(name).list.drop_nulls().list.len() > numbers, (name,)),))
 
 
-def _too_many_texts(
-    feature: ColumnStatistics, embeds: bool, statistics: Statistics, *, is_declared: bool
-) -> Iterator[Issue]:
+def _text_as_steps(feature: ColumnStatistics, encodable: Encodable) -> Iterator[Issue]:
+    """Hashed n-grams have no order that a network could read."""
+    name, model = feature.name, encodable.columns_as_steps
+    if model is None:
+        return
+    message = f"{name!r} is free text, but {model} reads the feature columns as the steps of a sequence"
+    hint = f"use model_type 'mlp' or set sequence_length, or {LEAVE_OUT}"
+    yield Issue(FIELD, lambda sample: (message + such_as(sample), hint), (Lookup(col(name).is_not_null(), (name,)),))
+
+
+def _too_many_texts(feature: ColumnStatistics, encodable: Encodable, statistics: Statistics) -> Iterator[Issue]:
     name, distinct, present = feature.name, feature.distinct, statistics.rows - feature.missing
-    limit = MAX_CODES if embeds else MAX_DISTINCT
+    limit = encodable.limit
     about = "about " if feature.is_estimate else ""
-    if is_distinct(feature, statistics, FEW) and not is_declared:
+    if is_distinct(feature, statistics, FEW) and name not in encodable.declared:
         message = f"{name!r} is text with {about}{distinct:,} distinct values in {present:,} rows"
         hint = f"if it names its row, set {option(name, 'identifier')} to leave it out; if not, set another type"
-    elif distinct > limit:
+    elif encodable.options.most_categories(distinct, statistics.rows) > limit:
         message = f"{name!r} is text with {about}{distinct:,} distinct values, too many to encode (limit {limit:,})"
-        hint = f"group rare values; if it names its row, set {option(name, 'identifier')}"
+        hint = (
+            f'set features to {{"max_categories": {SUGGESTED}}}, so that the rarest values count as one; if it names '
+            f"its row, set {option(name, 'identifier')}"
+        )
     else:
         return
     yield Issue(

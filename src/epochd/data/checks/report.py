@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from epochd.core.columns import ColumnOptions
+from epochd.core.columns import ColumnOptions, ColumnType
 from epochd.core.errors import DataError, Problem
 from epochd.core.specs import Task, TrainingSpec
 from epochd.data import schema as schemas
@@ -27,6 +27,7 @@ from epochd.data.checks import (
     variants,
     zones,
 )
+from epochd.data.checks.column_types import column_types
 from epochd.data.checks.issue import Issue, problem, resolve, warning
 from epochd.data.checks.selection import LeftOut, Selection
 from epochd.data.checks.statistics import collect, example_shape
@@ -59,7 +60,8 @@ class DatasetReport:
     order, ``left_out`` those that the config selects besides; ``classes`` are sorted labels (None for regression).
     ``shape`` is that of an encoded example, (width,), (sequence_length, width) or (steps, channels), with ``width``
     columns at most (a value that only held-out rows have gets none); ``embedded`` and ``masked`` are as in
-    ``encoder.Encoder``. ``readings`` are those of the used columns.
+    ``encoder.Encoder``. ``readings`` are those of the used columns, ``types`` say what each
+    feature is.
     """
 
     dataset: str
@@ -74,6 +76,7 @@ class DatasetReport:
     embedded: tuple[tuple[int, int], ...] = ()
     masked: bool = False
     readings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    types: dict[str, ColumnType] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -121,7 +124,8 @@ def check_table(
     readings = {name: one.reading for name, one in decided.items() if name in used}
     issues += zones.check(statistics, columns, readings)
     problems, warnings = resolve(issues, statistics.table)
-    shape, embedded, masked = example_shape(statistics.features, spec)
+    types = column_types(statistics, columns) if statistics.rows else {}
+    shape, embedded, masked = example_shape(statistics, spec, types)
     report = DatasetReport(
         dataset=source.name,
         rows=statistics.rows,
@@ -135,6 +139,7 @@ def check_table(
         shape=shape,
         embedded=embedded,
         masked=masked,
+        types=types,
         problems=[*schemas.selection_problems(spec, schema, source.schema_caveat()), *problems],
         warnings=[*_default_used(spec, source.name), *_reading_warnings(spec, schema, decided, used), *warnings],
     )
@@ -170,7 +175,7 @@ def _checked(
     checked = target.check(statistics.target, spec) if statistics.target and rows else Target(spec.task)
     issues = [
         *chosen.issues,
-        *(features.check(statistics, spec, columns) if rows else ()),
+        *(features.check(statistics, spec, column_types(statistics, columns), columns) if rows else ()),
         *outliers.check(statistics, spec),
         *leakage.check(leaks.confirmed(answers), statistics, checked, spec),
         *checked.issues,

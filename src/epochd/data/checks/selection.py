@@ -12,6 +12,7 @@ import polars as pl
 
 from epochd.core.columns import ColumnOptions
 from epochd.core.specs import TrainingSpec
+from epochd.data.checks.column_types import is_free_text
 from epochd.data.checks.identifier_names import is_identifier_name
 from epochd.data.checks.issue import Issue, option, problem, shown, warning
 from epochd.data.checks.statistics import ColumnStatistics, Statistics
@@ -23,11 +24,8 @@ FEW, FEW_NAMED = 50, 10
 values says so."""
 IDENTIFYING, ESTIMATED = 0.9, 0.8
 """The share of distinct values that makes an identifier; smaller where distinct values are estimated."""
-WORDS, CHARACTERS = 4, 12
-"""Text with as many words on average, or of scripts without spaces as many characters, is not an identifier."""
 KEY = re.compile(r"(?i)[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}|[0-9a-f]{40}|[0-9a-f]{64}|[0-9A-HJKMNP-TV-Z]{26}")
 """UUIDs, ULIDs, and hashes in hexadecimal digits."""
-UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +106,13 @@ def _reason(feature: ColumnStatistics, statistics: Statistics) -> str:
 
 def _names_rows(feature: ColumnStatistics, statistics: Statistics) -> bool:
     """Whether text is different in nearly all rows, and neither free text nor mostly numbers with stray words."""
-    head = _first_values(feature.name, statistics).drop_nulls().cast(pl.String).head(1_000)
+    head = _first_values(feature.name, statistics).drop_nulls().cast(pl.String).head(100)
     named = is_identifier_name(feature.name)
     if not is_distinct(feature, statistics, FEW_NAMED if named or _are_keys(head) else FEW):
         return False
-    mixed = feature.stray is not None and 2 * feature.numbers > statistics.rows - feature.missing
-    return named or not (mixed or is_free_text(head))
+    present = statistics.rows - feature.missing
+    mixed = feature.stray is not None and 2 * feature.numbers > present
+    return named or not (mixed or is_free_text(feature, present))
 
 
 def is_distinct(feature: ColumnStatistics, statistics: Statistics, few: int) -> bool:
@@ -126,17 +125,7 @@ def is_distinct(feature: ColumnStatistics, statistics: Statistics, few: int) -> 
 
 
 def _are_keys(texts: pl.Series) -> bool:
-    return len(texts) > 0 and all(KEY.fullmatch(text) for text in texts.head(100))
-
-
-def is_free_text(texts: pl.Series) -> bool:
-    """Whether these texts are sentences rather than names: several words, or many characters of a script without
-    spaces, on average."""
-    if not len(texts):
-        return False
-    words = float((texts.str.count_matches(r"\S\s+\S") + 1).mean() or 0)  # type: ignore[arg-type]
-    unspaced = float(texts.str.count_matches(UNSPACED.pattern).mean() or 0)  # type: ignore[arg-type]
-    return words >= WORDS or unspaced >= CHARACTERS
+    return len(texts) > 0 and all(KEY.fullmatch(text) for text in texts)
 
 
 def is_row_index(feature: ColumnStatistics, statistics: Statistics) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from epochd.core.columns import ColumnType
 from epochd.core.specs import TrainingSpec
 from epochd.data.checks.identifier_names import is_identifier_name
 from epochd.data.encoding.categorical import MAX_CODES
@@ -23,6 +24,13 @@ EXACT = MAX_CODES * 6 // 5
 """Distinct texts of a large table are counted exactly up to about this many; an estimate may be off by a tenth."""
 COUNTED_BYTES = 128 << 20
 """In texts up to this size all distinct values are counted in the first pass; that takes some times this memory."""
+WORD, OUTSIDE = r"[\p{L}\p{M}]{2,}", r"[^\p{L}\p{M}\p{N}]"
+UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
+WORDY = rf"(?s)(?:^|{OUTSIDE}){WORD}(?:{OUTSIDE}.*)?\s(?:.*{OUTSIDE})?{WORD}(?:{OUTSIDE}|$)|(?:{UNSPACED}\P{{L}}?){{6}}"
+"""Two words of at least two letters, with space between them and no digits in them; or six characters of a script that
+writes no spaces between words."""
+BEGINNING = 100
+"""Characters of a text that are searched for words."""
 MAX_CLASSES = 1_000
 COUNTED_LABELS = 2 * MAX_CLASSES
 """The values of a target are counted one by one up to this many distinct values."""
@@ -36,7 +44,8 @@ class ColumnStatistics:
     their own units), ``mean`` and ``deviation`` for numbers, ``shortest`` and ``longest`` for lists, the rest for text.
     ``distinct`` is an estimate where ``is_estimate``; with ``whole``, whether all are integers, it is known of numbers
     with a name of identifiers, too. ``numbers`` counts the texts that can be read as a number, ``stray`` is the first
-    one that cannot, if any can. For lists of texts ``elements`` and ``numbers`` count elements."""
+    one that cannot, if any can; ``wordy`` counts those with several words (``WORDY``). For lists of
+    texts ``elements`` and ``numbers`` count elements."""
 
     name: str
     dtype: pl.DataType
@@ -51,6 +60,7 @@ class ColumnStatistics:
     numbers: int = 0
     elements: int = 0
     stray: str | None = None
+    wordy: int = 0
     shortest: int | None = None
     longest: int | None = None
 
@@ -64,12 +74,12 @@ class ColumnStatistics:
             return self.distinct == 1
         return self.low is not None and self.low == self.high
 
-    def width(self, embedded: bool) -> int:
-        """Columns after encoding, at most: the training rows decide whether a flag is needed, and how many categories
-        there are."""
+    def width(self, embedded: bool, categories: int) -> int:
+        """Columns after encoding, at most: the training rows decide whether a flag is needed, and how many of the
+        ``categories`` of a text column there are."""
         if embedded or self.kind is Kind.LIST:
             return 1
-        values = self.distinct + 1 if self.kind is Kind.CATEGORY else 1
+        values = categories + 1 if self.kind is Kind.CATEGORY else 1
         return (DATE_WIDTHS[self.dtype.base_type()] if self.kind is Kind.DATE else values) + (self.missing > 0)
 
 
@@ -224,6 +234,8 @@ def _figures(name: str, found: Statistics) -> Iterator[tuple[str, pl.Expr]]:
             if dtype == pl.String:
                 parsed = this.cast(pl.Float64, strict=False)
                 yield "numbers", parsed.count()
+                if not _repeats(found, name):
+                    yield "wordy", this.str.slice(0, BEGINNING).str.contains(WORDY).sum()
                 yield "stray", this.filter(parsed.is_null() & this.is_not_null()).first()
         case _ if dtype == pl.List(pl.String):
             yield "elements", this.explode().count()
@@ -239,9 +251,13 @@ def _identifier_figures(name: str, found: Statistics) -> Iterator[tuple[str, pl.
 
 
 def _is_countable(found: Statistics, name: str) -> bool:
-    """Whether counting distinct values takes little memory: the text is not large, or its first rows repeat their
-    values ten times on average."""
-    return found.is_counted or found.head.get_column(name).n_unique() * 10 <= found.head.height
+    """Whether counting distinct values takes little memory."""
+    return found.is_counted or _repeats(found, name)
+
+
+def _repeats(found: Statistics, name: str) -> bool:
+    """Whether the first rows repeat their values ten times on average."""
+    return found.head.get_column(name).n_unique() * 10 <= found.head.height
 
 
 def _target_figures(name: str, found: Statistics) -> Iterator[tuple[str, pl.Expr]]:
@@ -308,17 +324,23 @@ def _lists(name: str, dtype: pl.DataType) -> pl.Expr:
 
 
 def example_shape(
-    features: Sequence[ColumnStatistics], spec: TrainingSpec
+    statistics: Statistics, spec: TrainingSpec, types: Mapping[str, ColumnType]
 ) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...], bool]:
-    """``shape`` (at most), ``embedded`` and ``masked`` of encoded examples, as in ``encoder.Encoder``."""
+    """``shape`` (at most), ``embedded`` and ``masked`` of encoded examples, as in ``encoder.Encoder``; ``types`` are
+    those of the features."""
+    features, options = statistics.features, spec.feature_options
     lists = [feature for feature in features if feature.kind is Kind.LIST]
     embeds = can_embed(spec, has_lists=bool(lists))
     width, embedded = 0, []
     for feature in features:
-        is_embedded = embeds and feature.kind is Kind.CATEGORY and feature.distinct > spec.embedding_threshold
+        if types.get(feature.name) == "text":
+            width += options.text_width + (feature.missing > 0)
+            continue
+        categories = options.most_categories(feature.distinct, statistics.rows)
+        is_embedded = embeds and feature.kind is Kind.CATEGORY and categories > spec.embedding_threshold
         if is_embedded:
-            embedded.append((width, min(feature.distinct, MAX_CODES) + 1))
-        width += feature.width(is_embedded)
+            embedded.append((width, min(categories, MAX_CODES) + 1))
+        width += feature.width(is_embedded, categories)
     if lists:
         masked = len({length for feature in lists for length in (feature.shortest, feature.longest)}) > 1
         return (max(feature.longest or 0 for feature in lists), width + masked), (), masked

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 import polars as pl
 
 from epochd.core.arrays import FloatArray, IntArray
+from epochd.core.feature_options import FeatureOptions
 from epochd.data.encoding import values
 from epochd.data.encoding.values import Fitted
 from epochd.data.schema import Kind, kind_of
@@ -65,15 +66,18 @@ class Codes(Fitted):
 
 @dataclass(slots=True)
 class CategoryFit:
-    """Counts the values of a text column. More than ``most`` distinct ones become codes (None: never). Memory grows
-    with the number of distinct values, not of rows."""
+    """Counts the values of a text column. Those that the ``options`` tell apart are the categories; more than ``most``
+    of them become codes (None: never). Memory grows with the number of distinct values, not of rows."""
 
     name: str
     most: int | None
+    options: FeatureOptions = field(default_factory=FeatureOptions)
+    rows: int = field(default=0, init=False)
     missing: bool = field(default=False, init=False)
     counts: list[pl.DataFrame] = field(default_factory=list, init=False)
 
     def partial_fit(self, series: pl.Series) -> None:
+        self.rows += len(series)
         self.missing |= series.null_count() > 0
         found = series.drop_nulls().alias("value").value_counts(name="rows")
         self.counts.append(found.with_columns(pl.col("value").cast(pl.String), pl.col("rows").cast(pl.Int64)))
@@ -81,11 +85,19 @@ class CategoryFit:
             self.counts = [self._counted()]
 
     def finalize(self) -> OneHot | Codes:
-        counts = self._counted()
+        counts = self._told_apart(self._counted())
         if self.most is None or counts.height <= self.most:
             return OneHot(self.name, tuple(counts["value"].sort()), self.missing)
         repeated = counts.filter(pl.col("rows") > 1).sort(["rows", "value"], descending=[True, False])
         return Codes(self.name, tuple(repeated["value"].head(MAX_CODES).sort()))
+
+    def _told_apart(self, counts: pl.DataFrame) -> pl.DataFrame:
+        """The frequent values; of those with equally many rows, the first ones in the order of text."""
+        frequent = counts.filter(pl.col("rows") >= self.options.fewest_rows(self.rows))
+        most = self.options.max_categories
+        if most is None or frequent.height <= most:
+            return frequent
+        return frequent.sort(["rows", "value"], descending=[True, False]).head(most)
 
     def _counted(self) -> pl.DataFrame:
         empty = pl.DataFrame(schema={"value": pl.String, "rows": pl.Int64})

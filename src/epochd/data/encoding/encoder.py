@@ -18,20 +18,22 @@ from epochd.core.errors import CorruptFile, DataError, Problem, similar_names
 from epochd.core.specs import Task
 from epochd.data.columns.reading import Reading
 from epochd.data.encoding import sequence, values
-from epochd.data.encoding.categorical import Codes, OneHot
+from epochd.data.encoding.categorical import Codes, OneHot, as_text
 from epochd.data.encoding.dates import Date
 from epochd.data.encoding.labels import Label, encode_labels, label_kind
 from epochd.data.encoding.numeric import Boolean, Number
 from epochd.data.encoding.sequence import Channel
+from epochd.data.encoding.text import HashedText
 from epochd.data.encoding.values import Float64
 from epochd.data.schema import Kind, kind_of
 
-Column = Number | Boolean | OneHot | Codes | Date | Channel
+Column = Number | Boolean | OneHot | Codes | HashedText | Date | Channel
 FITTED_KINDS: dict[type[Column], Kind] = {
     Number: Kind.NUMBER,
     Boolean: Kind.BOOLEAN,
     OneHot: Kind.CATEGORY,
     Codes: Kind.CATEGORY,
+    HashedText: Kind.CATEGORY,
     Date: Kind.DATE,
     Channel: Kind.LIST,
 }
@@ -46,10 +48,12 @@ stay in the processor's cache until all columns are written."""
 @dataclass(slots=True)
 class EncodedColumns:
     """Encoded columns: ``numbers`` (float32, (rows,)), each with its channel, and ``ones``, the one-hot columns: each
-    row has a 1 at the channel plus an offset (int64, (rows,))."""
+    row has a 1 at the channel plus an offset (int64, (rows,)). ``texts`` are columns that are too wide to be kept
+    encoded: each with its first channel and its values."""
 
     numbers: list[tuple[int, FloatArray]] = field(default_factory=list)
     ones: list[tuple[int, IntArray]] = field(default_factory=list)
+    texts: list[tuple[int, HashedText, pl.Series]] = field(default_factory=list)
 
     def fill(self, out: FloatArray, rows: IntArray | None = None) -> None:
         """Write these rows (None: all) into ``out`` (n, channels), which must be zeros."""
@@ -62,6 +66,9 @@ class EncodedColumns:
                 part[:, channel] = numbers[chosen]
             for channel, offsets in self.ones:
                 part[each, offsets[chosen] + channel] = 1.0
+            for channel, column, texts in self.texts:
+                these = texts[here] if rows is None else texts.gather(rows[here])
+                column.transform(these, part[:, channel : channel + column.width])
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +268,8 @@ class Encoder:
                 series = self.column(frame, column.name)
                 if isinstance(column, OneHot):
                     found.ones.append((channel, column.positions(series)))
+                elif isinstance(column, HashedText):
+                    found.texts.append((channel, column, as_text(series)))
                 elif not isinstance(column, Channel):
                     numbers = np.empty((column.width, frame.height), np.float32)
                     column.transform(series, numbers.T)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
+from epochd.core.columns import ColumnType
 from epochd.core.specs import Task, TrainingSpec
 from epochd.data.columns.reading import Reading
 from epochd.data.encoding import sequence, values
@@ -14,9 +15,10 @@ from epochd.data.encoding.labels import Label
 from epochd.data.encoding.numeric import BooleanFit, NumberFit
 from epochd.data.encoding.scaling import Moments, ScaleFit
 from epochd.data.encoding.sequence import ListFit
+from epochd.data.encoding.text import TextFit
 from epochd.data.schema import Kind, can_embed, col, kind_of
 
-Fit = NumberFit | BooleanFit | CategoryFit | DateFit | ListFit
+Fit = NumberFit | BooleanFit | CategoryFit | TextFit | DateFit | ListFit
 
 COLUMN_SAMPLE = 200_000
 """Numbers of a column from which its quantiles are computed, at most."""
@@ -36,11 +38,13 @@ class EncoderFit:
         classes: Sequence[Label] | None,
         rows: int,
         steps: int | None = None,
+        types: Mapping[str, ColumnType] | None = None,
         readings: Mapping[str, Reading] | None = None,
     ) -> None:
         """``rows`` is the number of training rows, ``steps`` the length of the longest list in the whole dataset (None
-        without list columns), ``readings`` say how columns of text have been read. Raise DataError for a column of an
-        unsupported type."""
+        without list columns), ``types`` what the checks have found columns to be, by name: of those, ``text`` matters.
+        ``readings`` say how columns of text have been read. Raise DataError for a column of an unsupported type."""
+        self._types = types or {}
         self._spec, self._task, self._classes, self._steps = spec, task, classes, steps
         self._readings = dict(readings or {})
         self._target = Moments()
@@ -85,8 +89,11 @@ class EncoderFit:
                 return NumberFit(name, ScaleFit(self._spec.scaling, self._interval))
             case Kind.BOOLEAN:
                 return BooleanFit(name)
+            case Kind.CATEGORY if self._types.get(name) == "text":
+                return TextFit(name, self._spec.feature_options.text_width)
             case Kind.CATEGORY:
-                return CategoryFit(name, self._spec.embedding_threshold if self._can_embed else None)
+                most = self._spec.embedding_threshold if self._can_embed else None
+                return CategoryFit(name, most, self._spec.feature_options)
             case Kind.DATE:
                 extrapolates = name == self._spec.time_column and self._spec.looks_ahead
                 return DateFit(name, dtype, extrapolates, self._timezone(name))
