@@ -87,6 +87,8 @@ def show_dataset(name: DatasetName, url: Url = DEFAULT_URL, token: Token = None)
         return
     size = f"{found['rows']:,} rows, {found['columns']:,} columns, {decimal(found['bytes'])}"
     show(f"{name} ({found['kind']}): {size}, fingerprint {found['fingerprint'][:12]}")
+    for note in found.get("notes") or ():
+        show(f"note: {note}")
     titles = ["column", "type", "missing", "distinct", "min", "mean", "max", "most frequent"]
     show_table(titles, map(column_cells, found["profile"]))
 

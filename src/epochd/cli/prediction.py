@@ -102,7 +102,11 @@ def predict_locally(
     from epochd.serving.predictor import Predictor  # noqa: PLC0415
 
     predictor = Predictor.load(folder.expanduser())
-    frame = rows.read(Source(file.name, file.resolve()).expecting(predictor.expected))
+    source = Source(file.name, file.resolve()).expecting(predictor.expected)
+    frame = rows.read(source)
+    if source.path.suffix != rows.JSON_SUFFIX:
+        for note in source.notes():
+            show(f"note: {note}", to=err)
     options = answers.Options(on_error, ids, echo, every_row=every_row, bom=bom, media_type=media_type)  # type: ignore[arg-type]
     given = frame.select(cs.by_name(options.chosen(frame.columns, predictor.ordering)))
     found = predictor.predict(frame, on_error=options.on_error, every_row=every_row)

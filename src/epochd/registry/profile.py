@@ -48,9 +48,10 @@ def read_facts(source: Source) -> Facts:
 
 
 def profile(source: Source) -> dict[str, Any]:
-    """``columns``, the profile of each column, and ``first_rows``, as plain JSON. Raises DataError. Blocking."""
+    """``columns``, the profile of each column, ``first_rows``, and ``notes``, what was detected when the file was read,
+    as plain JSON. Raises DataError. Blocking."""
     with np.errstate(over="ignore", invalid="ignore"):  # figures that overflow a float are shown as null
-        return source.apply(_profiled)
+        return source.apply(_profiled) | {"notes": source.notes()}
 
 
 def _profiled(table: pl.LazyFrame) -> dict[str, Any]:

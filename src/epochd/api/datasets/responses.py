@@ -150,6 +150,9 @@ class DatasetDetail(DatasetRecord):
     total_bytes: int | None = None
     profile: list[Annotated[dict[str, Any], described_as("ColumnProfile")]] | None = None
     first_rows: list[dict[str, Any]] | None = None
+    notes: list[str] | None = Field(
+        None, description="What was detected when the file was read: its encoding, separator, sheet, title rows."
+    )
 
 
 class DatasetRemoved(Success):

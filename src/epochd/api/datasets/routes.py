@@ -133,7 +133,8 @@ async def detail(name: str, service: ServiceDep) -> DatasetDetail:
     dataset = await _find(service, name)
     dataset = await service.profiles.refreshed(dataset, (await service.catalog()).open(dataset.name))
     profile = dataset.profile or {}
-    return DatasetDetail.of(dataset, profile=profile.get("columns"), first_rows=profile.get("first_rows"))
+    shown = {"profile": profile.get("columns"), "first_rows": profile.get("first_rows"), "notes": profile.get("notes")}
+    return DatasetDetail.of(dataset, **shown)
 
 
 @router.delete(

@@ -98,7 +98,7 @@ def check_table(
         embedded=embedded,
         masked=masked,
         problems=[*schemas.selection_problems(spec, schema, source.schema_caveat()), *problems],
-        warnings=[*_default_used(spec, source.name), *warnings],
+        warnings=[*_default_used(spec, source.name), *source.notes(), *warnings],
     )
     return report, Trained(source, schema, statistics, checked, hashes)
 

@@ -60,7 +60,8 @@ def check(spec: TrainingSpec, catalog: Catalog, trained: Trained) -> tuple[list[
             message = f"{other.name!r} is the dataset that is trained on: all its rows would be known"
             hint = "give another dataset, or leave it out to hold out validation_split of the rows"
             return [Problem(FIELD, message, hint)], []
-        return other.apply(lambda table: _check(table, spec, other, trained))
+        problems, warnings = other.apply(lambda table: _check(table, spec, other, trained))
+        return problems, [*other.notes(), *warnings]
     except DataError as error:
         return [Problem(FIELD, problem.message, problem.hint) for problem in error.problems], []
 

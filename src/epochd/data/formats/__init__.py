@@ -25,21 +25,31 @@ class Format:
 
     ``scan`` raises FormatError for a visibly broken file, or its library's errors. Where it ``infers_types`` it yields
     several tables to try in turn, each with fewer assumptions, and reads a column of an unexpected kind as text.
-    ``explain`` explains a library's error; ``schema_caveat``, why the schema may lack columns (empty: it has all).
+    ``notes`` tells what was detected in the file of a dataset of a given name, and taken for right: encoding, sheet,
+    title rows. ``explain`` explains a library's error; ``schema_caveat``, why the schema may lack columns (empty: it
+    has all).
     """
 
     label: str
     scan: Callable[[Path, Expected, ReadOptions], Iterator[pl.LazyFrame]]
     explain: Callable[[Path, BaseException], FormatError]
     infers_types: bool = True
+    notes: Callable[[Path, ReadOptions, str], list[str]] = lambda path, options, name: []
     schema_caveat: Callable[[Path], str] = lambda path: ""
 
 
 CSV, TSV = (
-    Format(label, partial(delimited.scan, separator=sign), partial(delimited.explain, separator=sign))
+    Format(
+        label,
+        partial(delimited.scan, separator=sign),
+        delimited.explain,
+        notes=partial(delimited.notes, separator=sign),
+    )
     for label, sign in (("CSV", ","), ("TSV", "\t"))
 )
-NDJSON = Format("NDJSON", json_lines.scan, json_lines.explain, schema_caveat=json_lines.schema_caveat)
+NDJSON = Format(
+    "NDJSON", json_lines.scan, json_lines.explain, notes=json_lines.notes, schema_caveat=json_lines.schema_caveat
+)
 PARQUET = Format("Parquet", parquet.scan, parquet.explain, infers_types=False)
 FOLDER = Format("a folder of Parquet files", parquet.scan_folder, parquet.explain_folder, infers_types=False)
 ARROW = Format("Arrow", arrow.scan, arrow.explain, infers_types=False)

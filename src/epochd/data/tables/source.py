@@ -79,6 +79,11 @@ class Source:
         with self._reading_errors():
             return formats.format_of(self.path).schema_caveat(self.path)
 
+    def notes(self) -> list[str]:
+        """What was detected when the file was read and taken for right, such as its encoding. Raise DataError."""
+        with self._reading_errors():
+            return formats.format_of(self.path).notes(self.path, self.options, self.name)
+
     def fingerprint(self) -> str:
         """SHA-256 of the content, in hexadecimal (``fingerprint.of``). Raise DataError if it cannot be read."""
         with self._reading_errors():
