@@ -27,6 +27,8 @@ def predict_dataset(
     skip_errors: Annotated[bool, Option("--skip-errors", help="Leave rows that cannot be scored empty.")] = False,
     no_probabilities: Annotated[bool, Option("--no-probabilities", help="Leave out the probabilities.")] = False,
     bom: Annotated[bool, Option("--bom", help="Begin a CSV file with a byte order mark, for Excel.")] = False,
+    encoding: Annotated[str | None, Option(help="The encoding of a text file, such as gbk. Default: detected.")] = None,
+    sheet: Annotated[str | None, Option(help="The sheet of a spreadsheet, by name or number from 1.")] = None,
     name: Annotated[str | None, Option(help="A name for the list of predictions.")] = None,
     detach: Annotated[bool, Option("--detach", help="Print the task's id and exit.")] = False,
     url: Url = DEFAULT_URL,
@@ -45,6 +47,8 @@ def predict_dataset(
         "on_error": "skip" if skip_errors else None,
         "probabilities": False if no_probabilities else None,
         "bom": bom or None,
+        "encoding": encoding,
+        "sheet": sheet_of(sheet),
         "name": name,
     }
     given = {key: value for key, value in options.items() if value is not None}
@@ -57,6 +61,11 @@ def predict_dataset(
         if code == 0 and output is not None:
             download(client, task_id, output)
     raise Exit(code)
+
+
+def sheet_of(given: str | None) -> str | int | None:
+    """A sheet on a command line: a number if it is one."""
+    return int(given) if given is not None and given.isascii() and given.isdecimal() else given
 
 
 def download(client: Client, task_id: str, output: Path) -> None:

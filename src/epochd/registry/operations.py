@@ -62,7 +62,7 @@ def check_prediction(spec: PredictionSpec, folder: Path, catalog: Catalog) -> li
         encoder.features(first.clear())  # a column whose type the model cannot read; values are the worker's concern
         return [*columns.passed, *prediction_columns.predicted(encoder, spec)]
 
-    return catalog.open(spec.dataset).expecting(encoder.kinds).apply(check_table)
+    return catalog.open(spec.dataset).reading(spec.read_options).expecting(encoder.kinds).apply(check_table)
 
 
 def _quick_fingerprint(catalog: Catalog, name: str | None) -> str | None:

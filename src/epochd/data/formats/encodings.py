@@ -7,6 +7,7 @@ ASCII stand in words with others of their kind. Where that does not decide, char
 is reported.
 """
 
+import codecs
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -59,6 +60,23 @@ class Candidate:
 def label(encoding: Encoding) -> str:
     """The name of an encoding in messages."""
     return LABELS.get(encoding, encoding.upper())
+
+
+def named(charset: str) -> Encoding | None:
+    """The encoding that a charset of HTTP means, which has many names; None if it cannot be read."""
+    try:
+        name = codecs.lookup(charset.strip().strip("\"'")).name
+    except LookupError:
+        return None
+    if name == "iso8859-1":  # which browsers take for CP1252
+        return "cp1252"
+    if name in ("utf-8", "ascii", "utf-8-sig"):
+        return "utf-8"
+    if name in ("gbk", "gb2312"):
+        return "gbk"
+    others: dict[str, Encoding] = {"utf-16-le": "utf-16", "utf-16-be": "utf-16", "euc_kr": "euc-kr"}
+    by_codec = {codec: encoding for encoding, found in CODECS.items() for codec in (encoding, *found)}
+    return others.get(name) or by_codec.get(name)
 
 
 def is_broken_utf8(sample: bytes) -> bool:

@@ -123,6 +123,25 @@ def in_encoding(path: Path, declared: Encoding | None, work: Callable[[Text], T]
     raise first
 
 
+def as_utf8(content: bytes, declared: Encoding | None) -> bytes:
+    """The bytes of a text in UTF-8, without byte order mark. Raises FormatError if they are in no encoding, or not in
+    the declared one."""
+    mark = next((mark for mark in BYTE_ORDER_MARKS if content.startswith(mark)), b"")
+    if declared == "utf-16" or (declared is None and mark):
+        tried = [BYTE_ORDER_MARKS.get(mark, "utf-16-le")]
+    elif declared is not None:
+        tried = list(encodings.CODECS[declared])
+    elif encodings.decoded(content, "utf-8") is not None or encodings.is_broken_utf8(content):
+        tried = ["utf-8"]
+    else:
+        tried = [found.codec for found in encodings.candidates(content)]
+    for codec in tried:
+        if (found := encodings.decoded(content.removeprefix(mark), codec)) is not None:
+            return found.encode()
+    label = encodings.label(declared or "utf-8")
+    raise FormatError(f"the text is not {label}", "set encoding to that of the text, or send UTF-8")
+
+
 def of(path: Path, declared: Encoding | None) -> Text:
     """The text in the encoding that all of it is valid in. Raises as ``in_encoding``."""
 
