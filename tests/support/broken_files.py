@@ -245,7 +245,7 @@ def excel_cut(folder: Path) -> Case:
 def excel_with_nothing_on_it(folder: Path) -> Case:
     with xlsxwriter.Workbook(folder / "blank.xlsx") as book:
         book.add_worksheet()
-    return "blank.xlsx", "its first sheet is empty"
+    return "blank.xlsx", "its sheet 'Sheet1' is empty"
 
 
 @case

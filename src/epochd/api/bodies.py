@@ -52,8 +52,8 @@ async def read(
     request: Request, service: Service, predictor: Predictor, encoding: Encoding | None = None
 ) -> Rows | pl.DataFrame:
     """The rows in a body: values as in JSON, or a table that a reader has made. Text is in ``encoding``, by default
-    that of the Content-Type, or a detected one. Raises TooLarge, InvalidRequest for JSON of another form, DataError for a
-    file that cannot be read, BadRequest for a body that does not arrive."""
+    that of the Content-Type, or a detected one. Raises TooLarge, InvalidRequest for JSON of another form, DataError for
+    a file that cannot be read, BadRequest for a body that does not arrive."""
     stream, limit = request.stream(), service.settings.predict_mb << 20
     content_type = request.headers.get("content-type", "")
     suffix = suffix_of(content_type)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import fastexcel
 import polars as pl
 
 from epochd.core.columns import ReadOptions
@@ -53,7 +52,7 @@ NDJSON = Format(
 PARQUET = Format("Parquet", parquet.scan, parquet.explain, infers_types=False)
 FOLDER = Format("a folder of Parquet files", parquet.scan_folder, parquet.explain_folder, infers_types=False)
 ARROW = Format("Arrow", arrow.scan, arrow.explain, infers_types=False)
-EXCEL = Format("a spreadsheet", excel.scan, excel.explain)
+EXCEL = Format("a spreadsheet", excel.scan, excel.explain, notes=excel.notes)
 
 TEXT_FORMATS = {".csv": CSV, ".tsv": TSV, ".ndjson": NDJSON, ".jsonl": NDJSON}
 BY_SUFFIX = {
@@ -64,7 +63,7 @@ BY_SUFFIX = {
 }
 SUFFIXES = tuple(BY_SUFFIX)
 
-ERRORS = (pl.exceptions.PolarsError, fastexcel.FastExcelError, OSError)
+ERRORS = (pl.exceptions.PolarsError, *excel.ERRORS, OSError)
 """What the reading libraries raise, besides panics."""
 
 

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from epochd.core.text import shown
 from epochd.data.formats.errors import clean_column_names
 
 MAX_TITLE_ROWS = 20
@@ -53,6 +54,15 @@ def values_in_header(names: Row, rows: Sequence[Row]) -> list[str]:
     counted = [int(name) for name in found if name.strip().isdecimal()]
     is_count = len(counted) == len(found) > 1 and counted == list(range(counted[0], counted[0] + len(counted)))
     return [] if is_count else found
+
+
+def note_of_values(name: str, values: Row) -> str:
+    """What is told about a dataset of this name, whose header has these ``values_in_header``."""
+    given = ", ".join(shown(value, 40) for value in values[:3])
+    return (
+        f"the first line of {name!r} is read as the names of the columns, but {given} look like values; if the file "
+        "has no header line, add one"
+    )
 
 
 def with_index_name(names: Row) -> list[str]:

@@ -76,11 +76,7 @@ class Layout:
                 "read as part of the value"
             )
         if self.values_as_names:
-            given = ", ".join(shown(value, 40) for value in self.values_as_names[:3])
-            found.append(
-                f"the first line of {name!r} is read as the names of the columns, but {given} look like values; if the "
-                "file has no header line, add one"
-            )
+            found.append(header.note_of_values(name, self.values_as_names))
         return found
 
 
