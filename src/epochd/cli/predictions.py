@@ -8,6 +8,7 @@ from typer import Argument, Exit, Option
 
 from epochd.cli.console import DETACHED, FAILED, Token, Url, err, out, print_line, show, show_table
 from epochd.client import DEFAULT_URL, Client
+from epochd.core.columns import parse_options
 from epochd.core.errors import InvalidSpec, Problem
 from epochd.core.events import Type
 from epochd.core.jobs import State
@@ -48,7 +49,7 @@ def predict_dataset(
         "probabilities": False if no_probabilities else None,
         "bom": bom or None,
         "encoding": encoding,
-        "sheet": sheet_of(sheet),
+        "sheet": parse_options({} if sheet is None else {"sheet": sheet}).sheet,
         "name": name,
     }
     given = {key: value for key, value in options.items() if value is not None}
@@ -61,11 +62,6 @@ def predict_dataset(
         if code == 0 and output is not None:
             download(client, task_id, output)
     raise Exit(code)
-
-
-def sheet_of(given: str | None) -> str | int | None:
-    """A sheet on a command line: a number if it is one."""
-    return int(given) if given is not None and given.isascii() and given.isdecimal() else given
 
 
 def download(client: Client, task_id: str, output: Path) -> None:

@@ -4,6 +4,7 @@ Whatever is not said is decided from the whole column (``data/columns``). Option
 config that names it; those of a config take precedence.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -22,6 +23,7 @@ Encoding = Literal[
 """Encodings that can be declared; UTF-8 and UTF-16 with or without a byte order mark."""
 Sheet = Annotated[str, Field(min_length=1, max_length=100)] | Annotated[int, Field(ge=1, le=10_000)]
 """A sheet of a spreadsheet, by its name or its number from 1."""
+OPTION_FIELDS = ("encoding", "sheet", "columns")
 HINTS = {
     "encoding": "an encoding such as utf-8, gb18030, big5 or cp1252",
     "sheet": "the name of a sheet, or its number from 1",
@@ -96,6 +98,19 @@ def read_options(values: Mapping[str, Any]) -> ReadOptions:
         problems = [_problem(entry) for entry in error.errors(include_url=False)]
         raise InvalidSpec(bounded(problems)) from None
     return ReadOptions(found.encoding, found.sheet, found.columns or {})
+
+
+def parse_options(values: Mapping[str, str]) -> ReadOptions:
+    """``read_options`` in texts, as in a URL or a form: a sheet of digits is a number, columns are JSON."""
+    found: dict[str, Any] = dict(values)
+    if (sheet := values.get("sheet", "")).isascii() and sheet.isdecimal():
+        found["sheet"] = int(sheet)
+    if "columns" in values:
+        try:
+            found["columns"] = json.loads(values["columns"])
+        except ValueError as error:
+            raise InvalidSpec([Problem("columns", f"not valid JSON: {error}", HINTS["columns"])]) from None
+    return read_options(found)
 
 
 def _problem(error: ErrorDetails) -> Problem:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from epochd.core.columns import ReadOptions
 from epochd.core.specs import Task
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
@@ -34,7 +35,7 @@ class Dataset:
     """One row of the registry. Times are seconds since the Unix epoch (UTC).
 
     ``path`` is relative to the server's dataset folder if the server owns the file, otherwise absolute. ``profile`` is
-    None until it is first requested, and again after the content has changed.
+    None until it is first requested, and again after the content has changed. ``options`` are ``ReadOptions`` as JSON.
     """
 
     name: str
@@ -49,6 +50,12 @@ class Dataset:
     connection: str | None = None
     query: str | None = None
     profile: dict[str, Any] | None = None
+    options: dict[str, Any] | None = None
+
+    @property
+    def read_options(self) -> ReadOptions:
+        """How the dataset is read."""
+        return ReadOptions.from_json(self.options or {})
 
     @property
     def is_kept(self) -> bool:

@@ -13,6 +13,7 @@ import polars as pl
 import polars.selectors as cs
 
 from epochd.artifact import prediction_columns
+from epochd.core.columns import ReadOptions
 from epochd.core.datasets import CheckedDataset, Facts
 from epochd.core.errors import DataError, EpochdError, InvalidSpec, Problem
 from epochd.core.prediction_specs import PredictionSpec
@@ -79,9 +80,9 @@ def changed(catalog: Catalog, known: dict[str, str]) -> str | None:
     return next((name for name, value in known.items() if catalog.open(name).fingerprint() != value), None)
 
 
-def describe(catalog: Catalog, names: Sequence[str]) -> list[tuple[Path, Facts]]:
-    """The path of each of these datasets, and facts about it from reading all of it. Raises DataError."""
-    sources = [catalog.open(name) for name in names]
+def describe(catalog: Catalog, names: Sequence[str], options: ReadOptions) -> list[tuple[Path, Facts]]:
+    """The path of each of these datasets, and facts about it from reading all of it so. Raises DataError."""
+    sources = [catalog.open(name).reading(options) for name in names]
     return [(source.path, profile.read_facts(source)) for source in sources]
 
 

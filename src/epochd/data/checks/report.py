@@ -67,7 +67,7 @@ def check_dataset(spec: TrainingSpec, catalog: Catalog, expected: Expected | Non
     become problems, never exceptions."""
     name = spec.dataset or catalog.default
     try:
-        source = catalog.open(name).expecting(expected or {})
+        source = catalog.of(spec).expecting(expected or {})
         report, trained = source.apply(lambda table: check_table(table, table.collect_schema(), spec, source))
     except DataError as error:
         return DatasetReport(name, problems=error.problems, warnings=_default_used(spec, name))

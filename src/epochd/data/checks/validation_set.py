@@ -55,7 +55,7 @@ class Trained:
 def check(spec: TrainingSpec, catalog: Catalog, trained: Trained) -> tuple[list[Problem], list[str]]:
     """Everything that rules out validating on the spec's dataset for that, and warnings."""
     try:
-        other = catalog.open(spec.validation_dataset).expecting(kinds_of(trained.schema))
+        other = catalog.validation_of(spec).expecting(kinds_of(trained.schema))
         if is_same(trained.source, other):
             message = f"{other.name!r} is the dataset that is trained on: all its rows would be known"
             hint = "give another dataset, or leave it out to hold out validation_split of the rows"

@@ -25,8 +25,8 @@ class Format:
     ``scan`` raises FormatError for a visibly broken file, or its library's errors. Where it ``infers_types`` it yields
     several tables to try in turn, each with fewer assumptions, and reads a column of an unexpected kind as text.
     ``notes`` tells what was detected in the file of a dataset of a given name, and taken for right: encoding, sheet,
-    title rows. ``explain`` explains a library's error; ``schema_caveat``, why the schema may lack columns (empty: it
-    has all).
+    title rows. ``index_columns`` are the columns that pandas has written as an index. ``explain`` explains a library's
+    error; ``schema_caveat``, why the schema may lack columns (empty: it has all).
     """
 
     label: str
@@ -34,6 +34,7 @@ class Format:
     explain: Callable[[Path, BaseException], FormatError]
     infers_types: bool = True
     notes: Callable[[Path, ReadOptions, str], list[str]] = lambda path, options, name: []
+    index_columns: Callable[[Path, ReadOptions], list[str]] = lambda path, options: []
     schema_caveat: Callable[[Path], str] = lambda path: ""
 
 
@@ -43,16 +44,23 @@ CSV, TSV = (
         partial(delimited.scan, separator=sign),
         delimited.explain,
         notes=partial(delimited.notes, separator=sign),
+        index_columns=partial(delimited.index_columns, separator=sign),
     )
     for label, sign in (("CSV", ","), ("TSV", "\t"))
 )
 NDJSON = Format(
     "NDJSON", json_lines.scan, json_lines.explain, notes=json_lines.notes, schema_caveat=json_lines.schema_caveat
 )
-PARQUET = Format("Parquet", parquet.scan, parquet.explain, infers_types=False)
-FOLDER = Format("a folder of Parquet files", parquet.scan_folder, parquet.explain_folder, infers_types=False)
-ARROW = Format("Arrow", arrow.scan, arrow.explain, infers_types=False)
-EXCEL = Format("a spreadsheet", excel.scan, excel.explain, notes=excel.notes)
+PARQUET = Format("Parquet", parquet.scan, parquet.explain, infers_types=False, index_columns=parquet.index_columns)
+FOLDER = Format(
+    "a folder of Parquet files",
+    parquet.scan_folder,
+    parquet.explain_folder,
+    infers_types=False,
+    index_columns=parquet.index_columns,
+)
+ARROW = Format("Arrow", arrow.scan, arrow.explain, infers_types=False, index_columns=arrow.index_columns)
+EXCEL = Format("a spreadsheet", excel.scan, excel.explain, notes=excel.notes, index_columns=excel.index_columns)
 
 TEXT_FORMATS = {".csv": CSV, ".tsv": TSV, ".ndjson": NDJSON, ".jsonl": NDJSON}
 BY_SUFFIX = {

@@ -72,6 +72,11 @@ def notes(path: Path, options: ReadOptions, name: str, separator: str) -> list[s
     return layout.examine(path, separator, options.encoding).notes(name)
 
 
+def index_columns(path: Path, options: ReadOptions, separator: str) -> list[str]:
+    """The columns that are an index by their name."""
+    return header.index_columns(layout.examine(path, separator, options.encoding).names)
+
+
 def explain(path: Path, error: BaseException) -> FormatError:
     return FormatError(short_message(error), "write a header line, then one row per line with as many values, in UTF-8")
 

@@ -93,6 +93,11 @@ def notes(path: Path, options: ReadOptions, name: str) -> list[str]:
     return examine(path, options).notes(name)
 
 
+def index_columns(path: Path, options: ReadOptions) -> list[str]:
+    """The columns that are an index by their name."""
+    return header.index_columns(header.with_index_name(examine(path, options).names))
+
+
 def explain(path: Path, error: BaseException) -> FormatError:
     with path.open("rb") as file:
         head = file.read(8)

@@ -6,7 +6,7 @@ first row below them that names most columns, with texts only.
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from epochd.core.text import shown
 from epochd.data.formats.errors import clean_column_names
@@ -17,6 +17,8 @@ NUMBER = re.compile(r"[-+(]?\s*[$€£¥￥]?\s*\d[\d.,' ]*([eE][-+]?\d+)?\s*%?\
 DATE = re.compile(r"\d{1,4}[-/.年]\d{1,2}([-/.月]\d{1,4}日?)?([ T]\d{1,2}:\d{2}.*)?|\d{1,2}:\d{2}(:\d{2}.*)?")
 INDEX_NAME = "Unnamed: 0"
 """What pandas calls the index that it has written without a name."""
+INDEX = re.compile(r"\s*(Unnamed: 0(\.\d+)*|__index_level_\d+__)\s*")
+"""What pandas calls indexes in files that it has written or read."""
 
 Row = Sequence[str]
 
@@ -69,6 +71,11 @@ def with_index_name(names: Row) -> list[str]:
     """The names; INDEX_NAME for the first one if it is the only one that is empty."""
     is_index = len(names) > 1 and not names[0].strip() and all(name.strip() for name in names[1:])
     return [INDEX_NAME, *names[1:]] if is_index and INDEX_NAME not in names else list(names)
+
+
+def index_columns(names: Iterable[str]) -> list[str]:
+    """The names that pandas gives to indexes."""
+    return [name.strip() for name in names if INDEX.fullmatch(name)]
 
 
 def check_names(names: Row) -> list[str]:
