@@ -20,7 +20,7 @@ from epochd.core.errors import BadRequest, InvalidRequest, OutOfSpace, Problem, 
 from epochd.data.formats import SUFFIXES, suffix_of
 
 CHUNK_BYTES = 1 << 20
-MAX_FIELD_BYTES = 1 << 18
+MAX_FIELD_BYTES, MAX_COLUMNS_BYTES = 4_096, 1 << 19
 MAX_PARTS = 20
 MAX_FORM_BYTES = 1 << 20
 """The maximum size of a form without its file."""
@@ -156,8 +156,9 @@ class MultipartForm:
             self._file.append(bytes(data[start:end]))
             return
         self._value += data[start:end]
-        if len(self._value) > MAX_FIELD_BYTES:
-            message = f"the field is longer than {MAX_FIELD_BYTES} bytes"
+        most = MAX_COLUMNS_BYTES if self._field == "columns" else MAX_FIELD_BYTES
+        if len(self._value) > most:
+            message = f"the field is longer than {most} bytes"
             raise _invalid(self._field or "form", message, "send the file in the field 'file'")
 
     def _end_part(self) -> None:

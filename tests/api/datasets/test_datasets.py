@@ -573,7 +573,7 @@ async def test_options_are_changed_and_the_profile_is_computed_again(house: Any)
     await upload(house, "cities", GBK)
     before = (await house.http.get(f"{URL}/cities")).json()
     assert "'cities' is read as GB18030, which was detected" in before["notes"][0]
-    changed = await house.http.patch(f"{URL}/cities", json={"encoding": "big5"})
+    changed = await house.http.patch(f"{URL}/cities", json={"encoding": "utf-8"})
     assert changed.status_code == 422
     changed = await house.http.patch(f"{URL}/cities", json={"encoding": "gbk", "columns": {"y": {"type": "number"}}})
     assert changed.json()["options"] == {"encoding": "gbk", "columns": {"y": {"type": "number"}}}

@@ -153,7 +153,7 @@ class DatasetRecord(DatasetLine):
     schema_: list[ColumnShape] | None = Field(None, alias="schema")
     connection: str | None = None
     query: str | None = None
-    options: DatasetOptions | None = Field(None, description="How the dataset is read, where that was given.")
+    options: Annotated[dict[str, Any], described_as("DatasetOptions")] | None = None
 
 
 class DatasetDetail(DatasetRecord):
