@@ -34,6 +34,7 @@ OPERATIONS = {
     "get_logs",
     "get_report",
     "add_dataset",
+    "change_dataset",
     "list_datasets",
     "get_dataset",
     "remove_dataset",

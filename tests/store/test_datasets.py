@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from epochd.core.columns import ColumnOptions, ReadOptions
 from epochd.core.datasets import Dataset, DatasetKind, Facts
 from epochd.core.errors import DatasetInUse, NameTaken
 from epochd.core.jobs import State
@@ -151,3 +152,24 @@ async def test_a_nul_in_a_task_breaks_no_dataset(db: Database) -> None:
     assert await datasets.remove(db, "flights\0") is None
     await jobs.stop(db, job.id)
     assert await datasets.remove(db, "flights") == FLIGHTS
+
+
+async def test_options_are_found_by_name_and_changed_with_facts(db: Database) -> None:
+    await add(db, replace(FLIGHTS, options={"encoding": "gbk"}))
+    await add(db, replace(FLIGHTS, name="far", path="far.csv"))
+    assert await datasets.reading(db) == {"flights": ReadOptions("gbk")}
+    assert await datasets.reading(db, ["far"]) == {}
+    options = ReadOptions(sheet=2, columns={"a": ColumnOptions(type="category")})
+    facts = Facts(7, 8, [], "new")
+    changed = await datasets.change_options(db, "far", options, facts)
+    assert changed is not None
+    assert (changed.read_options, changed.rows, changed.fingerprint) == (options, 7, "new")
+    assert await datasets.reading(db, ["far"]) == {"far": options}
+    assert await datasets.change_options(db, "nothing", options, facts) is None
+
+
+async def test_options_stay_while_a_task_needs_the_dataset(db: Database) -> None:
+    await add(db)
+    await jobs.submit(db, using("flights"))
+    with pytest.raises(DatasetInUse):
+        await datasets.change_options(db, "flights", ReadOptions("gbk"), Facts(1, 1, [], "x"))

@@ -100,6 +100,7 @@ OF_R0003 = (
     "ALTER TABLE jobs DROP COLUMN kind",
     "CREATE INDEX ix_jobs_created_at ON jobs (created_at)",
     "DROP TABLE model_aliases",
+    "ALTER TABLE datasets DROP COLUMN options",
     "UPDATE alembic_version SET version_num = '0003'",
 )
 

@@ -93,24 +93,30 @@ def parquet_of_no_bytes(folder: Path) -> Case:
 
 
 @case
-def latin_1_text(folder: Path) -> Case:
-    return written(folder, "latin.csv", "a,b\n1,x\n2,café\n".encode("latin-1"), r"line 3 is not UTF-8 \(byte 0xe9\)")
+def latin_1_text_in_utf_8(folder: Path) -> Case:
+    content = "a,b\n1,größe\n2,über\n".encode() + "3,café\n".encode("latin-1")
+    return written(folder, "latin.csv", content, r"line 4 is not UTF-8: byte 6 of the line is 0xe9, after '3,caf'")
 
 
 @case
-def latin_1_text_compressed(folder: Path) -> Case:
-    content = gzip.compress("a,b\n1,x\n2,café\n".encode("latin-1"))
-    return written(folder, "latin.csv.gz", content, r"line 3 is not UTF-8 \(byte 0xe9\)")
+def latin_1_text_in_utf_8_compressed(folder: Path) -> Case:
+    content = gzip.compress("a,b\n1,größe\n2,über\n".encode() + "3,café\n".encode("latin-1"))
+    return written(folder, "latin.csv.gz", content, r"line 4 is not UTF-8: byte 6 of the line is 0xe9")
 
 
 @case
-def latin_1_header(folder: Path) -> Case:
-    return written(folder, "header.csv", "größe,b\n1,x\n".encode("latin-1"), r"header line is not UTF-8 \(byte 0xf6\)")
+def bytes_of_no_encoding(folder: Path) -> Case:
+    return written(folder, "bytes.csv", b"a,b\n1,x\x81\n", r"line 2 is not UTF-8: byte 4 of the line is 0x81")
 
 
 @case
 def rows_of_different_lengths(folder: Path) -> Case:
     return written(folder, "ragged.csv", "a,b\n1,2\n1,2,3\n", "line 3 has 3 values, but the header names 2 columns")
+
+
+@case
+def rows_that_are_too_short(folder: Path) -> Case:
+    return written(folder, "short.csv", "a,b\n1,2\n\n1\n", "line 4 has 1 value, but the header names 2 columns")
 
 
 @case
@@ -124,8 +130,8 @@ def quote_in_the_header_never_closed(folder: Path) -> Case:
 
 
 @case
-def quotes_in_the_middle(folder: Path) -> Case:
-    return written(folder, "quotes.csv", 'a,b\n1,"x"y\n', "line 2: ',' expected after '\"'")
+def text_after_a_closing_quote(folder: Path) -> Case:
+    return written(folder, "quotes.csv", 'a,b\n1,"x"y\n', "line 2 has text after the quote that closes a value")
 
 
 @case
@@ -159,23 +165,18 @@ def picture_named_csv(folder: Path) -> Case:
 
 
 @case
-def semicolons_in_csv(folder: Path) -> Case:
-    return written(folder, "semi.csv", "a;b\n1,5;2\n", "only column is 'a;b'.* separated by semicolons")
+def full_width_commas(folder: Path) -> Case:
+    return written(folder, "wide.csv", "城市，目标\n北京，1\n", "only column is '城市，目标'.* full-width commas")
 
 
 @case
-def commas_in_tsv(folder: Path) -> Case:
-    return written(folder, "commas.tsv", "a,b\n1,2\n", "only column is 'a,b'.* separated by commas")
+def semicolons_in_some_lines(folder: Path) -> Case:
+    return written(folder, "semi.csv", "a;b\n1,5;2\n3\n1;2\n", "line 3 has 1 value, but the header names 2 columns")
 
 
 @case
-def utf_16_text(folder: Path) -> Case:
-    return written(folder, "utf16.csv", "a,b\n1,2\n".encode("utf-16"), "the text is UTF-16, not UTF-8")
-
-
-@case
-def lines_that_end_in_cr(folder: Path) -> Case:
-    return written(folder, "mac.csv", b"a,b\r1,2\r3,4\r", "lines end in CR alone")
+def utf_32_text(folder: Path) -> Case:
+    return written(folder, "utf32.csv", "a,b\n1,2\n".encode("utf-32"), "line 1 has a NUL byte")
 
 
 @case
@@ -187,7 +188,7 @@ def names_that_stand_twice(folder: Path) -> Case:
 
 @case
 def column_without_a_name(folder: Path) -> Case:
-    return written(folder, "index.csv", ",a\n0,1\n", "column 1 has no name")
+    return written(folder, "unnamed.csv", "a,,b\n0,,1\n0,2,1\n", "column 2 has no name")
 
 
 @case
@@ -244,7 +245,7 @@ def excel_cut(folder: Path) -> Case:
 def excel_with_nothing_on_it(folder: Path) -> Case:
     with xlsxwriter.Workbook(folder / "blank.xlsx") as book:
         book.add_worksheet()
-    return "blank.xlsx", "its first sheet is empty"
+    return "blank.xlsx", "its sheet 'Sheet1' is empty"
 
 
 @case

@@ -13,12 +13,16 @@ from pathlib import Path
 
 import polars as pl
 from fastapi import Request
+from python_multipart.multipart import parse_options_header
 
 from epochd.api.deps import while_connected
 from epochd.api.security import DRAINED_BYTES
 from epochd.api.service import Service
 from epochd.artifact import files
+from epochd.core.columns import Encoding, ReadOptions
 from epochd.core.errors import BadRequest, DataError, EpochdError, OutOfSpace, TooLarge
+from epochd.core.text import shown
+from epochd.data.formats import encodings
 from epochd.data.tables.source import Source
 from epochd.registry import operations
 from epochd.serving import rows
@@ -44,19 +48,27 @@ SUFFIXES = {
 """The suffix of a file in the format of each content type; what has another content type is JSON."""
 
 
-async def read(request: Request, service: Service, predictor: Predictor) -> Rows | pl.DataFrame:
-    """The rows in a body: values as in JSON, or a table that a reader has made. Raises TooLarge, InvalidRequest for
-    JSON of another form, DataError for a file that cannot be read, BadRequest for a body that does not arrive."""
+async def read(
+    request: Request, service: Service, predictor: Predictor, encoding: Encoding | None = None
+) -> Rows | pl.DataFrame:
+    """The rows in a body: values as in JSON, or a table that a reader has made. Text is in ``encoding``, by default
+    that of the Content-Type, or a detected one. Raises TooLarge, InvalidRequest for JSON of another form, DataError for
+    a file that cannot be read, BadRequest for a body that does not arrive."""
     stream, limit = request.stream(), service.settings.predict_mb << 20
-    suffix = suffix_of(request.headers.get("content-type", ""))
+    content_type = request.headers.get("content-type", "")
+    suffix = suffix_of(content_type)
     try:
+        encoding = encoding or charset_of(content_type)
         async with asyncio.timeout(BODY_SECONDS):
             received: list[bytes] = []
             if suffix == rows.JSON_SUFFIX and await _is_small(stream, received, min(MEMORY_BYTES, limit)):
                 content, most = b"".join(received), service.settings.predict_rows
                 is_quick = len(content) <= QUICK_BYTES
-                return rows.parse(content, most) if is_quick else await service.models.run(rows.parse, content, most)
-            return await _from_file(request, service, predictor, suffix, limited(received, stream, limit))
+                if is_quick:
+                    return rows.parse(content, most, encoding)
+                return await service.models.run(rows.parse, content, most, encoding)
+            source = Source(f"body{suffix}", Path(), predictor.expected, ReadOptions(encoding))
+            return await _from_file(request, service, source, limited(received, stream, limit))
     except TimeoutError:
         raise BadRequest(f"the request's body did not arrive within {BODY_SECONDS:g} s") from None
     except EpochdError:
@@ -71,6 +83,16 @@ async def read(request: Request, service: Service, predictor: Predictor) -> Rows
 def suffix_of(content_type: str) -> str:
     """The suffix of a file in the format of this Content-Type header."""
     return SUFFIXES.get(content_type.partition(";")[0].strip().lower(), rows.JSON_SUFFIX)
+
+
+def charset_of(content_type: str) -> Encoding | None:
+    """The encoding that a Content-Type header declares. Raises InvalidRequest for one that cannot be read."""
+    charset = parse_options_header(content_type)[1].get(b"charset", b"").decode("latin-1")
+    found = encodings.named(charset) if charset else None
+    if charset and found is None:
+        message = f"the charset {shown(charset, 80)} of the Content-Type header is not known"
+        raise rows.invalid("body", message, f"use one of {', '.join(encodings.CODECS)}")
+    return found
 
 
 async def _is_small(stream: AsyncIterator[bytes], received: list[bytes], most: int) -> bool:
@@ -100,15 +122,14 @@ async def limited(first: Iterable[bytes], stream: AsyncIterator[bytes], limit: i
         yield chunk
 
 
-async def _from_file(
-    request: Request, service: Service, predictor: Predictor, suffix: str, chunks: AsyncIterator[bytes]
-) -> pl.DataFrame:
+async def _from_file(request: Request, service: Service, source: Source, chunks: AsyncIterator[bytes]) -> pl.DataFrame:
+    """The table in a body that has the format of ``source.name`` and is read with its options."""
     folder = service.bodies_dir / secrets.token_hex(8)
     folder.mkdir(mode=0o700, parents=True)
-    body, table = folder / f"body{suffix}", folder / "rows.arrow"
+    body, table = folder / source.name, folder / "rows.arrow"
     try:
         await _save(chunks, body)
-        source = Source("body", body).expecting(predictor.expected)
+        source = dataclasses.replace(source, name="body", path=body)
         reading = service.bodies.call(operations.save_rows, source, table, service.settings.predict_rows)
         await while_connected(request, reading)
         return await service.models.run(pl.read_ipc, table)

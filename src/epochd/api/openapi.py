@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from epochd.api.datasets.responses import ColumnProfile, PathRegistration, QueryRegistration
+from epochd.api.datasets.responses import ColumnProfile, DatasetOptions, PathRegistration, QueryRegistration
 from epochd.api.models.responses import AliasBody, ColumnsBody, RowList, RowsBody
 from epochd.api.predictions import shapes as prediction_shapes
 from epochd.api.protocols import mlflow_scoring, open_inference
@@ -40,6 +40,7 @@ COMPONENTS: list[type[BaseModel]] = [
     prediction_shapes.PredictionConfig,
     prediction_shapes.PredictionEvent,
     ColumnProfile,
+    DatasetOptions,
     PathRegistration,
     QueryRegistration,
     RowsBody,

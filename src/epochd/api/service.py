@@ -113,7 +113,8 @@ class Service:
     async def catalog(self) -> Catalog:
         """All datasets that a config can use now."""
         registered = await datasets.paths(self.db, self.staging.home)
-        return Catalog(self.settings.dataset_roots, registered, self.settings.default_dataset)
+        reading = await datasets.reading(self.db)
+        return Catalog(self.settings.dataset_roots, registered, self.settings.default_dataset, reading)
 
     async def close_readers(self) -> None:
         """End everything that reads data, so that the requests that wait for it end too."""

@@ -1,5 +1,6 @@
 """``epochd datasets``: list, add, show, refresh, remove."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ from typer import Argument, Option, Typer
 
 from epochd.cli.console import Token, Url, err, number, show, show_table
 from epochd.client import DEFAULT_URL, Client
+from epochd.core.columns import parse_options
 from epochd.core.errors import InvalidSpec, Problem
 from epochd.core.text import visible
 
@@ -41,18 +43,24 @@ def add_dataset(
     connection: Annotated[str | None, Option(help="The server's connection for --query.")] = None,
     query: Annotated[str | None, Option(help="A SELECT statement whose rows are saved.")] = None,
     replace: Annotated[bool, Option("--replace", help="Replace the dataset with this name.")] = False,
+    encoding: Annotated[str | None, Option(help="The encoding of a text file, such as gbk. Default: detected.")] = None,
+    sheet: Annotated[str | None, Option(help="The sheet of a spreadsheet, by name or number from 1.")] = None,
+    columns: Annotated[
+        str | None, Option(help="How single columns are read: a JSON object, or a file that contains one.")
+    ] = None,
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:
     """Upload a file, register a path on the server, or save the rows of a query."""
+    reading = options_of(encoding, sheet, columns)
     with Client(url, token) as client:
         match file, path, connection, query:
             case Path(), None, None, None:
-                added = upload(client, file, name, replace)
+                added = upload(client, file, name, replace, reading)
             case None, str(), None, None if name:
-                added = client.register_dataset(name, path, replace=replace)
-            case None, None, str(), str() if name:
-                added = client.query_dataset(name, connection, query, replace=replace)
+                added = client.register_dataset(name, path, replace=replace, **reading)
+            case None, None, str(), str() if name and reading.keys() <= {"columns"}:
+                added = client.query_dataset(name, connection, query, replace=replace, **reading)
             case _:
                 hint = "use a file, or --name and --path, or --name, --connection and --query"
                 raise InvalidSpec([Problem("datasets add", "this combination of options is not valid", hint)])
@@ -60,7 +68,22 @@ def add_dataset(
     show((added["name"], "green"), f": {size}, {decimal(added['bytes'])}")
 
 
-def upload(client: Client, file: Path, name: str | None, replace: bool) -> dict[str, Any]:
+def options_of(encoding: str | None, sheet: str | None, columns: str | None) -> dict[str, Any]:
+    """How a dataset is read, as far as it is given. Raises InvalidSpec."""
+    given = {"encoding": encoding, "sheet": sheet, "columns": columns}
+    texts = {key: value for key, value in given.items() if value is not None}
+    if columns is not None and not columns.lstrip().startswith("{"):
+        try:
+            texts["columns"] = Path(columns).read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = f"{visible(columns)} cannot be read: {getattr(error, 'strerror', None) or error}"
+            raise InvalidSpec([Problem("--columns", reason, "provide a file on this machine, or JSON")]) from None
+    return parse_options(texts).as_json()
+
+
+def upload(
+    client: Client, file: Path, name: str | None, replace: bool, reading: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Upload a file, with a progress bar on a terminal. Raises InvalidSpec if it cannot be read."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     try:
@@ -71,7 +94,7 @@ def upload(client: Client, file: Path, name: str | None, replace: bool) -> dict[
                 done = " sent, the server is reading it" if sent == total else ""
                 progress.update(row, completed=sent, total=total, description=visible(file.name) + done)
 
-            return client.upload_dataset(file, name, replace=replace, progress=update)
+            return client.upload_dataset(file, name, replace=replace, progress=update, **(reading or {}))
     except OSError as error:
         reason = f"cannot be read: {error.strerror or error}"
         raise InvalidSpec([Problem(str(file), reason, "provide a file on this machine")]) from None
@@ -87,6 +110,8 @@ def show_dataset(name: DatasetName, url: Url = DEFAULT_URL, token: Token = None)
         return
     size = f"{found['rows']:,} rows, {found['columns']:,} columns, {decimal(found['bytes'])}"
     show(f"{name} ({found['kind']}): {size}, fingerprint {found['fingerprint'][:12]}")
+    for note in found.get("notes") or ():
+        show(f"note: {note}")
     titles = ["column", "type", "missing", "distinct", "min", "mean", "max", "most frequent"]
     show_table(titles, map(column_cells, found["profile"]))
 

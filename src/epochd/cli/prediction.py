@@ -10,6 +10,7 @@ from typer import Argument, Option
 
 from epochd.cli.console import Token, Url, err, show
 from epochd.client import DEFAULT_URL, Client
+from epochd.core.columns import ReadOptions, read_options
 from epochd.core.errors import InvalidSpec, Problem
 from epochd.core.text import visible
 
@@ -49,6 +50,7 @@ def predict(
         bool, Option("--every-row", help="Of a model that forecasts: one prediction per row, not the last per group.")
     ] = False,
     bom: Annotated[bool, Option("--bom", help="Begin CSV with a byte order mark, as Excel needs it.")] = False,
+    encoding: Annotated[str | None, Option(help="The encoding of a text file, such as gbk. Default: detected.")] = None,
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:
@@ -56,7 +58,8 @@ def predict(
     media_type = media_type_of(output)
     ids = [id_columns] if id_columns else []
     if is_folder(model):
-        content = predict_locally(Path(model), file, media_type, ids, echo, on_error.value, every_row, bom)
+        options = read_options({"encoding": encoding})
+        content = predict_locally(Path(model), file, media_type, ids, echo, on_error.value, every_row, bom, options)
     else:
         with Client(url, token) as client:
             try:
@@ -70,6 +73,7 @@ def predict(
                     on_error=on_error.value,
                     every_row=every_row,
                     bom=bom,
+                    encoding=encoding,
                 )
             except OSError as error:
                 reason = f"cannot be read: {error.strerror or error}"
@@ -92,7 +96,15 @@ def media_type_of(output: Path | None) -> str:
 
 
 def predict_locally(
-    folder: Path, file: Path, media_type: str, ids: list[str], echo: bool, on_error: str, every_row: bool, bom: bool
+    folder: Path,
+    file: Path,
+    media_type: str,
+    ids: list[str],
+    echo: bool,
+    on_error: str,
+    every_row: bool,
+    bom: bool,
+    reading: ReadOptions,
 ) -> bytes:
     """The predictions in the form of an answer of the server. No other file in the folder of ``file`` is looked at."""
     import polars.selectors as cs  # noqa: PLC0415 - 0.2 s that only this command needs
@@ -102,7 +114,11 @@ def predict_locally(
     from epochd.serving.predictor import Predictor  # noqa: PLC0415
 
     predictor = Predictor.load(folder.expanduser())
-    frame = rows.read(Source(file.name, file.resolve()).expecting(predictor.expected))
+    source = Source(file.name, file.resolve()).expecting(predictor.expected).reading(reading)
+    frame = rows.read(source)
+    if source.path.suffix != rows.JSON_SUFFIX:
+        for note in source.notes():
+            show(f"note: {note}", to=err)
     options = answers.Options(on_error, ids, echo, every_row=every_row, bom=bom, media_type=media_type)  # type: ignore[arg-type]
     given = frame.select(cs.by_name(options.chosen(frame.columns, predictor.ordering)))
     found = predictor.predict(frame, on_error=options.on_error, every_row=every_row)

@@ -8,6 +8,7 @@ from typer import Argument, Exit, Option
 
 from epochd.cli.console import DETACHED, FAILED, Token, Url, err, out, print_line, show, show_table
 from epochd.client import DEFAULT_URL, Client
+from epochd.core.columns import parse_options
 from epochd.core.errors import InvalidSpec, Problem
 from epochd.core.events import Type
 from epochd.core.jobs import State
@@ -27,6 +28,8 @@ def predict_dataset(
     skip_errors: Annotated[bool, Option("--skip-errors", help="Leave rows that cannot be scored empty.")] = False,
     no_probabilities: Annotated[bool, Option("--no-probabilities", help="Leave out the probabilities.")] = False,
     bom: Annotated[bool, Option("--bom", help="Begin a CSV file with a byte order mark, for Excel.")] = False,
+    encoding: Annotated[str | None, Option(help="The encoding of a text file, such as gbk. Default: detected.")] = None,
+    sheet: Annotated[str | None, Option(help="The sheet of a spreadsheet, by name or number from 1.")] = None,
     name: Annotated[str | None, Option(help="A name for the list of predictions.")] = None,
     detach: Annotated[bool, Option("--detach", help="Print the task's id and exit.")] = False,
     url: Url = DEFAULT_URL,
@@ -45,6 +48,8 @@ def predict_dataset(
         "on_error": "skip" if skip_errors else None,
         "probabilities": False if no_probabilities else None,
         "bom": bom or None,
+        "encoding": encoding,
+        "sheet": parse_options({} if sheet is None else {"sheet": sheet}).sheet,
         "name": name,
     }
     given = {key: value for key, value in options.items() if value is not None}

@@ -1,5 +1,6 @@
 """The client class, with a method for every request of the API. The command line, scripts and tests use it."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from os import PathLike, fstat
 from pathlib import Path
@@ -178,28 +179,48 @@ class Client(ModelRequests):
         name: str | None = None,
         *,
         replace: bool = False,
+        encoding: str | None = None,
+        sheet: str | int | None = None,
+        columns: Mapping[str, Any] | None = None,
         progress: Callable[[int, int], None] = lambda sent, total: None,
     ) -> dict[str, Any]:
-        """Upload a file as a stream; ``progress`` is called with the bytes sent so far and the total.
+        """Upload a file as a stream; ``progress`` is called with the bytes sent so far and the total. ``encoding`` of a
+        text file, ``sheet`` of a spreadsheet and ``columns`` say how it is read.
 
         The default name is that of the file. Raises OSError if the file cannot be read.
         """
         path = Path(file)
-        query = {"name": name, "filename": path.name, "replace": replace or None}
+        query = {"name": name, "filename": path.name, "replace": replace or None, "encoding": encoding, "sheet": sheet}
+        query |= {"columns": None if columns is None else json.dumps(columns)}
         with path.open("rb") as content:
             total = fstat(content.fileno()).st_size
             headers = {"Content-Type": "application/octet-stream", "Content-Length": str(total)}
             body = _chunks(content, total, progress)
             return self._request("POST", DATASETS, query, content=body, headers=headers, timeout=LONG_TIMEOUT)
 
-    def register_dataset(self, name: str, path: str, *, replace: bool = False) -> dict[str, Any]:
-        """Register a file or folder on the server under a name."""
-        body, options = {"name": name, "path": path}, {"replace": replace or None}
-        return self._request("POST", DATASETS, options, json=body, timeout=LONG_TIMEOUT)
+    def register_dataset(self, name: str, path: str, *, replace: bool = False, **options: Any) -> dict[str, Any]:
+        """Register a file or folder on the server under a name. ``options``: ``encoding``, ``sheet``, ``columns``."""
+        body = {"name": name, "path": path} | {key: value for key, value in options.items() if value is not None}
+        return self._request("POST", DATASETS, {"replace": replace or None}, json=body, timeout=LONG_TIMEOUT)
 
-    def query_dataset(self, name: str, connection: str, query: str, *, replace: bool = False) -> dict[str, Any]:
+    def change_dataset(self, name: str, **options: Any) -> dict[str, Any]:
+        """Change how a dataset is read: ``encoding``, ``sheet`` and ``columns``; None removes an option. Raises
+        DatasetInUse while a task that is not finished needs the dataset."""
+        return self._request("PATCH", _path(DATASETS, name), json=options, timeout=LONG_TIMEOUT)
+
+    def query_dataset(
+        self,
+        name: str,
+        connection: str,
+        query: str,
+        *,
+        replace: bool = False,
+        columns: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
         """Save the rows of a query on one of the server's connections as a dataset."""
-        body, options = {"name": name, "connection": connection, "query": query}, {"replace": replace or None}
+        body: dict[str, Any] = {"name": name, "connection": connection, "query": query}
+        body |= {} if columns is None else {"columns": columns}
+        options = {"replace": replace or None}
         return self._request("POST", DATASETS, options, json=body, timeout=LONG_TIMEOUT)
 
     def refresh_dataset(self, name: str) -> dict[str, Any]:

@@ -90,9 +90,11 @@ class ModelRequests:
         on_error: Literal["refuse", "skip"] = "refuse",
         every_row: bool = False,
         bom: bool = False,
+        encoding: str | None = None,
     ) -> bytes:
         """Predict the rows of a file: CSV, TSV, JSON, NDJSON, Parquet or Arrow, by its suffix. The answer as ``accept``
-        says: ``text/csv``, ``application/json`` or ``application/vnd.apache.parquet``.
+        says: ``text/csv``, ``application/json`` or ``application/vnd.apache.parquet``. ``encoding`` is that of a text
+        file; the server detects it by default.
 
         Raises InvalidRequest for another suffix, OSError if the file cannot be read.
         """
@@ -106,7 +108,8 @@ class ModelRequests:
                 f"use a file that ends in {', '.join(CONTENT_TYPES)}",
             )
             raise InvalidRequest(f"{message}; {hint}", [Problem("file", message, hint)])
-        query = _query(id_columns, echo, on_error, True, every_row) | {"bom": "true" if bom else None}
+        query = _query(id_columns, echo, on_error, True, every_row)
+        query |= {"bom": "true" if bom else None, "encoding": encoding}
         with path.open("rb") as content:
             size = fstat(content.fileno()).st_size
             headers = {"Content-Type": content_type, "Accept": accept, "Content-Length": str(size)}

@@ -4,11 +4,16 @@ Whatever is not said is decided from the whole column (``data/columns``). Option
 config that names it; those of a config take precedence.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from epochd.core.errors import InvalidSpec, Problem, bounded
+from epochd.core.text import cut, shown
 
 ColumnType = Literal["number", "boolean", "category", "text", "date", "time", "duration", "identifier", "list"]
 """What a column is. ``category`` is text with few values, ``text`` is free text, an ``identifier`` names its row."""
@@ -16,7 +21,15 @@ Encoding = Literal[
     "utf-8", "utf-16", "gb18030", "gbk", "big5", "shift_jis", "cp1252", "latin-1", "euc-kr", "cp1251", "cp1250"
 ]
 """Encodings that can be declared; UTF-8 and UTF-16 with or without a byte order mark."""
-MAX_MISSING = 100
+Sheet = Annotated[str, Field(min_length=1, max_length=100)] | Annotated[int, Field(ge=1, le=10_000)]
+"""A sheet of a spreadsheet, by its name or its number from 1."""
+OPTION_FIELDS = ("encoding", "sheet", "columns")
+HINTS = {
+    "encoding": "an encoding such as utf-8, gb18030, big5 or cp1252",
+    "sheet": "the name of a sheet, or its number from 1",
+    "columns": 'options by column, such as {"day": {"type": "date", "format": "%d/%m/%Y"}}',
+}
+MAX_MISSING, MAX_OPTIONS = 100, 100_000
 """Words for missing values that one column may have."""
 
 
@@ -72,3 +85,42 @@ class ReadOptions:
         """The options that ``as_json`` described. Raises pydantic's ValidationError for invalid ones."""
         columns = {name: ColumnOptions.model_validate(one) for name, one in (state.get("columns") or {}).items()}
         return cls(state.get("encoding"), state.get("sheet"), columns)
+
+
+class _ReadFields(BaseModel):
+    """Read options as a client gives them; validated only."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    encoding: Encoding | None = None
+    sheet: Sheet | None = None
+    columns: Annotated[dict[str, ColumnOptions], Field(max_length=MAX_OPTIONS)] | None = None
+
+
+def read_options(values: Mapping[str, Any]) -> ReadOptions:
+    """The options in a mapping with ``encoding``, ``sheet`` and ``columns``. Raise InvalidSpec with every problem."""
+    try:
+        found = _ReadFields.model_validate(dict(values))
+    except ValidationError as error:
+        problems = [_problem(entry) for entry in error.errors(include_url=False)]
+        raise InvalidSpec(bounded(problems)) from None
+    return ReadOptions(found.encoding, found.sheet, found.columns or {})
+
+
+def parse_options(values: Mapping[str, str]) -> ReadOptions:
+    """``read_options`` in texts, as in a URL or a form: a sheet of digits is a number, columns are JSON."""
+    found: dict[str, Any] = dict(values)
+    if (sheet := values.get("sheet", "")).isascii() and sheet.isdecimal():
+        found["sheet"] = int(sheet)
+    if "columns" in values:
+        try:
+            found["columns"] = json.loads(values["columns"])
+        except ValueError as error:
+            raise InvalidSpec([Problem("columns", f"not valid JSON: {error}", HINTS["columns"])]) from None
+    return read_options(found)
+
+
+def _problem(error: ErrorDetails) -> Problem:
+    field = ".".join(cut(str(part)) for part in error["loc"] if not str(part).startswith("constrained-"))
+    message = f"{error['msg'][0].lower()}{error['msg'][1:]}, but {shown(error['input'], 80)} was given"
+    return Problem(field, message, HINTS.get(str(error["loc"][0]), ""))

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from epochd.core.columns import ColumnType
+from epochd.core.columns import ColumnType, ReadOptions
 from epochd.core.specs import Task
 
 
@@ -31,7 +31,7 @@ class Dataset:
     """One row of the registry. Times are seconds since the Unix epoch (UTC).
 
     ``path`` is relative to the server's dataset folder if the server owns the file, otherwise absolute. ``profile`` is
-    None until it is first requested, and again after the content has changed.
+    None until it is first requested, and again after the content has changed. ``options`` are ``ReadOptions`` as JSON.
     """
 
     name: str
@@ -46,6 +46,12 @@ class Dataset:
     connection: str | None = None
     query: str | None = None
     profile: dict[str, Any] | None = None
+    options: dict[str, Any] | None = None
+
+    @property
+    def read_options(self) -> ReadOptions:
+        """How the dataset is read."""
+        return ReadOptions.from_json(self.options or {})
 
     @property
     def is_kept(self) -> bool:

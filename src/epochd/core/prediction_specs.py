@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from epochd.core.columns import Encoding, ReadOptions, Sheet
 from epochd.core.errors import InvalidSpec, Problem
 from epochd.core.names import COMPOSED
 from epochd.core.spec_fields import Column, DatasetName
@@ -28,6 +29,11 @@ class PredictionSpec(BaseModel):
     is used."""
     dataset: DatasetName
     """The rows: a built-in or registered dataset, or a path inside the server's dataset folders."""
+    encoding: Encoding | None = None
+    """The encoding of the dataset's text file. Default: that of the registered dataset, or detected."""
+    sheet: Sheet | None = None
+    """The sheet of a spreadsheet, by its name or its number from 1. Default: that of the registered dataset, or the
+    first visible one."""
     output_format: OutputFormat = "parquet"
     """``parquet`` or ``csv``."""
     id_columns: Annotated[list[Column], Field(max_length=1_000)] = []
@@ -43,6 +49,11 @@ class PredictionSpec(BaseModel):
     """Whether a CSV file begins with a byte order mark, which Excel needs to read it as UTF-8."""
     name: Annotated[str, Field(max_length=200), COMPOSED] = "prediction"
     """A name for the list of predictions."""
+
+    @property
+    def read_options(self) -> ReadOptions:
+        """How the dataset is read."""
+        return ReadOptions(self.encoding, self.sheet)
 
     @model_validator(mode="after")
     def _check_across_fields(self) -> Self:

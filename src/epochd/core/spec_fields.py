@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from epochd.core.columns import ColumnOptions, Encoding, ReadOptions
+from epochd.core.columns import ColumnOptions, Encoding, ReadOptions, Sheet
 from epochd.core.feature_options import FeatureOptions
 from epochd.core.names import COMPOSED
 
@@ -118,7 +118,7 @@ class SpecFields(BaseModel):
     Default: the server's default dataset."""
     encoding: Encoding | None = None
     """The encoding of the dataset's text file. Default: detected, and reported."""
-    sheet: Annotated[str, Field(min_length=1, max_length=100)] | Annotated[int, Field(ge=1, le=10_000)] | None = None
+    sheet: Sheet | None = None
     """The sheet of a spreadsheet, by its name or its number from 1. Default: the first visible one."""
     columns: Annotated[dict[Column, ColumnOptions], Field(max_length=MAX_COLUMNS)] = {}
     """How single columns are read, by name: ``type``, and for numbers ``decimal``, for dates ``format`` and

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, WrapValidator
 
+from epochd.core.columns import ReadOptions
 from epochd.core.datasets import CheckedDataset
 from epochd.core.jobs import AttemptKey
 from epochd.core.prediction_specs import PredictionSpec
@@ -41,6 +42,8 @@ class AttemptTicket(BaseModel):
     dataset_roots: list[Path]
     registered: dict[str, Path] = {}
     """The paths of the registered datasets that the spec names."""
+    reading: dict[str, ReadOptions] = {}
+    """How those of them are read that have options."""
     checkpoint: str | None = None
     """The newest checkpoint in the database, relative to ``data_dir``; None if there is none."""
     threads: int = 1

@@ -99,7 +99,7 @@ def prepare(
     unchanged, and columns are read as the kinds that it was fitted on. With a validation dataset, the fingerprint is
     the SHA-256 of both fingerprints.
     """
-    source = catalog.open(spec.dataset).reading(spec.read_options)
+    source = catalog.of(spec, encoder.feature_names if encoder else ())
     if encoder is not None:
         source = source.following(encoder.readings, encoder.kinds)
     elif checked is not None and checked.readings is not None:
@@ -139,10 +139,10 @@ class Preparation:
             hashed = pool.submit(source.fingerprint)
             encoder, found = self._encoded(table, facts, readings)
         fingerprint = hashed.result()
-        parts = materialize(table, found.layout, encoder, found.y, self.policy, fingerprint)
+        parts = materialize(table, found.layout, encoder, found.y, self.policy, source.content_key(fingerprint))
         sides, naive, season = found.layout.sides, found.naive, found.season
         if self.spec.validation_dataset is not None:
-            other = self.catalog.open(self.spec.validation_dataset).following(readings, kinds_of(schema))
+            other = self.catalog.validation_of(self.spec).following(readings, kinds_of(schema))
             other_fingerprint = other.fingerprint()
             other_parts, other_sides, other_naive = self._validation(other, other_fingerprint, encoder, season)
             parts, sides, naive = parts | other_parts, {**sides, **other_sides}, naive | other_naive
@@ -217,7 +217,7 @@ class Preparation:
         spec, schema, features = self.spec, table.lazy.collect_schema(), facts.features
         steps = longest_list(table.lazy, features)
         if steps is not None and spec.validation_dataset is not None:
-            other = self.catalog.open(spec.validation_dataset)
+            other = self.catalog.validation_of(spec)
             steps = max(steps, other.apply(lambda lazy: longest_list(lazy, features)) or 0)
         task, classes, types = facts.task, facts.classes, facts.types
         fit = EncoderFit(spec, schema, features, task, classes, len(train), steps, types, readings)
@@ -259,7 +259,8 @@ class Preparation:
             table = self._table(lazy, columns)
             labels = self._row_labels(table, encoder.task, encoder.classes)
             found = self._arrange(encoder, labels, Splits.of(np.full(table.rows, VALIDATION, np.uint8)), season)
-            parts = materialize(table, found.layout, encoder, found.y, self.policy, fingerprint)
+            key = other.content_key(fingerprint)
+            parts = materialize(table, found.layout, encoder, found.y, self.policy, key)
             return parts, found.layout.sides, found.naive
 
         try:

@@ -176,13 +176,16 @@ class Dispatcher:
         }
         home = settings.dataset_roots[0].absolute()
         if job.kind is JobKind.PREDICTION:
-            registered = await datasets.paths(self._db, home, [job.prediction.dataset])
+            names = [job.prediction.dataset]
+            values |= {"registered": await datasets.paths(self._db, home, names)}
+            values |= {"reading": await datasets.reading(self._db, names)}
             model = settings.data_dir.absolute() / job.summary["model"]["folder"]
-            return PredictionTicket(**values, registered=registered, model_dir=model)
+            return PredictionTicket(**values, model_dir=model)
         names = [name for name in (job.training.dataset, job.training.validation_dataset) if name is not None]
         return Ticket(
             **values,
             registered=await datasets.paths(self._db, home, names),
+            reading=await datasets.reading(self._db, names),
             checked=job.checked_dataset,
             reported_epochs=job.current_epoch,
             resident_mb=settings.resident_mb,

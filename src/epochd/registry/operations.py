@@ -14,6 +14,7 @@ import polars as pl
 import polars.selectors as cs
 
 from epochd.artifact import prediction_columns
+from epochd.core.columns import ReadOptions
 from epochd.core.datasets import CheckedDataset, Facts
 from epochd.core.errors import DataError, EpochdError, InvalidSpec, Problem
 from epochd.core.prediction_specs import PredictionSpec
@@ -65,7 +66,7 @@ def check_prediction(spec: PredictionSpec, folder: Path, catalog: Catalog) -> li
         encoder.features(first.clear())  # a column whose type the model cannot read; values are the worker's concern
         return [*columns.passed, *prediction_columns.predicted(encoder, spec)]
 
-    return catalog.open(spec.dataset).expecting(encoder.expected).apply(check_table)
+    return catalog.open(spec.dataset).reading(spec.read_options).expecting(encoder.expected).apply(check_table)
 
 
 def _quick_fingerprint(catalog: Catalog, name: str | None) -> str | None:
@@ -82,9 +83,9 @@ def changed(catalog: Catalog, known: dict[str, str]) -> str | None:
     return next((name for name, value in known.items() if not catalog.is_unchanged(name, value)), None)
 
 
-def describe(catalog: Catalog, names: Sequence[str]) -> list[tuple[Path, Facts]]:
-    """The path of each of these datasets, and facts about it from reading all of it. Raises DataError."""
-    sources = [catalog.open(name) for name in names]
+def describe(catalog: Catalog, names: Sequence[str], options: ReadOptions) -> list[tuple[Path, Facts]]:
+    """The path of each of these datasets, and facts about it from reading all of it so. Raises DataError."""
+    sources = [catalog.open(name).reading(options) for name in names]
     return [(source.path, profile.read_facts(source)) for source in sources]
 
 

@@ -51,10 +51,11 @@ def read_facts(source: Source) -> Facts:
 
 
 def profile(source: Source) -> dict[str, Any]:
-    """``columns``, the profile of each column with the notation of its text, ``first_rows``, and ``warnings`` about how
-    columns are read, as plain JSON. Raises DataError. Blocking."""
+    """``columns``, the profile of each column with the notation of its text, ``first_rows``, ``warnings`` about how
+    columns are read, and ``notes``, what was detected when the file was read, as plain JSON. Raises DataError.
+    Blocking."""
     with np.errstate(over="ignore", invalid="ignore"):  # figures that overflow a float are shown as null
-        return source.apply_decided(_profiled)
+        return source.apply_decided(_profiled) | {"notes": source.notes()}
 
 
 def _profiled(table: pl.LazyFrame, decisions: Mapping[str, Decision]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import asyncio
 from dataclasses import asdict, replace
 from typing import Any
 
+from epochd.core.columns import ReadOptions
 from epochd.core.datasets import Dataset, DatasetKind
 from epochd.data.tables.catalog import BUILTIN, Catalog
 from epochd.data.tables.source import Source
@@ -27,7 +28,7 @@ class ProfileCache:
     async def builtin(self) -> list[Dataset]:
         """The built-in datasets, in the form of registered ones."""
         if not self._builtin:
-            found = await self._readers.call(operations.describe, Catalog(), BUILTIN)
+            found = await self._readers.call(operations.describe, Catalog(), BUILTIN, ReadOptions())
             self._builtin = {
                 name: staging.described(name, DatasetKind.BUILTIN, facts, str(path))
                 for name, (path, facts) in zip(BUILTIN, found, strict=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from epochd.artifact import files
+from epochd.core.columns import ReadOptions
 from epochd.core.datasets import Dataset, DatasetKind, Facts
 from epochd.core.errors import DataError, NameTaken, Problem
 from epochd.data.tables.source import Source
@@ -83,6 +84,7 @@ class StagingArea:
         replace: bool,
         connection: str | None = None,
         query: str | None = None,
+        options: ReadOptions | None = None,
     ) -> Dataset:
         """Check a complete file, move it into place and register it.
 
@@ -105,8 +107,8 @@ class StagingArea:
             files.flush(place.parent)
 
         staged.stage = "checking"
-        facts = await self._readers.call(operations.facts, Source(staged.name, file))
-        dataset = described(staged.name, staged.kind, facts, file.name, connection, query)
+        facts = await self._readers.call(operations.facts, Source(staged.name, file, options=options or ReadOptions()))
+        dataset = described(staged.name, staged.kind, facts, file.name, connection, query, options)
         await asyncio.to_thread(files.flush, file)
         async with datasets.registering(self._db, dataset, replace=replace) as old:
             await asyncio.to_thread(move_into_place)
@@ -122,12 +124,26 @@ class StagingArea:
 
 
 def described(
-    name: str, kind: DatasetKind, facts: Facts, path: str, connection: str | None = None, query: str | None = None
+    name: str,
+    kind: DatasetKind,
+    facts: Facts,
+    path: str,
+    connection: str | None = None,
+    query: str | None = None,
+    options: ReadOptions | None = None,
 ) -> Dataset:
     """The registry entry of a dataset that has been read. Raises DataError if it has no rows."""
     if not facts.rows:
         raise DataError([Problem("dataset", f"{name!r} has no rows", "provide at least one row below the header")])
     now = time.time()
     return Dataset(
-        name, kind, path, **asdict(facts), created_at=now, updated_at=now, connection=connection, query=query
+        name,
+        kind,
+        path,
+        **asdict(facts),
+        created_at=now,
+        updated_at=now,
+        connection=connection,
+        query=query,
+        options=(options.as_json() if options else None) or None,
     )

@@ -7,7 +7,7 @@ the URL. Bytes are written in a thread, in chunks of about one MiB.
 import asyncio
 import errno
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PureWindowsPath
@@ -17,11 +17,12 @@ from python_multipart.exceptions import FormParserError, ParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from epochd.core import names
+from epochd.core.columns import OPTION_FIELDS, ReadOptions, parse_options
 from epochd.core.errors import BadRequest, InvalidRequest, OutOfSpace, Problem, TooLarge
 from epochd.data.formats import SUFFIXES, suffix_of
 
 CHUNK_BYTES = 1 << 20
-MAX_FIELD_BYTES = 4_096
+MAX_FIELD_BYTES, MAX_COLUMNS_BYTES = 4_096, 1 << 19
 MAX_PARTS = 20
 MAX_FORM_BYTES = 1 << 20
 """The maximum size of a form without its file."""
@@ -36,21 +37,27 @@ Stream = AsyncIterator[bytes]
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file whose first bytes have been received: the dataset's name, the suffix such as ``.csv``, and its bytes."""
+    """A file whose first bytes have been received: the dataset's name, the suffix such as ``.csv``, its bytes, and how
+    it is read."""
 
     name: str
     suffix: str
     chunks: Stream
+    options: ReadOptions
 
 
-async def start_upload(stream: Stream, content_type: str, name: str | None, filename: str | None) -> Upload:
-    """Read the body up to the file's first bytes. ``name`` and ``filename`` are the parameters of the URL.
+async def start_upload(
+    stream: Stream, content_type: str, name: str | None, filename: str | None, given: Mapping[str, str]
+) -> Upload:
+    """Read the body up to the file's first bytes. ``name``, ``filename`` and the ``given`` options are the parameters
+    of the URL, which come before those of a form.
 
-    Raises InvalidRequest for an invalid name or an unknown format, BadRequest for a malformed form.
+    Raises InvalidRequest for an invalid name or an unknown format, InvalidSpec for invalid options, BadRequest for a
+    malformed form.
     """
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data":
-        return _upload(name, filename or "", stream)
+        return _upload(name, filename or "", stream, given)
     if not options.get(b"boundary"):
         raise BadRequest("the Content-Type header has no boundary: let the HTTP library set this header")
     try:
@@ -60,18 +67,20 @@ async def start_upload(stream: Stream, content_type: str, name: str | None, file
     async for chunk in stream:
         first = form.feed(chunk)
         if form.filename is not None:
-            return _upload(name or form.fields.get("name"), filename or form.filename, form.file(first, stream))
+            texts = {key: value for key, value in form.fields.items() if key in OPTION_FIELDS} | dict(given)
+            file = form.file(first, stream)
+            return _upload(name or form.fields.get("name"), filename or form.filename, file, texts)
     raise _invalid("file", "the form has no file", "send the file in the field 'file'")
 
 
-def _upload(name: str | None, filename: str, chunks: Stream) -> Upload:
+def _upload(name: str | None, filename: str, chunks: Stream, options: Mapping[str, str]) -> Upload:
     plain = names.trimmed(PureWindowsPath(filename).name)  # treats both / and \ as separators
     suffix = suffix_of(plain)
     if not suffix:
         message = f"{filename[:200]!r} does not have the suffix of a supported format"
         hint = f"send a file with one of these suffixes: {', '.join(SUFFIXES)}"
         raise InvalidRequest(message, [Problem("file", message, hint)])
-    return Upload(checked_name(name or plain[: -len(suffix)]), suffix, chunks)
+    return Upload(checked_name(name or plain[: -len(suffix)]), suffix, chunks, parse_options(options))
 
 
 def checked_name(name: str) -> str:
@@ -147,16 +156,18 @@ class MultipartForm:
                 raise _invalid("file", "the form has two files", "send one file per request")
             self.filename = _extended_filename(disposition) or options.get(b"filename", b"").decode("utf-8", "replace")
             self._is_in_file = True
-        elif self._field == "name" and self.filename is not None:
-            raise _invalid("name", "the field 'name' comes after the file", "put 'name' before 'file'")
+        elif self._field in ("name", *OPTION_FIELDS) and self.filename is not None:
+            message = f"the field {self._field!r} comes after the file"
+            raise _invalid(self._field, message, f"put {self._field!r} before 'file'")
 
     def _add_data(self, data: bytes, start: int, end: int) -> None:
         if self._is_in_file:
             self._file.append(bytes(data[start:end]))
             return
         self._value += data[start:end]
-        if len(self._value) > MAX_FIELD_BYTES:
-            message = f"the field is longer than {MAX_FIELD_BYTES} bytes"
+        most = MAX_COLUMNS_BYTES if self._field == "columns" else MAX_FIELD_BYTES
+        if len(self._value) > most:
+            message = f"the field is longer than {most} bytes"
             raise _invalid(self._field or "form", message, "send the file in the field 'file'")
 
     def _end_part(self) -> None:

@@ -6,7 +6,6 @@ row lacks and another has is a missing value.
 
 import json
 import math
-from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +14,12 @@ from typing import Any
 import polars as pl
 from pydantic_core import from_json
 
+from epochd.core.columns import Encoding
 from epochd.core.errors import InvalidRequest, Problem, TooLarge
 from epochd.core.names import composed
 from epochd.core.text import cut, shown
-from epochd.data.formats.errors import MAX_COLUMNS
+from epochd.data.formats import text
+from epochd.data.formats.errors import MAX_COLUMNS, FormatError
 from epochd.data.formats.type_inference import Expected
 from epochd.data.schema import INTERCHANGEABLE, Kind
 from epochd.data.tables.source import Source
@@ -37,10 +38,16 @@ class Rows:
     count: int
 
 
-def parse(body: bytes, most: int | None = None) -> Rows:
-    """The rows in a JSON body. Raises InvalidRequest for another form, TooLarge for more than ``most`` rows."""
+def parse(body: bytes, most: int | None = None, encoding: Encoding | None = None) -> Rows:
+    """The rows in a JSON body, in an ``encoding`` that is detected by default. Raises InvalidRequest for another form,
+    TooLarge for more than ``most`` rows."""
+    if encoding is not None or not body.isascii():
+        try:
+            body = text.as_utf8(body, encoding)
+        except FormatError as error:
+            raise invalid("body", error.reason, error.hint) from None
     try:
-        value = from_json(body.removeprefix(BOM_UTF8), allow_inf_nan=False)
+        value = from_json(body, allow_inf_nan=False)
     except ValueError as error:
         raise invalid("body", f"not valid JSON: {error}") from None
     return rows_of(value, most)
@@ -65,7 +72,7 @@ def read(source: Source, most: int | None = None) -> pl.DataFrame:
     """The rows of a request's body that was saved in a file: JSON in one of the forms above, or any format that epochd
     trains on. Raises DataError for a file that cannot be read, InvalidRequest, TooLarge."""
     if source.path.suffix == JSON_SUFFIX:
-        found = parse(source.path.read_bytes(), most)
+        found = parse(source.path.read_bytes(), most, source.options.encoding)
         return frame_of(found.columns, source.expected)
     frame = source.apply(lambda table: (table if most is None else table.head(most + 1)).collect())
     if not frame.height:

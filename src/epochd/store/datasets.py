@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import asdict, fields
+from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sqlalchemy import Row, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from epochd.core.columns import ReadOptions
 from epochd.core.datasets import Dataset, Facts
 from epochd.core.errors import DatasetInUse, NameTaken
 from epochd.core.jobs import State
@@ -50,6 +52,33 @@ async def paths(db: Database, folder: Path, names: Collection[str] | None = None
     query = select(table.c.name, table.c.path).where(*chosen)
     async with db.read() as connection:
         return {name: folder / path for name, path in await connection.execute(query)}
+
+
+async def reading(db: Database, names: Collection[str] | None = None) -> dict[str, ReadOptions]:
+    """Name → how the dataset is read, of those registered datasets, or of ``names``, that have options."""
+    chosen = [] if names is None else [table.c.name.in_([name for name in names if "\0" not in name])]
+    query = select(table.c.name, table.c.options).where(*chosen)
+    async with db.read() as connection:
+        found = list(await connection.execute(query))
+    return {name: ReadOptions.from_json(options) for name, options in found if options}
+
+
+async def change_options(db: Database, name: str, options: ReadOptions, facts: Facts) -> Dataset | None:
+    """Store how a dataset is read, and the facts that it has then; None if it is gone. Raises DatasetInUse."""
+    values = asdict(facts) | {"options": options.as_json(), "profile": None, "updated_at": time.time()}
+    async with db.write() as transaction:
+        dataset = await _locked(transaction, name)
+        if dataset is None:
+            return None
+        await _check_unused(transaction.connection, dataset)
+        await transaction.connection.execute(update(table).where(table.c.name == name).values(values))
+    return changed(dataset, **values)
+
+
+async def check_unused(db: Database, dataset: Dataset) -> None:
+    """Raise DatasetInUse if a task that is not finished needs the dataset."""
+    async with db.read() as connection:
+        await _check_unused(connection, dataset)
 
 
 @asynccontextmanager

@@ -93,6 +93,7 @@ datasets = sa.Table(
     sa.Column("connection", sa.Text),
     sa.Column("query", sa.Text),
     sa.Column("profile", JSON),
+    sa.Column("options", JSON),
     sa.Index(None, "created_at"),
 )
 """One row per registered dataset; ``connection`` is the name of the connection in the settings, not its URL."""

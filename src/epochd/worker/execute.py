@@ -46,7 +46,7 @@ def execute(ticket: Ticket, reporter: Reporter) -> ReportKind:
 def prepared(ticket: Ticket, start: Path | None, warnings: list[str]) -> "Training":
     """The ticket with its data, which are checked here only if they are not those that the server checked. A resumed
     training encodes the data as it did before; raise DataChanged if they changed and that is not allowed."""
-    catalog = Catalog(ticket.dataset_roots, ticket.registered)
+    catalog = Catalog.of_ticket(ticket)
     policy = StoragePolicy(ticket.cache_dir / "rows", ticket.resident_mb * 2**20, ticket.cache_mb * 2**20)
     names = {"fingerprint": ticket.spec.dataset, "validation_fingerprint": ticket.spec.validation_dataset}
     current = {name: catalog.open(dataset).fingerprint() for name, dataset in names.items() if dataset is not None}
@@ -186,7 +186,7 @@ class Training:
     def has_same_data(self) -> bool:
         """Whether the data still are those of this attempt. Raises DataError if they cannot be read."""
         ticket = self.ticket
-        catalog = Catalog(ticket.dataset_roots, ticket.registered)
+        catalog = Catalog.of_ticket(ticket)
         if self.checked is not None:
             return is_unchanged(self.checked, ticket.spec, catalog)
         names = {"fingerprint": ticket.spec.dataset, "validation_fingerprint": ticket.spec.validation_dataset}

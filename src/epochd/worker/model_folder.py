@@ -49,7 +49,7 @@ def _verified(finished: Finished, path: Path, emit: Emit, is_unchanged: Callable
     """The metrics of the files; those of the training, after a warning, if its data cannot be read again."""
     ticket, measured = finished.ticket, finished.about["metrics"]
     is_rough = ticket.spec.mixed_precision or bool(ticket.gpus)
-    catalog = Catalog(ticket.dataset_roots, ticket.registered)
+    catalog = Catalog.of_ticket(ticket)
     rows = verification.RawRows(catalog, finished.prepared, ticket.resident_mb * 2**20)
     try:
         if is_unchanged():

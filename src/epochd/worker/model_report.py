@@ -144,9 +144,8 @@ def window_order(ticket: Ticket, prepared: Prepared, part: str) -> Any:
     if spec.sequence_length is None or spec.time_column is None or sum(map(len, prepared.rows.values())) > MAX_WINDOWS:
         return None
     is_other = part == "validation" and spec.validation_dataset is not None
-    source = Catalog(ticket.dataset_roots, ticket.registered).open(
-        spec.validation_dataset if is_other else spec.dataset
-    )
+    catalog = Catalog.of_ticket(ticket)
+    source = catalog.validation_of(spec) if is_other else catalog.of(spec)
     names = [name for name in (spec.time_column, spec.group_column) if name is not None]
     table: pl.DataFrame = source.apply(lambda lazy: lazy.select(names).collect())
     chosen = table[rows]

@@ -44,8 +44,8 @@ def execute(ticket: PredictionTicket, reporter: Reporter) -> ReportKind:
         reporter.emit(ReportKind.COMPLETED, summary)
         return ReportKind.COMPLETED
     model = load(ticket.model_dir)
-    source = Catalog(ticket.dataset_roots, ticket.registered).open(ticket.spec.dataset)
-    source = source.expecting(model.encoder.expected)
+    source = Catalog.of_ticket(ticket).open(ticket.spec.dataset)
+    source = source.reading(ticket.spec.read_options).expecting(model.encoder.expected)
     prediction = Prediction(ticket, reporter, model, source, source.fingerprint())
     return source.apply(prediction.run)
 

@@ -73,8 +73,8 @@ def served_metrics(
     """All metrics of a side by the serving engine; None for windows of a table that is too large for memory."""
     encoder, spec = predictor.encoder, predictor.setup.spec
     separate = side == "validation" and spec.validation_dataset is not None
-    opened = rows.catalog.open(spec.validation_dataset if separate else spec.dataset)
-    source = opened.reading(spec.read_options).following(encoder.readings, encoder.kinds)
+    source = rows.catalog.validation_of(spec) if separate else rows.catalog.of(spec, encoder.feature_names)
+    source = source.following(encoder.readings, encoder.kinds)
     names = [*encoder.feature_names, encoder.target_column, *predictor.ordering]
     y = getattr(rows.prepared, side).y
 

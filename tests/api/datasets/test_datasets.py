@@ -634,3 +634,76 @@ async def test_a_dataset_whose_file_has_become_a_link_elsewhere_is_refused_where
     for answer in (shown, started):
         assert (answer.status_code, answer.json()["code"]) == (422, "data_error")
         assert "a link that leads out of the server's dataset folders" in answer.json()["message"]
+
+
+GBK = ("城市,年龄,y\n" + "".join(f"{['北京', '上海'][i % 2]},{i},{i % 2}\n" for i in range(40))).encode("gbk")
+
+
+async def test_options_of_an_upload_are_stored_shown_and_used(house: Any) -> None:
+    columns = {"年龄": {"type": "number"}}
+    query = {"encoding": "gbk", "columns": json.dumps(columns)}
+    answer = await upload(house, "cities", GBK, **query)
+    assert (answer.status_code, answer.json()["options"]) == (201, {"encoding": "gbk", "columns": columns})
+    shown = (await house.http.get(f"{URL}/cities")).json()
+    assert shown["options"] == answer.json()["options"]
+    assert (shown["notes"], shown["first_rows"][0]) == ([], {"城市": "北京", "年龄": 0, "y": 0})
+    checked = await house.http.post(
+        "/api/v1/epoch-training/validate", json=TRAINING | {"dataset": "cities", "feature_columns": ["城市"]}
+    )
+    assert not [warning for warning in checked.json()["warnings"] if "detected" in warning]
+
+
+async def test_options_in_a_form_come_before_the_file(house: Any) -> None:
+    files = {"encoding": (None, "gbk"), "sheet": (None, "2"), "file": ("cities.csv", GBK)}
+    answer = await house.http.post(URL, files=files)
+    assert (answer.status_code, answer.json()["options"]) == (201, {"encoding": "gbk", "sheet": 2})
+    late = {"file": ("more.csv", GBK), "encoding": (None, "gbk")}
+    assert (await house.http.post(URL, files=late)).json()["problems"][0]["hint"] == "put 'encoding' before 'file'"
+
+
+async def test_a_path_is_registered_with_options(house: Any) -> None:
+    (home(house) / "cities.csv").write_bytes(GBK)
+    body = {"name": "places", "path": "cities.csv", "encoding": "gb18030"}
+    answer = await house.http.post(URL, json=body)
+    assert (answer.status_code, answer.json()["options"]) == (201, {"encoding": "gb18030"})
+    wrong = await house.http.post(URL, json=body | {"name": "wrong", "encoding": "utf-8"})
+    assert "line 1 is not UTF-8: byte 1 of the line" in wrong.json()["problems"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [({"encoding": "klingon"}, "encoding"), ({"sheet": ""}, "sheet"), ({"columns": "{"}, "columns"),
+     ({"columns": '{"a": {"type": "x"}}'}, "columns.a.type")],
+)  # fmt: skip
+async def test_options_that_make_no_sense_are_refused_by_name(house: Any, options: Any, field: str) -> None:
+    answer = await upload(house, "cities", GBK, **options)
+    assert (answer.status_code, answer.json()["problems"][0]["field"]) == (422, field)
+    assert left_behind(house) == []
+
+
+async def test_options_are_changed_and_the_profile_is_computed_again(house: Any) -> None:
+    await upload(house, "cities", GBK)
+    before = (await house.http.get(f"{URL}/cities")).json()
+    assert "'cities' is read as GB18030, which was detected" in before["notes"][0]
+    changed = await house.http.patch(f"{URL}/cities", json={"encoding": "utf-8"})
+    assert changed.status_code == 422
+    changed = await house.http.patch(f"{URL}/cities", json={"encoding": "gbk", "columns": {"y": {"type": "number"}}})
+    assert changed.json()["options"] == {"encoding": "gbk", "columns": {"y": {"type": "number"}}}
+    assert (await house.http.get(f"{URL}/cities")).json()["notes"] == []
+    removed = await house.http.patch(f"{URL}/cities", json={"columns": None})
+    assert removed.json()["options"] == {"encoding": "gbk"}
+
+
+async def test_options_stay_while_a_task_needs_the_dataset(house: Any) -> None:
+    await upload(house)
+    await house.start(**TRAINING, dataset="colors")
+    answer = await house.http.patch(f"{URL}/colors", json={"encoding": "utf-8"})
+    assert (answer.status_code, answer.json()["code"]) == (409, "dataset_in_use")
+
+
+async def test_options_of_unknown_and_built_in_datasets_cannot_be_changed(house: Any) -> None:
+    assert (await house.http.patch(f"{URL}/nothing", json={})).status_code == 404
+    assert (await house.http.patch(f"{URL}/iris", json={})).status_code == 409
+    await upload(house)
+    [problem] = (await house.http.patch(f"{URL}/colors", json={"sheeet": 1})).json()["problems"]
+    assert problem["field"] == "sheeet"

@@ -247,3 +247,30 @@ async def test_a_reader_process_reads_the_file(house: House, store: Store) -> No
     rows = trained_models.mixed().drop("y")
     answer = await house.http.post(MIXED, content=written(rows, PARQUET), headers={"Content-Type": PARQUET})
     assert_frame_equal(table(answer), expected(store, "models/mixed", rows))
+
+
+@pytest.mark.parametrize("codec", ["utf-16", "utf-8-sig"])
+async def test_text_in_another_encoding_is_predicted_the_same(house: House, codec: str) -> None:
+    rows = trained_models.breast().head(5)
+    plain = await house.http.post(BREAST, content=rows.write_csv(), headers={"Content-Type": CSV})
+    other = await house.http.post(BREAST, content=rows.write_csv().encode(codec), headers={"Content-Type": CSV})
+    assert other.json()["predictions"] == plain.json()["predictions"]
+    as_json = await house.http.post(BREAST, content=json.dumps(rows.to_dicts()).encode(codec))
+    assert as_json.json()["predictions"] == plain.json()["predictions"]
+
+
+@pytest.mark.parametrize("declared", ["parameter", "charset"])
+async def test_an_encoding_is_declared_by_a_parameter_or_by_the_charset(house: House, declared: str) -> None:
+    rows = trained_models.breast().head(3)
+    content = rows.with_columns(城市=pl.lit("北京")).write_csv().encode("gbk")
+    charset, query = (CSV, "&encoding=gbk") if declared == "parameter" else (f"{CSV}; charset=GB2312", "")
+    url = f"{BREAST}?id_columns=城市{query}"
+    answer = await house.http.post(url, content=content, headers={"Content-Type": charset})
+    assert [record["城市"] for record in answer.json()["predictions"]] == ["北京"] * 3
+
+
+async def test_a_charset_that_is_not_known_or_wrong_is_named(house: House) -> None:
+    answer = await house.http.post(BREAST, content=b"a\n1\n", headers={"Content-Type": f"{CSV}; charset=klingon"})
+    assert (answer.status_code, "'klingon'" in answer.json()["message"]) == (422, True)
+    answer = await house.http.post(f"{BREAST}?encoding=utf-8", content='[{"a": "é"}]'.encode("latin-1"))
+    assert (answer.status_code, "the text is not UTF-8" in answer.json()["message"]) == (422, True)

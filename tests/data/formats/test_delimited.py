@@ -83,8 +83,8 @@ def tries(folder, name):
     return len(tables)
 
 
-def test_short_rows_and_blank_lines_at_the_top_are_filled_and_skipped(tmp_path):
-    assert read(tmp_path, "\n\na,b\n1\n2,3\n").rows() == [(1, None), (2, 3)]
+def test_blank_lines_anywhere_are_no_rows(tmp_path):
+    assert read(tmp_path, "\n\na,b\n1,\n\n  \n2,3\n\n").rows() == [(1, None), (2, 3)]
 
 
 def test_a_header_may_have_quotes_with_commas_and_lines_in_them(tmp_path):

@@ -80,7 +80,7 @@ def test_a_word_in_a_list_of_numbers_is_named_with_its_row(tmp_path):
         ('{"a": 1}\n\n{"a": true}\n', "column 'a' is a single value in line 1, but true or false in line 3"),
         ('{"a": [1]}\n{"a": [[1]]}\n{"a": [{"b": 1}]}\n', "a list of values in line 1, but a list of lists in line 2"),
         ('{\n  "a": 1\n}\n', "line 1 is not valid JSON"),
-        ('{"a": 1}\n{"a": caf\xe9}\n'.encode("latin-1"), "line 2 is not UTF-8"),
+        ('{"a": "é"}\n'.encode() * 2 + b'{"a": "caf\xe9"}\n', "line 3 is not UTF-8"),
     ],
 )
 def test_the_line_that_breaks_a_file_is_named(tmp_path, lines, message):

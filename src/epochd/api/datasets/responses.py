@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, RootModel
 
 from epochd.api.responses import Moment, Shape, Success, described_as
+from epochd.core.columns import ColumnOptions, Encoding, Sheet
 from epochd.core.datasets import Dataset, DatasetKind
 
 MAX_LENGTHS = {"name": 120, "path": 1_000, "connection": 200, "query": 100_000}
@@ -76,10 +77,18 @@ class ColumnProfile(RootModel[OtherColumn | ValueColumn | RangeColumn]):
     root: OtherColumn | ValueColumn | RangeColumn = Field(discriminator="kind")
 
 
-class PathRegistration(Shape):
-    """Registers a file or folder of the server."""
+class DatasetOptions(Shape):
+    """How a dataset is read; what is not given is detected or decided from the data, and told."""
 
     model_config = ConfigDict(extra="forbid")
+
+    encoding: Encoding | None = Field(None, description="The encoding of a text file.")
+    sheet: Sheet | None = Field(None, description="The sheet of a spreadsheet, by its name or its number from 1.")
+    columns: dict[str, ColumnOptions] | None = Field(None, description="How single columns are read.")
+
+
+class PathRegistration(DatasetOptions):
+    """Registers a file or folder of the server."""
 
     name: str = Field(min_length=1, max_length=MAX_LENGTHS["name"])
     path: str = Field(min_length=1, max_length=MAX_LENGTHS["path"])
@@ -89,6 +98,8 @@ class QueryRegistration(Shape):
     """Saves the rows of a query as a dataset."""
 
     model_config = ConfigDict(extra="forbid")
+
+    columns: dict[str, ColumnOptions] | None = Field(None, description="How single columns are read.")
 
     name: str = Field(min_length=1, max_length=MAX_LENGTHS["name"])
     connection: str = Field(
@@ -126,6 +137,7 @@ class DatasetLine(Shape):
             "schema": dataset.schema,
             "connection": dataset.connection,
             "query": dataset.query,
+            "options": dataset.options or None,
         }
         return cls(**fields | more)
 
@@ -144,6 +156,7 @@ class DatasetRecord(DatasetLine):
     schema_: list[ColumnShape] | None = Field(None, alias="schema")
     connection: str | None = None
     query: str | None = None
+    options: Annotated[dict[str, Any], described_as("DatasetOptions")] | None = None
 
 
 class DatasetDetail(DatasetRecord):
@@ -154,6 +167,9 @@ class DatasetDetail(DatasetRecord):
     profile: list[Annotated[dict[str, Any], described_as("ColumnProfile")]] | None = None
     first_rows: list[dict[str, Any]] | None = None
     warnings: list[str] | None = Field(None, description="Doubts about how columns are read.")
+    notes: list[str] | None = Field(
+        None, description="What was detected when the file was read: its encoding, separator, sheet, title rows."
+    )
 
 
 class DatasetRemoved(Success):

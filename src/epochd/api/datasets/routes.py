@@ -1,7 +1,7 @@
 """The dataset registry. A 201 means that all of a dataset has been read once and can be trained on."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -17,10 +17,11 @@ from epochd.api.datasets.responses import (
     DatasetRemoved,
     Datasets,
 )
-from epochd.api.deps import ServiceDep, json_object, while_connected
-from epochd.api.responses import MARK, ErrorShape
+from epochd.api.deps import JsonObject, ServiceDep, json_object, while_connected
+from epochd.api.responses import MARK, ErrorShape, json_body
 from epochd.api.security import DRAINED_BYTES
 from epochd.api.service import Service
+from epochd.core.columns import OPTION_FIELDS, ReadOptions, parse_options, read_options
 from epochd.core.datasets import Dataset, DatasetKind
 from epochd.core.errors import (
     BuiltIn,
@@ -57,7 +58,10 @@ BODY: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "required": ["file"],
-                    "properties": {"name": {"type": "string"}, "file": {"type": "string", "format": "binary"}},
+                    "properties": {
+                        **{name: {"type": "string"} for name in ("name", *OPTION_FIELDS)},
+                        "file": {"type": "string", "format": "binary"},
+                    },
                 }
             },
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
@@ -88,15 +92,25 @@ async def add(
     name: Annotated[str | None, Query(description="The dataset's name. Default: the name of the file.")] = None,
     filename: Annotated[str | None, Query(description="The name of the file in the body.")] = None,
     replace: Annotated[bool, Query(description="Replace the dataset with this name.")] = False,
+    encoding: Annotated[str | None, Query(description="The encoding of a text file that is uploaded.")] = None,
+    sheet: Annotated[str | None, Query(description="The sheet of a spreadsheet that is uploaded.")] = None,
+    columns: Annotated[str | None, Query(description="How single columns are read, as a JSON object.")] = None,
 ) -> DatasetRecord | Response:
     """Upload a file (in a form or as the body), register a path, or save the rows of a query."""
+    texts = {"encoding": encoding, "sheet": sheet, "columns": columns}
+    given = {key: value for key, value in texts.items() if value is not None}
     try:
         if filename is not None or request.headers.get("content-type", "").lower().startswith("multipart/"):
-            return DatasetRecord.of(await _upload(request, service, name, filename, replace))
-        values = _registration(await json_object(request), name)
+            return DatasetRecord.of(await _upload(request, service, name, filename, replace, given))
+        body = await json_object(request)
+        options = parse_options(given).updated(
+            read_options({key: body.pop(key) for key in OPTION_FIELDS if key in body})
+        )
+        values = _registration(body, name)
         if "path" in values:
-            return DatasetRecord.of(await _register(request, service, values["name"], values["path"], replace))
-        return DatasetRecord.of(await _query(request, service, replace=replace, **values))
+            found = await _register(request, service, values["name"], values["path"], replace, options)
+            return DatasetRecord.of(found)
+        return DatasetRecord.of(await _query(request, service, replace=replace, options=options, **values))
     except ClientDisconnect:
         return Response(status_code=499)  # which proxies log; nobody receives it
 
@@ -134,8 +148,32 @@ async def detail(name: Name, service: ServiceDep) -> DatasetDetail:
     dataset = await _find(service, name)
     dataset = await service.profiles.refreshed(dataset, (await service.catalog()).open(dataset.name))
     profile = dataset.profile or {}
-    shown = {"first_rows": profile.get("first_rows"), "warnings": profile.get("warnings")}
+    shown = {name: profile.get(name) for name in ("first_rows", "notes", "warnings")}
     return DatasetDetail.of(dataset, profile=profile.get("columns"), **shown)
+
+
+@router.patch(
+    "/{name}",
+    operation_id="change_dataset",
+    summary="Change how a dataset is read",
+    responses={**NOT_FOUND, **CONFLICT},
+    openapi_extra=json_body("DatasetOptions"),
+)
+async def change(name: str, values: JsonObject, request: Request, service: ServiceDep) -> DatasetRecord:
+    """Set the given options; null removes one. The dataset is read once with them; its profile is computed again."""
+    if name in BUILTIN:
+        raise BuiltIn(f"the dataset {name!r} is built in and cannot be changed")
+    dataset = await _find(service, name)
+    read_options({key: value for key, value in values.items() if value is not None})
+    present = {key: value for key, value in (dataset.options or {}).items() if key not in values}
+    options = read_options(present | {key: value for key, value in values.items() if value is not None})
+    await datasets.check_unused(service.db, dataset)
+    source = dataclasses.replace((await service.catalog()).open(name), options=options)
+    facts = await while_connected(request, service.readers.call(operations.facts, source))
+    changed = await datasets.change_options(service.db, name, options, facts)
+    if changed is None:
+        raise await _not_found(service, name)
+    return DatasetRecord.of(changed)
 
 
 @router.delete(
@@ -165,7 +203,13 @@ async def refresh(name: Name, request: Request, service: ServiceDep) -> DatasetR
         message = f"{name!r} is a dataset of kind {dataset.kind.value}; only a query can be refreshed"
         raise InvalidRequest(message, [Problem("name", message, "add the dataset again with ?replace=true")])
     refreshed = await _query(
-        request, service, name=name, connection=dataset.connection, query=dataset.query, replace=True
+        request,
+        service,
+        name=name,
+        connection=dataset.connection,
+        query=dataset.query,
+        replace=True,
+        options=dataset.read_options,
     )
     return DatasetRecord.of(refreshed)
 
@@ -224,20 +268,27 @@ async def _check_free(service: Service, name: str, replace: bool) -> None:
     await datasets.check_free(service.db, name, replace=replace)
 
 
-async def _upload(request: Request, service: Service, name: str | None, filename: str | None, replace: bool) -> Dataset:
+async def _upload(
+    request: Request,
+    service: Service,
+    name: str | None,
+    filename: str | None,
+    replace: bool,
+    given: Mapping[str, str],
+) -> Dataset:
     stream = request.stream()
     try:
-        given = request.headers.get("content-length", "")
-        length = int(given) if given.isdecimal() else None
+        announced = request.headers.get("content-length", "")
+        length = int(announced) if announced.isdecimal() else None
         limit = service.settings.upload_mb * 2**20
         check_length(length, limit)
-        upload = await start_upload(stream, request.headers.get("content-type", ""), name, filename)
+        upload = await start_upload(stream, request.headers.get("content-type", ""), name, filename, given)
         await _check_free(service, upload.name, replace)
         with service.staging.stage(upload.name, DatasetKind.UPLOAD, length) as staged:
             file = staged.folder / f"{upload.name}{upload.suffix}"
             async for staged.received in save(upload, file, limit):
                 pass
-            return await service.staging.commit(staged, file, replace=replace)
+            return await service.staging.commit(staged, file, replace=replace, options=upload.options)
     except EpochdError:
         size = 0
         async for chunk in stream:  # so that the client, which is still sending, can read the answer
@@ -247,15 +298,18 @@ async def _upload(request: Request, service: Service, name: str | None, filename
         raise
 
 
-async def _register(request: Request, service: Service, name: str, path: str, replace: bool) -> Dataset:
+async def _register(
+    request: Request, service: Service, name: str, path: str, replace: bool, options: ReadOptions
+) -> Dataset:
     await _check_free(service, name, replace)
     if path in BUILTIN:
         raise DataError([Problem("path", f"{shown(path)} is a built-in dataset", "use it by this name")])
     with service.staging.stage(name, DatasetKind.PATH) as staged, problems_of("path"):
         staged.stage = "checking"
-        reading = service.readers.call(operations.describe, Catalog(service.settings.dataset_roots), [path])
+        catalog = Catalog(service.settings.dataset_roots)
+        reading = service.readers.call(operations.describe, catalog, [path], options)
         [(found, facts)] = await while_connected(request, reading)
-        dataset = described(name, DatasetKind.PATH, facts, str(found))
+        dataset = described(name, DatasetKind.PATH, facts, str(found), options=options)
     async with datasets.registering(service.db, dataset, replace=replace) as old:
         pass
     await service.staging.delete_file(old, keep=found)
@@ -263,7 +317,14 @@ async def _register(request: Request, service: Service, name: str, path: str, re
 
 
 async def _query(
-    request: Request, service: Service, *, name: str, connection: str, query: str, replace: bool
+    request: Request,
+    service: Service,
+    *,
+    name: str,
+    connection: str,
+    query: str,
+    replace: bool,
+    options: ReadOptions,
 ) -> Dataset:
     await _check_free(service, name, replace)
     settings = service.settings
@@ -272,7 +333,10 @@ async def _query(
         file, size, seconds = staged.folder / f"{name}.parquet", settings.upload_mb << 20, settings.reader_seconds
         running = service.queries.call(operations.run_query, url, connection, query, file, size, seconds)
         await while_connected(request, running)
-        return await service.staging.commit(staged, file, replace=replace, connection=connection, query=query)
+        columns = ReadOptions(columns=options.columns)  # the rows are in a Parquet file
+        return await service.staging.commit(
+            staged, file, replace=replace, connection=connection, query=query, options=columns
+        )
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from epochd.api.bodies import BODY_SECONDS, suffix_of
+from epochd.api.bodies import BODY_SECONDS, charset_of, suffix_of
 from epochd.api.deps import check_token
 from epochd.api.errors import answer as error_answer
 from epochd.api.models.prediction import answered_here
@@ -80,14 +80,16 @@ async def _first_messages(receive: Receive) -> tuple[deque[Message], bytes | Non
 
 def _answer(service: Service, headers: Headers, model: str, version: str | None, body: bytes) -> bytes | None:
     """The body of the answer; None if the route has to answer."""
-    if suffix_of(headers.get("content-type", "")) != rows.JSON_SUFFIX or accepted(headers.get("accept", "")) != JSON:
+    content_type = headers.get("content-type", "")
+    if suffix_of(content_type) != rows.JSON_SUFFIX or accepted(headers.get("accept", "")) != JSON:
         return None
     try:
+        encoding = charset_of(content_type) if ";" in content_type else None
         scheme, token = get_authorization_scheme_param(headers.get("authorization"))
         check_token(service.settings, token if scheme.lower() == "bearer" else None)
         served = service.models.loaded(model, version)
         if served is None:
             return None
-        return answered_here(served, rows.parse(body, service.settings.predict_rows), DEFAULTS)
+        return answered_here(served, rows.parse(body, service.settings.predict_rows, encoding), DEFAULTS)
     except EpochdError:
         return None

@@ -13,6 +13,7 @@ from epochd.api.models.responses import PredictionsOf
 from epochd.api.responses import MARK, ErrorShape
 from epochd.api.served_models import Served
 from epochd.api.service import Service
+from epochd.core.columns import Encoding
 from epochd.serving import rows
 from epochd.serving.answers import CSV, PARQUET, Options, accepted, encoded
 from epochd.serving.predictions import Predictions
@@ -63,6 +64,10 @@ Probabilities = Annotated[bool, Query(description="Whether the answer has the pr
 EveryRow = Annotated[
     bool, Query(description="Of a model that forecasts: one prediction per row, not only the last of each group.")
 ]
+TextEncoding = Annotated[
+    Encoding | None,
+    Query(description="The encoding of text in the body. Default: that of Content-Type, or detected."),
+]
 Bom = Annotated[bool, Query(description="Begin CSV with a byte order mark, as Excel needs it.")]
 
 
@@ -77,13 +82,14 @@ async def predict(
     probabilities: Probabilities = True,
     every_row: EveryRow = False,
     bom: Bom = False,
+    encoding: TextEncoding = None,
 ) -> Response:
     """Predict the rows in the body: JSON, CSV, NDJSON, Parquet or Arrow, as its Content-Type says. The answer is JSON,
     CSV or Parquet, as Accept says."""
     media_type = accepted(request.headers.get("accept", ""))
     options = Options(on_error, id_columns or (), echo, probabilities, every_row, bom, media_type)
     served = await service.models.predictor(model, version)
-    given = await bodies.read(request, service, served.predictor)
+    given = await bodies.read(request, service, served.predictor, encoding)
     return Response(await answer(service, served, given, options), media_type=media_type)
 
 
@@ -97,9 +103,11 @@ async def predict_latest(
     probabilities: Probabilities = True,
     every_row: EveryRow = False,
     bom: Bom = False,
+    encoding: TextEncoding = None,
 ) -> Response:
     """Predict with the version that `latest` leads to; see the other operation."""
-    return await predict(model, request, service, None, on_error, id_columns, echo, probabilities, every_row, bom)
+    options = on_error, id_columns, echo, probabilities, every_row, bom, encoding
+    return await predict(model, request, service, None, *options)
 
 
 for path, endpoint, name in (

@@ -91,7 +91,7 @@ def check_dataset(spec: TrainingSpec, catalog: Catalog, opened: Source | None = 
     if unknown := zones.problems(spec.read_options.columns):
         return DatasetReport(name, problems=unknown, warnings=_default_used(spec, name))
     try:
-        source = opened or catalog.open(name).reading(spec.read_options)
+        source = opened or catalog.of(spec)
 
         def check(table: pl.LazyFrame, decisions: dict[str, Decision]) -> tuple[DatasetReport, Trained]:
             return check_table(table, table.collect_schema(), spec, source, decisions)
@@ -141,7 +141,12 @@ def check_table(
         masked=masked,
         types=types,
         problems=[*schemas.selection_problems(spec, schema, source.schema_caveat()), *problems],
-        warnings=[*_default_used(spec, source.name), *_reading_warnings(spec, schema, decided, used), *warnings],
+        warnings=[
+            *_default_used(spec, source.name),
+            *source.notes(),
+            *_reading_warnings(spec, schema, decided, used),
+            *warnings,
+        ],
     )
     return report, Trained(source, schema, statistics, checked, hashes, readings)
 

@@ -60,7 +60,8 @@ class Trained:
 def check(spec: TrainingSpec, catalog: Catalog, trained: Trained) -> tuple[list[Problem], list[str]]:
     """Everything that rules out validating on the spec's dataset for that, and warnings."""
     try:
-        other = catalog.open(spec.validation_dataset).following(trained.readings, kinds_of(trained.schema), check=True)
+        kinds = kinds_of(trained.schema)
+        other = catalog.validation_of(spec).following(trained.readings, kinds, check=True)
         if is_same(trained.source, other):
             message = f"{other.name!r} is the dataset that is trained on: all its rows would be known"
             hint = "give another dataset, or leave it out to hold out validation_split of the rows"
@@ -68,15 +69,11 @@ def check(spec: TrainingSpec, catalog: Catalog, trained: Trained) -> tuple[list[
 
         def work(table: pl.LazyFrame, decisions: Mapping[str, Decision]) -> tuple[list[Problem], list[str]]:
             problems, warnings = _check(table, spec, other, trained)
-            used = [
-                name
-                for name in schema.required_columns(
-                    spec, trained.schema, [feature.name for feature in trained.statistics.features]
-                )
-                if name in decisions
-            ]
-            doubts = [warning for name in used for warning in decisions[name].warnings(name)]
-            return problems, [f"validation_dataset {other.name!r}: {doubt}" for doubt in doubts] + warnings
+            features = [feature.name for feature in trained.statistics.features]
+            used = schema.required_columns(spec, trained.schema, features)
+            doubts = [doubt for name in used if name in decisions for doubt in decisions[name].warnings(name)]
+            told = [f"validation_dataset {other.name!r}: {doubt}" for doubt in doubts]
+            return problems, [*other.notes(), *told, *warnings]
 
         return other.apply_decided(work)
     except DataError as error:

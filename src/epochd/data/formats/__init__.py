@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import fastexcel
 import polars as pl
 
 from epochd.core.columns import ReadOptions
@@ -25,25 +24,43 @@ class Format:
 
     ``scan`` raises FormatError for a visibly broken file, or its library's errors. Where it ``infers_types`` it yields
     several tables to try in turn, each with fewer assumptions, and reads a column of an unexpected kind as text.
-    ``explain`` explains a library's error; ``schema_caveat``, why the schema may lack columns (empty: it has all).
+    ``notes`` tells what was detected in the file of a dataset of a given name, and taken for right: encoding, sheet,
+    title rows. ``index_columns`` are the columns that pandas has written as an index. ``explain`` explains a library's
+    error; ``schema_caveat``, why the schema may lack columns (empty: it has all).
     """
 
     label: str
     scan: Callable[[Path, Expected, ReadOptions], Iterator[pl.LazyFrame]]
     explain: Callable[[Path, BaseException], FormatError]
     infers_types: bool = True
+    notes: Callable[[Path, ReadOptions, str], list[str]] = lambda path, options, name: []
+    index_columns: Callable[[Path, ReadOptions], list[str]] = lambda path, options: []
     schema_caveat: Callable[[Path], str] = lambda path: ""
 
 
 CSV, TSV = (
-    Format(label, partial(delimited.scan, separator=sign), partial(delimited.explain, separator=sign))
+    Format(
+        label,
+        partial(delimited.scan, separator=sign),
+        delimited.explain,
+        notes=partial(delimited.notes, separator=sign),
+        index_columns=partial(delimited.index_columns, separator=sign),
+    )
     for label, sign in (("CSV", ","), ("TSV", "\t"))
 )
-NDJSON = Format("NDJSON", json_lines.scan, json_lines.explain, schema_caveat=json_lines.schema_caveat)
-PARQUET = Format("Parquet", parquet.scan, parquet.explain, infers_types=False)
-FOLDER = Format("a folder of Parquet files", parquet.scan_folder, parquet.explain_folder, infers_types=False)
-ARROW = Format("Arrow", arrow.scan, arrow.explain, infers_types=False)
-EXCEL = Format("a spreadsheet", excel.scan, excel.explain)
+NDJSON = Format(
+    "NDJSON", json_lines.scan, json_lines.explain, notes=json_lines.notes, schema_caveat=json_lines.schema_caveat
+)
+PARQUET = Format("Parquet", parquet.scan, parquet.explain, infers_types=False, index_columns=parquet.index_columns)
+FOLDER = Format(
+    "a folder of Parquet files",
+    parquet.scan_folder,
+    parquet.explain_folder,
+    infers_types=False,
+    index_columns=parquet.index_columns,
+)
+ARROW = Format("Arrow", arrow.scan, arrow.explain, infers_types=False, index_columns=arrow.index_columns)
+EXCEL = Format("a spreadsheet", excel.scan, excel.explain, notes=excel.notes, index_columns=excel.index_columns)
 
 TEXT_FORMATS = {".csv": CSV, ".tsv": TSV, ".ndjson": NDJSON, ".jsonl": NDJSON}
 BY_SUFFIX = {
@@ -54,7 +71,7 @@ BY_SUFFIX = {
 }
 SUFFIXES = tuple(BY_SUFFIX)
 
-ERRORS = (pl.exceptions.PolarsError, fastexcel.FastExcelError, OSError)
+ERRORS = (pl.exceptions.PolarsError, *excel.ERRORS, OSError)
 """What the reading libraries raise, besides panics."""
 
 

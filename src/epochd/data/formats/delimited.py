@@ -1,87 +1,94 @@
 """CSV and TSV: a header line, then a line per row.
 
-Types are inferred from the first rows, and from all rows if later ones contradict them. A column in which a value is
-no plain number, such as ``NA`` or ``1,234``, is text here; how it is read is decided from all its values
-(``data/columns``).
+``layout`` tells how the file is written; one that Polars would not read as it is meant is copied first, in UTF-8. Types
+are inferred from the first rows, and from all rows if later ones contradict them. A column in which a value is no plain
+number, such as ``NA`` or ``1,234``, is text here; how it is read is decided from all its values (``data/columns``).
 """
 
 import csv
-from collections.abc import Iterator, Mapping
+import io
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 import polars as pl
+import polars.selectors as cs
 
 from epochd.core.columns import ReadOptions
-from epochd.data.formats import text, type_inference
+from epochd.data.formats import header, layout, text, type_inference
 from epochd.data.formats.errors import FormatError, clean_column_names, short_message
+from epochd.data.formats.layout import Layout
 from epochd.data.formats.type_inference import Expected
 
 FIRST_ROWS = 10_000
 """Rows from which types are inferred first."""
-SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+COPIED_ROWS = 10_000
+"""Rows that are copied at once."""
 
 
 def scan(path: Path, expected: Expected, options: ReadOptions, separator: str) -> Iterator[pl.LazyFrame]:
     """The table with types of the first rows, then with types of all rows."""
-    text.check(path)
-    _check_header(path, separator)
-    read = partial(pl.scan_csv, path, separator=separator, glob=False)
-    texts = read(infer_schema=False)
-    zeros = not expected and type_inference.may_have_leading_zeros(path, separator)
-    for rows in (FIRST_ROWS, None):
-        types = _final_types(read(infer_schema_length=rows).collect_schema(), expected)
-        if zeros:
-            integers = [name for name, dtype in types.items() if dtype.is_numeric()]
-            types |= dict.fromkeys(type_inference.with_leading_zeros(texts, integers), pl.String())
-        yield read(schema=types)
+    found = layout.examine(path, separator, options.encoding)
+    names = header.check_names(found.names)
+    with _readable(path, found) as source:
+        skipped = found.skipped if found.is_regular else 0
+        read = partial(pl.scan_csv, source, separator=found.separator, has_header=False, skip_lines=skipped, glob=False)
+        named = partial(read, new_columns=names)
+        unnamed = _without_values(named, names, found.names)
+        has_zeros = not expected and type_inference.may_have_leading_zeros(source, found.separator)
+        for rows in (FIRST_ROWS, None):
+            types = _final_types(named(infer_schema_length=rows).collect_schema(), expected)
+            if has_zeros:
+                numbers = [name for name, dtype in types.items() if dtype.is_numeric()]
+                zeros = type_inference.with_leading_zeros(named(infer_schema=False), numbers)
+                types |= dict.fromkeys(zeros, pl.String())
+            table = read(schema=types)
+            yield table.drop(unnamed) if unnamed else table
 
 
-def explain(path: Path, error: BaseException, separator: str) -> FormatError:
-    """Name the first invalid line; quote Polars if there is none."""
-    rows = csv.reader(text.utf8_lines(path), delimiter=separator, strict=True)
-    width, start_line = 0, 1
-    try:
-        for row in rows:
-            width = width or len(row)
-            if len(row) > width:
-                reason = f"line {start_line} has {len(row)} values, but the header names {width} columns"
-                return FormatError(reason, f"put quotes around values that contain {SEPARATORS[separator]}")
-            start_line = rows.line_num + 1
-    except csv.Error as found:
-        return _bad_quotes(found, start_line, rows.line_num)
+def notes(path: Path, options: ReadOptions, name: str, separator: str) -> list[str]:
+    """What is told about how the file of a dataset of this name is read."""
+    return layout.examine(path, separator, options.encoding).notes(name)
+
+
+def index_columns(path: Path, options: ReadOptions, separator: str) -> list[str]:
+    """The columns that are an index by their name."""
+    return header.index_columns(layout.examine(path, separator, options.encoding).names)
+
+
+def explain(path: Path, error: BaseException) -> FormatError:
     return FormatError(short_message(error), "write a header line, then one row per line with as many values, in UTF-8")
+
+
+def _readable(path: Path, found: Layout) -> AbstractContextManager[Path | bytes | BinaryIO]:
+    """The file, or a copy of it that Polars can read: without what is above the rows if it is not regular."""
+    if found.is_regular and found.text.is_utf8:
+        return nullcontext(path)
+    return text.copied(found.text.pieces() if found.is_regular else _copied(found))
+
+
+def _copied(found: Layout) -> Iterator[bytes]:
+    """The rows as text in UTF-8, with quotes where they are needed."""
+    rows = found.rows()
+    while some := list(islice(rows, COPIED_ROWS)):
+        out = io.StringIO()
+        csv.writer(out, delimiter=found.separator, lineterminator="\n").writerows(some)
+        yield out.getvalue().encode()
+
+
+def _without_values(named: Callable[..., pl.LazyFrame], names: list[str], given: list[str]) -> list[str]:
+    """The columns that have no name and no value. Raises FormatError if one has a value."""
+    unnamed = [name for name, written in zip(names, given, strict=True) if not written.strip()]
+    if unnamed:
+        text_of = cs.by_name(unnamed).as_expr().fill_null("").str.strip_chars()
+        has_values = named(infer_schema=False).select((text_of != "").any()).collect(engine="streaming")
+        clean_column_names(["" if name in unnamed and has_values[name][0] else name for name in names])
+    return unnamed
 
 
 def _final_types(types: Mapping[str, pl.DataType], expected: Expected) -> dict[str, pl.DataType]:
     """The types to read columns with: text where the inferred kind is not the expected one."""
     return {**types, **dict.fromkeys(type_inference.columns_as_text(types, expected), pl.String())}
-
-
-def _check_header(path: Path, separator: str) -> None:
-    """Raise FormatError if the column names are invalid, or if no row follows them."""
-    lines = text.lines(path)
-    try:
-        names = next(row for row in csv.reader(lines, delimiter=separator, strict=True) if row)
-    except csv.Error as error:
-        if "new-line character" in str(error):
-            raise FormatError("its lines end in CR alone", "end lines in LF or CR LF") from None
-        raise _bad_quotes(error, 1, 1) from None
-    if bad := text.bad_byte("".join(names)):
-        raise FormatError(f"the header line is not UTF-8 ({bad})", text.AS_UTF8)
-    other = next((other for other in SEPARATORS if other != separator and other in names[0]), None)
-    if len(names) == 1 and other:
-        reason = f"its only column is {names[0]!r}, so the values seem to be separated by {SEPARATORS[other]}"
-        renamed = {",": "end its name in .csv", "\t": "end its name in .tsv"}.get(other, "save it as Parquet")
-        raise FormatError(reason, f"separate them by {SEPARATORS[separator]}, or {renamed}")
-    if not any(line.strip("\r\n ") for line in lines):
-        raise FormatError("there is a header line, but no row below it", "add rows, one line each")
-    clean_column_names(names)
-
-
-def _bad_quotes(error: csv.Error, start_line: int, line: int) -> FormatError:
-    """``start_line`` is the first line of the row, ``line`` the line where reading stopped."""
-    if "unexpected end" in str(error) or "field limit" in str(error):
-        reason = f"line {start_line} opens a quote that is never closed"
-        return FormatError(reason, 'close it, and write "" for a quote in a value')
-    return FormatError(f"line {line}: {error}", 'quote the whole value, and write "" for a quote in it')

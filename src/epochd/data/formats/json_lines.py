@@ -7,8 +7,10 @@ and a key that occurs only later is not a column. A list of numbers becomes a li
 import glob
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import polars as pl
 
@@ -23,26 +25,34 @@ COMPRESSION_RATIO = 10
 """The assumed ratio of decompressed to compressed size."""
 FIRST_ROWS = 10_000
 """Rows of a large file from which columns and types are inferred first."""
+LINES_READ = 5_000_000
+"""Lines that are searched for an invalid one: a few seconds."""
 ONE_OBJECT_PER_LINE = 'write one object per line, such as {"a": 1, "b": "x"}'
 
 
 def scan(path: Path, expected: Expected, options: ReadOptions) -> Iterator[pl.LazyFrame]:
     """The table with columns and types of all rows; for a large file, first with those of the first rows."""
-    text.check(path)
-    first = next((line for line in text.lines(path) if line.strip()), "")
+    content = text.of(path, options.encoding)
+    first = next((line for line in content.lines() if line.strip()), "")
     if first.startswith("["):
         raise FormatError("line 1 is a JSON array, not an object", ONE_OBJECT_PER_LINE)
-    # Polars cannot parse a byte order mark; such a file is read into memory without it.
-    source = text.read_after_byte_order_mark(path) or glob.escape(str(path))
-    if schema_caveat(path):
-        first_rows = _read_table(source, FIRST_ROWS, expected)
-        # Where the first lists are all empty, Polars would read the elements of later ones as missing.
-        if pl.List(pl.Null) not in first_rows.collect_schema().dtypes():
-            yield first_rows
-    yield _read_table(source, None, expected)
+    # Polars cannot parse a byte order mark.
+    is_plain = content.is_utf8 and not content.mark
+    with nullcontext(glob.escape(str(path))) if is_plain else text.copied(content.pieces()) as source:
+        if schema_caveat(path):
+            first_rows = _read_table(source, FIRST_ROWS, expected)
+            # Where the first lists are all empty, Polars would read the elements of later ones as missing.
+            if pl.List(pl.Null) not in first_rows.collect_schema().dtypes():
+                yield first_rows
+        yield _read_table(source, None, expected)
 
 
-def _read_table(source: str | bytes, rows: int | None, expected: Expected) -> pl.LazyFrame:
+def notes(path: Path, options: ReadOptions, name: str) -> list[str]:
+    """What is told about how the file of a dataset of this name is read."""
+    return text.of(path, options.encoding).notes(name)
+
+
+def _read_table(source: str | bytes | BinaryIO, rows: int | None, expected: Expected) -> pl.LazyFrame:
     """The table with columns and types of the first ``rows`` rows (None: all)."""
     found = pl.scan_ndjson(source, infer_schema_length=rows)
     if as_text := type_inference.columns_as_text(found.collect_schema(), expected):
@@ -60,7 +70,8 @@ def schema_caveat(path: Path) -> str:
 def explain(path: Path, error: BaseException) -> FormatError:
     """Name the first line that is not a JSON object, or a column of two types; otherwise quote Polars."""
     seen: dict[str, tuple[str, int]] = {}
-    for number, line in enumerate(text.utf8_lines(path), 1):
+    content = text.of(path, None)
+    for number, line in enumerate(islice(content.lines(), LINES_READ), 1):
         row = _row(number, line) if line.strip() else {}
         for name, kind in ((name, _kind(value)) for name, value in row.items() if value is not None):
             known, where = seen.setdefault(name, (kind, number))

@@ -5,6 +5,7 @@ partitions). Rows are ordered by the paths of the files. Names that begin with `
 writers store metadata under them.
 """
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from epochd.core.columns import ReadOptions
+from epochd.data.formats import header
 from epochd.data.formats.errors import COPY_AGAIN, FormatError, both_ends, damage, short_message
 from epochd.data.formats.type_inference import Expected
 
@@ -49,6 +51,19 @@ def files_in(folder: Path) -> list[Path]:
     if not found:
         raise FormatError("the folder has no .parquet file", "name a folder of Parquet files, or a file in it")
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def index_columns(path: Path, options: ReadOptions) -> list[str]:
+    """The columns that are an index by their name or by pandas' metadata, in a file or the first file of a folder."""
+    file = files_in(path)[0] if path.is_dir() else path
+    about, names = pl.read_parquet_metadata(file), pl.read_parquet_schema(file)
+    by_name = header.index_columns(names)
+    try:
+        found = json.loads(about.get("pandas", "{}")).get("index_columns", [])
+    except (ValueError, AttributeError):  # not pandas' metadata
+        return by_name
+    # A range is described by an object, and is no column.
+    return list(dict.fromkeys([*by_name, *(name for name in found if isinstance(name, str) and name in names)]))
 
 
 def explain(path: Path, error: BaseException) -> FormatError:

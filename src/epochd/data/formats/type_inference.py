@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from epochd.core.names import trimmed
+from epochd.data.formats.text import compression
 from epochd.data.schema import INTERCHANGEABLE, Kind, col, kind_of
 
 SCALAR_KINDS = {Kind.NUMBER, Kind.BOOLEAN, Kind.CATEGORY, Kind.DATE}
@@ -34,13 +35,15 @@ def columns_as_text(found: Mapping[str, pl.DataType], expected: Expected) -> lis
     ]
 
 
-def may_have_leading_zeros(path: Path, separator: str) -> bool:
+def may_have_leading_zeros(source: object, separator: str) -> bool:
     """Whether a digit follows a 0 at the beginning of a value anywhere in a text file, possibly after a sign; true for
-    a compressed file, which is not searched."""
+    what is not a plain file, which is not searched."""
+    if not isinstance(source, Path) or compression(source):
+        return True
     before = np.zeros(256, np.bool_)
     before[[*b"\n\r\"' \t", ord(separator)]] = True
     rest = b"\n"
-    with path.open("rb") as file:
+    with source.open("rb") as file:
         while block := file.read(SEARCHED_BYTES):
             data = np.frombuffer(rest + block, np.uint8)
             zeros = np.flatnonzero(data[2:-1] == ord("0")) + 2 if len(data) > 3 else np.empty(0, np.int64)

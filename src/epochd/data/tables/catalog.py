@@ -9,15 +9,18 @@ because it may have become a link since.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePath
 
+from epochd.core.columns import ReadOptions
 from epochd.core.errors import DataError, Problem, similar_names
 from epochd.core.names import composed
+from epochd.core.specs import TrainingSpec
 from epochd.core.text import shown
+from epochd.core.tickets import AttemptTicket
 from epochd.data.formats import SUFFIXES, suffix_of
 from epochd.data.schema import shorten
 from epochd.data.tables.fingerprint import SAMPLED
@@ -36,12 +39,30 @@ MAX_SCANNED = 2_000
 class Catalog:
     """The available datasets: those in folders, and those ``registered`` under a name (name → file or folder).
 
-    ``default`` is the dataset of a config without a name.
+    ``default`` is the dataset of a config without a name; ``reading`` is how registered datasets are read.
     """
 
     roots: Sequence[Path] = ()
     registered: Mapping[str, Path] = field(default_factory=dict)
     default: str = "sample"
+    reading: Mapping[str, ReadOptions] = field(default_factory=dict)
+
+    @classmethod
+    def of_ticket(cls, ticket: AttemptTicket) -> "Catalog":
+        """The datasets of an attempt."""
+        return cls(ticket.dataset_roots, ticket.registered, reading=ticket.reading)
+
+    def of(self, spec: TrainingSpec, needed: Iterable[str] = ()) -> Source:
+        """The dataset that a config trains on, read as it says, without indexes that pandas has written, unless the
+        config names them or they are ``needed``. Raise DataError (field ``dataset``) if there is none."""
+        named = {value for value in vars(spec).values() if isinstance(value, str)}
+        kept = {*named, *(spec.feature_columns or ()), *needed}
+        return self.open(spec.dataset).reading(spec.read_options).without_index(kept)
+
+    def validation_of(self, spec: TrainingSpec) -> Source:
+        """The config's validation dataset, with its columns read as the config says; its encoding and its sheet are
+        its own. Raise DataError (field ``dataset``) if there is none."""
+        return self.open(spec.validation_dataset).reading(ReadOptions(columns=spec.read_options.columns))
 
     def open(self, name: str | None) -> Source:
         """The dataset of this name, or the default one: built-in, registered, or a path: relative to one of the
@@ -51,7 +72,7 @@ class Catalog:
         if name in BUILTIN:
             return Source(name, Path(__file__).parents[1] / "builtin" / f"{name}.parquet")
         if name in self.registered:
-            return Source(name, self._registered_path(name))
+            return Source(name, self._registered_path(name), options=self.reading.get(name, ReadOptions()))
         message, hint, suffix = f"there is no dataset {shown(name)}", "", PurePath(name).suffix
         if "\0" in name or ".." in PurePath(name).parts:
             message = f"{shown(name)} is not a dataset name: '..' and NUL are not allowed in it"

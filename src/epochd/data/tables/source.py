@@ -4,7 +4,8 @@ A file that cannot be read raises a DataError that describes the defect and wher
 never its path.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -37,7 +38,8 @@ class Source:
     ``expected`` are kinds of columns: where types are inferred, a column of another kind is read as text. ``options``
     say how the file is read. ``readings`` say how columns of text are read, as decided before; None: they are decided
     from their values. With ``checks_readings`` a column too few of whose values can be read so is left as text. A
-    source that is ``raw`` leaves all text as it is, for a model that reads it.
+    source that is ``raw`` leaves all text as it is, for a model that reads it. ``kept`` are the columns that are part
+    of the table although they are an index that pandas has written (None: all of them are).
     """
 
     name: str
@@ -47,6 +49,7 @@ class Source:
     readings: Mapping[str, Reading] | None = field(default=None, compare=False)
     raw: bool = field(default=False, compare=False)
     checks_readings: bool = field(default=False, compare=False)
+    kept: frozenset[str] | None = field(default=None, compare=False)
 
     def expecting(self, expected: Expected) -> "Source":
         """The same dataset with these expected kinds of columns, and text as it is written."""
@@ -62,6 +65,10 @@ class Source:
     def reading(self, options: ReadOptions) -> "Source":
         """The same dataset, read with these options in the place of its own where they are set."""
         return replace(self, options=self.options.updated(options))
+
+    def without_index(self, kept: Iterable[str]) -> "Source":
+        """The same dataset without indexes that pandas has written, except for these columns."""
+        return replace(self, kept=frozenset(kept))
 
     @property
     def infers_types(self) -> bool:
@@ -84,7 +91,7 @@ class Source:
             table = next(tables)
             while True:
                 try:
-                    clean = _cleaned(table)
+                    clean = self._columns(_cleaned(table))
                     if self.raw:
                         return work(clean, {})
                     decisions = self._decisions(clean)
@@ -113,6 +120,30 @@ class Source:
         with self._reading_errors():
             return formats.format_of(self.path).schema_caveat(self.path)
 
+    def notes(self) -> list[str]:
+        """What was detected when the file was read and taken for right, such as its encoding, and which columns are
+        left out as an index. Raise DataError."""
+        with self._reading_errors():
+            found = formats.format_of(self.path).notes(self.path, self.options, self.name)
+            left_out = self._left_out()
+        return found + [
+            f"{column!r} is an index that pandas has written to {self.name!r}, so it is no feature; list it in "
+            "feature_columns to make it one"
+            for column in left_out
+        ]
+
+    def _left_out(self) -> list[str]:
+        """The columns of the file that are an index, and no part of the table."""
+        if self.kept is None:
+            return []
+        found = formats.format_of(self.path).index_columns(self.path, self.options)
+        return [name for name in found if name not in self.kept]
+
+    def _columns(self, table: pl.LazyFrame) -> pl.LazyFrame:
+        """The table without the columns that are left out."""
+        left_out = self._left_out()
+        return table.drop(left_out, strict=False) if left_out else table
+
     def fingerprint(self) -> str:
         """SHA-256 of the content, in hexadecimal (``fingerprint.of``). Raise DataError if it cannot be read."""
         with self._reading_errors():
@@ -124,6 +155,11 @@ class Source:
         with self._reading_errors():
             formats.format_of(self.path)
             return fingerprint.quick(self.path)
+
+    def content_key(self, fingerprint: str) -> str:
+        """What identifies the table: the content with this fingerprint, read with these options."""
+        options = self.options.as_json()
+        return f"{fingerprint} {json.dumps(options, sort_keys=True)}" if options else fingerprint
 
     def size_bytes(self) -> int:
         """Bytes of the dataset's file, or of all files in its folder. Raise OSError if it does not exist."""
