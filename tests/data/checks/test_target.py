@@ -62,6 +62,24 @@ def test_a_target_that_never_changes_is_a_problem(look, value):
     assert message.startswith(f"every row of 'y' has the same value, {value!r}")
 
 
+@pytest.mark.parametrize("base", [1e6, -1e6, 1e-30])
+def test_a_target_that_varies_in_its_last_digits_only_is_a_problem(look, base):
+    values = [base + step * 1e-14 * abs(base) for step in range(ROWS)]
+    field, message = only_problem(look(table(y=values)))
+    assert field == "target_column"
+    assert message.startswith("'y' varies by only ")
+    assert "too few digits of a 64-bit number are left" in message
+
+
+def test_whole_numbers_that_are_equal_in_64_bits_of_floating_point_are_a_problem(look):
+    field, message = only_problem(look(table(y=[2**60 + step for step in range(ROWS)])))
+    assert (field, message[:25]) == ("target_column", "'y' varies by only 0 arou")
+
+
+def test_a_target_may_vary_little_around_a_large_number(look):
+    assert look(table(y=[1e6 + step * 1e-3 for step in range(ROWS)])).problems == []
+
+
 def test_a_class_of_one_row_is_a_problem_when_rows_are_held_out(look):
     labels = ["a", "b"] * 19 + ["a", "c"]
     message = "class 'c' has only 1 row (row 40): it cannot be both trained on and held out"

@@ -15,6 +15,9 @@ from epochd.data.schema import Kind, col, kind_of, type_advice
 MAX_INTEGER_CLASSES = 20
 """Whole numbers with more distinct values than this are quantities rather than classes."""
 FIELD = "target_column"
+LEAST_SPREAD = 1e-10
+"""The least range of a target relative to its largest magnitude. Of a smaller one, float64 keeps so few digits that
+values in the unit of the target cannot be standardised again as they were trained on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ def check(target: TargetStatistics, spec: TrainingSpec) -> Target:
     if refused := _refused(target, task, spec):
         return Target(task, issues=(*issues, refused))
     if task == "regression":
-        return Target(task, issues=issues)
+        return Target(task, issues=(*issues, *_nearly_constant(target)))
     assert target.counts is not None
     rare = target.counts.filter(pl.col("rows") < 2).to_series(0).to_list()
     if rare and spec.held_out != 0:
@@ -133,6 +136,20 @@ def _refused(target: TargetStatistics, task: Task, spec: TrainingSpec) -> Issue 
         message = f"split 'stratified' keeps the shares of classes, but {name!r} suggests a regression"
         return problem("split", message, "use 'random', 'time' or 'group', or set task if its values are classes")
     return None
+
+
+def _nearly_constant(target: TargetStatistics) -> Iterator[Issue]:
+    """A problem if the values differ in their last digits only."""
+    if target.low is None or target.high is None:
+        return
+    size, spread = max(abs(target.low), abs(target.high)), target.high - target.low
+    if spread < LEAST_SPREAD * size:
+        message = (
+            f"{target.name!r} varies by only {spread:.3g} around {target.low:.12g}, which is less than {LEAST_SPREAD:g} "
+            "of its magnitude: too few digits of a 64-bit number are left to learn from"
+        )
+        hint = "subtract a constant from the target before the training, or choose another target_column"
+        yield problem(FIELD, message, hint)
 
 
 def _rare(target: TargetStatistics, rare: Sequence[Label]) -> Issue:
