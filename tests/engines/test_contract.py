@@ -1,12 +1,14 @@
 """What every engine must fulfil: one class of tests, run for each installed engine."""
 
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
 from epochd.core.errors import InvalidSpec
+from epochd.core.target_scale import relative
 from epochd.data.feed.dataset import InMemoryDataset
 from epochd.engines import network, reference, registry
 from epochd.loop import metrics
@@ -271,6 +273,25 @@ class TestTraining:
         totals = engine.train(order(part), 0, 1e-9)
         assert totals.loss / totals.rows == pytest.approx(expected, rel=1e-5)
         assert expected != pytest.approx(metrics.evaluation(engine.outputs(part.x), part.y, task)["loss"], rel=1e-4)
+
+    @pytest.mark.parametrize("devices", [1, 2])
+    def test_squared_errors_of_logarithms_are_added_up_in_the_targets_own_unit(self, build, make, devices):
+        setup, part = make("regression", dropout_rate=0.0, batch_size=300, devices=devices)
+        log = (1.7, float(part.y.max()))
+        with closing(build(replace(setup, target_log=log), part)) as engine:
+            outputs = engine.outputs(part.x)[:, 0]
+            totals = engine.train(order(part), 0, 1e-9)
+            errors = relative(outputs, *log) - relative(part.y, *log)
+            assert totals.score == pytest.approx(float((errors**2).sum()), rel=1e-4)
+            assert totals.loss == pytest.approx(float(((outputs - part.y) ** 2).sum()), rel=1e-5)
+
+    def test_a_wild_logarithm_has_a_finite_squared_error(self, build, make):
+        setup, part = make("regression", dropout_rate=0.0, batch_size=300)
+        engine = build(replace(setup, target_log=(1.7, 0.0)), part)
+        engine.load_weights(engine.weights() | {"output.bias": np.array([1e15], np.float32)})
+        totals = engine.train(order(part), 0, 1e-9)
+        assert totals.is_finite
+        assert totals.score > 1e30
 
     def test_a_clipped_gradient_moves_the_weights_by_at_most_its_norm(self, build, make):
         setup, part = make("regression", optimizer="sgd", gradient_clip=0.01, batch_size=300, dropout_rate=0.0)

@@ -146,7 +146,10 @@ def task_option_problems(spec: SpecFields, task: Task | None, classes: int | Non
         for name in ("class_weight", "label_smoothing"):
             if getattr(spec, name):
                 yield Problem(name, f"{name} needs classes, but the task is regression", f"omit {name}")
-    origin = "" if spec.task else f", which is the task that {shown(spec.target_column)} suggests"
+    elif spec.transform is not None:
+        message = f"target_transform {spec.transform!r} needs a regression, but the task is {task}{_origin(spec)}"
+        yield Problem("target_transform", message, "omit target_transform, or set task if the target is a quantity")
+    origin = _origin(spec)
     if task != "binary" and not _is_default(spec, "decision_threshold"):
         message = f"decision_threshold needs two classes, but the task is {task}{origin}"
         yield Problem("decision_threshold", message, "omit decision_threshold")
@@ -157,6 +160,11 @@ def task_option_problems(spec: SpecFields, task: Task | None, classes: int | Non
         possible = [found for found in known if side == "val" or not spec.validates or found in metric_table.RUNNING]
         message = f"{spec.monitor} does not exist for {has}"
         yield Problem("monitor", message, f"use one of {', '.join(f'{side}_{found}' for found in possible)}")
+
+
+def _origin(spec: SpecFields) -> str:
+    """Why the task is what it is, after its name in a message."""
+    return "" if spec.task else f", which is the task that {shown(spec.target_column)} suggests"
 
 
 def _name_problems(spec: SpecFields) -> Iterator[Problem]:

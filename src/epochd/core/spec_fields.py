@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from epochd.core.target_scale import TargetTransform
+
 Scheduler = Literal["step", "plateau", "cosine", "none"]
 Optimizer = Literal["adam", "adamw", "sgd", "rmsprop"]
 Task = Literal["binary", "multiclass", "regression"]
@@ -121,6 +123,9 @@ class SpecFields(BaseModel):
     """The column to predict."""
     task: Task | None = None
     """The kind of prediction. Default: inferred from the values of the target, and reported."""
+    target_transform: TargetTransform | Literal["none"] | None = None
+    """For regression: ``log1p`` trains on the logarithm of 1 + target, for targets above -1 that span orders of
+    magnitude. Predictions and metrics other than the loss stay in the unit of the target. Default: ``none``."""
     scaling: Scaling = "standard"
     """How numbers are scaled: ``standard`` by mean and standard deviation, ``robust`` by median and interquartile
     range, ``quantile`` to a normal distribution."""
@@ -257,6 +262,11 @@ class SpecFields(BaseModel):
     def held_out(self) -> float:
         """The share of the dataset's rows that is not trained on."""
         return self.validation_share + self.test_split
+
+    @property
+    def transform(self) -> TargetTransform | None:
+        """``target_transform``, None where there is none."""
+        return None if self.target_transform == "none" else self.target_transform
 
     @property
     def looks_ahead(self) -> bool:

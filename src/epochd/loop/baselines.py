@@ -14,6 +14,7 @@ from epochd.core import metric_table
 from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.spec_fields import SpecFields
 from epochd.core.specs import Task
+from epochd.core.target_scale import TargetScale, TargetTransform
 from epochd.loop import metrics
 from epochd.loop.classification import Float64, LabelCounts
 
@@ -33,18 +34,24 @@ def baselines(
     outputs: int = 1,
     target_scale: float = 1.0,
     target_mean: float = 0.0,
+    target_transform: TargetTransform | None = None,
     naive: Naive | None = None,
 ) -> list[dict[str, Any]]:
     """The metrics of each baseline on rows with the encoded target ``y``, and its ``name``; each has those metrics of
     the model that are defined for it. ``outputs`` is the number of the network's outputs."""
     if task == "regression":
-        forecasts: dict[str, Any] = {
-            "mean": np.broadcast_to(train_y.astype(np.float64).mean(), len(y)),
-            **(naive or {}),
-        }
+        units = TargetScale(target_mean, target_scale, target_transform)
+        forecasts: dict[str, Any] = {"mean": np.broadcast_to(_mean(train_y, units), len(y)), **(naive or {})}
         return [
             {"name": name}
-            | metrics.evaluation(values[:, None], y, task, target_scale=target_scale, target_mean=target_mean)
+            | metrics.evaluation(
+                values[:, None],
+                y,
+                task,
+                target_scale=target_scale,
+                target_mean=target_mean,
+                target_transform=target_transform,
+            )
             for name, values in forecasts.items()
         ]
     of_prior = metrics.evaluation(np.broadcast_to(_prior(task, train_y, outputs), (len(y), outputs)), y, task)
@@ -58,6 +65,13 @@ def baselines(
     }
     found = {"majority class": majority, "prior": prior | {"loss": prior["log_loss"]}, **repeated}
     return [{"name": name} | scores for name, scores in found.items()]
+
+
+def _mean(y: FloatArray | IntArray, units: TargetScale) -> Float64:
+    """The output that stands for the mean of the target in its own unit."""
+    if units.transform is None:
+        return np.asarray(y.astype(np.float64).mean())
+    return units.standardised(np.asarray(units.restored(y).mean()))
 
 
 def _prior(task: Task, train_y: FloatArray | IntArray, outputs: int) -> Float64:

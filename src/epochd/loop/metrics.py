@@ -14,6 +14,7 @@ import numpy as np
 
 from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.specs import Task
+from epochd.core.target_scale import TargetScale, TargetTransform
 from epochd.loop.classification import ClassTally, Float64, Scores
 
 BLOCK_ROWS = 65_536
@@ -34,14 +35,15 @@ class Tally(Protocol):
 
 @dataclass(slots=True)
 class RegressionTally:
-    """Sums over rows of a regression, whose whole target is ``y``. A target was standardised by ``mean`` and ``scale``;
-    errors are in units of the standardised target until the end."""
+    """Sums over rows of a regression, whose whole target is ``y`` in these ``units``. The loss is that of the standardised
+    target; all else is in the target's own unit. Without a transform that follows from the standardised target:
+    ``squares`` are those of the loss, and ``absolute`` is multiplied by the scale at the end."""
 
     y: FloatArray | IntArray
-    scale: float = 1.0
-    mean: float = 0.0
+    units: TargetScale
     rows: int = 0
     loss: float = 0.0
+    squares: float = 0.0
     absolute: float = 0.0
     relative: float = 0.0
     symmetric: float = 0.0
@@ -49,29 +51,39 @@ class RegressionTally:
 
     def add(self, outputs: FloatArray | Float64, y: FloatArray | IntArray) -> None:
         error = outputs[:, 0].astype(np.float64) - y
-        distance = np.abs(error)
         self.rows += len(y)
         self.loss += float((error**2).sum())
-        self.absolute += float(distance.sum())
         if not isfinite(self.loss):
             return  # nothing else is defined
-        truth = y.astype(np.float64) * self.scale + self.mean
-        size, distance = np.abs(truth), distance * self.scale
-        is_zero = size <= ZERO * (abs(self.mean) + self.scale)
+        truth = self.units.restored(y)
+        if self.units.transform is None:
+            self.absolute += float(np.abs(error).sum())
+            error *= self.units.scale
+        else:
+            error = self.units.restored(outputs[:, 0]) - truth
+            self.absolute += float(np.abs(error).sum())
+            self.squares += float((error**2).sum())
+        size, distance = np.abs(truth), np.abs(error)
+        is_zero = size <= ZERO * (abs(self.units.mean) + self.units.scale)
         self.zeros += int(is_zero.sum())
         self.relative += float((distance / np.where(is_zero, 1.0, size)).sum())
-        both = size + np.abs(truth + error * self.scale)
+        both = size + np.abs(truth + error)
         self.symmetric += float((2 * distance / np.where(both > 0, both, 1.0)).sum())
 
     def scores(self) -> Scores:
         loss = self.loss / self.rows
         if not isfinite(loss):
             return {"loss": loss}
+        if self.units.transform is None:
+            mse, determined, unit = loss, r2(loss, self.y), self.units.scale
+        else:
+            mse, unit = self.squares / self.rows, 1.0
+            determined = r2(mse, self.units.restored(self.y))
         return {
             "loss": loss,
-            "r2": r2(loss, self.y),
-            "mae": self.absolute / self.rows * self.scale,
-            "rmse": loss**0.5 * self.scale,
+            "r2": determined,
+            "mae": self.absolute / self.rows * unit,
+            "rmse": mse**0.5 * unit,
             "mape": None if self.zeros else self.relative / self.rows,
             "smape": self.symmetric / self.rows,
         }
@@ -83,12 +95,13 @@ def tally(
     *,
     target_scale: float = 1.0,
     target_mean: float = 0.0,
+    target_transform: TargetTransform | None = None,
     threshold: float = 0.5,
     auc_classes: int = 1_000_000,
 ) -> ClassTally | RegressionTally:
     """An empty tally for rows whose encoded target is ``y``; parameters as in ``evaluation`` and ``ClassTally``."""
     if task == "regression":
-        return RegressionTally(y, target_scale, target_mean)
+        return RegressionTally(y, TargetScale(target_mean, target_scale, target_transform))
     return ClassTally(task, len(y), threshold, auc_classes)
 
 
@@ -100,16 +113,25 @@ def evaluation(
     classes: Sequence[object] | None = None,
     target_scale: float = 1.0,
     target_mean: float = 0.0,
+    target_transform: TargetTransform | None = None,
     threshold: float = 0.5,
 ) -> dict[str, Any]:
     """All metrics of raw outputs (rows, outputs), logits or standardised values, against the encoded target (rows,): as
     in ``model.json``, but None where a value is not finite.
 
-    A regression target was standardised by ``target_mean`` and ``target_scale``. With ``classes``, the labels in order,
+    A regression target was transformed by ``target_transform`` and standardised by ``target_mean`` and
+    ``target_scale``. With ``classes``, the labels in order,
     the result includes confusion matrix and metrics of each class. ``threshold`` is the decision threshold of a binary
     model.
     """
-    found = tally(task, y, target_scale=target_scale, target_mean=target_mean, threshold=threshold)
+    found = tally(
+        task,
+        y,
+        target_scale=target_scale,
+        target_mean=target_mean,
+        target_transform=target_transform,
+        threshold=threshold,
+    )
     for first in range(0, len(y), BLOCK_ROWS):
         found.add(outputs[first : first + BLOCK_ROWS], y[first : first + BLOCK_ROWS])
     return described(found, classes)
@@ -123,14 +145,16 @@ def described(found: ClassTally | RegressionTally, classes: Sequence[object] | N
     return {"rows": found.rows} | scores | details
 
 
-def r2(mse: float, y: FloatArray | IntArray) -> float | None:
-    """The coefficient of determination; for a constant target 1 without any error, otherwise 0. None for one row."""
+def r2(mse: float, y: FloatArray | IntArray | Float64) -> float | None:
+    """The coefficient of determination of rows with the target ``y`` and a mean squared error in its unit; for a
+    constant target 1 without any error, otherwise 0. None for one row, and where it is not finite."""
     if len(y) < 2:
         return None
-    if y.min() == y.max():
-        return 0.0 if mse else 1.0
     variance = float(y.astype(np.float64).var())
-    return 1.0 - mse / variance
+    if y.min() == y.max() or not variance:
+        return 0.0 if mse else 1.0
+    found = 1.0 - mse / variance
+    return found if isfinite(found) else None
 
 
 def class_weights(

@@ -83,8 +83,11 @@ class Trained:
         return np.asarray(found.probabilities.mean(axis=0))
 
     def losses(self, outputs: FloatArray, y: FloatArray | IntArray) -> Float64:
-        """The loss of each row: cross-entropy in nats, or the squared error of the standardised target. Not
-        finite where the outputs are not."""
+        """The loss of each row: cross-entropy in nats, or the squared error of the standardised target; of a
+        transformed target the squared error in its own unit. Not finite where the outputs are not."""
+        if self.encoder.target_transform is not None:
+            units = self.encoder.target_units
+            return np.asarray((units.restored(outputs[:, 0]) - units.restored(y)) ** 2)
         wide = outputs.astype(np.float64)
         with np.errstate(invalid="ignore", over="ignore"):
             if self.task == "binary":
@@ -94,7 +97,11 @@ class Trained:
             return np.asarray((wide[:, 0] - y) ** 2)
 
     def scored(self, outputs: FloatArray, y: FloatArray | IntArray) -> Scored:
+        """The mean loss and the score; the loss of a transformed target is in units of its variance."""
         loss = float(self.losses(outputs, y).mean())
+        if self.encoder.target_transform is not None:
+            share = loss / (float(self.encoder.target_units.restored(y).var()) or 1.0)
+            return Scored(share, 1 - share)
         if self.task == "regression":
             variance = float(y.astype(np.float64).var())
             return Scored(loss, 1 - loss / variance if variance > 0 else 0.0)
@@ -186,7 +193,7 @@ class _Describer:
         self.labels, self.probabilities = decoded.labels, decoded.probabilities
         if encoder.classes is None:
             self.predicted = np.array(decoded.labels, np.float64)
-            self.truth = y.astype(np.float64) * encoder.target_scale + encoder.target_mean
+            self.truth = encoder.target_units.restored(y)
 
     def all(self, places: IntArray) -> list[Example]:
         """Examples of the predicted rows at these places."""
@@ -287,11 +294,8 @@ def profile(trained: Trained) -> Profile:
         size = len(trained.labels)
         counts = {name: np.bincount(y.astype(np.int64), minlength=size).tolist() for name, y in ys.items()}
         return Profile(len(rows), found, classes=counts)
-    scale, mean = trained.encoder.target_scale, trained.encoder.target_mean
-    target = {
-        name: (np.quantile(y.astype(np.float64), [0, 0.25, 0.5, 0.75, 1]) * scale + mean).tolist()
-        for name, y in ys.items()
-    }
+    restored = trained.encoder.target_units.restored
+    target = {name: np.quantile(restored(y), [0, 0.25, 0.5, 0.75, 1]).tolist() for name, y in ys.items()}
     return Profile(len(rows), found, target=target)
 
 

@@ -192,7 +192,15 @@ class Training:
             network.embeddings(encoder.embedded),
             encoder.masked,
             len(self.prepared.train),
+            self._target_log,
         )
+
+    @property
+    def _target_log(self) -> tuple[float, float] | None:
+        encoder = self.prepared.encoder
+        if encoder.target_transform is None:
+            return None
+        return encoder.target_scale, float(self.prepared.train.y.max())
 
     @cached_property
     def config(self) -> FitConfig:
@@ -205,6 +213,8 @@ class Training:
             network.batches(self.setup, len(prepared.train)),
             prepared.encoder.target_scale,
             prepared.encoder.target_mean,
+            prepared.encoder.target_transform,
+            self.setup.target_log,
         )
 
 

@@ -61,8 +61,7 @@ def _baselines(config: FitConfig, prepared: Prepared, side: str, dataset: Datase
         config.train.y,
         dataset.y,
         outputs=prepared.encoder.outputs,
-        target_scale=config.target_scale,
-        target_mean=config.target_mean,
+        **config.target_units,
         naive=prepared.naive.get(side),
     )
     for baseline in found:

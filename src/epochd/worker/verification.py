@@ -86,11 +86,12 @@ def served_metrics(
             y,
             target_scale=encoder.target_scale,
             target_mean=encoder.target_mean,
+            target_transform=encoder.target_transform,
             threshold=measured.get("decision_threshold", 0.5),
         )
         is_saturated = False
         for scores, target in _scores(predictor, table, rows.prepared.rows[side]):
-            is_saturated |= predictor.task != "regression" and bool((scores < TINY).any())
+            is_saturated |= has_lost_outputs(scores, encoder)
             tally.add(raw_outputs(scores, encoder), target)
         kept = FROM_LOGARITHMS if is_saturated else ()
         found = metrics.described(tally, encoder.classes)
@@ -115,10 +116,15 @@ def check(side: str, measured: Mapping[str, Any], served: Mapping[str, Any], rel
             )
 
 
+def has_lost_outputs(scores: Float64, encoder: Encoder) -> bool:
+    """Whether the raw outputs of some scores cannot be computed again, so that their loss is not known."""
+    return encoder.target_units.is_bounded(scores) if encoder.classes is None else bool((scores < TINY).any())
+
+
 def raw_outputs(scores: Float64, encoder: Encoder) -> Float64:
     """Logits or standardised values, (rows, outputs), of probabilities or values in the unit of the target."""
     if encoder.classes is None:
-        return (scores - encoder.target_mean) / encoder.target_scale
+        return encoder.target_units.standardised(scores)
     logarithms: Float64 = np.log(np.maximum(scores, TINY))
     return logarithms[:, 1:] - logarithms[:, :1] if encoder.task == "binary" else logarithms
 

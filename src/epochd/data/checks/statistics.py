@@ -5,6 +5,7 @@ values that were only estimated, and answers the questions of single checks. The
 both. A small table is read once and kept, which takes milliseconds.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,6 +26,8 @@ COUNTED_BYTES = 128 << 20
 MAX_CLASSES = 1_000
 COUNTED_LABELS = 2 * MAX_CLASSES
 """The values of a target are counted one by one up to this many distinct values."""
+ROUNDING = 1e-4
+"""The least variance, relative to the mean square, that sums of powers determine well enough for a skewness."""
 MIN_HEAD, SMALL_ROWS, SMALL_CELLS = 100, 20_000, 2_000_000
 """A table with more rows or cells than SMALL is streamed, unless it has at most MIN_HEAD rows."""
 
@@ -72,7 +75,8 @@ class ColumnStatistics:
 class TargetStatistics:
     """Figures of a target column. ``low`` and ``high`` are None for text, ``numbers`` counts the texts that can be read
     as a number. ``counts`` has each distinct ``value`` and how many ``rows`` have it, sorted; None where there are far
-    too many for classes, and ``distinct`` may then be an estimate."""
+    too many for classes, and ``distinct`` may then be an estimate. ``skewness`` is that of numbers, ``log_skewness``
+    that of their log1p; None where they are not defined."""
 
     name: str
     dtype: pl.DataType
@@ -83,6 +87,8 @@ class TargetStatistics:
     distinct: int
     counts: pl.DataFrame | None
     numbers: int = 0
+    skewness: float | None = None
+    log_skewness: float | None = None
 
     @property
     def present(self) -> int:
@@ -219,12 +225,35 @@ def _target_figures(name: str, found: Statistics) -> Iterator[tuple[str, pl.Expr
     if kind_of(dtype) is not Kind.CATEGORY:
         yield "low", value.min().cast(pl.Float64)
         yield "high", value.max().cast(pl.Float64)
+        if kind_of(dtype) is Kind.NUMBER:
+            number = value.cast(pl.Float64)
+            yield from _powers("", number)
+            yield from _powers("log ", number.filter(number > -1).log1p())
     elif dtype == pl.String:
         yield "numbers", value.cast(pl.Float64, strict=False).count()
     if _is_countable(found, name):
         yield "counts", _counted(value)
     else:
         yield "distinct", value.drop_nulls().approx_n_unique()
+
+
+def _powers(prefix: str, value: pl.Expr) -> Iterator[tuple[str, pl.Expr]]:
+    """Sums of a column from which its skewness follows; unlike ``skew`` they are streamed."""
+    yield f"{prefix}rows", value.count()
+    for power in (1, 2, 3):
+        yield f"{prefix}power {power}", value.pow(power).sum()
+
+
+def _skewness(of: Mapping[str, Any], prefix: str) -> float | None:
+    """The third central moment in units of the deviation; None if rounding hides it, as for values that hardly vary."""
+    rows = of.get(f"{prefix}rows", 0)
+    if rows < 2:
+        return None
+    mean, square, cube = (of[f"{prefix}power {power}"] / rows for power in (1, 2, 3))
+    variance = square - mean * mean
+    if not math.isfinite(cube) or not variance > ROUNDING * square:
+        return None
+    return float((cube - 3 * mean * variance - mean**3) / variance**1.5)
 
 
 def _counted(value: pl.Expr) -> pl.Expr:
@@ -234,7 +263,10 @@ def _counted(value: pl.Expr) -> pl.Expr:
 def _target(name: str, found: Statistics, rows: int, of: Mapping[str, Any]) -> TargetStatistics:
     distinct = min(of.get("distinct", 0), rows - of["missing"])
     low, high, numbers = of.get("low"), of.get("high"), of.get("numbers", 0)
-    target = TargetStatistics(name, found.schema[name], rows, of["missing"], low, high, distinct, None, numbers)
+    skewness, log_skewness = _skewness(of, ""), _skewness(of, "log ")
+    target = TargetStatistics(
+        name, found.schema[name], rows, of["missing"], low, high, distinct, None, numbers, skewness, log_skewness
+    )
     return target if (counts := of.get("counts")) is None else _with_counts(target, counts)
 
 

@@ -92,6 +92,8 @@ def _check(table: pl.LazyFrame, spec: TrainingSpec, other: Source, trained: Trai
     issues += _feature_issues(statistics, spec, by_name, name)
     if trained.target.task is not None and statistics.target is not None:
         issues += _target_issues(statistics.target, name, to_read, trained.target)
+        if trained.target.task == "regression":
+            issues += target.without_logarithm(statistics.target, spec, FIELD, where)
     problems += resolve(issues, statistics.table)[0]
     for column, dtype in to_read.items():
         try:  # as the encoder will read it; the error is about the first value that cannot be read

@@ -18,6 +18,7 @@ from jax import lax
 from jax.sharding import Mesh
 
 from epochd.core.specs import TrainingSpec
+from epochd.core.target_scale import MAX_GAP
 from epochd.engines import network
 from epochd.engines.jax_engine import dropout, networks
 from epochd.engines.jax_engine.devices import REPLICATED, ROWS, SPLIT
@@ -159,4 +160,13 @@ def _row_scores(setup: Setup, outputs: jax.Array, y: jax.Array) -> tuple[jax.Arr
             return losses, jnp.argmax(outputs, axis=1) == y
         case "regression":
             error = outputs[:, 0] - y
-            return error * error, error * error
+            return error * error, _squared_errors(setup, outputs[:, 0], y, error)
+
+
+def _squared_errors(setup: Setup, output: jax.Array, y: jax.Array, error: jax.Array) -> jax.Array:
+    """The score of a regression (see ``loop.state.Totals``)."""
+    if setup.target_log is None:
+        return error * error
+    scale, top = setup.target_log
+    values, truth = (jnp.exp(jnp.minimum((target - top) * scale, MAX_GAP)) for target in (output, y))
+    return jnp.square(values - truth)

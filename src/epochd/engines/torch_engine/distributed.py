@@ -173,7 +173,7 @@ def save(folder: Path, setup: Setup, train: InMemoryDataset) -> None:
 def load(folder: Path) -> tuple[Setup, InMemoryDataset]:
     values = json.loads((folder / "setup.json").read_text())
     values["spec"] = specs.parse(values["spec"])
-    for name in ("inputs", "gpus", "class_weights"):
+    for name in ("inputs", "gpus", "class_weights", "target_log"):
         values[name] = values[name] if values[name] is None else tuple(values[name])
     values["embeddings"] = tuple(Embedding(**embedding) for embedding in values["embeddings"])
     x, y = (np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in "xy")

@@ -48,7 +48,7 @@ class TorchEngine:
         self.load_weights(dict(network.initial_weights(setup)))
         self._optimizer = build_optimizer(setup.spec, self._flat)
         self._network = networks.build_network(setup)
-        self._loss, self._score = losses.loss_sum(setup), losses.SCORES[setup.task]
+        self._loss, self._score = losses.loss_sum(setup), losses.score_sum(setup)
         rate, seed = setup.spec.dropout_rate, setup.spec.seed
         self._dropout = Dropout(networks.hidden_shapes(setup), rate, seed, self._device) if rate else None
         self._row_shares: dict[int, Tensor] = {}

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from epochd.core.arrays import FloatArray, IntArray
-from epochd.core.specs import Task
+from epochd.core.target_scale import MAX_GAP
 from epochd.data.feed.dataset import InMemoryDataset
 from epochd.loop.engine import Setup
 
@@ -59,6 +59,7 @@ class TrainingRows:
 
 Loss = Callable[[Tensor, Batch], Tensor]
 Score = Callable[[Tensor, Tensor], Tensor]
+"""(outputs, y) → correct predictions or squared errors, summed over rows (see ``loop.state.Totals``)."""
 
 
 def loss_sum(setup: Setup) -> Loss:
@@ -81,9 +82,19 @@ def loss_sum(setup: Setup) -> Loss:
     return {"binary": binary, "multiclass": multiclass, "regression": regression}[setup.task]
 
 
-SCORES: dict[Task, Score] = {
-    "binary": lambda output, y: ((output[:, 0] > 0) == (y > 0.5)).sum(),
-    "multiclass": lambda output, y: (output.argmax(1) == y).sum(),
-    "regression": lambda output, y: (output[:, 0] - y).double().square().sum(),
-}
-"""(outputs, y) → correct predictions or squared errors, summed over rows (see ``loop.state.Totals``)."""
+def score_sum(setup: Setup) -> Score:
+    """The score of the task."""
+    match setup.task:
+        case "binary":
+            return lambda output, y: ((output[:, 0] > 0) == (y > 0.5)).sum()
+        case "multiclass":
+            return lambda output, y: (output.argmax(1) == y).sum()
+        case "regression" if setup.target_log is not None:
+            scale, top = setup.target_log
+
+            def relative(target: Tensor) -> Tensor:
+                return ((target.double() - top) * scale).clamp(max=MAX_GAP).exp()
+
+            return lambda output, y: (relative(output[:, 0]) - relative(y)).square().sum()
+        case "regression":
+            return lambda output, y: (output[:, 0] - y).double().square().sum()
