@@ -88,6 +88,7 @@ def _split_problems(spec: SpecFields) -> Iterator[Problem]:
     for name in ("time_column", "group_column"):
         if getattr(spec, name) == spec.target_column:
             yield Problem(name, f"{shown(spec.target_column)} is the target column", "use another column")
+    yield from _weight_problems(spec)
     if spec.held_out > MAX_HELD_OUT:
         message = f"validation_split and test_split together hold out {spec.held_out:g} of the rows"
         yield Problem("test_split", message, f"hold out at most {MAX_HELD_OUT}, to keep rows for training")
@@ -95,6 +96,20 @@ def _split_problems(spec: SpecFields) -> Iterator[Problem]:
     if spec.validation_dataset is not None and is_split_set:
         message = "validation_dataset and validation_split are both set"
         yield Problem("validation_dataset", message, "omit one of them")
+
+
+def _weight_problems(spec: SpecFields) -> Iterator[Problem]:
+    """A problem if the weight column has another role too."""
+    name = spec.weight_column
+    if name is None:
+        return
+    roles = {"target_column": spec.target_column, "time_column": spec.time_column, "group_column": spec.group_column}
+    field = next((field for field, column in roles.items() if column == name), None)
+    if field is None and name in (spec.feature_columns or ()):
+        field = "feature_columns"
+    if field is not None:
+        message = f"{shown(name)} is the weight column and also in {field}"
+        yield Problem("weight_column", message, f"remove it from {field}, or use another column")
 
 
 def _window_problems(spec: SpecFields) -> Iterator[Problem]:
@@ -169,7 +184,15 @@ def _origin(spec: SpecFields) -> str:
 
 def _name_problems(spec: SpecFields) -> Iterator[Problem]:
     """NUL characters, which PostgreSQL does not store, and names that cannot be folders of the artifact store."""
-    for name in ("name", "target_column", "feature_columns", "time_column", "group_column", "class_weight"):
+    for name in (
+        "name",
+        "target_column",
+        "feature_columns",
+        "time_column",
+        "group_column",
+        "weight_column",
+        "class_weight",
+    ):
         value = getattr(spec, name) or ()
         if any("\0" in text for text in ([value] if isinstance(value, str) else value)):
             yield Problem(name, f"{name} contains a NUL character (U+0000)", "remove it")

@@ -118,7 +118,7 @@ class SpecFields(BaseModel):
     """Resume even if the content of the dataset has changed since the pause. Otherwise such a resume is rejected."""
     feature_columns: Annotated[list[Column], Field(min_length=1, max_length=MAX_COLUMNS)] | None = None
     """The feature columns, in this order; ``*``, ``?`` and ``[…]`` match several columns (``pixel*``). Default: every
-    column except ``target_column``, ``time_column`` and ``group_column``."""
+    column except ``target_column``, ``weight_column``, ``time_column`` and ``group_column``."""
     target_column: Column
     """The column to predict."""
     task: Task | None = None
@@ -126,6 +126,9 @@ class SpecFields(BaseModel):
     target_transform: TargetTransform | Literal["none"] | None = None
     """For regression: ``log1p`` trains on the logarithm of 1 + target, for targets above -1 that span orders of
     magnitude. Predictions and metrics other than the loss stay in the unit of the target. Default: ``none``."""
+    weight_column: Column | None = None
+    """How much each row counts, 0 or more, in the loss and in all metrics; it is no feature, and not needed to predict.
+    Only ratios matter. Default: all rows count the same."""
     scaling: Scaling = "standard"
     """How numbers are scaled: ``standard`` by mean and standard deviation, ``robust`` by median and interquartile
     range, ``quantile`` to a normal distribution."""

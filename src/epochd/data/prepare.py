@@ -17,7 +17,7 @@ import polars.selectors as cs
 
 from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.datasets import CheckedDataset
-from epochd.core.errors import DataError
+from epochd.core.errors import DataError, Problem
 from epochd.core.specs import Split, Task, TrainingSpec
 from epochd.data.checks import report
 from epochd.data.encoding import values
@@ -30,7 +30,7 @@ from epochd.data.splitting import sliding_windows, sort_keys
 from epochd.data.splitting.naive_forecasts import Series
 from epochd.data.splitting.sliding_windows import Examples
 from epochd.data.splitting.split import SIDES, VALIDATION, Splits, split, split_kind
-from epochd.data.storage.materialize import Layout, StoragePolicy, Targets, materialize
+from epochd.data.storage.materialize import Layout, StoragePolicy, Targets, Weights, materialize
 from epochd.data.tables.catalog import Catalog
 from epochd.data.tables.source import Source
 from epochd.data.tables.table import BATCH_ROWS, ColumnReader, Table, rows_in_batch, select_rows
@@ -40,7 +40,8 @@ EXAMPLE_ROWS = 20
 Classes = Sequence[Label] | None
 RowLabels = dict[str, npt.NDArray[Any]]
 """The data of each row besides its features, (rows,): ``targets``, its class number (uint8 or uint16) or its value in a
-regression (float64); ``times`` and ``groups`` where the split or windows need them."""
+regression (float64); ``weights`` (float64) if there are any; ``times`` and ``groups`` where the split or windows need
+them."""
 Naive = dict[str, Targets]
 """Naive forecasts of windows, as encoded targets: side → name of the forecast → (windows,)."""
 Materialized = tuple[dict[str, InMemoryDataset | MemmapDataset], Mapping[str, Examples], Naive]
@@ -72,10 +73,12 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Arranged:
-    """The examples of each side with their encoded targets and naive forecasts; ``season`` as in ``Prepared``."""
+    """The examples of each side with their encoded targets, weights and naive forecasts; ``season`` as in
+    ``Prepared``."""
 
     layout: Layout
     y: Targets
+    weights: Weights
     naive: Naive
     season: int | None
 
@@ -118,7 +121,7 @@ class Preparation:
             hashed = pool.submit(source.fingerprint)
             encoder, found = self._encoded(table, task, classes)
         fingerprint = hashed.result()
-        parts = materialize(table, found.layout, encoder, found.y, self.policy, fingerprint)
+        parts = materialize(table, found.layout, encoder, found.y, found.weights, self.policy, fingerprint)
         sides, naive, season = found.layout.sides, found.naive, found.season
         if self.spec.validation_dataset is not None:
             other = self.catalog.open(self.spec.validation_dataset).expecting(kinds_of(schema))
@@ -181,6 +184,8 @@ class Preparation:
             readers["times"] = spec.time_column, sort_keys.time_keys
         if spec.group_column is not None and (windows or split_by == "group"):
             readers["groups"] = spec.group_column, sort_keys.GroupNumbers()
+        if spec.weight_column is not None:
+            readers["weights"] = spec.weight_column, values.bounded_numbers
         return table.read(readers)
 
     def _fit_encoder(self, table: Table, task: Task, classes: Classes, train: IntArray) -> Encoder:
@@ -219,18 +224,19 @@ class Preparation:
                 rows = series.rows(side, season)
                 naive[name] = {forecast: _targets(encoder, targets, source) for forecast, source in rows.items()}
         y = {name: _targets(encoder, targets, side.rows) for name, side in layout.sides.items()}
-        return Arranged(layout, y, naive, season)
+        return Arranged(layout, y, _weights(self.spec, labels, layout), naive, season)
 
     def _validation(self, other: Source, fingerprint: str, encoder: Encoder, season: int | None) -> Materialized:
         """All rows of the validation dataset, encoded like the training rows."""
         order = [self.spec.time_column, self.spec.group_column] if self.spec.sequence_length else []
+        order.append(self.spec.weight_column)
         columns = [*encoder.feature_names, *(name for name in order if name), encoder.target_column]
 
         def read(lazy: pl.LazyFrame) -> Materialized:
             table = self._table(lazy, columns)
             labels = self._row_labels(table, encoder.task, encoder.classes)
             found = self._arrange(encoder, labels, Splits.of(np.full(table.rows, VALIDATION, np.uint8)), season)
-            parts = materialize(table, found.layout, encoder, found.y, self.policy, fingerprint)
+            parts = materialize(table, found.layout, encoder, found.y, found.weights, self.policy, fingerprint)
             return parts, found.layout.sides, found.naive
 
         try:
@@ -238,6 +244,22 @@ class Preparation:
         except DataError as error:
             prefix = f"in the validation dataset {other.name!r}: "
             raise DataError([replace(found, message=prefix + found.message) for found in error.problems]) from None
+
+
+def _weights(spec: TrainingSpec, labels: RowLabels, layout: Layout) -> Weights:
+    """The weights of the examples of each side, divided by their mean. Raise DataError for a side on which all are
+    0."""
+    found: dict[str, FloatArray] = {}
+    for name, side in layout.sides.items() if "weights" in labels else ():
+        of_side = labels["weights"][side.rows]
+        largest = of_side.max()
+        if not largest > 0:
+            message = f"all weights in {spec.weight_column!r} are 0 for {sliding_windows.SIDE_NAMES[name]}"
+            hint = "give some of these rows a weight above 0, change the split, or omit weight_column"
+            raise DataError([Problem("weight_column", message, hint)])
+        of_side = of_side / largest
+        found[name] = (of_side / of_side.mean()).astype(np.float32)
+    return found
 
 
 def _targets(encoder: Encoder, targets: npt.NDArray[Any], rows: IntArray) -> FloatArray | IntArray:

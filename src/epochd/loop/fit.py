@@ -163,25 +163,26 @@ def tallied(
 ) -> ClassTally | RegressionTally:
     """The tally of all rows with the current weights, without dropout; ``options`` as in ``metrics.tally``. The blocks
     of rows are the same for a dataset in memory and for a memory-mapped one."""
-    found = metrics.tally(config.task, dataset.y, **(config.target_units | options))
-    for outputs, y in _scored_blocks(engine, dataset):
-        found.add(outputs, y)
+    found = metrics.tally(config.task, dataset.y, weights=dataset.weights, **(config.target_units | options))
+    for outputs, y, weights in _scored_blocks(engine, dataset):
+        found.add(outputs, y, weights)
     return found
 
 
 def _scored_blocks(
     engine: Engine, dataset: InMemoryDataset | MemmapDataset
-) -> Iterator[tuple[FloatArray, FloatArray | IntArray]]:
-    """Outputs and targets of all rows; a memory-mapped dataset is read in slices."""
+) -> Iterator[tuple[FloatArray, FloatArray | IntArray, FloatArray | None]]:
+    """Outputs, targets and weights of all rows; a memory-mapped dataset is read in slices."""
     shape = dataset.x.shape[1:] if isinstance(dataset, InMemoryDataset) else dataset.shape
     size = max(1, min(metrics.BLOCK_ROWS, MAX_CHUNK_VALUES // prod(shape)))
     if isinstance(dataset, MemmapDataset):
         for rows in dataset.slices(size):
-            yield engine.outputs(rows.x), rows.y
+            yield engine.outputs(rows.x), rows.y, rows.weights
         return
-    outputs = engine.outputs(dataset.x)
+    outputs, weights = engine.outputs(dataset.x), dataset.weights
     for first in range(0, len(dataset), size):
-        yield outputs[first : first + size], dataset.y[first : first + size]
+        block = slice(first, first + size)
+        yield outputs[block], dataset.y[block], None if weights is None else weights[block]
 
 
 def epoch_report(config: FitConfig, state: LoopState) -> dict[str, object]:

@@ -23,8 +23,9 @@ def running_scores(
     ``target_log`` is as in ``Setup``."""
     loss, share = totals.loss / totals.rows, totals.score / totals.rows
     if task != "regression":
-        return {"loss": loss, "accuracy": share}
-    return {"loss": loss, "r2": metrics.r2(share, relative(train.y, *target_log) if target_log else train.y)}
+        return {"loss": loss, "accuracy": min(share, 1.0)}  # above 1 by rounding of weights
+    truth = relative(train.y, *target_log) if target_log else train.y
+    return {"loss": loss, "r2": metrics.r2(share, truth, train.weights)}
 
 
 def history_row(

@@ -63,6 +63,10 @@ TEXTS: dict[str, str] = {
         "The loss is that of the logarithm of 1 + target, on which the network was trained; all other metrics and all "
         "figures are in the unit of the target."
     ),
+    "weighted": (
+        "Loss and metrics are weighted by the column {column}; numbers of rows, curves and tables of single rows and "
+        "classes count every row once."
+    ),
     "model": "model",
     "metric": "metric",
     "metric_of_train": "{metric}, training",

@@ -188,7 +188,7 @@ class Training:
             self.ticket.threads,
             tuple(range(len(self.ticket.gpus))),
             spec.num_devices or 1,
-            class_weights(spec.class_weight, encoder.classes, self.prepared.train.y),
+            class_weights(spec.class_weight, encoder.classes, self.prepared.train.y, self.prepared.train.weights),
             network.embeddings(encoder.embedded),
             encoder.masked,
             len(self.prepared.train),

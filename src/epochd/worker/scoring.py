@@ -62,6 +62,8 @@ def _baselines(config: FitConfig, prepared: Prepared, side: str, dataset: Datase
         dataset.y,
         outputs=prepared.encoder.outputs,
         **config.target_units,
+        train_weights=config.train.weights,
+        weights=dataset.weights,
         naive=prepared.naive.get(side),
     )
     for baseline in found:

@@ -75,7 +75,7 @@ def served_metrics(
     separate = side == "validation" and spec.validation_dataset is not None
     source = rows.catalog.open(spec.validation_dataset if separate else spec.dataset).expecting(encoder.kinds)
     names = [*encoder.feature_names, encoder.target_column, *predictor.ordering]
-    y = getattr(rows.prepared, side).y
+    dataset = getattr(rows.prepared, side)
 
     def scored(lazy: pl.LazyFrame) -> dict[str, Any] | None:
         table = Table.of(lazy.select(cs.by_name(list(dict.fromkeys(names)))), rows.limit)
@@ -83,7 +83,8 @@ def served_metrics(
             return None
         tally = metrics.tally(
             predictor.task,
-            y,
+            dataset.y,
+            weights=dataset.weights,
             target_scale=encoder.target_scale,
             target_mean=encoder.target_mean,
             target_transform=encoder.target_transform,
@@ -92,7 +93,8 @@ def served_metrics(
         is_saturated = False
         for scores, target in _scores(predictor, table, rows.prepared.rows[side]):
             is_saturated |= has_lost_outputs(scores, encoder)
-            tally.add(raw_outputs(scores, encoder), target)
+            part = slice(tally.rows, tally.rows + len(target))
+            tally.add(raw_outputs(scores, encoder), target, None if dataset.weights is None else dataset.weights[part])
         kept = FROM_LOGARITHMS if is_saturated else ()
         found = metrics.described(tally, encoder.classes)
         return found | {name: measured[side][name] for name in kept if name in measured[side]}

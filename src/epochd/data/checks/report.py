@@ -13,7 +13,7 @@ import polars as pl
 from epochd.core.errors import DataError, Problem
 from epochd.core.specs import Task, TrainingSpec
 from epochd.data import schema as schemas
-from epochd.data.checks import features, leakage, split_coverage, target, time_and_group, validation_set
+from epochd.data.checks import features, leakage, split_coverage, target, time_and_group, validation_set, weights
 from epochd.data.checks.issue import Issue, problem, resolve, warning
 from epochd.data.checks.statistics import Statistics, collect, example_shape
 from epochd.data.checks.target import Target
@@ -109,7 +109,8 @@ def _checked(
     """Both passes over the table, what the checks find in them, and the hashes of its rows."""
     name = spec.target_column if spec.target_column in schema else None
     by_row = time_and_group.columns_by_row(spec, schema)
-    first = collect(table, schemas.feature_columns(spec, schema), name, by_row, text_bytes)
+    weight = spec.weight_column if spec.weight_column in schema else None
+    first = collect(table, schemas.feature_columns(spec, schema), name, by_row, text_bytes, weight)
     in_order, splits = time_and_group.check(first, schema, spec)
     early = target.preliminary(first.target, spec, first.head) if first.target and first.rows else Target(spec.task)
     leaks = leakage.candidates(first, early, spec)
@@ -123,6 +124,7 @@ def _checked(
         *(features.check(statistics, spec) if rows else ()),
         *leakage.check(leaks.confirmed(answers), statistics, checked, spec),
         *checked.issues,
+        *(weights.check(statistics.weight, rows) if statistics.weight and rows else ()),
         *in_order,
         *split_coverage.check(statistics, spec, checked, splits, answers),
         *_spec_issues(spec, rows),

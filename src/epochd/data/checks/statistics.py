@@ -112,6 +112,7 @@ class Statistics:
     target: TargetStatistics | None = None
     by_row: Mapping[str, pl.Series] = field(default_factory=dict)
     uneven: str | None = None
+    weight: ColumnStatistics | None = None
 
     def refined(self, questions: Iterable[pl.Expr] = ()) -> tuple["Statistics", dict[str, Any]]:
         """The second pass: exact counts in the place of estimates, and the answers to the ``questions`` by their
@@ -137,11 +138,12 @@ def collect(
     target: str | None = None,
     by_row: Sequence[str] = (),
     text_bytes: int | None = None,
+    weight: str | None = None,
 ) -> Statistics:
-    """The first pass. ``by_row`` columns are kept row by row, such as times and groups. Small tables are read as a
-    whole at once; where an uncompressed text of moderate size, ``text_bytes``, is read, distinct values are
-    counted exactly at once."""
-    names = list(dict.fromkeys([*features, *by_row, *(() if target is None else (target,))]))
+    """The first pass. ``by_row`` columns are kept row by row, such as times and groups; ``weight`` is the column of
+    weights. Small tables are read as a whole at once; where an uncompressed text of moderate size, ``text_bytes``, is
+    read, distinct values are counted exactly at once."""
+    names = list(dict.fromkeys([*features, *by_row, *filter(None, (target, weight))]))
     most = max(MIN_HEAD, min(SMALL_ROWS, SMALL_CELLS // max(1, len(names))))
     chosen = table.select(*map(col, names))
     head = chosen.head(most + 1).collect(engine="streaming")
@@ -152,11 +154,13 @@ def collect(
     if not names:
         return replace(found, rows=select(table, [pl.len().alias("rows")])["rows"])
     of_features = [dict(_figures(name, found)) for name in features]
+    of_weight = {} if weight is None else dict(_figures(weight, found))
     of_target = {} if target is None else dict(_target_figures(target, found))
     lists = [name for name in features if kind_of(schema[name]) is Kind.LIST]
     questions = [pl.len().alias("rows"), *(col(name).implode().alias(f"row {name}") for name in by_row)]
     questions += [value.alias(f"{n} {key}") for n, of in enumerate(of_features) for key, value in of.items()]
     questions += [value.alias(f"target {key}") for key, value in of_target.items()]
+    questions += [value.alias(f"weight {key}") for key, value in of_weight.items()]
     questions += [
         (length(lists[0], schema[lists[0]]) != length(name, schema[name])).any().alias(f"uneven {name}")
         for name in lists[1:]
@@ -174,6 +178,9 @@ def collect(
         features=columns,
         target=None if target is None else _target(target, found, rows, figures),
         by_row={name: answers[f"row {name}"].alias(name) for name in by_row},
+        weight=None
+        if weight is None
+        else _column(weight, found, rows, {key: answers[f"weight {key}"] for key in of_weight}),
         uneven=next((name for name in lists[1:] if answers[f"uneven {name}"]), None),
     )
 

@@ -43,6 +43,7 @@ def gradient(
     first: Any,
     real: Tensor,
     step: Tensor,
+    row_weights: Tensor | None = None,
     *,
     compiled: bool,
     dtype: str,
@@ -50,9 +51,11 @@ def gradient(
     """The share of these rows in (flat gradient of the batch's mean loss, sum of row losses, sum of row scores).
 
     ``x`` (rows, *inputs) and ``y`` (rows,) are a batch or one device's share of it, ``first`` the position of the first
-    row in the global batch, of which the rows from ``real`` on are padding.
+    row in the global batch, of which the rows from ``real`` on are padding; ``row_weights`` are (rows,), None: all 1.
     """
     present = tf.cast(first + tf.range(x.shape[0]) < real, tf.float32)
+    if row_weights is not None:
+        present *= row_weights
     with tf.GradientTape() as tape:
         tape.watch(state["weights"])
         weights = networks.named(setup, state["weights"], dtype)
