@@ -1,4 +1,4 @@
-"""A transformed target, from the config to the saved model: what is reported is in the unit of the target."""
+"""A transformed target and weighted rows, from config to model: what is reported is what the saved files score."""
 
 import json
 from typing import Any
@@ -11,6 +11,7 @@ from tests.support.reporters import RecordingReporter
 from tests.support.tickets import ticket
 
 from epochd.artifact.predict import Model
+from epochd.core.errors import DataError
 from epochd.core.events import ReportKind
 from epochd.report import values
 from epochd.serving.predictor import Predictor
@@ -121,3 +122,74 @@ def test_the_report_is_in_the_unit_of_the_target_and_says_what_the_loss_is(price
     [a] = [one for one in data.importances.columns if one.column == "a"]
     assert a.loss == pytest.approx(a.score)
     json.dumps(found, allow_nan=False)
+
+
+@pytest.fixture(scope="module")
+def weighted(prices, tmp_path_factory):
+    frame = prices.with_columns(target=pl.col("target") > 400)
+    options: dict[str, Any] = {"weight_column": "weight", "class_weight": "balanced", "epochs": 8}
+    return frame, options, train(tmp_path_factory.mktemp("weighted"), frame, report=True, **options)
+
+
+@pytest.mark.parametrize("side", ["train", "validation", "test"])
+def test_all_metrics_are_weighted_by_the_column_which_is_no_feature(weighted, side):
+    frame, _, (_, found, folder) = weighted
+    model = Model.load(folder)
+    assert model.encoder.feature_names == ["a", "b"]
+    rows = side_of(folder, frame, side)
+    predicted = model.predict(rows.drop("weight", "target"))
+    truth, p, w = rows["target"].to_numpy(), predicted["probability_True"].to_numpy(), rows["weight"].to_numpy()
+    scores, with_weights = found[side], {"sample_weight": w}
+    assert scores["rows"] == rows.height
+    assert scores["loss"] == pytest.approx(reference.log_loss(truth, p, **with_weights), rel=1e-5)
+    assert scores["accuracy"] == pytest.approx(reference.accuracy_score(truth, p > 0.5, **with_weights))
+    assert scores["auc"] == pytest.approx(reference.roc_auc_score(truth, p, **with_weights))
+    assert scores["f1"] == pytest.approx(reference.f1_score(truth, p > 0.5, **with_weights))
+    prior = next(one for one in found["baselines"][side] if one["name"] == "prior")
+    train_rows = side_of(folder, frame, "train")
+    share = np.average(train_rows["target"], weights=train_rows["weight"])
+    expected = reference.log_loss(truth, np.full(len(truth), share), **with_weights)
+    assert prior["log_loss"] == pytest.approx(expected, rel=1e-5)
+    assert found["verified"] is True
+
+
+def test_the_report_of_weighted_rows_says_so(weighted):
+    page = (weighted[2][2] / "report.html").read_text()
+    assert "Loss and metrics are weighted by the column weight" in page
+
+
+def test_weighted_rows_that_are_streamed_are_trained_on_and_scored_alike(weighted, tmp_path):
+    frame, options, (history, found, _) = weighted
+    streamed, scores, _ = train(tmp_path, frame, resident_mb=0, **options)
+    assert scores == found
+    assert [row["train_accuracy"] for row in streamed] == [row["train_accuracy"] for row in history]
+
+
+def test_a_window_has_the_weight_of_the_row_of_its_target(tmp_path):
+    frame = pl.DataFrame({"day": range(200), "weight": np.arange(200) % 3, "target": np.sin(np.arange(200.0))})
+    windows: dict[str, Any] = {"time_column": "day", "sequence_length": 5, "horizon": 2, "test_split": 0.0}
+    _, found, folder = train(tmp_path, frame, weight_column="weight", feature_columns=["target"], **windows)
+    rows = side_of(folder, frame, "validation")
+    predictor = Predictor.load(folder)
+    every = predictor.predict(frame, every_row=True).labels
+    predicted = [every[row - 2] for row in rows["day"]]
+    expected = reference.mean_absolute_error(rows["target"], predicted, sample_weight=rows["weight"])
+    assert found["validation"]["mae"] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(("weights", "rows"), [([0] * 100 + [1] * 20, "training"), ([1] * 96 + [0] * 24, "validation")])
+def test_a_side_on_which_all_weights_are_0_is_refused_with_its_name(tmp_path, weights, rows):
+    frame = pl.DataFrame({"day": range(120), "weight": weights, "target": np.sin(np.arange(120.0))})
+    options: dict[str, Any] = {"time_column": "day", "split": "time", "test_split": 0.0, "validation_split": 0.2}
+    with pytest.raises(DataError, match=f"all weights in 'weight' are 0 for the {rows} rows"):
+        train(tmp_path, frame.with_columns(x=pl.col("target") ** 2), weight_column="weight", **options)
+
+
+def test_a_validation_dataset_has_weights_of_its_own(tmp_path, prices):
+    other = prices.with_columns(weight=pl.col("weight") * 100, a=pl.col("a") + 0.01)
+    other.write_parquet(tmp_path / "other.parquet")
+    options = {"weight_column": "weight", "target_transform": "log1p", "validation_dataset": "other.parquet"}
+    _, found, folder = train(tmp_path, prices, **options)
+    predicted = Predictor.load(folder).predict(other).labels
+    expected = reference.mean_absolute_error(other["target"], predicted, sample_weight=other["weight"])
+    assert found["validation"]["mae"] == pytest.approx(expected, rel=1e-4)
