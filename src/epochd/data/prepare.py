@@ -121,7 +121,7 @@ class Preparation:
             hashed = pool.submit(source.fingerprint)
             encoder, found = self._encoded(table, task, classes)
         fingerprint = hashed.result()
-        parts = materialize(table, found.layout, encoder, found.y, found.weights, self.policy, fingerprint)
+        parts = materialize(table, found.layout, encoder, found.y, self.policy, fingerprint, found.weights)
         sides, naive, season = found.layout.sides, found.naive, found.season
         if self.spec.validation_dataset is not None:
             other = self.catalog.open(self.spec.validation_dataset).expecting(kinds_of(schema))
@@ -236,7 +236,7 @@ class Preparation:
             table = self._table(lazy, columns)
             labels = self._row_labels(table, encoder.task, encoder.classes)
             found = self._arrange(encoder, labels, Splits.of(np.full(table.rows, VALIDATION, np.uint8)), season)
-            parts = materialize(table, found.layout, encoder, found.y, found.weights, self.policy, fingerprint)
+            parts = materialize(table, found.layout, encoder, found.y, self.policy, fingerprint, found.weights)
             return parts, found.layout.sides, found.naive
 
         try:

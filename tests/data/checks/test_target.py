@@ -8,6 +8,8 @@ import polars as pl
 import pytest
 from tests.support.tables import ROWS, only_problem, only_warning, table
 
+from epochd.core.specs import parse, task_option_problems
+
 
 @pytest.mark.parametrize(
     ("values", "task", "classes"),
@@ -92,6 +94,13 @@ def test_a_value_of_the_validation_dataset_without_a_logarithm_is_named_too(look
     field, message = only_problem(look(table(y=values), table(y=held_out), target_transform="log1p"))
     assert field == "validation_dataset"
     assert message.endswith("needs values of 'y' above -1, but row 40 is -4.0 in 'second.parquet'")
+
+
+def test_the_logarithm_of_classes_is_refused_by_the_data_too():
+    spec = parse({"target_column": "y", "target_transform": "log1p"})
+    [problem] = task_option_problems(spec, "multiclass", 3)
+    assert problem.field == "target_transform"
+    assert problem.message.endswith("the task is multiclass, which is the task that 'y' suggests")
 
 
 def test_the_logarithm_is_suggested_for_a_positive_target_that_it_makes_less_skewed(look):

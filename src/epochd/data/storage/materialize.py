@@ -53,12 +53,13 @@ def materialize(
     layout: Layout,
     encoder: Encoder,
     y: Targets,
-    weights: Weights,
     policy: StoragePolicy | None,
     fingerprint: str,
+    weights: Weights | None = None,
 ) -> dict[str, InMemoryDataset | MemmapDataset]:
     """The examples of each side, with encoded targets ``y`` and ``weights``; ``fingerprint`` is that of the table's
     content."""
+    weights = weights or {}
     if policy is None or layout.bytes(encoder) <= policy.limit:
         x = _encode_rows(table, layout, encoder) if layout.steps is None else _encode_windows(table, layout, encoder)
         return {name: InMemoryDataset(x[name], y[name], weights.get(name)) for name in layout.sides}
