@@ -37,6 +37,33 @@ def test_defaults_are_those_of_the_guide():
     assert (spec.validation_split, spec.seed, spec.optimizer, spec.monitor) == (0.2, 0, "adam", "val_loss")
 
 
+@pytest.mark.parametrize(
+    ("roles", "other"),
+    [
+        ({}, "target_column"),
+        ({"time_column": "target"}, "target_column"),
+        ({"time_column": "w"}, "time_column"),
+        ({"group_column": "w"}, "group_column"),
+        ({"feature_columns": ["a", "w"]}, "feature_columns"),
+    ],
+)
+def test_the_weight_column_has_no_other_role(roles, other):
+    name = "target" if other == "target_column" else "w"
+    found = problems(weight_column=name, **roles)["weight_column"]
+    assert found.message == f"'{name}' is the weight column and also in {other}"
+
+
+@pytest.mark.parametrize("value", [None, "none", "log1p"])
+def test_the_target_is_transformed_on_request(value):
+    spec = specs.parse({"target_column": "target", "target_transform": value})
+    assert spec.transform == ("log1p" if value == "log1p" else None)
+
+
+def test_a_classification_has_no_target_transform():
+    found = problems(task="binary", target_transform="log1p")["target_transform"]
+    assert found.message == "target_transform 'log1p' needs a regression, but the task is binary"
+
+
 def test_an_unknown_field_names_the_nearest_known_one():
     assert problems(epoch=3)["epoch"].hint == "did you mean 'epochs'?"
     assert problems(Epochs=3)["Epochs"].hint == problems(EPOCH=3)["EPOCH"].hint == "did you mean 'epochs'?"
@@ -225,6 +252,7 @@ def test_an_ordinary_output_path_is_accepted(path):
         ("feature_columns", ["a", "b\0"]),
         ("time_column", "\0t"),
         ("group_column", "g\0"),
+        ("weight_column", "w\0"),
         ("class_weight", {"a\0": 2.0}),
     ],
 )

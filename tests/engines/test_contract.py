@@ -1,12 +1,14 @@
 """What every engine must fulfil: one class of tests, run for each installed engine."""
 
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
 from epochd.core.errors import InvalidSpec
+from epochd.core.target_scale import relative
 from epochd.data.feed.dataset import InMemoryDataset
 from epochd.engines import network, reference, registry
 from epochd.loop import metrics
@@ -271,6 +273,71 @@ class TestTraining:
         totals = engine.train(order(part), 0, 1e-9)
         assert totals.loss / totals.rows == pytest.approx(expected, rel=1e-5)
         assert expected != pytest.approx(metrics.evaluation(engine.outputs(part.x), part.y, task)["loss"], rel=1e-4)
+
+    @pytest.mark.parametrize("devices", [1, 2])
+    def test_squared_errors_of_logarithms_are_added_up_in_the_targets_own_unit(self, build, make, devices):
+        setup, part = make("regression", dropout_rate=0.0, batch_size=300, devices=devices)
+        log = (1.7, float(part.y.max()))
+        with closing(build(replace(setup, target_log=log), part)) as engine:
+            outputs = engine.outputs(part.x)[:, 0]
+            totals = engine.train(order(part), 0, 1e-9)
+            errors = relative(outputs, *log) - relative(part.y, *log)
+            assert totals.score == pytest.approx(float((errors**2).sum()), rel=1e-4)
+            assert totals.loss == pytest.approx(float(((outputs - part.y) ** 2).sum()), rel=1e-5)
+
+    @pytest.mark.parametrize("task", TASKS)
+    @pytest.mark.parametrize("classes", [False, True], ids=["rows", "rows and classes"])
+    def test_rows_count_by_their_weight_in_loss_score_and_step(self, build, make, task, classes):
+        """Whole weights are what repeated rows would do, but for the size of the batch; class weights multiply."""
+        options = {"optimizer": "sgd", "dropout_rate": 0.0, "batch_size": 4 * 300}
+        if classes and task != "regression":
+            options["class_weights"] = (0.5, 2.0, *[1.0] * 8)
+        setup, part = make(task, **options)
+        weights = np.random.default_rng(0).integers(0, 4, len(part)).astype(np.float32)
+        rows = np.repeat(np.arange(len(part)), weights.astype(int))
+        repeated = InMemoryDataset(part.x[rows], part.y[rows])
+        weighted = InMemoryDataset(part.x, part.y, weights)
+        engine, oracle = build(setup, weighted), build(setup, repeated)
+        totals = engine.train(order(weighted), 0, 0.1)
+        expected = oracle.train(np.arange(len(rows)), 0, 0.1 * len(rows) / len(part))
+        assert (totals.loss, totals.score) == pytest.approx((expected.loss, expected.score), rel=1e-5)
+        same(engine.weights(), oracle.weights(), atol=1e-5, rtol=0)
+
+    def test_weights_of_one_train_as_no_weights(self, build, make):
+        setup, part = make("multiclass", dropout_rate=0.3)
+        plain, weighted = build(setup, part), build(setup, InMemoryDataset(part.x, part.y, np.ones(len(part), "f4")))
+        first, second = (engine.train(order(part), 0, 0.01) for engine in (plain, weighted))
+        assert (second.loss, second.score) == pytest.approx((first.loss, first.score), rel=1e-6)
+        same(weighted.weights(), plain.weights(), atol=1e-5, rtol=0)
+
+    def test_weighted_rows_train_alike_on_two_devices_and_in_windows(self, build, make):
+        results = []
+        for devices in (1, 2):
+            setup, part = make("regression", devices=devices, dropout_rate=0.3, optimizer="sgd")
+            part = replace(part, weights=np.random.default_rng(0).uniform(0, 2, len(part)).astype("f4"))
+            rows = order(part)
+            with closing(build(setup, part)) as engine:
+                for first in (0, 128, 256):
+                    chosen = rows[first : first + 128]
+                    engine.load_rows(InMemoryDataset(part.x[chosen], part.y[chosen], part.weights[chosen]).padded(300))
+                    totals = engine.train(np.arange(len(chosen)), first // 32, 0.1)
+                results.append((totals, engine.weights()))
+        (one, weights_one), (two, weights_two) = results
+        assert (two.loss, two.score) == pytest.approx((one.loss, one.score), rel=1e-5)
+        same(weights_two, weights_one, atol=1e-5, rtol=0)
+        setup, part = make("regression", dropout_rate=0.3, optimizer="sgd")
+        part = replace(part, weights=np.random.default_rng(0).uniform(0, 2, len(part)).astype("f4"))
+        whole = build(setup, part)
+        whole.train(order(part), 0, 0.1)
+        same(whole.weights(), weights_one, atol=1e-6, rtol=0)
+
+    def test_a_wild_logarithm_has_a_finite_squared_error(self, build, make):
+        setup, part = make("regression", dropout_rate=0.0, batch_size=300)
+        engine = build(replace(setup, target_log=(1.7, 0.0)), part)
+        engine.load_weights(engine.weights() | {"output.bias": np.array([1e15], np.float32)})
+        totals = engine.train(order(part), 0, 1e-9)
+        assert totals.is_finite
+        assert totals.score > 1e30
 
     def test_a_clipped_gradient_moves_the_weights_by_at_most_its_norm(self, build, make):
         setup, part = make("regression", optimizer="sgd", gradient_clip=0.01, batch_size=300, dropout_rate=0.0)

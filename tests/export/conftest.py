@@ -25,6 +25,11 @@ def airports() -> pl.DataFrame:
     return nycflights("airports").select("name", "lat", "tzone", target="alt")
 
 
+def positive(frame: pl.DataFrame) -> pl.DataFrame:
+    """The same with a target above 0."""
+    return frame.with_columns(target=pl.col("target") - pl.col("target").min() + 1.0)
+
+
 def weather() -> pl.DataFrame:
     """Hours at three airports."""
     frame = nycflights("weather").filter(pl.col("month") == 1).drop_nulls("temp")
@@ -61,6 +66,7 @@ MODELS: dict[str, tuple[Callable[[], pl.DataFrame | str], dict[str, object]]] = 
     "mlp": (lambda: "breast_cancer", {"activation": "silu"}),
     "mlp-embeddings": (flights, {"activation": "gelu", "embedding_threshold": 20, "scaling": "quantile"}),
     "mlp-text": (airports, {"features": {"text_width": 32}, "activation": "tanh"}),
+    "mlp-logarithm": (lambda: positive(flights()), {"target_transform": "log1p"}),
     "cnn-1d": (lambda: "wine", {"model_type": "cnn", "kernel_size": 4, "activation": "gelu"}),
     "cnn-2d": (lambda: "digits", {"model_type": "cnn", "kernel_size": 2, "input_shape": [8, 8], "activation": "tanh"}),
     "cnn-masked": (lambda: digits(2), {"model_type": "cnn", "hidden_units": [8, 6, 5]}),

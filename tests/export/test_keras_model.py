@@ -14,9 +14,18 @@ from epochd.export import Form, forms
 from epochd.export.saved_model import SavedModel
 from tests.export import isolated
 
-NAMES = ["mlp", "mlp-embeddings", "cnn-2d", "cnn-masked", "lstm-masked-both", "gru-both-windows", "gru-masked"]
+NAMES = [
+    "mlp",
+    "mlp-embeddings",
+    "mlp-logarithm",
+    "cnn-2d",
+    "cnn-masked",
+    "lstm-masked-both",
+    "gru-both-windows",
+    "gru-masked",
+]
 """Every network, mask, embedding, direction and task, in few models: building a graph takes a second."""
-SERVED = ["mlp", "mlp-embeddings", "lstm-masked-both"]
+SERVED = ["mlp", "mlp-embeddings", "mlp-logarithm", "lstm-masked-both"]
 LOADED = {"torch": NAMES, "tensorflow": NAMES, "jax": ["mlp-embeddings", "gru-masked"]}
 """By backend; JAX compiles for seconds per model."""
 QUICK_COMPILER = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}

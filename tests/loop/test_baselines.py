@@ -50,6 +50,14 @@ def test_the_mean_is_that_of_the_training_target_in_its_own_unit():
     assert found["r2"] == pytest.approx(reference.r2_score(y * 10, dummy))
 
 
+def test_the_mean_of_a_logarithm_is_that_of_the_target_in_its_own_unit():
+    train, y = np.array([1.0, 2.0, 6.0]), np.array([2.0, 5.0])
+    standard = [np.log1p(values).astype("f4") for values in (train, y)]
+    (found,) = baselines("regression", *standard, target_transform="log1p")
+    assert found["mae"] == pytest.approx(reference.mean_absolute_error(y, [3.0, 3.0]))
+    assert found["r2"] == pytest.approx(reference.r2_score(y, [3.0, 3.0]))
+
+
 def test_forecasts_are_compared_as_values_or_as_labels():
     y, last = np.array([1.0, 2.0, 3.0], "f4"), np.array([1.0, 1.0, 2.0], "f4")
     found = by_name(baselines("regression", y, y, naive={"last value": last}))

@@ -141,6 +141,31 @@ def test_regression_in_the_targets_own_unit(rows):
     assert list(expected) == metric_table.names("regression")
 
 
+@SETTINGS
+@given(regression_rows())
+def test_regression_of_a_logarithm_in_the_targets_own_unit(rows):
+    outputs, y, mean, scale = rows
+    mean, scale = min(abs(mean), 5.0), min(scale, 2.0)
+    units = {"target_mean": mean, "target_scale": scale, "target_transform": "log1p"}
+    found = metrics.evaluation(outputs, y, "regression", **units)
+    wide, truth = (np.expm1(np.clip(values.astype(float) * scale + mean, -30, 231)) for values in (outputs[:, 0], y))
+    assert found["loss"] == scikit(reference.mean_squared_error, y.astype(float), outputs[:, 0].astype(float))
+    assert found["mae"] == pytest.approx(reference.mean_absolute_error(truth, wide))
+    assert found["rmse"] == pytest.approx(reference.root_mean_squared_error(truth, wide))
+    if len(y) > 1 and truth.std() > 1e-9 * np.abs(truth).max():
+        assert found["r2"] == pytest.approx(reference.r2_score(truth, wide))
+    if (np.abs(truth) > metrics.ZERO * (mean + scale)).all():
+        assert found["mape"] == pytest.approx(reference.mean_absolute_percentage_error(truth, wide))
+
+
+def test_a_wild_output_of_a_logarithm_has_finite_metrics():
+    y, outputs = np.array([-1.0, 0.0, 1.0], "f4"), np.array([[1e18], [-1e18], [0.0]], "f4")
+    units = {"target_mean": 3.0, "target_scale": 1.5, "target_transform": "log1p"}
+    found = metrics.evaluation(outputs, y, "regression", **units)
+    assert all(np.isfinite(value) for value in found.values())
+    assert found["rmse"] > 1e90
+
+
 def test_a_target_of_zero_is_noticed_after_it_was_standardised():
     raw = np.array([0.0, 3.7, 812.3, 55.1])
     y = ((raw - raw.mean()) / raw.std()).astype(np.float32)

@@ -50,6 +50,24 @@ def test_labels_of_a_boolean_target_are_booleans():
     assert found["label"][:, 0].tolist() == built.expected(wine).labels
 
 
+def test_a_regression_of_a_logarithm_gives_values_in_the_unit_of_the_target():
+    wine = open_dataset("wine", []).read().drop("target").rename({"proline": "y"})
+    built = Model.of(wine, "regression", target_transform="log1p")
+    found, expected = built.predicted(wine)["value"][:, 0], built.expected(wine).labels
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert found.min() > 100
+
+
+@pytest.mark.parametrize("bias", [-1e30, 1e30, 0.0])
+def test_the_values_of_a_logarithm_are_finite_and_as_exact_as_those_of_the_encoder(bias):
+    wine = open_dataset("wine", []).read().drop("target").with_columns(y=1e-9 * pl.col("proline"))
+    built = Model.of(wine, "regression", target_transform="log1p")
+    built.weights["output.bias"][:] = bias
+    found, expected = built.predicted(wine)["value"][:, 0], built.expected(wine).labels
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("threshold", [0.0, 0.3, 0.5, 0.65, 1.0])
 def test_the_second_class_is_given_above_the_threshold(threshold):
     built, wine = of_numbers(["no", "yes"], "binary")

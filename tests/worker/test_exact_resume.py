@@ -27,6 +27,15 @@ MLP = {
     "early_stopping_patience": 3,
     "min_delta": 0.0,
 }
+WEIGHTED = {
+    "dataset": "wine",
+    "target_column": "proline",
+    "weight_column": "alcohol",
+    "target_transform": "log1p",
+    "hidden_units": [6],
+    "batch_size": 16,
+    "epochs": 3,
+}
 GRU = {"dataset": "iris", "model_type": "gru", "hidden_units": [6], "batch_size": 32, "epochs": 3}
 
 
@@ -84,6 +93,12 @@ def test_many_deaths_in_a_row_change_nothing(tmp_path):
 def test_deaths_between_checkpoints_change_nothing(tmp_path):
     straight = train(tmp_path / "straight", MLP)
     assert train(tmp_path / "deaths", MLP, [7, 4, 9], checkpoint_seconds=1000.0) == straight
+
+
+@pytest.mark.parametrize("resident", [{}, {"resident_mb": 0}], ids=["resident", "streamed"])
+def test_weighted_rows_and_a_transformed_target_go_on_exactly_too(tmp_path, resident):
+    options = WEIGHTED | resident
+    assert train(tmp_path / "deaths", options, [2, 1, 2]) == train(tmp_path / "straight", options)
 
 
 @pytest.mark.parametrize("model", [MLP | {"epochs": 5, "early_stopping_patience": 2}, GRU], ids=["mlp", "gru"])

@@ -19,7 +19,7 @@ MAX_HELD_OUT = 0.9
 """The largest share of rows that may be held out for validation and test."""
 MAX_PATTERNS = 200
 """Patterns in ``feature_columns`` or ``exclude_columns``; each is compared with every column of the table."""
-COLUMN_FIELDS = ("target_column", "feature_columns", "exclude_columns", "time_column", "group_column")
+COLUMN_FIELDS = ("target_column", "feature_columns", "exclude_columns", "time_column", "group_column", "weight_column")
 WILDCARDS = "*?["
 MAX_PATH_PART, MAX_PATH_PART_BYTES, MAX_PATH_BYTES = 120, 240, 1_000
 """Characters and UTF-8 bytes of one folder name in ``output_path``, and bytes of all of it. File systems allow names of
@@ -95,6 +95,7 @@ def _split_problems(spec: SpecFields) -> Iterator[Problem]:
     for name in ("time_column", "group_column"):
         if getattr(spec, name) == spec.target_column:
             yield Problem(name, f"{shown(spec.target_column)} is the target column", "use another column")
+    yield from _weight_problems(spec)
     if spec.held_out > MAX_HELD_OUT:
         message = f"validation_split and test_split together hold out {spec.held_out:g} of the rows"
         yield Problem("test_split", message, f"hold out at most {MAX_HELD_OUT}, to keep rows for training")
@@ -102,6 +103,20 @@ def _split_problems(spec: SpecFields) -> Iterator[Problem]:
     if spec.validation_dataset is not None and is_split_set:
         message = "validation_dataset and validation_split are both set"
         yield Problem("validation_dataset", message, "omit one of them")
+
+
+def _weight_problems(spec: SpecFields) -> Iterator[Problem]:
+    """A problem if the weight column has another role too."""
+    name = spec.weight_column
+    if name is None:
+        return
+    roles = {"target_column": spec.target_column, "time_column": spec.time_column, "group_column": spec.group_column}
+    field = next((field for field, column in roles.items() if column == name), None)
+    if field is None and name in (spec.feature_columns or ()):
+        field = "feature_columns"
+    if field is not None:
+        message = f"{shown(name)} is the weight column and also in {field}"
+        yield Problem("weight_column", message, f"remove it from {field}, or use another column")
 
 
 def _window_problems(spec: SpecFields) -> Iterator[Problem]:
@@ -153,7 +168,10 @@ def task_option_problems(spec: SpecFields, task: Task | None, classes: int | Non
         for name in ("class_weight", "label_smoothing"):
             if getattr(spec, name):
                 yield Problem(name, f"{name} needs classes, but the task is regression", f"omit {name}")
-    origin = "" if spec.task else f", which is the task that {shown(spec.target_column)} suggests"
+    elif spec.transform is not None:
+        message = f"target_transform {spec.transform!r} needs a regression, but the task is {task}{_origin(spec)}"
+        yield Problem("target_transform", message, "omit target_transform, or set task if the target is a quantity")
+    origin = _origin(spec)
     if task != "binary" and not _is_default(spec, "decision_threshold"):
         message = f"decision_threshold needs two classes, but the task is {task}{origin}"
         yield Problem("decision_threshold", message, "omit decision_threshold")
@@ -182,6 +200,11 @@ def _number(text: str) -> float | None:
     with suppress(ValueError):
         return float(text)
     return None
+
+
+def _origin(spec: SpecFields) -> str:
+    """Why the task is what it is, after its name in a message."""
+    return "" if spec.task else f", which is the task that {shown(spec.target_column)} suggests"
 
 
 def _name_problems(spec: SpecFields) -> Iterator[Problem]:

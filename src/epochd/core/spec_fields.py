@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from epochd.core.columns import ColumnOptions, Encoding, ReadOptions, Sheet
 from epochd.core.feature_options import FeatureOptions
 from epochd.core.names import COMPOSED
+from epochd.core.target_scale import TargetTransform
 
 Scheduler = Literal["step", "plateau", "cosine", "none"]
 Optimizer = Literal["adam", "adamw", "sgd", "rmsprop"]
@@ -128,14 +129,20 @@ class SpecFields(BaseModel):
     paused, or its resume rejected."""
     feature_columns: Annotated[list[Column], Field(min_length=1, max_length=MAX_COLUMNS)] | None = None
     """The feature columns, in this order; ``*``, ``?`` and ``[…]`` match several columns (``pixel*``). Default: every
-    column except ``target_column``, ``time_column`` and ``group_column``, and those that name their row, such as a
-    customer number, which are left out with a warning."""
+    column except ``target_column``, ``weight_column``, ``time_column`` and ``group_column``, and those that name their
+    row, such as a customer number, which are left out with a warning."""
     exclude_columns: Annotated[list[Column], Field(max_length=MAX_COLUMNS)] | None = None
     """Columns that are not features, although ``feature_columns`` selects them; patterns as there."""
     target_column: Column
     """The column to predict."""
     task: Task | None = None
     """The kind of prediction. Default: inferred from the values of the target, and reported."""
+    target_transform: TargetTransform | Literal["none"] | None = None
+    """For regression: ``log1p`` trains on the logarithm of 1 + target, for targets above -1 that span orders of
+    magnitude. Predictions and metrics other than the loss stay in the unit of the target. Default: ``none``."""
+    weight_column: Column | None = None
+    """How much each row counts, 0 or more, in the loss and in all metrics; it is no feature, and not needed to predict.
+    Only ratios matter. Default: all rows count the same."""
     scaling: Scaling = "standard"
     """How numbers are scaled: ``standard`` by mean and standard deviation, ``robust`` by median and interquartile
     range, ``quantile`` to a normal distribution."""
@@ -276,6 +283,11 @@ class SpecFields(BaseModel):
     def held_out(self) -> float:
         """The share of the dataset's rows that is not trained on."""
         return self.validation_share + self.test_split
+
+    @property
+    def transform(self) -> TargetTransform | None:
+        """``target_transform``, None where there is none."""
+        return None if self.target_transform == "none" else self.target_transform
 
     @property
     def looks_ahead(self) -> bool:

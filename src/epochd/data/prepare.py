@@ -18,7 +18,7 @@ import polars.selectors as cs
 from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.columns import ColumnType
 from epochd.core.datasets import CheckedDataset
-from epochd.core.errors import DataError
+from epochd.core.errors import DataError, Problem
 from epochd.core.specs import Split, Task, TrainingSpec
 from epochd.data.checks import report
 from epochd.data.columns.detection import Decision
@@ -34,7 +34,7 @@ from epochd.data.splitting.naive_forecasts import Series
 from epochd.data.splitting.row_contents import content_groups
 from epochd.data.splitting.sliding_windows import Examples
 from epochd.data.splitting.split import SIDES, VALIDATION, Splits, is_by_content, split, split_kind
-from epochd.data.storage.materialize import Layout, StoragePolicy, Targets, materialize
+from epochd.data.storage.materialize import Layout, StoragePolicy, Targets, Weights, materialize
 from epochd.data.tables.catalog import Catalog
 from epochd.data.tables.source import Source
 from epochd.data.tables.table import BATCH_ROWS, ColumnReader, Table, rows_in_batch, select_rows
@@ -45,7 +45,8 @@ Classes = Sequence[Label] | None
 Types = Mapping[str, ColumnType]
 RowLabels = dict[str, npt.NDArray[Any]]
 """The data of each row besides its features, (rows,): ``targets``, its class number (uint8 or uint16) or its value in a
-regression (float64); ``times`` and ``groups`` where the split or windows need them."""
+regression (float64); ``weights`` (float64) if there are any; ``times`` and ``groups`` where the split or windows need
+them."""
 Naive = dict[str, Targets]
 """Naive forecasts of windows, as encoded targets: side → name of the forecast → (windows,)."""
 Materialized = tuple[dict[str, InMemoryDataset | MemmapDataset], Mapping[str, Examples], Naive]
@@ -77,10 +78,12 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Arranged:
-    """The examples of each side with their encoded targets and naive forecasts; ``season`` as in ``Prepared``."""
+    """The examples of each side with their encoded targets, weights and naive forecasts; ``season`` as in
+    ``Prepared``."""
 
     layout: Layout
     y: Targets
+    weights: Weights
     naive: Naive
     season: int | None
 
@@ -139,7 +142,8 @@ class Preparation:
             hashed = pool.submit(source.fingerprint)
             encoder, found = self._encoded(table, facts, readings)
         fingerprint = hashed.result()
-        parts = materialize(table, found.layout, encoder, found.y, self.policy, source.content_key(fingerprint))
+        key = source.content_key(fingerprint)
+        parts = materialize(table, found.layout, encoder, found.y, self.policy, key, found.weights)
         sides, naive, season = found.layout.sides, found.naive, found.season
         if self.spec.validation_dataset is not None:
             other = self.catalog.validation_of(self.spec).following(readings, kinds_of(schema))
@@ -210,6 +214,8 @@ class Preparation:
             readers["times"] = spec.time_column, sort_keys.time_keys
         if spec.group_column is not None and (windows or split_by == "group"):
             readers["groups"] = spec.group_column, sort_keys.GroupNumbers()
+        if spec.weight_column is not None:
+            readers["weights"] = spec.weight_column, values.bounded_numbers
         return table.read(readers)
 
     def _fit_encoder(self, table: Table, facts: Facts, train: IntArray, readings: Mapping[str, Reading]) -> Encoder:
@@ -248,11 +254,12 @@ class Preparation:
                 rows = series.rows(side, season)
                 naive[name] = {forecast: _targets(encoder, targets, source) for forecast, source in rows.items()}
         y = {name: _targets(encoder, targets, side.rows) for name, side in layout.sides.items()}
-        return Arranged(layout, y, naive, season)
+        return Arranged(layout, y, _weights(self.spec, labels, layout), naive, season)
 
     def _validation(self, other: Source, fingerprint: str, encoder: Encoder, season: int | None) -> Materialized:
         """All rows of the validation dataset, encoded like the training rows."""
         order = [self.spec.time_column, self.spec.group_column] if self.spec.sequence_length else []
+        order.append(self.spec.weight_column)
         columns = [*encoder.feature_names, *(name for name in order if name), encoder.target_column]
 
         def read(lazy: pl.LazyFrame) -> Materialized:
@@ -260,7 +267,7 @@ class Preparation:
             labels = self._row_labels(table, encoder.task, encoder.classes)
             found = self._arrange(encoder, labels, Splits.of(np.full(table.rows, VALIDATION, np.uint8)), season)
             key = other.content_key(fingerprint)
-            parts = materialize(table, found.layout, encoder, found.y, self.policy, key)
+            parts = materialize(table, found.layout, encoder, found.y, self.policy, key, found.weights)
             return parts, found.layout.sides, found.naive
 
         try:
@@ -268,6 +275,22 @@ class Preparation:
         except DataError as error:
             prefix = f"in the validation dataset {other.name!r}: "
             raise DataError([replace(found, message=prefix + found.message) for found in error.problems]) from None
+
+
+def _weights(spec: TrainingSpec, labels: RowLabels, layout: Layout) -> Weights:
+    """The weights of the examples of each side, divided by their mean. Raise DataError for a side on which all are
+    0."""
+    found: dict[str, FloatArray] = {}
+    for name, side in layout.sides.items() if "weights" in labels else ():
+        of_side = labels["weights"][side.rows]
+        largest = of_side.max()
+        if not largest > 0:
+            message = f"all weights in {spec.weight_column!r} are 0 for {sliding_windows.SIDE_NAMES[name]}"
+            hint = "give some of these rows a weight above 0, change the split, or omit weight_column"
+            raise DataError([Problem("weight_column", message, hint)])
+        of_side = of_side / largest
+        found[name] = (of_side / of_side.mean()).astype(np.float32)
+    return found
 
 
 def _targets(encoder: Encoder, targets: npt.NDArray[Any], rows: IntArray) -> FloatArray | IntArray:

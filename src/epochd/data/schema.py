@@ -29,9 +29,9 @@ def feature_columns(spec: TrainingSpec, schema: pl.Schema) -> list[str]:
 
 
 def required_columns(spec: TrainingSpec, schema: pl.Schema, features: Sequence[str]) -> list[str]:
-    """The columns that a training on these features uses and the table has: features, time, group, and the target
-    last."""
-    names = [*features, spec.time_column, spec.group_column, spec.target_column]
+    """The columns that a training on these features uses and the table has: features, time, group, weight, and
+    the target last."""
+    names = [*features, spec.time_column, spec.group_column, spec.weight_column, spec.target_column]
     return [name for name in dict.fromkeys(names) if name is not None and name in schema]
 
 
@@ -43,7 +43,7 @@ def selection_problems(spec: TrainingSpec, schema: pl.Schema, caveat: str = "") 
     found = missing_columns(requested, "feature_columns", schema, "the dataset", caveat)
     unknown = [name for name in spec.exclude_columns or () if not _matches(name, list(schema), schema)]
     found += missing_columns(unknown, "exclude_columns", schema, "the dataset", caveat)
-    for field in ("target_column", "time_column", "group_column"):
+    for field in ("target_column", "time_column", "group_column", "weight_column"):
         name = getattr(spec, field)
         if name is not None and name not in schema:
             found += missing_columns([name], field, schema, "the dataset", caveat)
@@ -89,7 +89,7 @@ def _matches(requested: str, remaining: Sequence[str], schema: pl.Schema) -> lis
 
 
 def _remaining(spec: TrainingSpec, schema: pl.Schema) -> list[str]:
-    reserved = {spec.target_column, spec.time_column, spec.group_column}
+    reserved = {spec.target_column, spec.time_column, spec.group_column, spec.weight_column}
     return [name for name in schema if name not in reserved]
 
 

@@ -25,6 +25,7 @@ def preprocessing(saved: SavedModel) -> dict[str, Any]:
         "classes": saved.about["classes"],
         "target_mean": encoder.target_mean,
         "target_scale": encoder.target_scale,
+        "target_transform": encoder.target_transform,
         "encoder": encoder.as_json(),
     }
 

@@ -11,6 +11,8 @@ import numpy as np
 
 from epochd.artifact.predict import Model
 from epochd.core.arrays import FloatArray
+from epochd.core.target_scale import FLOAT32_BOUNDS
+from epochd.data.encoding.encoder import Encoder
 from epochd.engines import network
 from epochd.engines.reference import Weights
 from epochd.export.packages import require, require_keras
@@ -54,11 +56,19 @@ def build(keras: Any, model: Model) -> Any:
     activation = {"binary": "sigmoid", "multiclass": "softmax"}.get(setup.task)
     x = keras.layers.Dense(setup.outputs, activation, name="output")(x)
     if setup.task == "regression":
-        x = keras.layers.Rescaling(encoder.target_scale, encoder.target_mean, name="value")(x)
+        x = restored(keras, encoder, x)
     built = keras.Model(features, x, name=setup.spec.model_type)
     for name, arrays in layer_weights(setup, model.weights).items():
         built.get_layer(name).set_weights(arrays)
     return built
+
+
+def restored(keras: Any, encoder: Encoder, x: Tensor) -> Tensor:
+    """The target in its own unit."""
+    if encoder.target_transform is None:
+        return keras.layers.Rescaling(encoder.target_scale, encoder.target_mean, name="value")(x)
+    numbers = keras.layers.Rescaling(encoder.target_scale, encoder.target_mean, name="logarithm")(x)
+    return keras.ops.expm1(keras.ops.clip(numbers, *FLOAT32_BOUNDS))
 
 
 def embed(keras: Any, setup: Setup, features: Tensor) -> tuple[Tensor, Tensor | None]:

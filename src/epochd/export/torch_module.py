@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 from epochd.artifact import files
 from epochd.core.arrays import FloatArray
 from epochd.core.spec_fields import Activation
+from epochd.core.target_scale import FLOAT32_BOUNDS
 from epochd.data.encoding.encoder import Encoder
 from epochd.engines import network
 from epochd.engines.reference import Weights
@@ -91,7 +92,7 @@ def source_code(setup: Setup, encoder: Encoder) -> str:
         "regression": (
             "standardised values",
             "values in the unit of the target",
-            f"self(features) * {float(encoder.target_scale)!r} + {float(encoder.target_mean)!r}",
+            _restored(encoder),
         ),
     }[setup.task]
     return MODULE.format(
@@ -106,6 +107,15 @@ def source_code(setup: Setup, encoder: Encoder) -> str:
         predictions=predictions,
         decode=decode,
     )
+
+
+def _restored(encoder: Encoder) -> str:
+    """The expression of the target in its own unit."""
+    numbers = f"self(features) * {float(encoder.target_scale)!r} + {float(encoder.target_mean)!r}"
+    if encoder.target_transform is None:
+        return numbers
+    low, high = FLOAT32_BOUNDS
+    return f"torch.expm1(({numbers}).clamp({low!r}, {high!r}))"
 
 
 def _indented(lines: Iterator[str] | list[str]) -> str:

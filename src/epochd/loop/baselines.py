@@ -14,6 +14,7 @@ from epochd.core import metric_table
 from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.spec_fields import SpecFields
 from epochd.core.specs import Task
+from epochd.core.target_scale import TargetScale, TargetTransform
 from epochd.loop import metrics
 from epochd.loop.classification import Float64, LabelCounts
 
@@ -33,36 +34,59 @@ def baselines(
     outputs: int = 1,
     target_scale: float = 1.0,
     target_mean: float = 0.0,
+    target_transform: TargetTransform | None = None,
+    train_weights: FloatArray | None = None,
+    weights: FloatArray | None = None,
     naive: Naive | None = None,
 ) -> list[dict[str, Any]]:
     """The metrics of each baseline on rows with the encoded target ``y``, and its ``name``; each has those metrics of
-    the model that are defined for it. ``outputs`` is the number of the network's outputs."""
+    the model that are defined for it. ``outputs`` is the number of the network's outputs; ``weights`` and
+    ``train_weights`` are those of the rows with ``y`` and of the training rows."""
     if task == "regression":
+        units = TargetScale(target_mean, target_scale, target_transform)
         forecasts: dict[str, Any] = {
-            "mean": np.broadcast_to(train_y.astype(np.float64).mean(), len(y)),
+            "mean": np.broadcast_to(_mean(train_y, units, train_weights), len(y)),
             **(naive or {}),
         }
         return [
             {"name": name}
-            | metrics.evaluation(values[:, None], y, task, target_scale=target_scale, target_mean=target_mean)
+            | metrics.evaluation(
+                values[:, None],
+                y,
+                task,
+                weights=weights,
+                target_scale=target_scale,
+                target_mean=target_mean,
+                target_transform=target_transform,
+            )
             for name, values in forecasts.items()
         ]
-    of_prior = metrics.evaluation(np.broadcast_to(_prior(task, train_y, outputs), (len(y), outputs)), y, task)
+    constant = np.broadcast_to(_prior(task, train_y, outputs, train_weights), (len(y), outputs))
+    of_prior = metrics.evaluation(constant, y, task, weights=weights)
     known = metric_table.METRICS
     majority = {name: value for name, value in of_prior.items() if name in known and known[name].uses_labels}
     prior = {name: value for name, value in of_prior.items() if name in known and not known[name].uses_labels}
     numbers, classes = y.astype(np.int64), max(2, outputs)
+    of_rows = None if weights is None else weights.astype(np.float64)
     repeated = {
-        name: LabelCounts.of(numbers, values.astype(np.int64), classes).scores(task)
+        name: LabelCounts.of(numbers, values.astype(np.int64), classes, of_rows).scores(task)
         for name, values in (naive or {}).items()
     }
     found = {"majority class": majority, "prior": prior | {"loss": prior["log_loss"]}, **repeated}
     return [{"name": name} | scores for name, scores in found.items()]
 
 
-def _prior(task: Task, train_y: FloatArray | IntArray, outputs: int) -> Float64:
+def _mean(y: FloatArray | IntArray, units: TargetScale, weights: FloatArray | None) -> Float64:
+    """The output that stands for the mean of the target in its own unit."""
+    if units.transform is None:
+        return np.asarray(np.average(y.astype(np.float64), weights=weights))
+    return units.standardised(np.asarray(np.average(units.restored(y), weights=weights)))
+
+
+def _prior(task: Task, train_y: FloatArray | IntArray, outputs: int, weights: FloatArray | None) -> Float64:
     """The outputs, (outputs,), that stand for the shares of the classes in the training rows."""
-    shares = np.bincount(train_y.astype(np.int64), minlength=max(2, outputs)) / len(train_y)
+    counts = np.bincount(train_y.astype(np.int64), weights, max(2, outputs))
+    shares = counts / counts.sum()
     shares = np.clip(shares, SMALLEST_SHARE, 1 - SMALLEST_SHARE)
     return np.asarray(np.log(shares[1:] / shares[:1]) if task == "binary" else np.log(shares))
 

@@ -20,21 +20,45 @@ MATRIX_CLASSES = 100
 LARGEST_LOG_LOSS = -float(np.log(np.finfo(np.float64).eps))
 """The log loss of a row whose class has the probability 0; ``sklearn.metrics.log_loss`` limits it in the same way."""
 Float64 = npt.NDArray[np.float64]
+Counts = npt.NDArray[Any]
+"""Numbers of rows (int64), or sums of their weights (float64)."""
+
+
+def total(values: Counts, weights: Float64 | None) -> float:
+    """The sum of the rows' values (rows,), each times its weight (None: 1)."""
+    return float(values.sum() if weights is None else (values * weights).sum())
+
+
+def weighted_rows(
+    outputs: FloatArray | Float64, y: FloatArray | IntArray, weights: FloatArray | None
+) -> tuple[FloatArray | Float64, FloatArray | IntArray, Float64 | None]:
+    """The rows that count, with their weights: a row of weight 0 has no effect on any metric."""
+    if weights is None:
+        return outputs, y, None
+    if weights.all():
+        return outputs, y, weights.astype(np.float64)
+    counts = weights > 0
+    return outputs[counts], y[counts], weights[counts].astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)
 class LabelCounts:
-    """Rows by class, int64 (classes,): ``actual``, ``predicted``, and ``hits``, which are both."""
+    """Rows by class, or the sums of their weights, (classes,): ``actual``, ``predicted``, and ``hits``, which are
+    both."""
 
-    actual: IntArray
-    predicted: IntArray
-    hits: IntArray
+    actual: Counts
+    predicted: Counts
+    hits: Counts
 
     @classmethod
-    def of(cls, actual: IntArray, predicted: IntArray, classes: int) -> "LabelCounts":
+    def of(cls, actual: IntArray, predicted: IntArray, classes: int, weights: Float64 | None = None) -> "LabelCounts":
         """From class numbers, int64 (rows,)."""
-        each = (actual, predicted, actual[actual == predicted])
-        return cls(*(np.bincount(numbers, minlength=classes) for numbers in each))
+        hit = actual == predicted
+        if weights is None:
+            each = (actual, predicted, actual[hit])
+            return cls(*(np.bincount(numbers, minlength=classes) for numbers in each))
+        weighted = ((actual, weights), (predicted, weights), (actual[hit], weights[hit]))
+        return cls(*(np.bincount(numbers, of_rows, classes) for numbers, of_rows in weighted))
 
     @classmethod
     def of_matrix(cls, matrix: IntArray) -> "LabelCounts":
@@ -62,9 +86,9 @@ class LabelCounts:
         predictions, balanced accuracy that of the recall over the classes that have rows."""
         if task == "binary":
             return self._binary_scores()
-        rows, f1, recall = int(self.actual.sum()), self.f1(), self.recall()
+        rows, f1, recall = self.actual.sum().item(), self.f1(), self.recall()
         return {
-            "accuracy": int(self.hits.sum()) / rows,
+            "accuracy": self.hits.sum().item() / rows,
             "f1": float(f1[self.actual + self.predicted > 0].mean()),
             "f1_weighted": float((f1 * self.actual).sum()) / rows,
             "balanced_accuracy": float(recall[self.actual > 0].mean()),
@@ -85,13 +109,14 @@ class LabelCounts:
         }
 
 
-def _ratio(part: IntArray, whole: IntArray) -> Float64:
-    return np.asarray(part / np.maximum(whole, 1))
+def _ratio(part: Counts, whole: Counts) -> Float64:
+    return np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)
 
 
 @dataclass(slots=True)
 class ClassTally:
-    """Sums over scored rows of a classification with ``total`` rows, from which all its metrics follow.
+    """Sums over scored rows of a classification with ``total`` rows, from which all its metrics follow. With weights
+    they are weighted, except the numbers of rows in ``matrix`` and ``many``.
 
     The second of two classes is predicted above the probability ``threshold``. AUC is computed for ``auc_classes``
     classes at most, because its time grows with rows times classes.
@@ -102,54 +127,64 @@ class ClassTally:
     threshold: float = 0.5
     auc_classes: int = 1_000_000
     rows: int = 0
+    weight: float = 0.0
     loss: float = 0.0
     log_loss: float = 0.0
     squares: float = 0.0
-    top: int = 0
+    top: float = 0.0
     matrix: IntArray | None = None
     many: LabelCounts | None = None
     """Instead of the matrix, for more than MATRIX_CLASSES."""
+    weighted: LabelCounts | None = None
+    """The sums of weights by class, if the rows have weights."""
     ranking: Ranking = field(init=False)
 
     def __post_init__(self) -> None:
         self.ranking = Ranking(self.total)
 
-    def add(self, outputs: FloatArray | Float64, y: FloatArray | IntArray) -> None:
-        """Add rows: logits (rows, outputs), and class numbers (rows,)."""
+    def add(self, outputs: FloatArray | Float64, y: FloatArray | IntArray, weights: FloatArray | None = None) -> None:
+        """Add rows: logits (rows, outputs), class numbers (rows,), and weights (rows,)."""
         self.rows += len(y)
+        outputs, y, of_rows = weighted_rows(outputs, y, weights)
+        self.weight += len(y) if of_rows is None else float(of_rows.sum())
+        if not len(y):
+            return
         with np.errstate(invalid="ignore"):  # the loop looks for losses that are not finite
             if self.task == "binary":
-                self._add_binary(outputs, y)
+                self._add_binary(outputs, y, of_rows)
             else:
-                self._add_multiclass(outputs.astype(np.float64), y.astype(np.int64))
+                self._add_multiclass(outputs.astype(np.float64), y.astype(np.int64), of_rows)
 
-    def _add_binary(self, outputs: FloatArray | Float64, y: FloatArray | IntArray) -> None:
+    def _add_binary(self, outputs: FloatArray | Float64, y: FloatArray | IntArray, weights: Float64 | None) -> None:
         logit, numbers = outputs[:, 0].astype(np.float64), y.astype(np.int64)
         losses = np.logaddexp(0, logit) - y * logit
-        if self._add_losses(losses):
-            self.squares += float((np.expm1(-losses) ** 2).sum())  # exp(-loss) is the probability of the row's class
-            self._count(numbers, (logit > metric_table.logit(self.threshold)).astype(np.int64), 2)
-            self.ranking.add(outputs, numbers)
+        if self._add_losses(losses, weights):
+            self.squares += total(np.expm1(-losses) ** 2, weights)  # exp(-loss) is the probability of the row's class
+            self._count(numbers, (logit > metric_table.logit(self.threshold)).astype(np.int64), 2, weights)
+            self.ranking.add(outputs, numbers, weights)
 
-    def _add_multiclass(self, logits: Float64, numbers: IntArray) -> None:
+    def _add_multiclass(self, logits: Float64, numbers: IntArray, weights: Float64 | None) -> None:
         classes, largest = logits.shape[1], logits.max(axis=1, keepdims=True)
         powers = np.exp(logits - largest)
         sums, own = powers.sum(axis=1, keepdims=True), logits[np.arange(len(numbers)), numbers]
-        if self._add_losses(np.log(sums[:, 0]) + largest[:, 0] - own):
-            self._count(numbers, logits.argmax(axis=1), classes)
+        if self._add_losses(np.log(sums[:, 0]) + largest[:, 0] - own, weights):
+            self._count(numbers, logits.argmax(axis=1), classes, weights)
             if classes > metric_table.TOP:
-                self.top += _in_top(logits, own, numbers)
+                self.top += total(_in_top(logits, own, numbers), weights)
             if classes <= self.auc_classes:
-                self.ranking.add(powers / sums, numbers)
+                self.ranking.add(powers / sums, numbers, weights)
 
-    def _add_losses(self, losses: Float64) -> bool:
+    def _add_losses(self, losses: Float64, weights: Float64 | None) -> bool:
         """Add the losses of rows; whether they are finite, as otherwise nothing else is defined."""
-        loss = float(losses.sum())
+        loss = total(losses, weights)
         self.loss += loss
-        self.log_loss += float(np.minimum(losses, LARGEST_LOG_LOSS).sum())
+        self.log_loss += total(np.minimum(losses, LARGEST_LOG_LOSS), weights)
         return isfinite(loss)
 
-    def _count(self, numbers: IntArray, predicted: IntArray, classes: int) -> None:
+    def _count(self, numbers: IntArray, predicted: IntArray, classes: int, weights: Float64 | None) -> None:
+        if weights is not None:
+            sums = LabelCounts.of(numbers, predicted, classes, weights)
+            self.weighted = sums if self.weighted is None else self.weighted + sums
         if classes <= MATRIX_CLASSES:
             cells = np.bincount(numbers * classes + predicted, minlength=classes**2).reshape(classes, classes)
             self.matrix = cells if self.matrix is None else self.matrix + cells
@@ -159,21 +194,21 @@ class ClassTally:
 
     @property
     def counts(self) -> LabelCounts | None:
-        """None if no row had a finite loss."""
+        """The numbers of rows; None if no row had a finite loss."""
         return self.many if self.matrix is None else LabelCounts.of_matrix(self.matrix)
 
     def scores(self) -> Scores:
         """All metrics of the rows; the loss alone if it is not finite."""
-        loss, counts = self.loss / self.rows, self.counts
+        loss, counts = self.loss / self.weight, self.weighted or self.counts
         if not isfinite(loss) or counts is None:
             return {"loss": loss}
         labels = counts.scores(self.task)
         found = {"loss": loss, "accuracy": labels.pop("accuracy")} | self._ranking_scores() | labels
-        found["log_loss"] = self.log_loss / self.rows
+        found["log_loss"] = self.log_loss / self.weight
         if self.task == "binary":
-            found["brier"] = self.squares / self.rows
+            found["brier"] = self.squares / self.weight
         elif len(counts.actual) > metric_table.TOP:
-            found["top_5_accuracy"] = self.top / self.rows
+            found["top_5_accuracy"] = self.top / self.weight
         return found
 
     def _ranking_scores(self) -> Scores:
@@ -192,16 +227,16 @@ class ClassTally:
         if counts is None:
             return {}
         matrix = {} if self.matrix is None else {"confusion_matrix": self.matrix.tolist()}
-        keys = ("label", "precision", "recall", "f1", "support", "predicted")
-        columns = (counts.precision(), counts.recall(), counts.f1(), counts.actual, counts.predicted)
+        keys, rates = ("label", "precision", "recall", "f1", "support", "predicted"), self.weighted or counts
+        columns = (rates.precision(), rates.recall(), rates.f1(), counts.actual, counts.predicted)
         entries = zip(classes, *(column.tolist() for column in columns), strict=True)
         return matrix | {"per_class": [dict(zip(keys, entry, strict=True)) for entry in entries]}
 
 
-def _in_top(logits: Float64, own: Float64, numbers: IntArray) -> int:
-    """The rows whose class is among the TOP with the highest logits; as in ``top_k_accuracy_score``, the later of two
-    classes with equal logits comes first."""
+def _in_top(logits: Float64, own: Float64, numbers: IntArray) -> npt.NDArray[np.bool_]:
+    """Whether the class of each row is among the TOP with the highest logits; as in ``top_k_accuracy_score``, the later
+    of two classes with equal logits comes first."""
     ahead, tied = (logits > own[:, None]).sum(axis=1), logits == own[:, None]
     if int(tied.sum()) > len(own):
         ahead += (tied & (np.arange(logits.shape[1]) > numbers[:, None])).sum(axis=1)
-    return int((ahead < metric_table.TOP).sum())
+    return np.asarray(ahead < metric_table.TOP)

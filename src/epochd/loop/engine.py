@@ -35,8 +35,11 @@ class Setup:
     removed and the vectors are appended to the others, in order. With ``masked`` the last channel of ``inputs`` (steps,
     channels) is 1 for real steps and 0 for padding, which ends each sequence; it is no feature, and padding has no
     effect. ``threads`` is the maximum number of CPU threads, ``devices`` the number of CPU devices that split each
-    batch. ``class_weights`` weight the row losses in class order (None: all 1); a batch's loss is their sum divided by
-    the number of rows. ``rows`` is the number of rows in an epoch where the engine is built with the first block only.
+    batch. ``class_weights`` weight the row losses in class order (None: all 1), besides the weights of the rows
+    themselves; a batch's loss is their sum divided by the number of rows. ``rows`` is the number of rows in an epoch
+    where the engine is built with the first block only.
+    With ``target_log`` the target of a regression is a standardised logarithm: its scale, and the largest one of the
+    training rows (see ``loop.state.Totals``).
     """
 
     spec: TrainingSpec
@@ -50,6 +53,7 @@ class Setup:
     embeddings: tuple[Embedding, ...] = ()
     masked: bool = False
     rows: int | None = None
+    target_log: tuple[float, float] | None = None
 
 
 class Engine(Protocol):

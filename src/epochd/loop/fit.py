@@ -19,6 +19,7 @@ from epochd.core.errors import Diverged
 from epochd.core.events import ReportKind
 from epochd.core.jobs import Command
 from epochd.core.specs import Task, TrainingSpec
+from epochd.core.target_scale import TargetTransform
 from epochd.data.feed import prefetch
 from epochd.data.feed.batches import MAX_CHUNK_VALUES, Batches, Chunk
 from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
@@ -34,7 +35,7 @@ AUC_CLASSES = 50
 
 @dataclass(frozen=True, slots=True)
 class FitConfig:
-    """The data and the rules of a training; constant for the whole run."""
+    """The data and the rules of a training; constant for the whole run. ``target_log`` is as in ``Setup``."""
 
     spec: TrainingSpec
     task: Task
@@ -43,6 +44,17 @@ class FitConfig:
     batches: Batches
     target_scale: float = 1.0
     target_mean: float = 0.0
+    target_transform: TargetTransform | None = None
+    target_log: tuple[float, float] | None = None
+
+    @property
+    def target_units(self) -> dict[str, Any]:
+        """How the target was standardised, as options of ``metrics.tally``."""
+        return {
+            "target_scale": self.target_scale,
+            "target_mean": self.target_mean,
+            "target_transform": self.target_transform,
+        }
 
     @property
     def higher_is_better(self) -> bool:
@@ -92,7 +104,7 @@ def end_epoch(engine: Engine, config: FitConfig, state: LoopState) -> None:
     """
     began = perf_counter()
     spec = config.spec
-    train = history.running_scores(state.totals, config.train, config.task)
+    train = history.running_scores(state.totals, config.train, config.task, config.target_log)
     validation = None if config.validation is None else evaluate(engine, config, config.validation)
     if validation is None:
         train = evaluate(engine, config, config.train)
@@ -151,26 +163,26 @@ def tallied(
 ) -> ClassTally | RegressionTally:
     """The tally of all rows with the current weights, without dropout; ``options`` as in ``metrics.tally``. The blocks
     of rows are the same for a dataset in memory and for a memory-mapped one."""
-    units = {"target_scale": config.target_scale, "target_mean": config.target_mean}
-    found = metrics.tally(config.task, dataset.y, **(units | options))
-    for outputs, y in _scored_blocks(engine, dataset):
-        found.add(outputs, y)
+    found = metrics.tally(config.task, dataset.y, weights=dataset.weights, **(config.target_units | options))
+    for outputs, y, weights in _scored_blocks(engine, dataset):
+        found.add(outputs, y, weights)
     return found
 
 
 def _scored_blocks(
     engine: Engine, dataset: InMemoryDataset | MemmapDataset
-) -> Iterator[tuple[FloatArray, FloatArray | IntArray]]:
-    """Outputs and targets of all rows; a memory-mapped dataset is read in slices."""
+) -> Iterator[tuple[FloatArray, FloatArray | IntArray, FloatArray | None]]:
+    """Outputs, targets and weights of all rows; a memory-mapped dataset is read in slices."""
     shape = dataset.x.shape[1:] if isinstance(dataset, InMemoryDataset) else dataset.shape
     size = max(1, min(metrics.BLOCK_ROWS, MAX_CHUNK_VALUES // prod(shape)))
     if isinstance(dataset, MemmapDataset):
         for rows in dataset.slices(size):
-            yield engine.outputs(rows.x), rows.y
+            yield engine.outputs(rows.x), rows.y, rows.weights
         return
-    outputs = engine.outputs(dataset.x)
+    outputs, weights = engine.outputs(dataset.x), dataset.weights
     for first in range(0, len(dataset), size):
-        yield outputs[first : first + size], dataset.y[first : first + size]
+        block = slice(first, first + size)
+        yield outputs[block], dataset.y[block], None if weights is None else weights[block]
 
 
 def epoch_report(config: FitConfig, state: LoopState) -> dict[str, object]:

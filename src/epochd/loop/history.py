@@ -3,6 +3,7 @@
 from typing import Any
 
 from epochd.core.specs import Task
+from epochd.core.target_scale import relative
 from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
 from epochd.loop import metrics
 from epochd.loop.classification import Scores
@@ -12,12 +13,19 @@ ALWAYS = {"regression": ("r2", "mae", "rmse")}
 """Metrics of the validation rows that a row contains even if there are none."""
 
 
-def running_scores(totals: Totals, train: InMemoryDataset | MemmapDataset, task: Task) -> Scores:
-    """The running averages of an epoch: each row is scored with the weights of its own step and with dropout."""
+def running_scores(
+    totals: Totals,
+    train: InMemoryDataset | MemmapDataset,
+    task: Task,
+    target_log: tuple[float, float] | None = None,
+) -> Scores:
+    """The running averages of an epoch: each row is scored with the weights of its own step and with dropout.
+    ``target_log`` is as in ``Setup``."""
     loss, share = totals.loss / totals.rows, totals.score / totals.rows
-    return (
-        {"loss": loss, "r2": metrics.r2(share, train.y)} if task == "regression" else {"loss": loss, "accuracy": share}
-    )
+    if task != "regression":
+        return {"loss": loss, "accuracy": min(share, 1.0)}  # above 1 by rounding of weights
+    truth = relative(train.y, *target_log) if target_log else train.y
+    return {"loss": loss, "r2": metrics.r2(share, truth, train.weights)}
 
 
 def history_row(

@@ -15,7 +15,8 @@ import numpy as np
 from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.spec_checks import labels_of
 from epochd.core.specs import Task
-from epochd.loop.classification import ClassTally, Float64, Scores
+from epochd.core.target_scale import TargetScale, TargetTransform
+from epochd.loop.classification import ClassTally, Float64, Scores, total, weighted_rows
 
 BLOCK_ROWS = 65_536
 """The most rows that are scored at a time."""
@@ -26,8 +27,8 @@ ZERO = 2.0**-23
 class Tally(Protocol):
     """Sums over scored rows, from which the metrics follow. Rows are added in blocks, in order."""
 
-    def add(self, outputs: FloatArray | Float64, y: FloatArray | IntArray) -> None:
-        """Add rows: raw outputs (rows, outputs), and the encoded target (rows,)."""
+    def add(self, outputs: FloatArray | Float64, y: FloatArray | IntArray, weights: FloatArray | None = None) -> None:
+        """Add rows: raw outputs (rows, outputs), the encoded target (rows,), and weights (rows,), None: all 1."""
 
     def scores(self) -> Scores:
         """All metrics of the task; the loss alone if it is not finite."""
@@ -35,46 +36,62 @@ class Tally(Protocol):
 
 @dataclass(slots=True)
 class RegressionTally:
-    """Sums over rows of a regression, whose whole target is ``y``. A target was standardised by ``mean`` and ``scale``;
-    errors are in units of the standardised target until the end."""
+    """Weighted sums over rows of a regression, whose whole target is ``y`` in these ``units``, with the ``weights`` of
+    all rows (None: 1). The loss is that of the standardised target; all else is in the target's own unit. Without a
+    transform that follows from the standardised target: ``squares`` are those of the loss, and ``absolute`` is
+    multiplied by the scale at the end."""
 
     y: FloatArray | IntArray
-    scale: float = 1.0
-    mean: float = 0.0
+    units: TargetScale
+    weights: FloatArray | None = None
     rows: int = 0
+    weight: float = 0.0
     loss: float = 0.0
+    squares: float = 0.0
     absolute: float = 0.0
     relative: float = 0.0
     symmetric: float = 0.0
     zeros: int = 0
 
-    def add(self, outputs: FloatArray | Float64, y: FloatArray | IntArray) -> None:
-        error = outputs[:, 0].astype(np.float64) - y
-        distance = np.abs(error)
+    def add(self, outputs: FloatArray | Float64, y: FloatArray | IntArray, weights: FloatArray | None = None) -> None:
         self.rows += len(y)
-        self.loss += float((error**2).sum())
-        self.absolute += float(distance.sum())
+        outputs, y, of_rows = weighted_rows(outputs, y, weights)
+        self.weight += len(y) if of_rows is None else float(of_rows.sum())
+        error = outputs[:, 0].astype(np.float64) - y
+        self.loss += total(error**2, of_rows)
         if not isfinite(self.loss):
             return  # nothing else is defined
-        truth = y.astype(np.float64) * self.scale + self.mean
-        size, distance = np.abs(truth), distance * self.scale
-        is_zero = size <= ZERO * (abs(self.mean) + self.scale)
+        truth = self.units.restored(y)
+        if self.units.transform is None:
+            self.absolute += total(np.abs(error), of_rows)
+            error *= self.units.scale
+        else:
+            error = self.units.restored(outputs[:, 0]) - truth
+            self.absolute += total(np.abs(error), of_rows)
+            self.squares += total(error**2, of_rows)
+        size, distance = np.abs(truth), np.abs(error)
+        is_zero = size <= ZERO * (abs(self.units.mean) + self.units.scale)
         self.zeros += int(is_zero.sum())
-        self.relative += float((distance / np.where(is_zero, 1.0, size)).sum())
-        both = size + np.abs(truth + error * self.scale)
-        self.symmetric += float((2 * distance / np.where(both > 0, both, 1.0)).sum())
+        self.relative += total(distance / np.where(is_zero, 1.0, size), of_rows)
+        both = size + np.abs(truth + error)
+        self.symmetric += total(2 * distance / np.where(both > 0, both, 1.0), of_rows)
 
     def scores(self) -> Scores:
-        loss = self.loss / self.rows
+        loss = self.loss / self.weight
         if not isfinite(loss):
             return {"loss": loss}
+        if self.units.transform is None:
+            mse, determined, unit = loss, r2(loss, self.y, self.weights), self.units.scale
+        else:
+            mse, unit = self.squares / self.weight, 1.0
+            determined = r2(mse, self.units.restored(self.y), self.weights)
         return {
             "loss": loss,
-            "r2": r2(loss, self.y),
-            "mae": self.absolute / self.rows * self.scale,
-            "rmse": loss**0.5 * self.scale,
-            "mape": None if self.zeros else self.relative / self.rows,
-            "smape": self.symmetric / self.rows,
+            "r2": determined,
+            "mae": self.absolute / self.weight * unit,
+            "rmse": mse**0.5 * unit,
+            "mape": None if self.zeros else self.relative / self.weight,
+            "smape": self.symmetric / self.weight,
         }
 
 
@@ -82,14 +99,17 @@ def tally(
     task: Task,
     y: FloatArray | IntArray,
     *,
+    weights: FloatArray | None = None,
     target_scale: float = 1.0,
     target_mean: float = 0.0,
+    target_transform: TargetTransform | None = None,
     threshold: float = 0.5,
     auc_classes: int = 1_000_000,
 ) -> ClassTally | RegressionTally:
-    """An empty tally for rows whose encoded target is ``y``; parameters as in ``evaluation`` and ``ClassTally``."""
+    """An empty tally for rows whose encoded target is ``y`` and which have these weights; parameters as in
+    ``evaluation`` and ``ClassTally``."""
     if task == "regression":
-        return RegressionTally(y, target_scale, target_mean)
+        return RegressionTally(y, TargetScale(target_mean, target_scale, target_transform), weights)
     return ClassTally(task, len(y), threshold, auc_classes)
 
 
@@ -99,20 +119,33 @@ def evaluation(
     task: Task,
     *,
     classes: Sequence[object] | None = None,
+    weights: FloatArray | None = None,
     target_scale: float = 1.0,
     target_mean: float = 0.0,
+    target_transform: TargetTransform | None = None,
     threshold: float = 0.5,
 ) -> dict[str, Any]:
     """All metrics of raw outputs (rows, outputs), logits or standardised values, against the encoded target (rows,): as
     in ``model.json``, but None where a value is not finite.
 
-    A regression target was standardised by ``target_mean`` and ``target_scale``. With ``classes``, the labels in order,
+    A regression target was transformed by ``target_transform`` and standardised by ``target_mean`` and
+    ``target_scale``. With ``weights`` (rows,), not all 0, metrics are weighted as by ``sample_weight`` in scikit-learn;
+    numbers of rows, also in the confusion matrix, are not. With ``classes``, the labels in order,
     the result includes confusion matrix and metrics of each class. ``threshold`` is the decision threshold of a binary
     model.
     """
-    found = tally(task, y, target_scale=target_scale, target_mean=target_mean, threshold=threshold)
+    found = tally(
+        task,
+        y,
+        weights=weights,
+        target_scale=target_scale,
+        target_mean=target_mean,
+        target_transform=target_transform,
+        threshold=threshold,
+    )
     for first in range(0, len(y), BLOCK_ROWS):
-        found.add(outputs[first : first + BLOCK_ROWS], y[first : first + BLOCK_ROWS])
+        block = slice(first, first + BLOCK_ROWS)
+        found.add(outputs[block], y[block], None if weights is None else weights[block])
     return described(found, classes)
 
 
@@ -124,29 +157,40 @@ def described(found: ClassTally | RegressionTally, classes: Sequence[object] | N
     return {"rows": found.rows} | scores | details
 
 
-def r2(mse: float, y: FloatArray | IntArray) -> float | None:
-    """The coefficient of determination; for a constant target 1 without any error, otherwise 0. None for one row."""
-    if len(y) < 2:
+def r2(mse: float, y: FloatArray | IntArray | Float64, weights: FloatArray | None = None) -> float | None:
+    """The coefficient of determination of rows with the target ``y``, a mean squared error in its unit, and these
+    weights; for a constant target 1 without any error, otherwise 0. None for one row, and where it is not finite."""
+    wide = y.astype(np.float64)
+    if weights is not None:
+        wide, weights = wide[weights > 0], weights[weights > 0]
+    if len(wide) < 2:
         return None
-    if y.min() == y.max():
+    if weights is None:
+        variance = float(wide.var())
+    else:
+        variance = float(np.average((wide - np.average(wide, weights=weights)) ** 2, weights=weights))
+    if wide.min() == wide.max() or not variance:
         return 0.0 if mse else 1.0
-    variance = float(y.astype(np.float64).var())
-    return 1.0 - mse / variance
+    found = 1.0 - mse / variance
+    return found if isfinite(found) else None
 
 
 def class_weights(
     class_weight: Literal["balanced"] | Mapping[str, float] | None,
     classes: Sequence[object] | None,
     y: FloatArray | IntArray,
+    weights: FloatArray | None = None,
 ) -> tuple[float, ...] | None:
     """The spec's ``class_weight`` in class order; None where all classes count the same. ``y`` are class numbers.
 
-    ``balanced`` is rows / (classes x rows of the class), as in scikit-learn.
+    ``balanced`` is rows / (classes x rows of the class), as in scikit-learn. Rows with ``weights`` count as much as
+    these, so that all classes have the same total weight.
     """
     if class_weight is None or classes is None:
         return None
     if class_weight == "balanced":
-        counts = np.bincount(y.astype(np.int64), minlength=len(classes))
-        return tuple((len(y) / (len(classes) * np.maximum(counts, 1))).tolist())
-    weights = {label: class_weight[name] for name, label in labels_of(class_weight, classes).items()}
-    return tuple(float(weights.get(label, 1.0)) for label in classes)
+        counts = np.bincount(y.astype(np.int64), weights, len(classes))
+        counts[counts == 0] = 1
+        return tuple(((len(y) if weights is None else float(weights.sum())) / (len(classes) * counts)).tolist())
+    given = {label: class_weight[name] for name, label in labels_of(class_weight, classes).items()}
+    return tuple(float(given.get(label, 1.0)) for label in classes)

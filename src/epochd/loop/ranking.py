@@ -25,30 +25,34 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """Scored rows by their distinct ``scores``, ascending. ``positive`` and ``negative`` are int64 numbers of rows:
-    item i counts those below score i, and the last item (one more than scores) all of them."""
+    """Scored rows by their distinct ``scores``, ascending. ``positive`` and ``negative`` are int64 numbers of rows, or
+    float64 sums of their weights, which are above 0: item i counts those below score i, and the last item (one more
+    than scores) all of them."""
 
     scores: Array
-    positive: IntArray
-    negative: IntArray
+    positive: Array
+    negative: Array
 
     @classmethod
-    def of(cls, scores: Array, is_positive: Array) -> "Ranked":
-        """From the score and the class (bool) of each row, (rows,)."""
+    def of(cls, scores: Array, is_positive: Array, weights: Array | None = None) -> "Ranked":
+        """From the score, the class (bool) and the weight (None: 1) of each row, (rows,)."""
         order = scores.argsort()
         ordered = scores[order]
         first = np.empty(len(ordered) + 1, np.bool_)
         first[0] = first[-1] = True
         np.not_equal(ordered[1:], ordered[:-1], out=first[1:-1])
         begins = first.nonzero()[0]
+        if weights is not None:
+            sums = (np.where(is_positive == side, weights, 0.0)[order].cumsum() for side in (True, False))
+            return cls(ordered[begins[:-1]], *(np.concatenate([[0.0], found])[begins] for found in sums))
         positive = np.zeros(len(ordered) + 1, np.int64)
         is_positive[order].cumsum(out=positive[1:])
         positive = positive[begins]
         return cls(ordered[begins[:-1]], positive, begins - positive)
 
     @classmethod
-    def of_counts(cls, scores: Array, positive: IntArray, negative: IntArray) -> "Ranked":
-        """From the numbers of rows at each score."""
+    def of_counts(cls, scores: Array, positive: Array, negative: Array) -> "Ranked":
+        """From the numbers of rows, or the sums of their weights, at each score."""
         return cls(scores, *(np.concatenate([[0], rows.cumsum()]) for rows in (positive, negative)))
 
     @property
@@ -61,7 +65,8 @@ class Ranked:
         if not self.has_both:
             return None
         doubled = (self.positive[1:] - self.positive[:-1]) * (self.negative[1:] + self.negative[:-1])
-        return int(doubled.sum()) / (2 * int(self.positive[-1]) * int(self.negative[-1]))
+        found: float = doubled.sum().item() / (2 * self.positive[-1].item() * self.negative[-1].item())
+        return found
 
     def average_precision(self) -> float:
         """As ``average_precision_score``: the mean over the positive rows of the precision at their score; 0 without
@@ -69,9 +74,11 @@ class Ranked:
         if not self.positive[-1]:
             return 0.0
         hits, false = self.at_or_above()
-        return float((hits / (hits + false) * (self.positive[1:] - self.positive[:-1])).sum() / self.positive[-1])
+        rows = hits + false
+        precision = np.divide(hits, rows, out=np.zeros(len(rows)), where=rows > 0)  # 0 by rounding of tiny weights
+        return float((precision * (self.positive[1:] - self.positive[:-1])).sum() / self.positive[-1])
 
-    def at_or_above(self) -> tuple[IntArray, IntArray]:
+    def at_or_above(self) -> tuple[Array, Array]:
         """Positive and negative rows that have each score or a higher one."""
         return self.positive[-1] - self.positive[:-1], self.negative[-1] - self.negative[:-1]
 
@@ -111,13 +118,18 @@ def sigmoid(logits: Array) -> Array:
     return np.asarray(np.exp(-np.logaddexp(0, -logits)))
 
 
-def macro_auc(probabilities: Array, numbers: IntArray) -> float | None:
+def macro_auc(probabilities: Array, numbers: IntArray, weights: Array | None = None) -> float | None:
     """The mean over the classes of the AUC of each against all others, as ``roc_auc_score`` with ``ovr`` and ``macro``.
-    None if a class has no row, or all of them. Takes probabilities (rows, classes) and class numbers (rows,)."""
+    None if a class has no row, or all of them. Takes probabilities (rows, classes), class numbers and weights
+    (rows,)."""
     rows, classes = probabilities.shape
     counts = np.bincount(numbers, minlength=classes).tolist()
     if 0 in counts:
         return None
+    if weights is not None:
+        found = [Ranked.of(column, numbers == place, weights).auc() for place, column in enumerate(probabilities.T)]
+        known = [value for value in found if value is not None]
+        return sum(known) / len(found) if len(known) == len(found) else None
     ordered = np.sort(np.ascontiguousarray(probabilities.T), axis=1)
     own = np.split(probabilities[np.arange(rows), numbers][np.argsort(numbers, kind="stable")], np.cumsum(counts[:-1]))
     total = 0.0
@@ -131,28 +143,29 @@ def macro_auc(probabilities: Array, numbers: IntArray) -> float | None:
 
 @dataclass(slots=True)
 class Ranking:
-    """The scores of ``total`` rows: kept as they are, or their logits counted in histograms."""
+    """The scores of ``total`` rows, with their class numbers and weights (None: all 1): kept as they are, or their
+    logits counted in histograms."""
 
     total: int
-    parts: list[tuple[Array, Array]] = field(default_factory=list)
-    counts: npt.NDArray[np.int64] | None = None
+    parts: list[tuple[Array, Array, Array | None]] = field(default_factory=list)
+    counts: Array | None = None
 
-    def add(self, scores: Array, numbers: IntArray) -> None:
+    def add(self, scores: Array, numbers: IntArray, weights: Array | None = None) -> None:
         """Add rows with their class numbers, (rows,), and their logits, (rows, 1), or the probabilities of more than
-        two classes, (rows, classes)."""
+        two classes, (rows, classes); and weights above 0, (rows,), with all rows or none."""
         columns = scores.shape[1]
         if self.total * columns <= KEPT_VALUES:
-            self.parts.append((scores, numbers))
+            self.parts.append((scores, numbers, weights))
             return
         bins = min(MAX_BINS, HISTOGRAM_BINS // columns)
         if self.counts is None:
-            self.counts = np.zeros((columns, 2, bins), np.int64)
+            self.counts = np.zeros((columns, 2, bins), np.int64 if weights is None else np.float64)
         for column, logits in enumerate(_class_logits(scores)):
             of_class = numbers == (column if columns > 1 else 1)
             place = (np.clip(logits, -LARGEST_LOGIT, LARGEST_LOGIT) + LARGEST_LOGIT) * ((bins - 1) / LARGEST_LOGIT / 2)
             index = np.rint(place).astype(np.int64)
             index[of_class] += bins
-            self.counts[column] += np.bincount(index, minlength=2 * bins).reshape(2, bins)
+            self.counts[column] += np.bincount(index, weights, 2 * bins).reshape(2, bins)
 
     @property
     def is_empty(self) -> bool:
@@ -166,8 +179,8 @@ class Ranking:
         """The rows of a binary task by their logit."""
         if self.counts is not None:
             return self._counted(0)
-        scores, numbers = self._joined()
-        return Ranked.of(scores[:, 0], numbers == 1)
+        scores, numbers, weights = self._joined()
+        return Ranked.of(scores[:, 0], numbers == 1, weights)
 
     def macro_auc(self) -> float | None:
         """As the function of this name."""
@@ -177,10 +190,11 @@ class Ranking:
         known = [value for value in found if value is not None]
         return sum(known) / len(found) if len(known) == len(found) else None
 
-    def _joined(self) -> tuple[Array, Array]:
+    def _joined(self) -> tuple[Array, Array, Array | None]:
         if len(self.parts) > 1:
-            scores, numbers = zip(*self.parts, strict=True)
-            self.parts = [(np.concatenate(scores), np.concatenate(numbers))]
+            scores, numbers, weights = zip(*self.parts, strict=True)
+            joined = None if weights[0] is None else np.concatenate(weights)
+            self.parts = [(np.concatenate(scores), np.concatenate(numbers), joined)]
         return self.parts[0]
 
     def _counted(self, column: int) -> Ranked:

@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Sums over training rows: of the row losses, and of the ``score``: correct predictions (classification) or
-    squared errors in units of the standardised target (regression)."""
+    """Weighted sums over training rows: of the row losses, and of the ``score``: correct predictions (classification)
+    or squared errors (regression) in units of the standardised target; of a logarithm in units of its largest
+    exponential (``target_scale.relative``)."""
 
     rows: int = 0
     loss: float = 0.0

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from epochd.core.target_scale import LOG_BOUNDS
 from epochd.data.encoding.encoder import Encoder
 from epochd.loop.engine import Setup
 from epochd.onnx_graph import columns, inputs, networks
@@ -110,8 +111,7 @@ def _decode(graph: Graph, encoder: Encoder, outputs: str, threshold: float) -> N
     """``Encoder.decode`` in float64."""
     wide = graph.cast(outputs, "FP64")
     if encoder.classes is None:
-        scaled = graph.op("Mul", wide, graph.constant(encoder.target_scale))
-        graph.op("Add", scaled, graph.constant(encoder.target_mean), into=inputs.VALUE)
+        _restore(graph, encoder, wide)
         return
     if encoder.task == "binary":
         number = graph.cast(graph.op("Greater", wide, graph.constant(logit(threshold))), "INT64")
@@ -120,6 +120,18 @@ def _decode(graph: Graph, encoder: Encoder, outputs: str, threshold: float) -> N
         number = graph.op("ArgMax", outputs, axis=-1)
     graph.op("Softmax", wide, axis=-1, into=inputs.PROBABILITIES)
     graph.op("Gather", _labels(graph, encoder), number, into=inputs.LABEL)
+
+
+def _restore(graph: Graph, encoder: Encoder, standardised: str) -> None:
+    """``TargetScale.restored``. ONNX has no expm1: it is tanh(x / 2) (exp(x) + 1), exact near 0 too."""
+    scaled = graph.op("Mul", standardised, graph.constant(encoder.target_scale))
+    if encoder.target_transform is None:
+        graph.op("Add", scaled, graph.constant(encoder.target_mean), into=inputs.VALUE)
+        return
+    low, high = map(graph.constant, LOG_BOUNDS)
+    bounded = graph.op("Min", graph.op("Max", graph.op("Add", scaled, graph.constant(encoder.target_mean)), low), high)
+    half = graph.op("Tanh", graph.op("Mul", bounded, graph.constant(0.5)))
+    graph.op("Mul", half, graph.op("Add", graph.op("Exp", bounded), graph.constant(1.0)), into=inputs.VALUE)
 
 
 def _labels(graph: Graph, encoder: Encoder) -> str:

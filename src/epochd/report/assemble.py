@@ -83,8 +83,11 @@ class Trained:
         return np.asarray(found.probabilities.mean(axis=0))
 
     def losses(self, outputs: FloatArray, y: FloatArray | IntArray) -> Float64:
-        """The loss of each row: cross-entropy in nats, or the squared error of the standardised target. Not
-        finite where the outputs are not."""
+        """The loss of each row: cross-entropy in nats, or the squared error of the standardised target; of a
+        transformed target the squared error in its own unit. Not finite where the outputs are not."""
+        if self.encoder.target_transform is not None:
+            units = self.encoder.target_units
+            return np.asarray((units.restored(outputs[:, 0]) - units.restored(y)) ** 2)
         wide = outputs.astype(np.float64)
         with np.errstate(invalid="ignore", over="ignore"):
             if self.task == "binary":
@@ -93,13 +96,23 @@ class Trained:
                 return np.asarray(np.logaddexp.reduce(wide, axis=1) - wide[np.arange(len(y)), y.astype(np.int64)])
             return np.asarray((wide[:, 0] - y) ** 2)
 
-    def scored(self, outputs: FloatArray, y: FloatArray | IntArray) -> Scored:
-        loss = float(self.losses(outputs, y).mean())
-        if self.task == "regression":
-            variance = float(y.astype(np.float64).var())
-            return Scored(loss, 1 - loss / variance if variance > 0 else 0.0)
-        predicted = outputs[:, 0] > 0 if self.task == "binary" else outputs.argmax(axis=1)
-        return Scored(loss, float((predicted == y).mean()))
+    def scored(self, outputs: FloatArray, y: FloatArray | IntArray, weights: FloatArray | None = None) -> Scored:
+        """The mean loss and the score of rows with these weights; the loss of a transformed target is in units of its
+        variance."""
+        loss = _mean(self.losses(outputs, y), weights)
+        if self.task != "regression":
+            predicted = outputs[:, 0] > 0 if self.task == "binary" else outputs.argmax(axis=1)
+            return Scored(loss, _mean(predicted == y, weights))
+        is_transformed = self.encoder.target_transform is not None
+        truth = self.encoder.target_units.restored(y) if is_transformed else y.astype(np.float64)
+        variance = _mean((truth - _mean(truth, weights)) ** 2, weights)
+        share = loss / variance if variance > 0 else 1.0
+        return Scored(share if is_transformed else loss, 1 - share)
+
+
+def _mean(values: npt.NDArray[Any], weights: FloatArray | None) -> float:
+    """The mean over rows with these weights; the plain mean if all are 0 or there are none."""
+    return float(np.average(values, weights=weights if weights is not None and weights.any() else None))
 
 
 def _label(label: object) -> str:
@@ -118,7 +131,8 @@ def sample(dataset: Dataset, most: int) -> tuple[InMemoryDataset, IntArray]:
         return dataset.gather(positions), positions
     if len(positions) == len(dataset):
         return dataset, positions
-    return InMemoryDataset(dataset.x[positions], dataset.y[positions]), positions
+    weights = None if dataset.weights is None else dataset.weights[positions]
+    return InMemoryDataset(dataset.x[positions], dataset.y[positions], weights), positions
 
 
 def at_most(rows: int, shape: Sequence[int]) -> int:
@@ -186,7 +200,7 @@ class _Describer:
         self.labels, self.probabilities = decoded.labels, decoded.probabilities
         if encoder.classes is None:
             self.predicted = np.array(decoded.labels, np.float64)
-            self.truth = y.astype(np.float64) * encoder.target_scale + encoder.target_mean
+            self.truth = encoder.target_units.restored(y)
 
     def all(self, places: IntArray) -> list[Example]:
         """Examples of the predicted rows at these places."""
@@ -246,7 +260,7 @@ def measured(trained: Trained) -> Importances:
     def until(seconds: float) -> Measurement:
         return Measurement(
             trained.outputs,
-            lambda outputs: trained.scored(outputs, rows.y),
+            lambda outputs: trained.scored(outputs, rows.y, rows.weights),
             trained.encoder,
             rows.x,
             trained.shape,
@@ -287,11 +301,8 @@ def profile(trained: Trained) -> Profile:
         size = len(trained.labels)
         counts = {name: np.bincount(y.astype(np.int64), minlength=size).tolist() for name, y in ys.items()}
         return Profile(len(rows), found, classes=counts)
-    scale, mean = trained.encoder.target_scale, trained.encoder.target_mean
-    target = {
-        name: (np.quantile(y.astype(np.float64), [0, 0.25, 0.5, 0.75, 1]) * scale + mean).tolist()
-        for name, y in ys.items()
-    }
+    restored = trained.encoder.target_units.restored
+    target = {name: np.quantile(restored(y), [0, 0.25, 0.5, 0.75, 1]).tolist() for name, y in ys.items()}
     return Profile(len(rows), found, target=target)
 
 

@@ -54,6 +54,8 @@ TEXTS: dict[str, str] = {
     "metrics_note": (
         "使用最佳轮次的权重计算，不使用 dropout。基线是只知道训练数据目标值的预测；有用的模型应优于基线。损失越低越好。"
     ),
+    "loss_of_logarithm": "损失是 (1 + 目标值) 的对数的损失，网络以此训练；其余指标和所有图表均使用目标值的原单位。",
+    "weighted": "损失和指标按列 {column} 加权；行数、曲线以及各行和各类别的表格中，每一行只计一次。",
     "model": "模型",
     "metric": "指标",
     "metric_of_train": "训练{metric}",
@@ -152,11 +154,16 @@ TEXTS: dict[str, str] = {
     "importance_note": (
         "将一列的值在各行之间交换后，损失增加多少；细线是多次重复的标准差。与其他列信息相同的列，看起来没有实际重要。"
     ),
+    "importance_note_of_error": (
+        "将一列的值在各行之间交换后，平方误差（目标值的原单位，相对于其方差）增加多少；细线是多次重复的标准差。"
+        "与其他列信息相同的列，看起来没有实际重要。"
+    ),
     "importance_rows": "使用{part}的 {rows} 行计算。",
     "importance_skipped": "因时间用尽而未计算：{columns}。",
     "importance_none": "没有时间计算各列的重要性。",
     "importance_image": "每个像素的重要性：越蓝越重要。",
     "importance_loss": "损失的增加",
+    "importance_error": "平方误差的增加（相对于目标值的方差）",
     "importance_accuracy": "准确率的下降",
     "importance_r2": "R² 的下降",
     "deviation": "标准差",

@@ -59,6 +59,14 @@ TEXTS: dict[str, str] = {
         "Measured with the weights of the best epoch, without dropout. A baseline is a prediction that knows only the "
         "target of the training rows; a useful model is better. Losses are the lower the better."
     ),
+    "loss_of_logarithm": (
+        "The loss is that of the logarithm of 1 + target, on which the network was trained; all other metrics and all "
+        "figures are in the unit of the target."
+    ),
+    "weighted": (
+        "Loss and metrics are weighted by the column {column}; numbers of rows, curves and tables of single rows and "
+        "classes count every row once."
+    ),
     "model": "model",
     "metric": "metric",
     "metric_of_train": "{metric}, training",
@@ -168,11 +176,17 @@ TEXTS: dict[str, str] = {
         "How much larger the loss becomes if the values of a column are exchanged between rows; the thin lines are "
         "standard deviations over repeats. Columns that tell the same as others seem less important than they are."
     ),
+    "importance_note_of_error": (
+        "How much larger the squared error, in the unit of the target and relative to its variance, becomes if the "
+        "values of a column are exchanged between rows; the thin lines are standard deviations over repeats. Columns "
+        "that tell the same as others seem less important than they are."
+    ),
     "importance_rows": "Measured on {rows} {part} rows.",
     "importance_skipped": "Not measured, because the time for it was over: {columns}.",
     "importance_none": "There was no time to measure the importance of columns.",
     "importance_image": "Importance of each pixel: the bluer, the more important.",
     "importance_loss": "increase of the loss",
+    "importance_error": "increase of the squared error, relative to the variance of the target",
     "importance_accuracy": "decrease of the accuracy",
     "importance_r2": "decrease of R²",
     "deviation": "standard deviation",

@@ -240,12 +240,14 @@ def predicted(part: str, found: Regression) -> Drawing:
     return Drawing(f"predicted-{part}", title, note, svg, [], [say("truth"), say("prediction")], rows)
 
 
-def importance(found: Sequence[Importance], is_regression: bool) -> Drawing | None:
-    """Bars for the most important columns, with the deviation over the repeats."""
+def importance(found: Sequence[Importance], is_regression: bool, *, is_transformed: bool = False) -> Drawing | None:
+    """Bars for the most important columns, with the deviation over the repeats; ``is_transformed`` as in
+    ``Importance``."""
     if not found:
         return None
     shown = found[:MAX_BARS][::-1]
-    title, note = say("importance_title"), say("importance_note")
+    title, note = say("importance_title"), say("importance_note_of_error" if is_transformed else "importance_note")
+    loss = say("importance_error" if is_transformed else "importance_loss")
     score = say("importance_r2" if is_regression else "importance_accuracy")
     with Canvas("importance", height=56 + 19 * len(shown)) as canvas:
         axes = canvas.axes(left=158, bottom=42, top=6)
@@ -258,13 +260,13 @@ def importance(found: Sequence[Importance], is_regression: bool) -> Drawing | No
         axes.set_ylim(-0.6, len(shown) - 0.4)
         axes.spines["left"].set_visible(False)
         axes.xaxis.set_major_locator(MaxNLocator(4))
-        axes.set_xlabel(canvas.text(say("importance_loss")))
+        axes.set_xlabel(canvas.text(loss))
         svg = canvas.svg(title, note)
     rows: list[list[Cell]] = [
         [plain(one.column), number(one.loss), number(one.deviation), number(one.score), number(one.repeats)]
         for one in found
     ]
-    headers = [say("column"), say("importance_loss"), say("deviation"), score, say("repeats")]
+    headers = [say("column"), loss, say("deviation"), score, say("repeats")]
     return Drawing("importance", title, note, svg, [], headers, rows)
 
 

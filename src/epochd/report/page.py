@@ -183,7 +183,9 @@ def _shared(parts: Sequence[Part]) -> list[Drawing]:
 def _importance(data: ReportData) -> Drawing | None:
     if data.importances is None:
         return None
-    return figures.importance(data.importances.columns, data.about["task"] == "regression")
+    is_transformed = bool(data.about["spec"].get("target_transform") == "log1p")
+    is_regression = data.about["task"] == "regression"
+    return figures.importance(data.importances.columns, is_regression, is_transformed=is_transformed)
 
 
 def _dependence(data: ReportData) -> list[Drawing]:

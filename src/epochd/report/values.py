@@ -179,7 +179,8 @@ class Part:
 @dataclass(frozen=True, slots=True)
 class Importance:
     """How much worse the predictions become if the values of a column are exchanged between rows: means over
-    ``repeats``. ``score`` is the loss of accuracy or of R²."""
+    ``repeats``. ``score`` is the loss of accuracy or of R². The ``loss`` of a transformed target is the squared error
+    in its own unit, relative to its variance."""
 
     column: str
     loss: float

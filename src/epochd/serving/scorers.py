@@ -136,7 +136,7 @@ class OnnxScorer:
 def decoded(encoder: Encoder, outputs: FloatArray) -> Float64:
     """Probabilities, or values in the unit of the target, of raw network outputs (rows, outputs)."""
     if encoder.classes is None:
-        return outputs.astype(np.float64) * encoder.target_scale + encoder.target_mean
+        return encoder.target_units.restored(outputs)
     found = encoder.decode(outputs).probabilities
     assert found is not None
     return found

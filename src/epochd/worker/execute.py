@@ -209,11 +209,19 @@ class Training:
             self.ticket.threads,
             tuple(range(len(self.ticket.gpus))),
             spec.num_devices or 1,
-            class_weights(spec.class_weight, encoder.classes, self.prepared.train.y),
+            class_weights(spec.class_weight, encoder.classes, self.prepared.train.y, self.prepared.train.weights),
             network.embeddings(encoder.embedded),
             encoder.masked,
             len(self.prepared.train),
+            self._target_log,
         )
+
+    @property
+    def _target_log(self) -> tuple[float, float] | None:
+        encoder = self.prepared.encoder
+        if encoder.target_transform is None:
+            return None
+        return encoder.target_scale, float(self.prepared.train.y.max())
 
     @cached_property
     def config(self) -> FitConfig:
@@ -226,6 +234,8 @@ class Training:
             network.batches(self.setup, len(prepared.train)),
             prepared.encoder.target_scale,
             prepared.encoder.target_mean,
+            prepared.encoder.target_transform,
+            self.setup.target_log,
         )
 
 

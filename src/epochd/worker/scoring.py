@@ -61,8 +61,9 @@ def _baselines(config: FitConfig, prepared: Prepared, side: str, dataset: Datase
         config.train.y,
         dataset.y,
         outputs=prepared.encoder.outputs,
-        target_scale=config.target_scale,
-        target_mean=config.target_mean,
+        **config.target_units,
+        train_weights=config.train.weights,
+        weights=dataset.weights,
         naive=prepared.naive.get(side),
     )
     for baseline in found:

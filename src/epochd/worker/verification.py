@@ -76,7 +76,7 @@ def served_metrics(
     source = rows.catalog.validation_of(spec) if separate else rows.catalog.of(spec, encoder.feature_names)
     source = source.following(encoder.readings, encoder.kinds)
     names = [*encoder.feature_names, encoder.target_column, *predictor.ordering]
-    y = getattr(rows.prepared, side).y
+    dataset = getattr(rows.prepared, side)
 
     def scored(lazy: pl.LazyFrame) -> dict[str, Any] | None:
         table = Table.of(lazy.select(cs.by_name(list(dict.fromkeys(names)))), rows.limit)
@@ -84,15 +84,18 @@ def served_metrics(
             return None
         tally = metrics.tally(
             predictor.task,
-            y,
+            dataset.y,
+            weights=dataset.weights,
             target_scale=encoder.target_scale,
             target_mean=encoder.target_mean,
+            target_transform=encoder.target_transform,
             threshold=measured.get("decision_threshold", 0.5),
         )
         is_saturated = False
         for scores, target in _scores(predictor, table, rows.prepared.rows[side]):
-            is_saturated |= predictor.task != "regression" and bool((scores < TINY).any())
-            tally.add(raw_outputs(scores, encoder), target)
+            is_saturated |= has_lost_outputs(scores, encoder)
+            part = slice(tally.rows, tally.rows + len(target))
+            tally.add(raw_outputs(scores, encoder), target, None if dataset.weights is None else dataset.weights[part])
         kept = FROM_LOGARITHMS if is_saturated else ()
         found = metrics.described(tally, encoder.classes)
         return found | {name: measured[side][name] for name in kept if name in measured[side]}
@@ -116,10 +119,15 @@ def check(side: str, measured: Mapping[str, Any], served: Mapping[str, Any], rel
             )
 
 
+def has_lost_outputs(scores: Float64, encoder: Encoder) -> bool:
+    """Whether the raw outputs of some scores cannot be computed again, so that their loss is not known."""
+    return encoder.target_units.is_bounded(scores) if encoder.classes is None else bool((scores < TINY).any())
+
+
 def raw_outputs(scores: Float64, encoder: Encoder) -> Float64:
     """Logits or standardised values, (rows, outputs), of probabilities or values in the unit of the target."""
     if encoder.classes is None:
-        return (scores - encoder.target_mean) / encoder.target_scale
+        return encoder.target_units.standardised(scores)
     logarithms: Float64 = np.log(np.maximum(scores, TINY))
     return logarithms[:, 1:] - logarithms[:, :1] if encoder.task == "binary" else logarithms
 

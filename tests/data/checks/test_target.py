@@ -6,9 +6,9 @@ from decimal import Decimal
 
 import polars as pl
 import pytest
-from tests.support.tables import ROWS, only_problem, table
+from tests.support.tables import ROWS, only_problem, only_warning, table
 
-from epochd.core.specs import parse
+from epochd.core.specs import parse, task_option_problems
 from epochd.data.prepare import prepare
 from epochd.data.tables.catalog import Catalog
 
@@ -92,6 +92,73 @@ def test_a_target_that_never_changes_is_a_problem(look, value):
     field, message = only_problem(look(table(y=[value] * ROWS)))
     assert field == "target_column"
     assert message.startswith(f"every row of 'y' has the same value, {value!r}")
+
+
+@pytest.mark.parametrize("base", [1e6, -1e6, 1e-30])
+def test_a_target_that_varies_in_its_last_digits_only_is_a_problem(look, base):
+    values = [base + step * 1e-14 * abs(base) for step in range(ROWS)]
+    field, message = only_problem(look(table(y=values)))
+    assert field == "target_column"
+    assert message.startswith("'y' varies by only ")
+    assert "too few digits of a 64-bit number are left" in message
+
+
+def test_whole_numbers_that_are_equal_in_64_bits_of_floating_point_are_a_problem(look):
+    field, message = only_problem(look(table(y=[2**60 + step for step in range(ROWS)])))
+    assert (field, message[:25]) == ("target_column", "'y' varies by only 0 arou")
+
+
+def test_a_target_without_a_logarithm_is_named_with_its_row_and_value(look):
+    values = [1.5 + step for step in range(ROWS)]
+    values[6] = -1.0
+    field, message = only_problem(look(table(y=values), target_transform="log1p"))
+    assert field == "target_column"
+    assert message == "target_transform 'log1p' needs values of 'y' above -1, but row 7 is -1.0"
+    assert look(table(y=values)).problems == []
+    assert look(table(y=[-0.9, *values[7:], *values[:6]]), target_transform="log1p").problems == []
+
+
+def test_a_value_of_the_validation_dataset_without_a_logarithm_is_named_too(look):
+    values = [1.5 + step for step in range(ROWS)]
+    held_out = [step + 0.25 for step in range(ROWS - 1)] + [-4.0]
+    field, message = only_problem(look(table(y=values), table(y=held_out), target_transform="log1p"))
+    assert field == "validation_dataset"
+    assert message.endswith("needs values of 'y' above -1, but row 40 is -4.0 in 'second.parquet'")
+
+
+def test_the_logarithm_of_classes_is_refused_by_the_data_too():
+    spec = parse({"target_column": "y", "target_transform": "log1p"})
+    [problem] = task_option_problems(spec, "multiclass", 3)
+    assert problem.field == "target_transform"
+    assert problem.message.endswith("the task is multiclass, which is the task that 'y' suggests")
+
+
+def test_the_logarithm_is_suggested_for_a_positive_target_that_it_makes_less_skewed(look):
+    skewed = [float(10 ** (step / 10)) for step in range(ROWS)]
+    warning = only_warning(look(table(y=skewed)))
+    assert warning.startswith("the values of 'y' are positive and heavily skewed (skewness 2.")
+    assert "target_transform 'log1p'" in warning
+    assert look(table(y=skewed), target_transform="none").warnings == []
+    assert look(table(y=skewed), target_transform="log1p").warnings == []
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [float(step) for step in range(ROWS)],
+        [10 ** (step / 10) - 3 for step in range(ROWS)],
+        [10 ** (step / 10) * 1e-9 for step in range(ROWS)],
+        [1e8 + 10 ** (step / 10) for step in range(ROWS)],
+        [100.0 + step for step in range(ROWS - 1)] + [1e30],
+    ],
+    ids=["even", "with values below 0", "tiny, like its logarithm", "hardly varies", "one outlier"],
+)
+def test_the_logarithm_is_not_suggested_where_it_does_not_help(look, values):
+    assert not [warning for warning in look(table(y=values)).warnings if "log1p" in warning]
+
+
+def test_a_target_may_vary_little_around_a_large_number(look):
+    assert look(table(y=[1e6 + step * 1e-3 for step in range(ROWS)])).problems == []
 
 
 def test_a_class_of_one_row_is_a_problem_when_rows_are_held_out(look):

@@ -70,8 +70,8 @@ def fitted(frame=FRAME, features=("age", "town", "member"), task="binary", class
     return fit.finalize()
 
 
-def regression(values):
-    return fitted(pl.DataFrame({"x": [0.0] * len(values), "y": values}), ["x"], "regression", None)
+def regression(values, **options):
+    return fitted(pl.DataFrame({"x": [0.0] * len(values), "y": values}), ["x"], "regression", None, **options)
 
 
 def problems(encoder, frame):
@@ -204,6 +204,28 @@ def test_regression_decodes_to_the_targets_own_unit(values):
     assert found.labels == pytest.approx(values, rel=1e-5, abs=1e-5 * (encoder.target_scale + abs(encoder.target_mean)))
 
 
+@given(st.lists(st.floats(-0.9, 1e6), min_size=2, max_size=20))
+def test_a_logarithm_decodes_to_the_targets_own_unit(values):
+    encoder = regression(values, target_transform="log1p")
+    y = encoder.target(pl.DataFrame({"y": values}))
+    assert y.astype(float) * encoder.target_scale + encoder.target_mean == pytest.approx(np.log1p(values), abs=1e-5)
+    found = encoder.decode(y[:, None])
+    assert found.labels == pytest.approx(values, rel=1e-4, abs=1e-4 * (1 + abs(encoder.target_mean)))
+
+
+def test_a_value_without_a_logarithm_is_named_with_its_row():
+    encoder = regression([1.0, 2.0], target_transform="log1p")
+    with pytest.raises(DataError, match=r"row 2 of column 'y' is not above -1, so it has no logarithm: -1.5"):
+        encoder.target(pl.DataFrame({"y": [1.0, -1.5]}))
+
+
+def test_the_transform_is_part_of_the_state_and_older_states_have_none():
+    state = regression([1.0, 2.0], target_transform="log1p").as_json()
+    assert Encoder.from_json(json.loads(json.dumps(state))).target_transform == "log1p"
+    assert state.pop("target_transform") == "log1p"
+    assert Encoder.from_json(state).target_transform is None
+
+
 def test_the_second_of_two_classes_is_predicted_above_the_threshold():
     logits = np.log([[0.1 / 0.9], [0.3 / 0.7], [0.6 / 0.4]])
     encoder = fitted()
@@ -298,6 +320,7 @@ NUMBER = {"kind": "number", "name": "x", "scale": LINEAR, "flag": False}
         {"classes": 3},
         {"steps": 5},
         {"target_scale": None},
+        {"target_transform": "sqrt"},
     ],
 )
 def test_a_damaged_state_is_reported(change):

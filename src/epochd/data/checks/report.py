@@ -25,6 +25,7 @@ from epochd.data.checks import (
     time_and_group,
     validation_set,
     variants,
+    weights,
     zones,
 )
 from epochd.data.checks.column_types import column_types
@@ -161,7 +162,8 @@ def _checked(
     """Both passes over the table, what the checks find in them, and the hashes of its rows."""
     name = spec.target_column if spec.target_column in schema else None
     by_row = time_and_group.columns_by_row(spec, schema)
-    collected = collect(table, schemas.feature_columns(spec, schema), name, by_row, text_bytes)
+    weight = spec.weight_column if spec.weight_column in schema else None
+    collected = collect(table, schemas.feature_columns(spec, schema), name, by_row, text_bytes, weight)
     chosen = selection.select(collected, spec, columns)
     first = chosen.statistics
     in_order, splits = time_and_group.check(first, schema, spec)
@@ -185,6 +187,7 @@ def _checked(
         *leakage.check(leaks.confirmed(answers), statistics, checked, spec),
         *checked.issues,
         *variants.check(statistics, checked.task),
+        *(weights.check(statistics.weight, rows) if statistics.weight and rows else ()),
         *in_order,
         *refused,
         *repeated_rows.check(statistics, spec, checked, splits, answers),

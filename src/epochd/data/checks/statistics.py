@@ -5,6 +5,7 @@ values that were only estimated, and answers the questions of single checks. The
 both. A small table is read once and kept, which takes milliseconds.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -34,6 +35,8 @@ BEGINNING = 100
 MAX_CLASSES = 1_000
 COUNTED_LABELS = 2 * MAX_CLASSES
 """The values of a target are counted one by one up to this many distinct values."""
+ROUNDING = 1e-4
+"""The least variance, relative to the mean square, that sums of powers determine well enough for a skewness."""
 MIN_HEAD, SMALL_ROWS, SMALL_CELLS = 100, 20_000, 2_000_000
 """A table with more rows or cells than SMALL is streamed, unless it has at most MIN_HEAD rows."""
 
@@ -88,7 +91,8 @@ class TargetStatistics:
     """Figures of a target column. ``low`` and ``high`` are None for text, ``numbers`` counts the texts that can be read
     as a number, ``whole`` says that all numbers are integers, whatever their type. ``counts`` has each distinct
     ``value`` and how many ``rows`` have it, sorted; None where there are far too many for classes, and ``distinct`` may
-    then be an estimate."""
+    then be an estimate. ``skewness`` is that of numbers, ``log_skewness`` that of their log1p; None where they are not
+    defined."""
 
     name: str
     dtype: pl.DataType
@@ -100,6 +104,8 @@ class TargetStatistics:
     counts: pl.DataFrame | None
     numbers: int = 0
     whole: bool = False
+    skewness: float | None = None
+    log_skewness: float | None = None
 
     @property
     def present(self) -> int:
@@ -125,6 +131,7 @@ class Statistics:
     by_row: Mapping[str, pl.Series] = field(default_factory=dict)
     uneven: str | None = None
     varied: float | None = None
+    weight: ColumnStatistics | None = None
 
     def refined(self, questions: Iterable[pl.Expr] = ()) -> tuple["Statistics", dict[str, Any]]:
         """The second pass: exact counts in the place of estimates, and the answers to the ``questions`` by their
@@ -150,11 +157,12 @@ def collect(
     target: str | None = None,
     by_row: Sequence[str] = (),
     text_bytes: int | None = None,
+    weight: str | None = None,
 ) -> Statistics:
-    """The first pass. ``by_row`` columns are kept row by row, such as times and groups. Small tables are read as a
-    whole at once; where an uncompressed text of moderate size, ``text_bytes``, is read, distinct values are
-    counted exactly at once."""
-    names = list(dict.fromkeys([*features, *by_row, *(() if target is None else (target,))]))
+    """The first pass. ``by_row`` columns are kept row by row, such as times and groups; ``weight`` is the column of
+    weights. Small tables are read as a whole at once; where an uncompressed text of moderate size, ``text_bytes``, is
+    read, distinct values are counted exactly at once."""
+    names = list(dict.fromkeys([*features, *by_row, *filter(None, (target, weight))]))
     most = max(MIN_HEAD, min(SMALL_ROWS, SMALL_CELLS // max(1, len(names))))
     chosen = table.select(*map(col, names))
     head = chosen.head(most + 1).collect(engine="streaming")
@@ -165,11 +173,13 @@ def collect(
     if not names:
         return replace(found, rows=select(table, [pl.len().alias("rows")])["rows"])
     of_features = [dict(_figures(name, found)) for name in features]
+    of_weight = {} if weight is None else dict(_figures(weight, found))
     of_target = {} if target is None else dict(_target_figures(target, found))
     lists = [name for name in features if kind_of(schema[name]) is Kind.LIST]
     questions = [pl.len().alias("rows"), *(col(name).implode().alias(f"row {name}") for name in by_row)]
     questions += [value.alias(f"{n} {key}") for n, of in enumerate(of_features) for key, value in of.items()]
     questions += [value.alias(f"target {key}") for key, value in of_target.items()]
+    questions += [value.alias(f"weight {key}") for key, value in of_weight.items()]
     questions += [
         (length(lists[0], schema[lists[0]]) != length(name, schema[name])).any().alias(f"uneven {name}")
         for name in lists[1:]
@@ -190,6 +200,9 @@ def collect(
         features=columns,
         target=None if target is None else _target(target, found, rows, figures),
         by_row={name: answers[f"row {name}"].alias(name) for name in by_row},
+        weight=None
+        if weight is None
+        else _column(weight, found, rows, {key: answers[f"weight {key}"] for key in of_weight}),
         uneven=next((name for name in lists[1:] if answers[f"uneven {name}"]), None),
         varied=answers.get("varied"),
     )
@@ -268,14 +281,37 @@ def _target_figures(name: str, found: Statistics) -> Iterator[tuple[str, pl.Expr
     if kind_of(dtype) is not Kind.CATEGORY:
         yield "low", value.min().cast(pl.Float64)
         yield "high", value.max().cast(pl.Float64)
-        if kind_of(dtype) is Kind.NUMBER and not dtype.is_integer():
-            yield "whole", (value.cast(pl.Float64) == value.cast(pl.Float64).floor()).all()
+        if kind_of(dtype) is Kind.NUMBER:
+            number = value.cast(pl.Float64)
+            yield from _powers("", number)
+            yield from _powers("log ", number.filter(number > -1).log1p())
+            if not dtype.is_integer():
+                yield "whole", (number == number.floor()).all()
     elif dtype == pl.String:
         yield "numbers", value.cast(pl.Float64, strict=False).count()
     if _is_countable(found, name):
         yield "counts", _counted(value)
     else:
         yield "distinct", value.drop_nulls().approx_n_unique()
+
+
+def _powers(prefix: str, value: pl.Expr) -> Iterator[tuple[str, pl.Expr]]:
+    """Sums of a column from which its skewness follows; unlike ``skew`` they are streamed."""
+    yield f"{prefix}rows", value.count()
+    for power in (1, 2, 3):
+        yield f"{prefix}power {power}", value.pow(power).sum()
+
+
+def _skewness(of: Mapping[str, Any], prefix: str) -> float | None:
+    """The third central moment in units of the deviation; None if rounding hides it, as for values that hardly vary."""
+    rows = of.get(f"{prefix}rows", 0)
+    if rows < 2:
+        return None
+    mean, square, cube = (of[f"{prefix}power {power}"] / rows for power in (1, 2, 3))
+    variance = square - mean * mean
+    if not math.isfinite(cube) or not variance > ROUNDING * square:
+        return None
+    return float((cube - 3 * mean * variance - mean**3) / variance**1.5)
 
 
 def _counted(value: pl.Expr) -> pl.Expr:
@@ -286,7 +322,9 @@ def _target(name: str, found: Statistics, rows: int, of: Mapping[str, Any]) -> T
     distinct = min(of.get("distinct", 0), rows - of["missing"])
     low, high, numbers = of.get("low"), of.get("high"), of.get("numbers", 0)
     whole = bool(of.get("whole", found.schema[name].is_integer()))
-    target = TargetStatistics(name, found.schema[name], rows, of["missing"], low, high, distinct, None, numbers, whole)
+    skewness, log_skewness = _skewness(of, ""), _skewness(of, "log ")
+    known = name, found.schema[name], rows, of["missing"], low, high, distinct
+    target = TargetStatistics(*known, None, numbers, whole, skewness, log_skewness)
     return target if (counts := of.get("counts")) is None else _with_counts(target, counts)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from epochd.core.specs import Task, TrainingSpec
-from epochd.data.checks.issue import Issue, Lookup, Row, Text, huge_values, option, problem, shown, such_as
+from epochd.data.checks.issue import Issue, Lookup, Row, Text, huge_values, option, problem, shown, such_as, warning
 from epochd.data.checks.statistics import COUNTED_LABELS, MAX_CLASSES, TargetStatistics, plain_column
 from epochd.data.encoding.labels import Label, listed
 from epochd.data.encoding.values import MAX_NUMBER, plain
@@ -15,6 +15,12 @@ from epochd.data.schema import Kind, col, kind_of, type_advice
 MAX_INTEGER_CLASSES = 20
 """Whole numbers with more distinct values than this are quantities rather than classes."""
 FIELD = "target_column"
+HEAVY_SKEW, LOG_GAIN = 2.0, 2.0
+"""The skewness of a target from which its logarithm is suggested, and by which factor that must be less skewed. An
+exponential distribution has the skewness 2."""
+LEAST_SPREAD = 1e-10
+"""The least range of a target relative to its largest magnitude. Of a smaller one, float64 keeps so few digits that
+values in the unit of the target cannot be standardised again as they were trained on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,8 @@ def check(target: TargetStatistics, spec: TrainingSpec) -> Target:
     if refused := _refused(target, task, spec):
         return Target(task, issues=(*issues, refused))
     if task == "regression":
-        return Target(task, issues=issues)
+        more = (*_nearly_constant(target), *without_logarithm(target, spec, FIELD), *_skewed(target, spec))
+        return Target(task, issues=(*issues, *more))
     assert target.counts is not None
     rare = target.counts.filter(pl.col("rows") < 2).to_series(0).to_list()
     if rare and spec.held_out != 0:
@@ -104,6 +111,34 @@ def huge(target: TargetStatistics, field: str, where: str = "") -> Issue | None:
     return huge_values(field, target.name, size, "replace them by the right values", where)
 
 
+def without_logarithm(target: TargetStatistics, spec: TrainingSpec, field: str, where: str = "") -> Iterator[Issue]:
+    """A problem if values have no logarithm that the spec asks for; ``where`` goes after the message."""
+    name = target.name
+    if spec.transform is None or target.low is None or target.low > -1:
+        return
+    hint = "correct the value, add a constant to all of them, or omit target_transform"
+
+    def describe(row: Row | None) -> Text:
+        place = f"row {row.number} is {shown(row.values[0])}" if row else f"the least value is {target.low:g}"
+        return f"target_transform {spec.transform!r} needs values of {name!r} above -1, but {place}{where}", hint
+
+    yield Issue(field, describe, (Lookup(plain_column(name, target.dtype).cast(pl.Float64) <= -1, (name,)),))
+
+
+def _skewed(target: TargetStatistics, spec: TrainingSpec) -> Iterator[Issue]:
+    """A warning if a few large values would dominate the loss, and the logarithm would help."""
+    skewness, of_logarithm = target.skewness, target.log_skewness
+    if spec.target_transform is not None or target.low is None or target.low < 0:
+        return
+    if skewness is None or of_logarithm is None or skewness < max(HEAVY_SKEW, LOG_GAIN * abs(of_logarithm)):
+        return
+    yield warning(
+        f"the values of {target.name!r} are positive and heavily skewed (skewness {skewness:.1f}, of their logarithm "
+        f"{of_logarithm:.1f}), so that few large ones dominate the loss: consider target_transform 'log1p', which "
+        "trains on the logarithm and keeps predictions and metrics in the unit of the target"
+    )
+
+
 def _infer(target: TargetStatistics) -> Task:
     """The task that the values suggest, whatever their type. Booleans and text are classes. Whole numbers are, too, if
     there are two of them, or at most MAX_INTEGER_CLASSES that are small, close together and repeated. All other numbers
@@ -139,6 +174,20 @@ def _refused(target: TargetStatistics, task: Task, spec: TrainingSpec) -> Issue 
         message = f"split 'stratified' keeps the shares of classes, but {name!r} suggests a regression"
         return problem("split", message, "use 'random', 'time' or 'group', or set task if its values are classes")
     return None
+
+
+def _nearly_constant(target: TargetStatistics) -> Iterator[Issue]:
+    """A problem if the values differ in their last digits only."""
+    if target.low is None or target.high is None:
+        return
+    size, spread = max(abs(target.low), abs(target.high)), target.high - target.low
+    if spread < LEAST_SPREAD * size:
+        message = (
+            f"{target.name!r} varies by only {spread:.3g} around {target.low:.12g}, less than {LEAST_SPREAD:g} of its "
+            "magnitude: too few digits of a 64-bit number are left to learn from"
+        )
+        hint = "subtract a constant from the target before the training, or choose another target_column"
+        yield problem(FIELD, message, hint)
 
 
 def _rare(target: TargetStatistics, rare: Sequence[Label]) -> Issue:

@@ -8,7 +8,7 @@ import polars as pl
 from epochd.core.errors import DataError, Problem
 from epochd.core.specs import Task, TrainingSpec
 from epochd.data import schema
-from epochd.data.checks import features, target, time_and_group
+from epochd.data.checks import features, target, time_and_group, weights
 from epochd.data.checks.issue import Issue, Lookup, Row, Text, problem, resolve, shown
 from epochd.data.checks.statistics import ColumnStatistics, Statistics, TargetStatistics, collect, length, plain_column
 from epochd.data.checks.target import Target
@@ -91,13 +91,15 @@ def _check(table: pl.LazyFrame, spec: TrainingSpec, other: Source, trained: Trai
     name, found = other.name, table.collect_schema()
     where = f" in {name!r}"
     order = [n for n in (spec.time_column, spec.group_column) if n is not None and spec.sequence_length is not None]
+    weight = [] if spec.weight_column is None else [spec.weight_column]
     by_name = {feature.name: feature for feature in trained.statistics.features}
-    lacking = [n for n in dict.fromkeys([*by_name, *order, spec.target_column]) if n not in found]
+    lacking = [n for n in dict.fromkeys([*by_name, *order, *weight, spec.target_column]) if n not in found]
     problems = schema.missing_columns(lacking, FIELD, found, f"{name!r}", other.schema_caveat())
     comparable, to_read, different = _compare_columns(spec, other, found, by_name.values(), trained.target.task)
     by_row = [n for n in dict.fromkeys([*order, *to_read]) if n in found]
     target_column = spec.target_column if spec.target_column in found else None
-    statistics, _ = collect(table, comparable, target_column, by_row, other.text_bytes()).refined()
+    present = next((n for n in weight if n in found), None)
+    statistics, _ = collect(table, comparable, target_column, by_row, other.text_bytes(), present).refined()
     if not statistics.rows:
         return [*problems, Problem(FIELD, f"{name!r} has no rows", "give a dataset with rows")], []
     issues = []
@@ -105,8 +107,12 @@ def _check(table: pl.LazyFrame, spec: TrainingSpec, other: Source, trained: Trai
         message = f"{feature.name!r} is {dtype}{where}, but {feature.dtype} in training"
         issues.append(problem(FIELD, message, "give the column the same type in both datasets"))
     issues += _feature_issues(statistics, spec, by_name, name)
+    if statistics.weight is not None:
+        issues += weights.check(statistics.weight, statistics.rows, FIELD, where)
     if trained.target.task is not None and statistics.target is not None:
         issues += _target_issues(statistics.target, name, to_read, trained.target)
+        if trained.target.task == "regression":
+            issues += target.without_logarithm(statistics.target, spec, FIELD, where)
     problems += resolve(issues, statistics.table)[0]
     for column, dtype in to_read.items():
         try:  # as the encoder will read it; the error is about the first value that cannot be read

@@ -7,7 +7,7 @@ exactly, so that a model predicts the same everywhere.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from math import prod
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 import polars as pl
@@ -16,6 +16,7 @@ from epochd.core import metric_table
 from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.errors import CorruptFile, DataError, Problem, similar_names
 from epochd.core.specs import Task
+from epochd.core.target_scale import TargetScale, TargetTransform
 from epochd.data.columns.reading import Reading
 from epochd.data.encoding import sequence, values
 from epochd.data.encoding.categorical import Codes, OneHot, as_text
@@ -82,8 +83,8 @@ class Predictions:
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """Fitted columns and target. ``classes`` is None for regression, whose target is standardised by
-    ``target_mean`` and ``target_scale`` (0 and 1 otherwise).
+    """Fitted columns and target. ``classes`` is None for regression, whose target is transformed (unless
+    ``target_transform`` is None) and standardised by ``target_mean`` and ``target_scale`` (0 and 1 otherwise).
 
     With list columns each row is a sequence of ``steps``, and all other values are repeated on each step that exists.
     ``masked`` adds a last channel that is 1 for these steps and 0 for padding. It is set if training rows differed in
@@ -101,6 +102,12 @@ class Encoder:
     steps: int | None = None
     masked: bool = False
     readings: Mapping[str, Reading] = field(default_factory=dict)
+    target_transform: TargetTransform | None = None
+
+    @property
+    def target_units(self) -> TargetScale:
+        """What converts a regression target, and the predictions of it."""
+        return TargetScale(self.target_mean, self.target_scale, self.target_transform)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -176,12 +183,16 @@ class Encoder:
                 np.take(found, rows, axis=0, out=out, mode="clip")  # unlike "raise": no buffer
 
     def target(self, frame: pl.DataFrame) -> FloatArray | IntArray:
-        """The target as in ``arrays.InMemoryDataset``. Raise DataError for a missing value or an unknown label."""
+        """The target as in ``arrays.InMemoryDataset``. Raise DataError for a missing value, an unknown label, or a
+        value that cannot be transformed."""
         series = self.column(frame, self.target_column)
         if self.task == "regression":
-            standard = (values.numbers(series) - self.target_mean) / self.target_scale
+            numbers = values.numbers(series)
+            standard = self.target_units.standardised(numbers)
             if np.isnan(standard).any():
-                raise values.bad_value(series, int(np.argmax(np.isnan(standard))), "missing")
+                row = int(np.argmax(np.isnan(standard)))
+                what = "missing" if np.isnan(numbers[row]) else "not above -1, so it has no logarithm"
+                raise values.bad_value(series, row, what)
             return standard.astype(np.float32)
         codes = encode_labels(series, self.classes or ())
         return codes.astype(np.float32) if self.task == "binary" else codes
@@ -191,7 +202,7 @@ class Encoder:
         second of two classes is predicted above the probability ``threshold``, otherwise the most probable class."""
         wide = outputs.astype(np.float64)
         if self.classes is None:
-            return Predictions((wide[:, 0] * self.target_scale + self.target_mean).tolist(), None)
+            return Predictions(self.target_units.restored(wide[:, 0]).tolist(), None)
         # the sigmoid of a logit z is the softmax of (0, z)
         logits = np.column_stack([np.zeros(len(wide)), wide[:, 0]]) if self.task == "binary" else wide
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -228,6 +239,7 @@ class Encoder:
                 steps=None if steps is None else int(steps),
                 masked=values.stored_bool(state["masked"]),
                 readings={name: Reading.from_json(one) for name, one in state.get("readings", {}).items()},
+                target_transform=_stored_transform(state.get("target_transform")),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CorruptFile(f"the state of the encoder is invalid ({error!r}): was it edited?") from None
@@ -292,3 +304,10 @@ class Encoder:
         for column, channel in channels:
             column.transform(frame.get_column(column.name), exists, out[:, :, channel])
         return out
+
+
+def _stored_transform(value: Any) -> TargetTransform | None:
+    """The transform in a stored state; models of older versions have none."""
+    if value is not None and value not in get_args(TargetTransform):
+        raise ValueError(f"target_transform is {value!r}")
+    return value  # type: ignore[no-any-return]

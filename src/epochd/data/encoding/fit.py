@@ -6,6 +6,7 @@ import polars as pl
 
 from epochd.core.columns import ColumnType
 from epochd.core.specs import Task, TrainingSpec
+from epochd.core.target_scale import transformed
 from epochd.data.columns.reading import Reading
 from epochd.data.encoding import sequence, values
 from epochd.data.encoding.categorical import CategoryFit
@@ -64,7 +65,8 @@ class EncoderFit:
         for fit in self._fits:
             fit.partial_fit(frame.get_column(fit.name))
         if self._task == "regression":
-            self._target.partial_fit(values.bounded_numbers(frame.get_column(self._spec.target_column)))
+            found = values.bounded_numbers(frame.get_column(self._spec.target_column))
+            self._target.partial_fit(transformed(found, self._spec.transform))
 
     def finalize(self) -> Encoder:
         """The encoder fitted on all rows so far."""
@@ -79,6 +81,7 @@ class EncoderFit:
             target_mean=target.centre,
             target_scale=target.scale,
             steps=steps if lengths else None,
+            target_transform=self._spec.transform if self._task == "regression" else None,
             masked=any(fit.shortest is not None and fit.shortest < steps for fit in lengths),
             readings=self._readings,
         )

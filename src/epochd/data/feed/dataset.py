@@ -22,11 +22,13 @@ class InMemoryDataset:
     """The examples of one split, in memory.
 
     ``x`` is float32 (examples, *shape). ``y`` is float32 (examples,) with 0 and 1 for binary, int64 (examples,)
-    class numbers for multiclass, float32 (examples,) standardised values for regression.
+    class numbers for multiclass, float32 (examples,) standardised values for regression. ``weights`` are float32
+    (examples,) with the mean 1 over the side of the split; None: all 1.
     """
 
     x: FloatArray
     y: FloatArray | IntArray
+    weights: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -37,11 +39,12 @@ class InMemoryDataset:
         if missing <= 0:
             return self
         y: Any = np.pad(self.y, (0, missing))
-        return InMemoryDataset(np.pad(self.x, [(0, missing)] + [(0, 0)] * (self.x.ndim - 1)), y)
+        weights = None if self.weights is None else np.pad(self.weights, (0, missing))
+        return InMemoryDataset(np.pad(self.x, [(0, missing)] + [(0, 0)] * (self.x.ndim - 1)), y, weights)
 
     def shaped(self, shape: tuple[int, ...]) -> InMemoryDataset:
         """The same examples, each in another shape with as many values."""
-        return InMemoryDataset(self.x.reshape(len(self), *shape), self.y)
+        return InMemoryDataset(self.x.reshape(len(self), *shape), self.y, self.weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ class MemmapDataset:
     """The examples of one split in a memory-mapped file.
 
     ``table`` is float32 (rows, width) and mapped. Example i consists of ``steps`` rows from row ``first[i]`` (int64)
-    on, reshaped to ``shape``. ``y`` is in memory, as in ``InMemoryDataset``.
+    on, reshaped to ``shape``. ``y`` and ``weights`` are in memory, as in ``InMemoryDataset``.
     """
 
     table: FloatArray
@@ -57,13 +60,14 @@ class MemmapDataset:
     steps: int
     shape: tuple[int, ...]
     y: FloatArray | IntArray
+    weights: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.first)
 
     def shaped(self, shape: tuple[int, ...]) -> MemmapDataset:
         """The same examples, each in another shape with as many values."""
-        return MemmapDataset(self.table, self.first, self.steps, shape, self.y)
+        return MemmapDataset(self.table, self.first, self.steps, shape, self.y, self.weights)
 
     def gather(self, examples: IntArray) -> InMemoryDataset:
         """Read these examples into memory, in this order, and release the mapped pages."""
@@ -75,7 +79,7 @@ class MemmapDataset:
             where = first if self.steps == 1 else (first[:, None] + np.arange(self.steps)).ravel()
             self.table.take(where, 0, out=rows[start * self.steps :][: len(where)], mode="clip")
             release_pages(self.table)
-        return InMemoryDataset(x, self.y[examples])
+        return InMemoryDataset(x, self.y[examples], None if self.weights is None else self.weights[examples])
 
     def slices(self, size: int) -> Iterator[InMemoryDataset]:
         """All examples in order, ``size`` at a time."""

@@ -16,6 +16,8 @@ from epochd.data.storage import row_cache
 from epochd.data.tables.table import Table, add_row_offset, rows_in_batch
 
 Targets = Mapping[str, FloatArray | IntArray]
+Weights = Mapping[str, FloatArray]
+"""The weights of the examples of each side, (examples,), with the mean 1; empty if all are 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +49,30 @@ class Layout:
 
 
 def materialize(
-    table: Table, layout: Layout, encoder: Encoder, y: Targets, policy: StoragePolicy | None, fingerprint: str
+    table: Table,
+    layout: Layout,
+    encoder: Encoder,
+    y: Targets,
+    policy: StoragePolicy | None,
+    fingerprint: str,
+    weights: Weights | None = None,
 ) -> dict[str, InMemoryDataset | MemmapDataset]:
-    """The examples of each side, with encoded targets ``y``; ``fingerprint`` is that of the table's content."""
+    """The examples of each side, with encoded targets ``y`` and ``weights``; ``fingerprint`` is that of the table's
+    content."""
+    weights = weights or {}
     if policy is None or layout.bytes(encoder) <= policy.limit:
         x = _encode_rows(table, layout, encoder) if layout.steps is None else _encode_windows(table, layout, encoder)
-        return {name: InMemoryDataset(x[name], y[name]) for name in layout.sides}
+        return {name: InMemoryDataset(x[name], y[name], weights.get(name)) for name in layout.sides}
 
     def frames() -> Iterator[pl.DataFrame]:
         return (frame for _, frame in table.batches(encoder.feature_names))
 
     stored = row_cache.cached_rows(policy.folder, policy.cap, fingerprint, encoder, table.rows, frames, layout.position)
     shape, steps = layout.shape(encoder), layout.steps or 1
-    return {name: MemmapDataset(stored, side.first, steps, shape, y[name]) for name, side in layout.sides.items()}
+    return {
+        name: MemmapDataset(stored, side.first, steps, shape, y[name], weights.get(name))
+        for name, side in layout.sides.items()
+    }
 
 
 def _encode_rows(table: Table, layout: Layout, encoder: Encoder) -> dict[str, FloatArray]:

@@ -59,6 +59,7 @@ class JaxEngine:
         padded = rows.padded(self._capacity)
         labels = padded.y.astype(np.int32) if padded.y.dtype == np.int64 else padded.y  # JAX has no int64
         self._x, self._y = self._replicate(padded.x), self._replicate(labels)
+        self._weights = None if padded.weights is None else self._replicate(padded.weights)
 
     def train(self, rows: IntArray, step: int, learning_rate: float) -> Totals:
         size = self._chunk * self._batch
@@ -108,6 +109,7 @@ class JaxEngine:
             self._optimizer_state,
             self._x,
             self._y,
+            self._weights,
             jax.device_put(table, NamedSharding(self._mesh, devices.SPLIT)),
             np.uint32(step & 0xFFFFFFFF),
             np.int32(len(rows)),

@@ -18,6 +18,7 @@ from jax import lax
 from jax.sharding import Mesh
 
 from epochd.core.specs import TrainingSpec
+from epochd.core.target_scale import MAX_GAP
 from epochd.engines import network
 from epochd.engines.jax_engine import dropout, networks
 from epochd.engines.jax_engine.devices import REPLICATED, ROWS, SPLIT
@@ -25,7 +26,7 @@ from epochd.engines.jax_engine.recurrent import Drop, Weights
 from epochd.loop.engine import Setup
 
 Program = Callable[..., tuple[jax.Array, Any, jax.Array]]
-"""(flat weights, optimizer state, x, y, rows, first step, number of rows, learning rate) →
+"""(flat weights, optimizer state, x, y, weights of the rows or None, rows, first step, number of rows, learning rate) →
 (flat weights, optimizer state, sums of loss and score per step)."""
 Vector = TypeVar("Vector", jax.Array, np.ndarray[Any, Any])
 
@@ -75,6 +76,7 @@ def training_program(setup: Setup, optimizer: optax.GradientTransformation, batc
         optimizer_state: Any,
         x: jax.Array,
         y: jax.Array,
+        row_weights: jax.Array | None,
         rows: jax.Array,
         first_step: jax.Array,
         count: jax.Array,
@@ -88,6 +90,8 @@ def training_program(setup: Setup, optimizer: optax.GradientTransformation, batc
             left = jnp.minimum(batch, count - i * batch)
             number = first_step + i.astype(jnp.uint32)
             weights, mask = named_weights(setup, flat), (position < left).astype(jnp.float32)
+            if row_weights is not None:
+                mask *= row_weights[rows[i]]
             gradients, found = jax.grad(_batch_loss, argnums=1, has_aux=True)(
                 setup, weights, x[rows[i]], y[rows[i]], mask, left, _drop(setup, number, first_position)
             )
@@ -103,7 +107,7 @@ def training_program(setup: Setup, optimizer: optax.GradientTransformation, batc
     split = jax.shard_map(
         chunk,
         mesh=mesh,
-        in_specs=(*[REPLICATED] * 4, SPLIT, *[REPLICATED] * 3),
+        in_specs=(*[REPLICATED] * 5, SPLIT, *[REPLICATED] * 3),
         out_specs=REPLICATED,
         check_vma=False,
     )
@@ -136,7 +140,8 @@ def _drop(setup: Setup, step: jax.Array, first_position: jax.Array) -> Drop:
 def _batch_loss(
     setup: Setup, weights: Weights, x: jax.Array, y: jax.Array, mask: jax.Array, rows: jax.Array, drop: Drop
 ) -> tuple[jax.Array, jax.Array]:
-    """This device's part of the batch's loss, and its sums of loss and score; ``rows``: size of the global batch."""
+    """This device's part of the batch's loss, and its sums of loss and score; ``mask`` are the weights of the rows, 0
+    for padding, ``rows`` is the size of the global batch."""
     outputs = networks.forward(setup, weights, x, drop, compute_dtype(setup)).astype(jnp.float32)
     losses, scores = _row_scores(setup, outputs, y)
     if setup.class_weights:
@@ -159,4 +164,13 @@ def _row_scores(setup: Setup, outputs: jax.Array, y: jax.Array) -> tuple[jax.Arr
             return losses, jnp.argmax(outputs, axis=1) == y
         case "regression":
             error = outputs[:, 0] - y
-            return error * error, error * error
+            return error * error, _squared_errors(setup, outputs[:, 0], y, error)
+
+
+def _squared_errors(setup: Setup, output: jax.Array, y: jax.Array, error: jax.Array) -> jax.Array:
+    """The score of a regression (see ``loop.state.Totals``)."""
+    if setup.target_log is None:
+        return error * error
+    scale, top = setup.target_log
+    values, truth = (jnp.exp(jnp.minimum((target - top) * scale, MAX_GAP)) for target in (output, y))
+    return jnp.square(values - truth)

@@ -69,6 +69,7 @@ class OneDevice:
     def load_rows(self, rows: InMemoryDataset) -> None:
         with tf.device(self._device):
             self._x, self._y = tf.constant(rows.x), tf.constant(narrow(rows.y))
+            self._weights = None if rows.weights is None else tf.constant(rows.weights)
 
     def state(self) -> Arrays:
         return {name: value.numpy() for name, value in self._state.items()}
@@ -81,18 +82,21 @@ class OneDevice:
         """Row numbers (steps, batch), of which the first ``count`` are used → sums of losses and scores."""
         with tf.device(self._device):
             numbers = tf.constant(rows), *scalars(count, step, rate)
-            self._state, sums = self._chunk(self._state, self._x, self._y, *numbers)
+            self._state, sums = self._chunk(self._state, self._x, self._y, self._weights, *numbers)
         loss, score = sums.numpy().tolist()
         return loss, score
 
-    def _loop(self, state: Any, all_x: Any, all_y: Any, rows: Any, count: Any, step: Any, rate: Any) -> Any:
+    def _loop(
+        self, state: Any, all_x: Any, all_y: Any, weights: Any, rows: Any, count: Any, step: Any, rate: Any
+    ) -> Any:
         size, padded = self._setup.spec.batch_size, rows.shape[1]
 
         def one(i: Any, state: Any, sums: Any) -> Any:
             real = tf.minimum(count - i * size, size)
             x = tf.ensure_shape(tf.gather(all_x, rows[i]), [padded, *self._setup.inputs])
             number = step + tf.cast(i, tf.int64)
-            slopes, loss, score = self._gradient(state, x, tf.gather(all_y, rows[i]), 0, real, number)
+            of_rows = None if weights is None else tf.gather(weights, rows[i])
+            slopes, loss, score = self._gradient(state, x, tf.gather(all_y, rows[i]), 0, real, number, of_rows)
             state = training_step.apply_gradient(self._setup.spec, state, slopes, rate)
             return i + 1, state, sums + tf.cast(tf.stack([loss, score]), tf.float64)
 
@@ -116,6 +120,7 @@ class ManyDevices:
         with self._strategy.scope():
             self._x = tf.Variable(train.x, trainable=False)
             self._y = tf.Variable(narrow(train.y), trainable=False)
+            self._weights = None if train.weights is None else tf.Variable(train.weights, trainable=False)
             self._state = {name: tf.Variable(value, trainable=False, **own) for name, value in state.items()}
         by_xla_on_cpu = self.compiled and not setup.gpus
         share = partial(training_step.gradient, setup, compiled=by_xla_on_cpu, dtype=dtype)
@@ -125,6 +130,8 @@ class ManyDevices:
     def load_rows(self, rows: InMemoryDataset) -> None:
         self._x.assign(rows.x)
         self._y.assign(narrow(rows.y))
+        if self._weights is not None:
+            self._weights.assign(rows.weights)
 
     def state(self) -> Arrays:
         return {name: self._strategy.experimental_local_results(v)[0].numpy() for name, v in self._state.items()}
@@ -158,7 +165,8 @@ class ManyDevices:
         mine = tf.reshape(rows, [-1, size])[replica.replica_id_in_sync_group]
         state = {name: variable.read_value() for name, variable in self._state.items()}
         x = tf.ensure_shape(tf.gather(self._x, mine), [size, *self._setup.inputs])
-        slopes, loss, score = self._gradient(state, x, tf.gather(self._y, mine), first, real, step)
+        of_rows = None if self._weights is None else tf.gather(self._weights, mine)
+        slopes, loss, score = self._gradient(state, x, tf.gather(self._y, mine), first, real, step, of_rows)
         slopes = replica.all_reduce(tf.distribute.ReduceOp.SUM, slopes)
         for name, value in training_step.apply_gradient(self._setup.spec, state, slopes, rate).items():
             self._state[name].assign(value)

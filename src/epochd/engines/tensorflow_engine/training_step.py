@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from epochd.core.specs import TrainingSpec
+from epochd.core.target_scale import MAX_GAP
 from epochd.engines import network
 from epochd.engines.tensorflow_engine import networks
 from epochd.engines.tensorflow_engine.recurrent import Drop
@@ -42,6 +43,7 @@ def gradient(
     first: Any,
     real: Tensor,
     step: Tensor,
+    row_weights: Tensor | None = None,
     *,
     compiled: bool,
     dtype: str,
@@ -49,9 +51,11 @@ def gradient(
     """The share of these rows in (flat gradient of the batch's mean loss, sum of row losses, sum of row scores).
 
     ``x`` (rows, *inputs) and ``y`` (rows,) are a batch or one device's share of it, ``first`` the position of the first
-    row in the global batch, of which the rows from ``real`` on are padding.
+    row in the global batch, of which the rows from ``real`` on are padding; ``row_weights`` are (rows,), None: all 1.
     """
     present = tf.cast(first + tf.range(x.shape[0]) < real, tf.float32)
+    if row_weights is not None:
+        present *= row_weights
     with tf.GradientTape() as tape:
         tape.watch(state["weights"])
         weights = networks.named(setup, state["weights"], dtype)
@@ -68,7 +72,7 @@ def objective(setup: Setup, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]
     smooth = setup.spec.label_smoothing
     if setup.task == "regression":
         squared = tf.square(outputs[:, 0] - y)
-        return squared, squared
+        return squared, squared if setup.target_log is None else squared_errors(setup.target_log, outputs[:, 0], y)
     if setup.task == "binary":
         logits = outputs[:, 0]
         losses = tf.nn.sigmoid_cross_entropy_with_logits(y * (1 - smooth) + smooth / 2, logits)
@@ -81,6 +85,13 @@ def objective(setup: Setup, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]
     if setup.class_weights is not None:
         losses *= tf.gather(tf.constant(setup.class_weights, tf.float32), tf.cast(y, tf.int32))
     return losses, tf.cast(hits, tf.float32)
+
+
+def squared_errors(target_log: tuple[float, float], output: Tensor, y: Tensor) -> Tensor:
+    """The score of standardised logarithms (see ``loop.state.Totals``)."""
+    scale, top = target_log
+    values, truth = (tf.exp(tf.minimum((target - top) * scale, MAX_GAP)) for target in (output, y))
+    return tf.square(values - truth)
 
 
 def dropout(spec: TrainingSpec, step: Tensor, first_position: Any) -> Drop:

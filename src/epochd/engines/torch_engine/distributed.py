@@ -168,16 +168,19 @@ def save(folder: Path, setup: Setup, train: InMemoryDataset) -> None:
     (folder / "setup.json").write_text(json.dumps(values))
     np.save(folder / "x.npy", train.x)
     np.save(folder / "y.npy", train.y)
+    if train.weights is not None:
+        np.save(folder / "weights.npy", train.weights)
 
 
 def load(folder: Path) -> tuple[Setup, InMemoryDataset]:
     values = json.loads((folder / "setup.json").read_text())
     values["spec"] = specs.parse(values["spec"])
-    for name in ("inputs", "gpus", "class_weights"):
+    for name in ("inputs", "gpus", "class_weights", "target_log"):
         values[name] = values[name] if values[name] is None else tuple(values[name])
     values["embeddings"] = tuple(Embedding(**embedding) for embedding in values["embeddings"])
-    x, y = (np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in "xy")
-    return Setup(**values), InMemoryDataset(x, y)
+    names = [name for name in ("x", "y", "weights") if (folder / f"{name}.npy").exists()]
+    rows: Any = {name: np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in names}
+    return Setup(**values), InMemoryDataset(**rows)
 
 
 def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:

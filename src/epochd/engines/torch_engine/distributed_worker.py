@@ -54,7 +54,7 @@ def execute(engine: TorchEngine, header: dict[str, Any], arrays: Arrays) -> None
             engine.train(arrays["rows"].astype(np.int64, copy=False), header["step"], header["learning_rate"])
         case "load_rows":
             rows: Any = arrays
-            engine.load_rows(InMemoryDataset(rows["x"], rows["y"]))
+            engine.load_rows(InMemoryDataset(rows["x"], rows["y"], rows.get("weights")))
         case "load_weights":
             engine.load_weights(arrays)
         case "load_optimizer_state":

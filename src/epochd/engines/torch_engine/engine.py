@@ -48,7 +48,7 @@ class TorchEngine:
         self.load_weights(dict(network.initial_weights(setup)))
         self._optimizer = build_optimizer(setup.spec, self._flat)
         self._network = networks.build_network(setup)
-        self._loss, self._score = losses.loss_sum(setup), losses.SCORES[setup.task]
+        self._loss, self._score = losses.loss_sum(setup), losses.score_sum(setup)
         rate, seed = setup.spec.dropout_rate, setup.spec.seed
         self._dropout = Dropout(networks.hidden_shapes(setup), rate, seed, self._device) if rate else None
         self._row_shares: dict[int, Tensor] = {}
@@ -70,7 +70,8 @@ class TorchEngine:
 
     def load_rows(self, rows: InMemoryDataset) -> None:
         if self._ranks is not None:
-            self._ranks.broadcast("load_rows", {"x": rows.x, "y": rows.y})
+            weights = {} if rows.weights is None else {"weights": rows.weights}
+            self._ranks.broadcast("load_rows", {"x": rows.x, "y": rows.y, **weights})
         self._rows = losses.TrainingRows(self._setup, rows, self._device)
 
     def train(self, rows: IntArray, step: int, learning_rate: float) -> Totals:
@@ -95,7 +96,7 @@ class TorchEngine:
         ]
         loss_sums, outputs = zip(*found, strict=True)
         loss = torch.stack(loss_sums).double().sum()
-        score = self._score(torch.cat(outputs), chunk.y).double()
+        score = self._score(torch.cat(outputs), chunk).double()
         sums = torch.stack([loss, score])
         if self._world > 1:
             distributed.all_reduce(sums)

@@ -11,18 +11,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from epochd.core.arrays import FloatArray, IntArray
-from epochd.core.specs import Task
+from epochd.core.target_scale import MAX_GAP
 from epochd.data.feed.dataset import InMemoryDataset
 from epochd.loop.engine import Setup
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows on the device: ``x`` (rows, *inputs), ``y`` (rows,) as in ``InMemoryDataset``, ``weight`` (rows,)."""
+    """Rows on the device: ``x`` (rows, *inputs), ``y`` (rows,) as in ``InMemoryDataset``; of a row the ``weight`` of
+    its loss, and ``row_weight``, that of its score, which its class has no part in, (rows,). The parts of a batch that
+    was split have no ``row_weight``."""
 
     x: Tensor
     y: Tensor
     weight: Tensor | None
+    row_weight: Tensor | None = None
 
     def split(self, sizes: list[int]) -> list["Batch"]:
         """The same rows as one batch per size."""
@@ -40,6 +43,7 @@ class TrainingRows:
         self._device = device
         if self._on_gpu:
             self._x, self._y = self._upload(train.x), self._upload(train.y)
+            self._weights = None if train.weights is None else self._upload(train.weights)
         weights = setup.class_weights
         self._class_weights = None if weights is None else torch.tensor(weights, device=device)
 
@@ -48,9 +52,15 @@ class TrainingRows:
         if self._on_gpu:
             positions = self._upload(index)
             x, y = self._x[positions], self._y[positions]
+            row_weight = None if self._weights is None else self._weights[positions]
         else:
             x, y = self._upload(self._dataset.x[index]), self._upload(self._dataset.y[index])
-        return Batch(x, y, None if self._class_weights is None else self._class_weights[y.long()])
+            weights = self._dataset.weights
+            row_weight = None if weights is None else self._upload(weights[index])
+        if self._class_weights is None:
+            return Batch(x, y, row_weight, row_weight)
+        of_class = self._class_weights[y.long()]
+        return Batch(x, y, of_class if row_weight is None else of_class * row_weight, row_weight)
 
     def _upload(self, values: FloatArray | IntArray) -> Tensor:
         tensor = torch.from_numpy(values)
@@ -59,6 +69,7 @@ class TrainingRows:
 
 Loss = Callable[[Tensor, Batch], Tensor]
 Score = Callable[[Tensor, Tensor], Tensor]
+"""(outputs, y) → whether each row is predicted correctly, or its squared error (see ``loop.state.Totals``)."""
 
 
 def loss_sum(setup: Setup) -> Loss:
@@ -76,14 +87,37 @@ def loss_sum(setup: Setup) -> Loss:
         return F.cross_entropy(output, batch.y, reduction="none", label_smoothing=smooth).dot(batch.weight)
 
     def regression(output: Tensor, batch: Batch) -> Tensor:
-        return F.mse_loss(output[:, 0], batch.y, reduction="sum")
+        if batch.weight is None:
+            return F.mse_loss(output[:, 0], batch.y, reduction="sum")
+        return F.mse_loss(output[:, 0], batch.y, reduction="none").dot(batch.weight)
 
     return {"binary": binary, "multiclass": multiclass, "regression": regression}[setup.task]
 
 
-SCORES: dict[Task, Score] = {
-    "binary": lambda output, y: ((output[:, 0] > 0) == (y > 0.5)).sum(),
-    "multiclass": lambda output, y: (output.argmax(1) == y).sum(),
-    "regression": lambda output, y: (output[:, 0] - y).double().square().sum(),
-}
-"""(outputs, y) → correct predictions or squared errors, summed over rows (see ``loop.state.Totals``)."""
+def score_sum(setup: Setup) -> Loss:
+    """(outputs (rows, outputs), batch) → the sum of the rows' weighted scores."""
+    score = row_scores(setup)
+
+    def found(output: Tensor, batch: Batch) -> Tensor:
+        scores = score(output, batch.y)
+        return scores.sum() if batch.row_weight is None else scores.double().dot(batch.row_weight.double())
+
+    return found
+
+
+def row_scores(setup: Setup) -> Score:
+    """The score of the task."""
+    match setup.task:
+        case "binary":
+            return lambda output, y: (output[:, 0] > 0) == (y > 0.5)
+        case "multiclass":
+            return lambda output, y: output.argmax(1) == y
+        case "regression" if setup.target_log is not None:
+            scale, top = setup.target_log
+
+            def relative(target: Tensor) -> Tensor:
+                return ((target.double() - top) * scale).clamp(max=MAX_GAP).exp()
+
+            return lambda output, y: (relative(output[:, 0]) - relative(y)).square()
+        case "regression":
+            return lambda output, y: (output[:, 0] - y).double().square()
