@@ -238,6 +238,15 @@ def test_a_csv_dataset_whose_types_change_late_is_predicted(tmp_path: Path, mode
 
 
 HOURS = 60
+FORECAST = {
+    "target_column": "temp",
+    "feature_columns": ["temp"],
+    "time_column": "hour",
+    "group_column": "station",
+    "sequence_length": 5,
+    "horizon": 2,
+    "model_type": "gru",
+}
 
 
 def weather() -> pl.DataFrame:
@@ -252,8 +261,7 @@ def weather() -> pl.DataFrame:
 def forecaster(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("forecaster")
     weather().write_parquet(folder / "weather.parquet")
-    columns = {"target_column": "temp", "feature_columns": ["temp"], "time_column": "hour", "group_column": "station"}
-    return trained(folder, dataset="weather.parquet", sequence_length=5, horizon=2, model_type="gru", **columns)
+    return trained(folder, dataset="weather.parquet", **FORECAST)
 
 
 def forecasts(tmp_path: Path, forecaster: Path, frame: pl.DataFrame, **options: Any) -> tuple[pl.DataFrame, int]:
@@ -300,3 +308,13 @@ def test_windows_go_on_after_a_pause(tmp_path: Path, forecaster: Path) -> None:
 def test_a_table_without_a_complete_window_leaves_an_empty_file(tmp_path: Path, forecaster: Path) -> None:
     found, skipped = forecasts(tmp_path, forecaster, weather().filter(pl.col("hour") < 4), on_error="skip")
     assert (found.shape, skipped) == ((0, 3), 0)
+
+
+def test_windows_with_a_hole_in_time_are_not_complete(tmp_path: Path) -> None:
+    frame = weather().with_columns(pl.col("hour").cast(pl.Int64)).filter(~pl.col("hour").is_in([20, 21, 40]))
+    frame.write_parquet(tmp_path / "rows.parquet")
+    model = trained(tmp_path, **FORECAST | {"dataset": "rows.parquet", "frequency": 1})
+    found, skipped = forecasts(tmp_path, model, frame)
+    assert (found.height, skipped) == (3 * (HOURS - 3 - 3 * 4), 0)
+    expected = pl.concat([frame, Model.load(model).predict(frame)], how="horizontal").drop_nulls()
+    assert_frame_equal(found, expected.select("hour", "station", "prediction"))

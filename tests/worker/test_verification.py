@@ -130,3 +130,9 @@ def test_probabilities_become_the_outputs_that_they_came_from(tmp_path: Path) ->
     assert probabilities is not None
     found = verification.raw_outputs(probabilities, encoder)
     np.testing.assert_allclose(found - found[:, :1], outputs - outputs[:, :1], rtol=1e-5, atol=1e-6)
+
+
+def test_windows_between_holes_are_scored_again(tmp_path: Path) -> None:
+    frame = series().filter(~pl.col("day").dt.day().is_in([9, 10]) | (pl.col("shop") == "north"))
+    _, metrics, _ = run(tmp_path, frame, **WINDOWS, frequency="1d", test_split=0)
+    assert metrics["verified"] is True

@@ -21,6 +21,7 @@ from epochd.data import schema
 from epochd.data.encoding.encoder import Encoder
 from epochd.data.feed.dataset import MemmapDataset
 from epochd.data.splitting import sliding_windows, sort_keys
+from epochd.data.splitting.gaps import Holes
 from epochd.data.tables.source import Source
 from epochd.engines import reference
 from epochd.loop.engine import Embedding, Setup
@@ -63,7 +64,8 @@ class Model:
             x, rows = self.encoder.features(frame).reshape(frame.height, *shape), np.arange(frame.height)
             batches = (x[start : start + at_once] for start in range(0, len(x), at_once))
         else:
-            order, first, _ = windows_of(self.setup.spec, self.encoder, frame)
+            found_windows = windows_of(self.setup.spec, self.encoder, frame)
+            order, first = found_windows.order, found_windows.first[found_windows.whole]
             encoded, rows = self.encoder.features(frame)[order], order[first + shape[0] - 1]
             windows = MemmapDataset(encoded, first, shape[0], shape, np.zeros(len(first), np.float32))
             batches = (batch.x for batch in windows.slices(at_once))
@@ -104,11 +106,21 @@ def setup_of(folder: Path, about: Mapping[str, Any]) -> Setup:
     )
 
 
-def windows_of(
-    spec: TrainingSpec, encoder: Encoder, frame: pl.DataFrame
-) -> tuple[IntArray, IntArray, npt.NDArray[np.int32] | None]:
-    """The order of the rows by group and time, the positions in it where windows begin, and the group number of each
-    row (None: one group). Raises DataError for missing columns, and for times that are missing or cannot be read."""
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """The windows of a table to predict: the ``order`` of its rows by group and time, the positions in it where windows
+    begin (``first``), whether each is ``whole``, without a hole in time, and the group number of each row (None: one
+    group)."""
+
+    order: IntArray
+    first: IntArray
+    whole: npt.NDArray[np.bool_]
+    groups: npt.NDArray[np.int32] | None
+
+
+def windows_of(spec: TrainingSpec, encoder: Encoder, frame: pl.DataFrame) -> Windows:
+    """The windows of a table. Raises DataError for missing columns, and for times that are missing or cannot be
+    read."""
     assert spec.sequence_length is not None
     assert spec.time_column is not None
     needed = [*encoder.feature_names, spec.time_column, *filter(None, [spec.group_column])]
@@ -116,8 +128,14 @@ def windows_of(
     if missing:
         raise DataError(schema.missing_columns(missing, "columns", frame.schema, "the table"))
     groups = None if spec.group_column is None else sort_keys.GroupNumbers()(frame.get_column(spec.group_column))
-    order = sliding_windows.order(sort_keys.time_keys(frame.get_column(spec.time_column)), groups)
-    return order, sliding_windows.starts(order, spec.sequence_length - 1, groups), groups
+    times = frame.get_column(spec.time_column)
+    order = sliding_windows.order(sort_keys.time_keys(times), groups)
+    first = sliding_windows.starts(order, spec.sequence_length - 1, groups)
+    whole = np.ones(len(first), np.bool_)
+    if (holes := Holes.of(spec)) is not None and len(first):
+        segments = holes.segments(order, holes.positions(times), groups)[order]
+        whole = segments[first] == segments[first + spec.sequence_length - 1]
+    return Windows(order, first, whole, groups)
 
 
 def predict_file(folder: Path, file: Path) -> pl.DataFrame:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import chain, pairwise
 
 from epochd.core import metric_table
+from epochd.core.durations import Duration
 from epochd.core.errors import Problem
 from epochd.core.spec_fields import APPLIES_TO, NEEDS, SpecFields, Task
 from epochd.core.text import shown
@@ -40,6 +41,7 @@ def cross_field_problems(spec: SpecFields) -> list[Problem]:
         _column_problems,
         _split_problems,
         _window_problems,
+        _gap_problems,
         _model_problems,
         _name_problems,
     )
@@ -109,6 +111,22 @@ def _window_problems(spec: SpecFields) -> Iterator[Problem]:
     if spec.input_shape is not None:
         message = "windows have the shape [sequence_length, features], which input_shape cannot reshape"
         yield Problem("input_shape", message, "omit input_shape or sequence_length")
+
+
+def _gap_problems(spec: SpecFields) -> Iterator[Problem]:
+    for name in ("frequency", "max_gap"):
+        written = getattr(spec, name)
+        if isinstance(written, str):
+            try:
+                Duration.parse(written)
+            except ValueError as error:
+                yield Problem(name, f"{shown(written)} is no duration", str(error))
+    if isinstance(spec.max_gap, int) and spec.frequency is None and spec.sequence_length is not None:
+        message = f"max_gap {spec.max_gap} is a number of steps of frequency, which is not set"
+        yield Problem("max_gap", message, "set frequency, or give max_gap as a duration such as '2h'")
+    if isinstance(spec.max_gap, str) and isinstance(spec.frequency, float):
+        message = f"max_gap {shown(spec.max_gap)} is a duration, but frequency is a number"
+        yield Problem("max_gap", message, "give max_gap as a number of steps")
 
 
 def _model_problems(spec: SpecFields) -> Iterator[Problem]:

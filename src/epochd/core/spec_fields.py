@@ -56,6 +56,7 @@ Threshold = Annotated[float, Field(gt=0, lt=1)]
 Size = Annotated[int, Field(ge=1, le=65_536)]
 Column = Annotated[str, Field(min_length=1, max_length=500)]
 Label = Annotated[str, Field(max_length=500)]
+Written = Annotated[str, Field(min_length=1, max_length=50)]
 Weight = Annotated[float, Field(gt=0, le=1e6)]
 DatasetName = Annotated[str, Field(min_length=1, max_length=1000)]
 MAX_COLUMNS, MAX_LABELS = 100_000, 10_000
@@ -75,7 +76,7 @@ APPLIES_TO: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """Fields that apply only to some values of another field."""
 
-NEEDS = {"horizon": "sequence_length"}
+NEEDS = dict.fromkeys(("horizon", "frequency", "max_gap"), "sequence_length")
 """Fields that apply only if another field is set."""
 
 
@@ -145,6 +146,14 @@ class SpecFields(BaseModel):
     """Train on sliding windows of this many rows, ordered by ``time_column``. Default: each row is one example."""
     horizon: Annotated[int, Field(ge=0, le=10_000)] = 1
     """For windows: how many rows after the last row of a window its target is; 0 is the last row itself."""
+    frequency: Written | Annotated[float, Field(gt=0)] | None = None
+    """For windows: the usual time from one row to the next, such as ``15min``, ``1h``, ``1d``, ``1mo``; a number if
+    ``time_column`` has numbers. No window crosses a hole, which is a longer step than ``max_gap``. Default: rows follow
+    each other whatever time is between them."""
+    max_gap: Written | Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """For windows: the longest step that is no hole: a number of steps of ``frequency``, up to half a step more, or a
+    duration such as ``2h``, which needs no ``frequency``. Default with a ``frequency``: 1, so that a missing row is a
+    hole."""
 
     framework: Literal["auto", "pytorch", "tensorflow", "jax"] = "auto"
     """The framework to train with; ``auto`` selects the fastest installed one for this model and device."""
@@ -267,6 +276,11 @@ class SpecFields(BaseModel):
     def forecasts(self) -> bool:
         """Whether windows end before their target, so that past values of the target may be features."""
         return self.sequence_length is not None and self.horizon > 0
+
+    @property
+    def has_holes(self) -> bool:
+        """Whether long steps in time are holes, which no window crosses."""
+        return self.frequency is not None or self.max_gap is not None
 
     @property
     def decay(self) -> float:

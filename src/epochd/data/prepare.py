@@ -27,6 +27,7 @@ from epochd.data.encoding.labels import Label, encode_labels
 from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
 from epochd.data.schema import feature_columns, kinds_of, missing_columns, required_columns
 from epochd.data.splitting import sliding_windows, sort_keys
+from epochd.data.splitting.gaps import Holes, segments_or_groups
 from epochd.data.splitting.naive_forecasts import Series
 from epochd.data.splitting.sliding_windows import Examples
 from epochd.data.splitting.split import SIDES, VALIDATION, Splits, split, split_kind
@@ -40,7 +41,8 @@ EXAMPLE_ROWS = 20
 Classes = Sequence[Label] | None
 RowLabels = dict[str, npt.NDArray[Any]]
 """The data of each row besides its features, (rows,): ``targets``, its class number (uint8 or uint16) or its value in a
-regression (float64); ``times`` and ``groups`` where the split or windows need them."""
+regression (float64); ``times`` and ``groups`` where the split or windows need them, ``positions`` in time where holes
+are left out."""
 Naive = dict[str, Targets]
 """Naive forecasts of windows, as encoded targets: side → name of the forecast → (windows,)."""
 Materialized = tuple[dict[str, InMemoryDataset | MemmapDataset], Mapping[str, Examples], Naive]
@@ -181,6 +183,8 @@ class Preparation:
             readers["times"] = spec.time_column, sort_keys.time_keys
         if spec.group_column is not None and (windows or split_by == "group"):
             readers["groups"] = spec.group_column, sort_keys.GroupNumbers()
+        if spec.time_column is not None and windows and (holes := Holes.of(spec)) is not None:
+            readers["positions"] = spec.time_column, holes.positions
         return table.read(readers)
 
     def _fit_encoder(self, table: Table, task: Task, classes: Classes, train: IntArray) -> Encoder:
@@ -211,6 +215,7 @@ class Preparation:
             layout = Layout({name: Examples(rows, rows) for name in SIDES if len(rows := getattr(splits, name))})
         else:
             order = sliding_windows.order(times, groups)
+            groups = segments_or_groups(Holes.of(self.spec), order, labels.get("positions"), groups)
             windows = sliding_windows.windows(self.spec, order, splits, groups)
             layout = Layout(windows, steps, sliding_windows.inverse_order(order))
             series = Series(self.spec, order, groups)

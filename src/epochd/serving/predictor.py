@@ -16,6 +16,7 @@ import polars.selectors as cs
 from epochd.artifact import files
 from epochd.artifact.predict import setup_of, windows_of
 from epochd.core.arrays import IntArray
+from epochd.core.durations import Duration
 from epochd.core.errors import DataError, Problem
 from epochd.core.specs import Task
 from epochd.core.text import shown
@@ -24,6 +25,7 @@ from epochd.data.encoding.encoder import Encoder
 from epochd.data.encoding.labels import Label
 from epochd.data.encoding.values import Float64
 from epochd.data.schema import Kind, kind_of
+from epochd.data.splitting.gaps import Holes
 from epochd.engines import network
 from epochd.loop.engine import Setup
 from epochd.serving.inputs import Input, Output, inputs_of, outputs_of
@@ -143,25 +145,53 @@ class Predictor:
         return self._predictions(self.scorer.score_windows(frame, index))
 
     def _forecast(self, frame: pl.DataFrame, on_error: OnError, every_row: bool) -> Predictions:
-        order, first, groups = windows_of(self.setup.spec, self.encoder, frame)
-        if not every_row:
-            first = _last_of_groups(first, order, groups)
+        windows = windows_of(self.setup.spec, self.encoder, frame)
+        order, problems = windows.order, list[RowProblem]()
+        first, whole = windows.first, windows.whole
+        if every_row:
+            first, whole = first[whole], whole[whole]
+        else:
+            last = _last_of_groups(first, order, windows.groups)
+            first, whole = first[last], whole[last]
         index = order[first[:, None] + np.arange(self.setup.spec.sequence_length or 1)]
-        problems: list[RowProblem] = []
+        if not whole.all():
+            problems = self._holes(frame, index[~whole])
+            if on_error == "refuse":
+                raise DataError([Problem(one.column, one.message, one.hint) for one in problems])
         try:
             scores = self.scorer.score_windows(frame, index)
         except DataError as error:
-            problems = self._unusable(frame, error, on_error)
+            problems += self._unusable(frame, error, on_error)
             bad = _marks(problems, frame.height)
             features = cs.by_name(self.encoder.feature_names)
             scores = self.scorer.score_windows(frame.with_columns(pl.when(pl.Series(~bad)).then(features)), index)
             scores[bad[index].any(axis=1)] = np.nan
+        scores[~whole] = np.nan
         if every_row:
             all_scores = np.full((frame.height, scores.shape[1]), np.nan)
             all_scores[index[:, -1]] = scores
             return replace(self._predictions(all_scores), problems=problems)
         times = self._times(frame, index)
         return replace(self._predictions(scores), problems=problems, rows=index[:, -1], times=times)
+
+    def _holes(self, frame: pl.DataFrame, index: IntArray) -> list[RowProblem]:
+        """What is wrong with the last rows of these windows, each of which crosses a hole in time."""
+        spec, holes = self.setup.spec, Holes.of(self.setup.spec)
+        assert spec.time_column is not None
+        assert holes is not None
+        times = frame.get_column(spec.time_column)
+        steps = np.diff(holes.positions(times)[index], axis=1)
+        found = []
+        for rows, after, step in zip(index, steps.argmax(axis=1) + 1, steps.max(axis=1), strict=True):
+            last, length = int(rows[-1]), Duration(float(step), holes.limit.unit).shown()
+            message = (
+                f"row {last + 1}: the last {spec.sequence_length} rows have a hole: row {rows[after] + 1} "
+                f"({shown(str(times[int(rows[after])]), 80)}) is {length} after the row before it, which is more than "
+                "the frequency and max_gap of the model allow"
+            )
+            hint = "add the missing rows, or predict when enough rows have followed the hole"
+            found.append(RowProblem(last + 1, spec.time_column, shown(str(times[last]), 80), message, hint))
+        return found
 
     def _times(self, frame: pl.DataFrame, index: IntArray) -> pl.Series | None:
         """The times that the forecasts of these windows are for: ``horizon`` steps after the last one, null where the
@@ -241,8 +271,8 @@ def _marks(problems: Sequence[RowProblem], rows: int) -> Marks:
 
 
 def _last_of_groups(first: IntArray, order: IntArray, groups: npt.NDArray[np.int32] | None) -> IntArray:
-    """The last window of each group, by the position where it begins."""
+    """Which windows are the last ones of their groups, by their numbers; ``first`` is where they begin."""
     if groups is None or not len(first):
-        return first[-1:]
+        return np.arange(len(first))[-1:]
     of_window = groups[order[first]]
-    return first[np.flatnonzero(np.append(of_window[1:] != of_window[:-1], True))]
+    return np.flatnonzero(np.append(of_window[1:] != of_window[:-1], True))

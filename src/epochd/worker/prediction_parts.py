@@ -23,6 +23,8 @@ from epochd.core.errors import DataError, Problem, RowsNotScored
 from epochd.core.prediction_specs import PredictionSpec
 from epochd.data.encoding.encoder import Encoder
 from epochd.data.splitting import sliding_windows, sort_keys
+from epochd.data.splitting.gaps import Holes
+from epochd.data.splitting.split import Integers
 from epochd.data.tables.table import batches
 from epochd.engines import network
 from epochd.loop.engine import Setup
@@ -174,15 +176,21 @@ class _Windows:
         self._bad = self._unusable(times)
         known = times.is_not_null().to_numpy()
         rows = np.flatnonzero(known)
-        groups = None
+        groups: Integers | None = None
         if spec.group_column is not None:
             groups = sort_keys.GroupNumbers()(frame.get_column(spec.group_column))
         keys = sort_keys.time_keys(times.drop_nulls())
-        self._order = rows[sliding_windows.order(keys, None if groups is None else groups[rows])]
+        of_rows = None if groups is None else groups[rows]
+        order = sliding_windows.order(keys, of_rows)
+        self._order = rows[order]
+        parts = groups
+        if (holes := Holes.of(spec)) is not None:
+            parts = np.zeros(frame.height, np.int64)
+            parts[rows] = holes.segments(order, holes.positions(times.drop_nulls()), of_rows)
         self._position = np.full(frame.height, -1, np.int64)
         self._position[self._order] = np.arange(len(rows))
         self._ends = np.zeros(len(rows) + 1, np.bool_)  # the last is for rows without a place in the order
-        self._ends[sliding_windows.starts(self._order, length - 1, groups) + length - 1] = True
+        self._ends[sliding_windows.starts(self._order, length - 1, parts) + length - 1] = True
         unusable = np.zeros(frame.height, np.bool_)
         unusable[list(self._bad)] = True
         before = np.concatenate([[0], np.cumsum(unusable[self._order])])

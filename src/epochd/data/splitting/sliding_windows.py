@@ -1,7 +1,8 @@
 """Sliding windows: consecutive rows of one group, and the row whose target is predicted from them.
 
 Rows are ordered by (group, time), so a window is a range of that order. A window, including the row of its target,
-contains rows of one group and of one side of the split only.
+contains rows of one group and of one side of the split only. Where a config has a rule for holes in time, the segments
+between them (``gaps``) take the place of the groups.
 """
 
 from dataclasses import dataclass
@@ -90,9 +91,12 @@ def _longest(groups: Integers | None, rows: IntArray) -> int:
 
 def _window_problem(spec: TrainingSpec, where: str, groups: Integers | None, longest: int) -> Problem:
     has = "there are only" if groups is None else "the longest group has only"
+    if spec.has_holes:
+        has = "the longest series without a hole has only"
     message = (
         f"no window fits into {where}: sequence_length {spec.sequence_length} and horizon {spec.horizon} take "
         f"{(spec.sequence_length or 1) + spec.horizon} rows, but {has} {longest}"
     )
     hint = "lower sequence_length or horizon, or add rows" + ("" if "dataset" in where else "; or change the split")
+    hint += "; or raise max_gap" if spec.has_holes else ""
     return Problem("sequence_length", message, hint)
