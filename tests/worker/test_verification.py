@@ -136,3 +136,14 @@ def test_windows_between_holes_are_scored_again(tmp_path: Path) -> None:
     frame = series().filter(~pl.col("day").dt.day().is_in([9, 10]) | (pl.col("shop") == "north"))
     _, metrics, _ = run(tmp_path, frame, **WINDOWS, frequency="1d", test_split=0)
     assert metrics["verified"] is True
+
+
+@pytest.mark.parametrize("model_type", ["gru", "cnn"])
+def test_a_validation_dataset_with_longer_lists_is_scored(tmp_path: Path, model_type: str) -> None:
+    pixels = open_dataset("digits", []).read().head(120)
+    lists = pixels.select("target", v=pl.concat_list(pl.exclude("target").cast(float)).list.gather_every(9))
+    shorter = lists.with_columns(pl.col("v").list.head(1 + pl.int_range(pl.len()) % 5)).head(80)
+    lists.tail(40).write_parquet(tmp_path / "longer.parquet")
+    options = {"target_column": "target", "task": "regression", "validation_dataset": "longer.parquet", "test_split": 0}
+    _, metrics, _ = run(tmp_path, shorter, model_type=model_type, **options)
+    assert (metrics["verified"], metrics["validation"]["rows"]) == (True, 40)

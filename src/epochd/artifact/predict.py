@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -58,19 +58,31 @@ class Model:
 
         Raises DataError with every missing column, or with the first unusable row of each column.
         """
-        shape = self.setup.inputs
-        at_once = max(1, min(BATCH_ROWS, BATCH_VALUES // prod(shape)))
-        if self.setup.spec.sequence_length is None:
-            x, rows = self.encoder.features(frame).reshape(frame.height, *shape), np.arange(frame.height)
-            batches = (x[start : start + at_once] for start in range(0, len(x), at_once))
-        else:
-            found_windows = windows_of(self.setup.spec, self.encoder, frame)
-            order, first = found_windows.order, found_windows.first[found_windows.whole]
-            encoded, rows = self.encoder.features(frame)[order], order[first + shape[0] - 1]
-            windows = MemmapDataset(encoded, first, shape[0], shape, np.zeros(len(first), np.float32))
-            batches = (batch.x for batch in windows.slices(at_once))
-        found = [reference.forward(self.setup, self.weights, x) for x in batches]
+        return self._of_rows(frame) if self.setup.spec.sequence_length is None else self._of_windows(frame)
+
+    def _of_rows(self, frame: pl.DataFrame) -> tuple[FloatArray, IntArray]:
+        found = np.empty((frame.height, self.setup.outputs), np.float32)
+        for reading in self.encoder.readings(frame):
+            with reading.numbered():
+                x = reading.encoder.features(reading.frame)
+            setup = reading_setup(self.setup, self.encoder, x)
+            outputs = self._forward(setup, x.reshape(len(x), *setup.inputs))
+            found[slice(None) if reading.rows is None else reading.rows] = outputs
+        return found, np.arange(frame.height)
+
+    def _of_windows(self, frame: pl.DataFrame) -> tuple[FloatArray, IntArray]:
+        shape, windows = self.setup.inputs, windows_of(self.setup.spec, self.encoder, frame)
+        order, first = windows.order, windows.first[windows.whole]
+        encoded, rows = self.encoder.features(frame)[order], order[first + shape[0] - 1]
+        examples = MemmapDataset(encoded, first, shape[0], shape, np.zeros(len(first), np.float32))
+        found = [reference.forward(self.setup, self.weights, batch.x) for batch in examples.slices(rows_at_once(shape))]
         return np.concatenate(found) if found else np.empty((0, self.setup.outputs), np.float32), rows
+
+    def _forward(self, setup: Setup, x: FloatArray) -> FloatArray:
+        at_once = rows_at_once(setup.inputs)
+        parts = (x[start : start + at_once] for start in range(0, len(x), at_once))
+        found = [reference.forward(setup, self.weights, part) for part in parts]
+        return np.concatenate(found) if found else np.empty((0, setup.outputs), np.float32)
 
     def predict(self, frame: pl.DataFrame) -> pl.DataFrame:
         """One line per row, in order: ``prediction`` and, for classification, ``probability_<class>`` for each class.
@@ -90,6 +102,16 @@ class Model:
         numbered = predicted.with_columns(pl.Series("\0row", rows, pl.Int64))
         every = pl.DataFrame({"\0row": np.arange(frame.height)})
         return every.join(numbered, on="\0row", how="left", maintain_order="left").drop("\0row")
+
+
+def rows_at_once(shape: tuple[int, ...]) -> int:
+    """How many examples of this shape one forward pass computes."""
+    return max(1, min(BATCH_ROWS, BATCH_VALUES // max(1, prod(shape))))
+
+
+def reading_setup(setup: Setup, encoder: Encoder, x: FloatArray) -> Setup:
+    """The network for these encoded rows, whose lists may be longer than those in training."""
+    return setup if encoder.longer != "read" or x.shape[1:] == setup.inputs else replace(setup, inputs=x.shape[1:])
 
 
 def setup_of(folder: Path, about: Mapping[str, Any]) -> Setup:

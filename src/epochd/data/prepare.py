@@ -24,6 +24,7 @@ from epochd.data.encoding import values
 from epochd.data.encoding.encoder import Encoder
 from epochd.data.encoding.fit import EncoderFit, longest_list
 from epochd.data.encoding.labels import Label, encode_labels
+from epochd.data.encoding.sequence import LONGER
 from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
 from epochd.data.schema import feature_columns, kinds_of, missing_columns, required_columns
 from epochd.data.splitting import sliding_windows, sort_keys
@@ -188,11 +189,12 @@ class Preparation:
         return table.read(readers)
 
     def _fit_encoder(self, table: Table, task: Task, classes: Classes, train: IntArray) -> Encoder:
-        """An encoder fitted on these rows only; the steps of list columns are those of the longest list in all data."""
+        """An encoder fitted on these rows only; the steps of list columns are those of the longest list in the dataset,
+        and in the validation dataset if longer lists are read."""
         spec, schema = self.spec, table.lazy.collect_schema()
         features = feature_columns(spec, schema)
         steps = longest_list(table.lazy, features)
-        if steps is not None and spec.validation_dataset is not None:
+        if steps is not None and spec.validation_dataset is not None and LONGER[spec.model_type] == "read":
             other = self.catalog.open(spec.validation_dataset)
             steps = max(steps, other.apply(lambda lazy: longest_list(lazy, features)) or 0)
         fit = EncoderFit(spec, schema, features, task, classes, len(train), steps)

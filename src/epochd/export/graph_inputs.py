@@ -17,8 +17,8 @@ from epochd.onnx_graph.inputs import FEATURES, column_inputs
 @dataclass(frozen=True, slots=True)
 class TableInput:
     """An input of the graph. ``column`` is the table's; ``kind`` is number, boolean, text, date, time, list, lengths or
-    features; ``shape`` that of the tensor, -1 for the rows; ``missing`` the text of a missing value. ``listed``: a cell
-    of the column is a list."""
+    features; ``shape`` that of the tensor, -1 for the rows, and for the steps of lists of any length, which are padded
+    to ``steps``; ``missing`` the text of a missing value. ``listed``: a cell of the column is a list."""
 
     name: str
     column: str
@@ -26,6 +26,7 @@ class TableInput:
     shape: tuple[int, ...]
     missing: str = ""
     listed: bool = False
+    steps: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -47,6 +48,7 @@ def table_inputs(saved: SavedModel, session: Any) -> list[TableInput]:
             about.shape,
             str(about.missing) if about.kind == "text" else "",
             steps is not None or about.kind == "list",
+            about.steps,
         )
         for about in found
     ]

@@ -73,6 +73,7 @@ class Feeds:
         if self.start == "features":
             return {inputs.FEATURES: self.encoder.features(frame)}
         self.encoder.require_columns(frame)
+        frame = self.encoder.shortened(frame)
         exists = self._step_mask(frame) if self.encoder.steps is not None else None
         found = {name: column[:, None] for name, column in self._scalars(frame).items()}
         return found if exists is None else found | self._lists(frame, exists)

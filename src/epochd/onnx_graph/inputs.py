@@ -36,7 +36,8 @@ INT64 = range(-(2**63), 2**63)
 @dataclass(frozen=True, slots=True)
 class Input:
     """A tensor that the graph takes. ``column`` is None for ``lengths`` and ``features``; -1 in ``shape`` is the number
-    of rows; ``missing`` is what stands for a missing value, None if there can be none."""
+    of rows, and of steps where lists may have any length; ``missing`` is what stands for a missing value, None if there
+    can be none. ``steps`` is how many steps shorter lists of any length are padded to."""
 
     name: str
     column: str | None
@@ -45,9 +46,12 @@ class Input:
     shape: tuple[int, ...]
     missing: str | int | None
     description: str
+    steps: int | None = None
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self) | {"shape": list(self.shape)}
+        steps = {} if self.steps is None else {"steps": self.steps}
+        others = {name: value for name, value in asdict(self).items() if name != "steps"}
+        return others | {"shape": list(self.shape)} | steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +80,10 @@ def column_inputs(encoder: Encoder, sequence_length: int | None) -> list[Input]:
 
 def features_input(encoder: Encoder, sequence_length: int | None) -> Input:
     """The encoded rows as the only input."""
-    shape = (-1, *example_shape(encoder, sequence_length))
-    return Input(FEATURES, None, FEATURES, "FP32", shape, None, "rows as the encoder in model.json encodes them")
+    shape, meaning = (-1, *example_shape(encoder, sequence_length)), "rows as the encoder in model.json encodes them"
+    if encoder.longer == "read":
+        return Input(FEATURES, None, FEATURES, "FP32", (-1, -1, shape[-1]), None, meaning, encoder.steps)
+    return Input(FEATURES, None, FEATURES, "FP32", shape, None, meaning)
 
 
 def outputs(encoder: Encoder) -> list[Output]:
@@ -142,6 +148,9 @@ def _column_input(column: Column, name: str, encoder: Encoder, sequence_length: 
     if isinstance(column, Channel):
         shape = (-1, encoder.steps or 1)
         meaning = "numbers of a list, padded at the end with NaN"
+        if encoder.longer == "read":
+            meaning += f" to {encoder.steps} steps; rows of longer lists have a call of their own for each length"
+            return Input(name, column.name, "list", "FP64", (-1, -1), MISSING_NUMBER, meaning, encoder.steps)
         return Input(name, column.name, "list", "FP64", shape, MISSING_NUMBER, meaning)
     shape = (-1, sequence_length or 1)
     if isinstance(column, OneHot | Codes):

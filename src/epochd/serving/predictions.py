@@ -37,7 +37,8 @@ class Predictions:
 
     ``labels`` are classes, or values in the unit of the target; None where a row could not be scored, or where no
     window ends. ``probabilities`` is float64 (predictions, classes), None for regression; NaN where there is no label.
-    ``times`` are the times that forecasts are for, where the rows are evenly spaced.
+    ``times`` are the times that forecasts are for, where the rows are evenly spaced. ``warnings`` are about values that
+    were not read as they are.
     """
 
     labels: Sequence[Label | None]
@@ -46,6 +47,7 @@ class Predictions:
     problems: Sequence[RowProblem] = ()
     rows: IntArray | None = None
     times: pl.Series | None = None
+    warnings: Sequence[str] = ()
 
     def frame(self, given: pl.DataFrame | None = None, *, probabilities: bool = True) -> pl.DataFrame:
         """A table of the predictions, after these columns of the request if there are any, in which each prediction is

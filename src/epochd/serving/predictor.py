@@ -131,14 +131,21 @@ class Predictor:
         if self.forecasts:
             return self._forecast(frame, on_error, every_row)
         try:
-            return self._predictions(self.scorer.score(frame))
+            found = self._predictions(self.scorer.score(frame))
+            return replace(found, warnings=self._warnings(frame))
         except DataError as error:
             problems = self._unusable(frame, error, on_error)
         bad = _marks(problems, frame.height)
         scores = np.full((frame.height, len(self.classes or ("",))), np.nan)
         if not bad.all():
             scores[~bad] = self.scorer.score(frame.filter(pl.Series(~bad)))
-        return replace(self._predictions(scores), problems=problems)
+        usable = frame.filter(pl.Series(~bad))
+        return replace(self._predictions(scores), problems=problems, warnings=self._warnings(usable))
+
+    def _warnings(self, frame: pl.DataFrame) -> list[str]:
+        """What to say about values of these rows, all of which can be scored, that are not read as they are."""
+        warning = self.encoder.cut_warning(frame)
+        return [] if warning is None else [warning]
 
     def predict_windows(self, frame: pl.DataFrame, index: IntArray) -> Predictions:
         """The predictions for windows of these rows, whose numbers are ``index`` (windows, steps). Raises DataError."""

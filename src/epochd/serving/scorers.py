@@ -4,7 +4,8 @@ Scores are float64: (rows, classes) probabilities for classification, (rows, 1) 
 regression. A score is NaN in no row: values that cannot be encoded raise DataError, as ``Encoder.features`` does.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,9 +15,9 @@ import numpy.typing as npt
 import polars as pl
 from safetensors.numpy import load_file
 
-from epochd.artifact.predict import BATCH_ROWS, BATCH_VALUES
+from epochd.artifact.predict import BATCH_ROWS, BATCH_VALUES, reading_setup
 from epochd.core.arrays import FloatArray, IntArray
-from epochd.data.encoding.encoder import Encoder
+from epochd.data.encoding.encoder import Encoder, Reading
 from epochd.data.encoding.values import Float64
 from epochd.engines import reference
 from epochd.loop.engine import Setup
@@ -65,10 +66,10 @@ class ReferenceScorer:
         return cls(setup, encoder, dict(load_file(folder / "model.safetensors")))
 
     def check(self, frame: pl.DataFrame) -> None:
-        self._encoder.features(frame)
+        self._encoder.check(frame)
 
     def score(self, frame: pl.DataFrame) -> Float64:
-        return self._forward(self._encoder.features(frame))
+        return joined(self._encoder, frame, lambda reading: self._forward(reading.encoder.features(reading.frame)))
 
     def score_windows(self, frame: pl.DataFrame, index: IntArray) -> Float64:
         encoded = self._encoder.features(frame)
@@ -79,8 +80,9 @@ class ReferenceScorer:
         return None if encoded is None else self._forward(encoded)
 
     def _forward(self, encoded: FloatArray) -> Float64:
-        x = encoded.reshape(len(encoded), *self._setup.inputs)
-        found = [reference.forward(self._setup, self._weights, x[part]) for part in slices(len(x), self._setup.inputs)]
+        setup = reading_setup(self._setup, self._encoder, encoded)
+        x = encoded.reshape(len(encoded), *setup.inputs)
+        found = [reference.forward(setup, self._weights, x[part]) for part in slices(len(x), setup.inputs)]
         return decoded(self._encoder, found[0] if len(found) == 1 else np.concatenate(found))
 
 
@@ -110,10 +112,14 @@ class OnnxScorer:
         return cls(session, encoder, feeds, 2 * path.stat().st_size)
 
     def check(self, frame: pl.DataFrame) -> None:
-        self._encoder.features(frame)
+        self._encoder.check(frame)
 
     def score(self, frame: pl.DataFrame) -> Float64:
-        return self._run(self._feeds(frame))
+        def scored(reading: Reading) -> Float64:
+            feeds = self._feeds if reading.rows is None else replace(self._feeds, encoder=reading.encoder)
+            return self._run(feeds(reading.frame), reading.encoder.shape)
+
+        return joined(self._encoder, frame, scored)
 
     def score_windows(self, frame: pl.DataFrame, index: IntArray) -> Float64:
         parts = [index[part] for part in slices(len(index), (index.shape[1], len(self._encoder.columns)))]
@@ -123,11 +129,11 @@ class OnnxScorer:
         feeds = self._feeds.plain(columns)
         return None if feeds is None else self._run(feeds)
 
-    def _run(self, feeds: Mapping[str, npt.NDArray[Any]]) -> Float64:
+    def _run(self, feeds: Mapping[str, npt.NDArray[Any]], shape: tuple[int, ...] | None = None) -> Float64:
         rows, found = len(next(iter(feeds.values()))), []
         if rows == 0:  # ONNX Runtime ends the process if a recurrent layer gets no rows
             return np.empty((0, len(self._encoder.classes or ("",))))
-        for part in slices(rows, self._encoder.shape):
+        for part in slices(rows, shape or self._encoder.shape):
             [scores] = self._session.run([self._output], {name: feeds[name][part] for name in self._inputs})
             found.append(scores.reshape(len(scores), -1))
         return np.asarray(found[0] if len(found) == 1 else np.concatenate(found), np.float64)
@@ -139,6 +145,20 @@ def decoded(encoder: Encoder, outputs: FloatArray) -> Float64:
         return outputs.astype(np.float64) * encoder.target_scale + encoder.target_mean
     found = encoder.decode(outputs).probabilities
     assert found is not None
+    return found
+
+
+def joined(encoder: Encoder, frame: pl.DataFrame, score: Callable[[Reading], Float64]) -> Float64:
+    """The scores of all rows of a frame, each by its reading. Raise DataError."""
+    found: Float64 | None = None
+    for reading in encoder.readings(frame):
+        with reading.numbered():
+            scores = score(reading)
+        if reading.rows is None:
+            return scores
+        found = np.empty((frame.height, scores.shape[1])) if found is None else found
+        found[reading.rows] = scores
+    assert found is not None  # there is a reading
     return found
 
 

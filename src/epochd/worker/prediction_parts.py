@@ -96,7 +96,7 @@ def _row_parts(chosen: Selection, done: int) -> Iterator[Part]:
 def unusable_rows(chosen: Selection, frame: pl.DataFrame, first: int, error: DataError) -> dict[int, Problem]:
     """Which rows of a frame the model cannot encode, and why: row (from 0) → problem, in which rows are counted in the
     dataset. Raise RowsNotScored with the first of them unless they are skipped, and ``error`` if no row explains it."""
-    encode = chosen.model.encoder.features
+    encode = chosen.model.encoder.check
     encode(frame.clear())  # a column that cannot be read at all is no matter of rows
     is_skipped = chosen.spec.on_error == "skip"
     found: dict[int, Problem] = {}

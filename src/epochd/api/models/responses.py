@@ -149,4 +149,8 @@ class PredictionsOf(Success):
         description="`prediction`, null for a row that could not be scored, `probabilities` by label for "
         "classification, and the columns that were passed through."
     )
+    warnings: list[str] = Field(
+        default=[],
+        description="Values that are not read as they are, such as lists that a cnn cuts; left out if none.",
+    )
     problems: list[RowProblemShape] = Field(description="The rows that could not be scored.")

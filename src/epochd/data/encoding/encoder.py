@@ -4,8 +4,10 @@ An encoder is fitted on training rows only (``fit``) and is part of the model. I
 exactly, so that a model predicts the same everywhere.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
 from math import prod
 from typing import Any, Self
 
@@ -21,7 +23,7 @@ from epochd.data.encoding.categorical import Codes, OneHot
 from epochd.data.encoding.dates import Date
 from epochd.data.encoding.labels import Label, encode_labels, label_kind
 from epochd.data.encoding.numeric import Boolean, Number
-from epochd.data.encoding.sequence import Channel
+from epochd.data.encoding.sequence import LONGER, Channel, Longer
 from epochd.data.encoding.values import Float64
 from epochd.data.schema import Kind
 
@@ -40,6 +42,9 @@ COLUMN_TYPES = {kind.kind: kind for kind in FITTED_KINDS}
 FILL_VALUES = 1 << 19
 """Values of rows that are filled together (2 MiB). Rows of a wide table are far apart in memory: a few rows at a time
 stay in the processor's cache until all columns are written."""
+
+
+ROW = re.compile(r"\brow (\d+)\b")
 
 
 @dataclass(slots=True)
@@ -73,6 +78,30 @@ class Predictions:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """Rows that are encoded together, ``frame`` by ``encoder``; ``rows`` are their numbers in the whole frame (None: it
+    is the whole frame)."""
+
+    frame: pl.DataFrame
+    encoder: "Encoder"
+    rows: IntArray | None = None
+
+    @contextmanager
+    def numbered(self) -> Iterator[None]:
+        """Count the rows in each DataError raised inside as those of the whole frame."""
+        try:
+            yield
+        except DataError as error:
+            if (rows := self.rows) is None:
+                raise
+            problems = [
+                replace(one, message=ROW.sub(lambda found: f"row {rows[int(found[1]) - 1] + 1}", one.message, count=1))
+                for one in error.problems
+            ]
+            raise DataError(problems) from None
+
+
+@dataclass(frozen=True, slots=True)
 class Encoder:
     """Fitted columns and target. ``classes`` is None for regression, whose target is standardised by
     ``target_mean`` and ``target_scale`` (0 and 1 otherwise).
@@ -80,6 +109,8 @@ class Encoder:
     With list columns each row is a sequence of ``steps``, and all other values are repeated on each step that exists.
     ``masked`` adds a last channel that is 1 for these steps and 0 for padding. It is set if training rows differed in
     length or were shorter than the longest list of the dataset; otherwise shorter rows are padded without a mask.
+    ``longer`` says what happens to lists of more than ``steps`` elements; where they are read, ``readings`` divides
+    rows so that the numbers of a row do not depend on the lengths of others.
     """
 
     columns: tuple[Column, ...]
@@ -90,6 +121,7 @@ class Encoder:
     target_scale: float = 1.0
     steps: int | None = None
     masked: bool = False
+    longer: Longer = "refused"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -122,6 +154,56 @@ class Encoder:
         """The kinds of the table columns that it was fitted on: features and target."""
         of_features = {column.name: FITTED_KINDS[type(column)] for column in self.columns}
         return {self.target_column: label_kind(self.classes)} | of_features
+
+    @property
+    def list_columns(self) -> list[str]:
+        """The columns of lists."""
+        return [column.name for column in self.columns if isinstance(column, Channel)]
+
+    def readings(self, frame: pl.DataFrame) -> Iterator[Reading]:
+        """The rows of a frame to encode together: all of them, but for lists that are longer than ``steps`` and read:
+        rows of each such length are apart, with an encoder of so many steps. Raise DataError for missing columns, for
+        rows without a list, and for lists that are too long to read."""
+        if self.longer != "read" or self.steps is None:
+            yield Reading(frame, self)
+            return
+        self.require_columns(frame)
+        lists = [frame.get_column(name) for name in self.list_columns]
+        found = sequence.common_lengths(lists)
+        if (found > sequence.MAX_STEPS).any():
+            raise sequence.too_long(lists, found)
+        if not (found > self.steps).any():
+            yield Reading(frame, self)
+            return
+        sizes = np.maximum(found, self.steps)
+        for size in np.unique(sizes).tolist():
+            rows = np.flatnonzero(sizes == size)
+            yield Reading(frame[rows], replace(self, steps=size), rows)
+
+    def check(self, frame: pl.DataFrame) -> None:
+        """Raise the DataErrors that encoding these rows would raise."""
+        for reading in self.readings(frame):
+            with reading.numbered():
+                reading.encoder.features(reading.frame)
+
+    def cut_warning(self, frame: pl.DataFrame) -> str | None:
+        """What to say of the lists of these rows that are cut; None if there are none."""
+        if self.longer != "cut" or self.steps is None:
+            return None
+        found = sequence.common_lengths([frame.get_column(name) for name in self.list_columns])
+        if not (count := int((found > self.steps).sum())):
+            return None
+        row = int(np.argmax(found > self.steps))
+        return (
+            f"{count:,} of {frame.height:,} rows have longer lists than any in training, the first in row {row + 1} "
+            f"with {found[row]:,} elements: only the first {self.steps} of each list are read"
+        )
+
+    def shortened(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The frame, with lists cut to ``steps`` elements where that is what happens to longer ones."""
+        if self.longer != "cut" or self.steps is None:
+            return frame
+        return sequence.shortened(frame, [name for name in self.list_columns if name in frame.columns], self.steps)
 
     def features(self, frame: pl.DataFrame) -> FloatArray:
         """Encoded rows, float32 (n, *shape). Columns may be in any order, with others among them. Raise DataError that
@@ -195,6 +277,7 @@ class Encoder:
                 target_scale=values.stored_number(state["target_scale"]),
                 steps=None if steps is None else int(steps),
                 masked=values.stored_bool(state["masked"]),
+                longer=_longer(state.get("longer", "refused")),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CorruptFile(f"the state of the encoder is invalid ({error!r}): was it edited?") from None
@@ -219,7 +302,9 @@ class Encoder:
 
     def _encode(self, frame: pl.DataFrame) -> EncodedColumns | FloatArray:
         self.require_columns(frame)
-        return self._encode_scalars(frame) if self.steps is None else self._encode_sequences(frame, self.steps)
+        if self.steps is None:
+            return self._encode_scalars(frame)
+        return self._encode_sequences(self.shortened(frame), self.steps)
 
     def _encode_scalars(self, frame: pl.DataFrame) -> EncodedColumns:
         """All encoded columns but the list columns."""
@@ -251,3 +336,9 @@ class Encoder:
         for column, channel in channels:
             column.transform(frame.get_column(column.name), exists, out[:, :, channel])
         return out
+
+
+def _longer(state: Any) -> Longer:
+    if state not in LONGER.values():
+        raise ValueError(f"longer is {state!r}")
+    return state  # type: ignore[no-any-return]

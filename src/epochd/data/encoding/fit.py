@@ -12,7 +12,7 @@ from epochd.data.encoding.encoder import Encoder
 from epochd.data.encoding.labels import Label
 from epochd.data.encoding.numeric import BooleanFit, NumberFit
 from epochd.data.encoding.scaling import Moments, ScaleFit
-from epochd.data.encoding.sequence import ListFit
+from epochd.data.encoding.sequence import LONGER, ListFit
 from epochd.data.schema import Kind, can_embed, col, kind_of
 
 Fit = NumberFit | BooleanFit | CategoryFit | DateFit | ListFit
@@ -36,8 +36,8 @@ class EncoderFit:
         rows: int,
         steps: int | None = None,
     ) -> None:
-        """``rows`` is the number of training rows, ``steps`` the length of the longest list in the whole dataset (None
-        without list columns). Raise DataError for a column of an unsupported type."""
+        """``rows`` is the number of training rows, ``steps`` the length of the longest list in all data that are read
+        (None without list columns). Raise DataError for a column of an unsupported type."""
         self._spec, self._task, self._classes, self._steps = spec, task, classes, steps
         self._target = Moments()
         kinds = {name: kind_of(schema[name]) for name in features}
@@ -71,6 +71,7 @@ class EncoderFit:
             target_mean=target.centre,
             target_scale=target.scale,
             steps=steps if lengths else None,
+            longer=LONGER[self._spec.model_type] if lengths else "refused",
             masked=any(fit.shortest is not None and fit.shortest < steps for fit in lengths),
         )
 
