@@ -18,7 +18,7 @@ from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.errors import CorruptFile, DataError
 from epochd.core.specs import TrainingSpec
 from epochd.data import schema
-from epochd.data.encoding.encoder import Encoder
+from epochd.data.encoding.encoder import PREDICTION, Encoder
 from epochd.data.feed.dataset import MemmapDataset
 from epochd.data.splitting import sliding_windows, sort_keys
 from epochd.data.splitting.gaps import Holes
@@ -85,14 +85,17 @@ class Model:
         return np.concatenate(found) if found else np.empty((0, setup.outputs), np.float32)
 
     def predict(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """One line per row, in order: ``prediction`` and, for classification, ``probability_<class>`` for each class.
+        """One line per row, in order: ``prediction`` and, for classification, ``probability_<class>`` for each class;
+        ``prediction_<horizon>`` for each of several horizons.
 
         With sliding windows a row's prediction is that of the window that ends there: the target ``horizon`` rows
         later; null where no complete window of ``sequence_length`` rows ends. Raises what ``outputs`` raises.
         """
         outputs, rows = self.outputs(frame)
         found = self.encoder.decode(outputs, self.threshold)
-        columns: dict[str, Any] = {"prediction": found.labels}
+        columns: dict[str, Any] = {PREDICTION: found.labels}
+        if found.values is not None:
+            columns = dict(zip(self.encoder.prediction_names, found.values.T, strict=True))
         if found.probabilities is not None:
             for i, label in enumerate(self.encoder.classes or []):
                 columns[f"probability_{label}"] = found.probabilities[:, i]

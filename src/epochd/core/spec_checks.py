@@ -105,6 +105,9 @@ def _window_problems(spec: SpecFields) -> Iterator[Problem]:
     if spec.time_column is None:
         message = "sequence_length needs time_column, which is not set"
         yield Problem("time_column", message, "set time_column to the column that orders the rows")
+    if any(first >= second for first, second in pairwise(spec.horizons)):
+        message = f"horizon {list(spec.horizons)} is not ascending"
+        yield Problem("horizon", message, "list each horizon once, the smallest first")
     if spec.split in ("random", "stratified"):
         message = f"with split {spec.split!r}, training and validation windows share rows (data leakage)"
         yield Problem("split", message, "use 'time' or 'group', or omit split")
@@ -165,6 +168,10 @@ def task_option_problems(spec: SpecFields, task: Task | None, classes: int | Non
             if getattr(spec, name):
                 yield Problem(name, f"{name} needs classes, but the task is regression", f"omit {name}")
     origin = "" if spec.task else f", which is the task that {shown(spec.target_column)} suggests"
+    if task != "regression" and len(spec.horizons) > 1:
+        message = f"{len(spec.horizons)} horizons need a regression, but the task is {task}{origin}"
+        hint = "train a model for each horizon, or set task to 'regression' if the target is a number"
+        yield Problem("horizon", message, hint)
     if task != "binary" and not _is_default(spec, "decision_threshold"):
         message = f"decision_threshold needs two classes, but the task is {task}{origin}"
         yield Problem("decision_threshold", message, "omit decision_threshold")

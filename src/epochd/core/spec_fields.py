@@ -59,6 +59,8 @@ Label = Annotated[str, Field(max_length=500)]
 Written = Annotated[str, Field(min_length=1, max_length=50)]
 Weight = Annotated[float, Field(gt=0, le=1e6)]
 DatasetName = Annotated[str, Field(min_length=1, max_length=1000)]
+Steps = Annotated[int, Field(ge=0, le=10_000)]
+MAX_HORIZONS = 1_000
 MAX_COLUMNS, MAX_LABELS = 100_000, 10_000
 """Entries of ``feature_columns`` and of ``class_weight``."""
 
@@ -144,8 +146,9 @@ class SpecFields(BaseModel):
     """The group that a row belongs to, for ``split`` ``group`` and for windows, which never span two groups."""
     sequence_length: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """Train on sliding windows of this many rows, ordered by ``time_column``. Default: each row is one example."""
-    horizon: Annotated[int, Field(ge=0, le=10_000)] = 1
-    """For windows: how many rows after the last row of a window its target is; 0 is the last row itself."""
+    horizon: Steps | Annotated[list[Steps], Field(min_length=1, max_length=MAX_HORIZONS)] = 1
+    """For windows: how many rows after the last row of a window its target is; 0 is the last row itself. A list
+    (``[1, 2, 24]``, ascending) predicts a regression's target at each of these rows, with an output for each."""
     frequency: Written | Annotated[float, Field(gt=0)] | None = None
     """For windows: the usual time from one row to the next, such as ``15min``, ``1h``, ``1d``, ``1mo``; a number if
     ``time_column`` has numbers. No window crosses a hole, which is a longer step than ``max_gap``. Default: rows follow
@@ -275,7 +278,17 @@ class SpecFields(BaseModel):
     @property
     def forecasts(self) -> bool:
         """Whether windows end before their target, so that past values of the target may be features."""
-        return self.sequence_length is not None and self.horizon > 0
+        return self.sequence_length is not None and self.horizons[0] > 0
+
+    @property
+    def horizons(self) -> tuple[int, ...]:
+        """All horizons, ascending; of one window each is the row of a target."""
+        return (self.horizon,) if isinstance(self.horizon, int) else tuple(self.horizon)
+
+    @property
+    def furthest(self) -> int:
+        """The largest horizon: how many rows a window with all its targets takes after its last row."""
+        return self.horizons[-1]
 
     @property
     def has_holes(self) -> bool:

@@ -30,7 +30,7 @@ from epochd.data.schema import feature_columns, kinds_of, missing_columns, requi
 from epochd.data.splitting import sliding_windows, sort_keys
 from epochd.data.splitting.gaps import Holes, segments_or_groups
 from epochd.data.splitting.naive_forecasts import Series
-from epochd.data.splitting.sliding_windows import Examples
+from epochd.data.splitting.sliding_windows import Examples, target_rows
 from epochd.data.splitting.split import SIDES, VALIDATION, Splits, split, split_kind
 from epochd.data.storage.materialize import Layout, StoragePolicy, Targets, materialize
 from epochd.data.tables.catalog import Catalog
@@ -225,7 +225,10 @@ class Preparation:
             for name, side in windows.items():
                 rows = series.rows(side, season)
                 naive[name] = {forecast: _targets(encoder, targets, source) for forecast, source in rows.items()}
-        y = {name: _targets(encoder, targets, side.rows) for name, side in layout.sides.items()}
+        rows_of = {name: side.rows for name, side in layout.sides.items()}
+        if steps is not None and times is not None:
+            rows_of = {name: target_rows(self.spec, order, side.first) for name, side in layout.sides.items()}
+        y = {name: _targets(encoder, targets, rows) for name, rows in rows_of.items()}
         return Arranged(layout, y, naive, season)
 
     def _validation(self, other: Source, fingerprint: str, encoder: Encoder, season: int | None) -> Materialized:
@@ -248,11 +251,12 @@ class Preparation:
 
 
 def _targets(encoder: Encoder, targets: npt.NDArray[Any], rows: IntArray) -> FloatArray | IntArray:
-    """The targets of these rows as in ``InMemoryDataset``."""
+    """The targets of these rows, (rows,) or (rows, horizons), as in ``InMemoryDataset``."""
     if encoder.task != "regression":
         return targets[rows].astype(np.float32) if encoder.task == "binary" else targets[rows].astype(np.int64)
-    y: FloatArray = np.empty(len(rows), np.float32)
-    for first in range(0, len(rows), BATCH_ROWS):
-        piece = targets[rows[first : first + BATCH_ROWS]]
+    y: FloatArray = np.empty(rows.size, np.float32)
+    flat = rows.reshape(-1)
+    for first in range(0, len(flat), BATCH_ROWS):
+        piece = targets[flat[first : first + BATCH_ROWS]]
         y[first : first + len(piece)] = encoder.target(pl.DataFrame({encoder.target_column: piece}))
-    return y
+    return y.reshape(rows.shape)

@@ -25,7 +25,8 @@ class GraphModel(PythonModel):  # type: ignore[misc]
 
     def load_context(self, context: Any) -> None:
         self.inputs = json.loads(Path(context.artifacts["inputs"]).read_text(encoding="utf-8"))
-        self.classes = json.loads(Path(context.artifacts["about"]).read_text(encoding="utf-8"))["classes"]
+        about = json.loads(Path(context.artifacts["about"]).read_text(encoding="utf-8"))
+        self.classes, self.horizons = about["classes"], about["encoder"].get("horizons", [])
         self.session = onnxruntime.InferenceSession(context.artifacts["graph"], providers=["CPUExecutionProvider"])
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
@@ -51,6 +52,8 @@ class GraphModel(PythonModel):  # type: ignore[misc]
             feeds = {self.inputs[0]["name"]: np.asarray(rows, np.float32)}
         names = [output.name for output in self.session.get_outputs()]
         found = dict(zip(names, self.session.run(names, feeds), strict=True))
+        if self.horizons:
+            return pd.DataFrame(found["value"], columns=[f"prediction_{horizon}" for horizon in self.horizons])
         if "value" in found:
             return pd.DataFrame({"prediction": found["value"].reshape(-1)})
         columns = {"prediction": found["label"].reshape(-1)}

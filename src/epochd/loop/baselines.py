@@ -34,17 +34,19 @@ def baselines(
     target_scale: float = 1.0,
     target_mean: float = 0.0,
     naive: Naive | None = None,
+    horizons: Sequence[int] = (),
 ) -> list[dict[str, Any]]:
     """The metrics of each baseline on rows with the encoded target ``y``, and its ``name``; each has those metrics of
-    the model that are defined for it. ``outputs`` is the number of the network's outputs."""
+    the model that are defined for it. ``outputs`` is the number of the network's outputs, ``horizons`` are as in
+    ``metrics.tally``."""
     if task == "regression":
         forecasts: dict[str, Any] = {
-            "mean": np.broadcast_to(train_y.astype(np.float64).mean(), len(y)),
+            "mean": np.broadcast_to(train_y.astype(np.float64).mean(), y.shape),
             **(naive or {}),
         }
+        units = {"target_scale": target_scale, "target_mean": target_mean}
         return [
-            {"name": name}
-            | metrics.evaluation(values[:, None], y, task, target_scale=target_scale, target_mean=target_mean)
+            {"name": name} | metrics.evaluation(values.reshape(len(y), -1), y, task, **units, horizons=horizons)  # type: ignore[arg-type]
             for name, values in forecasts.items()
         ]
     of_prior = metrics.evaluation(np.broadcast_to(_prior(task, train_y, outputs), (len(y), outputs)), y, task)

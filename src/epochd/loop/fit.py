@@ -23,9 +23,9 @@ from epochd.data.feed import prefetch
 from epochd.data.feed.batches import MAX_CHUNK_VALUES, Batches, Chunk
 from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
 from epochd.loop import history, metrics, schedules
-from epochd.loop.classification import ClassTally, Scores
+from epochd.loop.classification import Scores
 from epochd.loop.engine import Engine, Sink
-from epochd.loop.metrics import RegressionTally
+from epochd.loop.metrics import AnyTally
 from epochd.loop.state import LoopState, Totals
 
 AUC_CLASSES = 50
@@ -146,12 +146,14 @@ def evaluate(engine: Engine, config: FitConfig, dataset: InMemoryDataset | Memma
     return tallied(engine, config, dataset, **limit).scores()
 
 
-def tallied(
-    engine: Engine, config: FitConfig, dataset: InMemoryDataset | MemmapDataset, **options: Any
-) -> ClassTally | RegressionTally:
+def tallied(engine: Engine, config: FitConfig, dataset: InMemoryDataset | MemmapDataset, **options: Any) -> AnyTally:
     """The tally of all rows with the current weights, without dropout; ``options`` as in ``metrics.tally``. The blocks
     of rows are the same for a dataset in memory and for a memory-mapped one."""
-    units = {"target_scale": config.target_scale, "target_mean": config.target_mean}
+    units: dict[str, Any] = {
+        "target_scale": config.target_scale,
+        "target_mean": config.target_mean,
+        "horizons": config.spec.horizons,
+    }
     found = metrics.tally(config.task, dataset.y, **(units | options))
     for outputs, y in _scored_blocks(engine, dataset):
         found.add(outputs, y)

@@ -77,6 +77,45 @@ class RegressionTally:
         }
 
 
+@dataclass(slots=True)
+class HorizonTally:
+    """Sums over rows of a regression with several ``horizons``, a tally for each. The metrics of all together are the
+    means over the horizons."""
+
+    horizons: Sequence[int]
+    tallies: Sequence[RegressionTally]
+
+    @property
+    def rows(self) -> int:
+        return self.tallies[0].rows
+
+    def add(self, outputs: FloatArray | Float64, y: FloatArray | IntArray) -> None:
+        for place, found in enumerate(self.tallies):
+            found.add(outputs[:, place : place + 1], y[:, place])
+
+    def scores(self) -> Scores:
+        each = [found.scores() for found in self.tallies]
+        shared = [name for name in each[0] if all(name in scores for scores in each)]
+        return {name: _mean([scores[name] for scores in each]) for name in shared}
+
+    def details(self) -> dict[str, Any]:
+        """The metrics of each horizon."""
+        each = zip(self.horizons, self.tallies, strict=True)
+        return {"per_horizon": [{"horizon": horizon} | _finite(found.scores()) for horizon, found in each]}
+
+
+AnyTally = ClassTally | RegressionTally | HorizonTally
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if len(known) == len(values) else None
+
+
+def _finite(scores: Scores) -> Scores:
+    return {name: value if value is not None and isfinite(value) else None for name, value in scores.items()}
+
+
 def tally(
     task: Task,
     y: FloatArray | IntArray,
@@ -85,8 +124,12 @@ def tally(
     target_mean: float = 0.0,
     threshold: float = 0.5,
     auc_classes: int = 1_000_000,
-) -> ClassTally | RegressionTally:
+    horizons: Sequence[int] = (),
+) -> AnyTally:
     """An empty tally for rows whose encoded target is ``y``; parameters as in ``evaluation`` and ``ClassTally``."""
+    if task == "regression" and y.ndim > 1:
+        each = [RegressionTally(y[:, place], target_scale, target_mean) for place in range(y.shape[1])]
+        return HorizonTally(horizons or range(1, 1 + len(each)), each)
     if task == "regression":
         return RegressionTally(y, target_scale, target_mean)
     return ClassTally(task, len(y), threshold, auc_classes)
@@ -101,35 +144,40 @@ def evaluation(
     target_scale: float = 1.0,
     target_mean: float = 0.0,
     threshold: float = 0.5,
+    horizons: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """All metrics of raw outputs (rows, outputs), logits or standardised values, against the encoded target (rows,): as
-    in ``model.json``, but None where a value is not finite.
+    """All metrics of raw outputs (rows, outputs), logits or standardised values, against the encoded target, (rows,) or
+    (rows, ``horizons``): as in ``model.json``, but None where a value is not finite.
 
     A regression target was standardised by ``target_mean`` and ``target_scale``. With ``classes``, the labels in order,
     the result includes confusion matrix and metrics of each class. ``threshold`` is the decision threshold of a binary
     model.
     """
-    found = tally(task, y, target_scale=target_scale, target_mean=target_mean, threshold=threshold)
+    found = tally(task, y, target_scale=target_scale, target_mean=target_mean, threshold=threshold, horizons=horizons)
     for first in range(0, len(y), BLOCK_ROWS):
         found.add(outputs[first : first + BLOCK_ROWS], y[first : first + BLOCK_ROWS])
     return described(found, classes)
 
 
-def described(found: ClassTally | RegressionTally, classes: Sequence[object] | None = None) -> dict[str, Any]:
+def described(found: AnyTally, classes: Sequence[object] | None = None) -> dict[str, Any]:
     """The number of rows and all metrics of a tally; with ``classes``, the labels, also confusion matrix and metrics of
-    each class. None stands for a value that is not finite."""
-    scores = {name: value if value is not None and isfinite(value) else None for name, value in found.scores().items()}
-    details = found.details(classes) if isinstance(found, ClassTally) and classes else {}
-    return {"rows": found.rows} | scores | details
+    each class, and with several horizons the metrics of each. None stands for a value that is not finite."""
+    details: dict[str, Any] = {}
+    if isinstance(found, HorizonTally):
+        details = found.details()
+    elif isinstance(found, ClassTally) and classes:
+        details = found.details(classes)
+    return {"rows": found.rows} | _finite(found.scores()) | details
 
 
 def r2(mse: float, y: FloatArray | IntArray) -> float | None:
-    """The coefficient of determination; for a constant target 1 without any error, otherwise 0. None for one row."""
+    """The coefficient of determination; for a constant target 1 without any error, otherwise 0. None for one row. With
+    several horizons, (rows, horizons), ``mse`` is the mean over them, which weights them by their variance."""
     if len(y) < 2:
         return None
     if y.min() == y.max():
         return 0.0 if mse else 1.0
-    variance = float(y.astype(np.float64).var())
+    variance = float(y.astype(np.float64).var(axis=0).mean())
     return 1.0 - mse / variance
 
 

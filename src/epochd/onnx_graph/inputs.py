@@ -89,7 +89,8 @@ def features_input(encoder: Encoder, sequence_length: int | None) -> Input:
 def outputs(encoder: Encoder) -> list[Output]:
     """``label`` and ``probabilities``, or ``value`` for a regression."""
     if encoder.classes is None:
-        return [Output(VALUE, "FP64", (-1, 1), f"{encoder.target_column} in its own unit")]
+        of = f" at the horizons {', '.join(map(str, encoder.horizons))}" if encoder.horizons else ""
+        return [Output(VALUE, "FP64", (-1, encoder.outputs), f"{encoder.target_column} in its own unit{of}")]
     classes = len(encoder.classes)
     return [
         Output(LABEL, label_type(encoder.classes), (-1, 1), f"class of {encoder.target_column}"),

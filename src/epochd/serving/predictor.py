@@ -29,7 +29,7 @@ from epochd.data.splitting.gaps import Holes
 from epochd.engines import network
 from epochd.loop.engine import Setup
 from epochd.serving.inputs import Input, Output, inputs_of, outputs_of
-from epochd.serving.predictions import Predictions, RowProblem
+from epochd.serving.predictions import FORECAST_TIME, Predictions, RowProblem
 from epochd.serving.rows import Columns
 from epochd.serving.scorers import OnnxScorer, ReferenceScorer, Scorer
 
@@ -84,7 +84,7 @@ class Predictor:
         inputs = inputs_of(setup.spec, encoder, about.get("examples", {}))
         threshold, nbytes = about.get("decision_threshold"), OVERHEAD_BYTES + 4 * len(text) + scorer.nbytes
         threshold = 0.5 if threshold is None else float(threshold)
-        outputs, operations = outputs_of(encoder.classes), network.flops_per_row(setup) / BACKWARD
+        outputs, operations = outputs_of(encoder), network.flops_per_row(setup) / BACKWARD
         return cls(folder, about, setup, encoder, inputs, outputs, threshold, scorer, nbytes, operations)
 
     @property
@@ -136,7 +136,7 @@ class Predictor:
         except DataError as error:
             problems = self._unusable(frame, error, on_error)
         bad = _marks(problems, frame.height)
-        scores = np.full((frame.height, len(self.classes or ("",))), np.nan)
+        scores = np.full((frame.height, len(self.classes or ()) or self.encoder.outputs), np.nan)
         if not bad.all():
             scores[~bad] = self.scorer.score(frame.filter(pl.Series(~bad)))
         usable = frame.filter(pl.Series(~bad))
@@ -200,9 +200,9 @@ class Predictor:
             found.append(RowProblem(last + 1, spec.time_column, shown(str(times[last]), 80), message, hint))
         return found
 
-    def _times(self, frame: pl.DataFrame, index: IntArray) -> pl.Series | None:
-        """The times that the forecasts of these windows are for: ``horizon`` steps after the last one, null where the
-        rows of a window are not evenly spaced; None for windows of one row."""
+    def _times(self, frame: pl.DataFrame, index: IntArray) -> pl.DataFrame | None:
+        """The times that the forecasts of these windows are for, a column for each horizon: so many steps after the
+        last row, null where the rows of a window are not evenly spaced; None for windows of one row."""
         spec = self.setup.spec
         if index.shape[1] < 2 or spec.time_column is None:
             return None
@@ -214,8 +214,11 @@ class Predictor:
         physical = times.to_physical().to_numpy()
         steps = np.diff(physical[index], axis=1)
         even = (steps == steps[:, :1]).all(axis=1)
-        found = physical[index[:, -1]] + spec.horizon * steps[:, 0]
-        return pl.Series(found).cast(times.dtype).set(pl.Series(~even), None)
+        horizons = self.encoder.horizons
+        names = [f"{FORECAST_TIME}_{horizon}" for horizon in horizons] or [FORECAST_TIME]
+        found = [physical[index[:, -1]] + horizon * steps[:, 0] for horizon in horizons or spec.horizons]
+        columns = [pl.Series(name, one).cast(times.dtype) for name, one in zip(names, found, strict=True)]
+        return pl.DataFrame([column.set(pl.Series(~even), None) for column in columns])
 
     def _predictions(self, scores: Float64) -> Predictions:
         labels: list[Label | None]
@@ -229,6 +232,8 @@ class Predictor:
         if missing.any():
             for row in np.flatnonzero(missing).tolist():
                 labels[row] = None
+        if self.encoder.horizons:
+            return Predictions(labels, None, None, values=scores, names=self.encoder.prediction_names)
         return Predictions(labels, None if self.classes is None else scores, self.classes)
 
     def _unusable(self, frame: pl.DataFrame, error: DataError, on_error: OnError) -> list[RowProblem]:

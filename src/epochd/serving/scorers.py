@@ -1,7 +1,7 @@
 """What computes the scores of rows: ONNX Runtime where a model has a graph for it, the NumPy reference otherwise.
 
-Scores are float64: (rows, classes) probabilities for classification, (rows, 1) values in the unit of the target for
-regression. A score is NaN in no row: values that cannot be encoded raise DataError, as ``Encoder.features`` does.
+Scores are float64: (rows, classes) probabilities for classification, (rows, horizons) values in the unit of the target
+for regression. A score is NaN in no row: values that cannot be encoded raise DataError, as ``Encoder.features`` does.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -132,7 +132,7 @@ class OnnxScorer:
     def _run(self, feeds: Mapping[str, npt.NDArray[Any]], shape: tuple[int, ...] | None = None) -> Float64:
         rows, found = len(next(iter(feeds.values()))), []
         if rows == 0:  # ONNX Runtime ends the process if a recurrent layer gets no rows
-            return np.empty((0, len(self._encoder.classes or ("",))))
+            return np.empty((0, len(self._encoder.classes or ()) or self._encoder.outputs))
         for part in slices(rows, shape or self._encoder.shape):
             [scores] = self._session.run([self._output], {name: feeds[name][part] for name in self._inputs})
             found.append(scores.reshape(len(scores), -1))

@@ -152,7 +152,7 @@ def _types(encoder: Encoder) -> dict[Any, Any]:
     """The types of the columns of predictions, which are the same in each part."""
     kinds: dict[type, type[pl.DataType]] = {bool: pl.Boolean, int: pl.Int64, str: pl.String}
     label = kinds.get(type(encoder.classes[0]), pl.Float64) if encoder.classes else pl.Float64
-    return {"prediction": label}
+    return dict.fromkeys(encoder.prediction_names, label)
 
 
 def _window_parts(chosen: Selection, done: int) -> Iterator[Part]:

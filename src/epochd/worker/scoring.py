@@ -64,6 +64,7 @@ def _baselines(config: FitConfig, prepared: Prepared, side: str, dataset: Datase
         target_scale=config.target_scale,
         target_mean=config.target_mean,
         naive=prepared.naive.get(side),
+        horizons=config.spec.horizons,
     )
     for baseline in found:
         baseline.pop("rows", None)

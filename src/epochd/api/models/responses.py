@@ -116,7 +116,9 @@ class ModelDetail(Success):
     outputs: list[OutputShape]
     example: JsonRow = Field(description="A row to predict, of the examples of all inputs.")
     sequence_length: int | None = Field(description="Of a model that forecasts: how many rows a window has.")
-    horizon: int | None = Field(description="How many rows after a window the forecast is for.")
+    horizon: int | list[int] | None = Field(
+        description="How many rows after a window the forecast is for; a list if there are several."
+    )
     metrics: Final | None = Field(description="By split: train, validation, test; and of the baselines.")
     engine: Literal["onnxruntime", "numpy"] = Field(description="What the server predicts with.")
     lineage: Lineage

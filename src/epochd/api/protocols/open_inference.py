@@ -25,8 +25,8 @@ from epochd.api.served_models import Served
 from epochd.core.errors import DataError, InvalidRequest, Problem, TooLarge
 from epochd.core.text import cut
 from epochd.data import schema
+from epochd.data.encoding.encoder import PREDICTION
 from epochd.serving import rows
-from epochd.serving.inputs import PREDICTION
 from epochd.serving.predictions import PROBABILITIES, Predictions
 from epochd.serving.predictor import Predictor
 from epochd.store import models
@@ -241,7 +241,8 @@ def described_inputs(predictor: Predictor) -> list[TensorShape]:
 def described_outputs(predictor: Predictor) -> list[TensorShape]:
     labels = [""] if predictor.classes is None else list(predictor.classes)
     kind = "FP64" if predictor.classes is None else tensors.datatype(_label_array(labels))
-    found = [TensorShape(name=PREDICTION, datatype=kind, shape=[-1])]
+    horizons = predictor.encoder.horizons
+    found = [TensorShape(name=PREDICTION, datatype=kind, shape=[-1, len(horizons)] if horizons else [-1])]
     if predictor.classes is not None:
         found.append(TensorShape(name=PROBABILITIES, datatype="FP64", shape=[-1, len(labels)]))
     return found
@@ -275,6 +276,8 @@ def predict(predictor: Predictor, request: InferRequest, most: int) -> Predictio
 
 def output_arrays(found: Predictions) -> dict[str, Array]:
     """The predictions as arrays, by the name of the output."""
+    if found.values is not None:
+        return {PREDICTION: found.values}
     labels: Array = np.array(found.labels, np.float64) if found.classes is None else _label_array(found.labels)
     return {PREDICTION: labels} | ({} if found.probabilities is None else {PROBABILITIES: found.probabilities})
 

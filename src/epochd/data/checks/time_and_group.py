@@ -203,7 +203,7 @@ def _left_out(
         return
     row = int(order[1:][cut].min())
     step = Duration(float(np.diff(positions[order])[cut][np.argmin(order[1:][cut])]), holes.limit.unit).shown()
-    ahead = (spec.sequence_length or 1) - 1 + spec.horizon
+    ahead = (spec.sequence_length or 1) - 1 + spec.furthest
     kept, all_windows = (len(sliding_windows.starts(order, ahead, parts)) for parts in (segments, groups))
     holes_found = "1 hole" if cut.sum() == 1 else f"{int(cut.sum()):,} holes"
     yield warning(

@@ -44,6 +44,7 @@ FILL_VALUES = 1 << 19
 stay in the processor's cache until all columns are written."""
 
 
+PREDICTION = "prediction"
 ROW = re.compile(r"\brow (\d+)\b")
 
 
@@ -71,10 +72,12 @@ class EncodedColumns:
 @dataclass(frozen=True, slots=True)
 class Predictions:
     """Decoded outputs. ``labels`` are classes as in the dataset, or values in the unit of the target;
-    ``probabilities`` is float64 (n, classes), in the order of the encoder's classes, None for regression."""
+    ``probabilities`` is float64 (n, classes), in the order of the encoder's classes, None for regression. With several
+    horizons ``values`` (float64, (n, horizons)) are all values, and ``labels`` those of the first horizon."""
 
     labels: list[Label]
     probabilities: Float64 | None
+    values: Float64 | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,8 @@ class Encoder:
     ``masked`` adds a last channel that is 1 for these steps and 0 for padding. It is set if training rows differed in
     length or were shorter than the longest list of the dataset; otherwise shorter rows are padded without a mask.
     ``longer`` says what happens to lists of more than ``steps`` elements; where they are read, ``readings`` divides
-    rows so that the numbers of a row do not depend on the lengths of others.
+    rows so that the numbers of a row do not depend on the lengths of others. ``horizons`` are those of the outputs
+    where a regression predicts several; all are values of the one target.
     """
 
     columns: tuple[Column, ...]
@@ -122,6 +126,7 @@ class Encoder:
     steps: int | None = None
     masked: bool = False
     longer: Longer = "refused"
+    horizons: tuple[int, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -141,8 +146,15 @@ class Encoder:
 
     @property
     def outputs(self) -> int:
-        """Outputs of a network for this target: 1, or the number of classes of a multiclass task."""
+        """Outputs of a network for this target: 1, the number of classes of a multiclass task, or of horizons."""
+        if self.horizons:
+            return len(self.horizons)
         return len(self.classes) if self.task == "multiclass" and self.classes else 1
+
+    @property
+    def prediction_names(self) -> list[str]:
+        """The columns of predictions: ``prediction``, or ``prediction_<horizon>`` for each of several horizons."""
+        return [f"{PREDICTION}_{horizon}" for horizon in self.horizons] or [PREDICTION]
 
     @property
     def feature_names(self) -> list[str]:
@@ -243,7 +255,8 @@ class Encoder:
         second of two classes is predicted above the probability ``threshold``, otherwise the most probable class."""
         wide = outputs.astype(np.float64)
         if self.classes is None:
-            return Predictions((wide[:, 0] * self.target_scale + self.target_mean).tolist(), None)
+            values = wide * self.target_scale + self.target_mean
+            return Predictions(values[:, 0].tolist(), None, values if self.horizons else None)
         # the sigmoid of a logit z is the softmax of (0, z)
         logits = np.column_stack([np.zeros(len(wide)), wide[:, 0]]) if self.task == "binary" else wide
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -258,7 +271,8 @@ class Encoder:
         """The whole state, for ``json.dumps``; ``from_json`` returns an equal encoder."""
         state = {part.name: getattr(self, part.name) for part in fields(self)}
         classes = None if self.classes is None else list(self.classes)
-        return state | {"columns": [column.as_json() for column in self.columns], "classes": classes}
+        columns = [column.as_json() for column in self.columns]
+        return state | {"columns": columns, "classes": classes, "horizons": list(self.horizons)}
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Self:
@@ -278,6 +292,7 @@ class Encoder:
                 steps=None if steps is None else int(steps),
                 masked=values.stored_bool(state["masked"]),
                 longer=_longer(state.get("longer", "refused")),
+                horizons=tuple(int(horizon) for horizon in state.get("horizons", ())),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CorruptFile(f"the state of the encoder is invalid ({error!r}): was it edited?") from None

@@ -40,6 +40,8 @@ class EncoderFit:
         (None without list columns). Raise DataError for a column of an unsupported type."""
         self._spec, self._task, self._classes, self._steps = spec, task, classes, steps
         self._target = Moments()
+        several = task == "regression" and spec.sequence_length is not None and len(spec.horizons) > 1
+        self._horizons = spec.horizons if several else ()
         kinds = {name: kind_of(schema[name]) for name in features}
         self._lists = [name for name in features if kinds[name] is Kind.LIST]
         columns = sum(kind in (Kind.NUMBER, Kind.LIST) for kind in kinds.values())
@@ -71,6 +73,7 @@ class EncoderFit:
             target_mean=target.centre,
             target_scale=target.scale,
             steps=steps if lengths else None,
+            horizons=self._horizons,
             longer=LONGER[self._spec.model_type] if lengths else "refused",
             masked=any(fit.shortest is not None and fit.shortest < steps for fit in lengths),
         )

@@ -36,41 +36,45 @@ class Series:
     order: IntArray
     groups: Integers | None
 
-    @property
-    def step(self) -> int:
-        """Rows from a target to the newest earlier target that is known when it is predicted."""
-        return max(self.spec.horizon, 1)
-
     def rows(self, windows: Examples, season: int | None) -> dict[str, IntArray]:
-        """The rows of the dataset (int64, (windows,)) whose targets the forecasts repeat, by name of the forecast.
-        Empty if a window contains no earlier row than that of its target."""
+        """The rows of the dataset whose targets the forecasts repeat, by name of the forecast: int64 (windows,), or
+        (windows, horizons) for several. Empty if a window contains no earlier row than that of its target."""
         length = self.spec.sequence_length or 1
-        if length - 1 + self.spec.horizon < self.step:
+        if length == 1 and self.spec.horizons[0] == 0:
             return {}
-        target = windows.first + (length - 1 + self.spec.horizon)
-        last = target - self.step
+        found = [self._rows(windows.first + length - 1, horizon, season) for horizon in self.spec.horizons]
+        if len(found) == 1:
+            return found[0]
+        return {name: np.stack([rows[name] for rows in found], axis=1) for name in found[0]}
+
+    def _rows(self, end: IntArray, horizon: int, season: int | None) -> dict[str, IntArray]:
+        """``rows`` of one horizon, for windows that end at these positions."""
+        target, step = end + horizon, max(horizon, 1)
+        last = target - step
         found = {"last value": self.order[last]}
         if season is not None:
-            back, exists = self._season_before(target, season)
+            back, exists = self._season_before(target, step, season)
             found["seasonal naive"] = self.order[np.where(exists, back, last)]
         return found
 
     def season(self, windows: Examples, targets: Times) -> int | None:
         """The shortest of SEASONS whose mean absolute error over the training ``windows`` (for labels: share of wrong
-        ones) is at most NEARLY the smallest. None if the training series are too short. ``targets`` are those of all
-        rows of the dataset, (rows,): numbers, or class numbers of an unsigned type."""
-        ahead = (self.spec.sequence_length or 1) - 1 + self.spec.horizon
+        ones) is at most NEARLY the smallest; of several horizons by the largest. None if the training series are too
+        short. ``targets`` are those of all rows of the dataset, (rows,): numbers, or class numbers of an unsigned
+        type."""
+        ahead = (self.spec.sequence_length or 1) - 1 + self.spec.furthest
         target = windows.first[:: ceil(len(windows.first) / COMPARED)] + ahead
         now, errors = targets[self.order[target]], {}
         for season in SEASONS:
-            back, exists = self._season_before(target, season)
+            back, exists = self._season_before(target, max(self.spec.furthest, 1), season)
             if exists.mean() >= COVERED:
                 errors[season] = _error(now[exists], targets[self.order[back[exists]]])
         return next((season for season, error in errors.items() if error <= NEARLY * min(errors.values())), None)
 
-    def _season_before(self, target: IntArray, season: int) -> tuple[IntArray, npt.NDArray[np.bool_]]:
-        """Positions a whole number of seasons before these, at least ``step`` rows, and whether they exist (bool)."""
-        back = target - season * ceil(self.step / season)
+    def _season_before(self, target: IntArray, step: int, season: int) -> tuple[IntArray, npt.NDArray[np.bool_]]:
+        """Positions a whole number of seasons before these, at least ``step`` rows, and whether they exist (bool): what
+        is earlier is not known when the target is predicted."""
+        back = target - season * ceil(step / season)
         exists = back >= 0
         if self.groups is not None:
             before = np.maximum(back, 0)

@@ -158,5 +158,8 @@ def _row_scores(setup: Setup, outputs: jax.Array, y: jax.Array) -> tuple[jax.Arr
             losses = -jnp.sum(truth * jax.nn.log_softmax(outputs), axis=1)
             return losses, jnp.argmax(outputs, axis=1) == y
         case "regression":
+            if setup.outputs > 1:
+                squared = jnp.mean(jnp.square(outputs - y), axis=1)
+                return squared, squared
             error = outputs[:, 0] - y
             return error * error, error * error

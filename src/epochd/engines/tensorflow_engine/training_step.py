@@ -67,7 +67,8 @@ def objective(setup: Setup, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]
     """Loss and score of each row (see ``loop.state.Totals``): (rows, outputs), (rows,) → (rows,), (rows,)."""
     smooth = setup.spec.label_smoothing
     if setup.task == "regression":
-        squared = tf.square(outputs[:, 0] - y)
+        several = setup.outputs > 1
+        squared = tf.reduce_mean(tf.square(outputs - y), 1) if several else tf.square(outputs[:, 0] - y)
         return squared, squared
     if setup.task == "binary":
         logits = outputs[:, 0]

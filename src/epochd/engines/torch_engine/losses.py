@@ -18,7 +18,7 @@ from epochd.loop.engine import Setup
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows on the device: ``x`` (rows, *inputs), ``y`` (rows,) as in ``InMemoryDataset``, ``weight`` (rows,)."""
+    """Rows on the device: ``x`` (rows, *inputs), ``y`` as in ``InMemoryDataset``, ``weight`` (rows,)."""
 
     x: Tensor
     y: Tensor
@@ -76,6 +76,8 @@ def loss_sum(setup: Setup) -> Loss:
         return F.cross_entropy(output, batch.y, reduction="none", label_smoothing=smooth).dot(batch.weight)
 
     def regression(output: Tensor, batch: Batch) -> Tensor:
+        if setup.outputs > 1:
+            return F.mse_loss(output, batch.y, reduction="sum") / setup.outputs
         return F.mse_loss(output[:, 0], batch.y, reduction="sum")
 
     return {"binary": binary, "multiclass": multiclass, "regression": regression}[setup.task]
@@ -84,6 +86,6 @@ def loss_sum(setup: Setup) -> Loss:
 SCORES: dict[Task, Score] = {
     "binary": lambda output, y: ((output[:, 0] > 0) == (y > 0.5)).sum(),
     "multiclass": lambda output, y: (output.argmax(1) == y).sum(),
-    "regression": lambda output, y: (output[:, 0] - y).double().square().sum(),
+    "regression": lambda output, y: (output.reshape(y.shape) - y).double().square().sum(0).mean(),
 }
 """(outputs, y) → correct predictions or squared errors, summed over rows (see ``loop.state.Totals``)."""
