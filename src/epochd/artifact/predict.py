@@ -73,7 +73,8 @@ class Model:
     def _of_windows(self, frame: pl.DataFrame) -> tuple[FloatArray, IntArray]:
         shape, windows = self.setup.inputs, windows_of(self.setup.spec, self.encoder, frame)
         order, first = windows.order, windows.first[windows.whole]
-        encoded, rows = self.encoder.features(frame)[order], order[first + shape[0] - 1]
+        encoded = self.encoder.with_ahead(self.encoder.features(frame)[order])
+        rows = order[first + shape[0] - 1]
         examples = MemmapDataset(encoded, first, shape[0], shape, np.zeros(len(first), np.float32))
         found = [reference.forward(self.setup, self.weights, batch.x) for batch in examples.slices(rows_at_once(shape))]
         return np.concatenate(found) if found else np.empty((0, self.setup.outputs), np.float32), rows
@@ -133,7 +134,8 @@ def setup_of(folder: Path, about: Mapping[str, Any]) -> Setup:
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """The windows of a table to predict: the ``order`` of its rows by group and time, the positions in it where windows
+    """The windows of a table to predict, each followed by the rows for which it needs columns that are known in
+    advance: the ``order`` of its rows by group and time, the positions in it where windows
     begin (``first``), whether each is ``whole``, without a hole in time, and the group number of each row (None: one
     group)."""
 
@@ -155,11 +157,12 @@ def windows_of(spec: TrainingSpec, encoder: Encoder, frame: pl.DataFrame) -> Win
     groups = None if spec.group_column is None else sort_keys.GroupNumbers()(frame.get_column(spec.group_column))
     times = frame.get_column(spec.time_column)
     order = sliding_windows.order(sort_keys.time_keys(times), groups)
-    first = sliding_windows.starts(order, spec.sequence_length - 1, groups)
+    ahead = spec.sequence_length - 1 + encoder.reach
+    first = sliding_windows.starts(order, ahead, groups)
     whole = np.ones(len(first), np.bool_)
     if (holes := Holes.of(spec)) is not None and len(first):
         segments = holes.segments(order, holes.positions(times), groups)[order]
-        whole = segments[first] == segments[first + spec.sequence_length - 1]
+        whole = segments[first] == segments[first + ahead]
     return Windows(order, first, whole, groups)
 
 

@@ -42,6 +42,7 @@ def cross_field_problems(spec: SpecFields) -> list[Problem]:
         _split_problems,
         _window_problems,
         _gap_problems,
+        _known_problems,
         _model_problems,
         _name_problems,
     )
@@ -116,6 +117,18 @@ def _window_problems(spec: SpecFields) -> Iterator[Problem]:
         yield Problem("input_shape", message, "omit input_shape or sequence_length")
 
 
+def _known_problems(spec: SpecFields) -> Iterator[Problem]:
+    names = spec.known_in_advance or []
+    if spec.target_column in names:
+        message = f"{shown(spec.target_column)} is the target, which is not known in advance"
+        yield Problem("known_in_advance", message, "remove it; its past values may be among feature_columns")
+    for column in sorted(name for name, count in Counter(names).items() if count > 1):
+        yield Problem("known_in_advance", f"{shown(column)} is listed more than once", "list each column once")
+    if names and spec.sequence_length is not None and not spec.ahead:
+        message = "known_in_advance needs a horizon above 0: with horizon 0 the row of the target is in the window"
+        yield Problem("known_in_advance", message, "omit it, or set horizon to 1 or more")
+
+
 def _gap_problems(spec: SpecFields) -> Iterator[Problem]:
     for name in ("frequency", "max_gap"):
         written = getattr(spec, name)
@@ -186,7 +199,8 @@ def task_option_problems(spec: SpecFields, task: Task | None, classes: int | Non
 
 def _name_problems(spec: SpecFields) -> Iterator[Problem]:
     """NUL characters, which PostgreSQL does not store, and names that cannot be folders of the artifact store."""
-    for name in ("name", "target_column", "feature_columns", "time_column", "group_column", "class_weight"):
+    columns = ("target_column", "feature_columns", "time_column", "group_column", "known_in_advance")
+    for name in ("name", *columns, "class_weight"):
         value = getattr(spec, name) or ()
         if any("\0" in text for text in ([value] if isinstance(value, str) else value)):
             yield Problem(name, f"{name} contains a NUL character (U+0000)", "remove it")

@@ -78,7 +78,7 @@ APPLIES_TO: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """Fields that apply only to some values of another field."""
 
-NEEDS = dict.fromkeys(("horizon", "frequency", "max_gap"), "sequence_length")
+NEEDS = dict.fromkeys(("horizon", "frequency", "max_gap", "known_in_advance"), "sequence_length")
 """Fields that apply only if another field is set."""
 
 
@@ -157,6 +157,10 @@ class SpecFields(BaseModel):
     """For windows: the longest step that is no hole: a number of steps of ``frequency``, up to half a step more, or a
     duration such as ``2h``, which needs no ``frequency``. Default with a ``frequency``: 1, so that a missing row is a
     hole."""
+
+    known_in_advance: Annotated[list[Column], Field(min_length=1, max_length=1_000)] | None = None
+    """For windows: columns that are known for the row of the target when it is predicted, such as holidays or planned
+    prices. Their values there, for each horizon, are features beside the past ones."""
 
     framework: Literal["auto", "pytorch", "tensorflow", "jax"] = "auto"
     """The framework to train with; ``auto`` selects the fastest installed one for this model and device."""
@@ -284,6 +288,13 @@ class SpecFields(BaseModel):
     def horizons(self) -> tuple[int, ...]:
         """All horizons, ascending; of one window each is the row of a target."""
         return (self.horizon,) if isinstance(self.horizon, int) else tuple(self.horizon)
+
+    @property
+    def ahead(self) -> tuple[int, ...]:
+        """The horizons at which columns that are known in advance are features; none without such columns."""
+        if self.sequence_length is None or self.known_in_advance is None:
+            return ()
+        return tuple(horizon for horizon in self.horizons if horizon > 0)
 
     @property
     def furthest(self) -> int:

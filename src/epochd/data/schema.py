@@ -19,13 +19,14 @@ MAX_LISTED = 20
 def feature_columns(spec: TrainingSpec, schema: pl.Schema) -> list[str]:
     """The existing feature columns in the order of the spec; those of one pattern in the order of the table.
 
-    The target is a feature only if the spec lists it and windows end before it.
+    The target is a feature only if the spec lists it and windows end before it. Columns that are known in advance are
+    features, after the others if they are not listed.
     """
-    if spec.feature_columns is None:
-        return _remaining(spec, schema)
-    remaining = _remaining(spec, schema)
-    found = [name for requested in spec.feature_columns for name in _matches(requested, remaining, schema)]
-    return [name for name in dict.fromkeys(found) if name != spec.target_column or spec.forecasts]
+    found = remaining = _remaining(spec, schema)
+    if spec.feature_columns is not None:
+        found = [name for requested in spec.feature_columns for name in _matches(requested, remaining, schema)]
+    known = [name for name in spec.known_in_advance or () if name in schema] if spec.sequence_length else []
+    return [name for name in dict.fromkeys([*found, *known]) if name != spec.target_column or spec.forecasts]
 
 
 def required_columns(spec: TrainingSpec, schema: pl.Schema) -> list[str]:
@@ -40,6 +41,8 @@ def selection_problems(spec: TrainingSpec, schema: pl.Schema, caveat: str = "") 
     remaining = _remaining(spec, schema)
     requested = [name for name in spec.feature_columns or () if not _matches(name, remaining, schema)]
     found = missing_columns(requested, "feature_columns", schema, "the dataset", caveat)
+    known = [name for name in spec.known_in_advance or () if name not in schema]
+    found += missing_columns(known, "known_in_advance", schema, "the dataset", caveat)
     for field in ("target_column", "time_column", "group_column"):
         name = getattr(spec, field)
         if name is not None and name not in schema:

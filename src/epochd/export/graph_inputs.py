@@ -43,7 +43,7 @@ def table_inputs(saved: SavedModel, session: Any) -> list[TableInput]:
     return [
         TableInput(
             about.name,
-            about.column or str(lists[0]),
+            (about.name if about.ahead else about.column) or str(lists[0]),
             about.kind,
             about.shape,
             str(about.missing) if about.kind == "text" else "",
@@ -58,7 +58,7 @@ def example(saved: SavedModel) -> dict[str, Any]:
     """A typical row, column → value: numbers and times at the centre of their scale, the first of the categories. With
     sliding windows each value is a list of the steps."""
     encoder, steps = saved.model.encoder, saved.model.setup.spec.sequence_length
-    values = {column.name: _typical(column, encoder) for column in encoder.columns}
+    values = {column.name: _typical(column, encoder) for column in encoder.windowed.columns}
     return values if steps is None else {name: [value] * steps for name, value in values.items()}
 
 

@@ -5,7 +5,7 @@ every tensor; sliding windows and lists have their steps on the second one. Noth
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from epochd.data.encoding.categorical import Codes, OneHot
@@ -37,7 +37,8 @@ INT64 = range(-(2**63), 2**63)
 class Input:
     """A tensor that the graph takes. ``column`` is None for ``lengths`` and ``features``; -1 in ``shape`` is the number
     of rows, and of steps where lists may have any length; ``missing`` is what stands for a missing value, None if there
-    can be none. ``steps`` is how many steps shorter lists of any length are padded to."""
+    can be none. ``steps`` is how many steps shorter lists of any length are padded to, ``ahead`` how many rows after
+    each row of a window the column's values are."""
 
     name: str
     column: str | None
@@ -47,11 +48,11 @@ class Input:
     missing: str | int | None
     description: str
     steps: int | None = None
+    ahead: int | None = None
 
     def as_json(self) -> dict[str, Any]:
-        steps = {} if self.steps is None else {"steps": self.steps}
-        others = {name: value for name, value in asdict(self).items() if name != "steps"}
-        return others | {"shape": list(self.shape)} | steps
+        found = asdict(self) | {"shape": list(self.shape)}
+        return {name: value for name, value in found.items() if value is not None or name not in ("steps", "ahead")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +69,17 @@ class Output:
 
 
 def column_inputs(encoder: Encoder, sequence_length: int | None) -> list[Input]:
-    """An input for each column in the order of the encoder, and the lengths of lists last where they have an effect."""
-    names = input_names(encoder.feature_names)
-    pairs = zip(encoder.columns, names[:-1], strict=True)
+    """An input for each column in the order of the encoder, then for each column that is known in advance, and the
+    lengths of lists last where they have an effect."""
+    windowed = encoder.windowed
+    names = input_names(windowed.feature_names)
+    pairs = zip(windowed.columns, names[:-1], strict=True)
     found = [_column_input(column, name, encoder, sequence_length) for column, name in pairs]
+    known = [column.name for column in encoder.columns if column.name in encoder.known]
+    later = ((rows, name) for rows in encoder.ahead for name in known)
+    for place, (rows, name) in enumerate(later, len(encoder.columns)):
+        meaning = f"{found[place].description}; {rows} rows after each row of the window"
+        found[place] = replace(found[place], column=name, description=meaning, ahead=rows)
     if has_lengths(encoder):
         meaning = "elements of each row's lists; what is behind them is ignored"
         found.append(Input(names[-1], None, LENGTHS, "INT64", (-1, 1), None, meaning))
@@ -100,7 +108,7 @@ def outputs(encoder: Encoder) -> list[Output]:
 
 def example_shape(encoder: Encoder, sequence_length: int | None) -> tuple[int, ...]:
     """The shape of an encoded example: (features,) or (steps, channels)."""
-    return encoder.shape if sequence_length is None else (sequence_length, *encoder.shape)
+    return encoder.shape if sequence_length is None else (sequence_length, *encoder.windowed.shape)
 
 
 def has_lengths(encoder: Encoder) -> bool:

@@ -247,7 +247,7 @@ def measured(trained: Trained) -> Importances:
         return Measurement(
             trained.outputs,
             lambda outputs: trained.scored(outputs, rows.y),
-            trained.encoder,
+            trained.encoder.windowed,
             rows.x,
             trained.shape,
             trained.spec.seed,

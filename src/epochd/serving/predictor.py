@@ -14,7 +14,7 @@ import polars as pl
 import polars.selectors as cs
 
 from epochd.artifact import files
-from epochd.artifact.predict import setup_of, windows_of
+from epochd.artifact.predict import Windows, setup_of, windows_of
 from epochd.core.arrays import IntArray
 from epochd.core.durations import Duration
 from epochd.core.errors import DataError, Problem
@@ -148,23 +148,24 @@ class Predictor:
         return [] if warning is None else [warning]
 
     def predict_windows(self, frame: pl.DataFrame, index: IntArray) -> Predictions:
-        """The predictions for windows of these rows, whose numbers are ``index`` (windows, steps). Raises DataError."""
+        """The predictions for windows of these rows; ``index`` is as in ``Scorer.score_windows``. Raises DataError."""
         return self._predictions(self.scorer.score_windows(frame, index))
 
     def _forecast(self, frame: pl.DataFrame, on_error: OnError, every_row: bool) -> Predictions:
         windows = windows_of(self.setup.spec, self.encoder, frame)
-        order, problems = windows.order, list[RowProblem]()
-        first, whole = windows.first, windows.whole
+        order, first, whole = windows.order, windows.first, windows.whole
+        problems: list[RowProblem] = []
         if every_row:
             first, whole = first[whole], whole[whole]
         else:
-            last = _last_of_groups(first, order, windows.groups)
-            first, whole = first[last], whole[last]
-        index = order[first[:, None] + np.arange(self.setup.spec.sequence_length or 1)]
-        if not whole.all():
-            problems = self._holes(frame, index[~whole])
-            if on_error == "refuse":
-                raise DataError([Problem(one.column, one.message, one.hint) for one in problems])
+            chosen, problems = self._last_windows(frame, windows)
+            first, whole = first[chosen], whole[chosen]
+        steps = self.setup.spec.sequence_length or 1
+        index = order[first[:, None] + np.arange(steps + self.encoder.reach)]
+        ends = index[:, steps - 1]
+        problems += self._holes(frame, index[~whole]) if not whole.all() else []
+        if problems and on_error == "refuse":
+            raise DataError([Problem(one.column, one.message, one.hint) for one in problems])
         try:
             scores = self.scorer.score_windows(frame, index)
         except DataError as error:
@@ -176,10 +177,38 @@ class Predictor:
         scores[~whole] = np.nan
         if every_row:
             all_scores = np.full((frame.height, scores.shape[1]), np.nan)
-            all_scores[index[:, -1]] = scores
+            all_scores[ends] = scores
             return replace(self._predictions(all_scores), problems=problems)
-        times = self._times(frame, index)
-        return replace(self._predictions(scores), problems=problems, rows=index[:, -1], times=times)
+        times = self._times(frame, index[:, :steps])
+        return replace(self._predictions(scores), problems=problems, rows=ends, times=times)
+
+    def _last_windows(self, frame: pl.DataFrame, windows: Windows) -> tuple[IntArray, list[RowProblem]]:
+        """The last window of each group, by its number. Where columns are known in advance and the rows have the
+        target, a window ends at the last row of the group with a target: later rows are the future, and a group without
+        enough of them is a problem of that row."""
+        order, name, steps = windows.order, self.encoder.target_column, self.setup.spec.sequence_length or 1
+        if not self.encoder.reach or name not in frame.columns:
+            return _last_of_groups(windows.first, order, windows.groups), []
+        target = frame.get_column(name)
+        is_known = (target.fill_nan(None) if target.dtype.is_float() else target).is_not_null()[order]
+        of = np.zeros(len(order), np.int64) if windows.groups is None else windows.groups[order]
+        known = np.flatnonzero(is_known.to_numpy())
+        last = known[np.append(of[known][1:] != of[known][:-1], True)[: len(known)]]
+        ends = windows.first + steps - 1
+        begins = last - steps + 1
+        has_window = (begins >= 0) & (of[np.maximum(begins, 0)] == of[last])
+        short = last[has_window & ~np.isin(last, ends)].tolist()
+        problems = []
+        for end in short:
+            row, column = int(order[end]) + 1, self.encoder.known[0]
+            follow = int(np.searchsorted(of, of[end], side="right")) - 1 - end
+            message = (
+                f"row {row} is the last one with a value of {name!r}, and {follow} rows follow; the model needs the "
+                f"{self.encoder.reach} rows after it with {', '.join(map(repr, self.encoder.known))}, known in advance"
+            )
+            hint = f"add the rows to predict, with an empty {name!r}"
+            problems.append(RowProblem(row, column, shown(frame[column][row - 1], 80), message, hint))
+        return np.flatnonzero(np.isin(ends, last)), problems
 
     def _holes(self, frame: pl.DataFrame, index: IntArray) -> list[RowProblem]:
         """What is wrong with the last rows of these windows, each of which crosses a hole in time."""

@@ -45,7 +45,8 @@ class Scorer(Protocol):
         """The scores of these rows."""
 
     def score_windows(self, frame: pl.DataFrame, index: IntArray) -> Float64:
-        """The scores of windows of rows, whose row numbers are ``index`` (windows, steps)."""
+        """The scores of windows of rows, whose row numbers are ``index`` (windows, steps + ``encoder.reach``): the rows
+        of each window, and those after it of which columns are known in advance."""
 
     def score_plain(self, columns: Columns) -> Float64 | None:
         """The scores of rows whose values are of plain JSON types; None where a value needs conversion."""
@@ -73,7 +74,8 @@ class ReferenceScorer:
 
     def score_windows(self, frame: pl.DataFrame, index: IntArray) -> Float64:
         encoded = self._encoder.features(frame)
-        return np.concatenate([self._forward(encoded[index[part]]) for part in slices(len(index), self._setup.inputs)])
+        parts = [index[part] for part in slices(len(index), self._setup.inputs)]
+        return np.concatenate([self._forward(self._encoder.window_steps(encoded, part)) for part in parts])
 
     def score_plain(self, columns: Columns) -> Float64 | None:
         encoded = None if self._plain is None else self._plain.features(columns)

@@ -172,6 +172,7 @@ class _Windows:
         assert spec.time_column is not None
         assert spec.sequence_length is not None
         self._length = length = spec.sequence_length
+        self._reach = reach = chosen.model.encoder.reach
         times = frame.get_column(spec.time_column)
         self._bad = self._unusable(times)
         known = times.is_not_null().to_numpy()
@@ -190,12 +191,14 @@ class _Windows:
         self._position = np.full(frame.height, -1, np.int64)
         self._position[self._order] = np.arange(len(rows))
         self._ends = np.zeros(len(rows) + 1, np.bool_)  # the last is for rows without a place in the order
-        self._ends[sliding_windows.starts(self._order, length - 1, parts) + length - 1] = True
+        self._ends[sliding_windows.starts(self._order, length - 1 + reach, parts) + length - 1] = True
         unusable = np.zeros(frame.height, np.bool_)
         unusable[list(self._bad)] = True
         before = np.concatenate([[0], np.cumsum(unusable[self._order])])
         self._clean = np.zeros(len(rows) + 1, np.bool_)
-        self._clean[length - 1 : -1] = before[length:] == before[: len(before) - length]
+        wide = length + reach
+        ends = slice(length - 1, max(len(rows) - reach, length - 1))
+        self._clean[ends] = before[wide:] == before[: max(len(before) - wide, 0)]
 
     def _unusable(self, times: pl.Series) -> dict[int, Problem]:
         """Rows that no window can contain, by their number from 0. Raise RowsNotScored unless they are skipped."""
@@ -220,7 +223,7 @@ class _Windows:
         position = self._position[first : first + passed.height]
         lines = np.flatnonzero(self._ends[position])
         targets = lines[self._clean[position[lines]]]
-        history = np.unique(self._order[position[targets][:, None] - np.arange(self._length)])
+        history = np.unique(self._order[position[targets][:, None] + np.arange(1 - self._length, 1 + self._reach)])
         predicted = self._chosen.model.predict(self._frame[history])[np.searchsorted(history, first + targets)]
         of_lines = _scattered(predicted, np.searchsorted(lines, targets), len(lines))
         found = {row: self._bad[row] for row in rows if row in self._bad}

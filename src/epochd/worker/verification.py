@@ -146,7 +146,7 @@ def _scores_of_windows(predictor: Predictor, frame: pl.DataFrame, chosen: IntArr
     ends = sliding_windows.inverse_order(order)[chosen] - spec.furthest
     for first in range(0, len(chosen), BATCH_ROWS):
         part = slice(first, first + BATCH_ROWS)
-        index = order[ends[part][:, None] + np.arange(1 - spec.sequence_length, 1)]
+        index = order[ends[part][:, None] + np.arange(1 - spec.sequence_length, 1 + predictor.encoder.reach)]
         rows = sliding_windows.target_rows(spec, order, ends[part] + 1 - spec.sequence_length)
         target = predictor.encoder.target(frame[rows.reshape(-1)]).reshape(rows.shape)
         yield predictor.scorer.score_windows(frame, index), target

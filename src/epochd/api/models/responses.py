@@ -119,6 +119,9 @@ class ModelDetail(Success):
     horizon: int | list[int] | None = Field(
         description="How many rows after a window the forecast is for; a list if there are several."
     )
+    known_in_advance: list[str] | None = Field(
+        default=None, description="Columns of which a forecast needs the rows up to the largest horizon, too."
+    )
     metrics: Final | None = Field(description="By split: train, validation, test; and of the baselines.")
     engine: Literal["onnxruntime", "numpy"] = Field(description="What the server predicts with.")
     lineage: Lineage

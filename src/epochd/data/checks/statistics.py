@@ -273,7 +273,8 @@ def example_shape(
     lists = [feature for feature in features if feature.kind is Kind.LIST]
     embeds = can_embed(spec, has_lists=bool(lists))
     width, embedded = 0, []
-    for feature in features:
+    known = [feature for feature in features if spec.ahead and feature.name in (spec.known_in_advance or ())]
+    for feature in [*features, *known * len(spec.ahead)]:
         is_embedded = embeds and feature.kind is Kind.CATEGORY and feature.distinct > spec.embedding_threshold
         if is_embedded:
             embedded.append((width, min(feature.distinct, MAX_CODES) + 1))

@@ -115,6 +115,10 @@ class Encoder:
     ``longer`` says what happens to lists of more than ``steps`` elements; where they are read, ``readings`` divides
     rows so that the numbers of a row do not depend on the lengths of others. ``horizons`` are those of the outputs
     where a regression predicts several; all are values of the one target.
+
+    The columns in ``known`` are known in advance: each step of a window also has their values so many rows ``ahead``,
+    in channels behind those of the row itself; at the last step that is the row of the target. ``windowed`` is the
+    encoder of such steps.
     """
 
     columns: tuple[Column, ...]
@@ -127,6 +131,8 @@ class Encoder:
     masked: bool = False
     longer: Longer = "refused"
     horizons: tuple[int, ...] = ()
+    known: tuple[str, ...] = ()
+    ahead: tuple[int, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -141,7 +147,9 @@ class Encoder:
 
     @property
     def embedded(self) -> tuple[tuple[int, int], ...]:
-        """(channel, number of codes) of each column of codes, for an embedding."""
+        """(channel, number of codes) of each column of codes, for an embedding, also of values that are ahead."""
+        if self.ahead:
+            return self.windowed.embedded
         return tuple((channel, column.codes) for column, channel in self._channels() if isinstance(column, Codes))
 
     @property
@@ -166,6 +174,55 @@ class Encoder:
         """The kinds of the table columns that it was fitted on: features and target."""
         of_features = {column.name: FITTED_KINDS[type(column)] for column in self.columns}
         return {self.target_column: label_kind(self.classes)} | of_features
+
+    @property
+    def reach(self) -> int:
+        """How many rows after its last one a window needs for columns that are known in advance."""
+        return max(self.ahead, default=0)
+
+    @property
+    def windowed(self) -> "Encoder":
+        """The encoder of a step of a window, with a column ``<name>+<rows>`` for each value that is ahead."""
+        if not self.ahead:
+            return self
+        columns = list(self.columns)
+        for rows in self.ahead:
+            taken = {column.name for column in columns}
+            for column in self.columns:
+                if column.name in self.known:
+                    name = f"{column.name}+{rows}"
+                    while name in taken:
+                        name += "_"
+                    columns.append(replace(column, name=name))
+        return replace(self, columns=tuple(columns), known=(), ahead=())
+
+    @property
+    def known_channels(self) -> list[int]:
+        """The channels of the columns that are known in advance, in the order of the columns."""
+        named = [(column, first) for column, first in self._channels() if column.name in self.known]
+        return [first + place for column, first in named for place in range(column.width)]
+
+    def with_ahead(self, ordered: FloatArray) -> FloatArray:
+        """Encoded rows in the order of windows, (rows, channels), with the channels that are ahead of each; 0 where no
+        row follows. Those at the end of a group are of the next one, which no window reads."""
+        if not self.ahead:
+            return ordered
+        found = np.zeros((len(ordered), self.windowed.width), np.float32)
+        found[:, : self.width] = ordered
+        known = ordered[:, self.known_channels]
+        for place, rows in enumerate(self.ahead):
+            first = self.width + place * known.shape[1]
+            found[: max(len(found) - rows, 0), first : first + known.shape[1]] = known[rows:]
+        return found
+
+    def window_steps(self, encoded: FloatArray, index: IntArray) -> FloatArray:
+        """The steps of windows, (windows, steps, channels), from encoded rows; ``index`` (windows, steps + ``reach``)
+        are the rows of each window and those after it."""
+        if not self.ahead:
+            return encoded[index]
+        steps, known = index.shape[1] - self.reach, encoded[:, self.known_channels]
+        later = [known[index[:, rows : rows + steps]] for rows in self.ahead]
+        return np.concatenate([encoded[index[:, :steps]], *later], axis=-1)
 
     @property
     def list_columns(self) -> list[str]:
@@ -272,7 +329,8 @@ class Encoder:
         state = {part.name: getattr(self, part.name) for part in fields(self)}
         classes = None if self.classes is None else list(self.classes)
         columns = [column.as_json() for column in self.columns]
-        return state | {"columns": columns, "classes": classes, "horizons": list(self.horizons)}
+        lists = {name: list(getattr(self, name)) for name in ("horizons", "known", "ahead")}
+        return state | {"columns": columns, "classes": classes} | lists
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Self:
@@ -293,6 +351,8 @@ class Encoder:
                 masked=values.stored_bool(state["masked"]),
                 longer=_longer(state.get("longer", "refused")),
                 horizons=tuple(int(horizon) for horizon in state.get("horizons", ())),
+                known=tuple(values.stored_text(name) for name in state.get("known", ())),
+                ahead=tuple(int(rows) for rows in state.get("ahead", ())),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CorruptFile(f"the state of the encoder is invalid ({error!r}): was it edited?") from None

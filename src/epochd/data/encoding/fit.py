@@ -74,6 +74,8 @@ class EncoderFit:
             target_scale=target.scale,
             steps=steps if lengths else None,
             horizons=self._horizons,
+            known=tuple(self._spec.known_in_advance or ()) if self._spec.ahead else (),
+            ahead=self._spec.ahead,
             longer=LONGER[self._spec.model_type] if lengths else "refused",
             masked=any(fit.shortest is not None and fit.shortest < steps for fit in lengths),
         )
