@@ -29,7 +29,7 @@ from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
 from epochd.data.schema import feature_columns, kinds_of, missing_columns, required_columns
 from epochd.data.splitting import sliding_windows, sort_keys
 from epochd.data.splitting.gaps import Holes, segments_or_groups
-from epochd.data.splitting.naive_forecasts import Series
+from epochd.data.splitting.naive_forecasts import Series, step_keys
 from epochd.data.splitting.sliding_windows import Examples, target_rows
 from epochd.data.splitting.split import SIDES, VALIDATION, Splits, split, split_kind
 from epochd.data.storage.materialize import Layout, StoragePolicy, Targets, materialize
@@ -217,10 +217,13 @@ class Preparation:
             layout = Layout({name: Examples(rows, rows) for name in SIDES if len(rows := getattr(splits, name))})
         else:
             order = sliding_windows.order(times, groups)
-            groups = segments_or_groups(Holes.of(self.spec), order, labels.get("positions"), groups)
+            holes, positions = Holes.of(self.spec), labels.get("positions")
+            groups = segments_or_groups(holes, order, positions, groups)
+            clock = None if holes is None or positions is None else holes.clock(positions)
+            keys = None if clock is None else step_keys(order, groups, clock, self.spec.furthest)
             windows = sliding_windows.windows(self.spec, order, splits, groups)
             layout = Layout(windows, steps, sliding_windows.inverse_order(order))
-            series = Series(self.spec, order, groups)
+            series = Series(self.spec, order, groups, keys)
             season = series.season(windows["train"], targets) if "train" in windows else season
             for name, side in windows.items():
                 rows = series.rows(side, season)

@@ -29,20 +29,28 @@ UNEVEN = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Holes:
-    """The rule of a config: a step of more than ``limit`` is a hole. ``field`` is the field that gives the limit."""
+    """The rule of a config: a step of more than ``limit`` is a hole. ``field`` is the field that gives the limit,
+    ``step`` the frequency in the unit of the limit, if the limit is a number of its steps."""
 
     limit: Duration
     field: str
+    step: float | None = None
 
     @classmethod
     def of(cls, spec: TrainingSpec) -> Self | None:
         """The rule of this config; None if it has none, and windows then cross any step."""
+        step = None if spec.frequency is None else Duration.parse(spec.frequency)
         if isinstance(spec.max_gap, str):
-            return cls(Duration.parse(spec.max_gap), "max_gap")
-        if spec.frequency is None:
+            limit = Duration.parse(spec.max_gap)
+            return cls(limit, "max_gap", step.amount if step is not None and step.unit == limit.unit else None)
+        if step is None:
             return None
-        step = Duration.parse(spec.frequency)
-        return cls(Duration(step.amount * ((spec.max_gap or 1) + DELAY), step.unit), "frequency")
+        limit = Duration(step.amount * ((spec.max_gap or 1) + DELAY), step.unit)
+        return cls(limit, "frequency", step.amount)
+
+    def clock(self, positions: Float64) -> Float64 | None:
+        """The positions as numbers of steps of the frequency; None without one."""
+        return None if self.step is None else positions / self.step
 
     def positions(self, series: pl.Series) -> Float64:
         """The position of each time in the unit of the limit, float64 (n,). Raise DataError for times that cannot be

@@ -3,7 +3,8 @@
 ``last value`` repeats the target ``horizon`` rows before the target's row, which is the last row of the window; with
 horizon 0 the one before. ``seasonal naive`` repeats the newest known value that is a whole number of seasons before the
 target (Hyndman and Athanasopoulos, Forecasting: Principles and Practice, section 5.2), and the last value where the
-series of its group begins later than that.
+series of its group begins later than that. A season is a number of rows. With a ``frequency`` it is a number of its
+steps, and a row that is missing there has no value to repeat.
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from epochd.core.arrays import IntArray
 from epochd.core.specs import TrainingSpec
+from epochd.data.encoding.values import Float64
 from epochd.data.splitting.sliding_windows import Examples
 from epochd.data.splitting.split import Integers, Times
 
@@ -30,11 +32,14 @@ COMPARED = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A table in the order of group and time: the rows (int64), their groups (None: one), and the windows' lengths."""
+    """A table in the order of group and time: the rows (int64), their groups or the segments between holes (None: one),
+    and the windows' lengths. ``keys`` are the ``step_keys`` of the positions (int64); None without a frequency, where
+    each row is a step."""
 
     spec: TrainingSpec
     order: IntArray
     groups: Integers | None
+    keys: IntArray | None = None
 
     def rows(self, windows: Examples, season: int | None) -> dict[str, IntArray]:
         """The rows of the dataset whose targets the forecasts repeat, by name of the forecast: int64 (windows,), or
@@ -53,7 +58,7 @@ class Series:
         last = target - step
         found = {"last value": self.order[last]}
         if season is not None:
-            back, exists = self._season_before(target, step, season)
+            back, exists = self._season_before(target, last, season)
             found["seasonal naive"] = self.order[np.where(exists, back, last)]
         return found
 
@@ -66,20 +71,41 @@ class Series:
         target = windows.first[:: ceil(len(windows.first) / COMPARED)] + ahead
         now, errors = targets[self.order[target]], {}
         for season in SEASONS:
-            back, exists = self._season_before(target, max(self.spec.furthest, 1), season)
+            back, exists = self._season_before(target, target - max(self.spec.furthest, 1), season)
             if exists.mean() >= COVERED:
                 errors[season] = _error(now[exists], targets[self.order[back[exists]]])
         return next((season for season, error in errors.items() if error <= NEARLY * min(errors.values())), None)
 
-    def _season_before(self, target: IntArray, step: int, season: int) -> tuple[IntArray, npt.NDArray[np.bool_]]:
-        """Positions a whole number of seasons before these, at least ``step`` rows, and whether they exist (bool): what
-        is earlier is not known when the target is predicted."""
-        back = target - season * ceil(step / season)
-        exists = back >= 0
-        if self.groups is not None:
-            before = np.maximum(back, 0)
-            exists &= self.groups[self.order[before]] == self.groups[self.order[target]]
-        return back, exists
+    def _season_before(self, target: IntArray, last: IntArray, season: int) -> tuple[IntArray, npt.NDArray[np.bool_]]:
+        """Positions a whole number of seasons before the ``target`` and not after ``last``, the newest value that is
+        known when the target is predicted; and whether they exist (bool)."""
+        keys = self.keys
+        if keys is None:
+            back = target - season * -(-(target - last) // season)
+            return back, (back >= 0) & self._is_same_group(back, target)
+        wanted = keys[target] - season * np.maximum(-(-(keys[target] - keys[last]) // season), 1)
+        back = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        return back, (keys[back] == wanted) & (back <= last)
+
+    def _is_same_group(self, back: IntArray, target: IntArray) -> npt.NDArray[np.bool_]:
+        if self.groups is None:
+            return np.ones(len(back), np.bool_)
+        same: npt.NDArray[np.bool_] = self.groups[self.order[np.maximum(back, 0)]] == self.groups[self.order[target]]
+        return same
+
+
+def step_keys(order: IntArray, groups: Integers | None, clock: Float64, reach: int) -> IntArray:
+    """Ascending numbers of the positions in the order, int64: they differ by 1 for each step of the frequency in a
+    group, and by more than a forecast looks back between groups. ``clock`` (float64, (rows,)) is the time of each row
+    in steps, ``reach`` the largest horizon."""
+    steps = np.rint(np.diff(clock[order], prepend=0.0)).astype(np.int64)
+    begins = np.zeros(len(steps), np.bool_)
+    begins[:1] = True
+    if groups is not None:
+        begins[1:] = groups[order[1:]] != groups[order[:-1]]
+    steps[begins] = 1 + steps.sum(where=~begins) + SEASONS[-1] * (2 + reach)
+    found: IntArray = np.cumsum(steps)
+    return found
 
 
 def _error(now: Times, then: Times) -> float:
