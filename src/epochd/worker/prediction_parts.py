@@ -21,6 +21,7 @@ from epochd.artifact.predictions import MAX_NAMED, Part
 from epochd.core.arrays import IntArray
 from epochd.core.errors import DataError, Problem, RowsNotScored
 from epochd.core.prediction_specs import PredictionSpec
+from epochd.data.encoding import sequence
 from epochd.data.encoding.encoder import Encoder
 from epochd.data.splitting import sliding_windows, sort_keys
 from epochd.data.splitting.gaps import Holes
@@ -67,11 +68,15 @@ class Selection:
     size: int
 
 
-def rows_per_part(model: Model, columns: int) -> int:
-    """The rows of a part: fixed for a model and a table, so that parts begin at the same rows in each attempt."""
-    operations = max(1, network.flops_per_row(model.setup))
-    values = columns + prod(model.setup.inputs) + model.setup.outputs
-    return int(max(MIN_ROWS, min(MAX_ROWS, PART_OPERATIONS // operations, PART_VALUES // values)))
+def rows_per_part(model: Model, columns: int, longest: int = 0) -> int:
+    """The rows of a part: fixed for a model and a table, so that parts begin at the same rows in each attempt.
+    ``longest`` is the length of the longest list of the table, of which there may be one of each row in memory."""
+    longer = max(1.0, min(longest, sequence.MAX_STEPS) / (model.encoder.steps or 1)) if longest else 1.0
+    operations = max(1, network.flops_per_row(model.setup)) * longer
+    values = columns + prod(model.setup.inputs) * longer + model.setup.outputs
+    return int(
+        max(MIN_ROWS if longer == 1.0 else 1, min(MAX_ROWS, PART_OPERATIONS // operations, PART_VALUES // values))
+    )
 
 
 def parts(chosen: Selection, done: int) -> Iterator[Part]:
