@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from tests.support.untrained import save_untrained
 
+from epochd.api.protocols import open_inference
 from epochd.artifact.predict import Model
 from epochd.core.errors import DataError
 from epochd.serving.predictor import Predictor
@@ -73,9 +74,16 @@ def test_too_few_rows_of_the_future_are_a_problem_of_the_last_known_row(folder: 
     assert (found.rows.tolist(), [one.row for one in found.problems]) == ([8], [23])
 
 
-def test_rows_without_a_target_column_are_predicted_from_the_last_window_that_enough_rows_follow(folder: Path) -> None:
-    loaded = Predictor.load(folder)
-    given = rows(12)
-    assert loaded.predict(given.with_columns(target=pl.col("target"))[:0], every_row=True).labels == []
-    with pytest.raises(DataError, match="0 rows follow"):
-        loaded.predict(given)
+def test_rows_none_of_which_is_of_the_future_are_refused(folder: Path) -> None:
+    with pytest.raises(DataError, match="row 12 is the last one with a value of 'target', and 0 rows follow"):
+        Predictor.load(folder).predict(rows(12))
+
+
+def test_tensors_have_the_rows_after_each_window_behind_it(folder: Path) -> None:
+    loaded, given = Predictor.load(folder), rows(12)
+    assert all(about.shape == [-1, 4 + HORIZONS[-1]] for about in open_inference.described_inputs(loaded))
+    assert open_inference.described_outputs(loaded)[0].shape == [-1, len(HORIZONS)]
+    index = np.arange(7)[None] + np.arange(3)[:, None]
+    found = loaded.predict_windows(given, index)
+    expected = loaded.predict(given, every_row=True)
+    np.testing.assert_allclose(open_inference.output_arrays(found)["prediction"], expected.values[3:6], rtol=1e-6)
