@@ -101,7 +101,8 @@ def windows(model, frame):
     steps = model.setup.spec.sequence_length
     if steps is None:
         return None
-    order, first, _ = predict.windows_of(model.setup.spec, model.encoder, frame)
+    found = predict.windows_of(model.setup.spec, model.encoder, frame)
+    order, first = found.order, found.first
     return order[first[:, None] + np.arange(steps)]
 
 

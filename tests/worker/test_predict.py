@@ -17,6 +17,7 @@ from epochd.core.errors import DataChanged, DataError, NotFound, RowsNotScored
 from epochd.core.events import ReportKind
 from epochd.core.jobs import Command
 from epochd.data.tables.catalog import open_dataset
+from epochd.serving.predictor import Predictor
 from epochd.worker import prediction_parts
 from epochd.worker.predict import execute
 
@@ -238,6 +239,15 @@ def test_a_csv_dataset_whose_types_change_late_is_predicted(tmp_path: Path, mode
 
 
 HOURS = 60
+FORECAST = {
+    "target_column": "temp",
+    "feature_columns": ["temp"],
+    "time_column": "hour",
+    "group_column": "station",
+    "sequence_length": 5,
+    "horizon": 2,
+    "model_type": "gru",
+}
 
 
 def weather() -> pl.DataFrame:
@@ -252,8 +262,7 @@ def weather() -> pl.DataFrame:
 def forecaster(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("forecaster")
     weather().write_parquet(folder / "weather.parquet")
-    columns = {"target_column": "temp", "feature_columns": ["temp"], "time_column": "hour", "group_column": "station"}
-    return trained(folder, dataset="weather.parquet", sequence_length=5, horizon=2, model_type="gru", **columns)
+    return trained(folder, dataset="weather.parquet", **FORECAST)
 
 
 def forecasts(tmp_path: Path, forecaster: Path, frame: pl.DataFrame, **options: Any) -> tuple[pl.DataFrame, int]:
@@ -300,3 +309,34 @@ def test_windows_go_on_after_a_pause(tmp_path: Path, forecaster: Path) -> None:
 def test_a_table_without_a_complete_window_leaves_an_empty_file(tmp_path: Path, forecaster: Path) -> None:
     found, skipped = forecasts(tmp_path, forecaster, weather().filter(pl.col("hour") < 4), on_error="skip")
     assert (found.shape, skipped) == ((0, 3), 0)
+
+
+def test_windows_with_a_hole_in_time_are_not_complete(tmp_path: Path) -> None:
+    frame = weather().with_columns(pl.col("hour").cast(pl.Int64)).filter(~pl.col("hour").is_in([20, 21, 40]))
+    frame.write_parquet(tmp_path / "rows.parquet")
+    model = trained(tmp_path, **FORECAST | {"dataset": "rows.parquet", "frequency": 1})
+    found, skipped = forecasts(tmp_path, model, frame)
+    assert (found.height, skipped) == (3 * (HOURS - 3 - 3 * 4), 0)
+    expected = pl.concat([frame, Model.load(model).predict(frame)], how="horizontal").drop_nulls()
+    assert_frame_equal(found, expected.select("hour", "station", "prediction"))
+
+
+@pytest.mark.parametrize("model_type", ["gru", "cnn"])
+def test_longer_lists_are_predicted_in_smaller_parts_and_cut_ones_are_told(tmp_path: Path, model_type: str) -> None:
+    values = pl.select(v=pl.int_ranges(0, 1 + pl.int_range(200) % 5), target=pl.int_range(200) * 1.5)
+    values.write_parquet(tmp_path / "lists.parquet")
+    options = {"dataset": "lists.parquet", "target_column": "target", "task": "regression", "model_type": model_type}
+    folder = trained(tmp_path, **options)
+    longer = pl.select(v=pl.int_ranges(0, 1 + pl.int_range(150) % 40))
+    longer.write_parquet(tmp_path / "rows.parquet")
+    given = prediction(tmp_path, folder)
+    execute(given, reporter := RecordingReporter())
+    found = pl.read_parquet(given.output_dir / "predictions.parquet")
+    expected = Model.load(folder).predict(longer)
+    assert_frame_equal(found, expected, check_exact=False, rel_tol=1e-4)
+    told = [entry["message"] for entry in reporter.of(ReportKind.LOG)]
+    assert told == ([] if model_type == "gru" else [told[0]])
+    assert all("lists of up to 40 elements" in message and "only the first 5" in message for message in told)
+    loaded = prediction_parts.Model(Predictor.load(folder))
+    usual, smaller = (prediction_parts.rows_per_part(loaded, 1, longest) for longest in (5, 50_000_000))
+    assert 1 <= smaller < usual

@@ -7,17 +7,21 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
+from tests.support.predictions import prediction
 from tests.support.reporters import RecordingReporter
 from tests.support.tickets import ticket
 from tests.support.trained_models import series
 
 from epochd.artifact import files, pack
+from epochd.artifact.predict import Model
 from epochd.core.errors import ModelDiffers
 from epochd.core.events import ReportKind
 from epochd.data.tables.catalog import open_dataset
 from epochd.onnx_graph import model as onnx_model
 from epochd.worker import verification
 from epochd.worker.execute import execute
+from epochd.worker.predict import execute as execute_prediction
 
 WINDOWS: dict[str, Any] = {
     "target_column": "value",
@@ -130,3 +134,36 @@ def test_probabilities_become_the_outputs_that_they_came_from(tmp_path: Path) ->
     assert probabilities is not None
     found = verification.raw_outputs(probabilities, encoder)
     np.testing.assert_allclose(found - found[:, :1], outputs - outputs[:, :1], rtol=1e-5, atol=1e-6)
+
+
+def test_windows_between_holes_are_scored_again(tmp_path: Path) -> None:
+    frame = series().filter(~pl.col("day").dt.day().is_in([9, 10]) | (pl.col("shop") == "north"))
+    _, metrics, _ = run(tmp_path, frame, **WINDOWS, frequency="1d", test_split=0)
+    assert metrics["verified"] is True
+
+
+@pytest.mark.parametrize("model_type", ["gru", "cnn"])
+def test_a_validation_dataset_with_longer_lists_is_scored(tmp_path: Path, model_type: str) -> None:
+    pixels = open_dataset("digits", []).read().head(120)
+    lists = pixels.select("target", v=pl.concat_list(pl.exclude("target").cast(float)).list.gather_every(9))
+    shorter = lists.with_columns(pl.col("v").list.head(1 + pl.int_range(pl.len()) % 5)).head(80)
+    lists.tail(40).write_parquet(tmp_path / "longer.parquet")
+    options = {"target_column": "target", "task": "regression", "validation_dataset": "longer.parquet", "test_split": 0}
+    _, metrics, _ = run(tmp_path, shorter, model_type=model_type, **options)
+    assert (metrics["verified"], metrics["validation"]["rows"]) == (True, 40)
+
+
+def test_windows_of_columns_known_in_advance_are_scored_again_and_predicted_in_parts(tmp_path: Path) -> None:
+    frame = series(60).with_columns(price=pl.col("value").shift(-1).over("shop") * 0.1 + pl.int_range(pl.len()) % 7)
+    options = WINDOWS | {"known_in_advance": ["price", "day"], "horizon": [1, 2], "frequency": "1d", "report": True}
+    reporter, metrics, model = run(tmp_path, frame, **options)
+    assert metrics["verified"] is True
+    assert not [entry for entry in reporter.of(ReportKind.LOG) if "report" in entry["message"]]
+    assert "price+2" in (model / "report.html").read_text(encoding="utf-8")
+    given = prediction(tmp_path, model)
+    execute_prediction(given, RecordingReporter())
+    lines = pl.read_parquet(given.output_dir / "predictions.parquet")
+    expected = Model.load(model).predict(frame)
+    both = pl.concat([frame.select("day", "shop"), expected], how="horizontal").drop_nulls()
+    assert_frame_equal(lines, both, check_exact=False, rel_tol=1e-4)
+    assert lines.height == 2 * (60 - 3 - 2)

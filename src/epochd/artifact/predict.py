@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.errors import CorruptFile, DataError
 from epochd.core.specs import TrainingSpec
 from epochd.data import schema
-from epochd.data.encoding.encoder import Encoder
+from epochd.data.encoding.encoder import PREDICTION, Encoder
 from epochd.data.feed.dataset import MemmapDataset
 from epochd.data.splitting import sliding_windows, sort_keys
+from epochd.data.splitting.gaps import Holes
 from epochd.data.tables.source import Source
 from epochd.engines import reference
 from epochd.loop.engine import Embedding, Setup
@@ -57,28 +58,45 @@ class Model:
 
         Raises DataError with every missing column, or with the first unusable row of each column.
         """
-        shape = self.setup.inputs
-        at_once = max(1, min(BATCH_ROWS, BATCH_VALUES // prod(shape)))
-        if self.setup.spec.sequence_length is None:
-            x, rows = self.encoder.features(frame).reshape(frame.height, *shape), np.arange(frame.height)
-            batches = (x[start : start + at_once] for start in range(0, len(x), at_once))
-        else:
-            order, first, _ = windows_of(self.setup.spec, self.encoder, frame)
-            encoded, rows = self.encoder.features(frame)[order], order[first + shape[0] - 1]
-            windows = MemmapDataset(encoded, first, shape[0], shape, np.zeros(len(first), np.float32))
-            batches = (batch.x for batch in windows.slices(at_once))
-        found = [reference.forward(self.setup, self.weights, x) for x in batches]
+        return self._of_rows(frame) if self.setup.spec.sequence_length is None else self._of_windows(frame)
+
+    def _of_rows(self, frame: pl.DataFrame) -> tuple[FloatArray, IntArray]:
+        found = np.empty((frame.height, self.setup.outputs), np.float32)
+        for part in self.encoder.parts(frame):
+            with part.numbered():
+                x = part.encoder.features(part.frame)
+            setup = reading_setup(self.setup, self.encoder, x)
+            outputs = self._forward(setup, x.reshape(len(x), *setup.inputs))
+            found[slice(None) if part.rows is None else part.rows] = outputs
+        return found, np.arange(frame.height)
+
+    def _of_windows(self, frame: pl.DataFrame) -> tuple[FloatArray, IntArray]:
+        shape, windows = self.setup.inputs, windows_of(self.setup.spec, self.encoder, frame)
+        order, first = windows.order, windows.first[windows.whole]
+        encoded = self.encoder.with_ahead(self.encoder.features(frame)[order])
+        rows = order[first + shape[0] - 1]
+        examples = MemmapDataset(encoded, first, shape[0], shape, np.zeros(len(first), np.float32))
+        found = [reference.forward(self.setup, self.weights, batch.x) for batch in examples.slices(rows_at_once(shape))]
         return np.concatenate(found) if found else np.empty((0, self.setup.outputs), np.float32), rows
 
+    def _forward(self, setup: Setup, x: FloatArray) -> FloatArray:
+        at_once = rows_at_once(setup.inputs)
+        parts = (x[start : start + at_once] for start in range(0, len(x), at_once))
+        found = [reference.forward(setup, self.weights, part) for part in parts]
+        return np.concatenate(found) if found else np.empty((0, setup.outputs), np.float32)
+
     def predict(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """One line per row, in order: ``prediction`` and, for classification, ``probability_<class>`` for each class.
+        """One line per row, in order: ``prediction`` and, for classification, ``probability_<class>`` for each class;
+        ``prediction_<horizon>`` for each of several horizons.
 
         With sliding windows a row's prediction is that of the window that ends there: the target ``horizon`` rows
         later; null where no complete window of ``sequence_length`` rows ends. Raises what ``outputs`` raises.
         """
         outputs, rows = self.outputs(frame)
         found = self.encoder.decode(outputs, self.threshold)
-        columns: dict[str, Any] = {"prediction": found.labels}
+        columns: dict[str, Any] = {PREDICTION: found.labels}
+        if found.values is not None:
+            columns = dict(zip(self.encoder.prediction_names, found.values.T, strict=True))
         if found.probabilities is not None:
             for i, label in enumerate(self.encoder.classes or []):
                 columns[f"probability_{label}"] = found.probabilities[:, i]
@@ -88,6 +106,16 @@ class Model:
         numbered = predicted.with_columns(pl.Series("\0row", rows, pl.Int64))
         every = pl.DataFrame({"\0row": np.arange(frame.height)})
         return every.join(numbered, on="\0row", how="left", maintain_order="left").drop("\0row")
+
+
+def rows_at_once(shape: tuple[int, ...]) -> int:
+    """How many examples of this shape one forward pass computes."""
+    return max(1, min(BATCH_ROWS, BATCH_VALUES // max(1, prod(shape))))
+
+
+def reading_setup(setup: Setup, encoder: Encoder, x: FloatArray) -> Setup:
+    """The network for these encoded rows, whose lists may be longer than those in training."""
+    return setup if encoder.longer != "read" or x.shape[1:] == setup.inputs else replace(setup, inputs=x.shape[1:])
 
 
 def setup_of(folder: Path, about: Mapping[str, Any]) -> Setup:
@@ -104,11 +132,22 @@ def setup_of(folder: Path, about: Mapping[str, Any]) -> Setup:
     )
 
 
-def windows_of(
-    spec: TrainingSpec, encoder: Encoder, frame: pl.DataFrame
-) -> tuple[IntArray, IntArray, npt.NDArray[np.int32] | None]:
-    """The order of the rows by group and time, the positions in it where windows begin, and the group number of each
-    row (None: one group). Raises DataError for missing columns, and for times that are missing or cannot be read."""
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """The windows of a table to predict, each followed by the rows for which it needs columns that are known in
+    advance: the ``order`` of its rows by group and time, the positions in it where windows
+    begin (``first``), whether each is ``whole``, without a hole in time, and the group number of each row (None: one
+    group)."""
+
+    order: IntArray
+    first: IntArray
+    whole: npt.NDArray[np.bool_]
+    groups: npt.NDArray[np.int32] | None
+
+
+def windows_of(spec: TrainingSpec, encoder: Encoder, frame: pl.DataFrame) -> Windows:
+    """The windows of a table. Raises DataError for missing columns, and for times that are missing or cannot be
+    read."""
     assert spec.sequence_length is not None
     assert spec.time_column is not None
     needed = [*encoder.feature_names, spec.time_column, *filter(None, [spec.group_column])]
@@ -116,8 +155,15 @@ def windows_of(
     if missing:
         raise DataError(schema.missing_columns(missing, "columns", frame.schema, "the table"))
     groups = None if spec.group_column is None else sort_keys.GroupNumbers()(encoder.column(frame, spec.group_column))
-    order = sliding_windows.order(sort_keys.time_keys(encoder.column(frame, spec.time_column)), groups)
-    return order, sliding_windows.starts(order, spec.sequence_length - 1, groups), groups
+    times = encoder.column(frame, spec.time_column)
+    order = sliding_windows.order(sort_keys.time_keys(times), groups)
+    ahead = spec.sequence_length - 1 + encoder.reach
+    first = sliding_windows.starts(order, ahead, groups)
+    whole = np.ones(len(first), np.bool_)
+    if (holes := Holes.of(spec)) is not None and len(first):
+        segments = holes.segments(order, holes.positions(times), groups)[order]
+        whole = segments[first] == segments[first + ahead]
+    return Windows(order, first, whole, groups)
 
 
 def predict_file(folder: Path, file: Path) -> pl.DataFrame:

@@ -37,7 +37,7 @@ def select(encoder: Encoder, training: TrainingSpec, spec: PredictionSpec, schem
     for names, field in ((needed, "dataset"), (spec.id_columns, "id_columns")):
         found += missing_columns([name for name in names if name not in schema], field, schema, "the dataset")
     option = "echo" if spec.echo else "id_columns"
-    for name in (name for name in passed if name in {"prediction", *probability_names(encoder)}):
+    for name in (name for name in passed if name in {*encoder.prediction_names, *probability_names(encoder)}):
         message = f"column {name!r} of the dataset has the name of a column of predictions"
         found.append(Problem(option, message, "rename it in the dataset, or do not pass it through"))
     if spec.output_format == "csv":
@@ -51,7 +51,7 @@ def select(encoder: Encoder, training: TrainingSpec, spec: PredictionSpec, schem
 
 def predicted(encoder: Encoder, spec: PredictionSpec) -> list[str]:
     """The columns of predictions, which follow those that are passed through."""
-    return ["prediction", *(probability_names(encoder) if spec.probabilities else [])]
+    return [*encoder.prediction_names, *(probability_names(encoder) if spec.probabilities else [])]
 
 
 def probability_names(encoder: Encoder) -> list[str]:

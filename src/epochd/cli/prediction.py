@@ -122,6 +122,8 @@ def predict_locally(
     options = answers.Options(on_error, ids, echo, every_row=every_row, bom=bom, media_type=media_type)  # type: ignore[arg-type]
     given = frame.select(cs.by_name(options.chosen(frame.columns, predictor.ordering)))
     found = predictor.predict(frame, on_error=options.on_error, every_row=every_row)
+    for warning in found.warnings:
+        print(warning, file=sys.stderr)
     return answers.encoded({"version": predictor.about["task_id"]}, found, given, options)
 
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from itertools import chain, pairwise
 
 from epochd.core import metric_table
+from epochd.core.durations import Duration
 from epochd.core.errors import Problem
 from epochd.core.names import RESERVED_CHARACTERS
 from epochd.core.spec_fields import APPLIES_TO, NEEDS, SpecFields, Task
@@ -19,7 +20,10 @@ MAX_HELD_OUT = 0.9
 """The largest share of rows that may be held out for validation and test."""
 MAX_PATTERNS = 200
 """Patterns in ``feature_columns`` or ``exclude_columns``; each is compared with every column of the table."""
-COLUMN_FIELDS = ("target_column", "feature_columns", "exclude_columns", "time_column", "group_column", "weight_column")
+COLUMN_FIELDS = (
+    *("target_column", "feature_columns", "exclude_columns", "known_in_advance"),
+    *("time_column", "group_column", "weight_column"),
+)
 WILDCARDS = "*?["
 MAX_PATH_PART, MAX_PATH_PART_BYTES, MAX_PATH_BYTES = 120, 240, 1_000
 """Characters and UTF-8 bytes of one folder name in ``output_path``, and bytes of all of it. File systems allow names of
@@ -44,6 +48,8 @@ def cross_field_problems(spec: SpecFields) -> list[Problem]:
         _column_problems,
         _split_problems,
         _window_problems,
+        _gap_problems,
+        _known_problems,
         _model_problems,
         _name_problems,
     )
@@ -125,12 +131,43 @@ def _window_problems(spec: SpecFields) -> Iterator[Problem]:
     if spec.time_column is None:
         message = "sequence_length needs time_column, which is not set"
         yield Problem("time_column", message, "set time_column to the column that orders the rows")
+    if any(first >= second for first, second in pairwise(spec.horizons)):
+        message = f"horizon {list(spec.horizons)} is not ascending"
+        yield Problem("horizon", message, "list each horizon once, the smallest first")
     if spec.split in ("random", "stratified"):
         message = f"with split {spec.split!r}, training and validation windows share rows (data leakage)"
         yield Problem("split", message, "use 'time' or 'group', or omit split")
     if spec.input_shape is not None:
         message = "windows have the shape [sequence_length, features], which input_shape cannot reshape"
         yield Problem("input_shape", message, "omit input_shape or sequence_length")
+
+
+def _known_problems(spec: SpecFields) -> Iterator[Problem]:
+    names = spec.known_in_advance or []
+    if spec.target_column in names:
+        message = f"{shown(spec.target_column)} is the target, which is not known in advance"
+        yield Problem("known_in_advance", message, "remove it; its past values may be among feature_columns")
+    for column in sorted(name for name, count in Counter(names).items() if count > 1):
+        yield Problem("known_in_advance", f"{shown(column)} is listed more than once", "list each column once")
+    if names and spec.sequence_length is not None and not spec.ahead:
+        message = "known_in_advance needs a horizon above 0: with horizon 0 the row of the target is in the window"
+        yield Problem("known_in_advance", message, "omit it, or set horizon to 1 or more")
+
+
+def _gap_problems(spec: SpecFields) -> Iterator[Problem]:
+    for name in ("frequency", "max_gap"):
+        written = getattr(spec, name)
+        if isinstance(written, str):
+            try:
+                Duration.parse(written)
+            except ValueError as error:
+                yield Problem(name, f"{shown(written)} is no duration", str(error))
+    if isinstance(spec.max_gap, int) and spec.frequency is None and spec.sequence_length is not None:
+        message = f"max_gap {spec.max_gap} is a number of steps of frequency, which is not set"
+        yield Problem("max_gap", message, "set frequency, or give max_gap as a duration such as '2h'")
+    if isinstance(spec.max_gap, str) and isinstance(spec.frequency, float):
+        message = f"max_gap {shown(spec.max_gap)} is a duration, but frequency is a number"
+        yield Problem("max_gap", message, "give max_gap as a number of steps")
 
 
 def _model_problems(spec: SpecFields) -> Iterator[Problem]:
@@ -172,6 +209,10 @@ def task_option_problems(spec: SpecFields, task: Task | None, classes: int | Non
         message = f"target_transform {spec.transform!r} needs a regression, but the task is {task}{_origin(spec)}"
         yield Problem("target_transform", message, "omit target_transform, or set task if the target is a quantity")
     origin = _origin(spec)
+    if task != "regression" and len(spec.horizons) > 1:
+        message = f"{len(spec.horizons)} horizons need a regression, but the task is {task}{origin}"
+        hint = "train a model for each horizon, or set task to 'regression' if the target is a number"
+        yield Problem("horizon", message, hint)
     if task != "binary" and not _is_default(spec, "decision_threshold"):
         message = f"decision_threshold needs two classes, but the task is {task}{origin}"
         yield Problem("decision_threshold", message, "omit decision_threshold")

@@ -61,8 +61,11 @@ Threshold = Annotated[float, Field(gt=0, lt=1)]
 Size = Annotated[int, Field(ge=1, le=65_536)]
 Column = Annotated[str, Field(min_length=1, max_length=500), COMPOSED]
 Label = Annotated[str, Field(max_length=500)]
+Written = Annotated[str, Field(min_length=1, max_length=50)]
 Weight = Annotated[float, Field(gt=0, le=1e6)]
 DatasetName = Annotated[str, Field(min_length=1, max_length=1000), COMPOSED]
+Steps = Annotated[int, Field(ge=0, le=10_000)]
+MAX_HORIZONS = 1_000
 MAX_COLUMNS, MAX_LABELS = 100_000, 10_000
 """Entries of ``feature_columns`` and ``exclude_columns``, and of ``class_weight``."""
 
@@ -80,7 +83,7 @@ APPLIES_TO: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """Fields that apply only to some values of another field."""
 
-NEEDS = {"horizon": "sequence_length"}
+NEEDS = dict.fromkeys(("horizon", "frequency", "max_gap", "known_in_advance"), "sequence_length")
 """Fields that apply only if another field is set."""
 
 
@@ -169,8 +172,21 @@ class SpecFields(BaseModel):
     """The group that a row belongs to, for ``split`` ``group`` and for windows, which never span two groups."""
     sequence_length: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """Train on sliding windows of this many rows, ordered by ``time_column``. Default: each row is one example."""
-    horizon: Annotated[int, Field(ge=0, le=10_000)] = 1
-    """For windows: how many rows after the last row of a window its target is; 0 is the last row itself."""
+    horizon: Steps | Annotated[list[Steps], Field(min_length=1, max_length=MAX_HORIZONS)] = 1
+    """For windows: how many rows after the last row of a window its target is; 0 is the last row itself. A list
+    (``[1, 2, 24]``, ascending) predicts a regression's target at each of these rows, with an output for each."""
+    frequency: Written | Annotated[float, Field(gt=0)] | None = None
+    """For windows: the usual time from one row to the next, such as ``15min``, ``1h``, ``1d``, ``1mo``; a number if
+    ``time_column`` has numbers. No window crosses a hole, which is a longer step than ``max_gap``. Default: rows follow
+    each other whatever time is between them."""
+    max_gap: Written | Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """For windows: the longest step that is no hole: a number of steps of ``frequency``, up to half a step more, or a
+    duration such as ``2h``, which needs no ``frequency``. Default with a ``frequency``: 1, so that a missing row is a
+    hole."""
+
+    known_in_advance: Annotated[list[Column], Field(min_length=1, max_length=1_000)] | None = None
+    """For windows: columns that are known for the row of the target when it is predicted, such as holidays or planned
+    prices. Their values there, for each horizon, are features beside the past ones."""
 
     framework: Literal["auto", "pytorch", "tensorflow", "jax"] = "auto"
     """The framework to train with; ``auto`` selects the fastest installed one for this model and device."""
@@ -297,7 +313,29 @@ class SpecFields(BaseModel):
     @property
     def forecasts(self) -> bool:
         """Whether windows end before their target, so that past values of the target may be features."""
-        return self.sequence_length is not None and self.horizon > 0
+        return self.sequence_length is not None and self.horizons[0] > 0
+
+    @property
+    def horizons(self) -> tuple[int, ...]:
+        """All horizons, ascending; of one window each is the row of a target."""
+        return (self.horizon,) if isinstance(self.horizon, int) else tuple(self.horizon)
+
+    @property
+    def ahead(self) -> tuple[int, ...]:
+        """The horizons at which columns that are known in advance are features; none without such columns."""
+        if self.sequence_length is None or self.known_in_advance is None:
+            return ()
+        return tuple(horizon for horizon in self.horizons if horizon > 0)
+
+    @property
+    def furthest(self) -> int:
+        """The largest horizon: how many rows a window with all its targets takes after its last row."""
+        return self.horizons[-1]
+
+    @property
+    def has_holes(self) -> bool:
+        """Whether long steps in time are holes, which no window crosses."""
+        return self.frequency is not None or self.max_gap is not None
 
     @property
     def decay(self) -> float:

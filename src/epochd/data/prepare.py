@@ -27,12 +27,14 @@ from epochd.data.encoding import values
 from epochd.data.encoding.encoder import Encoder
 from epochd.data.encoding.fit import EncoderFit, longest_list
 from epochd.data.encoding.labels import Label, encode_labels
+from epochd.data.encoding.sequence import LONGER
 from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
 from epochd.data.schema import feature_columns, kinds_of, missing_columns, required_columns
 from epochd.data.splitting import sliding_windows, sort_keys
-from epochd.data.splitting.naive_forecasts import Series
+from epochd.data.splitting.gaps import Holes, segments_or_groups
+from epochd.data.splitting.naive_forecasts import Series, step_keys
 from epochd.data.splitting.row_contents import content_groups
-from epochd.data.splitting.sliding_windows import Examples
+from epochd.data.splitting.sliding_windows import Examples, target_rows
 from epochd.data.splitting.split import SIDES, VALIDATION, Splits, is_by_content, split, split_kind
 from epochd.data.storage.materialize import Layout, StoragePolicy, Targets, Weights, materialize
 from epochd.data.tables.catalog import Catalog
@@ -46,7 +48,7 @@ Types = Mapping[str, ColumnType]
 RowLabels = dict[str, npt.NDArray[Any]]
 """The data of each row besides its features, (rows,): ``targets``, its class number (uint8 or uint16) or its value in a
 regression (float64); ``weights`` (float64) if there are any; ``times`` and ``groups`` where the split or windows need
-them."""
+them, ``positions`` in time where holes are left out."""
 Naive = dict[str, Targets]
 """Naive forecasts of windows, as encoded targets: side → name of the forecast → (windows,)."""
 Materialized = tuple[dict[str, InMemoryDataset | MemmapDataset], Mapping[str, Examples], Naive]
@@ -216,13 +218,16 @@ class Preparation:
             readers["groups"] = spec.group_column, sort_keys.GroupNumbers()
         if spec.weight_column is not None:
             readers["weights"] = spec.weight_column, values.bounded_numbers
+        if spec.time_column is not None and windows and (holes := Holes.of(spec)) is not None:
+            readers["positions"] = spec.time_column, holes.positions
         return table.read(readers)
 
     def _fit_encoder(self, table: Table, facts: Facts, train: IntArray, readings: Mapping[str, Reading]) -> Encoder:
-        """An encoder fitted on these rows only; the steps of list columns are those of the longest list in all data."""
+        """An encoder fitted on these rows only; the steps of list columns are those of the longest list in the dataset,
+        and in the validation dataset if longer lists are read."""
         spec, schema, features = self.spec, table.lazy.collect_schema(), facts.features
         steps = longest_list(table.lazy, features)
-        if steps is not None and spec.validation_dataset is not None:
+        if steps is not None and spec.validation_dataset is not None and LONGER[spec.model_type] == "read":
             other = self.catalog.validation_of(spec)
             steps = max(steps, other.apply(lambda lazy: longest_list(lazy, features)) or 0)
         task, classes, types = facts.task, facts.classes, facts.types
@@ -246,14 +251,21 @@ class Preparation:
             layout = Layout({name: Examples(rows, rows) for name in SIDES if len(rows := getattr(splits, name))})
         else:
             order = sliding_windows.order(times, groups)
+            holes, positions = Holes.of(self.spec), labels.get("positions")
+            groups = segments_or_groups(holes, order, positions, groups)
+            clock = None if holes is None or positions is None else holes.clock(positions)
+            keys = None if clock is None else step_keys(order, groups, clock, self.spec.furthest)
             windows = sliding_windows.windows(self.spec, order, splits, groups)
             layout = Layout(windows, steps, sliding_windows.inverse_order(order))
-            series = Series(self.spec, order, groups)
+            series = Series(self.spec, order, groups, keys)
             season = series.season(windows["train"], targets) if "train" in windows else season
             for name, side in windows.items():
                 rows = series.rows(side, season)
                 naive[name] = {forecast: _targets(encoder, targets, source) for forecast, source in rows.items()}
-        y = {name: _targets(encoder, targets, side.rows) for name, side in layout.sides.items()}
+        rows_of = {name: side.rows for name, side in layout.sides.items()}
+        if steps is not None and times is not None:
+            rows_of = {name: target_rows(self.spec, order, side.first) for name, side in layout.sides.items()}
+        y = {name: _targets(encoder, targets, rows) for name, rows in rows_of.items()}
         return Arranged(layout, y, _weights(self.spec, labels, layout), naive, season)
 
     def _validation(self, other: Source, fingerprint: str, encoder: Encoder, season: int | None) -> Materialized:
@@ -294,11 +306,12 @@ def _weights(spec: TrainingSpec, labels: RowLabels, layout: Layout) -> Weights:
 
 
 def _targets(encoder: Encoder, targets: npt.NDArray[Any], rows: IntArray) -> FloatArray | IntArray:
-    """The targets of these rows as in ``InMemoryDataset``."""
+    """The targets of these rows, (rows,) or (rows, horizons), as in ``InMemoryDataset``."""
     if encoder.task != "regression":
         return targets[rows].astype(np.float32) if encoder.task == "binary" else targets[rows].astype(np.int64)
-    y: FloatArray = np.empty(len(rows), np.float32)
-    for first in range(0, len(rows), BATCH_ROWS):
-        piece = targets[rows[first : first + BATCH_ROWS]]
+    y: FloatArray = np.empty(rows.size, np.float32)
+    flat = rows.reshape(-1)
+    for first in range(0, len(flat), BATCH_ROWS):
+        piece = targets[flat[first : first + BATCH_ROWS]]
         y[first : first + len(piece)] = encoder.target(pl.DataFrame({encoder.target_column: piece}))
-    return y
+    return y.reshape(rows.shape)

@@ -19,11 +19,13 @@ MAX_LISTED = 20
 def feature_columns(spec: TrainingSpec, schema: pl.Schema) -> list[str]:
     """The existing columns that the spec selects as features, in its order; those of one pattern in the order of the
     table. The checks may leave some of them out (``checks.selection``): what is learned from is ``features`` of their
-    report. The target is a feature only if the spec lists it and windows end before it."""
+    report. The target is a feature only if the spec lists it and windows end before it. Columns that are known in
+    advance are features, after the others if they are not listed."""
     found = remaining = _remaining(spec, schema)
     if spec.feature_columns is not None:
-        selected = (name for requested in spec.feature_columns for name in _matches(requested, remaining, schema))
-        found = [name for name in dict.fromkeys(selected) if name != spec.target_column or spec.forecasts]
+        found = [name for requested in spec.feature_columns for name in _matches(requested, remaining, schema)]
+    known = [name for name in spec.known_in_advance or () if name in schema] if spec.sequence_length else []
+    found = [name for name in dict.fromkeys([*found, *known]) if name != spec.target_column or spec.forecasts]
     excluded = {name for requested in spec.exclude_columns or () for name in _matches(requested, found, schema)}
     return [name for name in found if name not in excluded]
 
@@ -43,6 +45,8 @@ def selection_problems(spec: TrainingSpec, schema: pl.Schema, caveat: str = "") 
     found = missing_columns(requested, "feature_columns", schema, "the dataset", caveat)
     unknown = [name for name in spec.exclude_columns or () if not _matches(name, list(schema), schema)]
     found += missing_columns(unknown, "exclude_columns", schema, "the dataset", caveat)
+    known = [name for name in spec.known_in_advance or () if name not in schema]
+    found += missing_columns(known, "known_in_advance", schema, "the dataset", caveat)
     for field in ("target_column", "time_column", "group_column", "weight_column"):
         name = getattr(spec, field)
         if name is not None and name not in schema:

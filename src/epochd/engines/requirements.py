@@ -48,7 +48,7 @@ class Workload:
             spec,
             self.task,
             inputs,
-            len(self.classes or ()) if self.task == "multiclass" else 1,
+            len(self.classes or ()) if self.task == "multiclass" else len(spec.horizons),
             gpus=(0,) if uses_gpu(spec, gpus) else (),
             embeddings=network.embeddings(self.embedded),
             masked=self.masked,

@@ -21,7 +21,7 @@ def preprocessing(saved: SavedModel) -> dict[str, Any]:
         "task_id": saved.about["task_id"],
         "task": setup.task,
         "shape": list(setup.inputs),
-        "channels": [*channels(encoder)],
+        "channels": [*channels(encoder.windowed)],
         "classes": saved.about["classes"],
         "target_mean": encoder.target_mean,
         "target_scale": encoder.target_scale,

@@ -18,8 +18,8 @@ from epochd.onnx_graph.inputs import FEATURES, column_inputs
 @dataclass(frozen=True, slots=True)
 class TableInput:
     """An input of the graph. ``column`` is the table's; ``kind`` is number, boolean, text, date, time, list, lengths or
-    features; ``shape`` that of the tensor, -1 for the rows; ``missing`` the text of a missing value. ``listed``: a cell
-    of the column is a list."""
+    features; ``shape`` that of the tensor, -1 for the rows, and for the steps of lists of any length, which are padded
+    to ``steps``; ``missing`` the text of a missing value. ``listed``: a cell of the column is a list."""
 
     name: str
     column: str
@@ -27,6 +27,7 @@ class TableInput:
     shape: tuple[int, ...]
     missing: str = ""
     listed: bool = False
+    steps: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -43,11 +44,12 @@ def table_inputs(saved: SavedModel, session: Any) -> list[TableInput]:
     return [
         TableInput(
             about.name,
-            about.column or str(lists[0]),
+            (about.name if about.ahead else about.column) or str(lists[0]),
             about.kind,
             about.shape,
             str(about.missing) if about.kind == "text" else "",
             steps is not None or about.kind == "list",
+            about.steps,
         )
         for about in found
     ]
@@ -57,7 +59,7 @@ def example(saved: SavedModel) -> dict[str, Any]:
     """A typical row, column → value: numbers and times at the centre of their scale, the first of the categories. With
     sliding windows each value is a list of the steps."""
     encoder, steps = saved.model.encoder, saved.model.setup.spec.sequence_length
-    values = {column.name: _typical(column, encoder) for column in encoder.columns}
+    values = {column.name: _typical(column, encoder) for column in encoder.windowed.columns}
     return values if steps is None else {name: [value] * steps for name, value in values.items()}
 
 

@@ -25,10 +25,20 @@ class GraphModel(PythonModel):  # type: ignore[misc]
 
     def load_context(self, context: Any) -> None:
         self.inputs = json.loads(Path(context.artifacts["inputs"]).read_text(encoding="utf-8"))
-        self.classes = json.loads(Path(context.artifacts["about"]).read_text(encoding="utf-8"))["classes"]
+        about = json.loads(Path(context.artifacts["about"]).read_text(encoding="utf-8"))
+        self.classes, self.horizons = about["classes"], about["encoder"].get("horizons", [])
         self.session = onnxruntime.InferenceSession(context.artifacts["graph"], providers=["CPUExecutionProvider"])
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
+        anyhow = next((about for about in self.inputs if about.get("steps") and about["kind"] == "list"), None)
+        if anyhow is None or not len(model_input):
+            return self._predicted(model_input)
+        sizes = np.array([max(len(cell), anyhow["steps"]) for cell in model_input[anyhow["column"]]])
+        of_size = [np.flatnonzero(sizes == size) for size in np.unique(sizes)]
+        found = pd.concat([self._predicted(model_input.iloc[rows]).set_axis(rows) for rows in of_size])
+        return found.sort_index()
+
+    def _predicted(self, model_input: Any) -> pd.DataFrame:
         parts = [
             self._scored(model_input[first : first + ROWS_AT_ONCE])
             for first in range(0, max(1, len(model_input)), ROWS_AT_ONCE)
@@ -42,6 +52,8 @@ class GraphModel(PythonModel):  # type: ignore[misc]
             feeds = {self.inputs[0]["name"]: np.asarray(rows, np.float32)}
         names = [output.name for output in self.session.get_outputs()]
         found = dict(zip(names, self.session.run(names, feeds), strict=True))
+        if self.horizons:
+            return pd.DataFrame(found["value"], columns=[f"prediction_{horizon}" for horizon in self.horizons])
         if "value" in found:
             return pd.DataFrame({"prediction": found["value"].reshape(-1)})
         columns = {"prediction": found["label"].reshape(-1)}
@@ -59,6 +71,8 @@ def tensor(rows: pd.DataFrame, about: dict[str, Any]) -> Any:
     found = converted(flat, about)
     if about["kind"] != "list":
         return found.reshape(len(rows), steps)
+    if steps < 0:
+        steps = max([about["steps"], *(len(cell) for cell in column)])
     out = np.full((len(rows), steps), np.nan)
     out[np.arange(steps) < np.array([len(cell) for cell in column])[:, None]] = found
     return out

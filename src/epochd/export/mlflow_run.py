@@ -191,7 +191,7 @@ def signature(mlflow: Any, saved: SavedModel, inputs: list[TableInput]) -> Any:
     else:
         taken = [_column_spec(types, about) for about in inputs if about.kind != "lengths"]
     classes = saved.model.encoder.classes or ()
-    given = [types.ColSpec(_label_type(classes), "prediction")]
+    given = [types.ColSpec(_label_type(classes), name) for name in saved.model.encoder.prediction_names]
     given += [types.ColSpec("double", f"probability_{label}") for label in classes]
     return mlflow.models.ModelSignature(types.Schema(taken), types.Schema(given))
 

@@ -84,7 +84,7 @@ def state_dict(setup: Setup, weights: Weights) -> dict[str, FloatArray]:
 
 def source_code(setup: Setup, encoder: Encoder) -> str:
     """The module of this network: Python that imports torch only."""
-    folded = encoder.shape[-1] != setup.inputs[-1]
+    folded = encoder.windowed.shape[-1] != setup.inputs[-1]
     steps = [*_embedding_steps(setup), *_steps(setup), "return self.output(x)"]
     outputs, predictions, decode = {
         "binary": ("logits", "probabilities of the second class", "torch.sigmoid(self(features))"),
@@ -97,7 +97,7 @@ def source_code(setup: Setup, encoder: Encoder) -> str:
     }[setup.task]
     return MODULE.format(
         features=", ".join(["rows", *(str(int(size)) for size in setup.inputs)]),
-        fold=f": {encoder.shape[-1]} numbers per row, reshaped" if folded else "",
+        fold=f": {encoder.windowed.shape[-1]} numbers per row, reshaped" if folded else "",
         each="each number" if folded or len(setup.inputs) == 1 else "each channel of the last axis",
         layers=_indented(_layers(setup)),
         outputs=outputs,

@@ -38,26 +38,29 @@ def baselines(
     train_weights: FloatArray | None = None,
     weights: FloatArray | None = None,
     naive: Naive | None = None,
+    horizons: Sequence[int] = (),
 ) -> list[dict[str, Any]]:
     """The metrics of each baseline on rows with the encoded target ``y``, and its ``name``; each has those metrics of
     the model that are defined for it. ``outputs`` is the number of the network's outputs; ``weights`` and
-    ``train_weights`` are those of the rows with ``y`` and of the training rows."""
+    ``train_weights`` are those of the rows with ``y`` and of the training rows; ``horizons`` are as in
+    ``metrics.tally``."""
     if task == "regression":
         units = TargetScale(target_mean, target_scale, target_transform)
         forecasts: dict[str, Any] = {
-            "mean": np.broadcast_to(_mean(train_y, units, train_weights), len(y)),
+            "mean": np.broadcast_to(_mean(train_y, units, train_weights), y.shape),
             **(naive or {}),
         }
         return [
             {"name": name}
             | metrics.evaluation(
-                values[:, None],
+                values.reshape(len(y), -1),
                 y,
                 task,
                 weights=weights,
                 target_scale=target_scale,
                 target_mean=target_mean,
                 target_transform=target_transform,
+                horizons=horizons,
             )
             for name, values in forecasts.items()
         ]

@@ -31,8 +31,9 @@ class Setup:
     """What an engine needs besides the data to build a model.
 
     ``inputs`` is the shape of one row of features, channels last. ``outputs`` is 1 for binary (logit of class 1) and
-    for regression, one logit per class for multiclass. ``embeddings`` are looked up first: the channels with codes are
-    removed and the vectors are appended to the others, in order. With ``masked`` the last channel of ``inputs`` (steps,
+    for regression (one for each of several horizons, whose squared errors a row's loss averages), one logit per class
+    for multiclass. ``embeddings`` are looked up first: the channels with codes are removed and the vectors are appended
+    to the others, in order. With ``masked`` the last channel of ``inputs`` (steps,
     channels) is 1 for real steps and 0 for padding, which ends each sequence; it is no feature, and padding has no
     effect. ``threads`` is the maximum number of CPU threads, ``devices`` the number of CPU devices that split each
     batch. ``class_weights`` weight the row losses in class order (None: all 1), besides the weights of the rows

@@ -24,9 +24,9 @@ from epochd.data.feed import prefetch
 from epochd.data.feed.batches import MAX_CHUNK_VALUES, Batches, Chunk
 from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
 from epochd.loop import history, metrics, schedules
-from epochd.loop.classification import ClassTally, Scores
+from epochd.loop.classification import Scores
 from epochd.loop.engine import Engine, Sink
-from epochd.loop.metrics import RegressionTally
+from epochd.loop.metrics import AnyTally
 from epochd.loop.state import LoopState, Totals
 
 AUC_CLASSES = 50
@@ -158,12 +158,11 @@ def evaluate(engine: Engine, config: FitConfig, dataset: InMemoryDataset | Memma
     return tallied(engine, config, dataset, **limit).scores()
 
 
-def tallied(
-    engine: Engine, config: FitConfig, dataset: InMemoryDataset | MemmapDataset, **options: Any
-) -> ClassTally | RegressionTally:
+def tallied(engine: Engine, config: FitConfig, dataset: InMemoryDataset | MemmapDataset, **options: Any) -> AnyTally:
     """The tally of all rows with the current weights, without dropout; ``options`` as in ``metrics.tally``. The blocks
     of rows are the same for a dataset in memory and for a memory-mapped one."""
-    found = metrics.tally(config.task, dataset.y, weights=dataset.weights, **(config.target_units | options))
+    units = config.target_units | {"horizons": config.spec.horizons}
+    found = metrics.tally(config.task, dataset.y, weights=dataset.weights, **(units | options))
     for outputs, y, weights in _scored_blocks(engine, dataset):
         found.add(outputs, y, weights)
     return found

@@ -95,6 +95,45 @@ class RegressionTally:
         }
 
 
+@dataclass(slots=True)
+class HorizonTally:
+    """Sums over rows of a regression with several ``horizons``, a tally for each. The metrics of all together are the
+    means over the horizons."""
+
+    horizons: Sequence[int]
+    tallies: Sequence[RegressionTally]
+
+    @property
+    def rows(self) -> int:
+        return self.tallies[0].rows
+
+    def add(self, outputs: FloatArray | Float64, y: FloatArray | IntArray, weights: FloatArray | None = None) -> None:
+        for place, found in enumerate(self.tallies):
+            found.add(outputs[:, place : place + 1], y[:, place], weights)
+
+    def scores(self) -> Scores:
+        each = [found.scores() for found in self.tallies]
+        shared = [name for name in each[0] if all(name in scores for scores in each)]
+        return {name: _mean([scores[name] for scores in each]) for name in shared}
+
+    def details(self) -> dict[str, Any]:
+        """The metrics of each horizon."""
+        each = zip(self.horizons, self.tallies, strict=True)
+        return {"per_horizon": [{"horizon": horizon} | _finite(found.scores()) for horizon, found in each]}
+
+
+AnyTally = ClassTally | RegressionTally | HorizonTally
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if len(known) == len(values) else None
+
+
+def _finite(scores: Scores) -> Scores:
+    return {name: value if value is not None and isfinite(value) else None for name, value in scores.items()}
+
+
 def tally(
     task: Task,
     y: FloatArray | IntArray,
@@ -105,11 +144,16 @@ def tally(
     target_transform: TargetTransform | None = None,
     threshold: float = 0.5,
     auc_classes: int = 1_000_000,
-) -> ClassTally | RegressionTally:
+    horizons: Sequence[int] = (),
+) -> AnyTally:
     """An empty tally for rows whose encoded target is ``y`` and which have these weights; parameters as in
     ``evaluation`` and ``ClassTally``."""
+    units = TargetScale(target_mean, target_scale, target_transform)
+    if task == "regression" and y.ndim > 1:
+        each = [RegressionTally(y[:, place], units, weights) for place in range(y.shape[1])]
+        return HorizonTally(horizons or range(1, 1 + len(each)), each)
     if task == "regression":
-        return RegressionTally(y, TargetScale(target_mean, target_scale, target_transform), weights)
+        return RegressionTally(y, units, weights)
     return ClassTally(task, len(y), threshold, auc_classes)
 
 
@@ -124,9 +168,10 @@ def evaluation(
     target_mean: float = 0.0,
     target_transform: TargetTransform | None = None,
     threshold: float = 0.5,
+    horizons: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """All metrics of raw outputs (rows, outputs), logits or standardised values, against the encoded target (rows,): as
-    in ``model.json``, but None where a value is not finite.
+    """All metrics of raw outputs (rows, outputs), logits or standardised values, against the encoded target, (rows,) or
+    (rows, ``horizons``): as in ``model.json``, but None where a value is not finite.
 
     A regression target was transformed by ``target_transform`` and standardised by ``target_mean`` and
     ``target_scale``. With ``weights`` (rows,), not all 0, metrics are weighted as by ``sample_weight`` in scikit-learn;
@@ -142,6 +187,7 @@ def evaluation(
         target_mean=target_mean,
         target_transform=target_transform,
         threshold=threshold,
+        horizons=horizons,
     )
     for first in range(0, len(y), BLOCK_ROWS):
         block = slice(first, first + BLOCK_ROWS)
@@ -149,26 +195,31 @@ def evaluation(
     return described(found, classes)
 
 
-def described(found: ClassTally | RegressionTally, classes: Sequence[object] | None = None) -> dict[str, Any]:
+def described(found: AnyTally, classes: Sequence[object] | None = None) -> dict[str, Any]:
     """The number of rows and all metrics of a tally; with ``classes``, the labels, also confusion matrix and metrics of
-    each class. None stands for a value that is not finite."""
-    scores = {name: value if value is not None and isfinite(value) else None for name, value in found.scores().items()}
-    details = found.details(classes) if isinstance(found, ClassTally) and classes else {}
-    return {"rows": found.rows} | scores | details
+    each class, and with several horizons the metrics of each. None stands for a value that is not finite."""
+    details: dict[str, Any] = {}
+    if isinstance(found, HorizonTally):
+        details = found.details()
+    elif isinstance(found, ClassTally) and classes:
+        details = found.details(classes)
+    return {"rows": found.rows} | _finite(found.scores()) | details
 
 
 def r2(mse: float, y: FloatArray | IntArray | Float64, weights: FloatArray | None = None) -> float | None:
     """The coefficient of determination of rows with the target ``y``, a mean squared error in its unit, and these
-    weights; for a constant target 1 without any error, otherwise 0. None for one row, and where it is not finite."""
+    weights; for a constant target 1 without any error, otherwise 0. None for one row, and where it is not finite. With
+    several horizons, (rows, horizons), ``mse`` is the mean over them, which weights them by their variance."""
     wide = y.astype(np.float64)
     if weights is not None:
         wide, weights = wide[weights > 0], weights[weights > 0]
     if len(wide) < 2:
         return None
     if weights is None:
-        variance = float(wide.var())
+        variance = float(wide.var(axis=0).mean())
     else:
-        variance = float(np.average((wide - np.average(wide, weights=weights)) ** 2, weights=weights))
+        mean = np.average(wide, axis=0, weights=weights)
+        variance = float(np.average((wide - mean) ** 2, axis=0, weights=weights).mean())
     if wide.min() == wide.max() or not variance:
         return 0.0 if mse else 1.0
     found = 1.0 - mse / variance

@@ -23,8 +23,8 @@ TYPES: dict[Datatype, int] = {
     "FP64": TensorProto.DOUBLE,
     "BYTES": TensorProto.STRING,
 }
-ROWS = "rows"
-"""The name of the variable first dimension."""
+ROWS, STEPS = "rows", "steps"
+"""The names of the variable dimensions: the first one, and that of lists of any length."""
 
 
 class Graph:
@@ -95,4 +95,5 @@ class Graph:
 
 
 def _tensor(part: Input | Output) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(part.name, TYPES[part.datatype], [ROWS, *part.shape[1:]], part.description)
+    shape = [ROWS, *(STEPS if size < 0 else size for size in part.shape[1:])]
+    return helper.make_tensor_value_info(part.name, TYPES[part.datatype], shape, part.description)

@@ -169,13 +169,17 @@ def stacked(graph: Graph, names: Sequence[str], steps: int | None) -> str:
         return graph.concat(names)
     if len(names) == 1:
         return graph.op("Unsqueeze", names[0], graph.constant([-1]))
-    apart = graph.op("Reshape", graph.concat(names), graph.constant([0, len(names), steps]))
+    apart = graph.op("Reshape", graph.concat(names), graph.constant([0, len(names), steps]))  # -1: any
     return graph.op("Transpose", apart, perm=[0, 2, 1])
 
 
-def step_mask(graph: Graph, lengths: str, steps: int) -> str:
-    """Whether each step exists, (rows, steps)."""
-    return graph.op("Less", graph.constant(np.arange(steps)), lengths)
+def step_mask(graph: Graph, lengths: str, steps: int | str) -> str:
+    """Whether each step exists, (rows, steps); ``steps`` may be a tensor of lists, (rows, steps)."""
+    if isinstance(steps, int):
+        return graph.op("Less", graph.constant(np.arange(steps)), lengths)
+    size = graph.op("Squeeze", graph.op("Shape", steps, start=1, end=2), graph.constant([0]))
+    each = graph.op("Range", graph.constant(0), size, graph.constant(1))
+    return graph.op("Less", each, lengths)
 
 
 def from_features(graph: Graph, setup: Setup, features: str) -> Encoded:
@@ -194,13 +198,15 @@ def from_features(graph: Graph, setup: Setup, features: str) -> Encoded:
 
 def _with_lists(graph: Graph, encoder: Encoder, rows: Encoded, lists: Sequence[Placed]) -> Encoded:
     """The scaled elements of lists, beside other columns repeated on each step that exists."""
-    steps, scaled = encoder.steps or 1, [column.scale for column, _, _ in lists if isinstance(column, Channel)]
+    scaled = [column.scale for column, _, _ in lists if isinstance(column, Channel)]
+    is_any = encoder.longer == "read"
     order = scales.linear_first(scaled)
-    values = stacked(graph, [lists[i][2] for i in order], steps)
+    values = stacked(graph, [lists[i][2] for i in order], -1 if is_any else encoder.steps or 1)
     elements = scales.apply(graph, values, graph.op("IsNaN", values), [scaled[i] for i in order])
     parts, channels = [graph.cast(elements, "FP32")], [lists[i][1] for i in order]
     if rows.lengths is not None:
-        exists = graph.op("Unsqueeze", step_mask(graph, rows.lengths, steps), graph.constant([-1]))
+        mask = step_mask(graph, rows.lengths, lists[0][2] if is_any else encoder.steps or 1)
+        exists = graph.op("Unsqueeze", mask, graph.constant([-1]))
         parts = [graph.op("Where", exists, parts[0], graph.constant(0, np.float32))]
         if rows.plain is not None:
             once = graph.op("Unsqueeze", rows.plain, graph.constant([1]))

@@ -40,8 +40,9 @@ SAFE_SCALED, SAFE_NUMBER = 3e38, 8e307
 class Feeds:
     """Converts rows for a graph that starts at ``start`` (``starts_at`` in ``model.json``), many times if need be.
 
-    With sliding windows of ``sequence_length`` rows, ``windows`` (int64, (n, sequence_length)) are the positions of
-    each window's rows in the frame, oldest first.
+    With sliding windows of ``sequence_length`` rows, ``windows`` (int64, (n, sequence_length + ``encoder.reach``)) are
+    the positions of each window's rows in the frame, oldest first, and of the rows after it of which columns are known
+    in advance.
     """
 
     encoder: Encoder
@@ -75,6 +76,7 @@ class Feeds:
         if self.start == "features":
             return {inputs.FEATURES: self.encoder.features(frame)}
         self.encoder.require_columns(frame)
+        frame = self.encoder.shortened(frame)
         exists = self._step_mask(frame) if self.encoder.steps is not None else None
         found = {name: column[:, None] for name, column in self._scalars(frame).items()}
         return found if exists is None else found | self._lists(frame, exists)
@@ -82,12 +84,16 @@ class Feeds:
     def of_windows(self, frame: pl.DataFrame, parts: Iterable[IntArray]) -> Iterator[dict[str, Tensor]]:
         """The tensors for each part of the windows of a frame, whose rows are converted once. Raise DataError."""
         if self.start == "features":
-            found = {inputs.FEATURES: self.encoder.features(frame)}
-        else:
-            self.encoder.require_columns(frame)
-            found = self._scalars(frame)
+            encoded = self.encoder.features(frame)
+            yield from ({inputs.FEATURES: self.encoder.window_steps(encoded, windows)} for windows in parts)
+            return
+        self.encoder.require_columns(frame)
+        found, steps = self._scalars(frame), self.sequence_length or 1
+        of_column = {part.column: part.name for part in self._inputs if part.ahead is None}
+        later = [(part.name, of_column[part.column], part.ahead) for part in self._inputs if part.ahead is not None]
         for windows in parts:
-            yield {name: column[windows] for name, column in found.items()}
+            now = {name: column[windows[:, :steps]] for name, column in found.items()}
+            yield now | {name: found[column][windows[:, rows : rows + steps]] for name, column, rows in later}
 
     def plain(self, columns: Mapping[str, Sequence[Any]]) -> dict[str, Tensor] | None:
         """The tensors of rows whose values are of the plain JSON types of their columns: numbers, text, booleans, None.

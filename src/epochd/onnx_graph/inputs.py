@@ -5,7 +5,7 @@ every tensor; sliding windows and lists have their steps on the second one. Noth
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from epochd.data.encoding.categorical import Codes, OneHot
@@ -36,7 +36,9 @@ INT64 = range(-(2**63), 2**63)
 @dataclass(frozen=True, slots=True)
 class Input:
     """A tensor that the graph takes. ``column`` is None for ``lengths`` and ``features``; -1 in ``shape`` is the number
-    of rows; ``missing`` is what stands for a missing value, None if there can be none."""
+    of rows, and of steps where lists may have any length; ``missing`` is what stands for a missing value, None if there
+    can be none. ``steps`` is how many steps shorter lists of any length are padded to, ``ahead`` how many rows after
+    each row of a window the column's values are."""
 
     name: str
     column: str | None
@@ -45,9 +47,12 @@ class Input:
     shape: tuple[int, ...]
     missing: str | int | None
     description: str
+    steps: int | None = None
+    ahead: int | None = None
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self) | {"shape": list(self.shape)}
+        found = asdict(self) | {"shape": list(self.shape)}
+        return {name: value for name, value in found.items() if value is not None or name not in ("steps", "ahead")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +69,17 @@ class Output:
 
 
 def column_inputs(encoder: Encoder, sequence_length: int | None) -> list[Input]:
-    """An input for each column in the order of the encoder, and the lengths of lists last where they have an effect."""
-    names = input_names(encoder.feature_names)
-    pairs = zip(encoder.columns, names[:-1], strict=True)
+    """An input for each column in the order of the encoder, then for each column that is known in advance, and the
+    lengths of lists last where they have an effect."""
+    windowed = encoder.windowed
+    names = input_names(windowed.feature_names)
+    pairs = zip(windowed.columns, names[:-1], strict=True)
     found = [_column_input(column, name, encoder, sequence_length) for column, name in pairs]
+    known = [column.name for column in encoder.columns if column.name in encoder.known]
+    later = ((rows, name) for rows in encoder.ahead for name in known)
+    for place, (rows, name) in enumerate(later, len(encoder.columns)):
+        meaning = f"{found[place].description}; {rows} rows after each row of the window"
+        found[place] = replace(found[place], column=name, description=meaning, ahead=rows)
     if has_lengths(encoder):
         meaning = "elements of each row's lists; what is behind them is ignored"
         found.append(Input(names[-1], None, LENGTHS, "INT64", (-1, 1), None, meaning))
@@ -76,14 +88,17 @@ def column_inputs(encoder: Encoder, sequence_length: int | None) -> list[Input]:
 
 def features_input(encoder: Encoder, sequence_length: int | None) -> Input:
     """The encoded rows as the only input."""
-    shape = (-1, *example_shape(encoder, sequence_length))
-    return Input(FEATURES, None, FEATURES, "FP32", shape, None, "rows as the encoder in model.json encodes them")
+    shape, meaning = (-1, *example_shape(encoder, sequence_length)), "rows as the encoder in model.json encodes them"
+    if encoder.longer == "read":
+        return Input(FEATURES, None, FEATURES, "FP32", (-1, -1, shape[-1]), None, meaning, encoder.steps)
+    return Input(FEATURES, None, FEATURES, "FP32", shape, None, meaning)
 
 
 def outputs(encoder: Encoder) -> list[Output]:
     """``label`` and ``probabilities``, or ``value`` for a regression."""
     if encoder.classes is None:
-        return [Output(VALUE, "FP64", (-1, 1), f"{encoder.target_column} in its own unit")]
+        of = f" at the horizons {', '.join(map(str, encoder.horizons))}" if encoder.horizons else ""
+        return [Output(VALUE, "FP64", (-1, encoder.outputs), f"{encoder.target_column} in its own unit{of}")]
     classes = len(encoder.classes)
     return [
         Output(LABEL, label_type(encoder.classes), (-1, 1), f"class of {encoder.target_column}"),
@@ -93,7 +108,7 @@ def outputs(encoder: Encoder) -> list[Output]:
 
 def example_shape(encoder: Encoder, sequence_length: int | None) -> tuple[int, ...]:
     """The shape of an encoded example: (features,) or (steps, channels)."""
-    return encoder.shape if sequence_length is None else (sequence_length, *encoder.shape)
+    return encoder.shape if sequence_length is None else (sequence_length, *encoder.windowed.shape)
 
 
 def has_lengths(encoder: Encoder) -> bool:
@@ -142,6 +157,9 @@ def _column_input(column: Column, name: str, encoder: Encoder, sequence_length: 
     if isinstance(column, Channel):
         shape = (-1, encoder.steps or 1)
         meaning = "numbers of a list, padded at the end with NaN"
+        if encoder.longer == "read":
+            meaning += f" to {encoder.steps} steps; rows of longer lists have a call of their own for each length"
+            return Input(name, column.name, "list", "FP64", (-1, -1), MISSING_NUMBER, meaning, encoder.steps)
         return Input(name, column.name, "list", "FP64", shape, MISSING_NUMBER, meaning)
     shape = (-1, sequence_length or 1)
     if isinstance(column, OneHot | Codes):

@@ -88,7 +88,7 @@ def build(
             features = graph.op("Reshape", features, graph.constant([0, *setup.inputs]))
         rows = columns.from_features(graph, setup, features)
     else:
-        rows = columns.encode(graph, encoder, taken, setup.spec.sequence_length)
+        rows = columns.encode(graph, encoder.windowed, taken, setup.spec.sequence_length)
         if example != setup.inputs:
             rows = networks.folded(graph, setup, rows)
     _decode(graph, encoder, networks.forward(graph, setup, weights, rows), threshold)

@@ -261,7 +261,7 @@ def measured(trained: Trained) -> Importances:
         return Measurement(
             trained.outputs,
             lambda outputs: trained.scored(outputs, rows.y, rows.weights),
-            trained.encoder,
+            trained.encoder.windowed,
             rows.x,
             trained.shape,
             trained.spec.seed,
@@ -312,7 +312,7 @@ WINDOW_ROWS = 12
 
 def usage_rows(trained: Trained) -> list[dict[str, Any]]:
     """Raw rows to predict, similar to held-out ones: one row, or the last rows of a window with its columns of time and
-    group."""
+    group, and the first rows after it with what is known in advance."""
     one, _ = sample(trained.parts[trained.shown_parts[0]], 1)
     x = one.x.reshape(1, *trained.shape)
     if trained.spec.sequence_length is None:
@@ -323,7 +323,11 @@ def usage_rows(trained: Trained) -> list[dict[str, Any]]:
         for name, value in _ordering(trained.spec, order, place):
             if name == trained.spec.time_column or name not in row:
                 row[name] = value
-    return rows
+    known = trained.encoder.known
+    future = [dict.fromkeys(rows[-1]) | {name: rows[-1][name] for name in known} for _ in range(trained.encoder.reach)]
+    for place, row in enumerate(future[:WINDOW_ROWS], len(rows)):
+        row.update(_ordering(trained.spec, order, place))
+    return [*rows, *future[:WINDOW_ROWS]]
 
 
 def _ordering(spec: TrainingSpec, order: Order | None, place: int) -> Iterator[tuple[str, Any]]:

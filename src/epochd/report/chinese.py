@@ -106,6 +106,12 @@ TEXTS: dict[str, str] = {
     "confused_none": "没有任何一行被预测为其他类别。",
     "predicted_as": "被预测为",
     "per_class": "各类别，{part}",
+    "horizon": "预测步长",
+    "per_horizon": "各预测步长，{part}",
+    "per_horizon_note": (
+        "预测步长是被预测的值在窗口末尾之后第几行。上方的指标是所有步长的平均；"
+        "本页其他图表和示例均为最大步长 {horizon} 的结果。"
+    ),
     "class": "类别",
     "precision": "精确率",
     "recall": "召回率",

@@ -121,6 +121,12 @@ TEXTS: dict[str, str] = {
     "confused_none": "No row was predicted as another class.",
     "predicted_as": "predicted as",
     "per_class": "Classes, {part} rows",
+    "horizon": "horizon",
+    "per_horizon": "Horizons, {part} rows",
+    "per_horizon_note": (
+        "A horizon is how many rows after the end of a window a value is predicted for. The metrics above are means "
+        "over all horizons; all other figures and examples on this page are those of the largest one, {horizon}."
+    ),
     "class": "class",
     "precision": "precision",
     "recall": "recall",

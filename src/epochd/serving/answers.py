@@ -78,6 +78,7 @@ def encoded(about: Mapping[str, Any], found: Predictions, given: Columns | pl.Da
     if options.media_type == JSON:
         records = records_of(found, given, options)
         problems = to_json([problem.as_json() for problem in found.problems])
+        about = {**about, "warnings": found.warnings} if found.warnings else about
         return b'%s,"predictions":[%s],"problems":%s}' % (to_json(about)[:-1], b",".join(_parts(records)), problems)
     table = table_of(found, given, options)
     if options.media_type == CSV:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from epochd.core.specs import TrainingSpec
 from epochd.data.encoding.categorical import Codes, OneHot
 from epochd.data.encoding.dates import Date
-from epochd.data.encoding.encoder import FITTED_KINDS, Column, Encoder
+from epochd.data.encoding.encoder import FITTED_KINDS, PREDICTION, Column, Encoder
 from epochd.data.encoding.labels import Label
 from epochd.data.encoding.numeric import Boolean, Number
 from epochd.data.encoding.scaling import Knots, Linear
@@ -24,7 +24,7 @@ KINDS: dict[Kind, InputKind] = {
     Kind.DATE: "date",
     Kind.LIST: "list",
 }
-PREDICTION, PROBABILITY = "prediction", "probability_"
+PROBABILITY = "probability_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +59,11 @@ def inputs_of(spec: TrainingSpec, encoder: Encoder, examples: Mapping[str, Any])
     return found
 
 
-def outputs_of(classes: Sequence[Label] | None) -> list[Output]:
-    """The prediction, and for classification the probability of each class."""
+def outputs_of(encoder: Encoder) -> list[Output]:
+    """The prediction, of each horizon if there are several, and for classification the probability of each class."""
+    classes = encoder.classes
     if classes is None:
-        return [Output(PREDICTION, "number")]
+        return [Output(name, "number") for name in encoder.prediction_names]
     return [Output(PREDICTION, "label"), *(Output(f"{PROBABILITY}{c}", "probability", c) for c in classes)]
 
 

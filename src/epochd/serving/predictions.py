@@ -7,10 +7,11 @@ from typing import Any
 import polars as pl
 
 from epochd.core.arrays import IntArray
+from epochd.data.encoding.encoder import PREDICTION
 from epochd.data.encoding.labels import Label
 from epochd.data.encoding.values import Float64
 from epochd.data.tables.table import json_values
-from epochd.serving.inputs import PREDICTION, PROBABILITY
+from epochd.serving.inputs import PROBABILITY
 
 PROBABILITIES, FORECAST_TIME = "probabilities", "forecast_time"
 GIVEN = "_input"
@@ -37,7 +38,9 @@ class Predictions:
 
     ``labels`` are classes, or values in the unit of the target; None where a row could not be scored, or where no
     window ends. ``probabilities`` is float64 (predictions, classes), None for regression; NaN where there is no label.
-    ``times`` are the times that forecasts are for, where the rows are evenly spaced.
+    ``times`` are the times that forecasts are for, where the rows are evenly spaced. ``warnings`` are about values that
+    were not read as they are. With several horizons ``values`` (float64, (predictions, horizons), NaN where there is no
+    prediction) are those of the columns ``names``, and ``labels`` those of the first one.
     """
 
     labels: Sequence[Label | None]
@@ -45,14 +48,21 @@ class Predictions:
     classes: Sequence[Label] | None
     problems: Sequence[RowProblem] = ()
     rows: IntArray | None = None
-    times: pl.Series | None = None
+    times: pl.DataFrame | None = None
+    warnings: Sequence[str] = ()
+    values: Float64 | None = None
+    names: Sequence[str] = (PREDICTION,)
 
     def frame(self, given: pl.DataFrame | None = None, *, probabilities: bool = True) -> pl.DataFrame:
         """A table of the predictions, after these columns of the request if there are any, in which each prediction is
         beside its row. A column of the request that has the name of a column of the answer gets another one."""
-        columns = [pl.Series(PREDICTION, self.labels, _type_of(self.classes))]
-        if self.times is not None:
-            columns.insert(0, self.times.alias(FORECAST_TIME))
+        columns = [] if self.times is None else self.times.get_columns()
+        if self.values is None:
+            columns.append(pl.Series(PREDICTION, self.labels, _type_of(self.classes)))
+        else:
+            columns += [
+                pl.Series(n, values).fill_nan(None) for n, values in zip(self.names, self.values.T, strict=True)
+            ]
         if probabilities and self.probabilities is not None:
             found = enumerate(self.classes or ())
             columns += [pl.Series(f"{PROBABILITY}{c}", self.probabilities[:, i]).fill_nan(None) for i, c in found]
@@ -66,16 +76,20 @@ class Predictions:
         self, given: Mapping[str, Sequence[Any]] | None = None, *, probabilities: bool = True
     ) -> Iterator[dict[str, Any]]:
         """``frame`` as JSON objects, in which ``probabilities`` is an object of labels and numbers."""
-        times = None if self.times is None else json_values(self.times)
-        names = renamed(list(given or ()), [PREDICTION, PROBABILITIES, *([] if times is None else [FORECAST_TIME])])
+        times = {} if self.times is None else json_columns(self.times)
+        names = renamed(list(given or ()), [*self.names, PROBABILITIES, *times])
         labels = [str(label) for label in self.classes or ()]
         found = self.probabilities.tolist() if probabilities and self.probabilities is not None else None
         for i, label in enumerate(self.labels):
             row = i if self.rows is None else int(self.rows[i])
             record = {new: given[old][row] for old, new in names.items()} if given else {}
-            if times is not None:
-                record[FORECAST_TIME] = times[i]
-            record[PREDICTION] = label
+            for name, moments in times.items():
+                record[name] = moments[i]
+            if self.values is None:
+                record[PREDICTION] = label
+            else:
+                is_known = label is not None
+                record |= {n: float(v) if is_known else None for n, v in zip(self.names, self.values[i], strict=True)}
             if found is not None:
                 record[PROBABILITIES] = None if label is None else dict(zip(labels, found[i], strict=True))
             yield record

@@ -14,8 +14,9 @@ import polars as pl
 import polars.selectors as cs
 
 from epochd.artifact import files
-from epochd.artifact.predict import setup_of, windows_of
+from epochd.artifact.predict import Windows, setup_of, windows_of
 from epochd.core.arrays import IntArray
+from epochd.core.durations import Duration
 from epochd.core.errors import DataError, Problem
 from epochd.core.specs import Task
 from epochd.core.text import shown
@@ -24,10 +25,11 @@ from epochd.data.encoding.encoder import Encoder
 from epochd.data.encoding.labels import Label
 from epochd.data.encoding.values import Float64
 from epochd.data.schema import Kind, kind_of
+from epochd.data.splitting.gaps import Holes
 from epochd.engines import network
 from epochd.loop.engine import Setup
 from epochd.serving.inputs import Input, Output, inputs_of, outputs_of
-from epochd.serving.predictions import Predictions, RowProblem
+from epochd.serving.predictions import FORECAST_TIME, Predictions, RowProblem
 from epochd.serving.rows import Columns
 from epochd.serving.scorers import OnnxScorer, ReferenceScorer, Scorer
 
@@ -82,7 +84,7 @@ class Predictor:
         inputs = inputs_of(setup.spec, encoder, about.get("examples", {}))
         threshold, nbytes = about.get("decision_threshold"), OVERHEAD_BYTES + 4 * len(text) + scorer.nbytes
         threshold = 0.5 if threshold is None else float(threshold)
-        outputs, operations = outputs_of(encoder.classes), network.flops_per_row(setup) / BACKWARD
+        outputs, operations = outputs_of(encoder), network.flops_per_row(setup) / BACKWARD
         return cls(folder, about, setup, encoder, inputs, outputs, threshold, scorer, nbytes, operations)
 
     @property
@@ -130,43 +132,107 @@ class Predictor:
         if self.forecasts:
             return self._forecast(frame, on_error, every_row)
         try:
-            return self._predictions(self.scorer.score(frame))
+            found = self._predictions(self.scorer.score(frame))
+            return replace(found, warnings=self._warnings(frame))
         except DataError as error:
             problems = self._unusable(frame, error, on_error)
         bad = _marks(problems, frame.height)
-        scores = np.full((frame.height, len(self.classes or ("",))), np.nan)
+        scores = np.full((frame.height, len(self.classes or ()) or self.encoder.outputs), np.nan)
         if not bad.all():
             scores[~bad] = self.scorer.score(frame.filter(pl.Series(~bad)))
-        return replace(self._predictions(scores), problems=problems)
+        usable = frame.filter(pl.Series(~bad))
+        return replace(self._predictions(scores), problems=problems, warnings=self._warnings(usable))
+
+    def _warnings(self, frame: pl.DataFrame) -> list[str]:
+        """What to say about values of these rows, all of which can be scored, that are not read as they are."""
+        warning = self.encoder.cut_warning(frame)
+        return [] if warning is None else [warning]
 
     def predict_windows(self, frame: pl.DataFrame, index: IntArray) -> Predictions:
-        """The predictions for windows of these rows, whose numbers are ``index`` (windows, steps). Raises DataError."""
+        """The predictions for windows of these rows; ``index`` is as in ``Scorer.score_windows``. Raises DataError."""
         return self._predictions(self.scorer.score_windows(frame, index))
 
     def _forecast(self, frame: pl.DataFrame, on_error: OnError, every_row: bool) -> Predictions:
-        order, first, groups = windows_of(self.setup.spec, self.encoder, frame)
-        if not every_row:
-            first = _last_of_groups(first, order, groups)
-        index = order[first[:, None] + np.arange(self.setup.spec.sequence_length or 1)]
+        windows = windows_of(self.setup.spec, self.encoder, frame)
+        order, first, whole = windows.order, windows.first, windows.whole
         problems: list[RowProblem] = []
+        if every_row:
+            first, whole = first[whole], whole[whole]
+        else:
+            chosen, problems = self._last_windows(frame, windows)
+            first, whole = first[chosen], whole[chosen]
+        steps = self.setup.spec.sequence_length or 1
+        index = order[first[:, None] + np.arange(steps + self.encoder.reach)]
+        ends = index[:, steps - 1]
+        problems += self._holes(frame, index[~whole]) if not whole.all() else []
+        if problems and on_error == "refuse":
+            raise DataError([Problem(one.column, one.message, one.hint) for one in problems])
         try:
             scores = self.scorer.score_windows(frame, index)
         except DataError as error:
-            problems = self._unusable(frame, error, on_error)
+            problems += self._unusable(frame, error, on_error)
             bad = _marks(problems, frame.height)
             features = cs.by_name(self.encoder.feature_names)
             scores = self.scorer.score_windows(frame.with_columns(pl.when(pl.Series(~bad)).then(features)), index)
             scores[bad[index].any(axis=1)] = np.nan
+        scores[~whole] = np.nan
         if every_row:
             all_scores = np.full((frame.height, scores.shape[1]), np.nan)
-            all_scores[index[:, -1]] = scores
+            all_scores[ends] = scores
             return replace(self._predictions(all_scores), problems=problems)
-        times = self._times(frame, index)
-        return replace(self._predictions(scores), problems=problems, rows=index[:, -1], times=times)
+        times = self._times(frame, index[:, :steps])
+        return replace(self._predictions(scores), problems=problems, rows=ends, times=times)
 
-    def _times(self, frame: pl.DataFrame, index: IntArray) -> pl.Series | None:
-        """The times that the forecasts of these windows are for: ``horizon`` steps after the last one, null where the
-        rows of a window are not evenly spaced; None for windows of one row."""
+    def _last_windows(self, frame: pl.DataFrame, windows: Windows) -> tuple[IntArray, list[RowProblem]]:
+        """The last window of each group, by its number. Where columns are known in advance and the rows have the
+        target, a window ends at the last row of the group with a target: later rows are the future, and a group without
+        enough of them is a problem of that row."""
+        order, name, steps = windows.order, self.encoder.target_column, self.setup.spec.sequence_length or 1
+        if not self.encoder.reach or name not in frame.columns:
+            return _last_of_groups(windows.first, order, windows.groups), []
+        target = frame.get_column(name)
+        is_known = (target.fill_nan(None) if target.dtype.is_float() else target).is_not_null()[order]
+        of = np.zeros(len(order), np.int64) if windows.groups is None else windows.groups[order]
+        known = np.flatnonzero(is_known.to_numpy())
+        last = known[np.append(of[known][1:] != of[known][:-1], True)[: len(known)]]
+        ends = windows.first + steps - 1
+        begins = last - steps + 1
+        has_window = (begins >= 0) & (of[np.maximum(begins, 0)] == of[last])
+        short = last[has_window & ~np.isin(last, ends)].tolist()
+        problems = []
+        for end in short:
+            row, column = int(order[end]) + 1, self.encoder.known[0]
+            follow = int(np.searchsorted(of, of[end], side="right")) - 1 - end
+            message = (
+                f"row {row} is the last one with a value of {name!r}, and {follow} rows follow; the model needs the "
+                f"{self.encoder.reach} rows after it with {', '.join(map(repr, self.encoder.known))}, known in advance"
+            )
+            hint = f"add the rows to predict, with an empty {name!r}"
+            problems.append(RowProblem(row, column, shown(frame[column][row - 1], 80), message, hint))
+        return np.flatnonzero(np.isin(ends, last)), problems
+
+    def _holes(self, frame: pl.DataFrame, index: IntArray) -> list[RowProblem]:
+        """What is wrong with the last rows of these windows, each of which crosses a hole in time."""
+        spec, holes = self.setup.spec, Holes.of(self.setup.spec)
+        assert spec.time_column is not None
+        assert holes is not None
+        times = frame.get_column(spec.time_column)
+        steps = np.diff(holes.positions(times)[index], axis=1)
+        found = []
+        for rows, after, step in zip(index, steps.argmax(axis=1) + 1, steps.max(axis=1), strict=True):
+            last, length = int(rows[-1]), Duration(float(step), holes.limit.unit).shown()
+            message = (
+                f"row {last + 1}: the last {spec.sequence_length} rows have a hole: row {rows[after] + 1} "
+                f"({shown(str(times[int(rows[after])]), 80)}) is {length} after the row before it, which is more than "
+                "the frequency and max_gap of the model allow"
+            )
+            hint = "add the missing rows, or predict when enough rows have followed the hole"
+            found.append(RowProblem(last + 1, spec.time_column, shown(str(times[last]), 80), message, hint))
+        return found
+
+    def _times(self, frame: pl.DataFrame, index: IntArray) -> pl.DataFrame | None:
+        """The times that the forecasts of these windows are for, a column for each horizon: so many steps after the
+        last row, null where the rows of a window are not evenly spaced; None for windows of one row."""
         spec = self.setup.spec
         if index.shape[1] < 2 or spec.time_column is None:
             return None
@@ -178,8 +244,11 @@ class Predictor:
         physical = times.to_physical().to_numpy()
         steps = np.diff(physical[index], axis=1)
         even = (steps == steps[:, :1]).all(axis=1)
-        found = physical[index[:, -1]] + spec.horizon * steps[:, 0]
-        return pl.Series(found).cast(times.dtype).set(pl.Series(~even), None)
+        horizons = self.encoder.horizons
+        names = [f"{FORECAST_TIME}_{horizon}" for horizon in horizons] or [FORECAST_TIME]
+        found = [physical[index[:, -1]] + horizon * steps[:, 0] for horizon in horizons or spec.horizons]
+        columns = [pl.Series(name, one).cast(times.dtype) for name, one in zip(names, found, strict=True)]
+        return pl.DataFrame([column.set(pl.Series(~even), None) for column in columns])
 
     def _predictions(self, scores: Float64) -> Predictions:
         labels: list[Label | None]
@@ -193,6 +262,8 @@ class Predictor:
         if missing.any():
             for row in np.flatnonzero(missing).tolist():
                 labels[row] = None
+        if self.encoder.horizons:
+            return Predictions(labels, None, None, values=scores, names=self.encoder.prediction_names)
         return Predictions(labels, None if self.classes is None else scores, self.classes)
 
     def _unusable(self, frame: pl.DataFrame, error: DataError, on_error: OnError) -> list[RowProblem]:
@@ -242,8 +313,8 @@ def _marks(problems: Sequence[RowProblem], rows: int) -> Marks:
 
 
 def _last_of_groups(first: IntArray, order: IntArray, groups: npt.NDArray[np.int32] | None) -> IntArray:
-    """The last window of each group, by the position where it begins."""
+    """Which windows are the last ones of their groups, by their numbers; ``first`` is where they begin."""
     if groups is None or not len(first):
-        return first[-1:]
+        return np.arange(len(first))[-1:]
     of_window = groups[order[first]]
-    return first[np.flatnonzero(np.append(of_window[1:] != of_window[:-1], True))]
+    return np.flatnonzero(np.append(of_window[1:] != of_window[:-1], True))

@@ -1,10 +1,11 @@
 """What computes the scores of rows: ONNX Runtime where a model has a graph for it, the NumPy reference otherwise.
 
-Scores are float64: (rows, classes) probabilities for classification, (rows, 1) values in the unit of the target for
-regression. A score is NaN in no row: values that cannot be encoded raise DataError, as ``Encoder.features`` does.
+Scores are float64: (rows, classes) probabilities for classification, (rows, horizons) values in the unit of the target
+for regression. A score is NaN in no row: values that cannot be encoded raise DataError, as ``Encoder.features`` does.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,9 +15,9 @@ import numpy.typing as npt
 import polars as pl
 from safetensors.numpy import load_file
 
-from epochd.artifact.predict import BATCH_ROWS, BATCH_VALUES
+from epochd.artifact.predict import BATCH_ROWS, BATCH_VALUES, reading_setup
 from epochd.core.arrays import FloatArray, IntArray
-from epochd.data.encoding.encoder import Encoder
+from epochd.data.encoding.encoder import EncodedPart, Encoder
 from epochd.data.encoding.values import Float64
 from epochd.engines import reference
 from epochd.loop.engine import Setup
@@ -44,7 +45,8 @@ class Scorer(Protocol):
         """The scores of these rows."""
 
     def score_windows(self, frame: pl.DataFrame, index: IntArray) -> Float64:
-        """The scores of windows of rows, whose row numbers are ``index`` (windows, steps)."""
+        """The scores of windows of rows, whose row numbers are ``index`` (windows, steps + ``encoder.reach``): the rows
+        of each window, and those after it of which columns are known in advance."""
 
     def score_plain(self, columns: Columns) -> Float64 | None:
         """The scores of rows whose values are of plain JSON types; None where a value needs conversion."""
@@ -65,22 +67,24 @@ class ReferenceScorer:
         return cls(setup, encoder, dict(load_file(folder / "model.safetensors")))
 
     def check(self, frame: pl.DataFrame) -> None:
-        self._encoder.features(frame)
+        self._encoder.check(frame)
 
     def score(self, frame: pl.DataFrame) -> Float64:
-        return self._forward(self._encoder.features(frame))
+        return joined(self._encoder, frame, lambda part: self._forward(part.encoder.features(part.frame)))
 
     def score_windows(self, frame: pl.DataFrame, index: IntArray) -> Float64:
         encoded = self._encoder.features(frame)
-        return np.concatenate([self._forward(encoded[index[part]]) for part in slices(len(index), self._setup.inputs)])
+        parts = [index[part] for part in slices(len(index), self._setup.inputs)]
+        return np.concatenate([self._forward(self._encoder.window_steps(encoded, part)) for part in parts])
 
     def score_plain(self, columns: Columns) -> Float64 | None:
         encoded = None if self._plain is None else self._plain.features(columns)
         return None if encoded is None else self._forward(encoded)
 
     def _forward(self, encoded: FloatArray) -> Float64:
-        x = encoded.reshape(len(encoded), *self._setup.inputs)
-        found = [reference.forward(self._setup, self._weights, x[part]) for part in slices(len(x), self._setup.inputs)]
+        setup = reading_setup(self._setup, self._encoder, encoded)
+        x = encoded.reshape(len(encoded), *setup.inputs)
+        found = [reference.forward(setup, self._weights, x[part]) for part in slices(len(x), setup.inputs)]
         return decoded(self._encoder, found[0] if len(found) == 1 else np.concatenate(found))
 
 
@@ -110,10 +114,14 @@ class OnnxScorer:
         return cls(session, encoder, feeds, 2 * path.stat().st_size)
 
     def check(self, frame: pl.DataFrame) -> None:
-        self._encoder.features(frame)
+        self._encoder.check(frame)
 
     def score(self, frame: pl.DataFrame) -> Float64:
-        return self._run(self._feeds(frame))
+        def scored(part: EncodedPart) -> Float64:
+            feeds = self._feeds if part.rows is None else replace(self._feeds, encoder=part.encoder)
+            return self._run(feeds(part.frame), part.encoder.shape)
+
+        return joined(self._encoder, frame, scored)
 
     def score_windows(self, frame: pl.DataFrame, index: IntArray) -> Float64:
         parts = [index[part] for part in slices(len(index), (index.shape[1], len(self._encoder.columns)))]
@@ -123,11 +131,11 @@ class OnnxScorer:
         feeds = self._feeds.plain(columns)
         return None if feeds is None else self._run(feeds)
 
-    def _run(self, feeds: Mapping[str, npt.NDArray[Any]]) -> Float64:
+    def _run(self, feeds: Mapping[str, npt.NDArray[Any]], shape: tuple[int, ...] | None = None) -> Float64:
         rows, found = len(next(iter(feeds.values()))), []
         if rows == 0:  # ONNX Runtime ends the process if a recurrent layer gets no rows
-            return np.empty((0, len(self._encoder.classes or ("",))))
-        for part in slices(rows, self._encoder.shape):
+            return np.empty((0, len(self._encoder.classes or ()) or self._encoder.outputs))
+        for part in slices(rows, shape or self._encoder.shape):
             [scores] = self._session.run([self._output], {name: feeds[name][part] for name in self._inputs})
             found.append(scores.reshape(len(scores), -1))
         return np.asarray(found[0] if len(found) == 1 else np.concatenate(found), np.float64)
@@ -139,6 +147,20 @@ def decoded(encoder: Encoder, outputs: FloatArray) -> Float64:
         return encoder.target_units.restored(outputs)
     found = encoder.decode(outputs).probabilities
     assert found is not None
+    return found
+
+
+def joined(encoder: Encoder, frame: pl.DataFrame, score: Callable[[EncodedPart], Float64]) -> Float64:
+    """The scores of all rows of a frame, each by its part. Raise DataError."""
+    found: Float64 | None = None
+    for part in encoder.parts(frame):
+        with part.numbered():
+            scores = score(part)
+        if part.rows is None:
+            return scores
+        found = np.empty((frame.height, scores.shape[1])) if found is None else found
+        found[part.rows] = scores
+    assert found is not None  # there is a part
     return found
 
 

@@ -6,7 +6,7 @@ second, which a training that has no report need not wait.
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -67,6 +67,7 @@ def report_data(finished: Finished) -> ReportData:
     """All that the report contains."""
     from epochd.report import assemble, comparison
 
+    finished = of_one_horizon(finished)
     ticket, prepared, about, history = finished.ticket, finished.prepared, finished.about, finished.state.history
     threshold = about.get("decision_threshold") if prepared.task == "binary" else None
     trained = assemble.Trained(
@@ -109,6 +110,20 @@ def report_data(finished: Finished) -> ReportData:
         ],
         defaults={name: field.get_default() for name, field in fields if not field.is_required()},
         summary={"parameters": network.parameter_count(finished.setup)},
+    )
+
+
+def of_one_horizon(finished: Finished) -> Finished:
+    """The training as one of its largest horizon, which is what the figures of a report show of several."""
+    if not finished.prepared.encoder.horizons:
+        return finished
+    encoder = replace(finished.prepared.encoder, horizons=())
+    parts = {name: None if part is None else replace(part, y=part.y[:, -1]) for name, part in finished.parts.items()}
+    return replace(
+        finished,
+        prepared=replace(finished.prepared, encoder=encoder),
+        outputs=lambda x: finished.outputs(x)[:, -1:],
+        parts=parts,
     )
 
 

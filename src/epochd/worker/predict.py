@@ -18,6 +18,7 @@ from epochd.core.errors import DataChanged, DataError, NotFound, Problem
 from epochd.core.events import ReportKind
 from epochd.core.jobs import Command
 from epochd.core.tickets import PredictionTicket
+from epochd.data.encoding.fit import longest_list
 from epochd.data.tables.catalog import Catalog
 from epochd.data.tables.source import Source
 from epochd.data.tables.table import rows_changed
@@ -71,7 +72,8 @@ class Prediction:
         rows = int(table.select(pl.len()).collect(engine="streaming").item())
         if rows == 0:
             raise DataError([Problem("dataset", "the dataset has no rows", "choose another one")])
-        size = prediction_parts.rows_per_part(self.model, len(columns.read))
+        longest = longest_list(table, self.model.encoder.list_columns) or 0
+        size = prediction_parts.rows_per_part(self.model, len(columns.read), longest)
         header = {
             "fingerprint": self.fingerprint,
             "model": files.sha256(ticket.model_dir / files.MANIFEST),
@@ -81,6 +83,7 @@ class Prediction:
         }
         parts = Parts.open(ticket.checkpoints_dir / "parts", header)
         self._start(parts, rows)
+        self._warn_of_cut_lists(longest)
         chosen = prediction_parts.Selection(self.model, spec, columns, table, size)
         began, first = monotonic(), parts.rows
         for part in prediction_parts.parts(chosen, parts.rows):
@@ -100,6 +103,16 @@ class Prediction:
         resumed = {"rows_done": parts.rows} if parts.rows else None
         facts = {"rows_total": rows, "fingerprint": self.fingerprint, "resumed": resumed}
         self.reporter.emit(ReportKind.STARTED, facts)
+
+    def _warn_of_cut_lists(self, longest: int) -> None:
+        """A line of the log about lists of which a cnn reads the beginning only."""
+        encoder = self.model.encoder
+        if encoder.longer == "cut" and encoder.steps is not None and longest > encoder.steps:
+            message = (
+                f"there are lists of up to {longest:,} elements, longer than any in training: "
+                f"only the first {encoder.steps} of each list are read"
+            )
+            self.reporter.emit(ReportKind.LOG, {"level": "warning", "message": message})
 
     def _report(self, parts: Parts, rows: int, speed: float) -> None:
         now = monotonic()

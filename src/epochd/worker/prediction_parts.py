@@ -21,8 +21,11 @@ from epochd.artifact.predictions import MAX_NAMED, Part
 from epochd.core.arrays import IntArray
 from epochd.core.errors import DataError, Problem, RowsNotScored
 from epochd.core.prediction_specs import PredictionSpec
+from epochd.data.encoding import sequence
 from epochd.data.encoding.encoder import Encoder
 from epochd.data.splitting import sliding_windows, sort_keys
+from epochd.data.splitting.gaps import Holes
+from epochd.data.splitting.split import Integers
 from epochd.data.tables.table import batches
 from epochd.engines import network
 from epochd.loop.engine import Setup
@@ -65,11 +68,15 @@ class Selection:
     size: int
 
 
-def rows_per_part(model: Model, columns: int) -> int:
-    """The rows of a part: fixed for a model and a table, so that parts begin at the same rows in each attempt."""
-    operations = max(1, network.flops_per_row(model.setup))
-    values = columns + prod(model.setup.inputs) + model.setup.outputs
-    return int(max(MIN_ROWS, min(MAX_ROWS, PART_OPERATIONS // operations, PART_VALUES // values)))
+def rows_per_part(model: Model, columns: int, longest: int = 0) -> int:
+    """The rows of a part: fixed for a model and a table, so that parts begin at the same rows in each attempt.
+    ``longest`` is the length of the longest list of the table, of which there may be one of each row in memory."""
+    longer = max(1.0, min(longest, sequence.MAX_STEPS) / (model.encoder.steps or 1)) if longest else 1.0
+    operations = max(1, network.flops_per_row(model.setup)) * longer
+    values = columns + prod(model.setup.inputs) * longer + model.setup.outputs
+    return int(
+        max(MIN_ROWS if longer == 1.0 else 1, min(MAX_ROWS, PART_OPERATIONS // operations, PART_VALUES // values))
+    )
 
 
 def parts(chosen: Selection, done: int) -> Iterator[Part]:
@@ -94,7 +101,7 @@ def _row_parts(chosen: Selection, done: int) -> Iterator[Part]:
 def unusable_rows(chosen: Selection, frame: pl.DataFrame, first: int, error: DataError) -> dict[int, Problem]:
     """Which rows of a frame the model cannot encode, and why: row (from 0) → problem, in which rows are counted in the
     dataset. Raise RowsNotScored with the first of them unless they are skipped, and ``error`` if no row explains it."""
-    encode = chosen.model.encoder.features
+    encode = chosen.model.encoder.check
     encode(frame.clear())  # a column that cannot be read at all is no matter of rows
     is_skipped = chosen.spec.on_error == "skip"
     found: dict[int, Problem] = {}
@@ -150,7 +157,7 @@ def _types(encoder: Encoder) -> dict[Any, Any]:
     """The types of the columns of predictions, which are the same in each part."""
     kinds: dict[type, type[pl.DataType]] = {bool: pl.Boolean, int: pl.Int64, str: pl.String}
     label = kinds.get(type(encoder.classes[0]), pl.Float64) if encoder.classes else pl.Float64
-    return {"prediction": label}
+    return dict.fromkeys(encoder.prediction_names, label)
 
 
 def _window_parts(chosen: Selection, done: int) -> Iterator[Part]:
@@ -171,24 +178,33 @@ class _Windows:
         assert spec.sequence_length is not None
         self._length = length = spec.sequence_length
         encoder = chosen.model.encoder
+        self._reach = reach = encoder.reach
         times = encoder.column(frame, spec.time_column)
         self._bad = self._unusable(times)
         known = times.is_not_null().to_numpy()
         rows = np.flatnonzero(known)
-        groups = None
+        groups: Integers | None = None
         if spec.group_column is not None:
             groups = sort_keys.GroupNumbers()(encoder.column(frame, spec.group_column))
         keys = sort_keys.time_keys(times.drop_nulls())
-        self._order = rows[sliding_windows.order(keys, None if groups is None else groups[rows])]
+        of_rows = None if groups is None else groups[rows]
+        order = sliding_windows.order(keys, of_rows)
+        self._order = rows[order]
+        parts = groups
+        if (holes := Holes.of(spec)) is not None:
+            parts = np.zeros(frame.height, np.int64)
+            parts[rows] = holes.segments(order, holes.positions(times.drop_nulls()), of_rows)
         self._position = np.full(frame.height, -1, np.int64)
         self._position[self._order] = np.arange(len(rows))
         self._ends = np.zeros(len(rows) + 1, np.bool_)  # the last is for rows without a place in the order
-        self._ends[sliding_windows.starts(self._order, length - 1, groups) + length - 1] = True
+        self._ends[sliding_windows.starts(self._order, length - 1 + reach, parts) + length - 1] = True
         unusable = np.zeros(frame.height, np.bool_)
         unusable[list(self._bad)] = True
         before = np.concatenate([[0], np.cumsum(unusable[self._order])])
         self._clean = np.zeros(len(rows) + 1, np.bool_)
-        self._clean[length - 1 : -1] = before[length:] == before[: len(before) - length]
+        wide = length + reach
+        ends = slice(length - 1, max(len(rows) - reach, length - 1))
+        self._clean[ends] = before[wide:] == before[: max(len(before) - wide, 0)]
 
     def _unusable(self, times: pl.Series) -> dict[int, Problem]:
         """Rows that no window can contain, by their number from 0. Raise RowsNotScored unless they are skipped."""
@@ -213,7 +229,7 @@ class _Windows:
         position = self._position[first : first + passed.height]
         lines = np.flatnonzero(self._ends[position])
         targets = lines[self._clean[position[lines]]]
-        history = np.unique(self._order[position[targets][:, None] - np.arange(self._length)])
+        history = np.unique(self._order[position[targets][:, None] + np.arange(1 - self._length, 1 + self._reach)])
         predicted = self._chosen.model.predict(self._frame[history])[np.searchsorted(history, first + targets)]
         of_lines = _scattered(predicted, np.searchsorted(lines, targets), len(lines))
         found = {row: self._bad[row] for row in rows if row in self._bad}

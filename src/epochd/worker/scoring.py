@@ -65,6 +65,7 @@ def _baselines(config: FitConfig, prepared: Prepared, side: str, dataset: Datase
         train_weights=config.train.weights,
         weights=dataset.weights,
         naive=prepared.naive.get(side),
+        horizons=config.spec.horizons,
     )
     for baseline in found:
         baseline.pop("rows", None)

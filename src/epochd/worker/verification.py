@@ -90,6 +90,7 @@ def served_metrics(
             target_mean=encoder.target_mean,
             target_transform=encoder.target_transform,
             threshold=measured.get("decision_threshold", 0.5),
+            horizons=spec.horizons,
         )
         is_saturated = False
         for scores, target in _scores(predictor, table, rows.prepared.rows[side]):
@@ -145,15 +146,16 @@ def _scores(predictor: Predictor, table: Table, chosen: IntArray) -> Scored:
 
 
 def _scores_of_windows(predictor: Predictor, frame: pl.DataFrame, chosen: IntArray) -> Scored:
-    """Each of the ``chosen`` rows by the window that ends ``horizon`` rows before it."""
+    """Each of the ``chosen`` rows by the window that ends the largest horizon before it."""
     spec = predictor.setup.spec
     assert spec.time_column is not None
     assert spec.sequence_length is not None
     groups = None if spec.group_column is None else sort_keys.GroupNumbers()(frame.get_column(spec.group_column))
     order = sliding_windows.order(sort_keys.time_keys(frame.get_column(spec.time_column)), groups)
-    ends = sliding_windows.inverse_order(order)[chosen] - spec.horizon
+    ends = sliding_windows.inverse_order(order)[chosen] - spec.furthest
     for first in range(0, len(chosen), BATCH_ROWS):
         part = slice(first, first + BATCH_ROWS)
-        index = order[ends[part][:, None] + np.arange(1 - spec.sequence_length, 1)]
-        target = predictor.encoder.target(frame[chosen[part]])
+        index = order[ends[part][:, None] + np.arange(1 - spec.sequence_length, 1 + predictor.encoder.reach)]
+        rows = sliding_windows.target_rows(spec, order, ends[part] + 1 - spec.sequence_length)
+        target = predictor.encoder.target(frame[rows.reshape(-1)]).reshape(rows.shape)
         yield predictor.scorer.score_windows(frame, index), target

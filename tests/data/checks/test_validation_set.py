@@ -70,6 +70,19 @@ def test_lists_are_no_longer_than_in_training(look):
     assert only_problem(found) == ("validation_dataset", message)
 
 
+def test_longer_lists_are_read_by_recurrent_networks_and_cut_by_a_cnn(look):
+    lists = [[1.0, i] for i in range(ROWS)]
+    longer = [[1.0, 2.0]] * 5 + [[1.0, i / 7, 3.0] for i in range(LENGTH - 5)]
+    for model_type in ("lstm", "gru"):
+        found = look(table(c=lists), second(c=longer), model_type=model_type)
+        assert (found.problems, found.warnings, found.shape[0], found.masked) == ([], [], 3, True)
+    found = look(table(c=lists), second(c=longer), model_type="cnn")
+    assert (found.problems, found.shape[0], found.masked) == ([], 2, False)
+    assert "a cnn reads the first 2 of each" in found.warnings[0]
+    much = look(table(c=lists), second(c=[[1.0, i, 3.0, 4.0, 5.0] for i in range(LENGTH)]), model_type="gru")
+    assert "training rows are padded to that length" in much.warnings[0]
+
+
 def test_lists_of_a_row_are_equally_long_there_too(look):
     lists = [[1.0, i, 3.0] for i in range(ROWS)]
     shorter = [[1.0, 2.0, 3.0]] * 4 + [[1.0, 2.0]] * (LENGTH - 4)

@@ -5,7 +5,7 @@ import pytest
 
 from epochd.core import specs
 from epochd.data.splitting import sliding_windows
-from epochd.data.splitting.naive_forecasts import Series
+from epochd.data.splitting.naive_forecasts import Series, step_keys
 from epochd.data.splitting.split import Splits
 
 
@@ -65,3 +65,34 @@ def test_the_season_is_found_in_the_training_series(season, kind):
 def test_a_short_series_has_no_season():
     found, windows = series(5, sequence_length=2, horizon=1)
     assert found.season(windows, np.arange(5.0)) is None
+
+
+@pytest.mark.parametrize("horizon", [1, 5, [1, 2, 9]])
+def test_with_a_frequency_a_season_is_so_many_steps_though_rows_are_missing(horizon):
+    draw = np.random.default_rng(0)
+    times = np.sort(draw.choice(120, 90, replace=False)).astype(float)
+    groups = (np.arange(90) >= 45).astype(np.int64)
+    order = np.arange(90)
+    spec = specs.parse({"target_column": "y", "time_column": "t", "sequence_length": 3, "horizon": horizon})
+    windows = sliding_windows.windows(spec, order, Splits.of(np.zeros(90, np.uint8)), groups)["train"]
+    found = Series(spec, order, groups, step_keys(order, groups, times, spec.furthest)).rows(windows, 7)
+    seasonal = found["seasonal naive"].reshape(len(windows.rows), -1)
+    targets = sliding_windows.target_rows(spec, order, windows.first).reshape(seasonal.shape)
+    repeated = 0
+    for first, line, sources in zip(windows.first, targets, seasonal, strict=True):
+        end = first + 2
+        for target, source in zip(line, sources, strict=True):
+            back = next(times[target] - 7 * k for k in range(1, 20) if times[target] - 7 * k <= times[end])
+            known = [row for row in range(90) if times[row] == back and groups[row] == groups[target]]
+            assert source == (known[0] if known else end)
+            repeated += bool(known)
+    assert repeated > len(windows.rows) / 2
+
+
+def test_naive_forecasts_of_several_horizons_are_those_of_each():
+    groups = np.arange(60) // 30
+    several, windows = series(60, groups, horizon=[1, 3, 8])
+    for place, horizon in enumerate([1, 3, 8]):
+        one = Series(specs.parse(several.spec.model_dump() | {"horizon": horizon}), several.order, groups)
+        for name, rows in one.rows(windows, 7).items():
+            np.testing.assert_array_equal(several.rows(windows, 7)[name][:, place], rows)

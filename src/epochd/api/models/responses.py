@@ -116,7 +116,12 @@ class ModelDetail(Success):
     outputs: list[OutputShape]
     example: JsonRow = Field(description="A row to predict, of the examples of all inputs.")
     sequence_length: int | None = Field(description="Of a model that forecasts: how many rows a window has.")
-    horizon: int | None = Field(description="How many rows after a window the forecast is for.")
+    horizon: int | list[int] | None = Field(
+        description="How many rows after a window the forecast is for; a list if there are several."
+    )
+    known_in_advance: list[str] | None = Field(
+        default=None, description="Columns of which a forecast needs the rows up to the largest horizon, too."
+    )
     metrics: Final | None = Field(description="By split: train, validation, test; and of the baselines.")
     engine: Literal["onnxruntime", "numpy"] = Field(description="What the server predicts with.")
     lineage: Lineage
@@ -148,5 +153,9 @@ class PredictionsOf(Success):
     predictions: list[JsonRow] = Field(
         description="`prediction`, null for a row that could not be scored, `probabilities` by label for "
         "classification, and the columns that were passed through."
+    )
+    warnings: list[str] = Field(
+        default=[],
+        description="Values that are not read as they are, such as lists that a cnn cuts; left out if none.",
     )
     problems: list[RowProblemShape] = Field(description="The rows that could not be scored.")

@@ -165,6 +165,7 @@ async def _detail(service: Service, served: Served) -> ModelDetail:
         example=example_row(predictor.inputs),
         sequence_length=spec.sequence_length,
         horizon=spec.horizon if predictor.forecasts else None,
+        known_in_advance=spec.known_in_advance if predictor.forecasts else None,
         metrics=about.get("metrics") or about.get("scores"),
         engine=predictor.scorer.engine,
         lineage=_lineage(about, job),

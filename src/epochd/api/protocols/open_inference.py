@@ -25,8 +25,8 @@ from epochd.api.served_models import Served
 from epochd.core.errors import DataError, InvalidRequest, Problem, TooLarge
 from epochd.core.text import cut
 from epochd.data import schema
+from epochd.data.encoding.encoder import PREDICTION
 from epochd.serving import rows
-from epochd.serving.inputs import PREDICTION
 from epochd.serving.predictions import PROBABILITIES, Predictions
 from epochd.serving.predictor import Predictor
 from epochd.store import models
@@ -230,7 +230,7 @@ def described_inputs(predictor: Predictor) -> list[TensorShape]:
     spec = predictor.setup.spec
     if spec.input_shape is not None and _is_numeric(predictor):
         return [TensorShape(name=IMAGE, datatype="FP32", shape=[-1, *predictor.setup.inputs])]
-    steps = spec.sequence_length or 1
+    steps = (spec.sequence_length or 1) + predictor.encoder.reach
     features = [one for one in predictor.inputs if one.role == "feature"]
     return [
         TensorShape(name=one.name, datatype=DATATYPES[one.kind], shape=[-1, -1 if one.kind == "list" else steps])
@@ -241,7 +241,8 @@ def described_inputs(predictor: Predictor) -> list[TensorShape]:
 def described_outputs(predictor: Predictor) -> list[TensorShape]:
     labels = [""] if predictor.classes is None else list(predictor.classes)
     kind = "FP64" if predictor.classes is None else tensors.datatype(_label_array(labels))
-    found = [TensorShape(name=PREDICTION, datatype=kind, shape=[-1])]
+    horizons = predictor.encoder.horizons
+    found = [TensorShape(name=PREDICTION, datatype=kind, shape=[-1, len(horizons)] if horizons else [-1])]
     if predictor.classes is not None:
         found.append(TensorShape(name=PROBABILITIES, datatype="FP64", shape=[-1, len(labels)]))
     return found
@@ -261,20 +262,28 @@ def predict(predictor: Predictor, request: InferRequest, most: int) -> Predictio
     model's, DataError for values that cannot be scored, TooLarge for more than ``most`` rows."""
     columns = _columns(predictor, request.inputs)
     count = _common_rows(columns)
-    steps = predictor.setup.spec.sequence_length
+    length = predictor.setup.spec.sequence_length
+    steps = None if length is None else length + predictor.encoder.reach
     rows.check_number(count * (steps or 1), most)
     if steps is None:
         kinds = {one.name: one.kind for one in predictor.inputs}
         return predictor.predict(pl.DataFrame([_series(name, a, kinds[name]) for name, a in columns.items()]))
     for name, array in columns.items():
         if array.ndim != 2 or array.shape[1] != steps:
-            raise _shape_problem(name, array, f"[n, {steps}]: a window of {steps} rows for each prediction")
+            raise _shape_problem(name, array, f"[n, {steps}]: {_window_of(predictor)} for each prediction")
     frame = pl.DataFrame([_series(name, array.reshape(-1), "number") for name, array in columns.items()])
     return predictor.predict_windows(frame, np.arange(count * steps).reshape(count, steps))
 
 
+def _window_of(predictor: Predictor) -> str:
+    length, reach = predictor.setup.spec.sequence_length, predictor.encoder.reach
+    return f"a window of {length} rows" + (f" and the {reach} rows after it" if reach else "")
+
+
 def output_arrays(found: Predictions) -> dict[str, Array]:
     """The predictions as arrays, by the name of the output."""
+    if found.values is not None:
+        return {PREDICTION: found.values}
     labels: Array = np.array(found.labels, np.float64) if found.classes is None else _label_array(found.labels)
     return {PREDICTION: labels} | ({} if found.probabilities is None else {PROBABILITIES: found.probabilities})
 

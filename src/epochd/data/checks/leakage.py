@@ -74,13 +74,15 @@ class LeakCandidates:
 
 def candidates(statistics: Statistics, target: Target, spec: TrainingSpec) -> LeakCandidates:
     """Compare the features with the target in the first rows. In a forecast the whole window lies before its target:
-    nothing is a leak. In a large table the task may not be known yet (``target.task`` is None); a feature is then
-    compared in every way, and ``check`` sorts it out."""
+    nothing is a leak but what is said to be known in advance. In a large table the task may not be known yet
+    (``target.task`` is None); a feature is then compared in every way, and ``check`` sorts it out."""
     found, head = LeakCandidates(), statistics.head
-    if spec.forecasts or target.issues or statistics.rows < MIN_ROWS or statistics.target is None:
+    known = set(spec.known_in_advance or ()) if spec.ahead else set()
+    if (spec.forecasts and not known) or target.issues or statistics.rows < MIN_ROWS or statistics.target is None:
         return found
     answers = head.get_column(spec.target_column)
     varied = [f for f in statistics.features if not (f.is_constant or f.name == spec.target_column)]
+    varied = [f for f in varied if not spec.forecasts or f.name in known]
     comparable = [f for f in varied if not (f.kind is Kind.NUMBER and is_huge(f))]
     _compare(head, [f.name for f in comparable if f.kind in NUMERIC], answers, target, found)
     if kind_of(answers.dtype) is not Kind.CATEGORY and target.classes is None:

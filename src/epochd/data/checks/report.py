@@ -36,6 +36,7 @@ from epochd.data.checks.target import Target
 from epochd.data.checks.validation_set import Trained
 from epochd.data.columns.detection import Decision
 from epochd.data.encoding.labels import Label
+from epochd.data.encoding.sequence import LONGER
 from epochd.data.splitting.split import validation_rows
 from epochd.data.tables.catalog import Catalog
 from epochd.data.tables.source import Source
@@ -102,9 +103,18 @@ def check_dataset(spec: TrainingSpec, catalog: Catalog, opened: Source | None = 
         return DatasetReport(name, problems=error.problems, warnings=_default_used(spec, name))
     if spec.validation_dataset is None:
         return report
-    problems, warnings = validation_set.check(spec, catalog, trained)
-    report = replace(report, problems=report.problems + problems)
-    return report if report.problems else replace(report, warnings=report.warnings + warnings)
+    found = validation_set.check(spec, catalog, trained)
+    report = replace(report, problems=report.problems + found.problems)
+    if report.problems:
+        return report
+    return replace(_padded(report, spec, found.longest), warnings=report.warnings + found.warnings)
+
+
+def _padded(report: DatasetReport, spec: TrainingSpec, longest: int) -> DatasetReport:
+    """The report, with the shape of rows whose lists are padded to the longest one of the validation dataset."""
+    if LONGER[spec.model_type] != "read" or longest <= report.shape[0] or len(report.shape) < 2:
+        return report
+    return replace(report, shape=(longest, report.width + 1), masked=True)
 
 
 def check_table(

@@ -370,7 +370,8 @@ def example_shape(
     lists = [feature for feature in features if feature.kind is Kind.LIST]
     embeds = can_embed(spec, has_lists=bool(lists))
     width, embedded = 0, []
-    for feature in features:
+    known = [feature for feature in features if spec.ahead and feature.name in (spec.known_in_advance or ())]
+    for feature in [*features, *known * len(spec.ahead)]:
         if types.get(feature.name) == "text":
             width += options.text_width + (feature.missing > 0)
             continue

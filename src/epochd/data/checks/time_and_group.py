@@ -3,19 +3,23 @@
 The checks call the functions that will order and split the rows later, so what those would refuse is known now.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import polars as pl
 
+from epochd.core.arrays import IntArray
+from epochd.core.durations import Duration
 from epochd.core.errors import DataError, Problem
 from epochd.core.specs import Split, TrainingSpec
 from epochd.data.checks.issue import Issue, problem, shown, warning
 from epochd.data.checks.statistics import Statistics
+from epochd.data.encoding.values import Float64
 from epochd.data.schema import Kind, kind_of, type_advice
-from epochd.data.splitting import split
+from epochd.data.splitting import sliding_windows, split
+from epochd.data.splitting.gaps import Holes, natural_unit, positions, unevenness
 from epochd.data.splitting.sliding_windows import SIDE_NAMES, window_problem
-from epochd.data.splitting.sort_keys import GroupNumbers, time_keys
+from epochd.data.splitting.sort_keys import GroupNumbers, readable, time_keys
 from epochd.data.splitting.split import SIDES, Integers, Splits, Times
 
 BY_ORDER = ("time", "group")
@@ -54,8 +58,8 @@ def check(statistics: Statistics, schema: pl.Schema, spec: TrainingSpec) -> tupl
         times, groups = _read(statistics, time, group)
         if kind in BY_ORDER:
             sides = split.split(spec, statistics.rows, times=times, groups=groups)
-        if spec.sequence_length is not None:
-            issues += _window_problems(spec, groups, sides or Splits.of(np.zeros(statistics.rows, np.uint8)))
+        if spec.sequence_length is not None and times is not None and time is not None:
+            issues += _window_issues(statistics.by_row[time], spec, times, groups, sides)
     except DataError as error:
         return [*issues, *(problem(p.field, p.message, p.hint) for p in error.problems)], sides
     if time is not None and times is not None:
@@ -68,7 +72,10 @@ def window_problems(statistics: Statistics, spec: TrainingSpec) -> list[Problem]
     if spec.sequence_length is None or not statistics.rows:
         return []
     try:
-        _, groups = _read(statistics, spec.time_column, spec.group_column)
+        times, groups = _read(statistics, spec.time_column, spec.group_column)
+        if (holes := Holes.of(spec)) is not None and times is not None and spec.time_column is not None:
+            positions = holes.positions(statistics.by_row[spec.time_column])
+            groups = holes.segments(sliding_windows.order(times, groups), positions, groups)
     except DataError as error:
         return error.problems
     fault = window_problem(spec, "the validation dataset", groups, np.arange(statistics.rows))
@@ -125,14 +132,84 @@ def _first_bad(series: pl.Series) -> int:
     return low
 
 
-def _window_problems(spec: TrainingSpec, groups: Integers | None, sides: Splits) -> Iterator[Issue]:
-    """A problem for each side without a window. A side has one where enough of its rows are of one group, because they
-    then follow each other."""
+def _window_issues(
+    raw: pl.Series, spec: TrainingSpec, times: Times, groups: Integers | None, sides: Splits | None
+) -> Iterator[Issue]:
+    """A problem for each side without a window, and warnings about holes in time. A side has a window where enough of
+    its rows are of one group, or of one segment between holes, because they then follow each other. Raise DataError for
+    times that are not of the unit of the config."""
+    sides, parts, holes = sides or Splits.of(np.zeros(len(raw), np.uint8)), groups, Holes.of(spec)
+    warnings: Iterable[Issue] = ()
+    if holes is not None:
+        order, positions = sliding_windows.order(times, groups), holes.positions(raw)
+        parts = holes.segments(order, positions, groups)
+        warnings = _left_out(raw, spec, holes, order, positions, parts, groups)
+    elif len(times) <= SORTED_ROWS:
+        warnings = _uneven(raw, spec, times, groups)
+    faults = []
     for side in SIDES:
         rows = getattr(sides, side)
-        fault = window_problem(spec, SIDE_NAMES[side], groups, rows) if side == "train" or len(rows) else None
+        fault = window_problem(spec, SIDE_NAMES[side], parts, rows) if side == "train" or len(rows) else None
         if fault:
-            yield problem(fault.field, fault.message, fault.hint)
+            faults.append(problem(fault.field, fault.message, fault.hint))
+    yield from faults
+    yield from () if faults else warnings
+
+
+def _uneven(raw: pl.Series, spec: TrainingSpec, times: Times, groups: Integers | None) -> Iterator[Issue]:
+    """A warning about the first step in time that differs from the usual one, where the config has no rule for it."""
+    order, unit = sliding_windows.order(times, groups), natural_unit(readable(raw).dtype)
+    found = unevenness(order, positions(raw, unit, "time_column"), groups)
+    if found is None:
+        return
+    usual, step = (Duration(length, unit).shown() for length in (found.usual, found.step))
+    of_group = f" of its {spec.group_column!r}" if groups is not None else ""
+    others = found.longer + found.shorter - 1
+    count = f"there are {others:,} more such steps" if others else "it is the only such step"
+    place = (
+        f"the steps of {raw.name!r} are uneven: row {found.row + 1} ({shown(str(raw[found.row]))}) is {step} after the "
+        f"row before it{of_group}, where {usual} is usual, and {count}"
+    )
+    if found.longer:
+        written = usual if unit == "numbers" else f"'{_frequency(found.usual, usual)}'"
+        yield warning(
+            f"{place}; windows cross such steps as if they were usual ones: set frequency to {written} to leave these "
+            "windows out, and max_gap to the longest step that they may cross"
+        )
+    else:
+        yield warning(f"{place}; windows count rows, not time: bring the rows to one distance, or set group_column")
+
+
+def _frequency(seconds: float, shown: str) -> str:
+    """The frequency whose usual step is this long: of the calendar where its months, quarters or years are so long."""
+    days = seconds / 86_400
+    calendar = {"1mo": (28, 31), "1q": (90, 92), "1y": (365, 366)}
+    return next((name for name, (low, high) in calendar.items() if low <= days <= high), shown)
+
+
+def _left_out(
+    raw: pl.Series,
+    spec: TrainingSpec,
+    holes: Holes,
+    order: IntArray,
+    positions: Float64,
+    segments: IntArray,
+    groups: Integers | None,
+) -> Iterator[Issue]:
+    """A warning that names the first hole in the table and how many windows are left out because of holes."""
+    inside = np.ones(len(order) - 1, np.bool_) if groups is None else groups[order][1:] == groups[order][:-1]
+    cut = inside & (segments[order][1:] != segments[order][:-1])
+    if not cut.any():
+        return
+    row = int(order[1:][cut].min())
+    step = Duration(float(np.diff(positions[order])[cut][np.argmin(order[1:][cut])]), holes.limit.unit).shown()
+    ahead = (spec.sequence_length or 1) - 1 + spec.furthest
+    kept, all_windows = (len(sliding_windows.starts(order, ahead, parts)) for parts in (segments, groups))
+    holes_found = "1 hole" if cut.sum() == 1 else f"{int(cut.sum()):,} holes"
+    yield warning(
+        f"{raw.name!r} has {holes_found}, the first before row {row + 1} ({shown(str(raw[row]))}), a step "
+        f"of {step}: the {all_windows - kept:,} of {all_windows:,} windows that would cross a hole are left out"
+    )
 
 
 def _order_warnings(raw: pl.Series, spec: TrainingSpec, times: Times, groups: Integers | None) -> Iterator[Issue]:

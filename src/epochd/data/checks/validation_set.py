@@ -1,7 +1,7 @@
 """The validation dataset beside the one that is trained on: the same columns, known labels, and other rows."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
@@ -9,14 +9,14 @@ from epochd.core.errors import DataError, Problem
 from epochd.core.specs import Task, TrainingSpec
 from epochd.data import schema
 from epochd.data.checks import features, target, time_and_group, weights
-from epochd.data.checks.issue import Issue, Lookup, Row, Text, problem, resolve, shown
+from epochd.data.checks.issue import Issue, Lookup, Row, Text, problem, resolve, shown, warning
 from epochd.data.checks.statistics import ColumnStatistics, Statistics, TargetStatistics, collect, length, plain_column
 from epochd.data.checks.target import Target
 from epochd.data.columns.detection import Decision
 from epochd.data.columns.reading import Reading
-from epochd.data.encoding import dates, numeric
+from epochd.data.encoding import dates, numeric, sequence
 from epochd.data.encoding.labels import Label
-from epochd.data.encoding.sequence import counted
+from epochd.data.encoding.sequence import LONGER, counted
 from epochd.data.encoding.values import bounded_numbers
 from epochd.data.schema import INTERCHANGEABLE, MAX_LISTED, Kind, kind_of, kinds_of
 from epochd.data.splitting.row_contents import row_hashes
@@ -40,6 +40,8 @@ SAMPLED = 10_000
 """Rows of the validation dataset that are searched for, at most."""
 MIN_SAMPLED = 10
 """Fewer rows may be equal by chance."""
+PADDED = 2
+"""How many times as long as in training lists may be without a warning that training rows are padded."""
 SHARE = 0.9
 """The share of different rows that the training data need, and the share of known ones from which on it is reported."""
 
@@ -57,27 +59,36 @@ class Trained:
     readings: Mapping[str, Reading] = field(default_factory=dict)
 
 
-def check(spec: TrainingSpec, catalog: Catalog, trained: Trained) -> tuple[list[Problem], list[str]]:
-    """Everything that rules out validating on the spec's dataset for that, and warnings."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What rules out validating on a dataset, warnings, and the length of its longest list."""
+
+    problems: list[Problem]
+    warnings: list[str] = field(default_factory=list)
+    longest: int = 0
+
+
+def check(spec: TrainingSpec, catalog: Catalog, trained: Trained) -> Found:
+    """Check the spec's dataset for validation."""
     try:
         kinds = kinds_of(trained.schema)
         other = catalog.validation_of(spec).following(trained.readings, kinds, check=True)
         if is_same(trained.source, other):
             message = f"{other.name!r} is the dataset that is trained on: all its rows would be known"
             hint = "give another dataset, or leave it out to hold out validation_split of the rows"
-            return [Problem(FIELD, message, hint)], []
+            return Found([Problem(FIELD, message, hint)])
 
-        def work(table: pl.LazyFrame, decisions: Mapping[str, Decision]) -> tuple[list[Problem], list[str]]:
-            problems, warnings = _check(table, spec, other, trained)
+        def work(table: pl.LazyFrame, decisions: Mapping[str, Decision]) -> Found:
+            found = _check(table, spec, other, trained)
             features = [feature.name for feature in trained.statistics.features]
             used = schema.required_columns(spec, trained.schema, features)
             doubts = [doubt for name in used if name in decisions for doubt in decisions[name].warnings(name)]
             told = [f"validation_dataset {other.name!r}: {doubt}" for doubt in doubts]
-            return problems, [*other.notes(), *told, *warnings]
+            return replace(found, warnings=[*other.notes(), *told, *found.warnings])
 
         return other.apply_decided(work)
     except DataError as error:
-        return [Problem(FIELD, problem.message, problem.hint) for problem in error.problems], []
+        return Found([Problem(FIELD, problem.message, problem.hint) for problem in error.problems])
 
 
 def is_same(one: Source, other: Source) -> bool:
@@ -87,7 +98,7 @@ def is_same(one: Source, other: Source) -> bool:
     )
 
 
-def _check(table: pl.LazyFrame, spec: TrainingSpec, other: Source, trained: Trained) -> tuple[list[Problem], list[str]]:
+def _check(table: pl.LazyFrame, spec: TrainingSpec, other: Source, trained: Trained) -> Found:
     name, found = other.name, table.collect_schema()
     where = f" in {name!r}"
     order = [n for n in (spec.time_column, spec.group_column) if n is not None and spec.sequence_length is not None]
@@ -101,7 +112,7 @@ def _check(table: pl.LazyFrame, spec: TrainingSpec, other: Source, trained: Trai
     present = next((n for n in weight if n in found), None)
     statistics, _ = collect(table, comparable, target_column, by_row, other.text_bytes(), present).refined()
     if not statistics.rows:
-        return [*problems, Problem(FIELD, f"{name!r} has no rows", "give a dataset with rows")], []
+        return Found([*problems, Problem(FIELD, f"{name!r} has no rows", "give a dataset with rows")])
     issues = []
     for feature, dtype in different[:MAX_LISTED]:
         message = f"{feature.name!r} is {dtype}{where}, but {feature.dtype} in training"
@@ -113,7 +124,8 @@ def _check(table: pl.LazyFrame, spec: TrainingSpec, other: Source, trained: Trai
         issues += _target_issues(statistics.target, name, to_read, trained.target)
         if trained.target.task == "regression":
             issues += target.without_logarithm(statistics.target, spec, FIELD, where)
-    problems += resolve(issues, statistics.table)[0]
+    found_problems, warnings = resolve(issues, statistics.table)
+    problems += found_problems
     for column, dtype in to_read.items():
         try:  # as the encoder will read it; the error is about the first value that cannot be read
             reading, series = trained.readings.get(column), statistics.by_row[column]
@@ -127,7 +139,8 @@ def _check(table: pl.LazyFrame, spec: TrainingSpec, other: Source, trained: Trai
     if not lacking:
         faults = time_and_group.window_problems(statistics, spec)
         problems += [Problem(FIELD, f"{name!r}: {fault.message}", fault.hint) for fault in faults]
-    return problems, [] if problems else _overlap(statistics, spec, trained, name)
+    longest = max((feature.longest or 0 for feature in statistics.features), default=0)
+    return Found(problems, [] if problems else [*warnings, *_overlap(statistics, spec, trained, name)], longest)
 
 
 def _compare_columns(
@@ -169,13 +182,24 @@ def _feature_issues(
     yield from features.uneven_lists(statistics, FIELD, f" of {name!r}")
     known = [trained[found.name] for found in lists]
     longest = max(feature.longest or 0 for feature in known)
+    longer = LONGER[spec.model_type]
     # an mlp cannot distinguish padding
     shortest = min(feature.shortest or 0 for feature in known) if spec.model_type == "mlp" else 0
     for found in lists:
         size = length(found.name, found.dtype)
-        if (found.longest or 0) > longest:
-            limit, hint = f"{longest} at most", "shorten the list, or train on longer ones"
+        if (found.longest or 0) > longest and longer == "cut":
+            yield warning(
+                f"{found.name!r} in {name!r} has lists of up to {counted(found.longest or 0)}: a cnn reads the first "
+                f"{longest} of each, as many as the longest list in training has; lstm and gru read lists of any length"
+            )
+        elif (found.longest or 0) > (sequence.MAX_STEPS if longer == "read" else longest):
+            limit, hint = f"{longest} at most", "shorten the list, or train a gru or lstm, which reads longer ones"
             yield _length_issue(found.name, name, size > longest, limit, hint)
+        elif (found.longest or 0) > PADDED * longest:
+            yield warning(
+                f"{found.name!r} in {name!r} has lists of up to {counted(found.longest or 0)}, and {longest} at most "
+                "in training: training rows are padded to that length too, which makes the training slower"
+            )
         if (found.shortest or 0) < shortest and found.longest:
             limit = f"{shortest} at least, and mlp needs lists of one length"
             hint = "make it as long, or use 'cnn', 'lstm' or 'gru', which read sequences of any length"

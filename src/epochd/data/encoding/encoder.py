@@ -4,8 +4,10 @@ An encoder is fitted on training rows only (``fit``) and is part of the model. I
 exactly, so that a model predicts the same everywhere.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
 from math import prod
 from typing import Any, Self, get_args
 
@@ -23,7 +25,7 @@ from epochd.data.encoding.categorical import Codes, OneHot, as_text
 from epochd.data.encoding.dates import Date
 from epochd.data.encoding.labels import Label, encode_labels, label_kind
 from epochd.data.encoding.numeric import Boolean, Number
-from epochd.data.encoding.sequence import Channel
+from epochd.data.encoding.sequence import LONGER, Channel, Longer
 from epochd.data.encoding.text import HashedText
 from epochd.data.encoding.values import Float64
 from epochd.data.schema import Kind, kind_of
@@ -44,6 +46,10 @@ COLUMN_TYPES = {kind.kind: kind for kind in FITTED_KINDS}
 FILL_VALUES = 1 << 19
 """Values of rows that are filled together (2 MiB). Rows of a wide table are far apart in memory: a few rows at a time
 stay in the processor's cache until all columns are written."""
+
+
+PREDICTION = "prediction"
+ROW = re.compile(r"\brow (\d+)\b")
 
 
 @dataclass(slots=True)
@@ -75,10 +81,36 @@ class EncodedColumns:
 @dataclass(frozen=True, slots=True)
 class Predictions:
     """Decoded outputs. ``labels`` are classes as in the dataset, or values in the unit of the target;
-    ``probabilities`` is float64 (n, classes), in the order of the encoder's classes, None for regression."""
+    ``probabilities`` is float64 (n, classes), in the order of the encoder's classes, None for regression. With several
+    horizons ``values`` (float64, (n, horizons)) are all values, and ``labels`` those of the first horizon."""
 
     labels: list[Label]
     probabilities: Float64 | None
+    values: Float64 | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPart:
+    """Rows that are encoded together, ``frame`` by ``encoder``; ``rows`` are their numbers in the whole frame (None: it
+    is the whole frame)."""
+
+    frame: pl.DataFrame
+    encoder: "Encoder"
+    rows: IntArray | None = None
+
+    @contextmanager
+    def numbered(self) -> Iterator[None]:
+        """Count the rows in each DataError raised inside as those of the whole frame."""
+        try:
+            yield
+        except DataError as error:
+            if (rows := self.rows) is None:
+                raise
+            problems = [
+                replace(one, message=ROW.sub(lambda found: f"row {rows[int(found[1]) - 1] + 1}", one.message, count=1))
+                for one in error.problems
+            ]
+            raise DataError(problems) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +121,13 @@ class Encoder:
     With list columns each row is a sequence of ``steps``, and all other values are repeated on each step that exists.
     ``masked`` adds a last channel that is 1 for these steps and 0 for padding. It is set if training rows differed in
     length or were shorter than the longest list of the dataset; otherwise shorter rows are padded without a mask.
+    ``longer`` says what happens to lists of more than ``steps`` elements; where they are read, ``parts`` divides
+    rows so that the numbers of a row do not depend on the lengths of others. ``horizons`` are those of the outputs
+    where a regression predicts several; all are values of the one target.
+
+    The columns in ``known`` are known in advance: each step of a window also has their values so many rows ``ahead``,
+    in channels behind those of the row itself; at the last step that is the row of the target. ``windowed`` is the
+    encoder of such steps.
 
     ``readings`` say how columns of text were read in training: features, target, and columns of time and group.
     """
@@ -103,6 +142,11 @@ class Encoder:
     masked: bool = False
     readings: Mapping[str, Reading] = field(default_factory=dict)
     target_transform: TargetTransform | None = None
+
+    longer: Longer = "refused"
+    horizons: tuple[int, ...] = ()
+    known: tuple[str, ...] = ()
+    ahead: tuple[int, ...] = ()
 
     @property
     def target_units(self) -> TargetScale:
@@ -122,13 +166,22 @@ class Encoder:
 
     @property
     def embedded(self) -> tuple[tuple[int, int], ...]:
-        """(channel, number of codes) of each column of codes, for an embedding."""
+        """(channel, number of codes) of each column of codes, for an embedding, also of values that are ahead."""
+        if self.ahead:
+            return self.windowed.embedded
         return tuple((channel, column.codes) for column, channel in self._channels() if isinstance(column, Codes))
 
     @property
     def outputs(self) -> int:
-        """Outputs of a network for this target: 1, or the number of classes of a multiclass task."""
+        """Outputs of a network for this target: 1, the number of classes of a multiclass task, or of horizons."""
+        if self.horizons:
+            return len(self.horizons)
         return len(self.classes) if self.task == "multiclass" and self.classes else 1
+
+    @property
+    def prediction_names(self) -> list[str]:
+        """The columns of predictions: ``prediction``, or ``prediction_<horizon>`` for each of several horizons."""
+        return [f"{PREDICTION}_{horizon}" for horizon in self.horizons] or [PREDICTION]
 
     @property
     def feature_names(self) -> list[str]:
@@ -159,6 +212,107 @@ class Encoder:
         if problems:
             raise DataError(problems)
         return frame.with_columns(found) if found else frame
+
+    @property
+    def reach(self) -> int:
+        """How many rows after its last one a window needs for columns that are known in advance."""
+        return max(self.ahead, default=0)
+
+    @property
+    def windowed(self) -> "Encoder":
+        """The encoder of a step of a window, with a column ``<name>+<rows>`` for each value that is ahead."""
+        if not self.ahead:
+            return self
+        columns, readings = list(self.columns), dict(self.readings)
+        for rows in self.ahead:
+            taken = {column.name for column in columns}
+            for column in self.columns:
+                if column.name in self.known:
+                    name = f"{column.name}+{rows}"
+                    while name in taken:
+                        name += "_"
+                    columns.append(replace(column, name=name))
+                    if column.name in readings:
+                        readings[name] = readings[column.name]
+        return replace(self, columns=tuple(columns), known=(), ahead=(), readings=readings)
+
+    @property
+    def known_channels(self) -> list[int]:
+        """The channels of the columns that are known in advance, in the order of the columns."""
+        named = [(column, first) for column, first in self._channels() if column.name in self.known]
+        return [first + place for column, first in named for place in range(column.width)]
+
+    def with_ahead(self, ordered: FloatArray) -> FloatArray:
+        """Encoded rows in the order of windows, (rows, channels), with the channels that are ahead of each; 0 where no
+        row follows. Those at the end of a group are of the next one, which no window reads."""
+        if not self.ahead:
+            return ordered
+        found = np.zeros((len(ordered), self.windowed.width), np.float32)
+        found[:, : self.width] = ordered
+        known = ordered[:, self.known_channels]
+        for place, rows in enumerate(self.ahead):
+            first = self.width + place * known.shape[1]
+            found[: max(len(found) - rows, 0), first : first + known.shape[1]] = known[rows:]
+        return found
+
+    def window_steps(self, encoded: FloatArray, index: IntArray) -> FloatArray:
+        """The steps of windows, (windows, steps, channels), from encoded rows; ``index`` (windows, steps + ``reach``)
+        are the rows of each window and those after it."""
+        if not self.ahead:
+            return encoded[index]
+        steps, known = index.shape[1] - self.reach, encoded[:, self.known_channels]
+        later = [known[index[:, rows : rows + steps]] for rows in self.ahead]
+        return np.concatenate([encoded[index[:, :steps]], *later], axis=-1)
+
+    @property
+    def list_columns(self) -> list[str]:
+        """The columns of lists."""
+        return [column.name for column in self.columns if isinstance(column, Channel)]
+
+    def parts(self, frame: pl.DataFrame) -> Iterator[EncodedPart]:
+        """The rows of a frame to encode together: all of them, but for lists that are longer than ``steps`` and read:
+        rows of each such length are apart, with an encoder of so many steps. Raise DataError for missing columns, for
+        rows without a list, and for lists that are too long to read."""
+        if self.longer != "read" or self.steps is None:
+            yield EncodedPart(frame, self)
+            return
+        self.require_columns(frame)
+        lists = [frame.get_column(name) for name in self.list_columns]
+        found = sequence.common_lengths(lists)
+        if (found > sequence.MAX_STEPS).any():
+            raise sequence.too_long(lists, found)
+        if not (found > self.steps).any():
+            yield EncodedPart(frame, self)
+            return
+        sizes = np.maximum(found, self.steps)
+        for size in np.unique(sizes).tolist():
+            rows = np.flatnonzero(sizes == size)
+            yield EncodedPart(frame[rows], replace(self, steps=size), rows)
+
+    def check(self, frame: pl.DataFrame) -> None:
+        """Raise the DataErrors that encoding these rows would raise."""
+        for part in self.parts(frame):
+            with part.numbered():
+                part.encoder.features(part.frame)
+
+    def cut_warning(self, frame: pl.DataFrame) -> str | None:
+        """What to say of the lists of these rows that are cut; None if there are none."""
+        if self.longer != "cut" or self.steps is None:
+            return None
+        found = sequence.common_lengths([frame.get_column(name) for name in self.list_columns])
+        if not (count := int((found > self.steps).sum())):
+            return None
+        row = int(np.argmax(found > self.steps))
+        return (
+            f"{count:,} of {frame.height:,} rows have longer lists than any in training, the first in row {row + 1} "
+            f"with {found[row]:,} elements: only the first {self.steps} of each list are read"
+        )
+
+    def shortened(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The frame, with lists cut to ``steps`` elements where that is what happens to longer ones."""
+        if self.longer != "cut" or self.steps is None:
+            return frame
+        return sequence.shortened(frame, [name for name in self.list_columns if name in frame.columns], self.steps)
 
     def features(self, frame: pl.DataFrame) -> FloatArray:
         """Encoded rows, float32 (n, *shape). Columns may be in any order, with others among them. Raise DataError that
@@ -202,7 +356,8 @@ class Encoder:
         second of two classes is predicted above the probability ``threshold``, otherwise the most probable class."""
         wide = outputs.astype(np.float64)
         if self.classes is None:
-            return Predictions(self.target_units.restored(wide[:, 0]).tolist(), None)
+            values = self.target_units.restored(wide)
+            return Predictions(values[:, 0].tolist(), None, values if self.horizons else None)
         # the sigmoid of a logit z is the softmax of (0, z)
         logits = np.column_stack([np.zeros(len(wide)), wide[:, 0]]) if self.task == "binary" else wide
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -219,7 +374,8 @@ class Encoder:
         classes = None if self.classes is None else list(self.classes)
         readings = {name: reading.as_json() for name, reading in self.readings.items()}
         columns = [column.as_json() for column in self.columns]
-        return state | {"columns": columns, "classes": classes, "readings": readings}
+        lists = {name: list(getattr(self, name)) for name in ("horizons", "known", "ahead")}
+        return state | {"columns": columns, "classes": classes, "readings": readings} | lists
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Self:
@@ -240,6 +396,10 @@ class Encoder:
                 masked=values.stored_bool(state["masked"]),
                 readings={name: Reading.from_json(one) for name, one in state.get("readings", {}).items()},
                 target_transform=_stored_transform(state.get("target_transform")),
+                longer=_longer(state.get("longer", "refused")),
+                horizons=tuple(int(horizon) for horizon in state.get("horizons", ())),
+                known=tuple(values.stored_text(name) for name in state.get("known", ())),
+                ahead=tuple(int(rows) for rows in state.get("ahead", ())),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CorruptFile(f"the state of the encoder is invalid ({error!r}): was it edited?") from None
@@ -270,7 +430,9 @@ class Encoder:
 
     def _encode(self, frame: pl.DataFrame) -> EncodedColumns | FloatArray:
         self.require_columns(frame)
-        return self._encode_scalars(frame) if self.steps is None else self._encode_sequences(frame, self.steps)
+        if self.steps is None:
+            return self._encode_scalars(frame)
+        return self._encode_sequences(self.shortened(frame), self.steps)
 
     def _encode_scalars(self, frame: pl.DataFrame) -> EncodedColumns:
         """All encoded columns but the list columns."""
@@ -311,3 +473,9 @@ def _stored_transform(value: Any) -> TargetTransform | None:
     if value is not None and value not in get_args(TargetTransform):
         raise ValueError(f"target_transform is {value!r}")
     return value  # type: ignore[no-any-return]
+
+
+def _longer(state: Any) -> Longer:
+    if state not in LONGER.values():
+        raise ValueError(f"longer is {state!r}")
+    return state  # type: ignore[no-any-return]

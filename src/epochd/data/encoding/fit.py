@@ -15,7 +15,7 @@ from epochd.data.encoding.encoder import Encoder
 from epochd.data.encoding.labels import Label
 from epochd.data.encoding.numeric import BooleanFit, NumberFit
 from epochd.data.encoding.scaling import Moments, ScaleFit
-from epochd.data.encoding.sequence import ListFit
+from epochd.data.encoding.sequence import LONGER, ListFit
 from epochd.data.encoding.text import TextFit
 from epochd.data.schema import Kind, can_embed, col, kind_of
 
@@ -42,13 +42,16 @@ class EncoderFit:
         types: Mapping[str, ColumnType] | None = None,
         readings: Mapping[str, Reading] | None = None,
     ) -> None:
-        """``rows`` is the number of training rows, ``steps`` the length of the longest list in the whole dataset (None
-        without list columns), ``types`` what the checks have found columns to be, by name: of those, ``text`` matters.
-        ``readings`` say how columns of text have been read. Raise DataError for a column of an unsupported type."""
+        """``rows`` is the number of training rows, ``steps`` the length of the longest list in all data that are read
+        (None without list columns), ``types`` what the checks have found columns to be, by name: of those, ``text``
+        matters. ``readings`` say how columns of text have been read. Raise DataError for a column of an unsupported
+        type."""
         self._types = types or {}
         self._spec, self._task, self._classes, self._steps = spec, task, classes, steps
         self._readings = dict(readings or {})
         self._target = Moments()
+        several = task == "regression" and spec.sequence_length is not None and len(spec.horizons) > 1
+        self._horizons = spec.horizons if several else ()
         kinds = {name: kind_of(schema[name]) for name in features}
         self._lists = [name for name in features if kinds[name] is Kind.LIST]
         columns = sum(kind in (Kind.NUMBER, Kind.LIST) for kind in kinds.values())
@@ -82,6 +85,10 @@ class EncoderFit:
             target_scale=target.scale,
             steps=steps if lengths else None,
             target_transform=self._spec.transform if self._task == "regression" else None,
+            horizons=self._horizons,
+            known=tuple(self._spec.known_in_advance or ()) if self._spec.ahead else (),
+            ahead=self._spec.ahead,
+            longer=LONGER[self._spec.model_type] if lengths else "refused",
             masked=any(fit.shortest is not None and fit.shortest < steps for fit in lengths),
             readings=self._readings,
         )

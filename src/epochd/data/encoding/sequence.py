@@ -5,7 +5,7 @@ The lists of one row have the same length. Shorter rows are padded at the end wi
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,12 @@ from epochd.data.encoding.values import Fitted, Float64
 from epochd.data.schema import Kind, kind_of
 
 Flags = npt.NDArray[np.bool_]
+Longer = Literal["refused", "cut", "read"]
+"""What happens to lists that are longer than any in training: an mlp refuses them, a cnn cuts them, lstm and gru read
+them as they are."""
+LONGER: dict[str, Longer] = {"mlp": "refused", "cnn": "cut", "lstm": "read", "gru": "read"}
+MAX_STEPS = 100_000
+"""Elements of a list that are read; a longer one would take the memory of the process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +85,23 @@ def step_mask(columns: Sequence[pl.Series], steps: int) -> Flags:
         row = int(np.argmax(found > steps))
         name = columns[0].name
         message = f"row {row + 1} of column {name!r} has {found[row]} elements; the model reads at most {steps}"
-        raise DataError([Problem(name, message, "train on lists of this length, or shorten the list")])
+        hint = "shorten the list, or train on lists of this length; lstm and gru read longer ones, cnn cuts them"
+        raise DataError([Problem(name, message, hint)])
     return np.arange(steps) < found[:, None]
+
+
+def shortened(frame: pl.DataFrame, names: Sequence[str], steps: int) -> pl.DataFrame:
+    """The frame, in which the lists of these columns end after ``steps`` elements; other types are left alone."""
+    lists = [_lists(frame[name]).alias(name) for name in names if kind_of(frame.schema[name]) is Kind.LIST]
+    longer = [column for column in lists if (column.list.len().max() or 0) > steps]  # type: ignore[operator]
+    return frame.with_columns(column.list.head(steps) for column in longer) if longer else frame
+
+
+def too_long(columns: Sequence[pl.Series], found: IntArray) -> DataError:
+    """The error for the first list of more than MAX_STEPS elements, in rows of these lengths."""
+    row, name = int(np.argmax(found > MAX_STEPS)), columns[0].name
+    message = f"row {row + 1} of column {name!r} has {found[row]:,} elements; at most {MAX_STEPS:,} are read"
+    return DataError([Problem(name, message, "shorten the list, or make it coarser")])
 
 
 def common_lengths(columns: Sequence[pl.Series]) -> IntArray:

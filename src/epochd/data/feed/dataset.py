@@ -22,8 +22,8 @@ class InMemoryDataset:
     """The examples of one split, in memory.
 
     ``x`` is float32 (examples, *shape). ``y`` is float32 (examples,) with 0 and 1 for binary, int64 (examples,)
-    class numbers for multiclass, float32 (examples,) standardised values for regression. ``weights`` are float32
-    (examples,) with the mean 1 over the side of the split; None: all 1.
+    class numbers for multiclass, float32 (examples,) standardised values for regression, (examples, horizons) where
+    several are predicted. ``weights`` are float32 (examples,) with the mean 1 over the side of the split; None: all 1.
     """
 
     x: FloatArray
@@ -38,7 +38,7 @@ class InMemoryDataset:
         missing = rows - len(self)
         if missing <= 0:
             return self
-        y: Any = np.pad(self.y, (0, missing))
+        y: Any = np.pad(self.y, [(0, missing)] + [(0, 0)] * (self.y.ndim - 1))
         weights = None if self.weights is None else np.pad(self.weights, (0, missing))
         return InMemoryDataset(np.pad(self.x, [(0, missing)] + [(0, 0)] * (self.x.ndim - 1)), y, weights)
 

@@ -18,14 +18,8 @@ def time_keys(series: pl.Series) -> Times:
     Dates, times, both, durations and numbers are accepted; text must be ISO dates, and times with an offset to UTC are
     compared in UTC. Raise DataError (field ``time_column``) for a missing time or one that cannot be read.
     """
+    series = readable(series)
     dtype = series.dtype
-    try:
-        if kind_of(dtype) is Kind.CATEGORY:
-            series = dates.local(series, clock=False, zone="UTC")
-        elif not (dtype.is_numeric() or dtype.is_temporal()):
-            raise values.wrong_type(series, "times")
-    except DataError as error:
-        raise DataError([Problem("time_column", p.message, p.hint) for p in error.problems]) from None
     if (dtype.is_integer() and dtype not in (pl.UInt64, pl.Int128)) or not dtype.is_numeric():
         found = series.to_physical().cast(pl.Int64)
     else:
@@ -35,6 +29,19 @@ def time_keys(series: pl.Series) -> Times:
         message = f"row {row} has no value of {series.name!r}, so its position in time is unknown"
         raise DataError([Problem("time_column", message, "fill it in, or leave the row out if its time is unknown")])
     return found.to_numpy()
+
+
+def readable(series: pl.Series) -> pl.Series:
+    """The column with text parsed, of a temporal or numeric type. Raise DataError (field ``time_column``)."""
+    dtype = series.dtype
+    try:
+        if kind_of(dtype) is Kind.CATEGORY:
+            series = dates.local(series, clock=False, zone="UTC")
+        elif not (dtype.is_numeric() or dtype.is_temporal()):
+            raise values.wrong_type(series, "times")
+    except DataError as error:
+        raise DataError([Problem("time_column", p.message, p.hint) for p in error.problems]) from None
+    return series
 
 
 class GroupNumbers:

@@ -41,7 +41,7 @@ class Layout:
 
     def shape(self, encoder: Encoder) -> tuple[int, ...]:
         """The shape of one example."""
-        return encoder.shape if self.steps is None else (self.steps, encoder.width)
+        return encoder.shape if self.steps is None else (self.steps, encoder.windowed.width)
 
     def bytes(self, encoder: Encoder) -> int:
         """Bytes of all examples in memory."""
@@ -94,6 +94,7 @@ def _encode_windows(table: Table, layout: Layout, encoder: Encoder) -> dict[str,
             encoded = encoder.features(frame)
         at = slice(first, first + len(encoded))
         rows[at if layout.position is None else layout.position[at]] = encoded
+    rows = encoder.with_ahead(rows)
     x = {name: np.empty((len(side.first), *layout.shape(encoder)), np.float32) for name, side in layout.sides.items()}
     for name, side in layout.sides.items():
         for step in range(layout.steps or 1):

@@ -51,7 +51,7 @@ def cached_rows(
     take ``cap`` bytes in total at most: files that are not open are deleted, the least recently opened first. Raise
     DataError or OutOfSpace if there is not enough space, and the errors of ``batches`` and the encoder.
     """
-    shape, home = (rows, encoder.width), folder / cache_key(fingerprint, encoder, position)
+    shape, home = (rows, encoder.windowed.width), folder / cache_key(fingerprint, encoder, position)
     if (found := _open(home, shape)) is not None:
         return found
     with _exclusive_lock(home.with_name(f"{home.name}.lock")):
@@ -134,11 +134,23 @@ def _fill(out: FloatArray, encoder: Encoder, batches: Iterator[pl.DataFrame], po
             if position is None:
                 encoder.transform(frame, [(None, out[done:end].reshape(frame.height, *encoder.shape))])
             else:
-                out[position[done:end]] = encoder.features(frame)
+                _write(out, encoder, position[done:end], encoder.features(frame))
         release_pages(out)
         done = end
     if done != len(out):
         raise rows_changed(len(out))
+
+
+def _write(out: FloatArray, encoder: Encoder, position: IntArray, encoded: FloatArray) -> None:
+    """Write rows to their positions, and what is known in advance to the positions so many rows before."""
+    if not encoder.ahead:
+        out[position] = encoded
+        return
+    out[position, : encoder.width] = encoded
+    channels, known = encoder.known_channels, encoded[:, encoder.known_channels]
+    for place, rows in enumerate(encoder.ahead):
+        first, exists = encoder.width + place * len(channels), position >= rows
+        out[position[exists] - rows, first : first + len(channels)] = known[exists]
 
 
 def _make_room(folder: Path, cap: int, needed: int) -> None:

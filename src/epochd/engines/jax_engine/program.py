@@ -163,6 +163,10 @@ def _row_scores(setup: Setup, outputs: jax.Array, y: jax.Array) -> tuple[jax.Arr
             losses = -jnp.sum(truth * jax.nn.log_softmax(outputs), axis=1)
             return losses, jnp.argmax(outputs, axis=1) == y
         case "regression":
+            if setup.outputs > 1:
+                error = outputs - y
+                scores = _squared_errors(setup, outputs, y, error)
+                return jnp.mean(error * error, axis=1), jnp.mean(scores, axis=1)
             error = outputs[:, 0] - y
             return error * error, _squared_errors(setup, outputs[:, 0], y, error)
 

@@ -71,8 +71,11 @@ def objective(setup: Setup, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]
     """Loss and score of each row (see ``loop.state.Totals``): (rows, outputs), (rows,) → (rows,), (rows,)."""
     smooth = setup.spec.label_smoothing
     if setup.task == "regression":
-        squared = tf.square(outputs[:, 0] - y)
-        return squared, squared if setup.target_log is None else squared_errors(setup.target_log, outputs[:, 0], y)
+        several = setup.outputs > 1
+        given = outputs if several else outputs[:, 0]
+        squared = tf.square(given - y)
+        scores = squared if setup.target_log is None else squared_errors(setup.target_log, given, y)
+        return (tf.reduce_mean(squared, 1), tf.reduce_mean(scores, 1)) if several else (squared, scores)
     if setup.task == "binary":
         logits = outputs[:, 0]
         losses = tf.nn.sigmoid_cross_entropy_with_logits(y * (1 - smooth) + smooth / 2, logits)

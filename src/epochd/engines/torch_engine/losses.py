@@ -18,7 +18,7 @@ from epochd.loop.engine import Setup
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows on the device: ``x`` (rows, *inputs), ``y`` (rows,) as in ``InMemoryDataset``; of a row the ``weight`` of
+    """Rows on the device: ``x`` (rows, *inputs), ``y`` as in ``InMemoryDataset``; of a row the ``weight`` of
     its loss, and ``row_weight``, that of its score, which its class has no part in, (rows,). The parts of a batch that
     was split have no ``row_weight``."""
 
@@ -87,6 +87,9 @@ def loss_sum(setup: Setup) -> Loss:
         return F.cross_entropy(output, batch.y, reduction="none", label_smoothing=smooth).dot(batch.weight)
 
     def regression(output: Tensor, batch: Batch) -> Tensor:
+        if setup.outputs > 1:
+            each = F.mse_loss(output, batch.y, reduction="none").mean(1)
+            return each.sum() if batch.weight is None else each.dot(batch.weight)
         if batch.weight is None:
             return F.mse_loss(output[:, 0], batch.y, reduction="sum")
         return F.mse_loss(output[:, 0], batch.y, reduction="none").dot(batch.weight)
@@ -118,6 +121,11 @@ def row_scores(setup: Setup) -> Score:
             def relative(target: Tensor) -> Tensor:
                 return ((target.double() - top) * scale).clamp(max=MAX_GAP).exp()
 
-            return lambda output, y: (relative(output[:, 0]) - relative(y)).square()
+            return lambda output, y: _by_row((relative(output.reshape(y.shape)) - relative(y)).square())
         case "regression":
-            return lambda output, y: (output[:, 0] - y).double().square()
+            return lambda output, y: _by_row((output.reshape(y.shape) - y).double().square())
+
+
+def _by_row(squares: Tensor) -> Tensor:
+    """The mean over the outputs of each row, (rows,)."""
+    return squares if squares.ndim == 1 else squares.mean(1)
