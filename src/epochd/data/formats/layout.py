@@ -203,7 +203,7 @@ def _regularity(content: Text, separator: str, width: int, skipped: int) -> tupl
         if not is_regular or not piece:
             continue
         rest += piece
-        is_open = rest.count(b'"') % 2 == 1
+        is_open = b'"' in rest and rest.count(b'"') % 2 == 1
         if is_open and len(rest) > len(piece):  # a value that goes on in the next piece
             is_regular = len(rest) <= text.LONGEST_LINE
             continue
@@ -211,7 +211,12 @@ def _regularity(content: Text, separator: str, width: int, skipped: int) -> tupl
         if place is not None:
             stray, is_regular = line + rest.count(b"\n", 0, place), False
         if not is_open:
-            is_regular, line, last, rest = is_regular and is_whole, line + rest.count(b"\n"), rest, b""
+            is_regular, line, last, rest = (
+                is_regular and is_whole,
+                line + int(np.count_nonzero(np.frombuffer(rest, np.uint8) == LF)),
+                rest,
+                b"",
+            )
     ends_empty = not last[last.rstrip(b"\r\n").rfind(b"\n") + 1 :].strip(separator.encode() + b" \t\r\n")
     return is_regular and not rest and not ends_empty, stray
 
