@@ -59,7 +59,9 @@ class EncoderFit:
             self._target.partial_fit(values.bounded_numbers(frame.get_column(self._spec.target_column)))
 
     def finalize(self) -> Encoder:
-        """The encoder fitted on all rows so far."""
+        """The encoder fitted on all rows so far. The pixels of an image's channel are scaled together: scales of their own
+        would lose how bright pixels are beside each other."""
+        self._pool_channels()
         target = self._target.linear()
         lengths = [fit for fit in self._fits if isinstance(fit, ListFit)]
         steps = max([self._steps or 1, *(fit.longest for fit in lengths)])
@@ -73,6 +75,20 @@ class EncoderFit:
             steps=steps if lengths else None,
             masked=any(fit.shortest is not None and fit.shortest < steps for fit in lengths),
         )
+
+    def _pool_channels(self) -> None:
+        """Give the pixels of each channel one scale, where ``input_shape`` makes images of columns that are all numbers
+        without missing values."""
+        if self._spec.model_type != "cnn" or self._spec.input_shape is None:
+            return
+        pixels = [fit for fit in self._fits if isinstance(fit, NumberFit) and not fit.has_missing]
+        if len(pixels) < len(self._fits):
+            return
+        channels = self._spec.input_shape[2] if len(self._spec.input_shape) == 3 else 1
+        for channel in range(min(channels, len(pixels))):
+            shared = ScaleFit.pooled([fit.scale for fit in pixels[channel::channels]]).finalize()
+            for fit in pixels[channel::channels]:
+                fit.shared = shared
 
     def _column_fit(self, name: str, dtype: pl.DataType) -> Fit:
         match kind_of(dtype):
