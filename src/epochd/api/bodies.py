@@ -1,7 +1,7 @@
 """The rows in the body of a prediction request.
 
-The server itself parses JSON of up to ``MEMORY_BYTES``. A larger body, and any other format, is streamed to a file,
-which a reader converts to an Arrow file with the types of the model: no user's file is read in the server's process.
+The server itself parses JSON of up to ``MEMORY_BYTES``. A larger body, pictures and any other format are streamed to a
+file, which a reader converts to an Arrow file with the types of the model: the server's process reads no user's file.
 """
 
 import asyncio
@@ -52,7 +52,8 @@ async def read(request: Request, service: Service, predictor: Predictor) -> Rows
     try:
         async with asyncio.timeout(BODY_SECONDS):
             received: list[bytes] = []
-            if suffix == rows.JSON_SUFFIX and await _is_small(stream, received, min(MEMORY_BYTES, limit)):
+            is_plain = suffix == rows.JSON_SUFFIX and predictor.encoder.image is None
+            if is_plain and await _is_small(stream, received, min(MEMORY_BYTES, limit)):
                 content, most = b"".join(received), service.settings.predict_rows
                 is_quick = len(content) <= QUICK_BYTES
                 return rows.parse(content, most) if is_quick else await service.models.run(rows.parse, content, most)
@@ -109,7 +110,9 @@ async def _from_file(
     try:
         await _save(chunks, body)
         source = Source("body", body).expecting(predictor.expected)
-        reading = service.bodies.call(operations.save_rows, source, table, service.settings.predict_rows)
+        column = predictor.encoder.image
+        pictures = None if column is None else column.pictures(*service.settings.dataset_roots)
+        reading = service.bodies.call(operations.save_rows, source, pictures, table, service.settings.predict_rows)
         await while_connected(request, reading)
         return await service.models.run(pl.read_ipc, table)
     except DataError as error:

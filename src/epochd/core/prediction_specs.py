@@ -26,6 +26,9 @@ class PredictionSpec(BaseModel):
     is used."""
     dataset: DatasetName
     """The rows: a built-in or registered dataset, or a path inside the server's dataset folders."""
+    image_root: DatasetName | None = None
+    """For a model of pictures: the folder that their paths are relative to, inside the server's dataset folders.
+    Default: that of the dataset."""
     output_format: OutputFormat = "parquet"
     """``parquet`` or ``csv``."""
     id_columns: Annotated[list[Column], Field(max_length=1_000)] = []

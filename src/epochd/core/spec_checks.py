@@ -38,6 +38,7 @@ def cross_field_problems(spec: SpecFields) -> list[Problem]:
     checks = (
         _inapplicable_options,
         _column_problems,
+        image_problems,
         _split_problems,
         _window_problems,
         _model_problems,
@@ -77,6 +78,22 @@ def _column_problems(spec: SpecFields) -> Iterator[Problem]:
         yield Problem("feature_columns", message, "use fewer patterns, or list the columns by name")
 
 
+def image_problems(spec: SpecFields) -> Iterator[Problem]:
+    """Options that do not suit a column of pictures."""
+    if spec.image_column is None:
+        return
+    if spec.feature_columns is not None and spec.feature_columns != [spec.image_column]:
+        message = f"{shown(spec.image_column)} holds pictures, beside which there can be no other features"
+        yield Problem("feature_columns", message, "omit feature_columns, or image_column")
+    if spec.model_type in ("lstm", "gru"):
+        message = f"{spec.model_type} reads sequences, but {shown(spec.image_column)} holds pictures"
+        yield Problem("model_type", message, "use 'cnn', or 'mlp', which reads the pixels without their places")
+    for name in ("input_shape", "sequence_length"):
+        if getattr(spec, name) is not None:
+            message = f"pictures have the shape [height, width, channels], which {name} cannot change"
+            yield Problem(name, message, f"omit {name}; image_size is the size of the pictures")
+
+
 def _split_problems(spec: SpecFields) -> Iterator[Problem]:
     for split, name in (("time", "time_column"), ("group", "group_column")):
         if spec.split == split and getattr(spec, name) is None:
@@ -85,7 +102,7 @@ def _split_problems(spec: SpecFields) -> Iterator[Problem]:
     if spec.split == "stratified" and spec.task == "regression":
         message = "split 'stratified' needs classes, but task is 'regression'"
         yield Problem("split", message, "use 'random', 'time' or 'group'")
-    for name in ("time_column", "group_column"):
+    for name in ("time_column", "group_column", "image_column"):
         if getattr(spec, name) == spec.target_column:
             yield Problem(name, f"{shown(spec.target_column)} is the target column", "use another column")
     if spec.held_out > MAX_HELD_OUT:
@@ -161,7 +178,15 @@ def task_option_problems(spec: SpecFields, task: Task | None, classes: int | Non
 
 def _name_problems(spec: SpecFields) -> Iterator[Problem]:
     """NUL characters, which PostgreSQL does not store, and names that cannot be folders of the artifact store."""
-    for name in ("name", "target_column", "feature_columns", "time_column", "group_column", "class_weight"):
+    for name in (
+        "name",
+        "target_column",
+        "feature_columns",
+        "time_column",
+        "group_column",
+        "image_column",
+        "class_weight",
+    ):
         value = getattr(spec, name) or ()
         if any("\0" in text for text in ([value] if isinstance(value, str) else value)):
             yield Problem(name, f"{name} contains a NUL character (U+0000)", "remove it")

@@ -54,6 +54,7 @@ Monitor = Literal[
 Threshold = Annotated[float, Field(gt=0, lt=1)]
 
 Size = Annotated[int, Field(ge=1, le=65_536)]
+Pixels = Annotated[int, Field(ge=1, le=1_024)]
 Column = Annotated[str, Field(min_length=1, max_length=500)]
 Label = Annotated[str, Field(max_length=500)]
 Weight = Annotated[float, Field(gt=0, le=1e6)]
@@ -75,6 +76,8 @@ APPLIES_TO: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """Fields that apply only to some values of another field."""
 
+IMAGE_OPTIONS = ("image_root", "image_size", "image_mode")
+"""Fields that have an effect on datasets of pictures only, which is known when the dataset is read."""
 NEEDS = {"horizon": "sequence_length"}
 """Fields that apply only if another field is set."""
 
@@ -124,6 +127,15 @@ class SpecFields(BaseModel):
     scaling: Scaling = "standard"
     """How numbers are scaled: ``standard`` by mean and standard deviation, ``robust`` by median and interquartile
     range, ``quantile`` to a normal distribution."""
+    image_column: Column | None = None
+    """The column of pictures: paths relative to the folder of the dataset, or the pictures themselves in base64 or
+    bytes. Default: ``image`` of a folder of pictures, otherwise none."""
+    image_root: DatasetName | None = None
+    """The folder that the paths of pictures are relative to, under an allowed root. Default: that of the dataset."""
+    image_size: Annotated[list[Pixels], Field(min_length=2, max_length=2)] = [32, 32]
+    """[height, width] that pictures are resized to."""
+    image_mode: Literal["grey", "rgb"] = "rgb"
+    """Whether pictures are read in grey, with one channel, or in colours, with three."""
     embedding_threshold: Annotated[int, Field(ge=1, le=1_000)] = 64
     """Text columns with more distinct values than this in the training rows are embedded; others are one-hot
     encoded."""
@@ -235,6 +247,8 @@ class SpecFields(BaseModel):
             return self.validation_dataset is None
         if name in NEEDS:
             return getattr(self, NEEDS[name]) is not None
+        if name in ("image_column", *IMAGE_OPTIONS):
+            return self.image_column is not None or name in self.model_fields_set
         owner, values = APPLIES_TO.get(name, ("", ()))
         return not owner or getattr(self, owner) in values
 

@@ -31,6 +31,7 @@ from epochd.data.splitting.naive_forecasts import Series
 from epochd.data.splitting.sliding_windows import Examples
 from epochd.data.splitting.split import SIDES, VALIDATION, Splits, split, split_kind
 from epochd.data.storage.materialize import Layout, StoragePolicy, Targets, materialize
+from epochd.data.tables import pictures
 from epochd.data.tables.catalog import Catalog
 from epochd.data.tables.source import Source
 from epochd.data.tables.table import BATCH_ROWS, ColumnReader, Table, rows_in_batch, select_rows
@@ -94,7 +95,8 @@ def prepare(
     unchanged, and columns are read as the kinds that it was fitted on. With a validation dataset, the fingerprint is
     the SHA-256 of both fingerprints.
     """
-    source = catalog.open(spec.dataset).expecting(encoder.kinds if encoder else {})
+    spec = pictures.resolved(spec, catalog.open(spec.dataset))
+    source = pictures.opened(catalog, spec, spec.dataset).expecting(encoder.kinds if encoder else {})
     preparation = Preparation(spec, catalog, policy, encoder, checked)
     return source.apply(lambda lazy: preparation.prepared(source, lazy))
 
@@ -112,7 +114,7 @@ class Preparation:
     def prepared(self, source: Source, lazy: pl.LazyFrame) -> Prepared:
         """The dataset, and the validation dataset if there is one, as arrays."""
         schema = lazy.collect_schema()
-        table = self._table(lazy, self._columns(schema))
+        table = self._table(lazy, self._columns(schema), source)
         task, classes = self._task(table, schema, source)
         with ThreadPoolExecutor(1, thread_name_prefix="hash") as pool:
             hashed = pool.submit(source.fingerprint)
@@ -121,7 +123,7 @@ class Preparation:
         parts = materialize(table, found.layout, encoder, found.y, self.policy, fingerprint)
         sides, naive, season = found.layout.sides, found.naive, found.season
         if self.spec.validation_dataset is not None:
-            other = self.catalog.open(self.spec.validation_dataset).expecting(kinds_of(schema))
+            other = pictures.opened(self.catalog, self.spec, self.spec.validation_dataset).expecting(kinds_of(schema))
             other_fingerprint = other.fingerprint()
             other_parts, other_sides, other_naive = self._validation(other, other_fingerprint, encoder, season)
             parts, sides, naive = parts | other_parts, {**sides, **other_sides}, naive | other_naive
@@ -141,9 +143,9 @@ class Preparation:
             raise DataError(missing_columns(missing, "feature_columns", schema, "the changed dataset"))
         return [*self.encoder.feature_names, *found]
 
-    def _table(self, lazy: pl.LazyFrame, columns: Sequence[str]) -> Table:
+    def _table(self, lazy: pl.LazyFrame, columns: Sequence[str], source: Source) -> Table:
         chosen = lazy.select(cs.by_name(list(dict.fromkeys(columns))))
-        return Table.of(chosen, self.policy.limit if self.policy else None)
+        return Table.of(chosen, self.policy.limit if self.policy else None, pictures.of(source))
 
     def _task(self, table: Table, schema: pl.Schema, source: Source) -> tuple[Task, Classes]:
         """The task and its classes. Raise DataError for a dataset that has not been checked and has problems."""
@@ -227,7 +229,7 @@ class Preparation:
         columns = [*encoder.feature_names, *(name for name in order if name), encoder.target_column]
 
         def read(lazy: pl.LazyFrame) -> Materialized:
-            table = self._table(lazy, columns)
+            table = self._table(lazy, columns, other)
             labels = self._row_labels(table, encoder.task, encoder.classes)
             found = self._arrange(encoder, labels, Splits.of(np.full(table.rows, VALIDATION, np.uint8)), season)
             parts = materialize(table, found.layout, encoder, found.y, self.policy, fingerprint)

@@ -19,10 +19,12 @@ MAX_LISTED = 20
 def feature_columns(spec: TrainingSpec, schema: pl.Schema) -> list[str]:
     """The existing feature columns in the order of the spec; those of one pattern in the order of the table.
 
-    The target is a feature only if the spec lists it and windows end before it.
+    A column of pictures is the only one unless the spec lists others. The target is a feature only if the spec lists it
+    and windows end before it.
     """
     if spec.feature_columns is None:
-        return _remaining(spec, schema)
+        images = [name for name in (spec.image_column,) if name in schema]
+        return [name for name in images if name is not None] or _remaining(spec, schema)
     remaining = _remaining(spec, schema)
     found = [name for requested in spec.feature_columns for name in _matches(requested, remaining, schema)]
     return [name for name in dict.fromkeys(found) if name != spec.target_column or spec.forecasts]
@@ -99,6 +101,7 @@ class Kind(Enum):
     BOOLEAN = "boolean"  # false and true: -1 and 1
     CATEGORY = "category"  # text, categoricals, enums: a column for each distinct value, or one of codes to embed
     DATE = "date"  # dates, times, and both: calendar parts
+    IMAGE = "image"  # pictures, which a config names: pixels of channels that are scaled
     LIST = "list"  # lists and arrays of numbers: a channel of a sequence
     UNSUPPORTED = "unsupported"  # lists of anything else, structs, binary
 

@@ -6,6 +6,7 @@ from typing import Any
 from epochd.data.encoding.categorical import Codes, OneHot
 from epochd.data.encoding.dates import Date
 from epochd.data.encoding.encoder import Column, Encoder
+from epochd.data.encoding.image import Image
 from epochd.data.encoding.numeric import Boolean, Number
 from epochd.export.saved_model import SavedModel
 
@@ -48,6 +49,9 @@ def _column_channels(column: Column) -> Iterator[dict[str, str]]:
             yield {"value": "1 true, -1 false, 0 missing"}
         case Date():
             yield from _date_channels(column)
+        case Image():
+            for colour in ("red", "green", "blue") if column.mode == "rgb" else ("grey",):
+                yield {"value": f"scaled {colour} of each pixel"}
         case _:
             yield {"value": "scaled number, 0 missing"}
     if isinstance(column, Number | Boolean | Date | OneHot) and column.flag:

@@ -9,12 +9,13 @@ from epochd.core.specs import TrainingSpec
 from epochd.data.encoding.categorical import Codes, OneHot
 from epochd.data.encoding.dates import Date
 from epochd.data.encoding.encoder import FITTED_KINDS, Column, Encoder
+from epochd.data.encoding.image import Image
 from epochd.data.encoding.labels import Label
 from epochd.data.encoding.numeric import Boolean, Number
 from epochd.data.encoding.scaling import Knots, Linear
 from epochd.data.schema import Kind
 
-InputKind = Literal["number", "text", "boolean", "date", "list"]
+InputKind = Literal["number", "text", "boolean", "date", "list", "image"]
 OutputKind = Literal["label", "probability", "number"]
 KINDS: dict[Kind, InputKind] = {
     Kind.NUMBER: "number",
@@ -22,7 +23,12 @@ KINDS: dict[Kind, InputKind] = {
     Kind.CATEGORY: "text",
     Kind.DATE: "date",
     Kind.LIST: "list",
+    Kind.IMAGE: "image",
 }
+EXAMPLE_PICTURE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
+)
+"""A grey picture of one pixel."""
 PREDICTION, PROBABILITY = "prediction", "probability_"
 
 
@@ -72,6 +78,8 @@ def example_row(inputs: Sequence[Input]) -> dict[str, Any]:
 
 def _feature(column: Column, steps: int | None, examples: Mapping[str, Any]) -> Input:
     kind = KINDS[FITTED_KINDS[type(column)]]
+    if isinstance(column, Image):
+        return Input(column.name, kind, "feature", EXAMPLE_PICTURE)
     example = examples.get(column.name)
     if example is None:
         example = next(_known_values(column, steps), None)
@@ -103,6 +111,8 @@ def _known_values(column: Column, steps: int | None) -> Iterator[Any]:
             yield (datetime.date(1970, 1, 1) + datetime.timedelta(days=round(centre))).isoformat()
         case Date():
             yield "2024-12-31"
+        case Image():
+            yield EXAMPLE_PICTURE
         case _:
             scale = column.scale
             yield [scale.centre if isinstance(scale, Linear) else scale.values[len(scale.values) // 2]] * (steps or 1)

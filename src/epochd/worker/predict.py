@@ -17,7 +17,10 @@ from epochd.artifact.predictions import Parts
 from epochd.core.errors import DataChanged, DataError, NotFound, Problem
 from epochd.core.events import ReportKind
 from epochd.core.jobs import Command
+from epochd.core.prediction_specs import PredictionSpec
 from epochd.core.tickets import PredictionTicket
+from epochd.data.encoding import image
+from epochd.data.tables import pictures
 from epochd.data.tables.catalog import Catalog
 from epochd.data.tables.source import Source
 from epochd.data.tables.table import rows_changed
@@ -44,7 +47,8 @@ def execute(ticket: PredictionTicket, reporter: Reporter) -> ReportKind:
         reporter.emit(ReportKind.COMPLETED, summary)
         return ReportKind.COMPLETED
     model = load(ticket.model_dir)
-    source = Catalog(ticket.dataset_roots, ticket.registered).open(ticket.spec.dataset)
+    catalog = Catalog(ticket.dataset_roots, ticket.registered)
+    source = image.opened(catalog, model.encoder.image, ticket.spec.dataset, ticket.spec.image_root)
     source = source.expecting(model.encoder.kinds)
     prediction = Prediction(ticket, reporter, model, source, source.fingerprint())
     return source.apply(prediction.run)
@@ -77,11 +81,11 @@ class Prediction:
             "model": files.sha256(ticket.model_dir / files.MANIFEST),
             "rows_per_part": size,
             "schema": {name: str(schema[name]) for name in columns.read},
-            "spec": spec.model_dump(mode="json", exclude={"name", "bom", "output_format"}),
+            "spec": spec.model_dump(mode="json", exclude={"name", "bom", "output_format", *_unset(spec)}),
         }
         parts = Parts.open(ticket.checkpoints_dir / "parts", header)
         self._start(parts, rows)
-        chosen = prediction_parts.Selection(self.model, spec, columns, table, size)
+        chosen = prediction_parts.Selection(self.model, spec, columns, table, size, pictures.of(self.source))
         began, first = monotonic(), parts.rows
         for part in prediction_parts.parts(chosen, parts.rows):
             if (command := self.reporter.command()) is not Command.CONTINUE:
@@ -145,6 +149,11 @@ class Prediction:
         self.reporter.emit(ReportKind.COMPLETED, summary)
         parts.remove()
         return ReportKind.COMPLETED
+
+
+def _unset(spec: PredictionSpec) -> set[str]:
+    """Options that earlier versions did not have, unless they are set: parts that these have written stay valid."""
+    return {"image_root"} if spec.image_root is None else set()
 
 
 def _progress(parts: Parts, rows: int, speed: float | None) -> dict[str, Any]:

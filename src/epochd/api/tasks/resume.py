@@ -68,7 +68,7 @@ async def _check_data(service: Service, job: Job, *, may_change: bool) -> None:
     restores = (job.checkpoint and job.checkpoint.restores) or {}
     kinds = {job.training.dataset: "data_fingerprint", job.training.validation_dataset: "validation_fingerprint"}
     known = {name: restores[kind] for name, kind in kinds.items() if name and restores.get(kind) is not None}
-    changed = await service.checks.call(operations.changed, catalog, known)
+    changed = await service.checks.call(operations.changed, catalog, job.training, known)
     if changed is None:
         return
     if not (may_change or job.training.allow_changed_data):

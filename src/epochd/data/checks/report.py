@@ -13,7 +13,7 @@ import polars as pl
 from epochd.core.errors import DataError, Problem
 from epochd.core.specs import Task, TrainingSpec
 from epochd.data import schema as schemas
-from epochd.data.checks import features, leakage, split_coverage, target, time_and_group, validation_set
+from epochd.data.checks import features, images, leakage, split_coverage, target, time_and_group, validation_set
 from epochd.data.checks.issue import Issue, problem, resolve, warning
 from epochd.data.checks.statistics import Statistics, collect, example_shape
 from epochd.data.checks.target import Target
@@ -21,6 +21,7 @@ from epochd.data.checks.validation_set import Trained
 from epochd.data.encoding.labels import Label
 from epochd.data.formats.type_inference import Expected
 from epochd.data.splitting.split import validation_rows
+from epochd.data.tables import pictures
 from epochd.data.tables.catalog import Catalog
 from epochd.data.tables.source import Source
 
@@ -42,7 +43,7 @@ class DatasetReport:
     ``dataset`` is the resolved name; ``columns`` are all of the table, ``features`` those to learn from, in
     order; ``classes`` are sorted labels (None for regression). ``shape`` is that of an encoded example, (width,),
     (sequence_length, width) or (steps, channels), with ``width`` columns at most (a value that only held-out rows have
-    gets none); ``embedded`` and ``masked`` are as in ``encoder.Encoder``.
+    gets none), or (height, width, channels) of pictures; ``embedded`` and ``masked`` are as in ``encoder.Encoder``.
     """
 
     dataset: str
@@ -55,6 +56,7 @@ class DatasetReport:
     shape: tuple[int, ...] = ()
     embedded: tuple[tuple[int, int], ...] = ()
     masked: bool = False
+    image_column: str | None = None
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -67,10 +69,13 @@ def check_dataset(spec: TrainingSpec, catalog: Catalog, expected: Expected | Non
     become problems, never exceptions."""
     name = spec.dataset or catalog.default
     try:
-        source = catalog.open(name).expecting(expected or {})
+        named, spec = spec.image_column is not None, pictures.resolved(spec, catalog.open(name))
+        source = pictures.opened(catalog, spec, name).expecting(expected or {})
         report, trained = source.apply(lambda table: check_table(table, table.collect_schema(), spec, source))
     except DataError as error:
         return DatasetReport(name, problems=error.problems, warnings=_default_used(spec, name))
+    if not named:
+        report = replace(report, problems=[*images.option_problems(spec), *report.problems])
     if spec.validation_dataset is None:
         return report
     problems, warnings = validation_set.check(spec, catalog, trained)
@@ -85,7 +90,11 @@ def check_table(
     the whole dataset's, ``table`` need only have the columns that the spec uses."""
     statistics, checked, issues, hashes = _checked(table, schema, spec, source.text_bytes())
     problems, warnings = resolve(issues, statistics.table)
+    problems += images.problems(table, schema, spec, source)
+    warnings += images.warnings(spec, schema, statistics.rows)
     shape, embedded, masked = example_shape(statistics.features, spec)
+    if spec.image_column is not None:
+        shape = images.shape(spec)
     report = DatasetReport(
         dataset=source.name,
         rows=statistics.rows,
@@ -97,6 +106,7 @@ def check_table(
         shape=shape,
         embedded=embedded,
         masked=masked,
+        image_column=spec.image_column,
         problems=[*schemas.selection_problems(spec, schema, source.schema_caveat()), *problems],
         warnings=[*_default_used(spec, source.name), *warnings],
     )
@@ -109,7 +119,8 @@ def _checked(
     """Both passes over the table, what the checks find in them, and the hashes of its rows."""
     name = spec.target_column if spec.target_column in schema else None
     by_row = time_and_group.columns_by_row(spec, schema)
-    first = collect(table, schemas.feature_columns(spec, schema), name, by_row, text_bytes)
+    others = [column for column in schemas.feature_columns(spec, schema) if column != spec.image_column]
+    first = collect(table, others, name, by_row, text_bytes)
     in_order, splits = time_and_group.check(first, schema, spec)
     early = target.preliminary(first.target, spec, first.head) if first.target and first.rows else Target(spec.task)
     leaks = leakage.candidates(first, early, spec)

@@ -8,7 +8,7 @@ import polars as pl
 from epochd.core.errors import DataError, Problem
 from epochd.core.specs import Task, TrainingSpec
 from epochd.data import schema
-from epochd.data.checks import features, target, time_and_group
+from epochd.data.checks import features, images, target, time_and_group
 from epochd.data.checks.issue import Issue, Lookup, Row, Text, problem, resolve, shown
 from epochd.data.checks.statistics import ColumnStatistics, Statistics, TargetStatistics, collect, length, plain_column
 from epochd.data.checks.target import Target
@@ -17,6 +17,7 @@ from epochd.data.encoding.labels import Label
 from epochd.data.encoding.sequence import counted
 from epochd.data.encoding.values import bounded_numbers
 from epochd.data.schema import INTERCHANGEABLE, MAX_LISTED, Kind, col, kind_of, kinds_of
+from epochd.data.tables import pictures
 from epochd.data.tables.catalog import Catalog
 from epochd.data.tables.source import Source
 from epochd.data.tables.table import select
@@ -55,7 +56,7 @@ class Trained:
 def check(spec: TrainingSpec, catalog: Catalog, trained: Trained) -> tuple[list[Problem], list[str]]:
     """Everything that rules out validating on the spec's dataset for that, and warnings."""
     try:
-        other = catalog.open(spec.validation_dataset).expecting(kinds_of(trained.schema))
+        other = pictures.opened(catalog, spec, spec.validation_dataset).expecting(kinds_of(trained.schema))
         if is_same(trained.source, other):
             message = f"{other.name!r} is the dataset that is trained on: all its rows would be known"
             hint = "give another dataset, or leave it out to hold out validation_split of the rows"
@@ -82,6 +83,8 @@ def _check(table: pl.LazyFrame, spec: TrainingSpec, other: Source, trained: Trai
     comparable, to_read, different = _compare_columns(spec, other, found, by_name.values(), trained.target.task)
     by_row = [n for n in dict.fromkeys([*order, *to_read]) if n in found]
     target_column = spec.target_column if spec.target_column in found else None
+    if spec.image_column is not None:
+        problems += images.problems(table, found, spec, other, FIELD)
     statistics, _ = collect(table, comparable, target_column, by_row, other.text_bytes()).refined()
     if not statistics.rows:
         return [*problems, Problem(FIELD, f"{name!r} has no rows", "give a dataset with rows")], []

@@ -19,13 +19,14 @@ from epochd.core.specs import Task
 from epochd.data.encoding import sequence, values
 from epochd.data.encoding.categorical import Codes, OneHot
 from epochd.data.encoding.dates import Date
+from epochd.data.encoding.image import Image
 from epochd.data.encoding.labels import Label, encode_labels, label_kind
 from epochd.data.encoding.numeric import Boolean, Number
 from epochd.data.encoding.sequence import Channel
 from epochd.data.encoding.values import Float64
 from epochd.data.schema import Kind
 
-Column = Number | Boolean | OneHot | Codes | Date | Channel
+Column = Number | Boolean | OneHot | Codes | Date | Channel | Image
 FITTED_KINDS: dict[type[Column], Kind] = {
     Number: Kind.NUMBER,
     Boolean: Kind.BOOLEAN,
@@ -33,6 +34,7 @@ FITTED_KINDS: dict[type[Column], Kind] = {
     Codes: Kind.CATEGORY,
     Date: Kind.DATE,
     Channel: Kind.LIST,
+    Image: Kind.IMAGE,
 }
 """The kind of table column that each is fitted on."""
 COLUMN_TYPES = {kind.kind: kind for kind in FITTED_KINDS}
@@ -75,7 +77,7 @@ class Predictions:
 @dataclass(frozen=True, slots=True)
 class Encoder:
     """Fitted columns and target. ``classes`` is None for regression, whose target is standardised by
-    ``target_mean`` and ``target_scale`` (0 and 1 otherwise).
+    ``target_mean`` and ``target_scale`` (0 and 1 otherwise). A column of pictures is the only one.
 
     With list columns each row is a sequence of ``steps``, and all other values are repeated on each step that exists.
     ``masked`` adds a last channel that is 1 for these steps and 0 for padding. It is set if training rows differed in
@@ -93,9 +95,17 @@ class Encoder:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of an encoded row: (width,), or (steps, channels) with list columns."""
+        """The shape of an encoded row: (width,), (steps, channels) with list columns, or (height, width, channels) of
+        pictures."""
+        if self.image is not None:
+            return self.image.shape
         channels = sum(column.width for column in self.columns) + self.masked
         return (channels,) if self.steps is None else (self.steps, channels)
+
+    @property
+    def image(self) -> Image | None:
+        """The column of pictures, if it is one."""
+        return next((column for column in self.columns if isinstance(column, Image)), None)
 
     @property
     def width(self) -> int:
@@ -184,6 +194,8 @@ class Encoder:
         try:
             classes, steps = state["classes"], state["steps"]
             columns = tuple(COLUMN_TYPES[column["kind"]].from_json(column) for column in state["columns"])
+            if len(columns) > 1 and any(isinstance(column, Image) for column in columns):
+                raise ValueError("pictures beside other columns")
             if (steps is None) == any(isinstance(column, Channel) for column in columns):
                 raise ValueError(f"steps is {steps!r}")
             return cls(
@@ -219,6 +231,8 @@ class Encoder:
 
     def _encode(self, frame: pl.DataFrame) -> EncodedColumns | FloatArray:
         self.require_columns(frame)
+        if self.image is not None:
+            return self.image.transform(frame)
         return self._encode_scalars(frame) if self.steps is None else self._encode_sequences(frame, self.steps)
 
     def _encode_scalars(self, frame: pl.DataFrame) -> EncodedColumns:
@@ -229,7 +243,7 @@ class Encoder:
                 series = frame.get_column(column.name)
                 if isinstance(column, OneHot):
                     found.ones.append((channel, column.positions(series)))
-                elif not isinstance(column, Channel):
+                elif not isinstance(column, Channel | Image):
                     numbers = np.empty((column.width, frame.height), np.float32)
                     column.transform(series, numbers.T)
                     found.numbers += enumerate(numbers, channel)

@@ -9,13 +9,14 @@ from epochd.data.encoding import sequence, values
 from epochd.data.encoding.categorical import CategoryFit
 from epochd.data.encoding.dates import DateFit
 from epochd.data.encoding.encoder import Encoder
+from epochd.data.encoding.image import ImageFit
 from epochd.data.encoding.labels import Label
 from epochd.data.encoding.numeric import BooleanFit, NumberFit
 from epochd.data.encoding.scaling import Moments, ScaleFit
 from epochd.data.encoding.sequence import ListFit
 from epochd.data.schema import Kind, can_embed, col, kind_of
 
-Fit = NumberFit | BooleanFit | CategoryFit | DateFit | ListFit
+Fit = NumberFit | BooleanFit | CategoryFit | DateFit | ListFit | ImageFit
 
 COLUMN_SAMPLE = 200_000
 """Numbers of a column from which its quantiles are computed, at most."""
@@ -54,13 +55,16 @@ class EncoderFit:
         if self._lists:
             sequence.common_lengths([frame.get_column(name) for name in self._lists])
         for fit in self._fits:
-            fit.partial_fit(frame.get_column(fit.name))
+            if isinstance(fit, ImageFit):
+                fit.partial_fit(frame)
+            else:
+                fit.partial_fit(frame.get_column(fit.name))
         if self._task == "regression":
             self._target.partial_fit(values.bounded_numbers(frame.get_column(self._spec.target_column)))
 
     def finalize(self) -> Encoder:
-        """The encoder fitted on all rows so far. The pixels of an image's channel are scaled together: scales of their own
-        would lose how bright pixels are beside each other."""
+        """The encoder fitted on all rows so far. The pixels of an image's channel are scaled together: with a scale
+        each, they would lose how bright pixels are beside each other."""
         self._pool_channels()
         target = self._target.linear()
         lengths = [fit for fit in self._fits if isinstance(fit, ListFit)]
@@ -91,6 +95,9 @@ class EncoderFit:
                 fit.shared = shared
 
     def _column_fit(self, name: str, dtype: pl.DataType) -> Fit:
+        if name == self._spec.image_column:
+            height, width = self._spec.image_size
+            return ImageFit(name, (height, width), self._spec.image_mode, self._spec.scaling)
         match kind_of(dtype):
             case Kind.NUMBER:
                 return NumberFit(name, ScaleFit(self._spec.scaling, self._interval))
@@ -102,7 +109,7 @@ class EncoderFit:
                 return DateFit(name, dtype, extrapolates=name == self._spec.time_column and self._spec.looks_ahead)
             case Kind.LIST:
                 return ListFit(name, ScaleFit(self._spec.scaling, self._list_interval))
-            case Kind.UNSUPPORTED:
+            case _:
                 raise values.wrong_type(pl.Series(name, [], dtype), "features")
 
 

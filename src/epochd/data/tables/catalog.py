@@ -59,6 +59,15 @@ class Catalog:
             hint = f"use a file that ends in {', '.join(SUFFIXES)}; "
         raise DataError([Problem("dataset", message, hint + self._suggestions(name))])
 
+    def folder(self, name: str, field: str) -> Path:
+        """The folder of this name: relative to one of the roots, or absolute inside one. Raise DataError."""
+        if "\0" not in name and ".." not in PurePath(name).parts:
+            for root in self.roots:
+                if (path := _resolve_inside(root, name)) is not None and path.is_dir():
+                    return path
+        hint = "name a folder relative to one of the server's dataset folders"
+        raise DataError([Problem(field, f"there is no folder {shown(name)} in the server's dataset folders", hint)])
+
     def _registered_path(self, name: str) -> Path:
         """The path of a registered dataset, which has been inside a root, with links resolved. Raise DataError if it
         now leads elsewhere."""
