@@ -1,20 +1,29 @@
 """Trainings on pictures, from the folder to a model that scores the pictures again."""
 
+import importlib.util
 import json
 
 import numpy as np
+import onnxruntime
 import polars as pl
 import pytest
+import torch
+from safetensors.torch import load_file
 from tests.support import pictures, tickets
+from tests.support.predictions import prediction
 from tests.support.reporters import RecordingReporter
 
-from epochd.core.errors import DataChanged, DataError
+from epochd.cli import prediction as prediction_command
+from epochd.core.errors import DataChanged, DataError, RowsNotScored
 from epochd.core.events import ReportKind
 from epochd.core.jobs import Command
 from epochd.data.tables.catalog import Catalog
+from epochd.export import Form, forms, graph_inputs
+from epochd.export.saved_model import SavedModel
 from epochd.serving.predictor import Predictor
 from epochd.serving.scorers import OnnxScorer, ReferenceScorer
 from epochd.worker import execute as worker
+from epochd.worker import predict
 
 SHAPES = {
     "dataset": "shapes",
@@ -102,3 +111,83 @@ def test_a_table_of_bytes_trains_as_the_files_do(tmp_path, root):
     assert reporter.of(ReportKind.COMPLETED)[0]["summary"]["metrics"]["verified"] is True
     files = [ticket.artifact_dir / "model.safetensors" for ticket in (from_files, from_bytes)]
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, root):
+    """The folder of a model of shapes, with a report."""
+    return run(tmp_path_factory.mktemp("model"), root, **SHAPES | {"epochs": 4, "learning_rate": 0.01}, report=True)[
+        0
+    ].artifact_dir
+
+
+def predicted(folder, model, root, **options):
+    reporter = RecordingReporter()
+    ticket = prediction(folder, model, dataset_roots=[root], **options)
+    assert predict.execute(ticket, reporter) is ReportKind.COMPLETED
+    return pl.read_parquet(ticket.output_dir / "predictions.parquet"), reporter
+
+
+def test_a_folder_is_predicted_as_the_model_predicts_it(tmp_path, model, root):
+    found, _ = predicted(tmp_path, model, root, dataset="shapes", id_columns=["image"])
+    predictor = Predictor.load(model)
+    table = Catalog([root]).open("shapes").read()
+    frame = predictor.encoder.image.pictures(root / "shapes").checked(table)
+    assert found["image"].to_list() == table["image"].to_list()
+    assert found["prediction"].to_list() == list(predictor.predict(frame).labels)
+    table.select("image").write_csv(root / "paths.csv")
+    again, _ = predicted(tmp_path / "again", model, root, dataset="paths.csv", image_root="shapes")
+    assert again["prediction"].to_list() == found["prediction"].to_list()
+
+
+def test_pictures_that_cannot_be_predicted_are_named_or_skipped(tmp_path, model):
+    folder = pictures.shapes(tmp_path / "root/new", 9)
+    (folder / "square/002.png").write_text("text")
+    with pytest.raises(RowsNotScored, match=r"row 7 of column 'image': the picture 'square/002\.png' is not a PNG"):
+        predicted(tmp_path, model, tmp_path / "root", dataset="new")
+    found, reporter = predicted(tmp_path / "skip", model, tmp_path / "root", dataset="new", on_error="skip")
+    assert found["prediction"].is_null().arg_true().to_list() == [6]
+    [problem] = reporter.of(ReportKind.COMPLETED)[0]["summary"]["problems"]
+    assert "square/002.png" in problem["message"]
+
+
+def test_the_report_shows_pictures_and_compares_no_columns(model):
+    text = (model / "report.html").read_text()
+    assert text.count("data:image/png;base64,") >= 10
+    assert 'id="uses"' not in text
+
+
+def test_a_folder_or_a_picture_is_predicted_from_a_shell_without_a_server(tmp_path, model, root, capsys):
+    prediction_command.predict(str(model), root / "shapes", tmp_path / "out.csv")
+    table = pl.read_csv(tmp_path / "out.csv")
+    assert table.columns == ["image", "prediction", *(f"probability_{name}" for name in pictures.SHAPES)]
+    assert table["image"].to_list() == Catalog([root]).open("shapes").read()["image"].to_list()
+    for file in (root / "shapes" / table["image"][4], root / "one.csv"):
+        table.select("image")[4:5].select(("shapes/" + pl.col("image")).alias("image")).write_csv(root / "one.csv")
+        prediction_command.predict(str(model), file, tmp_path / "one.json")
+        [found] = json.loads((tmp_path / "one.json").read_text())
+        assert found["prediction"] == table["prediction"][4]
+
+
+def test_exports_take_pixels_or_encoded_pictures(tmp_path, model, root):
+    saved, predictor = SavedModel.load(model), Predictor.load(model)
+    image, table = predictor.encoder.image, Catalog([root]).open("shapes").read().head(5)
+    frame = image.pictures(root / "shapes").checked(table)
+    expected = predictor.scorer.score(frame)
+
+    session = onnxruntime.InferenceSession(forms.write(saved, Form.ONNX, tmp_path / "model.onnx"))
+    pixels = image.pixels(frame).astype(np.float32)
+    np.testing.assert_allclose(session.run(["probabilities"], {"image": pixels})[0], expected, atol=1e-5)
+    [about] = graph_inputs.table_inputs(saved, session)
+    assert (about.name, about.kind, about.shape) == ("image", "features", (-1, 10, 12, 3))
+
+    folder = forms.write(saved, Form.TORCH, tmp_path / "torch")
+    description = importlib.util.spec_from_file_location("exported_pictures", folder / "model.py")
+    module = importlib.util.module_from_spec(description)
+    description.loader.exec_module(module)
+    network = module.Model()
+    network.load_state_dict(load_file(folder / "model.safetensors"))
+    found = network.predict(torch.from_numpy(predictor.encoder.features(frame))).detach().numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    channels = json.loads((folder / "preprocessing.json").read_text())["channels"]
+    assert [one["value"] for one in channels] == [f"scaled {c} of each pixel" for c in ("red", "green", "blue")]

@@ -27,6 +27,7 @@ def predict_dataset(
     skip_errors: Annotated[bool, Option("--skip-errors", help="Leave rows that cannot be scored empty.")] = False,
     no_probabilities: Annotated[bool, Option("--no-probabilities", help="Leave out the probabilities.")] = False,
     bom: Annotated[bool, Option("--bom", help="Begin a CSV file with a byte order mark, for Excel.")] = False,
+    image_root: Annotated[str | None, Option(help="The folder on the server that paths of pictures are in.")] = None,
     name: Annotated[str | None, Option(help="A name for the list of predictions.")] = None,
     detach: Annotated[bool, Option("--detach", help="Print the task's id and exit.")] = False,
     url: Url = DEFAULT_URL,
@@ -45,6 +46,7 @@ def predict_dataset(
         "on_error": "skip" if skip_errors else None,
         "probabilities": False if no_probabilities else None,
         "bom": bom or None,
+        "image_root": image_root,
         "name": name,
     }
     given = {key: value for key, value in options.items() if value is not None}

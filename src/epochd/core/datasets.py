@@ -12,6 +12,10 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 NAME_RULE = "use up to 120 letters, digits, '.', '_' and '-', starting with a letter or digit"
 
 
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+"""The ends of the names of pictures, in lower case."""
+
+
 class DatasetKind(StrEnum):
     BUILTIN = "builtin"  # included in epochd
     UPLOAD = "upload"  # an uploaded file, which the server owns

@@ -190,6 +190,7 @@ TEXTS: dict[str, str] = {
     "kind_codes": "文本，嵌入",
     "kind_date": "日期或时间",
     "kind_list": "列表",
+    "kind_image": "图片",
     "target_classes": "各类别行数",
     "target_quantiles": "目标值",
     "minimum": "最小值",

@@ -207,6 +207,7 @@ TEXTS: dict[str, str] = {
     "kind_codes": "text, embedded",
     "kind_date": "date or time",
     "kind_list": "list",
+    "kind_image": "picture",
     "target_classes": "Rows by class",
     "target_quantiles": "Target",
     "minimum": "minimum",

@@ -9,7 +9,7 @@ from epochd.core.specs import TrainingSpec
 from epochd.data.encoding.categorical import Codes, OneHot
 from epochd.data.encoding.dates import Date
 from epochd.data.encoding.encoder import FITTED_KINDS, Column, Encoder
-from epochd.data.encoding.image import Image
+from epochd.data.encoding.image import EXAMPLE_PICTURE, Image
 from epochd.data.encoding.labels import Label
 from epochd.data.encoding.numeric import Boolean, Number
 from epochd.data.encoding.scaling import Knots, Linear
@@ -25,10 +25,6 @@ KINDS: dict[Kind, InputKind] = {
     Kind.LIST: "list",
     Kind.IMAGE: "image",
 }
-EXAMPLE_PICTURE = (
-    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
-)
-"""A grey picture of one pixel."""
 PREDICTION, PROBABILITY = "prediction", "probability_"
 
 

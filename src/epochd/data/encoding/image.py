@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from epochd.core.arrays import FloatArray, IntArray
-from epochd.core.errors import DataError
+from epochd.core.errors import DataError, Problem
 from epochd.core.spec_fields import Scaling
 from epochd.data.encoding import values
 from epochd.data.encoding.scaling import Moments, Scale, ScaleFit, scale_from_json
@@ -21,6 +21,10 @@ from epochd.data.tables.catalog import Catalog
 from epochd.data.tables.pictures import PIXELS, REASON, Pictures
 from epochd.data.tables.source import Source
 
+EXAMPLE_PICTURE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
+)
+"""A grey picture of one pixel."""
 LEVELS = 256
 """Values of a pixel of 8 bits."""
 SAMPLE = 1_000_000
@@ -57,8 +61,11 @@ class Image(Fitted):
         if frame.height == 0:
             return np.zeros((0, *self.shape), np.uint8)
         if not isinstance(series.dtype, pl.Array) or series.dtype.shape != (prod(self.shape),):
-            wanted = "pictures of {} x {} pixels with {} channels".format(*self.shape)
-            raise values.wrong_type(frame.get_column(self.name), wanted)
+            message = f"column {self.name!r} has the type {series.dtype}, but {list(self.shape)} pixels are needed here"
+            hint = (
+                "send pictures in base64 to POST /api/v1/models/{model}/predict, or predict a dataset with their paths"
+            )
+            raise DataError([Problem(self.name, message, hint)])
         if series.null_count():
             row = series.is_null().arg_max() or 0
             why = frame.get_column(self.name + REASON)[row] if self.name + REASON in frame.columns else "is missing"

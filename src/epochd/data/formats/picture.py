@@ -14,13 +14,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from epochd.core.datasets import PICTURE_SUFFIXES
 from epochd.data.formats.errors import short_message
 
 Mode = Literal["grey", "rgb"]
 Pixels = npt.NDArray[np.uint8]
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+SUFFIXES = PICTURE_SUFFIXES
 MAX_BYTES, MAX_PIXELS = 256 << 20, 80_000_000
 """The largest file, and the largest picture: 80 megapixels take 240 MB."""
 CHANNELS: dict[Mode, int] = {"grey": 1, "rgb": 3}
