@@ -6,7 +6,8 @@ that a config that no machine could run is rejected before any work starts.
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, with_config
+from typing_extensions import TypedDict
 
 Scheduler = Literal["step", "plateau", "cosine", "none"]
 Optimizer = Literal["adam", "adamw", "sgd", "rmsprop"]
@@ -61,6 +62,20 @@ Weight = Annotated[float, Field(gt=0, le=1e6)]
 DatasetName = Annotated[str, Field(min_length=1, max_length=1000)]
 MAX_COLUMNS, MAX_LABELS = 100_000, 10_000
 """Entries of ``feature_columns`` and of ``class_weight``."""
+
+
+@with_config(ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
+class Augmentation(TypedDict, total=False):
+    """How training images are changed in each step."""
+
+    flip: Annotated[Literal["horizontal", "vertical"], Field(description="Half of the images are mirrored.")]
+    crop: Annotated[
+        int, Field(ge=1, le=64, description="By how many pixels images are moved at most, in both directions.")
+    ]
+    noise: Annotated[
+        float, Field(gt=0, le=10, description="The standard deviation of noise, where that of the pixels is 1.")
+    ]
+
 
 APPLIES_TO: dict[str, tuple[str, tuple[str, ...]]] = {
     "kernel_size": ("model_type", ("cnn",)),
@@ -198,6 +213,9 @@ class SpecFields(BaseModel):
     """For classification: the share of each label that is spread evenly over all classes."""
     mixed_precision: bool = False
     """Compute in bfloat16 or float16 where the device is faster with it; weights stay float32."""
+    augmentation: Augmentation | None = None
+    """For images: how training rows are changed in each step: ``flip``, ``crop``, ``noise``; rows that are validated,
+    tested or predicted never are."""
     num_gpus: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] | None = None
     """The number of GPUs to split each batch over; ``auto`` uses all GPUs of the server. Default: one, if the server
     has any."""
@@ -247,7 +265,7 @@ class SpecFields(BaseModel):
             return self.validation_dataset is None
         if name in NEEDS:
             return getattr(self, NEEDS[name]) is not None
-        if name in ("image_column", *IMAGE_OPTIONS):
+        if name in ("image_column", "augmentation", *IMAGE_OPTIONS):
             return self.image_column is not None or name in self.model_fields_set
         owner, values = APPLIES_TO.get(name, ("", ()))
         return not owner or getattr(self, owner) in values

@@ -64,6 +64,15 @@ def test_options_of_pictures_need_pictures(check):
     assert "omit" in found.problems[0].hint
 
 
+def test_augmentation_needs_images(check):
+    options = {"augmentation": {"flip": "horizontal"}}
+    assert check(**options).problems == []
+    of_table = {"dataset": "iris", "target_column": "target"}
+    [found] = check(**of_table, **options).problems
+    assert (found.field, "rows of this dataset are not images" in found.message) == ("augmentation", True)
+    assert check(**of_table, **options, input_shape=[2, 2]).problems == []
+
+
 def test_a_table_names_its_pictures(check):
     table(check, price=range(30))
     options = {"dataset": "table.csv", "target_column": "kind"}

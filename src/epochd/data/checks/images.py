@@ -69,3 +69,6 @@ def _without_pictures(spec: TrainingSpec) -> Iterator[Problem]:
                 f"{name} is an option of pictures, but image_column is not set and the dataset is no folder of them"
             )
             yield Problem(name, message, "set image_column to the column of pictures, or omit it")
+    if spec.augmentation and not (spec.model_type == "cnn" and spec.input_shape is not None):
+        message = "augmentation changes images, but the rows of this dataset are not images"
+        yield Problem("augmentation", message, "set image_column, or model_type 'cnn' with input_shape, or omit it")
