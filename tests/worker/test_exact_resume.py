@@ -110,6 +110,38 @@ def test_other_engines_go_on_exactly_too_though_a_worker_dies_after_every_chunk(
     assert train(tmp_path / "deaths", options, [1] * (chunks - 1)) == straight
 
 
+AUGMENTED = {
+    "dataset": "digits",
+    "model_type": "cnn",
+    "input_shape": [8, 8],
+    "hidden_units": [4],
+    "batch_size": 256,
+    "dropout_rate": 0.0,
+    "epochs": 2,
+    "augmentation": {"flip": "horizontal", "crop": 1, "noise": 0.1},
+}
+
+
+def test_augmented_images_are_the_same_after_a_death(tmp_path):
+    assert train(tmp_path / "death", AUGMENTED, [3]) == train(tmp_path / "straight", AUGMENTED)
+
+
+def test_every_engine_trains_on_the_same_augmented_images(tmp_path):
+    options = AUGMENTED | {"epochs": 1}
+    rows = [train(tmp_path / name, options | {"framework": name})[0][0] for name in registry.installed()]
+    assert [row["train_loss"] for row in rows] == pytest.approx([rows[0]["train_loss"]] * len(rows), rel=1e-3)
+
+
+def test_augmentation_changes_the_training_rows_only(tmp_path):
+    options = AUGMENTED | {"learning_rate": 1e-10, "epochs": 1}
+    augmented, plain = (
+        train(tmp_path / str(i), options | {"augmentation": one})[0][0]
+        for i, one in enumerate((AUGMENTED["augmentation"], None))
+    )
+    assert augmented["val_loss"] == pytest.approx(plain["val_loss"], rel=1e-5)
+    assert augmented["train_loss"] != pytest.approx(plain["train_loss"], rel=1e-4)
+
+
 def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(tmp_path):
     straight = train(tmp_path / "straight", MLP)
     with pytest.raises(Killed):

@@ -1,7 +1,7 @@
 """The rows in the body of a prediction request.
 
-The server itself parses JSON of up to ``MEMORY_BYTES``. A larger body, and any other format, is streamed to a file,
-which a reader converts to an Arrow file with the types of the model: no user's file is read in the server's process.
+The server itself parses JSON of up to ``MEMORY_BYTES``. A larger body, pictures and any other format are streamed to a
+file, which a reader converts to an Arrow file with the types of the model: the server's process reads no user's file.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from epochd.artifact import files
 from epochd.core.columns import Encoding, ReadOptions
 from epochd.core.errors import BadRequest, DataError, EpochdError, OutOfSpace, TooLarge
 from epochd.core.text import shown
+from epochd.data.encoding.image import Image
 from epochd.data.formats import encodings
 from epochd.data.tables.source import Source
 from epochd.registry import operations
@@ -61,14 +62,15 @@ async def read(
         encoding = encoding or charset_of(content_type)
         async with asyncio.timeout(BODY_SECONDS):
             received: list[bytes] = []
-            if suffix == rows.JSON_SUFFIX and await _is_small(stream, received, min(MEMORY_BYTES, limit)):
+            is_plain = suffix == rows.JSON_SUFFIX and predictor.encoder.image is None
+            if is_plain and await _is_small(stream, received, min(MEMORY_BYTES, limit)):
                 content, most = b"".join(received), service.settings.predict_rows
                 is_quick = len(content) <= QUICK_BYTES
                 if is_quick:
                     return rows.parse(content, most, encoding)
                 return await service.models.run(rows.parse, content, most, encoding)
             source = Source(f"body{suffix}", Path(), predictor.expected, ReadOptions(encoding))
-            return await _from_file(request, service, source, limited(received, stream, limit))
+            return await _from_file(request, service, source, predictor.encoder.image, limited(received, stream, limit))
     except TimeoutError:
         raise BadRequest(f"the request's body did not arrive within {BODY_SECONDS:g} s") from None
     except EpochdError:
@@ -122,15 +124,19 @@ async def limited(first: Iterable[bytes], stream: AsyncIterator[bytes], limit: i
         yield chunk
 
 
-async def _from_file(request: Request, service: Service, source: Source, chunks: AsyncIterator[bytes]) -> pl.DataFrame:
-    """The table in a body that has the format of ``source.name`` and is read with its options."""
+async def _from_file(
+    request: Request, service: Service, source: Source, image: Image | None, chunks: AsyncIterator[bytes]
+) -> pl.DataFrame:
+    """The table in a body that has the format of ``source.name`` and is read with its options; ``image`` is the
+    model's column of pictures."""
     folder = service.bodies_dir / secrets.token_hex(8)
     folder.mkdir(mode=0o700, parents=True)
     body, table = folder / source.name, folder / "rows.arrow"
     try:
         await _save(chunks, body)
         source = dataclasses.replace(source, name="body", path=body)
-        reading = service.bodies.call(operations.save_rows, source, table, service.settings.predict_rows)
+        pictures = None if image is None else image.pictures(*service.settings.dataset_roots)
+        reading = service.bodies.call(operations.save_rows, source, pictures, table, service.settings.predict_rows)
         await while_connected(request, reading)
         return await service.models.run(pl.read_ipc, table)
     except DataError as error:

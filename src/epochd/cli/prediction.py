@@ -3,13 +3,14 @@
 import json
 import sys
 from enum import StrEnum
+from io import BytesIO
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
 from epochd.cli.console import Token, Url, err, show
-from epochd.client import DEFAULT_URL, Client
+from epochd.client import DEFAULT_URL, Client, pictures
 from epochd.core.columns import ReadOptions, read_options
 from epochd.core.errors import InvalidSpec, Problem
 from epochd.core.text import visible
@@ -33,7 +34,12 @@ def predict(
     model: Annotated[
         str, Argument(help="A model's name or a task's id on the server, or a model's folder on this machine.")
     ],
-    file: Annotated[Path, Argument(help="The rows to predict: CSV, TSV, JSON, NDJSON, Parquet or Arrow.")],
+    file: Annotated[
+        Path,
+        Argument(
+            help="The rows to predict: CSV, TSV, JSON, NDJSON, Parquet or Arrow; or a picture, or a folder of them."
+        ),
+    ],
     output: Annotated[
         Path | None,
         Option(help="The file to write: .csv, .parquet, .json or .ndjson. Default: CSV on standard output."),
@@ -63,6 +69,10 @@ def predict(
     else:
         with Client(url, token) as client:
             try:
+                if pictures.is_picture(file):
+                    records = client.predict_pictures(model, file, version=version, on_error=on_error.value)
+                    write(encoded(records, media_type, bom), output)
+                    return
                 content = client.predict_file(
                     model,
                     file,
@@ -106,25 +116,50 @@ def predict_locally(
     bom: bool,
     reading: ReadOptions,
 ) -> bytes:
-    """The predictions in the form of an answer of the server. No other file in the folder of ``file`` is looked at."""
-    import polars.selectors as cs  # noqa: PLC0415 - 0.2 s that only this command needs
+    """The predictions in the form of an answer of the server. Paths of pictures are relative to the folder of ``file``;
+    no other file there is looked at."""
+    import polars as pl  # noqa: PLC0415 - 0.2 s that only this command needs
+    import polars.selectors as cs  # noqa: PLC0415
 
     from epochd.data.tables.source import Source  # noqa: PLC0415
     from epochd.serving import answers, rows  # noqa: PLC0415
     from epochd.serving.predictor import Predictor  # noqa: PLC0415
 
     predictor = Predictor.load(folder.expanduser())
-    source = Source(file.name, file.resolve()).expecting(predictor.expected).reading(reading)
-    frame = rows.read(source)
-    if source.path.suffix != rows.JSON_SUFFIX:
-        for note in source.notes():
+    column, folder = predictor.encoder.image, file if file.is_dir() else file.parent
+    if column is not None and pictures.is_picture(file):
+        frame = pl.DataFrame({column.name: [name for name, _ in pictures.files_in(file)]})
+        ids = ids or [column.name]
+    else:
+        source = Source(file.name, file.resolve()).expecting(predictor.expected).reading(reading)
+        frame = rows.read(source)
+        for note in source.notes() if source.path.suffix != rows.JSON_SUFFIX else ():
             show(f"note: {note}", to=err)
     options = answers.Options(on_error, ids, echo, every_row=every_row, bom=bom, media_type=media_type)  # type: ignore[arg-type]
     given = frame.select(cs.by_name(options.chosen(frame.columns, predictor.ordering)))
+    frame = frame if column is None else column.pictures(folder).decoded(frame)
     found = predictor.predict(frame, on_error=options.on_error, every_row=every_row)
     for warning in found.warnings:
         print(warning, file=sys.stderr)
     return answers.encoded({"version": predictor.about["task_id"]}, found, given, options)
+
+
+def encoded(records: list[dict[str, Any]], media_type: str, bom: bool) -> bytes:
+    """Predictions of pictures in the form of an answer of the server."""
+    if media_type == MEDIA_TYPES[".json"]:
+        return json.dumps({"predictions": records}, ensure_ascii=False).encode()
+    import polars as pl  # noqa: PLC0415 - 0.2 s that only this command needs
+
+    lines = []
+    for record in records:
+        shares = record.pop("probabilities", None) or {}
+        lines.append(record | {f"probability_{label}": share for label, share in shares.items()})
+    table = pl.DataFrame(lines, infer_schema_length=None)
+    if media_type == MEDIA_TYPES[".csv"]:
+        return table.write_csv(include_bom=bom).encode()
+    file = BytesIO()
+    table.write_parquet(file)
+    return file.getvalue()
 
 
 def write(content: bytes, output: Path | None) -> None:

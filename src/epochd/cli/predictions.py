@@ -30,6 +30,7 @@ def predict_dataset(
     bom: Annotated[bool, Option("--bom", help="Begin a CSV file with a byte order mark, for Excel.")] = False,
     encoding: Annotated[str | None, Option(help="The encoding of a text file, such as gbk. Default: detected.")] = None,
     sheet: Annotated[str | None, Option(help="The sheet of a spreadsheet, by name or number from 1.")] = None,
+    image_root: Annotated[str | None, Option(help="The folder on the server that paths of pictures are in.")] = None,
     name: Annotated[str | None, Option(help="A name for the list of predictions.")] = None,
     detach: Annotated[bool, Option("--detach", help="Print the task's id and exit.")] = False,
     url: Url = DEFAULT_URL,
@@ -50,6 +51,7 @@ def predict_dataset(
         "bom": bom or None,
         "encoding": encoding,
         "sheet": parse_options({} if sheet is None else {"sheet": sheet}).sheet,
+        "image_root": image_root,
         "name": name,
     }
     given = {key: value for key, value in options.items() if value is not None}

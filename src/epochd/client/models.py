@@ -10,9 +10,9 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 from urllib.parse import quote
 
-from epochd.client import tables
+from epochd.client import pictures, tables
 from epochd.client.connection import LONG_TIMEOUT, Connection
-from epochd.core.errors import InvalidRequest, Problem
+from epochd.core.errors import DataError, InvalidRequest, Problem
 
 MODELS = "/api/v1/models"
 LATEST = "latest"
@@ -115,6 +115,37 @@ class ModelRequests:
             headers = {"Content-Type": content_type, "Accept": accept, "Content-Length": str(size)}
             url = f"{_path(model, version)}/predict"
             return self._connection.content("POST", url, query, content=content, headers=headers, timeout=LONG_TIMEOUT)
+
+    def predict_pictures(
+        self,
+        model: str,
+        path: str | PathLike[str],
+        *,
+        version: str | None = None,
+        on_error: Literal["refuse", "skip"] = "refuse",
+        probabilities: bool = True,
+    ) -> list[dict[str, Any]]:
+        """Predict a picture on this machine, or all in a folder: a record for each with its path in the folder, under
+        the name of the model's column, and what ``predict`` returns.
+
+        Raises InvalidRequest if the model reads no pictures or there are none, DataError for those that cannot be
+        read, OSError.
+        """
+        files = pictures.files_in(Path(path))
+        inputs = self.model(model, version)["inputs"]
+        column = next((one["name"] for one in inputs if one["kind"] == "image"), None)
+        if column is None:
+            message, hint = f"the model {model!r} reads no pictures", "predict a file with its columns"
+            raise InvalidRequest(f"{message}; {hint}", [Problem("model", message, hint)])
+        found: list[dict[str, Any]] = []
+        for batch in pictures.batches(files):
+            rows, names = [{column: content} for _, content in batch], [name for name, _ in batch]
+            try:
+                records = self.predict(model, rows, version=version, on_error=on_error, probabilities=probabilities)
+            except DataError as error:
+                raise pictures.named(error, names) from None
+            found += [{column: name, **record} for name, record in zip(names, records, strict=True)]
+        return found
 
     def set_alias(self, model: str, alias: str, version: str) -> dict[str, Any]:
         """Make an alias such as ``champion`` lead to a version; an existing one is moved."""

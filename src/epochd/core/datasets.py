@@ -8,6 +8,9 @@ from typing import Any
 from epochd.core.columns import ColumnType, ReadOptions
 from epochd.core.specs import Task
 
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+"""The ends of the names of pictures, in lower case."""
+
 
 class DatasetKind(StrEnum):
     BUILTIN = "builtin"  # included in epochd

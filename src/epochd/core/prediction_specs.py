@@ -34,6 +34,9 @@ class PredictionSpec(BaseModel):
     sheet: Sheet | None = None
     """The sheet of a spreadsheet, by its name or its number from 1. Default: that of the registered dataset, or the
     first visible one."""
+    image_root: DatasetName | None = None
+    """For a model of pictures: the folder that their paths are relative to, inside the server's dataset folders.
+    Default: that of the dataset."""
     output_format: OutputFormat = "parquet"
     """``parquet`` or ``csv``."""
     id_columns: Annotated[list[Column], Field(max_length=1_000)] = []

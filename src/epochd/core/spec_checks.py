@@ -22,7 +22,7 @@ MAX_PATTERNS = 200
 """Patterns in ``feature_columns`` or ``exclude_columns``; each is compared with every column of the table."""
 COLUMN_FIELDS = (
     *("target_column", "feature_columns", "exclude_columns", "known_in_advance"),
-    *("time_column", "group_column", "weight_column"),
+    *("time_column", "group_column", "weight_column", "image_column"),
 )
 WILDCARDS = "*?["
 MAX_PATH_PART, MAX_PATH_PART_BYTES, MAX_PATH_BYTES = 120, 240, 1_000
@@ -46,6 +46,7 @@ def cross_field_problems(spec: SpecFields) -> list[Problem]:
     checks = (
         _inapplicable_options,
         _column_problems,
+        image_problems,
         _split_problems,
         _window_problems,
         _gap_problems,
@@ -88,6 +89,22 @@ def _column_problems(spec: SpecFields) -> Iterator[Problem]:
             yield Problem(field, message, "use fewer patterns, or list the columns by name")
 
 
+def image_problems(spec: SpecFields) -> Iterator[Problem]:
+    """Options that do not suit a column of pictures."""
+    if spec.image_column is None:
+        return
+    if spec.feature_columns is not None and spec.feature_columns != [spec.image_column]:
+        message = f"{shown(spec.image_column)} holds pictures, beside which there can be no other features"
+        yield Problem("feature_columns", message, "omit feature_columns, or image_column")
+    if spec.model_type in ("lstm", "gru"):
+        message = f"{spec.model_type} reads sequences, but {shown(spec.image_column)} holds pictures"
+        yield Problem("model_type", message, "use 'cnn', or 'mlp', which reads the pixels without their places")
+    for name in ("input_shape", "sequence_length"):
+        if getattr(spec, name) is not None:
+            message = f"pictures have the shape [height, width, channels], which {name} cannot change"
+            yield Problem(name, message, f"omit {name}; image_size is the size of the pictures")
+
+
 def _split_problems(spec: SpecFields) -> Iterator[Problem]:
     if spec.split == "time" and spec.time_column is None:
         message = "split 'time' needs time_column, which is not set"
@@ -98,7 +115,7 @@ def _split_problems(spec: SpecFields) -> Iterator[Problem]:
     if spec.split == "stratified" and spec.task == "regression":
         message = "split 'stratified' needs classes, but task is 'regression'"
         yield Problem("split", message, "use 'random', 'time' or 'group'")
-    for name in ("time_column", "group_column"):
+    for name in ("time_column", "group_column", "image_column"):
         if getattr(spec, name) == spec.target_column:
             yield Problem(name, f"{shown(spec.target_column)} is the target column", "use another column")
     yield from _weight_problems(spec)

@@ -6,7 +6,8 @@ that a config that no machine could run is rejected before any work starts.
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, with_config
+from typing_extensions import TypedDict
 
 from epochd.core.columns import ColumnOptions, Encoding, ReadOptions, Sheet
 from epochd.core.feature_options import FeatureOptions
@@ -59,6 +60,7 @@ Monitor = Literal[
 Threshold = Annotated[float, Field(gt=0, lt=1)]
 
 Size = Annotated[int, Field(ge=1, le=65_536)]
+Pixels = Annotated[int, Field(ge=1, le=1_024)]
 Column = Annotated[str, Field(min_length=1, max_length=500), COMPOSED]
 Label = Annotated[str, Field(max_length=500)]
 Written = Annotated[str, Field(min_length=1, max_length=50)]
@@ -68,6 +70,20 @@ Steps = Annotated[int, Field(ge=0, le=10_000)]
 MAX_HORIZONS = 1_000
 MAX_COLUMNS, MAX_LABELS = 100_000, 10_000
 """Entries of ``feature_columns`` and ``exclude_columns``, and of ``class_weight``."""
+
+
+@with_config(ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
+class Augmentation(TypedDict, total=False):
+    """How training images are changed in each step."""
+
+    flip: Annotated[Literal["horizontal", "vertical"], Field(description="Half of the images are mirrored.")]
+    crop: Annotated[
+        int, Field(ge=1, le=64, description="By how many pixels images are moved at most, in both directions.")
+    ]
+    noise: Annotated[
+        float, Field(gt=0, le=10, description="The standard deviation of noise, where that of the pixels is 1.")
+    ]
+
 
 APPLIES_TO: dict[str, tuple[str, tuple[str, ...]]] = {
     "kernel_size": ("model_type", ("cnn",)),
@@ -83,6 +99,8 @@ APPLIES_TO: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """Fields that apply only to some values of another field."""
 
+IMAGE_OPTIONS = ("image_root", "image_size", "image_mode")
+"""Fields that have an effect on datasets of pictures only, which is known when the dataset is read."""
 NEEDS = dict.fromkeys(("horizon", "frequency", "max_gap", "known_in_advance"), "sequence_length")
 """Fields that apply only if another field is set."""
 
@@ -149,6 +167,15 @@ class SpecFields(BaseModel):
     scaling: Scaling = "standard"
     """How numbers are scaled: ``standard`` by mean and standard deviation, ``robust`` by median and interquartile
     range, ``quantile`` to a normal distribution."""
+    image_column: Column | None = None
+    """The column of pictures: paths relative to the folder of the dataset, or the pictures themselves in base64 or
+    bytes. Default: ``image`` of a folder of pictures, otherwise none."""
+    image_root: DatasetName | None = None
+    """The folder that the paths of pictures are relative to, under an allowed root. Default: that of the dataset."""
+    image_size: Annotated[list[Pixels], Field(min_length=2, max_length=2)] = [32, 32]
+    """[height, width] that pictures are resized to."""
+    image_mode: Literal["grey", "rgb"] = "rgb"
+    """Whether pictures are read in grey, with one channel, or in colours, with three."""
     embedding_threshold: Annotated[int, Field(ge=1, le=1_000)] = 64
     """Text columns with more distinct values than this in the training rows are embedded; others are one-hot
     encoded."""
@@ -228,6 +255,9 @@ class SpecFields(BaseModel):
     """For classification: the share of each label that is spread evenly over all classes."""
     mixed_precision: bool = False
     """Compute in bfloat16 or float16 where the device is faster with it; weights stay float32."""
+    augmentation: Augmentation | None = None
+    """For images: how training rows are changed in each step: ``flip``, ``crop``, ``noise``; rows that are validated,
+    tested or predicted never are."""
     num_gpus: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] | None = None
     """The number of GPUs to split each batch over; ``auto`` uses all GPUs of the server. Default: one, if the server
     has any."""
@@ -277,6 +307,8 @@ class SpecFields(BaseModel):
             return self.validation_dataset is None
         if name in NEEDS:
             return getattr(self, NEEDS[name]) is not None
+        if name in ("image_column", "augmentation", *IMAGE_OPTIONS):
+            return self.image_column is not None or name in self.model_fields_set
         owner, values = APPLIES_TO.get(name, ("", ()))
         return not owner or getattr(self, owner) in values
 

@@ -37,6 +37,7 @@ from epochd.data.splitting.row_contents import content_groups
 from epochd.data.splitting.sliding_windows import Examples, target_rows
 from epochd.data.splitting.split import SIDES, VALIDATION, Splits, is_by_content, split, split_kind
 from epochd.data.storage.materialize import Layout, StoragePolicy, Targets, Weights, materialize
+from epochd.data.tables import pictures
 from epochd.data.tables.catalog import Catalog
 from epochd.data.tables.source import Source
 from epochd.data.tables.table import BATCH_ROWS, ColumnReader, Table, rows_in_batch, select_rows
@@ -104,7 +105,8 @@ def prepare(
     unchanged, and columns are read as the kinds that it was fitted on. With a validation dataset, the fingerprint is
     the SHA-256 of both fingerprints.
     """
-    source = catalog.of(spec, encoder.feature_names if encoder else ())
+    spec = pictures.resolved(spec, catalog.open(spec.dataset))
+    source = pictures.opened(catalog, spec, spec.dataset, encoder.feature_names if encoder else ())
     if encoder is not None:
         source = source.following(encoder.readings, encoder.kinds)
     elif checked is not None and checked.readings is not None:
@@ -136,7 +138,7 @@ class Preparation:
     def prepared(self, source: Source, lazy: pl.LazyFrame, decisions: Mapping[str, Decision]) -> Prepared:
         """The dataset, and the validation dataset if there is one, as arrays; ``decisions`` say how it was read."""
         schema = lazy.collect_schema()
-        table = self._table(lazy, self._columns(schema))
+        table = self._table(lazy, self._columns(schema), source)
         facts = self._facts(table, schema, source)
         used = required_columns(self.spec, schema, facts.features)
         readings = {name: one.reading for name, one in decisions.items() if name in used}
@@ -148,7 +150,8 @@ class Preparation:
         parts = materialize(table, found.layout, encoder, found.y, self.policy, key, found.weights)
         sides, naive, season = found.layout.sides, found.naive, found.season
         if self.spec.validation_dataset is not None:
-            other = self.catalog.validation_of(self.spec).following(readings, kinds_of(schema))
+            opened = pictures.opened(self.catalog, self.spec, self.spec.validation_dataset)
+            other = opened.following(readings, kinds_of(schema))
             other_fingerprint = other.fingerprint()
             other_parts, other_sides, other_naive = self._validation(other, other_fingerprint, encoder, season)
             parts, sides, naive = parts | other_parts, {**sides, **other_sides}, naive | other_naive
@@ -171,9 +174,9 @@ class Preparation:
             raise DataError(missing_columns(missing, "feature_columns", schema, "the changed dataset"))
         return required_columns(self.spec, schema, features)
 
-    def _table(self, lazy: pl.LazyFrame, columns: Sequence[str]) -> Table:
+    def _table(self, lazy: pl.LazyFrame, columns: Sequence[str], source: Source) -> Table:
         chosen = lazy.select(cs.by_name(list(dict.fromkeys(columns))))
-        return Table.of(chosen, self.policy.limit if self.policy else None)
+        return Table.of(chosen, self.policy.limit if self.policy else None, pictures.of(source))
 
     def _facts(self, table: Table, schema: pl.Schema, source: Source) -> Facts:
         """What was found in the dataset. Raise DataError for one that has not been checked and has problems."""
@@ -275,7 +278,7 @@ class Preparation:
         columns = [*encoder.feature_names, *(name for name in order if name), encoder.target_column]
 
         def read(lazy: pl.LazyFrame) -> Materialized:
-            table = self._table(lazy, columns)
+            table = self._table(lazy, columns, other)
             labels = self._row_labels(table, encoder.task, encoder.classes)
             found = self._arrange(encoder, labels, Splits.of(np.full(table.rows, VALIDATION, np.uint8)), season)
             key = other.content_key(fingerprint)

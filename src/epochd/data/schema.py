@@ -19,9 +19,14 @@ MAX_LISTED = 20
 def feature_columns(spec: TrainingSpec, schema: pl.Schema) -> list[str]:
     """The existing columns that the spec selects as features, in its order; those of one pattern in the order of the
     table. The checks may leave some of them out (``checks.selection``): what is learned from is ``features`` of their
-    report. The target is a feature only if the spec lists it and windows end before it. Columns that are known in
-    advance are features, after the others if they are not listed."""
+    report.
+
+    A column of pictures is the only one unless the spec lists others. The target is a feature only if the spec lists it
+    and windows end before it. Columns that are known in advance are features, after the others if they are not listed.
+    """
     found = remaining = _remaining(spec, schema)
+    if spec.feature_columns is None and spec.image_column in schema:
+        return [spec.image_column] if spec.image_column is not None else []
     if spec.feature_columns is not None:
         found = [name for requested in spec.feature_columns for name in _matches(requested, remaining, schema)]
     known = [name for name in spec.known_in_advance or () if name in schema] if spec.sequence_length else []
@@ -113,6 +118,7 @@ class Kind(Enum):
     BOOLEAN = "boolean"  # false and true: -1 and 1
     CATEGORY = "category"  # text, categoricals, enums: a column for each distinct value, or one of codes to embed
     DATE = "date"  # dates, times, and both: calendar parts
+    IMAGE = "image"  # pictures, which a config names: pixels of channels that are scaled
     LIST = "list"  # lists and arrays of numbers: a channel of a sequence
     UNSUPPORTED = "unsupported"  # lists of anything else, structs, binary
 

@@ -25,6 +25,7 @@ import numpy as np
 
 from epochd.core.arrays import FloatArray
 from epochd.core.specs import TrainingSpec
+from epochd.data.feed.augmentation import Augmentation
 from epochd.data.feed.batches import Batches
 from epochd.loop.engine import Embedding, Setup
 
@@ -139,7 +140,8 @@ def parameter_count(setup: Setup) -> int:
 def batches(setup: Setup, rows: int) -> Batches:
     """How ``rows`` training rows are divided into steps and chunks for this network."""
     spec = setup.spec
-    return Batches.plan(rows, spec.batch_size, spec.seed, flops_per_row(setup), prod(setup.inputs))
+    augmentation = Augmentation.of(spec, setup.inputs)
+    return Batches.plan(rows, spec.batch_size, spec.seed, flops_per_row(setup), prod(setup.inputs), augmentation)
 
 
 def flops_per_row(setup: Setup) -> float:

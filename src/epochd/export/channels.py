@@ -6,6 +6,7 @@ from typing import Any
 from epochd.data.encoding.categorical import Codes, OneHot
 from epochd.data.encoding.dates import Date
 from epochd.data.encoding.encoder import Column, Encoder
+from epochd.data.encoding.image import Image
 from epochd.data.encoding.numeric import Boolean, Number
 from epochd.data.encoding.text import HashedText
 from epochd.export.saved_model import SavedModel
@@ -42,8 +43,7 @@ def channels(encoder: Encoder) -> Iterator[dict[str, str]]:
 def _column_channels(column: Column) -> Iterator[dict[str, str]]:
     match column:
         case OneHot():
-            for category in column.categories:
-                yield {"value": "1 for this category", "category": category}
+            yield from ({"value": "1 for this category", "category": category} for category in column.categories)
         case Codes():
             yield {"value": "position among the categories, their number for any other value"}
         case Boolean():
@@ -53,6 +53,9 @@ def _column_channels(column: Column) -> Iterator[dict[str, str]]:
                 yield {"value": f"sum of the signs of the n-grams with hash {place}, divided by the row's norm"}
         case Date():
             yield from _date_channels(column)
+        case Image():
+            colours = ("red", "green", "blue") if column.mode == "rgb" else ("grey",)
+            yield from ({"value": f"scaled {colour} of each pixel"} for colour in colours)
         case _:
             yield {"value": "scaled number, 0 missing"}
     if isinstance(column, Number | Boolean | Date | OneHot | HashedText) and column.flag:

@@ -7,6 +7,7 @@ from typing import Any
 from epochd.data.encoding.categorical import Codes, OneHot
 from epochd.data.encoding.dates import Date
 from epochd.data.encoding.encoder import Column, Encoder
+from epochd.data.encoding.image import Image
 from epochd.data.encoding.numeric import Boolean
 from epochd.data.encoding.scaling import Linear, Scale
 from epochd.data.encoding.sequence import Channel
@@ -35,11 +36,13 @@ class TableInput:
 
 def table_inputs(saved: SavedModel, session: Any) -> list[TableInput]:
     """The inputs of a graph in an ONNX Runtime session: one for each column in the order of the encoder, and the
-    lengths of lists behind them; or the encoded features."""
+    lengths of lists behind them; or the encoded features, or the pixels of pictures."""
     encoder, steps = saved.model.encoder, saved.model.setup.spec.sequence_length
     if [about.name for about in session.get_inputs()] == [FEATURES] and FEATURES not in encoder.feature_names:
         return [TableInput(FEATURES, "", FEATURES, (-1, *session.get_inputs()[0].shape[1:]))]
     found = column_inputs(encoder, steps)
+    if encoder.image is not None:  # an array of pixels, not a column of a table
+        return [TableInput(found[0].name, "", FEATURES, found[0].shape)]
     lists = [about.column for about in found if about.kind == "list"]
     return [
         TableInput(
@@ -77,6 +80,8 @@ def _typical(column: Column, encoder: Encoder) -> Any:
             days = timedelta(days=_centre(column.elapsed) if column.elapsed else 0)
             found = (datetime(1970, 1, 1, tzinfo=UTC) + days).replace(tzinfo=None, microsecond=0)
             return found.time().isoformat() if column.clock else found
+        case Image():
+            return ""
         case _:
             return _centre(column.scale)
 

@@ -14,6 +14,7 @@ import numpy as np
 from epochd.data.encoding.categorical import Codes, OneHot
 from epochd.data.encoding.dates import CYCLES, Date
 from epochd.data.encoding.encoder import Column, Encoder
+from epochd.data.encoding.image import Image
 from epochd.data.encoding.numeric import Boolean, Number
 from epochd.data.encoding.scaling import Scale
 from epochd.data.encoding.sequence import Channel
@@ -25,7 +26,7 @@ from epochd.onnx_graph.builder import ML, Graph
 from epochd.onnx_graph.inputs import LENGTHS, MISSING_TIME, Input
 from epochd.onnx_graph.scales import BOOLEAN
 
-KNOWN = (Number, Boolean, OneHot, Codes, Date, Channel)
+KNOWN = (Number, Boolean, OneHot, Codes, Date, Channel, Image)
 Placed = tuple[Column, int, str]
 """A column, its first channel, and the name of its input."""
 
@@ -53,6 +54,8 @@ def obstacle(encoder: Encoder) -> str | None:
 
 def encode(graph: Graph, encoder: Encoder, inputs: Sequence[Input], steps: int | None) -> Encoded:
     """The encoder's columns; with ``steps`` (sliding windows) for each step of each row."""
+    if encoder.image is not None:
+        return _with_pixels(graph, encoder.image, inputs[0].name)
     channel = 0
     placed: list[Placed] = []
     for column, part in zip(encoder.columns, inputs, strict=False):
@@ -194,6 +197,14 @@ def from_features(graph: Graph, setup: Setup, features: str) -> Encoded:
         counted = graph.cast(graph.op("ReduceSum", exists, graph.constant([1])), "INT64")
         lengths = graph.op("Max", counted, graph.constant(1))
     return Encoded(graph.take(features, plain, size) if plain else None, tuple(plain), tuple(codes), lengths)
+
+
+def _with_pixels(graph: Graph, column: Image, name: str) -> Encoded:
+    """The scaled pixels of pictures."""
+    order = scales.linear_first(column.scales)
+    pixels = graph.take(graph.cast(name, "FP64"), order, len(order))
+    scaled = scales.apply(graph, pixels, graph.op("IsNaN", pixels), [column.scales[i] for i in order])
+    return Encoded(graph.cast(scaled, "FP32"), tuple(order))
 
 
 def _with_lists(graph: Graph, encoder: Encoder, rows: Encoded, lists: Sequence[Placed]) -> Encoded:

@@ -21,6 +21,7 @@ from epochd.data.encoding import categorical, sequence, values
 from epochd.data.encoding.categorical import Codes, OneHot
 from epochd.data.encoding.dates import Date
 from epochd.data.encoding.encoder import Column, Encoder
+from epochd.data.encoding.image import Image
 from epochd.data.encoding.numeric import Boolean, Number, boolean_numbers
 from epochd.data.encoding.scaling import Linear, Scale
 from epochd.data.encoding.sequence import Channel, Flags
@@ -62,7 +63,7 @@ class Feeds:
         self._others = [
             (column, part.name, _reader(column, str(part.missing)))
             for column, part in columns
-            if not isinstance(column, Number | Channel)
+            if not isinstance(column, Number | Channel | Image)
         ]
 
     def __call__(self, frame: pl.DataFrame, windows: IntArray | None = None) -> dict[str, Tensor]:
@@ -76,6 +77,8 @@ class Feeds:
         if self.start == "features":
             return {inputs.FEATURES: self.encoder.features(frame)}
         self.encoder.require_columns(frame)
+        if self.encoder.image is not None:
+            return {self._inputs[0].name: self.encoder.image.pixels(frame).astype(np.float32)}
         frame = self.encoder.shortened(frame)
         exists = self._step_mask(frame) if self.encoder.steps is not None else None
         found = {name: column[:, None] for name, column in self._scalars(frame).items()}
@@ -98,8 +101,10 @@ class Feeds:
     def plain(self, columns: Mapping[str, Sequence[Any]]) -> dict[str, Tensor] | None:
         """The tensors of rows whose values are of the plain JSON types of their columns: numbers, text, booleans, None.
         A table would take most of the time of a single row. None if a value has to be converted or refused, a column is
-        missing, or the model has lists, dates or windows."""
+        missing, or the model has lists, dates, pictures or windows."""
         if self.sequence_length is not None or self.start != "columns" or self.encoder.steps is not None:
+            return None
+        if self.encoder.image is not None:
             return None
         given = [columns.get(number.name) for number, _ in self._numbers]
         if not all(values is not None and set(map(type, values)) <= PLAIN_NUMBERS for values in given):

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from epochd.data.encoding.categorical import Codes, OneHot
 from epochd.data.encoding.dates import Date
 from epochd.data.encoding.encoder import Column, Encoder
+from epochd.data.encoding.image import Image
 from epochd.data.encoding.labels import Label
 from epochd.data.encoding.numeric import Boolean
 from epochd.data.encoding.sequence import Channel
@@ -107,7 +108,7 @@ def outputs(encoder: Encoder) -> list[Output]:
 
 
 def example_shape(encoder: Encoder, sequence_length: int | None) -> tuple[int, ...]:
-    """The shape of an encoded example: (features,) or (steps, channels)."""
+    """The shape of an encoded example: (features,), (steps, channels) or (height, width, channels)."""
     return encoder.shape if sequence_length is None else (sequence_length, *encoder.windowed.shape)
 
 
@@ -154,6 +155,9 @@ def missing_text(categories: Collection[str]) -> str:
 
 
 def _column_input(column: Column, name: str, encoder: Encoder, sequence_length: int | None) -> Input:
+    if isinstance(column, Image):
+        meaning = "pixels of decoded pictures from 0 to 255, resized to this size"
+        return Input(name, column.name, "image", "FP32", (-1, *column.shape), None, meaning)
     if isinstance(column, Channel):
         shape = (-1, encoder.steps or 1)
         meaning = "numbers of a list, padded at the end with NaN"

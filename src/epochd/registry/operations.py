@@ -6,7 +6,6 @@ reads it, or need more memory or time than there is.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,18 @@ from epochd.core.prediction_specs import PredictionSpec
 from epochd.core.specs import TrainingSpec
 from epochd.data.checks import report
 from epochd.data.checks.report import DatasetReport
+from epochd.data.encoding import image
 from epochd.data.encoding.encoder import Encoder
+from epochd.data.tables import pictures
 from epochd.data.tables.catalog import Catalog
+from epochd.data.tables.pictures import Pictures
 from epochd.data.tables.source import Source
 from epochd.registry import profile
 from epochd.registry.sql_snapshot import Snapshot
 from epochd.serving import rows
 
+MAX_PICTURE_BATCHES = 8
+"""The pixels of a prediction request take at most so many times ``pictures.BATCH_BYTES``."""
 FIRST_ROWS = 1_000
 """Rows that are read before a batch prediction is queued."""
 
@@ -37,13 +41,11 @@ def check(spec: TrainingSpec, catalog: Catalog) -> tuple[DatasetReport, CheckedD
 
     The fingerprints are computed first, so that the worker notices every later change.
     """
-    train = _quick_fingerprint(catalog, spec.dataset)
-    validation = None if spec.validation_dataset is None else _quick_fingerprint(catalog, spec.validation_dataset)
+    train = _quick_fingerprint(catalog, spec, spec.dataset)
+    other = spec.validation_dataset
+    validation = None if other is None else _quick_fingerprint(catalog, spec, other)
     found = report.check_dataset(spec, catalog)
-    left_out = [asdict(column) for column in found.left_out]
-    known = found.dataset, found.rows, found.features, found.task, found.classes
-    facts = CheckedDataset(*known, train, validation, left_out, found.readings, found.types)
-    return found, facts
+    return found, found.checked(train, validation)
 
 
 def check_prediction(spec: PredictionSpec, folder: Path, catalog: Catalog) -> list[str]:
@@ -51,12 +53,7 @@ def check_prediction(spec: PredictionSpec, folder: Path, catalog: Catalog) -> li
 
     Raises InvalidSpec if the model cannot be read, DataError if the dataset cannot be predicted.
     """
-    try:
-        about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        encoder, training = Encoder.from_json(about["encoder"]), TrainingSpec.model_construct(**about["spec"])
-    except (OSError, ValueError, KeyError, EpochdError) as error:
-        message = f"the model {folder.name} cannot be read: {getattr(error, 'strerror', None) or error}"
-        raise InvalidSpec([Problem("model", message, "use another model, or train it again")]) from None
+    encoder, training = _model(folder)
 
     def check_table(lazy: pl.LazyFrame) -> list[str]:
         columns = prediction_columns.select(encoder, training, spec, lazy.collect_schema())
@@ -66,21 +63,39 @@ def check_prediction(spec: PredictionSpec, folder: Path, catalog: Catalog) -> li
         encoder.features(first.clear())  # a column whose type the model cannot read; values are the worker's concern
         return [*columns.passed, *prediction_columns.predicted(encoder, spec)]
 
-    return catalog.open(spec.dataset).reading(spec.read_options).expecting(encoder.expected).apply(check_table)
+    source = image.opened(catalog, encoder.image, spec).expecting(encoder.expected)
+    return source.apply(check_table)
 
 
-def _quick_fingerprint(catalog: Catalog, name: str | None) -> str | None:
+def prediction_changed(spec: PredictionSpec, folder: Path, catalog: Catalog, known: str) -> bool:
+    """Whether the rows of a batch prediction no longer have the known fingerprint. Raises InvalidSpec and DataError."""
+    encoder, _ = _model(folder)
+    return image.opened(catalog, encoder.image, spec).fingerprint() != known
+
+
+def _model(folder: Path) -> tuple[Encoder, TrainingSpec]:
+    """The encoder and the config of the model in a folder. Raises InvalidSpec."""
+    try:
+        about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        return Encoder.from_json(about["encoder"]), TrainingSpec.model_construct(**about["spec"])
+    except (OSError, ValueError, KeyError, EpochdError) as error:
+        message = f"the model {folder.name} cannot be read: {getattr(error, 'strerror', None) or error}"
+        raise InvalidSpec([Problem("model", message, "use another model, or train it again")]) from None
+
+
+def _quick_fingerprint(catalog: Catalog, spec: TrainingSpec, name: str | None) -> str | None:
     """A fingerprint that is fast to compute; None if the dataset cannot be read, which the report then contains."""
     try:
-        return catalog.open(name).quick_fingerprint()
+        return pictures.opened(catalog, spec, name).quick_fingerprint()
     except DataError:
         return None
 
 
-def changed(catalog: Catalog, known: dict[str, str]) -> str | None:
-    """The first of these datasets whose content no longer has the known fingerprint; None if all have. Raises
-    DataError if one cannot be read."""
-    return next((name for name, value in known.items() if not catalog.is_unchanged(name, value)), None)
+def changed(catalog: Catalog, spec: TrainingSpec, known: dict[str, str]) -> str | None:
+    """The first of these datasets of a training whose content no longer has the known fingerprint; None if all have.
+    Raises DataError if one cannot be read."""
+    sources = {name: pictures.opened(catalog, spec, name) for name in known}
+    return next((name for name, source in sources.items() if not source.is_unchanged(known[name])), None)
 
 
 def describe(catalog: Catalog, names: Sequence[str], options: ReadOptions) -> list[tuple[Path, Facts]]:
@@ -109,9 +124,13 @@ def run_query(url: str, connection: str, query: str, file: Path, limit: int, sec
     Snapshot(connection, url, query).write(file, limit, seconds)
 
 
-def save_rows(source: Source, file: Path, most: int) -> int:
-    """Write the rows of a prediction request, at most ``most``, as an Arrow file that can be mapped; their number.
-    Raises DataError, InvalidRequest or TooLarge."""
+def save_rows(source: Source, pictures: Pictures | None, file: Path, most: int) -> int:
+    """Write the rows of a prediction request, at most ``most``, as an Arrow file that can be mapped, with the pixels of
+    its ``pictures``; their number. Raises DataError, InvalidRequest or TooLarge."""
     frame = rows.read(source, most)
+    if pictures is not None:
+        if frame.height > pictures.batch_rows * MAX_PICTURE_BATCHES:
+            raise rows.too_many(f"{frame.height:,}", pictures.batch_rows * MAX_PICTURE_BATCHES)
+        frame = pictures.decoded(frame)
     frame.write_ipc(file, compression="uncompressed")
     return frame.height

@@ -226,6 +226,9 @@ class _Describer:
         return Example(row, labels[code], labels[predicted_code], probability, None, image, series)
 
     def _images(self, x: FloatArray) -> list[str] | None:
+        if (column := self.trained.encoder.image) is not None:
+            pixels = examples.picture_pixels(column, x)
+            return [examples.image(one, 0.0, 255.0) for one in pixels]
         shape = image_shape(self.trained)
         if shape is None:
             return None
@@ -244,7 +247,7 @@ class _Describer:
 
 
 def image_shape(trained: Trained) -> tuple[int, ...] | None:
-    """(height, width, channels) if each row is an image of numeric columns without missing values."""
+    """(height, width, channels) if each row is an image of numeric columns without missing values, not a picture."""
     shape, every = trained.spec.input_shape, trained.encoder.columns
     is_image = trained.spec.model_type == "cnn" and shape is not None and len(trained.shape) == 1
     if not is_image or not all(isinstance(column, Number) and not column.flag for column in every):

@@ -204,6 +204,7 @@ TEXTS: dict[str, str] = {
     "kind_text": "文本，哈希编码",
     "kind_date": "日期或时间",
     "kind_list": "列表",
+    "kind_image": "图片",
     "target_classes": "各类别行数",
     "target_quantiles": "目标值",
     "minimum": "最小值",

@@ -17,6 +17,7 @@ from epochd.core.arrays import FloatArray
 from epochd.data.encoding.categorical import Codes, OneHot
 from epochd.data.encoding.dates import Date
 from epochd.data.encoding.encoder import Column, Encoder
+from epochd.data.encoding.image import EXAMPLE_PICTURE, Image
 from epochd.data.encoding.numeric import Boolean, Number
 from epochd.data.encoding.scaling import CONSTANT_SCALE, Linear, Scale
 from epochd.data.encoding.sequence import Channel
@@ -102,6 +103,8 @@ def profiles(rows: Encoded) -> list[ColumnProfile]:
 
 
 def _profile(rows: Encoded, column: Column, channels: slice) -> ColumnProfile:
+    if isinstance(column, Image):
+        return ColumnProfile(column.name, column.kind, 0.0)
     if isinstance(column, OneHot | Codes):
         codes = rows.codes(column, channels)
         counts = np.bincount(codes, minlength=len(column.categories) + 2)
@@ -160,6 +163,9 @@ def example_rows(rows: Encoded) -> list[dict[str, Any]]:
 def _example_row(row: Encoded) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for column, channels in row.columns():
+        if isinstance(column, Image):
+            found[column.name] = EXAMPLE_PICTURE
+            continue
         if isinstance(column, OneHot | Codes):
             code = int(row.codes(column, channels)[0])
             found[column.name] = column.categories[code] if code < len(column.categories) else None

@@ -228,6 +228,7 @@ TEXTS: dict[str, str] = {
     "kind_text": "text, hashed",
     "kind_date": "date or time",
     "kind_list": "list",
+    "kind_image": "picture",
     "target_classes": "Rows by class",
     "target_quantiles": "Target",
     "minimum": "minimum",

@@ -12,8 +12,9 @@ import polars as pl
 from matplotlib.image import imsave
 
 from epochd.core.arrays import FloatArray, IntArray
+from epochd.data.encoding.image import Image
 from epochd.data.splitting import sort_keys
-from epochd.report.columns import Encoded
+from epochd.report.columns import Encoded, unscaled
 from epochd.report.values import Forecast
 
 Float64 = npt.NDArray[np.float64]
@@ -65,6 +66,14 @@ def pixels(encoder_rows: Encoded, shape: Sequence[int]) -> Float64:
     """The raw values of rows of numeric columns as images, float64 (rows, height, width, channels)."""
     found = [encoder_rows.numbers(column, channels) for column, channels in encoder_rows.columns()]
     return np.stack(found, axis=1).reshape(len(encoder_rows.x), *shape)
+
+
+def picture_pixels(column: Image, x: FloatArray) -> Float64:
+    """The values from 0 to 255 of encoded pictures, float64 (rows, height, width, channels)."""
+    rows = x.reshape(len(x), *column.shape)
+    return np.stack(
+        [unscaled(scale, rows[..., i].astype(np.float64)) for i, scale in enumerate(column.scales)], axis=-1
+    )
 
 
 def sequence(row: FloatArray) -> list[list[float]]:

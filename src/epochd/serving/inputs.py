@@ -9,13 +9,14 @@ from epochd.core.specs import TrainingSpec
 from epochd.data.encoding.categorical import Codes, OneHot
 from epochd.data.encoding.dates import Date
 from epochd.data.encoding.encoder import FITTED_KINDS, PREDICTION, Column, Encoder
+from epochd.data.encoding.image import EXAMPLE_PICTURE, Image
 from epochd.data.encoding.labels import Label
 from epochd.data.encoding.numeric import Boolean, Number
 from epochd.data.encoding.scaling import Knots, Linear
 from epochd.data.encoding.text import HashedText
 from epochd.data.schema import Kind
 
-InputKind = Literal["number", "text", "boolean", "date", "list"]
+InputKind = Literal["number", "text", "boolean", "date", "list", "image"]
 OutputKind = Literal["label", "probability", "number"]
 KINDS: dict[Kind, InputKind] = {
     Kind.NUMBER: "number",
@@ -23,6 +24,7 @@ KINDS: dict[Kind, InputKind] = {
     Kind.CATEGORY: "text",
     Kind.DATE: "date",
     Kind.LIST: "list",
+    Kind.IMAGE: "image",
 }
 PROBABILITY = "probability_"
 
@@ -74,6 +76,8 @@ def example_row(inputs: Sequence[Input]) -> dict[str, Any]:
 
 def _feature(column: Column, steps: int | None, examples: Mapping[str, Any]) -> Input:
     kind = KINDS[FITTED_KINDS[type(column)]]
+    if isinstance(column, Image):
+        return Input(column.name, kind, "feature", EXAMPLE_PICTURE)
     example = examples.get(column.name)
     if example is None:
         example = next(_known_values(column, steps), None)
@@ -107,6 +111,8 @@ def _known_values(column: Column, steps: int | None) -> Iterator[Any]:
             yield (datetime.date(1970, 1, 1) + datetime.timedelta(days=round(centre))).isoformat()
         case Date():
             yield "2024-12-31"
+        case Image():
+            yield EXAMPLE_PICTURE
         case _:
             scale = column.scale
             yield [scale.centre if isinstance(scale, Linear) else scale.values[len(scale.values) // 2]] * (steps or 1)

@@ -19,6 +19,7 @@ from epochd.data.feed import prefetch
 from epochd.data.feed.dataset import InMemoryDataset
 from epochd.data.prepare import Prepared, prepare
 from epochd.data.storage.materialize import StoragePolicy
+from epochd.data.tables import pictures
 from epochd.data.tables.catalog import Catalog
 from epochd.engines import network, registry, requirements
 from epochd.engines.requirements import MachineLimits, Workload
@@ -47,9 +48,15 @@ def prepared(ticket: Ticket, start: Path | None, warnings: list[str]) -> "Traini
     """The ticket with its data, which are checked here only if they are not those that the server checked. A resumed
     training encodes the data as it did before; raise DataChanged if they changed and that is not allowed."""
     catalog = Catalog.of_ticket(ticket)
+    spec = pictures.resolved(ticket.spec, catalog.open(ticket.spec.dataset))
+    ticket = ticket if spec is ticket.spec else ticket.model_copy(update={"spec": spec})
     policy = StoragePolicy(ticket.cache_dir / "rows", ticket.resident_mb * 2**20, ticket.cache_mb * 2**20)
     names = {"fingerprint": ticket.spec.dataset, "validation_fingerprint": ticket.spec.validation_dataset}
-    current = {name: catalog.open(dataset).fingerprint() for name, dataset in names.items() if dataset is not None}
+    current = {
+        name: pictures.opened(catalog, ticket.spec, dataset).fingerprint()
+        for name, dataset in names.items()
+        if dataset is not None
+    }
     checked = ticket.checked if ticket.checked and is_unchanged(ticket.checked, ticket.spec, catalog) else None
     is_other = checked is None and ticket.checked is not None and ticket.checked.is_pinned
     encoder, changed, marks = None, False, []
@@ -76,7 +83,9 @@ def prepared(ticket: Ticket, start: Path | None, warnings: list[str]) -> "Traini
 def is_unchanged(checked: CheckedDataset, spec: TrainingSpec, catalog: Catalog) -> bool:
     """Whether the data are what the server checked, by its fingerprints."""
     known = ((spec.dataset, checked.fingerprint), (spec.validation_dataset, checked.validation_fingerprint))
-    return all(name is None or catalog.is_unchanged(name, fingerprint) for name, fingerprint in known)
+    return all(
+        name is None or pictures.opened(catalog, spec, name).is_unchanged(fingerprint) for name, fingerprint in known
+    )
 
 
 def checked_again(spec: TrainingSpec, catalog: Catalog, current: Mapping[str, str]) -> CheckedDataset:
@@ -85,8 +94,7 @@ def checked_again(spec: TrainingSpec, catalog: Catalog, current: Mapping[str, st
     found = report.check_dataset(spec, catalog)
     if found.problems:
         raise DataError(found.problems)
-    checked = CheckedDataset(found.dataset, found.rows, found.features, found.task, found.classes)
-    return checked.pinned(current)
+    return found.checked().pinned(current)
 
 
 def train(training: "Training", engine: Engine, reporter: Reporter) -> ReportKind:
@@ -190,7 +198,10 @@ class Training:
         if self.checked is not None:
             return is_unchanged(self.checked, ticket.spec, catalog)
         names = {"fingerprint": ticket.spec.dataset, "validation_fingerprint": ticket.spec.validation_dataset}
-        return all(catalog.open(names[kind]).fingerprint() == value for kind, value in self.fingerprints.items())
+        return all(
+            pictures.opened(catalog, ticket.spec, names[kind]).fingerprint() == value
+            for kind, value in self.fingerprints.items()
+        )
 
     @property
     def example_shape(self) -> tuple[int, ...]:

@@ -101,7 +101,7 @@ def report_data(finished: Finished) -> ReportData:
         baseline=baselines,
         decision_threshold=0.5 if threshold is None and prepared.task == "binary" else threshold,
         parts=parts,
-        importances=assemble.measured(trained) if len(prepared.encoder.columns) else None,
+        importances=assemble.measured(trained) if _has_importances(prepared) else None,
         profile=assemble.profile(trained),
         usage=usage,
         warnings=[
@@ -125,6 +125,11 @@ def of_one_horizon(finished: Finished) -> Finished:
         outputs=lambda x: finished.outputs(x)[:, -1:],
         parts=parts,
     )
+
+
+def _has_importances(prepared: Prepared) -> bool:
+    """Whether there are columns to compare with each other: a column of pictures is all that a model knows."""
+    return len(prepared.encoder.columns) > 0 and prepared.encoder.image is None
 
 
 def seconds_to_measure(history: Sequence[Mapping[str, Any]]) -> float:

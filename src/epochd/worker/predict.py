@@ -17,8 +17,11 @@ from epochd.artifact.predictions import Parts
 from epochd.core.errors import DataChanged, DataError, NotFound, Problem
 from epochd.core.events import ReportKind
 from epochd.core.jobs import Command
+from epochd.core.prediction_specs import PredictionSpec
 from epochd.core.tickets import PredictionTicket
+from epochd.data.encoding import image
 from epochd.data.encoding.fit import longest_list
+from epochd.data.tables import pictures
 from epochd.data.tables.catalog import Catalog
 from epochd.data.tables.source import Source
 from epochd.data.tables.table import rows_changed
@@ -45,8 +48,7 @@ def execute(ticket: PredictionTicket, reporter: Reporter) -> ReportKind:
         reporter.emit(ReportKind.COMPLETED, summary)
         return ReportKind.COMPLETED
     model = load(ticket.model_dir)
-    source = Catalog.of_ticket(ticket).open(ticket.spec.dataset)
-    source = source.reading(ticket.spec.read_options).expecting(model.encoder.expected)
+    source = image.opened(Catalog.of_ticket(ticket), model.encoder.image, ticket.spec).expecting(model.encoder.expected)
     prediction = Prediction(ticket, reporter, model, source, source.fingerprint())
     return source.apply(prediction.run)
 
@@ -79,12 +81,12 @@ class Prediction:
             "model": files.sha256(ticket.model_dir / files.MANIFEST),
             "rows_per_part": size,
             "schema": {name: str(schema[name]) for name in columns.read},
-            "spec": spec.model_dump(mode="json", exclude={"name", "bom", "output_format"}),
+            "spec": spec.model_dump(mode="json", exclude={"name", "bom", "output_format", *_unset(spec)}),
         }
         parts = Parts.open(ticket.checkpoints_dir / "parts", header)
         self._start(parts, rows)
         self._warn_of_cut_lists(longest)
-        chosen = prediction_parts.Selection(self.model, spec, columns, table, size)
+        chosen = prediction_parts.Selection(self.model, spec, columns, table, size, pictures.of(self.source))
         began, first = monotonic(), parts.rows
         for part in prediction_parts.parts(chosen, parts.rows):
             if (command := self.reporter.command()) is not Command.CONTINUE:
@@ -158,6 +160,11 @@ class Prediction:
         self.reporter.emit(ReportKind.COMPLETED, summary)
         parts.remove()
         return ReportKind.COMPLETED
+
+
+def _unset(spec: PredictionSpec) -> set[str]:
+    """Options that earlier versions did not have, unless they are set: parts that these have written stay valid."""
+    return {"image_root"} if spec.image_root is None else set()
 
 
 def _progress(parts: Parts, rows: int, speed: float | None) -> dict[str, Any]:

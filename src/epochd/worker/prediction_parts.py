@@ -26,6 +26,7 @@ from epochd.data.encoding.encoder import Encoder
 from epochd.data.splitting import sliding_windows, sort_keys
 from epochd.data.splitting.gaps import Holes
 from epochd.data.splitting.split import Integers
+from epochd.data.tables.pictures import Pictures
 from epochd.data.tables.table import batches
 from epochd.engines import network
 from epochd.loop.engine import Setup
@@ -59,13 +60,14 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """A table with what is asked for; ``size`` rows become a part."""
+    """A table with what is asked for; ``size`` rows become a part. ``pictures`` are those of the table, if any."""
 
     model: Model
     spec: PredictionSpec
     columns: Columns
     table: pl.LazyFrame
     size: int
+    pictures: Pictures | None = None
 
 
 def rows_per_part(model: Model, columns: int, longest: int = 0) -> int:
@@ -89,6 +91,8 @@ def _row_parts(chosen: Selection, done: int) -> Iterator[Part]:
     table = chosen.table.select(cs.by_name(chosen.columns.read)).slice(done)
     for first, frame in batches(table, chosen.size):
         bad: dict[int, Problem] = {}
+        if chosen.pictures is not None:
+            frame = chosen.pictures.decoded(frame)
         try:
             predicted = chosen.model.predict(frame)
         except DataError as error:

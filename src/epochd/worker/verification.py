@@ -20,6 +20,7 @@ from epochd.data.encoding.encoder import Encoder
 from epochd.data.encoding.values import Float64
 from epochd.data.prepare import Prepared
 from epochd.data.splitting import sliding_windows, sort_keys
+from epochd.data.tables import pictures
 from epochd.data.tables.catalog import Catalog
 from epochd.data.tables.table import BATCH_ROWS, Table, rows_in_batch, select_rows
 from epochd.loop import metrics
@@ -73,13 +74,14 @@ def served_metrics(
     """All metrics of a side by the serving engine; None for windows of a table that is too large for memory."""
     encoder, spec = predictor.encoder, predictor.setup.spec
     separate = side == "validation" and spec.validation_dataset is not None
-    source = rows.catalog.validation_of(spec) if separate else rows.catalog.of(spec, encoder.feature_names)
-    source = source.following(encoder.readings, encoder.kinds)
+    dataset = spec.validation_dataset if separate else spec.dataset
+    opened = pictures.opened(rows.catalog, spec, dataset, encoder.feature_names)
+    source = opened.following(encoder.readings, encoder.kinds)
     names = [*encoder.feature_names, encoder.target_column, *predictor.ordering]
     dataset = getattr(rows.prepared, side)
 
     def scored(lazy: pl.LazyFrame) -> dict[str, Any] | None:
-        table = Table.of(lazy.select(cs.by_name(list(dict.fromkeys(names)))), rows.limit)
+        table = Table.of(lazy.select(cs.by_name(list(dict.fromkeys(names)))), rows.limit, pictures.of(source))
         if predictor.forecasts and table.frame is None:
             return None
         tally = metrics.tally(

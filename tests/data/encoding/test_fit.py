@@ -94,3 +94,48 @@ def test_a_type_that_cannot_be_learned_from_is_refused():
     schema = pl.Schema({"s": pl.Struct({"a": pl.Int8}), "y": pl.Float64})
     with pytest.raises(DataError, match="'s' has the type Struct"):
         EncoderFit(specs.parse({"target_column": "y"}), schema, ["s"], "regression", None, 9)
+
+
+PIXELS = pl.DataFrame(
+    {f"p{i}": RNG.normal(100.0 * (i % 2), 1 + i, ROWS) for i in range(8)} | {"y": RNG.normal(5, 2, ROWS)}
+)
+
+
+def fitted_pixels(table=PIXELS, **options):
+    spec = specs.parse({"target_column": "y", "model_type": "cnn"} | options)
+    found = EncoderFit(spec, table.schema, table.columns[:-1], "regression", None, table.height)
+    for start in range(0, table.height, 100):
+        found.partial_fit(table[start : start + 100])
+    return found.finalize()
+
+
+@pytest.mark.parametrize("scaling", ["standard", "robust", "quantile"])
+def test_the_pixels_of_a_channel_are_scaled_together(scaling):
+    scales = [column.scale for column in fitted_pixels(input_shape=[2, 2, 2], scaling=scaling).columns]
+    assert len(set(scales)) == 2
+    assert set(scales[::2]) == {scales[0]}
+    channel = PIXELS.select("p0", "p2", "p4", "p6").to_numpy().ravel()
+    alone = fitted_pixels(pl.DataFrame({"p": channel, "y": channel}), scaling=scaling).columns[0].scale
+    numbers = np.linspace(-5, 5, 11)
+    np.testing.assert_allclose(
+        scales[0].apply(numbers), alone.apply(numbers), atol=0.05 if scaling != "standard" else 1e-9
+    )
+
+
+def test_columns_that_are_no_pixels_keep_a_scale_of_their_own():
+    for options in ({}, {"input_shape": [4, 2], "model_type": "gru"}):
+        assert len({column.scale for column in fitted_pixels(**options).columns}) == 8
+    gap = PIXELS.with_columns(pl.when(pl.col("p0") > 0).then(pl.col("p0")))
+    assert len({column.scale for column in fitted_pixels(gap, input_shape=[2, 4]).columns}) == 8
+
+
+def test_a_pixel_that_never_varies_is_compared_with_the_others():
+    table = PIXELS.with_columns(p0=pl.lit(0.0))
+    encoder = fitted_pixels(table, input_shape=[2, 2, 2])
+    assert encoder.columns[0].scale == encoder.columns[2].scale
+    assert (
+        fitted_pixels(table.with_columns(pl.lit(3.0).alias(f"p{i}") for i in range(8)), input_shape=[2, 4])
+        .features(table)
+        .any()
+        == np.False_
+    )

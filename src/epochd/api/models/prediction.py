@@ -14,6 +14,7 @@ from epochd.api.responses import MARK, ErrorShape
 from epochd.api.served_models import Served
 from epochd.api.service import Service
 from epochd.core.columns import Encoding
+from epochd.data.tables.pictures import PIXELS, REASON
 from epochd.serving import rows
 from epochd.serving.answers import CSV, PARQUET, Options, accepted, encoded
 from epochd.serving.predictions import Predictions
@@ -158,7 +159,8 @@ def _answer_rows(served: Served, given: Rows, options: Options) -> bytes:
 
 
 def _answer_table(served: Served, given: pl.DataFrame, options: Options) -> bytes:
-    passed = given.select(cs.by_name(options.chosen(given.columns, ordering(served, given.columns))))
+    names = [name for name in given.columns if not name.endswith((PIXELS, REASON))]
+    passed = given.select(cs.by_name(options.chosen(names, ordering(served, names))))
     return encoded(_about(served), _predict(served, given, options), passed, options)
 
 

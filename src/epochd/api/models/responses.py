@@ -69,7 +69,7 @@ class Models(Success):
 
 class InputShape(Shape):
     name: str
-    kind: Literal["number", "text", "boolean", "date", "list"]
+    kind: Literal["number", "text", "boolean", "date", "list", "image"]
     role: Literal["feature", "time", "group"]
     required: Literal[True] = Field(True, description="The column must be there; a value may be null.")
     example: Any = Field(None, description="A value of the training data; null if none is known.")

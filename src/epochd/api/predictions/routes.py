@@ -225,7 +225,7 @@ async def _check_resumable(service: Service, job: Job) -> None:
     known = ((job.checkpoint and job.checkpoint.restores) or {}).get("data_fingerprint")
     if known is None:
         return
-    if await service.checks.call(operations.changed, await service.catalog(), {spec.dataset: known}):
+    if await service.checks.call(operations.prediction_changed, spec, folder, await service.catalog(), known):
         raise DataChanged(
             f"the dataset {spec.dataset!r} has changed since task {job.id} was paused, so the file would be of two "
             "datasets. Restore the old content, or start a new prediction"

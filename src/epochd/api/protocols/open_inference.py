@@ -26,6 +26,7 @@ from epochd.core.errors import DataError, InvalidRequest, Problem, TooLarge
 from epochd.core.text import cut
 from epochd.data import schema
 from epochd.data.encoding.encoder import PREDICTION
+from epochd.data.encoding.image import Image
 from epochd.serving import rows
 from epochd.serving.predictions import PROBABILITIES, Predictions
 from epochd.serving.predictor import Predictor
@@ -35,7 +36,7 @@ PREFIX = "/v2"
 JSON_BYTES = 8 << 20
 """The most JSON that is parsed in the server's process. Tensors in binary form are not limited by this."""
 HEADER = "Inference-Header-Content-Length"
-DATATYPES = {"number": "FP64", "boolean": "BOOL", "text": "BYTES", "date": "BYTES", "list": "FP64"}
+DATATYPES = {"number": "FP64", "boolean": "BOOL", "text": "BYTES", "date": "BYTES", "list": "FP64", "image": "FP32"}
 IMAGE = "input"
 """The name of the one tensor that is described for a model whose columns are reshaped."""
 
@@ -230,6 +231,8 @@ def described_inputs(predictor: Predictor) -> list[TensorShape]:
     spec = predictor.setup.spec
     if spec.input_shape is not None and _is_numeric(predictor):
         return [TensorShape(name=IMAGE, datatype="FP32", shape=[-1, *predictor.setup.inputs])]
+    if (image := predictor.encoder.image) is not None:
+        return [TensorShape(name=image.name, datatype=DATATYPES["image"], shape=[-1, *image.shape])]
     steps = (spec.sequence_length or 1) + predictor.encoder.reach
     features = [one for one in predictor.inputs if one.role == "feature"]
     return [
@@ -261,6 +264,9 @@ def predict(predictor: Predictor, request: InferRequest, most: int) -> Predictio
     """The predictions for the rows of the input tensors. Raises InvalidRequest for tensors of other shapes than the
     model's, DataError for values that cannot be scored, TooLarge for more than ``most`` rows."""
     columns = _columns(predictor, request.inputs)
+    if (image := predictor.encoder.image) is not None:
+        rows.check_number(_common_rows(columns), most)
+        return predictor.predict(pl.DataFrame([_pixels(image, columns[image.name])]))
     count = _common_rows(columns)
     length = predictor.setup.spec.sequence_length
     steps = None if length is None else length + predictor.encoder.reach
@@ -327,6 +333,15 @@ def _common_rows(columns: dict[str, Array]) -> int:
             message = f"{cut(first)} has {sizes[first]} rows, but {cut(name)} has {size}"
             raise InvalidRequest(message, [Problem(cut(name), message, "give all tensors the same number of rows")])
     return sizes[first]
+
+
+def _pixels(image: Image, array: Array) -> pl.Series:
+    """Pixels from 0 to 255 as a column of arrays, one for each row."""
+    if array.dtype == object or array.size != len(array) * prod(image.shape):
+        shape = ", ".join(map(str, image.shape))
+        raise _shape_problem(image.name, array, f"[n, {shape}]: the pixels of decoded pictures, from 0 to 255")
+    wide = array.reshape(len(array), prod(image.shape))
+    return pl.Series(image.name, wide if wide.dtype == np.uint8 else wide.astype(np.float32))
 
 
 def _series(name: str, array: Array, kind: str) -> pl.Series:

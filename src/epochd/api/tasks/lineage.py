@@ -72,7 +72,7 @@ async def _with_present_data(service: Service, parent: Job) -> Job:
     """The task with what a check finds in its data if these have changed: a training from the beginning accepts them.
     Raises DataError with every problem."""
     catalog = await service.catalog()
-    if await service.checks.call(operations.changed, catalog, known_fingerprints(parent)) is None:
+    if await service.checks.call(operations.changed, catalog, parent.training, known_fingerprints(parent)) is None:
         return parent
     found, checked = await service.checks.call(operations.check, parent.training, catalog)
     if found.problems:

@@ -104,7 +104,7 @@ async def _check_data(service: Service, job: Job) -> None:
     spec = job.training
     names = {spec.dataset: "fingerprint", spec.validation_dataset: "validation_fingerprint"}
     known = {name: job.summary[kind] for name, kind in names.items() if name and job.summary.get(kind)}
-    changed = await service.checks.call(operations.changed, await service.catalog(), known)
+    changed = await service.checks.call(operations.changed, await service.catalog(), spec, known)
     if changed is not None:
         raise DataChanged(
             f"the dataset {changed!r} is not the one that task {job.id} was trained on. Restore its content to repeat "

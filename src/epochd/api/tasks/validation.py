@@ -60,6 +60,8 @@ async def validate(
         other = spec.validation_dataset and (await asyncio.to_thread(catalog.open, spec.validation_dataset)).name
         chosen = {"dataset": data.dataset, "task": data.task, "framework": framework, "monitor": spec.watched}
         chosen["validation_dataset"] = other
+        if data.image_column is not None:
+            chosen["image_column"] = data.image_column
         return ValidationResult(spec.model_copy(update=chosen), warnings, facts)
     error: EpochdError = InvalidSpec(found)  # the code is that of the first check that found any
     if not problems and in_data:
@@ -90,13 +92,18 @@ def _workload(data: DatasetReport | None) -> Workload | None:
         classes=data.classes,
         embedded=data.embedded,
         masked=data.masked,
-        exact=data.width == len(data.features),  # otherwise the width depends on the training rows
+        exact=_is_exact(data),
     )
+
+
+def _is_exact(data: DatasetReport) -> bool:
+    """Whether the shape is that of encoded rows; otherwise it depends on the training rows."""
+    return data.width == len(data.features) or data.image_column is not None
 
 
 def _too_large(spec: TrainingSpec, data: DatasetReport | None, settings: Settings) -> list[Problem]:
     """A problem if the encoded rows fit neither in memory nor in the cache; none if their width is unknown."""
-    if data is None or data.problems or data.width != len(data.features):
+    if data is None or data.problems or not _is_exact(data):
         return []
     example, row = prod(data.shape), data.shape[-1] if spec.sequence_length else prod(data.shape)
     needed, cap = 4 * data.rows * row, settings.cache_mb * 2**20

@@ -11,11 +11,13 @@ from typing import Any
 import polars as pl
 
 from epochd.core.columns import ColumnOptions, ColumnType
+from epochd.core.datasets import CheckedDataset
 from epochd.core.errors import DataError, Problem
 from epochd.core.specs import Task, TrainingSpec
 from epochd.data import schema as schemas
 from epochd.data.checks import (
     features,
+    images,
     leakage,
     outliers,
     repeated_rows,
@@ -38,6 +40,7 @@ from epochd.data.columns.detection import Decision
 from epochd.data.encoding.labels import Label
 from epochd.data.encoding.sequence import LONGER
 from epochd.data.splitting.split import validation_rows
+from epochd.data.tables import pictures
 from epochd.data.tables.catalog import Catalog
 from epochd.data.tables.source import Source
 
@@ -61,9 +64,9 @@ class DatasetReport:
     ``dataset`` is the resolved name; ``columns`` are all of the table, ``features`` those to learn from, in
     order, ``left_out`` those that the config selects besides; ``classes`` are sorted labels (None for regression).
     ``shape`` is that of an encoded example, (width,), (sequence_length, width) or (steps, channels), with ``width``
-    columns at most (a value that only held-out rows have gets none); ``embedded`` and ``masked`` are as in
-    ``encoder.Encoder``. ``readings`` are those of the used columns, ``types`` say what each
-    feature is.
+    columns at most (a value that only held-out rows have gets none), or (height, width, channels) of pictures;
+    ``embedded`` and ``masked`` are as in ``encoder.Encoder``. ``readings`` are those of the used columns, ``types`` say
+    what each feature is.
     """
 
     dataset: str
@@ -79,11 +82,20 @@ class DatasetReport:
     masked: bool = False
     readings: dict[str, dict[str, Any]] = field(default_factory=dict)
     types: dict[str, ColumnType] = field(default_factory=dict)
+    image_column: str | None = None
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    def checked(self, fingerprint: str | None = None, validation_fingerprint: str | None = None) -> CheckedDataset:
+        """What a training needs to know of it, with the fingerprints of the content that was checked."""
+        left_out = [asdict(column) for column in self.left_out]
+        known = self.dataset, self.rows, self.features, self.task, self.classes
+        return CheckedDataset(
+            *known, fingerprint, validation_fingerprint, left_out, readings=self.readings, types=self.types
+        )
 
 
 def check_dataset(spec: TrainingSpec, catalog: Catalog, opened: Source | None = None) -> DatasetReport:
@@ -93,7 +105,9 @@ def check_dataset(spec: TrainingSpec, catalog: Catalog, opened: Source | None = 
     if unknown := zones.problems(spec.read_options.columns):
         return DatasetReport(name, problems=unknown, warnings=_default_used(spec, name))
     try:
-        source = opened or catalog.of(spec)
+        named = spec.image_column is not None
+        spec = pictures.resolved(spec, catalog.open(name))
+        source = opened or pictures.opened(catalog, spec, name)
 
         def check(table: pl.LazyFrame, decisions: dict[str, Decision]) -> tuple[DatasetReport, Trained]:
             return check_table(table, table.collect_schema(), spec, source, decisions)
@@ -101,6 +115,8 @@ def check_dataset(spec: TrainingSpec, catalog: Catalog, opened: Source | None = 
         report, trained = source.apply_decided(check)
     except DataError as error:
         return DatasetReport(name, problems=error.problems, warnings=_default_used(spec, name))
+    if not named:
+        report = replace(report, problems=[*images.option_problems(spec), *report.problems])
     if spec.validation_dataset is None:
         return report
     found = validation_set.check(spec, catalog, trained)
@@ -130,19 +146,26 @@ def check_table(
     columns = {**source.options.columns, **spec.read_options.columns}
     chosen, checked, issues, hashes = _checked(table, schema, spec, columns, source.text_bytes())
     statistics = chosen.statistics
-    used = schemas.required_columns(spec, schema, [feature.name for feature in statistics.features])
+    learned = [feature.name for feature in statistics.features]
+    if spec.image_column in schemas.feature_columns(spec, schema):
+        learned = [spec.image_column, *learned]
+    used = schemas.required_columns(spec, schema, learned)
     decided = decisions or {}
     readings = {name: one.reading for name, one in decided.items() if name in used}
     issues += zones.check(statistics, columns, readings)
     problems, warnings = resolve(issues, statistics.table)
+    problems += images.problems(table, schema, spec, source)
+    warnings += images.warnings(spec, schema, statistics.rows)
     types = column_types(statistics, columns) if statistics.rows else {}
     shape, embedded, masked = example_shape(statistics, spec, types)
+    if spec.image_column is not None:
+        shape = images.shape(spec)
     report = DatasetReport(
         dataset=source.name,
         rows=statistics.rows,
         columns=[_column(name, dtype, decided.get(name)) for name, dtype in schema.items()],
         readings={name: reading.as_json() for name, reading in readings.items()},
-        features=[feature.name for feature in statistics.features],
+        features=learned,
         left_out=chosen.left_out,
         task=checked.task,
         classes=checked.classes,
@@ -151,6 +174,7 @@ def check_table(
         embedded=embedded,
         masked=masked,
         types=types,
+        image_column=spec.image_column,
         problems=[*schemas.selection_problems(spec, schema, source.schema_caveat()), *problems],
         warnings=[
             *_default_used(spec, source.name),
@@ -173,7 +197,8 @@ def _checked(
     name = spec.target_column if spec.target_column in schema else None
     by_row = time_and_group.columns_by_row(spec, schema)
     weight = spec.weight_column if spec.weight_column in schema else None
-    collected = collect(table, schemas.feature_columns(spec, schema), name, by_row, text_bytes, weight)
+    others = [column for column in schemas.feature_columns(spec, schema) if column != spec.image_column]
+    collected = collect(table, others, name, by_row, text_bytes, weight)
     chosen = selection.select(collected, spec, columns)
     first = chosen.statistics
     in_order, splits = time_and_group.check(first, schema, spec)

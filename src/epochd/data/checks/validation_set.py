@@ -8,7 +8,7 @@ import polars as pl
 from epochd.core.errors import DataError, Problem
 from epochd.core.specs import Task, TrainingSpec
 from epochd.data import schema
-from epochd.data.checks import features, target, time_and_group, weights
+from epochd.data.checks import features, images, target, time_and_group, weights
 from epochd.data.checks.issue import Issue, Lookup, Row, Text, problem, resolve, shown, warning
 from epochd.data.checks.statistics import ColumnStatistics, Statistics, TargetStatistics, collect, length, plain_column
 from epochd.data.checks.target import Target
@@ -20,6 +20,7 @@ from epochd.data.encoding.sequence import LONGER, counted
 from epochd.data.encoding.values import bounded_numbers
 from epochd.data.schema import INTERCHANGEABLE, MAX_LISTED, Kind, kind_of, kinds_of
 from epochd.data.splitting.row_contents import row_hashes
+from epochd.data.tables import pictures
 from epochd.data.tables.catalog import Catalog
 from epochd.data.tables.source import Source
 from epochd.data.tables.table import select
@@ -72,7 +73,8 @@ def check(spec: TrainingSpec, catalog: Catalog, trained: Trained) -> Found:
     """Check the spec's dataset for validation."""
     try:
         kinds = kinds_of(trained.schema)
-        other = catalog.validation_of(spec).following(trained.readings, kinds, check=True)
+        opened = pictures.opened(catalog, spec, spec.validation_dataset)
+        other = opened.following(trained.readings, kinds, check=True)
         if is_same(trained.source, other):
             message = f"{other.name!r} is the dataset that is trained on: all its rows would be known"
             hint = "give another dataset, or leave it out to hold out validation_split of the rows"
@@ -109,6 +111,7 @@ def _check(table: pl.LazyFrame, spec: TrainingSpec, other: Source, trained: Trai
     comparable, to_read, different = _compare_columns(spec, other, found, by_name.values(), trained.target.task)
     by_row = [n for n in dict.fromkeys([*order, *to_read]) if n in found]
     target_column = spec.target_column if spec.target_column in found else None
+    problems += images.problems(table, found, spec, other, FIELD) if spec.image_column is not None else []
     present = next((n for n in weight if n in found), None)
     statistics, _ = collect(table, comparable, target_column, by_row, other.text_bytes(), present).refined()
     if not statistics.rows:
@@ -127,20 +130,26 @@ def _check(table: pl.LazyFrame, spec: TrainingSpec, other: Source, trained: Trai
     found_problems, warnings = resolve(issues, statistics.table)
     problems += found_problems
     for column, dtype in to_read.items():
-        try:  # as the encoder will read it; the error is about the first value that cannot be read
-            reading, series = trained.readings.get(column), statistics.by_row[column]
-            if reading is not None and reading.read_as != "text" and series.dtype == pl.String:
-                reading.strictly(series)
-            else:
-                options = spec.read_options.columns.get(column)
-                READINGS[kind_of(dtype)](dtype, series, options.timezone if options else None)
-        except DataError as error:
-            problems += [Problem(FIELD, f"{fault.message}{where}", fault.hint) for fault in error.problems]
+        problems += _unreadable(statistics.by_row[column], dtype, spec, trained.readings.get(column), where)
     if not lacking:
         faults = time_and_group.window_problems(statistics, spec)
         problems += [Problem(FIELD, f"{name!r}: {fault.message}", fault.hint) for fault in faults]
     longest = max((feature.longest or 0 for feature in statistics.features), default=0)
     return Found(problems, [] if problems else [*warnings, *_overlap(statistics, spec, trained, name)], longest)
+
+
+def _unreadable(
+    series: pl.Series, dtype: pl.DataType, spec: TrainingSpec, reading: Reading | None, where: str
+) -> Iterator[Problem]:
+    """The first value that the encoder cannot read."""
+    try:
+        if reading is not None and reading.read_as != "text" and series.dtype == pl.String:
+            reading.strictly(series)
+        else:
+            options = spec.read_options.columns.get(series.name)
+            READINGS[kind_of(dtype)](dtype, series, options.timezone if options else None)
+    except DataError as error:
+        yield from (Problem(FIELD, f"{fault.message}{where}", fault.hint) for fault in error.problems)
 
 
 def _compare_columns(

@@ -23,6 +23,7 @@ from epochd.data.columns.reading import Reading
 from epochd.data.encoding import sequence, values
 from epochd.data.encoding.categorical import Codes, OneHot, as_text
 from epochd.data.encoding.dates import Date
+from epochd.data.encoding.image import Image
 from epochd.data.encoding.labels import Label, encode_labels, label_kind
 from epochd.data.encoding.numeric import Boolean, Number
 from epochd.data.encoding.sequence import LONGER, Channel, Longer
@@ -30,7 +31,7 @@ from epochd.data.encoding.text import HashedText
 from epochd.data.encoding.values import Float64
 from epochd.data.schema import Kind, kind_of
 
-Column = Number | Boolean | OneHot | Codes | HashedText | Date | Channel
+Column = Number | Boolean | OneHot | Codes | HashedText | Date | Channel | Image
 FITTED_KINDS: dict[type[Column], Kind] = {
     Number: Kind.NUMBER,
     Boolean: Kind.BOOLEAN,
@@ -39,6 +40,7 @@ FITTED_KINDS: dict[type[Column], Kind] = {
     HashedText: Kind.CATEGORY,
     Date: Kind.DATE,
     Channel: Kind.LIST,
+    Image: Kind.IMAGE,
 }
 """The kind of table column that each is fitted on."""
 COLUMN_TYPES = {kind.kind: kind for kind in FITTED_KINDS}
@@ -116,7 +118,8 @@ class EncodedPart:
 @dataclass(frozen=True, slots=True)
 class Encoder:
     """Fitted columns and target. ``classes`` is None for regression, whose target is transformed (unless
-    ``target_transform`` is None) and standardised by ``target_mean`` and ``target_scale`` (0 and 1 otherwise).
+    ``target_transform`` is None) and standardised by ``target_mean`` and ``target_scale`` (0 and 1 otherwise). A
+    column of pictures is the only one.
 
     With list columns each row is a sequence of ``steps``, and all other values are repeated on each step that exists.
     ``masked`` adds a last channel that is 1 for these steps and 0 for padding. It is set if training rows differed in
@@ -155,9 +158,17 @@ class Encoder:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of an encoded row: (width,), or (steps, channels) with list columns."""
+        """The shape of an encoded row: (width,), (steps, channels) with list columns, or (height, width, channels) of
+        pictures."""
+        if self.image is not None:
+            return self.image.shape
         channels = sum(column.width for column in self.columns) + self.masked
         return (channels,) if self.steps is None else (self.steps, channels)
+
+    @property
+    def image(self) -> Image | None:
+        """The column of pictures, if it is one."""
+        return next((column for column in self.columns if isinstance(column, Image)), None)
 
     @property
     def width(self) -> int:
@@ -383,6 +394,8 @@ class Encoder:
         try:
             classes, steps = state["classes"], state["steps"]
             columns = tuple(COLUMN_TYPES[column["kind"]].from_json(column) for column in state["columns"])
+            if len(columns) > 1 and any(isinstance(column, Image) for column in columns):
+                raise ValueError("pictures beside other columns")
             if (steps is None) == any(isinstance(column, Channel) for column in columns):
                 raise ValueError(f"steps is {steps!r}")
             return cls(
@@ -430,6 +443,8 @@ class Encoder:
 
     def _encode(self, frame: pl.DataFrame) -> EncodedColumns | FloatArray:
         self.require_columns(frame)
+        if self.image is not None:
+            return self.image.transform(frame)
         if self.steps is None:
             return self._encode_scalars(frame)
         return self._encode_sequences(self.shortened(frame), self.steps)
@@ -444,7 +459,7 @@ class Encoder:
                     found.ones.append((channel, column.positions(series)))
                 elif isinstance(column, HashedText):
                     found.texts.append((channel, column, as_text(series)))
-                elif not isinstance(column, Channel):
+                elif not isinstance(column, Channel | Image):
                     numbers = np.empty((column.width, frame.height), np.float32)
                     column.transform(series, numbers.T)
                     found.numbers += enumerate(numbers, channel)

@@ -12,6 +12,7 @@ from epochd.data.encoding import sequence, values
 from epochd.data.encoding.categorical import CategoryFit
 from epochd.data.encoding.dates import DateFit
 from epochd.data.encoding.encoder import Encoder
+from epochd.data.encoding.image import ImageFit
 from epochd.data.encoding.labels import Label
 from epochd.data.encoding.numeric import BooleanFit, NumberFit
 from epochd.data.encoding.scaling import Moments, ScaleFit
@@ -19,7 +20,7 @@ from epochd.data.encoding.sequence import LONGER, ListFit
 from epochd.data.encoding.text import TextFit
 from epochd.data.schema import Kind, can_embed, col, kind_of
 
-Fit = NumberFit | BooleanFit | CategoryFit | TextFit | DateFit | ListFit
+Fit = NumberFit | BooleanFit | CategoryFit | TextFit | DateFit | ListFit | ImageFit
 
 COLUMN_SAMPLE = 200_000
 """Numbers of a column from which its quantiles are computed, at most."""
@@ -66,13 +67,18 @@ class EncoderFit:
         if self._lists:
             sequence.common_lengths([frame.get_column(name) for name in self._lists])
         for fit in self._fits:
-            fit.partial_fit(frame.get_column(fit.name))
+            if isinstance(fit, ImageFit):
+                fit.partial_fit(frame)
+            else:
+                fit.partial_fit(frame.get_column(fit.name))
         if self._task == "regression":
             found = values.bounded_numbers(frame.get_column(self._spec.target_column))
             self._target.partial_fit(transformed(found, self._spec.transform))
 
     def finalize(self) -> Encoder:
-        """The encoder fitted on all rows so far."""
+        """The encoder fitted on all rows so far. The pixels of an image's channel are scaled together: with a scale
+        each, they would lose how bright pixels are beside each other."""
+        self._pool_channels()
         target = self._target.linear()
         lengths = [fit for fit in self._fits if isinstance(fit, ListFit)]
         steps = max([self._steps or 1, *(fit.longest for fit in lengths)])
@@ -93,7 +99,24 @@ class EncoderFit:
             readings=self._readings,
         )
 
+    def _pool_channels(self) -> None:
+        """Give the pixels of each channel one scale, where ``input_shape`` makes images of columns that are all numbers
+        without missing values."""
+        if self._spec.model_type != "cnn" or self._spec.input_shape is None:
+            return
+        pixels = [fit for fit in self._fits if isinstance(fit, NumberFit) and not fit.has_missing]
+        if len(pixels) < len(self._fits):
+            return
+        channels = self._spec.input_shape[2] if len(self._spec.input_shape) == 3 else 1
+        for channel in range(min(channels, len(pixels))):
+            shared = ScaleFit.pooled([fit.scale for fit in pixels[channel::channels]]).finalize()
+            for fit in pixels[channel::channels]:
+                fit.shared = shared
+
     def _column_fit(self, name: str, dtype: pl.DataType) -> Fit:
+        if name == self._spec.image_column:
+            height, width = self._spec.image_size
+            return ImageFit(name, (height, width), self._spec.image_mode, self._spec.scaling)
         match kind_of(dtype):
             case Kind.NUMBER:
                 return NumberFit(name, ScaleFit(self._spec.scaling, self._interval))
@@ -109,7 +132,7 @@ class EncoderFit:
                 return DateFit(name, dtype, extrapolates, self._timezone(name))
             case Kind.LIST:
                 return ListFit(name, ScaleFit(self._spec.scaling, self._list_interval))
-            case Kind.UNSUPPORTED:
+            case _:
                 raise values.wrong_type(pl.Series(name, [], dtype), "features")
 
     def _timezone(self, name: str) -> str | None:

@@ -70,17 +70,22 @@ class Boolean(Fitted):
 
 @dataclass(slots=True)
 class NumberFit:
-    """Fits a column of numbers."""
+    """Fits a column of numbers. ``shared`` is a scale of several columns together that replaces its own."""
 
     name: str
     scale: ScaleFit
+    shared: Scale | None = field(default=None, init=False)
 
     def partial_fit(self, series: pl.Series) -> None:
         """Raise DataError for a value that is infinite or too large."""
         self.scale.partial_fit(values.bounded_numbers(series))
 
+    @property
+    def has_missing(self) -> bool:
+        return self.scale.moments.count < self.scale.moments.rows
+
     def finalize(self) -> Number:
-        return Number(self.name, self.scale.finalize(), self.scale.moments.count < self.scale.moments.rows)
+        return Number(self.name, self.shared or self.scale.finalize(), self.has_missing)
 
 
 @dataclass(slots=True)

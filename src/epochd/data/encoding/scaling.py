@@ -5,7 +5,7 @@ Means and deviations are computed exactly over batches, quantiles from an evenly
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from statistics import NormalDist
@@ -21,6 +21,8 @@ MAX_KNOTS = 256
 """Points of a quantile scale, at most."""
 MAX_SCALED = 1e30
 """The largest scaled value that robust scaling allows, well within float32."""
+POOLED_SAMPLE = 2_000_000
+"""Numbers of a channel from which its quantiles are computed, at most."""
 CONSTANT_SCALE = sys.float_info.max
 """The scale of a constant column, which encodes every number as 0."""
 
@@ -101,15 +103,26 @@ class Moments:
         mean = float(present.mean())
         gaps = present - mean
         squares = float(np.square(gaps, out=gaps).sum())
-        count = self.count + len(present)
+        self._merge(len(present), mean, squares)
+        self.low, self.high = min(self.low, float(present.min())), max(self.high, float(present.max()))
+
+    def merge(self, other: "Moments") -> None:
+        """Add the numbers of ``other``, by the formula of Chan, Golub and LeVeque."""
+        self.rows += other.rows
+        self._merge(other.count, other.mean, other.squares)
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+
+    def _merge(self, found: int, mean: float, squares: float) -> None:
+        count = self.count + found
+        if not found:
+            return
         if self.count:
             gap = mean - self.mean
-            self.squares += squares + gap * gap * (self.count * len(present) / count)
-            self.mean += gap * (len(present) / count)
+            self.squares += squares + gap * gap * (self.count * found / count)
+            self.mean += gap * (found / count)
         else:
             self.mean, self.squares = mean, squares
         self.count = count
-        self.low, self.high = min(self.low, float(present.min())), max(self.high, float(present.max()))
 
     @property
     def varies(self) -> bool:
@@ -149,6 +162,18 @@ class ScaleFit:
         found = numbers[chosen if lengths is None else np.repeat(chosen, lengths)]
         self.samples.append(found[~np.isnan(found)])
         self.rows_seen += rows
+
+    @classmethod
+    def pooled(cls, fits: Sequence["ScaleFit"]) -> "ScaleFit":
+        """The fit of the numbers of several columns together, such as the pixels of one channel. Of their samples at
+        most POOLED_SAMPLE numbers are kept, evenly spaced."""
+        found = cls(fits[0].scaling)
+        for fit in fits:
+            found.moments.merge(fit.moments)
+            found.samples += fit.samples
+        if (size := sum(map(len, found.samples))) > POOLED_SAMPLE:
+            found.samples = [np.concatenate(found.samples)[:: -(-size // POOLED_SAMPLE)]]
+        return found
 
     def finalize(self) -> Scale:
         """The scale of all numbers so far. The standard deviation replaces quartiles that are equal or nearly equal;

@@ -9,7 +9,8 @@ from math import ceil
 
 import numpy as np
 
-from epochd.core.arrays import IntArray
+from epochd.core.arrays import FloatArray, IntArray
+from epochd.data.feed.augmentation import Augmentation
 
 CHUNK_FLOPS = 1.5e9
 """Floating-point operations per chunk: about 0.1 s on one CPU core, so that pause and stop take effect quickly."""
@@ -29,24 +30,41 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """How ``rows`` training rows are divided into steps and chunks."""
+    """How ``rows`` training rows are divided into steps and chunks, and how they are augmented in each step."""
 
     rows: int
     batch_size: int
     seed: int
     chunk_steps: int
+    augmentation: Augmentation | None = None
 
     @classmethod
-    def plan(cls, rows: int, batch_size: int, seed: int, flops_per_row: float, width: int) -> "Batches":
+    def plan(
+        cls,
+        rows: int,
+        batch_size: int,
+        seed: int,
+        flops_per_row: float,
+        width: int,
+        augmentation: Augmentation | None = None,
+    ) -> "Batches":
         """Choose the chunk length from operations and values (``width``) per row, never from measured time."""
         size = min(batch_size, rows)
         steps = min(CHUNK_FLOPS / (flops_per_row * size), MAX_CHUNK_VALUES / (width * size), MAX_CHUNK_STEPS)
-        return cls(rows, batch_size, seed, max(1, int(steps)))
+        return cls(rows, batch_size, seed, max(1, int(steps)), augmentation)
 
     @property
     def steps(self) -> int:
         """Steps in one epoch."""
         return ceil(self.rows / self.batch_size)
+
+    def augmented(self, x: FloatArray, positions: IntArray, first: int) -> None:
+        """Augment the rows of a chunk, which are at these positions of ``x`` in training order; ``first`` is the number
+        of its first step in the training."""
+        if self.augmentation is not None:
+            for step, start in enumerate(range(0, len(positions), self.batch_size), first):
+                batch = positions[start : start + self.batch_size]
+                x[batch] = self.augmentation.apply(x[batch], step)
 
     def chunks(self, epoch: int, done: int = 0) -> Iterator[Chunk]:
         """The chunks of an epoch (0-based) from step ``done`` on, which is the first step of a chunk."""

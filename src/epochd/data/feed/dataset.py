@@ -33,6 +33,15 @@ class InMemoryDataset:
     def __len__(self) -> int:
         return len(self.x)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one example."""
+        return self.x.shape[1:]
+
+    def gather(self, examples: IntArray) -> InMemoryDataset:
+        """A copy of these examples, in this order."""
+        return InMemoryDataset(self.x[examples], self.y[examples])
+
     def padded(self, rows: int) -> InMemoryDataset:
         """The same examples, followed by rows of zeros up to ``rows`` rows."""
         missing = rows - len(self)

@@ -1,9 +1,10 @@
 """The readable formats, and the module that reads each.
 
-The end of a file's name, in any case, decides the format; a folder is a table of Parquet files. Each module scans
-lazily where its library can, rejects files that are visibly broken, and explains errors of its library.
+The end of a file's name, in any case, decides the format; a folder is a table of Parquet files, or of pictures. Each
+module scans lazily where its library can, rejects files that are visibly broken, and explains errors of its library.
 """
 
+import os
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from pathlib import Path
 import polars as pl
 
 from epochd.core.columns import ReadOptions
-from epochd.data.formats import arrow, delimited, excel, json_lines, parquet
+from epochd.data.formats import arrow, delimited, excel, json_lines, parquet, picture_folder
 from epochd.data.formats.errors import FormatError
+from epochd.data.formats.picture import SUFFIXES as SUFFIXES_OF_PICTURES
 from epochd.data.formats.type_inference import Expected
 
 
@@ -59,6 +61,12 @@ FOLDER = Format(
     infers_types=False,
     index_columns=parquet.index_columns,
 )
+PICTURES = Format(
+    "a folder of pictures",
+    lambda path, expected, options: picture_folder.scan(path),
+    picture_folder.explain,
+    infers_types=False,
+)
 ARROW = Format("Arrow", arrow.scan, arrow.explain, infers_types=False, index_columns=arrow.index_columns)
 EXCEL = Format("a spreadsheet", excel.scan, excel.explain, notes=excel.notes, index_columns=excel.index_columns)
 
@@ -80,11 +88,30 @@ def suffix_of(name: str) -> str:
     return next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), "")
 
 
+def is_picture_folder(path: Path) -> bool:
+    """Whether a path is that of a folder with pictures and without Parquet files."""
+    return path.is_dir() and not _has_file(path, (".parquet",)) and _has_file(path, SUFFIXES_OF_PICTURES)
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The files of a folder that is a dataset, sorted by path. Raise FormatError if there are none."""
+    return picture_folder.files_in(folder) if is_picture_folder(folder) else parquet.files_in(folder)
+
+
+def _has_file(folder: Path, suffixes: tuple[str, ...]) -> bool:
+    """Whether a folder, or one inside it, has a file with one of these suffixes."""
+    for _, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith((".", "_"))]
+        if any(name.lower().endswith(suffixes) and not name.startswith((".", "_")) for name in names):
+            return True
+    return False
+
+
 def format_of(path: Path) -> Format:
     """The format of a file or folder. Raise FormatError if no format fits, OSError if the path does not exist."""
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
-        return FOLDER
+        return PICTURES if is_picture_folder(path) else FOLDER
     if not stat.S_ISREG(mode):
         raise FormatError("it is not a regular file", "name a file, or a folder of Parquet files")
     suffix = suffix_of(path.name)

@@ -23,7 +23,6 @@ from epochd.core.text import shown
 from epochd.core.tickets import AttemptTicket
 from epochd.data.formats import SUFFIXES, suffix_of
 from epochd.data.schema import shorten
-from epochd.data.tables.fingerprint import SAMPLED
 from epochd.data.tables.source import Source
 
 BUILTIN = ("breast_cancer", "diabetes", "digits", "iris", "sample", "wine")
@@ -91,12 +90,14 @@ class Catalog:
             hint = f"use a file that ends in {', '.join(SUFFIXES)}; "
         raise DataError([Problem("dataset", message, hint + self._suggestions(name))])
 
-    def is_unchanged(self, name: str, fingerprint: str | None) -> bool:
-        """Whether a dataset still has the content that one of ``Source``'s fingerprints identifies. Raise DataError if
-        it cannot be read."""
-        source = self.open(name)
-        is_quick = fingerprint is not None and fingerprint.startswith(SAMPLED)
-        return fingerprint == (source.quick_fingerprint() if is_quick else source.fingerprint())
+    def folder(self, name: str, field: str) -> Path:
+        """The folder of this name: relative to one of the roots, or absolute inside one. Raise DataError."""
+        if "\0" not in name and ".." not in PurePath(name).parts:
+            for root in self.roots:
+                if (path := _resolve_inside(root, name)) is not None and path.is_dir():
+                    return path
+        hint = "name a folder relative to one of the server's dataset folders"
+        raise DataError([Problem(field, f"there is no folder {shown(name)} in the server's dataset folders", hint)])
 
     def _registered_path(self, name: str) -> Path:
         """The path of a registered dataset, which has been inside a root, with links resolved. Raise DataError if it

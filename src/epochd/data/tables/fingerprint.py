@@ -9,7 +9,7 @@ import os
 import time
 from pathlib import Path
 
-from epochd.data.formats import parquet
+from epochd.data import formats
 
 SETTLED_SECONDS = 2.0
 """Seconds since the modification of a file before its hash is cached: the coarsest resolution of file times."""
@@ -28,12 +28,12 @@ _cache: dict[tuple[str, int, int, int], str] = {}
 def of(path: Path) -> str:
     """SHA-256 in hexadecimal: of a file's bytes, or of a folder's lines of relative path and file's SHA-256.
 
-    Raise OSError if it cannot be read; FormatError for a folder without Parquet files.
+    Raise OSError if it cannot be read; FormatError for a folder that is no dataset.
     """
     if not path.is_dir():
         return _of_file(path)
     digest = hashlib.sha256()
-    for file in parquet.files_in(path):
+    for file in formats.files_in(path):
         digest.update(f"{file.relative_to(path).as_posix()} {_of_file(file)}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
@@ -56,13 +56,16 @@ def _of_file(path: Path) -> str:
 
 def quick(path: Path) -> str:
     """``of`` for datasets up to HASHED_BYTES; for larger ones SAMPLED and the SHA-256 of size, modification time and
-    SAMPLES evenly spaced pieces of each file. Raise the same errors as ``of``."""
+    SAMPLES evenly spaced pieces of each file, of which a picture has none. Raise the same errors as ``of``."""
     if size(path) <= HASHED_BYTES:
         return of(path)
-    digest = hashlib.sha256()
-    for file in parquet.files_in(path) if path.is_dir() else [path]:
+    digest, are_pictures = hashlib.sha256(), formats.is_picture_folder(path)
+    for file in formats.files_in(path) if path.is_dir() else [path]:
         stat = file.stat()
-        digest.update(f"{file.name} {stat.st_size} {stat.st_mtime_ns}\n".encode(errors="surrogateescape"))
+        name = file.relative_to(path).as_posix() if are_pictures else file.name
+        digest.update(f"{name} {stat.st_size} {stat.st_mtime_ns}\n".encode(errors="surrogateescape"))
+        if are_pictures:
+            continue
         with file.open("rb") as content:
             for number in range(SAMPLES):
                 content.seek(max(0, stat.st_size - SAMPLE_BYTES) * number // (SAMPLES - 1))

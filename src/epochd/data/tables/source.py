@@ -24,6 +24,7 @@ from epochd.data.formats.errors import TYPE_ERRORS, FormatError, clean_column_na
 from epochd.data.formats.type_inference import Expected
 from epochd.data.schema import Kind
 from epochd.data.tables import fingerprint
+from epochd.data.tables.fingerprint import SAMPLED
 
 T = TypeVar("T")
 
@@ -155,6 +156,11 @@ class Source:
         with self._reading_errors():
             formats.format_of(self.path)
             return fingerprint.quick(self.path)
+
+    def is_unchanged(self, fingerprint: str | None) -> bool:
+        """Whether this is still the content that a fingerprint, full or quick, identifies. Raise DataError."""
+        is_quick = fingerprint is not None and fingerprint.startswith(SAMPLED)
+        return fingerprint == (self.quick_fingerprint() if is_quick else self.fingerprint())
 
     def content_key(self, fingerprint: str) -> str:
         """What identifies the table: the content with this fingerprint, read with these options."""

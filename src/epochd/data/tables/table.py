@@ -17,6 +17,7 @@ import polars.selectors as cs
 
 from epochd.core.arrays import IntArray
 from epochd.core.errors import DataError, Problem
+from epochd.data.tables.pictures import PIXELS, Pictures
 
 BATCH_ROWS = 65_536
 """Rows that are read, fitted on and encoded together."""
@@ -31,37 +32,46 @@ ColumnReader = Callable[[pl.Series], npt.NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of ``rows`` rows. ``frame`` is the same table in memory, None if it is too large for that."""
+    """A table of ``rows`` rows. ``frame`` is the same table in memory, with the pixels of its ``pictures``; None if it
+    is too large for that."""
 
     lazy: pl.LazyFrame
     frame: pl.DataFrame | None
     rows: int
+    pictures: Pictures | None = None
 
     @classmethod
-    def of(cls, lazy: pl.LazyFrame, limit: int | None) -> "Table":
-        """Read the table, unless its values take more than ``limit`` bytes as float32."""
+    def of(cls, lazy: pl.LazyFrame, limit: int | None, pictures: Pictures | None = None) -> "Table":
+        """Read the table, unless its values take more than ``limit`` bytes as float32, and its pixels as bytes. Raise
+        DataError for pictures that cannot be read."""
         if limit is not None:
             rows = int(lazy.select(pl.len()).collect(engine="streaming").item())
-            if rows * len(lazy.collect_schema()) * 4 > limit:
-                return cls(lazy, None, rows)
+            if rows * (len(lazy.collect_schema()) * 4 + (pictures.values if pictures else 0)) > limit:
+                return cls(lazy, None, rows, pictures)
         frame = lazy.collect()
-        return cls(frame.lazy(), frame, frame.height)
+        found = frame if pictures is None else _with_pixels(frame, pictures)
+        return cls(frame.lazy(), found, frame.height, pictures)
 
     def batches(self, columns: Sequence[str]) -> Iterator[tuple[int, pl.DataFrame]]:
         """The number of the first row, and these columns of ``BATCH_ROWS`` rows (fewer in the last batch), in order.
-        Raise DataError if the number of rows of a streamed table has changed."""
-        chosen = cs.by_name(list(dict.fromkeys(columns)))
+        A batch of pictures has fewer rows, and their pixels. Raise DataError if the number of rows of a streamed table
+        has changed, and for pictures that cannot be read."""
+        names, pictures = list(dict.fromkeys(columns)), self.pictures
+        if pictures is not None and pictures.column not in names:
+            pictures = None
+        size = BATCH_ROWS if pictures is None else min(BATCH_ROWS, pictures.batch_rows)
         if self.frame is not None:
-            frame = self.frame.select(chosen)
-            for first in range(0, frame.height, BATCH_ROWS):
-                yield first, frame.slice(first, BATCH_ROWS)
+            added = [pictures.column + PIXELS] if pictures is not None else []
+            frame = self.frame.select(cs.by_name([*names, *added]))
+            for first in range(0, frame.height, size):
+                yield first, frame.slice(first, size)
             return
         end = 0
-        for first, frame in batches(self.lazy.select(chosen), BATCH_ROWS):
+        for first, frame in batches(self.lazy.select(cs.by_name(names)), size):
             end = first + frame.height
             if end > self.rows:
                 break
-            yield first, frame
+            yield first, frame if pictures is None else pictures.checked(frame, first)
         if end != self.rows:
             raise rows_changed(self.rows)
 
@@ -74,6 +84,11 @@ class Table:
             for name, piece in pieces.items():
                 found.setdefault(name, np.empty(self.rows, piece.dtype))[first : first + len(piece)] = piece
         return found
+
+
+def _with_pixels(frame: pl.DataFrame, pictures: Pictures) -> pl.DataFrame:
+    parts = range(0, max(1, frame.height), pictures.batch_rows)
+    return pl.concat([pictures.checked(frame.slice(first, pictures.batch_rows), first) for first in parts])
 
 
 def rows_in_batch(rows: IntArray, first: int, height: int) -> slice:
