@@ -157,6 +157,7 @@ def check_table(
     problems += images.problems(table, schema, spec, source)
     warnings += images.warnings(spec, schema, statistics.rows)
     types = column_types(statistics, columns) if statistics.rows else {}
+    types |= {name: "duration" for name, one in readings.items() if name in types and one.read_as == "duration"}
     shape, embedded, masked = example_shape(statistics, spec, types)
     if spec.image_column is not None:
         shape = images.shape(spec)

@@ -13,7 +13,7 @@ import polars as pl
 
 from epochd.core.columns import ColumnOptions, ColumnType
 from epochd.core.text import shown
-from epochd.data.columns import dates, numbers, words
+from epochd.data.columns import dates, durations, numbers, words
 from epochd.data.columns.dates import DateShape
 from epochd.data.columns.reading import ReadAs, Reading
 
@@ -170,8 +170,8 @@ def decide(
 
 def _attempts(options: ColumnOptions, wanted: ColumnType | None) -> Sequence[Attempt]:
     by_type: dict[ColumnType | None, Sequence[Attempt]] = {
-        **{None: (_truth, _dates, _number), "number": (_number,), "boolean": (_truth,)},
-        **{"date": (_dates,), "time": (_dates,)},
+        **{None: (_truth, _duration, _dates, _number), "number": (_number,), "boolean": (_truth,)},
+        **{"date": (_dates,), "time": (_dates,), "duration": (_duration,)},
     }
     if options.type is None and (options.decimal or options.timezone):
         return (_number,) if options.decimal else (_dates,)
@@ -237,6 +237,16 @@ def _truth(values: Values, options: ColumnOptions, name: str) -> Decision | None
     is_declared = options.type == "boolean"
     pairs = [pair for pair in words.TRUTH if found & {*pair}]
     return Decision(Reading("boolean", truth=pairs[0] if pairs else ("true", "false"))) if is_declared else None
+
+
+def _duration(values: Values, options: ColumnOptions, name: str) -> Decision | None:
+    """Values that may all be times of day, or amounts of anything, are durations only if a client says so."""
+    if not values.shapes or len(values.shapes) > MAX_SHAPES:
+        return None
+    examples = [one.value for shape in values.shapes.values() for one in (shape, *shape.invalid.values())]
+    text = pl.lit(pl.Series(examples))
+    clear = pl.select(durations.matches(text) & ~durations.ambiguous(text)).to_series()
+    return Decision(Reading("duration")) if clear.any() or options.type == "duration" else None
 
 
 def _number(values: Values, options: ColumnOptions, name: str) -> Decision | None:

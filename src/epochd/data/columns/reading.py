@@ -6,17 +6,22 @@ has checked, and in the model, so that a prediction follows the training.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import polars as pl
 
 from epochd.core.errors import DataError, Problem
-from epochd.data.columns import dates, words
+from epochd.data.columns import dates, durations, words
 from epochd.data.columns.numbers import NumberNotation
 from epochd.data.schema import Kind, col
 
-ReadAs = Literal["number", "boolean", "date", "datetime", "time", "text"]
-KINDS = {"number": Kind.NUMBER, "boolean": Kind.BOOLEAN, "text": Kind.CATEGORY}
+ReadAs = Literal["number", "duration", "boolean", "date", "datetime", "time", "text"]
+OTHERWISE = {
+    **{"number": "not a number", "duration": "not a duration", "boolean": "neither true nor false"},
+    **{"date": "not a date", "datetime": "not a date", "time": "not a time", "text": "not text"},
+}
+"""What a value is that cannot be read."""
+KINDS = {"number": Kind.NUMBER, "duration": Kind.NUMBER, "boolean": Kind.BOOLEAN, "text": Kind.CATEGORY}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,8 @@ class Reading:
         match self.read_as:
             case "number":
                 return f"numbers such as {self.numbers.describe()}"
+            case "duration":
+                return "durations such as 1:30:00 or 90 min, in seconds"
             case "boolean":
                 return f"{self.truth[0]} or {self.truth[1]}"
             case "text":
@@ -73,6 +80,8 @@ class Reading:
                 return cleaned
             case "number":
                 return self.numbers.expression(cleaned)
+            case "duration":
+                return durations.seconds(cleaned)
             case "boolean":
                 true, false = self.truth
                 lower = cleaned.str.to_lowercase()
@@ -94,11 +103,7 @@ class Reading:
             row = bad.arg_max() or 0
             value = repr(series[row])
             value = value if len(value) <= 80 else value[:77] + "..."
-            what = {"number": "a number", "boolean": "neither true nor false", "time": "a time"}.get(
-                self.read_as, "a date"
-            )
-            what = what if what.startswith("neither") else f"not {what}"
-            message = f"row {row + 1} of column {series.name!r} is {what}: {value}"
+            message = f"row {row + 1} of column {series.name!r} is {OTHERWISE[self.read_as]}: {value}"
             hint = f"write it as the model was trained on: {self.describe()}; or leave it empty if it is unknown"
             raise DataError([Problem(series.name, message, hint)])
         return found
@@ -117,7 +122,7 @@ class Reading:
         known = {part.name for part in fields(cls)}
         if unknown := set(state) - known:
             raise ValueError(f"unknown fields of a reading: {sorted(unknown)}")
-        if state["read_as"] not in ("number", "boolean", "date", "datetime", "time", "text"):
+        if state["read_as"] not in get_args(ReadAs):
             raise ValueError(f"read_as is {state['read_as']!r}")
         found = dict(state)
         found["numbers"] = NumberNotation(**state.get("numbers", {}))

@@ -48,8 +48,8 @@ ISO = (
     rf"(?:t(?:(?P<hours>{NUMBER})h)?(?:(?P<minutes>{NUMBER})m)?(?:(?P<seconds>{NUMBER})s)?)?$"
 )
 TIME_OF_DAY = r"^(?:[01]?[0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:[.,][0-9]+)?)?$"
-SINGLE_LETTER = rf"^[+-]?{NUMBER}[ \t]*[mdswh]$"
-"""``5 m`` may be meters, ``3 d`` the dimensions."""
+SINGLE_LETTER = rf"^[+-]?{NUMBER}[ \t]*[mdswh分日时時周週]$"
+"""``5 m`` may be meters, ``3 d`` the dimensions, ``95分`` a score, ``5日`` a day of the month."""
 
 
 def matches(expr: pl.Expr) -> pl.Expr:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from epochd.data.encoding import durations
+from epochd.data.columns import durations
 
 READ = {
     "1:30:00": 5400,
