@@ -56,6 +56,7 @@ FILES = dict.fromkeys(
         "text/csv",
         "application/x-ndjson",
         "application/zip",
+        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
         *(f"application/vnd.apache.{name}" for name in ("parquet", "arrow.file", "arrow.stream")),
     ],
     "application/octet-stream",

@@ -45,21 +45,24 @@ SUFFIXES = {
     "application/x-parquet": ".parquet",
     "application/vnd.apache.arrow.file": ".arrow",
     "application/vnd.apache.arrow.stream": ".arrow",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": ".xlsx",
+    "application/vnd.ms-excel": ".xls",
+    "application/vnd.oasis.opendocument.spreadsheet": ".ods",
 }
 """The suffix of a file in the format of each content type; what has another content type is JSON."""
 
 
 async def read(
-    request: Request, service: Service, predictor: Predictor, encoding: Encoding | None = None
+    request: Request, service: Service, predictor: Predictor, reading: ReadOptions | None = None
 ) -> Rows | pl.DataFrame:
-    """The rows in a body: values as in JSON, or a table that a reader has made. Text is in ``encoding``, by default
-    that of the Content-Type, or a detected one. Raises TooLarge, InvalidRequest for JSON of another form, DataError for
-    a file that cannot be read, BadRequest for a body that does not arrive."""
+    """The rows in a body: values as in JSON, or a table that a reader has made. Text is in the encoding of
+    ``reading``, by default that of the Content-Type, or a detected one. Raises TooLarge, InvalidRequest for JSON of
+    another form, DataError for a file that cannot be read, BadRequest for a body that does not arrive."""
     stream, limit = request.stream(), service.settings.predict_mb << 20
     content_type = request.headers.get("content-type", "")
     suffix = suffix_of(content_type)
     try:
-        encoding = encoding or charset_of(content_type)
+        options = ReadOptions(charset_of(content_type)).updated(reading or ReadOptions())
         async with asyncio.timeout(BODY_SECONDS):
             received: list[bytes] = []
             is_plain = suffix == rows.JSON_SUFFIX and predictor.encoder.image is None
@@ -67,9 +70,9 @@ async def read(
                 content, most = b"".join(received), service.settings.predict_rows
                 is_quick = len(content) <= QUICK_BYTES
                 if is_quick:
-                    return rows.parse(content, most, encoding)
-                return await service.models.run(rows.parse, content, most, encoding)
-            source = Source(f"body{suffix}", Path(), predictor.expected, ReadOptions(encoding))
+                    return rows.parse(content, most, options.encoding)
+                return await service.models.run(rows.parse, content, most, options.encoding)
+            source = Source(f"body{suffix}", Path(), predictor.expected, options)
             return await _from_file(request, service, source, predictor.encoder.image, limited(received, stream, limit))
     except TimeoutError:
         raise BadRequest(f"the request's body did not arrive within {BODY_SECONDS:g} s") from None

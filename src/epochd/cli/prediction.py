@@ -11,7 +11,7 @@ from typer import Argument, Option
 
 from epochd.cli.console import Token, Url, err, show
 from epochd.client import DEFAULT_URL, Client, pictures
-from epochd.core.columns import ReadOptions, read_options
+from epochd.core.columns import ReadOptions, parse_options
 from epochd.core.errors import InvalidSpec, Problem
 from epochd.core.text import visible
 
@@ -36,9 +36,7 @@ def predict(
     ],
     file: Annotated[
         Path,
-        Argument(
-            help="The rows to predict: CSV, TSV, JSON, NDJSON, Parquet or Arrow; or a picture, or a folder of them."
-        ),
+        Argument(help="The rows to predict: CSV, TSV, JSON, NDJSON, Parquet, Arrow or Excel; or a folder of pictures."),
     ],
     output: Annotated[
         Path | None,
@@ -57,6 +55,7 @@ def predict(
     ] = False,
     bom: Annotated[bool, Option("--bom", help="Begin CSV with a byte order mark, as Excel needs it.")] = False,
     encoding: Annotated[str | None, Option(help="The encoding of a text file, such as gbk. Default: detected.")] = None,
+    sheet: Annotated[str | None, Option(help="The sheet of a spreadsheet, by name or number from 1.")] = None,
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:
@@ -64,7 +63,7 @@ def predict(
     media_type = media_type_of(output)
     ids = [id_columns] if id_columns else []
     if is_folder(model):
-        options = read_options({"encoding": encoding})
+        options = parse_options({n: v for n, v in {"encoding": encoding, "sheet": sheet}.items() if v is not None})
         content = predict_locally(Path(model), file, media_type, ids, echo, on_error.value, every_row, bom, options)
     else:
         with Client(url, token) as client:
@@ -84,6 +83,7 @@ def predict(
                     every_row=every_row,
                     bom=bom,
                     encoding=encoding,
+                    sheet=sheet,
                 )
             except OSError as error:
                 reason = f"cannot be read: {error.strerror or error}"

@@ -26,6 +26,9 @@ CONTENT_TYPES = {
     ".parquet": tables.PARQUET,
     ".arrow": "application/vnd.apache.arrow.file",
     ".feather": "application/vnd.apache.arrow.file",
+    ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    ".xls": "application/vnd.ms-excel",
+    ".ods": "application/vnd.oasis.opendocument.spreadsheet",
 }
 """The content type of a file by its suffix."""
 
@@ -91,10 +94,12 @@ class ModelRequests:
         every_row: bool = False,
         bom: bool = False,
         encoding: str | None = None,
+        sheet: str | int | None = None,
     ) -> bytes:
-        """Predict the rows of a file: CSV, TSV, JSON, NDJSON, Parquet or Arrow, by its suffix. The answer as ``accept``
-        says: ``text/csv``, ``application/json`` or ``application/vnd.apache.parquet``. ``encoding`` is that of a text
-        file; the server detects it by default.
+        """Predict the rows of a file: CSV, TSV, JSON, NDJSON, Parquet, Arrow or a spreadsheet, by its suffix. The
+        answer as ``accept`` says: ``text/csv``, ``application/json`` or ``application/vnd.apache.parquet``.
+        ``encoding`` is that of a text file, which the server detects by default, ``sheet`` that of a spreadsheet, by
+        default the first visible one.
 
         Raises InvalidRequest for another suffix, OSError if the file cannot be read.
         """
@@ -109,7 +114,7 @@ class ModelRequests:
             )
             raise InvalidRequest(f"{message}; {hint}", [Problem("file", message, hint)])
         query = _query(id_columns, echo, on_error, True, every_row)
-        query |= {"bom": "true" if bom else None, "encoding": encoding}
+        query |= {"bom": "true" if bom else None, "encoding": encoding, "sheet": sheet}
         with path.open("rb") as content:
             size = fstat(content.fileno()).st_size
             headers = {"Content-Type": content_type, "Accept": accept, "Content-Length": str(size)}

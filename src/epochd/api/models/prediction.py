@@ -13,7 +13,7 @@ from epochd.api.models.responses import PredictionsOf
 from epochd.api.responses import MARK, ErrorShape
 from epochd.api.served_models import Served
 from epochd.api.service import Service
-from epochd.core.columns import Encoding
+from epochd.core.columns import Encoding, ReadOptions, parse_options
 from epochd.data.tables.pictures import PIXELS, REASON
 from epochd.serving import rows
 from epochd.serving.answers import CSV, PARQUET, Options, accepted, encoded
@@ -50,6 +50,7 @@ BODY: dict[str, Any] = {
             PARQUET: BINARY,
             "application/vnd.apache.arrow.stream": BINARY,
             "application/vnd.apache.arrow.file": BINARY,
+            "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": BINARY,
         },
     }
 }
@@ -69,6 +70,13 @@ TextEncoding = Annotated[
     Encoding | None,
     Query(description="The encoding of text in the body. Default: that of Content-Type, or detected."),
 ]
+Sheet = Annotated[
+    str | None,
+    Query(
+        max_length=100,
+        description="The sheet of a spreadsheet, by name or number from 1. Default: the first visible one.",
+    ),
+]
 Bom = Annotated[bool, Query(description="Begin CSV with a byte order mark, as Excel needs it.")]
 
 
@@ -84,13 +92,16 @@ async def predict(
     every_row: EveryRow = False,
     bom: Bom = False,
     encoding: TextEncoding = None,
+    sheet: Sheet = None,
 ) -> Response:
-    """Predict the rows in the body: JSON, CSV, NDJSON, Parquet or Arrow, as its Content-Type says. The answer is JSON,
+    """Predict the rows in the body: JSON, CSV, NDJSON, Parquet, Arrow or a spreadsheet, as its Content-Type
+    says. The answer is JSON,
     CSV or Parquet, as Accept says."""
     media_type = accepted(request.headers.get("accept", ""))
     options = Options(on_error, id_columns or (), echo, probabilities, every_row, bom, media_type)
     served = await service.models.predictor(model, version)
-    given = await bodies.read(request, service, served.predictor, encoding)
+    reading = parse_options({} if sheet is None else {"sheet": sheet}).updated(ReadOptions(encoding))
+    given = await bodies.read(request, service, served.predictor, reading)
     return Response(await answer(service, served, given, options), media_type=media_type)
 
 
@@ -105,9 +116,10 @@ async def predict_latest(
     every_row: EveryRow = False,
     bom: Bom = False,
     encoding: TextEncoding = None,
+    sheet: Sheet = None,
 ) -> Response:
     """Predict with the version that `latest` leads to; see the other operation."""
-    options = on_error, id_columns, echo, probabilities, every_row, bom, encoding
+    options = on_error, id_columns, echo, probabilities, every_row, bom, encoding, sheet
     return await predict(model, request, service, None, *options)
 
 
