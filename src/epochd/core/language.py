@@ -18,7 +18,7 @@ from typing import Literal
 
 Language = Literal["zh", "en"]
 DEFAULT: Language = "zh"
-"""The language of the public guide, for clients that state none."""
+"""The language of the public guide, for clients of the API that state none."""
 CATALOGUE = Path(__file__).parent / "locale" / "zh.po"
 LONGEST = 20_000
 """Characters of a message; a longer one is left as it is."""
@@ -27,8 +27,9 @@ DEEPEST = 4
 PLACEHOLDER = re.compile(r"\{(\d+)\}")
 SEPARATORS = ("; ", ": ")
 """What joins several messages to one."""
-current: ContextVar[Language] = ContextVar("language", default=DEFAULT)
-"""The language of the request that is answered."""
+QUOTES = "'\"`"
+current: ContextVar[Language] = ContextVar("language", default="en")
+"""The language of the request that is answered, or of the command that runs; elsewhere messages stay as written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +51,21 @@ class Template:
         return sum(map(len, self.parts))
 
     def match(self, text: str) -> dict[int, str] | None:
-        """What stands in the places of a text; None if it is not of this template."""
-        if not (text.startswith(self.parts[0]) and text.endswith(self.parts[-1])):
+        """What stands in the places of a text, each as short as possible; None if it is not of this template.
+
+        Takes linear time, which a regular expression does not: the text may be of a client.
+        """
+        first, *middle, last = self.parts
+        if not (text.startswith(first) and text.endswith(last)):
             return None
-        pattern = "(.+?)".join(map(re.escape, self.parts))
-        found = re.fullmatch(pattern, text, re.DOTALL)
-        return None if found is None else dict(zip(self.order, found.groups(), strict=True))
+        at, end, found = len(first), len(text) - len(last), []
+        for part in middle:
+            after = text.find(part, at + 1, end)
+            if after < 0:
+                return None
+            found.append(text[at:after])
+            at = after + len(part)
+        return dict(zip(self.order, [*found, text[at:end]], strict=True)) if at < end else None
 
     def filled(self, values: Mapping[int, str]) -> str:
         """The translation with these values in its places."""
@@ -114,9 +124,13 @@ class Catalogue:
         for template in self._candidates(text):
             values = template.match(text)
             if values is not None:
-                inner = {n: self._any(value, depth - 1) if depth else value for n, value in values.items()}
-                return template.filled(inner)
+                return template.filled({number: self._inserted(value, depth) for number, value in values.items()})
         return None
+
+    def _inserted(self, value: str, depth: int) -> str:
+        """The translation of what stands in a place, unless it is a quoted value of a user."""
+        is_quoted = value[0] in QUOTES and value[-1] == value[0] and value.count(value[0]) == 2
+        return value if is_quoted or depth == 0 else self._any(value, depth - 1)
 
     def _candidates(self, text: str) -> Iterator[Template]:
         yield from self.templates.get(_first_word(text + " "), ())
@@ -144,6 +158,30 @@ def chinese() -> Catalogue:
 def translated(text: str, language: Language | None = None) -> str:
     """A message in this language; None: in that of the request."""
     return chinese().translated(text) if text and (language or current.get()) == "zh" else text
+
+
+def preferred(accept_language: str | None) -> Language | None:
+    """The language that a header such as ``en-GB,zh;q=0.8`` prefers; the first of equal ones. None if it names neither,
+    or prefers any other one (``*``).
+
+    A simplified form of RFC 9110 section 12.5.4: subtags are ignored.
+    """
+    known: dict[str, Language | None] = {"en": "en", "zh": "zh", "*": None}
+    best: tuple[float, Language | None] = (0.0, None)
+    for entry in (accept_language or "").split(","):
+        tag, _, parameters = entry.partition(";")
+        name = tag.strip().lower().split("-")[0]
+        if name in known and (quality := _quality(parameters)) > best[0]:
+            best = (quality, known[name])
+    return best[1]
+
+
+def _quality(parameters: str) -> float:
+    name, _, value = parameters.strip().partition("=")
+    try:
+        return float(value) if name.strip().lower() == "q" else 1.0
+    except ValueError:
+        return 0.0
 
 
 def of_environment(environ: Mapping[str, str] = os.environ) -> Language:
