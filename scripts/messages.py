@@ -41,6 +41,22 @@ CALLS = {
 """Functions whose texts are messages, besides classes of errors."""
 NAMES = {
     *("message", "hint", "reason", "text", "what", "why", "advice", "note", "doubt", "limit", "place", "told", "said"),
+    *(
+        "notes",
+        "found",
+        "remedy",
+        "size",
+        "sizes",
+        "space",
+        "cause",
+        "silence",
+        "hang",
+        "batches",
+        "usage",
+        "meaning",
+        "ended",
+        "by",
+    ),
     *("describe", "lacking", "which", "of", "has", "origin", "help", "warnings", "more", "listed", "HINT", "detail"),
 }
 """Variables, parameters and functions whose texts are messages."""
@@ -109,7 +125,7 @@ def messages(path: Path) -> Iterator[tuple[str, int]]:
         elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.NamedExpr) and node.value is not None:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             names = {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
-            if {name.strip("_") for name in names} & NAMES:
+            if {name.strip("_") for name in names} & NAMES or any(name.isupper() for name in names):
                 yield from texts(node.value)
         elif isinstance(node, ast.Return | ast.Yield) and node.value is not None:
             yield from texts(node.value)

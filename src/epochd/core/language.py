@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
+from heapq import merge
 from pathlib import Path
 from typing import Literal
 
@@ -25,9 +26,17 @@ LONGEST = 20_000
 DEEPEST = 4
 """How many messages may stand inside one another."""
 PLACEHOLDER = re.compile(r"\{(\d+)\}")
-SEPARATORS = ("; ", ": ")
-"""What joins several messages to one."""
-QUOTES = "'\"`"
+WIDE = {"; ": "；", ": ": "："}
+"""What joins several messages to one, and how Chinese writes it."""
+ANY, UNJOINED, NUMBER = "(.*?)", "((?:(?!; ).)*?)", r"([\d,]+)"
+"""What may stand in a place of a template: anything, anything but joined messages, a number of a row or line."""
+ONE_VALUE = r"""('[^']*'|"[^"]*"|[^\s;]*?)"""
+"""What may stand in a place of a template that has hardly any text of its own."""
+BETWEEN_CHINESE = re.compile(r"(?<=[\u4e00-\u9fff，。；：）]) (?=[\u4e00-\u9fff，。；：（])")
+"""A space that a place needs beside Latin letters only."""
+SHORT = 9
+QUOTED = re.compile(r"""'[^']*'|"[^"]*"|[\d,.]+|\{.*\}|\[.*\]""", re.DOTALL)
+"""What is never a message."""
 current: ContextVar[Language] = ContextVar("language", default="en")
 """The language of the request that is answered, or of the command that runs; elsewhere messages stay as written."""
 
@@ -50,26 +59,23 @@ class Template:
         """Characters that are always the same: the more, the surer the match."""
         return sum(map(len, self.parts))
 
-    def match(self, text: str) -> dict[int, str] | None:
-        """What stands in the places of a text, each as short as possible; None if it is not of this template.
-
-        Takes linear time, which a regular expression does not: the text may be of a client.
-        """
-        first, *middle, last = self.parts
-        if not (text.startswith(first) and text.endswith(last)):
+    def match(self, text: str, *, joined: bool) -> dict[int, str] | None:
+        """What stands in the places of a text; None if it is not of this template. Unless ``joined``, nothing in a
+        place may itself be joined of several messages."""
+        if not (text.startswith(self.parts[0]) and text.endswith(self.parts[-1])):
             return None
-        at, end, found = len(first), len(text) - len(last), []
-        for part in middle:
-            after = text.find(part, at + 1, end)
-            if after < 0:
-                return None
-            found.append(text[at:after])
-            at = after + len(part)
-        return dict(zip(self.order, [*found, text[at:end]], strict=True)) if at < end else None
+        any_value = ANY if joined else UNJOINED
+        if self.size < SHORT:
+            any_value = ONE_VALUE
+        places = [NUMBER if before.endswith(("row ", "line ")) else any_value for before in self.parts[:-1]]
+        pattern = "".join(re.escape(part) + place for part, place in zip(self.parts, [*places, ""], strict=True))
+        found = re.fullmatch(pattern, text, re.DOTALL)
+        return None if found is None else dict(zip(self.order, found.groups(), strict=True))
 
     def filled(self, values: Mapping[int, str]) -> str:
         """The translation with these values in its places."""
-        return PLACEHOLDER.sub(lambda place: values.get(int(place[1]), ""), self.translation)
+        text = PLACEHOLDER.sub(lambda place: values.get(int(place[1]), ""), self.translation)
+        return BETWEEN_CHINESE.sub("", text)
 
 
 @dataclass(slots=True)
@@ -84,14 +90,21 @@ class Catalogue:
         """The catalogue of these messages; those without a translation are left out."""
         found = cls()
         for message, translation in translations.items():
-            if translation and PLACEHOLDER.search(message):
-                template = Template.of(message, translation)
-                found.templates[_first_word(template.parts[0])].append(template)
-            elif translation:
-                found.exact[message] = translation
+            if translation:
+                found._add(message, translation)
+            for sign, wide in WIDE.items():  # a part that follows another one, which is translated by itself
+                if translation and message.startswith(sign):
+                    found._add(message.removeprefix(sign), translation.removeprefix(wide))
         for templates in found.templates.values():
             templates.sort(key=lambda template: -template.size)
         return found
+
+    def _add(self, message: str, translation: str) -> None:
+        if not PLACEHOLDER.search(message):
+            self.exact[message] = translation
+            return
+        template = Template.of(message, translation)
+        self.templates[_first_word(template.parts[0])].append(template)
 
     def translated(self, text: str) -> str:
         """The translation of a text, as far as it is known; the rest of it is left as it is."""
@@ -99,45 +112,44 @@ class Catalogue:
 
     def knows(self, text: str) -> bool:
         """Whether the text, or each message that it is joined of, has a translation."""
-        return self._whole(text, DEEPEST) is not None or any(
-            all(self._whole(part, DEEPEST) is not None for part in text.split(sign))
-            for sign in SEPARATORS
-            if sign in text
-        )
+        if self._whole(text, 0, joined=False) is not None:
+            return True
+        parts = text.split("; ")
+        return len(parts) > 1 and all(self.knows(part) for part in parts)
 
     def _any(self, text: str, depth: int) -> str:
-        whole = self._whole(text, depth)
-        if whole is not None or depth == 0:
-            return text if whole is None else whole
-        for sign in SEPARATORS:
-            first, joined, rest = text.partition(sign)
-            if joined and (one := self._whole(first, depth)) is not None:
-                return one + _WIDE[sign] + self._any(rest, depth - 1)
-            if joined and (other := self._any(rest, depth - 1)) != rest:
-                return first + _WIDE[sign] + other
-        return text
+        inner = text.strip()
+        if depth == 0 or not inner or QUOTED.fullmatch(inner):
+            return text
+        found = self._whole(inner, depth, joined=False)
+        if found is None:
+            found = self._joined(inner, "; ", depth) or self._whole(inner, depth, joined=True)
+        if found is None:
+            found = self._joined(inner, ": ", depth)
+        return text if found is None else text.replace(inner, found, 1)
 
-    def _whole(self, text: str, depth: int) -> str | None:
+    def _joined(self, text: str, sign: str, depth: int) -> str | None:
+        """The translation of messages that this sign joins, as far as they are known; None if none is."""
+        parts = re.split(f"{sign}(?![^{{]*}})", text)  # not inside an object in JSON
+        found = [self._any(part, depth - 1) for part in parts]
+        return None if len(parts) == 1 or found == parts else WIDE[sign].join(found)
+
+    def _whole(self, text: str, depth: int, *, joined: bool) -> str | None:
         """The translation of a text that is one message; None if it is none."""
         if (found := self.exact.get(text)) is not None:
             return found
         for template in self._candidates(text):
-            values = template.match(text)
+            values = template.match(text, joined=joined)
             if values is not None:
-                return template.filled({number: self._inserted(value, depth) for number, value in values.items()})
+                return template.filled(
+                    {n: self._any(value, depth - 1) if depth else value for n, value in values.items()}
+                )
         return None
 
-    def _inserted(self, value: str, depth: int) -> str:
-        """The translation of what stands in a place, unless it is a quoted value of a user."""
-        is_quoted = value[0] in QUOTES and value[-1] == value[0] and value.count(value[0]) == 2
-        return value if is_quoted or depth == 0 else self._any(value, depth - 1)
-
     def _candidates(self, text: str) -> Iterator[Template]:
-        yield from self.templates.get(_first_word(text + " "), ())
-        yield from self.templates.get("", ())
-
-
-_WIDE = {"; ": "；", ": ": "："}
+        """The templates that may match, those with most text of their own first."""
+        own, others = self.templates.get(_first_word(text + " "), ()), self.templates.get("", ())
+        return merge(own, others, key=lambda template: -template.size)
 
 
 def _first_word(text: str) -> str:
