@@ -21,16 +21,15 @@ Language = Literal["zh", "en"]
 DEFAULT: Language = "zh"
 """The language of the public guide, for clients of the API that state none."""
 CATALOGUE = Path(__file__).parent / "locale" / "zh.po"
-LONGEST = 20_000
+LONGEST = 4_000
 """Characters of a message; a longer one is left as it is."""
 DEEPEST = 4
 """How many messages may stand inside one another."""
 PLACEHOLDER = re.compile(r"\{(\d+)\}")
 WIDE = {"; ": "；", ": ": "："}
 """What joins several messages to one, and how Chinese writes it."""
-ANY, UNJOINED, NUMBER = "(.*?)", "((?:(?!; ).)*?)", r"([\d,]+)"
-"""What may stand in a place of a template: anything, anything but joined messages, a number of a row or line."""
-ONE_VALUE = r"""('[^']*'|"[^"]*"|[^\s;]*?)"""
+NUMBER = re.compile(r"[\d,]+")
+ONE_VALUE = re.compile(r"""'[^']*'|"[^"]*"|[^\s;]*""")
 """What may stand in a place of a template that has hardly any text of its own."""
 BETWEEN_CHINESE = re.compile(r"(?<=[\u4e00-\u9fff，。；：）]) (?=[\u4e00-\u9fff，。；：（])")
 """A space that a place needs beside Latin letters only."""
@@ -64,18 +63,63 @@ class Template:
         place may itself be joined of several messages."""
         if not (text.startswith(self.parts[0]) and text.endswith(self.parts[-1])):
             return None
-        any_value = ANY if joined else UNJOINED
-        if self.size < SHORT:
-            any_value = ONE_VALUE
-        places = [NUMBER if before.endswith(("row ", "line ")) else any_value for before in self.parts[:-1]]
-        pattern = "".join(re.escape(part) + place for part, place in zip(self.parts, [*places, ""], strict=True))
-        found = re.fullmatch(pattern, text, re.DOTALL)
-        return None if found is None else dict(zip(self.order, found.groups(), strict=True))
+        ends = self._ends(text, 1, len(self.parts[0]), joined, set())
+        if ends is None:
+            return None
+        starts = [0, *ends[:-1]]
+        return {
+            number: text[start + len(part) : end]
+            for number, part, start, end in zip(self.order, self.parts, starts, ends, strict=False)
+        }
+
+    def _ends(self, text: str, number: int, start: int, joined: bool, failed: set[tuple[int, int]]) -> list[int] | None:
+        """Where the parts from this one on begin in a text, each as early as possible; None if they do not fit.
+
+        ``start`` is where the place before it begins. What has ``failed`` is not tried again, so that the time is not
+        exponential, as that of a regular expression is: the text may be a client's.
+        """
+        if number == len(self.parts):
+            return [] if start == len(text) else None
+        if (number, start) in failed:
+            return None
+        for at in self._places(text, number, start, joined):
+            ends = self._ends(text, number + 1, at + len(self.parts[number]), joined, failed)
+            if ends is not None:
+                return [at, *ends]
+        failed.add((number, start))
+        return None
+
+    def _places(self, text: str, number: int, start: int, joined: bool) -> Iterator[int]:
+        """Where a part may begin, if the place before it begins at ``start``."""
+        before, part = self.parts[number - 1], self.parts[number]
+        if before.endswith(("row ", "line ")):
+            latest = end_of(NUMBER, text, start)
+        elif self.size < SHORT:
+            latest = end_of(ONE_VALUE, text, start)
+        else:
+            separator = -1 if joined else text.find("; ", start)
+            latest = len(text) if separator < 0 else separator
+        if number == len(self.parts) - 1:
+            at = len(text) - len(part)
+            yield from (at,) if start <= at <= latest else ()
+        elif not part:  # two places side by side: what both may be is that of the second, unless it is a number
+            yield from (latest,) if before.endswith(("row ", "line ")) and latest > 0 else (start,)
+        else:
+            at = text.find(part, start)
+            while start <= at <= latest:
+                yield at
+                at = text.find(part, at + 1)
 
     def filled(self, values: Mapping[int, str]) -> str:
         """The translation with these values in its places."""
         text = PLACEHOLDER.sub(lambda place: values.get(int(place[1]), ""), self.translation)
         return BETWEEN_CHINESE.sub("", text)
+
+
+def end_of(pattern: re.Pattern[str], text: str, start: int) -> int:
+    """Where the match of a pattern ends; 0 if there is none."""
+    found = pattern.match(text, start)
+    return 0 if found is None else found.end()
 
 
 @dataclass(slots=True)
