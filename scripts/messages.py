@@ -4,8 +4,8 @@ those that are gone, and lists those without a translation.
 Messages are found in the syntax tree: texts that are given to an error, a problem or a warning, that a command
 describes itself with, or that have the name of a message. What is inserted becomes {0}, {1} …
 
-Two comments of translators (``# …`` before an entry) are kept: ``manual`` is a message that stands in no source, such as
-those of pydantic; ``no-message`` is a text that is found, but that nobody reads as a message, and that has no translation.
+Two comments of translators (``# …`` before an entry) are kept: ``manual`` is a message that stands in no source, such
+as those of pydantic; ``no-message`` is a text that is found, but that nobody reads as a message.
 """
 
 import ast
@@ -187,7 +187,7 @@ def updated(known: Catalog, places: Mapping[str, list[tuple[str, int]]]) -> Cata
         found.add(
             text,
             before.string if before else "",
-            locations=[(name, None) for name, _ in places.get(text, [])[:2]],
+            locations=[(name, None) for name, _ in places.get(text, [])[:2]],  # type: ignore[misc]
             user_comments=before.user_comments if before else [],
         )
     return found

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
-from heapq import merge
 from pathlib import Path
 from typing import Literal
 
@@ -47,16 +46,17 @@ class Template:
     parts: tuple[str, ...]
     order: tuple[int, ...]
     translation: str
+    size: int
+    """Characters that are always the same: the more, the surer the match."""
+    longest: str
+    """The longest part, which rules most texts out at once."""
 
     @classmethod
     def of(cls, message: str, translation: str) -> "Template":
         pieces = PLACEHOLDER.split(message)
-        return cls(tuple(pieces[::2]), tuple(map(int, pieces[1::2])), translation)
-
-    @property
-    def size(self) -> int:
-        """Characters that are always the same: the more, the surer the match."""
-        return sum(map(len, self.parts))
+        parts = tuple(pieces[::2])
+        order = tuple(map(int, pieces[1::2]))
+        return cls(parts, order, translation, sum(map(len, parts)), max(parts, key=len))
 
     def match(self, text: str, *, joined: bool) -> dict[int, str] | None:
         """What stands in the places of a text; None if it is not of this template. Unless ``joined``, nothing in a
@@ -124,7 +124,8 @@ def end_of(pattern: re.Pattern[str], text: str, start: int) -> int:
 
 @dataclass(slots=True)
 class Catalogue:
-    """The translations of messages: those that are always the same, and templates by the first word of theirs."""
+    """The translations of messages: those that are always the same; and templates by their first word, with those that
+    may begin with any word in each list."""
 
     exact: dict[str, str] = field(default_factory=dict)
     templates: dict[str, list[Template]] = field(default_factory=lambda: defaultdict(list))
@@ -139,8 +140,11 @@ class Catalogue:
             for sign, wide in WIDE.items():  # a part that follows another one, which is translated by itself
                 if translation and message.startswith(sign):
                     found._add(message.removeprefix(sign), translation.removeprefix(wide))
-        for templates in found.templates.values():
+        anywhere = found.templates.pop("", [])
+        for templates in (*found.templates.values(), anywhere):
+            templates += anywhere if templates is not anywhere else ()
             templates.sort(key=lambda template: -template.size)
+        found.templates[""] = anywhere
         return found
 
     def _add(self, message: str, translation: str) -> None:
@@ -183,17 +187,15 @@ class Catalogue:
         if (found := self.exact.get(text)) is not None:
             return found
         for template in self._candidates(text):
-            values = template.match(text, joined=joined)
-            if values is not None:
+            if template.longest in text and (values := template.match(text, joined=joined)) is not None:
                 return template.filled(
                     {n: self._any(value, depth - 1) if depth else value for n, value in values.items()}
                 )
         return None
 
-    def _candidates(self, text: str) -> Iterator[Template]:
+    def _candidates(self, text: str) -> list[Template]:
         """The templates that may match, those with most text of their own first."""
-        own, others = self.templates.get(_first_word(text + " "), ()), self.templates.get("", ())
-        return merge(own, others, key=lambda template: -template.size)
+        return self.templates.get(_first_word(text + " ")) or self.templates[""]
 
 
 def _first_word(text: str) -> str:
