@@ -21,6 +21,7 @@ from sqlalchemy import create_engine, make_url
 
 from epochd.store import migrations
 from epochd.store.db import Database
+from tests.support import untranslated
 
 DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
 JAX_CACHE = "JAX_COMPILATION_CACHE_DIR"
@@ -45,6 +46,11 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("EPOCHD_REPORT", "false")  # tests of reports switch them on
     os.environ["EPOCHD_LANGUAGE"] = "en"  # of servers and commands; tests of the languages choose them themselves
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as workers have it: idle threads do not spin
+    untranslated.watch()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    untranslated.report(session)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

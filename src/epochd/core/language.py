@@ -163,7 +163,9 @@ class Catalogue:
         if self._whole(text, 0, joined=False) is not None:
             return True
         parts = text.split("; ")
-        return len(parts) > 1 and all(self.knows(part) for part in parts)
+        if len(parts) > 1:
+            return all(self.knows(part) for part in parts)
+        return any(self._whole(rest, 0, joined=False) is not None for rest in _after_names(text))
 
     def _any(self, text: str, depth: int) -> str:
         inner = text.strip()
@@ -196,6 +198,13 @@ class Catalogue:
     def _candidates(self, text: str) -> list[Template]:
         """The templates that may match, those with most text of their own first."""
         return self.templates.get(_first_word(text + " ")) or self.templates[""]
+
+
+def _after_names(text: str) -> Iterator[str]:
+    """What follows each colon."""
+    while ": " in text:
+        text = text.partition(": ")[2]
+        yield text
 
 
 def _first_word(text: str) -> str:
