@@ -78,7 +78,7 @@ MUTANTS = [
     Mutant(
         "the deviation ignores the gap between batches",
         "data/encoding/scaling.py",
-        "self.squares += squares + gap * gap * (self.count * len(present) / count)",
+        "self.squares += squares + gap * gap * (self.count * found / count)",
         "self.squares += squares",
         "data/encoding/test_scaling.py",
     ),
@@ -178,8 +178,8 @@ MUTANTS = [
     Mutant(
         "balanced class weights do not sum to the rows",
         "loop/metrics.py",
-        "(len(y) / (len(classes) * np.maximum(counts, 1)))",
-        "(len(y) / np.maximum(counts, 1))",
+        "/ (len(classes) * counts)).tolist())",
+        "/ counts).tolist())",
         "loop/test_class_weights.py",
     ),
     # Engines: what PyTorch does wrong is noticed by the engines that are compared with it

@@ -40,6 +40,7 @@ PREDICTION_ROUTES = {
     ("get", "/{task_id}/logs"),
 }
 DATASET_ROUTES = {
+    ("patch", "/{name}"),
     ("post", ""),
     ("get", ""),
     ("get", "/{name}"),

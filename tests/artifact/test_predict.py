@@ -228,7 +228,7 @@ def test_text_that_looks_like_something_else_is_read_as_the_text_that_was_traine
 def test_columns_without_a_value_in_a_file_are_missing(tmp_path, mixed_model):
     frame = mixed().drop("y").head(3)
     empty = frame.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in frame.schema.items())
-    (tmp_path / "r.csv").write_text("cat,flag,code,day,text,n\n" + ",,,,,\n" * 3)
+    (tmp_path / "r.csv").write_text("id,cat,flag,code,day,text,n\n" + "1,,,,,,\n" * 3)
     expected = predict.Model.load(mixed_model).predict(empty)
     assert predict.predict_file(mixed_model, tmp_path / "r.csv").equals(expected)
 

@@ -49,7 +49,7 @@ def digits(lists: int) -> pl.DataFrame:
     pixels = table.drop("target").to_numpy().reshape(len(table), -1, lists)[:, 4:20]
     lengths = np.random.default_rng(0).integers(5, 17, len(table))
     columns = {f"c{i}": [row[:n, i] for row, n in zip(pixels, lengths, strict=True)] for i in range(lists)}
-    ink = pl.Series((pixels.sum((1, 2)) // 250).astype(int)).cast(pl.String)
+    ink = "i" + pl.Series((pixels.sum((1, 2)) // 250).astype(int)).cast(pl.String)
     return pl.DataFrame(columns | {"ink": ink, "target": table["target"]})
 
 

@@ -91,7 +91,8 @@ def test_files_load_on_every_backend_and_compute_what_the_reference_networks_com
         found = np.load(exported / f"{name}-{loader}.npy")
         np.testing.assert_allclose(found, expected(model(name)), rtol=1e-5, atol=1e-5, err_msg=f"{name} {loader}")
     outputs, *_, keras, savedmodel = printed["tensorflow"]
-    assert json.loads(outputs) == {"mlp": "probability", "mlp-embeddings": "value", "lstm-masked-both": "probabilities"}
+    values = dict.fromkeys(("mlp-embeddings", "mlp-logarithm"), "value")
+    assert json.loads(outputs) == {"mlp": "probability", "lstm-masked-both": "probabilities"} | values
     assert float(keras.strip("[]")) == pytest.approx(float(re.findall(r"\[\[(.+?)\]\]", savedmodel)[0]), rel=1e-4)
     for name in NAMES:
         assert_standard_objects_only(exported / f"{name}.keras")

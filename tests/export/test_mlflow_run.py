@@ -53,7 +53,7 @@ model = mlflow.pyfunc.load_model(given["windows"]["model_uri"])
 window = {"temp": [[1.0, 2, 3, 4, 5, 9]], "humid": [[1.0] * 6], "origin": [["EWR"] * 6], "wind_dir": [[1.0] * 6]}
 found["windows"] = model.predict(pd.DataFrame(window)).to_dict("list")
 model = mlflow.pyfunc.load_model(given["lists"]["model_uri"])
-found["lists"] = model.predict(pd.DataFrame({"c0": [[1.0], [2.0] * 12], "ink": ["1", None]})).to_dict("list")
+found["lists"] = model.predict(pd.DataFrame({"c0": [[1.0], [2.0] * 12], "ink": ["i1", None]})).to_dict("list")
 model = mlflow.pyfunc.load_model(given["features"]["model_uri"])
 found["features"] = model.predict(np.ones((2, 25), np.float32)).to_dict("list")
 print("\\n@" + json.dumps(found))

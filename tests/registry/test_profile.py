@@ -200,7 +200,7 @@ def test_any_numbers_have_a_profile_whose_counts_are_the_same_in_batches(data: A
 
 def profiled_as_stream(frame: pl.DataFrame) -> dict[str, Any]:
     with np.errstate(over="ignore", invalid="ignore"):
-        return profile._profiled(frame.lazy().with_columns(cs.float().fill_nan(None)))["columns"][0]
+        return profile._profiled(frame.lazy().with_columns(cs.float().fill_nan(None)), {})["columns"][0]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ async def named(content_type: str, body: bytes, **query: str | None) -> str:
     async def stream() -> AsyncIterator[bytes]:
         yield body
 
-    upload = await start_upload(stream(), content_type, query.get("name"), query.get("filename"))
+    upload = await start_upload(stream(), content_type, query.get("name"), query.get("filename"), {})
     assert b"".join([chunk async for chunk in upload.chunks]) == CSV
     return upload.name + upload.suffix
 

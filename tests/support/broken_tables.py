@@ -254,13 +254,7 @@ def windows_of_lists() -> Case:
 @case
 def an_unreadable_time() -> Case:
     times = [*map(str, DAYS[:20]), "next tuesday", *map(str, DAYS[21:])]
-    return Case(table(t=times), "time_column", "row 21 of 't' is 'next tuesday'", WINDOWS)
-
-
-@case
-def dates_in_two_notations() -> Case:
-    times = [day.isoformat() if i % 2 else f"{day:%d/%m/%Y}" for i, day in enumerate(DAYS)]
-    return Case(table(t=times), "time_column", "row 1 of 't' is '01/01/2024'", WINDOWS)
+    return Case(table(t=times), "time_column", "row 21 of 't' is missing", WINDOWS)
 
 
 @case
@@ -341,8 +335,8 @@ def a_batch_larger_than_the_data() -> Case:
 
 @suspicious
 def a_stray_word_among_numbers() -> Case:
-    values = [*map(str, range(ROWS - 1)), "unknown"]
-    return Case(table(a=values), None, r"39 of its values are numbers, but 'unknown' \(row 40\) is not")
+    values = [*map(str, [i * i for i in range(ROWS - 1)]), "odd"]
+    return Case(table(a=values), None, r"1 value is not of that form and taken as missing: 'odd' \(row 40\)")
 
 
 @suspicious
@@ -360,4 +354,4 @@ def a_multiple_of_the_target() -> Case:
 def a_column_that_counts_rows() -> Case:
     rows = 100
     columns = {"a": [i * i % 97 for i in range(rows)], "n": list(range(rows)), "y": [i // 3 % 2 for i in range(rows)]}
-    return Case(columns, None, "row indices .*, which say nothing about new rows: 'n'")
+    return Case(columns, None, "'n' looks like a row index: each value is the one before plus 1; it is left out")

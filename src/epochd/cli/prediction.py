@@ -140,7 +140,7 @@ def predict_locally(
     frame = frame if column is None else column.pictures(folder).decoded(frame)
     found = predictor.predict(frame, on_error=options.on_error, every_row=every_row)
     for warning in found.warnings:
-        print(warning, file=sys.stderr)
+        show(f"warning: {warning}", to=err)
     return answers.encoded({"version": predictor.about["task_id"]}, found, given, options)
 
 

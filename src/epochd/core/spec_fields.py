@@ -12,13 +12,13 @@ from typing_extensions import TypedDict
 from epochd.core.columns import ColumnOptions, Encoding, ReadOptions, Sheet
 from epochd.core.feature_options import FeatureOptions
 from epochd.core.names import COMPOSED
-from epochd.core.target_scale import TargetTransform
 
 Scheduler = Literal["step", "plateau", "cosine", "none"]
 Optimizer = Literal["adam", "adamw", "sgd", "rmsprop"]
 Task = Literal["binary", "multiclass", "regression"]
 Activation = Literal["relu", "tanh", "gelu", "silu"]
 Scaling = Literal["standard", "robust", "quantile"]
+TargetTransform = Literal["log1p"]
 Split = Literal["auto", "random", "stratified", "time", "group"]
 Monitor = Literal[
     "val_loss",

@@ -6,12 +6,13 @@ converts with the ``TargetScale`` of the encoder.
 
 from dataclasses import dataclass
 from math import expm1
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-TargetTransform = Literal["log1p"]
+from epochd.core.spec_fields import TargetTransform
+
 Float64 = npt.NDArray[np.float64]
 
 LOG_BOUNDS = (-30.0, 231.0)

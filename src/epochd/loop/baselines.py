@@ -12,9 +12,9 @@ import numpy as np
 
 from epochd.core import metric_table
 from epochd.core.arrays import FloatArray, IntArray
-from epochd.core.spec_fields import SpecFields
+from epochd.core.spec_fields import SpecFields, TargetTransform
 from epochd.core.specs import Task
-from epochd.core.target_scale import TargetScale, TargetTransform
+from epochd.core.target_scale import TargetScale
 from epochd.loop import metrics
 from epochd.loop.classification import Float64, LabelCounts
 

@@ -18,8 +18,8 @@ from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.errors import Diverged
 from epochd.core.events import ReportKind
 from epochd.core.jobs import Command
+from epochd.core.spec_fields import TargetTransform
 from epochd.core.specs import Task, TrainingSpec
-from epochd.core.target_scale import TargetTransform
 from epochd.data.feed import prefetch
 from epochd.data.feed.batches import MAX_CHUNK_VALUES, Batches, Chunk
 from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset

@@ -14,8 +14,9 @@ import numpy as np
 
 from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.spec_checks import labels_of
+from epochd.core.spec_fields import TargetTransform
 from epochd.core.specs import Task
-from epochd.core.target_scale import TargetScale, TargetTransform
+from epochd.core.target_scale import TargetScale
 from epochd.loop.classification import ClassTally, Float64, Scores, total, weighted_rows
 
 BLOCK_ROWS = 65_536

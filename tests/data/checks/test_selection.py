@@ -39,15 +39,21 @@ def odd(i):
     return 100_000 + i * 7919 % 10_007
 
 
+@pytest.mark.parametrize("name", ["name", "full_name", "Customer Name", "姓名", "联系人"])
+def test_names_of_people_are_left_out_by_the_name_of_their_column(look, name):
+    values = [f"Anna Meier {'abcdefgh'[i % 8]}{i}" for i in range(MANY)]
+    assert [column.name for column in look(numbered(**{name: values})).left_out] == [name]
+
+
 @pytest.mark.parametrize(
     "values",
     [
         [f"c-{i}" for i in range(MANY)],
         [str(uuid.UUID(int=i * 7919)) for i in range(MANY)],
-        [f"Anna Meier {i}" for i in range(MANY - 3)] + [None] * 3,
+        [f"meier{i}@example.org" for i in range(MANY - 3)] + [None] * 3,
         [f"张伟{i}" for i in range(MANY)],
     ],
-    ids=["codes", "uuids", "names", "chinese names"],
+    ids=["codes", "uuids", "addresses", "chinese names"],
 )
 def test_text_that_is_different_in_nearly_all_rows_is_left_out(look, values):
     found = look(numbered(who=values))

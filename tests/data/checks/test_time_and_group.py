@@ -22,7 +22,7 @@ def test_a_time_that_cannot_be_read_is_located(look):
     assert "'31.13.2024' (row 18)" in found.warnings[0]
     field, message = only_problem(found)
     assert field == "time_column"
-    assert message == "row 18 has no value of 't', so its position in time is unknown"
+    assert message == "row 18 of 't' is missing: the row cannot be put in order"
 
 
 def test_rows_are_counted_through_a_large_table(look, monkeypatch):

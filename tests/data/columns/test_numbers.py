@@ -71,7 +71,7 @@ def test_what_is_not_in_the_notation_is_no_number(values, expected):
 
 
 @pytest.mark.parametrize(
-    "values", [["192.168.1.1"], ["138 1234 5678"], ["a1", "b2"], ["1-2"], ["()"], ["2024-01-05"], ["3/4"]]
+    "values", [["192.168.1.1"], ["138 1234 5678"], ["a1", "b2"], ["1-2"], ["()"], ["2024-01-05"], ["3/4"], ["2.png"]]
 )
 def test_codes_are_no_numbers(values):
     assert read(values)[0] is None

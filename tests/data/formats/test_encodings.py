@@ -59,7 +59,7 @@ def source(folder, content, name="t.csv", **options):
 def test_an_encoding_is_detected_and_told(tmp_path, table):
     encoding, written, expected = table
     found = source(tmp_path, written.encode(encoding))
-    assert cells(found.read()) == expected
+    assert cells(found.expecting({}).read()) == expected
     [note] = found.notes()
     assert note.startswith(f"'t.csv' is read as {encodings.label(encoding)}, which was detected")
 
@@ -67,7 +67,7 @@ def test_an_encoding_is_detected_and_told(tmp_path, table):
 def test_a_declared_encoding_is_used_and_not_told(tmp_path, table):
     encoding, written, expected = table
     found = source(tmp_path, written.encode(encoding), encoding=encoding)
-    assert cells(found.read()) == expected
+    assert cells(found.expecting({}).read()) == expected
     assert found.notes() == []
 
 

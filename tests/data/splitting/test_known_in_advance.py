@@ -34,7 +34,7 @@ def table(groups=3, length=60, seed=0):
             "t": days,
             "g": np.repeat([f"g{number}" for number in range(groups)], length),
             "p": draw.normal(size=groups * length),
-            "h": draw.choice(["none", "easter", "may"], groups * length),
+            "h": draw.choice(["usual", "easter", "may"], groups * length),
             "y": draw.normal(size=groups * length),
         }
     )

@@ -44,7 +44,7 @@ LONGEST = 60
 CURRENCY = "|".join(re.escape(sign) for sign in CURRENCIES)
 SHAPE = re.compile(
     rf"(?P<open>\()?[ ]?(?P<sign>[-+])?[ ]?(?P<before>{CURRENCY})?[ ]?(?P<inner>[-+])?"
-    r"(?P<core>9+(?:[.,'’_ ]9+)*[.,]?|[.,]9+|(?i:inf(?:inity)?)|∞)(?P<power>[eE][-+]?9+)?"
+    r"(?P<core>9+(?:[.,'’_ ]9+)*(?:[.,](?=[)-]|$))?|[.,]9+|(?i:inf(?:inity)?)|∞)(?P<power>[eE][-+]?9+)?"
     r"[ ]?(?P<unit>[^\s\d()+\-.,'’_][^()+\-\d]{0,11})?(?P<close>\))?(?P<last>-)?"
 )
 

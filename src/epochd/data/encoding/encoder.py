@@ -17,8 +17,9 @@ import polars as pl
 from epochd.core import metric_table
 from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.errors import CorruptFile, DataError, Problem, similar_names
+from epochd.core.spec_fields import TargetTransform
 from epochd.core.specs import Task
-from epochd.core.target_scale import TargetScale, TargetTransform
+from epochd.core.target_scale import TargetScale
 from epochd.data.columns.reading import Reading
 from epochd.data.encoding import sequence, values
 from epochd.data.encoding.categorical import Codes, OneHot, as_text

@@ -38,7 +38,7 @@ def scan(path: Path, expected: Expected, options: ReadOptions, separator: str) -
         read = partial(pl.scan_csv, source, separator=found.separator, has_header=False, skip_lines=skipped, glob=False)
         named = partial(read, new_columns=names)
         unnamed = _without_values(named, names, found.names)
-        has_zeros = not expected and type_inference.may_have_leading_zeros(source, found.separator)
+        has_zeros = not expected and found.may_have_zeros
         for rows in (FIRST_ROWS, None):
             types = _final_types(named(infer_schema_length=rows).collect_schema(), expected)
             if has_zeros:

@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from epochd.core.columns import Encoding
 from epochd.core.text import shown
@@ -27,6 +28,9 @@ DECLARED = re.compile(r'\s*"?sep=(.)"?\s*', re.IGNORECASE)
 """A first line that tells Excel the separator."""
 SAMPLE_LINES = 200
 LF, CR, QUOTE = b'\n\r"'
+ZERO, NINE, BEFORE_NUMBER = ord("0"), ord("9"), np.frombuffer(b" \"'+-", np.uint8)
+Bytes = npt.NDArray[np.uint8]
+Places = npt.NDArray[np.intp]
 BLANK = re.compile(rb"(?:\A|\n)[ \t\r]*\n")
 csv.field_size_limit(1 << 26)
 
@@ -48,6 +52,8 @@ class Layout:
     """Whether Polars reads the rows as they are meant."""
     stray_quote: int | None = None
     """The line of the first quote inside a value that is not quoted."""
+    may_have_zeros: bool = True
+    """Whether a value may be an integer with a leading zero."""
 
     def rows(self) -> Iterator[list[str]]:
         """All rows below the header. Raises FormatError for one that has more or fewer values than the header."""
@@ -100,7 +106,7 @@ def _layout(content: Text, usual: str) -> Layout:
     names, rows = rows[above], rows[above + 1 :]
     rows = rows or [row for _, row in islice(_rows(content, separator, ends[above]), 1)]
     _check_header(names, rows, separator)
-    is_regular, stray_quote = _regularity(content, separator, len(names), skipped=ends[above])
+    is_regular, stray_quote, may_have_zeros = _regularity(content, separator, len(names), skipped=ends[above])
     return Layout(
         content,
         separator,
@@ -111,6 +117,7 @@ def _layout(content: Text, usual: str) -> Layout:
         values_as_names=header.values_in_header(names, rows),
         is_regular=is_regular,
         stray_quote=stray_quote,
+        may_have_zeros=may_have_zeros or not is_regular,
     )
 
 
@@ -193,10 +200,11 @@ def _bad_quotes(error: csv.Error, start_line: int, line: int) -> FormatError:
     return FormatError(reason, 'quote the whole value, and write "" for a quote in it')
 
 
-def _regularity(content: Text, separator: str, width: int, skipped: int) -> tuple[bool, int | None]:
-    """Whether Polars reads all lines after those skipped as rows of ``width`` values, and the line of the first quote
-    inside a value without quotes. All of the text is read, because it is decoded so."""
-    is_regular, stray, line, rest, last = True, None, skipped + 1, b"", b""
+def _regularity(content: Text, separator: str, width: int, skipped: int) -> tuple[bool, int | None, bool]:
+    """Whether Polars reads all lines after those skipped as rows of ``width`` values, the line of the first quote
+    inside a value without quotes, and whether a value begins with a zero before another digit. All of the text is read,
+    because it is decoded so."""
+    is_regular, stray, line, rest, last, has_zeros = True, None, skipped + 1, b"", b"", False
     for piece in content.pieces():
         while skipped and piece:
             piece, skipped = piece[piece.find(b"\n") + 1 or len(piece) :], skipped - 1
@@ -207,7 +215,9 @@ def _regularity(content: Text, separator: str, width: int, skipped: int) -> tupl
         if is_open and len(rest) > len(piece):  # a value that goes on in the next piece
             is_regular = len(rest) <= text.LONGEST_LINE
             continue
-        is_whole, place = _check_lines(rest if rest.endswith(b"\n") else rest + b"\n", ord(separator), width)
+        lines = rest if rest.endswith(b"\n") else rest + b"\n"
+        is_whole, place, zeros = _check_lines(lines, ord(separator), width)
+        has_zeros = has_zeros or zeros
         if place is not None:
             stray, is_regular = line + rest.count(b"\n", 0, place), False
         if not is_open:
@@ -218,10 +228,10 @@ def _regularity(content: Text, separator: str, width: int, skipped: int) -> tupl
                 b"",
             )
     ends_empty = not last[last.rstrip(b"\r\n").rfind(b"\n") + 1 :].strip(separator.encode() + b" \t\r\n")
-    return is_regular and not rest and not ends_empty, stray
+    return is_regular and not rest and not ends_empty, stray, has_zeros
 
 
-def _check_lines(piece: bytes, separator: int, width: int) -> tuple[bool, int | None]:
+def _check_lines(piece: bytes, separator: int, width: int) -> tuple[bool, int | None, bool]:
     """As ``_regularity``, for whole lines: with the place of the quote."""
     data = np.frombuffer(piece, np.uint8)
     ends = (data == separator) | (data == LF)
@@ -232,13 +242,25 @@ def _check_lines(piece: bytes, separator: int, width: int) -> tuple[bool, int | 
         # The byte before the first one is the last one, a line feed.
         strays = opening[~np.isin(data[opening - 1], (separator, LF, QUOTE))]
         if len(strays):
-            return False, int(strays[0])
+            return False, int(strays[0]), True
         closing = closing[closing + 1 < len(data)]
         if not np.isin(data[closing + 1], (separator, LF, CR, QUOTE)).all():
-            return False, None
+            return False, None, True
         ends &= np.bitwise_xor.accumulate(quotes.view(np.uint8)) == 0
     marks = np.flatnonzero(ends)
     is_last = data[marks] == LF
     is_regular = len(marks) % width == 0 and np.count_nonzero(is_last) * width == len(marks)
     is_regular = is_regular and bool(is_last[width - 1 :: width].all())
-    return is_regular and not (width == 1 and BLANK.search(piece)), None
+    return is_regular and not (width == 1 and BLANK.search(piece)), None, _has_zeros(data, marks)
+
+
+def _has_zeros(data: Bytes, marks: Places) -> bool:
+    """Whether a value begins with a 0 before another digit, possibly after a space, a quote or a sign; ``marks`` are
+    the places of the ends of values."""
+    begin = np.append(0, marks[:-1] + 1)
+    begin = begin[begin < len(data) - 4]
+    if not len(begin):
+        return True  # too little to be worth a look
+    for _ in range(2):
+        begin = begin + np.isin(data[begin], BEFORE_NUMBER)
+    return bool(((data[begin] == ZERO) & (data[begin + 1] >= ZERO) & (data[begin + 1] <= NINE)).any())
