@@ -16,7 +16,7 @@ SERVE_EPILOG = (
 def setting(name: str) -> Any:
     """The command-line option for a server setting, with the help text of the setting."""
     field = Settings.model_fields[name]
-    text = (field.description or "").replace("``", "")
+    text = " ".join((field.description or "").replace("``", "").split())
     return Option(help=text, show_default=str(field.get_default(call_default_factory=True) or "none"))
 
 
