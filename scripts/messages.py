@@ -40,6 +40,7 @@ CALLS = {
 NAMES = {
     *("message", "hint", "reason", "text", "what", "why", "advice", "note", "doubt", "limit", "place", "told", "said"),
     *("describe", "lacking", "which", "of", "has", "origin", "help", "warnings", "more", "listed", "HINT", "detail"),
+    *("TOKEN_HELP", "VERSION_HELP", "SERVE_EPILOG"),
 }
 """Variables, parameters and functions whose texts are messages."""
 ERRORS = (

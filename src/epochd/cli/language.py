@@ -57,10 +57,11 @@ def word(text: str) -> str:
 def choose(arguments: Sequence[str]) -> None:
     """Let ``--language`` decide for all that follows, wherever it stands: parsing may end at an error before it."""
     before_end = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    for argument, following in zip(before_end, [*before_end[1:], ""], strict=True):
+    for index, argument in enumerate(before_end):
         name, _, value = argument.partition("=")
-        if name == OPTION and (value or following) in tuple(Spoken):
-            os.environ[VARIABLE] = value or following
+        given = value or "".join(before_end[index + 1 : index + 2])
+        if name == OPTION and given in tuple(Spoken):
+            os.environ[VARIABLE] = given
 
 
 def accept_everywhere(command: Any) -> None:
@@ -80,13 +81,14 @@ def spoken(command: Any) -> Iterator[None]:
         return
     from typer import rich_utils  # noqa: PLC0415 - 0.1 s that only help and errors need
 
-    before = {name: getattr(rich_utils, name) for name in (*TITLES, "rich_format_error")}
+    before = {name: getattr(rich_utils, name) for name in (*TITLES, *WRAPPED)}
     for one in _tree(command):
         _translate(one)
-    for name in TITLES:
-        setattr(rich_utils, name, localized(before[name]) if " " in before[name] else word(before[name]))
-    setattr(rich_utils, "rich_format_error", partial(_show_error, rich_utils.rich_format_error))  # noqa: B010
     try:
+        for name in TITLES:
+            setattr(rich_utils, name, localized(before[name]) if " " in before[name] else word(before[name]))
+        for name, wrapper in WRAPPED.items():
+            setattr(rich_utils, name, partial(wrapper, before[name]))
         yield
     finally:
         for name, value in before.items():
@@ -119,3 +121,14 @@ def _show_error(show: Any, error: Any) -> None:
     text = localized(error.format_message())
     error.format_message = lambda: text
     show(error)
+
+
+def _folded(make: Any, **options: Any) -> Any:
+    """A text that may end a line after each character, as Chinese has no spaces; else the rest of it is cut off."""
+    text = make(**options)
+    text.overflow = "fold"
+    return text
+
+
+WRAPPED: dict[str, Any] = {"rich_format_error": _show_error, "_make_rich_text": _folded}
+"""Functions of ``typer.rich_utils``, and what is called with them instead."""
