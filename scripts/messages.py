@@ -3,11 +3,14 @@ those that are gone, and lists those without a translation.
 
 Messages are found in the syntax tree: texts that are given to an error, a problem or a warning, that a command
 describes itself with, or that have the name of a message. What is inserted becomes {0}, {1} …
+
+Two comments of translators (``# …`` before an entry) are kept: ``manual`` is a message that stands in no source, such
+as those of pydantic; ``no-message`` is a text that is found, but that nobody reads as a message.
 """
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from babel.messages.catalog import Catalog
@@ -17,6 +20,7 @@ from epochd.core.language import CATALOGUE
 
 SOURCES = Path(__file__).parents[1] / "src" / "epochd"
 LEFT_OUT = ("report/chinese.py", "report/english.py", "core/language.py", "api/messages.py")
+MANUAL, NO_MESSAGE = "manual", "no-message"
 CALLS = {
     *("Problem", "problem", "warning", "Issue", "FormatError", "PictureError", "bad_value", "wrong_type", "invalid"),
     *(
@@ -39,6 +43,22 @@ CALLS = {
 """Functions whose texts are messages, besides classes of errors."""
 NAMES = {
     *("message", "hint", "reason", "text", "what", "why", "advice", "note", "doubt", "limit", "place", "told", "said"),
+    *(
+        "notes",
+        "found",
+        "remedy",
+        "size",
+        "sizes",
+        "space",
+        "cause",
+        "silence",
+        "hang",
+        "batches",
+        "usage",
+        "meaning",
+        "ended",
+        "by",
+    ),
     *("describe", "lacking", "which", "of", "has", "origin", "help", "warnings", "more", "listed", "HINT", "detail"),
     *("TOKEN_HELP", "VERSION_HELP", "SERVE_EPILOG"),
 }
@@ -122,7 +142,7 @@ def messages(path: Path) -> Iterator[tuple[str, int]]:
         elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.NamedExpr) and node.value is not None:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             names = {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
-            if {name.strip("_") for name in names} & NAMES:
+            if {name.strip("_") for name in names} & NAMES or any(name.isupper() for name in names):
                 yield from texts(node.value)
         elif isinstance(node, ast.Return | ast.Yield) and node.value is not None:
             yield from texts(node.value)
@@ -165,25 +185,41 @@ def catalogue() -> Catalog:
         return read_po(file, locale="zh")
 
 
-def main() -> int:
-    known, places = catalogue(), found()
-    updated = Catalog(locale="zh", project="epochd", version="", charset="utf-8", fuzzy=False)
-    manual = {str(entry.id) for entry in known if entry.id and "manual" in entry.user_comments}
-    for text in sorted({*places, *manual}):
+def marked(known: Catalog, comment: str) -> set[str]:
+    """The messages of a catalogue with this comment."""
+    return {str(entry.id) for entry in known if entry.id and comment in entry.user_comments}
+
+
+def lacking(known: Catalog, texts: Iterable[str]) -> list[str]:
+    """Those of the texts without a translation that need one."""
+    ignored = marked(known, NO_MESSAGE)
+    return [text for text in sorted(texts) if text not in ignored and not ((entry := known.get(text)) and entry.string)]
+
+
+def updated(known: Catalog, places: Mapping[str, list[tuple[str, int]]]) -> Catalog:
+    """The catalogue with the messages of the sources and the manual ones, and no other."""
+    found = Catalog(locale="zh", project="epochd", version="", charset="utf-8", fuzzy=False)
+    for text in sorted({*places, *marked(known, MANUAL)}):
         before = known.get(text)
-        updated.add(
+        found.add(
             text,
             before.string if before else "",
-            locations=[(name, None) for name, _ in places.get(text, [])[:2]],
-            user_comments=["manual"] if text in manual else [],
+            locations=[(name, None) for name, _ in places.get(text, [])[:2]],  # type: ignore[misc]
+            user_comments=before.user_comments if before else [],
         )
+    return found
+
+
+def main() -> int:
+    places = found()
+    known = updated(catalogue(), places)
     with CATALOGUE.open("wb") as file:
-        write_po(file, updated, width=120, sort_output=True, omit_header=True)
-    lacking = [text for text in sorted({*places, *manual}) if not (known.get(text) and known.get(text).string)]
-    for text in lacking:
-        print(f"no translation: {text!r} ({places.get(text, [('manual', 0)])[0][0]})")
-    print(f"{len(places)} messages, {len(lacking)} without a translation")
-    return 1 if lacking else 0
+        write_po(file, known, width=120, sort_output=True, omit_header=True)
+    missing = lacking(known, {str(entry.id) for entry in known if entry.id})
+    for text in missing:
+        print(f"no translation: {text!r} ({places.get(text, [(MANUAL, 0)])[0][0]})")
+    print(f"{len(places)} messages, {len(missing)} without a translation")
+    return 1 if missing else 0
 
 
 if __name__ == "__main__":

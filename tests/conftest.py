@@ -43,6 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
     os.environ.setdefault("EPOCHD_REPORT", "false")  # tests of reports switch them on
+    os.environ["EPOCHD_LANGUAGE"] = "en"  # of servers and commands; tests of the languages choose them themselves
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as workers have it: idle threads do not spin
 
 

@@ -17,12 +17,13 @@ from epochd.core import language as catalogue
 from .conftest import CONFIG, Server, config_file
 
 TRANSLATIONS = {
-    "Usage: {0}": "用法：{0}",
+    "word: Usage": "用法",
     "Invalid value for {0}: {1}": "{0} 的值无效：{1}",
     "{0} is not a valid int.": "{0} 不是有效的整数。",
     "No such option: {0}": "没有选项 {0}",
     "Missing argument {0}.": "缺少参数 {0}。",
-    "[default: {}]": "[默认：{}]",
+    "word: [default: {}]": "[默认：{}]",
+    "word: [OPTIONS]": "[选项]",
     "Show this message and exit.": "显示此帮助并退出。",
     "List models with their newest version.": "列出模型及其最新版本，" * 20,
     "word: Options": "选项",
@@ -127,7 +128,7 @@ def test_a_help_in_chinese_leaves_nothing_behind_and_cuts_nothing_off(
     before = run("models", "list", "--help").out
     monkeypatch.setenv("EPOCHD_LANGUAGE", "zh")
     shown = run("models", "list", "--help").out
-    for text in ("用法：", "─ 选项 ─", "[默认：50]", "显示此帮助并退出。"):
+    for text in ("用法：", "models list [选项]", "─ 选项 ─", "[默认：50]", "显示此帮助并退出。"):
         assert text in shown
     assert "…" not in run("models", "--help").out
     monkeypatch.setenv("EPOCHD_LANGUAGE", "en")

@@ -13,6 +13,7 @@ from epochd import __version__
 from epochd.api import errors, models, openapi, protocols, tasks
 from epochd.api.datasets import routes as datasets
 from epochd.api.deps import authorise, known_parameters
+from epochd.api.language import RequestLanguage
 from epochd.api.models.fast import FastPrediction
 from epochd.api.predictions import routes as predictions
 from epochd.api.security import DATASETS_PATH, BodyLimit, HostGuard, RootPath, UnhandledErrors
@@ -44,6 +45,7 @@ def create_app(settings: Settings, *, executor: Executor | None = None, server_u
         lifespan=lambda _: service.opened(),
         middleware=[
             Middleware(RootPath, prefix=settings.root_path),
+            Middleware(RequestLanguage, default=settings.language),
             Middleware(UnhandledErrors),
             Middleware(HostGuard, settings=settings),
             Middleware(FastPrediction),

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from epochd.api.errors import answer
+from epochd.api.language import language_of, spoken
 from epochd.core.errors import Busy
 
 HEAD_SECONDS = 15.0
@@ -121,7 +122,8 @@ class UrgentOnly:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and not (scope["path"].endswith("/health") or "/internal/" in scope["path"]):
             error = Busy("the server has no room for more connections", RETRY_SECONDS)
-            response = answer(error)
+            with spoken(language_of(scope)):
+                response = answer(error)
             response.headers["connection"] = "close"
             await response(scope, receive, send)
             return

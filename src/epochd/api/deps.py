@@ -12,9 +12,10 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
 
-from epochd.api.messages import Translator, preferred_language
+from epochd.api.messages import Translator
 from epochd.api.service import Service
 from epochd.core.errors import InvalidRequest, InvalidSpec, Problem, Unauthorized, similar_names
+from epochd.core.language import current
 from epochd.core.settings import Settings
 
 MAX_UNKNOWN = 20
@@ -55,8 +56,8 @@ def check_token(settings: Settings, given: str | None) -> None:
         raise Unauthorized("the token is not one of this server's tokens (EPOCHD_TOKENS)")
 
 
-async def translator(request: Request) -> Translator:
-    return Translator(preferred_language(request.headers.get("accept-language")))
+async def translator() -> Translator:
+    return Translator(current.get())
 
 
 TranslatorDep = Annotated[Translator, Depends(translator)]

@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from epochd.api.language import told
 from epochd.core.errors import (
     MAX_PROBLEMS,
     BadRequest,
@@ -58,13 +59,14 @@ def _shaped(error: EpochdError, path: str) -> dict[str, Any]:
         return {"error": _text(error)}
     if path.startswith("/serving/"):
         return {"error_code": MLFLOW_CODES.get(error.status, "INTERNAL_ERROR"), "message": _text(error)}
-    return error.as_json()
+    return told(error.as_json())
 
 
 def _text(error: EpochdError) -> str:
     """The message with the hints of its problems, which have no field of their own there."""
-    hints = [problem.hint for problem in error.problems if problem.hint and problem.hint not in error.message]
-    return "; ".join([error.message, *dict.fromkeys(hints)])
+    answer = told(error.as_json())
+    hints = [problem["hint"] for problem in answer["problems"] if problem["hint"] not in answer["message"]]
+    return "; ".join([answer["message"], *dict.fromkeys(hints)])
 
 
 def install(app: FastAPI) -> None:
@@ -88,8 +90,10 @@ async def _handle_validation_error(request: Request, error: Exception) -> Respon
     problems = []
     for entry in error.errors()[:MAX_PROBLEMS]:
         place, *rest = map(str, entry["loc"])
-        given = "" if entry["type"] == "missing" else f", but {shown(entry.get('input'), 80)} was given"
-        problems.append(Problem(".".join(rest) or place, entry["msg"] + given, f"a parameter of the request's {place}"))
+        reason = entry["msg"]
+        if entry["type"] != "missing":
+            reason = f"{reason}, but {shown(entry.get('input'), 80)} was given"
+        problems.append(Problem(".".join(rest) or place, reason, f"a parameter of the request's {place}"))
     message = "; ".join(f"{problem.field}: {problem.message}" for problem in problems)
     return answer(InvalidRequest(message, problems), path=request.url.path)
 

@@ -9,10 +9,13 @@ import json
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Any
 
+from epochd.api.language import told
 from epochd.core.events import FINAL_TYPES, Event, Type
+from epochd.core.language import Language
 from epochd.store import events
 from epochd.store.db import Database
 
@@ -20,6 +23,8 @@ BUFFER_LINES = 1_024
 """How many events a subscriber may be behind before its buffer is thinned."""
 KEPT_TYPES = FINAL_TYPES | {Type.STATE, Type.ROLLBACK}
 """Events that a slow subscriber never misses."""
+VALUE_TYPES = frozenset({Type.PROGRESS, Type.CHECKPOINT})
+"""Events without messages."""
 PAGE_EVENTS, CACHED_PAGES = 200, 128
 """How many past events are read at a time, and how many such pages are kept: about 10 MB."""
 
@@ -31,17 +36,30 @@ class EventLine:
     seq: int
     type: Type
     data: bytes
+    _translations: dict[Language, bytes] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def is_final(self) -> bool:
         return self.type in FINAL_TYPES
 
+    def told(self, language: Language) -> bytes:
+        """``data`` with its messages in this language; each is translated once, however many streams send it."""
+        if language == "en" or self.type in VALUE_TYPES:
+            return self.data
+        if language not in self._translations:
+            content = json.loads(self.data.split(b"\n", 1)[0].removeprefix(b"data: "))
+            self._translations[language] = _sent(self.seq, told(content, language))
+        return self._translations[language]
+
 
 def line_of(event: Event) -> EventLine:
     """The form in which an event is sent: ``{"type", "task_id", **payload}``."""
     data = {"type": event.type.value, "task_id": event.task_id, **event.payload}
-    text = json.dumps(data, allow_nan=False)
-    return EventLine(event.seq, event.type, f"data: {text}\nid: {event.seq}\n\n".encode("ascii"))
+    return EventLine(event.seq, event.type, _sent(event.seq, data))
+
+
+def _sent(seq: int, data: dict[str, Any]) -> bytes:
+    return f"data: {json.dumps(data, allow_nan=False)}\nid: {seq}\n\n".encode("ascii")
 
 
 class Subscriber:

@@ -1,18 +1,13 @@
-"""Every ``message`` text of the API, in Chinese and English.
+"""Every ``message`` of an answer with success, in Chinese and English.
 
-Chinese, the language of the public guide, is the default; a client whose ``Accept-Language`` prefers English gets
-English. Clients should rely on status codes and field names, not on these texts.
+Clients should rely on status codes and field names, not on these texts.
 """
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Literal
 
 from epochd.core.jobs import JobKind, State
-
-Language = Literal["zh", "en"]
-
-DEFAULT: Language = "zh"
+from epochd.core.language import DEFAULT, Language
 
 
 class Message(Enum):
@@ -60,26 +55,3 @@ class Translator:
     def state(self, state: State, kind: JobKind = JobKind.TRAINING) -> str:
         """The message that describes a task in this state."""
         return self.message(Message[state.name if kind is JobKind.TRAINING else f"PREDICTION_{state.name}"])
-
-
-def preferred_language(accept_language: str | None) -> Language:
-    """The language that a header such as ``en-GB,zh;q=0.8`` prefers; the first of equal ones, Chinese if there is none.
-
-    A simplified form of RFC 9110 section 12.5.4: subtags are ignored, ``*`` means the default language.
-    """
-    known: dict[str, Language] = {"en": "en", "zh": "zh", "*": DEFAULT}
-    best: tuple[float, Language] = (0.0, DEFAULT)
-    for entry in (accept_language or "").split(","):
-        tag, _, parameters = entry.partition(";")
-        language = known.get(tag.strip().lower().split("-")[0])
-        if language is not None and (quality := _quality(parameters)) > best[0]:
-            best = (quality, language)
-    return best[1]
-
-
-def _quality(parameters: str) -> float:
-    name, _, value = parameters.strip().partition("=")
-    try:
-        return float(value) if name.strip().lower() == "q" else 1.0
-    except ValueError:
-        return 0.0

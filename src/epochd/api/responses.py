@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
+from epochd.api.language import Told
 from epochd.core.errors import error_codes
 
 PING_SECONDS, PING = 15.0, b": ping\n\n"
@@ -68,8 +69,8 @@ class Success(Shape):
 
 class ProblemShape(Shape):
     field: str
-    message: str
-    hint: str = ""
+    message: Told
+    hint: Told = ""
 
 
 class ErrorShape(Shape):
@@ -77,7 +78,7 @@ class ErrorShape(Shape):
 
     success: Literal[False] = False
     code: Annotated[str, WithJsonSchema({MARK: "ErrorCode"})] = Field(examples=["invalid_spec"])
-    message: str
+    message: Told
     problems: list[ProblemShape]
 
 

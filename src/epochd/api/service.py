@@ -13,6 +13,7 @@ from epochd.api import server_log
 from epochd.api.event_bus import EventBus, PastEvents
 from epochd.api.served_models import ServedModels
 from epochd.artifact import removal
+from epochd.core import language
 from epochd.core.errors import Busy, EpochdError, SettingsError
 from epochd.core.jobs import State
 from epochd.core.settings import DATABASE_FILE, Settings
@@ -72,6 +73,8 @@ class Service:
             stack.callback(self.event_bus.close)
             stack.push_async_callback(self.close_readers)
             self.checks.warm()
+            if self.settings.language != "en":  # read before a request needs it
+                asyncio.get_running_loop().run_in_executor(None, language.chinese)
             await self.dispatcher.start()
             self._is_dispatching = True
             stack.push_async_callback(self.release, 0.0)

@@ -28,6 +28,10 @@ TITLES = (
 """The texts of typer that stand in every help and error, as they are named in ``typer.rich_utils``."""
 
 
+METAVARS = ("options_metavar", "subcommand_metavar")
+"""What a command's usage ends with, as its attributes are named."""
+
+
 class Spoken(StrEnum):
     ZH = "zh"
     EN = "en"
@@ -86,7 +90,7 @@ def spoken(command: Any) -> Iterator[None]:
         _translate(one)
     try:
         for name in TITLES:
-            setattr(rich_utils, name, localized(before[name]) if " " in before[name] else word(before[name]))
+            setattr(rich_utils, name, word(before[name]))
         for name, wrapper in WRAPPED.items():
             setattr(rich_utils, name, partial(wrapper, before[name]))
         yield
@@ -104,16 +108,17 @@ def _tree(command: Any) -> Iterator[Any]:
 
 def _translate(command: Any) -> None:
     """Translate what a command says of itself and of its parameters."""
-    for name in ("help", "epilog", "options_metavar", "subcommand_metavar"):
+    for name, translate in {"help": localized, "epilog": localized, **dict.fromkeys(METAVARS, word)}.items():
         if text := getattr(command, name, None):
-            setattr(command, name, localized(cleandoc(text)))
+            setattr(command, name, translate(cleandoc(text)))
     for parameter in [*command.params, command.get_help_option(Context(command))]:
         parameter.help = localized(parameter.help or "")
     command.get_usage = partial(_usage, command.get_usage)
 
 
 def _usage(write: Any, context: Any) -> str:
-    return localized(str(write(context)))
+    text = str(write(context))
+    return text.replace("Usage: ", word("Usage") + COLON[chosen()], 1)
 
 
 def _show_error(show: Any, error: Any) -> None:

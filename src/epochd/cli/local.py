@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from typer import Option
 
+from epochd.cli.language import Spoken
 from epochd.core.settings import Settings, load
 
 SERVE_EPILOG = (
@@ -47,6 +48,7 @@ def serve(
     served_models: Annotated[int | None, setting("served_models")] = None,
     served_mb: Annotated[int | None, setting("served_mb")] = None,
     group_readable: Annotated[bool | None, setting("group_readable")] = None,
+    language: Annotated[Spoken | None, setting("language")] = None,
     report: Annotated[bool | None, setting("report")] = None,
     pause_wait_seconds: Annotated[float | None, setting("pause_wait_seconds")] = None,
     log_level: Annotated[str | None, setting("log_level")] = None,

@@ -13,6 +13,7 @@ from epochd.client.connection import DEFAULT_URL, LONG_TIMEOUT, Connection
 from epochd.client.models import ModelRequests
 from epochd.core.events import FINAL_TYPES, Type
 from epochd.core.jobs import is_prediction
+from epochd.core.language import Language
 from epochd.core.specs import TrainingSpec
 
 TASKS = "/api/v1/epoch-training"
@@ -23,12 +24,18 @@ CHUNK_BYTES = 1 << 18
 
 class Client(ModelRequests):
     """A client of one server. Use it in a ``with`` block, or call ``close`` at the end. ``transport`` replaces the
-    network, so that a test needs no socket."""
+    network, so that a test needs no socket. ``language`` is that of messages, ``zh`` or ``en``; default: that of
+    ``EPOCHD_LANGUAGE`` or the locale."""
 
     def __init__(
-        self, url: str = DEFAULT_URL, token: str | None = None, *, transport: httpx.BaseTransport | None = None
+        self,
+        url: str = DEFAULT_URL,
+        token: str | None = None,
+        *,
+        transport: httpx.BaseTransport | None = None,
+        language: Language | None = None,
     ) -> None:
-        self._connection = Connection(url, token, transport)
+        self._connection = Connection(url, token, transport, language)
         self._request = self._connection.request
 
     def __enter__(self) -> Self:

@@ -14,6 +14,7 @@ import httpx
 from httpx_sse import EventSource, SSEError
 
 from epochd.core.errors import EpochdError, Problem, ProblemsError, ServerUnreachable, SettingsError
+from epochd.core.language import Language, of_environment
 from epochd.core.text import TOKEN_RULE, is_token
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -33,16 +34,20 @@ SHUTDOWN = "server_shutdown"
 
 
 class Connection:
-    """HTTP to the server at ``url``; ``transport`` replaces the network.
+    """HTTP to the server at ``url``; ``transport`` replaces the network, ``language`` that of the environment.
 
     Raises SettingsError for a token that cannot be sent, ServerUnreachable for an invalid URL.
     """
 
-    def __init__(self, url: str, token: str | None, transport: httpx.BaseTransport | None) -> None:
+    def __init__(
+        self, url: str, token: str | None, transport: httpx.BaseTransport | None, language: Language | None = None
+    ) -> None:
         self.url = url.rstrip("/")
         if token and not is_token(token):
             raise SettingsError(f"EPOCHD_TOKEN or --token has a value that cannot be sent to a server: {TOKEN_RULE}")
-        headers = {"Accept-Language": "en"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        headers: dict[str, str] = {"Accept-Language": language or of_environment()}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
         self.proxy = ""
         try:
             self._http = self._client(headers, transport)

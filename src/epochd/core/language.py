@@ -18,17 +18,25 @@ from typing import Literal
 
 Language = Literal["zh", "en"]
 DEFAULT: Language = "zh"
-"""The language of the public guide, for clients that state none."""
+"""The language of the public guide, for clients of the API that state none."""
 CATALOGUE = Path(__file__).parent / "locale" / "zh.po"
-LONGEST = 20_000
+LONGEST = 4_000
 """Characters of a message; a longer one is left as it is."""
 DEEPEST = 4
 """How many messages may stand inside one another."""
 PLACEHOLDER = re.compile(r"\{(\d+)\}")
-SEPARATORS = ("; ", ": ")
-"""What joins several messages to one."""
-current: ContextVar[Language] = ContextVar("language", default=DEFAULT)
-"""The language of the request that is answered."""
+WIDE = {"; ": "；", ": ": "："}
+"""What joins several messages to one, and how Chinese writes it."""
+NUMBER = re.compile(r"[\d,]+")
+ONE_VALUE = re.compile(r"""'[^']*'|"[^"]*"|[^\s;]*""")
+"""What may stand in a place of a template that has hardly any text of its own."""
+BETWEEN_CHINESE = re.compile(r"(?<=[\u4e00-\u9fff，。；：）]) (?=[\u4e00-\u9fff，。；：（])")
+"""A space that a place needs beside Latin letters only."""
+SHORT = 9
+QUOTED = re.compile(r"""'[^']*'|"[^"]*"|[\d,.]+|\{.*\}|\[.*\]""", re.DOTALL)
+"""What is never a message."""
+current: ContextVar[Language] = ContextVar("language", default="en")
+"""The language of the request that is answered, or of the command that runs; elsewhere messages stay as written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,33 +46,86 @@ class Template:
     parts: tuple[str, ...]
     order: tuple[int, ...]
     translation: str
+    size: int
+    """Characters that are always the same: the more, the surer the match."""
+    longest: str
+    """The longest part, which rules most texts out at once."""
 
     @classmethod
     def of(cls, message: str, translation: str) -> "Template":
         pieces = PLACEHOLDER.split(message)
-        return cls(tuple(pieces[::2]), tuple(map(int, pieces[1::2])), translation)
+        parts = tuple(pieces[::2])
+        order = tuple(map(int, pieces[1::2]))
+        return cls(parts, order, translation, sum(map(len, parts)), max(parts, key=len))
 
-    @property
-    def size(self) -> int:
-        """Characters that are always the same: the more, the surer the match."""
-        return sum(map(len, self.parts))
-
-    def match(self, text: str) -> dict[int, str] | None:
-        """What stands in the places of a text; None if it is not of this template."""
+    def match(self, text: str, *, joined: bool) -> dict[int, str] | None:
+        """What stands in the places of a text; None if it is not of this template. Unless ``joined``, nothing in a
+        place may itself be joined of several messages."""
         if not (text.startswith(self.parts[0]) and text.endswith(self.parts[-1])):
             return None
-        pattern = "(.+?)".join(map(re.escape, self.parts))
-        found = re.fullmatch(pattern, text, re.DOTALL)
-        return None if found is None else dict(zip(self.order, found.groups(), strict=True))
+        ends = self._ends(text, 1, len(self.parts[0]), joined, set())
+        if ends is None:
+            return None
+        starts = [0, *ends[:-1]]
+        return {
+            number: text[start + len(part) : end]
+            for number, part, start, end in zip(self.order, self.parts, starts, ends, strict=False)
+        }
+
+    def _ends(self, text: str, number: int, start: int, joined: bool, failed: set[tuple[int, int]]) -> list[int] | None:
+        """Where the parts from this one on begin in a text, each as early as possible; None if they do not fit.
+
+        ``start`` is where the place before it begins. What has ``failed`` is not tried again, so that the time is not
+        exponential, as that of a regular expression is: the text may be a client's.
+        """
+        if number == len(self.parts):
+            return [] if start == len(text) else None
+        if (number, start) in failed:
+            return None
+        for at in self._places(text, number, start, joined):
+            ends = self._ends(text, number + 1, at + len(self.parts[number]), joined, failed)
+            if ends is not None:
+                return [at, *ends]
+        failed.add((number, start))
+        return None
+
+    def _places(self, text: str, number: int, start: int, joined: bool) -> Iterator[int]:
+        """Where a part may begin, if the place before it begins at ``start``."""
+        before, part = self.parts[number - 1], self.parts[number]
+        if before.endswith(("row ", "line ")):
+            latest = end_of(NUMBER, text, start)
+        elif self.size < SHORT:
+            latest = end_of(ONE_VALUE, text, start)
+        else:
+            separator = -1 if joined else text.find("; ", start)
+            latest = len(text) if separator < 0 else separator
+        if number == len(self.parts) - 1:
+            at = len(text) - len(part)
+            yield from (at,) if start <= at <= latest else ()
+        elif not part:  # two places side by side: what both may be is that of the second, unless it is a number
+            yield from (latest,) if before.endswith(("row ", "line ")) and latest > 0 else (start,)
+        else:
+            at = text.find(part, start)
+            while start <= at <= latest:
+                yield at
+                at = text.find(part, at + 1)
 
     def filled(self, values: Mapping[int, str]) -> str:
         """The translation with these values in its places."""
-        return PLACEHOLDER.sub(lambda place: values.get(int(place[1]), ""), self.translation)
+        text = PLACEHOLDER.sub(lambda place: values.get(int(place[1]), ""), self.translation)
+        return BETWEEN_CHINESE.sub("", text)
+
+
+def end_of(pattern: re.Pattern[str], text: str, start: int) -> int:
+    """Where the match of a pattern ends; 0 if there is none."""
+    found = pattern.match(text, start)
+    return 0 if found is None else found.end()
 
 
 @dataclass(slots=True)
 class Catalogue:
-    """The translations of messages: those that are always the same, and templates by the first word of theirs."""
+    """The translations of messages: those that are always the same; and templates by their first word, with those that
+    may begin with any word in each list."""
 
     exact: dict[str, str] = field(default_factory=dict)
     templates: dict[str, list[Template]] = field(default_factory=lambda: defaultdict(list))
@@ -74,14 +135,24 @@ class Catalogue:
         """The catalogue of these messages; those without a translation are left out."""
         found = cls()
         for message, translation in translations.items():
-            if translation and PLACEHOLDER.search(message):
-                template = Template.of(message, translation)
-                found.templates[_first_word(template.parts[0])].append(template)
-            elif translation:
-                found.exact[message] = translation
-        for templates in found.templates.values():
+            if translation:
+                found._add(message, translation)
+            for sign, wide in WIDE.items():  # a part that follows another one, which is translated by itself
+                if translation and message.startswith(sign):
+                    found._add(message.removeprefix(sign), translation.removeprefix(wide))
+        anywhere = found.templates.pop("", [])
+        for templates in (*found.templates.values(), anywhere):
+            templates += anywhere if templates is not anywhere else ()
             templates.sort(key=lambda template: -template.size)
+        found.templates[""] = anywhere
         return found
+
+    def _add(self, message: str, translation: str) -> None:
+        if not PLACEHOLDER.search(message):
+            self.exact[message] = translation
+            return
+        template = Template.of(message, translation)
+        self.templates[_first_word(template.parts[0])].append(template)
 
     def translated(self, text: str) -> str:
         """The translation of a text, as far as it is known; the rest of it is left as it is."""
@@ -89,41 +160,42 @@ class Catalogue:
 
     def knows(self, text: str) -> bool:
         """Whether the text, or each message that it is joined of, has a translation."""
-        return self._whole(text, DEEPEST) is not None or any(
-            all(self._whole(part, DEEPEST) is not None for part in text.split(sign))
-            for sign in SEPARATORS
-            if sign in text
-        )
+        if self._whole(text, 0, joined=False) is not None:
+            return True
+        parts = text.split("; ")
+        return len(parts) > 1 and all(self.knows(part) for part in parts)
 
     def _any(self, text: str, depth: int) -> str:
-        whole = self._whole(text, depth)
-        if whole is not None or depth == 0:
-            return text if whole is None else whole
-        for sign in SEPARATORS:
-            first, joined, rest = text.partition(sign)
-            if joined and (one := self._whole(first, depth)) is not None:
-                return one + _WIDE[sign] + self._any(rest, depth - 1)
-            if joined and (other := self._any(rest, depth - 1)) != rest:
-                return first + _WIDE[sign] + other
-        return text
+        inner = text.strip()
+        if depth == 0 or not inner or QUOTED.fullmatch(inner):
+            return text
+        found = self._whole(inner, depth, joined=False)
+        if found is None:
+            found = self._joined(inner, "; ", depth) or self._whole(inner, depth, joined=True)
+        if found is None:
+            found = self._joined(inner, ": ", depth)
+        return text if found is None else text.replace(inner, found, 1)
 
-    def _whole(self, text: str, depth: int) -> str | None:
+    def _joined(self, text: str, sign: str, depth: int) -> str | None:
+        """The translation of messages that this sign joins, as far as they are known; None if none is."""
+        parts = re.split(f"{sign}(?![^{{]*}})", text)  # not inside an object in JSON
+        found = [self._any(part, depth - 1) for part in parts]
+        return None if len(parts) == 1 or found == parts else WIDE[sign].join(found)
+
+    def _whole(self, text: str, depth: int, *, joined: bool) -> str | None:
         """The translation of a text that is one message; None if it is none."""
         if (found := self.exact.get(text)) is not None:
             return found
         for template in self._candidates(text):
-            values = template.match(text)
-            if values is not None:
-                inner = {n: self._any(value, depth - 1) if depth else value for n, value in values.items()}
-                return template.filled(inner)
+            if template.longest in text and (values := template.match(text, joined=joined)) is not None:
+                return template.filled(
+                    {n: self._any(value, depth - 1) if depth else value for n, value in values.items()}
+                )
         return None
 
-    def _candidates(self, text: str) -> Iterator[Template]:
-        yield from self.templates.get(_first_word(text + " "), ())
-        yield from self.templates.get("", ())
-
-
-_WIDE = {"; ": "；", ": ": "："}
+    def _candidates(self, text: str) -> list[Template]:
+        """The templates that may match, those with most text of their own first."""
+        return self.templates.get(_first_word(text + " ")) or self.templates[""]
 
 
 def _first_word(text: str) -> str:
@@ -144,6 +216,30 @@ def chinese() -> Catalogue:
 def translated(text: str, language: Language | None = None) -> str:
     """A message in this language; None: in that of the request."""
     return chinese().translated(text) if text and (language or current.get()) == "zh" else text
+
+
+def preferred(accept_language: str | None) -> Language | None:
+    """The language that a header such as ``en-GB,zh;q=0.8`` prefers; the first of equal ones. None if it names neither,
+    or prefers any other one (``*``).
+
+    A simplified form of RFC 9110 section 12.5.4: subtags are ignored.
+    """
+    known: dict[str, Language | None] = {"en": "en", "zh": "zh", "*": None}
+    best: tuple[float, Language | None] = (0.0, None)
+    for entry in (accept_language or "").split(","):
+        tag, _, parameters = entry.partition(";")
+        name = tag.strip().lower().split("-")[0]
+        if name in known and (quality := _quality(parameters)) > best[0]:
+            best = (quality, known[name])
+    return best[1]
+
+
+def _quality(parameters: str) -> float:
+    name, _, value = parameters.strip().partition("=")
+    try:
+        return float(value) if name.strip().lower() == "q" else 1.0
+    except ValueError:
+        return 0.0
 
 
 def of_environment(environ: Mapping[str, str] = os.environ) -> Language:

@@ -95,6 +95,9 @@ class Settings(BaseSettings):
     group_readable: bool = False
     """Whether the group of the data folder may read the models that are saved from now on. Everything else in the data
     folder is readable for the server's user only."""
+    language: Literal["zh", "en"] | None = None
+    """The language of answers for clients that state none with ``Accept-Language``: zh or en. Default: Chinese, but
+    English for the Open Inference Protocol and the protocol of MLflow. The command line uses it, too."""
     report: bool = True
     """Whether a report is saved with each model, which takes a second or two at the end of a training."""
     pause_wait_seconds: Annotated[float, Field(ge=0, le=600)] = 10.0
@@ -119,7 +122,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"no client can send token {number} of {len(tokens)}: {TOKEN_RULE}")
         return tokens
 
-    @field_validator("log_level", "log_format", mode="before")
+    @field_validator("log_level", "log_format", "language", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value

@@ -138,7 +138,7 @@ def _problem(error: ErrorDetails, options: Mapping[str, FieldInfo], schema: str)
     else:
         depth = 0
         known = options.get(field.split(".")[0])  # of a list item (hidden_units.0) its list
-    description = ((known and known.description) or "").replace("``", "")
+    description = " ".join(((known and known.description) or "").replace("``", "").split())
     match error["type"]:
         case "extra_forbidden":
             nearest = similar_names(".".join(parts[depth:]), options, 1)
@@ -149,5 +149,5 @@ def _problem(error: ErrorDetails, options: Mapping[str, FieldInfo], schema: str)
         case "json_invalid":
             return Problem("body", f"not valid JSON: {error['ctx']['error']}", "send one JSON object")
         case _:
-            message = f"{error['msg'][0].lower()}{error['msg'][1:]}, but {shown(error['input'], 80)} was given"
-            return Problem(field, message, description)
+            reason = error["msg"][0].lower() + error["msg"][1:]
+            return Problem(field, f"{reason}, but {shown(error['input'], 80)} was given", description)

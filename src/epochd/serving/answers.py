@@ -11,10 +11,11 @@ from pydantic_core import to_json
 
 from epochd.artifact.predictions import missing_in_csv
 from epochd.core.errors import InvalidRequest, Problem, similar_names
+from epochd.core.language import translated
 from epochd.core.names import composed
 from epochd.core.text import cut
 from epochd.serving import predictions, rows
-from epochd.serving.predictions import Predictions
+from epochd.serving.predictions import Predictions, RowProblem
 from epochd.serving.predictor import OnError
 from epochd.serving.rows import Columns
 
@@ -77,8 +78,8 @@ def encoded(about: Mapping[str, Any], found: Predictions, given: Columns | pl.Da
     fields of an answer in JSON."""
     if options.media_type == JSON:
         records = records_of(found, given, options)
-        problems = to_json([problem.as_json() for problem in found.problems])
-        about = {**about, "warnings": found.warnings} if found.warnings else about
+        problems = to_json([_told(problem) for problem in found.problems])
+        about = {**about, "warnings": list(map(translated, found.warnings))} if found.warnings else about
         return b'%s,"predictions":[%s],"problems":%s}' % (to_json(about)[:-1], b",".join(_parts(records)), problems)
     table = table_of(found, given, options)
     if options.media_type == CSV:
@@ -111,12 +112,17 @@ def _parts(records: Iterator[dict[str, Any]]) -> Iterator[bytes]:
         yield to_json(part, inf_nan_mode="null")[1:-1]
 
 
+def _told(problem: RowProblem) -> dict[str, Any]:
+    """A problem in the language of the request."""
+    return problem.as_json() | {"message": translated(problem.message), "hint": translated(problem.hint)}
+
+
 def _problems(found: Predictions) -> list[str | None]:
     """What is wrong with the row of each prediction; None for most."""
     messages: dict[int, str] = {}
     for problem in found.problems:
-        before = messages.get(problem.row)
-        messages[problem.row] = problem.message if before is None else f"{before}; {problem.message}"
+        before, message = messages.get(problem.row), translated(problem.message)
+        messages[problem.row] = message if before is None else f"{before}; {message}"
     numbers = range(len(found.labels)) if found.rows is None else found.rows.tolist()
     return [messages.get(number + 1) for number in numbers]
 

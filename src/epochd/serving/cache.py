@@ -9,6 +9,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -38,7 +39,8 @@ class BoundedThreads:
         if self._calls >= self._most:
             raise Busy(f"{self._calls} requests already predict or wait: repeat this one later", RETRY_SECONDS)
         self._calls += 1
-        future = asyncio.get_running_loop().run_in_executor(self._pool, lambda: work(*args, **kwargs))
+        context = copy_context()  # the language of the request
+        future = asyncio.get_running_loop().run_in_executor(self._pool, lambda: context.run(work, *args, **kwargs))
         future.add_done_callback(self._ended)
         return await future
 

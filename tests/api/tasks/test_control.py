@@ -10,7 +10,7 @@ async def test_pausing_a_waiting_task_is_immediate_and_can_be_repeated(house):
     await house.worker()
     task_id = await house.start()
     for _ in range(2):
-        answer = await house.post(f"/pause/{task_id}")
+        answer = await house.post(f"/pause/{task_id}", headers={"Accept-Language": "zh"})
         assert answer.status_code == 200
         assert answer.json() == {
             "success": True,
@@ -35,7 +35,7 @@ async def test_pause_answers_once_the_worker_has_checkpointed(house):
 async def test_pause_answers_202_when_the_worker_takes_longer(house):
     task_id = await house.start()
     await (await house.worker()).begin()
-    answer = await house.post(f"/pause/{task_id}", params={"wait": 0.05})
+    answer = await house.post(f"/pause/{task_id}", params={"wait": 0.05}, headers={"Accept-Language": "zh"})
     assert answer.status_code == 202
     assert answer.json()["state"] == "running"
     assert answer.json()["message"].startswith("正在暂停")

@@ -38,7 +38,7 @@ async def test_a_waiting_training_tells_its_place_in_the_queue(house):
     await house.start()
     await house.worker()
     task_id = await house.start()
-    told = (await house.get(f"/progress/{task_id}")).json()
+    told = (await house.get(f"/progress/{task_id}", headers={"Accept-Language": "zh"})).json()
     assert told["queue_position"] == 1
     assert told["progress"]["training_state"] == "pending"
     assert told["message"] == "Epoch训练正在排队"

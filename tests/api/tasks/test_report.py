@@ -39,7 +39,8 @@ async def test_the_report_is_a_page_that_cannot_load_or_run_anything(house):
     ("query", "header", "language"),
     [("", "en", "en"), ("", "zh-CN", "zh"), ("", "", "zh"), ("?lang=en", "zh", "en"), ("?lang=zh", "en", "zh")],
 )
-async def test_the_language_is_that_of_the_query_or_of_the_header(house, query, header, language):
+async def test_the_language_is_that_of_the_query_or_of_the_header(open_house, query, header, language):
+    house = await open_house(language=None)
     task_id = await with_model(house)
     answer = await house.get(f"/tasks/{task_id}/report{query}", headers={"Accept-Language": header})
     assert f'<html lang="{language}">' in answer.text

@@ -22,7 +22,7 @@ async def paused(house, **options):
 
 async def test_resume_returns_the_receipt_of_the_checkpoint(house):
     task_id = await paused(house)
-    told = (await house.post(f"/resume/{task_id}")).json()
+    told = (await house.post(f"/resume/{task_id}", headers={"Accept-Language": "zh"})).json()
     assert told["success"] is True
     assert told["message"] == "Epoch训练已恢复"
     rates = [[2, 0.001], [3, 0.001]]

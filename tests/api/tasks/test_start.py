@@ -15,7 +15,7 @@ def fields(answer) -> set[str]:
 
 @pytest.mark.parametrize("body", [QUICK_START, BASIC, COMPLEX])
 async def test_the_guides_bodies_start_a_training(house, body):
-    answer = await house.post("/start", json=body)
+    answer = await house.post("/start", json=body, headers={"Accept-Language": "zh"})
     told = answer.json()
     assert answer.status_code == 200
     assert list(told)[:4] == ["success", "task_id", "message", "config"]

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, RootModel
 
+from epochd.api.language import TOLD, Told
 from epochd.api.responses import Moment, Shape, Success, described_as
 from epochd.core.columns import ColumnOptions, Encoding, Sheet
 from epochd.core.datasets import Dataset, DatasetKind
@@ -164,10 +165,10 @@ class DatasetDetail(DatasetRecord):
 
     received_bytes: int | None = None
     total_bytes: int | None = None
-    profile: list[Annotated[dict[str, Any], described_as("ColumnProfile")]] | None = None
+    profile: list[Annotated[dict[str, Any], TOLD, described_as("ColumnProfile")]] | None = None
     first_rows: list[dict[str, Any]] | None = None
-    warnings: list[str] | None = Field(None, description="Doubts about how columns are read.")
-    notes: list[str] | None = Field(
+    warnings: list[Told] | None = Field(None, description="Doubts about how columns are read.")
+    notes: list[Told] | None = Field(
         None, description="What was detected when the file was read: its encoding, separator, sheet, title rows."
     )
 

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, RootModel
 
+from epochd.api.language import Told
 from epochd.api.responses import Moment, Shape, Success, described_as
 
 Metrics = Annotated[dict[str, Any], described_as("BestMetrics", "NoMetrics")]
@@ -143,8 +144,8 @@ class RowProblemShape(Shape):
     row: int = Field(description="Counted from 1.")
     column: str
     value: str
-    message: str
-    hint: str
+    message: Told
+    hint: Told
 
 
 class PredictionsOf(Success):
@@ -154,7 +155,7 @@ class PredictionsOf(Success):
         description="`prediction`, null for a row that could not be scored, `probabilities` by label for "
         "classification, and the columns that were passed through."
     )
-    warnings: list[str] = Field(
+    warnings: list[Told] = Field(
         default=[],
         description="Values that are not read as they are, such as lists that a cnn cuts; left out if none.",
     )

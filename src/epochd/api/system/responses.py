@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from epochd.api.language import Told
 from epochd.api.responses import Shape, Success
 
 
@@ -14,7 +15,7 @@ class Slots(Shape):
 
 class DispatcherHealth(Shape):
     state: Literal["running", "dead"]
-    error: str | None
+    error: Told | None
 
 
 class MemoryHealth(Shape):
@@ -27,7 +28,7 @@ class MemoryHealth(Shape):
 class Health(Shape):
     success: bool
     status: Literal["ok", "degraded"]
-    message: str
+    message: Told
     version: str
     dispatcher: DispatcherHealth
     jobs: dict[str, int] = Field(description="The number of tasks in each state; empty without a database.")
@@ -56,18 +57,18 @@ class GpuUser(Shape):
 
 class FindingShape(Shape):
     code: Literal["running_without_process", "silent_worker", "process_without_job", "gpu_process_unknown"]
-    message: str
+    message: Told
     task_id: str | None
     attempt: int | None
     pid: int | None
 
 
 class Reconciled(Success):
-    message: str
+    message: Told
     running: list[RunningTask]
     gpu_users: list[GpuUser] = Field(description="Processes that use this machine's GPUs.")
     findings: list[FindingShape]
 
 
 class Repaired(Reconciled):
-    repairs: list[str] = Field(description="The repairs that were made, in sentences.")
+    repairs: list[Told] = Field(description="The repairs that were made, in sentences.")

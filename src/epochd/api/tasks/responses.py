@@ -4,22 +4,24 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
+from epochd.api.language import TOLD, Told
 from epochd.api.responses import Config, Moment, ProblemShape, Shape, Success, described_as
 from epochd.core.jobs import Job, State
 
 Row = Annotated[dict[str, Any], described_as("EpochMetrics")]
 Latest = Annotated[dict[str, Any], described_as("EpochMetrics", "NoMetrics")]
 Best = Annotated[dict[str, Any], described_as("BestMetrics", "NoMetrics")]
-JobError = Annotated[dict[str, Any], described_as("JobErrorShape")]
-Summary = Annotated[dict[str, Any], described_as("TrainingSummary")]
-Dataset = Annotated[dict[str, Any], described_as("CheckedDatasetShape")]
+JobError = Annotated[dict[str, Any], TOLD, described_as("JobErrorShape")]
+Summary = Annotated[dict[str, Any], TOLD, described_as("TrainingSummary")]
+Dataset = Annotated[dict[str, Any], TOLD, described_as("CheckedDatasetShape")]
+Receipt = Annotated[dict[str, Any], TOLD, described_as("Receipt")]
 
 
 class Started(Success):
     task_id: str = Field(examples=["epoch_training_20240101_120000_a1b2c3"])
     message: str = Field(examples=["Epoch训练已启动"])
     config: Config = Field(description="The config with its defaults, and with dataset, task and framework resolved.")
-    warnings: list[str]
+    warnings: list[Told]
     dataset: Dataset | None = Field(description="What the check of the config found in its dataset.")
     queue_position: int | None = Field(description="1 is the next task; null once it is running.")
 
@@ -27,7 +29,7 @@ class Started(Success):
 class Validated(Success):
     valid: bool
     problems: list[ProblemShape]
-    warnings: list[str]
+    warnings: list[Told]
     config: Config | None = Field(
         description="The resolved config that ``start`` would train; null if there are problems."
     )
@@ -87,7 +89,7 @@ class Removed(Success):
 
 class Resumed(Controlled):
     queue_position: int | None
-    receipt: Annotated[dict[str, Any], described_as("Receipt")] = Field(
+    receipt: Receipt = Field(
         description="The state that the checkpoint restores; ``from`` is ``checkpoint`` or ``beginning``."
     )
 
@@ -101,7 +103,7 @@ class Descended(Success):
     checkpoint: Annotated[dict[str, Any], described_as("StartingPoint")] | None = Field(
         description="The checkpoint that it starts from; null if it starts from the beginning."
     )
-    receipt: Annotated[dict[str, Any], described_as("Receipt")] = Field(
+    receipt: Receipt = Field(
         description="What the checkpoint restores, as on a resume; ``before`` are the learning rates that a continued "
         "task has used."
     )
@@ -187,7 +189,7 @@ class TaskDetail(TaskLine):
     checkpoint: Annotated[dict[str, Any], described_as("CheckpointShape")] | None
     artifact: str | None = Field(description="The model's folder, relative to the data directory.")
     summary: Summary
-    warnings: list[str]
+    warnings: list[Told]
     error: JobError | None
     parent: str | None = Field(description="The task that this one continues.")
     children: list[str] = Field(description="The tasks that continue or retry this one, oldest first.")

@@ -18,6 +18,7 @@ from epochd.api.deps import ServiceDep
 from epochd.api.event_bus import Subscriber
 from epochd.api.responses import PING, PING_SECONDS, SHUTDOWN, ErrorShape, event_stream, event_stream_response
 from epochd.api.service import Service
+from epochd.core.language import current
 from epochd.store import jobs
 
 router = APIRouter()
@@ -74,13 +75,13 @@ async def stream(opened: Annotated[OpenStream, Depends(open_stream)]) -> Streami
 
 async def sent(opened: OpenStream) -> AsyncIterator[bytes]:
     """All events after the last one received: those in the database, then live ones until the subscription ends."""
-    past, bus = opened.service.past_events, opened.service.event_bus
+    past, bus, language = opened.service.past_events, opened.service.event_bus, current.get()
     seen, is_final = opened.seen, False
     while page := await past.after(opened.task_id, seen):
         if opened.subscriber.closed:  # what its buffer still has may come after events that were not sent yet
             yield SHUTDOWN
             return
-        yield b"".join(line.data for line in page)
+        yield b"".join(line.told(language) for line in page)
         seen, is_final = page[-1].seq, page[-1].is_final
         if len(page) < event_bus.PAGE_EVENTS:
             break
@@ -95,7 +96,7 @@ async def sent(opened: OpenStream) -> AsyncIterator[bytes]:
             yield SHUTDOWN
             return
         if new := [line for line in lines if line.seq > seen]:
-            yield b"".join(line.data for line in new)
+            yield b"".join(line.told(language) for line in new)
             seen, is_final = new[-1].seq, new[-1].is_final
         if not is_final:
             pace = min(len(bus) * PACE_SECONDS, MAX_PACE_SECONDS)
