@@ -36,6 +36,8 @@ CALLS = {
         "fail",
         "Text",
         "RowProblem",
+        "localized",
+        "warn",
     ),
 }
 """Functions whose texts are messages, besides classes of errors."""
@@ -58,6 +60,7 @@ NAMES = {
         "by",
     ),
     *("describe", "lacking", "which", "of", "has", "origin", "help", "warnings", "more", "listed", "HINT", "detail"),
+    *("TOKEN_HELP", "VERSION_HELP", "SERVE_EPILOG"),
 }
 """Variables, parameters and functions whose texts are messages."""
 ERRORS = (
@@ -108,6 +111,19 @@ def is_message(text: str) -> bool:
     return any(len(word) > 1 and word.strip(",.;:()'").isalpha() for word in words) and (" " in text.strip())
 
 
+def words(call: ast.Call, name: str) -> Iterator[tuple[str, int]]:
+    """The labels and the titles of a table that the command line prints, which have entries of their own."""
+    titles = getattr(call.args[0], "elts", []) if name == "show_table" else call.args
+    if name in ("show_table", "word"):
+        yield from ((f"word: {one.value}", call.lineno) for one in titles if isinstance(one, ast.Constant))
+
+
+def is_command(function: ast.FunctionDef) -> bool:
+    """Whether a function of the command line is a command, whose docstring is its help."""
+    types = {ast.unparse(one.annotation) for one in function.args.args if one.annotation}
+    return "Url" in types or function.name in ("serve", "version")
+
+
 def _is_source(name: str) -> bool:
     return name in CALLS or name.endswith(ERRORS)
 
@@ -118,6 +134,7 @@ def messages(path: Path) -> Iterator[tuple[str, int]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            yield from words(node, name)
             if _is_source(name):
                 for argument in [*node.args, *node.keywords]:
                     yield from texts(argument)
@@ -133,7 +150,7 @@ def messages(path: Path) -> Iterator[tuple[str, int]]:
         yield from (
             (doc, 1)
             for node in ast.walk(tree)
-            if isinstance(node, ast.FunctionDef) and (doc := ast.get_docstring(node))
+            if isinstance(node, ast.FunctionDef) and is_command(node) and (doc := ast.get_docstring(node))
         )
     if path.name in ("spec_fields.py", "prediction_specs.py", "settings.py", "feature_options.py", "columns.py"):
         yield from _descriptions(tree)

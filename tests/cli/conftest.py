@@ -1,6 +1,7 @@
 """The command line as a user runs it, against a real server with a real worker."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -30,7 +31,8 @@ class Server:
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
         arguments = ["serve", "--port", "0", "--slots", "1", "--data-dir", str(data_dir), "--log-level", "warning"]
-        self.process = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, text=True)
+        environment = os.environ | {"EPOCHD_LANGUAGE": "en"}
+        self.process = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, text=True, env=environment)
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().split()[-1]
 
@@ -38,6 +40,11 @@ class Server:
         self.process.terminate()
         self.process.communicate(timeout=10)
         return self.process.returncode
+
+
+@pytest.fixture(autouse=True)
+def _english(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EPOCHD_LANGUAGE", "en")
 
 
 @pytest.fixture(scope="package")

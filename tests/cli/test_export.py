@@ -30,8 +30,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_an_export_goes_to_the_current_folder_under_the_name_of_the_models_folder(
     run: Any, folder: Path, here: Path
 ) -> None:
-    assert run("export", folder.parent / "latest", "--to", "onnx").out == "exported to flowers.onnx\n"
-    assert run("export", folder, "--to", "torch").out == "exported to flowers-torch\n"
+    assert run("export", folder.parent / "latest", "--to", "onnx").out == "exported: flowers.onnx\n"
+    assert run("export", folder, "--to", "torch").out == "exported: flowers-torch\n"
     assert (here / "flowers.onnx").read_bytes() == b"graph"
     assert {path.name for path in (here / "flowers-torch").iterdir()} >= {"model.py", "model.safetensors"}
 
@@ -52,7 +52,7 @@ def test_a_model_of_the_server_is_downloaded_and_one_that_is_not_there_refused(
 ) -> None:
     config = config_file(tmp_path, CONFIG | {"epochs": 1, "output_path": "/models/exported"})
     assert run("train", config, "--url", server.url).code == 0
-    assert run("export", "models/exported", "--to", "torch", "--url", server.url).out == "exported to exported-torch\n"
+    assert run("export", "models/exported", "--to", "torch", "--url", server.url).out == "exported: exported-torch\n"
     assert (here / "exported-torch" / "model.py").is_file()
     refused = run("export", "models/none", "--to", "torch", "--url", server.url)
     assert (refused.code, "there is no model 'models/none'" in refused.err) == (console.FAILED, True)

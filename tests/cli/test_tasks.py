@@ -50,7 +50,7 @@ def test_train_shows_every_epoch_and_leaves_a_model_that_predicts(run: Any, serv
     assert trained.code == 0
     for epoch in (1, 2, 3):
         assert f"epoch {epoch}/3  loss " in trained.out
-    assert "completed after 3 epochs" in trained.out
+    assert "completed: 3 epochs; best epoch " in trained.out
 
     rows, predictions = tmp_path / "rows.csv", tmp_path / "predictions.csv"
     open_dataset("breast_cancer", []).read().head(7).write_csv(rows)

@@ -268,7 +268,7 @@ def test_a_process_on_a_terminal_shows_hostile_columns_in_colour_and_escaped(ser
             subprocess.run(command, stdin=slave, stdout=slave, stderr=slave, env=environment, check=True)
 
     shown = shown_on_terminal(work)
-    assert "\x1b[32mhostile\x1b[0m" in shown
+    assert "\x1b[32mhostile: \x1b[0m" in shown
     assert_harmless(shown)
     for escaped in (r"\x1b]0;pwned\x07", r"\x9b5mblink\x9d0;title\x9c", r"\u202etxt.exe\u202c"):
         assert escaped in shown
@@ -305,8 +305,8 @@ def test_the_command_line_prints_through_the_functions_that_escape_and_no_others
     ]
     assert found == [
         '__init__.py: typer.echo(f"epochd {epochd.__version__}")',
-        "console.py: to.print(Text.assemble(*((indented(text), style) for text, style in texts)))",
-        "console.py: echo(indented(line))",
+        "console.py: to.print(Text.assemble((before, title_style), (indented(localized(text)), style)))",
+        "console.py: echo(indented(line), err=to is err)",
         "console.py: to.print(table)",
         "exports.py: path = forms.write(saved, to, output, force=force)",
         'prediction.py: sys.stdout.write(visible(text, keep="\\n\\t") if sys.stdout.isatty() else text)',

@@ -99,7 +99,7 @@ def test_the_end_of_a_training_has_its_metrics_beside_the_baselines(capsys: pyte
     task = {"state": "completed", "current_epoch": 7, "best_metrics": {"epoch": 5, "loss": 0.25}, "artifact": "a/m"}
     assert watching.conclude(task | {"summary": {"metrics": METRICS_AT_THE_END}}) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "completed after 7 epochs; best epoch 5: loss 0.25",
+        "completed: 7 epochs; best epoch 5: loss 0.25",
         "          validation  baseline              test  baseline",
         "loss      0.25        0.7 (prior)           0.5",
         "accuracy  0.875       0.5 (majority class)  0.75  0.625 (majority class)",
@@ -122,4 +122,4 @@ def test_without_held_out_rows_the_metrics_of_the_training_rows_are_shown(capsys
 def test_a_failure_is_shown_with_the_worker_s_last_lines(capsys: pytest.CaptureFixture[str]) -> None:
     error = {"code": "worker_died", "message": "killed by signal 9", "log_tail": ["step 1", "[boom]"]}
     assert watching.conclude({"state": "failed", "error": error}) == console.FAILED
-    assert capsys.readouterr().out.splitlines() == ["failed killed by signal 9", "step 1", "[boom]"]
+    assert capsys.readouterr().out.splitlines() == ["failed: killed by signal 9", "step 1", "[boom]"]

@@ -27,6 +27,7 @@ from epochd.api.app import create_app
 from epochd.api.connections import Connection, ConnectionLimit, connection_limit
 from epochd.api.service import Service
 from epochd.core.errors import SettingsError
+from epochd.core.language import of_environment, translated
 from epochd.core.settings import Settings, unknown_variables
 from epochd.dispatch.host import processes
 
@@ -115,7 +116,8 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         for listener in sockets or ():
             listener.listen(BACKLOG)
-        print(f"epochd {__version__} listens on {self.url}", flush=True)
+        told = f"epochd {__version__} listens on {self.url}"
+        print(translated(told, of_environment()), flush=True)
         logger.info("epochd %s started: process %d listens on %s", __version__, os.getpid(), self.url)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

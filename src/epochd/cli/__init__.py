@@ -5,9 +5,10 @@ import sys
 from io import TextIOWrapper
 
 import typer
+from typer.main import get_command
 
 import epochd
-from epochd.cli import console, datasets, exports, local, models, prediction, predictions, tasks
+from epochd.cli import console, datasets, exports, language, local, models, prediction, predictions, tasks
 from epochd.core.errors import EpochdError
 
 app = typer.Typer(
@@ -22,13 +23,22 @@ app.add_typer(models.app, name="models")
 
 def main() -> None:
     """Run the command line. An error is printed as a message, without a traceback, and sets the exit code."""
+    language.choose(sys.argv[1:])
     if isinstance(sys.stdout, TextIOWrapper):  # a terminal without Unicode shows ``\\u540d`` instead of an error
         sys.stdout.reconfigure(errors="backslashreplace")
+    command = get_command(app)
+    language.accept_everywhere(command)
     try:
-        app()
+        with language.spoken(command):
+            command()
     except EpochdError as error:
         console.show_error(error)
         raise SystemExit(console.exit_code(error)) from None
+
+
+@app.callback()
+def options(language: language.LanguageOption = None) -> None:
+    """The options of the program itself. ``main`` has read them before."""
 
 
 def version() -> None:

@@ -6,15 +6,16 @@ would execute: names, columns, messages and log lines may come from anyone who c
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple
 from pathlib import Path
 from typing import Annotated, Any
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Column, Table
 from rich.text import Text
 from typer import Argument, Option, echo
 
+from epochd.cli.language import COLON, chosen, localized, word
 from epochd.core.errors import DataError, EpochdError, FrameworkMissing, InvalidSpec, Problem, SettingsError
 from epochd.core.text import indented, visible
 
@@ -26,15 +27,21 @@ out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
-def show(*parts: str | tuple[str, str], to: Console = out) -> None:
-    """Print one message; a part that is a pair is a text and its style."""
-    texts = [(part, "") if isinstance(part, str) else part for part in parts]
-    to.print(Text.assemble(*((indented(text), style) for text, style in texts)))
+def show(text: str, *, label: tuple[str, str] = ("", ""), style: str = "", to: Console = out) -> None:
+    """Print one message in the language of the command line, in a style; a label and its style may stand before it."""
+    title, title_style = label
+    before = indented(title) + COLON[chosen()] if title else ""
+    to.print(Text.assemble((before, title_style), (indented(localized(text)), style)))
 
 
-def print_line(line: str) -> None:
-    """Print a plain line with its tabs, for programs that read it and for logs."""
-    echo(indented(line))
+def warn(text: str) -> None:
+    """Print a warning."""
+    show(text, label=(word("warning"), "yellow"), to=err)
+
+
+def print_line(line: str, to: Console = out) -> None:
+    """Print a plain line with its tabs, for programs that read it and for logs. It is not translated."""
+    echo(indented(line), err=to is err)
 
 
 def exit_code(error: EpochdError) -> int:
@@ -44,20 +51,28 @@ def exit_code(error: EpochdError) -> int:
 def show_error(error: EpochdError) -> None:
     """Print an error: a single problem as a sentence, several problems as a table."""
     if len(error.problems) > 1:
-        show(("error:", "red"), f" {len(error.problems)} problems", to=err)
-        show_table(["field", "problem", "what to do"], map(astuple, error.problems), to=err)
+        show(f"{len(error.problems)} problems", label=(word("error"), "red"), to=err)
+        rows = ([one.field, localized(one.message), localized(one.hint)] for one in error.problems)
+        show_table(["field", "problem", "what to do"], rows, to=err)
         return
-    show(("error:", "red"), f" {error.message}", to=err)
+    show(error.message, label=(word("error"), "red"), to=err)
     for problem in error.problems:
         if problem.hint:
-            show(f"  {problem.hint}", to=err)
+            show(f"  {localized(problem.hint)}", to=err)
 
 
 def show_table(titles: list[str], rows: Iterable[Sequence[str]], to: Console = out) -> None:
-    table = Table(*(Column(title, overflow="fold", no_wrap=title == "id") for title in titles), show_edge=False)
+    """Print rows under titles, which are translated; the cells are not."""
+    columns = (Column(word(title), overflow="fold", no_wrap=title == "id") for title in titles)
+    table = Table(*columns, show_edge=False)
     for row in rows:
         table.add_row(*map(visible, row))
     to.print(table)
+
+
+def size(count: int) -> str:
+    """A number of bytes in the unit that suits it."""
+    return decimal(count).replace("bytes", word("bytes"))
 
 
 def number(value: float | None) -> str:

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from typer import Argument, Option, Typer
 
-from epochd.cli.console import Token, Url, err, number, show, show_table
+from epochd.cli.console import Token, Url, err, number, show, show_table, size
+from epochd.cli.language import localized, word
 from epochd.client import DEFAULT_URL, Client
 from epochd.core.columns import parse_options
 from epochd.core.errors import InvalidSpec, Problem
@@ -29,7 +29,7 @@ def list_datasets(
     with Client(url, token) as client:
         answer = client.datasets(name=name, limit=limit)
     found = answer["datasets"]
-    rows = [(d["name"], d["kind"], f"{d['rows']:,}", f"{d['columns']:,}", decimal(d["bytes"])) for d in found]
+    rows = [(d["name"], d["kind"], f"{d['rows']:,}", f"{d['columns']:,}", size(d["bytes"])) for d in found]
     show_table(["name", "kind", "rows", "columns", "size"], rows)
     if answer["total"] > len(found):
         show(f"{len(found)} of {answer['total']} datasets; --limit shows more")
@@ -64,8 +64,8 @@ def add_dataset(
             case _:
                 hint = "use a file, or --name and --path, or --name, --connection and --query"
                 raise InvalidSpec([Problem("datasets add", "this combination of options is not valid", hint)])
-    size = f"{added['rows']:,} rows, {added['columns']:,} columns"
-    show((added["name"], "green"), f": {size}, {decimal(added['bytes'])}")
+    text = f"{added['rows']:,} rows, {added['columns']:,} columns, {size(added['bytes'])}"
+    show(text, label=(added["name"], "green"))
 
 
 def options_of(encoding: str | None, sheet: str | None, columns: str | None) -> dict[str, Any]:
@@ -88,11 +88,13 @@ def upload(
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     try:
         with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as progress:
-            row = progress.add_task(f"uploading {visible(file.name)}")
+            begun = localized(f"uploading {visible(file.name)}")
+            sent_all = localized(f"{visible(file.name)} has been sent; the server reads it")
+            row = progress.add_task(begun)
 
             def update(sent: int, total: int) -> None:
-                done = " sent, the server is reading it" if sent == total else ""
-                progress.update(row, completed=sent, total=total, description=visible(file.name) + done)
+                text = sent_all if sent == total else begun
+                progress.update(row, completed=sent, total=total, description=text)
 
             return client.upload_dataset(file, name, replace=replace, progress=update, **(reading or {}))
     except OSError as error:
@@ -106,14 +108,14 @@ def show_dataset(name: DatasetName, url: Url = DEFAULT_URL, token: Token = None)
     with Client(url, token) as client:
         found = client.dataset(name)
     if found["state"] != "ready":
-        show(f"{name} is {found['state']}: {found['received_bytes']:,} bytes so far")
+        show(f"the dataset {name} is in the state {found['state']}: {found['received_bytes']:,} bytes so far")
         return
-    size = f"{found['rows']:,} rows, {found['columns']:,} columns, {decimal(found['bytes'])}"
-    show(f"{name} ({found['kind']}): {size}, fingerprint {found['fingerprint'][:12]}")
+    text = f"{found['rows']:,} rows, {found['columns']:,} columns, {size(found['bytes'])}"
+    show(f"{name} ({found['kind']}): {text}, fingerprint {found['fingerprint'][:12]}")
     for note in found.get("notes") or ():
-        show(f"note: {note}")
-    titles = ["column", "type", "missing", "distinct", "min", "mean", "max", "most frequent"]
-    show_table(titles, map(column_cells, found["profile"]))
+        show(note, label=(word("note"), ""))
+    cells = map(column_cells, found["profile"])
+    show_table(["column", "type", "missing", "distinct", "min", "mean", "max", "most frequent"], cells)
 
 
 def column_cells(column: dict[str, Any]) -> list[str]:

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from epochd.cli.console import Token, Url, err, show
+from epochd.cli.console import Token, Url, show, warn
+from epochd.cli.language import word
 from epochd.cli.prediction import is_folder
 from epochd.client import DEFAULT_URL, Client
 from epochd.export import Form
@@ -46,7 +47,7 @@ def export(
         from epochd.export import forms  # noqa: PLC0415
 
         path = forms.write(saved, to, output, force=force)
-        show(("exported", "green"), f" to {path}")
+        show(str(path), label=(word("exported"), "green"))
 
 
 @contextmanager
@@ -64,9 +65,9 @@ def log_run(saved: Any, tracking_uri: str | None, experiment: str, run_name: str
     from epochd.export import mlflow_run  # noqa: PLC0415 - ONNX Runtime, which only this command needs
 
     run = mlflow_run.log(saved, mlflow_run.Tracking(tracking_uri, experiment, run_name))
-    show(("exported", "green"), f" to run {run.run_id} of the experiment {experiment}")
+    show(f"run {run.run_id} of the experiment {experiment}", label=(word("exported"), "green"))
     if run.model_uri is None:
-        show(("warning:", "yellow"), " the run contains no model, because this model has no ONNX graph", to=err)
+        warn("the run contains no model, because this model has no ONNX graph")
     else:
         show(f"model: {run.model_uri}")
     if run.database is not None:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from typer import Option
 
+from epochd.cli.language import Spoken
 from epochd.core.settings import Settings, load
 
 SERVE_EPILOG = (
@@ -16,7 +17,7 @@ SERVE_EPILOG = (
 def setting(name: str) -> Any:
     """The command-line option for a server setting, with the help text of the setting."""
     field = Settings.model_fields[name]
-    text = (field.description or "").replace("``", "")
+    text = " ".join((field.description or "").replace("``", "").split())
     return Option(help=text, show_default=str(field.get_default(call_default_factory=True) or "none"))
 
 
@@ -47,6 +48,7 @@ def serve(
     served_models: Annotated[int | None, setting("served_models")] = None,
     served_mb: Annotated[int | None, setting("served_mb")] = None,
     group_readable: Annotated[bool | None, setting("group_readable")] = None,
+    language: Annotated[Spoken | None, setting("language")] = None,
     report: Annotated[bool | None, setting("report")] = None,
     pause_wait_seconds: Annotated[float | None, setting("pause_wait_seconds")] = None,
     log_level: Annotated[str | None, setting("log_level")] = None,

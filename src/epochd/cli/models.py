@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Annotated
 
-from rich.filesize import decimal
 from typer import Argument, Option, Typer
 
-from epochd.cli.console import Token, Url, number, show, show_table
+from epochd.cli.console import Token, Url, number, show, show_table, size
+from epochd.cli.language import word
 from epochd.client import DEFAULT_URL, Client
 from epochd.core.errors import InvalidSpec, Problem
 
@@ -46,12 +46,13 @@ def show_model(
     """Show what a model reads, how good it is, and its versions."""
     with Client(url, token) as client:
         found = client.model(model, version)
-    size = decimal(sum(file["bytes"] for file in found["files"]))
-    show((found["model"], "green"), f" {found['version']}: {found['task']} of {found['target']!r}, {size}")
+    total = size(sum(file["bytes"] for file in found["files"]))
+    text = f"version {found['version']}: {found['task']} of {found['target']!r}, {total}"
+    show(text, label=(found["model"], "green"))
     parts = found["metrics"] or {}
     for part, scores in ((part, parts[part]) for part in ("train", "validation", "test") if part in parts):
         values = [f"{name} {number(value)}" for name, value in scores.items() if isinstance(value, int | float)]
-        show(f"{part}: {', '.join(values)}")
+        show(", ".join(values), label=(word(part), ""))
     show_table(["input", "kind", "example"], [[i["name"], i["kind"], str(i["example"])[:80]] for i in found["inputs"]])
     versions = [[one["version"], ", ".join(one["aliases"])] for one in found["versions"]]
     show_table(["id", "aliases"], versions)
@@ -74,9 +75,8 @@ def set_alias(
         raise InvalidSpec([Problem("models alias", "this combination of arguments is not valid", hint)])
     with Client(url, token) as client:
         found = client.remove_alias(model, alias) if version is None else client.set_alias(model, alias, version)
-    show(
-        f"{found['model']}: {alias} → {found['version']}" if version else f"{found['model']}: {alias} has been removed"
-    )
+    text = f"{alias} → {found['version']}" if version else f"the alias {alias} has been removed"
+    show(text, label=(found["model"], ""))
 
 
 @app.command("download")

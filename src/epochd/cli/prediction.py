@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from epochd.cli.console import Token, Url, err, show
+from epochd.cli.console import Token, Url, err, show, warn
+from epochd.cli.language import word
 from epochd.client import DEFAULT_URL, Client, pictures
 from epochd.core.columns import ReadOptions, parse_options
 from epochd.core.errors import InvalidSpec, Problem
@@ -134,13 +135,13 @@ def predict_locally(
         source = Source(file.name, file.resolve()).expecting(predictor.expected).reading(reading)
         frame = rows.read(source)
         for note in source.notes() if source.path.suffix != rows.JSON_SUFFIX else ():
-            show(f"note: {note}", to=err)
+            show(note, label=(word("note"), ""), to=err)
     options = answers.Options(on_error, ids, echo, every_row=every_row, bom=bom, media_type=media_type)  # type: ignore[arg-type]
     given = frame.select(cs.by_name(options.chosen(frame.columns, predictor.ordering)))
     frame = frame if column is None else column.pictures(folder).decoded(frame)
     found = predictor.predict(frame, on_error=options.on_error, every_row=every_row)
     for warning in found.warnings:
-        show(f"warning: {warning}", to=err)
+        warn(warning)
     return answers.encoded({"version": predictor.about["task_id"]}, found, given, options)
 
 

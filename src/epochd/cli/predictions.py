@@ -6,7 +6,8 @@ from typing import Annotated, Any
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from typer import Argument, Exit, Option
 
-from epochd.cli.console import DETACHED, FAILED, Token, Url, err, out, print_line, show, show_table
+from epochd.cli.console import DETACHED, FAILED, Token, Url, err, out, print_line, show, show_table, warn
+from epochd.cli.language import COMMA, chosen, localized, word
 from epochd.client import DEFAULT_URL, Client
 from epochd.core.columns import parse_options
 from epochd.core.errors import InvalidSpec, Problem
@@ -79,7 +80,7 @@ def download(client: Client, task_id: str, output: Path) -> None:
 def watch_prediction(client: Client, task_id: str) -> int:
     """Show the progress of a prediction until its end; return the exit code. Ctrl-C detaches."""
     columns = TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
-    show(f"prediction: {task_id}", to=err)
+    show(task_id, label=(word("prediction"), ""), to=err)
     try:
         with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as progress:
             row = progress.add_task("")
@@ -101,14 +102,18 @@ def progress_text(event: dict[str, Any]) -> str:
     """An event as a line; empty for one that is not shown."""
     match event["type"]:
         case Type.STATE if "started" not in event:
-            return str(event["state"])
+            return word(event["state"])
         case Type.PROGRESS:
             done = event["progress"]
             speed, skipped = done.get("rows_per_second"), done.get("skipped")
-            text = f"{done['rows_done']:,} of {done['rows_total']:,} rows"
-            return text + (f", {speed:,.0f} rows/s" if speed else "") + (f", {skipped:,} skipped" if skipped else "")
+            parts = [
+                localized(f"{done['rows_done']:,} of {done['rows_total']:,} rows"),
+                localized(f"{speed:,.0f} rows/s") if speed else "",
+                localized(f"{skipped:,} skipped") if skipped else "",
+            ]
+            return COMMA[chosen()].join(filter(None, parts))
         case Type.LOG:
-            return str(event["message"])
+            return localized(event["message"])
     return ""
 
 
@@ -116,15 +121,16 @@ def conclude(task: dict[str, Any]) -> int:
     """Print the outcome of a prediction; return the exit code."""
     if task["state"] != State.COMPLETED:
         error = task["error"] or {}
-        show((task["state"], "red"), f" {error.get('message', '')}", to=err)
+        show(error.get("message", ""), label=(word(task["state"]), "red"), to=err)
         return FAILED
     file, skipped = task["output"], task["progress"]["skipped"]
-    show(("completed", "green"), f": {file['rows']:,} predictions, {file['bytes']:,} bytes", to=err)
+    text = f"{file['rows']:,} predictions, {file['bytes']:,} bytes"
+    show(text, label=(word("completed"), "green"), to=err)
     show(f"file: {file['path']} in the server's data directory", to=err)
     if skipped:
-        show(("warning:", "yellow"), f" {skipped:,} rows could not be scored; the first of them:", to=err)
+        warn(f"{skipped:,} rows could not be scored; the first of them:")
         for problem in task["problems"]:
-            show(f"  {problem['message']}", to=err)
+            show(f"  {localized(problem['message'])}", to=err)
     return 0
 
 

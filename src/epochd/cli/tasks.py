@@ -1,6 +1,5 @@
 """Commands about tasks: submit and watch one, control it, show its log, list all."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +16,9 @@ from epochd.cli.console import (
     read_config,
     show,
     show_table,
+    warn,
 )
+from epochd.cli.language import Spoken, chosen
 from epochd.cli.predictions import watch_prediction
 from epochd.cli.watching import show_comparison, watch_to_the_end
 from epochd.client import DEFAULT_URL, Client
@@ -37,7 +38,7 @@ def train(
     with Client(url, token) as client:
         answer = client.start(values)
         for warning in answer.get("warnings", ()):
-            show(("warning:", "yellow"), f" {warning}", to=err)
+            warn(warning)
         if detach:
             print_line(answer["task_id"])
         else:
@@ -55,7 +56,7 @@ def watch(task_id: TaskId, url: Url = DEFAULT_URL, token: Token = None) -> None:
 def pause(task_id: TaskId, url: Url = DEFAULT_URL, token: Token = None) -> None:
     """Pause a task: save a checkpoint and free its slot for the next task."""
     with Client(url, token) as client:
-        print_line(client.pause(task_id)["message"])
+        show(client.pause(task_id)["message"])
 
 
 def resume(
@@ -72,7 +73,7 @@ def resume(
     given = {"allow_changed_data": allow_changed_data or None, "epochs": epochs, "learning_rate": learning_rate}
     with Client(url, token) as client:
         changes = {name: value for name, value in given.items() if value is not None}
-        print_line(client.resume(task_id, **changes)["message"])
+        show(client.resume(task_id, **changes)["message"])
 
 
 def continue_(
@@ -89,8 +90,8 @@ def continue_(
     before, after = rates.get("before"), rates.get("after")
     if before and after and after[0][1] > before[-1][1]:
         (last, used), (first, next_rate) = before[-1], after[0]
-        text = f" the learning rate rises from {used:.3g} in epoch {last} to {next_rate:.3g} in epoch {first}"
-        show(("warning:", "yellow"), text, to=err)
+        text = f"the learning rate rises from {used:.3g} in epoch {last} to {next_rate:.3g} in epoch {first}"
+        warn(text)
 
 
 def retry(
@@ -148,25 +149,22 @@ def logs(
             raise Exit(DETACHED) from None
 
 
-class ReportLanguage(StrEnum):
-    EN = "en"
-    ZH = "zh"
-
-
 def report(
     model: Annotated[str, Argument(help="A task's id, or the folder of a model, for example .../models/latest.")],
     output: Annotated[Path | None, Option(help="The file to write. Default: <task id>.html.")] = None,
-    lang: Annotated[ReportLanguage, Option(help="The language that it shows first.")] = ReportLanguage.EN,
+    lang: Annotated[
+        Spoken | None, Option(help="The language that it shows first. Default: that of the command line.")
+    ] = None,
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:
     """Save the report of a model as one HTML file, which needs no network."""
-    folder = Path(model)
+    folder, first = Path(model), chosen() if lang is None else lang.value
     if folder.is_dir():
-        page, name = local_report(folder, lang.value), folder.resolve().name
+        page, name = local_report(folder, first), folder.resolve().name
     else:
         with Client(url, token) as client:
-            page, name = client.report(model, lang.value), model
+            page, name = client.report(model, first), model
     target = output or Path(f"{name}.html")
     target.write_text(page, encoding="utf-8")
     show(f"report written to {target}", to=err)
@@ -183,7 +181,7 @@ def local_report(folder: Path, lang: Language) -> str:
 def stop(task_id: TaskId, url: Url = DEFAULT_URL, token: Token = None) -> None:
     """Cancel a task; it cannot be resumed."""
     with Client(url, token) as client:
-        print_line(client.stop(task_id)["message"])
+        show(client.stop(task_id)["message"])
 
 
 def remove(
@@ -194,7 +192,7 @@ def remove(
 ) -> None:
     """Remove a finished task with its checkpoints, logs and model."""
     with Client(url, token) as client:
-        print_line(client.remove(task_id, keep_model=keep_model)["message"])
+        show(client.remove(task_id, keep_model=keep_model)["message"])
 
 
 def tasks(

@@ -6,10 +6,12 @@ from contextlib import contextmanager
 from statistics import fmean
 from typing import Any
 
+from rich.cells import cell_len, set_cell_size
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
 from epochd.cli.console import DETACHED, FAILED, err, number, out, print_line, show
+from epochd.cli.language import localized, word
 from epochd.client import Client
 from epochd.core.events import Type
 from epochd.core.jobs import State
@@ -24,12 +26,12 @@ def watch_to_the_end(client: Client, task_id: str) -> int:
     """Show a task's events until the final one; return the exit code. Ctrl-C detaches; the task continues."""
     try:
         task = client.task(task_id)
-        show(f"{task['name']}: {task_id}")
+        show(task_id, label=(task["name"], ""))
         with display(task["total_epochs"]) as show_event:
             for event in client.stream(task_id):
                 show_event(event)
     except KeyboardInterrupt:
-        show("", to=err)
+        print_line("", to=err)
         show(f"Detached; the training continues. Watch it again with  epochd watch {task_id}", to=err)
         show(f"Cancel it with  epochd stop {task_id}", to=err)
         return DETACHED
@@ -59,33 +61,33 @@ class ProgressBar:
     def show(self, event: dict[str, Any]) -> None:
         match event["type"]:
             case Type.STATE:
-                self._progress.update(self._row, description=visible(event["state"]))
+                self._progress.update(self._row, description=visible(word(event["state"])))
                 if "started" in event:
-                    show((state_line(event), "dim"), to=self._progress.console)
+                    show(state_line(event), style="dim", to=self._progress.console)
             case Type.PROGRESS:
                 progress, metrics = event["progress"], event["progress"]["latest_metrics"]
                 epoch, epochs = progress["current_epoch"], progress["total_epochs"]
                 self._seconds.append(metrics["time_per_epoch"])
                 left = duration((epochs - epoch) * fmean(self._seconds))
                 text = f"epoch {epoch}/{epochs}  {figures(metrics)}  ≤ {left} left"
-                self._progress.update(self._row, completed=epoch, figures=text)
+                self._progress.update(self._row, completed=epoch, figures=localized(text))
             case Type.LOG:
                 style = "yellow" if event.get("level") == "warning" else "dim"
-                show((log_line(event), style), to=self._progress.console)
+                show(log_line(event), style=style, to=self._progress.console)
             case Type.ROLLBACK:
-                show((event["message"], "yellow"), to=self._progress.console)
+                show(event["message"], style="yellow", to=self._progress.console)
                 self._progress.update(self._row, completed=event["epoch"], figures="")
             case Type.COMPLETE | Type.FAILED | Type.CANCELLED:
-                self._progress.update(self._row, description="ended")
+                self._progress.update(self._row, description=word("ended"))
 
 
 def state_line(event: dict[str, Any]) -> str:
     """A ``state`` event as text; once the worker has started, with model size, framework, device and rows."""
     started = event.get("started")
     if started is None:
-        return str(event["state"])
+        return word(event["state"])
     rows = started["rows"]
-    return (
+    return localized(
         f"training {started['parameters']:,} parameters with {started['framework']} on {started['device']}: "
         f"{rows['train']:,} rows, {rows['validation']:,} for validation, task {started['task']}"
     )
@@ -98,17 +100,18 @@ def print_event(event: dict[str, Any]) -> None:
             print_line(state_line(event))
         case Type.PROGRESS:
             progress = event["progress"]
-            epoch = f"epoch {progress['current_epoch']}/{progress['total_epochs']}"
-            print_line(f"{epoch}  {figures(progress['latest_metrics'])}")
+            epoch, epochs = progress["current_epoch"], progress["total_epochs"]
+            print_line(localized(f"epoch {epoch}/{epochs}  {figures(progress['latest_metrics'])}"))
         case Type.LOG:
             print_line(log_line(event))
         case Type.ROLLBACK:
-            print_line(event["message"])
+            print_line(localized(event["message"]))
 
 
 def log_line(event: dict[str, Any]) -> str:
     """A ``log`` event as text."""
-    return f"warning: {event['message']}" if event.get("level") == "warning" else str(event["message"])
+    message = str(event["message"])
+    return localized(f"warning: {message}" if event.get("level") == "warning" else message)
 
 
 def figures(metrics: dict[str, Any]) -> str:
@@ -133,11 +136,11 @@ def show_metrics(metrics: dict[str, Any] | None) -> None:
     held_out: list[str] = [side for side in ("validation", "test") if side in metrics]
     sides = held_out or ["train"]
     names = [name for name in METRICS if any(metrics[side].get(name) is not None for side in sides)]
-    rows = [["", *(title for side in sides for title in (side, "baseline"))]]
+    rows = [["", *(title for side in sides for title in (word(side), word("baseline")))]]
     rows += [[name, *(cell for side in sides for cell in _compared(metrics, side, name))] for name in names]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        show("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print_line("  ".join(map(set_cell_size, row, widths)).rstrip())
     if metrics.get("decision_threshold", 0.5) != 0.5:
         show(f"decision threshold {number(metrics['decision_threshold'])}")
 
@@ -146,7 +149,7 @@ def _compared(metrics: dict[str, Any], side: str, name: str) -> list[str]:
     """A metric on one side, and its best baseline."""
     value = metrics[side].get(name)
     best = best_baseline(metrics.get("baselines", {}).get(side, ()), name)
-    return ["" if value is None else number(value), "" if best is None else f"{number(best[1])} ({best[0]})"]
+    return ["" if value is None else number(value), "" if best is None else f"{number(best[1])} ({word(best[0])})"]
 
 
 def conclude(task: dict[str, Any]) -> int:
@@ -155,33 +158,36 @@ def conclude(task: dict[str, Any]) -> int:
         best = task["best_metrics"]
         names = [name for name in ("loss", "accuracy", "r2") if best.get(name) is not None]
         kept = "  ".join(f"{name} {number(best[name])}" for name in names)
-        show(("completed", "green"), f" after {task['current_epoch']} epochs; best epoch {best['epoch']}: {kept}")
+        text = f"{task['current_epoch']} epochs; best epoch {best['epoch']}: {kept}"
+        show(text, label=(word("completed"), "green"))
         show_metrics(task["summary"].get("metrics"))
         show(f"model: {task['artifact']} in the server's data directory")
         return 0
-    show((task["state"], "red"), f" {(task['error'] or {}).get('message', '')}")
+    show((task["error"] or {}).get("message", ""), label=(word(task["state"]), "red"))
     for line in (task["error"] or {}).get("log_tail", ()):
-        show((line, "dim"))
+        print_line(line)
     return FAILED
 
 
 def show_comparison(task_id: str, comparison: dict[str, Any]) -> int:
     """Print how a repeated training differs from the first one; return the exit code."""
     if comparison["identical"]:
-        show(("identical", "green"), f": all epochs, weights and scores equal those of {task_id} bit for bit")
+        text = f"all epochs, weights and scores equal those of {task_id} bit for bit"
+        show(text, label=(word("identical"), "green"))
         return 0
-    show(("different", "red"), f" from {task_id}:")
+    show(f"the training differs from {task_id}", label=(word("different"), "red"))
     epochs, first = comparison["history"]["epochs"], comparison["history"]["first_difference"]
     if epochs[0] != epochs[1]:
-        show(f"epochs: {epochs[0]} at first, {epochs[1]} repeated")
+        show(f"{epochs[0]} at first, {epochs[1]} repeated", label=(word("epochs"), ""))
     if first is not None:
-        values = " and ".join(map(str, first["values"]))
-        show(f"first difference: {first['metric']} of epoch {first['epoch']}: {values}")
+        before, after = first["values"]
+        show(f"first difference: {first['metric']} of epoch {first['epoch']}: {before} and {after}")
     weights = comparison["weights"]
     if weights["differing"]:
         largest = weights["largest_difference"]
-        by = "their shapes differ" if largest is None else f"by up to {number(largest)}"
-        show(f"weights: {len(weights['differing'])} tensors differ, {by}")
+        count = len(weights["differing"])
+        by_shape = f"weights: {count} tensors differ, their shapes differ"
+        show(by_shape if largest is None else f"weights: {count} tensors differ, by up to {number(largest)}")
     for name, (before, after) in (comparison["scores"] | comparison["environment"]).items():
-        show(f"{name}: {before} at first, {after} repeated")
+        show(f"{before} at first, {after} repeated", label=(name, ""))
     return FAILED
