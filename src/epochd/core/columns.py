@@ -61,12 +61,14 @@ class ColumnOptions(BaseModel):
 class ReadOptions:
     """How a file is read. ``encoding`` is that of a text file, ``sheet`` the name or the number (from 1) of a sheet;
     None: detected. ``columns`` are by name. ``labels`` are columns whose words are kept, such as the target: ``是`` and
-    ``否`` are not read as true and false, and one value that does not fit the others is not left out."""
+    ``否`` are not read as true and false, and one value that does not fit the others is not left out. With
+    ``keeps_words`` a format leaves words for missing values to those who read the columns."""
 
     encoding: Encoding | None = None
     sheet: str | int | None = None
     columns: Mapping[str, ColumnOptions] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
+    keeps_words: bool = False
 
     def updated(self, other: "ReadOptions") -> "ReadOptions":
         """These options, with those that ``other`` sets in their place."""

@@ -23,6 +23,8 @@ from epochd.data.formats.errors import FormatError, clean_column_names, short_me
 from epochd.data.formats.layout import Layout
 from epochd.data.formats.type_inference import Expected
 
+MISSING_WORDS = ["NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NAN", "null", "NULL", "None", "none", "\\N", "<NA>"]
+"""The words for a missing value (``columns.words``) that numbers most often have beside them."""
 FIRST_ROWS = 10_000
 """Rows from which types are inferred first."""
 COPIED_ROWS = 10_000
@@ -36,17 +38,29 @@ def scan(path: Path, expected: Expected, options: ReadOptions, separator: str) -
     with _readable(path, found) as source:
         skipped = found.skipped if found.is_regular else 0
         read = partial(pl.scan_csv, source, separator=found.separator, has_header=False, skip_lines=skipped, glob=False)
-        named = partial(read, new_columns=names)
-        unnamed = _without_values(named, names, found.names)
-        has_zeros = not expected and found.may_have_zeros
+        unnamed = _without_values(partial(read, new_columns=names), names, found.names)
         for rows in (FIRST_ROWS, None):
-            types = _final_types(named(infer_schema_length=rows).collect_schema(), expected)
-            if has_zeros:
-                numbers = [name for name, dtype in types.items() if dtype.is_numeric()]
-                zeros = type_inference.with_leading_zeros(named(infer_schema=False), numbers)
-                types |= dict.fromkeys(zeros, pl.String())
-            table = read(schema=types)
+            inferred, words = _inferred(partial(read, new_columns=names), rows, keeps_words=options.keeps_words)
+            types = _final_types(inferred, expected)
+            if found.may_have_zeros:
+                numbers = [name for name, dtype in types.items() if dtype.is_numeric() and name not in expected]
+                texts = read(new_columns=names, infer_schema=False)
+                types |= dict.fromkeys(type_inference.with_leading_zeros(texts, numbers), pl.String())
+            table = read(schema=types, null_values=words)
             yield table.drop(unnamed) if unnamed else table
+
+
+def _inferred(
+    read: Callable[..., pl.LazyFrame], rows: int | None, *, keeps_words: bool
+) -> tuple[pl.Schema, list[str] | None]:
+    """The types of columns by their first ``rows`` (None: all), and the words that are null where that makes numbers of
+    a column: otherwise every value would be compared with them, which takes as long as reading it."""
+    types = read(infer_schema_length=rows).collect_schema()
+    texts = [name for name, dtype in types.items() if dtype == pl.String]
+    if not texts or keeps_words:
+        return types, None
+    found = read(infer_schema_length=rows, null_values=MISSING_WORDS).collect_schema()
+    return (types, None) if all(found[name] == pl.String for name in texts) else (found, MISSING_WORDS)
 
 
 def notes(path: Path, options: ReadOptions, name: str, separator: str) -> list[str]:

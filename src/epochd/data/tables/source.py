@@ -88,7 +88,8 @@ class Source:
     def apply_decided(self, work: Callable[[pl.LazyFrame, dict[str, Decision]], T]) -> T:
         """``apply`` for work that is also given how each column of text is read."""
         with self._reading_errors():
-            tables = formats.format_of(self.path).scan(self.path, self._expected(), self.options)
+            options = replace(self.options, keeps_words=self._keeps_words())
+            tables = formats.format_of(self.path).scan(self.path, self._expected(), options)
             table = next(tables)
             while True:
                 try:
@@ -106,6 +107,11 @@ class Source:
         if self.readings is None:
             return decided_columns.decide(table, self.options)
         return decided_columns.follow(table, self.readings, self.expected, check=self.checks_readings)
+
+    def _keeps_words(self) -> bool:
+        """Whether not all columns have the usual words for missing values."""
+        readings, declared = (self.readings or {}).values(), self.options.columns.values()
+        return self.raw or any(one.missing is not None for one in (*readings, *declared))
 
     def _expected(self) -> Expected:
         """The kinds of columns that a format should yield: text for those that are read here."""

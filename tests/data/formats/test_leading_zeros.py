@@ -1,0 +1,43 @@
+"""Integers with leading zeros in CSV: a column that has one is text, the others are what they are."""
+
+import polars as pl
+import pytest
+
+from epochd.core.columns import ColumnOptions, ReadOptions
+from epochd.data.tables.catalog import open_dataset
+
+
+def read(folder, text, **columns):
+    (folder / "t.csv").write_text(text)
+    return open_dataset("t.csv", [folder]).reading(ReadOptions(columns=columns)).read()
+
+
+@pytest.mark.parametrize("value", ["007", "-07", "+07", '"007"', " 007"])
+def test_one_integer_with_a_leading_zero_makes_a_column_text(tmp_path, value):
+    frame = read(tmp_path, "a,b\n" + "7,1\n" * 15_000 + f"{value},0\n" + "8,2\n" * 15_000)
+    assert frame.schema == {"a": pl.String, "b": pl.Int64}
+    assert frame["a"][15_000] == value.strip(' "')
+
+
+@pytest.mark.parametrize("value", ["0", "0.5", "-0.25", "10", "1e05", ""])
+def test_zeros_in_other_places_change_nothing(tmp_path, value):
+    assert read(tmp_path, "a,b\n" + "7,1\n" * 50 + f"{value},0\n8,2\n")["a"].dtype.is_numeric()
+
+
+def test_the_column_may_be_the_last_or_the_only_one(tmp_path):
+    assert read(tmp_path, "b,a\n1,7\n2,007\n3,8\n4,9\n5,6\n")["a"].to_list() == ["7", "007", "8", "9", "6"]
+    assert read(tmp_path, "a\n7\n007\n8\n1\n2\n3\n")["a"].to_list()[:2] == ["7", "007"]
+
+
+def test_options_of_another_column_do_not_hide_them_and_those_of_the_column_settle_it(tmp_path):
+    text = "a,b\n7,1\n007,2\n8,3\n"
+    assert read(tmp_path, text, b=ColumnOptions(type="category"))["a"].to_list() == ["7", "007", "8"]
+    assert read(tmp_path, text, a=ColumnOptions(type="number"))["a"].to_list() == [7, 7, 8]
+
+
+def test_missing_words_beside_numbers_need_no_second_reading(tmp_path):
+    frame = read(tmp_path, "a,b\n1,x\nNA,NA\nnone,y\n2.5,z\n")
+    assert frame["a"].to_list() == [1.0, None, None, 2.5]
+    assert frame["b"].to_list() == ["x", None, "y", "z"]
+    kept = read(tmp_path, "a,b\n1,x\n2,NA\n", b=ColumnOptions(missing=[]))
+    assert kept["b"].to_list() == ["x", "NA"]
