@@ -110,8 +110,8 @@ class Source:
 
     def _keeps_words(self) -> bool:
         """Whether not all columns have the usual words for missing values."""
-        readings, declared = (self.readings or {}).values(), self.options.columns.values()
-        return self.raw or any(one.missing is not None for one in (*readings, *declared))
+        known = any(reading.missing is not None for reading in (self.readings or {}).values())
+        return self.raw or known or any(options.missing is not None for options in self.options.columns.values())
 
     def _expected(self) -> Expected:
         """The kinds of columns that a format should yield: text for those that are read here."""
