@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from epochd.core.columns import Encoding, ReadOptions
 from epochd.core.specs import parse
 from epochd.data.prepare import prepare
 from epochd.data.tables.catalog import Catalog, open_dataset
@@ -50,12 +51,15 @@ def written(truth: pl.DataFrame, number: str, day: str, word: str, missing: str,
     return pl.DataFrame({name: [missing if v is None else f"{pad}{v}{pad}" for v in of] for name, of in texts.items()})
 
 
-def save(frame: pl.DataFrame, path: Path) -> None:
+def save(frame: pl.DataFrame, path: Path, encoding: Encoding = "utf-8") -> None:
+    """Write a table; text in this encoding."""
     match path.suffix:
         case ".csv" | ".tsv":
-            frame.write_csv(path, separator="\t" if path.suffix == ".tsv" else ",")
+            text = frame.write_csv(separator="\t" if path.suffix == ".tsv" else ",")
+            path.write_bytes(text.encode(encoding))
         case ".ndjson":
-            path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in frame.iter_rows(named=True)))
+            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in frame.iter_rows(named=True))
+            path.write_bytes(text.encode(encoding))
         case ".parquet":
             frame.write_parquet(path)
         case ".arrow":
@@ -84,12 +88,18 @@ notations = st.tuples(
 )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.integers(0, 9), notations, st.sampled_from(FORMATS))
-def test_a_table_is_read_alike_from_any_notation_and_format(tmp_path, seed, notation, name):
+encodings = st.sampled_from(["utf-8", "utf-16", "gb18030"])  # these have every character of the tables
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 9), notations, st.sampled_from(FORMATS), encodings, st.booleans())
+def test_a_table_is_read_alike_from_any_notation_encoding_and_format(
+    tmp_path, seed, notation, name, encoding, is_declared
+):
     truth = table(seed)
-    save(written(truth, *notation), tmp_path / name)
-    read = open_dataset(name, [tmp_path]).read()
+    save(written(truth, *notation), tmp_path / name, encoding)
+    source = open_dataset(name, [tmp_path])
+    read = (source.reading(ReadOptions(encoding)) if is_declared else source).read()
     assert read["n"].to_list() == pytest.approx(truth["n"].to_list())
     for column in ("d", "b", "c", "y"):
         assert read[column].to_list() == truth[column].to_list()

@@ -34,7 +34,7 @@ TIE, AMBIGUOUS = 0.02, 0.15
 HANGUL = (*range(0xB0, 0xC9), 0xA1, 0xA3)
 """The lead bytes of Hangul and signs in EUC-KR. In GBK about half of the common characters have them."""
 DISTINCT = 10
-"""Different characters outside ASCII from which on charset-normalizer is asked: statistics of fewer say nothing."""
+"""Different letters outside ASCII from which on charset-normalizer is asked: statistics of fewer say nothing."""
 ISOLATED = 0.2
 """By how much less plausible an East Asian encoding is where no two bytes outside ASCII are adjacent."""
 WORD = re.compile(r"[^\W\d_]+")
@@ -123,6 +123,8 @@ def _commonness(char: str, encoding: Encoding) -> float:
     try:
         code = char.encode(codec)
     except UnicodeEncodeError:
+        if encoding == "gb18030" and char in SIGNS:  # four bytes, which hardly anything else has by chance
+            return 0.8
         return 0.2 if char in "€￥·—" else 0.0
     lead = code[0]
     match encoding:
@@ -156,7 +158,7 @@ def _plausibility_of_words(text: str, encoding: Encoding) -> float:
 
 def _preferred(sample: bytes, tied: list[Candidate]) -> list[Candidate]:
     """Encodings that fit equally well, in the order of charset-normalizer; of few characters, in that of DETECTED."""
-    if len({char for char in tied[0].text if not char.isascii()}) < DISTINCT:
+    if len({char for char in tied[0].text if char.isalpha() and not char.isascii()}) < DISTINCT:
         return tied
     ranked = [match.encoding for match in from_bytes(sample, cp_isolation=[one.codec for one in tied])]
     return sorted(tied, key=lambda one: ranked.index(one.codec) if one.codec in ranked else len(ranked))
