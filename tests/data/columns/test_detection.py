@@ -126,6 +126,12 @@ def test_a_decision_depends_on_all_rows_and_not_on_how_they_are_batched(monkeypa
     assert decide(late)[1][-1] == 19999.5
 
 
+def test_numbers_among_many_missing_values_are_numbers():
+    values = [None if i % 4 else f"{i},5" for i in range(3_000)]
+    assert decide(values)[1][4] == 4.5
+    assert decide(["NA" if i % 4 else f"{i},5" for i in range(3_000)])[1][4] == 4.5
+
+
 def test_free_text_with_digits_is_text():
     values = [f"order {i} of customer {i * 7}" for i in range(5_000)]
     assert decide(values)[0].reading == Reading()

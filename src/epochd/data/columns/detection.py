@@ -71,36 +71,43 @@ class Values:
     def add(self, series: pl.Series) -> None:
         """Count the values of the next rows."""
         first, self.rows = self.rows, self.rows + len(series)
-        text = pl.select(words.cleaned(pl.lit(series), self.missing)).to_series()
-        rows = pl.DataFrame({"value": text}).with_row_index("row", first).drop_nulls()
-        self.present += rows.height
+        rows = pl.DataFrame({"value": series}).with_row_index("row", first)
+        sample = series.gather_every(max(1, len(series) // SAMPLE))
+        sample = pl.select(words.cleaned(pl.lit(sample), self.missing)).to_series().drop_nulls()
+        if sample.n_unique() <= WORDS:  # each of few values is looked at once
+            rows = rows.group_by("value").agg(pl.col("row").min(), pl.len().alias("count"))
+        else:
+            rows = rows.with_columns(pl.lit(1, pl.UInt32).alias("count"))
+        rows = rows.with_columns(words.cleaned(pl.col("value"), self.missing)).drop_nulls("value")
+        self.present += _total(rows)
         if not rows.height:
             return
-        value = rows["value"]
-        if len(self.shapes) > MAX_SHAPES or _are_words(value.gather_every(max(1, len(value) // SAMPLE))):
+        if len(self.shapes) > MAX_SHAPES or _are_words(sample):
             self._add_words(rows)
             return
-        short = value.str.len_bytes() <= 4 * MAX_LENGTH
+        short = rows["value"].str.len_bytes() <= 4 * MAX_LENGTH
         if not short.all():
             self._add_words(rows.filter(~short))
             rows = rows.filter(short)
-            value = rows["value"]
-        shaped = rows.with_columns(value.str.replace_all("[0-9]", "9").alias("shape"))
+        self._add_shapes(rows.with_columns(pl.col("value").str.replace_all("[0-9]", "9").alias("shape")))
+        self.zero_first += _total(rows.filter(pl.col("value").str.contains(r"^[-+]?0\d+$")))
+        self.zero_decimals += _total(rows.filter(pl.col("value").str.contains(r"^\D{0,5}0[.,]\d")))
+
+    def _add_shapes(self, shaped: pl.DataFrame) -> None:
         first_of = pl.col("value", "row").sort_by("row").first()
-        for shape, count, example, row in shaped.group_by("shape").agg(pl.len(), first_of).iter_rows():
+        for shape, count, example, row in shaped.group_by("shape").agg(pl.col("count").sum(), first_of).iter_rows():
             found = Shape(count, example, row)
             if (date := DateShape.of(shape)) is not None:
                 found.invalid = _invalid_dates(shaped.filter(pl.col("shape") == shape), date)
             self.shapes.setdefault(shape, found)
             if self.shapes[shape] is not found:
                 self.shapes[shape].merge(found)
-        self.zero_first += int(value.str.contains(r"^[-+]?0\d+$").sum())
-        self.zero_decimals += int(value.str.contains(r"^\D{0,5}0[.,]\d").sum())
 
     def _add_words(self, rows: pl.DataFrame) -> None:
-        self.words += rows.height
+        self.words += _total(rows)
         if self.first_word is None and rows.height:
-            self.first_word = Shape(rows.height, rows.item(0, "value"), rows.item(0, "row"))
+            place = rows["row"].arg_min() or 0
+            self.first_word = Shape(_total(rows), rows.item(place, "value"), rows.item(place, "row"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +319,8 @@ def _exchanged(form: str) -> str:
 
 
 def _invalid_dates(rows: pl.DataFrame, date: DateShape) -> dict[str, Shape]:
-    """The rows (``row``, ``value``) of this shape that are no date, by order of day and month."""
+    """The values of this shape (``value``, its first ``row``, its ``count``) that are no date, by order of day and
+    month."""
     found = {}
     for order, form in date.formats.items():
         parsed = pl.select(dates.expression(pl.lit(rows["value"]), (form,), date.dtype)).to_series()
@@ -321,8 +329,13 @@ def _invalid_dates(rows: pl.DataFrame, date: DateShape) -> dict[str, Shape]:
             bad |= ~parsed.dt.year().is_between(*dates.COMPACT_YEARS)
         if bad.any():
             first = rows.filter(bad).sort("row")
-            found[order] = Shape(first.height, first.item(0, "value"), first.item(0, "row"))
+            found[order] = Shape(_total(first), first.item(0, "value"), first.item(0, "row"))
     return found
+
+
+def _total(rows: pl.DataFrame) -> int:
+    """How many rows have these values."""
+    return int(rows["count"].sum())
 
 
 def _are_words(sample: pl.Series) -> bool:
