@@ -59,6 +59,7 @@ bench: bench-setup
 
 bench-data: bench-setup
 	$(BIN)/python benchmarks/data.py
+	$(BIN)/python benchmarks/column_types.py
 	$(BIN)/python benchmarks/large.py
 
 # The latency of each route beside 1,050 streams, 200 requests that never end, 500 queued tasks and a long history.
