@@ -11,6 +11,7 @@ from typing import Any, Literal, Self, get_args
 import polars as pl
 
 from epochd.core.errors import DataError, Problem
+from epochd.core.text import cut
 from epochd.data.columns import dates, durations, words
 from epochd.data.columns.numbers import NumberNotation
 from epochd.data.schema import Kind, col
@@ -101,8 +102,7 @@ class Reading:
         bad = found.is_null() & text.is_not_null()
         if bad.any():
             row = bad.arg_max() or 0
-            value = repr(series[row])
-            value = value if len(value) <= 80 else value[:77] + "..."
+            value = cut(repr(series[row]), 80)
             message = f"row {row + 1} of column {series.name!r} is {OTHERWISE[self.read_as]}: {value}"
             hint = f"write it as the model was trained on: {self.describe()}; or leave it empty if it is unknown"
             raise DataError([Problem(series.name, message, hint)])

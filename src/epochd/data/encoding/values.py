@@ -12,6 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from epochd.core.errors import DataError, Problem
+from epochd.core.text import cut
 from epochd.data.columns import words
 from epochd.data.schema import Kind, kind_of, type_advice
 
@@ -82,9 +83,7 @@ def bad_value(
     series: pl.Series, row: int, what: str, hint: str = "give a number, or leave the value empty if it is unknown"
 ) -> DataError:
     """The error of one value; ``row`` is counted from 0, ``what`` completes "row 7 of column 'age' is"."""
-    shown = repr(series[row])
-    shown = shown if len(shown) <= 80 else shown[:77] + "..."
-    message = f"row {row + 1} of column {series.name!r} is {what}: {shown}"
+    message = f"row {row + 1} of column {series.name!r} is {what}: {cut(repr(series[row]), 80)}"
     return DataError([Problem(series.name, message, hint)])
 
 
