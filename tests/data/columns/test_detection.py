@@ -2,12 +2,17 @@
 
 from datetime import date, datetime
 
+import numpy as np
 import polars as pl
 import pytest
 
 from epochd.core.columns import ColumnOptions, ReadOptions
-from epochd.data.columns import decided_columns
+from epochd.core.specs import parse
+from epochd.data.columns import decided_columns, detection
 from epochd.data.columns.reading import Reading
+from epochd.data.columns.words import clean_text
+from epochd.data.prepare import prepare
+from epochd.data.tables.catalog import Catalog
 
 
 def decide(values, is_label=False, **options):
@@ -146,3 +151,58 @@ def test_a_known_reading_is_followed_unless_too_few_values_fit():
     other = pl.DataFrame({"c": ["2024-02-01", "3/2/2024"]}).lazy()
     assert decided_columns.follow(other, {"c": reading}, {}, check=True) == {}
     assert decided_columns.follow(other, {"c": reading}, {}, check=False)["c"].reading == reading
+
+
+WRITTEN = ["a", " a", "b ", "NA", "", "c"] * 10
+PLACES = {"a": 0, "b": 1, "c": 2}
+
+
+@pytest.mark.parametrize("dtype", [pl.String, pl.Categorical, pl.Enum(["a", " a", "b ", "NA", "", "c"])])
+def test_text_is_cleaned_alike_whatever_its_type_is(tmp_path, dtype):
+    """In training as in prediction: spaces are not part of a value, and words for missing values are none."""
+    frame = pl.DataFrame({"c": pl.Series(WRITTEN, dtype=dtype), "y": [float(row) for row in range(60)]})
+    frame.write_parquet(tmp_path / "t.parquet")
+    prepared = prepare(parse({"dataset": "t.parquet", "target_column": "y"}), Catalog([tmp_path]))
+    found = prepared.encoder.features(frame)
+    for value, row in zip(WRITTEN[:6], found[:6], strict=True):
+        expected = [float(place == PLACES.get(value.strip())) for place in range(3)]
+        assert row[:3].tolist() == expected
+    np.testing.assert_array_equal(found[prepared.rows["train"]], prepared.train.x)
+
+
+def test_a_categorical_is_read_as_declared(tmp_path):
+    frame = pl.DataFrame({"c": pl.Series(["1,5", "2,5", "x"], dtype=pl.Categorical)}).lazy()
+    options = ReadOptions(columns={"c": ColumnOptions(type="number", decimal=",")})
+    decisions = decided_columns.decide(frame, options)
+    assert decided_columns.read(frame, decisions).collect()["c"].to_list() == [1.5, 2.5, None]
+    assert decided_columns.decide(frame, ReadOptions())["c"].reading.read_as == "text"
+
+
+@pytest.mark.parametrize("text", [["a", "b"] * 200, [f"w{row % 40}" for row in range(400)], list("abcd") * 100])
+def test_only_text_that_cleaning_changes_is_cleaned(text):
+    for value in ["", " a", "a ", "NA", "null", "\ta"]:
+        frame = pl.DataFrame({"c": [*text, value]}).lazy()
+        decision = decided_columns.decide(frame, ReadOptions())["c"]
+        assert not decision.is_clean
+        assert decided_columns.read(frame, {"c": decision}).collect()["c"][-1] == clean_text(value)
+    frame = pl.DataFrame({"c": [*text, None]}).lazy()
+    decision = decided_columns.decide(frame, ReadOptions())["c"]
+    assert decision.is_clean
+    assert decided_columns.read(frame, {"c": decision}).collect().equals(frame.collect())
+
+
+@pytest.mark.parametrize("batch", [7, 100, 10_000])
+def test_values_are_counted_alike_in_any_batches(batch, monkeypatch):
+    """Few distinct values are counted before they are looked at, many are looked at at once."""
+    monkeypatch.setattr(detection, "MAX_COUNTED", 30)
+    few = pl.Series("c", [f"{row % 9}" for row in range(900)])
+    many = pl.Series("c", [f"{row}" for row in range(900)])
+    values = pl.concat([few, many, few, pl.Series("c", ["", " 3", "x1", "y", "y"])])
+    of = detection.Values()
+    for first in range(0, len(values), batch):
+        of.add(values.slice(first, batch))
+    of.finish()
+    counts = {key: (shape.count, shape.value, shape.row) for key, shape in of.shapes.items()}
+    expected = {"9": (1811, "0", 0), "99": (90, "10", 910), "999": (800, "100", 1000)}
+    assert counts == expected | {"x9": (1, "x1", 2702), "y": (2, "y", 2703)}
+    assert (of.rows, of.present, of.is_clean) == (2705, 2704, False)

@@ -4,11 +4,12 @@ import polars as pl
 import pytest
 
 from epochd.core.columns import ColumnOptions, ReadOptions
+from epochd.data.formats import text
 from epochd.data.tables.catalog import open_dataset
 
 
-def read(folder, text, **columns):
-    (folder / "t.csv").write_text(text)
+def read(folder, content, **columns):
+    (folder / "t.csv").write_text(content)
     return open_dataset("t.csv", [folder]).reading(ReadOptions(columns=columns)).read()
 
 
@@ -17,6 +18,13 @@ def test_one_integer_with_a_leading_zero_makes_a_column_text(tmp_path, value):
     frame = read(tmp_path, "a,b\n" + "7,1\n" * 15_000 + f"{value},0\n" + "8,2\n" * 15_000)
     assert frame.schema == {"a": pl.String, "b": pl.Int64}
     assert frame["a"][15_000] == value.strip(' "')
+
+
+@pytest.mark.parametrize("value", ["007", "-07", "+07", '"007"', " 007"])
+def test_it_may_be_the_first_or_the_last_value_of_any_piece_of_the_file(tmp_path, value, monkeypatch):
+    monkeypatch.setattr(text, "PIECE_BYTES", 8)
+    for rows in [value, "1", "2"], ["1", value, "2"], ["1", "2", value]:
+        assert read(tmp_path, "\n".join(["a", *rows])).schema == {"a": pl.String}
 
 
 @pytest.mark.parametrize("value", ["0", "0.5", "-0.25", "10", "1e05", ""])
@@ -30,9 +38,9 @@ def test_the_column_may_be_the_last_or_the_only_one(tmp_path):
 
 
 def test_options_of_another_column_do_not_hide_them_and_those_of_the_column_settle_it(tmp_path):
-    text = "a,b\n7,1\n007,2\n8,3\n"
-    assert read(tmp_path, text, b=ColumnOptions(type="category"))["a"].to_list() == ["7", "007", "8"]
-    assert read(tmp_path, text, a=ColumnOptions(type="number"))["a"].to_list() == [7, 7, 8]
+    content = "a,b\n7,1\n007,2\n8,3\n"
+    assert read(tmp_path, content, b=ColumnOptions(type="category"))["a"].to_list() == ["7", "007", "8"]
+    assert read(tmp_path, content, a=ColumnOptions(type="number"))["a"].to_list() == [7, 7, 8]
 
 
 def test_missing_words_beside_numbers_need_no_second_reading(tmp_path):

@@ -34,7 +34,6 @@ def test_compressed_lines_are_the_same(tmp_path):
 @pytest.mark.parametrize("codec", ["utf-8", "utf-16-le", "gb18030"])
 def test_pieces_are_whole_lines_in_utf8_whatever_the_size_of_a_read(tmp_path, monkeypatch, codec):
     monkeypatch.setattr(text, "PIECE_BYTES", 3)
-    monkeypatch.setattr(text._chunks, "__defaults__", (3,))
     (tmp_path / "t").write_bytes("北京,1\n上海\n\n广州,22".encode(codec))
     pieces = list(Text(tmp_path / "t", codec=codec).pieces())
     assert b"".join(pieces).decode() == "北京,1\n上海\n\n广州,22"

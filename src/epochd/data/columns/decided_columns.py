@@ -4,6 +4,7 @@ Columns of text are decided in every format alike, and so are integers that may 
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import polars as pl
 import polars.selectors as cs
@@ -28,14 +29,17 @@ def decide(table: pl.LazyFrame, options: ReadOptions) -> dict[str, Decision]:
     others = [name for name, one in declared.items() if name in schema and one.reads_text and name not in texts]
     others = [name for name in others if kind_of(schema[name]) in (Kind.NUMBER, Kind.BOOLEAN)]
     integers = _date_like(table, [name for name in schema if schema[name].is_integer() and name not in others])
-    values = detection.counted(_frames(table, [*texts, *others, *integers]), declared)
-    found = {
-        name: detection.decide(of, declared.get(name, ColumnOptions()), name, is_label=name in options.labels)
-        for name, of in values.items()
-    }
-    found = {name: one for name, one in found.items() if name not in integers or one.reading.formats}
-    categories = [n for n, dtype in schema.items() if kind_of(dtype) is Kind.CATEGORY and n not in found]
-    return found | {name: Decision(Reading()) for name in categories}  # their type says that they are no numbers
+    categories = [name for name, dtype in schema.items() if kind_of(dtype) is Kind.CATEGORY and name not in texts]
+    values = detection.counted(_frames(table, [*texts, *others, *integers, *categories]), declared)
+    found = {}
+    for name, of in values.items():
+        known = declared.get(name, ColumnOptions())
+        if name in categories and not (known.type or known.decimal or known.format or known.timezone):
+            known = ColumnOptions(type="category")  # their type says that they are no numbers
+        decision = detection.decide(of, known, name, is_label=name in options.labels)
+        if name not in integers or decision.reading.formats:
+            found[name] = replace(decision, is_clean=of.is_clean)
+    return found
 
 
 def follow(
@@ -79,7 +83,7 @@ def read(table: pl.LazyFrame, decisions: Mapping[str, Decision]) -> pl.LazyFrame
     return table.with_columns(
         one.reading.expression(name, schema[name])
         for name, one in decisions.items()
-        if not isinstance(schema[name], pl.Categorical | pl.Enum)
+        if not (one.is_clean and one.reading.read_as == "text" and kind_of(schema[name]) is Kind.CATEGORY)
     )
 
 

@@ -27,6 +27,8 @@ SAMPLE = 256
 """Values of a batch that are looked at first: where most are words, and many, the batch is text."""
 WORDS = 64
 """Distinct words of a sample from which on a column cannot be one of truth values."""
+MAX_COUNTED = 65_536
+"""Distinct values of some batches that are counted before they are looked at."""
 LISTED = 3
 """Strays that a warning names."""
 FORMATS = 12
@@ -57,7 +59,8 @@ class Shape:
 class Values:
     """What is known of the values of a column: the counts of their shapes, ``words`` that are of no shape of interest,
     and the first of these. ``zero_first`` counts integers such as ``007``, ``zero_decimals`` numbers such as
-    ``0,125``."""
+    ``0,125``. ``is_clean`` says that no value has spaces around it or is a word for a missing one. All this is known
+    once ``finish`` was called."""
 
     missing: Sequence[str] | None = None
     rows: int = 0
@@ -67,21 +70,41 @@ class Values:
     shapes: dict[str, Shape] = field(default_factory=dict)
     zero_first: int = 0
     zero_decimals: int = 0
+    is_clean: bool = True
+    _counted: list[pl.DataFrame] = field(default_factory=list)
 
     def add(self, series: pl.Series) -> None:
         """Count the values of the next rows."""
         first, self.rows = self.rows, self.rows + len(series)
-        rows = pl.DataFrame({"value": series}).with_row_index("row", first)
+        series = series.alias("value")
+        rows = pl.DataFrame(series).with_row_index("row", first)
         sample = series.gather_every(max(1, len(series) // SAMPLE))
-        sample = pl.select(words.cleaned(pl.lit(sample), self.missing)).to_series().drop_nulls()
-        if sample.n_unique() <= WORDS:  # each of few values is looked at once
-            rows = rows.group_by("value").agg(pl.col("row").min(), pl.len().alias("count"))
+        if 2 * sample.n_unique() <= len(sample):  # each of few values is looked at once
+            self._counted.append(rows.group_by("value").agg(pl.col("row").min(), pl.len().alias("count")))
+            if sum(map(len, self._counted)) > MAX_COUNTED:
+                self.finish()
         else:
+            self.finish()
             rows = rows.with_columns(pl.lit(1, pl.UInt32).alias("count"))
-        rows = rows.with_columns(words.cleaned(pl.col("value"), self.missing)).drop_nulls("value")
+            self._add(rows, rows.gather_every(max(1, len(series) // SAMPLE)))
+
+    def finish(self) -> None:
+        """Look at the values that have only been counted so far."""
+        if self._counted:
+            counted, self._counted = pl.concat(self._counted), []
+            counted = counted.group_by("value").agg(pl.col("row").min(), pl.col("count").sum())
+            self._add(counted, counted)
+
+    def _add(self, rows: pl.DataFrame, sample: pl.DataFrame) -> None:
+        """Add values (``value``), each with its first ``row`` and its ``count``; ``sample`` are some of them."""
+        raw = rows["value"]
+        rows = rows.with_columns(words.cleaned(pl.col("value"), self.missing))
+        self.is_clean = self.is_clean and not raw.ne_missing(rows["value"]).any()
+        rows = rows.drop_nulls("value")
         self.present += _total(rows)
         if not rows.height:
             return
+        sample = sample.with_columns(words.cleaned(pl.col("value"), self.missing)).drop_nulls("value")
         if len(self.shapes) > MAX_SHAPES or _are_words(sample):
             self._add_words(rows)
             return
@@ -113,13 +136,15 @@ class Values:
 @dataclass(frozen=True, slots=True)
 class Decision:
     """How a column is read. ``strays`` values do not fit and become missing; ``examples`` are the first of them with
-    their row (from 0). ``doubt`` says what else the values may mean, if anything, and ``hint`` what settles it."""
+    their row (from 0). ``doubt`` says what else the values may mean, if anything, and ``hint`` what settles it.
+    ``is_clean`` says that cleaning changes no value (``Values``); if not, it may."""
 
     reading: Reading
     strays: int = 0
     examples: tuple[tuple[int, str], ...] = ()
     doubt: str = ""
     hint: str = ""
+    is_clean: bool = False
 
     def warnings(self, name: str) -> list[str]:
         """What a user should know of this decision for the column of this name."""
@@ -147,6 +172,8 @@ def counted(frames: Iterable[pl.DataFrame], options: Mapping[str, ColumnOptions]
         for series in frame:
             of = values.setdefault(series.name, Values(options.get(series.name, ColumnOptions()).missing))
             of.add(series)
+    for of in values.values():
+        of.finish()
     return values
 
 
@@ -165,7 +192,10 @@ def decide(
         return Decision(Reading(missing=missing))
     if options.format and options.type in ("date", "time", None):
         return with_strays(values, _declared_dates(options, missing))
-    for attempt in _attempts(options, wanted):
+    attempts = _attempts(options, wanted)
+    if options.type is None and not _may_have_digits(values):
+        attempts = [attempt for attempt in attempts if attempt is _truth]
+    for attempt in attempts:
         found = attempt(values, options, name)
         if found is None or (is_label and options.type is None and not _may_be_label(found.reading)):
             continue
@@ -183,6 +213,21 @@ def _attempts(options: ColumnOptions, wanted: ColumnType | None) -> Sequence[Att
     if options.type is None and (options.decimal or options.timezone):
         return (_number,) if options.decimal else (_dates,)
     return by_type.get(options.type or wanted, ())
+
+
+def _may_have_digits(values: Values) -> bool:
+    """Whether so many values have a digit that they may be numbers, dates or durations, but for a few strays."""
+    without = values.words + sum(
+        shape.count
+        for key, shape in values.shapes.items()
+        if not _has_digit(key) and key.lower() not in words.MISSING_BESIDE_VALUES
+    )
+    return without <= STRAYS * values.present
+
+
+def _has_digit(shape: str) -> bool:
+    """Whether there is a digit of any script."""
+    return any(map(str.isnumeric, shape))
 
 
 def _may_be_label(reading: Reading) -> bool:
@@ -248,12 +293,14 @@ def _truth(values: Values, options: ColumnOptions, name: str) -> Decision | None
 
 def _duration(values: Values, options: ColumnOptions, name: str) -> Decision | None:
     """Values that may all be times of day, or amounts of anything, are durations only if a client says so."""
-    if not values.shapes or len(values.shapes) > MAX_SHAPES:
+    is_declared = options.type == "duration"
+    shapes = [shape for key, shape in values.shapes.items() if _has_digit(key) or is_declared]
+    if not shapes or len(values.shapes) > MAX_SHAPES:
         return None
-    examples = [one.value for shape in values.shapes.values() for one in (shape, *shape.invalid.values())]
+    examples = [one.value for shape in shapes for one in (shape, *shape.invalid.values())]
     text = pl.lit(pl.Series(examples))
     clear = pl.select(durations.matches(text) & ~durations.ambiguous(text)).to_series()
-    return Decision(Reading("duration")) if clear.any() or options.type == "duration" else None
+    return Decision(Reading("duration")) if clear.any() or is_declared else None
 
 
 def _number(values: Values, options: ColumnOptions, name: str) -> Decision | None:
@@ -338,7 +385,8 @@ def _total(rows: pl.DataFrame) -> int:
     return int(rows["count"].sum())
 
 
-def _are_words(sample: pl.Series) -> bool:
+def _are_words(sample: pl.DataFrame) -> bool:
     """Whether most values of a sample of a column are neither numbers nor dates, and too many to be truth values."""
-    digits = sample.str.contains(r"\d") & (sample.str.len_bytes() <= 4 * MAX_LENGTH)
-    return 2 * int(digits.sum()) < len(sample) and sample.n_unique() > WORDS
+    text = sample["value"]
+    digits = sample.filter(text.str.contains(r"\d") & (text.str.len_bytes() <= 4 * MAX_LENGTH))
+    return 2 * _total(digits) < _total(sample) and text.n_unique() > WORDS

@@ -226,6 +226,11 @@ class Encoder:
         return frame.with_columns(found) if found else frame
 
     @property
+    def of_read_rows(self) -> "Encoder":
+        """The encoder of rows whose text has been read as in training, and need not be read again."""
+        return replace(self, readings={})
+
+    @property
     def reach(self) -> int:
         """How many rows after its last one a window needs for columns that are known in advance."""
         return max(self.ahead, default=0)

@@ -28,7 +28,8 @@ DECLARED = re.compile(r'\s*"?sep=(.)"?\s*', re.IGNORECASE)
 """A first line that tells Excel the separator."""
 SAMPLE_LINES = 200
 LF, CR, QUOTE = b'\n\r"'
-ZERO, NINE, BEFORE_NUMBER = ord("0"), ord("9"), np.frombuffer(b" \"'+-", np.uint8)
+ZERO = ord("0")
+BEFORE_NUMBER = b" \"'+-"
 Bytes = npt.NDArray[np.uint8]
 Places = npt.NDArray[np.intp]
 BLANK = re.compile(rb"(?:\A|\n)[ \t\r]*\n")
@@ -204,35 +205,38 @@ def _regularity(content: Text, separator: str, width: int, skipped: int) -> tupl
     """Whether Polars reads all lines after those skipped as rows of ``width`` values, the line of the first quote
     inside a value without quotes, and whether a value begins with a zero before another digit. All of the text is read,
     because it is decoded so."""
-    is_regular, stray, line, rest, last, has_zeros = True, None, skipped + 1, b"", b"", False
+    is_regular, stray, line, last, has_zeros = True, None, skipped + 1, b"", False
+    parts: list[bytes] = []
+    is_open = False
     for piece in content.pieces():
         while skipped and piece:
             piece, skipped = piece[piece.find(b"\n") + 1 or len(piece) :], skipped - 1
         if not is_regular or not piece:
             continue
-        rest += piece
-        is_open = b'"' in rest and rest.count(b'"') % 2 == 1
-        if is_open and len(rest) > len(piece):  # a value that goes on in the next piece
-            is_regular = len(rest) <= text.LONGEST_LINE
+        parts.append(piece)
+        was_open, is_open = is_open, is_open ^ (b'"' in piece and piece.count(b'"') % 2 == 1)
+        if was_open and is_open:  # a value that goes on in the next piece
+            is_regular = sum(map(len, parts)) <= text.LONGEST_LINE
             continue
+        rest = b"".join(parts)
         lines = rest if rest.endswith(b"\n") else rest + b"\n"
-        is_whole, place, zeros = _check_lines(lines, ord(separator), width)
-        has_zeros = has_zeros or zeros
+        is_whole, place, has_zeros = _check_lines(lines, ord(separator), width, has_zeros)
         if place is not None:
             stray, is_regular = line + rest.count(b"\n", 0, place), False
         if not is_open:
-            is_regular, line, last, rest = (
-                is_regular and is_whole,
-                line + int(np.count_nonzero(np.frombuffer(rest, np.uint8) == LF)),
-                rest,
-                b"",
-            )
+            is_regular, line, last = is_regular and is_whole, line + _line_ends(rest), rest
+            parts.clear()
     ends_empty = not last[last.rstrip(b"\r\n").rfind(b"\n") + 1 :].strip(separator.encode() + b" \t\r\n")
-    return is_regular and not rest and not ends_empty, stray, has_zeros
+    return is_regular and not is_open and not ends_empty, stray, has_zeros
 
 
-def _check_lines(piece: bytes, separator: int, width: int) -> tuple[bool, int | None, bool]:
-    """As ``_regularity``, for whole lines: with the place of the quote."""
+def _line_ends(piece: bytes) -> int:
+    return int(np.count_nonzero(np.frombuffer(piece, np.uint8) == LF))
+
+
+def _check_lines(piece: bytes, separator: int, width: int, has_zeros: bool) -> tuple[bool, int | None, bool]:
+    """As ``_regularity``, for whole lines: with the place of the quote. ``has_zeros`` is what is known of those
+    before."""
     data = np.frombuffer(piece, np.uint8)
     ends = (data == separator) | (data == LF)
     if b'"' in piece:
@@ -251,16 +255,23 @@ def _check_lines(piece: bytes, separator: int, width: int) -> tuple[bool, int | 
     is_last = data[marks] == LF
     is_regular = len(marks) % width == 0 and np.count_nonzero(is_last) * width == len(marks)
     is_regular = is_regular and bool(is_last[width - 1 :: width].all())
-    return is_regular and not (width == 1 and BLANK.search(piece)), None, _has_zeros(data, marks)
+    return is_regular and not (width == 1 and BLANK.search(piece)), None, has_zeros or _has_zeros(piece, ends)
 
 
-def _has_zeros(data: Bytes, marks: Places) -> bool:
-    """Whether a value begins with a 0 before another digit, possibly after a space, a quote or a sign; ``marks`` are
-    the places of the ends of values."""
-    begin = np.append(0, marks[:-1] + 1)
-    begin = begin[begin < len(data) - 4]
-    if not len(begin):
-        return True  # too little to be worth a look
+def _has_zeros(piece: bytes, ends: npt.NDArray[np.bool_]) -> bool:
+    """Whether a value begins with a 0 before another digit, possibly after a space, a quote or a sign, or two of them;
+    ``ends`` are the ends of values."""
+    piece, ends = b"\n" + piece, np.append(True, ends)
+    data = np.frombuffer(piece, np.uint8)
+    zeros = (data[1:] - ZERO <= 9) & (data[:-1] == ZERO)
+    if (ends[:-2] & zeros[1:]).any():
+        return True
+    before = np.zeros(len(data), np.bool_)
+    for sign in BEFORE_NUMBER:
+        if sign in piece:
+            before |= data == sign
     for _ in range(2):
-        begin = begin + np.isin(data[begin], BEFORE_NUMBER)
-    return bool(((data[begin] == ZERO) & (data[begin + 1] >= ZERO) & (data[begin + 1] <= NINE)).any())
+        ends[1:] = ends[:-1] & before[1:]
+        if (ends[:-2] & zeros[1:]).any():
+            return True
+    return False

@@ -32,7 +32,10 @@ GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 HEAD_BYTES = 65_536
 """Bytes at the beginning and at the end of a file that are checked to be text."""
-PIECE_BYTES = 1 << 20
+PIECE_BYTES = 1 << 16
+"""Memory for larger pieces is taken from the system for each of them anew, which takes longer than to look at them."""
+SEARCHED_BYTES = 1 << 20
+"""Bytes that are read at once to look for those outside ASCII, or for an invalid one."""
 LONGEST_LINE = 1 << 26
 SAMPLE_BYTES = 65_536
 """Bytes of lines outside ASCII from which an encoding is detected."""
@@ -66,20 +69,23 @@ class Text:
         """The text in UTF-8, without byte order mark, in pieces of whole lines; a line ends in LF. Raises
         UnicodeDecodeError where it is not valid, FormatError where compressed data are damaged."""
         decoder = codecs.getincrementaldecoder(self.codec)()
-        is_utf8, rest, skipped = self.codec == "utf-8", b"", self.mark
-        for chunk in _chunks(self.path):
+        is_utf8, skipped = self.codec == "utf-8", self.mark
+        line: list[bytes] = []  # the beginning of one
+        for chunk in _chunks(self.path, PIECE_BYTES):
             chunk, skipped = chunk[skipped:], max(0, skipped - len(chunk))
             if not is_utf8:
                 chunk = decoder.decode(chunk).encode()
-            rest += chunk.replace(b"\r", b"\n") if self.ends_in_cr else chunk
-            end = rest.rfind(b"\n") + 1
+            chunk = chunk.replace(b"\r", b"\n") if self.ends_in_cr else chunk
+            end = chunk.rfind(b"\n") + 1
             if end:
-                yield _valid(rest[:end]) if is_utf8 else rest[:end]
-                rest = rest[end:]
-            elif len(rest) > LONGEST_LINE:
+                piece = b"".join([*line, chunk[:end]])
+                yield _valid(piece) if is_utf8 else piece
+                line.clear()
+            elif sum(map(len, line)) > LONGEST_LINE:
                 raise FormatError(f"it has a line of more than {LONGEST_LINE:,} bytes", "end each row with a line end")
-        rest += decoder.decode(b"", True).encode()
-        if rest:
+            line.append(chunk[end:])
+        line.append(decoder.decode(b"", True).encode())
+        if rest := b"".join(line):
             yield _valid(rest) if is_utf8 else rest
 
     def lines(self) -> Iterator[str]:
@@ -211,7 +217,7 @@ def _sample(path: Path) -> bytes:
     """Lines outside ASCII, as bytes in the file's encoding."""
     lines: list[bytes] = []
     size, rest = 0, b""
-    for chunk in _chunks(path):
+    for chunk in _chunks(path, SEARCHED_BYTES):
         if chunk.isascii() and rest.isascii():
             rest = chunk[chunk.rfind(b"\n") + 1 :]
             continue
@@ -220,15 +226,15 @@ def _sample(path: Path) -> bytes:
             if not line.isascii():
                 lines.append(line)
                 size += len(line)
-        if size > SAMPLE_BYTES:
-            return b"\n".join(lines)
+        if size > SAMPLE_BYTES or len(rest) > SEARCHED_BYTES:
+            break
     return b"\n".join([*lines, rest])
 
 
 def _invalid_byte(text: Text, *, is_declared: bool) -> FormatError:
     """The error that names the line and the byte at which a text cannot be decoded."""
     decoder, lines, line = codecs.getincrementaldecoder(text.codec)(), 1, ""
-    chunks = _chunks(text.path)
+    chunks = _chunks(text.path, SEARCHED_BYTES)
     try:
         for chunk in chunks:
             found = line + decoder.decode(chunk)
@@ -249,7 +255,7 @@ def _head(path: Path) -> bytes:
     return next(_chunks(path, HEAD_BYTES), b"")
 
 
-def _chunks(path: Path, size: int = PIECE_BYTES) -> Iterator[bytes]:
+def _chunks(path: Path, size: int) -> Iterator[bytes]:
     """The decompressed bytes. Raises FormatError where compressed data are damaged."""
     with _decompression_errors(), opened(path) as file:
         while chunk := file.read(size):

@@ -57,11 +57,12 @@ def materialize(
     fingerprint: str,
     weights: Weights | None = None,
 ) -> dict[str, InMemoryDataset | MemmapDataset]:
-    """The examples of each side, with encoded targets ``y`` and ``weights``; ``fingerprint`` is that of the table's
-    content."""
+    """The examples of each side, with encoded targets ``y`` and ``weights``. The text of the ``table`` has been read as
+    the encoder reads it; ``fingerprint`` is that of its content."""
     weights = weights or {}
     if policy is None or layout.bytes(encoder) <= policy.limit:
-        x = _encode_rows(table, layout, encoder) if layout.steps is None else _encode_windows(table, layout, encoder)
+        encode = _encode_rows if layout.steps is None else _encode_windows
+        x = encode(table, layout, encoder.of_read_rows)
         return {name: InMemoryDataset(x[name], y[name], weights.get(name)) for name in layout.sides}
 
     def frames() -> Iterator[pl.DataFrame]:

@@ -56,7 +56,7 @@ def cached_rows(
         return found
     with _exclusive_lock(home.with_name(f"{home.name}.lock")):
         if (found := _open(home, shape)) is None:
-            found = _build(home, cap, shape, lambda out: _fill(out, encoder, batches(), position))
+            found = _build(home, cap, shape, lambda out: _fill(out, encoder.of_read_rows, batches(), position))
         return found
 
 

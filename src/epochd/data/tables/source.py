@@ -28,6 +28,8 @@ from epochd.data.tables.fingerprint import SAMPLED
 
 T = TypeVar("T")
 
+MAX_PARSED_ONCE = 1 << 26
+"""Bytes of text whose table is held in memory while it is looked at."""
 MAX_NESTING = 32
 """Libraries that read files recurse into types, and end the process where a type is nested thousands of times."""
 
@@ -96,12 +98,17 @@ class Source:
                     clean = self._columns(_cleaned(table))
                     if self.raw:
                         return work(clean, {})
+                    if self.readings is None and self._is_small_text():  # it is parsed once for all passes
+                        clean = clean.collect().lazy()
                     decisions = self._decisions(clean)
                     return work(decided_columns.read(clean, decisions), decisions)
                 except TYPE_ERRORS:
                     if (following := next(tables, None)) is None:
                         raise
                 table = following
+
+    def _is_small_text(self) -> bool:
+        return (self.text_bytes() or MAX_PARSED_ONCE) < MAX_PARSED_ONCE
 
     def _decisions(self, table: pl.LazyFrame) -> dict[str, Decision]:
         if self.readings is None:
