@@ -65,7 +65,7 @@ WINDOWS = {
 MODELS: dict[str, tuple[Callable[[], pl.DataFrame | str], dict[str, object]]] = {
     "mlp": (lambda: "breast_cancer", {"activation": "silu"}),
     "mlp-embeddings": (flights, {"activation": "gelu", "embedding_threshold": 20, "scaling": "quantile"}),
-    "mlp-text": (airports, {"features": {"text_width": 32}, "activation": "tanh"}),
+    "mlp-text": (airports, {"features": {"text_width": 32}}),
     "mlp-logarithm": (lambda: positive(flights()), {"target_transform": "log1p"}),
     "cnn-1d": (lambda: "wine", {"model_type": "cnn", "kernel_size": 4, "activation": "gelu"}),
     "cnn-2d": (lambda: "digits", {"model_type": "cnn", "kernel_size": 2, "input_shape": [8, 8], "activation": "tanh"}),

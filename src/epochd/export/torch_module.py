@@ -38,8 +38,7 @@ Features are float32 ({features}){fold}.
 preprocessing.json says what {each} is, in their order ("channels"), and how it is scaled ("encoder").
 """
 
-import torch
-from torch import Tensor, nn
+{module}from torch import Tensor, nn
 {functional}
 
 class Model(nn.Module):
@@ -95,15 +94,17 @@ def source_code(setup: Setup, encoder: Encoder) -> str:
             _restored(encoder),
         ),
     }[setup.task]
+    layers, body = _indented(_layers(setup)), _indented(steps)
     return MODULE.format(
         features=", ".join(["rows", *(str(int(size)) for size in setup.inputs)]),
         fold=f": {encoder.windowed.shape[-1]} numbers per row, reshaped" if folded else "",
         each="each number" if folded or len(setup.inputs) == 1 else "each channel of the last axis",
-        layers=_indented(_layers(setup)),
+        layers=layers,
         outputs=outputs,
         width=int(setup.outputs),
-        steps=_indented(steps),
-        functional="from torch.nn import functional as F\n" if any("F." in step for step in steps) else "",
+        steps=body,
+        module="import torch\n" if "torch." in layers + body + decode else "",
+        functional="from torch.nn import functional as F\n" if "F." in body else "",
         predictions=predictions,
         decode=decode,
     )
