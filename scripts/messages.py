@@ -60,9 +60,11 @@ NAMES = {
         "by",
     ),
     *("describe", "lacking", "which", "of", "has", "origin", "help", "warnings", "more", "listed", "HINT", "detail"),
-    *("TOKEN_HELP", "VERSION_HELP", "SERVE_EPILOG"),
+    *("TOKEN_HELP", "VERSION_HELP", "SERVE_EPILOG", "example", "both", "certain", "likely", "shown", "place"),
 }
 """Variables, parameters and functions whose texts are messages."""
+METHODS = ("append", "extend", "insert")
+"""Methods of lists whose arguments are messages if the lists are."""
 ERRORS = (
     *("Error", "Busy", "TooLarge", "NotFound", "NameTaken", "IllegalMove", "DataChanged", "InvalidSpec", "BadRequest"),
     *("InvalidRequest", "Unauthorized", "Forbidden", "OutOfSpace", "CorruptFile", "BuiltIn", "DatasetInUse", "Missing"),
@@ -128,6 +130,12 @@ def _is_source(name: str) -> bool:
     return name in CALLS or name.endswith(ERRORS)
 
 
+def _is_list_of_messages(function: ast.expr) -> bool:
+    """Whether a method is ``append`` or the like of a list of messages."""
+    of = function.value if isinstance(function, ast.Attribute) and function.attr in METHODS else None
+    return isinstance(of, ast.Name) and of.id.strip("_") in NAMES
+
+
 def messages(path: Path) -> Iterator[tuple[str, int]]:
     """The messages of a source file with their lines."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -135,7 +143,7 @@ def messages(path: Path) -> Iterator[tuple[str, int]]:
         if isinstance(node, ast.Call):
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             yield from words(node, name)
-            if _is_source(name):
+            if _is_source(name) or _is_list_of_messages(node.func):
                 for argument in [*node.args, *node.keywords]:
                     yield from texts(argument)
             yield from (pair for one in node.keywords if one.arg in NAMES for pair in texts(one.value))
@@ -144,6 +152,10 @@ def messages(path: Path) -> Iterator[tuple[str, int]]:
             names = {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
             if {name.strip("_") for name in names} & NAMES or any(name.isupper() for name in names):
                 yield from texts(node.value)
+        elif isinstance(node, ast.arguments):
+            defaults = zip(reversed([*node.posonlyargs, *node.args]), reversed(node.defaults), strict=False)
+            keywords = zip(node.kwonlyargs, node.kw_defaults, strict=True)
+            yield from (p for one, value in (*defaults, *keywords) if value and one.arg in NAMES for p in texts(value))
         elif isinstance(node, ast.Return | ast.Yield) and node.value is not None:
             yield from texts(node.value)
     if path.is_relative_to(SOURCES / "cli"):

@@ -188,3 +188,14 @@ def test_the_client_asks_for_the_language_of_its_environment(
     monkeypatch.setenv("EPOCHD_LANGUAGE", environment)
     with Client("http://localhost:1", language=given) as client:
         assert client._connection._http.headers["accept-language"] == sent
+
+
+async def test_caches_are_told_that_answers_differ_by_language(house: House) -> None:
+    for path in ("/health", "/api/v1/tasks/none", "/metrics"):
+        for headers, name in ((ZH, "zh"), (EN, "en")):
+            answer = await house.http.get(path, headers=headers)
+            if answer.headers["content-type"] == "application/json":
+                assert answer.headers["content-language"] == name
+                assert "Accept-Language" in answer.headers["vary"]
+            else:
+                assert "content-language" not in answer.headers

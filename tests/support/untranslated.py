@@ -14,6 +14,7 @@ import pytest
 
 from epochd.core import errors
 from epochd.core.language import chinese
+from epochd.data.checks.report import DatasetReport
 
 VARIABLE = "EPOCHD_UNTRANSLATED"
 INSERTED = re.compile(r"""'[^']*'|"[^"]*"|[\d.,]+""")
@@ -38,8 +39,9 @@ def unknown() -> list[str]:
 
 
 def watch() -> None:
-    """Note every problem that the sources make from now on; those that tests make themselves do not count."""
-    made = errors.Problem.__init__
+    """Note every problem, and every warning of a dataset, that the sources make from now on; those that tests make
+    themselves do not count."""
+    made, reported = errors.Problem.__init__, DatasetReport.__init__
 
     def noted(self: errors.Problem, *values: Any, **named: Any) -> None:
         made(self, *values, **named)
@@ -47,7 +49,13 @@ def watch() -> None:
             note(self.message)
             note(self.hint)
 
+    def warned(self: DatasetReport, *values: Any, **named: Any) -> None:
+        reported(self, *values, **named)
+        for text in [*self.warnings, *(column.reason for column in self.left_out)]:
+            note(text)
+
     errors.Problem.__init__ = noted  # type: ignore[method-assign]
+    DatasetReport.__init__ = warned  # type: ignore[method-assign]
 
 
 def report(session: pytest.Session) -> None:

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 from pydantic import PlainSerializer
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from epochd.core.language import DEFAULT, Language, current, preferred, translated
 
@@ -25,8 +26,12 @@ ENGLISH_PATHS = ("/v2", "/serving/")
 """The paths of other protocols, whose clients expect English."""
 
 
+TRANSLATED_TYPES = ("application/json", "text/event-stream")
+"""Types of answers with messages; caches keep one of each language."""
+
+
 class RequestLanguage:
-    """Sets the language of each request; ``default`` is that of clients that state none."""
+    """Sets the language of each request, and names it in the answer; ``default`` is that of clients that state none."""
 
     def __init__(self, app: ASGIApp, default: Language | None = None) -> None:
         self.app = app
@@ -36,8 +41,18 @@ class RequestLanguage:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        with spoken(language_of(scope, self.default)):
-            await self.app(scope, receive, send)
+        language = language_of(scope, self.default)
+
+        async def labelled(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                if headers.get("content-type", "").startswith(TRANSLATED_TYPES):
+                    headers.add_vary_header("Accept-Language")
+                    headers.setdefault("Content-Language", language)
+            await send(message)
+
+        with spoken(language):
+            await self.app(scope, receive, labelled)
 
 
 def language_of(scope: Scope, default: Language | None = None) -> Language:

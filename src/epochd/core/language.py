@@ -22,7 +22,7 @@ DEFAULT: Language = "zh"
 CATALOGUE = Path(__file__).parent / "locale" / "zh.po"
 LONGEST = 4_000
 """Characters of a message; a longer one is left as it is."""
-DEEPEST = 4
+DEEPEST = 6
 """How many messages may stand inside one another."""
 PLACEHOLDER = re.compile(r"\{(\d+)\}")
 WIDE = {"; ": "；", ": ": "："}
@@ -140,6 +140,8 @@ class Catalogue:
             for sign, wide in WIDE.items():  # a part that follows another one, which is translated by itself
                 if translation and message.startswith(sign):
                     found._add(message.removeprefix(sign), translation.removeprefix(wide))
+                if translation and message.endswith(sign):
+                    found._add(message.removesuffix(sign), translation.removesuffix(wide))
         anywhere = found.templates.pop("", [])
         for templates in (*found.templates.values(), anywhere):
             templates += anywhere if templates is not anywhere else ()
@@ -171,18 +173,24 @@ class Catalogue:
         inner = text.strip()
         if depth == 0 or not inner or QUOTED.fullmatch(inner):
             return text
-        found = self._whole(inner, depth, joined=False)
-        if found is None:
-            found = self._joined(inner, "; ", depth) or self._whole(inner, depth, joined=True)
-        if found is None:
-            found = self._joined(inner, ": ", depth)
+        attempts = (
+            lambda: self._whole(inner, depth, joined=False),
+            lambda: self._joined(inner, "; ", depth, partly=False),
+            lambda: self._whole(inner, depth, joined=True),
+            lambda: self._joined(inner, "; ", depth, partly=True),
+            lambda: self._joined(inner, ": ", depth, partly=True),
+        )
+        found = next((one for attempt in attempts if (one := attempt()) is not None), None)
         return text if found is None else text.replace(inner, found, 1)
 
-    def _joined(self, text: str, sign: str, depth: int) -> str | None:
-        """The translation of messages that this sign joins, as far as they are known; None if none is."""
+    def _joined(self, text: str, sign: str, depth: int, *, partly: bool) -> str | None:
+        """The translation of messages that this sign joins; None if one of them, or with ``partly`` all, are unknown."""
         parts = re.split(f"{sign}(?![^{{]*}})", text)  # not inside an object in JSON
+        if len(parts) == 1:
+            return None
         found = [self._any(part, depth - 1) for part in parts]
-        return None if len(parts) == 1 or found == parts else WIDE[sign].join(found)
+        unknown = [part == one and not QUOTED.fullmatch(part) for part, one in zip(parts, found, strict=True)]
+        return None if all(unknown) or (any(unknown) and not partly) else WIDE[sign].join(found)
 
     def _whole(self, text: str, depth: int, *, joined: bool) -> str | None:
         """The translation of a text that is one message; None if it is none."""

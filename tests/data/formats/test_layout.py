@@ -82,6 +82,25 @@ class TestQuotes:
         assert reason == "line 2 has text after the quote that closes a value"
         assert hint == 'quote the whole value, and write "" for a quote in it'
 
+    @pytest.mark.parametrize("place", [0, 5, 400])
+    def test_quotes_after_a_backslash_are_part_of_a_value_where_csv_has_no_other_meaning_for_them(self, source, place):
+        rows = ['plain,1\n"a ""b"" c",2\n'] * 500
+        rows[place] = '"5\\" pipe, \\"new\\"",3\n"C:\\temp\\\\",4\n'
+        found = source("a,b\n" + "".join(rows))
+        assert found.read()["a"][2 * place : 2 * place + 2].to_list() == ['5" pipe, "new"', "C:\\temp\\"]
+        assert found.read()["a"][-1] == 'a "b" c'
+        assert found.notes() == ["the quotes inside values of 't.csv' are written \\\", which was detected"]
+
+    def test_a_backslash_at_the_end_of_a_quoted_value_is_part_of_it(self, source):
+        found = source('a,b\n"C:\\temp\\",1\n"D:\\",2\n')
+        assert found.read().rows() == [("C:\\temp\\", 1), ("D:\\", 2)]
+        assert found.notes() == []
+
+    def test_a_file_that_no_way_of_writing_quotes_explains_is_refused_as_csv(self, source):
+        assert (
+            refused(source('a,b\n"5\\" pipe",1\n"x" y,2\n'))[0] == "line 2 has text after the quote that closes a value"
+        )
+
     def test_doubled_quotes_separators_and_lines_in_quotes_need_no_copy(self, source, monkeypatch):
         monkeypatch.setattr(text, "copied", None)
         assert source('a,b\n"x ""y"", z","1\n2"\n"",3\n').read().rows() == [('x "y", z', "1\n2"), (None, "3")]

@@ -26,6 +26,7 @@ SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 FULL_WIDTH = {"，": "full-width commas (，)", "；": "full-width semicolons (；)", "、": "ideographic commas (、)"}
 DECLARED = re.compile(r'\s*"?sep=(.)"?\s*', re.IGNORECASE)
 """A first line that tells Excel the separator."""
+ESCAPED = re.compile(r'\\(["\\])')
 SAMPLE_LINES = 200
 LF, CR, QUOTE = b'\n\r"'
 ZERO = ord("0")
@@ -51,6 +52,8 @@ class Layout:
     values_as_names: list[str] = field(default_factory=list)
     is_regular: bool = True
     """Whether Polars reads the rows as they are meant."""
+    escapes_quotes: bool = False
+    """Whether quotes in values are written after a backslash."""
     stray_quote: int | None = None
     """The line of the first quote inside a value that is not quoted."""
     may_have_zeros: bool = True
@@ -59,7 +62,7 @@ class Layout:
     def rows(self) -> Iterator[list[str]]:
         """All rows below the header. Raises FormatError for one that has more or fewer values than the header."""
         width = len(self.names)
-        for line, row in _rows(self.text, self.separator, self.skipped):
+        for line, row in _rows(self.text, self.separator, self.skipped, escapes_quotes=self.escapes_quotes):
             if len(row) == width:
                 yield row
                 continue
@@ -77,6 +80,8 @@ class Layout:
             found.append(f"the values of {name!r} are separated by {sign}, which was detected")
         for line, title in self.titles:
             found.append(f"line {line} of {name!r} is skipped, because it is above the header: {shown(title, 80)}")
+        if self.escapes_quotes:
+            found.append(f'the quotes inside values of {name!r} are written \\", which was detected')
         if self.stray_quote is not None:
             found.append(
                 f"line {self.stray_quote} of {name!r} has a quote inside a value that is not quoted; such quotes are "
@@ -91,21 +96,59 @@ def examine(path: Path, separator: str, encoding: Encoding | None) -> Layout:
     """The layout of a file. Raises FormatError if it is no such file, OSError if it cannot be read."""
 
     def found() -> Layout:
-        return text.in_encoding(path, encoding, lambda content: _layout(content, separator))[1]
+        return text.in_encoding(path, encoding, lambda content: _checked(content, separator))[1]
 
     return examined.once(path, (separator, encoding), found)
 
 
-def _layout(content: Text, usual: str) -> Layout:
-    lines = list(islice(content.lines(), SAMPLE_LINES))
+def _checked(content: Text, usual: str) -> Layout:
+    """The layout. A file that cannot be read as CSV but has quotes after a backslash, as MySQL and Spark write them in
+    values, is read so if that is possible."""
+    try:
+        found = _layout(content, usual)
+        if not found.is_regular and _has_escapes(content):
+            _read_all(found)
+    except FormatError:
+        if not _has_escapes(content):
+            raise
+        with suppress(FormatError):
+            escaped = _layout(content, usual, escapes_quotes=True)
+            _read_all(escaped)
+            return escaped
+        raise
+    return found
+
+
+def _has_escapes(content: Text) -> bool:
+    return any(b'\\"' in piece for piece in content.pieces())
+
+
+def _read_all(layout: Layout) -> None:
+    for _ in layout.rows():
+        pass
+
+
+def _doubled(line: str) -> str:
+    """A line whose quotes after a backslash are written twice instead, as in CSV."""
+    return ESCAPED.sub(lambda found: '""' if found[1] == '"' else "\\", line)
+
+
+def _lines(content: Text, *, escapes_quotes: bool) -> Iterator[str]:
+    return map(_doubled, content.lines()) if escapes_quotes else content.lines()
+
+
+def _layout(content: Text, usual: str, *, escapes_quotes: bool = False) -> Layout:
+    lines = list(islice(_lines(content, escapes_quotes=escapes_quotes), SAMPLE_LINES))
     declared = DECLARED.fullmatch(next(line for line in lines if line.strip()))
     before = 1 + next(number for number, line in enumerate(lines) if line.strip()) if declared else 0
     separator = declared[1] if declared else _separator(lines, usual)
-    sample = _parsed(lines[before:], separator) or [next(_rows(content, separator, before))]
+    sample = _parsed(lines[before:], separator) or [
+        next(_rows(content, separator, before, escapes_quotes=escapes_quotes))
+    ]
     ends, rows = [before + end for end, _ in sample], [row for _, row in sample]
     above = header.title_rows(rows)
     names, rows = rows[above], rows[above + 1 :]
-    rows = rows or [row for _, row in islice(_rows(content, separator, ends[above]), 1)]
+    rows = rows or [row for _, row in islice(_rows(content, separator, ends[above], escapes_quotes=escapes_quotes), 1)]
     _check_header(names, rows, separator)
     is_regular, stray_quote, may_have_zeros = _regularity(content, separator, len(names), skipped=ends[above])
     return Layout(
@@ -116,8 +159,9 @@ def _layout(content: Text, usual: str) -> Layout:
         titles=[(end, lines[end - 1].strip()) for end in ends[:above]],
         is_usual=separator == usual or len(names) == 1,
         values_as_names=header.values_in_header(names, rows),
-        is_regular=is_regular,
-        stray_quote=stray_quote,
+        is_regular=is_regular and not escapes_quotes,
+        stray_quote=None if escapes_quotes else stray_quote,
+        escapes_quotes=escapes_quotes,
         may_have_zeros=may_have_zeros or not is_regular,
     )
 
@@ -164,13 +208,15 @@ def _check_header(names: list[str], rows: list[list[str]], separator: str) -> No
     header.check_names(names)
 
 
-def _rows(content: Text, separator: str, skipped: int) -> Iterator[tuple[int, list[str]]]:
+def _rows(
+    content: Text, separator: str, skipped: int, *, escapes_quotes: bool = False
+) -> Iterator[tuple[int, list[str]]]:
     """The rows after some lines, each with the number of its first line; blank lines are none, and neither are rows of
     empty values at the end. Raises FormatError for invalid quotes."""
     raw = [""]
 
     def lines() -> Iterator[str]:
-        for raw[0] in islice(content.lines(), skipped, None):
+        for raw[0] in islice(_lines(content, escapes_quotes=escapes_quotes), skipped, None):
             yield raw[0]
 
     reader = csv.reader(lines(), delimiter=separator, strict=True, skipinitialspace=True)
