@@ -49,22 +49,22 @@ def test_a_training_whose_workers_all_die_is_given_up_as_poison(open_server):
 
 
 @pytest.mark.parametrize(
-    ("number", "attempt", "more"),
+    ("number", "attempt", "epochs", "more"),
     [
-        pytest.param(signal.SIGKILL, 1, {}, id="killed"),
-        pytest.param(signal.SIGTERM, 2, {}, id="shut down"),
-        pytest.param(signal.SIGKILL, 1, {"EPOCHD_MEMORY_MB": "4096"}, id="killed, with a limit"),
+        pytest.param(signal.SIGKILL, 1, LONG, {}, id="killed"),
+        pytest.param(signal.SIGTERM, 2, 5 * LONG, {}, id="shut down"),  # it must not end before it is paused
+        pytest.param(signal.SIGKILL, 1, LONG, {"EPOCHD_MEMORY_MB": "4096"}, id="killed, with a limit"),
     ],
 )
-def test_a_training_survives_its_server(open_server, number, attempt, more):
+def test_a_training_survives_its_server(open_server, number, attempt, epochs, more):
     server = open_server(**more)
-    task_id = server.start(epochs=LONG)
+    task_id = server.start(epochs=epochs)
     server.follow(task_id, until_epoch=20)
     server.end(number)
     server = open_server(server.port, **more)
     assert server.follow(task_id)["type"] == "complete"
     assert server.task(task_id)["attempt"] == attempt
-    assert server.epochs(task_id) == list(range(1, LONG + 1))
+    assert server.epochs(task_id) == list(range(1, epochs + 1))
     assert server.findings_after_exits() == []
 
 

@@ -87,7 +87,7 @@ async def known_parameters(request: Request) -> None:
     problems = []
     for name in sorted(set(request.query_params) - known)[:MAX_UNKNOWN]:
         nearest = similar_names(name[:200], known, 1)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(sorted(known)) or 'none'}"
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known parameters: {', '.join(sorted(known)) or 'none'}"
         problems.append(Problem(name[:200], f"unknown query parameter {name[:200]!r}", hint))
     if problems:
         raise InvalidRequest("; ".join(f"{p.message}: {p.hint}" for p in problems), problems)

@@ -166,7 +166,7 @@ class Catalogue:
             return True
         parts = text.split("; ")
         if len(parts) > 1:
-            return all(self.knows(part) for part in parts)
+            return all(self.knows(part) for part in parts) or self._whole(text, 0, joined=True) is not None
         return any(self._whole(rest, 0, joined=False) is not None for rest in _after_names(text))
 
     def _any(self, text: str, depth: int) -> str:
