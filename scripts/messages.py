@@ -136,17 +136,21 @@ def _is_list_of_messages(function: ast.expr) -> bool:
     return isinstance(of, ast.Name) and of.id.strip("_") in NAMES
 
 
+def _of_call(node: ast.Call) -> Iterator[tuple[str, int]]:
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    yield from words(node, name)
+    if _is_source(name) or _is_list_of_messages(node.func):
+        for argument in [*node.args, *node.keywords]:
+            yield from texts(argument)
+    yield from (pair for one in node.keywords if one.arg in NAMES for pair in texts(one.value))
+
+
 def messages(path: Path) -> Iterator[tuple[str, int]]:
     """The messages of a source file with their lines."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
-            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            yield from words(node, name)
-            if _is_source(name) or _is_list_of_messages(node.func):
-                for argument in [*node.args, *node.keywords]:
-                    yield from texts(argument)
-            yield from (pair for one in node.keywords if one.arg in NAMES for pair in texts(one.value))
+            yield from _of_call(node)
         elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.NamedExpr) and node.value is not None:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             names = {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}

@@ -184,7 +184,7 @@ class Catalogue:
         return text if found is None else text.replace(inner, found, 1)
 
     def _joined(self, text: str, sign: str, depth: int, *, partly: bool) -> str | None:
-        """The translation of messages that this sign joins; None if one of them, or with ``partly`` all, are unknown."""
+        """The translation of messages that this sign joins; None if one is unknown, or with ``partly`` all of them."""
         parts = re.split(f"{sign}(?![^{{]*}})", text)  # not inside an object in JSON
         if len(parts) == 1:
             return None
