@@ -9,7 +9,7 @@ with its template, and what was inserted is translated too if it is a message it
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
@@ -173,7 +173,7 @@ class Catalogue:
         inner = text.strip()
         if depth == 0 or not inner or QUOTED.fullmatch(inner):
             return text
-        attempts = (
+        attempts: tuple[Callable[[], str | None], ...] = (
             lambda: self._whole(inner, depth, joined=False),
             lambda: self._joined(inner, "; ", depth, partly=False),
             lambda: self._whole(inner, depth, joined=True),
