@@ -104,7 +104,7 @@ def upload(
 
 @app.command("show")
 def show_dataset(name: DatasetName, url: Url = DEFAULT_URL, token: Token = None) -> None:
-    """Show a dataset's columns: types, missing and distinct values, range, frequent values."""
+    """Show a dataset's columns: types and how their text is read, missing and distinct values, range, frequent values."""
     with Client(url, token) as client:
         found = client.dataset(name)
     if found["state"] != "ready":
@@ -122,12 +122,15 @@ def column_cells(column: dict[str, Any]) -> list[str]:
     distinct, about = column.get("distinct"), "~" if column.get("distinct_is_estimate") else ""
     counts = [f"{column['missing']:,}", "" if distinct is None else f"{about}{distinct:,}"]
     figures = [figure(column.get(name)) for name in ("min", "mean", "max")]
-    frequent = ", ".join(f"{top['value']} ({top['count']:,})" for top in (column.get("top") or [])[:3])
-    return [column["name"], column["type"], *counts, *figures, frequent]
+    frequent = ", ".join(f"{figure(top['value'])} ({top['count']:,})" for top in (column.get("top") or [])[:3])
+    kind = ", ".join(filter(None, [column["type"], column.get("notation")]))
+    return [column["name"], kind, *counts, *figures, frequent]
 
 
 def figure(value: object) -> str:
-    """A number or a date for a table cell; empty for None."""
+    """A value for a table cell; empty for None."""
+    if isinstance(value, bool):
+        return str(value).lower()
     return "" if value is None else number(value) if isinstance(value, float) else str(value)
 
 

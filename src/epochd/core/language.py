@@ -185,7 +185,7 @@ class Catalogue:
 
     def _joined(self, text: str, sign: str, depth: int, *, partly: bool) -> str | None:
         """The translation of messages that this sign joins; None if one is unknown, or with ``partly`` all of them."""
-        parts = re.split(f"{sign}(?![^{{]*}})", text)  # not inside an object in JSON
+        parts = re.split(f'(?<!"){sign}(?![^{{]*}})', text)  # not inside JSON
         if len(parts) == 1:
             return None
         found = [self._any(part, depth - 1) for part in parts]

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from epochd.data.columns import numbers
+from epochd.data.columns.numbers import NumberNotation
 
 
 def read(values, decimal=None):
@@ -110,4 +111,11 @@ def test_any_numbers_in_any_notation_are_read_back(values, separators, affix, mi
         return f"({text})" if minus == "(" else f"{text}-" if minus == "last" else f"{minus}{text}"
 
     chosen, found = read([written(value) for value in values])
-    assert found == pytest.approx([float(value) * chosen.notation.scale for value in values])
+    assert found == pytest.approx([float(value) / chosen.notation.divisor for value in values])
+
+
+@pytest.mark.parametrize("unit", ["%", "‰"])
+def test_a_percentage_is_the_number_that_a_cell_of_excel_has(unit):
+    notation = NumberNotation(unit=unit)
+    found = pl.select(notation.expression(pl.lit(pl.Series([f"{part}{unit}" for part in range(1001)])))).to_series()
+    assert found.to_list() == [part / notation.divisor for part in range(1001)]

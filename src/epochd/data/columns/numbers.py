@@ -69,9 +69,9 @@ class NumberNotation:
         return self == NumberNotation(whole=self.whole)
 
     @property
-    def scale(self) -> float:
-        """What a written number is multiplied by."""
-        return {"%": 0.01, "‰": 0.001}.get(self.unit, 1.0)
+    def divisor(self) -> float:
+        """What a written number is divided by: 70% is 0.7, as a cell of Excel has it."""
+        return {"%": 100.0, "‰": 1000.0}.get(self.unit, 1.0)
 
     def describe(self) -> str:
         """An example of the notation."""
@@ -83,7 +83,7 @@ class NumberNotation:
 
     def expression(self, text: pl.Expr) -> pl.Expr:
         """Numbers of cleaned text; null for what is not one in this notation. Float64, Int64 if ``whole``."""
-        dtype = pl.Int64() if self.whole and self.scale == 1 and not self.multiplies else pl.Float64()
+        dtype = pl.Int64() if self.whole and self.divisor == 1 and not self.multiplies else pl.Float64()
         plain = text.str.replace_many(list(WIDE), list(WIDE.values()))
         plain = plain.str.replace_many(list(MINUS + SPACES), ["-"] * len(MINUS) + [" "] * len(SPACES))
         digits = plain.str.replace(r"^\((.*)\)$", "-$1").str.replace(r"^([^-]*)-$", "-$1")
@@ -107,7 +107,7 @@ class NumberNotation:
         found = pl.when(plain.str.contains(self._pattern())).then(digits).cast(dtype, strict=False)
         if suffix is not None:
             found = found * suffix
-        return found if self.scale == 1 else found * self.scale
+        return found if self.divisor == 1 else found / self.divisor
 
     def _pattern(self) -> str:
         """A regular expression for a whole number in this notation, with simple minus signs, spaces and digits."""
