@@ -196,7 +196,7 @@ def _plain_column(
     if isinstance(column, OneHot | Codes) and given is not None and types <= PLAIN_TEXT:
         reading = readings.get(column.name)
         if reading is not None:
-            given = [None if value is None else words.clean_text(value, reading.missing) for value in given]
+            given = [None if value is None else reading.clean_text(value) for value in given]
         return read(pl.Series(given, dtype=pl.String))
     return None
 

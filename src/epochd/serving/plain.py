@@ -85,7 +85,7 @@ class PlainEncoder:
             values = columns.get(column.name)
             reading = self.readings.get(column.name)
             if values is not None and reading is not None and isinstance(column, OneHot | Codes):
-                values = [words.clean_text(value, reading.missing) if type(value) is str else value for value in values]
+                values = [reading.clean_text(value) if type(value) is str else value for value in values]
             if values is None or not _fill(column, codes, values, out[:, channel : channel + column.width]):
                 return None
         return out

@@ -15,7 +15,7 @@ from epochd.data.columns.numbers import NumberNotation
 def read(values, decimal=None):
     """The chosen notation, and the values read in it; None where there is no number."""
     shapes = Counter(re.sub("[0-9]", "9", value) for value in values)
-    chosen = numbers.choose(shapes, sum(bool(re.match(r"^\D*0[.,]\d", value)) for value in values), decimal)
+    chosen = numbers.choose(shapes, numbers.Facts(zero_decimals=sum(bool(re.match(r"^\D*0[.,]\d", value)) for value in values)), decimal)
     if chosen is None:
         return None, None
     found = pl.select(chosen.notation.expression(pl.lit(pl.Series(values)))).to_series().to_list()
