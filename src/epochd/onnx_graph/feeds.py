@@ -15,7 +15,6 @@ import polars as pl
 
 from epochd.core.arrays import IntArray
 from epochd.core.errors import DataError, Problem
-from epochd.data.columns import words
 from epochd.data.columns.reading import Reading
 from epochd.data.encoding import categorical, sequence, values
 from epochd.data.encoding.categorical import Codes, OneHot

@@ -11,7 +11,6 @@ from typing import Any, cast
 import numpy as np
 
 from epochd.core.arrays import FloatArray, IntArray
-from epochd.data.columns import words
 from epochd.data.columns.reading import Reading
 from epochd.data.encoding.categorical import Codes, OneHot
 from epochd.data.encoding.encoder import Column, Encoder

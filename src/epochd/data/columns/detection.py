@@ -14,7 +14,7 @@ import polars as pl
 
 from epochd.core.columns import ColumnOptions, ColumnType
 from epochd.core.text import shown
-from epochd.data.columns import dates, durations, numbers, words
+from epochd.data.columns import dates, durations, number_choice, numbers, words
 from epochd.data.columns.dates import DateShape
 from epochd.data.columns.reading import ReadAs, Reading
 
@@ -34,7 +34,8 @@ LISTED = 3
 """Strays that a warning names."""
 ABOVE_255 = r"(?:^|\.)(?:25[6-9]|2[6-9][0-9]|[3-9][0-9]{2})(?:\.|$)"
 """An address with a group above 255, which it cannot have."""
-DIGIT, ZERO = f"[0-9{''.join(numbers.DIGITS)}]", f"[0{''.join(char for char, digit in numbers.DIGITS.items() if digit == '0')}]"
+DIGIT = f"[0-9{''.join(numbers.DIGITS)}]"
+ZERO = f"[0{''.join(char for char, digit in numbers.DIGITS.items() if digit == '0')}]"
 FORMATS = 12
 """Formats of the dates of one column, at most."""
 
@@ -113,15 +114,17 @@ class Values:
     def _add(self, rows: pl.DataFrame, sample: pl.DataFrame) -> None:
         """Add values (``value``), each with its first ``row`` and its ``count``; ``sample`` are some of them."""
         raw = rows["value"]
-        self.formulas = self.formulas or bool(raw.str.contains('="', literal=True).any())
-        value = words.cleaned(pl.col("value"), self.missing, formulas=self.formulas)
-        rows = rows.with_columns(value)
+        rows = rows.with_columns(words.cleaned(pl.col("value"), self.missing))
+        if rows["value"].str.starts_with('="').any():
+            self.formulas = True
+            rows = rows.with_columns(words.cleaned(pl.col("value"), self.missing, formulas=True))
         self.is_clean = self.is_clean and not raw.ne_missing(rows["value"]).any()
         rows = rows.drop_nulls("value")
         self.present += _total(rows)
         if not rows.height:
             return
-        sample = sample.with_columns(value).drop_nulls("value")
+        sample = sample.with_columns(words.cleaned(pl.col("value"), self.missing, formulas=self.formulas))
+        sample = sample.drop_nulls("value")
         if len(self.shapes) > MAX_SHAPES or _are_words(sample):
             self._add_words(rows)
             return
@@ -129,7 +132,9 @@ class Values:
         if not short.all():
             self._add_words(rows.filter(~short))
             rows = rows.filter(short)
-        self._add_shapes(rows.with_columns(pl.col("value").str.replace_all(DIGIT, "9").alias("shape")))
+        is_ascii = rows["value"].str.len_bytes().sum() == rows["value"].str.len_chars().sum()
+        digit = "[0-9]" if is_ascii else DIGIT  # which takes longer
+        self._add_shapes(rows.with_columns(pl.col("value").str.replace_all(digit, "9").alias("shape")))
         self.zero_first += _total(rows.filter(pl.col("value").str.contains(rf"^[-+]?{ZERO}\d+$")))
         self.zero_decimals += _total(rows.filter(pl.col("value").str.contains(rf"^\D{{0,5}}{ZERO}[.,]\d")))
 
@@ -138,7 +143,7 @@ class Values:
         grouped = shaped.group_by("shape").agg(pl.col("count").sum(), first_of, pl.col("value").max().alias("largest"))
         for shape, count, example, row, largest in grouped.iter_rows():
             found = Shape(count, example, row, largest=largest)
-            if numbers.ADDRESS.fullmatch(shape):
+            if number_choice.ADDRESS.fullmatch(shape):
                 of_shape = pl.col("shape") == shape
                 found.above_255 = _total(shaped.filter(of_shape & pl.col("value").str.contains(ABOVE_255)))
             if (date := DateShape.of(shape)) is not None:
@@ -342,13 +347,13 @@ def _number(values: Values, options: ColumnOptions, name: str) -> Decision | Non
     if values.zero_first and options.type is None and options.decimal is None:
         return None
     shapes = {shape: of.count for shape, of in values.shapes.items()}
-    facts = numbers.Facts(
+    facts = number_choice.Facts(
         {shape: of.value for shape, of in values.shapes.items()},
         {shape for shape, of in values.shapes.items() if of.is_zero},
         {shape for shape, of in values.shapes.items() if not of.above_255},
         values.zero_decimals,
     )
-    chosen = numbers.choose(shapes, facts, options.decimal, is_number=options.type == "number")
+    chosen = number_choice.choose(shapes, facts, options.decimal, is_number=options.type == "number")
     if chosen is None:
         return None
     as_number, other = f'{{"{name}": {{"type": "number"}}}}', "," if chosen.notation.decimal == "." else "."
@@ -431,7 +436,8 @@ def _total(rows: pl.DataFrame) -> int:
 
 
 def _are_words(sample: pl.DataFrame) -> bool:
-    """Whether most values of a sample of a column are neither numbers nor dates, and too many to be truth values."""
+    """Whether most values of a sample of a column are neither numbers nor dates, and too many to be truth values or
+    words for missing ones."""
     text = sample["value"]
-    digits = sample.filter(text.str.contains(r"\d") & (text.str.len_bytes() <= 4 * MAX_LENGTH))
-    return 2 * _total(digits) < _total(sample) and text.n_unique() > WORDS
+    is_word = ~(text.str.contains(r"\d") & (text.str.len_bytes() <= 4 * MAX_LENGTH))
+    return 2 * _total(sample.filter(is_word)) > _total(sample) and text.filter(is_word).n_unique() > WORDS

@@ -1,18 +1,15 @@
 """Numbers as people write them: separators of thousands, decimal commas, percent, currencies, units, any minus sign.
 
-The notation of a column is chosen from the shapes of all its values, in which each digit is a 9. A notation says how to
-read every value; what does not fit it is not a number.
+A notation says how to read every value of a column; what does not fit it is not a number. ``number_choice`` chooses it
+from the shapes of the values, in which each digit is a 9.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from itertools import product
-from typing import Literal
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import polars as pl
 
-from epochd.core.text import shown
 from epochd.data.columns.words import pl_escape
 
 MINUS = "−–—﹣－‐‑‒―"
@@ -51,7 +48,6 @@ MULTIPLIERS = {
     **{"百万": 1e6, "千万": 1e7, "亿": 1e8, "億": 1e8, "万亿": 1e12},
 }
 """Suffixes that multiply a number, where a column has several of them or values without one."""
-ALWAYS_MULTIPLY = {"千", "万", "萬", "十万", "百万", "千万", "亿", "億", "万亿", "mn", "bn"}
 SCALE = re.compile(
     r"(?i)(?:[cd]r|crores?|lakhs?|lacs?|mio|mln|mill|mrd|mld|tsd|thousand|trillion|(?:m|b)illi(?:on|ard)(?:en|s)?|тыс|млн"
     r"|млрд|천|만|억)(?![^\W\d_]).*"
@@ -62,17 +58,17 @@ THOUSANDS = ",.'’_ \u00a0\u202f\u2009"
 LONGEST = 60
 """Characters of a number, at most."""
 VERSION = 2
+"""That of new notations."""
 CURRENCY = "|".join(map(re.escape, CURRENCIES))
 SHAPE = re.compile(
-    rf"(?P<sign>[-+])?[ ]*(?P<outer>{CURRENCY}|\\)?[ ]*(?P<open>\()?[ ]*(?P<before>{CURRENCY}|\\)?[ ]*(?P<inner>[-+])?[ ]*"
+    rf"(?P<sign>[-+])?[ ]*(?P<outer>{CURRENCY}|\\)?[ ]*(?P<open>\()?[ ]*(?P<before>{CURRENCY}|\\)?"
+    r"[ ]*(?P<inner>[-+])?[ ]*"
     r"(?P<core>9+(?:[.,'’_ ]9+)*(?:[.,](?=\)|$))?|[.,]9+|(?i:inf(?:inity)?)|∞)(?P<power>[eE][-+]?9+)?"
     r"(?P<cents>[.,]-{1,2}|[:/]-)?(?:[ ]*(?P<unit>[^\s\d()+\-.,'’_][^()+\-\d]{0,11}))?"
     rf"(?:[ ]*(?P<close>\))(?:[ ]*(?P<after>{CURRENCY}|[%‰]))?)?(?P<last>-)?"
 )
 NOTHING = re.compile(rf"(?P<before>{CURRENCY})[ ]*-{{1,2}}|-{{1,2}}[ ]*(?P<after>{CURRENCY})")
 """How accounting formats write zero."""
-ADDRESS = re.compile(r"9{1,3}(?:\.999){2,3}")
-"""Shapes of versions and addresses, which numbers with separators of thousands may have, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,16 +173,16 @@ class NumberNotation:
 
     def _unit(self) -> str:
         """A regular expression for the unit: ``1 item`` and ``5 items`` have the same."""
-        single = _singular(self.unit)
-        is_either = self.version > 1 and len(single) > 1 and single.isalpha()
-        return f"{pl_escape(single)}s?" if is_either else pl_escape(self.unit)
+        if self.version == 1 or not (len(self.unit) > 1 and self.unit.isalpha()):
+            return pl_escape(self.unit)
+        return f"{pl_escape(singular(self.unit))}s?"
 
 
 def _any_of(words: Iterable[str]) -> str:
     return "|".join(map(pl_escape, sorted(words, key=len, reverse=True)))
 
 
-def _singular(unit: str) -> str:
+def singular(unit: str) -> str:
     """The unit without a final s."""
     single = unit.removesuffix("s")
     return single if len(single) > 1 and single.isalpha() else unit
@@ -195,16 +191,15 @@ def _singular(unit: str) -> str:
 @dataclass(frozen=True, slots=True)
 class NumberShape:
     """The parts of the shape of a number: its digit groups with what separates them, unit and currency. ``power``: it
-    has an exponent; ``signed``: a sign or parentheses; ``dash``: one that stands for no cents, or for zero, which is
-    ``nothing``; ``minus`` is a triangle that stands for one."""
+    has an exponent; ``signed``: a sign or parentheses. ``dash`` is what stands before a dash that means no cents, and
+    ``-`` for a dash beside a currency, which means zero; ``minus`` is a triangle that means minus."""
 
     core: str
     unit: str
     currency: str
     power: bool = False
     signed: bool = False
-    dash: bool = False
-    nothing: bool = False
+    dash: str = ""
     minus: str = ""
 
     @classmethod
@@ -218,7 +213,7 @@ class NumberShape:
             return None
         if (empty := NOTHING.fullmatch(plain)) is not None:
             currency = empty["before"] or empty["after"]
-            return cls("9", "", SAME_CURRENCY.get(currency, currency), dash=True, nothing=True)
+            return cls("9", "", SAME_CURRENCY.get(currency, currency), dash="-")
         found = SHAPE.fullmatch(plain)
         if found is None or not _is_one_number(found):
             return None
@@ -226,7 +221,7 @@ class NumberShape:
         if marks is None:
             return None
         signed = any(found[name] for name in ("sign", "inner", "open", "last"))
-        return cls(found["core"], *marks, found["power"] is not None, signed, found["cents"] is not None, False, minus)
+        return cls(found["core"], *marks, found["power"] is not None, signed, (found["cents"] or "")[:1], minus)
 
     def fits(self, decimal: str, thousands: str) -> bool:
         """Whether these separators explain the digits."""
@@ -281,180 +276,3 @@ def _marks(found: re.Match[str]) -> tuple[str, str] | None:
                 return unit[: -len(sign)].strip(), other
             return (unit, currency) if unit in CODES.get(currency, ()) else None
     return unit, currency
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What the shapes of a column do not tell: ``examples`` of them, which ones are of ``zeros`` only, which ones of
-    ADDRESS have no group above 255 (``bytes``). ``zero_decimals`` counts values such as ``0,123``, whose separator must
-    be the decimal one."""
-
-    examples: Mapping[str, str] = field(default_factory=dict)
-    zeros: Collection[str] = ()
-    bytes: Collection[str] = ()
-    zero_decimals: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ChosenNotation:
-    """A notation, how many values fit it, and what else the values may mean, if anything: with ``settled_by`` what
-    settles it. Values that may be ``codes`` are no labels that are numbers."""
-
-    notation: NumberNotation
-    fitting: int
-    doubt: str = ""
-    settled_by: Literal["decimal", "type", "codes", ""] = ""
-    may_be_codes: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Marks:
-    """What stands beside the numbers of a column, and the shapes that have no other mark."""
-
-    unit: str
-    currency: str
-    suffixes: tuple[str, ...]
-    usable: list[str]
-
-
-def choose(
-    shapes: Mapping[str, int], facts: Facts | None = None, decimal: str | None = None, *, is_number: bool = False
-) -> ChosenNotation | None:
-    """The notation that explains most values of these shapes (with how many values have each); None if there is no
-    number, or if they are addresses. ``decimal`` settles the separators, ``is_number`` that the values are numbers as
-    they seem to be."""
-    facts = facts or Facts()
-    parsed = {shape: found for shape in shapes if (found := NumberShape.of(shape)) is not None}
-    if any(sign in shape for shape in shapes for sign in DOWN) or all(found.minus for found in parsed.values()):
-        parsed = {shape: found for shape, found in parsed.items() if not found.minus}
-    if all(found.nothing for found in parsed.values()):
-        return None
-    counts = {shape: shapes[shape] for shape in parsed}
-    marks = _beside(parsed, counts)
-    separators = {char for shape in marks.usable for char in parsed[shape].core if char in THOUSANDS}
-    best, most = ("", ""), -1
-    for point, thousands in _candidates(separators, decimal):
-        fitting = sum(counts[shape] for shape in marks.usable if parsed[shape].fits(point, thousands))
-        is_preferred = facts.zero_decimals and best[0] not in separators and point in separators
-        if fitting > most or (fitting == most and is_preferred):
-            best, most = (point, thousands), fitting
-    if most == 0:
-        return None
-    fit = {shape: parsed[shape] for shape in marks.usable if parsed[shape].fits(*best)}
-    chosen = ChosenNotation(_notation(*best, marks, fit), most)
-    return _doubted(chosen, fit, facts, decimal=decimal, is_number=is_number)
-
-
-def _notation(point: str, thousands: str, marks: _Marks, fit: Mapping[str, NumberShape]) -> NumberNotation:
-    return NumberNotation(
-        point,
-        thousands,
-        marks.unit,
-        marks.currency,
-        multiplies=bool(marks.suffixes),
-        whole=all(found.is_whole(point) for found in fit.values()),
-        suffix=next(iter(marks.suffixes), ""),
-        minus="".join(sorted({found.minus for found in fit.values()})),
-        dashes=any(found.dash for found in fit.values()),
-        version=VERSION,
-    )
-
-
-def _candidates(separators: set[str], decimal: str | None) -> Iterable[tuple[str, str]]:
-    """Decimal separator and separator of thousands, the most usual ones first."""
-    others = [sign for sign in THOUSANDS if sign in separators]
-    for point, thousands in product([decimal] if decimal else [".", ","], ["", *others]):
-        if point != thousands and not (point == "," and thousands == "" and "," not in separators):
-            yield point, thousands
-
-
-def _beside(parsed: Mapping[str, NumberShape], counts: Mapping[str, int]) -> _Marks:
-    """The unit, the currency and the suffixes that multiply, the most frequent first."""
-    units: dict[str, int] = {}
-    currencies: dict[str, int] = {}
-    for shape, found in parsed.items():
-        units[found.unit] = units.get(found.unit, 0) + counts[shape]
-        currencies[found.currency] = currencies.get(found.currency, 0) + counts[shape]
-    currency = max((sign for sign in currencies if sign), key=lambda sign: currencies[sign], default="")
-    suffixes = sorted((unit for unit in units if unit in MULTIPLIERS), key=lambda unit: -units[unit])
-    if len(suffixes) > 1 or (suffixes and units.get("", 0) > 0) or ALWAYS_MULTIPLY & set(suffixes):
-        allowed, unit = {"", *suffixes}, ""
-    else:
-        unit, suffixes = _main_unit(units), []
-        allowed = {one for one in units if _singular(one) == _singular(unit)}
-        allowed |= set() if SCALE.fullmatch(unit) else {""}
-    if unit and currency and not any(found.unit and found.currency for found in parsed.values()):
-        if sum(units.get(one, 0) for one in allowed - {""}) < currencies[currency]:
-            allowed, unit = {""}, ""
-        else:
-            currency = ""
-    usable = [s for s, found in parsed.items() if found.unit in allowed and found.currency in ("", currency)]
-    return _Marks(unit, currency, tuple(suffixes), usable)
-
-
-def _main_unit(units: Mapping[str, int]) -> str:
-    """The most frequent unit, unless most numbers have none; a percentage is always one."""
-    either: dict[str, int] = {}
-    for unit, count in units.items():
-        either[_singular(unit)] = either.get(_singular(unit), 0) + count
-    single = max((unit for unit in either if unit), key=lambda unit: either[unit], default="")
-    if either.get(single, 0) < units.get("", 0) and single not in "%‰":
-        return ""
-    return max((unit for unit in units if _singular(unit) == single), key=lambda unit: units[unit], default="")
-
-
-def _doubted(
-    chosen: ChosenNotation, fit: Mapping[str, NumberShape], facts: Facts, *, decimal: str | None, is_number: bool
-) -> ChosenNotation | None:
-    """The chosen notation with what else its values may mean; None if they are addresses."""
-    notation, groups = chosen.notation, 0 if is_number or decimal else _equal_groups(chosen.notation, fit)
-    are_bytes = groups > 0 and notation.thousands == "." and all(shape in facts.bytes for shape in fit)
-    if groups == 4 and are_bytes:
-        return None
-    if groups or (not is_number and not decimal and _are_short(notation, fit)):
-        shape = next((one for one, found in fit.items() if found.unit), next(iter(fit)))
-        example = facts.examples.get(shape, shape)
-        number = pl.select(notation.expression(pl.lit(example))).item()
-        doubt = f"values such as {shown(example)} are read as numbers ({number:.15g}), and may also be codes"
-        return replace(chosen, doubt=doubt, settled_by="codes", may_be_codes=are_bytes or notation.multiplies)
-    without = [shape for shape, found in fit.items() if not (found.unit or found.is_infinite or shape in facts.zeros)]
-    if notation.divisor != 1 and without and not is_number:
-        example = facts.examples.get(without[0], without[0])
-        doubt = (
-            f"numbers without {notation.unit} beside others with it, such as {shown(example)}, are read as if they "
-            "had it, which is wrong if they are fractions: if so, write all values alike"
-        )
-        return replace(chosen, doubt=doubt, settled_by="type")
-    if decimal is None and not facts.zero_decimals and not any(sign in shape for shape in fit for sign in "٫٬"):
-        doubt = _ambiguity(notation, fit.values())
-        return replace(chosen, doubt=doubt, settled_by="decimal" if doubt else "")
-    return chosen
-
-
-def _equal_groups(notation: NumberNotation, fit: Mapping[str, NumberShape]) -> int:
-    """The groups of digits of every number, if they are as many in each, three at least, and points or spaces separate
-    them: such numbers may be versions, addresses or telephone numbers. Otherwise 0."""
-    if notation.thousands not in (".", " ") or not notation.whole or notation.unit or notation.currency:
-        return 0
-    counts = {found.core.count(notation.thousands) + 1 for found in fit.values()}
-    is_equal = len(counts) == 1 and not any(found.signed or found.dash for found in fit.values())
-    return counts.pop() if is_equal and min(counts) >= 3 else 0
-
-
-def _are_short(notation: NumberNotation, fit: Mapping[str, NumberShape]) -> bool:
-    """Whether nothing but a letter after it says that a number is multiplied: ``5M`` may be a size or a seat."""
-    suffixes = {found.unit for found in fit.values()} - {""}
-    is_bare = notation.multiplies and not notation.currency and suffixes <= set(LETTERS)
-    return is_bare and all(set(found.core) == {"9"} and not found.power for found in fit.values())
-
-
-def _ambiguity(notation: NumberNotation, found: Iterable[NumberShape]) -> str:
-    """The other number that a value may mean, if each separator stands once, before three digits."""
-    separated = [shape for shape in found if "," in shape.core or "." in shape.core]
-    if any(shape.power or re.fullmatch(r"9{1,3}[.,]999", shape.core) is None for shape in separated):
-        return ""
-    sign = notation.thousands or notation.decimal
-    if not separated or any(sign not in shape.core for shape in separated):
-        return ""
-    first, other = ("1234", "1.234") if notation.thousands else ("1.234", "1234")
-    return f"numbers such as 1{sign}234 are read as {first}, and may also mean {other}"
