@@ -5,7 +5,7 @@ from collections import Counter
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from epochd.data.columns import number_choice
@@ -58,6 +58,7 @@ def read(values, decimal=None):
         (["CHF 17612.–", "CHF 5.50"], [17612.0, 5.5]),
         (["18:-", "1 234:-"], [18, 1234]),
         (["₹ 22,55,257.72/-", "₹ 5/-"], [2255257.72, 5.0]),
+        (["(18,-)", "-3,- €", "(2,50) €"], [-18.0, -3.0, -2.5]),
         (["123-", "96,000-", "5.50"], [-123.0, -96000.0, 5.5]),
         (["12 kg-", "5kg-", "3 kg"], [-12, -5, 3]),
         (["$ (1,234.50)", "$ 9,876.00", "$ -", "$-"], [-1234.5, 9876.0, 0.0, 0.0]),
@@ -106,8 +107,20 @@ def test_what_is_not_in_the_notation_is_no_number(values, expected):
 
 @pytest.mark.parametrize(
     "values",
-    [["192.168.1.1"], ["138 1234 5678"], ["a1", "b2"], ["1-2"], ["()"], ["2024-01-05"], ["3/4"], ["2.png"]]
-    + [["$ -", "-"], ["▲1.5", "▼2.5", "▲3"], ["▲1.5", "▲2.5"], ["$5 EUR"], ["5-.-"], ["(5)-"], ["-(5)"], ["$-"]],
+    [
+        *(["192.168.1.1"], ["138 1234 5678"], ["a1", "b2"], ["1-2"], ["()"], ["2024-01-05"], ["3/4"], ["2.png"]),
+        *(
+            ["$ -", "-"],
+            ["▲1.5", "▼2.5", "▲3"],
+            ["▲1.5", "▲2.5"],
+            ["$5 EUR"],
+            ["5-.-"],
+            ["5 kg -"],
+            ["(5)-"],
+            ["-(5)"],
+            ["$-"],
+        ),
+    ],
 )
 def test_codes_are_no_numbers(values):
     assert read(values)[0] is None
@@ -146,6 +159,23 @@ def test_notations_of_older_models_read_as_they_did(notation, values, expected):
 def test_a_notation_is_described_with_the_suffix_that_most_values_have(values):
     described = read(values)[0].notation.describe()
     assert described == {"$": "$1234.5M", "1": "1234.5k" if "k" in values[0] else "1234.5亿"}[values[0][0]]
+
+
+@settings(max_examples=500)
+@given(
+    st.tuples(
+        st.sampled_from(["", "-", "- ", "−", "△"]),
+        st.sampled_from(["", "$", "€ ", "Rs. ", "Fr. ", "\\", "MX$"]),
+        st.sampled_from(["5", "1,234", "1.234", "1'234.50", "1 234,5", ".5", "5.", "1,5e-3", "18,-", "18.–", "18:-"]),
+        st.sampled_from(["", " kg", "%", " USD", " €", "k", "万", "元", " items", " Mio. €"]),
+        st.sampled_from(["", "-", " -"]),
+    ),
+    st.sampled_from(["{}", "({})", "({})%", "$ ({})", "({}) €"]),
+    st.sampled_from([[], ["5"], ["5 item", "6%"]]),
+)
+def test_as_many_values_are_read_as_their_shapes_promise(parts, form, others):
+    chosen, found = read([form.format("".join(parts)), *others])
+    assert chosen is None or sum(value is not None for value in found) == chosen.fitting
 
 
 @given(

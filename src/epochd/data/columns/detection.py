@@ -356,11 +356,13 @@ def _number(values: Values, options: ColumnOptions, name: str) -> Decision | Non
     chosen = number_choice.choose(shapes, facts, options.decimal, is_number=options.type == "number")
     if chosen is None:
         return None
-    as_number, other = f'{{"{name}": {{"type": "number"}}}}', "," if chosen.notation.decimal == "." else "."
-    hint = {
-        **{"": "", "type": as_number, "decimal": f'{{"{name}": {{"type": "number", "decimal": "{other}"}}}}'},
-        "codes": f'{{"{name}": {{"type": "category"}}}} if they are codes, and {as_number} if not',
-    }[chosen.settled_by]
+    hint = as_number = f'{{"{name}": {{"type": "number"}}}}'
+    if chosen.settled_by == "decimal":
+        other = "," if chosen.notation.decimal == "." else "."
+        hint = f'{{"{name}": {{"type": "number", "decimal": "{other}"}}}}'
+    elif chosen.settled_by == "codes":
+        as_codes = f'{{"{name}": {{"type": "category"}}}}'
+        hint = f"{as_codes} if they are codes, and {as_number} if not"
     reading = Reading("number", numbers=chosen.notation)
     return Decision(reading, doubt=chosen.doubt, hint=hint, may_be_codes=chosen.may_be_codes)
 

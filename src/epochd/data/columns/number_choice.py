@@ -32,9 +32,9 @@ ADDRESS = re.compile(r"9{1,3}(?:\.999){2,3}")
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the shapes of a column do not tell: ``examples`` of them, which ones are of ``zeros`` only, which ones of
-    ADDRESS have no group above 255 (``small_groups``). ``zero_decimals`` counts values such as ``0,123``, whose separator must
-    be the decimal one."""
+    """What the shapes of a column do not tell: ``examples`` of them, which ones are of ``zeros`` only, and which ones
+    of ADDRESS have no group above 255 (``small_groups``). ``zero_decimals`` counts values such as ``0,123``, whose
+    separator must be the decimal one."""
 
     examples: Mapping[str, str] = field(default_factory=dict)
     zeros: Collection[str] = ()
@@ -163,7 +163,8 @@ def _doubted(
         shape = next((one for one, found in fit.items() if found.unit), next(iter(fit)))
         example = facts.examples.get(shape, shape)
         number = pl.select(notation.expression(pl.lit(example))).item()
-        doubt = f"values such as {shown(example)} are read as numbers ({number:.15g}), and may also be codes"
+        value = "" if number is None else f" ({number:.15g})"  # an integer may be too large
+        doubt = f"values such as {shown(example)} are read as numbers{value}, and may also be codes"
         return replace(chosen, doubt=doubt, settled_by="codes", may_be_codes=are_addresses or notation.multiplies)
     without = [shape for shape, found in fit.items() if not (found.unit or found.is_infinite or shape in facts.zeros)]
     if notation.divisor != 1 and without and not is_number:

@@ -49,8 +49,8 @@ MULTIPLIERS = {
 }
 """Suffixes that multiply a number, where a column has several of them or values without one."""
 SCALE = re.compile(
-    r"(?i)(?:[cd]r|crores?|lakhs?|lacs?|mio|mln|mill|mrd|mld|tsd|thousand|trillion|(?:m|b)illi(?:on|ard)(?:en|s)?|тыс|млн"
-    r"|млрд|천|만|억)(?![^\W\d_]).*"
+    r"(?i)(?:[cd]r|crores?|lakhs?|lacs?|mio|mln|mill|mrd|mld|tsd|thousands?|(?:m|b|tr)ill(?:i?on|iard)(?:e?n|e?s)?"
+    r"|тыс|млн|млрд)(?![^\W\d_]).*|[천만억].*"
 )
 """Units that multiply a number, or say that it is credit or debit: without them, a number is another amount."""
 THOUSANDS = ",.'’_ \u00a0\u202f\u2009"
@@ -61,11 +61,11 @@ VERSION = 2
 """That of new notations."""
 CURRENCY = "|".join(map(re.escape, CURRENCIES))
 SHAPE = re.compile(
-    rf"(?P<sign>[-+])?[ ]*(?P<outer>{CURRENCY}|\\)?[ ]*(?P<open>\()?[ ]*(?P<before>{CURRENCY}|\\)?"
-    r"[ ]*(?P<inner>[-+])?[ ]*"
+    rf"(?P<sign>[-+])?[ ]?(?P<outer>{CURRENCY}|\\)?[ ]?(?P<open>\()?[ ]?(?P<before>{CURRENCY}|\\)?"
+    r"[ ]?(?P<inner>[-+])?[ ]?"
     r"(?P<core>9+(?:[.,'’_ ]9+)*(?:[.,](?=\)|$))?|[.,]9+|(?i:inf(?:inity)?)|∞)(?P<power>[eE][-+]?9+)?"
-    r"(?P<cents>[.,]-{1,2}|[:/]-)?(?:[ ]*(?P<unit>[^\s\d()+\-.,'’_][^()+\-\d]{0,11}))?"
-    rf"(?:[ ]*(?P<close>\))(?:[ ]*(?P<after>{CURRENCY}|[%‰]))?)?(?P<last>-)?"
+    r"(?P<cents>[.,]-{1,2}|[:/]-)?(?:[ ]?(?P<unit>[^\s\d()+\-.,'’_][^()+\-\d]{0,11}))?"
+    rf"(?:[ ]?(?P<close>\))(?:[ ]?(?P<after>{CURRENCY}|[%‰]))?)?(?P<last>-)?"
 )
 NOTHING = re.compile(rf"(?P<before>{CURRENCY})[ ]*-{{1,2}}|-{{1,2}}[ ]*(?P<after>{CURRENCY})")
 """How accounting formats write zero."""
@@ -157,7 +157,7 @@ class NumberNotation:
         core = rf"(?:{plain}|{grouped}(?:{decimal}\d+)?|(?i:inf|infinity|∞))"
         cents = "(?:[.,]-{1,2}|[:/]-)?" if self.dashes else ""
         signed = rf"[-+]?{before}\s*[-+]?\s*(?:{core}{cents}{after}-?|(?:{grouped}|\d+){decimal}{after})"
-        enclosed = rf"{before}\s*\({before}\s*(?:{core}|\d+{decimal})(?:{after}\s*\)|\s*\){after})"
+        enclosed = rf"{before}\s*\({before}\s*(?:{core}{cents}|\d+{decimal})(?:{after}\s*\)|\s*\){after})"
         nothing = f"|{self._nothing()}" if self.dashes and self.currency else ""
         return f"^(?:{signed}|{enclosed}{nothing})$"
 
@@ -214,7 +214,7 @@ class NumberShape:
         if (empty := NOTHING.fullmatch(plain)) is not None:
             currency = empty["before"] or empty["after"]
             return cls("9", "", SAME_CURRENCY.get(currency, currency), dash="-")
-        found = SHAPE.fullmatch(plain)
+        found = SHAPE.fullmatch(re.sub("(?<!9) +| +(?!9)", " ", plain))
         if found is None or not _is_one_number(found):
             return None
         marks = _marks(found)
@@ -255,7 +255,7 @@ def is_nothing(shape: str) -> bool:
 def _is_one_number(found: re.Match[str]) -> bool:
     """Whether parentheses are closed and signs and currencies are not repeated. A minus at the end follows a digit or
     a unit: a dash after a separator stands for no cents."""
-    ends = found["last"] is None or not (found["close"] or found["cents"] or found["core"][-1] in ".,")
+    ends = found["last"] is None or not (found["close"] or found["cents"] or found["power"] or found[0][-2] in " .,")
     signs = [found[name] for name in ("sign", "inner", "last", "open") if found[name]]
     currencies = [found[name] for name in ("outer", "before") if found[name]]
     return (found["open"] is None) == (found["close"] is None) and ends and len(signs) < 2 and len(currencies) < 2
