@@ -25,6 +25,7 @@ from epochd.data.checks import (
     split_coverage,
     target,
     time_and_group,
+    totals,
     validation_set,
     variants,
     weights,
@@ -151,6 +152,7 @@ def check_table(
         learned = [spec.image_column, *learned]
     used = schemas.required_columns(spec, schema, learned)
     decided = decisions or {}
+    issues += totals.check(statistics, decided)
     readings = {name: one.reading for name, one in decided.items() if name in used}
     issues += zones.check(statistics, columns, readings)
     problems, warnings = resolve(issues, statistics.table)
