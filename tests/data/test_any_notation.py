@@ -14,6 +14,7 @@ from epochd.core.columns import Encoding, ReadOptions
 from epochd.core.specs import parse
 from epochd.data.prepare import prepare
 from epochd.data.tables.catalog import Catalog, open_dataset
+from epochd.serving.rows import frame_of
 
 ROWS = 40
 NUMBERS = {
@@ -58,7 +59,9 @@ def save(frame: pl.DataFrame, path: Path, encoding: Encoding = "utf-8") -> None:
             text = frame.write_csv(separator="\t" if path.suffix == ".tsv" else ",")
             path.write_bytes(text.encode(encoding))
         case ".ndjson":
-            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in frame.iter_rows(named=True))
+            text = "".join(
+                json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in frame.iter_rows(named=True)
+            )
             path.write_bytes(text.encode(encoding))
         case ".parquet":
             frame.write_parquet(path)
@@ -114,8 +117,59 @@ def test_rows_are_encoded_alike_from_any_format_of_the_notation_that_was_trained
     encoder = type(prepared.encoder).from_json(json.loads(json.dumps(prepared.encoder.as_json())))
     save(frame.drop("y").head(3), tmp_path / f"new-{other}")
     save(frame.drop("y"), tmp_path / f"all-{other}")
-    rows = open_dataset(f"new-{other}", [tmp_path]).expecting(encoder.expected).read()
-    every = open_dataset(f"all-{other}", [tmp_path]).expecting(encoder.expected).read()
+    rows = open_dataset(f"new-{other}", [tmp_path]).expecting(encoder.expected, encoder.readings).read()
+    every = open_dataset(f"all-{other}", [tmp_path]).expecting(encoder.expected, encoder.readings).read()
     assert (encoder.features(rows) == encoder.features(every)[:3]).all()
     trained = open_dataset(one, [tmp_path]).read()
     assert (encoder.features(trained) == encoder.features(every)).all()
+
+
+TYPED = {
+    "share": ([f"{part}.5%" for part in range(10, 50)], [(part + 0.5) / 100 for part in range(10, 50)]),
+    "amount": ([f"1.{row + 100},75 €" for row in range(40)], [1100.75 + row for row in range(40)]),
+    "day": (
+        [f"{row % 28 + 1}/{row % 12 + 1}/2024" for row in range(40)],
+        [date(2024, row % 12 + 1, row % 28 + 1) for row in range(40)],
+    ),
+    "member": (["是" if row % 3 else "否" for row in range(40)], [bool(row % 3) for row in range(40)]),
+    "code": ([str(row % 4) for row in range(40)], [float(row % 4) for row in range(40)]),
+}
+OPTIONS = {"code": {"type": "category"}, "day": {"type": "date", "format": "%d/%m/%Y"}}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_values_that_have_a_type_are_what_they_are_and_text_is_read_as_in_training(tmp_path, name):
+    """A model of ``12.5%`` is given 0.125 by a spreadsheet with numbers, by JSON and by Parquet."""
+    text = pl.DataFrame({column: values for column, (values, _) in TYPED.items()})
+    typed = pl.DataFrame({column: values for column, (_, values) in TYPED.items()})
+    text.with_columns(y=pl.int_range(pl.len())).write_csv(tmp_path / "text.csv", separator=";")
+    config = {"dataset": "text.csv", "target_column": "y", "task": "regression", "columns": OPTIONS}
+    encoder = prepare(parse(config), Catalog([tmp_path])).encoder
+    expected = encoder.features(text)
+    files = {"text": text} if name in ("t.csv", "t.tsv") else {"text": text, "typed": typed}  # CSV has no types
+    for kind, frame in files.items():
+        save(frame, tmp_path / f"{kind}-{name}")
+        rows = open_dataset(f"{kind}-{name}", [tmp_path]).expecting(encoder.expected, encoder.readings).read()
+        np.testing.assert_array_equal(encoder.features(rows), expected)
+        save(frame.with_columns(y=pl.int_range(pl.len())), tmp_path / f"held-{name}")
+        held_out = {"validation_dataset": f"held-{name}", "validation_split": 0}
+        found = prepare(parse(config | held_out), Catalog([tmp_path]))
+        np.testing.assert_array_equal(found.validation.x, found.encoder.features(text))
+    for frame in (text, typed):
+        parsed = {column: json.loads(json.dumps(frame[column].to_list(), default=str)) for column in frame.columns}
+        np.testing.assert_array_equal(encoder.features(frame_of(parsed, encoder.expected)), expected)
+
+
+def test_words_for_missing_values_are_missing_where_values_have_a_type_too(tmp_path):
+    values = [-999 if row % 5 == 0 else row * row % 37 for row in range(40)]
+    frame = pl.DataFrame({"a": values, "f": [value + 0.0 for value in values], "y": range(40)})
+    missing = {"a": {"missing": ["-999"]}, "f": {"missing": ["-999"]}}
+    for name in FORMATS:
+        save(frame.cast({"f": pl.Int64}) if name in ("t.csv", "t.tsv") else frame, tmp_path / name)
+        config = {"dataset": name, "target_column": "y", "task": "regression", "columns": missing}
+        prepared = prepare(parse(config), Catalog([tmp_path]))
+        rows = open_dataset(name, [tmp_path]).expecting(prepared.encoder.expected, prepared.encoder.readings).read()
+        found = prepared.encoder.features(rows)
+        np.testing.assert_array_equal(found[prepared.rows["train"]], prepared.train.x)
+        assert found.shape[1] == 4
+        np.testing.assert_array_equal(found[:, 1] != 0, np.array(values) == -999)

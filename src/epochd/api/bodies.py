@@ -72,7 +72,9 @@ async def read(
                 if is_quick:
                     return rows.parse(content, most, options.encoding)
                 return await service.models.run(rows.parse, content, most, options.encoding)
-            source = Source(f"body{suffix}", Path(), predictor.expected, options)
+            source = Source(f"body{suffix}", Path(), options=options).expecting(
+                predictor.expected, predictor.encoder.readings
+            )
             return await _from_file(request, service, source, predictor.encoder.image, limited(received, stream, limit))
     except TimeoutError:
         raise BadRequest(f"the request's body did not arrive within {BODY_SECONDS:g} s") from None

@@ -172,4 +172,4 @@ def predict_file(folder: Path, file: Path) -> pl.DataFrame:
     Where a format leaves types open, columns have the types of the training: text stays text, even if all digits.
     """
     path, model = file.resolve(), Model.load(folder)
-    return model.predict(Source(file.name, path).expecting(model.encoder.expected).read())
+    return model.predict(Source(file.name, path).expecting(model.encoder.expected, model.encoder.readings).read())

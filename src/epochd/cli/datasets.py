@@ -104,7 +104,7 @@ def upload(
 
 @app.command("show")
 def show_dataset(name: DatasetName, url: Url = DEFAULT_URL, token: Token = None) -> None:
-    """Show a dataset's columns: types and how their text is read, missing and distinct values, range, frequent values."""
+    """Show a dataset's columns: types, how text is read, missing and distinct values, range, frequent values."""
     with Client(url, token) as client:
         found = client.dataset(name)
     if found["state"] != "ready":

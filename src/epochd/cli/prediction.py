@@ -132,7 +132,9 @@ def predict_locally(
         frame = pl.DataFrame({column.name: [name for name, _ in pictures.files_in(file)]})
         ids = ids or [column.name]
     else:
-        source = Source(file.name, file.resolve()).expecting(predictor.expected).reading(reading)
+        source = (
+            Source(file.name, file.resolve()).expecting(predictor.expected, predictor.encoder.readings).reading(reading)
+        )
         frame = rows.read(source)
         for note in source.notes() if source.path.suffix != rows.JSON_SUFFIX else ():
             show(note, label=(word("note"), ""), to=err)

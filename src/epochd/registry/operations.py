@@ -63,7 +63,7 @@ def check_prediction(spec: PredictionSpec, folder: Path, catalog: Catalog) -> li
         encoder.features(first.clear())  # a column whose type the model cannot read; values are the worker's concern
         return [*columns.passed, *prediction_columns.predicted(encoder, spec)]
 
-    source = image.opened(catalog, encoder.image, spec).expecting(encoder.expected)
+    source = image.opened(catalog, encoder.image, spec).expecting(encoder.expected, encoder.readings)
     return source.apply(check_table)
 
 

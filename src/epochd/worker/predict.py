@@ -48,7 +48,8 @@ def execute(ticket: PredictionTicket, reporter: Reporter) -> ReportKind:
         reporter.emit(ReportKind.COMPLETED, summary)
         return ReportKind.COMPLETED
     model = load(ticket.model_dir)
-    source = image.opened(Catalog.of_ticket(ticket), model.encoder.image, ticket.spec).expecting(model.encoder.expected)
+    source = image.opened(Catalog.of_ticket(ticket), model.encoder.image, ticket.spec)
+    source = source.expecting(model.encoder.expected, model.encoder.readings)
     prediction = Prediction(ticket, reporter, model, source, source.fingerprint())
     return source.apply(prediction.run)
 

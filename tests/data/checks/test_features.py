@@ -52,7 +52,10 @@ def test_numbers_that_a_stray_word_makes_text_are_not_taken_for_an_identifier(lo
     message = "'a' is text with 561 distinct values in 600 rows, such as '0' in row 1"
     assert only_problem(found) == ("feature_columns", message)
     option = '"columns": {"a": {"type": "number"}}'
-    assert f"'odd' (row 561) is not; to read it as numbers, set {option}" in found.problems[0].hint
+    assert (
+        f"'odd' (row 561) is not; to read it as numbers, and 40 of 600 values as missing, set {option}"
+        in found.problems[0].hint
+    )
 
 
 @pytest.mark.parametrize(
@@ -125,12 +128,13 @@ def test_constant_features_are_a_warning(look):
 def test_a_stray_word_that_makes_a_column_text_is_a_warning_with_the_option_that_settles_it(look):
     columns = table(a=["1", "2", "3", "odd"] * 10)
     message = (
-        "'a' is read as text: 30 of its values are numbers, but 'odd' (row 4) is not; to read it as numbers, set "
-        '"columns": {"a": {"type": "number"}}'
+        "'a' is read as text: 30 of its values are numbers, but 'odd' (row 4) is not; to read it as numbers, and "
+        '10 of 40 values as missing, set "columns": {"a": {"type": "number"}}'
     )
     assert only_warning(look(columns)) == message
     assert look(columns, columns={"a": {"type": "category"}}).warnings == []
     assert look(table(a=["1", "2"] * 20)).warnings == []
+    assert look(table(a=["1", "odd", "even", "prime"] * 10)).warnings == []  # most would be lost
 
 
 @pytest.mark.parametrize(

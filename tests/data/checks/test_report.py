@@ -98,11 +98,11 @@ def test_the_expectation_is_that_of_the_encoder(look, tmp_path):
 
 
 def test_a_large_table_gets_the_same_verdict_as_a_small_one(look, monkeypatch):
-    words = [*map(str, range(10)), "?", *["x"] * (ROWS - 11)]
+    words = [*map(str, [*range(10), *range(10), *range(10)]), "?", *["x"] * (ROWS - 31)]
     columns = table(a=[*[0.5] * (ROWS - 1), math.inf], c=[None] * ROWS, w=words, y=[0, 1, None, 1] * 10)
     small = look(columns)
     monkeypatch.setattr("epochd.data.checks.statistics.SMALL_ROWS", 10)
     monkeypatch.setattr("epochd.data.checks.statistics.MIN_HEAD", 10)
     assert look(columns) == small
     assert len(small.problems) == 3
-    assert "10 of its values are numbers, but '?' (row 11) is not" in small.warnings[0]
+    assert "30 of its values are numbers, but '?' (row 31) is not" in small.warnings[0]

@@ -139,7 +139,7 @@ def _too_many_texts(feature: ColumnStatistics, encodable: Encodable, statistics:
         return
     yield Issue(
         FIELD,
-        lambda sample, stray: (message + such_as(sample), _stray_text(feature, stray) or hint),
+        lambda sample, stray: (message + such_as(sample), _stray_text(feature, present, stray) or hint),
         (Lookup(col(name).is_not_null(), (name,)), _stray(feature)),
     )
 
@@ -214,10 +214,13 @@ def uneven_lists(statistics: Statistics, field: str, of: str = "") -> Iterator[I
 
 def _warnings(statistics: Statistics, declared: Collection[str]) -> Iterator[Issue]:
     features = statistics.features
-    strays = [f for f in features if f.stray is not None and f.distinct <= MAX_DISTINCT and f.name not in declared]
-    for feature in strays[:MAX_LISTED]:
-        read = f"{feature.name!r} is read as text"
-        yield Issue("", lambda row, of=feature, read=read: (f"{read}: {_stray_text(of, row)}", ""), (_stray(feature),))
+    texts = [f for f in features if f.distinct <= MAX_DISTINCT and f.name not in declared]
+    for feature in [f for f in texts if _are_mostly_numbers(f, statistics.rows - f.missing)][:MAX_LISTED]:
+
+        def describe(row: Row | None, of: ColumnStatistics = feature) -> Text:
+            return f"{of.name!r} is read as text: {_stray_text(of, statistics.rows - of.missing, row)}", ""
+
+        yield Issue("", describe, (_stray(feature),))
     constant = [f.name for f in features if f.is_constant and f.missing < statistics.rows]
     if constant:
         yield warning(f"constant columns, from which a model learns nothing: {listed(constant, MAX_LISTED)}")
@@ -234,13 +237,17 @@ def _stray(feature: ColumnStatistics) -> Lookup:
     return Lookup(col(feature.name).cast(pl.String) == feature.stray if feature.stray is not None else pl.lit(False))
 
 
-def _stray_text(feature: ColumnStatistics, row: Row | None) -> str:
+def _are_mostly_numbers(feature: ColumnStatistics, present: int) -> bool:
+    """Whether at least half of the values of a column of text are numbers."""
+    return feature.stray is not None and 2 * feature.numbers >= present
+
+
+def _stray_text(feature: ColumnStatistics, present: int, row: Row | None) -> str:
     """Why a column of numbers is text, and the option that makes it numbers; empty if it is not one."""
-    if feature.stray is None:
+    if not _are_mostly_numbers(feature, present):
         return ""
-    place = f" (row {row.number})" if row else ""
-    as_numbers = option(feature.name, "number")
+    place, lost = f" (row {row.number})" if row else "", present - feature.numbers
     return (
-        f"{feature.numbers} of its values are numbers, but {shown(feature.stray)}{place} is not; "
-        f"to read it as numbers, set {as_numbers}"
+        f"{feature.numbers:,} of its values are numbers, but {shown(feature.stray)}{place} is not; to read it as "
+        f"numbers, and {lost:,} of {present:,} values as missing, set {option(feature.name, 'number')}"
     )

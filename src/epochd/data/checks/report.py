@@ -14,6 +14,7 @@ from epochd.core.columns import ColumnOptions, ColumnType
 from epochd.core.datasets import CheckedDataset
 from epochd.core.errors import DataError, Problem
 from epochd.core.specs import Task, TrainingSpec
+from epochd.core.text import shown
 from epochd.data import schema as schemas
 from epochd.data.checks import (
     features,
@@ -156,6 +157,7 @@ def check_table(
     readings = {name: one.reading for name, one in decided.items() if name in used}
     issues += zones.check(statistics, columns, readings)
     problems, warnings = resolve(issues, statistics.table)
+    problems += _reading_problems(decided, columns)
     problems += images.problems(table, schema, spec, source)
     warnings += images.warnings(spec, schema, statistics.rows)
     types = column_types(statistics, columns) if statistics.rows else {}
@@ -264,6 +266,19 @@ def _reading_warnings(
     found += [warning for warnings in told[: schemas.MAX_LISTED] for warning in warnings]
     if len(told) > schemas.MAX_LISTED:
         found.append(f"{len(told) - schemas.MAX_LISTED} more columns are read with such doubts")
+    return found
+
+
+def _reading_problems(decisions: Mapping[str, Decision], columns: Mapping[str, ColumnOptions]) -> list[Problem]:
+    """The columns of which no value can be read as declared."""
+    found = []
+    for name, one in decisions.items():
+        if one.fits_none and name in columns:
+            row, value = one.examples[0]
+            declared = columns[name].format or columns[name].type
+            message = f"no value of {name!r} can be read as {declared}, such as {shown(value)} in row {row + 1}"
+            hint = "correct the options of this column, such as format or decimal, or leave them out"
+            found.append(Problem("columns", message, hint))
     return found
 
 

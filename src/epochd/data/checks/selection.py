@@ -24,8 +24,10 @@ FEW, FEW_NAMED = 50, 10
 values says so."""
 IDENTIFYING, ESTIMATED = 0.9, 0.8
 """The share of distinct values that makes an identifier; smaller where distinct values are estimated."""
-KEY = re.compile(r"(?i)[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}|[0-9a-f]{40}|[0-9a-f]{64}|[0-9A-HJKMNP-TV-Z]{26}")
-"""UUIDs, ULIDs, and hashes in hexadecimal digits."""
+KEY = re.compile(
+    r"(?i)[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}|[0-9a-f]{40}|[0-9a-f]{64}|[0-9A-HJKMNP-TV-Z]{26}|\d{17}[\dX]"
+)
+"""UUIDs, ULIDs, hashes in hexadecimal digits, and numbers of Chinese identity cards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +109,8 @@ def _reason(feature: ColumnStatistics, statistics: Statistics) -> str:
 def _names_rows(feature: ColumnStatistics, statistics: Statistics) -> bool:
     """Whether text is different in nearly all rows, and neither free text nor mostly numbers with stray words."""
     head = _first_values(feature.name, statistics).drop_nulls().cast(pl.String).head(100)
-    named = is_identifier_name(feature.name)
-    if not is_distinct(feature, statistics, FEW_NAMED if named or _are_keys(head) else FEW):
+    named = is_identifier_name(feature.name) or _are_keys(head)
+    if not is_distinct(feature, statistics, FEW_NAMED if named else FEW):
         return False
     present = statistics.rows - feature.missing
     mixed = feature.stray is not None and 2 * feature.numbers > present

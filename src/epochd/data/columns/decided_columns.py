@@ -28,10 +28,13 @@ def decide(table: pl.LazyFrame, options: ReadOptions) -> dict[str, Decision]:
     texts = _texts(schema)
     others = [name for name, one in declared.items() if name in schema and one.reads_text and name not in texts]
     others = [name for name in others if kind_of(schema[name]) in (Kind.NUMBER, Kind.BOOLEAN)]
+    numbers = [name for name in others if _are_numbers(declared[name])]
+    others = [name for name in others if name not in numbers]
     integers = _date_like(table, [name for name in schema if schema[name].is_integer() and name not in others])
     categories = [name for name, dtype in schema.items() if kind_of(dtype) is Kind.CATEGORY and name not in texts]
     values = detection.counted(_frames(table, [*texts, *others, *integers, *categories]), declared)
-    found = {}
+    words = {name: missing for name in numbers if (missing := declared[name].missing)}
+    found = {name: Decision(Reading("number", missing=tuple(missing))) for name, missing in words.items()}
     for name, of in values.items():
         known = declared.get(name, ColumnOptions())
         if name in categories and not (known.type or known.decimal or known.format or known.timezone):
@@ -67,6 +70,11 @@ def follow(
         if is_kept:
             found[name] = decision
     return found
+
+
+def _are_numbers(options: ColumnOptions) -> bool:
+    """Whether numbers that are no text are just that by these options."""
+    return options.type in (None, "number") and not options.format and not options.timezone
 
 
 def _texts(schema: pl.Schema) -> list[str]:

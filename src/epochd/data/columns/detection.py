@@ -137,7 +137,8 @@ class Values:
 class Decision:
     """How a column is read. ``strays`` values do not fit and become missing; ``examples`` are the first of them with
     their row (from 0). ``doubt`` says what else the values may mean, if anything, and ``hint`` what settles it.
-    ``is_clean`` says that cleaning changes no value (``Values``); if not, it may."""
+    ``is_clean`` says that cleaning changes no value (``Values``); if not, it may. ``fits_none`` says that no value
+    can be read as declared; the first one is the example."""
 
     reading: Reading
     strays: int = 0
@@ -145,6 +146,7 @@ class Decision:
     doubt: str = ""
     hint: str = ""
     is_clean: bool = False
+    fits_none: bool = False
 
     def warnings(self, name: str) -> list[str]:
         """What a user should know of this decision for the column of this name."""
@@ -191,7 +193,8 @@ def decide(
     if options.type in ("category", "text", "identifier"):
         return Decision(Reading(missing=missing))
     if options.format and options.type in ("date", "time", None):
-        return with_strays(values, _declared_dates(options, missing))
+        checked = with_strays(values, _declared_dates(options, missing))
+        return checked if checked.strays < values.present else _unread(values, missing)
     attempts = _attempts(options, wanted)
     if options.type is None and not _may_have_digits(values):
         attempts = [attempt for attempt in attempts if attempt is _truth]
@@ -200,9 +203,17 @@ def decide(
         if found is None or (is_label and options.type is None and not _may_be_label(found.reading)):
             continue
         checked = with_strays(values, replace(found.reading, missing=missing))
-        if options.type is not None or (are_few(checked, values) and not (is_label and checked.strays)):
+        is_declared = options.type is not None and checked.strays < values.present
+        if is_declared or (are_few(checked, values) and not (is_label and checked.strays)):
             return replace(checked, doubt=found.doubt, hint=found.hint)
-    return Decision(Reading(missing=missing))
+    return Decision(Reading(missing=missing)) if options.type is None else _unread(values, missing)
+
+
+def _unread(values: Values, missing: tuple[str, ...] | None) -> Decision:
+    """The decision for values none of which can be read as declared."""
+    first = min([*values.shapes.values(), *filter(None, [values.first_word])], key=lambda one: one.row, default=None)
+    examples = () if first is None else ((first.row, first.value),)
+    return Decision(Reading(missing=missing), examples=examples, fits_none=first is not None)
 
 
 def _attempts(options: ColumnOptions, wanted: ColumnType | None) -> Sequence[Attempt]:

@@ -104,10 +104,14 @@ class NumberNotation:
             digits = digits.str.replace_all(".", "\0", literal=True) if self.thousands != "." else digits
             digits = digits.str.replace_all(",", ".", literal=True)
         digits = digits.str.replace_many(list(removed), list(removed.values()), leftmost=True)
-        found = pl.when(plain.str.contains(self._pattern())).then(digits).cast(dtype, strict=False)
+        digits = pl.when(plain.str.contains(self._pattern())).then(digits)
+        found = digits.cast(dtype, strict=False)
         if suffix is not None:
             found = found * suffix
-        return found if self.divisor == 1 else found / self.divisor
+        if self.divisor == 1:
+            return found
+        exact = (digits + {100: "e-2", 1000: "e-3"}[int(self.divisor)]).cast(pl.Float64, strict=False)
+        return pl.coalesce(exact, found / self.divisor)  # which multiplies by 0.01, so that 7% would not be 0.07
 
     def _pattern(self) -> str:
         """A regular expression for a whole number in this notation, with simple minus signs, spaces and digits."""

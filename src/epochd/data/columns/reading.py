@@ -5,7 +5,7 @@ has checked, and in the model, so that a prediction follows the training.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, Self, get_args
 
 import polars as pl
@@ -14,7 +14,7 @@ from epochd.core.errors import DataError, Problem
 from epochd.core.text import cut
 from epochd.data.columns import dates, durations, words
 from epochd.data.columns.numbers import NumberNotation
-from epochd.data.schema import Kind, col
+from epochd.data.schema import Kind, col, kind_of
 
 ReadAs = Literal["number", "duration", "boolean", "date", "datetime", "time", "text"]
 OTHERWISE = {
@@ -22,6 +22,10 @@ OTHERWISE = {
     **{"date": "not a date", "datetime": "not a date", "time": "not a time", "text": "not text"},
 }
 """What a value is that cannot be read."""
+ISO = {
+    "date": ("%Y-%m-%d", "%Y-%m-%dT00:00:00", "%Y-%m-%d 00:00:00"),
+    "datetime": ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d"),
+}
 KINDS = {"number": Kind.NUMBER, "duration": Kind.NUMBER, "boolean": Kind.BOOLEAN, "text": Kind.CATEGORY}
 
 
@@ -91,14 +95,31 @@ class Reading:
             case _:
                 return dates.expression(cleaned, self.formats, self.dtype, self.timezone)
 
+    def reads(self, dtype: pl.DataType) -> bool:
+        """Whether values of this type are read from their text. Numbers and dates have no notation, but numbers may be
+        codes, the digits of a date, or 0 and 1 for truth values."""
+        return kind_of(dtype) is Kind.CATEGORY or (dtype.is_numeric() and self.kind is not Kind.NUMBER)
+
     def expression(self, name: str, dtype: pl.DataType) -> pl.Expr:
-        """The column of this name and type read; null for what cannot be read. Integers are read as text."""
-        return self.parsed(self.cleaned(_as_text(col(name), dtype))).alias(name)
+        """The column of this name and type read; null for what cannot be read."""
+        if self.reads(dtype):
+            return self.parsed(self.cleaned(as_text(col(name), dtype))).alias(name)
+        return self._present(col(name), dtype)
+
+    def _present(self, column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+        """Values that need not be read; null for those that are written as a word for a missing value."""
+        if not self.missing or kind_of(dtype) not in (Kind.NUMBER, Kind.BOOLEAN, Kind.DATE):
+            return column
+        return pl.when(~as_text(column, dtype).is_in(list(self.missing))).then(column)
 
     def strictly(self, series: pl.Series) -> pl.Series:
-        """The values of a column of text. Raise DataError for the first one that cannot be read."""
-        text = pl.select(self.cleaned(_as_text(pl.lit(series), series.dtype))).to_series()
-        found = pl.select(self.parsed(pl.lit(text))).to_series().alias(series.name)
+        """The values of a column. Raise DataError for the first one that cannot be read."""
+        if not self.reads(series.dtype):
+            if not self.missing:
+                return series
+            return pl.select(self._present(pl.lit(series), series.dtype)).to_series().alias(series.name)
+        text = pl.select(self.cleaned(as_text(pl.lit(series), series.dtype))).to_series()
+        found = pl.select(self.or_iso().parsed(pl.lit(text))).to_series().alias(series.name)
         bad = found.is_null() & text.is_not_null()
         if bad.any():
             row = bad.arg_max() or 0
@@ -107,6 +128,12 @@ class Reading:
             hint = f"write it as the model was trained on: {self.describe()}; or leave it empty if it is unknown"
             raise DataError([Problem(series.name, message, hint)])
         return found
+
+    def or_iso(self) -> Self:
+        """This reading, for dates also in the notation that JSON has, unless theirs may be taken for it."""
+        if self.read_as not in ISO or self.zone is not None or any(form.startswith("%Y-") for form in self.formats):
+            return self
+        return replace(self, formats=(*self.formats, *ISO[self.read_as]))
 
     def as_json(self) -> dict[str, Any]:
         """The fields that differ from their defaults, as JSON types."""
@@ -132,5 +159,10 @@ class Reading:
         return cls(**found)
 
 
-def _as_text(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    return column if dtype == pl.String else column.cast(pl.String)
+def as_text(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """The values as text; a float that is whole as an integer, since a missing value makes floats of integers."""
+    if not dtype.is_float():
+        return column if dtype == pl.String else column.cast(pl.String)
+    whole = column.cast(pl.Int64, strict=False)
+    is_whole = whole.cast(pl.Float64) == column.cast(pl.Float64)
+    return pl.when(is_whole).then(whole.cast(pl.String)).otherwise(column.cast(pl.String))

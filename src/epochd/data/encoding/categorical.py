@@ -8,6 +8,7 @@ import polars as pl
 
 from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.feature_options import FeatureOptions
+from epochd.data.columns import reading
 from epochd.data.encoding import values
 from epochd.data.encoding.values import Fitted
 from epochd.data.schema import Kind, kind_of
@@ -80,7 +81,8 @@ class CategoryFit:
         self.rows += len(series)
         self.missing |= series.null_count() > 0
         found = series.drop_nulls().alias("value").value_counts(name="rows")
-        self.counts.append(found.with_columns(pl.col("value").cast(pl.String), pl.col("rows").cast(pl.Int64)))
+        text = reading.as_text(pl.col("value"), series.dtype)
+        self.counts.append(found.with_columns(text, pl.col("rows").cast(pl.Int64)))
         if sum(counts.height for counts in self.counts[1:]) > max(10_000, self.counts[0].height):
             self.counts = [self._counted()]
 
@@ -108,7 +110,7 @@ def as_text(series: pl.Series) -> pl.Series:
     """The values as text. Raise DataError for a type that cannot be read as text."""
     if kind_of(series.dtype) not in (Kind.CATEGORY, Kind.NUMBER, Kind.BOOLEAN) and series.dtype != pl.Date:
         raise values.wrong_type(series, "text")
-    return series if series.dtype == pl.String else series.cast(pl.String)
+    return series if series.dtype == pl.String else pl.select(reading.as_text(pl.lit(series), series.dtype)).to_series()
 
 
 def _codes(series: pl.Series, categories: tuple[str, ...], otherwise: int) -> IntArray:

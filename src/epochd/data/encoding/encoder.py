@@ -30,7 +30,7 @@ from epochd.data.encoding.numeric import Boolean, Number
 from epochd.data.encoding.sequence import LONGER, Channel, Longer
 from epochd.data.encoding.text import HashedText
 from epochd.data.encoding.values import Float64
-from epochd.data.schema import Kind, kind_of
+from epochd.data.schema import Kind
 
 Column = Number | Boolean | OneHot | Codes | HashedText | Date | Channel | Image
 FITTED_KINDS: dict[type[Column], Kind] = {
@@ -208,15 +208,15 @@ class Encoder:
 
     @property
     def expected(self) -> dict[str, Kind]:
-        """The kinds of columns that a format should yield: text for those that ``read`` reads."""
-        return self.kinds | dict.fromkeys(self.readings, Kind.CATEGORY)
+        """The kinds of columns that a format should yield; those that ``readings`` read may be text, too."""
+        return {name: reading.kind for name, reading in self.readings.items()} | self.kinds
 
     def read(self, frame: pl.DataFrame, names: Sequence[str] | None = None) -> pl.DataFrame:
         """The frame with the columns of text (of these ``names``; None: all) read as in training; others are as they
         were. Raise DataError for each column with a value that cannot be read."""
         found, problems = [], []
         for name in self.readings if names is None else [name for name in names if name in self.readings]:
-            if name in frame.columns and kind_of(frame.schema[name]) is Kind.CATEGORY:
+            if name in frame.columns:
                 try:
                     found.append(self.column(frame, name))
                 except DataError as error:
@@ -442,10 +442,9 @@ class Encoder:
             channel += column.width
 
     def column(self, frame: pl.DataFrame, name: str) -> pl.Series:
-        """A column, read as in training if it is text. Raise DataError for a value that cannot be read."""
+        """A column, read as in training. Raise DataError for a value that cannot be read."""
         series, reading = frame.get_column(name), self.readings.get(name)
-        is_text = reading is not None and kind_of(series.dtype) is Kind.CATEGORY
-        return reading.strictly(series) if is_text and reading is not None else series
+        return series if reading is None else reading.strictly(series)
 
     def _encode(self, frame: pl.DataFrame) -> EncodedColumns | FloatArray:
         self.require_columns(frame)

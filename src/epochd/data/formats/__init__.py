@@ -25,7 +25,8 @@ class Format:
     """How to read one kind of file. ``label`` is its name in messages.
 
     ``scan`` raises FormatError for a visibly broken file, or its library's errors. Where it ``infers_types`` it yields
-    several tables to try in turn, each with fewer assumptions, and reads a column of an unexpected kind as text.
+    several tables to try in turn, each with fewer assumptions, and reads a column of an unexpected kind as text. In a
+    file that ``is_text`` all values are written as text.
     ``notes`` tells what was detected in the file of a dataset of a given name, and taken for right: encoding, sheet,
     title rows. ``index_columns`` are the columns that pandas has written as an index, ``uncalculated`` those of
     formulas without values. ``explain`` explains a library's error; ``schema_caveat``, why the schema may lack columns
@@ -36,6 +37,7 @@ class Format:
     scan: Callable[[Path, Expected, ReadOptions], Iterator[pl.LazyFrame]]
     explain: Callable[[Path, BaseException], FormatError]
     infers_types: bool = True
+    is_text: bool = False
     notes: Callable[[Path, ReadOptions, str], list[str]] = lambda path, options, name: []
     index_columns: Callable[[Path, ReadOptions], list[str]] = lambda path, options: []
     uncalculated: Callable[[Path, ReadOptions], list[str]] = lambda path, options: []
@@ -47,6 +49,7 @@ CSV, TSV = (
         label,
         partial(delimited.scan, separator=sign),
         delimited.explain,
+        is_text=True,
         notes=partial(delimited.notes, separator=sign),
         index_columns=partial(delimited.index_columns, separator=sign),
     )

@@ -42,7 +42,8 @@ class Source:
     say how the file is read. ``readings`` say how columns of text are read, as decided before; None: they are decided
     from their values. With ``checks_readings`` a column too few of whose values can be read so is left as text. A
     source that is ``raw`` leaves all text as it is, for a model that reads it. ``kept`` are the columns that are part
-    of the table although they are an index that pandas has written (None: all of them are).
+    of the table although they are an index that pandas has written (None: all of them are). The columns in ``written``
+    are left as they are written where a file is text.
     """
 
     name: str
@@ -53,16 +54,20 @@ class Source:
     raw: bool = field(default=False, compare=False)
     checks_readings: bool = field(default=False, compare=False)
     kept: frozenset[str] | None = field(default=None, compare=False)
+    written: frozenset[str] = field(default=frozenset(), compare=False)
 
-    def expecting(self, expected: Expected) -> "Source":
-        """The same dataset with these expected kinds of columns, and text as it is written."""
-        return replace(self, expected=expected, raw=True)
+    def expecting(self, expected: Expected, written: Iterable[str] = ()) -> "Source":
+        """The same dataset with these expected kinds of columns, and text as it is written. Where a file is text, the
+        columns in ``written`` are left as they are written, too."""
+        return replace(self, expected=expected, written=frozenset(written), raw=True)
 
     def following(
         self, readings: Mapping[str, Reading], expected: Expected | None = None, *, check: bool = False
     ) -> "Source":
         """The same dataset, whose columns of text are read as in these readings and as these kinds; ``check`` as
-        ``checks_readings``."""
+        ``checks_readings``. With ``expected`` kinds it need not be the dataset that the readings were decided for."""
+        if expected:
+            readings = {name: reading.or_iso() for name, reading in readings.items()}
         return replace(self, readings=readings, expected=expected or {}, checks_readings=check)
 
     def reading(self, options: ReadOptions) -> "Source":
@@ -91,7 +96,8 @@ class Source:
         """``apply`` for work that is also given how each column of text is read."""
         with self._reading_errors():
             options = replace(self.options, keeps_words=self._keeps_words())
-            tables = formats.format_of(self.path).scan(self.path, self._expected(), options)
+            found = formats.format_of(self.path)
+            tables = found.scan(self.path, self._as_written() if found.is_text else self.expected, options)
             table = next(tables)
             while True:
                 try:
@@ -120,10 +126,10 @@ class Source:
         known = any(reading.missing is not None for reading in (self.readings or {}).values())
         return self.raw or known or any(options.missing is not None for options in self.options.columns.values())
 
-    def _expected(self) -> Expected:
-        """The kinds of columns that a format should yield: text for those that are read here."""
+    def _as_written(self) -> Expected:
+        """The kinds of columns that a file of text should yield: text for those that are read here."""
         declared = [name for name, options in self.options.columns.items() if options.reads_text]
-        return {**self.expected, **dict.fromkeys([*declared, *(self.readings or {})], Kind.CATEGORY)}
+        return {**self.expected, **dict.fromkeys([*declared, *(self.readings or {}), *self.written], Kind.CATEGORY)}
 
     def read(self) -> pl.DataFrame:
         """The whole table in memory; raise DataError if the file cannot be read."""
