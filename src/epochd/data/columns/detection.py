@@ -113,7 +113,7 @@ class Values:
             self._add_words(rows.filter(~short))
             rows = rows.filter(short)
         self._add_shapes(rows.with_columns(pl.col("value").str.replace_all("[0-9]", "9").alias("shape")))
-        self.zero_first += _total(rows.filter(pl.col("value").str.contains(r"^[-+]?0\d+$")))
+        self.zero_first += _total(rows.filter(pl.col("value").str.contains(r"^[-+]?[0０]\d+$")))
         self.zero_decimals += _total(rows.filter(pl.col("value").str.contains(r"^\D{0,5}0[.,]\d")))
 
     def _add_shapes(self, shaped: pl.DataFrame) -> None:
