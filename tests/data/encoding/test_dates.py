@@ -132,3 +132,13 @@ def test_a_time_column_omits_the_parts_that_later_rows_would_extrapolate():
     column = fit.finalize()
     assert (column.elapsed, column.cycles, column.width) == (None, ("week", "day"), 4)
     assert Date.from_json(json.loads(json.dumps(column.as_json()))) == column
+
+
+def test_a_model_of_times_that_a_workbook_gave_a_day_reads_times_without_one():
+    of_sheets = pl.Series("d", [dt.datetime(1899, 12, 31, h, 30) for h in (0, 5, 18)])
+    column = fitted(of_sheets)
+    assert not column.clock
+    assert (written(column, of_sheets.dt.time()) == written(column, of_sheets)).all()
+    for other in (MOMENTS, DAYS):
+        with pytest.raises(DataError, match="has the type Time, which cannot be read as dates"):
+            written(fitted(other), of_sheets.dt.time())

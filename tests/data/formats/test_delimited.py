@@ -103,3 +103,22 @@ def test_only_the_needed_columns_are_read(tmp_path):
     frame = open_dataset("t.csv", [tmp_path]).apply(lambda t: plans.append(t.explain()) or t.select("a").collect())
     assert frame["a"].sum() == 20_001
     assert len(plans) == 1
+
+
+@pytest.mark.parametrize("above", [0, 5, 12_000])
+@pytest.mark.parametrize("word", ["", "NA"])
+def test_full_width_digits_anywhere_are_numbers(tmp_path, above, word):
+    frame = read(tmp_path, "v,n,y\n" + "7,1,1.5\n" * above + f"１５,3,4.5\n{word},4,2.5\n" + "８,2,3.5\n")
+    assert frame.dtypes == [pl.Int64, pl.Int64, pl.Float64]
+    assert frame["v"].to_list() == [7] * above + [15, None, 8]
+
+
+@pytest.mark.parametrize(
+    ("values", "read_as"),
+    [(["１３８", "２７"], [138, 27]), (["１３.３０", "５.５"], [13.3, 5.5]), (["7", "２７"], [7, 27]),
+     (["００１３８", "２７"], ["００１３８", "２７"]), (["٢٣٧", "٥"], ["٢٣٧", "٥"]), (["२३७", "५"], ["२३७", "५"])],
+)  # fmt: skip
+def test_digits_of_any_script_are_read(tmp_path, values, read_as):
+    content = "v,n\n" + "".join(f"{value},{i}\n" for i, value in enumerate(values * 20))
+    frame = read(tmp_path, content)
+    assert (frame["v"].to_list(), frame["n"].dtype) == (read_as * 20, pl.Int64)

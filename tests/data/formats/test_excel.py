@@ -1,6 +1,6 @@
 """Spreadsheets read as the same table saved as CSV would."""
 
-from datetime import date, datetime
+from datetime import date, datetime, time
 
 import polars as pl
 import pytest
@@ -8,7 +8,9 @@ import xlsxwriter
 
 from epochd.core.columns import ReadOptions
 from epochd.core.errors import DataError
-from epochd.data.tables.catalog import open_dataset
+from epochd.core.specs import parse
+from epochd.data.checks.report import check_dataset
+from epochd.data.tables.catalog import Catalog, open_dataset
 
 
 def read(folder, *rows):
@@ -139,3 +141,90 @@ def test_times_of_day_stay_and_midnights_are_dates(tmp_path):
 def test_rows_and_columns_without_content_are_left_out(tmp_path):
     frame = read(tmp_path, [], [None, "a", "b", ""], [None, 1, 2, None], [], [None, 3, 4])
     assert frame.to_dict(as_series=False) == {"a": [1, 3], "b": [2, 4]}
+
+
+def test_times_of_day_are_times_as_in_csv(tmp_path):
+    def build(book):
+        times = [time(10, 21), time(0, 0), None, time(19, 31, 5)]
+        clock = book.add_format({"num_format": "hh:mm:ss"})
+        sheet = write(book.add_worksheet(), ["t", "mixed", "n"], *([None, None, i] for i in range(4)))
+        for row, value in enumerate(times, 1):
+            sheet.write(row, 0, value, clock)
+            sheet.write(row, 1, value or "-", clock)
+
+    frame = workbook(tmp_path, build).read()
+    times = [time(10, 21), time(0, 0), None, time(19, 31, 5)]
+    assert frame["t"].to_list() == frame["mixed"].to_list() == times
+
+
+def test_a_column_without_values_is_not_logged(tmp_path, caplog):
+    assert read(tmp_path, ["a", "empty"], [1, None], [2, None])["empty"].null_count() == 2
+    assert caplog.records == []
+
+
+def test_formulas_without_values_are_told_with_what_calculates_them(tmp_path):
+    def build(book):
+        book.add_worksheet("other").hide()
+        sheet = write(book.add_worksheet("data"), ["q", "f", "y", "empty"], *([i, None, i % 2] for i in range(20)))
+        for row in range(1, 21):
+            sheet.write_formula(row, 1, f"=A{row + 1}*2", None, "")
+        sheet.set_first_sheet()
+        sheet.activate()
+
+    found = workbook(tmp_path, build)
+    assert found.uncalculated() == ["f"]
+    how = "in Excel or LibreOffice, which calculate them, and save it"
+    assert f"the formulas of column 'f' in 't.xlsx' have no values: open it {how}" in found.notes()
+    report = check_dataset(parse({"dataset": "t.xlsx", "target_column": "y"}), Catalog([tmp_path]))
+    assert [problem.hint for problem in report.problems] == [
+        f"its formulas have no values: open the file {how}",
+        "leave it out by exclude_columns",
+    ]
+
+
+def test_formulas_with_values_are_columns_as_others(tmp_path):
+    def build(book):
+        sheet = write(book.add_worksheet(), ["q", "f"], [1], [2])
+        for row in (1, 2):
+            sheet.write_formula(row, 1, f"=A{row + 1}*2", None, row * 2)
+
+    found = workbook(tmp_path, build)
+    assert (found.read()["f"].to_list(), found.uncalculated()) == ([2, 4], [])
+
+
+@pytest.mark.parametrize(
+    ("upper", "lower"), [(["in", None, "out"], ["date", "qty", "y"]), (["date", "values", None], [None, "qty", "y"])]
+)
+def test_two_header_rows_are_refused_as_such(tmp_path, upper, lower):
+    with pytest.raises(DataError, match="there seem to be two header rows, '"):
+        read(tmp_path, upper, lower, *([datetime(2024, 1, day), day, day / 2] for day in range(1, 9)))
+
+
+def test_a_note_beside_the_table_is_refused_with_its_column(tmp_path):
+    with pytest.raises(DataError, match="column E has no name, but values such as 'see 1'"):
+        read(tmp_path, ["a", "b", "y"], [1, 2, 3], [1, 2, 3, None, "see 1"])
+
+
+@pytest.mark.parametrize("name", ["t.xls", "t.xlsx"])
+@pytest.mark.parametrize(
+    "content", [b"a\tb\n1\tx\n2\ty\n", b"a,b\n1,x\n2,y\n", "a\tb\r\n1\tx\r\n2\ty\r\n".encode("utf-16")]
+)
+def test_text_with_the_suffix_of_a_workbook_is_read_as_text(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    found = open_dataset(name, [tmp_path])
+    assert found.read().to_dict(as_series=False) == {"a": [1, 2], "b": ["x", "y"]}
+    assert (
+        found.notes()[0] == f"{name!r} has the suffix of a spreadsheet, but is a text with separators, and read as one"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [("\n<table>\n<tr><td>a, b</td></tr></table>", "HTML"), ('<?xml version="1.0"?>\n<Workbook/>', "XML"),
+     ("\ufeff<!DOCTYPE html>\n<html>,</html>", "HTML")],
+)  # fmt: skip
+def test_a_page_with_the_suffix_of_a_workbook_is_refused_as_one(tmp_path, content, kind):
+    (tmp_path / "t.xls").write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=f"it is a page of {kind} with the suffix of a spreadsheet") as error:
+        open_dataset("t.xls", [tmp_path]).read()
+    assert error.value.problems[0].hint == "open it in Excel or LibreOffice, and save it as .xlsx"

@@ -34,7 +34,7 @@ def test_the_index_in_pandas_metadata_is_left_out_and_told(tmp_path, index):
     found = checked(tmp_path, "t.parquet")
     assert (found.features, found.problems) == (["x"], [])
     assert (
-        f"{index[0]!r} is an index that pandas has written to 't.parquet', so it is no feature; list it in "
+        f"{index[0]!r} is an index that pandas or R has written to 't.parquet', so it is no feature; list it in "
         "feature_columns to make it one"
     ) in found.warnings
 
@@ -99,3 +99,9 @@ def test_a_model_that_was_trained_with_an_index_still_reads_it(tmp_path):
     spec = parse({"dataset": "t.csv", "target_column": "y"})
     old = prepare(spec.model_copy(update={"feature_columns": ["Unnamed: 0", "x"]}), Catalog([tmp_path])).encoder
     assert prepare(spec, Catalog([tmp_path]), encoder=old).encoder.feature_names == ["Unnamed: 0", "x"]
+
+
+def test_an_index_that_was_written_twice_is_left_out_twice(tmp_path):
+    (tmp_path / "t.csv").write_text(pl.DataFrame({"": INDEX, "Unnamed: 0": INDEX} | TABLE).write_csv())
+    found = checked(tmp_path, "t.csv")
+    assert ([column.name for column in found.columns], found.features) == (["x", "y"], ["x"])

@@ -121,3 +121,11 @@ def test_a_number_of_another_type_in_a_table_with_text_is_read(tmp_path, value):
     frame = read(tmp_path, '{"a": 1, "s": "2024-01-31"}\n' * 12_000 + f'{{"a": {value}}}\n')
     assert frame["s"].dtype == pl.Date
     assert frame.height == 12_001
+
+
+def test_lists_with_words_are_refused_with_row_and_word(tmp_path):
+    (tmp_path / "t.ndjson").write_text('{"v": [], "y": 2.5}\n{"v": [1, 2, "x"], "y": 7.25}\n' * 20)
+    [problem] = check_dataset(parse({"dataset": "t.ndjson", "target_column": "y"}), Catalog([tmp_path])).problems
+    assert problem.message == (
+        "'v' has the unsupported type List(String): row 2 has the element 'x', which is not a number"
+    )

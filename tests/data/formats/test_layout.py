@@ -64,6 +64,112 @@ class TestLinesOfTheWrongLength:
     def test_lines_are_counted_below_values_with_lines_in_them(self, source):
         assert refused(source('a,b\n"x\ny",2\n3\n'))[0].startswith("line 4 has 1 value")
 
+    def test_a_single_text_that_may_be_a_row_is_refused_as_what_it_may_be(self, source):
+        reason, hint = refused(source("city,y\nParis,1\nBerlin\n"))
+        assert reason == "line 3 has 1 value, but the header names 2 columns"
+        assert hint == "if 'Berlin' is a footer or a comment, delete the line; otherwise write all commas of the line"
+
+
+class TestFooters:
+    @pytest.mark.parametrize(
+        ("footer", "told"),
+        [("(40 rows affected)\n", "'(40 rows affected)'"), ("(40 rows affected)", "'(40 rows affected)'"),
+         ("\nTotal rows: 40\n\n", "'Total rows: 40'"), ("共40笔记录", "'共40笔记录'"),
+         ("end of report\n", "'end of report'"), ("--------\n", "'--------'")],
+    )  # fmt: skip
+    def test_a_line_of_a_single_text_at_the_end_is_skipped_and_told(self, source, footer, told):
+        found = source("d,n,y\n" + "2024-01-01,1,2\n" * 300 + footer)
+        assert found.read().height == 300
+        [note] = found.notes()
+        line = 303 if footer.startswith("\n") else 302
+        assert note == f"line {line} of 't.csv' is skipped, because it looks like a footer: {told}"
+
+    def test_several_footers_are_told_one_by_one(self, source):
+        found = source("d;n;y\n" + "a;1;2\n" * 9 + "-----\n共9笔记录\n\n导出时间:[2024-02-01 00:00:00]\n", "t.csv")
+        assert found.read().height == 9
+        assert [note[:7] for note in found.notes()[1:]] == ["line 11", "line 12", "line 14"]
+
+    @pytest.mark.parametrize(
+        "end",
+        ["Berlin\n", "5\n", "2024-01-01\n", "10:30\n", "A-12\n", "this text was cut", "note: cut", "(x),1\n", "(5)\n",
+         "(40 rows)\na,1,2\n", "http://x.org\n"],
+    )  # fmt: skip
+    def test_what_may_be_the_rest_of_a_row_is_no_footer(self, source, end):
+        assert "line 6 has" in refused(source("d,n,y\n" + "a,1,2\n" * 4 + end))[0]
+
+    def test_a_table_of_one_column_has_none(self, source):
+        assert source("text\nit is good\n(no words)\n").read().height == 2
+
+    def test_the_last_line_of_a_value_in_quotes_is_none(self, source):
+        assert source('a,b\n1,"x"\n2,"y\nSee also: z"\n').read()["b"][1] == "y\nSee also: z"
+
+    @pytest.mark.parametrize("name", ["t.csv", "t.ndjson"])
+    @pytest.mark.parametrize("end", ["\x1a", "\n\x1a"])
+    def test_the_sign_of_dos_for_the_end_is_no_text(self, source, name, end):
+        content = '{"a": 1, "b": 2}\n{"a": 3, "b": 4}' if name == "t.ndjson" else "a,b\n1,2\n3,4"
+        assert source(content + end, name).read().rows() == [(1, 2), (3, 4)]
+
+
+class TestValuesBesideTheNamedColumns:
+    def test_an_empty_value_at_the_end_of_each_line_is_left_out_and_told(self, source):
+        found = source("d,n,y\n" + "2024-01-01,1,2,\n" * 5)
+        assert found.read().columns == ["d", "n", "y"]
+        assert found.notes() == [
+            "the lines of 't.csv' end in a separator and its header does not, so the empty column at the end is "
+            "left out"
+        ]
+
+    def test_a_separator_at_the_end_of_the_header_alone_is_none(self, source):
+        assert source("d,n,y,\n" + "2024-01-01,1,2\n" * 5).read().columns == ["d", "n", "y"]
+
+    def test_one_value_there_far_down_is_refused(self, source):
+        reason, _ = refused(source("a,b\n" + "1,2,\n" * 300 + "1,2,3\n"))
+        assert reason == "column 3 has no name, but values such as '3'"
+
+    def test_a_line_without_it_is_refused(self, source):
+        reason, _ = refused(source("a,b\n" + "1,2,\n" * 300 + "1,2\n"))
+        assert reason == "line 302 has 2 values, but the first lines below the header have 3"
+
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [("t.tsv", "n\ty\n1\t5\t0\n2\t6\t1\n3\t7\t0\n"),
+         ("t.csv", '"n","y"\n"1",5,0\n"7",6,1\n"3",7,0\n'),
+         ("t.csv", '"n","y"\n"Mazda RX4",5,0\n"Fiat 128",6,1\n"Volvo",7,0\n')],
+    )  # fmt: skip
+    def test_row_names_of_r_are_an_index(self, source, name, content):
+        found = source(content, name)
+        assert found.read().drop("Unnamed: 0").rows() == [(5, 0), (6, 1), (7, 0)]
+        assert found.without_index([]).read().columns == ["n", "y"]
+        assert found.notes()[0] == (
+            f"the header of {name!r} names one column less than its lines have, as R writes row names: the first "
+            "column, 'Unnamed: 0' here, is taken for them"
+        )
+
+    @pytest.mark.parametrize(
+        "content",
+        ["name,y\nSmith,John,1\nMiller,Ann,0\n", "a,b\n1,5,2\n7,5,3\n", "d,n\n2024-01-01,5,x\n2024-01-02,6,y\n",
+         '"n","y"\n"a",5,0\n"a",6,1\n', "a,b\n1,2,3\n"],
+    )  # fmt: skip
+    def test_lines_with_another_value_more_are_refused(self, source, content):
+        assert refused(source(content))[0] == "line 2 has 3 values, but the header names 2 columns"
+
+
+class TestPrintedTables:
+    @pytest.mark.parametrize(
+        "content",
+        ["|Material|Menge|y|\n|--------------|\n|A6|96,5-|47,50|\n|B2|46,5-|66,50|\n|----------|\n",
+         "Liste\n\n--------------\n|Material|Menge|y|\n--------------\n|A6|96,5-|47,50|\n|B2|46,5-|66,50|\n------\n",
+         "+----+------+---+\n| Material | Menge | y |\n+----+---+---+\n|A6|-96,5|47,5|\n|B2|-46,5|66,5|\n+----+---+",
+         "| Material | Menge | y |\n|:---|---:|---|\n| A6 | -96,5 | 47,5 |\n| B2 | -46,5 | 66,5 |\n"],
+    )  # fmt: skip
+    def test_bars_and_lines_of_dashes_are_no_values(self, source, content):
+        found = source(content)
+        assert found.read().rows() == [("A6", -96.5, 47.5), ("B2", -46.5, 66.5)]
+        assert "lines of dashes in 't.csv' are skipped, and bars at both ends of its lines left out" in found.notes()
+
+    def test_values_of_dashes_in_other_tables_are_values(self, source):
+        assert source("a|b\n---|---\nx|y\n").read().rows() == [("---", "---"), ("x", "y")]
+
 
 class TestQuotes:
     def test_a_quote_inside_a_value_is_part_of_it_and_told(self, source):
@@ -161,6 +267,51 @@ class TestHeader:
             "line 1 of 't.csv' is skipped, because it is above the header: '# made by a program, 2024'",
             "line 2 of 't.csv' is skipped, because it is above the header: '销售报表,,'",
         ]
+
+    def test_all_lines_of_a_title_are_told_with_the_number_of_the_first(self, source):
+        found = source('\n,,\n"Report\nof sales",,\nregion,qty,y\na,1,0\nb,2,1\n')
+        assert found.read().columns == ["region", "qty", "y"]
+        assert found.notes() == [
+            "line 3 of 't.csv' is skipped, because it is above the header: '\"Report\\nof sales\",,'"
+        ]
+
+    def test_of_many_titles_the_first_ones_are_told(self, source):
+        found = source("".join(f"line {i}\n" for i in range(25)) + "region,qty,y\n" + "a,1,0\nb,2,1\n" * 40)
+        assert found.read().height == 80
+        assert found.notes()[4:] == [
+            "line 5 of 't.csv' is skipped, because it is above the header: 'line 4'",
+            "20 more of the lines above the header of 't.csv' are skipped",
+        ]
+
+    @pytest.mark.parametrize("title", ["Sales report\n", "Sales report,,,\n"])
+    def test_years_are_names_below_a_title(self, source, title):
+        found = source(title + "region,2020,2021,y\n" + "a,5,2,0.7\nb,3,2,0.1\n" * 3)
+        assert found.read().columns == ["region", "2020", "2021", "y"]
+
+    @pytest.mark.parametrize("rows", ["a,2020,5\nb,2021,6\n", "a,10,x\nb,20,y\n"])
+    def test_a_row_of_values_below_a_title_is_no_header(self, source, rows):
+        refused(source("Sales report\n" + rows * 3))
+
+    @pytest.mark.parametrize(
+        ("content", "rows"),
+        [("Sales,,Target\ndate,qty,y\n", "'Sales, , Target' and 'date, qty, y'"),
+         (",in,in,out\n,date,qty,y\n", "', in, in, out' and ', date, qty, y'")],
+    )  # fmt: skip
+    def test_two_header_rows_are_refused_as_such(self, source, content, rows):
+        row = "2024-01-01,5,1\n" if content[0] == "S" else "0,2024-01-01,5,1\n"
+        reason, hint = refused(source(content + row * 3))
+        assert reason == f"there seem to be two header rows, {rows} below it"
+        assert hint == "write one row with a name for each column, and delete the other"
+
+    def test_a_column_without_name_is_refused_with_a_value(self, source):
+        reason, hint = refused(source("a,,c\nx,y,z\nu,v,w\n"))
+        assert reason == "column 2 has no name, but values such as 'y'"
+        assert hint.startswith("name it in the header, or delete what stands below")
+
+    def test_a_byte_order_mark_that_was_written_twice_is_no_part_of_a_name(self, source):
+        assert source(b"\xef\xbb\xbf\xef\xbb\xbfa,b\n1,2\n").read().columns == ["a", "b"]
+        assert source(b'\xef\xbb\xbf\xef\xbb\xbf{"a": 1}\n', "t.ndjson").read().columns == ["a"]
+        assert text.as_utf8(b"\xef\xbb\xbf\xef\xbb\xbfa,b\n", None) == b"a,b\n"
 
     @pytest.mark.parametrize("header", ["a,b,c", "a,,c", "a,b,"])
     def test_a_header_is_no_title(self, source, header):

@@ -36,6 +36,7 @@ SUGGESTED = 100
 """The ``max_categories`` that is suggested for a column of too many distinct texts."""
 FIELD = "feature_columns"
 LEAVE_OUT = "leave it out by exclude_columns"
+CALCULATE = "its formulas have no values: open the file in Excel or LibreOffice, which calculate them, and save it"
 
 
 def check(
@@ -43,15 +44,17 @@ def check(
     spec: TrainingSpec,
     types: Mapping[str, ColumnType],
     columns: Mapping[str, ColumnOptions] | None = None,
+    uncalculated: Collection[str] = (),
 ) -> Iterator[Issue]:
     """Problems of single columns, at most MAX_LISTED one by one, then those of list columns together; warnings.
-    ``types`` are those of the features; a type in the options of ``columns`` settles what a column is."""
+    ``types`` are those of the features; a type in the options of ``columns`` settles what a column is;
+    ``uncalculated`` columns are formulas without values."""
     declared = {name for name, options in (columns or {}).items() if options.type is not None}
     features = statistics.features
     has_lists = any(feature.kind is Kind.LIST for feature in features)
     limit = MAX_CODES if can_embed(spec, has_lists=has_lists) else MAX_DISTINCT
     steps = spec.model_type if reads_columns_as_steps(spec, has_lists=has_lists) else None
-    encodable = Encodable(spec.feature_options, limit, steps, types, declared)
+    encodable = Encodable(spec.feature_options, limit, steps, types, declared, uncalculated)
     by_column = [list(_column_problems(feature, encodable, statistics)) for feature in features]
     flawed = [issues for issues in by_column if issues]
     yield from (issue for issues in flawed[:MAX_LISTED] for issue in issues)
@@ -65,20 +68,23 @@ def check(
 @dataclass(frozen=True, slots=True)
 class Encodable:
     """How many categories of a text column can be encoded, and how many of them the options tell apart; the model that
-    reads ``columns_as_steps``, if it does; the types of the features, and the columns whose type is ``declared``."""
+    reads ``columns_as_steps``, if it does; the types of the features, the columns whose type is ``declared``, and those
+    that are ``uncalculated``."""
 
     options: FeatureOptions
     limit: int
     columns_as_steps: str | None
     types: Mapping[str, ColumnType]
     declared: Collection[str]
+    uncalculated: Collection[str]
 
 
 def _column_problems(feature: ColumnStatistics, encodable: Encodable, statistics: Statistics) -> Iterator[Issue]:
     if feature.kind is Kind.UNSUPPORTED:
         yield _unsupported(feature)
     elif feature.missing == statistics.rows:
-        yield problem(FIELD, f"{feature.name!r} has no value in any of the {statistics.rows} rows", LEAVE_OUT)
+        hint = CALCULATE if feature.name in encodable.uncalculated else LEAVE_OUT
+        yield problem(FIELD, f"{feature.name!r} has no value in any of the {statistics.rows} rows", hint)
     elif encodable.types.get(feature.name) == "text":
         yield from _text_as_steps(feature, encodable)
     elif feature.kind is Kind.CATEGORY:

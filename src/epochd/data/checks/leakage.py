@@ -86,7 +86,8 @@ def candidates(statistics: Statistics, target: Target, spec: TrainingSpec) -> Le
     comparable = [f for f in varied if not (f.kind is Kind.NUMBER and is_huge(f))]
     _compare(head, [f.name for f in comparable if f.kind in NUMERIC], answers, target, found)
     if kind_of(answers.dtype) is not Kind.CATEGORY and target.classes is None:
-        written = [f.name for f in comparable if f.numbers and f.stray is None and not f.missing]
+        texts = [feature for feature in comparable if feature.kind is Kind.CATEGORY]
+        written = [f.name for f in texts if f.numbers and f.stray is None and not f.missing]
         same = head.select((_number(name, head.schema) == _number(answers.name, head.schema)).all() for name in written)
         found.equal += [name for name in written if same[name].item()]
     codes = _possible_codes(head, comparable, answers, target.task != "regression")

@@ -26,6 +26,7 @@ from epochd.data.checks import (
     split_coverage,
     target,
     time_and_group,
+    totals,
     validation_set,
     variants,
     weights,
@@ -145,13 +146,14 @@ def check_table(
     the whole dataset's, ``table`` need only have the columns that the spec uses; ``decisions`` say how its columns of
     text are read."""
     columns = {**source.options.columns, **spec.read_options.columns}
-    chosen, checked, issues, hashes = _checked(table, schema, spec, columns, source.text_bytes())
+    chosen, checked, issues, hashes = _checked(table, schema, spec, columns, source)
     statistics = chosen.statistics
     learned = [feature.name for feature in statistics.features]
     if spec.image_column in schemas.feature_columns(spec, schema):
         learned = [spec.image_column, *learned]
     used = schemas.required_columns(spec, schema, learned)
     decided = decisions or {}
+    issues += totals.check(statistics, decided)
     readings = {name: one.reading for name, one in decided.items() if name in used}
     issues += zones.check(statistics, columns, readings)
     problems, warnings = resolve(issues, statistics.table)
@@ -194,14 +196,14 @@ def _checked(
     schema: pl.Schema,
     spec: TrainingSpec,
     columns: Mapping[str, ColumnOptions],
-    text_bytes: int | None,
+    source: Source,
 ) -> tuple[Selection, Target, list[Issue], pl.Series | None]:
     """Both passes over the table, what the checks find in them, and the hashes of its rows."""
     name = spec.target_column if spec.target_column in schema else None
     by_row = time_and_group.columns_by_row(spec, schema)
     weight = spec.weight_column if spec.weight_column in schema else None
     others = [column for column in schemas.feature_columns(spec, schema) if column != spec.image_column]
-    collected = collect(table, others, name, by_row, text_bytes, weight)
+    collected = collect(table, others, name, by_row, source.text_bytes(), weight)
     chosen = selection.select(collected, spec, columns)
     first = chosen.statistics
     in_order, splits = time_and_group.check(first, schema, spec)
@@ -220,7 +222,11 @@ def _checked(
     checked = target.check(statistics.target, spec) if statistics.target and rows else Target(spec.task)
     issues = [
         *chosen.issues,
-        *(features.check(statistics, spec, column_types(statistics, columns), columns) if rows else ()),
+        *(
+            features.check(statistics, spec, column_types(statistics, columns), columns, source.uncalculated())
+            if rows
+            else ()
+        ),
         *outliers.check(statistics, spec),
         *leakage.check(leaks.confirmed(answers), statistics, checked, spec),
         *checked.issues,

@@ -37,6 +37,8 @@ COUNTED_LABELS = 2 * MAX_CLASSES
 """The values of a target are counted one by one up to this many distinct values."""
 ROUNDING = 1e-4
 """The least variance, relative to the mean square, that sums of powers determine well enough for a skewness."""
+LAST_TEXTS, LAST_NUMBERS = 3, 8
+"""Columns of which the last value is looked at."""
 MIN_HEAD, SMALL_ROWS, SMALL_CELLS = 100, 20_000, 2_000_000
 """A table with more rows or cells than SMALL is streamed, unless it has at most MIN_HEAD rows."""
 
@@ -91,8 +93,8 @@ class TargetStatistics:
     """Figures of a target column. ``low`` and ``high`` are None for text, ``numbers`` counts the texts that can be read
     as a number, ``whole`` says that all numbers are integers, whatever their type. ``counts`` has each distinct
     ``value`` and how many ``rows`` have it, sorted; None where there are far too many for classes, and ``distinct`` may
-    then be an estimate. ``skewness`` is that of numbers, ``log_skewness`` that of their log1p; None where they are not
-    defined."""
+    then be an estimate. ``mean`` and ``skewness`` are those of numbers, ``log_skewness`` that of their log1p; None
+    where they are not defined."""
 
     name: str
     dtype: pl.DataType
@@ -106,6 +108,7 @@ class TargetStatistics:
     whole: bool = False
     skewness: float | None = None
     log_skewness: float | None = None
+    mean: float | None = None
 
     @property
     def present(self) -> int:
@@ -118,7 +121,7 @@ class Statistics:
     rows: all of them if ``is_whole``, and the table is then in memory. If ``is_counted``, no number of distinct values
     is an estimate. ``uneven`` names the first list column whose lists are not as long as those of the first list
     column. ``varied`` is about the share of distinct values in a column of a large table whose first values are nearly
-    all distinct numbers; None if it has none."""
+    all distinct numbers; None if it has none. ``last`` are the values of some columns in the last row."""
 
     table: pl.LazyFrame
     schema: pl.Schema
@@ -132,6 +135,7 @@ class Statistics:
     uneven: str | None = None
     varied: float | None = None
     weight: ColumnStatistics | None = None
+    last: Mapping[str, Any] = field(default_factory=dict)
 
     def refined(self, questions: Iterable[pl.Expr] = ()) -> tuple["Statistics", dict[str, Any]]:
         """The second pass: exact counts in the place of estimates, and the answers to the ``questions`` by their
@@ -187,6 +191,8 @@ def collect(
     varied = None if is_whole else _varied_column(head, features)
     if varied is not None:
         questions.append(col(varied).approx_n_unique().alias("varied") / col(varied).len())
+    ends = _last_columns(schema, features, target)
+    questions += [col(name).last().alias(f"last {name}") for name in ends]
     answers = select(found.table, questions)
     rows = answers["rows"]
     columns = [
@@ -205,7 +211,16 @@ def collect(
         else _column(weight, found, rows, {key: answers[f"weight {key}"] for key in of_weight}),
         uneven=next((name for name in lists[1:] if answers[f"uneven {name}"]), None),
         varied=answers.get("varied"),
+        last={name: answers[f"last {name}"] for name in ends},
     )
+
+
+def _last_columns(schema: pl.Schema, features: Sequence[str], target: str | None) -> list[str]:
+    """The columns of which the last value is looked at: the first ones of text and of numbers, and the target."""
+    names = [name for name in features if name != target]
+    texts = [name for name in names if schema[name] == pl.String][:LAST_TEXTS]
+    numbers = [name for name in names if schema[name].is_numeric()][:LAST_NUMBERS]
+    return [*texts, *numbers, *([target] if target is not None and not schema[target].is_nested() else [])]
 
 
 def _varied_column(head: pl.DataFrame, features: Sequence[str]) -> str | None:
@@ -323,8 +338,9 @@ def _target(name: str, found: Statistics, rows: int, of: Mapping[str, Any]) -> T
     low, high, numbers = of.get("low"), of.get("high"), of.get("numbers", 0)
     whole = bool(of.get("whole", found.schema[name].is_integer()))
     skewness, log_skewness = _skewness(of, ""), _skewness(of, "log ")
+    mean = of["power 1"] / of["rows"] if of.get("rows") else None
     known = name, found.schema[name], rows, of["missing"], low, high, distinct
-    target = TargetStatistics(*known, None, numbers, whole, skewness, log_skewness)
+    target = TargetStatistics(*known, None, numbers, whole, skewness, log_skewness, mean)
     return target if (counts := of.get("counts")) is None else _with_counts(target, counts)
 
 

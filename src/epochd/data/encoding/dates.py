@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -18,7 +19,7 @@ import polars as pl
 from epochd.core.arrays import FloatArray
 from epochd.core.errors import DataError
 from epochd.data.encoding import values
-from epochd.data.encoding.scaling import Moments, Scale, scale_from_json
+from epochd.data.encoding.scaling import Linear, Moments, Scale, scale_from_json
 from epochd.data.encoding.values import PER_SECOND, Fitted, Float64
 from epochd.data.schema import Kind, kind_of
 
@@ -27,6 +28,8 @@ CYCLES = {"year": 365.25, "week": 7.0, "day": 1.0}
 """The length of each cycle in days."""
 FORMATS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M")
 CLOCK_FORMATS = ("%H:%M:%S%.f", "%H:%M")
+DAY_OF_SHEETS = date(1899, 12, 31)
+"""The day that times of day in a workbook were once read with."""
 OFFSET = r"^(.{11,}?)(Z|[+-]\d\d:?\d\d)$"
 """Text of a date with time, followed by its offset to UTC."""
 
@@ -63,7 +66,16 @@ class Date(Fitted):
     def local(self, series: pl.Series) -> pl.Series:
         """The values as local times of the zone, without a zone. Raise DataError for a value that is no date or time,
         and for one whose zone is not known."""
+        if series.dtype == pl.Time and self._has_times_of_sheets():
+            time = pl.lit(series)
+            series = pl.select(pl.lit(DAY_OF_SHEETS).dt.combine(time)).to_series().alias(series.name)
         return local(series, self.clock, self.zone, self.naive)
+
+    def _has_times_of_sheets(self) -> bool:
+        """Whether an older model has learned times of day as those of DAY_OF_SHEETS."""
+        if self.clock or self.zone is not None or not set(self.cycles) <= {"day"}:
+            return False
+        return isinstance(self.elapsed, Linear) and 0 <= self.elapsed.centre - _days_of(DAY_OF_SHEETS) <= 1
 
     def _parts(self, times: pl.Series) -> Iterator[Float64]:
         if self.elapsed is not None:
@@ -152,6 +164,10 @@ def local(series: pl.Series, clock: bool, zone: str | None, naive: str | None = 
 def days(times: pl.Series) -> Float64:
     """Days since 1970, or since midnight for times without dates; float64 (n,), NaN where missing."""
     return times.to_physical().cast(pl.Float64).to_numpy() / _ticks_per_day(times.dtype)
+
+
+def _days_of(day: date) -> int:
+    return (day - date(1970, 1, 1)).days
 
 
 def days_into_cycle(times: pl.Series, cycle: str) -> Float64:

@@ -7,7 +7,7 @@ module scans lazily where its library can, rejects files that are visibly broken
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -28,8 +28,9 @@ class Format:
     several tables to try in turn, each with fewer assumptions, and reads a column of an unexpected kind as text. In a
     file that ``is_text`` all values are written as text.
     ``notes`` tells what was detected in the file of a dataset of a given name, and taken for right: encoding, sheet,
-    title rows. ``index_columns`` are the columns that pandas has written as an index. ``explain`` explains a library's
-    error; ``schema_caveat``, why the schema may lack columns (empty: it has all).
+    title rows. ``index_columns`` are the columns that pandas has written as an index, ``uncalculated`` those of
+    formulas without values. ``explain`` explains a library's error; ``schema_caveat``, why the schema may lack columns
+    (empty: it has all).
     """
 
     label: str
@@ -39,6 +40,7 @@ class Format:
     is_text: bool = False
     notes: Callable[[Path, ReadOptions, str], list[str]] = lambda path, options, name: []
     index_columns: Callable[[Path, ReadOptions], list[str]] = lambda path, options: []
+    uncalculated: Callable[[Path, ReadOptions], list[str]] = lambda path, options: []
     schema_caveat: Callable[[Path], str] = lambda path: ""
 
 
@@ -71,7 +73,22 @@ PICTURES = Format(
     infers_types=False,
 )
 ARROW = Format("Arrow", arrow.scan, arrow.explain, infers_types=False, index_columns=arrow.index_columns)
-EXCEL = Format("a spreadsheet", excel.scan, excel.explain, notes=excel.notes, index_columns=excel.index_columns)
+EXCEL = Format(
+    "a spreadsheet",
+    excel.scan,
+    excel.explain,
+    notes=excel.notes,
+    index_columns=excel.index_columns,
+    uncalculated=excel.uncalculated,
+)
+
+
+def _notes_of_text(path: Path, options: ReadOptions, name: str) -> list[str]:
+    told = f"{name!r} has the suffix of a spreadsheet, but is a text with separators, and read as one"
+    return [told, *TSV.notes(path, options, name)]
+
+
+TEXT_AS_EXCEL = replace(TSV, notes=_notes_of_text)
 
 TEXT_FORMATS = {".csv": CSV, ".tsv": TSV, ".ndjson": NDJSON, ".jsonl": NDJSON}
 BY_SUFFIX = {
@@ -120,4 +137,5 @@ def format_of(path: Path) -> Format:
     suffix = suffix_of(path.name)
     if not suffix:
         raise FormatError("its format is not known", f"use a file that ends in {', '.join(SUFFIXES)}")
-    return BY_SUFFIX[suffix]
+    found = BY_SUFFIX[suffix]
+    return TEXT_AS_EXCEL if found is EXCEL and excel.is_text(path) else found

@@ -1,8 +1,10 @@
 """CSV and TSV: a header line, then a line per row.
 
 ``layout`` tells how the file is written; one that Polars would not read as it is meant is copied first, in UTF-8. Types
-are inferred from the first rows, and from all rows if later ones contradict them. A column in which a value is no plain
-number, such as ``NA`` or ``1,234``, is text here; how it is read is decided from all its values (``data/columns``).
+are inferred from the first rows, and from all rows if later ones contradict them. At last, columns of which Polars
+infers a type that it cannot parse are text, as those of integers in full-width, Arabic or other digits. A column in
+which a value is no plain number, such as ``NA`` or ``1,234``, is text here; how it is read is decided from all its
+values (``data/columns``).
 """
 
 import csv
@@ -19,9 +21,10 @@ import polars.selectors as cs
 
 from epochd.core.columns import ReadOptions
 from epochd.data.formats import header, layout, text, type_inference
-from epochd.data.formats.errors import FormatError, clean_column_names, short_message
+from epochd.data.formats.errors import FormatError, short_message
 from epochd.data.formats.layout import Layout
 from epochd.data.formats.type_inference import Expected
+from epochd.data.schema import col
 
 MISSING_WORDS = ["NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NAN", "null", "NULL", "None", "none", "\\N", "<NA>"]
 """The words for a missing value (``columns.words``) that numbers most often have beside them."""
@@ -32,7 +35,7 @@ COPIED_ROWS = 10_000
 
 
 def scan(path: Path, expected: Expected, options: ReadOptions, separator: str) -> Iterator[pl.LazyFrame]:
-    """The table with types of the first rows, then with types of all rows."""
+    """The table with types of the first rows, then with types of all rows, then without those that do not fit."""
     found = layout.examine(path, separator, options.encoding)
     names = header.check_names(found.names)
     with _readable(path, found) as source:
@@ -50,6 +53,10 @@ def scan(path: Path, expected: Expected, options: ReadOptions, separator: str) -
             types |= dict.fromkeys(type_inference.with_ambiguous_points(texts, floats), pl.String())
             table = read(schema=types, null_values=words)
             yield table.drop(unnamed) if unnamed else table
+        texts = read(new_columns=names, infer_schema=False, null_values=words)
+        if as_text := _unparsable(texts, types):
+            table = read(schema={**types, **dict.fromkeys(as_text, pl.String())}, null_values=words)
+            yield table.drop(unnamed) if unnamed else table
 
 
 def _inferred(
@@ -63,6 +70,16 @@ def _inferred(
         return types, None
     found = read(infer_schema_length=rows, null_values=MISSING_WORDS).collect_schema()
     return (types, None) if all(found[name] == pl.String for name in texts) else (found, MISSING_WORDS)
+
+
+def _unparsable(texts: pl.LazyFrame, types: Mapping[str, pl.DataType]) -> list[str]:
+    """The columns with a value that is not of their type; ``texts`` is the table read as text."""
+    typed = [name for name, dtype in types.items() if dtype != pl.String]
+    if not typed:
+        return []
+    found = texts.select(col(name).cast(types[name], strict=False).count() < col(name).count() for name in typed)
+    row = found.collect(engine="streaming")
+    return [name for name in typed if row.get_column(name).item()]
 
 
 def notes(path: Path, options: ReadOptions, name: str, separator: str) -> list[str]:
@@ -99,9 +116,12 @@ def _without_values(named: Callable[..., pl.LazyFrame], names: list[str], given:
     """The columns that have no name and no value. Raises FormatError if one has a value."""
     unnamed = [name for name, written in zip(names, given, strict=True) if not written.strip()]
     if unnamed:
-        text_of = cs.by_name(unnamed).as_expr().fill_null("").str.strip_chars()
-        has_values = named(infer_schema=False).select((text_of != "").any()).collect(engine="streaming")
-        clean_column_names(["" if name in unnamed and has_values[name][0] else name for name in names])
+        text_of = cs.by_name(unnamed).as_expr().str.strip_chars()
+        values = text_of.filter(text_of != "").first()
+        found = named(infer_schema=False).select(values).collect(engine="streaming")
+        columns = {str(names.index(name) + 1): found[name][0] for name in unnamed if found[name][0] is not None}
+        if columns:
+            raise header.no_name(columns)
     return unnamed
 
 

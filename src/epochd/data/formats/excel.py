@@ -4,12 +4,18 @@ A sheet has a million rows at most, so it is read into memory. The value of merg
 given to all of them. A column of several types is text.
 """
 
-from collections.abc import Iterator, Sequence
+import codecs
+import logging
+import re
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import time
+from datetime import date, time
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import fastexcel
 import numpy as np
@@ -22,13 +28,21 @@ from epochd.core.text import shown
 from epochd.data.formats import examined, header
 from epochd.data.formats.errors import FormatError, clean_column_names, short_message
 from epochd.data.formats.type_inference import Expected, columns_as_text
-from epochd.data.schema import shorten
+from epochd.data.schema import MAX_LISTED, shorten
 
 OLE, ZIP = bytes.fromhex("d0cf11e0a1b11ae1"), b"PK"
+BLANKS = codecs.BOM_UTF8 + b" \t\r\n"
 AS_XLSX = "open it and save it again as .xlsx, or as .csv in UTF-8"
+RELATION = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
+CALCULATE = "open it in Excel or LibreOffice, which calculate them, and save it"
+AS_SHEET = "open it in Excel or LibreOffice, and save it as .xlsx"
 ERRORS = (fastexcel.FastExcelError, python_calamine.CalamineError)
 HEAD_ROWS = 200
 """Rows at the top that are searched for the header."""
+DAYS_OF_TIMES = (date(1899, 12, 30), date(1899, 12, 31), date(1904, 1, 1))
+"""The days that times of day have in a workbook, which has no other type for them."""
+TIME_AS_TEXT = r"^(?:1899-12-3[01]|1904-01-01) (\d\d:\d\d:\d\d(?:\.\d+)?)$"
+logging.getLogger("fastexcel").setLevel(logging.ERROR)  # it warns of each column without values
 Area = tuple[int, int, int, int]
 """The first and last row, the first and last column of merged cells."""
 
@@ -47,6 +61,8 @@ class Layout:
     titles: list[tuple[int, str]]
     merged: list[Area]
     values_as_names: list[str]
+    uncalculated: list[str]
+    """Columns of formulas that no program has calculated."""
 
     def notes(self, name: str) -> list[str]:
         """What is told about a dataset of this name."""
@@ -56,11 +72,17 @@ class Layout:
                 f"the sheet {shown(self.sheet)} of {name!r} is read, the first visible one of {self.sheets}; set sheet "
                 "to read another"
             )
-        for row, title in self.titles:
+        for row, title in self.titles[: header.MAX_TOLD]:
             found.append(f"row {row} of {name!r} is skipped, because it is above the header: {shown(title, 80)}")
+        if len(self.titles) > header.MAX_TOLD:
+            found.append(
+                f"{len(self.titles) - header.MAX_TOLD} more of the rows above the header of {name!r} are skipped"
+            )
         if self.merged:
             areas = shorten([self._reference(area) for area in self.merged], 3)
             found.append(f"each of the merged cells of {name!r} is read with their value: {areas}")
+        for column in self.uncalculated[:MAX_LISTED]:
+            found.append(f"the formulas of column {column!r} in {name!r} have no values: {CALCULATE}")
         if self.values_as_names:
             found.append(header.note_of_values(name, self.values_as_names))
         return found
@@ -78,6 +100,10 @@ def scan(path: Path, expected: Expected, options: ReadOptions) -> Iterator[pl.La
         raise FormatError("there is a header line, but no row below it", "add rows")
     given = header.with_index_name(found.names)
     named = [(c, name) for c, name in zip(frame, given, strict=True) if name.strip() or c.null_count() < len(c)]
+    places = {name: place for place, name in enumerate(frame.columns, found.first_column)}
+    unnamed = {c.name: c.drop_nulls() for c, name in named if not name.strip()}
+    if unnamed:
+        raise header.no_name({_letters(places[name]): str(values[0]) for name, values in unnamed.items()})
     names = clean_column_names([name for _, name in named])
     columns = {name: column for (column, _), name in zip(named, names, strict=True)}
     as_text = columns_as_text({name: column.dtype for name, column in columns.items()}, expected)
@@ -96,13 +122,31 @@ def index_columns(path: Path, options: ReadOptions) -> list[str]:
     return header.index_columns(header.with_index_name(examine(path, options).names))
 
 
+def uncalculated(path: Path, options: ReadOptions) -> list[str]:
+    """The columns of formulas without values."""
+    return examine(path, options).uncalculated
+
+
+def is_text(path: Path) -> bool:
+    """Whether a file is text with separators, as many programs write it for Excel, with the suffix of a workbook."""
+    with path.open("rb") as file:
+        head = file.read(1 << 14)
+    is_wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if head.startswith((OLE, ZIP)) or head.lstrip(BLANKS).startswith(b"<") or (b"\0" in head and not is_wide):
+        return False
+    return b"\n" in head and any(sign in head for sign in (b"\t", b",", b";"))
+
+
 def explain(path: Path, error: BaseException) -> FormatError:
     with path.open("rb") as file:
-        head = file.read(8)
+        head = file.read(64)
     suffix = path.suffix.lower()
     if not head:
         return FormatError("the file is empty", AS_XLSX)
-    if "password" in str(error).lower() or (head == OLE and suffix != ".xls"):
+    if (start := head.lstrip(BLANKS)).startswith(b"<"):
+        kind = "XML" if start.startswith(b"<?xml") else "HTML"
+        return FormatError(f"it is a page of {kind} with the suffix of a spreadsheet", AS_SHEET)
+    if "password" in str(error).lower() or (head.startswith(OLE) and suffix != ".xls"):
         return FormatError("it is protected by a password (or is an old .xls)", f"remove the password: {AS_XLSX}")
     if suffix != ".xls" and not head.startswith(ZIP):
         return FormatError(f"it is not a {suffix} file (it begins with {head[:4]!r})", AS_XLSX)
@@ -124,6 +168,8 @@ def _layout(path: Path, declared: str | int | None) -> Layout:
         if not rows or sheet.start is None:
             raise FormatError(f"its sheet {shown(name)} is empty", "put the table on it, or set sheet to another one")
         above = header.title_rows([row for _, row in rows])
+        names, below = rows[above][1], [cells for _, cells in rows[above + 1 :]]
+        header.check_levels(names, below)
         row, column = rows[above][0], sheet.start[1]
         ranges = sorted(sheet.merged_cell_ranges or ())
         merged = [
@@ -137,11 +183,32 @@ def _layout(path: Path, declared: str | int | None) -> Layout:
         is_declared=declared is not None,
         row=row,
         first_column=column,
-        names=rows[above][1],
+        names=names,
         titles=[(number + 1, " ".join(filter(None, cells))) for number, cells in rows[:above]],
         merged=merged,
-        values_as_names=header.values_in_header(rows[above][1], [cells for _, cells in rows[above + 1 :]]),
+        values_as_names=header.values_in_header(names, below),
+        uncalculated=_uncalculated(path, name, {column + place: name for place, name in enumerate(names)}, below),
     )
+
+
+def _uncalculated(path: Path, sheet: str, names: Mapping[int, str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The names of columns, by their number, that have formulas in an .xlsx file and no value in the first rows."""
+    first = min(names)
+    empty = [place for place in names if not any(row[place - first].strip() for row in rows)]
+    if not empty or not rows or not zipfile.is_zipfile(path):
+        return []
+    with suppress(KeyError, StopIteration, ElementTree.ParseError), zipfile.ZipFile(path) as book:
+        sheets = ElementTree.fromstring(book.read("xl/workbook.xml")).iter()
+        key = next(of.get(RELATION) for of in sheets if of.tag.endswith("}sheet") and of.get("name") == sheet)
+        related = ElementTree.fromstring(book.read("xl/_rels/workbook.xml.rels")).iter()
+        file = next(of.get("Target", "") for of in related if of.get("Id") == key)
+        content = book.read(file.removeprefix("/") if file.startswith("/") else f"xl/{file}")
+        return [
+            names[place]
+            for place in empty
+            if re.search(rb'<c r="%s\d+"[^>]*>\s*<f' % _letters(place).encode(), content)
+        ]
+    return []
 
 
 def _chosen(sheets: Sequence[SheetMetadata], declared: str | int | None) -> str:
@@ -206,8 +273,13 @@ def _filled(frame: pl.DataFrame, merged: Sequence[Area]) -> pl.DataFrame:
 
 
 def _narrowed(column: pl.Series) -> pl.Series:
-    """Numbers that are whole as integers, times that are all midnight as dates: Excel has one type for both."""
+    """Numbers that are whole as integers, times that are all midnight as dates, and those of the day that Excel gives
+    to times without one as times: Excel has one type for all."""
+    if column.dtype == pl.String:
+        return column.str.replace(TIME_AS_TEXT, "$1")
     if isinstance(column.dtype, pl.Datetime):
+        if column.dt.date().is_in(DAYS_OF_TIMES).all() and column.count():
+            return column.dt.time()
         return column.dt.date() if (column.dt.time() == time()).all() else column.dt.cast_time_unit("us")
     if column.dtype == pl.Float64:
         whole = column.cast(pl.Int64, strict=False)

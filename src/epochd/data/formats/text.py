@@ -32,6 +32,8 @@ GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 HEAD_BYTES = 65_536
 """Bytes at the beginning and at the end of a file that are checked to be text."""
+END_OF_FILE = b"\x1a"
+"""What DOS and the programs of its time write after the text (Ctrl-Z)."""
 PIECE_BYTES = 1 << 16
 """Memory for larger pieces is taken from the system for each of them anew, which takes longer than to look at them."""
 SEARCHED_BYTES = 1 << 20
@@ -49,7 +51,8 @@ class Text:
     """A text file, the encoding that it is read in, and Python's name for it (``codec``).
 
     ``alternatives`` are encodings that fit nearly as well as a detected one; ``mark`` is the number of bytes of its
-    byte order mark, ``ends_in_cr`` whether its lines end in CR alone.
+    byte order mark (of both, if it was written twice), ``ends_in_cr`` whether its lines end in CR alone, and
+    ``has_end`` whether END_OF_FILE stands at its end, which is no part of the text.
     """
 
     path: Path
@@ -59,11 +62,12 @@ class Text:
     alternatives: tuple[Encoding, ...] = ()
     mark: int = 0
     ends_in_cr: bool = False
+    has_end: bool = False
 
     @property
     def is_utf8(self) -> bool:
         """Whether Polars can read the file itself."""
-        return self.codec == "utf-8" and not self.ends_in_cr
+        return self.codec == "utf-8" and not self.ends_in_cr and not self.has_end
 
     def pieces(self) -> Iterator[bytes]:
         """The text in UTF-8, without byte order mark, in pieces of whole lines; a line ends in LF. Raises
@@ -85,7 +89,7 @@ class Text:
                 raise FormatError(f"it has a line of more than {LONGEST_LINE:,} bytes", "end each row with a line end")
             line.append(chunk[end:])
         line.append(decoder.decode(b"", True).encode())
-        if rest := b"".join(line):
+        if rest := b"".join(line).removesuffix(END_OF_FILE if self.has_end else b""):
             yield _valid(rest) if is_utf8 else rest
 
     def lines(self) -> Iterator[str]:
@@ -142,7 +146,7 @@ def as_utf8(content: bytes, declared: Encoding | None) -> bytes:
     else:
         tried = [found.codec for found in encodings.candidates(content)]
     for codec in tried:
-        if (found := encodings.decoded(content.removeprefix(mark), codec)) is not None:
+        if (found := encodings.decoded(content.removeprefix(mark).removeprefix(mark), codec)) is not None:
             return found.encode()
     label = encodings.label(declared or "utf-8")
     raise FormatError(f"the text is not {label}", "set encoding to that of the text, or send UTF-8")
@@ -162,9 +166,11 @@ def _texts(path: Path, declared: Encoding | None, head: bytes) -> Iterator[Text]
     """The encodings to try in turn."""
     mark = next((mark for mark in BYTE_ORDER_MARKS if head.startswith(mark)), b"")
     wide = BYTE_ORDER_MARKS.get(mark) or _utf_16(head)
+    if head.startswith(2 * codecs.BOM_UTF8):  # a program has written it before a text that had it already
+        mark = 2 * mark
     if declared is not None:
         names = (wide or "utf-16-le",) if declared == "utf-16" else encodings.CODECS[declared]
-        size = len(mark) if mark and BYTE_ORDER_MARKS[mark].startswith(declared) else 0
+        size = len(mark) if mark and wide and wide.startswith(declared) else 0
         for codec in names:
             yield _checked(Text(path, declared, codec, mark=size), head)
         return
@@ -193,13 +199,10 @@ def _checked(text: Text, head: bytes) -> Text:
     if "\0" in begin:
         line = begin.count("\n", 0, begin.index("\0")) + 1
         raise FormatError(f"line {line} has a NUL byte, so it is not a text file", "use a text file, such as in UTF-8")
-    if not text.codec.startswith("utf-16") and not compression(text.path) and b"\0" in _end(text.path):
+    end = b"" if text.codec.startswith("utf-16") or compression(text.path) else both_ends(text.path, HEAD_BYTES)[1]
+    if b"\0" in end:
         raise FormatError("there are NUL bytes at its end, which a full disk or a crash can cause", COPY_AGAIN)
-    return replace(text, ends_in_cr="\r" in begin[:-1] and "\n" not in begin)
-
-
-def _end(path: Path) -> bytes:
-    return both_ends(path, HEAD_BYTES)[1]
+    return replace(text, ends_in_cr="\r" in begin[:-1] and "\n" not in begin, has_end=end.endswith(END_OF_FILE))
 
 
 def _utf_16(head: bytes) -> str:

@@ -140,6 +140,11 @@ class Source:
         with self._reading_errors():
             return formats.format_of(self.path).schema_caveat(self.path)
 
+    def uncalculated(self) -> list[str]:
+        """The columns of formulas without values. Raise DataError if the file cannot be read."""
+        with self._reading_errors():
+            return formats.format_of(self.path).uncalculated(self.path, self.options)
+
     def notes(self) -> list[str]:
         """What was detected when the file was read and taken for right, such as its encoding, and which columns are
         left out as an index. Raise DataError."""
@@ -147,7 +152,7 @@ class Source:
             found = formats.format_of(self.path).notes(self.path, self.options, self.name)
             left_out = self._left_out()
         return found + [
-            f"{column!r} is an index that pandas has written to {self.name!r}, so it is no feature; list it in "
+            f"{column!r} is an index that pandas or R has written to {self.name!r}, so it is no feature; list it in "
             "feature_columns to make it one"
             for column in left_out
         ]
