@@ -15,7 +15,6 @@ import polars as pl
 
 from epochd.core.arrays import IntArray
 from epochd.core.errors import DataError, Problem
-from epochd.data.columns import words
 from epochd.data.columns.reading import Reading
 from epochd.data.encoding import categorical, sequence, values
 from epochd.data.encoding.categorical import Codes, OneHot
@@ -196,7 +195,7 @@ def _plain_column(
     if isinstance(column, OneHot | Codes) and given is not None and types <= PLAIN_TEXT:
         reading = readings.get(column.name)
         if reading is not None:
-            given = [None if value is None else words.clean_text(value, reading.missing) for value in given]
+            given = [None if value is None else reading.clean_text(value) for value in given]
         return read(pl.Series(given, dtype=pl.String))
     return None
 

@@ -11,7 +11,6 @@ from typing import Any, cast
 import numpy as np
 
 from epochd.core.arrays import FloatArray, IntArray
-from epochd.data.columns import words
 from epochd.data.columns.reading import Reading
 from epochd.data.encoding.categorical import Codes, OneHot
 from epochd.data.encoding.encoder import Column, Encoder
@@ -85,7 +84,7 @@ class PlainEncoder:
             values = columns.get(column.name)
             reading = self.readings.get(column.name)
             if values is not None and reading is not None and isinstance(column, OneHot | Codes):
-                values = [words.clean_text(value, reading.missing) if type(value) is str else value for value in values]
+                values = [reading.clean_text(value) if type(value) is str else value for value in values]
             if values is None or not _fill(column, codes, values, out[:, channel : channel + column.width]):
                 return None
         return out

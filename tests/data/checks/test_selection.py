@@ -67,6 +67,16 @@ def test_text_that_is_different_in_nearly_all_rows_is_left_out(look, values):
     assert only_warning(found) == f"{reason}; it is left out: to use it nevertheless, set {option}"
 
 
+@pytest.mark.parametrize("units", [("kg", "g"), ("Cr", "Dr"), ("Mio. €", "Mrd. €")])
+def test_numbers_in_several_units_are_not_called_identifiers(look, units):
+    found = look(numbered(weight=[f"{odd(i)} {units[i % 2]}" for i in range(MANY)]))
+    assert found.features == ["a"]
+    assert only_warning(found) == (
+        f"'weight' is text, because its numbers have different units, such as '{odd(0)} {units[0]}' in row 1; "
+        "it is left out: to use it as numbers, write all of them in one unit"
+    )
+
+
 @pytest.mark.parametrize("dtype", [pl.Int64, pl.Int32, pl.UInt16, pl.Float64])
 def test_whole_numbers_of_any_type_that_their_name_calls_identifiers_are_left_out(look, dtype):
     numbers = pl.Series([i * 7919 % 10_007 for i in range(MANY)], dtype=dtype)

@@ -49,6 +49,17 @@ def decide(values, is_label=False, **options):
         ([" a ", "b", "NA", "None"], ["a", "b", None, None]),
         (["-", "?", "a"], ["-", "?", "a"]),
         (["1", "2", "x"], ["1", "2", "x"]),
+        (['="31"', ' =" 5 "', '=""'], [31, 5, None]),
+        (['="00031"', '="7"', '="NA"'], ["00031", "7", None]),
+        (["００７", "１２"], ["００７", "１２"]),
+        (["٠٠٧", "٢٣"], ["٠٠٧", "٢٣"]),
+        (["$ -", "$ 5", "-"], [0, 5, None]),
+        (["192.168.100.172", "192.168.101.100"], ["192.168.100.172", "192.168.101.100"]),
+        (["$5", "10%"], ["$5", "10%"]),
+        (["13,3 Mio. €", "1,2 Mrd. €"], ["13,3 Mio. €", "1,2 Mrd. €"]),
+        (["1.00 Cr", "1.00 Dr"], ["1.00 Cr", "1.00 Dr"]),
+        (["5.5 MB", "300 KB"], ["5.5 MB", "300 KB"]),
+        (["123.456.789.123.456.789.123"], ["123.456.789.123.456.789.123"]),
         (["是", "是"], ["是", "是"]),
         ([None, None], [None, None]),
     ],
@@ -86,6 +97,78 @@ def test_a_doubt_about_day_and_month_is_told_with_what_settles_it():
     assert decide(["5.1.2024", "3.4.2024"])[0].warnings("c") == []
 
 
+@pytest.mark.parametrize(
+    ("values", "found", "doubt"),
+    [
+        (["18B", "73", "98"], [18e9, 73, 98], "values such as '18B' are read as numbers (18000000000)"),
+        (["9M", "5K", "35B"], [9e6, 5e3, 35e9], "values such as '35B' are read as numbers (35000000000)"),
+        (["4 bn", "300 mn"], [4e9, 300e6], "values such as '4 bn' are read as numbers (4000000000)"),
+        (["10.100.200", "11.200.100"], [10100200, 11200100], "values such as '10.100.200' are read as numbers"),
+        (["612 345 678", "712 345 678"], [612345678, 712345678], "values such as '612 345 678' are read as numbers"),
+    ],
+)
+def test_numbers_that_may_be_codes_are_doubted_and_no_labels(values, found, doubt):
+    decision, read = decide(values)
+    assert read == found
+    [warning] = decision.warnings("c")
+    assert doubt in warning
+    assert '{"c": {"type": "category"}} if they are codes, and {"c": {"type": "number"}} if not' in warning
+    settled, read = decide(values, type="number")
+    assert (read, settled.doubt) == (found, "")
+    is_label_of_codes = "345" not in values[0]
+    assert decide(values, is_label=True)[1] == (values if is_label_of_codes else found)
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        (["1.2M", "340K"], [1.2e6, 340e3]),
+        (["$1M", "$2K"], [1e6, 2e3]),
+        (["1万", "2亿", "3"], [1e4, 2e8, 3]),
+        (["1.234.567", "12.345"], [1234567, 12345]),
+        (["1.234.567 €", "2.345.678 €"], [1234567, 2345678]),
+        (["-1.234.567", "2.345.678"], [-1234567, 2345678]),
+        (["84.7%", "0", "0.0"], [0.847, 0, 0]),
+        (["1.234,-", "18,-"], [1234, 18]),
+        (["١٬٢٣٤"], [1234]),
+    ],
+)
+def test_numbers_that_can_mean_nothing_else_are_not_doubted(values, found):
+    for is_label in (False, True):
+        decision, read = decide(values, is_label=is_label)
+        assert (read, decision.doubt) == (found, "")
+
+
+@pytest.mark.parametrize(
+    ("values", "found"), [(["84.7%", "0.134", "0"], [0.847, 0.00134, 0]), (["4‰", "5", "0"], [0.004, 0.005, 0])]
+)
+def test_numbers_without_the_sign_of_others_are_doubted(values, found):
+    decision, read = decide(values)
+    assert read == pytest.approx(found)
+    assert f"numbers without {values[0][-1]} beside others with it, such as {values[1]!r}" in decision.doubt
+    assert decide(values, type="number")[0].doubt == ""
+
+
+def test_zeros_are_found_in_any_batch(monkeypatch):
+    monkeypatch.setattr(decided_columns, "BATCH_ROWS", 3)
+    assert decide(["84%", "3%", "4%", "0", "0", "7%"])[0].doubt == ""
+    assert "such as '0'" in decide(["84%", "3%", "4%", "0", "0", "7%", "5"])[0].doubt
+
+
+def test_a_group_above_255_is_found_in_any_batch(monkeypatch):
+    monkeypatch.setattr(decided_columns, "BATCH_ROWS", 2)
+    values = ["192.168.100.172"] * 4
+    assert decide(values)[0].reading.read_as == "text"
+    assert decide([*values, "192.168.100.256"])[0].reading.read_as == "number"
+
+
+def test_many_zeros_of_an_accounting_format_do_not_make_text():
+    values = ["$ -" if i % 5 else f"$ {i}.50" for i in range(3_000)]
+    assert decide(values)[1][:6] == [0.5, 0, 0, 0, 0, 5.5]
+    values = ["-" if i % 5 else f"{i}.50" for i in range(3_000)]
+    assert decide(values)[1][:6] == [0.5, None, None, None, None, 5.5]
+
+
 def test_integers_that_are_all_dates_are_dates_in_typed_columns_too():
     decision, found = decide([20240105, 20241231])
     assert found == [date(2024, 1, 5), date(2024, 12, 31)]
@@ -106,6 +189,7 @@ def test_integers_that_are_all_dates_are_dates_in_typed_columns_too():
         (["NA", "b"], {"missing": []}, ["NA", "b"]),
         (["9", "9999"], {"missing": ["9999"]}, [9, None]),
         (["x", "1", "2", "3"], {"type": "number"}, [None, 1, 2, 3]),
+        (["192.168.100.172"], {"type": "number"}, [192168100172]),
         (["08:30"], {"type": "time", "format": "%H:%M"}, [datetime(2024, 1, 1, 8, 30).time()]),
         (["08:30"], {"type": "duration"}, [30_600.0]),
     ],

@@ -5,17 +5,18 @@ from collections import Counter
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from epochd.data.columns import numbers
+from epochd.data.columns import number_choice
 from epochd.data.columns.numbers import NumberNotation
 
 
 def read(values, decimal=None):
     """The chosen notation, and the values read in it; None where there is no number."""
     shapes = Counter(re.sub("[0-9]", "9", value) for value in values)
-    chosen = numbers.choose(shapes, sum(bool(re.match(r"^\D*0[.,]\d", value)) for value in values), decimal)
+    facts = number_choice.Facts(zero_decimals=sum(bool(re.match(r"^\D*0[.,]\d", value)) for value in values))
+    chosen = number_choice.choose(shapes, facts, decimal)
     if chosen is None:
         return None, None
     found = pl.select(chosen.notation.expression(pl.lit(pl.Series(values)))).to_series().to_list()
@@ -51,6 +52,31 @@ def read(values, decimal=None):
         (["1e-5", "2.5E3", "3"], [1e-5, 2500.0, 3.0]),
         (["inf", "-Infinity", "∞", "1.5"], [float("inf"), -float("inf"), float("inf"), 1.5]),
         ([".5", "5."], [0.5, 5.0]),
+        (["18,-", "5,-"], [18, 5]),
+        (["18,-- €", "5,50 €", "-3,- €"], [18.0, 5.5, -3.0]),
+        (["1.234,-", "18,-"], [1234, 18]),
+        (["CHF 17612.–", "CHF 5.50"], [17612.0, 5.5]),
+        (["18:-", "1 234:-"], [18, 1234]),
+        (["₹ 22,55,257.72/-", "₹ 5/-"], [2255257.72, 5.0]),
+        (["(18,-)", "-3,- €", "(2,50) €"], [-18.0, -3.0, -2.5]),
+        (["123-", "96,000-", "5.50"], [-123.0, -96000.0, 5.5]),
+        (["12 kg-", "5kg-", "3 kg"], [-12, -5, 3]),
+        (["$ (1,234.50)", "$ 9,876.00", "$ -", "$-"], [-1234.5, 9876.0, 0.0, 0.0]),
+        (["-   €", "- 1.234,50 €", "(2,50) €"], [0.0, -1234.5, -2.5]),
+        (["Rs. 12,34,567.50", "Rs 5", "₹7"], [1234567.5, 5.0, 7.0]),
+        (["Fr. 1'234.50", "CHF 5", "SFr. 6"], [1234.5, 5.0, 6.0]),
+        (["Fr. 1.234,50", "Fr. 5,00"], [1234.5, 5.0]),
+        (["△18,611", "▲5", "75,606.5"], [-18611.0, -5.0, 75606.5]),
+        (["\\18,611", "￥5"], [18611, 5]),
+        (["(13.4)%", "5%"], [-0.134, 0.05]),
+        (["MX$1,234.5", "MX$ 5"], [1234.5, 5.0]),
+        (["$ 1,234.5 USD", "$ 5 USD"], [1234.5, 5.0]),
+        (["1,344e+05", "8,474e+05"], [134400.0, 847400.0]),
+        (["1,234.5", "1.2e+05"], [1234.5, 120000.0]),
+        (["1 item", "5 items"], [1, 5]),
+        (["٢٣٧", "١٬٢٣٤٫٥", "٥"], [237.0, 1234.5, 5.0]),
+        (["२३७", "-५"], [237, -5]),
+        (["۱۲۳٪"], [1.23]),
     ],
 )
 def test_numbers_are_read_in_the_notation_of_the_column(values, expected):
@@ -65,6 +91,14 @@ def test_numbers_are_read_in_the_notation_of_the_column(values, expected):
         (["1,234.5", "1,2,3"], [1234.5, None]),
         (["1.5", "12.5.3", "x7"], [1.5, None, None]),
         (["1,500.5", "1.500,5", "2,000.5"], [1500.5, None, 2000.5]),
+        (["5 -", "4"], [None, 4]),
+        (["1,234e5", "1,234,567"], [None, 1234567]),
+        (["5", "12%", "$3", "30%"], [0.05, 0.12, None, 0.3]),  # no percentage is an amount of money
+        (["1,2 Mio. €", "3 Mio. €", "500 €", "1 Mrd. €"], [1.2, 3.0, None, None]),
+        (["1.00 Cr", "3.00 Cr", "2.00 Dr", "5.00"], [1.0, 3.0, None, None]),
+        (["US$5", "US$6", "$7"], [5, 6, None]),
+        (["5 as", "3 a", "6 as"], [5, None, 6]),
+        (["18.5", "5.-"], [18.5, 5.0]),
     ],
 )
 def test_what_is_not_in_the_notation_is_no_number(values, expected):
@@ -72,7 +106,21 @@ def test_what_is_not_in_the_notation_is_no_number(values, expected):
 
 
 @pytest.mark.parametrize(
-    "values", [["192.168.1.1"], ["138 1234 5678"], ["a1", "b2"], ["1-2"], ["()"], ["2024-01-05"], ["3/4"], ["2.png"]]
+    "values",
+    [
+        *(["192.168.1.1"], ["138 1234 5678"], ["a1", "b2"], ["1-2"], ["()"], ["2024-01-05"], ["3/4"], ["2.png"]),
+        *(
+            ["$ -", "-"],
+            ["▲1.5", "▼2.5", "▲3"],
+            ["▲1.5", "▲2.5"],
+            ["$5 EUR"],
+            ["5-.-"],
+            ["5 kg -"],
+            ["(5)-"],
+            ["-(5)"],
+            ["$-"],
+        ),
+    ],
 )
 def test_codes_are_no_numbers(values):
     assert read(values)[0] is None
@@ -92,6 +140,42 @@ def test_only_integers_are_whole():
     assert read(["1,234", "5"])[0].notation.whole
     assert not read(["1,234", "5.0"])[0].notation.whole
     assert not read(["5", "inf"])[0].notation.whole
+
+
+@pytest.mark.parametrize(
+    ("notation", "values", "expected"),
+    [
+        (NumberNotation(","), ["18,-", "18,5", "5 -"], [-18.0, 18.5, -5.0]),
+        (NumberNotation(thousands=","), ["1,344e+05", "18.-"], [134400000.0, -18.0]),
+        (NumberNotation(unit="items"), ["1 item", "5 items"], [None, 5.0]),
+        (NumberNotation(currency="INR"), ["INR 5", "5 INR"], [5.0, 5.0]),
+    ],
+)
+def test_notations_of_older_models_read_as_they_did(notation, values, expected):
+    assert pl.select(notation.expression(pl.lit(pl.Series(values)))).to_series().to_list() == expected
+
+
+@pytest.mark.parametrize("values", [["$13.3M", "$2.5B", "$1M"], ["1.5k", "2.5k", "300"], ["1.5亿", "2万", "3亿"]])
+def test_a_notation_is_described_with_the_suffix_that_most_values_have(values):
+    described = read(values)[0].notation.describe()
+    assert described == {"$": "$1234.5M", "1": "1234.5k" if "k" in values[0] else "1234.5亿"}[values[0][0]]
+
+
+@settings(max_examples=500)
+@given(
+    st.tuples(
+        st.sampled_from(["", "-", "- ", "−", "△"]),
+        st.sampled_from(["", "$", "€ ", "Rs. ", "Fr. ", "\\", "MX$"]),
+        st.sampled_from(["5", "1,234", "1.234", "1'234.50", "1 234,5", ".5", "5.", "1,5e-3", "18,-", "18.–", "18:-"]),
+        st.sampled_from(["", " kg", "%", " USD", " €", "k", "万", "元", " items", " Mio. €"]),
+        st.sampled_from(["", "-", " -"]),
+    ),
+    st.sampled_from(["{}", "({})", "({})%", "$ ({})", "({}) €"]),
+    st.sampled_from([[], ["5"], ["5 item", "6%"]]),
+)
+def test_as_many_values_are_read_as_their_shapes_promise(parts, form, others):
+    chosen, found = read([form.format("".join(parts)), *others])
+    assert chosen is None or sum(value is not None for value in found) == chosen.fitting
 
 
 @given(

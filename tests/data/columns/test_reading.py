@@ -6,7 +6,6 @@ import polars as pl
 import pytest
 
 from epochd.core.errors import DataError
-from epochd.data.columns import words
 from epochd.data.columns.numbers import NumberNotation
 from epochd.data.columns.reading import Reading
 
@@ -16,6 +15,7 @@ from epochd.data.columns.reading import Reading
     [
         Reading(),
         Reading("number", numbers=NumberNotation(",", ".", "%", "¥", True, True)),
+        Reading("number", numbers=NumberNotation(suffix="K", minus="△", dashes=True, version=2), formulas=True),
         Reading("datetime", formats=("%Y/%m/%d %H:%M", "%Y/%m/%d"), zone="UTC", timezone="Asia/Shanghai"),
         Reading("boolean", truth=("是", "否"), missing=("x", "")),
     ],
@@ -48,8 +48,9 @@ def test_a_value_that_cannot_be_read_is_named_with_the_notation(reading, bad, me
     assert reading.describe() in problem.hint
 
 
+@pytest.mark.parametrize("formulas", [False, True])
 @pytest.mark.parametrize("missing", [None, ("x",), ()])
-def test_one_value_is_cleaned_as_a_column_is(missing):
+def test_one_value_is_cleaned_as_a_column_is(missing, formulas):
     values = [
         "NA",
         " na ",
@@ -66,6 +67,13 @@ def test_one_value_is_cleaned_as_a_column_is(missing):
         "nano",
         "-",
         "a b",
+        ' ="007"',
+        '=" x "',
+        '=""',
+        '="a"b"',
+        '="NA"',
     ]
-    column = pl.select(words.cleaned(pl.lit(pl.Series(values)), missing)).to_series().to_list()
-    assert column == [words.clean_text(value, missing) for value in values]
+    reading = Reading(missing=missing, formulas=formulas)
+    column = pl.select(reading.cleaned(pl.lit(pl.Series(values)))).to_series().to_list()
+    assert column == [reading.clean_text(value) for value in values]
+    assert column[15] == ("007" if formulas else '="007"')

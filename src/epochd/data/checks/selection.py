@@ -16,6 +16,7 @@ from epochd.data.checks.column_types import is_free_text
 from epochd.data.checks.identifier_names import is_identifier_name
 from epochd.data.checks.issue import Issue, option, problem, shown, warning
 from epochd.data.checks.statistics import ColumnStatistics, Statistics
+from epochd.data.columns.numbers import NumberShape
 from epochd.data.schema import MAX_LISTED, Kind
 
 FIELD = "feature_columns"
@@ -66,7 +67,7 @@ def select(statistics: Statistics, spec: TrainingSpec, columns: Mapping[str, Col
             warnings.append(f"{reason}; it is used because feature_columns lists it")
             continue
         left_out.append(LeftOut(feature.name, reason))
-        warnings.append(f"{reason}; it is left out: {_way_back(feature)}")
+        warnings.append(f"{reason}; it is left out: {_way_back(feature, statistics)}")
     names = {column.name for column in left_out}
     kept = [feature for feature in statistics.features if feature.name not in names]
     issues = [] if kept else list(_nothing_left(left_out))
@@ -85,8 +86,10 @@ def _shortened(warnings: list[str]) -> Iterator[Issue]:
         yield warning(f"{len(warnings) - MAX_LISTED} more columns look like identifiers and are left out")
 
 
-def _way_back(feature: ColumnStatistics) -> str:
+def _way_back(feature: ColumnStatistics, statistics: Statistics) -> str:
     """How to use a column nevertheless."""
+    if feature.kind is Kind.CATEGORY and _are_amounts(_first_texts(feature.name, statistics)):
+        return "to use it as numbers, write all of them in one unit"
     if feature.kind is Kind.CATEGORY:
         return f"to use it nevertheless, set {option(feature.name, 'category')}"
     return f"to use it nevertheless, list it in feature_columns or set {option(feature.name, 'number')}"
@@ -98,6 +101,8 @@ def _reason(feature: ColumnStatistics, statistics: Statistics) -> str:
     distinct = f"about {feature.distinct:,}" if feature.is_estimate else f"{feature.distinct:,}"
     sample = _sample(_first_values(name, statistics))
     if feature.kind is Kind.CATEGORY and _names_rows(feature, statistics):
+        if _are_amounts(_first_texts(name, statistics)):
+            return f"{name!r} is text, because its numbers have different units{sample}"
         return f"{name!r} looks like an identifier: {distinct} distinct texts in {present:,} rows{sample}"
     if is_row_index(feature, statistics):
         return f"{name!r} looks like a row index: each value is the one before plus 1"
@@ -108,7 +113,7 @@ def _reason(feature: ColumnStatistics, statistics: Statistics) -> str:
 
 def _names_rows(feature: ColumnStatistics, statistics: Statistics) -> bool:
     """Whether text is different in nearly all rows, and neither free text nor mostly numbers with stray words."""
-    head = _first_values(feature.name, statistics).drop_nulls().cast(pl.String).head(100)
+    head = _first_texts(feature.name, statistics)
     named = is_identifier_name(feature.name) or _are_keys(head)
     if not is_distinct(feature, statistics, FEW_NAMED if named else FEW):
         return False
@@ -126,6 +131,12 @@ def is_distinct(feature: ColumnStatistics, statistics: Statistics, few: int) -> 
     return distinct >= ESTIMATED * present and first.n_unique() >= IDENTIFYING * len(first)
 
 
+def _are_amounts(texts: pl.Series) -> bool:
+    """Whether most texts are numbers with a unit of more than one letter or another unit."""
+    units = [found.unit for text in texts if (found := NumberShape.of(text)) is not None and found.unit]
+    return 2 * len(units) > len(texts) and max(map(len, units)) > 1
+
+
 def _are_keys(texts: pl.Series) -> bool:
     return len(texts) > 0 and all(KEY.fullmatch(text) for text in texts)
 
@@ -137,6 +148,10 @@ def is_row_index(feature: ColumnStatistics, statistics: Statistics) -> bool:
     if statistics.rows <= FEW or feature.high - feature.low != statistics.rows - 1:
         return False
     return bool((_first_values(feature.name, statistics).cast(pl.Int64).diff().drop_nulls() == 1).all())
+
+
+def _first_texts(name: str, statistics: Statistics) -> pl.Series:
+    return _first_values(name, statistics).drop_nulls().cast(pl.String).head(100)
 
 
 def _first_values(name: str, statistics: Statistics) -> pl.Series:

@@ -6,6 +6,7 @@ first rows, and is the same for the same values in every format.
 """
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -13,7 +14,7 @@ import polars as pl
 
 from epochd.core.columns import ColumnOptions, ColumnType
 from epochd.core.text import shown
-from epochd.data.columns import dates, durations, numbers, words
+from epochd.data.columns import dates, durations, number_choice, numbers, words
 from epochd.data.columns.dates import DateShape
 from epochd.data.columns.reading import ReadAs, Reading
 
@@ -31,6 +32,10 @@ MAX_COUNTED = 65_536
 """Distinct values of some batches that are counted before they are looked at."""
 LISTED = 3
 """Strays that a warning names."""
+ABOVE_255 = r"(?:^|\.)(?:25[6-9]|2[6-9][0-9]|[3-9][0-9]{2})(?:\.|$)"
+"""An address with a group above 255, which it cannot have."""
+DIGIT = f"[0-9{''.join(numbers.DIGITS)}]"
+ZERO = f"[0{''.join(char for char, digit in numbers.DIGITS.items() if digit == '0')}]"
 FORMATS = 12
 """Formats of the dates of one column, at most."""
 
@@ -38,16 +43,26 @@ FORMATS = 12
 @dataclass(slots=True)
 class Shape:
     """Values of one shape: how many, and the first one with its row (from 0). For a shape of dates, ``invalid`` are
-    those that are no date by order of day and month: ``31/02/2024``."""
+    those that are no date by order of day and month: ``31/02/2024``. ``largest`` is the last value in the order of
+    text. ``above_255`` counts the values of a shape of addresses that have a group above 255."""
 
     count: int
     value: str
     row: int
     invalid: "dict[str, Shape]" = field(default_factory=dict)
+    largest: str = ""
+    above_255: int = 0
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether all values of a shape of digits are zero."""
+        return not any(unicodedata.numeric(char, 0.0) for char in self.largest)
 
     def merge(self, other: "Shape") -> None:
         """Add values of the same shape in later rows."""
         self.count += other.count
+        self.above_255 += other.above_255
+        self.largest = max(self.largest, other.largest)
         for order, shape in other.invalid.items():
             if order in self.invalid:
                 self.invalid[order].merge(shape)
@@ -59,8 +74,8 @@ class Shape:
 class Values:
     """What is known of the values of a column: the counts of their shapes, ``words`` that are of no shape of interest,
     and the first of these. ``zero_first`` counts integers such as ``007``, ``zero_decimals`` numbers such as
-    ``0,125``. ``is_clean`` says that no value has spaces around it or is a word for a missing one. All this is known
-    once ``finish`` was called."""
+    ``0,125``. ``is_clean`` says that no value has spaces around it or is a word for a missing one, ``formulas`` that
+    some are written as ``="007"``. All this is known once ``finish`` was called."""
 
     missing: Sequence[str] | None = None
     rows: int = 0
@@ -71,6 +86,7 @@ class Values:
     zero_first: int = 0
     zero_decimals: int = 0
     is_clean: bool = True
+    formulas: bool = False
     _counted: list[pl.DataFrame] = field(default_factory=list)
 
     def add(self, series: pl.Series) -> None:
@@ -99,12 +115,16 @@ class Values:
         """Add values (``value``), each with its first ``row`` and its ``count``; ``sample`` are some of them."""
         raw = rows["value"]
         rows = rows.with_columns(words.cleaned(pl.col("value"), self.missing))
+        if rows["value"].str.starts_with('="').any():
+            self.formulas = True
+            rows = rows.with_columns(words.cleaned(pl.col("value"), self.missing, formulas=True))
         self.is_clean = self.is_clean and not raw.ne_missing(rows["value"]).any()
         rows = rows.drop_nulls("value")
         self.present += _total(rows)
         if not rows.height:
             return
-        sample = sample.with_columns(words.cleaned(pl.col("value"), self.missing)).drop_nulls("value")
+        sample = sample.with_columns(words.cleaned(pl.col("value"), self.missing, formulas=self.formulas))
+        sample = sample.drop_nulls("value")
         if len(self.shapes) > MAX_SHAPES or _are_words(sample):
             self._add_words(rows)
             return
@@ -112,14 +132,20 @@ class Values:
         if not short.all():
             self._add_words(rows.filter(~short))
             rows = rows.filter(short)
-        self._add_shapes(rows.with_columns(pl.col("value").str.replace_all("[0-9]", "9").alias("shape")))
-        self.zero_first += _total(rows.filter(pl.col("value").str.contains(r"^[-+]?[0０]\d+$")))
-        self.zero_decimals += _total(rows.filter(pl.col("value").str.contains(r"^\D{0,5}0[.,]\d")))
+        is_ascii = rows["value"].str.len_bytes().sum() == rows["value"].str.len_chars().sum()
+        digit = "[0-9]" if is_ascii else DIGIT  # which takes longer
+        self._add_shapes(rows.with_columns(pl.col("value").str.replace_all(digit, "9").alias("shape")))
+        self.zero_first += _total(rows.filter(pl.col("value").str.contains(rf"^[-+]?{ZERO}\d+$")))
+        self.zero_decimals += _total(rows.filter(pl.col("value").str.contains(rf"^\D{{0,5}}{ZERO}[.,]\d")))
 
     def _add_shapes(self, shaped: pl.DataFrame) -> None:
         first_of = pl.col("value", "row").sort_by("row").first()
-        for shape, count, example, row in shaped.group_by("shape").agg(pl.col("count").sum(), first_of).iter_rows():
-            found = Shape(count, example, row)
+        grouped = shaped.group_by("shape").agg(pl.col("count").sum(), first_of, pl.col("value").max().alias("largest"))
+        for shape, count, example, row, largest in grouped.iter_rows():
+            found = Shape(count, example, row, largest=largest)
+            if number_choice.ADDRESS.fullmatch(shape):
+                of_shape = pl.col("shape") == shape
+                found.above_255 = _total(shaped.filter(of_shape & pl.col("value").str.contains(ABOVE_255)))
             if (date := DateShape.of(shape)) is not None:
                 found.invalid = _invalid_dates(shaped.filter(pl.col("shape") == shape), date)
             self.shapes.setdefault(shape, found)
@@ -138,7 +164,7 @@ class Decision:
     """How a column is read. ``strays`` values do not fit and become missing; ``examples`` are the first of them with
     their row (from 0). ``doubt`` says what else the values may mean, if anything, and ``hint`` what settles it.
     ``is_clean`` says that cleaning changes no value (``Values``); if not, it may. ``fits_none`` says that no value
-    can be read as declared; the first one is the example."""
+    can be read as declared; the first one is the example. Numbers that ``may_be_codes`` are no labels."""
 
     reading: Reading
     strays: int = 0
@@ -147,6 +173,7 @@ class Decision:
     hint: str = ""
     is_clean: bool = False
     fits_none: bool = False
+    may_be_codes: bool = False
 
     def warnings(self, name: str) -> list[str]:
         """What a user should know of this decision for the column of this name."""
@@ -190,30 +217,31 @@ def decide(
     """How to read a column of text with these values, given what a client says of it. Only the ``wanted`` type is tried
     besides text, if there is one. Of labels, no word is read as true or false, and none may be a stray."""
     missing = None if values.missing is None else tuple(values.missing)
+    text = Reading(missing=missing, formulas=values.formulas)
     if options.type in ("category", "text", "identifier"):
-        return Decision(Reading(missing=missing))
+        return Decision(text)
     if options.format and options.type in ("date", "time", None):
-        checked = with_strays(values, _declared_dates(options, missing))
-        return checked if checked.strays < values.present else _unread(values, missing)
+        checked = with_strays(values, replace(_declared_dates(options, missing), formulas=values.formulas))
+        return checked if checked.strays < values.present else _unread(values, text)
     attempts = _attempts(options, wanted)
     if options.type is None and not _may_have_digits(values):
         attempts = [attempt for attempt in attempts if attempt is _truth]
     for attempt in attempts:
         found = attempt(values, options, name)
-        if found is None or (is_label and options.type is None and not _may_be_label(found.reading)):
+        if found is None or (is_label and options.type is None and not _may_be_label(found)):
             continue
-        checked = with_strays(values, replace(found.reading, missing=missing))
+        checked = with_strays(values, replace(found.reading, missing=missing, formulas=values.formulas))
         is_declared = options.type is not None and checked.strays < values.present
         if is_declared or (are_few(checked, values) and not (is_label and checked.strays)):
             return replace(checked, doubt=found.doubt, hint=found.hint)
-    return Decision(Reading(missing=missing)) if options.type is None else _unread(values, missing)
+    return Decision(text) if options.type is None else _unread(values, text)
 
 
-def _unread(values: Values, missing: tuple[str, ...] | None) -> Decision:
+def _unread(values: Values, text: Reading) -> Decision:
     """The decision for values none of which can be read as declared."""
     first = min([*values.shapes.values(), *filter(None, [values.first_word])], key=lambda one: one.row, default=None)
     examples = () if first is None else ((first.row, first.value),)
-    return Decision(Reading(missing=missing), examples=examples, fits_none=first is not None)
+    return Decision(text, examples=examples, fits_none=first is not None)
 
 
 def _attempts(options: ColumnOptions, wanted: ColumnType | None) -> Sequence[Attempt]:
@@ -231,7 +259,7 @@ def _may_have_digits(values: Values) -> bool:
     without = values.words + sum(
         shape.count
         for key, shape in values.shapes.items()
-        if not _has_digit(key) and key.lower() not in words.MISSING_BESIDE_VALUES
+        if not (_has_digit(key) or key.lower() in words.MISSING_BESIDE_VALUES or numbers.is_nothing(key))
     )
     return without <= STRAYS * values.present
 
@@ -241,8 +269,9 @@ def _has_digit(shape: str) -> bool:
     return any(map(str.isnumeric, shape))
 
 
-def _may_be_label(reading: Reading) -> bool:
-    return reading.read_as != "boolean" or reading.truth == ("true", "false")
+def _may_be_label(decision: Decision) -> bool:
+    is_truth = decision.reading.read_as != "boolean" or decision.reading.truth == ("true", "false")
+    return is_truth and not decision.may_be_codes
 
 
 def are_few(decision: Decision, values: Values) -> bool:
@@ -318,12 +347,24 @@ def _number(values: Values, options: ColumnOptions, name: str) -> Decision | Non
     if values.zero_first and options.type is None and options.decimal is None:
         return None
     shapes = {shape: of.count for shape, of in values.shapes.items()}
-    chosen = numbers.choose(shapes, values.zero_decimals, options.decimal)
+    facts = number_choice.Facts(
+        {shape: of.value for shape, of in values.shapes.items()},
+        {shape for shape, of in values.shapes.items() if of.is_zero},
+        {shape for shape, of in values.shapes.items() if not of.above_255},
+        values.zero_decimals,
+    )
+    chosen = number_choice.choose(shapes, facts, options.decimal, is_number=options.type == "number")
     if chosen is None:
         return None
-    other = "," if chosen.notation.decimal == "." else "."
-    hint = f'{{"{name}": {{"type": "number", "decimal": "{other}"}}}}'
-    return Decision(Reading("number", numbers=chosen.notation), doubt=chosen.doubt, hint=hint)
+    hint = as_number = f'{{"{name}": {{"type": "number"}}}}'
+    if chosen.settled_by == "decimal":
+        other = "," if chosen.notation.decimal == "." else "."
+        hint = f'{{"{name}": {{"type": "number", "decimal": "{other}"}}}}'
+    elif chosen.settled_by == "codes":
+        as_codes = f'{{"{name}": {{"type": "category"}}}}'
+        hint = f"{as_codes} if they are codes, and {as_number} if not"
+    reading = Reading("number", numbers=chosen.notation)
+    return Decision(reading, doubt=chosen.doubt, hint=hint, may_be_codes=chosen.may_be_codes)
 
 
 def _dates(values: Values, options: ColumnOptions, name: str) -> Decision | None:
@@ -397,7 +438,8 @@ def _total(rows: pl.DataFrame) -> int:
 
 
 def _are_words(sample: pl.DataFrame) -> bool:
-    """Whether most values of a sample of a column are neither numbers nor dates, and too many to be truth values."""
+    """Whether most values of a sample of a column are neither numbers nor dates, and too many to be truth values or
+    words for missing ones."""
     text = sample["value"]
-    digits = sample.filter(text.str.contains(r"\d") & (text.str.len_bytes() <= 4 * MAX_LENGTH))
-    return 2 * _total(digits) < _total(sample) and text.n_unique() > WORDS
+    is_word = ~(text.str.contains(r"\d") & (text.str.len_bytes() <= 4 * MAX_LENGTH))
+    return 2 * _total(sample.filter(is_word)) > _total(sample) and text.filter(is_word).n_unique() > WORDS

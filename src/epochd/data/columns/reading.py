@@ -34,7 +34,7 @@ class Reading:
     """``numbers`` is the notation of numbers, ``formats`` are those of dates and times (strftime), ``zone`` the time
     zone that times are converted to (None: they have none), ``timezone`` that of times without an offset. ``truth`` are
     the words for true and false. ``missing`` are the words for a missing value; None: the usual ones
-    (``words.MISSING``, and in all but text ``words.MISSING_BESIDE_VALUES``)."""
+    (``words.MISSING``, and in all but text ``words.MISSING_BESIDE_VALUES``). With ``formulas``, ``="007"`` is 007."""
 
     read_as: ReadAs = "text"
     numbers: NumberNotation = field(default_factory=NumberNotation)
@@ -43,6 +43,7 @@ class Reading:
     timezone: str | None = None
     truth: tuple[str, str] = ("true", "false")
     missing: tuple[str, ...] | None = None
+    formulas: bool = False
 
     @property
     def kind(self) -> Kind:
@@ -72,11 +73,15 @@ class Reading:
 
     def cleaned(self, text: pl.Expr) -> pl.Expr:
         """Text without spaces around it, null for missing values."""
-        found = words.cleaned(text, self.missing)
+        found = words.cleaned(text, self.missing, formulas=self.formulas)
         if self.read_as == "text" or self.missing is not None:
             return found
         beside = words.pattern([word for word in words.MISSING_BESIDE_VALUES if word not in self.truth])
         return pl.when(~found.str.contains(beside)).then(found)
+
+    def clean_text(self, value: str) -> str | None:
+        """``cleaned`` of one value of a column of text."""
+        return words.clean_text(value, self.missing, formulas=self.formulas)
 
     def parsed(self, cleaned: pl.Expr) -> pl.Expr:
         """The values of cleaned text; null for what cannot be read in this notation."""

@@ -4,6 +4,7 @@ Spaces around a value are never part of it. Some words always mean a missing val
 ``unknown``, only in a column of numbers, dates or truth values, because in a column of categories they may be one.
 """
 
+import re
 from collections.abc import Sequence
 
 import polars as pl
@@ -62,22 +63,28 @@ TRUTH = (
     *(("はい", "いいえ"), ("да", "нет"), ("√", "×"), ("✓", "✗")),
 )
 """Pairs of words for true and false, in lower case."""
+FORMULA = r'^="\s*([^"]*?)\s*"$'
+"""What programs write to a CSV file so that Excel takes a value for text."""
 LONGEST = max(map(len, MISSING))
 _MISSING = frozenset(MISSING)
 
 
-def cleaned(text: pl.Expr, missing: Sequence[str] | None = None) -> pl.Expr:
+def cleaned(text: pl.Expr, missing: Sequence[str] | None = None, *, formulas: bool = False) -> pl.Expr:
     """Text without spaces around it, null for a word of ``missing`` as it is written, or by default for one of MISSING
-    whatever its case. An empty value is always missing."""
+    whatever its case. An empty value is always missing. With ``formulas``, ``="007"`` is the text 007."""
     stripped = text.str.strip_chars()
+    if formulas:
+        stripped = stripped.str.replace(FORMULA, "$1")
     if missing is not None:
         return pl.when(~stripped.is_in(["", *(word.strip() for word in missing)])).then(stripped)
     return pl.when(~stripped.str.contains(pattern(MISSING))).then(stripped)
 
 
-def clean_text(value: str, missing: Sequence[str] | None = None) -> str | None:
+def clean_text(value: str, missing: Sequence[str] | None = None, *, formulas: bool = False) -> str | None:
     """``cleaned`` of one value."""
     stripped = value.strip()
+    if formulas:
+        stripped = re.sub(FORMULA, r"\1", stripped)
     if missing is not None:
         return None if stripped in ("", *(word.strip() for word in missing)) else stripped
     return None if len(stripped) <= LONGEST and stripped.lower() in _MISSING else stripped

@@ -45,10 +45,12 @@ def scan(path: Path, expected: Expected, options: ReadOptions, separator: str) -
         for rows in (FIRST_ROWS, None):
             inferred, words = _inferred(partial(read, new_columns=names), rows, keeps_words=options.keeps_words)
             types = _final_types(inferred, expected)
+            numbers = [name for name, dtype in types.items() if dtype.is_numeric() and name not in expected]
+            texts = read(new_columns=names, infer_schema=False)
             if found.may_have_zeros:
-                numbers = [name for name, dtype in types.items() if dtype.is_numeric() and name not in expected]
-                texts = read(new_columns=names, infer_schema=False)
                 types |= dict.fromkeys(type_inference.with_leading_zeros(texts, numbers), pl.String())
+            floats = [name for name in numbers if types[name].is_float()]
+            types |= dict.fromkeys(type_inference.with_ambiguous_points(texts, floats), pl.String())
             table = read(schema=types, null_values=words)
             yield table.drop(unnamed) if unnamed else table
         texts = read(new_columns=names, infer_schema=False, null_values=words)
