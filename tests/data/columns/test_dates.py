@@ -138,9 +138,9 @@ def test_a_date_as_others_write_it_is_read(text, value):
     assert read(text, "dmy" if "dmy" in DateShape.of(re.sub("[0-9]", "9", text)).formats else "") == value
 
 
-@pytest.mark.parametrize("name", [name for names in dates.OTHER_NAMES.values() for name in names.split()])
+@pytest.mark.parametrize("name", [name for names in dates.OTHER_NAMES.values() for name in names.split("|")])
 def test_every_name_of_a_month_is_read_in_any_case(name):
-    [month] = [number for number, names in enumerate(dates.OTHER_NAMES.values(), 1) if name in names.split()]
+    [month] = [number for number, names in enumerate(dates.OTHER_NAMES.values(), 1) if name in names.split("|")]
     for written in (name, name.upper(), name.capitalize()):
         assert read(f"1 {written} 2024") == read(f"1 {written}. 2024") == date(2024, month, 1)
 

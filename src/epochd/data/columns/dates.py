@@ -20,7 +20,7 @@ OTHER_CLOCK = (
 )
 HALF = r"(?P<half>\s?[AaPp]\.?[Mm]\.?)?(?P<after>\s?Uhr)?"
 ZONE = r"(?P<zone>\s?(?:Z|UTC|GMT|[+-]99:?99|[+-]99))"
-GAP = "(?P<gap>[T ]+|，|,? at | à | um |, um |, |:|(?<=[日号號일]))"
+GAP = r"(?P<gap>[T ]+|，|,?\s(?:at|à|um)\s|, |:|(?<=[日号號일]))"
 TIME = re.compile(f"(?P<clock>{DIGIT_CLOCK}){HALF}")
 DATE_TIME = re.compile(f"(?P<date>.*?)(?:{GAP}(?P<clock>{DIGIT_CLOCK}|{OTHER_CLOCK}){HALF}{ZONE}?)?")
 YEAR_FIRST = re.compile(
@@ -30,33 +30,34 @@ YEAR_FIRST = re.compile(
 YEAR_LAST = re.compile(r"(?P<a>9{1,2})(?P<s>[-/. ])(?P<b>9{1,2})(?P=s)(?P<c>9999|99)")
 MONTH_FIRST = re.compile("9{1,2}[-/]9999")
 DAY_NAME = re.compile(
-    r"(?P<d>9{1,2})(?P<s1>[-/. ]{1,2}|(?i: de ))(?P<m>[A-Za-z]{3,9})\.?(?P<s2>[-/. ,]{1,2}|(?i: del? ))(?P<y>9999|99)"
+    r"(?P<d>9{1,2})(?P<s1>[-/. ]{1,2}|(?i:\sde\s))(?P<m>[A-Za-z]{3,9})\.?"
+    r"(?P<s2>[-/. ,]{1,2}|(?i:\sdel?\s))(?P<y>9999|99)"
 )
 JOINED = re.compile("(?P<d>9{1,2})(?P<m>[A-Za-z]{3})(?P<y>9999|99)")
 NAME_DAY = re.compile(r"(?P<m>[A-Za-z]{3,9})\.?(?P<s1>[-/. ])(?P<d>9{1,2})(?P<s2>,? ?)(?P<y>9999)")
-NAME_YEAR = re.compile(r"(?P<m>[A-Za-z]{3,9})\.?(?P<s>[-/. ]|(?i: de ))(?P<y>9999|99)")
+NAME_YEAR = re.compile(r"(?P<m>[A-Za-z]{3,9})\.?(?P<s>[-/. ]|(?i:\sde\s))(?P<y>9999|99)")
 NAMED = (*((DAY_NAME, "%d{s1}%b{s2}{y}"), (JOINED, "%d%b{y}"), (NAME_DAY, "%b{s1}%d{s2}{y}"), (NAME_YEAR, "%b{s}{y}")),)
 MONTHS = (
     *("january", "february", "march", "april", "may", "june", "july", "august", "september", "october"),
     *("november", "december", "jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep", "sept", "oct", "nov", "dec"),
 )
 OTHER_NAMES = {
-    "Jan": "januari januar janvier janeiro jänner gennaio enero janv ene gen",
-    "Feb": "februari februar fevereiro febbraio février fevrier febrero févr fevr fév fev",
-    "Mar": "maart marzo março marco maerz mars märz mrt mrz mär",
-    "Apr": "aprile abril avril abr avr",
-    "May": "maggio mayo maio mag mai mei",
-    "Jun": "giugno junio junho juni juin giu",
-    "Jul": "juillet luglio julio julho juil juli lug",
-    "Aug": "augustus agosto août aout aoû ago",
-    "Sep": "septiembre septembre setiembre settembre setembro set",
-    "Oct": "octobre octubre outubro ottobre oktober okt out ott",
-    "Nov": "noviembre novembre novembro",
-    "Dec": "diciembre décembre decembre dezembro dezember dicembre déc dez dic",
+    "Jan": "januari|januar|janvier|janeiro|jänner|gennaio|enero|janv|ene|gen",
+    "Feb": "februari|februar|fevereiro|febbraio|février|fevrier|febrero|févr|fevr|fév|fev",
+    "Mar": "maart|marzo|março|marco|maerz|mars|märz|mrt|mrz|mär",
+    "Apr": "aprile|abril|avril|abr|avr",
+    "May": "maggio|mayo|maio|mag|mai|mei",
+    "Jun": "giugno|junio|junho|juni|juin|giu",
+    "Jul": "juillet|luglio|julio|julho|juil|juli|lug",
+    "Aug": "augustus|agosto|août|aout|aoû|ago",
+    "Sep": "septiembre|septembre|setiembre|settembre|setembro|set",
+    "Oct": "octobre|octubre|outubro|ottobre|oktober|okt|out|ott",
+    "Nov": "noviembre|novembre|novembro",
+    "Dec": "diciembre|décembre|decembre|dezembro|dezember|dicembre|déc|dez|dic",
 }
 """Names of months in Dutch, French, German, Italian, Portuguese and Spanish, that English does not have."""
 NAMES = {name: name[:3].capitalize() for name in MONTHS} | {
-    name: month for month, names in OTHER_NAMES.items() for name in names.split()
+    name: month for month, names in OTHER_NAMES.items() for name in names.split("|")
 }
 NAMES = {name: NAMES[name] for name in sorted(NAMES, key=len, reverse=True)}
 NAME = re.compile("|".join(NAMES), re.IGNORECASE)
@@ -75,8 +76,8 @@ PLAIN = (
     (rf"(?i),? *\(?\b{WEEKDAY}\)?$", ""),
     (r" *[(（]?(?:(?:星期|周|週|礼拜|禮拜)[一二三四五六日天]|[月火水木金土日]曜日?|[월화수목금토일]요일)[)）]?", ""),
     (r" *[(（][一二三四五六日月火水木金土월화수목금토일][)）]", ""),
-    (rf" *(?:上午|午前|오전) *({CLOCK_PARTS})", " ${1} AM"),
-    (rf" *(?:下午|午後|오후) *({CLOCK_PARTS})", " ${1} PM"),
+    (rf" *(?:上午|午前|오전) *({CLOCK_PARTS})", " ${1}AM"),
+    (rf" *(?:下午|午後|오후) *({CLOCK_PARTS})", " ${1}PM"),
     (r"(:[0-9]{2}),([0-9]{1,9})", "${1}.${2}"),
     (r"(?i)([0-9])(?:st|nd|rd|th|er)\b", "${1}"),
     (r"^([A-Za-z]{3} +[0-9]{1,2}) ([0-9]{2}:[0-9]{2}:[0-9]{2})( [+-][0-9]{4})? ([0-9]{4})$", "${1} ${4} ${2}${3}"),
@@ -148,8 +149,8 @@ def _date_shape(shape: str) -> DateShape | None:
         return None
     plain = ERA_YEAR.sub("9999年", re.sub("[０-９]", "9", shape))
     plain = plain.translate(str.maketrans(dict[str, str | int | None](WIDE)))
-    for pattern, by in PLAIN:
-        plain = re.sub(pattern, by.replace("${", "\\g<").replace("}", ">"), plain)
+    for pattern, new in PLAIN:
+        plain = re.sub(pattern, new.replace("${", "\\g<").replace("}", ">"), plain)
     plain = NAME.sub(lambda name: NAMES[name[0].lower()], plain)
     found = _of_plain(plain)
     return None if found is None else replace(found, is_plain=False)
@@ -200,8 +201,8 @@ def plain(text: pl.Expr) -> pl.Expr:
     """The text of dates as strftime has formats for it: with English names of months, plain digits, years of our era
     and AM and PM after the clock; without weekdays."""
     text = text.str.replace_many(WIDE).str.replace_many(ERA_YEARS)
-    for pattern, by in PLAIN:
-        text = text.str.replace_all(pattern, by)
+    for pattern, new in PLAIN:
+        text = text.str.replace_all(pattern, new)
     names = {written: month for name, month in NAMES.items() for written in (name, name.upper())}
     return text.str.replace_many(names, ascii_case_insensitive=True, leftmost=True)
 
@@ -234,8 +235,8 @@ def expression(
     for form in formats:
         written = text.str.replace(r"(?i)([ap])\.m\.?$", "${1}m") if form.endswith("%p") else text
         if "%b" in form:
-            by = "$1." if "%b." in form else "$1"
-            written = written.str.replace(r"(?i)\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?", by)
+            kept = "$1." if "%b." in form else "$1"
+            written = written.str.replace(r"(?i)\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?", kept)
         if form.endswith("%z"):
             written = written.str.replace(r"(?:Z|UTC|GMT)$", "+00:00").str.replace(r"([+-]\d\d)$", "$1:00")
             one = written.str.strptime(pl.Datetime("us", "UTC"), form, strict=False)
