@@ -7,9 +7,9 @@ config that names it; those of a config take precedence.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from epochd.core.errors import InvalidSpec, Problem, bounded
@@ -29,6 +29,8 @@ HINTS = {
     "sheet": "the name of a sheet, or its number from 1",
     "columns": 'options by column, such as {"day": {"type": "date", "format": "%d/%m/%Y"}}',
 }
+DURATION_FORMATS = ("%H:%M", "%M:%S")
+"""What a clock of two parts has, as the format of a column of durations."""
 MAX_MISSING, MAX_OPTIONS = 100, 100_000
 """Words for missing values that one column may have."""
 
@@ -43,18 +45,29 @@ class ColumnOptions(BaseModel):
     decimal: Literal[".", ","] | None = None
     """For numbers: the decimal separator; the other one separates thousands. Default: decided from all values."""
     format: Annotated[str, Field(min_length=2, max_length=100)] | None = None
-    """For dates and times: the format in the notation of strftime, such as ``%d/%m/%Y``. Default: decided from all
-    values."""
+    """For dates and times: the format in the notation of strftime, such as ``%d/%m/%Y``. For durations: ``%M:%S`` or
+    ``%H:%M``, what a clock of two parts such as ``36:54`` has. Default: decided from all values."""
     timezone: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     """For times without an offset to UTC: the IANA time zone that they are in, such as ``Asia/Shanghai``."""
+    last_year: Annotated[int, Field(ge=2000, le=2099)] | None = None
+    """For dates with years of two digits: the last of the hundred years that they are in: 2030 makes 1931 of 31.
+    Default: 2069, or the next year, if the dates would lie in the future and their column then spans no more years."""
     missing: Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=MAX_MISSING)] | None = None
     """The words that mean a missing value in this column, instead of the usual ones; an empty value is always
     missing."""
 
+    @model_validator(mode="after")
+    def _check_format(self) -> Self:
+        if self.type == "duration" and self.format not in (None, *DURATION_FORMATS):
+            raise ValueError("the format of durations is %M:%S or %H:%M")
+        return self
+
     @property
     def reads_text(self) -> bool:
         """Whether the column has to be read as text first."""
-        return self.type not in (None, "list") or any((self.decimal, self.format, self.timezone, self.missing))
+        return self.type not in (None, "list") or any(
+            (self.decimal, self.format, self.timezone, self.last_year, self.missing)
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,8 +143,9 @@ class SpecFields(BaseModel):
     sheet: Sheet | None = None
     """The sheet of a spreadsheet, by its name or its number from 1. Default: the first visible one."""
     columns: Annotated[dict[Column, ColumnOptions], Field(max_length=MAX_COLUMNS)] = {}
-    """How single columns are read, by name: ``type``, and for numbers ``decimal``, for dates ``format`` and
-    ``timezone``, for all ``missing``. What is not given is decided from the whole column, and reported."""
+    """How single columns are read, by name: ``type``, and for numbers ``decimal``, for dates ``format``, ``timezone``
+    and ``last_year``, for durations ``format``, for all ``missing``. What is not given is decided from the whole
+    column, and reported."""
     allow_changed_data: bool = False
     """Train even if the content of the dataset has changed since the task was accepted or paused. Otherwise the task is
     paused, or its resume rejected."""

@@ -222,6 +222,15 @@ def test_types_that_cannot_be_predicted_are_problems(look, value, dtype):
     assert message.endswith(" in row 1")
 
 
+def test_times_of_day_that_may_be_durations_name_the_option(look):
+    rows = table(y=[f"1:{row % 60:02}:15" for row in range(ROWS)])
+    [problem] = look(rows).problems
+    assert problem.message.startswith("'y' has the type Time, which cannot be predicted, such as ")
+    assert problem.hint.startswith('if they are durations, set columns: {"y": {"type": "duration"}}; else ')
+    declared = look(rows, columns={"y": {"type": "duration"}})
+    assert (declared.problems, declared.task) == ([], "regression")
+
+
 def test_classes_cannot_be_kept_in_proportion_where_there_are_none(look):
     found = look(table(y=[i * 0.37 % 5 for i in range(ROWS)]), split="stratified")
     assert only_problem(found) == (

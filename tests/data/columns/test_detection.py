@@ -1,14 +1,16 @@
 """What a column of text is, decided from all its values."""
 
-from datetime import date, datetime
+import json
+from datetime import date, datetime, time
 
 import numpy as np
 import polars as pl
 import pytest
 
 from epochd.core.columns import ColumnOptions, ReadOptions
+from epochd.core.errors import DataError
 from epochd.core.specs import parse
-from epochd.data.columns import decided_columns, detection
+from epochd.data.columns import dates, decided_columns, detection
 from epochd.data.columns.reading import Reading
 from epochd.data.columns.words import clean_text
 from epochd.data.prepare import prepare
@@ -40,6 +42,24 @@ def decide(values, is_label=False, **options):
         (["2024/1/5", "2024/1/6 13:00"], [datetime(2024, 1, 5), datetime(2024, 1, 6, 13)]),
         (["20240105", "20241231"], [date(2024, 1, 5), date(2024, 12, 31)]),
         (["20240105", "20241331"], [20240105, 20241331]),
+        (["202010", "202005"], [date(2020, 10, 1), date(2020, 5, 1)]),
+        (["202010", "202013"], [202010, 202013]),
+        (["187010", "202012"], [187010, 202012]),
+        (["10/2020", "5/2020"], [date(2020, 10, 1), date(2020, 5, 1)]),
+        (["1/1000", "1/2000"], ["1/1000", "1/2000"]),
+        (
+            ["2. Oktober 2020", "3 mars 2021", "Mon, 4 Jan 2021"],
+            [date(2020, 10, 2), date(2021, 3, 3), date(2021, 1, 4)],
+        ),
+        (["２０２０/１０/０２", "2020/05/09"], [date(2020, 10, 2), date(2020, 5, 9)]),
+        (["2020-10-02 20:43:26 EST"] * 2, ["2020-10-02 20:43:26 EST"] * 2),
+        (["0000-00-00", "2020-10-02", "0000-00-00 00:00:00", "00/00/0000"], [None, date(2020, 10, 2), None, None]),
+        (["0000年00月00日", "2020年1月2日"], [None, date(2020, 1, 2)]),
+        (["00000000", "20201002"], [None, date(2020, 10, 2)]),
+        (["0000-00-00", "0000-00-00"], ["0000-00-00", "0000-00-00"]),
+        (["00:00", "08:30"], [time(0), time(8, 30)]),
+        (["08:30", "08:30:15"], [time(8, 30), time(8, 30, 15)]),
+        (["4:16.120", "5:00"], [256.12, 300]),
         (["007", "07", "7", "070"], ["007", "07", "7", "070"]),
         (["1:30:00", "26:15:00", "00:00:30"], [5_400.0, 94_500.0, 30.0]),
         (["90 min", "1h30m", "2 days 03:00:00"], [5_400.0, 5_400.0, 183_600.0]),
@@ -167,6 +187,110 @@ def test_many_zeros_of_an_accounting_format_do_not_make_text():
     assert decide(values)[1][:6] == [0.5, 0, 0, 0, 0, 5.5]
     values = ["-" if i % 5 else f"{i}.50" for i in range(3_000)]
     assert decide(values)[1][:6] == [0.5, None, None, None, None, 5.5]
+
+
+@pytest.mark.parametrize(
+    ("values", "found", "option"),
+    [
+        (["1:36:54", "24:16"], [5814, 1456], {"type": "duration", "format": "%H:%M"}),
+        (["1:36:54", "4:16"], [5814, 256], {"type": "duration", "format": "%H:%M"}),
+        (["01:36:54", "4:16"], [5814, 256], {"type": "duration", "format": "%H:%M"}),
+        (["36:54", "76:54"], [132_840, 276_840], {"type": "duration", "format": "%M:%S"}),
+        (["01:36:54", "04:16"], [time(1, 36, 54), time(4, 16)], {"type": "duration", "format": "%M:%S"}),
+        (["10.1.12", "9.3.11"], [date(2012, 1, 10), date(2011, 3, 9)], {"type": "category"}),
+        (["202010", "202005"], [date(2020, 10, 1), date(2020, 5, 1)], {"type": "number"}),
+        ([202010, 202005], [date(2020, 10, 1), date(2020, 5, 1)], {"type": "number"}),
+        (["２／３／２０２４"], [date(2024, 3, 2)], {"type": "date", "format": "%m/%d/%Y"}),
+        (["28-Oct-52", "4-May-98"], [date(1952, 10, 28), date(1998, 5, 4)], {"type": "date", "last_year": 2069}),
+        (["31.12.24", "31.12.30"], [date(2024, 12, 31), date(2030, 12, 31)], {"type": "date", "last_year": 2027}),
+    ],
+)
+def test_a_doubt_names_an_option_that_reads_the_values_otherwise(values, found, option, monkeypatch):
+    monkeypatch.setattr(dates, "next_year", lambda: 2027)
+    decision, read = decide(values)
+    assert read == found
+    [warning] = decision.warnings("c")
+    assert warning.endswith(f"set columns: {json.dumps({'c': option})}")
+    settled, read = decide(values, **option)
+    assert read != found
+    assert settled is None or settled.warnings("c") == []  # integers that are declared numbers need no decision
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        *(["1:36:54", "24:16:30"], ["08:30", "09:15"], ["8:30", "9:15"], ["4:16.5", "24:16"], ["1h30", "90 min"]),
+        *(["05.10.12", "10.1.12"], ["10.1.12", "13.1.12"], ["10.1.12 8:30"], ["10.1.2012"]),
+        *(["20201002", "2020-10-03"], ["05.10.99", "05.10.27", "05.10.70"], ["28-Oct-1852"]),
+    ],
+)
+def test_there_is_no_doubt_where_values_tell(values, monkeypatch):
+    monkeypatch.setattr(dates, "next_year", lambda: 2027)
+    assert decide(values)[0].warnings("c") == []
+
+
+def test_what_is_declared_is_not_in_doubt(monkeypatch):
+    monkeypatch.setattr(dates, "next_year", lambda: 2027)
+    for values, options in (
+        (["1:36:54", "4:16"], {"type": "duration", "format": "%M:%S"}),
+        (["1:36:54", "4:16"], {"type": "time"}),
+        (["10.1.12", "9.3.11"], {"type": "date"}),
+        (["1.2.52"], {"last_year": 2027}),
+    ):
+        assert decide(values, **options)[0].warnings("c") == []
+
+
+def test_years_of_two_digits_are_read_as_in_training_whatever_the_year(monkeypatch):
+    monkeypatch.setattr(dates, "next_year", lambda: 2027)
+    births = [date(1935 + row % 70, row % 12 + 1, row % 28 + 1) for row in range(200)]
+    for form in ("%d.%m.%y", "%d-%b-%y", "%d/%m/%y"):
+        written = [day.strftime(form) for day in births]
+        assert decide(written)[1] == births
+        decision, found = decide(written, type="date", format=form)
+        assert found == births
+        [warning] = decision.warnings("c")
+        assert f'"format": "{form}", "last_year": 2069' in warning
+    monkeypatch.setattr(dates, "next_year", lambda: 2050)
+    stored = Reading.from_json(json.loads(json.dumps(decision.reading.as_json())))
+    assert stored.strictly(pl.Series(["1/2/43", "1/2/27"])).to_list() == [date(1943, 2, 1), date(2027, 2, 1)]
+    assert Reading("date", formats=("%y%m%d",)).strictly(pl.Series(["430201"])).to_list() == [date(2043, 2, 1)]
+
+
+def test_a_declared_format_reads_names_of_months_and_wide_digits_too():
+    for values, form in (
+        (["2. Oktober 2020"], "%d. %B %Y"),
+        (["2. Oktober 2020"], "%d. %b %Y"),
+        (["２.１０.２０２０"], "%d.%m.%Y"),
+    ):
+        decision, found = decide(values, type="date", format=form)
+        assert (found, decision.strays) == ([date(2020, 10, 2)], 0)
+    assert decide(["January 5, 2024"], format="%B %d, %Y")[0].strays == 0
+
+
+def test_wide_digits_make_no_more_shapes_than_others():
+    wide = str.maketrans("0123456789", "０１２３４５６７８９")
+    days = [date(2000 + row // 336, row // 28 % 12 + 1, row % 28 + 1) for row in range(3_000)]
+    decision, found = decide([f"{day}".translate(wide) for day in days])
+    assert found == days
+    assert decision.strays == 0
+
+
+def test_missing_dates_are_no_strays_however_many_there_are():
+    decision, found = decide(["0000-00-00"] * 60 + ["2020-10-02"] * 39 + ["x"])
+    assert (decision.strays, found[0], found[60]) == (1, None, date(2020, 10, 2))
+    read = decision.reading.strictly(pl.Series("c", ["0000-00-00", "2020-01-01"]))
+    assert read.to_list() == [None, date(2020, 1, 1)]
+    with pytest.raises(DataError):
+        decision.reading.strictly(pl.Series("c", ["2020-00-00"]))
+
+
+def test_a_number_of_digits_that_is_no_date_is_a_stray_among_dates():
+    decision, found = decide([f"2020-10-{day:02}" for day in range(1, 31)] + ["123456"])
+    assert (decision.strays, found[0], found[-1]) == (1, date(2020, 10, 1), None)
+
+
+def test_a_time_is_a_duration_where_that_is_declared():
+    assert decide([time(1, 15, 15)], type="duration")[1] == [4515]
 
 
 def test_integers_that_are_all_dates_are_dates_in_typed_columns_too():

@@ -15,6 +15,8 @@ READ = {
     "00:05:12,5": 312.5,
     "100:00:00": 360_000,
     "26:15": 94_500,
+    "4:16.120": 256.12,
+    "-76:54,5": -4614.5,
     "-1:30:00": -5400,
     "+0:00:01": 1,
     "1h30": 5400,
@@ -84,6 +86,9 @@ NOT_READ = [
     "minutes",
     "12 monkeys",
     "1.2.3 h",
+    "1h30.5",
+    "1 day 4:16.5",
+    "4:61.5",
 ]
 
 
@@ -99,6 +104,14 @@ def test_a_duration_is_read_in_seconds(text, seconds):
 @pytest.mark.parametrize("text", NOT_READ)
 def test_anything_else_is_no_duration(text):
     assert seconds_of([text]).to_list() == [None]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("24:16", 1456), ("76:54", 4614), ("-4:16", -256), ("1:36:54", 5814), ("1h30", 5400), ("1 day 4:16", 101_760)],
+)
+def test_a_clock_of_two_parts_may_have_minutes_and_seconds(text, seconds):
+    assert pl.select(durations.seconds(pl.lit(text), minutes_first=True)).item() == seconds
 
 
 def test_a_column_is_read_at_once():

@@ -18,6 +18,8 @@ from epochd.data.columns.reading import Reading
         Reading("number", numbers=NumberNotation(suffix="K", minus="△", dashes=True, version=2), formulas=True),
         Reading("datetime", formats=("%Y/%m/%d %H:%M", "%Y/%m/%d"), zone="UTC", timezone="Asia/Shanghai"),
         Reading("boolean", truth=("是", "否"), missing=("x", "")),
+        Reading("date", formats=("%d. %b %y",), makes_plain=True, last_year=2027),
+        Reading("duration", formats=("%M:%S",)),
     ],
 )
 def test_a_reading_survives_json(reading):

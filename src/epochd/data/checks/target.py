@@ -81,7 +81,10 @@ def unusable(target: TargetStatistics) -> Issue | None:
         return None
     message = f"{name!r} has the type {dtype}, which cannot be predicted"
     lookup = Lookup(col(name).is_not_null(), (name,))
-    return Issue(FIELD, lambda row: (message + such_as(row), type_advice(dtype)), (lookup,))
+    hint = type_advice(dtype)
+    if dtype == pl.Time:
+        hint = f'if they are durations, set columns: {{"{name}": {{"type": "duration"}}}}; else {hint}'
+    return Issue(FIELD, lambda row: (message + such_as(row), hint), (lookup,))
 
 
 def missing(target: TargetStatistics, field: str, where: str = "") -> Iterator[Issue]:

@@ -18,16 +18,17 @@ from epochd.data.schema import Kind, kind_of
 BATCH_ROWS = 65_536
 FIRST_ROWS = 1_000
 """Rows whose integers are looked at before a column of integers is searched for dates."""
-DATE_INTEGERS = tuple(year * 10_000 + 101 for year in dates.COMPACT_YEARS)
+DATE_INTEGERS = (dates.USUAL_YEARS[0] * 10_000 + 101, dates.USUAL_YEARS[1] * 10_000 + 101)
+MONTH_INTEGERS = (dates.USUAL_YEARS[0] * 100, dates.USUAL_YEARS[1] * 100)
 TYPES: dict[Kind, ColumnType] = {Kind.NUMBER: "number", Kind.BOOLEAN: "boolean", Kind.DATE: "date"}
 
 
 def decide(table: pl.LazyFrame, options: ReadOptions) -> dict[str, Decision]:
-    """How the columns of text of a table are read, and those of integers that are dates."""
+    """How the columns of text of a table are read, and those of integers that are dates or months."""
     schema, declared = table.collect_schema(), options.columns
     texts = _texts(schema)
     others = [name for name, one in declared.items() if name in schema and one.reads_text and name not in texts]
-    others = [name for name in others if kind_of(schema[name]) in (Kind.NUMBER, Kind.BOOLEAN)]
+    others = [name for name in others if _can_be_text(schema[name], declared[name])]
     numbers = [name for name in others if _are_numbers(declared[name])]
     others = [name for name in others if name not in numbers]
     integers = _date_like(table, [name for name in schema if schema[name].is_integer() and name not in others])
@@ -37,7 +38,9 @@ def decide(table: pl.LazyFrame, options: ReadOptions) -> dict[str, Decision]:
     found = {name: Decision(Reading("number", missing=tuple(missing))) for name, missing in words.items()}
     for name, of in values.items():
         known = declared.get(name, ColumnOptions())
-        if name in categories and not (known.type or known.decimal or known.format or known.timezone):
+        if name in categories and not (
+            known.type or known.decimal or known.format or known.timezone or known.last_year
+        ):
             known = ColumnOptions(type="category")  # their type says that they are no numbers
         decision = detection.decide(of, known, name, is_label=name in options.labels)
         if name not in integers or decision.reading.formats:
@@ -102,12 +105,22 @@ def _frames(table: pl.LazyFrame, names: list[str]) -> Iterator[pl.DataFrame]:
         yield from chosen.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True, engine="streaming")
 
 
+def _can_be_text(dtype: pl.DataType, declared: ColumnOptions) -> bool:
+    """Whether values of this type are read as text because of what a client declares: numbers and truth values, and
+    times that are durations."""
+    return kind_of(dtype) in (Kind.NUMBER, Kind.BOOLEAN) or (dtype == pl.Time and declared.type == "duration")
+
+
 def _date_like(table: pl.LazyFrame, names: list[str]) -> list[str]:
-    """The columns of integers whose first values are all in the range of dates such as 20241231."""
+    """The columns of integers whose first values may all be dates such as 20241231, or months such as 202412."""
     if not names:
         return []
     first = table.select(cs.by_name(names)).head(FIRST_ROWS).collect()
-    low, high = DATE_INTEGERS
-    return [
-        one.name for one in first if one.count() and bool(one.drop_nulls().cast(pl.Int128).is_between(low, high).all())
-    ]
+    found = []
+    for one in first:
+        number = one.drop_nulls().cast(pl.Int128)
+        month = number.cast(pl.Int64, strict=False) % 100
+        are_months = bool(number.is_between(*MONTH_INTEGERS).all()) and bool(month.is_between(1, 12).all())
+        if len(number) and (are_months or bool(number.is_between(*DATE_INTEGERS).all())):
+            found.append(one.name)
+    return found

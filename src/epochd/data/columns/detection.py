@@ -36,6 +36,8 @@ ABOVE_255 = r"(?:^|\.)(?:25[6-9]|2[6-9][0-9]|[3-9][0-9]{2})(?:\.|$)"
 """An address with a group above 255, which it cannot have."""
 DIGIT = f"[0-9{''.join(numbers.DIGITS)}]"
 ZERO = f"[0{''.join(char for char, digit in numbers.DIGITS.items() if digit == '0')}]"
+SHORT_CLOCK, LONG_CLOCK = re.compile("[-+]?9+:99"), re.compile("[-+]?9+:99(?::99(?:[.,]9+)?|[.,]9+)")
+"""The shapes of clocks of two parts, and of those with three parts or a fraction."""
 FORMATS = 12
 """Formats of the dates of one column, at most."""
 
@@ -43,13 +45,18 @@ FORMATS = 12
 @dataclass(slots=True)
 class Shape:
     """Values of one shape: how many, and the first one with its row (from 0). For a shape of dates, ``invalid`` are
-    those that are no date by order of day and month: ``31/02/2024``. ``largest`` is the last value in the order of
-    text. ``above_255`` counts the values of a shape of addresses that have a group above 255."""
+    those that are no date by order of day and month: ``31/02/2024``; ``zeros`` counts those that mean a missing date:
+    ``0000-00-00``. ``years`` are those of two digits by order, as strftime reads them; ``is_padded`` says whether a day
+    or month before such a year has a leading zero. ``largest`` is the last value in the order of text. ``above_255``
+    counts the values of a shape of addresses that have a group above 255."""
 
     count: int
     value: str
     row: int
     invalid: "dict[str, Shape]" = field(default_factory=dict)
+    zeros: int = 0
+    years: dict[str, set[int]] = field(default_factory=dict)
+    is_padded: bool = False
     largest: str = ""
     above_255: int = 0
 
@@ -63,6 +70,10 @@ class Shape:
         self.count += other.count
         self.above_255 += other.above_255
         self.largest = max(self.largest, other.largest)
+        self.zeros += other.zeros
+        self.is_padded = self.is_padded or other.is_padded
+        for order, years in other.years.items():
+            self.years.setdefault(order, set()).update(years)
         for order, shape in other.invalid.items():
             if order in self.invalid:
                 self.invalid[order].merge(shape)
@@ -75,7 +86,8 @@ class Values:
     """What is known of the values of a column: the counts of their shapes, ``words`` that are of no shape of interest,
     and the first of these. ``zero_first`` counts integers such as ``007``, ``zero_decimals`` numbers such as
     ``0,125``. ``is_clean`` says that no value has spaces around it or is a word for a missing one, ``formulas`` that
-    some are written as ``="007"``. All this is known once ``finish`` was called."""
+    some are written as ``="007"``, ``has_wide_digits`` that some have full-width digits. All this is known once
+    ``finish`` was called."""
 
     missing: Sequence[str] | None = None
     rows: int = 0
@@ -87,6 +99,7 @@ class Values:
     zero_decimals: int = 0
     is_clean: bool = True
     formulas: bool = False
+    has_wide_digits: bool = False
     _counted: list[pl.DataFrame] = field(default_factory=list)
 
     def add(self, series: pl.Series) -> None:
@@ -134,6 +147,7 @@ class Values:
             rows = rows.filter(short)
         is_ascii = rows["value"].str.len_bytes().sum() == rows["value"].str.len_chars().sum()
         digit = "[0-9]" if is_ascii else DIGIT  # which takes longer
+        self.has_wide_digits = self.has_wide_digits or (not is_ascii and rows["value"].str.contains("[０-９]").any())
         self._add_shapes(rows.with_columns(pl.col("value").str.replace_all(digit, "9").alias("shape")))
         self.zero_first += _total(rows.filter(pl.col("value").str.contains(rf"^[-+]?{ZERO}\d+$")))
         self.zero_decimals += _total(rows.filter(pl.col("value").str.contains(rf"^\D{{0,5}}{ZERO}[.,]\d")))
@@ -147,7 +161,7 @@ class Values:
                 of_shape = pl.col("shape") == shape
                 found.above_255 = _total(shaped.filter(of_shape & pl.col("value").str.contains(ABOVE_255)))
             if (date := DateShape.of(shape)) is not None:
-                found.invalid = _invalid_dates(shaped.filter(pl.col("shape") == shape), date)
+                _add_dates(found, shaped.filter(pl.col("shape") == shape), date)
             self.shapes.setdefault(shape, found)
             if self.shapes[shape] is not found:
                 self.shapes[shape].merge(found)
@@ -162,9 +176,10 @@ class Values:
 @dataclass(frozen=True, slots=True)
 class Decision:
     """How a column is read. ``strays`` values do not fit and become missing; ``examples`` are the first of them with
-    their row (from 0). ``doubt`` says what else the values may mean, if anything, and ``hint`` what settles it.
-    ``is_clean`` says that cleaning changes no value (``Values``); if not, it may. ``fits_none`` says that no value
-    can be read as declared; the first one is the example. Numbers that ``may_be_codes`` are no labels."""
+    their row (from 0). ``doubt`` says what else the values may mean, if anything, and ``hint`` what settles it; there
+    may be ``more`` doubts, each with its hint. ``is_clean`` says that cleaning changes no value (``Values``); if not,
+    it may. ``fits_none`` says that no value can be read as declared; the first one is the example. Numbers that
+    ``may_be_codes`` are no labels."""
 
     reading: Reading
     strays: int = 0
@@ -174,12 +189,14 @@ class Decision:
     is_clean: bool = False
     fits_none: bool = False
     may_be_codes: bool = False
+    more: tuple[tuple[str, str], ...] = ()
 
     def warnings(self, name: str) -> list[str]:
         """What a user should know of this decision for the column of this name."""
         found = []
-        if self.doubt:
-            found.append(f"column {name!r}: {self.doubt}; to settle it, set columns: {self.hint}")
+        for doubt, hint in ((self.doubt, self.hint), *self.more):
+            if doubt:
+                found.append(f"column {name!r}: {doubt}; to settle it, set columns: {hint}")
         if self.strays:
             first = ", ".join(f"{shown(value)} (row {row + 1})" for row, value in self.examples[:LISTED])
             of = "1 value is" if self.strays == 1 else f"{self.strays:,} values are"
@@ -221,7 +238,7 @@ def decide(
     if options.type in ("category", "text", "identifier"):
         return Decision(text)
     if options.format and options.type in ("date", "time", None):
-        checked = with_strays(values, replace(_declared_dates(options, missing), formulas=values.formulas))
+        checked = _declared_dates(values, options, text, name)
         return checked if checked.strays < values.present else _unread(values, text)
     attempts = _attempts(options, wanted)
     if options.type is None and not _may_have_digits(values):
@@ -233,7 +250,7 @@ def decide(
         checked = with_strays(values, replace(found.reading, missing=missing, formulas=values.formulas))
         is_declared = options.type is not None and checked.strays < values.present
         if is_declared or (are_few(checked, values) and not (is_label and checked.strays)):
-            return replace(checked, doubt=found.doubt, hint=found.hint)
+            return replace(checked, doubt=found.doubt, hint=found.hint, more=found.more)
     return Decision(text) if options.type is None else _unread(values, text)
 
 
@@ -249,7 +266,7 @@ def _attempts(options: ColumnOptions, wanted: ColumnType | None) -> Sequence[Att
         **{None: (_truth, _duration, _dates, _number), "number": (_number,), "boolean": (_truth,)},
         **{"date": (_dates,), "time": (_dates,), "duration": (_duration,)},
     }
-    if options.type is None and (options.decimal or options.timezone):
+    if options.type is None and (options.decimal or options.timezone or options.last_year):
         return (_number,) if options.decimal else (_dates,)
     return by_type.get(options.type or wanted, ())
 
@@ -276,7 +293,10 @@ def _may_be_label(decision: Decision) -> bool:
 
 def are_few(decision: Decision, values: Values) -> bool:
     """Whether the strays of a decision are so few that they may become missing values."""
-    beside = sum(shape.count for key, shape in values.shapes.items() if _is_missing(key, decision.reading))
+    beside = sum(
+        shape.count if _is_missing(key, decision.reading) else shape.zeros if decision.reading.is_date else 0
+        for key, shape in values.shapes.items()
+    )
     return decision.strays <= STRAYS * (values.present - beside)
 
 
@@ -285,13 +305,19 @@ def _is_missing(shape: str, reading: Reading) -> bool:
     return beside and shape.lower() not in reading.truth
 
 
-def _declared_dates(options: ColumnOptions, missing: tuple[str, ...] | None) -> Reading:
+def _declared_dates(values: Values, options: ColumnOptions, text: Reading, name: str) -> Decision:
+    """The values are made plain first if more of them can be read so."""
     form = options.format or ""
     has_date = re.search(r"%[YymdbBjeFDG]", form) is not None
     has_clock = re.search(r"%[HIMSTRX]", form) is not None
     read_as: ReadAs = ("datetime" if has_clock else "date") if has_date else "time"
     zone = options.timezone or ("UTC" if "%z" in form else None)
-    return Reading(read_as, formats=(form,), zone=zone, timezone=options.timezone, missing=missing)
+    last, (doubt, hint) = _last_year(values, (form,), options, name)
+    reading = replace(text, read_as=read_as, formats=(form,), zone=zone, timezone=options.timezone, last_year=last)
+    found = with_strays(values, replace(reading, makes_plain=values.has_wide_digits))
+    if found.strays:
+        found = min(found, with_strays(values, replace(reading, makes_plain=True)), key=lambda one: one.strays)
+    return replace(found, doubt=doubt, hint=hint)
 
 
 def with_strays(values: Values, reading: Reading) -> Decision:
@@ -305,9 +331,11 @@ def with_strays(values: Values, reading: Reading) -> Decision:
     read = pl.select(reading.parsed(pl.lit(cleaned))).to_series()
     strays: list[Shape] = []
     for (key, shape), is_present, is_read in zip(shapes, cleaned.is_not_null(), read.is_not_null(), strict=True):
-        if reading.formats and (date := DateShape.of(key)) is not None:
-            order = next((order for order, form in date.formats.items() if form in reading.formats), None)
-            strays += [shape] if order is None else filter(None, [shape.invalid.get(order)])
+        if reading.is_date and shape.zeros == shape.count:
+            continue
+        order = _order_of(key, reading) if reading.is_date else None
+        if order is not None:
+            strays += filter(None, [shape.invalid.get(order)])
         elif is_present and not is_read:
             strays.append(shape)
     if values.first_word is not None:
@@ -315,6 +343,14 @@ def with_strays(values: Values, reading: Reading) -> Decision:
     strays.sort(key=lambda shape: shape.row)
     first = tuple((shape.row, shape.value) for shape in strays[:LISTED])
     return Decision(reading, sum(shape.count for shape in strays), first)
+
+
+def _order_of(shape: str, reading: Reading) -> str | None:
+    """The order of day and month in which a reading has dates of this shape; None if it has none of its formats."""
+    date = DateShape.of(shape)
+    if date is None or not (date.is_plain or reading.makes_plain):
+        return None
+    return next((order for order, form in date.formats.items() if form in reading.formats), None)
 
 
 def _truth(values: Values, options: ColumnOptions, name: str) -> Decision | None:
@@ -332,7 +368,8 @@ def _truth(values: Values, options: ColumnOptions, name: str) -> Decision | None
 
 
 def _duration(values: Values, options: ColumnOptions, name: str) -> Decision | None:
-    """Values that may all be times of day, or amounts of anything, are durations only if a client says so."""
+    """Values that may all be times of day, or amounts of anything, are durations only if a client says so; clocks of
+    two and of three parts are if one has a single digit first, as times of day then have not."""
     is_declared = options.type == "duration"
     shapes = [shape for key, shape in values.shapes.items() if _has_digit(key) or is_declared]
     if not shapes or len(values.shapes) > MAX_SHAPES:
@@ -340,7 +377,21 @@ def _duration(values: Values, options: ColumnOptions, name: str) -> Decision | N
     examples = [one.value for shape in shapes for one in (shape, *shape.invalid.values())]
     text = pl.lit(pl.Series(examples))
     clear = pl.select(durations.matches(text) & ~durations.ambiguous(text)).to_series()
-    return Decision(Reading("duration")) if clear.any() or is_declared else None
+    short, long = ([key for key in values.shapes if clock.fullmatch(key)] for clock in (SHORT_CLOCK, LONG_CLOCK))
+    is_mixed = bool(short and long)
+    is_unpadded = is_mixed and any(key.startswith("9:99") for key in (*short, *long))
+    if not (clear.any() or is_declared or is_unpadded):
+        return None
+    formats = (options.format,) if options.format else durations.MINUTES_FIRST if is_mixed else ()
+    reading = Reading("duration", formats=formats)
+    if options.format or not short or any(key.count(":") == 1 for key in long):  # what has a fraction has minutes
+        return Decision(reading)
+    first, other = shown(values.shapes[short[0]].value), "%H:%M" if is_mixed else "%M:%S"
+    doubt = f"{first} is read as hours and minutes, and may also mean minutes and seconds"
+    if is_mixed:
+        doubt = f"{first} is read as minutes and seconds, and may also mean hours and minutes"
+    hint = f'{{"{name}": {{"type": "duration", "format": "{other}"}}}}'
+    return Decision(reading, doubt=doubt, hint=hint)
 
 
 def _number(values: Values, options: ColumnOptions, name: str) -> Decision | None:
@@ -368,9 +419,13 @@ def _number(values: Values, options: ColumnOptions, name: str) -> Decision | Non
 
 
 def _dates(values: Values, options: ColumnOptions, name: str) -> Decision | None:
-    found = {shape: date for shape in values.shapes if (date := DateShape.of(shape)) is not None}
-    compact = [shape for shape in found if shape in dates.COMPACT]
-    if not found or (compact and options.type is None and any(values.shapes[shape].invalid for shape in compact)):
+    found = {
+        key: date
+        for key, shape in values.shapes.items()
+        if (date := DateShape.of(key)) is not None and shape.zeros < shape.count
+        if not (key in dates.COMPACT and options.type is None and shape.invalid)
+    }
+    if not found:
         return None
     order, is_doubtful = _order({shape: values.shapes[shape] for shape, date in found.items() if len(date.formats) > 1})
     weights: dict[str, int] = {}
@@ -384,16 +439,65 @@ def _dates(values: Values, options: ColumnOptions, name: str) -> Decision | None
     read_as: ReadAs = ("datetime" if has_clock else "date") if has_date else "time"
     has_zone = any(date.has_zone for date in found.values())
     zone = (options.timezone or "UTC") if has_zone or (options.timezone and read_as == "datetime") else None
+    makes_plain = values.has_wide_digits or not all(date.is_plain for date in found.values())
+    last_year, of_years = _last_year(values, formats, options, name)
     reading = Reading(read_as, formats=formats, zone=zone, timezone=options.timezone)
-    doubt, hint = "", f'{{"{name}": {{"type": "date", "format": "{_exchanged(formats[0])}"}}}}'
-    if is_doubtful:
-        first = next(values.shapes[shape].value for shape, date in found.items() if len(date.formats) > 1)
-        doubt = f"{shown(first)} is read as day, month and year, but no value tells which of the first two is the day"
-    elif compact:
-        value = values.shapes[compact[0]].value
-        doubt = f"{shown(value)} and all other values are valid dates (year, month and day) and read as such"
-        hint = f'{{"{name}": {{"type": "number"}}}}'
-    return Decision(reading, doubt=doubt, hint=hint)
+    reading = replace(reading, makes_plain=makes_plain, last_year=last_year)
+    is_declared = options.type is not None or options.last_year is not None
+    doubt, settled = _doubt(values, found, reading, is_doubtful, is_declared=is_declared)
+    return Decision(reading, doubt=doubt, hint=f'{{"{name}": {settled}}}', more=(of_years,))
+
+
+def _doubt(
+    values: Values, found: Mapping[str, DateShape], reading: Reading, is_doubtful: bool, *, is_declared: bool
+) -> tuple[str, str]:
+    """What else values of these shapes, which are read as dates, may mean, and the options that settle it; without a
+    doubt, no text. ``is_doubtful``: the day or the month may be first; ``is_declared``: a client says that they are
+    dates."""
+    shapes = values.shapes
+    several = [shape for shape, date in found.items() if len(date.formats) > 1]
+    compact = [shape for shape in found if shape in dates.COMPACT]
+    short, long = ([key for key in found if clock.fullmatch(key)] for clock in (SHORT_CLOCK, LONG_CLOCK))
+    first = shown(shapes[several[0]].value) if several else ""
+    if is_doubtful and not all("." in found[shape].formats["dmy"] for shape in several):
+        doubt = f"{first} is read as day, month and year, but no value tells which of the first two is the day"
+        return doubt, f'{{"type": "date", "format": "{_exchanged(reading.formats[0])}"}}'
+    if is_declared:
+        return "", ""
+    if is_doubtful and not any(
+        shapes[key].is_padded or found[key].has_clock or "ymd" not in found[key].formats for key in several
+    ):
+        doubt = f"{first} is read as day, month and year, and may also be a version or the number of a chapter"
+        return doubt, '{"type": "category"}'
+    if len(compact) == len(found):
+        form, value = dates.COMPACT[compact[0]], shown(shapes[compact[0]].value)
+        doubt = f"{value} and all other values are valid dates (year, month and day) and read as such"
+        if form == "%Y%m":
+            doubt = f"{value} and all other values are valid months (year and month) and read as such"
+        return doubt, '{"type": "number"}'
+    if reading.read_as == "time" and short and long:
+        doubt = f"{shown(shapes[short[0]].value)} is read as a time of day, and may also mean minutes and seconds"
+        return doubt, '{"type": "duration", "format": "%M:%S"}'
+    return "", ""
+
+
+def _last_year(
+    values: Values, formats: Sequence[str], options: ColumnOptions, name: str
+) -> tuple[int | None, tuple[str, str]]:
+    """The last of the hundred years that years of two digits in these formats are in, and the doubt about it with what
+    settles it."""
+    years: set[int] = set()
+    for key, shape in values.shapes.items():
+        date = DateShape.of(key)
+        for order, found in shape.years.items():
+            years |= found if date is not None and date.formats[order] in formats else set()
+    last, is_doubtful = dates.last_year(years)
+    if options.last_year is not None or not is_doubtful:
+        return options.last_year, ("", "")
+    first, other = (dates.LAST_YEAR if last is None else last) - 99, dates.LAST_YEAR if last else dates.next_year()
+    doubt = f"years of two digits are read as {first} to {first + 99}, and may also be those up to {other}"
+    form = f', "format": "{options.format}"' if options.format else ""
+    return last, (doubt, f'{{"{name}": {{"type": "date"{form}, "last_year": {other}}}}}')
 
 
 def _order(shapes: Mapping[str, Shape]) -> tuple[str, bool]:
@@ -406,10 +510,7 @@ def _order(shapes: Mapping[str, Shape]) -> tuple[str, bool]:
             found = shape.invalid.get(order) if is_possible else shape
             invalid[order] += found.count if found else 0
     best = min(invalid, key=lambda order: invalid[order])  # the first one if equal: the day first
-    is_doubtful = bool(shapes) and invalid["dmy"] == invalid["mdy"] == invalid[best]
-    if is_doubtful and all("." in key for key in shapes):
-        is_doubtful = False  # where dots separate them, the day is first
-    return best, is_doubtful
+    return best, bool(shapes) and invalid["dmy"] == invalid["mdy"] == invalid[best]
 
 
 def _exchanged(form: str) -> str:
@@ -417,19 +518,29 @@ def _exchanged(form: str) -> str:
     return form.replace("%d", "%\0").replace("%m", "%d").replace("%\0", "%m")
 
 
-def _invalid_dates(rows: pl.DataFrame, date: DateShape) -> dict[str, Shape]:
-    """The values of this shape (``value``, its first ``row``, its ``count``) that are no date, by order of day and
-    month."""
-    found = {}
+def _add_dates(found: Shape, rows: pl.DataFrame, date: DateShape) -> None:
+    """Add what is known of the values of this shape (``value``, its first ``row``, its ``count``) as dates."""
+    text = rows["value"]
+    is_plain = date.is_plain and not text.str.contains("[０-９]").any()
+    plain = text if is_plain else pl.select(dates.plain(pl.lit(text))).to_series()
     for order, form in date.formats.items():
-        parsed = pl.select(dates.expression(pl.lit(rows["value"]), (form,), date.dtype)).to_series()
-        bad = parsed.is_null()
-        if form in dates.COMPACT.values():
-            bad |= ~parsed.dt.year().is_between(*dates.COMPACT_YEARS)
+        if form == "%Y%m":  # most numbers of six digits are none: they are not parsed
+            number = plain.cast(pl.Int64)
+            bad = ~((number // 100).is_between(*dates.USUAL_YEARS) & (number % 100).is_between(1, 12))
+        else:
+            parsed = pl.select(dates.expression(pl.lit(plain), (form,), date.dtype)).to_series()
+            bad = parsed.is_null()
+            if form in dates.IN_USUAL_YEARS:
+                bad |= ~parsed.dt.year().is_between(*dates.USUAL_YEARS)
+            if "%y" in form:
+                found.years[order] = set(parsed.dt.year().drop_nulls().unique())
         if bad.any():
-            first = rows.filter(bad).sort("row")
-            found[order] = Shape(_total(first), first.item(0, "value"), first.item(0, "row"))
-    return found
+            is_zero = text.str.contains(dates.ZERO)
+            found.zeros = _total(rows.filter(bad & is_zero))
+            first = rows.filter(bad & ~is_zero).sort("row")
+            if first.height:
+                found.invalid[order] = Shape(_total(first), first.item(0, "value"), first.item(0, "row"))
+    found.is_padded = "ymd" in date.formats and bool(plain.str.contains(r"^0|^[0-9]+\D0").any())
 
 
 def _total(rows: pl.DataFrame) -> int:

@@ -3,13 +3,15 @@
 Read are clock notations (``1:30:00``, ``00:05:12.5``, ``26:15``, ``1h30``), those with days before them that pandas and
 Python write (``2 days 03:00:00``, ``-1 days +23:59:59``), amounts with units in English, Chinese and Japanese
 (``1h30m``, ``90 min``, ``1.5 hours``, ``1小时30分``, ``2天``), and ISO 8601 (``PT1H30M``). A clock of two parts has
-hours and minutes; a comma before three digits separates thousands. Months and years have no fixed length and are not
+hours and minutes, or if a column says so minutes and seconds, as it always has with a fraction (``4:16.120``); a comma
+before three digits separates thousands. Months and years have no fixed length and are not
 read.
 
 A column of text is one of durations if its values ``match`` and one of them is not ``ambiguous``.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import polars as pl
 
@@ -36,8 +38,11 @@ CLOCK_UNITS = ("hours", "minutes", "seconds")
 ISO_UNITS = ("weeks", "days", *CLOCK_UNITS)
 CLOCK = (
     r"^(?P<sign>[+-])?(?:(?P<days>[0-9]+)[ \t]*(?:days?|d|天|日)[ \t]*,?[ \t]*(?P<inner>[+-])?)?"
-    r"(?P<hours>[0-9]+)[:h](?P<minutes>[0-5][0-9])(?::(?P<seconds>[0-5][0-9](?:[.,][0-9]+)?))?$"
+    r"(?P<hours>[0-9]+)(?P<mark>[:h])(?P<minutes>[0-5][0-9])"
+    r"(?::(?P<seconds>[0-5][0-9](?:[.,][0-9]+)?)|(?P<fraction>[.,][0-9]+))?$"
 )
+MINUTES_FIRST = ("%M:%S",)
+"""The ``formats`` of a column whose clocks of two parts have minutes and seconds."""
 AMOUNTS = (
     r"^(?P<sign>[+-])?[ \t]*"
     + BETWEEN.join(rf"(?:(?P<{unit}>{NUMBER})[ \t]*(?:{names}))?" for unit, names in UNITS.items())
@@ -64,16 +69,22 @@ def ambiguous(expr: pl.Expr) -> pl.Expr:
     return text.str.contains(TIME_OF_DAY) | text.str.contains(SINGLE_LETTER)
 
 
-def seconds(expr: pl.Expr) -> pl.Expr:
-    """The duration of each text, Float64 in seconds; null where it is missing or cannot be read."""
-    return expr.map_batches(_seconds, return_dtype=pl.Float64(), is_elementwise=True)
+def seconds(expr: pl.Expr, *, minutes_first: bool = False) -> pl.Expr:
+    """The duration of each text, Float64 in seconds; null where it is missing or cannot be read. With ``minutes_first``
+    a clock of two parts such as ``36:54`` has minutes and seconds, else hours and minutes."""
+    read = partial(_seconds, minutes_first=minutes_first)
+    return expr.map_batches(read, return_dtype=pl.Float64(), is_elementwise=True)
 
 
-def _seconds(texts: pl.Series) -> pl.Series:
+def _seconds(texts: pl.Series, minutes_first: bool) -> pl.Series:
     """As one function of a series: an expression would search each text again for each of its parts."""
     text = pl.select(_plain(pl.lit(texts))).to_series()
     clock, amounts, iso = (text.str.extract_groups(pattern).struct.unnest() for pattern in (CLOCK, AMOUNTS, ISO))
-    found = [clock.select(_of_clock()), amounts.select(_of_amounts(tuple(UNITS))), iso.select(_of_amounts(ISO_UNITS))]
+    found = [
+        clock.select(_of_clock(minutes_first)),
+        amounts.select(_of_amounts(tuple(UNITS))),
+        iso.select(_of_amounts(ISO_UNITS)),
+    ]
     return pl.select(pl.coalesce(part.to_series() for part in found)).to_series().alias(texts.name)
 
 
@@ -83,10 +94,15 @@ def _plain(expr: pl.Expr) -> pl.Expr:
     return text.str.replace_all("\u2212", "-", literal=True)
 
 
-def _of_clock() -> pl.Expr:
+def _of_clock(minutes_first: bool) -> pl.Expr:
     """The sign belongs to the days, if there are any: one day less and 23 hours more are minus an hour."""
     parts = {unit: pl.col(unit).str.replace(",", ".", literal=True) for unit in CLOCK_UNITS}
-    days, clock = pl.col("days").cast(pl.Float64), _sum(parts)
+    fraction = pl.col("fraction").str.replace(",", ".", literal=True)
+    lap = _sum({"minutes": pl.col("hours"), "seconds": pl.concat_str("minutes", fraction.fill_null(""))})
+    may_be_lap = pl.col("days").is_null() & (pl.col("mark") == ":") & pl.col("seconds").is_null()
+    is_lap = may_be_lap & (fraction.is_not_null() | minutes_first)
+    clock = pl.when(is_lap).then(lap).when(fraction.is_null()).then(_sum(parts))
+    days = pl.col("days").cast(pl.Float64)
     whole = _sign("sign") * days * SECONDS["days"] + _sign("inner") * clock
     return pl.when(days.is_null()).then(_sign("sign") * clock).otherwise(whole)
 

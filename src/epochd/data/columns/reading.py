@@ -32,9 +32,12 @@ KINDS = {"number": Kind.NUMBER, "duration": Kind.NUMBER, "boolean": Kind.BOOLEAN
 @dataclass(frozen=True, slots=True)
 class Reading:
     """``numbers`` is the notation of numbers, ``formats`` are those of dates and times (strftime), ``zone`` the time
-    zone that times are converted to (None: they have none), ``timezone`` that of times without an offset. ``truth`` are
-    the words for true and false. ``missing`` are the words for a missing value; None: the usual ones
-    (``words.MISSING``, and in all but text ``words.MISSING_BESIDE_VALUES``). With ``formulas``, ``="007"`` is 007."""
+    zone that times are converted to (None: they have none), ``timezone`` that of times without an offset. Dates are
+    written as ``dates.plain`` says first if ``makes_plain``; ``last_year`` is the last of the hundred years that years
+    of two digits are in (None: ``dates.LAST_YEAR``). Clocks of two parts in durations with the ``formats``
+    ``durations.MINUTES_FIRST`` have minutes and seconds, in others hours and minutes. ``truth`` are the words for true
+    and false. ``missing`` are the words for a missing value; None: the usual ones (``words.MISSING``, and in all but
+    text ``words.MISSING_BESIDE_VALUES``). With ``formulas``, ``="007"`` is 007."""
 
     read_as: ReadAs = "text"
     numbers: NumberNotation = field(default_factory=NumberNotation)
@@ -44,11 +47,18 @@ class Reading:
     truth: tuple[str, str] = ("true", "false")
     missing: tuple[str, ...] | None = None
     formulas: bool = False
+    makes_plain: bool = False
+    last_year: int | None = None
 
     @property
     def kind(self) -> Kind:
         """The kind of the column once it is read."""
         return KINDS.get(self.read_as, Kind.DATE)
+
+    @property
+    def is_date(self) -> bool:
+        """Whether the column has dates or times."""
+        return self.read_as in ("date", "datetime", "time")
 
     @property
     def dtype(self) -> pl.DataType:
@@ -62,6 +72,8 @@ class Reading:
         match self.read_as:
             case "number":
                 return f"numbers such as {self.numbers.describe()}"
+            case "duration" if self.formats == durations.MINUTES_FIRST:
+                return "durations such as 1:30:00 or 4:16 (minutes and seconds), in seconds"
             case "duration":
                 return "durations such as 1:30:00 or 90 min, in seconds"
             case "boolean":
@@ -91,19 +103,22 @@ class Reading:
             case "number":
                 return self.numbers.expression(cleaned)
             case "duration":
-                return durations.seconds(cleaned)
+                return durations.seconds(cleaned, minutes_first=self.formats == durations.MINUTES_FIRST)
             case "boolean":
                 true, false = self.truth
                 lower = cleaned.str.to_lowercase()
                 of_words = pl.when(lower.is_in([true, "true", "1"])).then(True)
                 return of_words.when(lower.is_in([false, "false", "0"])).then(False)
             case _:
-                return dates.expression(cleaned, self.formats, self.dtype, self.timezone)
+                text = dates.plain(cleaned) if self.makes_plain else cleaned
+                return dates.expression(text, self.formats, self.dtype, self.timezone, self.last_year)
 
     def reads(self, dtype: pl.DataType) -> bool:
         """Whether values of this type are read from their text. Numbers and dates have no notation, but numbers may be
-        codes, the digits of a date, or 0 and 1 for truth values."""
-        return kind_of(dtype) is Kind.CATEGORY or (dtype.is_numeric() and self.kind is not Kind.NUMBER)
+        codes, the digits of a date, or 0 and 1 for truth values, and times of day may be durations."""
+        is_duration = dtype == pl.Time and self.read_as == "duration"
+        is_code = dtype.is_numeric() and self.kind is not Kind.NUMBER
+        return kind_of(dtype) is Kind.CATEGORY or is_code or is_duration
 
     def expression(self, name: str, dtype: pl.DataType) -> pl.Expr:
         """The column of this name and type read; null for what cannot be read."""
@@ -126,6 +141,8 @@ class Reading:
         text = pl.select(self.cleaned(as_text(pl.lit(series), series.dtype))).to_series()
         found = pl.select(self.or_iso().parsed(pl.lit(text))).to_series().alias(series.name)
         bad = found.is_null() & text.is_not_null()
+        if self.is_date and bad.any():
+            bad &= ~text.str.contains(dates.ZERO)
         if bad.any():
             row = bad.arg_max() or 0
             value = cut(repr(series[row]), 80)
