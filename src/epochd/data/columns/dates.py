@@ -60,13 +60,13 @@ NAMES = {name: name[:3].capitalize() for name in MONTHS} | {
     name: month for month, names in OTHER_NAMES.items() for name in names.split("|")
 }
 NAMES = {name: NAMES[name] for name in sorted(NAMES, key=len, reverse=True)}
-NAME = re.compile("|".join(NAMES), re.IGNORECASE)
+NAME = f"(?i:{'|'.join(NAMES)})"
 ERAS = {"民國": (1911, 150), "民国": (1911, 150), "令和": (2018, 50), "平成": (1988, 31), "昭和": (1925, 64)}
 """The year before the first one of each era, and how many years it has, at most."""
 ERA_YEARS = {
     f"{era}{year}年": f"{before + year}年" for era, (before, years) in ERAS.items() for year in range(1, years + 1)
 } | {f"{era}元年": f"{before + 1}年" for era, (before, _) in ERAS.items()}
-ERA_YEAR = re.compile(rf"(?:{'|'.join(ERAS)})(?:9{{1,3}}|元)年")
+ERA_YEAR = rf"(?:{'|'.join(ERAS)})(?:9{{1,3}}|元)年"
 WIDE = {chr(0xFF10 + digit): str(digit) for digit in range(10)} | {"－": "-", "／": "/", "．": ".", "：": ":"}
 """Full-width digits and separators of East Asian text."""
 WEEKDAY = r"(?:mon|tues?|wed(?:nes)?|thu(?:rs?)?|fri|sat(?:ur)?|sun)(?:day)?\.?"
@@ -147,11 +147,11 @@ def _date_shape(shape: str) -> DateShape | None:
         return found
     if not SIGNS.issuperset(WORD.sub("", shape)) or not WORDS.issuperset(map(str.lower, WORD.findall(shape))):
         return None
-    plain = ERA_YEAR.sub("9999年", re.sub("[０-９]", "9", shape))
+    plain = re.sub(ERA_YEAR, "9999年", re.sub("[０-９]", "9", shape))
     plain = plain.translate(str.maketrans(dict[str, str | int | None](WIDE)))
     for pattern, new in PLAIN:
         plain = re.sub(pattern, new.replace("${", "\\g<").replace("}", ">"), plain)
-    plain = NAME.sub(lambda name: NAMES[name[0].lower()], plain)
+    plain = re.sub(NAME, lambda name: NAMES[name[0].lower()], plain)
     found = _of_plain(plain)
     return None if found is None else replace(found, is_plain=False)
 
