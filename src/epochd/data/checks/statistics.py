@@ -298,8 +298,11 @@ def _target_figures(name: str, found: Statistics) -> Iterator[tuple[str, pl.Expr
         yield "high", value.max().cast(pl.Float64)
         if kind_of(dtype) is Kind.NUMBER:
             number = value.cast(pl.Float64)
-            yield from _powers("", number)
-            yield from _powers("log ", number.filter(number > -1).log1p())
+            if found.head.get_column(name).drop_nulls().n_unique() > 2:  # two classes have no skewness
+                yield from _powers("", number)
+                yield from _powers("log ", number.filter(number > -1).log1p())
+            else:
+                yield from _powers("", number, most=1)
             if not dtype.is_integer():
                 yield "whole", (number == number.floor()).all()
     elif dtype == pl.String:
@@ -310,17 +313,18 @@ def _target_figures(name: str, found: Statistics) -> Iterator[tuple[str, pl.Expr
         yield "distinct", value.drop_nulls().approx_n_unique()
 
 
-def _powers(prefix: str, value: pl.Expr) -> Iterator[tuple[str, pl.Expr]]:
+def _powers(prefix: str, value: pl.Expr, most: int = 3) -> Iterator[tuple[str, pl.Expr]]:
     """Sums of a column from which its skewness follows; unlike ``skew`` they are streamed."""
     yield f"{prefix}rows", value.count()
-    for power in (1, 2, 3):
+    for power in range(1, most + 1):
         yield f"{prefix}power {power}", value.pow(power).sum()
 
 
 def _skewness(of: Mapping[str, Any], prefix: str) -> float | None:
-    """The third central moment in units of the deviation; None if rounding hides it, as for values that hardly vary."""
+    """The third central moment in units of the deviation; None for two values, and if rounding hides it, as for values
+    that hardly vary."""
     rows = of.get(f"{prefix}rows", 0)
-    if rows < 2:
+    if rows < 2 or f"{prefix}power 3" not in of:
         return None
     mean, square, cube = (of[f"{prefix}power {power}"] / rows for power in (1, 2, 3))
     variance = square - mean * mean
