@@ -33,7 +33,11 @@ export class Server {
     const given = { EPOCHD_DATA_DIR: this.folder, EPOCHD_PORT: this.port, EPOCHD_SLOTS: "1", ...this.settings };
     const started = spawn(PYTHON, ["-c", SERVE], { env: { ...process.env, ...given }, stdio: ["ignore", "pipe", "ignore"] });
     this.process = started;
-    const [line] = (await once(createInterface({ input: started.stdout }), "line")) as [string];
+    const ended = once(started, "exit").then(() => {
+      throw new Error(`${PYTHON} has ended before the server listened`);
+    });
+    const [line] = (await Promise.race([once(createInterface({ input: started.stdout }), "line"), ended])) as [string];
+    ended.catch(() => undefined); // later it ends as it should
     const origin = line.split(" ").at(-1) ?? "";
     this.port = new URL(origin).port;
     this.url = `${origin}${this.settings.EPOCHD_ROOT_PATH ?? ""}/`;

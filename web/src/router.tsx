@@ -107,15 +107,17 @@ const compare = createRoute({
   component: lazyRouteComponent(() => import("./compare/ComparePage"), "ComparePage"),
 });
 
-const models = createRoute({
-  getParentRoute: () => root,
-  path: "/models",
+const models = createRoute({ getParentRoute: () => root, path: "/models" });
+
+const modelList = createRoute({
+  getParentRoute: () => models,
+  path: "/",
   component: lazyRouteComponent(() => import("./models/ModelsPage"), "ModelsPage"),
 });
 
 const model = createRoute({
-  getParentRoute: () => root,
-  path: "/models/$",
+  getParentRoute: () => models,
+  path: "$", // the names of models may contain slashes
   validateSearch: (search: Search) => given({ version: text(search, "version") }),
   component: lazyRouteComponent(() => import("./models/ModelPage"), "ModelPage"),
 });
@@ -138,7 +140,7 @@ const system = createRoute({
   component: lazyRouteComponent(() => import("./system/SystemPage"), "SystemPage"),
 });
 
-const routeTree = root.addChildren([home, tasks, task, start, compare, models, model, datasets, dataset, system]);
+const routeTree = root.addChildren([home, tasks, task, start, compare, models.addChildren([modelList, model]), datasets, dataset, system]);
 
 function PageError({ error }: ErrorComponentProps) {
   return <ErrorNote error={error} />;

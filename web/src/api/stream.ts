@@ -25,7 +25,9 @@ export interface Follower<T> {
   isLast?: (data: T) => boolean;
 }
 
-const TOGETHER = 100; // milliseconds of events that are shown at once
+const TOGETHER = 100; // milliseconds of events that are shown at once, at least
+const SHARE = 4; // showing them takes at most one part of so many of the time
+const TOGETHER_AT_MOST = 2_000;
 const SILENCE = 40_000; // the server sends a comment every 15 s
 const WAITS = [250, 500, 1_000, 2_000, 4_000];
 
@@ -38,6 +40,7 @@ export function follow<T>({ path, onEvents, onConnection, isLast }: Follower<T>)
   let cursor: string | null = null;
   let waiting: Received<T>[] = [];
   let timer: ReturnType<typeof setTimeout> | undefined;
+  let pause = TOGETHER;
   let hasEnded = false;
   let isShutdown = false;
 
@@ -49,7 +52,13 @@ export function follow<T>({ path, onEvents, onConnection, isLast }: Follower<T>)
     if (waiting.length > 0 && !isStopped()) {
       const events = waiting;
       waiting = [];
+      const began = performance.now();
       onEvents(events);
+      requestAnimationFrame(() => {
+        setTimeout(() => {
+          pause = Math.min(TOGETHER_AT_MOST, Math.max(TOGETHER, (performance.now() - began) * (SHARE - 1)));
+        });
+      });
     }
   };
 
@@ -62,7 +71,7 @@ export function follow<T>({ path, onEvents, onConnection, isLast }: Follower<T>)
     cursor = id;
     hasEnded = isLast?.(data) ?? false;
     waiting.push({ id: cursor, data });
-    timer ??= setTimeout(flush, TOGETHER);
+    timer ??= setTimeout(flush, pause);
   };
 
   const connect = async (): Promise<boolean> => {

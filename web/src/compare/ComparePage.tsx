@@ -12,6 +12,7 @@ import { history, task, tasks, type Config, type TaskDetail } from "../api/queri
 import { Chart, type Series } from "../components/Chart";
 import { Beside, isBetter, metricName, METRICS } from "../components/metrics";
 import { Empty, ErrorNote, Loading, StateBadge } from "../components/notices";
+import { TableFrame } from "../components/TableFrame";
 import * as format from "../language/format";
 import { useText } from "../language/language";
 import type { Changes } from "../router";
@@ -194,7 +195,7 @@ function Ranking({ details, ids, metric }: { details: readonly TaskDetail[]; ids
   const scored = details.map((detail) => ({ detail, value: (detail.best_metrics as Values)[metric] ?? null }));
   scored.sort((a, b) => (a.value === null ? 1 : b.value === null ? -1 : isBetter(metric, a.value, b.value) ? -1 : 1));
   return (
-    <div className="table-frame">
+    <TableFrame label={t("compare.ranking", { metric: metricName(metric) })}>
       <table className="table">
         <caption>{t("compare.ranking", { metric: metricName(metric) })}</caption>
         <tbody>
@@ -218,7 +219,7 @@ function Ranking({ details, ids, metric }: { details: readonly TaskDetail[]; ids
           ))}
         </tbody>
       </table>
-    </div>
+    </TableFrame>
   );
 }
 
@@ -228,7 +229,7 @@ function Differences({ details }: { details: readonly TaskDetail[] }) {
   if (details.length < 2) return null;
   if (names.length === 0) return <p className="hint">{t("compare.same")}</p>;
   return (
-    <div className="table-frame" tabIndex={0} role="region" aria-label={t("compare.differences")}>
+    <TableFrame label={t("compare.differences")}>
       <table className="table">
         <caption>{t("compare.differences")}</caption>
         <thead>
@@ -256,6 +257,6 @@ function Differences({ details }: { details: readonly TaskDetail[] }) {
           ))}
         </tbody>
       </table>
-    </div>
+    </TableFrame>
   );
 }

@@ -5,7 +5,7 @@
 
 import "uplot/dist/uPlot.min.css";
 
-import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState, type ReactNode } from "react";
 import uPlot from "uplot";
 
 import * as format from "../language/format";
@@ -26,7 +26,6 @@ export interface Series {
 
 export interface ChartMark {
   x: number;
-  label: string;
   colour: string;
 }
 
@@ -84,7 +83,7 @@ function decorations(u: uPlot, props: ChartProps): void {
 
 /** One decimal logarithm per label: labels at each half-step would overlap. */
 function logLabels(splits: number[]): (string | null)[] {
-  return splits.map((split) => (Number.isInteger(Math.round(Math.log10(split) * 1e6) / 1e6) ? format.value(split) : null));
+  return splits.map((split) => (Number.isInteger(Math.round(Math.log10(split) * 1e6) / 1e6) ? format.tick(split) : null));
 }
 
 function options(props: () => ChartProps, width: number, height: number, onCursor: (index: number | null) => void): uPlot.Options {
@@ -124,7 +123,7 @@ function options(props: () => ChartProps, width: number, height: number, onCurso
         ...axis,
         font,
         size: 56,
-        values: isLog === true ? (_, splits) => logLabels(splits) : (_, splits) => splits.map((split) => format.value(split)),
+        values: isLog === true ? (_, splits) => logLabels(splits) : (_, splits) => splits.map(format.tick),
       },
     ],
     series: [
@@ -217,5 +216,25 @@ export function Chart(props: ChartProps) {
       <div ref={frame} className="chart-frame" role="img" aria-label={`${title}: ${summary}`} />
       {props.note !== undefined && <p className="chart-note">{props.note}</p>}
     </figure>
+  );
+}
+
+const AHEAD = "200px";
+
+/** What is inside exists only while it is in view, or nearly: a page of many charts costs what its visible ones cost. */
+export function InView({ children }: { children: ReactNode }) {
+  const frame = useRef<HTMLDivElement>(null);
+  const [isVisible, setIsVisible] = useState(false);
+  useEffect(() => {
+    const element = frame.current;
+    if (element === null) return;
+    const watched = new IntersectionObserver(([entry]) => setIsVisible(entry?.isIntersecting === true), { rootMargin: AHEAD });
+    watched.observe(element);
+    return () => watched.disconnect();
+  }, []);
+  return (
+    <div ref={frame} className="in-view">
+      {isVisible ? children : null}
+    </div>
   );
 }

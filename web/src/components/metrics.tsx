@@ -42,10 +42,11 @@ export function Beside({ metric, value, baseline }: BesideProps) {
   return (
     <span className="beside">
       <span className="number">{format.value(value)}</span>
-      <span className={better ? "versus versus-better" : "versus versus-worse"} title={t(better ? "baseline.better" : "baseline.worse")}>
-        <span aria-hidden="true">{better ? "▲" : "▼"}</span>
-        <span className="visually-hidden">{t(better ? "baseline.better" : "baseline.worse")}</span>{" "}
-        {t("baseline.beside", { name: baselineName(baseline.name), value: format.value(baseline.value) })}
+      <span className={better ? "versus versus-better" : "versus versus-worse"} title={`${t(better ? "baseline.better" : "baseline.worse")}: ${baselineName(baseline.name)}`}>
+        <span aria-hidden="true">{better ? "▲" : "▼"}</span> <span className="number">{format.value(baseline.value)}</span>
+        <span className="visually-hidden">
+          {t(better ? "baseline.better" : "baseline.worse")}: {baselineName(baseline.name)}
+        </span>
       </span>
     </span>
   );

@@ -8,6 +8,7 @@ import { api, data as answer, type Schemas } from "../api/client";
 import { dataset as datasetQuery } from "../api/queries";
 import { Confirm } from "../components/Confirm";
 import { Bar, ErrorNote, Loading, Warnings } from "../components/notices";
+import { TableFrame } from "../components/TableFrame";
 import * as format from "../language/format";
 import { useText } from "../language/language";
 import { barsOf, columnsOf, valuesOf, type Column } from "./columns";
@@ -64,7 +65,7 @@ function Profile({ columns }: { columns: readonly Column[] }) {
   const t = useText();
   if (columns.length === 0) return null;
   return (
-    <div className="table-frame">
+    <TableFrame label={t("dataset.profile")}>
       <table className="table">
         <caption>{t("dataset.profile")}</caption>
         <thead>
@@ -97,7 +98,7 @@ function Profile({ columns }: { columns: readonly Column[] }) {
         </tbody>
       </table>
       {columns.length > SHOWN_COLUMNS && <p className="hint">{t("dataset.more_columns", { n: format.count(columns.length - SHOWN_COLUMNS) })}</p>}
-    </div>
+    </TableFrame>
   );
 }
 
@@ -125,7 +126,7 @@ function FirstRows({ dataset }: { dataset: Schemas["DatasetDetail"] }) {
   const names = Object.keys(rows[0] ?? {}).slice(0, SHOWN_COLUMNS);
   if (rows.length === 0) return null;
   return (
-    <div className="table-frame" tabIndex={0} role="region" aria-label={t("dataset.first_rows")}>
+    <TableFrame label={t("dataset.first_rows")}>
       <table className="table">
         <caption>{t("dataset.first_rows")}</caption>
         <thead>
@@ -147,7 +148,7 @@ function FirstRows({ dataset }: { dataset: Schemas["DatasetDetail"] }) {
           ))}
         </tbody>
       </table>
-    </div>
+    </TableFrame>
   );
 }
 

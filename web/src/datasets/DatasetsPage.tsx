@@ -5,6 +5,7 @@ import { Link, useNavigate } from "@tanstack/react-router";
 
 import { datasets } from "../api/queries";
 import { ErrorNote, Loading } from "../components/notices";
+import { TableFrame } from "../components/TableFrame";
 import * as format from "../language/format";
 import { useText } from "../language/language";
 import { DropZone } from "../start/DatasetPicker";
@@ -20,7 +21,7 @@ export function DatasetsPage() {
         <h1>{t("nav.datasets")}</h1>
       </div>
       <DropZone onAdded={(name) => void navigate({ to: "/datasets/$name", params: { name } })} />
-      <div className="table-frame">
+      <TableFrame label={t("nav.datasets")}>
         <table className="table">
           <caption className="visually-hidden">{t("nav.datasets")}</caption>
           <thead>
@@ -58,7 +59,7 @@ export function DatasetsPage() {
             ))}
           </tbody>
         </table>
-      </div>
+      </TableFrame>
     </>
   );
 }

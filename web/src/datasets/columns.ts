@@ -27,7 +27,7 @@ const TOP = 4;
 
 /** The range of numbers and dates, or the most frequent values. */
 export function valuesOf({ min, max, top = [] }: Column): string {
-  if (typeof min === "number" && typeof max === "number") return `${format.value(min)} … ${format.value(max)}`;
+  if (typeof min === "number" && typeof max === "number") return `${format.tick(min)} … ${format.tick(max)}`;
   if (typeof min === "string" && typeof max === "string") return `${min} … ${max}`;
   return top.slice(0, TOP).map(({ value }) => format.shown(value)).join(", ");
 }

@@ -1,4 +1,4 @@
-/** Every text of the dashboard in English and Chinese. `{places}` are filled in where it is shown. */
+/** Every text of the dashboard in English and Chinese; `text` fills in its `{places}`. */
 
 export const CATALOGUE = {
   loading: ["Loading", "正在加载"],
@@ -78,7 +78,7 @@ export const CATALOGUE = {
   "tasks.selected": ["{n} selected", "已选 {n} 个"],
   "tasks.clear": ["Clear selection", "清除选择"],
   "tasks.bulk": ["Selected tasks", "所选任务"],
-  "tasks.removed": ["{n} tasks will be deleted", "将删除 {n} 个任务"],
+  "tasks.removed": ["{n} {n:task|tasks} will be deleted", "将删除 {n} 个任务"],
   "tasks.none_match": ["No task matches.", "没有符合条件的任务。"],
 
   "pages.label": ["Pages of the list", "列表分页"],
@@ -94,12 +94,12 @@ export const CATALOGUE = {
   "first.example": ["Try the example", "试用示例"],
   "first.own": ["Use my own data", "使用自己的数据"],
 
-  "confirm.stop": ["Stop {n} tasks for good?", "永久停止 {n} 个任务？"],
+  "confirm.stop": ["Stop {n} {n:task|tasks} for good?", "永久停止 {n} 个任务？"],
   "confirm.stop_why": [
     "A stopped task cannot be resumed. To continue later, pause it instead.",
     "停止的任务不能继续。如需以后继续，请改为暂停。",
   ],
-  "confirm.remove": ["Delete {n} tasks?", "删除 {n} 个任务？"],
+  "confirm.remove": ["Delete {n} {n:task|tasks}?", "删除 {n} 个任务？"],
   "confirm.remove_why": [
     "History, logs, checkpoints and models of these tasks are deleted from the server's disk:",
     "这些任务的历史、日志、检查点和模型将从服务器磁盘上删除：",
@@ -107,7 +107,7 @@ export const CATALOGUE = {
   "confirm.checkpoints": ["Newest checkpoints", "最新检查点"],
   "confirm.models": ["Models ({n})", "模型（{n}）"],
   "confirm.unfinished": [
-    "{n} of them are not finished; stop them first. They are left out.",
+    "{n} of them {n:is|are} not finished and left out: stop {n:it|them} first.",
     "其中 {n} 个尚未结束，请先停止；它们不会被删除。",
   ],
   "confirm.longer": ["Train for more epochs", "训练更多轮次"],
@@ -136,7 +136,6 @@ export const CATALOGUE = {
   "baseline.mean": ["mean", "均值"],
   "baseline.last_value": ["last value", "最近值"],
   "baseline.seasonal_naive": ["seasonal naive", "季节性朴素预测"],
-  "baseline.beside": ["{name} {value}", "{name} {value}"],
   "baseline.better": ["better than the baseline", "优于基线"],
   "baseline.worse": ["not better than the baseline", "不优于基线"],
 
@@ -184,7 +183,7 @@ export const CATALOGUE = {
   "chart.off": ["Off", "关闭"],
   "chart.how_to_zoom": ["Drag in a chart to zoom, double-click to show all.", "在图中拖动可放大，双击显示全部。"],
   "chart.show_all": ["Show all epochs", "显示全部轮次"],
-  "chart.gaps": ["{n} values are missing: gaps in the curve.", "缺少 {n} 个值：曲线在此中断。"],
+  "chart.gaps": ["{n} {n:value is|values are} missing: {n:a gap|gaps} in the curve.", "缺少 {n} 个值：曲线在此中断。"],
   "chart.not_positive": ["A logarithmic axis cannot show values of 0 or below.", "对数刻度无法显示小于或等于 0 的值。"],
   "chart.waiting": ["The first epoch is not complete yet", "第一个轮次尚未完成"],
   "chart.none": ["No epoch was completed", "没有完成任何轮次"],
@@ -247,7 +246,7 @@ export const CATALOGUE = {
   "start.no_dataset": ["Choose a dataset.", "请选择数据集。"],
   "start.checking": ["Checking…", "正在检查……"],
   "start.ready": ["Ready to start.", "可以开始。"],
-  "start.problems": ["{n} problems to solve.", "有 {n} 个问题需要解决。"],
+  "start.problems": ["{n} {n:problem|problems} to solve.", "有 {n} 个问题需要解决。"],
   "start.rows": ["Rows", "行数"],
   "start.features": ["Features", "特征"],
   "start.task": ["Prediction", "预测类型"],
@@ -298,7 +297,7 @@ export const CATALOGUE = {
   "dataset.querying": ["Its query is running.", "正在运行查询。"],
   "dataset.checking": ["It is being read.", "正在读取。"],
   "dataset.profile": ["Columns", "列"],
-  "dataset.more_columns": ["{n} more columns are not shown.", "另有 {n} 列未显示。"],
+  "dataset.more_columns": ["{n} more {n:column is|columns are} not shown.", "另有 {n} 列未显示。"],
   "dataset.first_rows": ["First rows", "前几行"],
   "dataset.remove": ["Delete the dataset {name}?", "删除数据集 {name}？"],
   "dataset.remove_why": [

@@ -15,6 +15,13 @@ export function value(given: number | null | undefined): string {
   );
 }
 
+/** A number beside an axis. */
+export function tick(given: number): string {
+  const size = Math.abs(given);
+  if (size !== 0 && (size < 1e-4 || size >= 1e6)) return given.toExponential(Number.isInteger(Math.log10(size)) ? 0 : 1);
+  return new Intl.NumberFormat(locale(), { maximumSignificantDigits: 5 }).format(given);
+}
+
 /** A number of things. */
 export function count(given: number | null | undefined): string {
   return given === null || given === undefined ? MISSING : new Intl.NumberFormat(locale()).format(Math.round(given));
@@ -49,7 +56,7 @@ export function moment(iso: string | null | undefined, now = new Date()): string
   const at = new Date(iso);
   const isToday = at.toDateString() === now.toDateString();
   const style: Intl.DateTimeFormatOptions = isToday
-    ? { timeStyle: "medium" }
+    ? { timeStyle: "short" }
     : { dateStyle: at.getFullYear() === now.getFullYear() ? "medium" : "short", timeStyle: "short" };
   return new Intl.DateTimeFormat(locale(), style).format(at);
 }

@@ -21,8 +21,10 @@ let language = initial();
 
 export const currentLanguage = (): Language => language;
 
-/** The locale of numbers and times. */
-export const locale = (): string => (language === "zh" ? "zh-CN" : "en");
+/** The locale of numbers and times: the browser's own, if it is one of the chosen language. */
+export function locale(): string {
+  return navigator.languages.find((name) => name.startsWith(language)) ?? (language === "zh" ? "zh-CN" : "en");
+}
 
 export function choose(chosen: Language): void {
   language = chosen;
@@ -31,11 +33,13 @@ export function choose(chosen: Language): void {
   for (const told of listeners) told();
 }
 
-/** The text of a key, with its `{places}` filled in. */
+/** The text of a key, with its `{places}` filled in; `{n:task|tasks}` is the word that goes with the number. */
 export function text(key: Key, values: Values = {}, spoken: Language = language): string {
-  return CATALOGUE[key][spoken === "en" ? 0 : 1].replace(/\{(\w+)\}/g, (place, name: string) =>
-    String(values[name] ?? place),
-  );
+  return CATALOGUE[key][spoken === "en" ? 0 : 1]
+    .replace(/\{(\w+):([^|}]*)\|([^}]*)\}/g, (_, name: string, one: string, several: string) =>
+      String(values[name]) === "1" ? one : several,
+    )
+    .replace(/\{(\w+)\}/g, (place, name: string) => String(values[name] ?? place));
 }
 
 function subscribe(listener: () => void): () => void {

@@ -8,6 +8,7 @@ import { model as modelQuery } from "../api/queries";
 import { CopyBlock } from "../components/CopyBlock";
 import { metricName } from "../components/metrics";
 import { ErrorNote, Loading } from "../components/notices";
+import { TableFrame } from "../components/TableFrame";
 import * as format from "../language/format";
 import { useText } from "../language/language";
 import { headline } from "./ModelsPage";
@@ -78,7 +79,7 @@ function Model({ model }: { model: Schemas["ModelDetail"] }) {
         <div>
           <Versions model={model} />
           <Lineage lineage={model.lineage} engine={model.engine} />
-          <div className="table-frame">
+          <TableFrame label={t("model.files")}>
             <table className="table">
               <caption>{t("model.files")}</caption>
               <tbody>
@@ -94,7 +95,7 @@ function Model({ model }: { model: Schemas["ModelDetail"] }) {
                 ))}
               </tbody>
             </table>
-          </div>
+          </TableFrame>
         </div>
       </div>
     </>
@@ -104,7 +105,7 @@ function Model({ model }: { model: Schemas["ModelDetail"] }) {
 function Versions({ model }: { model: Schemas["ModelDetail"] }) {
   const t = useText();
   return (
-    <div className="table-frame">
+    <TableFrame label={t("models.versions")}>
       <table className="table">
         <caption>{t("model.versions", { n: format.count(model.version_count) })}</caption>
         <tbody>
@@ -134,7 +135,7 @@ function Versions({ model }: { model: Schemas["ModelDetail"] }) {
           ))}
         </tbody>
       </table>
-    </div>
+    </TableFrame>
   );
 }
 

@@ -6,6 +6,7 @@ import { Link } from "@tanstack/react-router";
 import { models } from "../api/queries";
 import { metricName } from "../components/metrics";
 import { Empty, ErrorNote, Loading } from "../components/notices";
+import { TableFrame } from "../components/TableFrame";
 import * as format from "../language/format";
 import { useText } from "../language/language";
 
@@ -40,7 +41,7 @@ export function ModelsPage() {
       <div className="page-head">
         <h1>{t("nav.models")}</h1>
       </div>
-      <div className="table-frame">
+      <TableFrame label={t("nav.models")}>
         <table className="table">
           <caption className="visually-hidden">{t("nav.models")}</caption>
           <thead>
@@ -80,7 +81,7 @@ export function ModelsPage() {
             ))}
           </tbody>
         </table>
-      </div>
+      </TableFrame>
     </>
   );
 }

@@ -5,6 +5,7 @@ import { useState } from "react";
 import type { Problem, Schemas } from "../api/client";
 import type { Config } from "../api/queries";
 import { Warnings } from "../components/notices";
+import { TableFrame } from "../components/TableFrame";
 import { columnsOf, valuesOf } from "../datasets/columns";
 import * as format from "../language/format";
 import { useText } from "../language/language";
@@ -72,7 +73,7 @@ export function ColumnPicker({ dataset, checked, config, problems, onChange }: P
           <code>{field}</code> {message} <span className="hint">{hint}</span>
         </p>
       ))}
-      <div className="table-frame table-short" tabIndex={0} role="region" aria-label={t("start.columns")}>
+      <TableFrame label={t("start.columns")} isShort>
         <table className="table">
           <thead>
             <tr>
@@ -119,7 +120,7 @@ export function ColumnPicker({ dataset, checked, config, problems, onChange }: P
             ))}
           </tbody>
         </table>
-      </div>
+      </TableFrame>
       <Warnings warnings={[...(dataset.warnings ?? []), ...(dataset.notes ?? [])]} />
     </>
   );

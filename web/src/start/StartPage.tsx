@@ -56,7 +56,7 @@ function StartForm({ initial, schema }: { initial: Config; schema: Schema }) {
   const target = columns === undefined || config.target_column !== undefined ? undefined : likelyTarget(columns);
   if (target !== undefined) setConfig({ ...config, target_column: target });
 
-  const judged = useJudgement(config);
+  const judged = useJudgement(config, dataset.isLoading);
   const set = (name: string, value: unknown): void => setConfig((before) => changed(before, name, value, schema.properties?.[name]?.default));
   const choose = (name: string): void => setConfig((before) => ({ ...withoutColumns(before), dataset: name }));
   const problems = judged.data?.problems ?? [];
@@ -108,13 +108,13 @@ function withoutColumns(config: Config): Config {
 }
 
 /** What the server says of the config, once nothing has been typed for a moment. */
-function useJudgement(config: Config) {
+function useJudgement(config: Config, isLoading: boolean) {
   const [settled, setSettled] = useState(config);
   useEffect(() => {
     const timer = setTimeout(() => setSettled(config), PAUSE);
     return () => clearTimeout(timer);
   }, [config]);
-  return useQuery({ ...queries.validation(settled), enabled: settled.dataset !== undefined });
+  return useQuery({ ...queries.validation(settled), enabled: settled === config && config.dataset !== undefined && !isLoading });
 }
 
 function JsonView({ config, onChange }: { config: Config; onChange: (config: Config) => void }) {

@@ -6,6 +6,7 @@ import { Link } from "@tanstack/react-router";
 import { api, data } from "../api/client";
 import { health, reconciliation, tasks, type State } from "../api/queries";
 import { ErrorNote, Loading, StateBadge } from "../components/notices";
+import { TableFrame } from "../components/TableFrame";
 import * as format from "../language/format";
 import { useText } from "../language/language";
 
@@ -122,7 +123,7 @@ function Processes() {
       <h2>{t("system.processes")}</h2>
       <p className="hint">{found.message}</p>
       {found.running.length > 0 && (
-        <div className="table-frame">
+        <TableFrame label={t("system.processes")}>
           <table className="table">
             <thead>
               <tr>
@@ -149,7 +150,7 @@ function Processes() {
               ))}
             </tbody>
           </table>
-        </div>
+        </TableFrame>
       )}
       {found.findings.length > 0 && (
         <div className="note note-warning">

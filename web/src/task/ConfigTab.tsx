@@ -6,6 +6,7 @@ import { useState } from "react";
 import { schema, type TaskDetail } from "../api/queries";
 import { CopyBlock } from "../components/CopyBlock";
 import { ErrorNote, Loading } from "../components/notices";
+import { TableFrame } from "../components/TableFrame";
 import * as format from "../language/format";
 import { useText } from "../language/language";
 import { compared, shortest } from "./config";
@@ -26,7 +27,7 @@ export function ConfigTab({ detail }: { detail: TaskDetail }) {
         <span className="hint">{t("config.changed", { n: options.filter(({ isChanged }) => isChanged).length, all: options.length })}</span>
       </div>
       <div className="columns">
-        <div className="table-frame">
+        <TableFrame label={t("task.config")}>
           <table className="table">
             <thead>
               <tr>
@@ -48,7 +49,7 @@ export function ConfigTab({ detail }: { detail: TaskDetail }) {
             </tbody>
           </table>
           <Revisions detail={detail} />
-        </div>
+        </TableFrame>
         <CopyBlock label={t("config.json")} text={JSON.stringify(isWhole ? detail.config : shortest(detail.config, data), null, 2)} />
       </div>
     </>

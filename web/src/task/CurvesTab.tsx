@@ -4,13 +4,13 @@ import { getRouteApi } from "@tanstack/react-router";
 import { useCallback, useMemo } from "react";
 
 import type { State, TaskDetail } from "../api/queries";
-import { Chart, type ChartMark, type Series } from "../components/Chart";
+import { Chart, InView, type ChartMark, type ChartProps, type Series } from "../components/Chart";
 import { baselineName, metricName } from "../components/metrics";
 import { Empty } from "../components/notices";
 import * as format from "../language/format";
 import { useText, type Text } from "../language/language";
 import type { Changes } from "../router";
-import { groups, type Curves, type Group, type MarkKind, type Row } from "./curves";
+import { column, groups, type Curves, type Group, type MarkKind, type Row } from "./curves";
 import { gaps, smoothed } from "./smoothing";
 
 const route = getRouteApi("/tasks/$id");
@@ -30,9 +30,8 @@ const MARK_COLOURS: Record<MarkKind, string> = {
   failed: "--bad",
 };
 
-/** The values of one side, and, if they are smoothed, the smooth curve before them. */
-function series(label: string, colour: string, values: (number | null)[] | null, smoothing: number, dash?: number[]): Series[] {
-  if (values === null) return [];
+/** The values of one side, and, if they are smoothed, the raw ones behind them. */
+function lines(label: string, colour: string, values: (number | null)[], smoothing: number, dash?: number[]): Series[] {
   const line = dash === undefined ? {} : { dash };
   if (smoothing === 0) return [{ label, colour, values, ...line }];
   return [
@@ -41,19 +40,49 @@ function series(label: string, colour: string, values: (number | null)[] | null,
   ];
 }
 
-function note(t: Text, group: Group, isLog: boolean): string | undefined {
-  const missing = gaps(group.train ?? []) + gaps(group.validation ?? []);
-  const all = [...(group.train ?? []), ...(group.validation ?? [])];
-  const below = isLog && all.some((value) => value !== null && value <= 0);
+function note(t: Text, all: readonly Series[], isLog: boolean): string | undefined {
+  const raw = all.filter((one) => one.isFaint === true || all.length < 3);
+  const missing = raw.reduce((sum, { values }) => sum + gaps(values), 0);
+  const below = isLog && raw.some(({ values }) => values.some((value) => typeof value === "number" && value <= 0));
   const notes = [...(missing > 0 ? [t("chart.gaps", { n: missing })] : []), ...(below ? [t("chart.not_positive")] : [])];
   return notes.length === 0 ? undefined : notes.join(" ");
+}
+
+type Shared = Pick<ChartProps, "x" | "marks" | "zoom" | "onZoom" | "syncKey" | "isLog">;
+
+interface MetricProps extends Shared {
+  group: Group;
+  rows: readonly Row[];
+  smoothing: number;
+  level: ChartProps["level"];
+}
+
+/** A metric of both sides; it is computed only while it is in view. */
+function MetricChart({ group, rows, smoothing, level, ...shared }: MetricProps) {
+  const t = useText();
+  const { name, train, validation } = group;
+  const series = useMemo(
+    () => [
+      ...(train === null ? [] : lines(t("chart.train"), TRAIN, column(rows, train), smoothing, [6, 3])),
+      ...(validation === null ? [] : lines(t("chart.validation"), VALIDATION, column(rows, validation), smoothing)),
+    ],
+    [rows, train, validation, smoothing, t],
+  );
+  return <Chart title={metricName(name)} series={series} level={level} note={note(t, series, shared.isLog === true)} {...shared} />;
+}
+
+function PlainChart({ field, rows, ...shared }: Shared & { field: "learning_rate" | "time_per_epoch"; rows: readonly Row[] }) {
+  const t = useText();
+  const label = t(`chart.${field}`);
+  const series = useMemo(() => [{ label, colour: "--series-3", values: column(rows, field) }], [rows, field, label]);
+  return <Chart title={label} series={series} {...shared} />;
 }
 
 export function CurvesTab({ curves, detail, state }: { curves: Curves; detail: TaskDetail; state: State }) {
   const t = useText();
   const search = route.useSearch();
   const navigate = route.useNavigate();
-  const { log: isLog = false, smooth = 0, zoom } = search;
+  const { log: isLog = false, smooth = 0, zoom = null } = search;
   const { rows } = curves;
 
   const change = useCallback(
@@ -61,33 +90,19 @@ export function CurvesTab({ curves, detail, state }: { curves: Curves; detail: T
     [navigate],
   );
   const onZoom = useCallback(
-    (wanted: [number, number] | null) => change({ zoom: wanted === null ? undefined : [Math.round(wanted[0] * 100) / 100, Math.round(wanted[1] * 100) / 100] }),
+    (wanted: [number, number] | null) => change({ zoom: wanted === null ? undefined : [rounded(wanted[0]), rounded(wanted[1])] }),
     [change],
   );
   const x = useMemo(() => rows.map((row) => row.epoch), [rows]);
-  const charts = useMemo(() => {
-    const found = groups(rows, detail.main_metric);
-    return found.map((group) => ({
-      group,
-      series: [
-        ...series(t("chart.train"), TRAIN, group.train, smooth, [6, 3]),
-        ...series(t("chart.validation"), VALIDATION, group.validation, smooth),
-      ],
-    }));
-  }, [rows, detail.main_metric, smooth, t]);
-  const plain = useMemo(
-    () => (["learning_rate", "time_per_epoch"] as const).map((key) => ({ key, series: [{ label: t(`chart.${key}`), colour: "--series-3", values: values(rows, key) }] })),
-    [rows, t],
-  );
   const marks = useMemo<ChartMark[]>(() => {
-    const best = curves.bestEpoch === null ? [] : [{ epoch: curves.bestEpoch, kind: "best" as const, detail: "" }];
-    return [...best, ...curves.marks].map(({ epoch, kind }) => ({ x: epoch, label: t(`mark.${kind}`), colour: MARK_COLOURS[kind] }));
-  }, [curves.bestEpoch, curves.marks, t]);
+    const best = curves.bestEpoch === null ? [] : [{ epoch: curves.bestEpoch, kind: "best" as const }];
+    return [...best, ...curves.marks].map(({ epoch, kind }) => ({ x: epoch, colour: MARK_COLOURS[kind] }));
+  }, [curves.bestEpoch, curves.marks]);
 
   if (rows.length === 0) {
     return <Empty title={t(state === "running" || state === "pending" ? "chart.waiting" : "chart.none")} />;
   }
-  const shared = { x, marks, zoom: zoom ?? null, onZoom, syncKey: detail.task_id };
+  const shared = { x, marks, zoom, onZoom, isLog, syncKey: detail.task_id };
   return (
     <>
       <div className="toolbar">
@@ -99,12 +114,12 @@ export function CurvesTab({ curves, detail, state }: { curves: Curves; detail: T
           <select value={String(smooth)} onChange={(event) => change({ smooth: Number(event.target.value) > 0 ? Number(event.target.value) : undefined })}>
             {[...new Set([...SMOOTHINGS, smooth])].map((weight) => (
               <option key={weight} value={String(weight)}>
-                {weight === 0 ? t("chart.off") : format.value(weight)}
+                {weight === 0 ? t("chart.off") : format.tick(weight)}
               </option>
             ))}
           </select>
         </label>
-        {zoom === undefined ? (
+        {zoom === null ? (
           <span className="hint">{t("chart.how_to_zoom")}</span>
         ) : (
           <button type="button" className="button" onClick={() => onZoom(null)}>
@@ -113,20 +128,15 @@ export function CurvesTab({ curves, detail, state }: { curves: Curves; detail: T
         )}
       </div>
       <div className="charts">
-        {charts.map(({ group, series: lines }) => (
-          <Chart
-            key={group.name}
-            title={metricName(group.name)}
-            series={lines}
-            isLog={isLog}
-            level={levelOf(detail, group.name)}
-            note={note(t, group, isLog)}
-            height={group.name === charts[0]?.group.name ? 240 : 200}
-            {...shared}
-          />
+        {groups(rows, detail.main_metric).map((group) => (
+          <InView key={group.name}>
+            <MetricChart group={group} rows={rows} smoothing={smooth} level={levelOf(detail, group.name)} {...shared} />
+          </InView>
         ))}
-        {plain.map(({ key, series: lines }) => (
-          <Chart key={key} title={t(`chart.${key}`)} series={lines} isLog={isLog} {...shared} />
+        {(["learning_rate", "time_per_epoch"] as const).map((field) => (
+          <InView key={field}>
+            <PlainChart field={field} rows={rows} {...shared} />
+          </InView>
         ))}
       </div>
       <Happened curves={curves} />
@@ -134,9 +144,7 @@ export function CurvesTab({ curves, detail, state }: { curves: Curves; detail: T
   );
 }
 
-function values(rows: readonly Row[], key: string): (number | null)[] {
-  return rows.map((row) => row[key] ?? null);
-}
+const rounded = (epoch: number): number => Math.round(epoch * 100) / 100;
 
 /** The best baseline in the metric that the task is compared in. */
 function levelOf(detail: TaskDetail, metric: string): { label: string; value: number } | undefined {

@@ -4,6 +4,7 @@ import type { Schemas } from "../api/client";
 import { isFinal, type TaskDetail } from "../api/queries";
 import { baselineName, isBetter, metricName, METRICS } from "../components/metrics";
 import { Empty } from "../components/notices";
+import { TableFrame } from "../components/TableFrame";
 import * as format from "../language/format";
 import { useText } from "../language/language";
 
@@ -64,7 +65,7 @@ function Scores({ final, scored }: { final: Final; scored: Side }) {
   const sides = SIDES.filter((side) => final[side]);
   const rows = METRICS.filter((metric) => sides.some((side) => typeof (final[side] as unknown as Values)[metric] === "number"));
   return (
-    <div className="table-frame">
+    <TableFrame label={t("results.scores")}>
       <table className="table">
         <caption>{t("results.scores")}</caption>
         <thead>
@@ -107,7 +108,7 @@ function Scores({ final, scored }: { final: Final; scored: Side }) {
           })}
         </tbody>
       </table>
-    </div>
+    </TableFrame>
   );
 }
 
@@ -120,7 +121,7 @@ function Confusion({ metrics, side }: { metrics: Schemas["SideMetrics"] | null; 
   const labels = metrics?.per_class?.map(({ label }) => String(label)) ?? [];
   if (!matrix || matrix.length === 0 || matrix.length > 40) return null;
   return (
-    <div className="table-frame">
+    <TableFrame label={t("results.confusion", { side: t(`side.${side}`) })}>
       <table className="table confusion">
         <caption>{t("results.confusion", { side: t(`side.${side}`) })}</caption>
         <thead>
@@ -149,7 +150,7 @@ function Confusion({ metrics, side }: { metrics: Schemas["SideMetrics"] | null; 
           })}
         </tbody>
       </table>
-    </div>
+    </TableFrame>
   );
 }
 
@@ -158,7 +159,7 @@ function PerClass({ metrics }: { metrics: Schemas["SideMetrics"] | null }) {
   const classes = metrics?.per_class;
   if (!classes || classes.length === 0) return null;
   return (
-    <div className="table-frame">
+    <TableFrame label={t("results.per_class")}>
       <table className="table">
         <caption>{t("results.per_class")}</caption>
         <thead>
@@ -186,6 +187,6 @@ function PerClass({ metrics }: { metrics: Schemas["SideMetrics"] | null }) {
           ))}
         </tbody>
       </table>
-    </div>
+    </TableFrame>
   );
 }

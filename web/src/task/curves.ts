@@ -153,11 +153,11 @@ export function filled(curves: Curves, history: readonly Row[]): Curves {
   return { ...curves, rows };
 }
 
-/** One metric on both sides; each list has a value per row. */
+/** One metric, and the fields of rows that have it: of the training rows, of the validation rows, or of both. */
 export interface Group {
   name: string;
-  train: (number | null)[] | null;
-  validation: (number | null)[] | null;
+  train: string | null;
+  validation: string | null;
 }
 
 const ORDER = ["loss", "accuracy", "r2", "auc", "f1", "rmse", "mae"];
@@ -174,14 +174,18 @@ export function groups(rows: readonly Row[], preferred: string): Group[] {
   const rank = (name: string): number => (order.includes(name) ? order.indexOf(name) : order.length);
   return [...metrics]
     .sort((a, b) => rank(a) - rank(b))
-    .map((name) => ({ name, train: side(rows, names, `train_${name}`), validation: side(rows, names, `val_${name}`) }))
+    .map((name) => ({ name, train: measured(rows, names, `train_${name}`), validation: measured(rows, names, `val_${name}`) }))
     .filter(({ train, validation }) => train !== null || validation !== null);
 }
 
-function side(rows: readonly Row[], names: Set<string>, key: string): (number | null)[] | null {
-  if (!names.has(key)) return null;
-  const values = rows.map((row) => row[key] ?? null);
-  return values.some((value) => value !== null) ? values : null;
+/** The field, if some row has a value in it. */
+function measured(rows: readonly Row[], names: Set<string>, key: string): string | null {
+  return names.has(key) && rows.some((row) => typeof row[key] === "number") ? key : null;
+}
+
+/** The values of a field, one for each row. */
+export function column(rows: readonly Row[], key: string): (number | null)[] {
+  return rows.map((row) => row[key] ?? null);
 }
 
 export interface Pace {

@@ -21,8 +21,8 @@ export function positive(values: readonly (number | null | undefined)[]): (numbe
 }
 
 /** How many values are missing between the first and the last one that exist. */
-export function gaps(values: readonly (number | null)[]): number {
-  const first = values.findIndex((value) => value !== null);
-  const last = values.findLastIndex((value) => value !== null);
+export function gaps(values: readonly (number | null | undefined)[]): number {
+  const first = values.findIndex((value) => typeof value === "number");
+  const last = values.findLastIndex((value) => typeof value === "number");
   return first < 0 ? 0 : values.slice(first, last).filter((value) => value === null).length;
 }

@@ -21,6 +21,7 @@ import { tasks, type Sort, type State, type TaskLine } from "../api/queries";
 import { Confirm, useUndo } from "../components/Confirm";
 import { Beside, metricName, METRICS } from "../components/metrics";
 import { Bar, Empty, ErrorNote, Loading, StateBadge } from "../components/notices";
+import { TableFrame } from "../components/TableFrame";
 import type { Key } from "../language/catalogue";
 import * as format from "../language/format";
 import { useText } from "../language/language";
@@ -170,7 +171,7 @@ export function TasksPage() {
         }
       />
       {error !== null && <ErrorNote error={error} />}
-      <div className="table-frame" data-stale={isPlaceholderData}>
+      <TableFrame label={t("nav.tasks")} isStale={isPlaceholderData}>
         <table className="table">
           <caption className="visually-hidden">{t("nav.tasks")}</caption>
           <thead>
@@ -209,7 +210,7 @@ export function TasksPage() {
           </tbody>
         </table>
         {lines.length === 0 && <p className="table-empty">{t("tasks.none_match")}</p>}
-      </div>
+      </TableFrame>
       <Pages page={page} total={total} onChange={(wanted) => change({ page: wanted === 1 ? undefined : wanted })} />
     </>
   );
