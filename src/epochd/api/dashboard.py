@@ -5,7 +5,6 @@ token where the server has tokens, so the page itself needs none. Its policy let
 and run no script that is not a file of the build.
 """
 
-import html
 from pathlib import Path
 
 from fastapi import APIRouter, FastAPI
@@ -37,19 +36,9 @@ HEADERS = {
 }
 FOREVER = "public, max-age=31536000, immutable"
 """For files whose names contain a hash of their content."""
-BASE = '<base href="/"'
+BASE = b'<base href="/"'
 """In the built page: the path that its relative addresses begin with."""
-NOT_BUILT = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>epochd</title></head><body>
-<h1>epochd</h1>
-<p>The server runs, but this source checkout has no dashboard yet. Build it with <code>make setup</code>, or with
-Node.js 20 or newer: <code>cd web &amp;&amp; npm ci &amp;&amp; npm run build</code>. Then reload this page.</p>
-<p lang="zh">服务器正在运行，但此源码目录中尚未构建控制台。
-请运行 <code>make setup</code>，或使用 Node.js 20 及以上版本运行
-<code>cd web &amp;&amp; npm ci &amp;&amp; npm run build</code>，然后刷新本页。</p>
-<p>API: <a href="{prefix}/docs">{prefix}/docs</a></p>
-</body></html>
-"""
+NOT_BUILT = Path(__file__).parent / "not_built.html"
 
 
 class Assets(StaticFiles):
@@ -81,8 +70,7 @@ def install(app: FastAPI, settings: Settings, built: Path = BUILT) -> None:
 def _page(built: Path, prefix: str) -> Response:
     """The page with the path prefix of the server; one that says how to build it, if it is not built."""
     headers = {**HEADERS, "Cache-Control": "no-cache"}
-    try:
-        text = (built / "index.html").read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return HTMLResponse(NOT_BUILT.format(prefix=html.escape(prefix)), 404, headers)
-    return HTMLResponse(text.replace(BASE, f'<base href="{html.escape(prefix)}/"', 1), headers=headers)
+    index = built / "index.html"
+    page, status = (index, 200) if index.is_file() else (NOT_BUILT, 404)
+    prefixed = page.read_bytes().replace(BASE, b'<base href="%s/"' % prefix.encode(), 1)
+    return HTMLResponse(prefixed, status, headers)

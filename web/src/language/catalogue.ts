@@ -268,7 +268,8 @@ export const CATALOGUE = {
   "field.reset": ["Reset {name} to its default", "将 {name} 恢复为默认值"],
   "field.automatic": ["automatic", "自动"],
 
-  "drop.label": ["Drop a file here, or choose one", "将文件拖到此处，或选择文件"],
+  "drop.choose": ["Choose a file", "选择文件"],
+  "drop.label": ["or drop it here", "或将文件拖到此处"],
   "drop.formats": ["CSV, TSV, Parquet, NDJSON, Arrow, Excel", "CSV、TSV、Parquet、NDJSON、Arrow、Excel"],
   "drop.sending": ["Sending", "正在发送"],
   "drop.sent": ["{share} sent", "已发送 {share}"],

@@ -68,7 +68,7 @@ export function between(from: string | null, to: string | null, now = Date.now()
 
 /** A JSON value in one line, for tables. */
 export function shown(given: unknown): string {
-  if (given === null || given === undefined) return MISSING;
+  if (given === undefined) return MISSING;
   if (typeof given === "string") return given;
   if (Array.isArray(given) && given.every((item) => typeof item !== "object")) return given.join(", ");
   return JSON.stringify(given);

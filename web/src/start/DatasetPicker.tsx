@@ -90,8 +90,11 @@ export function DropZone({ onAdded }: { onAdded: (name: string) => void }) {
       >
         {share === null ? (
           <>
-            <label htmlFor={id}>{t("drop.label")}</label>
-            <input id={id} type="file" onChange={(event) => send(event.target.files?.[0])} />
+            <input id={id} type="file" className="visually-hidden" onChange={(event) => send(event.target.files?.[0])} />
+            <label htmlFor={id} className="button">
+              {t("drop.choose")}
+            </label>
+            <span>{t("drop.label")}</span>
             <span className="hint">{t("drop.formats")}</span>
           </>
         ) : (

@@ -8,7 +8,6 @@ from epochd.api.language import TOLD, Told
 from epochd.api.responses import Config, Moment, ProblemShape, Shape, Success, described_as
 from epochd.core import metric_table
 from epochd.core.jobs import Job, State
-from epochd.loop import baselines
 
 Row = Annotated[dict[str, Any], described_as("EpochMetrics")]
 Latest = Annotated[dict[str, Any], described_as("EpochMetrics", "NoMetrics")]
@@ -174,7 +173,7 @@ class TaskLine(Shape):
             total_epochs=job.training.epochs,
             best_metrics=job.best_metrics or {},
             latest_metrics=job.latest_metrics or {},
-            main_metric=baselines.main_metric(job.training, job.training.task or "binary"),
+            main_metric=metric_table.main_metric(job.training, job.training.task or "binary"),
             baseline=_baseline(job),
             created_at=job.created_at,
             started_at=job.started_at,
