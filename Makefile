@@ -11,7 +11,7 @@ DASHBOARD_SOURCES := $(shell find web -name node_modules -prune -o -type f -prin
 # Processes that tests start would compile all sources again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup serve quickstart check test fuzz clients chaos streaming mutants bench bench-data bench-serving soak quality bench-setup
+.PHONY: dashboard dashboard-test setup serve quickstart check test fuzz clients chaos streaming mutants bench bench-data bench-serving soak quality bench-setup
 
 setup: $(READY) $(DASHBOARD)
 
@@ -31,6 +31,13 @@ check: setup
 test: check
 	$(BIN)/python -m pytest -m 'not serial and not long' -n $(WORKERS) --dist worksteal $(ARGS) || [ $$? -eq 5 ]
 	$(BIN)/python -m pytest -m serial $(ARGS) || [ $$? -eq 5 ]
+
+# The sources of the dashboard, by its linter and its tests; then in headless Chromium, with real servers: docs/dashboard.md.
+dashboard-test: setup
+	cd web && npm run lint && npm test
+	$(BIN)/python -m pytest tests/web $(ARGS)
+
+dashboard: $(DASHBOARD)
 
 # Ten thousand requests made up from the OpenAPI description, and ten thousand damaged files: docs/testing.md.
 fuzz: setup
