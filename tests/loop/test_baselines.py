@@ -6,8 +6,8 @@ from sklearn import metrics as reference
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from epochd.core import specs
-from epochd.core.metric_table import best_baseline
-from epochd.loop.baselines import baselines, main_metric, warnings
+from epochd.core.metric_table import best_baseline, main_metric
+from epochd.loop.baselines import baselines, warnings
 
 TRAIN, Y = np.array([0, 0, 0, 2, 1, 2]), np.array([2, 0, 0, 1, 2, 0, 0])
 ROWS = "the validation rows"

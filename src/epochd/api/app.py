@@ -10,7 +10,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 
 from epochd import __version__
-from epochd.api import errors, models, openapi, protocols, tasks
+from epochd.api import dashboard, errors, models, openapi, protocols, tasks
 from epochd.api.datasets import routes as datasets
 from epochd.api.deps import authorise, known_parameters
 from epochd.api.language import RequestLanguage
@@ -67,4 +67,5 @@ def create_app(settings: Settings, *, executor: Executor | None = None, server_u
     authorised.include_router(protocols.router, tags=["protocols"])
     authorised.include_router(system.router, prefix="/api/v1/system", tags=["server"])
     app.include_router(authorised)
+    dashboard.install(app, settings)
     return app

@@ -45,7 +45,11 @@ class RootPath:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and self.prefix:
-            path = scope["path"] if scope["path"].startswith(f"{self.prefix}/") else self.prefix + scope["path"]
+            path = scope["path"]
+            if path == self.prefix:
+                path = f"{path}/"
+            elif not path.startswith(f"{self.prefix}/"):
+                path = self.prefix + path
             scope = {**scope, "root_path": self.prefix, "path": path}
         await self.app(scope, receive, send)
 

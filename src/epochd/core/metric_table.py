@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from epochd.core.spec_fields import Task
+from epochd.core.spec_fields import SpecFields, Task
 
 TOP = 5
 """``top_5_accuracy`` exists only with more classes than this."""
@@ -56,6 +56,17 @@ def names(task: Task, classes: int | None = None) -> list[str]:
 def unprefixed(monitor: str) -> str:
     """The metric that a field of a history row contains: ``auc`` of ``val_auc``."""
     return monitor.removeprefix("val_").removeprefix("train_")
+
+
+def main_metric(spec: SpecFields, task: Task) -> str:
+    """The metric by which a model is compared with its baselines: the monitored one; instead of the loss RMSE for a
+    regression, and balanced accuracy with class weights, which change the probabilities."""
+    name = unprefixed(spec.watched)
+    if name != "loss":
+        return name
+    if task == "regression":
+        return "rmse"
+    return "balanced_accuracy" if spec.class_weight is not None else name
 
 
 def is_better(name: str, value: float, other: float) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 
 from epochd.core import metric_table
 from epochd.core.arrays import FloatArray, IntArray
-from epochd.core.spec_fields import SpecFields, TargetTransform
+from epochd.core.spec_fields import TargetTransform
 from epochd.core.specs import Task
 from epochd.core.target_scale import TargetScale
 from epochd.loop import metrics
@@ -92,17 +92,6 @@ def _prior(task: Task, train_y: FloatArray | IntArray, outputs: int, weights: Fl
     shares = counts / counts.sum()
     shares = np.clip(shares, SMALLEST_SHARE, 1 - SMALLEST_SHARE)
     return np.asarray(np.log(shares[1:] / shares[:1]) if task == "binary" else np.log(shares))
-
-
-def main_metric(spec: SpecFields, task: Task) -> str:
-    """The metric by which a model is compared with its baselines: the monitored one; instead of the loss RMSE for a
-    regression, and balanced accuracy with class weights, which change the probabilities."""
-    name = metric_table.unprefixed(spec.watched)
-    if name != "loss":
-        return name
-    if task == "regression":
-        return "rmse"
-    return "balanced_accuracy" if spec.class_weight is not None else name
 
 
 def warnings(

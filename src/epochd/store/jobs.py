@@ -7,9 +7,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import delete, func, select, tuple_
+from sqlalchemy import ColumnElement, delete, func, select, tuple_
 from sqlalchemy.exc import IntegrityError
 
 from epochd.core.datasets import CheckedDataset
@@ -28,6 +28,16 @@ table = tables.jobs
 ID_TRIES = 5
 DECODED_AT_ONCE = 25
 """How many rows of a long page are decoded before others have their turn in the event loop: some milliseconds."""
+
+Sort = Literal["created", "-created", "name", "-name", "state", "-state", "epoch", "-epoch", "finished", "-finished"]
+"""What a list is ordered by; with ``-`` in descending order."""
+SORTED = {
+    "created": table.c.created_at,
+    "name": table.c.name,
+    "state": table.c.state,
+    "epoch": table.c.current_epoch,
+    "finished": table.c.finished_at,
+}
 
 
 async def submit(
@@ -78,16 +88,16 @@ async def find(
     kind: JobKind = JobKind.TRAINING,
     state: State | None = None,
     name: str | None = None,
+    sort: Sort = "-created",
     limit: int = 50,
     offset: int = 0,
 ) -> tuple[list[Job], int]:
-    """A page of the jobs of a kind, in ``state``, whose name contains ``name``, newest first; and their total
+    """A page of the jobs of a kind, in ``state``, whose name contains ``name``, in this order; and their total
     number."""
     chosen = [table.c.kind == kind] + ([] if state is None else [table.c.state == state])
     if name:
         chosen.append(table.c.name.icontains(rows.storable(name), autoescape=True))
-    newest = table.c.created_at.desc(), table.c.id.desc()
-    page = select(table).where(*chosen).order_by(*newest).limit(limit).offset(offset)
+    page = select(table).where(*chosen).order_by(*_order(sort)).limit(limit).offset(offset)
     async with db.read() as connection:
         total = await connection.scalar(select(func.count()).select_from(table).where(*chosen))
         found = (await connection.execute(page)).all()
@@ -96,6 +106,16 @@ async def find(
         listed += map(rows.job_of, found[start : start + DECODED_AT_ONCE])
         await asyncio.sleep(0)
     return listed, total or 0
+
+
+def _order(sort: Sort) -> list[ColumnElement[Any]]:
+    """What jobs are ordered by. Those without a value are last in both directions; of equal ones the newest is first,
+    unless the oldest jobs are wanted first."""
+    column = SORTED[sort.removeprefix("-")]
+    wanted = column.desc() if sort.startswith("-") else column.asc()
+    if sort == "created":
+        return [wanted, table.c.id.asc()]
+    return [wanted.nulls_last() if column.nullable else wanted, table.c.id.desc()]
 
 
 async def position(db: Database, task_id: str) -> int | None:

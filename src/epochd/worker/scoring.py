@@ -10,6 +10,7 @@ A side without rows is left out, and so is the threshold unless the task is bina
 
 from typing import Any
 
+from epochd.core import metric_table
 from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
 from epochd.data.prepare import Prepared
 from epochd.loop import baselines, fit, metrics, ranking
@@ -33,7 +34,7 @@ def final_metrics(engine: Engine, config: FitConfig, prepared: Prepared, test: D
             tally = fit.tallied(engine, config, dataset, threshold=threshold)
             scores[side] = metrics.described(tally, prepared.encoder.classes)
             compared[side] = _baselines(config, prepared, side, dataset)
-    main = baselines.main_metric(config.spec, config.task)
+    main = metric_table.main_metric(config.spec, config.task)
     found: dict[str, Any] = {**scores, "baselines": compared, "main_metric": main}
     warnings = list(baselines.warnings(main, scores[judged], compared[judged], ROWS[judged]))
     if config.task == "binary":

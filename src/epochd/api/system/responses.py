@@ -35,6 +35,7 @@ class Health(Shape):
     slots: Slots
     memory: MemoryHealth
     streams: int = Field(description="The number of open streams.")
+    frameworks: list[str] = Field(description="The frameworks that are installed.")
 
 
 class RunningTask(Shape):

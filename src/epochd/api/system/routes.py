@@ -45,6 +45,7 @@ async def health(service: ServiceDep, response: Response) -> Health:
         slots=Slots(total=service.settings.slots, free=service.executor.free_slots),
         memory=MemoryHealth(limit_mb=service.settings.memory_mb, mechanism=executor.get("memory")),
         streams=len(service.event_bus),
+        frameworks=registry.installed(),
     )
 
 

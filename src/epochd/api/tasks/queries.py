@@ -56,16 +56,17 @@ async def history(task_id: str, service: ServiceDep) -> StreamingResponse:
 @router.get(
     "/tasks",
     operation_id="list_trainings",
-    summary="List trainings, newest first",
+    summary="List trainings",
 )
 async def listing(
     service: ServiceDep,
     state: Annotated[State | None, Query(description="Only tasks in this state.")] = None,
     name: Annotated[str | None, Query(max_length=200, description="Only names that contain this."), COMPOSED] = None,
+    sort: Annotated[jobs.Sort, Query(description="What they are ordered by; with `-` descending.")] = "-created",
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> Tasks:
-    found, total = await jobs.find(service.db, state=state, name=name, limit=limit, offset=offset)
+    found, total = await jobs.find(service.db, state=state, name=name, sort=sort, limit=limit, offset=offset)
     return Tasks(tasks=[TaskLine.of(job) for job in found], total=total, limit=limit, offset=offset)
 
 
@@ -77,7 +78,6 @@ async def detail(task_id: str, service: ServiceDep, translator: TranslatorDep) -
         job,
         message=translator.state(job.state),
         config=job.spec.model_dump(),
-        latest_metrics=job.latest_metrics or {},
         queue_position=await jobs.position(service.db, job.id),
         queued_at=job.queued_at,
         attempt=job.attempt,

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from epochd.api.language import TOLD, Told
 from epochd.api.responses import Config, Moment, ProblemShape, Shape, Success, described_as
+from epochd.core import metric_table
 from epochd.core.jobs import Job, State
 
 Row = Annotated[dict[str, Any], described_as("EpochMetrics")]
@@ -130,6 +131,13 @@ class LogOf(Success):
     lines: list[str]
 
 
+class Baseline(Shape):
+    """The best of the trivial predictions of a task, by its main metric."""
+
+    name: str = Field(examples=["majority class", "prior", "mean"])
+    value: float
+
+
 class TaskLine(Shape):
     """A task in the list."""
 
@@ -143,6 +151,9 @@ class TaskLine(Shape):
     current_epoch: int
     total_epochs: int
     best_metrics: Best
+    latest_metrics: Latest
+    main_metric: str = Field(description="The metric in which the model is compared with its baselines.")
+    baseline: Baseline | None = Field(description="On the same rows as ``best_metrics``; null until it is complete.")
     created_at: Moment
     started_at: Moment | None
     finished_at: Moment | None
@@ -161,6 +172,9 @@ class TaskLine(Shape):
             current_epoch=job.current_epoch,
             total_epochs=job.training.epochs,
             best_metrics=job.best_metrics or {},
+            latest_metrics=job.latest_metrics or {},
+            main_metric=metric_table.main_metric(job.training, job.training.task or "binary"),
+            baseline=_baseline(job),
             created_at=job.created_at,
             started_at=job.started_at,
             finished_at=job.finished_at,
@@ -168,8 +182,17 @@ class TaskLine(Shape):
         )
 
 
+def _baseline(job: Job) -> Baseline | None:
+    metrics = job.summary.get("metrics") or {}
+    sides = metrics.get("baselines") or {}
+    best = metric_table.best_baseline(
+        sides.get("validation") or sides.get("train") or (), metrics.get("main_metric", "")
+    )
+    return None if best is None else Baseline(name=best[0], value=best[1])
+
+
 class Tasks(Success):
-    tasks: list[TaskLine] = Field(description="Newest first.")
+    tasks: list[TaskLine]
     total: int = Field(description="The number of matching tasks on all pages.")
     limit: int
     offset: int
@@ -181,7 +204,6 @@ class TaskDetail(TaskLine):
     success: Literal[True] = True
     message: str
     config: Config
-    latest_metrics: Latest
     queue_position: int | None
     queued_at: Moment
     attempt: int

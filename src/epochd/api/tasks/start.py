@@ -13,6 +13,7 @@ from epochd.api.tasks.openapi_examples import BODY
 from epochd.api.tasks.responses import Started, Validated
 from epochd.artifact import pack
 from epochd.core.errors import EpochdError
+from epochd.core.language import translated
 from epochd.core.specs import TrainingSpec
 from epochd.store import jobs
 
@@ -72,4 +73,17 @@ async def _validated(values: dict[str, Any], service: Service) -> validation.Val
 @router.get("/schema", operation_id="get_config_schema", summary="Get the JSON Schema of a config")
 async def schema() -> dict[str, Any]:
     """Every field with its description, default and bounds."""
-    return TrainingSpec.model_json_schema()
+    described: dict[str, Any] = _described(TrainingSpec.model_json_schema())
+    return described
+
+
+def _described(schema: Any) -> Any:
+    """A part of the schema with its descriptions as running text, in the language of the request."""
+    if isinstance(schema, list):
+        return [_described(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {name: _described(part) for name, part in schema.items()}
+    if isinstance(text := schema.get("description"), str):
+        found["description"] = translated(" ".join(text.replace("``", "").split()))
+    return found

@@ -1,0 +1,173 @@
+/** What people do, with a real server and real trainings: start, watch, pause, resume, predict, log in, lose the server. */
+
+import type { Page } from "playwright-core";
+import { afterEach, expect, test } from "vitest";
+
+import { visit, type Looks, type Visit } from "./browser";
+import { Server } from "./server";
+
+let server: Server | null = null;
+let visited: Visit | null = null;
+
+async function opened(settings: Record<string, string> = {}, looks: Looks = {}): Promise<{ server: Server; page: Page; seen: Visit }> {
+  server = await Server.start(settings);
+  visited = await visit(new URL(server.url).origin, looks);
+  return { server, page: visited.page, seen: visited };
+}
+
+afterEach(async () => {
+  await visited?.close();
+  await server?.close();
+  visited = server = null;
+});
+
+/** How many epochs the page says are complete. */
+async function epochs(page: Page): Promise<number> {
+  const text = (await page.getByTestId("epochs").textContent()) ?? "0";
+  return Number((text.split("/")[0] ?? "0").replaceAll(",", ""));
+}
+
+async function growsBeyond(page: Page, count: number): Promise<void> {
+  await expect.poll(() => epochs(page), { timeout: 30_000 }).toBeGreaterThan(count);
+}
+
+test("a first training takes three clicks; it is watched, paused, resumed and completed", async () => {
+  const { page, seen, server } = await opened();
+  await page.goto(server.url);
+  await page.getByRole("link", { name: "Try the example" }).click();
+  await page.getByText("Ready to start.").waitFor();
+  await page.getByLabel("epochs", { exact: true }).fill("4000");
+  await page.getByLabel("early_stopping_patience").fill("");
+  await page.getByText("Ready to start.").waitFor();
+  await page.getByRole("button", { name: "Start training" }).click();
+  await page.waitForURL(/tasks\/epoch_training_/);
+  await growsBeyond(page, 5);
+  await page.getByRole("img", { name: /^Loss: Training/ }).waitFor();
+
+  await page.getByRole("button", { name: "Pause" }).click();
+  await page.getByText("Paused", { exact: true }).first().waitFor();
+  const before = await epochs(page);
+  await page.getByRole("button", { name: "Resume", exact: true }).click();
+  await growsBeyond(page, before);
+  await page.getByText("Completed", { exact: true }).waitFor({ timeout: 100_000 });
+  expect(await epochs(page)).toBe(4000);
+  await page.getByRole("listitem").filter({ hasText: "Resumed" }).waitFor();
+
+  await page.getByRole("tab", { name: "Results" }).click();
+  await page.getByText("majority class").first().waitFor();
+  await page.getByRole("link", { name: "Model" }).last().click();
+  await page.getByRole("button", { name: "Predict" }).click();
+  await page.getByText("Prediction:").waitFor();
+  expect(seen.errors).toEqual([]);
+  expect(seen.foreign).toEqual([]);
+});
+
+test("problems appear at their fields, in Chinese too, and JSON and form are the same config", async () => {
+  const { page, server } = await opened({}, { locale: "zh-CN" });
+  await page.goto(`${server.url}start?dataset=wine`);
+  await page.getByText("可以开始。").waitFor();
+  await page.getByLabel("learning_rate", { exact: true }).fill("-1");
+  await page.locator("#field-learning_rate-problem").waitFor();
+  expect(await page.locator("#field-learning_rate-problem").textContent()).toContain("输入应大于 0");
+  await page.getByRole("tab", { name: "JSON" }).click();
+  await page.locator("#json").fill('{"dataset": "wine", "target_column": "target", "epochs": 7}');
+  await page.getByText("可以开始。").waitFor();
+  await page.getByRole("tab", { name: "表单" }).click();
+  expect(await page.getByLabel("epochs", { exact: true }).inputValue()).toBe("7");
+  await page.getByLabel("语言").selectOption("en");
+  await page.getByText("Ready to start.").waitFor();
+  expect(await page.locator("html").getAttribute("lang")).toBe("en");
+});
+
+test("a file that is chosen becomes a dataset, a training and a prediction", async () => {
+  const { page, server } = await opened();
+  const rows = Array.from({ length: 200 }, (_, at) => `${String(at % 17)},${at % 3 === 0 ? "red" : "blue"},${String((at % 17) * 2 + (at % 5))}`);
+  await page.goto(`${server.url}start`);
+  await page.locator("input[type=file]").setInputFiles({ name: "prices.csv", mimeType: "text/csv", buffer: Buffer.from(["size,colour,price", ...rows].join("\n")) });
+  await page.getByText("Ready to start.").waitFor();
+  expect(await page.getByLabel("Predict", { exact: true }).inputValue()).toBe("price");
+  await page.getByRole("button", { name: "Start training" }).click();
+  await page.getByText("Completed", { exact: true }).waitFor({ timeout: 60_000 });
+  await page.getByRole("link", { name: "Model" }).last().click();
+  await page.getByLabel("colour").fill("red");
+  await page.getByRole("button", { name: "Predict" }).click();
+  await page.getByText("Prediction:").waitFor();
+});
+
+test("the curves go on, without a gap and without a double, when the server is killed and started again", async () => {
+  const { page, server } = await opened();
+  const id = await server.train({ dataset: "digits", epochs: 100_000, early_stopping_patience: null, framework: "pytorch" });
+  await page.goto(`${server.url}tasks/${id}`);
+  await growsBeyond(page, 3);
+  await server.end("SIGKILL");
+  await page.getByText("The live connection is interrupted").waitFor();
+  const before = await epochs(page);
+  await server.run();
+  await growsBeyond(page, before);
+  await page.getByRole("button", { name: "Pause" }).click();
+  await page.getByText("Paused", { exact: true }).first().waitFor();
+  const { history } = (await server.json(`api/v1/epoch-training/history/${id}`)) as { history: { epoch: number }[] };
+  await expect.poll(() => epochs(page)).toBe(history.length);
+  expect(await page.getByText("interrupted").count()).toBe(0);
+});
+
+test("under a path prefix every page and every request has the prefix", async () => {
+  const { page, seen, server } = await opened({ EPOCHD_ROOT_PATH: "/lab/epochd" });
+  const outside: string[] = [];
+  page.on("request", (request) => {
+    if (!new URL(request.url()).pathname.startsWith("/lab/epochd/")) outside.push(request.url());
+  });
+  const id = await server.train({ dataset: "iris", epochs: 3 });
+  await page.goto(server.url);
+  await page.getByRole("link", { name: /^training/ }).click();
+  await page.getByText("Completed", { exact: true }).waitFor();
+  await page.reload();
+  await page.getByText("Completed", { exact: true }).waitFor();
+  expect(new URL(page.url()).pathname).toBe(`/lab/epochd/tasks/${id}`);
+  for (const name of ["Models", "Datasets", "System", "Compare"]) {
+    await page.getByRole("link", { name, exact: true }).click();
+    await page.getByRole("heading", { name, exact: true, level: 1 }).waitFor();
+  }
+  expect(outside).toEqual([]);
+  expect(seen.errors).toEqual([]);
+});
+
+test("a server with tokens asks for one, refuses a wrong one, and no address ever contains it", async () => {
+  const { page, server } = await opened({ EPOCHD_TOKENS: "a-secret-token" });
+  const addresses: string[] = [];
+  page.on("request", (request) => addresses.push(request.url()));
+  const id = await server.train({ dataset: "iris", epochs: 3 });
+  await page.goto(`${server.url}tasks/${id}`);
+  await page.getByLabel("Token").fill("wrong");
+  await page.getByRole("button", { name: "Continue" }).click();
+  await page.getByText("does not accept").waitFor();
+  await page.getByLabel("Token").fill("a-secret-token");
+  await page.getByRole("button", { name: "Continue" }).click();
+  await page.getByText("Completed", { exact: true }).waitFor();
+  await page.reload();
+  await page.getByText("Completed", { exact: true }).waitFor();
+  expect(addresses.filter((address) => address.includes("secret"))).toEqual([]);
+  await page.getByRole("button", { name: "Forget the token" }).click();
+  await page.getByLabel("Token").waitFor();
+});
+
+test("what is selected stays selected by its id, is deleted with what it frees, and can be undone", async () => {
+  const { page, server } = await opened();
+  const id = await server.train({ dataset: "iris", epochs: 3, name: "first" });
+  await server.train({ dataset: "iris", epochs: 3, name: "second" });
+  await server.reached(id, "completed");
+  await page.goto(`${server.url}tasks`);
+  await page.getByLabel("Select first").check();
+  await page.getByRole("button", { name: "Task", exact: false }).first().click(); // another order
+  expect(await page.getByLabel("Select first").isChecked()).toBe(true);
+  expect(await page.getByLabel("Select second").isChecked()).toBe(false);
+  await page.getByRole("button", { name: "Delete" }).click();
+  await page.getByRole("dialog").getByText("KiB").first().waitFor();
+  await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
+  await page.getByRole("button", { name: "Undo" }).click();
+  await page.getByLabel("Select first").check();
+  await page.getByRole("button", { name: "Delete" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
+  await expect.poll(() => page.getByText("first", { exact: false }).count()).toBe(0);
+  await expect.poll(async () => (await server.json("api/v1/epoch-training/tasks")).total, { timeout: 15_000 }).toBe(1);
+});

@@ -1,0 +1,13 @@
+import { defineConfig } from "vitest/config";
+
+/** Tests with a browser and a real server: one at a time, since each starts both. */
+export default defineConfig({
+  test: {
+    root: import.meta.dirname,
+    include: ["*.test.ts"],
+    environment: "node",
+    testTimeout: 120_000,
+    hookTimeout: 60_000,
+    fileParallelism: false,
+  },
+});

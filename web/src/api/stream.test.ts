@@ -1,0 +1,93 @@
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+
+import { follow, type Connection, type Received } from "./stream";
+
+interface Data {
+  type: string;
+}
+
+let asked: (string | null)[] = [];
+let connections: Connection[] = [];
+let received: Received<Data>[] = [];
+
+/** An answer with this text, that is cut off afterwards if `isCut`. */
+function answer(text: string, isCut = false): Response {
+  const body = new ReadableStream<Uint8Array>({
+    start(controller) {
+      controller.enqueue(new TextEncoder().encode(text));
+      if (isCut) controller.error(new TypeError("network error"));
+      else controller.close();
+    },
+  });
+  return new Response(body);
+}
+
+const event = (id: number, type = "progress"): string => `data: {"type": "${type}"}\nid: ${String(id)}\n\n`;
+
+/** Follow these answers, one for each connection. */
+async function followed(...answers: (() => Response | Promise<Response>)[]): Promise<void> {
+  const left = [...answers];
+  vi.stubGlobal("fetch", (_: string, { headers }: { headers: Record<string, string> }) => {
+    asked.push(headers["Last-Event-ID"] ?? null);
+    const next = left.shift();
+    return next === undefined ? new Promise(() => undefined) : Promise.resolve().then(next);
+  });
+  await new Promise<void>((resolve) => {
+    follow<Data>({
+      path: "stream",
+      onEvents: (events) => received.push(...events),
+      onConnection: (connection) => {
+        connections.push(connection);
+        if (connection === "ended" || (connection === "disconnected" && left.length === 0)) resolve();
+      },
+      isLast: ({ type }) => type === "complete",
+    });
+  });
+}
+
+const ids = (): string[] => received.map(({ id }) => id);
+
+beforeEach(() => {
+  asked = [];
+  connections = [];
+  received = [];
+});
+afterEach(() => vi.unstubAllGlobals());
+
+test("it ends with the last event", async () => {
+  await followed(() => answer(event(1) + event(2, "complete")));
+  expect(ids()).toEqual(["1", "2"]);
+  expect(connections).toEqual(["connecting", "connected", "ended"]);
+});
+
+test("after a lost connection it continues after the last event", async () => {
+  await followed(
+    () => Promise.reject(new TypeError("refused")),
+    () => answer(event(1) + event(2)),
+    () => answer(event(3, "complete")),
+  );
+  expect(ids()).toEqual(["1", "2", "3"]);
+  expect(asked).toEqual([null, null, "2"]);
+  expect(connections.at(-1)).toBe("ended");
+});
+
+test("a shutdown of the server is no event", async () => {
+  await followed(
+    () => answer(`${event(1)}data: {"type": "server_shutdown"}\n\n`),
+    () => answer(event(2, "complete")),
+  );
+  expect(ids()).toEqual(["1", "2"]);
+  expect(asked).toEqual([null, "1"]);
+});
+
+test("a stream that has nothing left has ended", async () => {
+  await followed(() => new Response(null, { status: 204 }));
+  expect(connections).toEqual(["connecting", "ended"]);
+});
+
+test("what the server refuses is not asked for again", async () => {
+  const refusal = JSON.stringify({ success: false, code: "not_found", message: "no such task", problems: [] });
+  await followed(() => new Response(refusal, { status: 404 }));
+  expect(connections).toEqual(["connecting", "disconnected"]);
+  expect(asked).toHaveLength(1);
+});

@@ -1,0 +1,164 @@
+/** A model: its versions, what it needs and gives, how good it is, where it comes from; and a form to try it. */
+
+import { useMutation, useQuery } from "@tanstack/react-query";
+import { getRouteApi, Link } from "@tanstack/react-router";
+
+import { api, BASE, data, download, type Schemas } from "../api/client";
+import { model as modelQuery } from "../api/queries";
+import { CopyBlock } from "../components/CopyBlock";
+import { metricName } from "../components/metrics";
+import { ErrorNote, Loading } from "../components/notices";
+import { TableFrame } from "../components/TableFrame";
+import * as format from "../language/format";
+import { useText } from "../language/language";
+import { headline } from "./ModelsPage";
+import { PredictForm } from "./PredictForm";
+
+const route = getRouteApi("/models/$");
+
+export function ModelPage() {
+  const { _splat: name = "" } = route.useParams();
+  const { version = "latest" } = route.useSearch();
+  const { data, error, refetch } = useQuery(modelQuery(name, version));
+  if (data === undefined) return error === null ? <Loading lines={8} /> : <ErrorNote error={error} onRetry={() => void refetch()} />;
+  return <Model key={data.version} model={data} />;
+}
+
+function Model({ model }: { model: Schemas["ModelDetail"] }) {
+  const t = useText();
+  const place = `api/v1/models/${encodeURIComponent(model.model)}/versions/${model.version}`;
+  const save = useMutation({ mutationFn: ({ path, name }: { path: string; name: string }) => download(path, name) });
+  const predict = useMutation({
+    mutationFn: (row: Record<string, unknown>) =>
+      data(
+        api.POST("/api/v1/models/{model}/versions/{version}/predict", {
+          params: { path: { model: model.model, version: model.version } },
+          body: { rows: [row] } as never,
+        }),
+      ),
+  });
+  const url = `${location.origin}${BASE}${place}/predict`;
+  return (
+    <>
+      <nav aria-label={t("task.path")} className="crumbs">
+        <Link to="/models">{t("nav.models")}</Link>
+      </nav>
+      <div className="page-head">
+        <div>
+          <h1>{model.model}</h1>
+          <p className="task-line">
+            <code className="id">{model.version}</code>
+            {model.version === model.latest && <span className="count">latest</span>}
+            <span>{t("model.predicts", { target: model.target, kind: t(`kind.${model.task}`) })}</span>
+          </p>
+        </div>
+        <div className="controls-row">
+          {model.lineage.task_exists && (
+            <Link to="/tasks/$id" params={{ id: model.lineage.task_id }} className="button">
+              {t("model.task")}
+            </Link>
+          )}
+          <button type="button" className="button button-primary" disabled={save.isPending} onClick={() => save.mutate({ path: `${place}/download`, name: `${model.version}.zip` })}>
+            {t("action.download")}
+          </button>
+        </div>
+      </div>
+      <ErrorNote error={save.error} />
+      <div className="columns">
+        <div>
+          <section className="step">
+            <h2>{t("model.try")}</h2>
+            <PredictForm model={model} isBusy={predict.isPending} answer={typeof predict.data === "string" ? undefined : predict.data} onPredict={(row) => predict.mutate(row)} />
+            <ErrorNote error={predict.error} />
+          </section>
+          <CopyBlock
+            label={t("model.elsewhere")}
+            text={`curl -s ${url} \\\n     -H "Content-Type: application/json" \\\n     -d '${JSON.stringify({ rows: [model.example] })}'`}
+          />
+        </div>
+        <div>
+          <Versions model={model} />
+          <Lineage lineage={model.lineage} engine={model.engine} />
+          <TableFrame label={t("model.files")}>
+            <table className="table">
+              <caption>{t("model.files")}</caption>
+              <tbody>
+                {model.files.map(({ name, bytes }) => (
+                  <tr key={name}>
+                    <td>
+                      <button type="button" className="link" onClick={() => save.mutate({ path: `${place}/files/${encodeURIComponent(name)}`, name })}>
+                        {name}
+                      </button>
+                    </td>
+                    <td className="number">{format.bytes(bytes)}</td>
+                  </tr>
+                ))}
+              </tbody>
+            </table>
+          </TableFrame>
+        </div>
+      </div>
+    </>
+  );
+}
+
+function Versions({ model }: { model: Schemas["ModelDetail"] }) {
+  const t = useText();
+  return (
+    <TableFrame label={t("models.versions")}>
+      <table className="table">
+        <caption>{t("model.versions", { n: format.count(model.version_count) })}</caption>
+        <tbody>
+          {model.versions.map(({ version, aliases, metrics, finished_at }) => (
+            <tr key={version} data-selected={version === model.version}>
+              <td>
+                <Link to="/models/$" params={{ _splat: model.model }} search={{ version }}>
+                  <code>{version.slice(-6)}</code>
+                </Link>{" "}
+                {aliases.map((alias) => (
+                  <span key={alias} className="count">
+                    {alias}
+                  </span>
+                ))}
+              </td>
+              <td>
+                {headline(metrics)
+                  .slice(0, 2)
+                  .map(([name, value]) => (
+                    <span key={name} className="metric">
+                      {metricName(name)} <b className="number">{format.value(value)}</b>
+                    </span>
+                  ))}
+              </td>
+              <td className="muted">{format.moment(finished_at)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </TableFrame>
+  );
+}
+
+function Lineage({ lineage, engine }: { lineage: Schemas["Lineage"]; engine: string }) {
+  const t = useText();
+  const versions = Object.entries(lineage.versions).map(([name, version]) => `${name} ${format.shown(version)}`);
+  return (
+    <section>
+      <h2 className="small-head">{t("model.lineage")}</h2>
+      <dl className="facts">
+        <dt>{t("tasks.dataset")}</dt>
+        <dd>{lineage.dataset ?? format.MISSING}</dd>
+        <dt>{t("model.fingerprint")}</dt>
+        <dd>
+          <code className="id">{lineage.fingerprint?.slice(0, 16) ?? format.MISSING}</code>
+        </dd>
+        <dt>{t("tasks.engine")}</dt>
+        <dd>{lineage.framework ?? format.MISSING}</dd>
+        <dt>{t("model.served_by")}</dt>
+        <dd>{engine}</dd>
+        <dt>{t("model.software")}</dt>
+        <dd>{versions.join(", ") || format.MISSING}</dd>
+      </dl>
+    </section>
+  );
+}

@@ -1,0 +1,127 @@
+/** The columns of a dataset: which one is predicted, which ones are learned from, and how each is read. */
+
+import { useState } from "react";
+
+import type { Problem, Schemas } from "../api/client";
+import type { Config } from "../api/queries";
+import { Warnings } from "../components/notices";
+import { TableFrame } from "../components/TableFrame";
+import { columnsOf, valuesOf } from "../datasets/columns";
+import * as format from "../language/format";
+import { useText } from "../language/language";
+import type { Schema } from "./fields";
+import { problemsOf } from "./FormField";
+
+const TYPES = ["number", "boolean", "category", "text", "date", "time", "duration", "identifier", "list"] as const;
+
+interface PickerProps {
+  dataset: Schemas["DatasetDetail"];
+  /** What the check of the config has found; null while there are problems. */
+  checked: Schemas["CheckedDatasetShape"] | null;
+  config: Config;
+  schema: Schema;
+  problems: readonly Problem[];
+  onChange: (name: string, value: unknown) => void;
+}
+
+function names(value: unknown): string[] {
+  return Array.isArray(value) ? value.map(String) : [];
+}
+
+export function ColumnPicker({ dataset, checked, config, problems, onChange }: PickerProps) {
+  const t = useText();
+  const [wanted, setWanted] = useState("");
+  const profile = columnsOf(dataset);
+  const target = config.target_column;
+  const chosen = config.feature_columns === undefined ? null : new Set(names(config.feature_columns));
+  const excluded = new Set(names(config.exclude_columns));
+  const options = (config.columns ?? {}) as Record<string, { type?: string }>;
+  const isFeature = (name: string): boolean => !excluded.has(name) && (chosen === null || chosen.has(name) || (checked?.features.includes(name) ?? false));
+
+  const include = (name: string, included: boolean): void => {
+    const rest = [...excluded].filter((one) => one !== name);
+    const excludedNow = included ? rest : [...rest, name];
+    onChange("exclude_columns", excludedNow.length === 0 ? undefined : excludedNow);
+    if (included && chosen !== null && !isFeature(name) && !excluded.has(name)) onChange("feature_columns", [...chosen, name]);
+  };
+  const setType = (name: string, type: string): void => {
+    const { [name]: old, ...rest } = options;
+    const changed = Object.fromEntries(Object.entries({ ...old, type }).filter(([, given]) => given !== ""));
+    const all = Object.keys(changed).length === 0 ? rest : { ...rest, [name]: changed };
+    onChange("columns", Object.keys(all).length === 0 ? undefined : all);
+  };
+  const wrong = ["target_column", "feature_columns", "exclude_columns", "columns"].flatMap((name) => problemsOf(problems, name));
+  const shown = profile.filter(({ name }) => name.toLowerCase().includes(wanted.toLowerCase()));
+  return (
+    <>
+      <div className="toolbar">
+        <label className="inline" htmlFor="target">
+          {t("columns.target")}
+        </label>
+        <select id="target" value={typeof target === "string" ? target : ""} onChange={(event) => onChange("target_column", event.target.value)}>
+          {profile.every(({ name }) => name !== target) && <option value="">{typeof target === "string" ? target : ""}</option>}
+          {profile.map(({ name }) => (
+            <option key={name} value={name}>
+              {name}
+            </option>
+          ))}
+        </select>
+        {profile.length > 12 && <input type="search" className="search" placeholder={t("columns.search")} aria-label={t("columns.search")} value={wanted} onChange={(event) => setWanted(event.target.value)} />}
+      </div>
+      {wrong.map(({ field, message, hint }) => (
+        <p key={`${field}${message}`} className="field-problem">
+          <code>{field}</code> {message} <span className="hint">{hint}</span>
+        </p>
+      ))}
+      <TableFrame label={t("start.columns")} isShort>
+        <table className="table">
+          <thead>
+            <tr>
+              <th>{t("columns.feature")}</th>
+              <th>{t("columns.type")}</th>
+              <th className="number">{t("columns.missing")}</th>
+              <th className="number">{t("columns.distinct")}</th>
+              <th>{t("columns.values")}</th>
+            </tr>
+          </thead>
+          <tbody>
+            {shown.map((column) => (
+              <tr key={column.name} data-selected={column.name === target}>
+                <th scope="row">
+                  <label className="inline">
+                    <input type="checkbox" disabled={column.name === target} checked={column.name !== target && isFeature(column.name)} onChange={(event) => include(column.name, event.target.checked)} />{" "}
+                    {column.name}
+                    {column.name === target && <span className="count">{t("columns.is_target")}</span>}
+                  </label>
+                </th>
+                <td>
+                  <select
+                    className="select-quiet"
+                    aria-label={t("columns.type_of", { name: column.name })}
+                    value={options[column.name]?.type ?? ""}
+                    onChange={(event) => setType(column.name, event.target.value)}
+                  >
+                    <option value="">{checked?.types?.[column.name] ?? column.kind}</option>
+                    {TYPES.map((type) => (
+                      <option key={type} value={type}>
+                        {t("columns.read_as", { type })}
+                      </option>
+                    ))}
+                  </select>
+                  {column.notation !== null && <span className="hint notation">{column.notation}</span>}
+                </td>
+                <td className="number">{column.missing === 0 ? format.MISSING : format.count(column.missing)}</td>
+                <td className="number">
+                  {column.distinct_is_estimate === true ? "≈ " : ""}
+                  {format.count(column.distinct)}
+                </td>
+                <td className="muted cut">{valuesOf(column)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </TableFrame>
+      <Warnings warnings={[...(dataset.warnings ?? []), ...(dataset.notes ?? [])]} />
+    </>
+  );
+}

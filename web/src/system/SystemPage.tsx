@@ -1,0 +1,171 @@
+/** The server: whether it can train, its slots, the queue, the processes, and what differs from the database. */
+
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
+
+import { api, data } from "../api/client";
+import { health, reconciliation, tasks, type State } from "../api/queries";
+import { ErrorNote, Loading, StateBadge } from "../components/notices";
+import { TableFrame } from "../components/TableFrame";
+import * as format from "../language/format";
+import { useText } from "../language/language";
+
+const QUEUE = 100;
+const FRAMEWORKS = ["pytorch", "tensorflow", "jax"];
+
+export function SystemPage() {
+  const t = useText();
+  const { data: told, error, refetch } = useQuery(health);
+  if (told === undefined) return error === null ? <Loading lines={8} /> : <ErrorNote error={error} onRetry={() => void refetch()} />;
+  const busy = told.slots.total - told.slots.free;
+  return (
+    <>
+      <div className="page-head">
+        <h1>{t("nav.system")}</h1>
+        <span className={told.status === "ok" ? "verdict-good" : "verdict-bad"}>{told.message}</span>
+      </div>
+      <div className="tiles">
+        <div className="tile">
+          <h2>{t("system.slots")}</h2>
+          <p className="big number">{t("system.of", { n: format.count(busy), all: format.count(told.slots.total) })}</p>
+          <div className="slots" aria-hidden="true">
+            {Array.from({ length: Math.min(told.slots.total, 64) }, (_, slot) => (
+              <span key={slot} data-busy={slot < busy} />
+            ))}
+          </div>
+        </div>
+        <div className="tile">
+          <h2>{t("system.tasks")}</h2>
+          <dl className="facts">
+            {Object.entries(told.jobs).map(([state, n]) => (
+              <div key={state} className="fact-line">
+                <dt>
+                  <Link to="/tasks" search={{ state: state as State }}>
+                    <StateBadge state={state as State} />
+                  </Link>
+                </dt>
+                <dd className="number">{format.count(n)}</dd>
+              </div>
+            ))}
+          </dl>
+        </div>
+        <div className="tile">
+          <h2>{t("system.software")}</h2>
+          <dl className="facts">
+            <dt>epochd</dt>
+            <dd>{told.version}</dd>
+            {FRAMEWORKS.map((name) => (
+              <div key={name} className="fact-line">
+                <dt>{name}</dt>
+                <dd>{t(told.frameworks.includes(name) ? "system.installed" : "system.not_installed")}</dd>
+              </div>
+            ))}
+          </dl>
+        </div>
+        <div className="tile">
+          <h2>{t("system.limits")}</h2>
+          <dl className="facts">
+            <dt>{t("system.memory")}</dt>
+            <dd>{told.memory.limit_mb === null ? t("system.no_limit") : `${format.bytes(told.memory.limit_mb * 2 ** 20)} (${told.memory.mechanism ?? ""})`}</dd>
+            <dt>{t("system.streams")}</dt>
+            <dd className="number">{format.count(told.streams)}</dd>
+            <dt>{t("system.dispatcher")}</dt>
+            <dd>{told.dispatcher.error ?? t(`system.${told.dispatcher.state}`)}</dd>
+          </dl>
+        </div>
+      </div>
+      <Queue />
+      <Processes />
+    </>
+  );
+}
+
+/** What waits, the next one first. */
+function Queue() {
+  const t = useText();
+  const { data: waiting, error } = useQuery(tasks({ state: "pending", sort: "created", limit: QUEUE, offset: 0 }));
+  if (waiting === undefined) return <ErrorNote error={error} />;
+  return (
+    <section className="step">
+      <h2>{t("system.queue", { n: format.count(waiting.total) })}</h2>
+      {waiting.tasks.length === 0 ? (
+        <p className="hint">{t("system.queue_empty")}</p>
+      ) : (
+        <ol className="queue">
+          {waiting.tasks.map((line) => (
+            <li key={line.task_id}>
+              <Link to="/tasks/$id" params={{ id: line.task_id }}>
+                {line.name}
+              </Link>{" "}
+              <span className="hint">
+                {line.model_type} · {line.framework} · {line.dataset} · {format.moment(line.created_at)}
+              </span>
+            </li>
+          ))}
+        </ol>
+      )}
+    </section>
+  );
+}
+
+/** The processes of running tasks; a button repairs what differs from the database. */
+function Processes() {
+  const t = useText();
+  const queryClient = useQueryClient();
+  const { data: found, error } = useQuery(reconciliation);
+  const repair = useMutation({
+    mutationFn: () => data(api.POST("/api/v1/system/reconcile")),
+    onSuccess: () => queryClient.invalidateQueries({ queryKey: ["reconcile"] }),
+  });
+  if (found === undefined) return <ErrorNote error={error} />;
+  return (
+    <section className="step">
+      <h2>{t("system.processes")}</h2>
+      <p className="hint">{found.message}</p>
+      {found.running.length > 0 && (
+        <TableFrame label={t("system.processes")}>
+          <table className="table">
+            <thead>
+              <tr>
+                <th>{t("tasks.task")}</th>
+                <th className="number">{t("standing.attempt")}</th>
+                <th className="number">PID</th>
+                <th className="number">{t("system.memory")}</th>
+                <th className="number">{t("system.lease")}</th>
+              </tr>
+            </thead>
+            <tbody>
+              {found.running.map((one) => (
+                <tr key={one.task_id}>
+                  <td>
+                    <Link to="/tasks/$id" params={{ id: one.task_id }}>
+                      <code>{one.task_id}</code>
+                    </Link>
+                  </td>
+                  <td className="number">{one.attempt}</td>
+                  <td className="number">{one.pid ?? format.MISSING}</td>
+                  <td className="number">{format.bytes(one.memory)}</td>
+                  <td className="number">{format.duration(one.lease_left)}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </TableFrame>
+      )}
+      {found.findings.length > 0 && (
+        <div className="note note-warning">
+          <ul>
+            {found.findings.map(({ code, message, task_id, pid }) => (
+              <li key={`${code}${task_id ?? ""}${pid ?? ""}`}>{message}</li>
+            ))}
+          </ul>
+          <button type="button" className="button" disabled={repair.isPending} onClick={() => repair.mutate()}>
+            {t("system.repair")}
+          </button>
+        </div>
+      )}
+      {repair.data !== undefined && <p role="status">{repair.data.repairs.join(" ") || repair.data.message}</p>}
+      <ErrorNote error={repair.error} />
+    </section>
+  );
+}

@@ -1,0 +1,160 @@
+/** What can be done with a task: pause, resume, stop, retry, continue, change a copy, remove, and take its model. */
+
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { Link, useNavigate } from "@tanstack/react-router";
+import { useState, type ReactNode } from "react";
+
+import { api, BASE, data, download, session } from "../api/client";
+import { isFinal, type State, type TaskDetail } from "../api/queries";
+import { Confirm } from "../components/Confirm";
+import { ErrorNote } from "../components/notices";
+import { useText } from "../language/language";
+import { freedBy, isAllowed, type Freed } from "../tasks/actions";
+import { FreedSpace } from "../tasks/FreedSpace";
+
+type Order = "pause" | "resume" | "stop" | "retry" | "remove" | { epochs: number };
+
+export function Controls({ detail, state }: { detail: TaskDetail; state: State }) {
+  const t = useText();
+  const navigate = useNavigate();
+  const queryClient = useQueryClient();
+  const [asked, setAsked] = useState<"stop" | "remove" | "continue" | "resume" | null>(null);
+  const [freed, setFreed] = useState<Freed | null>(null);
+  const id = detail.task_id;
+  const path = { params: { path: { task_id: id } } };
+
+  const order = useMutation({
+    mutationFn: async (given: Order): Promise<string | null> => {
+      switch (given) {
+        case "pause":
+          await data(api.POST("/api/v1/epoch-training/pause/{task_id}", path));
+          return null;
+        case "resume":
+          await data(api.POST("/api/v1/epoch-training/resume/{task_id}", path));
+          return null;
+        case "stop":
+          await data(api.POST("/api/v1/epoch-training/stop/{task_id}", path));
+          return null;
+        case "retry":
+          return (await data(api.POST("/api/v1/epoch-training/retry/{task_id}", path))).task_id;
+        case "remove":
+          await data(api.DELETE("/api/v1/epoch-training/tasks/{task_id}", path));
+          return "";
+        default:
+          return await goOn(given.epochs);
+      }
+    },
+    onSuccess: async (next) => {
+      setAsked(null);
+      if (next === "") await navigate({ to: "/tasks" });
+      else if (next !== null) await navigate({ to: "/tasks/$id", params: { id: next } });
+    },
+    onError: () => setAsked(null),
+    onSettled: () => queryClient.invalidateQueries({ queryKey: ["task", id] }),
+  });
+
+  /** A completed task continues as a new one, a paused one itself. */
+  const goOn = async (epochs: number): Promise<string | null> => {
+    const body = { epochs };
+    if (state === "completed") {
+      return (await data(api.POST("/api/v1/epoch-training/continue/{task_id}", { ...path, body }))).task_id;
+    }
+    await data(api.POST("/api/v1/epoch-training/resume/{task_id}", { ...path, body }));
+    return null;
+  };
+
+  const button = (label: string, onClick: () => void, kind = ""): ReactNode => (
+    <button type="button" className={`button ${kind}`} disabled={order.isPending} onClick={onClick}>
+      {label}
+    </button>
+  );
+  return (
+    <div className="controls">
+      <div className="controls-row">
+        {isAllowed("pause", state) && button(t("action.pause"), () => order.mutate("pause"), "button-primary")}
+        {state === "paused" && button(t("action.resume"), () => order.mutate("resume"), "button-primary")}
+        {state === "paused" && button(t("action.resume_longer"), () => setAsked("resume"))}
+        {isAllowed("stop", state) && button(t("action.stop"), () => setAsked("stop"))}
+        {(state === "failed" || state === "cancelled") && button(t("action.retry"), () => order.mutate("retry"), "button-primary")}
+        {state === "completed" && detail.checkpoint !== null && button(t("action.continue"), () => setAsked("continue"))}
+        {detail.artifact !== null && <ModelLinks id={id} />}
+        <Link to="/start" search={{ from: id }} className="button">
+          {t("action.clone")}
+        </Link>
+        {isFinal(state) &&
+          button(
+            t("action.remove"),
+            () => {
+              setAsked("remove");
+              setFreed(null);
+              void freedBy(queryClient, [id]).then(setFreed);
+            },
+            "button-quiet",
+          )}
+      </div>
+      {order.error !== null && <ErrorNote error={order.error} />}
+      {asked === "stop" && (
+        <Confirm title={t("confirm.stop", { n: 1 })} action={t("action.stop")} isDanger isBusy={order.isPending} onConfirm={() => order.mutate("stop")} onCancel={() => setAsked(null)}>
+          <p>{t("confirm.stop_why")}</p>
+        </Confirm>
+      )}
+      {asked === "remove" && (
+        <Confirm title={t("confirm.remove", { n: 1 })} action={t("action.remove")} isDanger isBusy={order.isPending} onConfirm={() => order.mutate("remove")} onCancel={() => setAsked(null)}>
+          <FreedSpace freed={freed} />
+        </Confirm>
+      )}
+      {(asked === "continue" || asked === "resume") && (
+        <MoreEpochs detail={detail} isBusy={order.isPending} onConfirm={(epochs) => order.mutate({ epochs })} onCancel={() => setAsked(null)} />
+      )}
+    </div>
+  );
+}
+
+/** The report and the files of its model. With a token a plain link would lack it, so the report is saved instead. */
+function ModelLinks({ id }: { id: string }) {
+  const t = useText();
+  const report = `api/v1/epoch-training/tasks/${id}/report`;
+  const archive = `api/v1/models/${id}/download`;
+  const save = useMutation({ mutationFn: ({ path, name }: { path: string; name: string }) => download(path, name) });
+  return (
+    <>
+      {session.token() === null ? (
+        <a className="button" href={`${BASE}${report}`} target="_blank" rel="noreferrer">
+          {t("action.report")}
+        </a>
+      ) : (
+        <button type="button" className="button" onClick={() => save.mutate({ path: report, name: `${id}.html` })}>
+          {t("action.report")}
+        </button>
+      )}
+      <button type="button" className="button" disabled={save.isPending} onClick={() => save.mutate({ path: archive, name: `${id}.zip` })}>
+        {t("action.download")}
+      </button>
+      <Link to="/models/$" params={{ _splat: id }} className="button">
+        {t("action.model")}
+      </Link>
+      {save.error !== null && <ErrorNote error={save.error} />}
+    </>
+  );
+}
+
+interface MoreEpochsProps {
+  detail: TaskDetail;
+  isBusy: boolean;
+  onConfirm: (epochs: number) => void;
+  onCancel: () => void;
+}
+
+function MoreEpochs({ detail, isBusy, onConfirm, onCancel }: MoreEpochsProps) {
+  const t = useText();
+  const [epochs, setEpochs] = useState(String(detail.total_epochs * 2));
+  const number = Number(epochs);
+  const isValid = Number.isInteger(number) && number > detail.current_epoch;
+  return (
+    <Confirm title={t("confirm.longer")} action={t("action.continue")} isBusy={isBusy || !isValid} onConfirm={() => onConfirm(number)} onCancel={onCancel}>
+      <p>{t("confirm.longer_why", { done: detail.current_epoch })}</p>
+      <label htmlFor="epochs">{t("confirm.epochs")}</label>
+      <input id="epochs" type="number" min={detail.current_epoch + 1} value={epochs} onChange={(event) => setEpochs(event.target.value)} />
+    </Confirm>
+  );
+}
