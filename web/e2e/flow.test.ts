@@ -55,7 +55,7 @@ test("a first training takes three clicks; it is watched, paused, resumed and co
 
   await page.getByRole("tab", { name: "Results" }).click();
   await page.getByText("majority class").first().waitFor();
-  await page.getByRole("link", { name: "Model" }).last().click();
+  await page.getByRole("link", { name: "Model", exact: true }).click();
   await page.getByRole("button", { name: "Predict" }).click();
   await page.getByText("Prediction:").waitFor();
   expect(seen.errors).toEqual([]);
@@ -88,7 +88,7 @@ test("a file that is chosen becomes a dataset, a training and a prediction", asy
   expect(await page.getByLabel("Predict", { exact: true }).inputValue()).toBe("price");
   await page.getByRole("button", { name: "Start training" }).click();
   await page.getByText("Completed", { exact: true }).waitFor({ timeout: 60_000 });
-  await page.getByRole("link", { name: "Model" }).last().click();
+  await page.getByRole("link", { name: "Model", exact: true }).click();
   await page.getByLabel("colour").fill("red");
   await page.getByRole("button", { name: "Predict" }).click();
   await page.getByText("Prediction:").waitFor();
