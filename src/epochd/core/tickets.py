@@ -30,7 +30,7 @@ def _stored_prediction(value: Any, _: object) -> PredictionSpec:
 class AttemptTicket(BaseModel):
     """One attempt at one job of any kind. Paths are absolute; times are in seconds."""
 
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True)
 
     task_id: str
     attempt: int
