@@ -75,6 +75,19 @@ def test_a_value_that_is_not_plain_is_left_to_the_table(mixed: Path, value: Any)
     assert loaded_once(mixed).predict_plain(rows.rows_of([row], 1).columns) is None
 
 
+def test_a_number_that_stands_for_a_missing_value_is_one_on_every_way(tmp_path: Path) -> None:
+    values = [-999 if row % 5 == 0 else row * row % 37 for row in range(60)]
+    frame = pl.DataFrame({"a": values, "b": [row % 7 for row in range(60)], "y": [float(value) for value in values]})
+    folder = train(tmp_path, frame, target_column="y", columns={"a": {"missing": ["-999"]}})
+    loaded = Predictor.load(folder)
+    marked, empty = ([{"a": value, "b": 3}] for value in (-999, None))
+    assert loaded.predict_plain(rows.rows_of(marked, 1).columns) is None
+    found = [
+        loaded.predict(rows.frame_of(rows.rows_of(given, 1).columns, loaded.expected)) for given in (marked, empty)
+    ]
+    assert_frame_equal(found[0].frame(), found[1].frame())
+
+
 def test_quantile_scales_are_predicted_the_same_on_both_ways(numbers: Path) -> None:
     frame = open_dataset("breast_cancer", []).read().drop("target").head(20)
     loaded = loaded_once(numbers)

@@ -226,6 +226,11 @@ class Encoder:
         return frame.with_columns(found) if found else frame
 
     @property
+    def has_missing_numbers(self) -> bool:
+        """Whether numbers or truth values may be what stands for a missing value, such as -999."""
+        return any(reading.missing and reading.kind is not Kind.CATEGORY for reading in self.readings.values())
+
+    @property
     def of_read_rows(self) -> "Encoder":
         """The encoder of rows whose text has been read as in training, and need not be read again."""
         return replace(self, readings={})
