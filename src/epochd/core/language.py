@@ -9,7 +9,7 @@ with its template, and what was inserted is translated too if it is a message it
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
@@ -173,24 +173,22 @@ class Catalogue:
         inner = text.strip()
         if depth == 0 or not inner or QUOTED.fullmatch(inner):
             return text
-        attempts: tuple[Callable[[], str | None], ...] = (
-            lambda: self._whole(inner, depth, joined=False),
-            lambda: self._joined(inner, "; ", depth, partly=False),
-            lambda: self._whole(inner, depth, joined=True),
-            lambda: self._joined(inner, "; ", depth, partly=True),
-            lambda: self._joined(inner, ": ", depth, partly=True),
-        )
-        found = next((one for attempt in attempts if (one := attempt()) is not None), None)
+        found = self._whole(inner, depth, joined=False)
+        if found is None:
+            joined, is_complete = self._joined(inner, "; ", depth)
+            whole = None if is_complete else self._whole(inner, depth, joined=True)
+            found = whole or joined or self._joined(inner, ": ", depth)[0]
         return text if found is None else text.replace(inner, found, 1)
 
-    def _joined(self, text: str, sign: str, depth: int, *, partly: bool) -> str | None:
-        """The translation of messages that this sign joins; None if one is unknown, or with ``partly`` all of them."""
+    def _joined(self, text: str, sign: str, depth: int) -> tuple[str | None, bool]:
+        """The translation of messages that this sign joins, as far as they are known (None if none is), and whether all
+        of them are."""
         parts = re.split(f'(?<!"){sign}(?![^{{]*}})', text)  # not inside JSON
         if len(parts) == 1:
-            return None
+            return None, False
         found = [self._any(part, depth - 1) for part in parts]
         unknown = [part == one and not QUOTED.fullmatch(part) for part, one in zip(parts, found, strict=True)]
-        return None if all(unknown) or (any(unknown) and not partly) else WIDE[sign].join(found)
+        return (None if all(unknown) else WIDE[sign].join(found)), not any(unknown)
 
     def _whole(self, text: str, depth: int, *, joined: bool) -> str | None:
         """The translation of a text that is one message; None if it is none."""
