@@ -115,29 +115,28 @@ class Values:
         else:
             self.finish()
             rows = rows.with_columns(pl.lit(1, pl.UInt32).alias("count"))
-            self._add(rows, rows.gather_every(max(1, len(series) // SAMPLE)))
+            self._add(rows, every=max(1, len(series) // SAMPLE))
 
     def finish(self) -> None:
         """Look at the values that have only been counted so far."""
         if self._counted:
             counted, self._counted = pl.concat(self._counted), []
             counted = counted.group_by("value").agg(pl.col("row").min(), pl.col("count").sum())
-            self._add(counted, counted)
+            self._add(counted, every=1)
 
-    def _add(self, rows: pl.DataFrame, sample: pl.DataFrame) -> None:
-        """Add values (``value``), each with its first ``row`` and its ``count``; ``sample`` are some of them."""
+    def _add(self, rows: pl.DataFrame, every: int) -> None:
+        """Add values (``value``), each with its first ``row`` and its ``count``. One in ``every`` is a sample."""
         raw = rows["value"]
         rows = rows.with_columns(words.cleaned(pl.col("value"), self.missing))
         if rows["value"].str.starts_with('="').any():
             self.formulas = True
             rows = rows.with_columns(words.cleaned(pl.col("value"), self.missing, formulas=True))
         self.is_clean = self.is_clean and not raw.ne_missing(rows["value"]).any()
+        sample = rows.gather_every(every).drop_nulls("value")
         rows = rows.drop_nulls("value")
         self.present += _total(rows)
         if not rows.height:
             return
-        sample = sample.with_columns(words.cleaned(pl.col("value"), self.missing, formulas=self.formulas))
-        sample = sample.drop_nulls("value")
         if len(self.shapes) > MAX_SHAPES or _are_words(sample):
             self._add_words(rows)
             return
