@@ -4,6 +4,7 @@ A migrated database is made once per store and then copied; tests of the migrati
 """
 
 import gc
+import importlib
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import count
 from pathlib import Path
+from types import ModuleType
 
 import hypothesis
 import psycopg
@@ -76,6 +78,18 @@ def released_applications() -> Iterator[None]:
     for value in vars(module).values() if module else ():
         if hasattr(value, "cache_clear"):
             value.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def load_script() -> Callable[[str], ModuleType]:
+    """Imports a script of the folder ``scripts``, which is no package."""
+
+    def load(name: str) -> ModuleType:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(str(Path(__file__).parents[1] / "scripts"))
+            return importlib.import_module(name)
+
+    return load
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """The catalogue of messages has every message of the sources, with a translation that has the same places."""
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,14 +11,9 @@ PLACE = re.compile(r"\{\d+\}")
 
 
 @pytest.fixture(scope="module")
-def messages():
+def messages(load_script):
     """The script that collects them."""
-    sys.path.insert(0, str(ROOT / "scripts"))
-    try:
-        import messages  # noqa: PLC0415 - scripts are no package
-    finally:
-        sys.path.pop(0)
-    return messages
+    return load_script("messages")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,14 +11,9 @@ WEB = ROOT / "web"
 
 
 @pytest.fixture(scope="module")
-def dashboard():
+def dashboard(load_script):
     """The script that builds it."""
-    sys.path.insert(0, str(ROOT / "scripts"))
-    try:
-        import dashboard  # noqa: PLC0415 - scripts are no package
-    finally:
-        sys.path.pop(0)
-    return dashboard
+    return load_script("dashboard")
 
 
 def test_the_types_of_the_api_are_up_to_date(dashboard) -> None:
