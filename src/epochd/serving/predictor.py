@@ -115,8 +115,8 @@ class Predictor:
 
     def predict_plain(self, columns: Columns) -> Predictions | None:
         """``predict`` for rows whose values are numbers, text, booleans or None, without the time that making a table
-        takes; None if a value has to be converted or a number may stand for a missing value, a column is missing, or the
-        model forecasts."""
+        takes; None if a value has to be converted or a number may stand for a missing value, if a column is missing, or
+        if the model forecasts."""
         scores = None if self.forecasts or self.encoder.has_missing_numbers else self.scorer.score_plain(columns)
         return None if scores is None else self._predictions(scores)
 
