@@ -128,6 +128,9 @@ class Silence:
     def emit(self, kind: ReportKind, payload: dict[str, Any]) -> None:
         """Nobody listens."""
 
+    def position(self, epoch: int, step: int, steps: int) -> None:
+        """Nobody listens."""
+
     def command(self) -> Command:
         return Command.CONTINUE
 

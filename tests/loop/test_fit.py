@@ -29,10 +29,13 @@ class Listener:
     """A sink that gives ``command`` once ``chunks`` chunks have begun."""
 
     def __init__(self, chunks=math.inf, command=Command.PAUSE):
-        self.chunks, self.given, self.events = chunks, command, []
+        self.chunks, self.given, self.events, self.positions = chunks, command, [], []
 
     def emit(self, kind, payload):
         self.events.append((kind, payload))
+
+    def position(self, epoch, step, steps):
+        self.positions.append((epoch, step, steps))
 
     def command(self):
         self.chunks -= 1
@@ -59,6 +62,13 @@ def without_times(history):
 def same(left, right):
     for name in left:
         np.testing.assert_array_equal(left[name], right[name], err_msg=name)
+
+
+def test_the_position_is_noted_before_each_chunk_and_at_the_end_of_each_epoch():
+    engine, config, state = training(epochs=2, batch_size=50, chunk_steps=3)
+    sink = Listener()
+    fit(engine, config, state, sink)
+    assert sink.positions == [(epoch, step, 8) for epoch in (1, 2) for step in (0, 3, 6, 8)]
 
 
 def test_every_epoch_is_reported_once_in_order():

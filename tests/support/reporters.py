@@ -38,6 +38,7 @@ class RecordingReporter:
         self.reports: list[tuple[ReportKind, dict[str, Any]]] = []
         self.asked = 0
         """How often a command was asked for: before each chunk."""
+        self.positions: list[tuple[int, int, int]] = []
         self._epochs, self._chunks, self._dies = epochs, chunks, dies
         self._command = command
         self._look = look
@@ -51,6 +52,9 @@ class RecordingReporter:
             raise EpochdError(f"{kind} is not plain JSON: {error}") from error
         self.reports.append((kind, deepcopy(payload)))
         self._look(kind, payload)
+
+    def position(self, epoch: int, step: int, steps: int) -> None:
+        self.positions.append((epoch, step, steps))
 
     def command(self) -> Command:
         self.asked += 1

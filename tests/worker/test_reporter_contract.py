@@ -40,3 +40,9 @@ def test_nothing_follows_the_last_word(reporter: Reporter) -> None:
     reporter.emit(ReportKind.CANCELLED, {})
     with pytest.raises(EpochdError, match="after"):
         reporter.emit(ReportKind.EPOCH, {})
+
+
+def test_a_position_is_no_report(reporter: Reporter) -> None:
+    reporter.position(1, 0, 3)
+    reporter.emit(ReportKind.CANCELLED, {})
+    reporter.position(1, 3, 3)

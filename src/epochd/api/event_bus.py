@@ -7,14 +7,16 @@ subscribers of its task, and pages of past events are read once.
 import asyncio
 import json
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
 from epochd.api.language import told
+from epochd.api.responses import Activity
 from epochd.core.events import FINAL_TYPES, Event, Type
+from epochd.core.jobs import Job, JobKind, State
 from epochd.core.language import Language
 from epochd.store import events
 from epochd.store.db import Database
@@ -65,10 +67,10 @@ def _sent(seq: int, data: dict[str, Any]) -> bytes:
 class Subscriber:
     """The events of one task that a subscriber has not read yet."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, changed: asyncio.Event | None = None) -> None:
         self._limit = limit
         self._lines: deque[EventLine] = deque()
-        self._changed = asyncio.Event()
+        self._changed = changed or asyncio.Event()
         self.closed = False
 
     def __len__(self) -> int:
@@ -92,6 +94,10 @@ class Subscriber:
         while not self._lines and not self.closed:
             self._changed.clear()
             await self._changed.wait()
+        return self.take_waiting()
+
+    def take_waiting(self) -> list[EventLine]:
+        """The events that wait now."""
         lines = list(self._lines)
         self._lines.clear()
         return lines
@@ -107,30 +113,80 @@ def _thinned(lines: deque[EventLine], limit: int) -> deque[EventLine]:
     return deque(line for line in left if line.type in KEPT_TYPES or line is newest or line.seq >= recent)
 
 
+@dataclass(eq=False)
+class Feed:
+    """What a stream of several tasks has not sent yet: the events of those that it follows, and what they do at this
+    moment; with ``lists_tasks`` also each training that has changed or was removed. ``changed`` is set with each."""
+
+    subscribers: dict[str, Subscriber]
+    lists_tasks: bool
+    changed: asyncio.Event
+    activities: dict[str, Activity] = field(default_factory=dict)
+    jobs: dict[str, Job] = field(default_factory=dict)
+    removed: set[str] = field(default_factory=set)
+
+    @property
+    def has_summary(self) -> bool:
+        """Whether something other than events waits."""
+        return bool(self.activities or self.jobs or self.removed)
+
+
 class EventBus:
-    """The subscribers of all tasks. ``publish`` is the callback that the database calls after commits."""
+    """The subscribers of all tasks, and what each running task does. ``publish`` is the callback that the database
+    calls after commits."""
 
     def __init__(self, buffer_lines: int = BUFFER_LINES) -> None:
         self._buffer_lines = buffer_lines
         self._subscribers: dict[str, set[Subscriber]] = {}
+        self._feeds: set[Feed] = set()
+        self.activities: dict[str, Activity] = {}
+        """The last heartbeat of each running training."""
         self.closed = False
 
     def __len__(self) -> int:
-        """The number of subscribers."""
-        return sum(map(len, self._subscribers.values()))
+        """The number of subscriptions."""
+        return sum(map(len, self._subscribers.values())) + sum(feed.lists_tasks for feed in self._feeds)
 
     def publish(self, events: Sequence[Event]) -> None:
         """Push events to the subscribers of their tasks. Call it in the event loop, after the commit."""
         for task_id, of_task in groupby(events, lambda event: event.task_id):
+            *_, last = own = list(of_task)
+            if last.job is not None and last.job.state is not State.RUNNING:
+                self.activities.pop(task_id, None)
             if subscribers := self._subscribers.get(task_id):
-                lines = list(map(line_of, of_task))
+                lines = list(map(line_of, own))
                 for subscriber in subscribers:
                     subscriber.push(lines)
+            for feed in self._feeds:
+                if feed.lists_tasks and last.job is not None and last.job.kind is JobKind.TRAINING:
+                    feed.jobs[task_id] = last.job
+                    feed.changed.set()
+
+    def note(self, task_id: str, activity: Activity) -> None:
+        """Keep what a running training does, and push it to the feeds that follow it."""
+        self.activities[task_id] = activity
+        for feed in self._feeds:
+            if task_id in feed.subscribers:
+                feed.activities[task_id] = activity
+                feed.changed.set()
 
     @contextmanager
-    def subscribe(self, task_id: str) -> Iterator[Subscriber]:
-        """Receive the events of a task from now on, until the context ends."""
-        subscriber = Subscriber(self._buffer_lines)
+    def open_feed(self, task_ids: Iterable[str], *, lists_tasks: bool) -> Iterator[Feed]:
+        """Receive the events of several tasks from now on, until the context ends; see ``Feed``."""
+        feed = Feed({}, lists_tasks, asyncio.Event())
+        with ExitStack() as stack:
+            for task_id in task_ids:
+                feed.subscribers[task_id] = stack.enter_context(self.subscribe(task_id, feed.changed))
+            self._feeds.add(feed)
+            try:
+                yield feed
+            finally:
+                self._feeds.discard(feed)
+
+    @contextmanager
+    def subscribe(self, task_id: str, changed: asyncio.Event | None = None) -> Iterator[Subscriber]:
+        """Receive the events of a task from now on, until the context ends. ``changed`` is set with each of them."""
+        subscriber = Subscriber(self._buffer_lines, changed)
         if self.closed:
             subscriber.close()
         subscribers = self._subscribers.setdefault(task_id, set())
@@ -144,14 +200,23 @@ class EventBus:
 
     def close_task(self, task_id: str) -> None:
         """End the subscriptions of a task that has been removed."""
+        self.activities.pop(task_id, None)
         for subscriber in self._subscribers.get(task_id, ()):
             subscriber.close()
+        for feed in self._feeds:
+            feed.jobs.pop(task_id, None)
+            if feed.lists_tasks or task_id in feed.subscribers:
+                feed.removed.add(task_id)
+                feed.changed.set()
 
     def close(self) -> None:
         """End all subscriptions, for the shutdown of the server."""
         self.closed = True
-        for task_id in self._subscribers:
-            self.close_task(task_id)
+        for subscribers in self._subscribers.values():
+            for subscriber in subscribers:
+                subscriber.close()
+        for feed in self._feeds:
+            feed.changed.set()
 
 
 class PastEvents:

@@ -73,6 +73,24 @@ class ProblemShape(Shape):
     hint: Told = ""
 
 
+class GpuUsage(Shape):
+    id: int
+    utilization: float | None = Field(ge=0, le=1, description="From 0 to 1; null if the driver does not report it.")
+    memory: int = Field(ge=0, description="Bytes in use.")
+    memory_total: int = Field(ge=0)
+
+
+class Activity(Shape):
+    """What a running training did at its last heartbeat, and what it used of its machine."""
+
+    epoch: int = Field(ge=1, description="The epoch that is being trained, from 1.")
+    step: int = Field(ge=0, description="The number of its steps that are complete.")
+    steps: int = Field(ge=1, description="The number of steps of each epoch.")
+    memory: int | None = Field(None, ge=0, description="Private memory of all its processes, in bytes.")
+    cpu: float | None = Field(None, ge=0, description="The mean number of busy cores in the last second.")
+    gpus: list[GpuUsage] = []
+
+
 class ErrorShape(Shape):
     """The body of every response with status 400 or higher."""
 

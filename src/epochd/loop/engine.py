@@ -95,6 +95,9 @@ class Sink(Protocol):
 
     def emit(self, kind: ReportKind, payload: dict[str, Any]) -> None: ...
 
+    def position(self, epoch: int, step: int, steps: int) -> None:
+        """Note that ``step`` of the ``steps`` steps of an epoch are complete; epochs count from 1."""
+
     def command(self) -> Command: ...
 
     def checkpoint_due(self) -> bool: ...

@@ -80,6 +80,7 @@ def train_epoch(engine: Engine, config: FitConfig, state: LoopState, sink: Sink)
     """Take the remaining steps of the current epoch. Raises Diverged."""
     began = perf_counter()
     for chunk, rows, block in prefetch.chunks(config.batches, config.train, state.epoch, state.step):
+        sink.position(state.epoch + 1, state.step, config.batches.steps)
         command = sink.command()
         if command is not Command.CONTINUE:
             return command
@@ -94,6 +95,7 @@ def train_epoch(engine: Engine, config: FitConfig, state: LoopState, sink: Sink)
         state.step += chunk.steps
         began, since = perf_counter(), began
         state.seconds += began - since
+    sink.position(state.epoch + 1, state.step, config.batches.steps)
     return Command.CONTINUE
 
 

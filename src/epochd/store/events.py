@@ -46,6 +46,27 @@ async def history(db: Database, job: Job) -> AsyncIterator[list[str]]:
         yield [text for seq, text in page if effective is None or seq in effective]
 
 
+async def without_progress(db: Database, job: Job) -> list[tuple[Event, int]]:
+    """The events of a job up to its ``last_seq`` but progress and checkpoints, oldest first, each with the number of
+    epochs that were complete then."""
+    earlier = table.alias()
+    epoch = (
+        select(earlier.c.payload[(*METRICS, "epoch")].as_integer())
+        .where(earlier.c.job_id == table.c.job_id, earlier.c.seq < table.c.seq, earlier.c.type == Type.PROGRESS)
+        .order_by(earlier.c.seq.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    chosen = (
+        table.c.job_id == job.id,
+        table.c.seq <= job.last_seq,
+        table.c.type.not_in([Type.PROGRESS, Type.CHECKPOINT]),
+    )
+    query = select(table, epoch).where(*chosen).order_by(table.c.seq)
+    async with db.read() as connection:
+        return [(Event(*row), epoch or 0) for *row, epoch in await connection.execute(query)]
+
+
 async def _effective_seqs(db: Database, job: Job) -> set[int] | None:
     """The numbers of the events with effective progress; None if these are all, as without repeated epochs."""
     counted = select(table.c.type, func.count()).where(table.c.job_id == job.id, table.c.seq <= job.last_seq)

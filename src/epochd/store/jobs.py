@@ -118,6 +118,13 @@ def _order(sort: Sort) -> list[ColumnElement[Any]]:
     return [wanted.nulls_last() if column.nullable else wanted, table.c.id.desc()]
 
 
+async def last_seqs(db: Database, task_ids: Sequence[str]) -> dict[str, int]:
+    """The number of the last event of each of these tasks that exists."""
+    query = select(table.c.id, table.c.last_seq).where(table.c.id.in_(task_ids))
+    async with db.read() as connection:
+        return {task_id: seq for task_id, seq in await connection.execute(query)}
+
+
 async def position(db: Database, task_id: str) -> int | None:
     """The position of a pending job in the queue, from 1; None for any other job."""
     place = table.c.queued_at, table.c.id

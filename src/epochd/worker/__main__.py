@@ -23,6 +23,7 @@ from epochd.worker.execute import execute
 from epochd.worker.failures import final_report
 from epochd.worker.limits import attempt_log, memory_limit
 from epochd.worker.report import Reporter
+from epochd.worker.usage import Usage
 
 logger = logging.getLogger("epochd.worker")
 
@@ -88,11 +89,14 @@ class Worker:
         if self._one_ticket:  # takes effect because the framework has not used a GPU yet
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, ticket.gpus))
         owner = (ticket.server_url, ticket.task_id, ticket.attempt, ticket.token, ticket.lease_seconds)
-        self._reporter = reporter = Reporter(*owner, grace_seconds=ticket.grace_seconds)
+        devices = ticket.spec.num_devices or len(ticket.gpus) if isinstance(ticket, Ticket) else 1
+        usage = Usage(ticket.gpus, has_ranks=devices > 1)
+        self._reporter = reporter = Reporter(*owner, grace_seconds=ticket.grace_seconds, usage=usage)
         try:
             with attempt_log(ticket), memory_limit(None if ticket.is_memory_capped else ticket.memory_mb):
                 return self._train_and_report(ticket, reporter)
         finally:
+            usage.close()
             self._reporter = None
 
     def _train_and_report(self, ticket: Ticket | PredictionTicket, reporter: Reporter) -> ReportKind | None:

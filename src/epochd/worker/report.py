@@ -18,6 +18,7 @@ import httpx
 from epochd.core.errors import EpochdError, StaleAttempt
 from epochd.core.events import FINAL_REPORTS, ReportKind
 from epochd.core.jobs import Command
+from epochd.worker.usage import Usage
 
 logger = logging.getLogger(__name__)
 
@@ -46,12 +47,14 @@ class Reporter:
         *,
         grace_seconds: float = 900.0,
         interval: float = 0.2,
+        usage: Usage | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._path = f"/internal/attempts/{task_id}/report"
         self._attempt = attempt
         self._grace = grace_seconds
         self._interval = min(interval, lease_seconds / 3)
+        self._usage = usage
         self._client = httpx.Client(
             base_url=server_url,
             headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
@@ -69,6 +72,7 @@ class Reporter:
         self._failure: EpochdError | None = None
         self._sent_at = 0.0
         self._progress_at: float | None = None
+        self._position: tuple[int, int, int] | None = None
         self._unreachable_since: float | None = None
         self._thread = threading.Thread(target=self._run, name=f"reporter-{task_id}", daemon=True)
         self._thread.start()
@@ -88,6 +92,10 @@ class Reporter:
             self._numbers += 1
             self.last_word = kind if kind in FINAL_REPORTS else None
             self._changed.notify_all()
+
+    def position(self, epoch: int, step: int, steps: int) -> None:
+        """Note that ``step`` of the ``steps`` steps of an epoch are complete; the next heartbeat tells the server."""
+        self._position = epoch, step, steps
 
     def command(self) -> Command:
         """The server's last command; RELEASE once the server has been unreachable for longer than the grace period.
@@ -193,7 +201,8 @@ class Reporter:
     def _post(self, batch: list[bytes]) -> httpx.Response | None:
         """One request; None for a transient failure: the server is unreachable or answers with an error of its own."""
         idle = b"null" if self._progress_at is None else b"%.3f" % (time.monotonic() - self._progress_at)
-        body = b'{"attempt":%d,"idle":%s,"reports":[%s]}' % (self._attempt, idle, b",".join(batch))
+        parts = self._attempt, idle, self._activity(), b",".join(batch)
+        body = b'{"attempt":%d,"idle":%s,"activity":%s,"reports":[%s]}' % parts
         try:
             answer = self._client.post(self._path, content=body)
             is_transient = answer.status_code >= 500 or answer.status_code in TRANSIENT
@@ -207,6 +216,13 @@ class Reporter:
             self._unreachable_since = time.monotonic()
             logger.warning("the server is unreachable (%s); training continues and reports are kept", failure)
         return answer if failure is None else None
+
+    def _activity(self) -> bytes:
+        """What the training does at this moment, as JSON; null before its first step."""
+        if self._position is None:
+            return b"null"
+        activity = dict(zip(("epoch", "step", "steps"), self._position, strict=True))
+        return json.dumps(activity | (self._usage.current() if self._usage else {})).encode()
 
     def _read(self, answer: httpx.Response) -> Command:
         """The command in an answer. Raises StaleAttempt, or EpochdError for an answer that only a bug explains."""

@@ -25,6 +25,8 @@ class Reporter(Protocol):
 
     def emit(self, kind: ReportKind, payload: dict[str, Any]) -> None: ...
 
+    def position(self, epoch: int, step: int, steps: int) -> None: ...
+
     def command(self) -> Command: ...
 
     def confirm(self) -> None: ...
@@ -46,6 +48,9 @@ class JobSink:
 
     def emit(self, kind: ReportKind, payload: dict[str, Any]) -> None:
         self.reporter.emit(kind, payload)
+
+    def position(self, epoch: int, step: int, steps: int) -> None:
+        self.reporter.position(epoch, step, steps)
 
     def command(self) -> Command:
         return self.reporter.command()

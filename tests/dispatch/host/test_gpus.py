@@ -119,3 +119,18 @@ def test_a_training_of_a_former_server_keeps_its_gpus():
     pool.reserve(("old", 1), [1])
     assert pool.allocate(("new", 1), spec()) == [0]
     assert not pool.fits(spec())
+
+
+def test_the_use_of_some_gpus_is_measured(driver):
+    driver('echo "0, 37, 1024, 81559"; echo "1, [N/A], 0, 81559"; echo "2, 5, 5, 5"')
+    assert gpus.usage([0, 1]) == [
+        {"id": 0, "utilization": 0.37, "memory": 1024 * 2**20, "memory_total": 81559 * 2**20},
+        {"id": 1, "utilization": None, "memory": 0, "memory_total": 81559 * 2**20},
+    ]
+
+
+@pytest.mark.parametrize("answer", ["exit 9", 'echo "a, b, c, d"'])
+def test_a_driver_that_cannot_measure_is_logged(driver, caplog, answer):
+    driver(answer)
+    assert gpus.usage([0]) == []
+    assert "failed to measure" in caplog.text

@@ -16,10 +16,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from epochd.api.deps import JsonObject, ServiceDep
 from epochd.api.errors import handle_epochd_error
+from epochd.api.responses import Activity
 from epochd.api.security import WORKERS_PATH, route_path
 from epochd.api.service import Service
 from epochd.core.errors import EpochdError, Unauthorized
-from epochd.core.events import Report, ReportKind
+from epochd.core.events import FINAL_REPORTS, Report, ReportKind
 from epochd.core.jobs import Command
 from epochd.store import attempts
 
@@ -72,6 +73,7 @@ class Batch(BaseModel):
 
     attempt: int = Field(ge=1)
     idle: float | None = Field(None, ge=0, description="Seconds since the last finished step.")
+    activity: Activity | None = None
     reports: Annotated[list[ReportShape], FailFast()]
 
 
@@ -96,4 +98,6 @@ async def report(task_id: str, values: JsonObject, service: ServiceDep, request:
         lease_seconds=service.settings.lease_seconds,
         idle_seconds=batch.idle,
     )
+    if batch.activity is not None and not any(line.kind in FINAL_REPORTS for line in batch.reports):
+        service.event_bus.note(task_id, batch.activity)
     return Answer(command=command)

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Depends, Request
 
-from epochd.api.tasks import control, lineage, logs, queries, replay, report, resume, start, stream
+from epochd.api.tasks import control, curves, lineage, live, logs, queries, replay, report, resume, start, stream
 from epochd.core.errors import NotFound
 from epochd.core.jobs import is_prediction
 
@@ -15,5 +15,5 @@ async def only_trainings(request: Request) -> None:
 
 
 router = APIRouter(dependencies=[Depends(only_trainings)])
-for module in (start, queries, stream, control, resume, lineage, replay, logs, report):
+for module in (start, queries, curves, stream, live, control, resume, lineage, replay, logs, report):
     router.include_router(module.router)

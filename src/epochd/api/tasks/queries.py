@@ -95,6 +95,7 @@ async def detail(task_id: str, service: ServiceDep, translator: TranslatorDep) -
         preemptions=job.preemptions,
         revisions=[revision.as_json() for revision in job.revisions],
         last_step_at=job.progress_at,
+        activity=service.event_bus.activities.get(job.id) if job.state is State.RUNNING else None,
         stalled_seconds=idle if idle > service.settings.hang_seconds else None,
     )
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field
 
 from epochd.api.language import TOLD, Told
-from epochd.api.responses import Config, Moment, ProblemShape, Shape, Success, described_as
+from epochd.api.responses import Activity, Config, Moment, ProblemShape, Shape, Success, described_as
 from epochd.core import metric_table
 from epochd.core.jobs import Job, State
 
@@ -74,6 +74,27 @@ class ProgressOf(Success):
 class HistoryOf(Success):
     task_id: str
     history: list[Row] = Field(description="One row per epoch, from epoch 1.")
+
+
+class PastEvent(Shape):
+    seq: int
+    epoch: int = Field(description="The number of epochs that were complete.")
+    event: Annotated[dict[str, Any], TOLD, described_as("TrainingEvent")]
+
+
+class CurvesOf(Success):
+    task_id: str
+    rows: list[Annotated[dict[str, Any], described_as("CurveRow")]] = Field(description="In the order of epochs.")
+    bucket: int = Field(description="The number of epochs that two rows stand for; 1 if each epoch has its row.")
+    missing: dict[str, list[int]] = Field(
+        description="Metric → the first epochs of the buckets in which some of its values are not defined."
+    )
+    first: int
+    last: int = Field(description="The last epoch of the rows.")
+    total_epochs: int
+    best_epoch: int | None
+    events: list[PastEvent] = Field(description="All events but progress and checkpoints, oldest first.")
+    last_seq: int = Field(description="The number of the last event that the answer contains.")
 
 
 class Controlled(Success):
@@ -225,6 +246,7 @@ class TaskDetail(TaskLine):
         description="The changes made on resumes: ``at``, and option → [old, new]."
     )
     last_step_at: Moment | None
+    activity: Activity | None = Field(description="The last heartbeat of a running task.")
     stalled_seconds: float | None = Field(
         description="Seconds since the last finished step, if more than EPOCHD_HANG_SECONDS."
     )

@@ -4,11 +4,11 @@ A new attempt, a worker of another version and older data may add fields, so all
 listed. The tests compare them with the answers of real trainings.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, RootModel
 
-from epochd.api.responses import ProblemShape, Shape
+from epochd.api.responses import Activity, ProblemShape, Shape, described_as
 from epochd.core.columns import ColumnType
 from epochd.core.jobs import State
 from epochd.core.spec_fields import SpecFields
@@ -68,6 +68,12 @@ class EpochMetrics(Shape):
     val_rmse: float | None = None
     val_mape: float | None = None
     val_smape: float | None = None
+
+
+class CurveRow(EpochMetrics):
+    """A row of the history, or the extremes of several."""
+
+    elapsed_seconds: float = Field(description="The time of training up to the end of this epoch.")
 
 
 class BestMetrics(MetricValues):
@@ -378,6 +384,33 @@ class TrainingEvent(RootModel[Event]):
     """The data of one event of a training's stream, told apart by ``type``."""
 
     root: Event = Field(discriminator="type")
+
+
+class ActivityEvent(_Event):
+    """What a running training does at this moment."""
+
+    type: Literal["activity"]
+    activity: Activity
+
+
+class TasksEvent(Shape):
+    """Trainings that have changed."""
+
+    type: Literal["tasks"]
+    tasks: list[Annotated[dict[str, Any], described_as("TaskLine")]]
+
+
+class RemovedEvent(Shape):
+    """Trainings that do not exist, or not any more."""
+
+    type: Literal["removed"]
+    task_ids: list[str]
+
+
+class LiveEvent(RootModel[Event | ActivityEvent | TasksEvent | RemovedEvent]):
+    """The data of one event of a stream of several trainings, told apart by ``type``."""
+
+    root: Event | ActivityEvent | TasksEvent | RemovedEvent = Field(discriminator="type")
 
 
 class LogEventLine(Shape):

@@ -75,7 +75,7 @@ async def stream(opened: Annotated[OpenStream, Depends(open_stream)]) -> Streami
 
 async def sent(opened: OpenStream) -> AsyncIterator[bytes]:
     """All events after the last one received: those in the database, then live ones until the subscription ends."""
-    past, bus, language = opened.service.past_events, opened.service.event_bus, current.get()
+    past, language = opened.service.past_events, current.get()
     seen, is_final = opened.seen, False
     while page := await past.after(opened.task_id, seen):
         if opened.subscriber.closed:  # what its buffer still has may come after events that were not sent yet
@@ -99,5 +99,9 @@ async def sent(opened: OpenStream) -> AsyncIterator[bytes]:
             yield b"".join(line.told(language) for line in new)
             seen, is_final = new[-1].seq, new[-1].is_final
         if not is_final:
-            pace = min(len(bus) * PACE_SECONDS, MAX_PACE_SECONDS)
-            await asyncio.sleep(pace * random.uniform(0.5, 1.5))  # so that streams do not send all at once
+            await asyncio.sleep(pace(opened.service))
+
+
+def pace(service: Service) -> float:
+    """How many seconds a stream waits after it has sent some events: by chance, so that not all send at once."""
+    return min(len(service.event_bus) * PACE_SECONDS, MAX_PACE_SECONDS) * random.uniform(0.5, 1.5)

@@ -8,6 +8,7 @@ import os
 import subprocess
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from epochd.core.errors import SettingsError
 from epochd.core.jobs import AttemptKey
@@ -86,6 +87,23 @@ def list_processes() -> list[GpuProcess]:
         return found
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         logger.warning("nvidia-smi failed to list the processes on the GPUs: %s", error)
+        return []
+
+
+def usage(ids: list[int]) -> list[dict[str, Any]]:
+    """The present use of some GPUs: ``id``, ``utilization`` from 0 to 1 (None if the driver does not report it), and
+    ``memory`` of ``memory_total`` in bytes; none if nvidia-smi fails."""
+    fields = "gpu=index,utilization.gpu,memory.used,memory.total"
+    try:
+        found = []
+        for index, percent, used, total in _query(fields, "csv,noheader,nounits"):
+            if int(index) in ids:
+                share = int(percent) / 100 if percent.isdecimal() else None
+                memory = {"memory": int(used) * 2**20, "memory_total": int(total) * 2**20}
+                found.append({"id": int(index), "utilization": share, **memory})
+        return found
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        logger.warning("nvidia-smi failed to measure the use of the GPUs: %s", error)
         return []
 
 
