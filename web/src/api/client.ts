@@ -6,27 +6,15 @@
 import createClient from "openapi-fetch";
 
 import { currentLanguage } from "../language/language";
+import { ApiError, refusal, unreachable } from "./errors";
 import type { components, paths } from "./schema";
 
+export { ApiError, unreachable, type Problem } from "./errors";
 export type Schemas = components["schemas"];
-export type Problem = Schemas["ProblemShape"];
 
 /** The path that the server's addresses begin with: `/`, or `/epochd/` under a prefix. */
 export const BASE = new URL(document.baseURI).pathname;
 const TOKEN = "epochd.token";
-
-/** What went wrong, as the server says it; `code` is `unreachable` if there is no answer. */
-export class ApiError extends Error {
-  constructor(
-    readonly status: number,
-    readonly code: string,
-    message: string,
-    readonly problems: readonly Problem[] = [],
-  ) {
-    super(message);
-    this.name = "ApiError";
-  }
-}
 
 const listeners = new Set<() => void>();
 let isTokenWanted = false;
@@ -62,17 +50,7 @@ export function headers(): Record<string, string> {
 /** The error that an answer of 400 or above describes. */
 export async function errorOf(response: Response): Promise<ApiError> {
   if (response.status === 401) session.want(true);
-  try {
-    const body = (await response.clone().json()) as Partial<Schemas["ErrorShape"]>;
-    return new ApiError(response.status, body.code ?? "error", body.message ?? response.statusText, body.problems ?? []);
-  } catch {
-    return new ApiError(response.status, "error", response.statusText || String(response.status));
-  }
-}
-
-/** The error for a request that got no answer. */
-export function unreachable(cause: unknown): ApiError {
-  return new ApiError(0, "unreachable", cause instanceof Error ? cause.message : String(cause));
+  return refusal(response);
 }
 
 export const api = createClient<paths>({ baseUrl: `${location.origin}${BASE}`.replace(/\/$/, "") });

@@ -5,6 +5,7 @@ import { keepPreviousData, queryOptions } from "@tanstack/react-query";
 import { api, data, type Schemas } from "./client";
 
 export type TaskLine = Schemas["TaskLine"];
+export type TaskList = Schemas["Tasks"];
 export type TaskDetail = Schemas["TaskDetail"];
 export type State = Schemas["State"];
 export type Config = Record<string, unknown>;
@@ -18,7 +19,6 @@ export interface TaskFilter {
   offset: number;
 }
 
-const LIVE = 2_000;
 const FINAL = new Set<State>(["completed", "failed", "cancelled"]);
 
 export const isFinal = (state: State): boolean => FINAL.has(state);
@@ -30,14 +30,13 @@ function given<T extends object>(values: T): { [K in keyof T]?: Exclude<T[K], un
   };
 }
 
-/** One page of tasks, asked for again while it is visible. */
+/** One page of tasks; `useLiveTasks` keeps it as it is on the server. */
 export const tasks = (filter: TaskFilter) =>
   queryOptions({
     queryKey: ["tasks", filter],
     queryFn: ({ signal }) =>
       data(api.GET("/api/v1/epoch-training/tasks", { params: { query: given(filter) }, signal })),
     placeholderData: keepPreviousData,
-    refetchInterval: LIVE,
   });
 
 export const task = (id: string) =>
@@ -47,11 +46,18 @@ export const task = (id: string) =>
       data(api.GET("/api/v1/epoch-training/tasks/{task_id}", { params: { path: { task_id: id } }, signal })),
   });
 
-export const history = (id: string) =>
+/** The curves of some epochs, in so many rows at most. */
+export const curvesPart = (id: string, first: number, last: number, points: number) =>
   queryOptions({
-    queryKey: ["history", id],
+    queryKey: ["curves", id, first, last, points],
     queryFn: ({ signal }) =>
-      data(api.GET("/api/v1/epoch-training/history/{task_id}", { params: { path: { task_id: id } }, signal })),
+      data(
+        api.GET("/api/v1/epoch-training/curves/{task_id}", {
+          params: { path: { task_id: id }, query: { first, last, points } },
+          signal,
+        }),
+      ),
+    placeholderData: keepPreviousData,
     staleTime: 10_000,
   });
 

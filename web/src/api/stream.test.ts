@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
-import { follow, type Connection, type Received } from "./stream";
+import { follow, gathered, type Connection, type Received } from "./stream";
 
 interface Data {
   type: string;
@@ -13,8 +13,8 @@ let received: Received<Data>[] = [];
 /** An answer with this text, that is cut off afterwards if `isCut`. */
 function answer(text: string, isCut = false): Response {
   const body = new ReadableStream<Uint8Array>({
-    start(controller) {
-      controller.enqueue(new TextEncoder().encode(text));
+    start: (controller) => controller.enqueue(new TextEncoder().encode(text)),
+    pull(controller) {
       if (isCut) controller.error(new TypeError("network error"));
       else controller.close();
     },
@@ -27,25 +27,25 @@ const event = (id: number, type = "progress"): string => `data: {"type": "${type
 /** Follow these answers, one for each connection. */
 async function followed(...answers: (() => Response | Promise<Response>)[]): Promise<void> {
   const left = [...answers];
-  vi.stubGlobal("fetch", (_: string, { headers }: { headers: Record<string, string> }) => {
-    asked.push(headers["Last-Event-ID"] ?? null);
+  vi.stubGlobal("fetch", (url: string) => {
+    asked.push(url.split(" ")[1] ?? null);
     const next = left.shift();
     return next === undefined ? new Promise(() => undefined) : Promise.resolve().then(next);
   });
   await new Promise<void>((resolve) => {
     follow<Data>({
-      path: "stream",
-      onEvents: (events) => received.push(...events),
+      request: (cursor) => ({ url: ["stream", ...(cursor === null ? [] : [cursor])].join(" "), headers: {} }),
+      onEvent: (event) => received.push(event),
+      isFinite: true,
       onConnection: (connection) => {
         connections.push(connection);
         if (connection === "ended" || (connection === "disconnected" && left.length === 0)) resolve();
       },
-      isLast: ({ type }) => type === "complete",
     });
   });
 }
 
-const ids = (): string[] => received.map(({ id }) => id);
+const ids = (): (string | null)[] => received.map(({ id }) => id);
 
 beforeEach(() => {
   asked = [];
@@ -54,7 +54,7 @@ beforeEach(() => {
 });
 afterEach(() => vi.unstubAllGlobals());
 
-test("it ends with the last event", async () => {
+test("it ends where the server closes it", async () => {
   await followed(() => answer(event(1) + event(2, "complete")));
   expect(ids()).toEqual(["1", "2"]);
   expect(connections).toEqual(["connecting", "connected", "ended"]);
@@ -63,7 +63,7 @@ test("it ends with the last event", async () => {
 test("after a lost connection it continues after the last event", async () => {
   await followed(
     () => Promise.reject(new TypeError("refused")),
-    () => answer(event(1) + event(2)),
+    () => answer(event(1) + event(2), true),
     () => answer(event(3, "complete")),
   );
   expect(ids()).toEqual(["1", "2", "3"]);
@@ -90,4 +90,30 @@ test("what the server refuses is not asked for again", async () => {
   await followed(() => new Response(refusal, { status: 404 }));
   expect(connections).toEqual(["connecting", "disconnected"]);
   expect(asked).toHaveLength(1);
+});
+
+test("a message without an id is received, and is nothing to continue after", async () => {
+  await followed(
+    () => answer(`${event(1)}data: {"type": "activity"}\n\n`, true),
+    () => answer(event(2)),
+  );
+  expect(ids()).toEqual(["1", null, "2"]);
+  expect(asked).toEqual([null, "1"]);
+});
+
+test("what arrives within a moment is shown together, and nothing is lost at the end", () => {
+  vi.useFakeTimers();
+  const shown: number[][] = [];
+  const numbers = gathered<number>((items) => shown.push(items));
+  numbers.add(1);
+  numbers.add(2);
+  expect(shown).toEqual([]);
+  vi.advanceTimersByTime(150);
+  expect(shown).toEqual([[1, 2]]);
+  numbers.add(3);
+  numbers.flush();
+  expect(shown).toEqual([[1, 2], [3]]);
+  vi.advanceTimersByTime(5_000);
+  expect(shown).toHaveLength(2);
+  vi.useRealTimers();
 });

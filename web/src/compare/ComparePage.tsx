@@ -7,8 +7,7 @@ import { useQueries, useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { useMemo, useState } from "react";
 
-import type { Schemas } from "../api/client";
-import { history, task, tasks, type Config, type TaskDetail } from "../api/queries";
+import { task, tasks, type Config, type TaskDetail } from "../api/queries";
 import { Chart, type Series } from "../components/Chart";
 import { Beside, isBetter, metricName, METRICS } from "../components/metrics";
 import { Empty, ErrorNote, Loading, StateBadge } from "../components/notices";
@@ -18,6 +17,7 @@ import { useText } from "../language/language";
 import type { Changes } from "../router";
 import { differing } from "../task/config";
 import type { Row } from "../task/curves";
+import { useCurves } from "../task/training";
 
 const route = getRouteApi("/compare");
 const DRAWN = 10;
@@ -88,10 +88,6 @@ function answers<T>(results: readonly { data?: T | undefined; error: Error | nul
   };
 }
 
-function rowsOf(histories: readonly Schemas["HistoryOf"][], id: string): readonly Row[] {
-  return (histories.find(({ task_id }) => task_id === id)?.history ?? []) as unknown as Row[];
-}
-
 function colour(at: number): string {
   return `--series-${(at % 8) + 1}`;
 }
@@ -104,19 +100,19 @@ function Compared({ ids }: { ids: readonly string[] }) {
   const [isAll, setIsAll] = useState(false);
   const { found, failures } = useQueries({ queries: ids.map((id) => task(id)), combine: answers<TaskDetail> });
   const drawn = useMemo(() => (isAll ? ids : ids.slice(0, DRAWN)), [ids, isAll]);
-  const histories = useQueries({ queries: drawn.map((id) => history(id)), combine: answers<Schemas["HistoryOf"]> });
+  const curves = useCurves(drawn);
   const change = (next: Changes<typeof search>): void => {
     void navigate({ search: (before) => ({ ...before, ...next }) as never, replace: true });
   };
   const names = METRICS.filter((name) => found.some((detail) => name in detail.best_metrics));
   const metric = search.metric ?? names[0] ?? "loss";
   const { x, series } = useMemo(
-    () => overlaid(drawn.map((id) => ({ id, label: labelOf(found, id), rows: rowsOf(histories.found, id) })), metric, by),
-    [drawn, found, histories.found, metric, by],
+    () => overlaid(drawn.map((id) => ({ id, label: labelOf(found, id), rows: curves.get(id)?.rows ?? [] })), metric, by),
+    [drawn, found, curves, metric, by],
   );
   return (
     <div className="compared">
-      {[...failures, ...histories.failures].map((error) => (
+      {failures.map((error) => (
         <ErrorNote key={error.message} error={error} />
       ))}
       <div className="toolbar">
@@ -176,15 +172,15 @@ interface Curve {
 
 /** The curves on one axis: each has a value only where it has a point. */
 function overlaid(curves: readonly Curve[], metric: string, by: "epoch" | "time"): { x: number[]; series: Series[] } {
-  const points = curves.map(({ rows }) => {
-    let seconds = 0;
-    return new Map(
-      rows.map((row) => {
-        seconds += row.time_per_epoch ?? 0;
-        return [by === "time" ? seconds : row.epoch, row[`val_${metric}`] ?? row[`train_${metric}`] ?? null] as const;
-      }),
-    );
-  });
+  const points = curves.map(
+    ({ rows }) =>
+      new Map(
+        rows.map((row) => [
+          by === "time" ? (row.elapsed_seconds ?? 0) : row.epoch,
+          row[`val_${metric}`] ?? row[`train_${metric}`] ?? null,
+        ]),
+      ),
+  );
   const x = [...new Set(points.flatMap((one) => [...one.keys()]))].sort((a, b) => a - b);
   return { x, series: curves.map(({ label }, at) => ({ label, colour: colour(at), values: x.map((place) => (points[at]?.has(place) ? points[at].get(place) ?? null : undefined)) })) };
 }

@@ -27,6 +27,10 @@ export interface Series {
 export interface ChartMark {
   x: number;
   colour: string;
+  /** Drawn at the top of its line; a list beside the charts says what it means. */
+  sign: string;
+  /** What the legend says while the cursor is near. */
+  label: string;
 }
 
 export interface ChartProps {
@@ -35,6 +39,8 @@ export interface ChartProps {
   x: readonly number[];
   series: readonly Series[];
   marks?: readonly ChartMark[];
+  /** Where values are missing. */
+  gaps?: readonly number[];
   /** A horizontal line for comparison. */
   level?: { label: string; value: number } | undefined;
   isLog?: boolean;
@@ -44,9 +50,11 @@ export interface ChartProps {
   height?: number;
 }
 
+const NEAR = 0.01; // of the width
 // eslint-disable-next-line @typescript-eslint/no-unsafe-enum-assignment -- the enum exists in uPlot's types only
 const LOGARITHMIC = 3 as uPlot.Scale.Distr;
 const NO_MARKS: readonly ChartMark[] = [];
+const NO_GAPS: readonly number[] = [];
 
 function colourOf(name: string): string {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -66,6 +74,21 @@ function decorations(u: uPlot, props: ChartProps): void {
     ctx.moveTo(x, bbox.top);
     ctx.lineTo(x, bbox.top + bbox.height);
     ctx.stroke();
+    ctx.fillStyle = ctx.strokeStyle;
+    ctx.font = `${String(11 * devicePixelRatio)}px sans-serif`;
+    ctx.textAlign = x > bbox.left + bbox.width - 12 * devicePixelRatio ? "right" : "left";
+    ctx.fillText(mark.sign, x + (ctx.textAlign === "left" ? 2 : -2) * devicePixelRatio, bbox.top + 10 * devicePixelRatio);
+  }
+  ctx.fillStyle = colourOf("--warn");
+  const side = 4 * devicePixelRatio;
+  for (const gap of props.gaps ?? NO_GAPS) {
+    const x = Math.round(u.valToPos(gap, "x", true));
+    if (x < bbox.left || x > bbox.left + bbox.width) continue;
+    ctx.beginPath();
+    ctx.moveTo(x, bbox.top + bbox.height - 1.5 * side);
+    ctx.lineTo(x - side, bbox.top + bbox.height);
+    ctx.lineTo(x + side, bbox.top + bbox.height);
+    ctx.fill();
   }
   if (props.level !== undefined) {
     const y = Math.round(u.valToPos(props.level.value, "y", true));
@@ -152,6 +175,11 @@ function options(props: () => ChartProps, width: number, height: number, onCurso
   };
 }
 
+/** The mark at a place, or so close to it. */
+function nearest(marks: readonly ChartMark[], x: number, distance: number): ChartMark | undefined {
+  return marks.filter((mark) => Math.abs(mark.x - x) <= distance).sort((a, b) => Math.abs(a.x - x) - Math.abs(b.x - x))[0];
+}
+
 export function Chart(props: ChartProps) {
   const t = useText();
   const { resolved } = useTheme();
@@ -159,7 +187,7 @@ export function Chart(props: ChartProps) {
   const plot = useRef<uPlot | null>(null);
   const latest = useRef(props);
   const [cursor, setCursor] = useState<number | null>(null);
-  const { title, x, series, isLog = false, zoom = null, height = 200, level, marks = NO_MARKS, syncKey } = props;
+  const { title, x, series, isLog = false, zoom = null, height = 200, level, marks = NO_MARKS, gaps = NO_GAPS, syncKey } = props;
 
   const data = useMemo(
     () => [x, ...series.map(({ values }) => (isLog ? positive(values) : values))] as unknown as uPlot.AlignedData,
@@ -184,9 +212,10 @@ export function Chart(props: ChartProps) {
   }, [look, isLog, height, resolved, syncKey]);
   useEffect(() => {
     plot.current?.setData(data);
-  }, [data, zoom, marks, level, look, isLog, height, resolved, syncKey]);
+  }, [data, zoom, marks, gaps, level, look, isLog, height, resolved, syncKey]);
 
   const index = cursor ?? x.length - 1;
+  const near = cursor === null ? undefined : nearest(marks, x[cursor] ?? 0, ((zoom?.[1] ?? x.at(-1) ?? 0) - (zoom?.[0] ?? x[0] ?? 0)) * NEAR);
   const read = series.filter((one) => one.isFaint !== true);
   const summary = read.map((one) => `${one.label} ${format.value(one.values[x.length - 1])}`).join(", ");
   return (
@@ -210,7 +239,7 @@ export function Chart(props: ChartProps) {
               {level.label} <b>{format.value(level.value)}</b>
             </span>
           )}
-          <span className="legend-entry legend-epoch">{cursor === null ? "" : t("chart.epoch", { n: x[index] ?? "" })}</span>
+          <span className="legend-entry legend-epoch">{cursor === null ? "" : (near?.label ?? t("chart.epoch", { n: x[index] ?? "" }))}</span>
         </span>
       </figcaption>
       <div ref={frame} className="chart-frame" role="img" aria-label={`${title}: ${summary}`} />

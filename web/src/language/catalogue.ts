@@ -166,7 +166,11 @@ export const CATALOGUE = {
   "standing.engine": ["Engine", "引擎"],
   "standing.parameters": ["Parameters", "参数量"],
   "standing.attempt": ["Attempt", "第几次运行"],
-  "standing.within": ["Epoch {n}: about {share}", "轮次 {n}：约 {share}"],
+  "standing.within": ["Epoch {n}: {share}", "轮次 {n}：{share}"],
+  "standing.validating": ["Epoch {n}: validation", "轮次 {n}：验证"],
+  "standing.memory": ["Memory", "内存"],
+  "standing.cpu": ["CPU", "处理器"],
+  "standing.cores": ["{n} {n:core|cores}", "{n} 核"],
 
   "stream.disconnected": [
     "The live connection is interrupted; what is shown may be old. It is being restored.",
@@ -183,7 +187,8 @@ export const CATALOGUE = {
   "chart.off": ["Off", "关闭"],
   "chart.how_to_zoom": ["Drag in a chart to zoom, double-click to show all.", "在图中拖动可放大，双击显示全部。"],
   "chart.show_all": ["Show all epochs", "显示全部轮次"],
-  "chart.gaps": ["{n} {n:value is|values are} missing: {n:a gap|gaps} in the curve.", "缺少 {n} 个值：曲线在此中断。"],
+  "chart.gaps": ["▲ {n:An epoch has|{n} epochs have} no value.", "▲ {n} 个轮次没有值。"],
+  "chart.thinned": ["Two points are the lowest and the highest value of {n} epochs.", "每两个点是 {n} 个轮次中的最低值和最高值。"],
   "chart.not_positive": ["A logarithmic axis cannot show values of 0 or below.", "对数刻度无法显示小于或等于 0 的值。"],
   "chart.waiting": ["The first epoch is not complete yet", "第一个轮次尚未完成"],
   "chart.none": ["No epoch was completed", "没有完成任何轮次"],

@@ -42,6 +42,9 @@ export function text(key: Key, values: Values = {}, spoken: Language = language)
     .replace(/\{(\w+)\}/g, (place, name: string) => String(values[name] ?? place));
 }
 
+/** Call this after each change of the language. */
+export const onLanguage = (listener: () => void): (() => void) => subscribe(listener);
+
 function subscribe(listener: () => void): () => void {
   listeners.add(listener);
   return () => listeners.delete(listener);

@@ -1,9 +1,10 @@
 /** The output of a task's workers, which follows as it is written; only the visible lines exist in the page. */
 
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { useEffect, useRef, useState } from "react";
+import { useEffect, useRef, useState, useSyncExternalStore } from "react";
 
-import { follow, type Connection } from "../api/stream";
+import { BASE, headers } from "../api/client";
+import { follow, gathered, type Connection } from "../api/stream";
 import { useText } from "../language/language";
 import type { Note } from "./curves";
 
@@ -16,21 +17,43 @@ const LINE_HEIGHT = 19;
 const TAIL = 2_000;
 const KEPT = 20_000;
 
+function subscribe(listener: () => void): () => void {
+  document.addEventListener("visibilitychange", listener);
+  return () => document.removeEventListener("visibilitychange", listener);
+}
+
+/** Whether the tab of the browser is the one that is shown. */
+const useIsVisible = (): boolean => useSyncExternalStore(subscribe, () => document.visibilityState === "visible");
+
 export function LogTab({ id, notes }: { id: string; notes: readonly Note[] }) {
   const t = useText();
   const [lines, setLines] = useState<readonly Line[]>([]);
   const [connection, setConnection] = useState<Connection>("connecting");
   const [isFollowing, setIsFollowing] = useState(true);
   const frame = useRef<HTMLDivElement>(null);
-  useEffect(
-    () =>
-      follow<Line>({
-        path: `api/v1/epoch-training/logs/${encodeURIComponent(id)}?follow=true&tail=${String(TAIL)}`,
-        onEvents: (events) => setLines((before) => [...before, ...events.map(({ data }) => data)].slice(-KEPT)),
-        onConnection: setConnection,
+  const cursor = useRef<string | null>(null);
+  const isVisible = useIsVisible();
+  useEffect(() => {
+    if (!isVisible) return; // a browser has few connections, and nobody looks
+    const lines = gathered<Line>((added) => setLines((before) => [...before, ...added].slice(-KEPT)));
+    const stop = follow<Line>({
+      request: (last) => ({
+        url: `${BASE}api/v1/epoch-training/logs/${encodeURIComponent(id)}?follow=true&tail=${String(TAIL)}`,
+        headers: { ...headers(), ...(last === null ? {} : { "Last-Event-ID": last }) },
       }),
-    [id],
-  );
+      after: cursor.current,
+      onEvent: (event) => {
+        cursor.current = event.id ?? cursor.current;
+        lines.add(event.data);
+      },
+      onConnection: setConnection,
+      isFinite: true,
+    });
+    return () => {
+      stop();
+      lines.flush();
+    };
+  }, [id, isVisible]);
   const rows = useVirtualizer({
     count: lines.length,
     getScrollElement: () => frame.current,

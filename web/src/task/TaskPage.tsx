@@ -7,11 +7,11 @@ import { useEffect, useState } from "react";
 import { isFinal, type State, type TaskDetail } from "../api/queries";
 import { Bar, ErrorNote, Loading, StateBadge, Warnings } from "../components/notices";
 import * as format from "../language/format";
-import { useText } from "../language/language";
+import { useText, type Text } from "../language/language";
 import { TASK_TABS, type TaskTab } from "../router";
 import { ConfigTab } from "./ConfigTab";
 import { Controls } from "./Controls";
-import { pace, type Curves } from "./curves";
+import { pace, type Activity } from "./curves";
 import { CurvesTab } from "./CurvesTab";
 import { LogTab } from "./LogTab";
 import { ResultsTab } from "./ResultsTab";
@@ -100,6 +100,20 @@ function Relatives({ detail }: { detail: TaskDetail }) {
   ));
 }
 
+/** What a running training uses of the machine. */
+function used(t: Text, activity: Activity | null): (readonly [string, string])[] {
+  if (activity === null) return [];
+  const { memory, cpu, gpus } = activity;
+  return [
+    ...(memory === null ? [] : [[t("standing.memory"), format.bytes(memory)] as const]),
+    ...(cpu === null ? [] : [[t("standing.cpu"), t("standing.cores", { n: format.value(cpu) })] as const]),
+    ...gpus.map((gpu) => {
+      const memory = `${format.bytes(gpu.memory)} / ${format.bytes(gpu.memory_total)}`;
+      return [`GPU ${String(gpu.id)}`, gpu.utilization === null ? memory : `${format.share(gpu.utilization)} · ${memory}`] as const;
+    }),
+  ];
+}
+
 /** How far it is, how fast, and how long it will take. */
 function Standing({ training, detail, state }: { training: Training; detail: TaskDetail; state: State }) {
   const t = useText();
@@ -120,7 +134,10 @@ function Standing({ training, detail, state }: { training: Training; detail: Tas
     [t("standing.parameters"), format.count(summary.parameters)],
     [t("tasks.dataset"), detail.dataset ?? format.MISSING],
     ...(detail.attempt > 1 ? [[t("standing.attempt"), String(detail.attempt)] as const] : []),
+    ...used(t, curves.activity),
   ] as const;
+  // The place within an epoch of less than a second could not be read.
+  const isSlow = secondsPerEpoch === null || secondsPerEpoch >= 1;
   return (
     <section className="standing" aria-label={t("task.standing")}>
       <div className="standing-bar">
@@ -128,7 +145,7 @@ function Standing({ training, detail, state }: { training: Training; detail: Tas
         <span className="number" data-testid="epochs">
           {epochs}
         </span>
-        {state === "running" && <WithinEpoch curves={curves} secondsPerEpoch={secondsPerEpoch} />}
+        {isSlow && curves.activity !== null && <WithinEpoch activity={curves.activity} />}
       </div>
       <dl className="facts facts-row">
         {facts.map(([label, value]) => (
@@ -142,16 +159,16 @@ function Standing({ training, detail, state }: { training: Training; detail: Tas
   );
 }
 
-/** The place within the epoch, from the time of the last ones: the server reports whole epochs. Short ones have none. */
-function WithinEpoch({ curves, secondsPerEpoch }: { curves: Curves; secondsPerEpoch: number | null }) {
+/** The place within the epoch, as of the last heartbeat. */
+function WithinEpoch({ activity }: { activity: Activity }) {
   const t = useText();
-  const epoch = curves.rows.at(-1)?.epoch ?? 0;
-  const now = useNow(true);
-  const [seen, setSeen] = useState({ epoch, at: now });
-  if (seen.epoch !== epoch) setSeen({ epoch, at: now });
-  if (secondsPerEpoch === null || secondsPerEpoch < 3) return null;
-  const share = Math.min(0.99, (now - seen.at) / 1000 / secondsPerEpoch);
-  return <span className="muted">{t("standing.within", { n: format.count(epoch + 1), share: format.share(Math.max(0, share)) })}</span>;
+  const { epoch, step, steps } = activity;
+  const text = step >= steps ? t("standing.validating", { n: format.count(epoch) }) : t("standing.within", { n: format.count(epoch), share: format.share(step / steps) });
+  return (
+    <span className="within">
+      <progress className="bar bar-thin" max={steps} value={step} aria-label={text} /> <span className="muted">{text}</span>
+    </span>
+  );
 }
 
 function useNow(isRunning: boolean): number {

@@ -1,14 +1,17 @@
 /**
- * What a task's page knows of its training, from the events of its stream: rows by epoch, marks and state. The stream
- * begins with the whole log, so there is nothing else to fetch; each event is applied once, by its number.
+ * What a page knows of a training: rows by epoch, marks and state. It begins with the curves that the server has at that
+ * moment, in as many rows as a chart has room for, and goes on with the events of the stream; each is applied once.
  */
 
 import type { Schemas } from "../api/client";
 import type { State } from "../api/queries";
+import type { LiveEvent } from "../api/hub";
 import type { Received } from "../api/stream";
+import { EVERY, thinned, type Row, type Thinned } from "./thinning";
 
+export type { Row } from "./thinning";
 export type Event = Exclude<Schemas["TrainingEvent"], Schemas["ShutdownEvent"]>;
-export type Row = Readonly<Record<string, number | null>> & { readonly epoch: number };
+export type Activity = Schemas["Activity"];
 export type MarkKind = "pause" | "resume" | "restart" | "changed" | "rollback" | "early" | "cancelled" | "failed" | "best";
 
 /** Something that happened after an epoch. */
@@ -23,54 +26,84 @@ export interface Note {
   message: string;
 }
 
-export interface Curves {
-  /** In the order of epochs, without repeated ones. */
-  rows: readonly Row[];
+export interface Curves extends Thinned {
   marks: readonly Mark[];
   notes: readonly Note[];
   state: State | null;
   totalEpochs: number | null;
   bestEpoch: number | null;
   trainingRows: number | null;
+  /** What it does at this moment; null unless it is running. */
+  activity: Activity | null;
   /** The number of the last event that was applied. */
   cursor: number;
   /** How often the state has changed: what the task's details depend on. */
   changes: number;
+  /** Whether rows are missing or belong to discarded epochs, so that the curves have to be asked for again. */
+  hasHoles: boolean;
 }
 
 export const EMPTY: Curves = {
-  rows: [],
+  ...EVERY,
   marks: [],
   notes: [],
   state: null,
   totalEpochs: null,
   bestEpoch: null,
   trainingRows: null,
+  activity: null,
   cursor: 0,
   changes: 0,
+  hasHoles: false,
 };
 
+/** How many rows the server is asked for, and how many more may follow before they are reduced. */
+export const POINTS = 2_000;
 const KEPT_NOTES = 200;
-
-/** The curves after these events; those that were applied before are skipped. */
-export function applied(before: Curves, events: readonly Received<Event>[]): Curves {
-  const next = { ...before, rows: [...before.rows], marks: [...before.marks], notes: [...before.notes] };
-  for (const { id, data } of events) {
-    if (Number(id) <= next.cursor) continue;
-    next.cursor = Number(id);
-    apply(next, data);
-  }
-  next.notes = next.notes.slice(-KEPT_NOTES);
-  return next;
-}
 
 type Draft = { -readonly [K in keyof Curves]: Curves[K] extends readonly (infer T)[] ? T[] : Curves[K] };
 
-function apply(curves: Draft, event: Event): void {
-  const epoch = curves.rows.at(-1)?.epoch ?? 0;
+/** The curves of an answer of the server; `changes` go on counting from those before. */
+export function loaded(answer: Schemas["CurvesOf"], before: Curves): Curves {
+  const curves: Draft = {
+    ...EMPTY,
+    rows: answer.rows as unknown as Row[],
+    bucket: answer.bucket,
+    missing: answer.missing,
+    totalEpochs: answer.total_epochs,
+    bestEpoch: answer.best_epoch,
+    activity: before.activity,
+    cursor: answer.last_seq,
+    changes: before.changes,
+    marks: [],
+    notes: [],
+  };
+  for (const { event, epoch } of answer.events) apply(curves, event as Event, epoch);
+  curves.changes = before.changes + (curves.state === before.state ? 0 : 1);
+  curves.hasHoles = false;
+  return { ...curves, notes: curves.notes.slice(-KEPT_NOTES) };
+}
+
+/** The curves after what has arrived; events that were applied before are skipped. */
+export function applied(before: Curves, received: readonly Received<LiveEvent>[]): Curves {
+  const next: Draft = { ...before, rows: [...before.rows], marks: [...before.marks], notes: [...before.notes] };
+  for (const { id, data } of received) {
+    if (data.type === "activity") next.activity = data.activity;
+    if (id === null || data.type === "activity" || data.type === "tasks" || data.type === "removed" || data.type === "server_shutdown") continue;
+    const number = Number(id.slice(id.lastIndexOf(":") + 1));
+    if (number <= next.cursor) continue;
+    next.cursor = number;
+    apply(next, data, next.rows.at(-1)?.epoch ?? 0);
+  }
+  const { rows, bucket, missing } = next.rows.length > 2 * POINTS ? thinned(next, POINTS) : next;
+  return { ...next, rows, bucket, missing, notes: next.notes.slice(-KEPT_NOTES) };
+}
+
+/** `epoch` is the number of epochs that were complete. */
+function apply(curves: Draft, event: Event, epoch: number): void {
   switch (event.type) {
     case "progress":
-      insert(curves.rows, event.progress.latest_metrics as unknown as Row | null);
+      insert(curves, event.progress.latest_metrics as unknown as Row | null);
       curves.totalEpochs = event.progress.total_epochs;
       curves.bestEpoch = event.progress.best_metrics?.epoch ?? null;
       return;
@@ -78,6 +111,8 @@ function apply(curves: Draft, event: Event): void {
       applyState(curves, event, epoch);
       return;
     case "rollback":
+      // A row of several epochs may contain discarded ones.
+      curves.hasHoles ||= curves.bucket > 1;
       curves.rows = curves.rows.filter((row) => row.epoch <= event.epoch);
       curves.marks.push({ epoch: event.epoch, kind: "rollback", detail: event.message });
       return;
@@ -104,6 +139,7 @@ function apply(curves: Draft, event: Event): void {
 
 function end(curves: Draft, state: State): void {
   curves.state = state;
+  curves.activity = null;
   curves.changes += 1;
 }
 
@@ -124,33 +160,24 @@ function applyState(curves: Draft, event: Schemas["StateEvent"], epoch: number):
     curves.marks.push({ epoch, kind: "changed", detail: changed.join(", ") });
   }
   curves.state = event.state;
+  if (event.state !== "running") curves.activity = null;
   curves.changes += 1;
 }
 
 /** Put a row at the place of its epoch: at the end, unless an epoch is repeated after a crash. */
-function insert(rows: Row[], row: Row | null): void {
+function insert(curves: Draft, row: Row | null): void {
   if (row === null) return;
+  const { rows } = curves;
   const last = rows.at(-1);
-  if (last === undefined || last.epoch < row.epoch) {
-    rows.push(row);
+  if (last !== undefined && row.epoch <= last.epoch) {
+    const at = rows.findIndex((one) => one.epoch >= row.epoch);
+    const replaced = rows[at];
+    curves.hasHoles ||= curves.bucket > 1 && replaced?.epoch !== row.epoch;
+    if (replaced?.epoch === row.epoch) rows.splice(at, 1, { ...row, elapsed_seconds: replaced.elapsed_seconds ?? 0 });
     return;
   }
-  const at = rows.findIndex((one) => one.epoch >= row.epoch);
-  rows.splice(at, rows[at]?.epoch === row.epoch ? 1 : 0, row);
-}
-
-/** Whether epochs are missing, which a slow connection can cause; the history has them. */
-export function hasHoles(curves: Curves): boolean {
-  const first = curves.rows[0];
-  const last = curves.rows.at(-1);
-  return first !== undefined && last !== undefined && last.epoch - first.epoch + 1 !== curves.rows.length;
-}
-
-/** The curves with the rows of the history in their holes. */
-export function filled(curves: Curves, history: readonly Row[]): Curves {
-  const rows = [...history];
-  for (const row of curves.rows) insert(rows, row);
-  return { ...curves, rows };
+  curves.hasHoles ||= last !== undefined && row.epoch > last.epoch + 1;
+  rows.push({ ...row, elapsed_seconds: (last?.elapsed_seconds ?? 0) + (row.time_per_epoch ?? 0) });
 }
 
 /** One metric, and the fields of rows that have it: of the training rows, of the validation rows, or of both. */
@@ -161,7 +188,7 @@ export interface Group {
 }
 
 const ORDER = ["loss", "accuracy", "r2", "auc", "f1", "rmse", "mae"];
-const APART = new Set(["epoch", "learning_rate", "time_per_epoch"]);
+const APART = new Set(["epoch", "learning_rate", "time_per_epoch", "elapsed_seconds"]);
 
 /** The metrics of the rows, the loss first and then those that `preferred` and convention put first. */
 export function groups(rows: readonly Row[], preferred: string): Group[] {
@@ -196,11 +223,15 @@ export interface Pace {
 
 const RECENT = 20;
 
-/** How fast it trains, from the median of the last epochs: one slow epoch changes nothing. */
+/** How fast it trains, from the median of the last rows: one slow epoch changes nothing. */
 export function pace(curves: Curves): Pace {
-  const times = curves.rows
-    .slice(-RECENT)
-    .map((row) => row.time_per_epoch ?? 0)
+  const recent = curves.rows.slice(-RECENT - 1);
+  const times = recent
+    .map((row, at) => {
+      const before = recent[at - 1];
+      if (before === undefined) return row.epoch === 1 ? (row.time_per_epoch ?? 0) : 0;
+      return ((row.elapsed_seconds ?? 0) - (before.elapsed_seconds ?? 0)) / (row.epoch - before.epoch);
+    })
     .filter((seconds) => seconds > 0)
     .sort((a, b) => a - b);
   const median = times[Math.floor(times.length / 2)] ?? null;

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 
 import { compared, differing, isEqual, shortest } from "./config";
-import { gaps, positive, smoothed } from "./smoothing";
+import { positive, smoothed } from "./smoothing";
 
 describe("smoothing", () => {
   test("a constant stays what it is, from the first value on", () => {
@@ -17,9 +17,10 @@ describe("smoothing", () => {
     expect(smoothed([2, null, 2], 0.6)).toEqual([2, null, 2]);
   });
 
-  test("gaps are counted between the first and the last value only", () => {
-    expect(gaps([null, 1, null, null, 2, null])).toBe(2);
-    expect(gaps([null, null])).toBe(0);
+  test("a value that stands for several epochs weighs as much as these", () => {
+    const [, , each] = smoothed([1, 5, 5], 0.8);
+    const [, together] = smoothed([1, 5], 0.8, [1, 3]);
+    expect(together).toBeCloseTo(each ?? 0, 12);
   });
 
   test("a logarithmic axis leaves out what is not above 0, and keeps what is no point", () => {

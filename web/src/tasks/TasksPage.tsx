@@ -1,9 +1,8 @@
 /**
- * All tasks, a page at a time: the server filters, sorts and counts. The visible page is asked for again every two
- * seconds. What is selected is a set of task ids, which stays when the list moves.
+ * All tasks, a page at a time: the server filters, sorts and counts, and tells which tasks change. What is selected is a set of task ids, which stays when the list moves.
  */
 
-import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQueryClient } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import {
   columnVisibilityFeature,
@@ -17,7 +16,7 @@ import {
 import { DropdownMenu } from "radix-ui";
 import { useEffect, useState } from "react";
 
-import { tasks, type Sort, type State, type TaskLine } from "../api/queries";
+import type { Sort, State, TaskLine } from "../api/queries";
 import { Confirm, useUndo } from "../components/Confirm";
 import { Beside, metricName, METRICS } from "../components/metrics";
 import { Bar, Empty, ErrorNote, Loading, StateBadge } from "../components/notices";
@@ -28,6 +27,7 @@ import { useText } from "../language/language";
 import type { Changes } from "../router";
 import { freedBy, isAllowed, useActions, type Action, type Freed, type Refusal } from "./actions";
 import { FreedSpace } from "./FreedSpace";
+import { useLiveTasks } from "./liveTasks";
 
 const PAGE = 50;
 const STATES: readonly State[] = ["running", "pending", "paused", "completed", "failed", "cancelled"];
@@ -111,9 +111,7 @@ export function TasksPage() {
   const search = route.useSearch();
   const navigate = route.useNavigate();
   const { state, name, sort = "-created", page = 1 } = search;
-  const { data, error, refetch, isPlaceholderData } = useQuery(
-    tasks({ state, name, sort, limit: PAGE, offset: (page - 1) * PAGE }),
-  );
+  const { data, error, refetch, isPlaceholderData } = useLiveTasks({ state, name, sort, limit: PAGE, offset: (page - 1) * PAGE });
   const [selection, setSelection] = useState<RowSelectionState>({});
   const [visibility, setVisibility] = useState(stored);
   const [hidden, setHidden] = useState<ReadonlySet<string>>(new Set());
