@@ -152,7 +152,7 @@ class EventBus:
         for task_id, of_task in groupby(events, lambda event: event.task_id):
             *_, last = own = list(of_task)
             if last.job is not None and last.job.state is not State.RUNNING:
-                self.activities.pop(task_id, None)
+                self._forget_activity(task_id)
             if subscribers := self._subscribers.get(task_id):
                 lines = list(map(line_of, own))
                 for subscriber in subscribers:
@@ -169,6 +169,10 @@ class EventBus:
             if task_id in feed.subscribers:
                 feed.activities[task_id] = activity
                 feed.changed.set()
+
+    def _forget_activity(self, task_id: str) -> None:
+        for activities in (self.activities, *(feed.activities for feed in self._feeds)):
+            activities.pop(task_id, None)
 
     @contextmanager
     def open_feed(self, task_ids: Iterable[str], *, lists_tasks: bool) -> Iterator[Feed]:
@@ -200,7 +204,7 @@ class EventBus:
 
     def close_task(self, task_id: str) -> None:
         """End the subscriptions of a task that has been removed."""
-        self.activities.pop(task_id, None)
+        self._forget_activity(task_id)
         for subscriber in self._subscribers.get(task_id, ()):
             subscriber.close()
         for feed in self._feeds:

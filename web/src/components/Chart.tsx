@@ -65,6 +65,7 @@ function decorations(u: uPlot, props: ChartProps): void {
   const { ctx, bbox } = u;
   ctx.save();
   ctx.lineWidth = devicePixelRatio;
+  const above = new Map<number, number>(); // how many signs a place has
   for (const mark of props.marks ?? NO_MARKS) {
     const x = Math.round(u.valToPos(mark.x, "x", true));
     if (x < bbox.left || x > bbox.left + bbox.width) continue;
@@ -77,7 +78,9 @@ function decorations(u: uPlot, props: ChartProps): void {
     ctx.fillStyle = ctx.strokeStyle;
     ctx.font = `${String(11 * devicePixelRatio)}px sans-serif`;
     ctx.textAlign = x > bbox.left + bbox.width - 12 * devicePixelRatio ? "right" : "left";
-    ctx.fillText(mark.sign, x + (ctx.textAlign === "left" ? 2 : -2) * devicePixelRatio, bbox.top + 10 * devicePixelRatio);
+    const row = above.get(x) ?? 0;
+    above.set(x, row + 1);
+    ctx.fillText(mark.sign, x + (ctx.textAlign === "left" ? 2 : -2) * devicePixelRatio, bbox.top + (10 + 13 * row) * devicePixelRatio);
   }
   ctx.fillStyle = colourOf("--warn");
   const side = 4 * devicePixelRatio;
@@ -116,7 +119,7 @@ function options(props: () => ChartProps, width: number, height: number, onCurso
   return {
     width,
     height,
-    padding: [8, 8, 0, 0],
+    padding: [8, 16, 0, 0],
     legend: { show: false },
     cursor: {
       drag: { x: true, y: false, setScale: false },
@@ -239,7 +242,7 @@ export function Chart(props: ChartProps) {
               {level.label} <b>{format.value(level.value)}</b>
             </span>
           )}
-          <span className="legend-entry legend-epoch">{cursor === null ? "" : (near?.label ?? t("chart.epoch", { n: x[index] ?? "" }))}</span>
+          <span className="legend-entry legend-epoch">{cursor === null ? "" : (near?.label ?? t("chart.epoch", { n: format.tick(x[index] ?? 0) }))}</span>
         </span>
       </figcaption>
       <div ref={frame} className="chart-frame" role="img" aria-label={`${title}: ${summary}`} />

@@ -55,7 +55,7 @@ interface FieldProps {
   onChange: (value: unknown) => void;
 }
 
-function FormField({ field, value, judged, problems, onChange }: FieldProps) {
+export function FormField({ field, value, judged, problems, onChange }: FieldProps) {
   const t = useText();
   const id = `field-${field.name}`;
   const isChanged = value !== undefined;

@@ -5,14 +5,15 @@ import { Link, useNavigate } from "@tanstack/react-router";
 import { useState, type ReactNode } from "react";
 
 import { api, BASE, data, download, session } from "../api/client";
-import { isFinal, type State, type TaskDetail } from "../api/queries";
+import { isFinal, type Config, type State, type TaskDetail } from "../api/queries";
 import { Confirm } from "../components/Confirm";
 import { ErrorNote } from "../components/notices";
 import { useText } from "../language/language";
 import { freedBy, isAllowed, type Freed } from "../tasks/actions";
 import { FreedSpace } from "../tasks/FreedSpace";
+import { ResumeDialog, useKeepReceipt } from "./Resume";
 
-type Order = "pause" | "resume" | "stop" | "retry" | "remove" | { epochs: number };
+type Order = "pause" | "stop" | "retry" | "remove" | { changes: Config };
 
 export function Controls({ detail, state }: { detail: TaskDetail; state: State }) {
   const t = useText();
@@ -20,6 +21,7 @@ export function Controls({ detail, state }: { detail: TaskDetail; state: State }
   const queryClient = useQueryClient();
   const [asked, setAsked] = useState<"stop" | "remove" | "continue" | "resume" | null>(null);
   const [freed, setFreed] = useState<Freed | null>(null);
+  const keepReceipt = useKeepReceipt();
   const id = detail.task_id;
   const path = { params: { path: { task_id: id } } };
 
@@ -28,9 +30,6 @@ export function Controls({ detail, state }: { detail: TaskDetail; state: State }
       switch (given) {
         case "pause":
           await data(api.POST("/api/v1/epoch-training/pause/{task_id}", path));
-          return null;
-        case "resume":
-          await data(api.POST("/api/v1/epoch-training/resume/{task_id}", path));
           return null;
         case "stop":
           await data(api.POST("/api/v1/epoch-training/stop/{task_id}", path));
@@ -41,7 +40,7 @@ export function Controls({ detail, state }: { detail: TaskDetail; state: State }
           await data(api.DELETE("/api/v1/epoch-training/tasks/{task_id}", path));
           return "";
         default:
-          return await goOn(given.epochs);
+          return await goOn(given.changes);
       }
     },
     onSuccess: async (next) => {
@@ -49,20 +48,28 @@ export function Controls({ detail, state }: { detail: TaskDetail; state: State }
       if (next === "") await navigate({ to: "/tasks" });
       else if (next !== null) await navigate({ to: "/tasks/$id", params: { id: next } });
     },
-    onError: () => setAsked(null),
+    onError: (_, given) => {
+      if (typeof given === "string") setAsked(null); // a dialog with options shows what is wrong with them
+    },
     onSettled: () => queryClient.invalidateQueries({ queryKey: ["task", id] }),
   });
 
   /** A completed task continues as a new one, a paused one itself. */
-  const goOn = async (epochs: number): Promise<string | null> => {
-    const body = { epochs };
+  const goOn = async (changes: Config): Promise<string | null> => {
     if (state === "completed") {
-      return (await data(api.POST("/api/v1/epoch-training/continue/{task_id}", { ...path, body }))).task_id;
+      const next = await data(api.POST("/api/v1/epoch-training/continue/{task_id}", { ...path, body: changes as never }));
+      keepReceipt(next.task_id, next.receipt);
+      return next.task_id;
     }
-    await data(api.POST("/api/v1/epoch-training/resume/{task_id}", { ...path, body }));
+    keepReceipt(id, (await data(api.POST("/api/v1/epoch-training/resume/{task_id}", { ...path, body: changes as never }))).receipt);
     return null;
   };
 
+  const isChanging = asked === "continue" || asked === "resume";
+  const ask = (question: "continue" | "resume"): void => {
+    order.reset();
+    setAsked(question);
+  };
   const button = (label: string, onClick: () => void, kind = ""): ReactNode => (
     <button type="button" className={`button ${kind}`} disabled={order.isPending} onClick={onClick}>
       {label}
@@ -72,11 +79,11 @@ export function Controls({ detail, state }: { detail: TaskDetail; state: State }
     <div className="controls">
       <div className="controls-row">
         {isAllowed("pause", state) && button(t("action.pause"), () => order.mutate("pause"), "button-primary")}
-        {state === "paused" && button(t("action.resume"), () => order.mutate("resume"), "button-primary")}
-        {state === "paused" && button(t("action.resume_longer"), () => setAsked("resume"))}
+        {state === "paused" && button(t("action.resume"), () => order.mutate({ changes: {} }), "button-primary")}
+        {state === "paused" && button(t("action.resume_changed"), () => ask("resume"))}
         {isAllowed("stop", state) && button(t("action.stop"), () => setAsked("stop"))}
         {(state === "failed" || state === "cancelled") && button(t("action.retry"), () => order.mutate("retry"), "button-primary")}
-        {state === "completed" && detail.checkpoint !== null && button(t("action.continue"), () => setAsked("continue"))}
+        {state === "completed" && detail.checkpoint !== null && button(t("action.continue"), () => ask("continue"))}
         {detail.artifact !== null && <ModelLinks id={id} />}
         <Link to="/start" search={{ from: id }} className="button">
           {t("action.clone")}
@@ -92,7 +99,7 @@ export function Controls({ detail, state }: { detail: TaskDetail; state: State }
             "button-quiet",
           )}
       </div>
-      {order.error !== null && <ErrorNote error={order.error} />}
+      {order.error !== null && !isChanging && <ErrorNote error={order.error} />}
       {asked === "stop" && (
         <Confirm title={t("confirm.stop", { n: 1 })} action={t("action.stop")} isDanger isBusy={order.isPending} onConfirm={() => order.mutate("stop")} onCancel={() => setAsked(null)}>
           <p>{t("confirm.stop_why")}</p>
@@ -103,8 +110,8 @@ export function Controls({ detail, state }: { detail: TaskDetail; state: State }
           <FreedSpace freed={freed} />
         </Confirm>
       )}
-      {(asked === "continue" || asked === "resume") && (
-        <MoreEpochs detail={detail} isBusy={order.isPending} onConfirm={(epochs) => order.mutate({ epochs })} onCancel={() => setAsked(null)} />
+      {isChanging && (
+        <ResumeDialog detail={detail} isBusy={order.isPending} error={order.error} onConfirm={(changes) => order.mutate({ changes })} onCancel={() => setAsked(null)} />
       )}
     </div>
   );
@@ -135,26 +142,5 @@ function ModelLinks({ id }: { id: string }) {
       </Link>
       {save.error !== null && <ErrorNote error={save.error} />}
     </>
-  );
-}
-
-interface MoreEpochsProps {
-  detail: TaskDetail;
-  isBusy: boolean;
-  onConfirm: (epochs: number) => void;
-  onCancel: () => void;
-}
-
-function MoreEpochs({ detail, isBusy, onConfirm, onCancel }: MoreEpochsProps) {
-  const t = useText();
-  const [epochs, setEpochs] = useState(String(detail.total_epochs * 2));
-  const number = Number(epochs);
-  const isValid = Number.isInteger(number) && number > detail.current_epoch;
-  return (
-    <Confirm title={t("confirm.longer")} action={t("action.continue")} isBusy={isBusy || !isValid} onConfirm={() => onConfirm(number)} onCancel={onCancel}>
-      <p>{t("confirm.longer_why", { done: detail.current_epoch })}</p>
-      <label htmlFor="epochs">{t("confirm.epochs")}</label>
-      <input id="epochs" type="number" min={detail.current_epoch + 1} value={epochs} onChange={(event) => setEpochs(event.target.value)} />
-    </Confirm>
   );
 }

@@ -14,6 +14,7 @@ import { Controls } from "./Controls";
 import { pace, type Activity } from "./curves";
 import { CurvesTab } from "./CurvesTab";
 import { LogTab } from "./LogTab";
+import { ReceiptNote } from "./Resume";
 import { ResultsTab } from "./ResultsTab";
 import { useTraining, type Training } from "./training";
 
@@ -51,6 +52,7 @@ function Task({ id }: { id: string }) {
       </div>
       <Standing training={training} detail={detail} state={state} />
       <Trouble training={training} detail={detail} />
+      <ReceiptNote id={id} />
       <Warnings warnings={warnings} />
       <Tabs.Root
         value={tab}
@@ -106,7 +108,7 @@ function used(t: Text, activity: Activity | null): (readonly [string, string])[]
   const { memory, cpu, gpus } = activity;
   return [
     ...(memory === null ? [] : [[t("standing.memory"), format.bytes(memory)] as const]),
-    ...(cpu === null ? [] : [[t("standing.cpu"), t("standing.cores", { n: format.value(cpu) })] as const]),
+    ...(cpu === null ? [] : [[t("standing.cpu"), t("standing.cores", { n: format.tick(Math.round(cpu * 10) / 10) })] as const]),
     ...gpus.map((gpu) => {
       const memory = `${format.bytes(gpu.memory)} / ${format.bytes(gpu.memory_total)}`;
       return [`GPU ${String(gpu.id)}`, gpu.utilization === null ? memory : `${format.share(gpu.utilization)} · ${memory}`] as const;

@@ -71,6 +71,7 @@ describe("events", () => {
       ["pause", 1, ""],
       ["changed", 1, "epochs: 10 → 20"],
     ]);
+    expect(after(progress(1), { type: "state", state: "pending", changes: { epochs: [10, 20] } }).totalEpochs).toBe(20);
   });
 
   test("a crash is a mark with its message", () => {

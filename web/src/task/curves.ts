@@ -88,7 +88,7 @@ export function loaded(answer: Schemas["CurvesOf"], before: Curves): Curves {
 export function applied(before: Curves, received: readonly Received<LiveEvent>[]): Curves {
   const next: Draft = { ...before, rows: [...before.rows], marks: [...before.marks], notes: [...before.notes] };
   for (const { id, data } of received) {
-    if (data.type === "activity") next.activity = data.activity;
+    if (data.type === "activity" && next.state === "running") next.activity = data.activity;
     if (id === null || data.type === "activity" || data.type === "tasks" || data.type === "removed" || data.type === "server_shutdown") continue;
     const number = Number(id.slice(id.lastIndexOf(":") + 1));
     if (number <= next.cursor) continue;
@@ -158,6 +158,8 @@ function applyState(curves: Draft, event: Schemas["StateEvent"], epoch: number):
   if (event.changes && Object.keys(event.changes).length > 0) {
     const changed = Object.entries(event.changes).map(([name, [old, now]]) => `${name}: ${String(old)} → ${String(now)}`);
     curves.marks.push({ epoch, kind: "changed", detail: changed.join(", ") });
+    const epochs: unknown = event.changes.epochs?.[1];
+    if (typeof epochs === "number") curves.totalEpochs = epochs;
   }
   curves.state = event.state;
   if (event.state !== "running") curves.activity = null;
