@@ -11,7 +11,7 @@ DASHBOARD_SOURCES := $(shell find web -name node_modules -prune -o -type f -prin
 # Processes that tests start would compile all sources again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: dashboard dashboard-test setup serve quickstart check test fuzz clients chaos streaming mutants bench bench-data bench-serving soak quality bench-setup
+.PHONY: dashboard dashboard-test setup serve quickstart check test fuzz clients chaos streaming mutants bench bench-data bench-serving bench-dashboard soak quality bench-setup
 
 setup: $(READY) $(DASHBOARD)
 
@@ -79,6 +79,10 @@ soak: bench-setup
 # Predictions over HTTP, compared with scikit-learn behind FastAPI and with MLflow's scoring server; fifty models in turn.
 bench-serving: bench-setup
 	$(BIN)/python benchmarks/serving.py
+
+# The pages of the dashboard in headless Chromium; ARGS="--minutes 30" watches their memory for longer.
+bench-dashboard: bench-setup
+	$(BIN)/python benchmarks/dashboard.py $(ARGS)
 
 quality: bench-setup
 	$(BIN)/python benchmarks/quality.py

@@ -34,6 +34,7 @@ CONFIG: dict[str, Any] = {"dataset": "breast_cancer", "target_column": "target",
 ENDLESS = CONFIG | {"epochs": 100_000, "early_stopping_patience": None}
 RUNNING = ENDLESS | {"hidden_units": [512, 512], "batch_size": 8}
 """Takes a processor, and about thirty milliseconds for an epoch."""
+NOISE = [(n * 7919 % 1013) / 101_300 for n in range(1013)]
 WARM_SECONDS = 10.0
 """How long the streams have to receive what has happened before they were opened."""
 
@@ -53,13 +54,13 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder)
-        long = asyncio.run(fill(data, options.tasks, options.epochs))
+        [long] = asyncio.run(fill(data, options.tasks, options.epochs))
         with server(Path(__file__).parents[1] / "src", data) as url:
             sys.exit(asyncio.run(measure(url, long, options)))
 
 
-async def fill(data: Path, tasks: int, epochs: int) -> str:
-    """Store completed tasks, the first with a history of ``epochs``; its id."""
+async def fill(data: Path, tasks: int, epochs: int, long: int = 1) -> list[str]:
+    """Store stopped tasks, the first ``long`` with a history of ``epochs``; their ids."""
     db = Database(Settings(data_dir=data).database)
     await db.open()
     stopped = await jobs.submit(db, TrainingSpec(name="soak", target_column="target", epochs=epochs))
@@ -68,11 +69,13 @@ async def fill(data: Path, tasks: int, epochs: int) -> str:
         query = select(tables.jobs).where(tables.jobs.c.id == stopped.id)
         row = dict((await transaction.connection.execute(query)).one()._mapping)
         copies = [row | {"id": f"epoch_training_20260101_{n:06}_{n:06x}", "created_at": float(n)} for n in range(tasks)]
-        copies[0] |= {"current_epoch": epochs, "last_seq": epochs}
+        for copy in copies[:long]:
+            copy |= {"current_epoch": epochs, "last_seq": epochs}
         await transaction.connection.execute(insert(tables.jobs), copies)
-        await transaction.append([progress(copies[0]["id"], epoch, epochs) for epoch in range(1, epochs + 1)])
+        for copy in copies[:long]:
+            await transaction.append([progress(copy["id"], epoch, epochs) for epoch in range(1, epochs + 1)])
     await db.close()
-    return str(copies[0]["id"])
+    return [str(copy["id"]) for copy in copies[:long]]
 
 
 def progress(task_id: str, epoch: int, epochs: int) -> Event:
@@ -82,7 +85,7 @@ def progress(task_id: str, epoch: int, epochs: int) -> Event:
         "current_epoch": epoch,
         "total_epochs": epochs,
         "training_state": "running",
-        "latest_metrics": {"epoch": epoch} | {name: 0.123456789 / epoch for name in names},
+        "latest_metrics": {"epoch": epoch} | {name: 0.123456789 / epoch + NOISE[epoch % len(NOISE)] for name in names},
         "best_metrics": {"loss": 0.1, "accuracy": 0.9, "epoch": epoch},
     }
     return Event(task_id, epoch, 1, Type.PROGRESS, {"progress": shown}, float(epoch))

@@ -23,6 +23,8 @@ export interface Visit {
   errors: string[];
   /** Addresses outside the server that the page has asked for. */
   foreign: string[];
+  /** Its folder, which the arguments of all its processes name. */
+  profile: string;
   close: () => Promise<void>;
 }
 
@@ -57,5 +59,5 @@ export async function visit(origin: string, looks: Looks = {}): Promise<Visit> {
     await context.close();
     await rm(profile, { recursive: true, force: true });
   };
-  return { page, context, errors, foreign, close };
+  return { page, context, errors, foreign, profile, close };
 }
