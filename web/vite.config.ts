@@ -16,5 +16,5 @@ export default defineConfig(({ command }) => ({
     reportCompressedSize: true,
   },
   server: { proxy: Object.fromEntries(["/api", "/health", "/docs"].map((path) => [path, server])) },
-  test: { environment: "jsdom", include: ["src/**/*.test.{ts,tsx}"] },
+  test: { environment: "node", include: ["src/**/*.test.{ts,tsx}"] },
 }));
