@@ -47,7 +47,16 @@ test("a first training takes three clicks; it is watched, paused, resumed and co
   await page.getByRole("button", { name: "Pause" }).click();
   await page.getByText("Paused", { exact: true }).first().waitFor();
   const before = await epochs(page);
-  await page.getByRole("button", { name: "Resume", exact: true }).click();
+  await page.getByRole("button", { name: "Resume with changes" }).click();
+  await page.getByRole("dialog").getByLabel("epochs", { exact: true }).fill("10");
+  await page.getByRole("dialog").getByRole("button", { name: "Resume" }).click();
+  await page.getByText("it can only be raised").waitFor();
+  await page.getByRole("dialog").getByLabel("epochs", { exact: true }).fill("4000");
+  await page.getByRole("dialog").getByLabel("learning_rate", { exact: true }).fill("0.002");
+  await page.getByRole("dialog").getByRole("button", { name: "Resume" }).click();
+  const receipt = page.getByRole("region", { name: "How it goes on" });
+  await receipt.getByText(`${before.toLocaleString("en-GB")} epochs and`).waitFor();
+  await receipt.getByRole("img", { name: /^Learning rate: Before .*, From now on / }).waitFor();
   await growsBeyond(page, before);
   await page.getByText("Completed", { exact: true }).waitFor({ timeout: 100_000 });
   expect(await epochs(page)).toBe(4000);
@@ -109,6 +118,23 @@ test("the curves go on, without a gap and without a double, when the server is k
   const { history } = (await server.json(`api/v1/epoch-training/history/${id}`)) as { history: { epoch: number }[] };
   await expect.poll(() => epochs(page)).toBe(history.length);
   expect(await page.getByText("interrupted").count()).toBe(0);
+});
+
+test("eight tabs are live at once, and so is the list, though a browser has six connections", async () => {
+  const { page, seen, server } = await opened();
+  const id = await server.train({ dataset: "digits", epochs: 100_000, early_stopping_patience: null, framework: "pytorch" });
+  const tabs = [page, ...(await Promise.all(Array.from({ length: 7 }, () => seen.context.newPage())))];
+  for (const tab of tabs.slice(1)) await tab.goto(`${server.url}tasks/${id}`);
+  await page.goto(`${server.url}tasks`);
+  const listed = async (): Promise<number> => Number(((await page.getByRole("row").nth(1).locator("span.number", { hasText: "/" }).textContent()) ?? "0").split("/")[0]?.replaceAll(",", ""));
+  const before = await listed();
+  for (const tab of tabs.slice(1)) await growsBeyond(tab, before + 5);
+  await expect.poll(listed, { timeout: 30_000 }).toBeGreaterThan(before + 5);
+  await server.end("SIGKILL");
+  await server.run();
+  const counts = await Promise.all(tabs.slice(1).map(epochs));
+  for (const [at, tab] of tabs.slice(1).entries()) await growsBeyond(tab, counts[at] ?? 0);
+  expect(await tabs[7]?.evaluate(() => performance.getEntriesByType("resource").filter(({ name }) => name.includes("/epoch-training/stream")).length)).toBe(0);
 });
 
 test("under a path prefix every page and every request has the prefix", async () => {

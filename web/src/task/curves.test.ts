@@ -66,10 +66,11 @@ describe("events", () => {
   });
 
   test("a pause and what follows it are marks after their epoch", () => {
-    const curves = after(progress(1), { type: "state", state: "paused" }, { type: "state", state: "pending", changes: { epochs: [10, 20] } }, progress(2));
+    const curves = after(progress(1), { type: "state", state: "paused" }, { type: "state", state: "pending", changes: { epochs: [10, 20] } }, { type: "state", state: "running" }, progress(2));
     expect(curves.marks.map(({ kind, epoch, detail }) => [kind, epoch, detail])).toEqual([
       ["pause", 1, ""],
       ["changed", 1, "epochs: 10 → 20"],
+      ["resume", 1, ""],
     ]);
     expect(after(progress(1), { type: "state", state: "pending", changes: { epochs: [10, 20] } }).totalEpochs).toBe(20);
   });

@@ -144,7 +144,7 @@ function end(curves: Draft, state: State): void {
 }
 
 function applyState(curves: Draft, event: Schemas["StateEvent"], epoch: number): void {
-  const wasPaused = curves.marks.at(-1)?.kind === "pause";
+  const wasPaused = curves.marks.findLast(({ kind }) => kind === "pause" || kind === "resume" || kind === "restart")?.kind === "pause";
   if (event.started) {
     const rows = event.started.rows as { train?: number } | undefined;
     curves.trainingRows = rows?.train ?? null;
