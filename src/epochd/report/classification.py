@@ -16,9 +16,9 @@ Flags = npt.NDArray[np.bool_]
 
 MAX_POINTS = 200
 """Points of a curve, at most."""
-GRID, MAX_SCORES = 100, 98
-"""Levels: equal steps of the probability, and scores of rows, at most. With both ends and the threshold of the model
-there are ``MAX_POINTS``."""
+GRID, MAX_SCORES, DIGITS = 100, 98, 15
+"""Levels: equal steps of the probability, and scores of rows, at most, with so many digits. With both ends and the
+threshold of the model there are ``MAX_POINTS``."""
 MAX_MATRIX = 20
 """Classes of a confusion matrix, at most."""
 MAX_PAIRS = 20
@@ -124,13 +124,24 @@ def _thinned(x: Float64, y: Float64, most: int) -> IntArray:
 
 
 def levels(scores: Float64, positive: Flags, decision: float) -> Levels:
-    """The counts at the threshold of the model, at equal steps of the probability, and at scores of rows: all of them,
-    or some at equal distances along the ROC curve, so that there are enough where most rows are."""
+    """The counts at the threshold of the model, at equal steps of the probability, and between the scores of rows: of
+    all rows, or of some at equal distances along the ROC curve, so that there are enough where most rows are."""
     hits, alarms = _counts(scores, positive)
     kept = _thinned(alarms / max(1.0, alarms[-1]), hits / max(1.0, hits[-1]), MAX_SCORES)
-    found = np.unique([*np.arange(GRID + 1) / GRID, decision, *np.unique(scores)[::-1][kept]])
+    distinct = np.unique(scores)
+    between = _short(distinct, np.append(distinct[1:], np.inf))[::-1][kept]
+    found = np.unique([*np.arange(GRID + 1) / GRID, decision, *between])
     lower = [np.searchsorted(np.sort(scores[flags]), found, side="right") for flags in (positive, ~positive)]
     return Levels(found.tolist(), (positive.sum() - lower[0]).tolist(), ((~positive).sum() - lower[1]).tolist())
+
+
+def _short(low: Float64, high: Float64) -> Float64:
+    """The decimal numbers with the fewest digits from ``low`` to below ``high``, which make the same difference."""
+    found = low.copy()
+    for digits in range(DIGITS, 1, -1):
+        rounded = np.ceil(low * 10**digits) / 10**digits
+        found = np.where((rounded >= low) & (rounded < high), rounded, found)
+    return found
 
 
 def _threshold(scores: Float64, positive: Flags, level: float, *, is_decision: bool) -> Threshold:
