@@ -145,7 +145,7 @@ class Regression:
     truth: list[float]
     predicted: list[float]
     density: list[list[int]] | None
-    bounds: tuple[float, float]
+    bounds: list[float]
     groups: list[ErrorGroup]
 
 
