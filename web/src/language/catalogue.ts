@@ -271,7 +271,7 @@ export const CATALOGUE = {
   "results.importance_image": ["Importance of the pixels", "各像素的重要性"],
   "results.loss_increase": ["Increase of the loss", "损失的增加"],
   "results.deviation": ["deviation", "标准差"],
-  "results.score_loss": ["Loss of {score}", "{score}的下降"],
+  "results.score_loss": ["{score} lost", "{score}的下降"],
   "results.all_columns": ["Show all {n} columns", "显示全部 {n} 列"],
   "results.fewer": ["Show fewer", "显示较少"],
   "results.skipped": ["Not measured, because the time did not suffice ({n}):", "因时间不足而未测量（{n}）："],

@@ -29,39 +29,52 @@ export function Importance({ importances, task, labels }: { importances: Importa
   return (
     <section>
       <h2 className="small-head">{title}</h2>
-      <p className="hint">{t("results.importance_what", { rows: format.count(rows), side: t(`side.${side}`) })}</p>
+      <p className="hint results-notes">{t("results.importance_what", { rows: format.count(rows), side: t(`side.${side}`) })}</p>
       <div className="columns">
-        <TableFrame label={title}>
-          <table className="table importance">
-            <caption className="visually-hidden">{title}</caption>
-            <thead>
-              <tr>
-                <th scope="col">{t("columns.column")}</th>
-                <th scope="col">{t("results.loss_increase")}</th>
-                <th scope="col" className="number">
-                  ± {t("results.deviation")}
-                </th>
-                <th scope="col" className="number">
-                  {t("results.score_loss", { score: metricName(task === "regression" ? "r2" : "accuracy") })}
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {shown.map((one) => (
-                <tr key={one.column}>
-                  <th scope="row" className="cut" title={one.column}>
-                    {one.column}
+        <div>
+          <TableFrame label={title}>
+            <table className="table importance">
+              <caption className="visually-hidden">{title}</caption>
+              <thead>
+                <tr>
+                  <th scope="col">{t("columns.column")}</th>
+                  <th scope="col">{t("results.loss_increase")}</th>
+                  <th scope="col" className="number">
+                    ± {t("results.deviation")}
                   </th>
-                  <td>
-                    <Bar one={one} x={x} /> <span className="number">{format.value(one.loss)}</span>
-                  </td>
-                  <td className="number">{one.repeats > 1 ? format.value(one.deviation) : format.MISSING}</td>
-                  <td className="number">{format.value(one.score)}</td>
+                  <th scope="col" className="number">
+                    {t("results.score_loss", { score: metricName(task === "regression" ? "r2" : "accuracy") })}
+                  </th>
                 </tr>
-              ))}
-            </tbody>
-          </table>
-        </TableFrame>
+              </thead>
+              <tbody>
+                {shown.map((one) => (
+                  <tr key={one.column}>
+                    <th scope="row" className="cut" title={one.column}>
+                      {one.column}
+                    </th>
+                    <td>
+                      <Bar one={one} x={x} /> <span className="number">{format.value(one.loss)}</span>
+                    </td>
+                    <td className="number">{one.repeats > 1 ? format.value(one.deviation) : format.MISSING}</td>
+                    <td className="number">{format.value(one.score)}</td>
+                  </tr>
+                ))}
+              </tbody>
+            </table>
+          </TableFrame>
+          {columns.length > SHOWN && (
+            <button type="button" className="button all-columns" aria-expanded={isAll} onClick={() => setIsAll(!isAll)}>
+              {isAll ? t("results.fewer") : t("results.all_columns", { n: format.count(columns.length) })}
+            </button>
+          )}
+          {skipped.length > 0 && (
+            <p className="hint">
+              {t("results.skipped", { n: format.count(skipped.length) })} {skipped.slice(0, NAMED).join(", ")}
+              {skipped.length > NAMED && " …"}
+            </p>
+          )}
+        </div>
         <div>
           <Dependence dependence={importances.dependence} task={task} labels={labels} />
           {image !== null && (
@@ -74,17 +87,6 @@ export function Importance({ importances, task, labels }: { importances: Importa
           )}
         </div>
       </div>
-      {columns.length > SHOWN && (
-        <button type="button" className="button" aria-pressed={isAll} onClick={() => setIsAll(!isAll)}>
-          {isAll ? t("results.fewer") : t("results.all_columns", { n: format.count(columns.length) })}
-        </button>
-      )}
-      {skipped.length > 0 && (
-        <p className="hint">
-          {t("results.skipped", { n: format.count(skipped.length) })} {skipped.slice(0, NAMED).join(", ")}
-          {skipped.length > NAMED && " …"}
-        </p>
-      )}
     </section>
   );
 }

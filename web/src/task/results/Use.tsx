@@ -64,7 +64,7 @@ function Downloads({ id, model }: { id: string; model: Model }) {
   const hasReport = model.files.some(({ name }) => name === "report.html");
   const sum = model.files.reduce((all, { bytes }) => all + bytes, 0);
   return (
-    <section className="step">
+    <section className="step downloads">
       <h2>{t("downloads.title")}</h2>
       <div className="controls-row">
         {hasReport && (
