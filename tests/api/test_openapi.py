@@ -35,6 +35,7 @@ OPERATIONS = {
     "continue_training",
     "get_logs",
     "get_report",
+    "get_report_values",
     "add_dataset",
     "change_dataset",
     "list_datasets",

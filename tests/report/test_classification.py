@@ -42,6 +42,23 @@ def test_confusion_and_thresholds_are_those_of_scikit_learn(rows, threshold):
     )
     assert (decision.precision or 0, decision.recall or 0, decision.f1 or 0) == pytest.approx((precision, recall, f1))
     assert decision.share == predicted.mean()
+    levels = found.binary.levels
+    assert threshold in levels.thresholds
+    assert levels.thresholds == sorted(set(levels.thresholds))
+    for level, hits, alarms in zip(levels.thresholds, levels.true_positives, levels.false_positives, strict=True):
+        expected = metrics.confusion_matrix(positive, scores > level, labels=[False, True])
+        assert (alarms, hits) == tuple(expected[:, 1])
+
+
+def test_levels_are_dense_where_the_rows_are():
+    rng = np.random.default_rng(0)
+    positive = rng.random(50_000) < 0.01
+    scores = rng.beta(1, 200, 50_000) + 0.004 * positive
+    found = classification.levels(scores, positive, 0.123456)
+    assert 190 < len(found.thresholds) <= classification.MAX_POINTS
+    assert np.median([len(repr(level)) for level in found.thresholds]) <= 7
+    recalls = np.array(found.true_positives) / positive.sum()
+    assert np.abs(np.diff(recalls)).max() < 0.05  # equal steps of the probability alone would miss all of them
 
 
 def test_figures_of_classes_are_those_of_scikit_learn():

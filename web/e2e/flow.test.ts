@@ -6,6 +6,16 @@ import { afterEach, expect, test } from "vitest";
 import { visit, type Looks, type Visit } from "./browser";
 import { Server } from "./server";
 
+interface ReportPart {
+  rows: number;
+  classification: { binary: { positives: number; levels: { thresholds: number[]; true_positives: number[]; false_positives: number[] } } };
+}
+
+interface Report {
+  parts: ReportPart[];
+  importances: { columns: { column: string }[] };
+}
+
 let server: Server | null = null;
 let visited: Visit | null = null;
 
@@ -135,6 +145,64 @@ test("eight tabs are live at once, and so is the list, though a browser has six 
   const counts = await Promise.all(tabs.slice(1).map(epochs));
   for (const [at, tab] of tabs.slice(1).entries()) await growsBeyond(tab, counts[at] ?? 0);
   expect(await tabs[7]?.evaluate(() => performance.getEntriesByType("resource").filter(({ name }) => name.includes("/epoch-training/stream")).length)).toBe(0);
+});
+
+test("another threshold changes counts, scores and curves together; columns, rows, files and a prediction are there", async () => {
+  const { page, seen, server } = await opened();
+  const id = await server.train({ dataset: "breast_cancer", epochs: 4, test_split: 0.2 });
+  await server.reached(id, "completed");
+  await page.goto(`${server.url}tasks/${id}?tab=results`);
+  const slider = page.getByRole("slider", { name: "Threshold" });
+  await slider.waitFor();
+  const values = (await server.json(`api/v1/epoch-training/tasks/${id}/report/values`)) as unknown as Report;
+  const numbers = async (caption: RegExp): Promise<number[]> => {
+    const cells = page.getByRole("table", { name: caption }).locator("tbody td");
+    return (await cells.allTextContents()).map((text) => Number(text.replaceAll(",", "")));
+  };
+  const x = async (): Promise<number> => Number(await page.getByTestId("chosen").first().getAttribute("cx"));
+
+  /** What the page shows at a place of the slider is what the server has counted there. */
+  const check = async (part: ReportPart, at: number): Promise<void> => {
+    const { levels, positives } = part.classification.binary;
+    const [hits, alarms] = [levels.true_positives[at] ?? 0, levels.false_positives[at] ?? 0];
+    expect(await slider.inputValue()).toBe(String(at));
+    expect(await numbers(/^Confusion matrix at/)).toEqual([part.rows - positives - alarms, alarms, positives - hits, hits]);
+    const shown = await numbers(/^Scores at the threshold/);
+    expect(shown[0]).toBeCloseTo((hits + part.rows - positives - alarms) / part.rows, 3); // accuracy
+    expect(shown[4]).toBeCloseTo(hits / positives, 3); // recall
+  };
+  const [validation, test] = values.parts;
+  if (validation === undefined || test === undefined) throw new Error("the report has two parts");
+  const last = validation.classification.binary.levels.thresholds.length - 1;
+  const own = validation.classification.binary.levels.thresholds.indexOf(0.5);
+  await check(validation, own);
+  await slider.focus();
+  await page.keyboard.press("End");
+  await check(validation, last);
+  expect(await page.getByRole("button", { name: /^The model's/ }).getAttribute("aria-pressed")).toBe("false");
+  const right = await x();
+  await page.keyboard.press("Home");
+  await check(validation, 0);
+  expect(await x()).toBeGreaterThan(right); // all rows are predicted positive: the upper right corner of the ROC curve
+  await page.keyboard.press("ArrowRight");
+  await check(validation, 1);
+  await page.getByRole("button", { name: /^The model's/ }).click();
+  await check(validation, own);
+  await page.getByRole("button", { name: "test", exact: true }).click();
+  await check(test, test.classification.binary.levels.thresholds.indexOf(0.5));
+
+  const column = values.importances.columns[0]?.column ?? "";
+  await page.getByRole("table", { name: "Importance of the columns" }).getByRole("rowheader", { name: column, exact: true }).waitFor();
+  await page.getByRole("img", { name: /^Partial dependence/ }).waitFor();
+  await page.getByRole("table", { name: "Rows predicted worst" }).waitFor();
+  const saved = page.waitForEvent("download");
+  await page.getByRole("link", { name: "model.onnx" }).click();
+  expect((await saved).suggestedFilename()).toBe("model.onnx");
+  await page.getByRole("button", { name: "torch" }).click();
+  await page.getByText(`epochd export ${id} --to torch`).waitFor();
+  await page.getByRole("button", { name: "Predict" }).click();
+  await page.getByText("Prediction:").waitFor();
+  expect(seen.errors).toEqual([]);
 });
 
 test("under a path prefix every page and every request has the prefix", async () => {

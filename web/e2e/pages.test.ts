@@ -20,14 +20,16 @@ const LOOKS: Record<string, Looks> = {
 
 let server: Server;
 let id = "";
+let digits = "";
+let diabetes = "";
 let paused = "";
 
 beforeAll(async () => {
   await mkdir(SHOTS, { recursive: true });
   server = await Server.start();
   id = await server.train({ dataset: "breast_cancer", name: "Breast cancer", epochs: 60, dropout_rate: 0.4, early_stopping_patience: null, output_path: "/models/breast_cancer" });
-  await server.train({ dataset: "digits", name: "Digits, wide", epochs: 12, hidden_units: [128, 64] });
-  await server.train({ dataset: "diabetes", name: "Diabetes", epochs: 20 });
+  digits = await server.train({ dataset: "digits", name: "Digits, wide", epochs: 12, hidden_units: [128, 64] });
+  diabetes = await server.train({ dataset: "diabetes", name: "Diabetes", epochs: 20 });
   await server.train({ dataset: "wine", name: "Wine, too fast", epochs: 20, learning_rate: 10, optimizer: "sgd", max_rollbacks: 0 });
   paused = await server.train({ dataset: "digits", name: "Digits, long", epochs: 100_000, early_stopping_patience: null });
   await server.reached(id, "completed");
@@ -62,6 +64,8 @@ describe.each(Object.entries(LOOKS))("in %s", (look, looks) => {
       task: `tasks/${id}`,
       running: `tasks/${paused}?log=true&smooth=0.9`,
       results: `tasks/${id}?tab=results`,
+      results_classes: `tasks/${digits}?tab=results`,
+      results_number: `tasks/${diabetes}?tab=results`,
       config: `tasks/${id}?tab=config`,
       log: `tasks/${id}?tab=log`,
       start: "start?dataset=breast_cancer",
@@ -76,6 +80,7 @@ describe.each(Object.entries(LOOKS))("in %s", (look, looks) => {
     for (const [name, path] of Object.entries(pages)) {
       await page.goto(server.url + path);
       await page.getByRole("heading").first().waitFor();
+      if (name.startsWith("results")) await page.locator(".plot").first().waitFor();
       await page.waitForTimeout(700); // charts are drawn after their data have arrived
       await page.screenshot({ path: join(SHOTS, `${name}-${look}.png`) });
       problems.push(...(await serious(page)).map((problem) => `${name}: ${problem}`));

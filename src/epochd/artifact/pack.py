@@ -2,7 +2,7 @@
 
 ``model.safetensors`` holds the canonical weights, ``model.json`` all that is needed to use and to evaluate them,
 ``model.onnx`` the same as a graph from raw columns to predictions, ``history.csv`` the epochs, ``splits.parquet`` the
-split of each row of the dataset, and ``report.html`` is for people.
+split of each row of the dataset, ``report.html`` is for people, and ``report.json`` has the values of its figures.
 """
 
 import csv

@@ -147,11 +147,12 @@ def part(trained: Trained, name: str) -> Part:
     outputs, y = _predicted(trained, dataset, positions)
     finite = np.isfinite(outputs).all(axis=1)
     positions, outputs, y = positions[finite], outputs[finite], y[finite]
+    found: dict[str, Any] = {"classification": None, "regression": None, "worst": [], "best": [], "forecasts": []}
     if not len(y):
-        return Part(name, 0, len(dataset))
+        return Part(name, 0, len(dataset), **found)
     worst, best = examples.extremes(trained.losses(outputs, y))
     describe = _Describer(trained, dataset, trained.rows[name], positions, outputs, y)
-    found: dict[str, Any] = {"worst": describe.all(worst), "best": describe.all(best)}
+    found |= {"worst": describe.all(worst), "best": describe.all(best)}
     if trained.task == "regression":
         truth, predicted = describe.truth, describe.predicted
         found["regression"] = regression.regression(truth, predicted)

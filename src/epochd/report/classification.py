@@ -9,13 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from epochd.core.arrays import IntArray
-from epochd.report.values import Bin, Binary, Classification, ClassScores, Confusion, Curve, Threshold
+from epochd.report.values import Bin, Binary, Classification, ClassScores, Confusion, Curve, Levels, Threshold
 
 Float64 = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 MAX_POINTS = 200
 """Points of a curve, at most."""
+GRID, MAX_SCORES, DIGITS = 100, 98, 15
+"""Levels: equal steps of the probability, and scores of rows, at most, with so many digits. With both ends and the
+threshold of the model there are ``MAX_POINTS``."""
 MAX_MATRIX = 20
 """Classes of a confusion matrix, at most."""
 MAX_PAIRS = 20
@@ -69,10 +72,11 @@ def _confused(counts: IntArray, labels: Sequence[str]) -> list[Confusion]:
 
 
 def _binary(scores: Float64, positive: Flags, label: str, decision: float) -> Binary:
-    levels = sorted({*THRESHOLDS, decision})
-    thresholds = [_threshold(scores, positive, level, is_decision=level == decision) for level in levels]
+    chosen = sorted({*THRESHOLDS, decision})
+    thresholds = [_threshold(scores, positive, level, is_decision=level == decision) for level in chosen]
     curves = roc(scores, positive), precision_recall(scores, positive)
-    return Binary(label, int(positive.sum()), *curves, thresholds, calibration(scores, positive))
+    counts = levels(scores, positive, decision)
+    return Binary(label, int(positive.sum()), *curves, thresholds, counts, calibration(scores, positive))
 
 
 def roc(scores: Float64, positive: Flags) -> Curve | None:
@@ -107,11 +111,37 @@ def _counts(scores: Float64, positive: Flags) -> tuple[Float64, Float64]:
 
 def _curve(x: Float64, y: Float64, area: float) -> Curve:
     """At most ``MAX_POINTS`` of the points, at equal distances along the curve."""
-    if len(x) > MAX_POINTS:
-        length = np.append(0, (np.abs(np.diff(x)) + np.abs(np.diff(y))).cumsum())
-        kept = np.unique(np.searchsorted(length, np.linspace(0, length[-1], MAX_POINTS)))
-        x, y = x[kept], y[kept]
-    return Curve(x.tolist(), y.tolist(), area)
+    kept = _thinned(x, y, MAX_POINTS)
+    return Curve(x[kept].tolist(), y[kept].tolist(), area)
+
+
+def _thinned(x: Float64, y: Float64, most: int) -> IntArray:
+    """The positions of at most so many points, at equal distances along the line through them."""
+    if len(x) <= most:
+        return np.arange(len(x))
+    length = np.append(0, (np.abs(np.diff(x)) + np.abs(np.diff(y))).cumsum())
+    return np.unique(np.searchsorted(length, np.linspace(0, length[-1], most)))
+
+
+def levels(scores: Float64, positive: Flags, decision: float) -> Levels:
+    """The counts at the threshold of the model, at equal steps of the probability, and between the scores of rows: of
+    all rows, or of some at equal distances along the ROC curve, so that there are enough where most rows are."""
+    hits, alarms = _counts(scores, positive)
+    kept = _thinned(alarms / max(1.0, alarms[-1]), hits / max(1.0, hits[-1]), MAX_SCORES)
+    distinct = np.unique(scores)
+    between = _short(distinct, np.append(distinct[1:], np.inf))[::-1][kept]
+    found = np.unique([*np.arange(GRID + 1) / GRID, decision, *between])
+    lower = [np.searchsorted(np.sort(scores[flags]), found, side="right") for flags in (positive, ~positive)]
+    return Levels(found.tolist(), (positive.sum() - lower[0]).tolist(), ((~positive).sum() - lower[1]).tolist())
+
+
+def _short(low: Float64, high: Float64) -> Float64:
+    """The decimal numbers with the fewest digits from ``low`` to below ``high``, which make the same difference."""
+    found = low.copy()
+    for digits in range(DIGITS, 1, -1):
+        rounded = np.ceil(low * 10**digits) / 10**digits
+        found = np.where((rounded >= low) & (rounded < high), rounded, found)
+    return found
 
 
 def _threshold(scores: Float64, positive: Flags, level: float, *, is_decision: bool) -> Threshold:

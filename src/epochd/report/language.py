@@ -1,9 +1,10 @@
-"""The file of a report, and the language that it shows first. The server and the command line need no more of it."""
+"""The files of a report, and the language that it shows first. The server and the command line need no more of it."""
 
 from typing import Literal
 
 FILE = "report.html"
-"""The name of the report in the folder of its model."""
+VALUES = "report.json"
+"""The names of the report in the folder of its model, and of the values of its figures."""
 Language = Literal["zh", "en"]
 
 ENGLISH, CHINESE = '<html lang="en">', '<html lang="zh">'

@@ -31,7 +31,7 @@ def regression(truth: Float64, predicted: Float64) -> Regression:
         density = np.histogram2d(predicted, truth, bins=CELLS, range=[bounds, bounds])[0].astype(np.int64).tolist()
     shown = np.linspace(0, len(truth) - 1, min(len(truth), MAX_POINTS)).astype(np.int64)
     points = truth[shown].tolist(), predicted[shown].tolist()
-    return Regression(edges.tolist(), counts.tolist(), *points, density, bounds, _groups(truth, predicted))
+    return Regression(edges.tolist(), counts.tolist(), *points, density, list(bounds), _groups(truth, predicted))
 
 
 def _divisible(low: float, high: float) -> tuple[float, float]:

@@ -4,7 +4,9 @@ Shares and probabilities are from 0 to 1. A *part* is ``train``, ``validation`` 
 regression are in the unit of the target.
 """
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
+from math import isfinite
 from typing import Any, Literal
 
 Number = float | None
@@ -48,6 +50,16 @@ class Threshold:
 
 
 @dataclass(frozen=True, slots=True)
+class Levels:
+    """Ascending thresholds, with the true and the false positives if rows with a higher probability are predicted
+    positive. All other counts and scores follow from these and from the numbers of rows and of positive rows."""
+
+    thresholds: list[float]
+    true_positives: list[int]
+    false_positives: list[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Bin:
     """Rows whose predicted probability is between ``low`` and ``high``."""
 
@@ -69,6 +81,7 @@ class Binary:
     roc: Curve | None
     precision_recall: Curve | None
     thresholds: list[Threshold]
+    levels: Levels
     calibration: list[Bin]
 
 
@@ -105,7 +118,7 @@ class Classification:
     matrix: list[list[int]] | None
     confused: list[Confusion]
     per_class: list[ClassScores]
-    binary: Binary | None = None
+    binary: Binary | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +145,7 @@ class Regression:
     truth: list[float]
     predicted: list[float]
     density: list[list[int]] | None
-    bounds: tuple[float, float]
+    bounds: list[float]
     groups: list[ErrorGroup]
 
 
@@ -147,8 +160,8 @@ class Example:
     probability: Number
     """Of the true class."""
     error: Number
-    image: str | None = None
-    series: list[list[float]] = field(default_factory=list)
+    image: str | None
+    series: list[list[float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +182,11 @@ class Part:
     name: str
     rows: int
     total: int
-    classification: Classification | None = None
-    regression: Regression | None = None
-    worst: list[Example] = field(default_factory=list)
-    best: list[Example] = field(default_factory=list)
-    forecasts: list[Forecast] = field(default_factory=list)
+    classification: Classification | None
+    regression: Regression | None
+    worst: list[Example]
+    best: list[Example]
+    forecasts: list[Forecast]
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +230,7 @@ class Importances:
     columns: list[Importance]
     skipped: list[str]
     dependence: list[Dependence]
-    image: str | None = None
+    image: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,3 +298,31 @@ class ReportData:
     warnings: list[Warned]
     defaults: dict[str, Any]
     summary: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportValues:
+    """What the figures of a report show, for a program that draws its own: the content of ``report.json``. What is in
+    other files of the model is not repeated."""
+
+    created: str
+    task: Literal["binary", "multiclass", "regression"]
+    labels: list[str]
+    decision_threshold: Number
+    parts: list[Part]
+    importances: Importances | None
+
+
+def as_json(data: ReportData) -> str:
+    """The values of the report's figures as JSON. A number that is not finite is null."""
+    task, threshold = data.about["task"], data.decision_threshold
+    values = ReportValues(data.created, task, data.labels, threshold, data.parts, data.importances)
+    return json.dumps(_finite(asdict(values)), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not isfinite(value) else value

@@ -11,7 +11,6 @@ from epochd.core.events import ReportKind
 from epochd.data.tables.catalog import Catalog
 from epochd.onnx_graph import model as onnx_model
 from epochd.onnx_graph.inputs import ONNX
-from epochd.report import language as report_file
 from epochd.worker import model_report, verification
 from epochd.worker.model_report import Finished
 
@@ -39,9 +38,8 @@ def save(finished: Finished, emit: Emit, confirm: Callable[[], None], *, is_unch
         pack.write(path, about, state, rows, {ONNX: exported.file})
         about["metrics"] |= _verified(finished, path, emit, is_unchanged)
         files.write_json(path / "model.json", about)
-        report = model_report.write(finished, emit)
-        if report is not None:
-            (path / report_file.FILE).write_text(report, encoding="utf-8")
+        for name, content in model_report.write(finished, emit).items():
+            (path / name).write_text(content, encoding="utf-8")
         confirm()
 
 

@@ -21,6 +21,7 @@ from epochd.data.tables.catalog import Catalog
 from epochd.engines import network
 from epochd.loop.engine import Setup
 from epochd.loop.state import LoopState
+from epochd.report import language, values
 from epochd.report.values import Mark, Metrics, ReportData, Usage, Warned
 
 logger = logging.getLogger(__name__)
@@ -47,20 +48,22 @@ class Finished:
     warnings: Sequence[str]
 
 
-def write(finished: Finished, emit: Callable[[ReportKind, dict[str, Any]], None]) -> str | None:
-    """The report as HTML; None if reports are switched off, or after a warning in the task's log if it fails."""
+def write(finished: Finished, emit: Callable[[ReportKind, dict[str, Any]], None]) -> dict[str, str]:
+    """The report's files by name; none if reports are switched off, or after a warning in the task's log if it
+    fails."""
     if not finished.ticket.report:
-        return None
+        return {}
     try:
         from epochd.report import page
 
-        return page.write(report_data(finished))
+        data = report_data(finished)
+        return {language.FILE: page.write(data), language.VALUES: values.as_json(data)}
     except Exception as error:
         logger.exception("the report could not be written")
         reason = f"{type(error).__name__}: {error}".strip().split("\n", 1)[0][:300]
         message = f"the model is saved without a report, which could not be written: {reason}"
         emit(ReportKind.LOG, {"level": "warning", "message": message})
-        return None
+        return {}
 
 
 def report_data(finished: Finished) -> ReportData:

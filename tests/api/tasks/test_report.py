@@ -1,4 +1,4 @@
-"""GET /tasks/{task_id}/report."""
+"""GET /tasks/{task_id}/report and /tasks/{task_id}/report/values."""
 
 from pathlib import Path
 
@@ -8,17 +8,22 @@ from tests.support.house import House
 from epochd.core.events import ReportKind
 from epochd.report.language import CHOICES, ENGLISH
 
+VALUES = '{"labels":["größer"]}'
 PAGE = f"<!doctype html>\n{ENGLISH}<title>größer</title>{CHOICES['en']}"
 
 
-async def with_model(house: House, artifact: str = "artifacts/models/x", page: str | None = PAGE) -> str:
-    """A completed training whose model has this report; its id."""
+async def with_model(
+    house: House, artifact: str = "artifacts/models/x", page: str | None = PAGE, values: str | None = None
+) -> str:
+    """A completed training whose model has this report, with these values; its id."""
     task_id = await house.start()
     worker = await (await house.worker()).begin()
     folder = house.service.settings.data_dir / artifact
     folder.mkdir(parents=True, exist_ok=True)
     if page is not None:
         (folder / "report.html").write_text(page, encoding="utf-8")
+    if values is not None:
+        (folder / "report.json").write_text(values, encoding="utf-8")
     await worker.report(ReportKind.COMPLETED, artifact=artifact, best={}, stopped_early=False, summary={})
     await worker.end()
     return task_id
@@ -70,9 +75,39 @@ async def test_a_model_without_a_report_says_why(house):
     assert (await house.get("/tasks/epoch_training_20260101_000000_abcdef/report")).status_code == 404
 
 
+async def test_the_values_of_its_figures_are_sent_as_they_are_saved(house):
+    task_id = await with_model(house, values=VALUES)
+    answer = await house.get(f"/tasks/{task_id}/report/values")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    assert answer.text == VALUES
+
+
+async def test_the_values_have_the_errors_of_the_report(house):
+    task_id = await house.start()
+    answer = await house.get(f"/tasks/{task_id}/report/values")
+    assert (answer.status_code, answer.json()["code"]) == (409, "illegal_move")
+    assert (await house.get("/tasks/epoch_training_20260101_000000_abcdef/report/values")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("page", "language", "reason"),
+    [
+        (PAGE, "en", "because an earlier version has saved it; its page report.html is complete"),
+        (PAGE, "zh", "因为它是由早期版本保存的"),
+        (None, "en", "EPOCHD_REPORT=false"),
+    ],
+)
+async def test_a_model_without_values_says_why(house, page, language, reason):
+    task_id = await with_model(house, page=page)
+    answer = await house.get(f"/tasks/{task_id}/report/values", headers={"Accept-Language": language})
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert reason in answer.json()["message"]
+
+
 @pytest.mark.parametrize("artifact", ["artifacts/../../outside", "checkpoints/x"])
-async def test_nothing_outside_the_artifact_store_is_read(house, tmp_path: Path, artifact):
-    answer = await house.get(f"/tasks/{await with_model(house, artifact)}/report")
+@pytest.mark.parametrize("path", ["report", "report/values"])
+async def test_nothing_outside_the_artifact_store_is_read(house, tmp_path: Path, artifact, path):
+    answer = await house.get(f"/tasks/{await with_model(house, artifact, values=VALUES)}/{path}")
     assert (answer.status_code, "größer" in answer.text) == (404, False)
 
 

@@ -61,6 +61,15 @@ export const curvesPart = (id: string, first: number, last: number, points: numb
     staleTime: 10_000,
   });
 
+/** The values of the figures of a report, which never change. */
+export const reportValues = (id: string) =>
+  queryOptions({
+    queryKey: ["report", id],
+    queryFn: ({ signal }) =>
+      data(api.GET("/api/v1/epoch-training/tasks/{task_id}/report/values", { params: { path: { task_id: id } }, signal })),
+    staleTime: Infinity,
+  });
+
 export const schema = queryOptions({
   queryKey: ["schema"],
   queryFn: ({ signal }) => data(api.GET("/api/v1/epoch-training/schema", { signal })),

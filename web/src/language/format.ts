@@ -15,6 +15,11 @@ export function value(given: number | null | undefined): string {
   );
 }
 
+/** A number with all its digits, such as a threshold that somebody may copy. */
+export function exact(given: number): string {
+  return new Intl.NumberFormat(locale(), { maximumSignificantDigits: 15 }).format(given);
+}
+
 /** A number beside an axis. */
 export function tick(given: number): string {
   const size = Math.abs(given);

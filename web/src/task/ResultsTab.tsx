@@ -1,12 +1,24 @@
-/** What the saved model scores, beside trivial predictions on the same rows, and which classes it takes for which. */
+/**
+ * What the saved model scores, beside trivial predictions on the same rows; the figures of its report, for one part of
+ * the rows at a time; and what can be done with the model.
+ */
 
-import type { Schemas } from "../api/client";
-import { isFinal, type TaskDetail } from "../api/queries";
+import { useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+
+import { ApiError, type Schemas } from "../api/client";
+import { isFinal, reportValues, type TaskDetail } from "../api/queries";
 import { baselineName, isBetter, metricName, METRICS } from "../components/metrics";
-import { Empty } from "../components/notices";
+import { Empty, ErrorNote, Loading } from "../components/notices";
 import { TableFrame } from "../components/TableFrame";
 import * as format from "../language/format";
 import { useText } from "../language/language";
+import { BinaryFigures } from "./results/BinaryFigures";
+import { ConfusedPairs, Confusion, PerClass } from "./results/ClassFigures";
+import { Examples } from "./results/Examples";
+import { Importance } from "./results/Importance";
+import { Forecasts, RegressionFigures } from "./results/RegressionFigures";
+import { Use } from "./results/Use";
 
 type Final = Schemas["FinalMetrics"];
 type Side = "validation" | "test" | "train";
@@ -30,14 +42,10 @@ export function ResultsTab({ detail }: { detail: TaskDetail }) {
   if (!final) {
     return <Empty title={t(isFinal(detail.state) ? "results.none" : "results.later")} />;
   }
-  const scored: Side = final.validation ? "validation" : "train";
   return (
     <>
-      <Scores final={final} scored={scored} />
-      {SIDES.filter((side) => side !== "train" || scored === "train").map((side) => (
-        <Confusion key={side} metrics={final[side] ?? null} side={side} />
-      ))}
-      <PerClass metrics={final[scored] ?? null} />
+      <Scores final={final} scored={final.validation ? "validation" : "train"} />
+      <Figures detail={detail} final={final} />
       <dl className="facts">
         {detail.artifact !== null && (
           <>
@@ -56,8 +64,75 @@ export function ResultsTab({ detail }: { detail: TaskDetail }) {
         <dt>{t("results.verified")}</dt>
         <dd>{t(final.verified === true ? "results.yes" : "results.no")}</dd>
       </dl>
+      {detail.artifact === null ? <p className="hint">{t("results.removed")}</p> : <Use id={detail.task_id} />}
     </>
   );
+}
+
+/** The figures of one part of the rows. What the report lacks is left out, with the reason. */
+function Figures({ detail, final }: { detail: TaskDetail; final: Final }) {
+  const t = useText();
+  const { data: report, error, refetch } = useQuery({ ...reportValues(detail.task_id), enabled: detail.artifact !== null });
+  const sides = SIDES.filter((side) => final[side]);
+  const [side, setSide] = useState<Side>(sides[0] ?? "train");
+  const [threshold, setThreshold] = useState<number | null>(null);
+  const metrics = final[side];
+  const part = report?.parts.find(({ name }) => name === side);
+  const classification = part?.classification ?? null;
+  const target = format.shown(detail.config.target_column);
+  const name = t(`side.${side}`);
+  const isMissing = error instanceof ApiError && error.status === 404;
+  if (!metrics) return null;
+  return (
+    <>
+      {sides.length > 1 && (
+        <div className="toolbar">
+          <span id="part-label">{t("results.part")}</span>
+          <div className="segments" role="group" aria-labelledby="part-label">
+            {sides.map((one) => (
+              <button key={one} type="button" aria-pressed={one === side} onClick={() => setSide(one)}>
+                {t(`side.${one}`)}
+              </button>
+            ))}
+          </div>
+        </div>
+      )}
+      {detail.artifact !== null && report === undefined && (error === null ? <Loading lines={4} /> : isMissing ? <p className="note">{error.message}</p> : <ErrorNote error={error} onRetry={() => void refetch()} />)}
+      {report !== undefined && <Notes detail={detail} part={part} side={side} />}
+      {part && classification?.binary ? (
+        <BinaryFigures
+          binary={classification.binary}
+          rows={part.rows}
+          labels={classification.labels}
+          target={target}
+          decision={report?.decision_threshold ?? 0.5}
+          threshold={threshold}
+          onThreshold={setThreshold}
+        />
+      ) : (
+        <Confusion metrics={metrics} title={t("results.confusion", { side: name })} />
+      )}
+      <ConfusedPairs figures={classification} />
+      <PerClass metrics={metrics} figures={classification} title={t("results.per_class", { side: name })} />
+      {part?.regression && <RegressionFigures regression={part.regression} target={target} />}
+      {part && <Forecasts key={side} forecasts={part.forecasts} target={target} />}
+      {report?.importances && <Importance importances={report.importances} task={report.task} labels={report.labels} />}
+      {part && <Examples worst={part.worst} best={part.best} />}
+    </>
+  );
+}
+
+/** What the figures count, where that is not all rows or not as the metrics do. */
+function Notes({ detail, part, side }: { detail: TaskDetail; part: Schemas["Part"] | undefined; side: Side }) {
+  const t = useText();
+  const { horizon, weight_column: weight } = detail.config;
+  const notes = [
+    ...(part === undefined ? [t("results.no_part", { side: t(`side.${side}`) })] : []),
+    ...(part !== undefined && part.rows < part.total ? [t("results.sample", { rows: format.count(part.rows), total: format.count(part.total) })] : []),
+    ...(Array.isArray(horizon) ? [t("results.horizon", { n: Math.max(...horizon) })] : []),
+    ...(typeof weight === "string" ? [t("results.weighted", { column: weight })] : []),
+  ];
+  return notes.length === 0 ? null : <p className="hint results-notes">{notes.join(" ")}</p>;
 }
 
 function Scores({ final, scored }: { final: Final; scored: Side }) {
@@ -112,81 +187,3 @@ function Scores({ final, scored }: { final: Final; scored: Side }) {
   );
 }
 
-const SHADES = 5;
-
-/** Rows are true classes, columns predicted ones; the shade is the share of the row. */
-function Confusion({ metrics, side }: { metrics: Schemas["SideMetrics"] | null; side: Side }) {
-  const t = useText();
-  const matrix = metrics?.confusion_matrix;
-  const labels = metrics?.per_class?.map(({ label }) => String(label)) ?? [];
-  if (!matrix || matrix.length === 0 || matrix.length > 40) return null;
-  return (
-    <TableFrame label={t("results.confusion", { side: t(`side.${side}`) })}>
-      <table className="table confusion">
-        <caption>{t("results.confusion", { side: t(`side.${side}`) })}</caption>
-        <thead>
-          <tr>
-            <th scope="col">{t("results.true")}</th>
-            {labels.map((label) => (
-              <th key={label} scope="col" className="number">
-                {label}
-              </th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          {matrix.map((row, at) => {
-            const sum = row.reduce((a, b) => a + b, 0);
-            return (
-              <tr key={labels[at]}>
-                <th scope="row">{labels[at]}</th>
-                {row.map((cell, column) => (
-                  <td key={labels[column]} className="number" data-shade={sum === 0 ? 0 : Math.ceil((cell / sum) * SHADES)} data-right={at === column}>
-                    {format.count(cell)}
-                  </td>
-                ))}
-              </tr>
-            );
-          })}
-        </tbody>
-      </table>
-    </TableFrame>
-  );
-}
-
-function PerClass({ metrics }: { metrics: Schemas["SideMetrics"] | null }) {
-  const t = useText();
-  const classes = metrics?.per_class;
-  if (!classes || classes.length === 0) return null;
-  return (
-    <TableFrame label={t("results.per_class")}>
-      <table className="table">
-        <caption>{t("results.per_class")}</caption>
-        <thead>
-          <tr>
-            <th>{t("results.class")}</th>
-            {(["precision", "recall", "f1"] as const).map((metric) => (
-              <th key={metric} className="number">
-                {metricName(metric)}
-              </th>
-            ))}
-            <th className="number">{t("results.support")}</th>
-            <th className="number">{t("results.predicted")}</th>
-          </tr>
-        </thead>
-        <tbody>
-          {classes.map((one) => (
-            <tr key={String(one.label)}>
-              <th scope="row">{String(one.label)}</th>
-              <td className="number">{format.value(one.precision)}</td>
-              <td className="number">{format.value(one.recall)}</td>
-              <td className="number">{format.value(one.f1)}</td>
-              <td className="number">{format.count(one.support)}</td>
-              <td className="number">{format.count(one.predicted)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </TableFrame>
-  );
-}

@@ -2,7 +2,7 @@
 
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { Tabs } from "radix-ui";
-import { useEffect, useState } from "react";
+import { lazy, Suspense, useEffect, useState } from "react";
 
 import { isFinal, type State, type TaskDetail } from "../api/queries";
 import { Bar, ErrorNote, Loading, StateBadge, Warnings } from "../components/notices";
@@ -15,10 +15,12 @@ import { pace, type Activity } from "./curves";
 import { CurvesTab } from "./CurvesTab";
 import { LogTab } from "./LogTab";
 import { ReceiptNote } from "./Resume";
-import { ResultsTab } from "./ResultsTab";
 import { useTraining, type Training } from "./training";
 
 const route = getRouteApi("/tasks/$id");
+
+/** Its figures are loaded when they are looked at. */
+const ResultsTab = lazy(() => import("./ResultsTab").then((found) => ({ default: found.ResultsTab })));
 
 export function TaskPage() {
   const { id } = route.useParams();
@@ -71,7 +73,9 @@ function Task({ id }: { id: string }) {
           <CurvesTab curves={curves} detail={detail} state={state} />
         </Tabs.Content>
         <Tabs.Content value="results" className="tab-content">
-          <ResultsTab detail={detail} />
+          <Suspense fallback={<Loading lines={8} />}>
+            <ResultsTab detail={detail} />
+          </Suspense>
         </Tabs.Content>
         <Tabs.Content value="config" className="tab-content">
           <ConfigTab detail={detail} />

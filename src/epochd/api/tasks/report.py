@@ -1,17 +1,19 @@
-"""The report of a model, as the worker has saved it with the model."""
+"""The report of a model and the values of its figures, as the worker has saved them with the model."""
 
 import asyncio
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, Response
 
 from epochd.api.deps import ServiceDep, TranslatorDep
 from epochd.api.responses import ErrorShape
+from epochd.api.service import Service
 from epochd.core.errors import IllegalMove, NotFound
 from epochd.core.jobs import Job, State
-from epochd.report.language import FILE, Language, in_language
+from epochd.report.language import FILE, VALUES, Language, in_language
+from epochd.report.values import ReportValues
 from epochd.store import jobs
 
 router = APIRouter()
@@ -28,11 +30,11 @@ HEADERS = {
     "Cache-Control": "no-cache",
     "Vary": "Accept-Language",
 }
-RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/html": {"schema": {"type": "string"}}}, "description": "The report, an HTML page"},
+ERRORS: dict[int | str, dict[str, Any]] = {
     404: {"model": ErrorShape, "description": "No such task, or its model has no report"},
     409: {"model": ErrorShape, "description": "The task has no model yet, or will have none"},
 }
+PAGE = {"content": {"text/html": {"schema": {"type": "string"}}}, "description": "The report, an HTML page"}
 
 
 @router.get(
@@ -40,7 +42,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     operation_id="get_report",
     summary="Get the report of a model",
     response_class=HTMLResponse,
-    responses=RESPONSES,
+    responses={200: PAGE, **ERRORS},
 )
 async def report(
     task_id: str,
@@ -50,26 +52,46 @@ async def report(
 ) -> HTMLResponse:
     """One page that needs no network. It contains both languages and a switch; `lang` is the one shown first."""
     job = await jobs.get(service.db, task_id)
-    page = await asyncio.to_thread(_read, _path(service.settings.data_dir, service.settings.artifacts_dir, job))
+    page = await asyncio.to_thread(_read, _path(service, job, FILE))
     return HTMLResponse(in_language(page, lang or translator.language), headers=HEADERS)
 
 
-def _path(data_dir: Path, artifacts: Path, job: Job) -> Path:
-    """Where the report of a completed task is. Raises IllegalMove for others, NotFound for a path outside the artifact
-    store."""
+@router.get(
+    "/tasks/{task_id}/report/values",
+    operation_id="get_report_values",
+    summary="Get the values of the figures of a model's report",
+    response_model=ReportValues,
+    responses=ERRORS,
+)
+async def values(task_id: str, service: ServiceDep) -> Response:
+    """Curves, counts at thresholds, errors, importances, forecasts and examples, for a program that draws its own
+    figures. Models of earlier versions have a report without them."""
+    job = await jobs.get(service.db, task_id)
+    content = await asyncio.to_thread(_read, _path(service, job, VALUES))
+    return Response(content, media_type="application/json", headers={"Cache-Control": "no-cache"})
+
+
+def _path(service: Service, job: Job, name: str) -> Path:
+    """Where a file of the report of a completed task is. Raises IllegalMove for others, NotFound for a path outside the
+    artifact store."""
     if job.state is not State.COMPLETED or job.artifact is None:
         reason = "it has no model" if job.state.is_final else "its report is written when the training is complete"
         raise IllegalMove(f"task {job.id} is {job.state}: {reason}")
-    path = (data_dir / job.artifact / FILE).resolve()
-    if not path.is_relative_to(artifacts.resolve()):
+    path = (service.settings.data_dir / job.artifact / name).resolve()
+    if not path.is_relative_to(service.settings.artifacts_dir.resolve()):
         raise NotFound(f"the model of task {job.id} is not in the artifact store")
     return path
 
 
 def _read(path: Path) -> bytes:
-    """Raises NotFound if there is no report."""
+    """Raises NotFound if there is no such file."""
     try:
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
+        if path.name != FILE and path.with_name(FILE).is_file():
+            raise NotFound(
+                f"the report of the model in {path.parent.name} has no {path.name}, because an earlier version has "
+                f"saved it; its page {FILE} is complete"
+            ) from None
         reasons = "it was removed, was trained with EPOCHD_REPORT=false or by an earlier version, or its report failed"
         raise NotFound(f"the model in {path.parent.name} has no report: {reasons} (see the task's log)") from None
