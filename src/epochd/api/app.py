@@ -19,6 +19,7 @@ from epochd.api.predictions import routes as predictions
 from epochd.api.security import DATASETS_PATH, BodyLimit, HostGuard, RootPath, UnhandledErrors
 from epochd.api.service import Service
 from epochd.api.system import routes as system
+from epochd.api.system import session
 from epochd.api.system.worker_reports import WorkerDoor, worker_router
 from epochd.core.settings import Settings
 from epochd.dispatch.workers.executor import Executor
@@ -56,10 +57,12 @@ def create_app(settings: Settings, *, executor: Executor | None = None, server_u
     app.state.service = service
     app.openapi = partial(openapi.describe, app)  # type: ignore[method-assign]
     errors.install(app)
-    app.include_router(system.health_router, dependencies=[Depends(known_parameters)], tags=["server"])
+    known = [Depends(known_parameters)]
+    app.include_router(system.health_router, dependencies=known, tags=["server"])
     app.include_router(protocols.health_router, tags=["protocols"])
+    app.include_router(session.router, prefix="/api/v1/session", dependencies=known, tags=["session"])
     app.include_router(worker_router)
-    authorised = APIRouter(dependencies=[Depends(authorise), Depends(known_parameters)])
+    authorised = APIRouter(dependencies=[Depends(authorise), *known])
     authorised.include_router(tasks.router, prefix=PREFIX, tags=["epoch training"])
     authorised.include_router(predictions.router, prefix="/api/v1/predictions", tags=["predictions"])
     authorised.include_router(datasets.router, prefix=DATASETS_PATH, tags=["datasets"])

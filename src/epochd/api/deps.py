@@ -8,12 +8,16 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import APIKeyCookie, HTTPBearer
+from fastapi.security.utils import get_authorization_scheme_param
 from pydantic_core import from_json
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 
 from epochd.api.messages import Translator
+from epochd.api.security import SAFE_METHODS
 from epochd.api.service import Service
+from epochd.api.sessions import COOKIE, CSRF_HEADER
 from epochd.core.errors import InvalidRequest, InvalidSpec, Problem, Unauthorized, similar_names
 from epochd.core.language import current
 from epochd.core.settings import Settings
@@ -28,7 +32,13 @@ bearer = HTTPBearer(
     description="One of EPOCHD_TOKENS. A server without tokens listens on loopback only and requires none.",
 )
 
-Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+cookie = APIKeyCookie(
+    name=COOKIE,
+    scheme_name="SessionCookie",
+    auto_error=False,
+    description="Set by `POST /api/v1/session`; the rest of its name depends on the token and the path prefix. "
+    f"Requests with it that are neither GET nor HEAD need the header `{CSRF_HEADER}`, too.",
+)
 
 
 async def service(request: Request) -> Service:
@@ -39,16 +49,39 @@ async def service(request: Request) -> Service:
 ServiceDep = Annotated[Service, Depends(service)]
 
 
-async def authorise(service: ServiceDep, credentials: Credentials) -> None:
-    """Raise Unauthorized unless the request has one of the server's tokens, or the server has none."""
-    check_token(service.settings, None if credentials is None else credentials.credentials)
+async def authorise(
+    request: Request,
+    service: ServiceDep,
+    _bearer: Annotated[object, Depends(bearer)],  # this and the next one are for the OpenAPI description
+    _cookie: Annotated[object, Depends(cookie)],
+) -> None:
+    """Raise Unauthorized or CsrfFailed for a request that ``check_access`` does not accept."""
+    check_access(service, request.method, request.headers)
 
 
-def check_token(settings: Settings, given: str | None) -> None:
+def check_access(service: Service, method: str, headers: Headers) -> None:
+    """Raise Unauthorized unless the request has one of the server's tokens or the cookie of a session, or the server
+    has no tokens; CsrfFailed for a request that changes something with the cookie alone."""
+    if service.settings.tokens and "authorization" not in headers:
+        session = service.sessions.find(headers.getlist("cookie"))
+        if session is not None:
+            if method not in SAFE_METHODS:
+                session.check_csrf(headers.get(CSRF_HEADER))
+            return
+    check_token(service.settings, bearer_token(headers))
+
+
+def bearer_token(headers: Headers) -> str:
+    """The token of the Authorization header; empty if there is none."""
+    scheme, token = get_authorization_scheme_param(headers.get("authorization"))
+    return token if scheme.lower() == "bearer" else ""
+
+
+def check_token(settings: Settings, given: str) -> None:
     """Raise Unauthorized unless this is one of the server's tokens, or the server has none."""
     if not settings.tokens:
         return
-    if given is None:
+    if not given:
         raise Unauthorized("a token is required: send the header 'Authorization: Bearer <token>'")
     tokens = [token.get_secret_value() for token in settings.tokens]
     # No early exit: the response time must not reveal which token is similar.

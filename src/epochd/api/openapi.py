@@ -16,6 +16,7 @@ from epochd.api.models.responses import AliasBody, ColumnsBody, RowList, RowsBod
 from epochd.api.predictions import shapes as prediction_shapes
 from epochd.api.protocols import mlflow_scoring, open_inference
 from epochd.api.responses import MARK, error_code_schema
+from epochd.api.system.responses import LoginBody
 from epochd.api.tasks import shapes
 from epochd.core.jobs import REVISABLE
 
@@ -49,6 +50,7 @@ COMPONENTS: list[type[BaseModel]] = [
     ColumnsBody,
     RowList,
     AliasBody,
+    LoginBody,
     open_inference.InferBody,
     open_inference.InferAnswer,
     open_inference.OpenInferenceError,
@@ -61,7 +63,7 @@ ERROR_SHAPES = {open_inference.PREFIX: "OpenInferenceError", mlflow_scoring.PREF
 WITHOUT_ERROR = {("/health", "503"), ("/v2/health/ready", "503")}
 """Answers that report a state in the shape of other answers."""
 STATUSES = {
-    "403": "The request is addressed to a host, or was sent by a page of a host, that is not allowed",
+    "403": "The host, or that of the page that sent the request, is not allowed; or a CSRF token is missing or wrong",
     "422": "The request is invalid; `problems` names each field",
     "500": "An unexpected error, which the server has logged",
     "503": "The server cannot answer now; repeat the request after `Retry-After`",

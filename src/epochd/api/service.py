@@ -12,6 +12,7 @@ from pathlib import Path
 from epochd.api import server_log
 from epochd.api.event_bus import EventBus, PastEvents
 from epochd.api.served_models import ServedModels
+from epochd.api.sessions import Sessions
 from epochd.artifact import removal
 from epochd.core import language
 from epochd.core.errors import Busy, EpochdError, SettingsError
@@ -38,6 +39,7 @@ class Service:
 
     def __init__(self, settings: Settings, executor: Executor, server_url: str) -> None:
         self.settings = settings
+        self.sessions = Sessions(settings)
         self.executor = executor
         self.db = Database(settings.database)
         self.event_bus, self.past_events = EventBus(), PastEvents(self.db)

@@ -13,6 +13,7 @@ body ``{"success": false, "code", "message", "problems"}``; the worker reports t
     ├── BadRequest           400  the request is malformed
     ├── Unauthorized         401  the token is missing or wrong
     ├── Forbidden            403  the host or origin is not allowed
+    ├── CsrfFailed           403  the CSRF token of a browser's session is missing or wrong
     ├── NotFound             404  no such task, dataset or path
     ├── MethodNotAllowed     405  the path does not support this method
     ├── IllegalMove          409  the task's state does not allow it
@@ -132,6 +133,9 @@ class Unauthorized(EpochdError, code="unauthorized", status=401): ...
 
 
 class Forbidden(EpochdError, code="forbidden", status=403): ...
+
+
+class CsrfFailed(EpochdError, code="csrf_failed", status=403): ...
 
 
 class NotFound(EpochdError, code="not_found", status=404): ...

@@ -81,3 +81,18 @@ async def test_a_token_is_required_on_the_fast_way_too(store: Store, answers: li
             answer = await house.http.post(f"{BREAST}/predict", json=rows, headers=headers)
             assert answer.status_code == status
     assert [answer is None for answer in answers] == [True, False, True, True, True]
+
+
+async def test_the_cookie_of_a_session_needs_its_csrf_token_on_the_fast_way_too(
+    store: Store, answers: list[bytes | None]
+) -> None:
+    rows = trained_models.breast(1).to_dicts()
+    async with trained_models.opened(store.folder, tokens=["secret"]) as house:
+        predicted = await house.http.post(f"{BREAST}/predict", json=rows, headers={"Authorization": "Bearer secret"})
+        csrf = (await house.http.post("/api/v1/session", json={"token": "secret"})).json()["csrf_token"]
+        for given in (None, "wrong"):
+            headers = {} if given is None else {"X-CSRF-Token": given}
+            refused = await house.http.post(f"{BREAST}/predict", json=rows, headers=headers)
+            assert (refused.status_code, refused.json()["code"], answers[-1]) == (403, "csrf_failed", None)
+        accepted = await house.http.post(f"{BREAST}/predict", json=rows, headers={"X-CSRF-Token": csrf})
+        assert accepted.content == answers[-1] == predicted.content

@@ -8,13 +8,12 @@ import asyncio
 import re
 from collections import deque
 
-from fastapi.security.utils import get_authorization_scheme_param
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from epochd.api.bodies import BODY_SECONDS, charset_of, suffix_of
-from epochd.api.deps import check_token
+from epochd.api.deps import check_access
 from epochd.api.errors import answer as error_answer
 from epochd.api.models.prediction import answered_here
 from epochd.api.security import MODELS_PATH, route_path
@@ -85,8 +84,7 @@ def _answer(service: Service, headers: Headers, model: str, version: str | None,
         return None
     try:
         encoding = charset_of(content_type) if ";" in content_type else None
-        scheme, token = get_authorization_scheme_param(headers.get("authorization"))
-        check_token(service.settings, token if scheme.lower() == "bearer" else None)
+        check_access(service, "POST", headers)
         served = service.models.loaded(model, version)
         if served is None:
             return None

@@ -187,7 +187,8 @@ async def output(task_id: str, service: ServiceDep) -> FileResponse:
     if not path.is_file():
         raise NotFound(f"the file of prediction {task_id} was deleted on the server: predict again")
     kind = job.prediction.output_format
-    return FileResponse(path, media_type=MEDIA_TYPES[kind], filename=f"{job.id}.{kind}")
+    private = {"Cache-Control": "private, no-cache"}  # a shared cache may keep what a cookie opens, but for this
+    return FileResponse(path, media_type=MEDIA_TYPES[kind], filename=f"{job.id}.{kind}", headers=private)
 
 
 @router.get(

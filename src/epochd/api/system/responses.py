@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from epochd.api.language import Told
-from epochd.api.responses import Shape, Success
+from epochd.api.responses import Moment, Shape, Success
 
 
 class Slots(Shape):
@@ -36,6 +36,25 @@ class Health(Shape):
     memory: MemoryHealth
     streams: int = Field(description="The number of open streams.")
     frameworks: list[str] = Field(description="The frameworks that are installed.")
+
+
+class LoginBody(Shape):
+    """What a browser logs in with."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    token: str = Field(min_length=1, description="One of EPOCHD_TOKENS.")
+
+
+class SessionState(Success):
+    """Whether a browser may use the API, and what its requests need."""
+
+    token_required: bool = Field(description="Whether the API requires a token, or the cookie of a session.")
+    logged_in: bool = Field(description="Whether the request had the cookie of a valid session.")
+    csrf_token: str | None = Field(
+        description="What requests with the cookie that are neither GET nor HEAD send as `X-CSRF-Token`."
+    )
+    expires_at: Moment | None
 
 
 class RunningTask(Shape):

@@ -8,13 +8,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter
 from fastapi.exceptions import RequestValidationError
-from fastapi.security.utils import get_authorization_scheme_param
 from pydantic import BaseModel, FailFast, Field, ValidationError
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from epochd.api.deps import JsonObject, ServiceDep
+from epochd.api.deps import JsonObject, ServiceDep, bearer_token
 from epochd.api.errors import handle_epochd_error
 from epochd.api.responses import Activity
 from epochd.api.security import WORKERS_PATH, route_path
@@ -54,12 +52,6 @@ async def _check_token(request: Request) -> None:
     path, token = REPORT_PATH.fullmatch(route_path(request.scope)), bearer_token(request.headers)
     if path is None or not token or not await attempts.is_token(service.db, path[1], token):
         raise Unauthorized("reports require the token of the running attempt")
-
-
-def bearer_token(headers: Headers) -> str:
-    """The token of the Authorization header; empty if there is none."""
-    scheme, token = get_authorization_scheme_param(headers.get("authorization"))
-    return token if scheme.lower() == "bearer" else ""
 
 
 class ReportShape(BaseModel):

@@ -27,7 +27,7 @@ HEADERS = {
     "Content-Security-Policy": CONTENT_POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
+    "Cache-Control": "private, no-cache",
     "Vary": "Accept-Language",
 }
 ERRORS: dict[int | str, dict[str, Any]] = {
