@@ -226,23 +226,65 @@ test("under a path prefix every page and every request has the prefix", async ()
   expect(seen.errors).toEqual([]);
 });
 
-test("a server with tokens asks for one, refuses a wrong one, and no address ever contains it", async () => {
-  const { page, server } = await opened({ EPOCHD_TOKENS: "a-secret-token" });
+const SECRET = "a-secret-token";
+
+async function logIn(page: Page, token: string): Promise<void> {
+  await page.getByLabel("Token").fill(token);
+  await page.getByRole("button", { name: "Log in" }).click();
+}
+
+/** What scripts of a page can read. */
+const readable = (page: Page): Promise<string> => page.evaluate(() => JSON.stringify([document.cookie, Object.entries(localStorage), Object.entries(sessionStorage), location.href]));
+
+test("a browser logs in once with a token, which no script, address or store keeps; all its tabs log out together", async () => {
+  const { page, server, seen } = await opened({ EPOCHD_TOKENS: `another,${SECRET}`, EPOCHD_ROOT_PATH: "/lab" });
   const addresses: string[] = [];
-  page.on("request", (request) => addresses.push(request.url()));
+  seen.context.on("request", (request) => addresses.push(request.url()));
   const id = await server.train({ dataset: "iris", epochs: 3 });
+  await server.reached(id, "completed");
   await page.goto(`${server.url}tasks/${id}`);
-  await page.getByLabel("Token").fill("wrong");
-  await page.getByRole("button", { name: "Continue" }).click();
+  await logIn(page, "wrong");
   await page.getByText("does not accept").waitFor();
-  await page.getByLabel("Token").fill("a-secret-token");
-  await page.getByRole("button", { name: "Continue" }).click();
+  expect(await seen.context.cookies()).toEqual([]);
+  await logIn(page, SECRET);
   await page.getByText("Completed", { exact: true }).waitFor();
+  const [cookie] = await seen.context.cookies();
+  expect(cookie).toMatchObject({ httpOnly: true, sameSite: "Strict", path: "/lab", secure: false });
+  expect(JSON.stringify(cookie)).not.toContain(SECRET);
   await page.reload();
   await page.getByText("Completed", { exact: true }).waitFor();
-  expect(addresses.filter((address) => address.includes("secret"))).toEqual([]);
-  await page.getByRole("button", { name: "Forget the token" }).click();
+
+  // Plain links have the cookie.
+  const [report] = await Promise.all([seen.context.waitForEvent("page"), page.getByRole("link", { name: "Report" }).click()]);
+  await report.getByRole("heading", { level: 1 }).waitFor();
+  await report.close();
+  const [archive] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "Download" }).click()]);
+  expect([archive.suggestedFilename(), await archive.failure()]).toEqual([`${id}.zip`, null]);
+
+  // Another tab is logged in; it can send a file, and train with it.
+  const second = await seen.context.newPage();
+  await second.goto(`${server.url}start`);
+  const rows = Array.from({ length: 60 }, (_, at) => `${String(at % 7)},${String((at % 7) * 2 + (at % 3))}`);
+  await second.locator("input[type=file]").setInputFiles({ name: "t.csv", mimeType: "text/csv", buffer: Buffer.from(["x,y", ...rows].join("\n")) });
+  await second.getByText("Ready to start.").waitFor();
+
+  // Its session ends; the page goes on where it was.
+  await seen.context.clearCookies();
+  await second.getByLabel("epochs", { exact: true }).fill("4");
+  await second.getByText("The session has ended").waitFor();
+  await logIn(second, "another");
+  await second.getByText("Ready to start.").waitFor();
+  expect(await second.getByLabel("epochs", { exact: true }).inputValue()).toBe("4");
+  await second.getByRole("button", { name: "Start training" }).click();
+  await second.getByText("Completed", { exact: true }).waitFor({ timeout: 60_000 });
+
+  expect((await readable(page)) + (await readable(second))).not.toMatch(/epochd_session|secret/);
+  await page.getByRole("button", { name: "Log out" }).click();
   await page.getByLabel("Token").waitFor();
+  await second.getByLabel("Token").waitFor();
+  expect(await second.getByText("Completed", { exact: true }).count()).toBe(0);
+  expect(await seen.context.cookies()).toEqual([]);
+  expect(addresses.filter((address) => address.includes("secret"))).toEqual([]);
 });
 
 test("what is selected stays selected by its id, is deleted with what it frees, and can be undone", async () => {

@@ -57,7 +57,7 @@ export class Server {
   }
 
   async json(path: string, body?: object): Promise<Record<string, unknown>> {
-    const token = this.settings.EPOCHD_TOKENS;
+    const token = this.settings.EPOCHD_TOKENS?.split(",")[0];
     const answer = await fetch(`${this.url}${path}`, {
       method: body === undefined ? "GET" : "POST",
       headers: token === undefined ? {} : { Authorization: `Bearer ${token}` },

@@ -7,7 +7,7 @@ import { RouterProvider } from "@tanstack/react-router";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 
-import { ApiError } from "./api/client";
+import { ApiError, session } from "./api/client";
 import { choose, currentLanguage } from "./language/language";
 import { createAppRouter } from "./router";
 import { apply } from "./shell/theme";
@@ -27,6 +27,7 @@ const queryClient = new QueryClient({
 
 apply();
 choose(currentLanguage());
+session.begin();
 
 const root = document.getElementById("root");
 if (root !== null) {

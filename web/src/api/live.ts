@@ -65,7 +65,7 @@ function ask(): void {
 function told(message: Told): void {
   if (message.kind === "connection") {
     last = message;
-    if (message.failure?.status === 401) session.want(true);
+    if (message.failure?.status === 401) void session.refresh();
     const error = message.failure && ApiError.of(message.failure);
     for (const { onConnection } of listeners) onConnection?.(message.connection, error);
     return;
@@ -134,5 +134,5 @@ addEventListener("pageshow", ({ persisted }) => {
 });
 onLanguage(reconnect);
 session.subscribe(() => {
-  if (!session.isTokenWanted()) ask();
+  if (session.current().access === "open") ask();
 });

@@ -20,13 +20,14 @@ export const CATALOGUE = {
 
   "login.title": ["This server needs a token", "此服务器需要令牌"],
   "login.why": [
-    "It is one of the server's EPOCHD_TOKENS. This browser tab keeps it until it is closed.",
-    "令牌是服务器 EPOCHD_TOKENS 中的一个。它只保存在此浏览器标签页中，关闭标签页即失效。",
+    "It is one of the server's EPOCHD_TOKENS. This browser then stays logged in for seven days, or until you log out.",
+    "令牌是服务器 EPOCHD_TOKENS 中的一个。此后该浏览器保持登录七天，或直到您退出登录。",
   ],
   "login.token": ["Token", "令牌"],
   "login.wrong": ["The server does not accept this token.", "服务器不接受此令牌。"],
-  "login.enter": ["Continue", "继续"],
-  "login.leave": ["Forget the token", "清除令牌"],
+  "login.again": ["The session has ended: log in again", "会话已结束，请重新登录"],
+  "login.enter": ["Log in", "登录"],
+  "login.leave": ["Log out", "退出登录"],
 
   "error.unreachable": ["The server does not answer.", "服务器没有响应。"],
   "error.trying_again": ["This page tries again by itself.", "本页会自动重试。"],

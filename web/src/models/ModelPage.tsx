@@ -3,7 +3,7 @@
 import { useMutation, useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 
-import { api, BASE, data, download, type Schemas } from "../api/client";
+import { api, BASE, data, useSession, type Schemas } from "../api/client";
 import { model as modelQuery } from "../api/queries";
 import { CopyBlock } from "../components/CopyBlock";
 import { metricName } from "../components/metrics";
@@ -26,8 +26,8 @@ export function ModelPage() {
 
 function Model({ model }: { model: Schemas["ModelDetail"] }) {
   const t = useText();
+  const { isTokenRequired } = useSession();
   const place = `api/v1/models/${encodeURIComponent(model.model)}/versions/${model.version}`;
-  const save = useMutation({ mutationFn: ({ path, name }: { path: string; name: string }) => download(path, name) });
   const predict = useMutation({
     mutationFn: (row: Record<string, unknown>) =>
       data(
@@ -58,12 +58,11 @@ function Model({ model }: { model: Schemas["ModelDetail"] }) {
               {t("model.task")}
             </Link>
           )}
-          <button type="button" className="button button-primary" disabled={save.isPending} onClick={() => save.mutate({ path: `${place}/download`, name: `${model.version}.zip` })}>
+          <a className="button button-primary" href={`${BASE}${place}/download`} download={`${model.version}.zip`}>
             {t("action.download")}
-          </button>
+          </a>
         </div>
       </div>
-      <ErrorNote error={save.error} />
       <div className="columns">
         <div>
           <section className="step">
@@ -73,7 +72,7 @@ function Model({ model }: { model: Schemas["ModelDetail"] }) {
           </section>
           <CopyBlock
             label={t("model.elsewhere")}
-            text={`curl -s ${url} \\\n     -H "Content-Type: application/json" \\\n     -d '${JSON.stringify({ rows: [model.example] })}'`}
+            text={`curl -s ${url} \\\n${isTokenRequired ? `     -H "Authorization: Bearer $EPOCHD_TOKEN" \\\n` : ""}     -H "Content-Type: application/json" \\\n     -d '${JSON.stringify({ rows: [model.example] })}'`}
           />
         </div>
         <div>
@@ -86,9 +85,9 @@ function Model({ model }: { model: Schemas["ModelDetail"] }) {
                 {model.files.map(({ name, bytes }) => (
                   <tr key={name}>
                     <td>
-                      <button type="button" className="link" onClick={() => save.mutate({ path: `${place}/files/${encodeURIComponent(name)}`, name })}>
+                      <a href={`${BASE}${place}/files/${encodeURIComponent(name)}`} download={name}>
                         {name}
-                      </button>
+                      </a>
                     </td>
                     <td className="number">{format.bytes(bytes)}</td>
                   </tr>

@@ -1,11 +1,12 @@
 /** The frame of every page: navigation, language, theme, whether the server answers, and the question for a token. */
 
-import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, Outlet, useLocation } from "@tanstack/react-router";
-import { useEffect, useRef, useState, useSyncExternalStore, type SubmitEvent } from "react";
+import { Activity, useEffect, useRef, useState, type SubmitEvent } from "react";
 
-import { ApiError, BASE, session } from "../api/client";
+import { ApiError, BASE, session, useSession } from "../api/client";
 import { health } from "../api/queries";
+import { ErrorNote } from "../components/notices";
 import type { Key } from "../language/catalogue";
 import { choose as chooseLanguage, useLanguage, useText } from "../language/language";
 import { choose as chooseTheme, useTheme, type Theme } from "./theme";
@@ -26,12 +27,18 @@ export function Shell() {
   const t = useText();
   const main = useRef<HTMLElement>(null);
   const { pathname } = useLocation();
-  const isTokenWanted = useSyncExternalStore((told) => session.subscribe(told), session.isTokenWanted);
+  const queryClient = useQueryClient();
+  const { access } = useSession();
   const place = PAGES.find(({ to }) => pathname.startsWith(to));
 
   useEffect(() => {
     document.title = place === undefined ? "epochd" : `${t(place.label)} · epochd`;
   }, [place, t]);
+
+  useEffect(() => {
+    if (access === "closed") queryClient.clear();
+    if (access === "expired") void queryClient.invalidateQueries({ refetchType: "none" });
+  }, [access, queryClient]);
 
   return (
     <div className="shell">
@@ -59,13 +66,13 @@ export function Shell() {
         <Preferences />
       </header>
       <main ref={main} tabIndex={-1} className="main">
-        {isTokenWanted ? (
-          <Login />
-        ) : (
-          <>
+        {(access === "closed" || access === "expired") && <Login isAgain={access === "expired"} />}
+        {access !== "closed" && (
+          // What has been entered and chosen on the page stays while a token is asked for again.
+          <Activity mode={access === "expired" ? "hidden" : "visible"}>
             <ServerNote />
             <Outlet />
-          </>
+          </Activity>
         )}
       </main>
     </div>
@@ -77,6 +84,8 @@ function Preferences() {
   const language = useLanguage();
   const { theme } = useTheme();
   const queryClient = useQueryClient();
+  const { access, isTokenRequired } = useSession();
+  const leave = useMutation({ mutationFn: session.leave });
   return (
     <div className="preferences">
       <label className="visually-hidden" htmlFor="language">
@@ -103,8 +112,8 @@ function Preferences() {
           </option>
         ))}
       </select>
-      {session.token() !== null && (
-        <button type="button" className="button button-quiet" onClick={() => session.leave()}>
+      {access === "open" && isTokenRequired && (
+        <button type="button" className="button button-quiet" disabled={leave.isPending} onClick={() => leave.mutate()}>
           {t("login.leave")}
         </button>
       )}
@@ -136,38 +145,39 @@ function ServerNote() {
   return null;
 }
 
-/** Asks for a token, which stays in this browser tab. */
-function Login() {
+/** Asks for a token, which is sent once and kept by nobody. */
+function Login({ isAgain }: { isAgain: boolean }) {
   const t = useText();
-  const queryClient = useQueryClient();
   const [token, setToken] = useState("");
-  const wasGiven = session.token() !== null;
+  const enter = useMutation({ mutationFn: () => session.enter(token.trim()) });
+  const isWrong = enter.error instanceof ApiError && enter.error.status === 401;
   const submit = (event: SubmitEvent<HTMLFormElement>): void => {
     event.preventDefault();
-    session.enter(token.trim());
-    void queryClient.resetQueries();
+    enter.mutate();
   };
   return (
     <form className="login" onSubmit={submit}>
-      <h1>{t("login.title")}</h1>
+      <h1>{t(isAgain ? "login.again" : "login.title")}</h1>
       <p className="hint">{t("login.why")}</p>
       <label htmlFor="token">{t("login.token")}</label>
       <input
         id="token"
         type="password"
         autoComplete="off"
+        autoFocus
         required
         value={token}
-        aria-invalid={wasGiven}
-        aria-describedby={wasGiven ? "token-problem" : undefined}
+        aria-invalid={isWrong}
+        aria-describedby={isWrong ? "token-problem" : undefined}
         onChange={(event) => setToken(event.target.value)}
       />
-      {wasGiven && (
+      {isWrong && (
         <p id="token-problem" className="field-problem" role="alert">
           {t("login.wrong")}
         </p>
       )}
-      <button type="submit" className="button button-primary">
+      {!isWrong && <ErrorNote error={enter.error} />}
+      <button type="submit" className="button button-primary" disabled={enter.isPending}>
         {t("login.enter")}
       </button>
     </form>

@@ -8,7 +8,7 @@ import { getRouteApi, useNavigate } from "@tanstack/react-router";
 import { Tabs } from "radix-ui";
 import { useEffect, useState } from "react";
 
-import { api, BASE, data, session, type Problem, type Schemas } from "../api/client";
+import { api, BASE, data, useSession, type Problem, type Schemas } from "../api/client";
 import * as queries from "../api/queries";
 import type { Config } from "../api/queries";
 import { CopyBlock } from "../components/CopyBlock";
@@ -32,7 +32,7 @@ export function StartPage() {
   const { from, dataset } = route.useSearch();
   const { data: schema, error } = useQuery(queries.schema);
   const original = useQuery({ ...queries.task(from ?? ""), enabled: from !== undefined });
-  const failure = error ?? original.error;
+  const failure = (schema === undefined ? error : null) ?? (original.data === undefined ? original.error : null);
   if (failure !== null) return <ErrorNote error={failure} />;
   if (schema === undefined || (from !== undefined && original.data === undefined)) return <Loading lines={10} />;
   const start: Config = original.data === undefined ? (dataset === undefined ? {} : { dataset }) : shortest(original.data.config, schema);
@@ -158,6 +158,7 @@ function Verdict({ config, schema, judgement, error, isChecking, onName }: Verdi
   const navigate = useNavigate();
   const queryClient = useQueryClient();
   const [kind, setKind] = useState<SnippetKind>("curl");
+  const { isTokenRequired } = useSession();
   const start = useMutation({
     mutationFn: () => data(api.POST("/api/v1/epoch-training/start", { body: config as never })),
     onSuccess: async ({ task_id }) => {
@@ -225,7 +226,7 @@ function Verdict({ config, schema, judgement, error, isChecking, onName }: Verdi
           ))}
         </Tabs.List>
         <Tabs.Content value={kind}>
-          <CopyBlock label={t("start.elsewhere")} text={snippet(kind, config, url, session.token() !== null)} />
+          <CopyBlock label={t("start.elsewhere")} text={snippet(kind, config, url, isTokenRequired)} />
         </Tabs.Content>
       </Tabs.Root>
     </aside>

@@ -4,7 +4,7 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
 import { useState, type ReactNode } from "react";
 
-import { api, BASE, data, download, session } from "../api/client";
+import { api, BASE, data } from "../api/client";
 import { isFinal, type Config, type State, type TaskDetail } from "../api/queries";
 import { Confirm } from "../components/Confirm";
 import { ErrorNote } from "../components/notices";
@@ -117,30 +117,20 @@ export function Controls({ detail, state }: { detail: TaskDetail; state: State }
   );
 }
 
-/** The report and the files of its model. With a token a plain link would lack it, so the report is saved instead. */
+/** The report and the files of its model. */
 function ModelLinks({ id }: { id: string }) {
   const t = useText();
-  const report = `api/v1/epoch-training/tasks/${id}/report`;
-  const archive = `api/v1/models/${id}/download`;
-  const save = useMutation({ mutationFn: ({ path, name }: { path: string; name: string }) => download(path, name) });
   return (
     <>
-      {session.token() === null ? (
-        <a className="button" href={`${BASE}${report}`} target="_blank" rel="noreferrer">
-          {t("action.report")}
-        </a>
-      ) : (
-        <button type="button" className="button" onClick={() => save.mutate({ path: report, name: `${id}.html` })}>
-          {t("action.report")}
-        </button>
-      )}
-      <button type="button" className="button" disabled={save.isPending} onClick={() => save.mutate({ path: archive, name: `${id}.zip` })}>
+      <a className="button" href={`${BASE}api/v1/epoch-training/tasks/${id}/report`} target="_blank" rel="noreferrer">
+        {t("action.report")}
+      </a>
+      <a className="button" href={`${BASE}api/v1/models/${id}/download`} download={`${id}.zip`}>
         {t("action.download")}
-      </button>
+      </a>
       <Link to="/models/$" params={{ _splat: id }} className="button">
         {t("action.model")}
       </Link>
-      {save.error !== null && <ErrorNote error={save.error} />}
     </>
   );
 }
