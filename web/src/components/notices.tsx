@@ -13,7 +13,9 @@ export function ErrorNote({ error, onRetry }: { error: unknown; onRetry?: () => 
   const t = useText();
   if (error === null || error === undefined) return null;
   const isUnreachable = error instanceof ApiError && error.code === "unreachable";
-  const message = isUnreachable ? t("error.unreachable") : error instanceof Error ? error.message : JSON.stringify(error);
+  const isLoggedOut = error instanceof ApiError && error.status === 401; // seen after the next login
+  const told = isUnreachable ? t("error.unreachable") : isLoggedOut ? t("error.session") : null;
+  const message = told ?? (error instanceof Error ? error.message : JSON.stringify(error));
   const problems = error instanceof ApiError ? error.problems : [];
   return (
     <div className="note note-error" role="alert">

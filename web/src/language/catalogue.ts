@@ -30,6 +30,7 @@ export const CATALOGUE = {
   "login.leave": ["Log out", "退出登录"],
 
   "error.unreachable": ["The server does not answer.", "服务器没有响应。"],
+  "error.session": ["The session had ended. Try again.", "会话已结束，请重试。"],
   "error.trying_again": ["This page tries again by itself.", "本页会自动重试。"],
   "error.no_page": ["There is no such page", "没有这个页面"],
   "warnings.title": ["Warnings ({n})", "警告（{n}）"],
