@@ -4,9 +4,10 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
 import { useState, type ReactNode } from "react";
 
-import { api, BASE, data } from "../api/client";
+import { api, data } from "../api/client";
 import { isFinal, type Config, type State, type TaskDetail } from "../api/queries";
 import { Confirm } from "../components/Confirm";
+import { FileLink } from "../components/FileLink";
 import { ErrorNote } from "../components/notices";
 import { useText } from "../language/language";
 import { freedBy, isAllowed, type Freed } from "../tasks/actions";
@@ -122,12 +123,12 @@ function ModelLinks({ id }: { id: string }) {
   const t = useText();
   return (
     <>
-      <a className="button" href={`${BASE}api/v1/epoch-training/tasks/${id}/report`} target="_blank" rel="noreferrer">
+      <FileLink className="button" path={`api/v1/epoch-training/tasks/${id}/report`}>
         {t("action.report")}
-      </a>
-      <a className="button" href={`${BASE}api/v1/models/${id}/download`} download={`${id}.zip`}>
+      </FileLink>
+      <FileLink className="button" path={`api/v1/models/${id}/download`} name={`${id}.zip`}>
         {t("action.download")}
-      </a>
+      </FileLink>
       <Link to="/models/$" params={{ _splat: id }} className="button">
         {t("action.model")}
       </Link>

@@ -68,7 +68,7 @@ function Downloads({ id, model }: { id: string; model: Model }) {
       <h2>{t("downloads.title")}</h2>
       <div className="controls-row">
         {hasReport && (
-          <FileLink className="button" path={`api/v1/epoch-training/tasks/${id}/report`} name={`${id}.html`} isPage>
+          <FileLink className="button" path={`api/v1/epoch-training/tasks/${id}/report`}>
             {t("downloads.report")}
           </FileLink>
         )}
