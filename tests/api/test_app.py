@@ -8,6 +8,9 @@ from tests.support.executors import FakeExecutor
 from tests.support.house import CONFIG
 
 ROUTES = {
+    ("get", "/curves/{task_id}"),
+    ("get", "/stream"),
+    ("get", "/tasks/{task_id}/report/values"),
     ("post", "/start"),
     ("post", "/validate"),
     ("get", "/schema"),

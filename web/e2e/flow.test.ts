@@ -77,7 +77,7 @@ test("a first training takes three clicks; it is watched, paused, resumed and co
   await page.getByRole("link", { name: "Model", exact: true }).click();
   await page.getByRole("button", { name: "Predict" }).click();
   await page.getByText("Prediction:").waitFor();
-  expect(seen.errors).toEqual([]);
+  expect(seen.errors.filter((error) => !error.includes("422"))).toEqual([]); // the epochs that were refused
   expect(seen.foreign).toEqual([]);
 });
 

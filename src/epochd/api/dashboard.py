@@ -1,8 +1,8 @@
 """The dashboard: the page, its scripts and styles, as ``npm run build`` in ``web`` writes them.
 
 The page is the same at each of its addresses; its scripts decide what to show. They ask the API for everything, with
-the cookie of a session where the server has tokens, so the page itself needs none. Its policy lets a browser load nothing from elsewhere
-and run no script that is not a file of the build.
+the cookie of a session where the server has tokens, so the page itself needs none. Its policy lets a browser load
+nothing from elsewhere and run no script that is not a file of the build.
 """
 
 from pathlib import Path

@@ -68,7 +68,7 @@ async def values(task_id: str, service: ServiceDep) -> Response:
     figures. Models of earlier versions have a report without them."""
     job = await jobs.get(service.db, task_id)
     content = await asyncio.to_thread(_read, _path(service, job, VALUES))
-    return Response(content, media_type="application/json", headers={"Cache-Control": "no-cache"})
+    return Response(content, media_type="application/json", headers={"Cache-Control": HEADERS["Cache-Control"]})
 
 
 def _path(service: Service, job: Job, name: str) -> Path:
