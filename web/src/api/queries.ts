@@ -13,6 +13,7 @@ export type Sort = NonNullable<NonNullable<import("./schema").operations["list_t
 export interface TaskFilter {
   state?: State | undefined;
   name?: string | undefined;
+  dataset?: string | undefined;
   sort: Sort;
   limit: number;
   offset: number;
@@ -38,6 +39,27 @@ export const tasks = (filter: TaskFilter) =>
       data(api.GET("/api/v1/epoch-training/tasks", { params: { query: given(filter) }, signal })),
     placeholderData: keepPreviousData,
     refetchInterval: LIVE,
+  });
+
+/** How many tasks are compared at most. */
+export const MOST_CONFIGURED = 2_000;
+const PAGE = 500;
+
+/** All tasks that match, the newest first, each with its config. */
+export const configuredTasks = (filter: Pick<TaskFilter, "state" | "name">) =>
+  queryOptions({
+    queryKey: ["tasks", "configured", filter],
+    queryFn: async ({ signal }) => {
+      const found: TaskLine[] = [];
+      for (;;) {
+        const query = { ...given(filter), config: true, limit: PAGE, offset: found.length };
+        const page = await data(api.GET("/api/v1/epoch-training/tasks", { params: { query }, signal }));
+        found.push(...page.tasks);
+        if (page.tasks.length < PAGE || found.length >= MOST_CONFIGURED) return { tasks: found, total: page.total };
+      }
+    },
+    placeholderData: keepPreviousData,
+    staleTime: 15_000,
   });
 
 export const task = (id: string) =>
