@@ -3,7 +3,7 @@
 import { useMutation, useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 
-import { api, BASE, data, download, type Schemas } from "../api/client";
+import { BASE, download, session, type Schemas } from "../api/client";
 import { model as modelQuery } from "../api/queries";
 import { CopyBlock } from "../components/CopyBlock";
 import { metricName } from "../components/metrics";
@@ -11,6 +11,9 @@ import { ErrorNote, Loading } from "../components/notices";
 import { TableFrame } from "../components/TableFrame";
 import * as format from "../language/format";
 import { useText } from "../language/language";
+import { quoted } from "../start/snippets";
+import { Scores } from "../task/ResultsTab";
+import { Aliases } from "./Aliases";
 import { headline } from "./ModelsPage";
 import { PredictForm } from "./PredictForm";
 
@@ -28,15 +31,7 @@ function Model({ model }: { model: Schemas["ModelDetail"] }) {
   const t = useText();
   const place = `api/v1/models/${encodeURIComponent(model.model)}/versions/${model.version}`;
   const save = useMutation({ mutationFn: ({ path, name }: { path: string; name: string }) => download(path, name) });
-  const predict = useMutation({
-    mutationFn: (row: Record<string, unknown>) =>
-      data(
-        api.POST("/api/v1/models/{model}/versions/{version}/predict", {
-          params: { path: { model: model.model, version: model.version } },
-          body: { rows: [row] } as never,
-        }),
-      ),
-  });
+  const final = model.metrics;
   const url = `${location.origin}${BASE}${place}/predict`;
   return (
     <>
@@ -68,15 +63,16 @@ function Model({ model }: { model: Schemas["ModelDetail"] }) {
         <div>
           <section className="step">
             <h2>{t("model.try")}</h2>
-            <PredictForm model={model} isBusy={predict.isPending} answer={typeof predict.data === "string" ? undefined : predict.data} onPredict={(row) => predict.mutate(row)} />
-            <ErrorNote error={predict.error} />
+            <PredictForm model={model} />
           </section>
+          {final?.baselines !== undefined && <Scores final={final} scored={final.validation ? "validation" : "train"} />}
           <CopyBlock
             label={t("model.elsewhere")}
-            text={`curl -s ${url} \\\n     -H "Content-Type: application/json" \\\n     -d '${JSON.stringify({ rows: [model.example] })}'`}
+            text={command(model, url)}
           />
         </div>
         <div>
+          <Aliases model={model} />
           <Versions model={model} />
           <Lineage lineage={model.lineage} engine={model.engine} />
           <TableFrame label={t("model.files")}>
@@ -100,6 +96,18 @@ function Model({ model }: { model: Schemas["ModelDetail"] }) {
       </div>
     </>
   );
+}
+
+/** The same prediction from a shell. */
+function command(model: Schemas["ModelDetail"], url: string): string {
+  const isForecast = model.sequence_length !== null;
+  const body = isForecast ? "--data-binary @rows.csv" : `-d ${quoted(JSON.stringify({ rows: [model.example] }))}`;
+  return [
+    `curl -s ${url} \\`,
+    ...(session.token() === null ? [] : [`     -H "Authorization: Bearer $EPOCHD_TOKEN" \\`]),
+    `     -H "Content-Type: ${isForecast ? "text/csv" : "application/json"}" \\`,
+    `     ${body}`,
+  ].join("\n");
 }
 
 function Versions({ model }: { model: Schemas["ModelDetail"] }) {
@@ -147,7 +155,27 @@ function Lineage({ lineage, engine }: { lineage: Schemas["Lineage"]; engine: str
       <h2 className="small-head">{t("model.lineage")}</h2>
       <dl className="facts">
         <dt>{t("tasks.dataset")}</dt>
-        <dd>{lineage.dataset ?? format.MISSING}</dd>
+        <dd>
+          {lineage.dataset === null ? (
+            format.MISSING
+          ) : lineage.dataset.includes("/") ? (
+            lineage.dataset
+          ) : (
+            <Link to="/datasets/$name" params={{ name: lineage.dataset }}>
+              {lineage.dataset}
+            </Link>
+          )}
+        </dd>
+        {lineage.parent !== null && (
+          <>
+            <dt>{t("model.parent")}</dt>
+            <dd>
+              <Link to="/tasks/$id" params={{ id: lineage.parent }}>
+                <code>{lineage.parent}</code>
+              </Link>
+            </dd>
+          </>
+        )}
         <dt>{t("model.fingerprint")}</dt>
         <dd>
           <code className="id">{lineage.fingerprint?.slice(0, 16) ?? format.MISSING}</code>

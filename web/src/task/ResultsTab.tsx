@@ -60,7 +60,7 @@ export function ResultsTab({ detail }: { detail: TaskDetail }) {
   );
 }
 
-function Scores({ final, scored }: { final: Final; scored: Side }) {
+export function Scores({ final, scored }: { final: Final; scored: Side }) {
   const t = useText();
   const sides = SIDES.filter((side) => final[side]);
   const rows = METRICS.filter((metric) => sides.some((side) => typeof (final[side] as unknown as Values)[metric] === "number"));
