@@ -99,6 +99,20 @@ export const health = queryOptions({
   refetchInterval: 5_000,
 });
 
+/** The first tasks that wait, with their positions. */
+export const queue = queryOptions({
+  queryKey: ["queue"],
+  queryFn: ({ signal }) => data(api.GET("/api/v1/system/queue", { params: { query: { limit: 100 } }, signal })),
+  refetchInterval: LIVE,
+});
+
+/** Devices, disk and versions, which the server measures at most every 30 seconds. */
+export const machine = queryOptions({
+  queryKey: ["machine"],
+  queryFn: ({ signal }) => data(api.GET("/api/v1/system/machine", { signal })),
+  refetchInterval: 30_000,
+});
+
 export const reconciliation = queryOptions({
   queryKey: ["reconcile"],
   queryFn: ({ signal }) => data(api.GET("/api/v1/system/reconcile", { signal })),
@@ -115,6 +129,16 @@ export const dataset = (name: string) =>
     queryKey: ["dataset", name],
     queryFn: ({ signal }) => data(api.GET("/api/v1/datasets/{name}", { params: { path: { name } }, signal })),
     refetchInterval: ({ state }) => (state.data !== undefined && state.data.state !== "ready" ? 1_000 : false),
+  });
+
+/** The newest trainings on a dataset. */
+export const tasksOf = (dataset: string) => ({ ...tasks({ dataset, sort: "-created", limit: 20, offset: 0 }) });
+
+/** The models with a version that was trained on a dataset, and the newest of those versions. */
+export const modelsOf = (dataset: string) =>
+  queryOptions({
+    queryKey: ["models", "of", dataset],
+    queryFn: ({ signal }) => data(api.GET("/api/v1/models", { params: { query: { dataset, limit: 20 } }, signal })),
   });
 
 export const models = queryOptions({
