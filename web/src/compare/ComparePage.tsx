@@ -17,7 +17,7 @@ import { useText } from "../language/language";
 import { STATES, type Changes } from "../router";
 import { differing } from "../task/config";
 import type { Row } from "../task/curves";
-import { axisOf, passing, shadesOf, type Axis, type Filters } from "./axes";
+import { axisOf, passing, shadesOf, variety, type Axis, type Filters } from "./axes";
 import { added, address, chosenOf, removed, type Chosen } from "./colours";
 import { AXES, overlaid, stepsPerEpoch, type By } from "./overlay";
 import { ParallelCoordinates } from "./ParallelCoordinates";
@@ -255,11 +255,13 @@ function SideBySide({ lines, metric, names, places, isCut, onDraw, onDrawAll }: 
   const options = useMemo(() => differing(configs).filter((name) => !NOT_OPTIONS.includes(name)), [configs]);
   const offered = useMemo(() => {
     const scores = [metric, ...names.filter((name) => name !== metric)];
+    const varieties = new Map(options.map((name) => [name, variety(configs.map((config) => config[name]))]));
+    const telling = new Set([...options].sort((a, b) => (varieties.get(b) ?? 0) - (varieties.get(a) ?? 0)).slice(0, MOST_OPTIONS));
     return [
-      ...options.map((key, at) => ({ key, isPreset: at < MOST_OPTIONS })),
+      ...options.map((key) => ({ key, isPreset: telling.has(key) })),
       ...scores.map((name, at) => ({ key: `metric:${name}`, isPreset: at < MOST_SCORES })).reverse(),
     ];
-  }, [options, names, metric]);
+  }, [options, configs, names, metric]);
   const axes = useMemo(
     () => offered.filter(({ key, isPreset }) => isShown[key] ?? isPreset).map(({ key }) => axis(key, lines, configs)),
     [offered, isShown, lines, configs],

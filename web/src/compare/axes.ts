@@ -154,3 +154,15 @@ export function shadesOf(scores: readonly (number | null)[], isHigherBetter: boo
   const ranks = new Map(known.map((score, at) => [score, known.length < 2 ? 1 : at / (known.length - 1)]));
   return scores.map((score) => (score === null ? null : (ranks.get(score) ?? null)));
 }
+
+/** The entropy of the values in nats: 0 if they are all alike, and little if only a few lines have another one. */
+export function variety(values: readonly unknown[]): number {
+  const counts = new Map<string, number>();
+  for (const value of values) {
+    const key = typeof value === "object" ? JSON.stringify(value) : String(value);
+    counts.set(key, (counts.get(key) ?? 0) + 1);
+  }
+  let entropy = 0;
+  for (const count of counts.values()) entropy -= (count / values.length) * Math.log(count / values.length);
+  return entropy;
+}

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 
 import type { Row } from "../task/curves";
-import { axisOf, covered, dragged, labels, MISSING, nearest, passing, placeOf, shadesOf, type Axis, type NumberAxis } from "./axes";
+import { axisOf, covered, dragged, labels, MISSING, nearest, passing, placeOf, shadesOf, variety, type Axis, type NumberAxis } from "./axes";
 import { added, address, chosenOf, lookOf, removed } from "./colours";
 import { overlaid, stepsPerEpoch } from "./overlay";
 
@@ -93,6 +93,12 @@ describe("axes", () => {
     expect(shadesOf([0.5, 1000, null, 0.1], false)).toEqual([0.5, 0, null, 1]);
     expect(shadesOf([0.5, 0.9, 0.9], true)).toEqual([0, 1, 1]);
     expect(shadesOf([0.5], true)).toEqual([1]);
+  });
+
+  test("options in which many differ tell more than those of one task", () => {
+    expect(variety([1, 1, 1])).toBe(0);
+    expect(variety([[64], [32], [64], [32]])).toBeCloseTo(Math.log(2));
+    expect(variety([1, 2, 3, 4])).toBeGreaterThan(variety(["a", "a", "a", null]));
   });
 
   test("thousands of lines take a few milliseconds", () => {

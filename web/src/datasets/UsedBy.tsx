@@ -44,8 +44,8 @@ export function UsedBy({ dataset }: { dataset: string }) {
                   <td>
                     <StateBadge state={line.state} />
                   </td>
-                  <td className="score">
-                    <span className="score-name">{metricName(line.main_metric)}</span>
+                  <td>
+                    <span className="metric">{metricName(line.main_metric)}</span>
                     <Beside metric={line.main_metric} value={(line.best_metrics as Record<string, number | null | undefined>)[line.main_metric]} baseline={line.baseline} />
                   </td>
                   <td className="muted">{line.model_type}</td>

@@ -277,6 +277,7 @@ export const CATALOGUE = {
 
   "columns.target": ["Predict", "预测目标"],
   "columns.is_target": ["target", "目标"],
+  "columns.left_out": ["left out", "未采用"],
   "columns.column": ["Column", "列"],
   "columns.feature": ["Feature", "特征"],
   "columns.type": ["Type", "类型"],

@@ -44,6 +44,7 @@ export function ColumnPicker({ dataset, checked, config, problems, onChange }: P
     onChange("exclude_columns", excludedNow.length === 0 ? undefined : excludedNow);
     if (included && chosen !== null && !isFeature(name) && !excluded.has(name)) onChange("feature_columns", [...chosen, name]);
   };
+  const leftOut = new Map((checked?.left_out ?? []).map(({ name, reason }) => [name, reason]));
   const atColumns = new Set(profile.flatMap(({ name }) => problemsOfColumn(problems, name)));
   const wrong = ["target_column", "feature_columns", "exclude_columns", "columns"].flatMap((name) => problemsOf(problems, name)).filter((problem) => !atColumns.has(problem));
   const shown = profile.filter(({ name }) => name.toLowerCase().includes(wanted.toLowerCase()));
@@ -93,6 +94,11 @@ export function ColumnPicker({ dataset, checked, config, problems, onChange }: P
                         <input type="checkbox" disabled={column.name === target} checked={column.name !== target && isFeature(column.name)} onChange={(event) => include(column.name, event.target.checked)} />{" "}
                         {column.name}
                         {column.name === target && <span className="count">{t("columns.is_target")}</span>}
+                        {leftOut.has(column.name) && (
+                          <span className="count" title={leftOut.get(column.name)}>
+                            {t("columns.left_out")}
+                          </span>
+                        )}
                       </label>
                     </th>
                     <td>
@@ -118,7 +124,16 @@ export function ColumnPicker({ dataset, checked, config, problems, onChange }: P
           </tbody>
         </table>
       </TableFrame>
-      <Warnings warnings={[...(dataset.warnings ?? []), ...(dataset.notes ?? [])]} />
+      {checked === null && <Warnings warnings={dataset.warnings ?? []} />}
+      {dataset.notes !== null && dataset.notes.length > 0 && (
+        <div className="note">
+          <ul>
+            {dataset.notes.map((note) => (
+              <li key={note}>{note}</li>
+            ))}
+          </ul>
+        </div>
+      )}
     </>
   );
 }
