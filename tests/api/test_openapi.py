@@ -54,6 +54,8 @@ OPERATIONS = {
     "download_model_version",
     "get_model_file",
     "get_model_version_file",
+    "get_queue",
+    "get_machine",
     "compare_processes",
     "repair_processes",
     "get_health",

@@ -74,6 +74,27 @@ async def test_find_filters_by_state_and_by_part_of_the_name(db: Database) -> No
     assert await jobs.find(db, name="nothing") == ([], 0)
 
 
+async def test_find_filters_by_the_whole_name_of_the_dataset(db: Database) -> None:
+    for dataset in ("iris", "iris 2", "鸢尾花"):
+        await jobs.submit(db, TrainingSpec(target_column="y", dataset=dataset), now=NOW)
+    for dataset in ("iris", "鸢尾花"):
+        [job], total = await jobs.find(db, dataset=dataset)
+        assert (job.training.dataset, total) == (dataset, 1)
+    assert await jobs.find(db, dataset="iris\0 2") == (await jobs.find(db, dataset="iris 2"))
+
+
+async def test_the_queue_is_in_the_order_of_positions(db: Database) -> None:
+    first, second, third = [(await jobs.submit(db, SPEC, now=NOW + i)).id for i in range(3)]
+    await jobs.pause(db, first)
+    await jobs.resume(db, first, now=NOW + 10)
+    found, total = await jobs.waiting(db, limit=2)
+    assert ([job.id for job in found], total) == ([second, third], 3)
+    rest, _ = await jobs.waiting(db, limit=2, offset=2)
+    assert [job.id for job in rest] == [first]
+    for place, job in enumerate([*found, *rest], start=1):
+        assert await jobs.position(db, job.id) == place
+
+
 async def test_counts_knows_every_state(db: Database) -> None:
     await jobs.submit(db, SPEC)
     await started(db)

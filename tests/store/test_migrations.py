@@ -94,10 +94,32 @@ async def test_a_path_with_odd_characters_is_migrated(tmp_path: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["epochd.db"]
 
 
+OF_R0008 = (
+    "DROP INDEX ix_jobs_kind_dataset_created_at_id",
+    "ALTER TABLE jobs DROP COLUMN dataset",
+    "UPDATE alembic_version SET version_num = '0008'",
+)
+
+
+async def test_jobs_of_an_older_version_are_found_by_their_dataset(db: Database, database_url: str) -> None:
+    job = await jobs.submit(db, SPEC.model_copy(update={"dataset": "鸢尾花"}))
+    without = await jobs.submit(db, SPEC.model_copy(update={"dataset": None}))
+    async with db.write() as transaction:
+        for statement in OF_R0008:
+            await transaction.connection.exec_driver_sql(statement)
+    again = Database(database_url)
+    await again.open()
+    assert await jobs.find(again, dataset="鸢尾花") == ([job], 1)
+    assert await jobs.get(again, without.id) == without
+    await again.close()
+
+
 OF_R0003 = (
     r"UPDATE jobs SET spec = replace(spec::text, 'NAME', 'a\u0000b\\u0000')::json",
     "DROP INDEX ix_jobs_kind_created_at_id, ix_jobs_kind_state_created_at_id, ix_jobs_parent",
+    "DROP INDEX ix_jobs_kind_dataset_created_at_id",
     "ALTER TABLE jobs DROP COLUMN kind",
+    "ALTER TABLE jobs DROP COLUMN dataset",
     "CREATE INDEX ix_jobs_created_at ON jobs (created_at)",
     "DROP TABLE model_aliases",
     "ALTER TABLE datasets DROP COLUMN options",

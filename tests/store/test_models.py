@@ -9,9 +9,9 @@ from epochd.store.db import Database
 from tests.support.attempts import SPEC
 
 
-async def trained(db: Database, folder: str, at: float) -> str:
+async def trained(db: Database, folder: str, at: float, dataset: str | None = None) -> str:
     """A completed job with a model in this folder; its id."""
-    job = await jobs.submit(db, SPEC, now=at)
+    job = await jobs.submit(db, SPEC.model_copy(update={"dataset": dataset}), now=at)
     values = {"state": State.COMPLETED, "artifact": f"artifacts/{folder}/{job.id}", "finished_at": at}
     async with db.write() as transaction:
         await transaction.connection.execute(tables.jobs.update().where(tables.jobs.c.id == job.id).values(values))
@@ -41,6 +41,17 @@ async def test_models_are_found_by_a_part_of_their_name_and_by_page(db: Database
     assert ([model.name for model in found], total) == (["models/m3"], 1)
     assert (await models.find(db, name="\0%"))[1] == 0
     assert sorted(await models.names(db)) == [f"models/m{number}" for number in range(5)]
+
+
+async def test_models_of_a_dataset_are_those_with_a_version_that_was_trained_on_it(db: Database) -> None:
+    first = await trained(db, "models/churn", 1e9, "a")
+    await trained(db, "models/churn", 2e9, "b")
+    await trained(db, "models/fraud", 2e9, "b")
+    found, total = await models.find(db, dataset="a")
+    assert [(model.name, [job.id for job in model.versions], model.count) for model in found] == [
+        ("models/churn", [first], 1)
+    ]
+    assert total == 1
 
 
 async def test_an_alias_leads_to_one_version_and_can_be_moved(db: Database) -> None:

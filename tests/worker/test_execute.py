@@ -75,6 +75,7 @@ def test_the_reports_of_an_attempt_come_in_order(tmp_path):
     )
     assert started["rows"] == {"train": 455, "validation": 114, "test": 0}
     assert started["parameters"] == 30 * 64 + 64 + 64 * 32 + 32 + 32 + 1
+    assert started["steps_per_epoch"] == 15  # of 32 rows, the last one of 7
     assert line.of(ReportKind.COMPLETED)[0]["artifact"] == f"artifacts/m/cancer/{given.task_id}"
 
 

@@ -25,7 +25,7 @@ export type Changes<T> = { [K in keyof T]?: T[K] | undefined };
 const SORTS: readonly Sort[] = [
   "created", "-created", "name", "-name", "state", "-state", "epoch", "-epoch", "finished", "-finished",
 ];
-const STATES: readonly State[] = ["pending", "running", "paused", "completed", "failed", "cancelled"];
+export const STATES: readonly State[] = ["pending", "running", "paused", "completed", "failed", "cancelled"];
 
 export const TASK_TABS = ["curves", "results", "config", "log"] as const;
 export type TaskTab = (typeof TASK_TABS)[number];
@@ -99,8 +99,12 @@ const compare = createRoute({
   validateSearch: (search: Search) =>
     given({
       ids: Array.isArray(search.ids) ? search.ids.map(String) : undefined,
+      places: Array.isArray(search.places) && search.places.every((place) => Number.isInteger(place) && place > 0) ? (search.places as number[]) : undefined,
+      all: search.all === true ? true : undefined,
+      name: text(search, "name"),
+      state: oneOf(search, "state", STATES),
       metric: text(search, "metric"),
-      by: oneOf(search, "by", ["epoch", "time"] as const),
+      by: oneOf(search, "by", ["epoch", "step", "time"] as const),
       log: search.log === true ? true : undefined,
       zoom: range(search.zoom),
     }),

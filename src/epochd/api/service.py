@@ -5,6 +5,7 @@ import fcntl
 import logging
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -20,6 +21,8 @@ from epochd.core.jobs import State
 from epochd.core.settings import DATABASE_FILE, Settings
 from epochd.data.tables.catalog import Catalog
 from epochd.dispatch.dispatcher import Dispatcher
+from epochd.dispatch.host import machine
+from epochd.dispatch.host.machine import Machine
 from epochd.dispatch.workers.executor import Executor
 from epochd.readers.pool import ReaderPool
 from epochd.registry import operations
@@ -30,6 +33,7 @@ from epochd.store.db import Database
 
 LOCK = ".lock"
 RETRY_SECONDS = 5
+MEASURED_SECONDS = 30.0
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +59,7 @@ class Service:
         self.removal_lock = asyncio.Lock()
         self._lock: int | None = None
         self._counting: asyncio.Task[dict[State, int]] | None = None
+        self._measuring: tuple[float, asyncio.Task[Machine]] | None = None
         self._is_dispatching = False
 
     @asynccontextmanager
@@ -114,6 +119,14 @@ class Service:
         if self._counting is None or self._counting.done():
             self._counting = asyncio.create_task(jobs.counts(self.db))
         return self._counting
+
+    async def machine(self) -> tuple[Machine, float]:
+        """The machine, and when it was measured: all who ask within ``MEASURED_SECONDS`` share a measurement."""
+        if self._measuring is None or self._measuring[0] < time.time() - MEASURED_SECONDS:
+            measuring = asyncio.to_thread(machine.measure, self.settings)
+            self._measuring = time.time(), asyncio.create_task(measuring)
+        at, measured = self._measuring
+        return await asyncio.shield(measured), at
 
     async def catalog(self) -> Catalog:
         """All datasets that a config can use now."""

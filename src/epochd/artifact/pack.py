@@ -183,11 +183,16 @@ def describe(
         "decision_threshold": metrics.get("decision_threshold"),
         "metrics": metrics,
         "facts": facts,
-        "versions": {"epochd": epochd.__version__, "python": python_version(), "numpy": np.__version__, "cpu": _cpu()},
+        "versions": {
+            "epochd": epochd.__version__,
+            "python": python_version(),
+            "numpy": np.__version__,
+            "cpu": cpu_name(),
+        },
     }
 
 
-def _cpu() -> str:
+def cpu_name() -> str:
     """The type of the CPU, which decides in which order its kernels add numbers up."""
     with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
         for line in file:

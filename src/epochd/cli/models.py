@@ -18,13 +18,14 @@ VERSION_HELP = "A version: a task's id or an alias. Default: latest."
 @app.command("list")
 def list_models(
     name: Annotated[str | None, Option(help="Only models whose name contains this text.")] = None,
+    dataset: Annotated[str | None, Option(help="Only models that were trained on this dataset.")] = None,
     limit: Annotated[int, Option(help="The maximum number, the one trained last first.")] = 50,
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:
     """List models with their newest version."""
     with Client(url, token) as client:
-        answer = client.models(name=name, limit=limit)
+        answer = client.models(name=name, dataset=dataset, limit=limit)
     found, rows = answer["models"], []
     for model in found:
         metrics = model["newest"]["metrics"] or {}

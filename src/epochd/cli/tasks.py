@@ -198,13 +198,14 @@ def remove(
 def tasks(
     state: Annotated[State | None, Option(help="Only tasks in this state.")] = None,
     name: Annotated[str | None, Option(help="Only tasks whose name contains this text.")] = None,
+    dataset: Annotated[str | None, Option(help="Only tasks that are trained on this dataset.")] = None,
     limit: Annotated[int, Option(help="The maximum number, newest first.")] = 20,
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:
     """List trainings, newest first; `epochd predictions` lists batch predictions."""
     with Client(url, token) as client:
-        answer = client.tasks(state=state, name=name, limit=limit)
+        answer = client.tasks(state=state, name=name, dataset=dataset, limit=limit)
     found, rows = answer["tasks"], []
     for task in found:
         best = [number(task["best_metrics"].get(name)) for name in ("loss", "accuracy")]

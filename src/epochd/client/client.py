@@ -66,10 +66,19 @@ class Client(ModelRequests):
         return self._request("GET", _path(f"{TASKS}/tasks", task_id))
 
     def tasks(
-        self, *, state: str | None = None, name: str | None = None, limit: int = 50, offset: int = 0
+        self,
+        *,
+        state: str | None = None,
+        name: str | None = None,
+        dataset: str | None = None,
+        config: bool = False,
+        limit: int = 50,
+        offset: int = 0,
     ) -> dict[str, Any]:
-        """List tasks, newest first; ``name`` matches a part of the name."""
-        query = {"state": state, "name": name, "limit": limit, "offset": offset}
+        """List tasks, newest first; ``name`` matches a part of the name, ``dataset`` the whole one. With ``config``
+        each has its config."""
+        chosen = {"state": state, "name": name, "dataset": dataset}
+        query = {**chosen, "config": config or None, "limit": limit, "offset": offset}
         return self._request("GET", f"{TASKS}/tasks", query)
 
     def pause(self, task_id: str, wait: float | None = None) -> dict[str, Any]:
@@ -240,6 +249,14 @@ class Client(ModelRequests):
 
     def health(self) -> dict[str, Any]:
         return self._request("GET", "/health")
+
+    def queue(self, *, limit: int = 50, offset: int = 0) -> dict[str, Any]:
+        """Pending trainings and batch predictions with their positions, the next one first."""
+        return self._request("GET", "/api/v1/system/queue", {"limit": limit, "offset": offset})
+
+    def machine(self) -> dict[str, Any]:
+        """The machine of the server: processors, memory, GPUs, the disk and what uses it, versions of the software."""
+        return self._request("GET", "/api/v1/system/machine", timeout=LONG_TIMEOUT)
 
     def stream(self, task_id: str, last_event_id: int | None = None) -> Iterator[dict[str, Any]]:
         """The task's events (see ``core.events.Type``) as dicts, from the first or after ``last_event_id``.

@@ -38,9 +38,13 @@ class ModelRequests:
 
     _connection: Connection
 
-    def models(self, *, name: str | None = None, limit: int = 50, offset: int = 0) -> dict[str, Any]:
-        """List models, the one that was trained last first; ``name`` matches a part of the name."""
-        return self._connection.request("GET", MODELS, {"name": name, "limit": limit, "offset": offset})
+    def models(
+        self, *, name: str | None = None, dataset: str | None = None, limit: int = 50, offset: int = 0
+    ) -> dict[str, Any]:
+        """List models, the one that was trained last first; ``name`` matches a part of the name. With ``dataset`` only
+        versions that were trained on it count."""
+        query = {"name": name, "dataset": dataset, "limit": limit, "offset": offset}
+        return self._connection.request("GET", MODELS, query)
 
     def model(self, name: str, version: str | None = None) -> dict[str, Any]:
         """All details of a version of a model: inputs with examples, outputs, scores, lineage, files, all versions.

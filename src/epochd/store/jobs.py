@@ -88,13 +88,16 @@ async def find(
     kind: JobKind = JobKind.TRAINING,
     state: State | None = None,
     name: str | None = None,
+    dataset: str | None = None,
     sort: Sort = "-created",
     limit: int = 50,
     offset: int = 0,
 ) -> tuple[list[Job], int]:
-    """A page of the jobs of a kind, in ``state``, whose name contains ``name``, in this order; and their total
-    number."""
+    """A page of the jobs of a kind, in ``state``, whose name contains ``name``, on this ``dataset``, in this order; and
+    their total number."""
     chosen = [table.c.kind == kind] + ([] if state is None else [table.c.state == state])
+    if dataset is not None:
+        chosen.append(table.c.dataset == rows.storable(dataset))
     if name:
         chosen.append(table.c.name.icontains(rows.storable(name), autoescape=True))
     page = select(table).where(*chosen).order_by(*_order(sort)).limit(limit).offset(offset)
@@ -135,6 +138,15 @@ async def position(db: Database, task_id: str) -> int | None:
             return None
         ahead = select(func.count()).where(table.c.state == State.PENDING, tuple_(*place) <= tuple_(*row))
         return await connection.scalar(ahead)
+
+
+async def waiting(db: Database, *, limit: int, offset: int = 0) -> tuple[list[Job], int]:
+    """A page of the queue, trainings and predictions, in the order of their positions; and its length."""
+    chosen = rows.queued(State.PENDING)
+    async with db.read() as connection:
+        total = await connection.scalar(select(func.count()).where(table.c.state == State.PENDING))
+        found = (await connection.execute(chosen.limit(limit).offset(offset))).all()
+    return [rows.job_of(row) for row in found], total or 0
 
 
 async def ids(db: Database) -> set[str]:

@@ -40,11 +40,15 @@ def _name() -> ColumnElement[str]:
     return case((artifact.like(STORE + "%/" + ids), name), else_=None)
 
 
-async def find(db: Database, *, name: str | None = None, limit: int = 50, offset: int = 0) -> tuple[list[Model], int]:
+async def find(
+    db: Database, *, name: str | None = None, dataset: str | None = None, limit: int = 50, offset: int = 0
+) -> tuple[list[Model], int]:
     """A page of the models whose name contains ``name``, the one with the newest version first, each with that version
-    only; and their total number."""
+    only; and their total number. With ``dataset`` only versions that were trained on it count."""
     model, ids = _name(), table.c.id
     chosen = [table.c.state == State.COMPLETED, model.is_not(None)]
+    if dataset is not None:
+        chosen.append(table.c.dataset == rows.storable(dataset))
     if name:
         chosen.append(model.icontains(rows.storable(name), autoescape=True))
     place = func.row_number().over(partition_by=model, order_by=(table.c.finished_at.desc(), ids.desc()))

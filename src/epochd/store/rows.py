@@ -88,6 +88,7 @@ async def insert(transaction: Transaction, change: Change) -> None:
     job = change.job
     values = {name: _stored(getattr(job, name)) for name in FIELDS}
     values |= {"kind": job.kind, "spec": job.spec.model_dump(mode="json"), "name": storable(job.spec.name)}
+    values["dataset"] = job.spec.dataset and storable(job.spec.dataset)
     await transaction.connection.execute(sqlalchemy.insert(table).values(values))
     await transaction.append(change.events)
 

@@ -32,6 +32,7 @@ jobs = sa.Table(
     sa.Column("id", sa.String(64), primary_key=True),
     sa.Column("kind", _named(JobKind), nullable=False),
     sa.Column("name", sa.Text, nullable=False),
+    sa.Column("dataset", sa.Text),
     sa.Column("spec", JSON, nullable=False),
     sa.Column("state", _named(State), nullable=False),
     sa.Column("command", _named(Command), nullable=False),
@@ -63,8 +64,10 @@ jobs = sa.Table(
     sa.Index(None, "parent"),
     sa.Index(None, "kind", "state", "created_at", "id"),
     sa.Index(None, "kind", "created_at", "id"),
+    sa.Index(None, "kind", "dataset", "created_at", "id"),
 )
-"""One row per job. ``token_hash`` is the SHA-256 of the token of the running attempt; the token is not stored."""
+"""One row per job. ``token_hash`` is the SHA-256 of the token of the running attempt; the token is not stored.
+``name`` and ``dataset`` repeat what is in ``spec``, to find jobs by them."""
 
 events = sa.Table(
     "events",

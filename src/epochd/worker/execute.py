@@ -137,6 +137,7 @@ def begin(training: "Training", engine: Engine, sink: JobSink) -> LoopState:
         "classes": encoder.classes,
         "features": len(encoder.feature_names),
         "parameters": network.parameter_count(training.setup),
+        "steps_per_epoch": config.batches.steps,
         "gpus": ticket.gpus,
         "resumed": resumed,
     }

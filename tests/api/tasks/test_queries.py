@@ -114,3 +114,19 @@ async def test_a_tasks_page_shows_everything(house):
     assert told["attempt"] == 1
     assert told["created_at"].endswith("Z")
     assert told["created_at"] <= told["started_at"] <= told["finished_at"]
+
+
+async def test_tasks_are_filtered_by_the_whole_name_of_their_dataset(house):
+    iris = await house.start(dataset="iris")
+    await house.start(dataset="wine")
+    told = (await house.get("/tasks", params={"dataset": "iris"})).json()
+    assert ([task["task_id"] for task in told["tasks"]], told["total"]) == ([iris], 1)
+    assert (await house.get("/tasks", params={"dataset": "iri"})).json()["total"] == 0
+
+
+async def test_tasks_in_the_list_have_their_config_only_if_it_is_asked_for(house):
+    await house.start(epochs=3)
+    [without] = (await house.get("/tasks")).json()["tasks"]
+    [task] = (await house.get("/tasks", params={"config": "true"})).json()["tasks"]
+    assert without["config"] is None
+    assert task["config"] == (await house.get(f"/tasks/{task['task_id']}")).json()["config"]

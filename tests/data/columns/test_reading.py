@@ -1,6 +1,7 @@
 """A reading as JSON, and strictly for a prediction."""
 
 import json
+from datetime import datetime
 
 import polars as pl
 import pytest
@@ -48,6 +49,20 @@ def test_a_value_that_cannot_be_read_is_named_with_the_notation(reading, bad, me
     [problem] = raised.value.problems
     assert problem.message == message
     assert reading.describe() in problem.hint
+
+
+@pytest.mark.parametrize("form", ["%d/%m/%Y %H:%M", "%Y/%m/%d %H:%M", "%Y-%m-%d %H:%M:%S"])
+@pytest.mark.parametrize("text", ["2024-03-02T10:30:00", "2024-03-02 10:30:00"])
+def test_a_time_may_be_in_the_notation_of_json_too(form, text):
+    found = Reading("datetime", formats=(form,)).strictly(pl.Series("c", [text]))
+    assert found.to_list() == [datetime(2024, 3, 2, 10, 30)]
+
+
+def test_a_date_whose_notation_looks_like_that_of_json_is_read_in_its_own():
+    reading = Reading("date", formats=("%Y-%d-%m",))
+    assert reading.strictly(pl.Series("c", ["2024-03-02"]))[0].isoformat() == "2024-02-03"
+    with pytest.raises(DataError, match="is not a date"):
+        reading.strictly(pl.Series("c", ["2024-03-22"]))
 
 
 @pytest.mark.parametrize("formulas", [False, True])

@@ -5,7 +5,7 @@ import pytest
 from epochd.core import specs
 from epochd.core.errors import SettingsError
 from epochd.dispatch.host import gpus
-from epochd.dispatch.host.gpus import GpuPool, GpuProcess
+from epochd.dispatch.host.gpus import Gpu, GpuPool, GpuProcess
 
 
 def spec(**options):
@@ -134,3 +134,18 @@ def test_a_driver_that_cannot_measure_is_logged(driver, caplog, answer):
     driver(answer)
     assert gpus.usage([0]) == []
     assert "failed to measure" in caplog.text
+
+
+def test_gpus_have_names_and_memory_where_the_driver_reports_it(driver):
+    driver('echo "0, NVIDIA H200, 143771, 512"; echo "1, Tegra X1, [N/A], [N/A]"')
+    assert gpus.list_gpus() == [
+        Gpu(0, "NVIDIA H200", 143771 * 2**20, 512 * 2**20),
+        Gpu(1, "Tegra X1", None, None),
+    ]
+
+
+@pytest.mark.parametrize("answer", ["exit 9", "echo No devices were found"])
+def test_a_driver_that_does_not_describe_them_is_logged(driver, caplog, answer):
+    driver(answer)
+    assert gpus.list_gpus() == []
+    assert "nvidia-smi failed to describe the GPUs" in caplog.text

@@ -1,4 +1,5 @@
 // @vitest-environment jsdom
+// @vitest-environment jsdom
 import { beforeEach, expect, test, vi } from "vitest";
 
 import type { Schemas } from "./client";

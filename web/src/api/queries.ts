@@ -14,6 +14,7 @@ export type Sort = NonNullable<NonNullable<import("./schema").operations["list_t
 export interface TaskFilter {
   state?: State | undefined;
   name?: string | undefined;
+  dataset?: string | undefined;
   sort: Sort;
   limit: number;
   offset: number;
@@ -37,6 +38,27 @@ export const tasks = (filter: TaskFilter) =>
     queryFn: ({ signal }) =>
       data(api.GET("/api/v1/epoch-training/tasks", { params: { query: given(filter) }, signal })),
     placeholderData: keepPreviousData,
+  });
+
+/** How many tasks are compared at most. */
+export const MOST_CONFIGURED = 2_000;
+const PAGE = 500;
+
+/** All tasks that match, the newest first, each with its config. */
+export const configuredTasks = (filter: Pick<TaskFilter, "state" | "name">) =>
+  queryOptions({
+    queryKey: ["tasks", "configured", filter],
+    queryFn: async ({ signal }) => {
+      const found: TaskLine[] = [];
+      for (;;) {
+        const query = { ...given(filter), config: true, limit: PAGE, offset: found.length };
+        const page = await data(api.GET("/api/v1/epoch-training/tasks", { params: { query }, signal }));
+        found.push(...page.tasks);
+        if (page.tasks.length < PAGE || found.length >= MOST_CONFIGURED) return { tasks: found, total: page.total };
+      }
+    },
+    placeholderData: keepPreviousData,
+    staleTime: 15_000,
   });
 
 export const task = (id: string) =>
@@ -92,6 +114,20 @@ export const health = queryOptions({
   refetchInterval: 5_000,
 });
 
+/** The first tasks that wait, with their positions. */
+export const queue = queryOptions({
+  queryKey: ["queue"],
+  queryFn: ({ signal }) => data(api.GET("/api/v1/system/queue", { params: { query: { limit: 100 } }, signal })),
+  refetchInterval: 2_000,
+});
+
+/** Devices, disk and versions, which the server measures at most every 30 seconds. */
+export const machine = queryOptions({
+  queryKey: ["machine"],
+  queryFn: ({ signal }) => data(api.GET("/api/v1/system/machine", { signal })),
+  refetchInterval: 30_000,
+});
+
 export const reconciliation = queryOptions({
   queryKey: ["reconcile"],
   queryFn: ({ signal }) => data(api.GET("/api/v1/system/reconcile", { signal })),
@@ -108,6 +144,16 @@ export const dataset = (name: string) =>
     queryKey: ["dataset", name],
     queryFn: ({ signal }) => data(api.GET("/api/v1/datasets/{name}", { params: { path: { name } }, signal })),
     refetchInterval: ({ state }) => (state.data !== undefined && state.data.state !== "ready" ? 1_000 : false),
+  });
+
+/** The newest trainings on a dataset. */
+export const tasksOf = (dataset: string) => ({ ...tasks({ dataset, sort: "-created", limit: 20, offset: 0 }) });
+
+/** The models with a version that was trained on a dataset, and the newest of those versions. */
+export const modelsOf = (dataset: string) =>
+  queryOptions({
+    queryKey: ["models", "of", dataset],
+    queryFn: ({ signal }) => data(api.GET("/api/v1/models", { params: { query: { dataset, limit: 20 } }, signal })),
   });
 
 export const models = queryOptions({

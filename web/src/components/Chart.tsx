@@ -48,6 +48,8 @@ export interface ChartProps {
   onZoom?: (zoom: [number, number] | null) => void;
   syncKey?: string;
   height?: number;
+  /** How a place on the axis is called, if it is not an epoch. */
+  place?: (x: number) => string;
 }
 
 const NEAR = 0.01; // of the width
@@ -55,6 +57,8 @@ const NEAR = 0.01; // of the width
 const LOGARITHMIC = 3 as uPlot.Scale.Distr;
 const NO_MARKS: readonly ChartMark[] = [];
 const NO_GAPS: readonly number[] = [];
+const FRACTIONS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5];
+const INCREMENTS = [0, 1, 2, 3, 4, 5, 6, 7, 8].flatMap((power) => [1, 2, 5].map((times) => times * 10 ** power));
 
 function colourOf(name: string): string {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -144,7 +148,7 @@ function options(props: () => ChartProps, width: number, height: number, onCurso
       y: isLog === true ? { distr: LOGARITHMIC } : {},
     },
     axes: [
-      { ...axis, font, size: 28, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000] },
+      { ...axis, font, size: 28, incrs: props().place === undefined ? INCREMENTS : [...FRACTIONS, ...INCREMENTS] },
       {
         ...axis,
         font,
@@ -231,7 +235,7 @@ export function Chart(props: ChartProps) {
               <svg width="14" height="8" aria-hidden="true">
                 <line x1="0" y1="4" x2="14" y2="4" className="swatch" stroke={`var(${one.colour})`} strokeDasharray={one.dash?.join(" ")} />
               </svg>
-              {one.label} <b>{format.value(one.values[index])}</b>
+              {one.label} <b>{format.value(cursor === null ? one.values.findLast((value) => value !== undefined) : one.values[cursor])}</b>
             </span>
           ))}
           {level !== undefined && (
@@ -242,7 +246,9 @@ export function Chart(props: ChartProps) {
               {level.label} <b>{format.value(level.value)}</b>
             </span>
           )}
-          <span className="legend-entry legend-epoch">{cursor === null ? "" : (near?.label ?? t("chart.epoch", { n: format.tick(x[index] ?? 0) }))}</span>
+          <span className="legend-entry legend-epoch">
+            {cursor === null ? "" : (near?.label ?? props.place?.(x[index] ?? 0) ?? t("chart.epoch", { n: format.tick(x[index] ?? 0) }))}
+          </span>
         </span>
       </figcaption>
       <div ref={frame} className="chart-frame" role="img" aria-label={`${title}: ${summary}`} />

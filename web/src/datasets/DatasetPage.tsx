@@ -2,19 +2,23 @@
 
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
-import { useState } from "react";
+import { Fragment, useState } from "react";
 
-import { api, data as answer, type Schemas } from "../api/client";
+import { api, ApiError, data as answer, type Problem, type Schemas } from "../api/client";
 import { dataset as datasetQuery } from "../api/queries";
 import { Confirm } from "../components/Confirm";
 import { Bar, ErrorNote, Loading, Warnings } from "../components/notices";
 import { TableFrame } from "../components/TableFrame";
 import * as format from "../language/format";
 import { useText } from "../language/language";
-import { barsOf, columnsOf, valuesOf, type Column } from "./columns";
+import { isEqual } from "../task/config";
+import { barLabels, barsOf, columnsOf, valuesOf, type Column, type Columns } from "./columns";
+import { ReadingCell, ReadingFields } from "./Reading";
+import { UsedBy } from "./UsedBy";
 
 const route = getRouteApi("/datasets/$name");
 const SHOWN_COLUMNS = 200;
+const ENCODINGS = ["utf-8", "utf-16", "gb18030", "gbk", "big5", "shift_jis", "cp1252", "latin-1", "euc-kr", "cp1251", "cp1250"] as const satisfies readonly Options["encoding"][];
 
 export function DatasetPage() {
   const t = useText();
@@ -46,23 +50,100 @@ export function DatasetPage() {
         </div>
       )}
       <Warnings warnings={data.warnings ?? []} />
-      {data.notes !== null && data.notes.length > 0 && (
+      <Reading key={data.updated_at} dataset={data} />
+      <FirstRows dataset={data} />
+      <UsedBy dataset={data.name} />
+    </>
+  );
+}
+
+type Options = Schemas["DatasetOptions"];
+type Draft = { [K in keyof Options]?: Options[K] | null };
+
+/** What was detected, and the profile of each column; how the file and its columns are read is changed here. */
+function Reading({ dataset }: { dataset: Schemas["DatasetDetail"] }) {
+  const t = useText();
+  const queryClient = useQueryClient();
+  const [draft, setDraft] = useState<Draft>({});
+  const stored: Draft = dataset.options ?? {};
+  const given = { ...stored, ...draft };
+  const isText = dataset.kind === "upload" || dataset.kind === "path";
+  const save = useMutation({
+    mutationFn: () => answer(api.PATCH("/api/v1/datasets/{name}", { params: { path: { name: dataset.name } }, body: draft as never })),
+    onSuccess: async () => {
+      setDraft({});
+      await Promise.all([queryClient.invalidateQueries({ queryKey: ["dataset", dataset.name] }), queryClient.invalidateQueries({ queryKey: ["datasets"] })]);
+    },
+  });
+  const set = (option: keyof Draft, value: unknown): void => {
+    const rest = Object.fromEntries(Object.entries(draft).filter(([other]) => other !== option)) as Draft;
+    setDraft(isEqual(value ?? null, stored[option] ?? null) ? rest : { ...rest, [option]: value ?? null });
+  };
+  const changes = Object.keys(draft).length;
+  const problems = save.error instanceof ApiError ? save.error.problems : [];
+  return (
+    <section className="step" aria-labelledby="reading">
+      <h2 id="reading">{t("reading.title")}</h2>
+      {dataset.notes !== null && dataset.notes.length > 0 && (
         <div className="note">
           <ul>
-            {data.notes.map((note) => (
+            {dataset.notes.map((note) => (
               <li key={note}>{note}</li>
             ))}
           </ul>
         </div>
       )}
-      <Profile columns={columnsOf(data)} />
-      <FirstRows dataset={data} />
-    </>
+      {isText && (
+        <div className="toolbar">
+          <label className="inline">
+            {t("reading.encoding")}{" "}
+            <select value={given.encoding ?? ""} onChange={(event) => set("encoding", event.target.value === "" ? null : event.target.value)}>
+              <option value="">{t("field.automatic")}</option>
+              {ENCODINGS.map((encoding) => (
+                <option key={encoding}>{encoding}</option>
+              ))}
+            </select>
+          </label>
+          <label className="inline">
+            {t("reading.sheet")}{" "}
+            <input type="text" value={given.sheet ?? ""} placeholder={t("field.automatic")} onChange={(event) => set("sheet", sheetOf(event.target.value))} />
+          </label>
+        </div>
+      )}
+      {changes > 0 && (
+        <div className="bulk" role="status">
+          <span>{t("reading.changed")}</span>
+          <button type="button" className="button button-primary" disabled={save.isPending} onClick={() => save.mutate()}>
+            {t("reading.apply")}
+          </button>
+          <button type="button" className="button" onClick={() => setDraft({})}>
+            {t("reading.discard")}
+          </button>
+        </div>
+      )}
+      <ErrorNote error={save.error} />
+      <Profile columns={columnsOf(dataset)} options={(given.columns ?? {}) as Columns} problems={problems} {...(dataset.kind === "builtin" ? {} : { onChange: (columns) => set("columns", columns) })} />
+    </section>
   );
 }
 
-function Profile({ columns }: { columns: readonly Column[] }) {
+/** A sheet is named, or numbered from 1. */
+function sheetOf(typed: string): string | number | null {
+  const text = typed.trim();
+  return text === "" ? null : /^\d+$/.test(text) ? Number(text) : text;
+}
+
+interface ProfileProps {
+  columns: readonly Column[];
+  options: Columns;
+  problems: readonly Problem[];
+  /** Without it, nothing can be changed. */
+  onChange?: (columns: Columns | undefined) => void;
+}
+
+function Profile({ columns, options, problems, onChange }: ProfileProps) {
   const t = useText();
+  const [open, setOpen] = useState<string | null>(null);
   if (columns.length === 0) return null;
   return (
     <TableFrame label={t("dataset.profile")}>
@@ -80,21 +161,43 @@ function Profile({ columns }: { columns: readonly Column[] }) {
           </tr>
         </thead>
         <tbody>
-          {columns.slice(0, SHOWN_COLUMNS).map((column) => (
-            <tr key={column.name}>
-              <th scope="row">{column.name}</th>
-              <td>
-                {column.kind} {column.notation !== null && <span className="hint notation">{column.notation}</span>}
-              </td>
-              <td className="number">{column.missing === 0 ? format.MISSING : format.count(column.missing)}</td>
-              <td className="number">{format.count(column.distinct)}</td>
-              <td className="number">{typeof column.mean === "number" ? format.value(column.mean) : format.MISSING}</td>
-              <td>
-                <Histogram column={column} />
-              </td>
-              <td className="muted cut">{valuesOf(column)}</td>
-            </tr>
-          ))}
+          {columns.slice(0, SHOWN_COLUMNS).map((column) => {
+            const reading = { name: column.name, decided: column.kind, notation: column.notation, columns: options };
+            const isOpen = open === column.name && onChange !== undefined;
+            return (
+              <Fragment key={column.name}>
+                <tr data-selected={isOpen}>
+                  <th scope="row">{column.name}</th>
+                  <td>
+                    {onChange === undefined ? (
+                      <>
+                        {column.kind} {column.notation !== null && <span className="hint notation">{column.notation}</span>}
+                      </>
+                    ) : (
+                      <ReadingCell {...reading} onChange={onChange} isOpen={isOpen} onOpen={(wanted) => setOpen(wanted ? column.name : null)} />
+                    )}
+                  </td>
+                  <td className="number">{column.missing === 0 ? format.MISSING : format.count(column.missing)}</td>
+                  <td className="number">
+                    {column.distinct_is_estimate === true ? "≈ " : ""}
+                    {format.count(column.distinct)}
+                  </td>
+                  <td className="number">{typeof column.mean === "number" ? format.value(column.mean) : format.MISSING}</td>
+                  <td>
+                    <Histogram column={column} />
+                  </td>
+                  <td className="muted cut">{valuesOf(column)}</td>
+                </tr>
+                {isOpen && (
+                  <tr>
+                    <td colSpan={7}>
+                      <ReadingFields {...reading} onChange={onChange} problems={problems} />
+                    </td>
+                  </tr>
+                )}
+              </Fragment>
+            );
+          })}
         </tbody>
       </table>
       {columns.length > SHOWN_COLUMNS && <p className="hint">{t("dataset.more_columns", { n: format.count(columns.length - SHOWN_COLUMNS) })}</p>}
@@ -105,16 +208,21 @@ function Profile({ columns }: { columns: readonly Column[] }) {
 const WIDTH = 96;
 const HEIGHT = 22;
 
-/** The histogram of a column of numbers, or the counts of its most frequent values. */
+/** The histogram of a column of numbers, or the counts of its most frequent values; pointing at a bar says which it is. */
 function Histogram({ column }: { column: Column }) {
   const counts = barsOf(column);
+  const labels = barLabels(column);
   const highest = Math.max(...counts, 1);
   if (counts.length === 0) return null;
   const width = WIDTH / counts.length;
   return (
-    <svg className="histogram" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} width={WIDTH} height={HEIGHT} role="img" aria-label={counts.map((count) => format.count(count)).join(", ")}>
+    <svg className="histogram" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} width={WIDTH} height={HEIGHT} role="img" aria-label={labels.join("; ")}>
       {counts.map((count, at) => (
-        <rect key={at} x={at * width} width={Math.max(1, width - 0.6)} y={HEIGHT - (count / highest) * HEIGHT} height={(count / highest) * HEIGHT} />
+        <g key={at}>
+          <title>{labels[at]}</title>
+          <rect className="histogram-ground" x={at * width} width={width} y={0} height={HEIGHT} />
+          <rect x={at * width} width={Math.max(1, width - 0.6)} y={HEIGHT - (count / highest) * HEIGHT} height={count === 0 ? 0 : Math.max(0.75, (count / highest) * HEIGHT)} />
+        </g>
       ))}
     </svg>
   );

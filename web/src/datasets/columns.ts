@@ -36,3 +36,36 @@ export function valuesOf({ min, max, top = [] }: Column): string {
 export function barsOf({ histogram, top = [] }: Column): readonly number[] {
   return histogram?.counts ?? top.map(({ count }) => count);
 }
+
+/** What somebody has said of how a column is read. */
+export interface ColumnOptions {
+  type?: string;
+  decimal?: string;
+  format?: string;
+  timezone?: string;
+  last_year?: number;
+  missing?: readonly string[];
+}
+
+export type Columns = Readonly<Record<string, ColumnOptions>>;
+
+/** The options of all columns with one changed; nothing is left of what says nothing. */
+export function withOption(columns: Columns, name: string, option: keyof ColumnOptions, value: unknown): Columns | undefined {
+  const others = Object.entries(columns).filter(([key]) => key !== name);
+  // A type has formats and separators of its own.
+  const kept = option === "type" ? Object.entries(columns[name] ?? {}).filter(([key]) => key === "missing") : Object.entries(columns[name] ?? {}).filter(([key]) => key !== option);
+  const isEmpty = value === undefined || (Array.isArray(value) && value.length === 0);
+  const own = isEmpty ? kept : [...kept, [option, value]];
+  const all = own.length === 0 ? others : [...others, [name, Object.fromEntries(own) as ColumnOptions]];
+  return all.length === 0 ? undefined : (Object.fromEntries(all) as Columns);
+}
+
+/** Where the bars of a histogram are, in words: `0 … 10: 5`. */
+export function barLabels({ histogram, top = [] }: Column): readonly string[] {
+  if (!histogram) return top.map(({ value, count }) => `${format.shown(value)}: ${format.count(count)}`);
+  const end = (at: number): string => {
+    const edge = histogram.edges[at];
+    return typeof edge === "number" ? format.tick(Number(edge.toPrecision(4))) : String(edge);
+  };
+  return histogram.counts.map((count, at) => `${end(at)} … ${end(at + 1)}: ${format.count(count)}`);
+}

@@ -1,16 +1,20 @@
 /** A model: its versions, what it needs and gives, how good it is, where it comes from; and a form to try it. */
 
-import { useMutation, useQuery } from "@tanstack/react-query";
+import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 
-import { api, BASE, data, useSession, type Schemas } from "../api/client";
+import { BASE, useSession, type Schemas } from "../api/client";
 import { model as modelQuery } from "../api/queries";
 import { CopyBlock } from "../components/CopyBlock";
+import { FileLink } from "../components/FileLink";
 import { metricName } from "../components/metrics";
 import { ErrorNote, Loading } from "../components/notices";
 import { TableFrame } from "../components/TableFrame";
 import * as format from "../language/format";
 import { useText } from "../language/language";
+import { quoted } from "../start/snippets";
+import { Scores } from "../task/ResultsTab";
+import { Aliases } from "./Aliases";
 import { headline } from "./ModelsPage";
 import { PredictForm } from "./PredictForm";
 
@@ -28,15 +32,7 @@ function Model({ model }: { model: Schemas["ModelDetail"] }) {
   const t = useText();
   const { isTokenRequired } = useSession();
   const place = `api/v1/models/${encodeURIComponent(model.model)}/versions/${model.version}`;
-  const predict = useMutation({
-    mutationFn: (row: Record<string, unknown>) =>
-      data(
-        api.POST("/api/v1/models/{model}/versions/{version}/predict", {
-          params: { path: { model: model.model, version: model.version } },
-          body: { rows: [row] } as never,
-        }),
-      ),
-  });
+  const final = model.metrics;
   const url = `${location.origin}${BASE}${place}/predict`;
   return (
     <>
@@ -58,24 +54,25 @@ function Model({ model }: { model: Schemas["ModelDetail"] }) {
               {t("model.task")}
             </Link>
           )}
-          <a className="button button-primary" href={`${BASE}${place}/download`} download={`${model.version}.zip`}>
+          <FileLink className="button button-primary" path={`${place}/download`} name={`${model.version}.zip`}>
             {t("action.download")}
-          </a>
+          </FileLink>
         </div>
       </div>
       <div className="columns">
         <div>
           <section className="step">
             <h2>{t("model.try")}</h2>
-            <PredictForm model={model} isBusy={predict.isPending} answer={typeof predict.data === "string" ? undefined : predict.data} onPredict={(row) => predict.mutate(row)} />
-            <ErrorNote error={predict.error} />
+            <PredictForm model={model} />
           </section>
+          {final?.baselines !== undefined && <Scores final={final} scored={final.validation ? "validation" : "train"} />}
           <CopyBlock
             label={t("model.elsewhere")}
-            text={`curl -s ${url} \\\n${isTokenRequired ? `     -H "Authorization: Bearer $EPOCHD_TOKEN" \\\n` : ""}     -H "Content-Type: application/json" \\\n     -d '${JSON.stringify({ rows: [model.example] })}'`}
+            text={command(model, url, isTokenRequired)}
           />
         </div>
         <div>
+          <Aliases model={model} />
           <Versions model={model} />
           <Lineage lineage={model.lineage} engine={model.engine} />
           <TableFrame label={t("model.files")}>
@@ -85,9 +82,9 @@ function Model({ model }: { model: Schemas["ModelDetail"] }) {
                 {model.files.map(({ name, bytes }) => (
                   <tr key={name}>
                     <td>
-                      <a href={`${BASE}${place}/files/${encodeURIComponent(name)}`} download={name}>
+                      <FileLink path={`${place}/files/${encodeURIComponent(name)}`} name={name}>
                         {name}
-                      </a>
+                      </FileLink>
                     </td>
                     <td className="number">{format.bytes(bytes)}</td>
                   </tr>
@@ -99,6 +96,18 @@ function Model({ model }: { model: Schemas["ModelDetail"] }) {
       </div>
     </>
   );
+}
+
+/** The same prediction from a shell. */
+function command(model: Schemas["ModelDetail"], url: string, isTokenRequired: boolean): string {
+  const isForecast = model.sequence_length !== null;
+  const body = isForecast ? "--data-binary @rows.csv" : `-d ${quoted(JSON.stringify({ rows: [model.example] }))}`;
+  return [
+    `curl -s ${url} \\`,
+    ...(!isTokenRequired ? [] : [`     -H "Authorization: Bearer $EPOCHD_TOKEN" \\`]),
+    `     -H "Content-Type: ${isForecast ? "text/csv" : "application/json"}" \\`,
+    `     ${body}`,
+  ].join("\n");
 }
 
 function Versions({ model }: { model: Schemas["ModelDetail"] }) {
@@ -146,7 +155,27 @@ function Lineage({ lineage, engine }: { lineage: Schemas["Lineage"]; engine: str
       <h2 className="small-head">{t("model.lineage")}</h2>
       <dl className="facts">
         <dt>{t("tasks.dataset")}</dt>
-        <dd>{lineage.dataset ?? format.MISSING}</dd>
+        <dd>
+          {lineage.dataset === null ? (
+            format.MISSING
+          ) : lineage.dataset.includes("/") ? (
+            lineage.dataset
+          ) : (
+            <Link to="/datasets/$name" params={{ name: lineage.dataset }}>
+              {lineage.dataset}
+            </Link>
+          )}
+        </dd>
+        {lineage.parent !== null && (
+          <>
+            <dt>{t("model.parent")}</dt>
+            <dd>
+              <Link to="/tasks/$id" params={{ id: lineage.parent }}>
+                <code>{lineage.parent}</code>
+              </Link>
+            </dd>
+          </>
+        )}
         <dt>{t("model.fingerprint")}</dt>
         <dd>
           <code className="id">{lineage.fingerprint?.slice(0, 16) ?? format.MISSING}</code>

@@ -1,18 +1,17 @@
 /** The columns of a dataset: which one is predicted, which ones are learned from, and how each is read. */
 
-import { useState } from "react";
+import { Fragment, useState } from "react";
 
 import type { Problem, Schemas } from "../api/client";
 import type { Config } from "../api/queries";
 import { Warnings } from "../components/notices";
 import { TableFrame } from "../components/TableFrame";
-import { columnsOf, valuesOf } from "../datasets/columns";
+import { columnsOf, valuesOf, type Columns } from "../datasets/columns";
+import { problemsOfColumn, ReadingCell, ReadingFields } from "../datasets/Reading";
 import * as format from "../language/format";
 import { useText } from "../language/language";
 import type { Schema } from "./fields";
 import { problemsOf } from "./FormField";
-
-const TYPES = ["number", "boolean", "category", "text", "date", "time", "duration", "identifier", "list"] as const;
 
 interface PickerProps {
   dataset: Schemas["DatasetDetail"];
@@ -31,11 +30,12 @@ function names(value: unknown): string[] {
 export function ColumnPicker({ dataset, checked, config, problems, onChange }: PickerProps) {
   const t = useText();
   const [wanted, setWanted] = useState("");
+  const [open, setOpen] = useState<string | null>(null);
   const profile = columnsOf(dataset);
   const target = config.target_column;
   const chosen = config.feature_columns === undefined ? null : new Set(names(config.feature_columns));
   const excluded = new Set(names(config.exclude_columns));
-  const options = (config.columns ?? {}) as Record<string, { type?: string }>;
+  const options = (config.columns ?? {}) as Columns;
   const isFeature = (name: string): boolean => !excluded.has(name) && (chosen === null || chosen.has(name) || (checked?.features.includes(name) ?? false));
 
   const include = (name: string, included: boolean): void => {
@@ -44,13 +44,9 @@ export function ColumnPicker({ dataset, checked, config, problems, onChange }: P
     onChange("exclude_columns", excludedNow.length === 0 ? undefined : excludedNow);
     if (included && chosen !== null && !isFeature(name) && !excluded.has(name)) onChange("feature_columns", [...chosen, name]);
   };
-  const setType = (name: string, type: string): void => {
-    const { [name]: old, ...rest } = options;
-    const changed = Object.fromEntries(Object.entries({ ...old, type }).filter(([, given]) => given !== ""));
-    const all = Object.keys(changed).length === 0 ? rest : { ...rest, [name]: changed };
-    onChange("columns", Object.keys(all).length === 0 ? undefined : all);
-  };
-  const wrong = ["target_column", "feature_columns", "exclude_columns", "columns"].flatMap((name) => problemsOf(problems, name));
+  const leftOut = new Map((checked?.left_out ?? []).map(({ name, reason }) => [name, reason]));
+  const atColumns = new Set(profile.flatMap(({ name }) => problemsOfColumn(problems, name)));
+  const wrong = ["target_column", "feature_columns", "exclude_columns", "columns"].flatMap((name) => problemsOf(problems, name)).filter((problem) => !atColumns.has(problem));
   const shown = profile.filter(({ name }) => name.toLowerCase().includes(wanted.toLowerCase()));
   return (
     <>
@@ -85,43 +81,59 @@ export function ColumnPicker({ dataset, checked, config, problems, onChange }: P
             </tr>
           </thead>
           <tbody>
-            {shown.map((column) => (
-              <tr key={column.name} data-selected={column.name === target}>
-                <th scope="row">
-                  <label className="inline">
-                    <input type="checkbox" disabled={column.name === target} checked={column.name !== target && isFeature(column.name)} onChange={(event) => include(column.name, event.target.checked)} />{" "}
-                    {column.name}
-                    {column.name === target && <span className="count">{t("columns.is_target")}</span>}
-                  </label>
-                </th>
-                <td>
-                  <select
-                    className="select-quiet"
-                    aria-label={t("columns.type_of", { name: column.name })}
-                    value={options[column.name]?.type ?? ""}
-                    onChange={(event) => setType(column.name, event.target.value)}
-                  >
-                    <option value="">{checked?.types?.[column.name] ?? column.kind}</option>
-                    {TYPES.map((type) => (
-                      <option key={type} value={type}>
-                        {t("columns.read_as", { type })}
-                      </option>
-                    ))}
-                  </select>
-                  {column.notation !== null && <span className="hint notation">{column.notation}</span>}
-                </td>
-                <td className="number">{column.missing === 0 ? format.MISSING : format.count(column.missing)}</td>
-                <td className="number">
-                  {column.distinct_is_estimate === true ? "≈ " : ""}
-                  {format.count(column.distinct)}
-                </td>
-                <td className="muted cut">{valuesOf(column)}</td>
-              </tr>
-            ))}
+            {shown.map((column) => {
+              const decided = checked?.types?.[column.name] ?? column.kind;
+              const reading = { name: column.name, decided, notation: column.notation, columns: options, onChange: (all: Columns | undefined) => onChange("columns", all) };
+              const found = problemsOfColumn(problems, column.name);
+              const isOpen = open === column.name || found.length > 0;
+              return (
+                <Fragment key={column.name}>
+                  <tr data-selected={column.name === target}>
+                    <th scope="row">
+                      <label className="inline">
+                        <input type="checkbox" disabled={column.name === target} checked={column.name !== target && isFeature(column.name)} onChange={(event) => include(column.name, event.target.checked)} />{" "}
+                        {column.name}
+                        {column.name === target && <span className="count">{t("columns.is_target")}</span>}
+                        {leftOut.has(column.name) && (
+                          <span className="count" title={leftOut.get(column.name)}>
+                            {t("columns.left_out")}
+                          </span>
+                        )}
+                      </label>
+                    </th>
+                    <td>
+                      <ReadingCell {...reading} isOpen={isOpen} onOpen={(wanted) => setOpen(wanted ? column.name : null)} />
+                    </td>
+                    <td className="number">{column.missing === 0 ? format.MISSING : format.count(column.missing)}</td>
+                    <td className="number">
+                      {column.distinct_is_estimate === true ? "≈ " : ""}
+                      {format.count(column.distinct)}
+                    </td>
+                    <td className="muted cut">{valuesOf(column)}</td>
+                  </tr>
+                  {isOpen && (
+                    <tr>
+                      <td colSpan={5}>
+                        <ReadingFields {...reading} problems={found} />
+                      </td>
+                    </tr>
+                  )}
+                </Fragment>
+              );
+            })}
           </tbody>
         </table>
       </TableFrame>
-      <Warnings warnings={[...(dataset.warnings ?? []), ...(dataset.notes ?? [])]} />
+      {checked === null && <Warnings warnings={dataset.warnings ?? []} />}
+      {dataset.notes !== null && dataset.notes.length > 0 && (
+        <div className="note">
+          <ul>
+            {dataset.notes.map((note) => (
+              <li key={note}>{note}</li>
+            ))}
+          </ul>
+        </div>
+      )}
     </>
   );
 }

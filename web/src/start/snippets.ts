@@ -29,7 +29,7 @@ export function snippet(kind: SnippetKind, config: Config, url: string, hasToken
 }
 
 /** One word of a POSIX shell. */
-function quoted(text: string): string {
+export function quoted(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`;
 }
 

@@ -4,14 +4,13 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 
 import { api, data } from "../api/client";
-import { health, reconciliation, tasks, type State } from "../api/queries";
+import { health, queue, reconciliation, type State } from "../api/queries";
 import { ErrorNote, Loading, StateBadge } from "../components/notices";
 import { TableFrame } from "../components/TableFrame";
 import * as format from "../language/format";
 import { useText } from "../language/language";
+import { MachineTiles } from "./MachineTiles";
 
-const QUEUE = 100;
-const FRAMEWORKS = ["pytorch", "tensorflow", "jax"];
 
 export function SystemPage() {
   const t = useText();
@@ -50,19 +49,6 @@ export function SystemPage() {
           </dl>
         </div>
         <div className="tile">
-          <h2>{t("system.software")}</h2>
-          <dl className="facts">
-            <dt>epochd</dt>
-            <dd>{told.version}</dd>
-            {FRAMEWORKS.map((name) => (
-              <div key={name} className="fact-line">
-                <dt>{name}</dt>
-                <dd>{t(told.frameworks.includes(name) ? "system.installed" : "system.not_installed")}</dd>
-              </div>
-            ))}
-          </dl>
-        </div>
-        <div className="tile">
           <h2>{t("system.limits")}</h2>
           <dl className="facts">
             <dt>{t("system.memory")}</dt>
@@ -75,35 +61,59 @@ export function SystemPage() {
         </div>
       </div>
       <Queue />
+      <MachineTiles />
       <Processes />
     </>
   );
 }
 
-/** What waits, the next one first. */
+/** What waits, with its positions; batch predictions wait in the same queue. */
 function Queue() {
   const t = useText();
-  const { data: waiting, error } = useQuery(tasks({ state: "pending", sort: "created", limit: QUEUE, offset: 0 }));
-  if (waiting === undefined) return <ErrorNote error={error} />;
+  const { data: waiting, error } = useQuery(queue);
+  if (waiting === undefined) return error === null ? <Loading lines={2} /> : <ErrorNote error={error} />;
+  const rest = waiting.total - waiting.queue.length;
   return (
     <section className="step">
       <h2>{t("system.queue", { n: format.count(waiting.total) })}</h2>
-      {waiting.tasks.length === 0 ? (
+      {waiting.queue.length === 0 ? (
         <p className="hint">{t("system.queue_empty")}</p>
       ) : (
-        <ol className="queue">
-          {waiting.tasks.map((line) => (
-            <li key={line.task_id}>
-              <Link to="/tasks/$id" params={{ id: line.task_id }}>
-                {line.name}
-              </Link>{" "}
-              <span className="hint">
-                {line.model_type} · {line.framework} · {line.dataset} · {format.moment(line.created_at)}
-              </span>
-            </li>
-          ))}
-        </ol>
+        <TableFrame label={t("system.queue", { n: format.count(waiting.total) })} isShort>
+          <table className="table">
+            <thead>
+              <tr>
+                <th className="number">{t("system.position")}</th>
+                <th>{t("tasks.task")}</th>
+                <th>{t("system.kind")}</th>
+                <th>{t("tasks.dataset")}</th>
+                <th>{t("system.queued")}</th>
+              </tr>
+            </thead>
+            <tbody>
+              {waiting.queue.map(({ position, task_id, kind, name, dataset, queued_at }) => (
+                <tr key={task_id}>
+                  <td className="number">{format.count(position)}</td>
+                  <td>
+                    {kind === "training" ? (
+                      <Link to="/tasks/$id" params={{ id: task_id }}>
+                        {name}
+                      </Link>
+                    ) : (
+                      name
+                    )}{" "}
+                    <span className="id">{task_id.slice(-6)}</span>
+                  </td>
+                  <td>{t(`system.${kind}`)}</td>
+                  <td>{dataset ?? format.MISSING}</td>
+                  <td>{format.moment(queued_at)}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </TableFrame>
       )}
+      {rest > 0 && <p className="hint">{t("system.queue_more", { n: format.count(rest) })}</p>}
     </section>
   );
 }

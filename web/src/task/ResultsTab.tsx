@@ -135,7 +135,7 @@ function Notes({ detail, part, side }: { detail: TaskDetail; part: Schemas["Part
   return notes.length === 0 ? null : <p className="hint results-notes">{notes.join(" ")}</p>;
 }
 
-function Scores({ final, scored }: { final: Final; scored: Side }) {
+export function Scores({ final, scored }: { final: Final; scored: Side }) {
   const t = useText();
   const sides = SIDES.filter((side) => final[side]);
   const rows = METRICS.filter((metric) => sides.some((side) => typeof (final[side] as unknown as Values)[metric] === "number"));

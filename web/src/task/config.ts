@@ -11,6 +11,8 @@ export interface Option {
 }
 
 export function isEqual(a: unknown, b: unknown): boolean {
+  if (a === b) return true;
+  if (typeof a !== "object" && typeof b !== "object") return (a ?? null) === (b ?? null);
   return JSON.stringify(sorted(a ?? null)) === JSON.stringify(sorted(b ?? null));
 }
 

@@ -42,11 +42,14 @@ IN_USE: dict[int | str, dict[str, Any]] = {409: {"model": ErrorShape, "descripti
 async def listing(
     service: ServiceDep,
     name: Annotated[str | None, Query(max_length=200, description="Only names that contain this."), COMPOSED] = None,
+    dataset: Annotated[
+        str | None, Query(max_length=1_000, description="Only versions that were trained on this dataset."), COMPOSED
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> Models:
     """Models by name, the one that was trained last first. A model whose task was removed is not listed."""
-    found, total = await models.find(service.db, name=name, limit=limit, offset=offset)
+    found, total = await models.find(service.db, name=name, dataset=dataset, limit=limit, offset=offset)
     lines = []
     for model in found:
         aliases = service.models.aliases(model.name)

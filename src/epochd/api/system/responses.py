@@ -90,5 +90,74 @@ class Reconciled(Success):
     findings: list[FindingShape]
 
 
+class QueueLine(Shape):
+    """A task that waits."""
+
+    position: int = Field(description="1 is the next task.")
+    task_id: str
+    kind: Literal["training", "prediction"]
+    name: str
+    dataset: str | None
+    queued_at: Moment
+
+
+class Queue(Success):
+    queue: list[QueueLine]
+    total: int = Field(description="The number of tasks that wait.")
+    limit: int
+    offset: int
+
+
+class CpuShape(Shape):
+    name: str
+    logical: int = Field(description="Logical processors of the machine.")
+    usable: int = Field(description="Those that the server may run on.")
+    load: float | None = Field(description="The load average of the last minute.")
+
+
+class MemoryShape(Shape):
+    """Bytes."""
+
+    total: int
+    available: int
+    limit: int = Field(description="Of server and all trainings; less than the total in a container.")
+
+
+class GpuShape(Shape):
+    """Memory is in bytes, null if the driver does not report it."""
+
+    id: int
+    name: str
+    memory: int | None
+    memory_used: int | None
+    trains: bool = Field(description="Whether the server allocates it to trainings (EPOCHD_GPUS).")
+    is_allocated: bool = Field(description="Whether a training has it now.")
+
+
+class UsageShape(Shape):
+    part: Literal["models", "checkpoints", "datasets", "predictions", "logs", "cache", "database"]
+    bytes: int = Field(description="What it occupies on the disk.")
+    files: int
+    is_complete: bool = Field(description="False: there is more, but measuring it would take too long.")
+
+
+class DiskShape(Shape):
+    """The disk of the data folder, in bytes."""
+
+    folder: str
+    total: int
+    free: int
+    usage: list[UsageShape]
+
+
+class MachineOf(Success):
+    cpu: CpuShape
+    memory: MemoryShape
+    gpus: list[GpuShape]
+    disk: DiskShape | None = Field(description="Null if the data folder is gone.")
+    versions: dict[str, str | None] = Field(description="Software → version; null if it is not installed.")
+    measured_at: Moment = Field(description="At most some 30 seconds ago.")
+
+
 class Repaired(Reconciled):
     repairs: list[Told] = Field(description="The repairs that were made, in sentences.")

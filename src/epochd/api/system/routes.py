@@ -1,19 +1,31 @@
-"""The health check, and for operators the comparison of the tasks in the database with the processes of the machine."""
+"""The health check, and for operators the queue, the machine, and the comparison of running tasks with processes."""
 
 import asyncio
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 
 from epochd import __version__
 from epochd.api.deps import ServiceDep
 from epochd.api.service import Service
-from epochd.api.system.responses import DispatcherHealth, Health, MemoryHealth, Reconciled, Repaired, Slots
+from epochd.api.system.responses import (
+    DispatcherHealth,
+    GpuShape,
+    Health,
+    MachineOf,
+    MemoryHealth,
+    Queue,
+    QueueLine,
+    Reconciled,
+    Repaired,
+    Slots,
+)
 from epochd.core.errors import Busy
 from epochd.core.jobs import State
 from epochd.dispatch.reconcile import Snapshot
 from epochd.engines import registry
+from epochd.store import jobs
 
 health_router = APIRouter()
 """Needs no token, so that load balancers and service managers can call it."""
@@ -74,6 +86,41 @@ async def repair(service: ServiceDep) -> Repaired:
     """
     snapshot, repairs = await service.dispatcher.reconciler.repair()
     return Repaired(repairs=repairs, **_fields(snapshot))
+
+
+@router.get("/queue", operation_id="get_queue", summary="List the tasks that wait")
+async def queue(
+    service: ServiceDep,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
+) -> Queue:
+    """Pending trainings and batch predictions with their positions, the next one first."""
+    found, total = await jobs.waiting(service.db, limit=limit, offset=offset)
+    lines = [
+        QueueLine(
+            position=position,
+            task_id=job.id,
+            kind=job.kind.value,
+            name=job.spec.name,
+            dataset=job.spec.dataset,
+            queued_at=job.queued_at,
+        )
+        for position, job in enumerate(found, start=offset + 1)
+    ]
+    return Queue(queue=lines, total=total, limit=limit, offset=offset)
+
+
+@router.get("/machine", operation_id="get_machine", summary="Measure the machine of the server")
+async def measured(service: ServiceDep) -> MachineOf:
+    """Processors, memory, GPUs, the disk with what uses it, and versions of the software. Answers for about 30 seconds
+    with the same measurement."""
+    found, measured_at = await service.machine()
+    pool = service.dispatcher.gpus
+    devices = [
+        GpuShape(**asdict(gpu), trains=gpu.id in pool.owned, is_allocated=gpu.id in {*pool.owned} - {*pool.free})
+        for gpu in found.gpus
+    ]
+    return MachineOf(**asdict(found) | {"gpus": devices}, measured_at=measured_at)
 
 
 def _fields(snapshot: Snapshot) -> dict[str, Any]:

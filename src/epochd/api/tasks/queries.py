@@ -62,12 +62,19 @@ async def listing(
     service: ServiceDep,
     state: Annotated[State | None, Query(description="Only tasks in this state.")] = None,
     name: Annotated[str | None, Query(max_length=200, description="Only names that contain this."), COMPOSED] = None,
+    dataset: Annotated[
+        str | None, Query(max_length=1_000, description="Only tasks that are trained on this dataset."), COMPOSED
+    ] = None,
     sort: Annotated[jobs.Sort, Query(description="What they are ordered by; with `-` descending.")] = "-created",
+    config: Annotated[bool, Query(description="Whether each task has its config.")] = False,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> Tasks:
-    found, total = await jobs.find(service.db, state=state, name=name, sort=sort, limit=limit, offset=offset)
-    return Tasks(tasks=[TaskLine.of(job) for job in found], total=total, limit=limit, offset=offset)
+    found, total = await jobs.find(
+        service.db, state=state, name=name, dataset=dataset, sort=sort, limit=limit, offset=offset
+    )
+    lines = [TaskLine.of(job, **({"config": job.spec.model_dump()} if config else {})) for job in found]
+    return Tasks(tasks=lines, total=total, limit=limit, offset=offset)
 
 
 @router.get("/tasks/{task_id}", operation_id="get_training", summary="Get all details of a training", responses=UNKNOWN)

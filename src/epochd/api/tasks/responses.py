@@ -178,10 +178,11 @@ class TaskLine(Shape):
     created_at: Moment
     started_at: Moment | None
     finished_at: Moment | None
+    config: Config | None = Field(None, description="In the list only with `config=true`.")
 
     @classmethod
     def of(cls, job: Job, **more: Any) -> Self:
-        """The fields of the list from a task; ``more`` adds those of a subclass."""
+        """The fields of the list from a task; ``more`` adds its config and the fields of a subclass."""
         return cls(
             task_id=job.id,
             name=job.spec.name,

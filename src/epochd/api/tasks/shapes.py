@@ -255,6 +255,7 @@ class TrainingSummary(Shape):
     threads: int | None = None
     gpus: list[int] | None = None
     parameters: int | None = None
+    steps_per_epoch: int | None = Field(None, description="The number of steps of the optimizer in an epoch.")
     epochs: int | None = None
     best_epoch: int | None = None
     stopped_early: bool | None = None

@@ -153,7 +153,7 @@ class Reading:
 
     def or_iso(self) -> Self:
         """This reading, for dates also in the notation that JSON has, unless theirs may be taken for it."""
-        if self.read_as not in ISO or self.zone is not None or any(form.startswith("%Y-") for form in self.formats):
+        if self.read_as not in ISO or self.zone is not None or any(form.startswith("%Y-%d") for form in self.formats):
             return self
         return replace(self, formats=(*self.formats, *ISO[self.read_as]))
 

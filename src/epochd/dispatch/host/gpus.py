@@ -82,8 +82,7 @@ def list_processes() -> list[GpuProcess]:
         found = []
         for pid, uuid, mebibytes in _query("compute-apps=pid,gpu_uuid,used_memory", "csv,noheader,nounits"):
             if uuid in indices:
-                used = int(mebibytes) * 2**20 if mebibytes.isdecimal() else None
-                found.append(GpuProcess(int(pid), indices[uuid], used))
+                found.append(GpuProcess(int(pid), indices[uuid], _bytes(mebibytes)))
         return found
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         logger.warning("nvidia-smi failed to list the processes on the GPUs: %s", error)
@@ -105,6 +104,31 @@ def usage(ids: list[int]) -> list[dict[str, Any]]:
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         logger.warning("nvidia-smi failed to measure the use of the GPUs: %s", error)
         return []
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A GPU of the machine; memory in bytes, None if the driver does not report it."""
+
+    id: int
+    name: str
+    memory: int | None
+    memory_used: int | None
+
+
+def list_gpus() -> list[Gpu]:
+    """All GPUs of the machine, by nvidia-smi; none if it fails."""
+    try:
+        rows = _query("gpu=index,name,memory.total,memory.used", "csv,noheader,nounits")
+        return [Gpu(int(index), name, *map(_bytes, sizes)) for index, name, *sizes in rows]
+    except (OSError, subprocess.SubprocessError, ValueError, TypeError) as error:
+        logger.warning("nvidia-smi failed to describe the GPUs: %s", error)
+        return []
+
+
+def _bytes(mebibytes: str) -> int | None:
+    """Bytes of what the driver prints; None where it prints no number, such as ``[N/A]``."""
+    return int(mebibytes) * 2**20 if mebibytes.isdecimal() else None
 
 
 class GpuPool:

@@ -1,9 +1,9 @@
 /** What can be done with the model of a task: try a prediction, take its files, write it in the forms of other programs. */
 
-import { useMutation, useQuery } from "@tanstack/react-query";
+import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 
-import { api, BASE, data, type Schemas } from "../../api/client";
+import { BASE, type Schemas } from "../../api/client";
 import { model as modelQuery } from "../../api/queries";
 import { CopyBlock } from "../../components/CopyBlock";
 import { FileLink } from "../../components/FileLink";
@@ -34,20 +34,10 @@ export function Use({ id }: { id: string }) {
 
 function Try({ model }: { model: Model }) {
   const t = useText();
-  const predict = useMutation({
-    mutationFn: (row: Record<string, unknown>) =>
-      data(
-        api.POST("/api/v1/models/{model}/versions/{version}/predict", {
-          params: { path: { model: model.model, version: model.version } },
-          body: { rows: [row] } as never,
-        }),
-      ),
-  });
   return (
     <section className="step">
       <h2>{t("model.try")}</h2>
-      <PredictForm model={model} isBusy={predict.isPending} answer={typeof predict.data === "string" ? undefined : predict.data} onPredict={(row) => predict.mutate(row)} />
-      <ErrorNote error={predict.error} />
+      <PredictForm model={model} />
     </section>
   );
 }
