@@ -307,3 +307,65 @@ test("what is selected stays selected by its id, is deleted with what it frees, 
   await expect.poll(() => page.getByText("first", { exact: false }).count()).toBe(0);
   await expect.poll(async () => (await server.json("api/v1/epoch-training/tasks")).total, { timeout: 15_000 }).toBe(1);
 });
+
+test("tasks are compared: colours stay, a filter by keyboard narrows the ranking, and curves go by step", async () => {
+  const { page, server, seen } = await opened({ EPOCHD_SLOTS: "2" });
+  const rates = [0.1, 0.01, 0.001];
+  const ids: string[] = [];
+  for (const learning_rate of rates) ids.push(await server.train({ dataset: "iris", epochs: 4, learning_rate, name: `rate ${String(learning_rate)}`, framework: "pytorch" }));
+  for (const id of ids) await server.reached(id, "completed");
+  await page.goto(`${server.url}compare?ids=${encodeURIComponent(JSON.stringify(ids))}`);
+  await page.getByRole("img", { name: /^Loss · epochs/ }).waitFor();
+  const ranking = page.getByRole("table", { name: /^Best scores/ });
+  const dot = ranking.getByRole("row", { name: /rate 0.01/ }).locator(".dot");
+  const colour = await dot.getAttribute("data-colour");
+  await page.getByRole("checkbox", { name: /^Draw the curve of rate 0.1$/ }).click();
+  await expect.poll(() => ranking.getByRole("row", { name: /rate 0.1/ }).count()).toBe(0);
+  expect(await dot.getAttribute("data-colour")).toBe(colour);
+  await page.reload();
+  await dot.waitFor();
+  expect(await dot.getAttribute("data-colour")).toBe(colour);
+  await page.getByLabel("Over").selectOption("step");
+  await page.getByRole("img", { name: /^Loss · optimizer steps/ }).waitFor();
+
+  await page.getByLabel("Compare all 3 that match").check();
+  await page.getByRole("img", { name: /^Parallel coordinates of 3 tasks: .*learning_rate/ }).waitFor();
+  await page.getByText("Filter by values").click();
+  await page.getByRole("group", { name: "learning_rate" }).getByLabel("from").fill("0.005");
+  await page.keyboard.press("Enter");
+  await page.getByText("2 of 3").waitFor();
+  expect(await ranking.getByRole("row", { name: /rate 0.001/ }).count()).toBe(0);
+  expect(seen.errors).toEqual([]);
+});
+
+test("a model gets an alias and predicts a table; its dataset says who used it and is read another way", async () => {
+  const { page, server, seen } = await opened();
+  const rows = Array.from({ length: 120 }, (_, at) => `2026-01-${String((at % 28) + 1).padStart(2, "0")},${String(at % 7)},${String((at % 7) * 3)}`);
+  const stored = await fetch(`${server.url}api/v1/datasets?filename=sales.csv`, { method: "POST", body: ["day,size,price", ...rows].join("\n") });
+  expect(stored.status).toBe(201);
+  const id = await server.train({ dataset: "sales", target_column: "price", epochs: 3, name: "Sales", output_path: "/models/sales" });
+  await server.reached(id, "completed");
+
+  await page.goto(`${server.url}datasets/sales`);
+  await page.getByRole("link", { name: /^Sales/ }).waitFor();
+  await page.getByLabel("Type of size").selectOption("category");
+  await page.getByRole("button", { name: "Read it again so" }).click();
+  await expect.poll(async () => JSON.stringify((await server.json("api/v1/datasets/sales")).options)).toBe('{"columns":{"size":{"type":"category"}}}');
+  await page.getByText("Not applied yet").waitFor({ state: "detached" });
+  await page.getByRole("link", { name: "models/sales" }).click();
+
+  await page.getByLabel("New alias of this version").fill("champion");
+  await page.getByRole("button", { name: "Add alias" }).click();
+  await page.getByRole("button", { name: "Remove the alias champion" }).waitFor();
+  await page.getByRole("tab", { name: "Several rows" }).click();
+  await page.locator("textarea").fill("day\tsize\n2026-01-05\t3\n2026-01-06\t4");
+  await page.getByText("2 rows").waitFor();
+  await page.getByRole("button", { name: "Predict" }).click();
+  await page.getByText("Predictions (2)").waitFor();
+  await page.getByRole("button", { name: "Remove the alias champion" }).click();
+  await page.getByText("No alias leads to a version yet.").waitFor();
+
+  await page.getByRole("link", { name: "System", exact: true }).click();
+  await page.getByText("Checkpoints", { exact: true }).waitFor();
+  expect(seen.errors).toEqual([]);
+});

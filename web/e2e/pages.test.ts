@@ -70,6 +70,7 @@ describe.each(Object.entries(LOOKS))("in %s", (look, looks) => {
       log: `tasks/${id}?tab=log`,
       start: "start?dataset=breast_cancer",
       compare: `compare?ids=${encodeURIComponent(JSON.stringify([id, paused]))}`,
+      parallel: "compare?all=true",
       models: "models",
       model: `models/${id}`,
       datasets: "datasets",
