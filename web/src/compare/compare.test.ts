@@ -115,14 +115,15 @@ describe("axes", () => {
 });
 
 describe("curves on one axis", () => {
-  const row = (epoch: number, val_loss: number | null): Row => ({ epoch, val_loss, train_loss: 9, time_per_epoch: 0.5 });
+  const row = (epoch: number, val_loss: number | null): Row => ({ epoch, val_loss, train_loss: 9, elapsed_seconds: epoch / 2 });
   const one = { label: "one", place: 2, rows: [row(1, 4), row(2, null)], stepsPerEpoch: 10 };
   const other = { label: "other", place: 9, rows: [row(1, 3), row(2, 2), row(3, 1)], stepsPerEpoch: 5 };
 
-  test("epochs coincide; a missing validation value is that of the training rows", () => {
+  test("epochs coincide; a missing validation value is a gap, and training rows are drawn where there are no others", () => {
     const { x, series } = overlaid([one, other], "loss", "epoch");
     expect(x).toEqual([1, 2, 3]);
-    expect(series[0]).toMatchObject({ colour: "--series-2", values: [4, 9, undefined] });
+    expect(series[0]).toMatchObject({ colour: "--series-2", values: [4, null, undefined] });
+    expect(overlaid([{ ...one, rows: [row(1, null)] }], "loss", "epoch").series[0]?.values).toEqual([9]);
     expect(series[1]).toMatchObject({ colour: "--series-1", dash: [6, 3] });
   });
 

@@ -22,11 +22,12 @@ function places({ rows, stepsPerEpoch }: Curve, by: By): number[] {
   return rows.map((row) => row.elapsed_seconds ?? 0);
 }
 
-/** Each curve has a value only where it has a point: of its validation rows, or of its training rows if it has no others. */
+/** Each curve has a value only where it has a point: of its validation rows, or of its training rows if it never has others. */
 export function overlaid(curves: readonly Curve[], metric: string, by: By): { x: number[]; series: Series[] } {
   const points = curves.map((curve) => {
     const at = places(curve, by);
-    return new Map(at.map((place, row) => [place, curve.rows[row]?.[`val_${metric}`] ?? curve.rows[row]?.[`train_${metric}`] ?? null]));
+    const side = curve.rows.some((row) => typeof row[`val_${metric}`] === "number") ? "val" : "train";
+    return new Map(at.map((place, row) => [place, curve.rows[row]?.[`${side}_${metric}`] ?? null]));
   });
   const x = [...new Set(points.flatMap((one) => [...one.keys()]))].sort((a, b) => a - b);
   const series = curves.map(({ label, place }, at) => {
