@@ -223,8 +223,8 @@ export function Chart(props: ChartProps) {
 
   const index = cursor ?? x.length - 1;
   const near = cursor === null ? undefined : nearest(marks, x[cursor] ?? 0, ((zoom?.[1] ?? x.at(-1) ?? 0) - (zoom?.[0] ?? x[0] ?? 0)) * NEAR);
-  const read = series.filter((one) => one.isFaint !== true);
-  const summary = read.map((one) => `${one.label} ${format.value(one.values[x.length - 1])}`).join(", ");
+  const read = useMemo(() => series.filter((one) => one.isFaint !== true), [series]);
+  const summary = useMemo(() => read.map((one) => `${one.label} ${format.value(one.values[x.length - 1])}`).join(", "), [read, x]);
   return (
     <figure className="chart">
       <figcaption>

@@ -5,41 +5,51 @@ import { locale, text } from "./language";
 export const MISSING = "–";
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
 
+const formats = new Map<string, Intl.NumberFormat>();
+
+/** A format of the chosen language; making one takes longer than a hundred uses. */
+function numbers(options: Intl.NumberFormatOptions = {}): Intl.NumberFormat {
+  const key = `${locale()} ${JSON.stringify(options)}`;
+  const known = formats.get(key);
+  if (known !== undefined) return known;
+  const made = new Intl.NumberFormat(locale(), options);
+  formats.set(key, made);
+  return made;
+}
+
 /** A measured value with four significant digits. */
 export function value(given: number | null | undefined): string {
   if (given === null || given === undefined || !Number.isFinite(given)) return MISSING;
   const size = Math.abs(given);
   if (size !== 0 && (size < 1e-4 || size >= 1e7)) return given.toExponential(2);
-  return new Intl.NumberFormat(locale(), { maximumSignificantDigits: 4, minimumSignificantDigits: size < 1 ? 3 : 1 }).format(
-    given,
-  );
+  return numbers({ maximumSignificantDigits: 4, minimumSignificantDigits: size < 1 ? 3 : 1 }).format(given);
 }
 
 /** A number with all its digits, such as a threshold that somebody may copy. */
 export function exact(given: number): string {
-  return new Intl.NumberFormat(locale(), { maximumSignificantDigits: 15 }).format(given);
+  return numbers({ maximumSignificantDigits: 15 }).format(given);
 }
 
 /** A number beside an axis. */
 export function tick(given: number): string {
   const size = Math.abs(given);
   if (size !== 0 && (size < 1e-4 || size >= 1e6)) return given.toExponential(Number.isInteger(Math.log10(size)) ? 0 : 1);
-  return new Intl.NumberFormat(locale(), { maximumSignificantDigits: 5 }).format(given);
+  return numbers({ maximumSignificantDigits: 5 }).format(given);
 }
 
 /** A number of things. */
 export function count(given: number | null | undefined): string {
-  return given === null || given === undefined ? MISSING : new Intl.NumberFormat(locale()).format(Math.round(given));
+  return given === null || given === undefined ? MISSING : numbers().format(Math.round(given));
 }
 
 export function share(given: number): string {
-  return new Intl.NumberFormat(locale(), { style: "percent", maximumFractionDigits: given < 0.1 ? 1 : 0 }).format(given);
+  return numbers({ style: "percent", maximumFractionDigits: given < 0.1 ? 1 : 0 }).format(given);
 }
 
 export function bytes(given: number | null | undefined): string {
   if (given === null || given === undefined) return MISSING;
   const power = given < 1024 ? 0 : Math.min(UNITS.length - 1, Math.floor(Math.log2(given) / 10));
-  const number = new Intl.NumberFormat(locale(), { maximumFractionDigits: power === 0 ? 0 : 1 });
+  const number = numbers({ maximumFractionDigits: power === 0 ? 0 : 1 });
   return `${number.format(given / 1024 ** power)} ${UNITS[power] ?? ""}`;
 }
 
