@@ -89,7 +89,12 @@ async def read(
 
 def suffix_of(content_type: str) -> str:
     """The suffix of a file in the format of this Content-Type header."""
-    return SUFFIXES.get(content_type.partition(";")[0].strip().lower(), rows.JSON_SUFFIX)
+    return SUFFIXES.get(media_type(content_type), rows.JSON_SUFFIX)
+
+
+def media_type(content_type: str) -> str:
+    """The media type of a Content-Type header, in lower case, without parameters."""
+    return content_type.partition(";")[0].strip().lower()
 
 
 def charset_of(content_type: str) -> Encoding | None:

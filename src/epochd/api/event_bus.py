@@ -157,8 +157,8 @@ class EventBus:
                 lines = list(map(line_of, own))
                 for subscriber in subscribers:
                     subscriber.push(lines)
-            for feed in self._feeds:
-                if feed.lists_tasks and last.job is not None and last.job.kind is JobKind.TRAINING:
+            if last.job is not None and last.job.kind is JobKind.TRAINING:
+                for feed in (feed for feed in self._feeds if feed.lists_tasks):
                     feed.jobs[task_id] = last.job
                     feed.changed.set()
 

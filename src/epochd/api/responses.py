@@ -74,10 +74,12 @@ class ProblemShape(Shape):
 
 
 class GpuUsage(Shape):
+    """What the driver does not report is null."""
+
     id: int
-    utilization: float | None = Field(ge=0, le=1, description="From 0 to 1; null if the driver does not report it.")
-    memory: int = Field(ge=0, description="Bytes in use.")
-    memory_total: int = Field(ge=0)
+    utilization: float | None = Field(ge=0, le=1, description="From 0 to 1.")
+    memory: int | None = Field(ge=0, description="Bytes in use.")
+    memory_total: int | None = Field(ge=0)
 
 
 class Activity(Shape):

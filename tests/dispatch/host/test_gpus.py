@@ -129,6 +129,11 @@ def test_the_use_of_some_gpus_is_measured(driver):
     ]
 
 
+def test_memory_that_the_driver_does_not_report_is_none(driver):
+    driver('echo "0, 5, [N/A], [N/A]"')
+    assert gpus.usage([0]) == [{"id": 0, "utilization": 0.05, "memory": None, "memory_total": None}]
+
+
 @pytest.mark.parametrize("answer", ["exit 9", 'echo "a, b, c, d"'])
 def test_a_driver_that_cannot_measure_is_logged(driver, caplog, answer):
     driver(answer)

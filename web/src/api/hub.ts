@@ -4,7 +4,7 @@
  */
 
 import type { Failure } from "./errors";
-import { follow, type Connection, type Follower, type Received } from "./stream";
+import { follow, numbered, type Connection, type Follower, type Received } from "./stream";
 import type { components } from "./schema";
 
 export type LiveEvent = components["schemas"]["LiveEvent"];
@@ -25,12 +25,6 @@ export interface Port {
 }
 
 export const NOTHING: Want = { follow: {}, lists: false };
-
-/** Task and number of an id of an event. */
-export function numbered(id: string): [string, number] {
-  const at = id.lastIndexOf(":");
-  return [id.slice(0, at), Number(id.slice(at + 1))];
-}
 
 const isNothing = ({ follow, lists }: Want): boolean => !lists && Object.keys(follow).length === 0;
 

@@ -8,7 +8,7 @@ import { BASE, session } from "./client";
 import { ApiError } from "./errors";
 import type { LiveEvent, Port, Told, Want } from "./hub";
 import type { Asked, Named } from "./hub.worker";
-import type { Connection, Received } from "./stream";
+import { numbered, type Connection, type Received } from "./stream";
 
 const ALIVE = 30_000;
 
@@ -79,7 +79,7 @@ function concerns({ task, lists }: Listener, { id, data }: Received<LiveEvent>):
   if (data.type === "removed") return lists === true || (task !== undefined && data.task_ids.includes(task.id));
   if (task === undefined || !("task_id" in data) || data.task_id !== task.id) return false;
   if (id === null) return true;
-  const number = Number(id.slice(id.lastIndexOf(":") + 1));
+  const [, number] = numbered(id);
   if (number <= task.after) return false;
   task.after = number;
   return true;

@@ -27,6 +27,12 @@ export interface Follower<T> {
   isFinite?: boolean;
 }
 
+/** Task and number of an id of an event of several tasks. */
+export function numbered(id: string): [string, number] {
+  const at = id.lastIndexOf(":");
+  return [id.slice(0, at), Number(id.slice(at + 1))];
+}
+
 const SILENCE = 40_000; // the server sends a comment every 15 s
 const WAITS = [250, 500, 1_000, 2_000, 4_000];
 

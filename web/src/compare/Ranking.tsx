@@ -1,11 +1,10 @@
 /** The compared trainings in tables: the best score first, and the options in which they differ. */
 
-import { Link } from "@tanstack/react-router";
 import { memo, useState } from "react";
 
 import type { Config, TaskLine } from "../api/queries";
 import { Beside, isBetter, metricName } from "../components/metrics";
-import { StateBadge } from "../components/notices";
+import { StateBadge, TaskLink } from "../components/notices";
 import { TableFrame } from "../components/TableFrame";
 import * as format from "../language/format";
 import { useText } from "../language/language";
@@ -103,9 +102,7 @@ const Row = memo(function Row({ line, rank, metric, place, options, onDraw }: Ro
           <input type="checkbox" checked={place !== null} onChange={(event) => onDraw(line.task_id, event.target.checked)} aria-label={t("compare.draw_of", { name: line.name })} />
         </label>{" "}
         <span className="dot" data-colour={place === null ? undefined : lookOf(place).colour} aria-hidden="true" />{" "}
-        <Link to="/tasks/$id" params={{ id: line.task_id }}>
-          {line.name} <span className="id">{line.task_id.slice(-6)}</span>
-        </Link>
+        <TaskLink line={line} />
       </td>
       <td>
         <StateBadge state={line.state} />

@@ -22,6 +22,12 @@ function places({ rows, stepsPerEpoch }: Curve, by: By): number[] {
   return rows.map((row) => row.elapsed_seconds ?? 0);
 }
 
+/** Several curves on one axis, `x`: `undefined` is no point of a curve. */
+export function aligned(curves: readonly ReadonlyMap<number, number | null>[]): { x: number[]; values: (number | null | undefined)[][] } {
+  const x = [...new Set(curves.flatMap((one) => [...one.keys()]))].sort((a, b) => a - b);
+  return { x, values: curves.map((one) => x.map((place) => one.get(place))) };
+}
+
 /** Each curve has a value only where it has a point: of its validation rows, or of its training rows if it never has others. */
 export function overlaid(curves: readonly Curve[], metric: string, by: By): { x: number[]; series: Series[] } {
   const points = curves.map((curve) => {
@@ -29,11 +35,10 @@ export function overlaid(curves: readonly Curve[], metric: string, by: By): { x:
     const side = curve.rows.some((row) => typeof row[`val_${metric}`] === "number") ? "val" : "train";
     return new Map(at.map((place, row) => [place, curve.rows[row]?.[`${side}_${metric}`] ?? null]));
   });
-  const x = [...new Set(points.flatMap((one) => [...one.keys()]))].sort((a, b) => a - b);
+  const { x, values } = aligned(points);
   const series = curves.map(({ label, place }, at) => {
     const { colour, dash } = lookOf(place);
-    const values = x.map((one) => (points[at]?.has(one) === true ? (points[at].get(one) ?? null) : undefined));
-    return { label, colour: `--series-${colour}`, values, ...(dash === undefined ? {} : { dash }) };
+    return { label, colour: `--series-${colour}`, values: values[at] ?? [], ...(dash === undefined ? {} : { dash }) };
   });
   return { x, series };
 }

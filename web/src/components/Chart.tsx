@@ -182,6 +182,15 @@ function options(props: () => ChartProps, width: number, height: number, onCurso
   };
 }
 
+/** What a line looks like, for a legend; `colour` is the name of a CSS variable. */
+function LineSign({ colour, dash }: { colour: string; dash?: string | undefined }) {
+  return (
+    <svg width="14" height="8" aria-hidden="true">
+      <line x1="0" y1="4" x2="14" y2="4" className="swatch" stroke={`var(${colour})`} strokeDasharray={dash} />
+    </svg>
+  );
+}
+
 /** The mark at a place, or so close to it. */
 function nearest(marks: readonly ChartMark[], x: number, distance: number): ChartMark | undefined {
   return marks.filter((mark) => Math.abs(mark.x - x) <= distance).sort((a, b) => Math.abs(a.x - x) - Math.abs(b.x - x))[0];
@@ -232,17 +241,13 @@ export function Chart(props: ChartProps) {
         <span className="legend">
           {read.map((one) => (
             <span key={one.label} className="legend-entry">
-              <svg width="14" height="8" aria-hidden="true">
-                <line x1="0" y1="4" x2="14" y2="4" className="swatch" stroke={`var(${one.colour})`} strokeDasharray={one.dash?.join(" ")} />
-              </svg>
+              <LineSign colour={one.colour} dash={one.dash?.join(" ")} />
               {one.label} <b>{format.value(cursor === null ? one.values.findLast((value) => value !== undefined) : one.values[cursor])}</b>
             </span>
           ))}
           {level !== undefined && (
             <span className="legend-entry">
-              <svg width="14" height="8" aria-hidden="true">
-                <line x1="0" y1="4" x2="14" y2="4" className="swatch" stroke="var(--muted)" strokeDasharray="2 3" />
-              </svg>
+              <LineSign colour="--muted" dash="2 3" />
               {level.label} <b>{format.value(level.value)}</b>
             </span>
           )}

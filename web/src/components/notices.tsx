@@ -1,10 +1,10 @@
-/** What a page shows while it waits, when there is nothing, and when something is wrong; and the state of a task. */
+/** What a page shows while it waits, when there is nothing, and when something is wrong; and tasks, their states and facts in short. */
 
 import { Link } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 
 import { ApiError, type Problem } from "../api/client";
-import type { State } from "../api/queries";
+import type { State, TaskLine } from "../api/queries";
 import type { Key } from "../language/catalogue";
 import { useText } from "../language/language";
 
@@ -120,5 +120,42 @@ export function Bar({ share, label, state }: { share: number; label: string; sta
     <progress className="bar" data-state={state} max={1} value={Math.min(1, Math.max(0, share))} aria-label={label}>
       {label}
     </progress>
+  );
+}
+
+/** Facts beside each other, each under its name. */
+export function Facts({ facts }: { facts: readonly (readonly [string, string])[] }) {
+  return (
+    <dl className="facts facts-row">
+      {facts.map(([label, value]) => (
+        <div key={label}>
+          <dt>{label}</dt>
+          <dd>{value}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+/** What the server has noticed when it read a dataset. */
+export function Notes({ notes }: { notes: readonly string[] | null }) {
+  if (notes === null || notes.length === 0) return null;
+  return (
+    <div className="note">
+      <ul>
+        {notes.map((note) => (
+          <li key={note}>{note}</li>
+        ))}
+      </ul>
+    </div>
+  );
+}
+
+/** The name of a task and the end of its id, which tells tasks of one name apart. */
+export function TaskLink({ line, className }: { line: Pick<TaskLine, "task_id" | "name">; className?: string }) {
+  return (
+    <Link to="/tasks/$id" params={{ id: line.task_id }} className={className}>
+      {line.name} <span className="id">{line.task_id.slice(-6)}</span>
+    </Link>
   );
 }

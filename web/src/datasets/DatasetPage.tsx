@@ -7,13 +7,13 @@ import { Fragment, useState } from "react";
 import { api, ApiError, data as answer, type Problem, type Schemas } from "../api/client";
 import { dataset as datasetQuery } from "../api/queries";
 import { Confirm } from "../components/Confirm";
-import { Bar, ErrorNote, Loading, Warnings } from "../components/notices";
+import { Bar, ErrorNote, Loading, Notes, Warnings } from "../components/notices";
 import { TableFrame } from "../components/TableFrame";
 import * as format from "../language/format";
 import { useText } from "../language/language";
 import { isEqual } from "../task/config";
 import { barLabels, barsOf, columnsOf, valuesOf, type Column, type Columns } from "./columns";
-import { ReadingCell, ReadingFields } from "./Reading";
+import { CountCells, ReadingCell, ReadingFields } from "./Reading";
 import { UsedBy } from "./UsedBy";
 
 const route = getRouteApi("/datasets/$name");
@@ -84,15 +84,7 @@ function Reading({ dataset }: { dataset: Schemas["DatasetDetail"] }) {
   return (
     <section className="step" aria-labelledby="reading">
       <h2 id="reading">{t("reading.title")}</h2>
-      {dataset.notes !== null && dataset.notes.length > 0 && (
-        <div className="note">
-          <ul>
-            {dataset.notes.map((note) => (
-              <li key={note}>{note}</li>
-            ))}
-          </ul>
-        </div>
-      )}
+      <Notes notes={dataset.notes} />
       {isText && (
         <div className="toolbar">
           <label className="inline">
@@ -177,11 +169,7 @@ function Profile({ columns, options, problems, onChange }: ProfileProps) {
                       <ReadingCell {...reading} onChange={onChange} isOpen={isOpen} onOpen={(wanted) => setOpen(wanted ? column.name : null)} />
                     )}
                   </td>
-                  <td className="number">{column.missing === 0 ? format.MISSING : format.count(column.missing)}</td>
-                  <td className="number">
-                    {column.distinct_is_estimate === true ? "≈ " : ""}
-                    {format.count(column.distinct)}
-                  </td>
+                  <CountCells column={column} />
                   <td className="number">{typeof column.mean === "number" ? format.value(column.mean) : format.MISSING}</td>
                   <td>
                     <Histogram column={column} />

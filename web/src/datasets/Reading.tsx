@@ -5,7 +5,7 @@ import { useId, useState, type ReactNode } from "react";
 import type { Problem } from "../api/client";
 import * as format from "../language/format";
 import { useText } from "../language/language";
-import { withOption, type ColumnOptions, type Columns } from "./columns";
+import { withOption, type Column, type ColumnOptions, type Columns } from "./columns";
 
 export const TYPES = ["number", "boolean", "category", "text", "date", "time", "duration", "identifier", "list"] as const;
 const CLOCKS = ["%M:%S", "%H:%M"];
@@ -141,5 +141,18 @@ function Typed({ label, help, example, value, onChange }: { label: string; help:
         />
       )}
     </Labelled>
+  );
+}
+
+/** How many values of a column are missing, and how many are distinct. */
+export function CountCells({ column }: { column: Column }) {
+  return (
+    <>
+      <td className="number">{column.missing === 0 ? format.MISSING : format.count(column.missing)}</td>
+      <td className="number">
+        {column.distinct_is_estimate === true ? "≈ " : ""}
+        {format.count(column.distinct)}
+      </td>
+    </>
   );
 }

@@ -5,7 +5,7 @@ import { Link } from "@tanstack/react-router";
 
 import { modelsOf, tasksOf } from "../api/queries";
 import { Beside, metricName } from "../components/metrics";
-import { ErrorNote, Loading, StateBadge } from "../components/notices";
+import { ErrorNote, Loading, StateBadge, TaskLink } from "../components/notices";
 import { TableFrame } from "../components/TableFrame";
 import * as format from "../language/format";
 import { useText } from "../language/language";
@@ -37,9 +37,7 @@ export function UsedBy({ dataset }: { dataset: string }) {
               {found.tasks.map((line) => (
                 <tr key={line.task_id}>
                   <td>
-                    <Link to="/tasks/$id" params={{ id: line.task_id }}>
-                      {line.name} <span className="id">{line.task_id.slice(-6)}</span>
-                    </Link>
+                    <TaskLink line={line} />
                   </td>
                   <td>
                     <StateBadge state={line.state} />

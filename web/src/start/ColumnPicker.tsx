@@ -4,11 +4,10 @@ import { Fragment, useState } from "react";
 
 import type { Problem, Schemas } from "../api/client";
 import type { Config } from "../api/queries";
-import { Warnings } from "../components/notices";
+import { Notes, Warnings } from "../components/notices";
 import { TableFrame } from "../components/TableFrame";
 import { columnsOf, valuesOf, type Columns } from "../datasets/columns";
-import { problemsOfColumn, ReadingCell, ReadingFields } from "../datasets/Reading";
-import * as format from "../language/format";
+import { CountCells, problemsOfColumn, ReadingCell, ReadingFields } from "../datasets/Reading";
 import { useText } from "../language/language";
 import type { Schema } from "./fields";
 import { problemsOf } from "./FormField";
@@ -104,11 +103,7 @@ export function ColumnPicker({ dataset, checked, config, problems, onChange }: P
                     <td>
                       <ReadingCell {...reading} isOpen={isOpen} onOpen={(wanted) => setOpen(wanted ? column.name : null)} />
                     </td>
-                    <td className="number">{column.missing === 0 ? format.MISSING : format.count(column.missing)}</td>
-                    <td className="number">
-                      {column.distinct_is_estimate === true ? "≈ " : ""}
-                      {format.count(column.distinct)}
-                    </td>
+                    <CountCells column={column} />
                     <td className="muted cut">{valuesOf(column)}</td>
                   </tr>
                   {isOpen && (
@@ -125,15 +120,7 @@ export function ColumnPicker({ dataset, checked, config, problems, onChange }: P
         </table>
       </TableFrame>
       {checked === null && <Warnings warnings={dataset.warnings ?? []} />}
-      {dataset.notes !== null && dataset.notes.length > 0 && (
-        <div className="note">
-          <ul>
-            {dataset.notes.map((note) => (
-              <li key={note}>{note}</li>
-            ))}
-          </ul>
-        </div>
-      )}
+      <Notes notes={dataset.notes} />
     </>
   );
 }

@@ -8,9 +8,10 @@ import { useMemo, useState } from "react";
 
 import { ApiError, type Schemas } from "../api/client";
 import { schema as schemaQuery, type Config, type TaskDetail } from "../api/queries";
+import { aligned } from "../compare/overlay";
 import { Chart } from "../components/Chart";
 import { Confirm } from "../components/Confirm";
-import { ErrorNote, Loading } from "../components/notices";
+import { ErrorNote, Facts, Loading } from "../components/notices";
 import * as format from "../language/format";
 import { useText } from "../language/language";
 import { applies, fieldOf, type Schema } from "../start/fields";
@@ -110,30 +111,20 @@ function Restored({ receipt }: { receipt: Extract<Receipt, { from: "checkpoint" 
     [t("chart.learning_rate"), schedule ? `${format.value(schedule.learning_rate)} (${schedule.scheduler ?? "constant"})` : format.MISSING],
     [t("receipt.patience"), patience?.patience == null ? format.MISSING : `${format.count(patience.wait)} / ${format.count(patience.patience)}`],
     [t("standing.best"), best == null ? format.MISSING : format.count(best)],
-  ];
-  return (
-    <dl className="facts facts-row">
-      {facts.map(([label, value]) => (
-        <div key={label}>
-          <dt>{label}</dt>
-          <dd>{value}</dd>
-        </div>
-      ))}
-    </dl>
-  );
+  ] as const;
+  return <Facts facts={facts} />;
 }
 
 /** The learning rates over the same epochs; before and after are one line where nothing has changed. */
 function overlaid(curves: Schemas["RateCurves"] | undefined, before: string, after: string) {
-  const [old, next] = [curves?.before ?? [], curves?.after ?? []].map((points) => new Map(points.map(([epoch, rate]) => [epoch ?? 0, rate ?? null])));
-  const x = [...new Set([...(old?.keys() ?? []), ...(next?.keys() ?? [])])].sort((a, b) => a - b);
-  const values = (points: Map<number, number | null> | undefined) => x.map((epoch) => points?.get(epoch));
+  const rates = [curves?.before ?? [], curves?.after ?? []].map((points) => new Map(points.map(([epoch, rate]) => [epoch ?? 0, rate ?? null])));
+  const { x, values } = aligned(rates);
   const isChanged = JSON.stringify(curves?.before) !== JSON.stringify(curves?.after);
   return {
     x,
     series: [
-      ...(isChanged ? [{ label: before, colour: "--series-1", values: values(old), dash: [6, 3] }] : []),
-      { label: after, colour: "--series-2", values: values(next) },
+      ...(isChanged ? [{ label: before, colour: "--series-1", values: values[0] ?? [], dash: [6, 3] }] : []),
+      { label: after, colour: "--series-2", values: values[1] ?? [] },
     ],
   };
 }

@@ -5,7 +5,7 @@ import { Tabs } from "radix-ui";
 import { lazy, Suspense, useEffect, useState } from "react";
 
 import { isFinal, type State, type TaskDetail } from "../api/queries";
-import { Bar, ErrorNote, Loading, StateBadge, Warnings } from "../components/notices";
+import { Bar, ErrorNote, Facts, Loading, StateBadge, Warnings } from "../components/notices";
 import * as format from "../language/format";
 import { useText, type Text } from "../language/language";
 import { TASK_TABS, type TaskTab } from "../router";
@@ -153,14 +153,7 @@ function Standing({ training, detail, state }: { training: Training; detail: Tas
         </span>
         {isSlow && curves.activity !== null && <WithinEpoch activity={curves.activity} />}
       </div>
-      <dl className="facts facts-row">
-        {facts.map(([label, value]) => (
-          <div key={label}>
-            <dt>{label}</dt>
-            <dd>{value}</dd>
-          </div>
-        ))}
-      </dl>
+      <Facts facts={facts} />
     </section>
   );
 }
@@ -172,7 +165,7 @@ function WithinEpoch({ activity }: { activity: Activity }) {
   const text = step >= steps ? t("standing.validating", { n: format.count(epoch) }) : t("standing.within", { n: format.count(epoch), share: format.share(step / steps) });
   return (
     <span className="within">
-      <progress className="bar bar-thin" max={steps} value={step} aria-label={text} /> <span className="muted">{text}</span>
+      <progress className="bar" max={steps} value={step} aria-label={text} /> <span className="muted">{text}</span>
     </span>
   );
 }

@@ -6,7 +6,7 @@
 import type { Schemas } from "../api/client";
 import type { State } from "../api/queries";
 import type { LiveEvent } from "../api/hub";
-import type { Received } from "../api/stream";
+import { numbered, type Received } from "../api/stream";
 import { EVERY, thinned, type Row, type Thinned } from "./thinning";
 
 export type { Row } from "./thinning";
@@ -90,7 +90,7 @@ export function applied(before: Curves, received: readonly Received<LiveEvent>[]
   for (const { id, data } of received) {
     if (data.type === "activity" && next.state === "running") next.activity = data.activity;
     if (id === null || data.type === "activity" || data.type === "tasks" || data.type === "removed" || data.type === "server_shutdown") continue;
-    const number = Number(id.slice(id.lastIndexOf(":") + 1));
+    const [, number] = numbered(id);
     if (number <= next.cursor) continue;
     next.cursor = number;
     apply(next, data, next.rows.at(-1)?.epoch ?? 0);

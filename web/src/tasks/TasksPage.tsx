@@ -19,7 +19,7 @@ import { useEffect, useState } from "react";
 import type { Sort, State, TaskLine } from "../api/queries";
 import { Confirm, useUndo } from "../components/Confirm";
 import { Beside, metricName, METRICS } from "../components/metrics";
-import { Bar, Empty, ErrorNote, Loading, StateBadge } from "../components/notices";
+import { Bar, Empty, ErrorNote, Loading, StateBadge, TaskLink } from "../components/notices";
 import { TableFrame } from "../components/TableFrame";
 import type { Key } from "../language/catalogue";
 import * as format from "../language/format";
@@ -39,7 +39,7 @@ const helper = createColumnHelper<typeof features, TaskLine>();
 
 /** The columns in their order; those with a `sort` can be sorted by the server. */
 const COLUMNS: readonly { id: string; label: Key; sort?: string; isNumber?: boolean; cell: (line: TaskLine) => React.ReactNode }[] = [
-  { id: "task", label: "tasks.task", sort: "name", cell: (line) => <Name line={line} /> },
+  { id: "task", label: "tasks.task", sort: "name", cell: (line) => <TaskLink line={line} className="row-link" /> },
   { id: "state", label: "tasks.state", sort: "state", cell: (line) => <StateBadge state={line.state} /> },
   { id: "progress", label: "tasks.progress", sort: "epoch", cell: (line) => <Progress line={line} /> },
   {
@@ -73,15 +73,6 @@ function metricOf(line: TaskLine, name: string): number | null | undefined {
 function secondsLeft(line: TaskLine): number | null {
   const perEpoch = (line.latest_metrics as Record<string, number | undefined>).time_per_epoch;
   return line.state !== "running" || perEpoch === undefined ? null : perEpoch * (line.total_epochs - line.current_epoch);
-}
-
-function Name({ line }: { line: TaskLine }) {
-  return (
-    <Link to="/tasks/$id" params={{ id: line.task_id }} className="row-link">
-      {line.name}
-      <span className="id">{line.task_id.slice(-6)}</span>
-    </Link>
-  );
 }
 
 function Progress({ line }: { line: TaskLine }) {

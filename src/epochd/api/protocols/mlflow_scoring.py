@@ -108,7 +108,7 @@ async def invocations(model: str, request: Request, service: ServiceDep, version
     """Predict rows. `{"params": {"probabilities": true}}` asks for the probability of each class as well."""
     served = await service.models.predictor(model, version)
     predictor, most = served.predictor, service.settings.predict_rows
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    content_type = bodies.media_type(request.headers.get("content-type", ""))
     if content_type == JSON:
         limit = service.settings.predict_mb << 20
         body = b"".join([chunk async for chunk in bodies.limited([], request.stream(), limit)])

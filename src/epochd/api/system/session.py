@@ -6,6 +6,7 @@ permission that this server never gives: no other page can log a browser in.
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from epochd.api.bodies import media_type
 from epochd.api.deps import JsonObject, ServiceDep, check_token
 from epochd.api.responses import ErrorShape, json_body
 from epochd.api.service import Service
@@ -19,7 +20,7 @@ router = APIRouter()
 
 async def json_only(request: Request) -> None:
     """Raise UnsupportedMediaType for a body that a form could have sent."""
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    content_type = media_type(request.headers.get("content-type", ""))
     if content_type != "application/json":
         given = shown(content_type, 80) if content_type else "missing"
         raise UnsupportedMediaType(f"the Content-Type is {given}: send application/json")

@@ -90,15 +90,15 @@ def list_processes() -> list[GpuProcess]:
 
 
 def usage(ids: list[int]) -> list[dict[str, Any]]:
-    """The present use of some GPUs: ``id``, ``utilization`` from 0 to 1 (None if the driver does not report it), and
-    ``memory`` of ``memory_total`` in bytes; none if nvidia-smi fails."""
+    """The present use of some GPUs: ``id``, ``utilization`` from 0 to 1, and ``memory`` of ``memory_total`` in bytes,
+    each None if the driver does not report it; no GPU if nvidia-smi fails."""
     fields = "gpu=index,utilization.gpu,memory.used,memory.total"
     try:
         found = []
         for index, percent, used, total in _query(fields, "csv,noheader,nounits"):
             if int(index) in ids:
                 share = int(percent) / 100 if percent.isdecimal() else None
-                memory = {"memory": int(used) * 2**20, "memory_total": int(total) * 2**20}
+                memory = {"memory": _bytes(used), "memory_total": _bytes(total)}
                 found.append({"id": int(index), "utilization": share, **memory})
         return found
     except (OSError, subprocess.SubprocessError, ValueError) as error:
