@@ -66,7 +66,7 @@ async def test_a_database_of_a_newer_version_is_refused_untouched(db: Database, 
 
 async def test_a_migration_that_fails_leaves_nothing(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     database = Database(empty_database_url)
-    from_alembic = "epochd.store.migrations.command.upgrade"
+    from_alembic = "alembic.command.upgrade"
 
     def broken(config: object, revision: str) -> None:
         connection: Connection = config.attributes["connection"]  # type: ignore[attr-defined]

@@ -1,5 +1,6 @@
 """``epochd serve``: each setting of the server is an option."""
 
+import gc
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,6 +58,9 @@ def serve(
 ) -> None:
     """Run the training server until ctrl-C or SIGTERM."""
     settings = load(**locals())
+    gc.disable()  # nothing of what is imported becomes garbage
     from epochd.api import server  # noqa: PLC0415 - 0.5 s that only this command needs
 
+    gc.freeze()
+    gc.enable()
     server.serve(settings)

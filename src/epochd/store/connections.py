@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 import aiosqlite
-from alembic.util import CommandError
 from sqlalchemy import URL, Connection, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError, SQLAlchemyError, TimeoutError
@@ -27,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from epochd.core.errors import Busy, EpochdError, OutOfSpace, SettingsError
 from epochd.core.installation import install_command
+from epochd.store.migrations import UnknownRevision
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 SQLITE_READERS = 4
@@ -183,7 +183,7 @@ def why_unusable(url: URL, error: Exception) -> str:
     if isinstance(error, ImportError):
         driver = f"{url.get_backend_name()} needs a driver that is not installed"
         return f"{driver}. On the server run: {install_command('postgres')}"
-    if isinstance(error, CommandError):
+    if isinstance(error, UnknownRevision):
         newer = f"the database {_shown(url)} was written by a newer version of epochd ({error})"
         return f"{newer}. Upgrade epochd, or use another database"
     is_sqlite = url.get_backend_name() == "sqlite"

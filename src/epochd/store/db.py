@@ -10,7 +10,6 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from pathlib import Path
 from typing import Any
 
-from alembic.util import CommandError
 from sqlalchemy import Connection, event, insert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -88,7 +87,7 @@ class Database:
             async with self._writer.begin() as connection:
                 await connection.run_sync(_upgrade)
                 self._files.check(in_transaction=True)
-        except (ImportError, OSError, TypeError, sqlite3.Error, SQLAlchemyError, CommandError) as error:
+        except (ImportError, OSError, TypeError, sqlite3.Error, SQLAlchemyError, migrations.UnknownRevision) as error:
             await self.close()
             raise SettingsError(connections.why_unusable(self._url, error)) from None
 
