@@ -40,6 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=1.0, help="how long the memory of a live page is watched")
     options = parser.parse_args()
+    browser()
     print(f"{platform.machine()}, {os.cpu_count()} CPUs")
     with tempfile.TemporaryDirectory() as folder:
         data, found = Path(folder) / "data", Path(folder) / "figures.json"
@@ -54,10 +55,17 @@ def main() -> None:
             print(f"{name:56} {value}")
 
 
+def browser() -> str:
+    """The path of Chromium. Raises SystemExit if there is none."""
+    for path in (os.environ.get("CHROMIUM"), shutil.which("chromium"), shutil.which("google-chrome")):
+        if path:
+            return path
+    raise SystemExit("this benchmark needs Chromium: install it, or set CHROMIUM to its path")
+
+
 def use_pages(given: dict[str, Any]) -> None:
     """Let the browser use the pages. Raises CalledProcessError if something on them fails."""
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    environment = os.environ | {"EPOCHD_FIGURES": json.dumps(given), "CHROMIUM": str(chromium), "NO_COLOR": "1"}
+    environment = os.environ | {"EPOCHD_FIGURES": json.dumps(given), "CHROMIUM": browser(), "NO_COLOR": "1"}
     command = ["npx", "vitest", "run", "--config", "e2e/vitest.config.ts", "figures"]
     subprocess.run(command, cwd=WEB, env=environment, check=True)
 
