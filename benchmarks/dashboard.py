@@ -15,6 +15,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ RUNNING: dict[str, Any] = {
     "dataset": "digits",
     "target_column": "target",
     "hidden_units": [64],
+    "batch_size": 256,
     "epochs": 100_000,
     "early_stopping_patience": None,
     "framework": "pytorch",
@@ -48,6 +50,8 @@ def main() -> None:
         ids = asyncio.run(fill(data, TASKS, EPOCHS, LONG))
         with server(Path(__file__).parents[1] / "src", data) as url, Client(url) as client:
             running = client.start(RUNNING)["task_id"]
+            while client.progress(running)["progress"]["current_epoch"] == 0:  # the start of a worker is not what is measured
+                time.sleep(0.5)
             given = {"url": url, "ids": ids, "running": running, "minutes": options.minutes, "found": str(found)}
             use_pages(given)
             client.stop(running)

@@ -14,7 +14,7 @@ import {
 
 import { BASE } from "./api/client";
 import type { Sort, State } from "./api/queries";
-import { ErrorNote, Missing } from "./components/notices";
+import { ErrorNote, Loading, Missing } from "./components/notices";
 import { Shell } from "./shell/Shell";
 
 type Search = Record<string, unknown>;
@@ -151,7 +151,16 @@ function PageError({ error }: ErrorComponentProps) {
 }
 
 export function createAppRouter() {
-  return createRouter({ routeTree, basepath: BASE, defaultPreload: "intent", defaultErrorComponent: PageError });
+  return createRouter({
+    routeTree,
+    basepath: BASE,
+    defaultPreload: "intent",
+    defaultErrorComponent: PageError,
+    // The frame is there at once, and not only when the page's own file has come.
+    defaultPendingComponent: Loading,
+    defaultPendingMs: 20,
+    defaultPendingMinMs: 0,
+  });
 }
 
 declare module "@tanstack/react-router" {

@@ -108,12 +108,31 @@ test("what arrives within a moment is shown together, and nothing is lost at the
   numbers.add(1);
   numbers.add(2);
   expect(shown).toEqual([]);
-  vi.advanceTimersByTime(150);
+  vi.advanceTimersByTime(50);
   expect(shown).toEqual([[1, 2]]);
   numbers.add(3);
   numbers.flush();
   expect(shown).toEqual([[1, 2], [3]]);
   vi.advanceTimersByTime(5_000);
   expect(shown).toHaveLength(2);
+  vi.useRealTimers();
+});
+
+test("what arrives all the time is shown a few times a second, and soon again after it was quiet", () => {
+  vi.useFakeTimers();
+  const shown: number[][] = [];
+  const numbers = gathered<number>((items) => shown.push(items));
+  for (let one = 0; one < 100; one += 1) {
+    numbers.add(one);
+    vi.advanceTimersByTime(20);
+  }
+  const all = shown.flat();
+  expect(all).toEqual([...Array(all.length).keys()]);
+  expect(all.length).toBeGreaterThan(70);
+  expect(shown.length).toBeLessThanOrEqual(6);
+  vi.advanceTimersByTime(1_000);
+  numbers.add(100);
+  vi.advanceTimersByTime(50);
+  expect(shown.at(-1)).toEqual([100]);
   vi.useRealTimers();
 });

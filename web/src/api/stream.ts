@@ -113,15 +113,16 @@ export function follow<T>({ request, after = null, onEvent, onConnection, isFini
   return () => stopped.abort();
 }
 
-const TOGETHER = 100; // milliseconds of events that are shown at once, at least
-const SHARE = 4; // showing them takes at most one part of so many of the time
-const TOGETHER_AT_MOST = 2_000;
+const TOGETHER = 30; // milliseconds of events that are shown at once, at least
+const REST = 400; // milliseconds between two times that something is shown, at least: nobody reads faster
+const SHARE = 4; // showing takes at most one part of so many of the time
+const REST_AT_MOST = 2_000;
 
-/** Gathers what arrives and shows it together, so that showing takes a limited share of the time. */
+/** Gathers what arrives and shows it together: soon if it has been quiet, and else so that it takes a limited share of the time. */
 export function gathered<T>(show: (items: T[]) => void): { add: (item: T) => void; flush: () => void } {
   let waiting: T[] = [];
   let timer: ReturnType<typeof setTimeout> | undefined;
-  let pause = TOGETHER;
+  let next = 0;
   const flush = (): void => {
     clearTimeout(timer);
     timer = undefined;
@@ -129,15 +130,16 @@ export function gathered<T>(show: (items: T[]) => void): { add: (item: T) => voi
     const items = waiting;
     waiting = [];
     const began = performance.now();
+    next = began + REST;
     show(items);
     setTimeout(() => {
-      pause = Math.min(TOGETHER_AT_MOST, Math.max(TOGETHER, (performance.now() - began) * (SHARE - 1)));
+      next = began + Math.min(REST_AT_MOST, Math.max(REST, (performance.now() - began) * SHARE));
     });
   };
   return {
     add: (item) => {
       waiting.push(item);
-      timer ??= setTimeout(flush, pause);
+      timer ??= setTimeout(flush, Math.max(TOGETHER, next - performance.now()));
     },
     flush,
   };

@@ -53,6 +53,8 @@ export interface ChartProps {
 }
 
 const NEAR = 0.01; // of the width
+/** With more curves than these, lines are thin and have no points under the cursor: both cost frames without a GPU. */
+const CROWDED = 10;
 // eslint-disable-next-line @typescript-eslint/no-unsafe-enum-assignment -- the enum exists in uPlot's types only
 const LOGARITHMIC = 3 as uPlot.Scale.Distr;
 const NO_MARKS: readonly ChartMark[] = [];
@@ -118,6 +120,7 @@ function logLabels(splits: number[]): (string | null)[] {
 
 function options(props: () => ChartProps, width: number, height: number, onCursor: (index: number | null) => void): uPlot.Options {
   const { series, isLog, syncKey } = props();
+  const isCrowded = series.length > CROWDED;
   const axis = { stroke: colourOf("--muted"), grid: { stroke: colourOf("--line"), width: 1 }, ticks: { show: false } };
   const font = `11px ${getComputedStyle(document.body).fontFamily}`;
   return {
@@ -127,7 +130,7 @@ function options(props: () => ChartProps, width: number, height: number, onCurso
     legend: { show: false },
     cursor: {
       drag: { x: true, y: false, setScale: false },
-      points: { size: 6 },
+      points: { size: 6, show: !isCrowded },
       ...(syncKey === undefined ? {} : { sync: { key: syncKey, setSeries: false } }),
       bind: {
         dblclick: () => () => {
@@ -161,7 +164,7 @@ function options(props: () => ChartProps, width: number, height: number, onCurso
       ...series.map((one) => ({
         label: one.label,
         stroke: colourOf(one.colour) + (one.isFaint === true ? "59" : ""),
-        width: one.isFaint === true ? 1 : 1.75,
+        width: one.isFaint === true || isCrowded ? 1 : 1.75,
         ...(one.dash === undefined ? {} : { dash: one.dash }),
         points: { show: (u: uPlot) => u.data[0].length < 40 && one.isFaint !== true, size: 4 },
         spanGaps: false,
