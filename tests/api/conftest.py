@@ -54,11 +54,15 @@ async def house(open_house: OpenHouse) -> House:
 
 
 @pytest.fixture
-async def live(tmp_path: Path) -> AsyncIterator[LiveHouse]:
-    """A real server on a free port, in this event loop."""
+async def live(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[LiveHouse]:
+    """A real server on a free port, in this event loop; an indirect parameter holds more of its settings."""
     listener = bind("127.0.0.1", 0)
     url, executor = url_of("127.0.0.1", listener), FakeExecutor()
-    app = create_app(Settings(data_dir=tmp_path / "data", slots=1), executor=executor, server_url=url)
+    app = create_app(
+        Settings(data_dir=tmp_path / "data", slots=1, **getattr(request, "param", {})),
+        executor=executor,
+        server_url=url,
+    )
     server = Server(app, url)
     serving = asyncio.create_task(server.serve([listener]))
     async with httpx.AsyncClient(base_url=url, timeout=10) as http:

@@ -160,6 +160,16 @@ def test_a_report_is_a_text_and_its_errors_are_errors() -> None:
     assert asked == [f"{prefix}/t1/report?lang=zh", f"{prefix}/..%2Fx/report", f"{prefix}/t1/report"]
 
 
+def test_curves_and_the_values_of_a_report_are_asked_for_by_id() -> None:
+    script = Script(*[httpx.Response(200, json={"rows": []}) for _ in range(3)])
+    with client(script) as speaker:
+        assert speaker.curves("t1", points=50) == {"rows": []}
+        speaker.curves("t1")
+        speaker.report_values("../x")
+    asked = [request.url.raw_path.decode().removeprefix("/api/v1/epoch-training") for request in script.requests]
+    assert asked == ["/curves/t1?points=50", "/curves/t1", "/tasks/..%2Fx/report/values"]
+
+
 def test_resume_allows_changed_data_only_when_told_so() -> None:
     script = Script(httpx.Response(200, json={}), httpx.Response(200, json={}))
     with client(script) as speaker:

@@ -190,6 +190,11 @@ test("another threshold changes counts, scores and curves together; columns, row
   await check(validation, own);
   await page.getByRole("button", { name: "test", exact: true }).click();
   await check(test, test.classification.binary.levels.thresholds.indexOf(0.5));
+  await slider.focus();
+  await page.keyboard.press("Home");
+  await page.reload();
+  await slider.waitFor();
+  await check(test, 0); // part and threshold are in the address
 
   const column = values.importances.columns[0]?.column ?? "";
   await page.getByRole("table", { name: "Importance of the columns" }).getByRole("rowheader", { name: column, exact: true }).waitFor();

@@ -82,6 +82,8 @@ const task = createRoute({
       log: search.log === true ? true : undefined,
       smooth: Number(search.smooth) > 0 && Number(search.smooth) < 1 ? Number(search.smooth) : undefined,
       zoom: range(search.zoom),
+      part: oneOf(search, "part", ["validation", "test", "train"] as const),
+      threshold: Number(search.threshold) >= 0 && Number(search.threshold) <= 1 ? Number(search.threshold) : undefined,
     }),
   component: lazyRouteComponent(() => import("./task/TaskPage"), "TaskPage"),
 });

@@ -4,6 +4,7 @@ import asyncio
 import hmac
 from codecs import BOM_UTF8
 from collections.abc import Coroutine, Iterator
+from math import inf
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
@@ -56,19 +57,22 @@ async def authorise(
     _cookie: Annotated[object, Depends(cookie)],
 ) -> None:
     """Raise Unauthorized or CsrfFailed for a request that ``check_access`` does not accept."""
-    check_access(service, request.method, request.headers)
+    request.state.access_ends_at = check_access(service, request.method, request.headers)
 
 
-def check_access(service: Service, method: str, headers: Headers) -> None:
-    """Raise Unauthorized unless the request has one of the server's tokens or the cookie of a session, or the server
-    has no tokens; CsrfFailed for a request that changes something with the cookie alone."""
+def check_access(service: Service, method: str, headers: Headers) -> float:
+    """When the access of the request ends, in Unix time: with its session, else never.
+
+    Raise Unauthorized unless the request has one of the server's tokens or the cookie of a session, or the server has
+    no tokens; CsrfFailed for a request that changes something with the cookie alone."""
     if service.settings.tokens and "authorization" not in headers:
         session = service.sessions.find(headers.getlist("cookie"))
         if session is not None:
             if method not in SAFE_METHODS:
                 session.check_csrf(headers.get(CSRF_HEADER))
-            return
+            return session.expires_at
     check_token(service.settings, bearer_token(headers))
+    return inf
 
 
 def bearer_token(headers: Headers) -> str:

@@ -1,9 +1,11 @@
 """Base classes of all responses, the error shape, streams, timestamps, and values that OpenAPI describes by a name."""
 
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
+from fastapi import Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
@@ -47,10 +49,19 @@ def event_stream(name: str) -> dict[str, Any]:
     return {"content": {"text/event-stream": {"itemSchema": item}}}
 
 
-def event_stream_response(content: AsyncIterator[bytes]) -> StreamingResponse:
-    """A stream of Server-Sent Events that proxies neither store nor hold back."""
+def event_stream_response(request: Request, content: AsyncIterator[bytes]) -> StreamingResponse:
+    """A stream of Server-Sent Events that proxies neither store nor hold back. It ends with the session of its client,
+    at the latest when the next comment is due."""
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-    return StreamingResponse(content, media_type="text/event-stream", headers=headers)
+    until = _until(content, request.state.access_ends_at)
+    return StreamingResponse(until, media_type="text/event-stream", headers=headers)
+
+
+async def _until(content: AsyncIterator[bytes], ends_at: float) -> AsyncIterator[bytes]:
+    async for part in content:
+        if time.time() >= ends_at:
+            return
+        yield part
 
 
 Config = Annotated[dict[str, Any], described_as("TrainingConfig")]

@@ -61,6 +61,11 @@ class Client(ModelRequests):
     def history(self, task_id: str) -> dict[str, Any]:
         return self._request("GET", _path(f"{TASKS}/history", task_id))
 
+    def curves(self, task_id: str, points: int | None = None) -> dict[str, Any]:
+        """The history in at most ``points`` rows (default: 2,000): of more epochs, the minimum and maximum of each
+        metric in each bucket of epochs."""
+        return self._request("GET", _path(f"{TASKS}/curves", task_id), {"points": points})
+
     def task(self, task_id: str) -> dict[str, Any]:
         """Everything that is known of one task."""
         return self._request("GET", _path(f"{TASKS}/tasks", task_id))
@@ -132,6 +137,10 @@ class Client(ModelRequests):
         """The report of a task's model: an HTML page that shows the language ``lang`` first, ``en`` (the default) or
         ``zh``. Raises NotFound if the model has none, IllegalMove if the task is not complete."""
         return self._connection.text(f"{_path(f'{TASKS}/tasks', task_id)}/report", {"lang": lang})
+
+    def report_values(self, task_id: str) -> dict[str, Any]:
+        """What the figures of that report show, as numbers. Raises the errors of ``report``."""
+        return self._request("GET", f"{_path(f'{TASKS}/tasks', task_id)}/report/values")
 
     def stop(self, task_id: str, wait: float | None = None) -> dict[str, Any]:
         """Cancel a task and wait up to ``wait`` seconds until its worker has stopped."""

@@ -1,5 +1,6 @@
 """Logging a browser in and out, and what its cookie opens."""
 
+import asyncio
 import logging
 from http.cookies import Morsel, SimpleCookie
 from typing import Any
@@ -206,6 +207,28 @@ async def test_a_session_ends_by_its_time_on_the_server(guarded, monkeypatch):
     assert (await guarded.http.get(TASKS, headers=headers)).status_code == 401
     assert (await guarded.post("/start", json=CONFIG, headers=headers)).status_code == 401
     assert (await guarded.http.get(SESSION, headers=headers)).json()["logged_in"] is False
+
+
+@pytest.mark.parametrize("live", [{"tokens": TOKEN}], indirect=True)
+@pytest.mark.parametrize("path", ["/stream?tasks=true", "/stream-progress/{id}", "/logs/{id}?follow=true"])
+async def test_an_open_stream_ends_with_its_session_and_not_with_a_token(live, monkeypatch, path):
+    for module in ("live", "stream", "logs"):
+        monkeypatch.setattr(f"epochd.api.tasks.{module}.PING_SECONDS", 0.02)
+    token = {"Authorization": f"Bearer {TOKEN}"}
+    task_id = (await live.post("/start", json=CONFIG, headers=token)).json()["task_id"]
+    await logged_in(live)
+    url = f"{PREFIX}{path.format(id=task_id)}"
+    later = sessions.time.time() + SECONDS + 1
+    async with live.http.stream("GET", url) as session, live.http.stream("GET", url, headers=token) as other:
+        assert session.status_code == other.status_code == 200
+        parts, others = session.aiter_raw(), other.aiter_raw()
+        assert await anext(parts)
+        monkeypatch.setattr(sessions.time, "time", lambda: later)
+        async with asyncio.timeout(5):
+            async for _ in parts:
+                pass
+            for _ in range(3):
+                assert await anext(others)
 
 
 async def test_removing_a_token_ends_its_sessions_and_a_restart_does_not():

@@ -13,7 +13,7 @@ import { TableFrame } from "../components/TableFrame";
 import * as format from "../language/format";
 import { useText } from "../language/language";
 import { quoted } from "../start/snippets";
-import { Scores } from "../task/ResultsTab";
+import { Scores } from "../task/results/Scores";
 import { Aliases } from "./Aliases";
 import { headline } from "./ModelsPage";
 import { PredictForm } from "./PredictForm";

@@ -4,13 +4,11 @@
  */
 
 import { useQuery } from "@tanstack/react-query";
-import { useState } from "react";
+import { getRouteApi } from "@tanstack/react-router";
 
 import { ApiError, type Schemas } from "../api/client";
 import { isFinal, reportValues, type TaskDetail } from "../api/queries";
-import { baselineName, isBetter, metricName, METRICS } from "../components/metrics";
 import { Empty, ErrorNote, Loading } from "../components/notices";
-import { TableFrame } from "../components/TableFrame";
 import * as format from "../language/format";
 import { useText } from "../language/language";
 import { BinaryFigures } from "./results/BinaryFigures";
@@ -18,23 +16,10 @@ import { ConfusedPairs, Confusion, PerClass } from "./results/ClassFigures";
 import { Examples } from "./results/Examples";
 import { Importance } from "./results/Importance";
 import { Forecasts, RegressionFigures } from "./results/RegressionFigures";
+import { Scores, SIDES, type Final, type Side } from "./results/Scores";
 import { Use } from "./results/Use";
 
-type Final = Schemas["FinalMetrics"];
-type Side = "validation" | "test" | "train";
-type Values = Record<string, number | null | undefined>;
-
-const SIDES: readonly Side[] = ["validation", "test", "train"];
-
-/** The best baseline of a side in one metric. */
-function best(final: Final, side: Side, metric: string): { name: string; value: number } | null {
-  let found: { name: string; value: number } | null = null;
-  for (const baseline of final.baselines[side] ?? []) {
-    const value = (baseline as unknown as Values)[metric];
-    if (typeof value === "number" && (found === null || isBetter(metric, value, found.value))) found = { name: baseline.name, value };
-  }
-  return found;
-}
+const route = getRouteApi("/tasks/$id");
 
 export function ResultsTab({ detail }: { detail: TaskDetail }) {
   const t = useText();
@@ -74,8 +59,11 @@ function Figures({ detail, final }: { detail: TaskDetail; final: Final }) {
   const t = useText();
   const { data: report, error, refetch } = useQuery({ ...reportValues(detail.task_id), enabled: detail.artifact !== null });
   const sides = SIDES.filter((side) => final[side]);
-  const [side, setSide] = useState<Side>(sides[0] ?? "train");
-  const [threshold, setThreshold] = useState<number | null>(null);
+  const { part: chosen, threshold = null } = route.useSearch();
+  const navigate = route.useNavigate();
+  const side = sides.find((one) => one === chosen) ?? sides[0] ?? "train";
+  const choose = (next: { part?: Side; threshold?: number | undefined }): void =>
+    void navigate({ search: (before) => ({ ...before, ...next }) as never, replace: true });
   const metrics = final[side];
   const part = report?.parts.find(({ name }) => name === side);
   const classification = part?.classification ?? null;
@@ -90,7 +78,7 @@ function Figures({ detail, final }: { detail: TaskDetail; final: Final }) {
           <span id="part-label">{t("results.part")}</span>
           <div className="segments" role="group" aria-labelledby="part-label">
             {sides.map((one) => (
-              <button key={one} type="button" aria-pressed={one === side} onClick={() => setSide(one)}>
+              <button key={one} type="button" aria-pressed={one === side} onClick={() => choose({ part: one })}>
                 {t(`side.${one}`)}
               </button>
             ))}
@@ -107,7 +95,7 @@ function Figures({ detail, final }: { detail: TaskDetail; final: Final }) {
           target={target}
           decision={report?.decision_threshold ?? 0.5}
           threshold={threshold}
-          onThreshold={setThreshold}
+          onThreshold={(wanted) => choose({ threshold: wanted ?? undefined })}
         />
       ) : (
         <Confusion metrics={metrics} title={t("results.confusion", { side: name })} />
@@ -134,56 +122,3 @@ function Notes({ detail, part, side }: { detail: TaskDetail; part: Schemas["Part
   ];
   return notes.length === 0 ? null : <p className="hint results-notes">{notes.join(" ")}</p>;
 }
-
-export function Scores({ final, scored }: { final: Final; scored: Side }) {
-  const t = useText();
-  const sides = SIDES.filter((side) => final[side]);
-  const rows = METRICS.filter((metric) => sides.some((side) => typeof (final[side] as unknown as Values)[metric] === "number"));
-  return (
-    <TableFrame label={t("results.scores")}>
-      <table className="table">
-        <caption>{t("results.scores")}</caption>
-        <thead>
-          <tr>
-            <th>{t("results.metric")}</th>
-            {sides.map((side) => (
-              <th key={side} className="number">
-                {t(`side.${side}`)} <span className="muted">({format.count(final[side]?.rows)})</span>
-              </th>
-            ))}
-            <th>{t("results.baseline", { side: t(`side.${scored}`) })}</th>
-          </tr>
-        </thead>
-        <tbody>
-          {rows.map((metric) => {
-            const baseline = best(final, scored, metric);
-            const value = (final[scored] as unknown as Values)[metric];
-            const isGood = baseline !== null && typeof value === "number" && isBetter(metric, value, baseline.value);
-            return (
-              <tr key={metric} data-main={metric === final.main_metric}>
-                <th scope="row">{metricName(metric)}</th>
-                {sides.map((side) => (
-                  <td key={side} className="number">
-                    {format.value((final[side] as unknown as Values)[metric])}
-                  </td>
-                ))}
-                <td>
-                  {baseline === null ? (
-                    format.MISSING
-                  ) : (
-                    <span className={isGood ? "versus versus-better" : "versus versus-worse"}>
-                      <span aria-hidden="true">{isGood ? "▲" : "▼"}</span> <span className="number">{format.value(baseline.value)}</span>{" "}
-                      {baselineName(baseline.name)}
-                      <span className="visually-hidden">{t(isGood ? "baseline.better" : "baseline.worse")}</span>
-                    </span>
-                  )}
-                </td>
-              </tr>
-            );
-          })}
-        </tbody>
-      </table>
-    </TableFrame>
-  );
-}
-

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 
 from epochd.api import event_bus
@@ -81,12 +81,12 @@ def _followed(given: list[str]) -> Iterator[tuple[str, int]]:
     response_class=StreamingResponse,
     responses={200: event_stream("LiveEvent")},
 )
-async def stream(opened: Annotated[OpenFeed, Depends(open_feed)]) -> StreamingResponse:
+async def stream(request: Request, opened: Annotated[OpenFeed, Depends(open_feed)]) -> StreamingResponse:
     """The events of `stream-progress` of each task, with the ids `TASK_ID:N`. Without ids, at most once a second:
     `activity` (the place within the epoch, memory, processors), `tasks` (trainings that have changed, as in the list)
     and `removed`. The stream has no end; after a lost connection follow each task from its last number.
     """
-    return event_stream_response(sent(opened))
+    return event_stream_response(request, sent(opened))
 
 
 async def sent(opened: OpenFeed) -> AsyncIterator[bytes]:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import StreamingResponse
 
 from epochd.api.deps import ServiceDep
@@ -48,6 +48,7 @@ LogLine = tuple[int, str]
     responses=RESPONSES,
 )
 async def logs(
+    request: Request,
     task_id: str,
     service: ServiceDep,
     attempt: Attempt = None,
@@ -72,7 +73,7 @@ async def logs(
     path = path_of(service, job.id, chosen or 1)
     if follow:
         start = await asyncio.to_thread(offset_of_last, path, tail) if offset is None else offset
-        return event_stream_response(_followed(service, job.id, chosen or 1, start))
+        return event_stream_response(request, _followed(service, job.id, chosen or 1, start))
     lines = await asyncio.to_thread(last_lines, path, tail) if chosen else []
     return LogOf(task_id=job.id, attempts=known, attempt=chosen, lines=lines)
 

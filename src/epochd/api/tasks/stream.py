@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, HTTPException, Query
+from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request
 from fastapi.responses import StreamingResponse
 
 from epochd.api import event_bus
@@ -67,10 +67,10 @@ async def open_stream(
     response_class=StreamingResponse,
     responses=RESPONSES,
 )
-async def stream(opened: Annotated[OpenStream, Depends(open_stream)]) -> StreamingResponse:
+async def stream(request: Request, opened: Annotated[OpenStream, Depends(open_stream)]) -> StreamingResponse:
     """Events with the types `state`, `progress`, `checkpoint` and `log`, then exactly one of `complete`,
     `failed` or `cancelled`. With `Last-Event-ID` the stream continues after that event; without it all are sent."""
-    return event_stream_response(sent(opened))
+    return event_stream_response(request, sent(opened))
 
 
 async def sent(opened: OpenStream) -> AsyncIterator[bytes]:
