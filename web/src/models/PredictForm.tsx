@@ -124,8 +124,10 @@ function OneRow({ model }: { model: Model }) {
 function Picture({ name, onRead }: { name: string; onRead: (address: string) => void }) {
   const t = useText();
   const id = useId();
+  const [chosen, setChosen] = useState("");
   const read = (file: File | undefined): void => {
     if (file === undefined) return;
+    setChosen(file.name);
     const reader = new FileReader();
     reader.onload = () => onRead(reader.result as string);
     reader.readAsDataURL(file);
@@ -136,6 +138,7 @@ function Picture({ name, onRead }: { name: string; onRead: (address: string) => 
       <label htmlFor={id} className="button button-quiet">
         {t("predict.picture")}
       </label>
+      <span className="hint">{chosen}</span>
     </>
   );
 }
