@@ -32,7 +32,7 @@ RUNNING: dict[str, Any] = {
     "target_column": "target",
     "hidden_units": [64],
     "batch_size": 256,
-    "epochs": 100_000,
+    "epochs": 1_000_000,
     "early_stopping_patience": None,
     "framework": "pytorch",
 }
@@ -54,9 +54,9 @@ def main() -> None:
                 time.sleep(0.5)
             given = {"url": url, "ids": ids, "running": running, "minutes": options.minutes, "found": str(found)}
             use_pages(given)
+            for name, value in json.loads(found.read_text()).items():
+                print(f"{name:56} {value}")
             client.stop(running)
-        for name, value in json.loads(found.read_text()).items():
-            print(f"{name:56} {value}")
 
 
 def browser() -> str:
