@@ -26,13 +26,13 @@ from epochd.client import Client
 
 WEB = Path(__file__).parents[1] / "web"
 TASKS, LONG, EPOCHS = 5_000, 20, 20_000
+LONG_MINUTES = 10
 RUNNING: dict[str, Any] = {
     "name": "live",
     "dataset": "digits",
     "target_column": "target",
     "hidden_units": [64],
-    "batch_size": 256,
-    "epochs": 1_000_000,
+    "epochs": 100_000,
     "early_stopping_patience": None,
     "framework": "pytorch",
 }
@@ -49,8 +49,10 @@ def main() -> None:
         data.mkdir()
         ids = asyncio.run(fill(data, TASKS, EPOCHS, LONG))
         with server(Path(__file__).parents[1] / "src", data) as url, Client(url) as client:
-            running = client.start(RUNNING)["task_id"]
-            while client.progress(running)["progress"]["current_epoch"] == 0:  # the start of a worker is not what is measured
+            # small batches for long: the epochs of a training are limited
+            running = client.start(RUNNING | {"batch_size": 256 if options.minutes < LONG_MINUTES else 32})["task_id"]
+            # the start of a worker is not what is measured
+            while client.progress(running)["progress"]["current_epoch"] == 0:
                 time.sleep(0.5)
             given = {"url": url, "ids": ids, "running": running, "minutes": options.minutes, "found": str(found)}
             use_pages(given)
