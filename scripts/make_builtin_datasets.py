@@ -4,11 +4,16 @@ Run it after a scikit-learn release changes one of them; ``tests/data/test_built
 scikit-learn is needed here and in that test only. Credits and licences are in NOTICE.
 """
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 from sklearn import datasets
+
+from epochd.data.tables.catalog import BUILTIN, Catalog
+from epochd.registry import profile
 
 FOLDER = Path(__file__).resolve().parents[1] / "src" / "epochd" / "data" / "builtin"
 NAMES = ("breast_cancer", "diabetes", "digits", "iris", "wine")
@@ -39,6 +44,8 @@ def main() -> None:
         path = FOLDER / f"{name}.parquet"
         frame.write_parquet(path, compression="zstd", compression_level=19)
         print(f"{path.name}: {frame.height} rows, {frame.width} columns, {path.stat().st_size} bytes")
+    facts = {name: asdict(profile.read_facts(Catalog().open(name))) for name in BUILTIN}
+    (FOLDER / "facts.json").write_text(json.dumps(facts))
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ async def listing(
 ) -> Datasets:
     """Registered datasets, newest first, then the built-in ones."""
     registered, count = await datasets.find(service.db, name=name, limit=limit, offset=offset)
-    builtin = [dataset for dataset in await service.profiles.builtin() if (name or "").lower() in dataset.name]
+    builtin = [dataset for dataset in service.profiles.builtin() if (name or "").lower() in dataset.name]
     first = max(0, offset - count)
     page = [*registered, *builtin[first : first + limit - len(registered)]]
     lines = [DatasetLine.of(dataset) for dataset in page]
@@ -217,7 +217,7 @@ async def refresh(name: Name, request: Request, service: ServiceDep) -> DatasetR
 async def _find(service: Service, name: str) -> Dataset:
     """The dataset of this name, built-in or registered. Raises NotFound."""
     if name in BUILTIN:
-        return next(dataset for dataset in await service.profiles.builtin() if dataset.name == name)
+        return next(dataset for dataset in service.profiles.builtin() if dataset.name == name)
     dataset = await datasets.get(service.db, name)
     if dataset is None:
         raise await _not_found(service, name)

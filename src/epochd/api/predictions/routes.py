@@ -198,10 +198,12 @@ async def output(task_id: str, service: ServiceDep) -> FileResponse:
     response_class=StreamingResponse,
     responses={**stream.RESPONSES, 200: event_stream("PredictionEvent")},
 )
-async def events(opened: Annotated[stream.OpenStream, Depends(stream.open_stream)]) -> StreamingResponse:
+async def events(
+    request: Request, opened: Annotated[stream.OpenStream, Depends(stream.open_stream)]
+) -> StreamingResponse:
     """Events with the types `state`, `progress` and `log`, then exactly one of `complete`, `failed` or `cancelled`.
     With `Last-Event-ID` the stream continues after that event; without it all are sent."""
-    return await stream.stream(opened)
+    return await stream.stream(request, opened)
 
 
 router.add_api_route(
