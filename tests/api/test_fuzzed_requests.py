@@ -6,7 +6,7 @@
 import asyncio
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,9 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from epochd.api.app import create_app
+from epochd.api.responses import PING
 from epochd.api.server import Server, bind, url_of
+from epochd.api.tasks import live
 from epochd.core.settings import Settings
 from tests.api.test_openapi import OPERATIONS
 from tests.support.executors import FakeExecutor
@@ -53,9 +55,24 @@ def task_ids() -> list[str]:
     return []
 
 
+async def until_quiet(opened: live.OpenFeed, sent: Any = live.sent) -> AsyncIterator[bytes]:
+    """The stream of several trainings, which has no end, until nothing has happened for a moment."""
+    async for part in sent(opened):
+        yield part
+        if part == PING:
+            return
+
+
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory, task_ids: list[str]) -> Iterator[Any]:
     """A server in a thread, whose one worker is never heard of; the description of its operations."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(live, "sent", until_quiet)
+        patch.setattr(live, "PING_SECONDS", 0.1)
+        yield from served(tmp_path_factory, task_ids)
+
+
+def served(tmp_path_factory: pytest.TempPathFactory, task_ids: list[str]) -> Iterator[Any]:
     folder: Path = tmp_path_factory.mktemp("fuzzed")
     listener, ready, ended = bind("127.0.0.1", 0), Future[Server](), threading.Event()
     url = url_of("127.0.0.1", listener)
@@ -69,7 +86,7 @@ def api(tmp_path_factory: pytest.TempPathFactory, task_ids: list[str]) -> Iterat
             task_ids.append(await house.start())
             await house.post(f"/{command}/{task_ids[-1]}")
 
-    async def served() -> None:
+    async def serve() -> None:
         executor = FakeExecutor()
         app = create_app(
             Settings(data_dir=folder / "data", slots=1, lease_seconds=3600, pause_wait_seconds=0), executor=executor
@@ -84,7 +101,7 @@ def api(tmp_path_factory: pytest.TempPathFactory, task_ids: list[str]) -> Iterat
 
     def run() -> None:
         try:
-            asyncio.run(served())
+            asyncio.run(serve())
             ended.set()
         except BaseException as error:
             ready.set_exception(error)

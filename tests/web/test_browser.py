@@ -25,7 +25,7 @@ MISSING = [name for name, found in NEEDED.items() if not found]
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("part", ["flow", "pages"])
 def test_the_dashboard_in_a_browser(part: str, tmp_path: Path) -> None:
-    environment = os.environ | {"EPOCHD_PYTHON": sys.executable, "CHROMIUM": str(CHROMIUM), "NO_COLOR": "1"}
+    needed = {"EPOCHD_PYTHON": sys.executable, "EPOCHD_REPORT": "true", "CHROMIUM": str(CHROMIUM), "NO_COLOR": "1"}
     command = ["npx", "vitest", "run", "--config", "e2e/vitest.config.ts", part]
-    ended = subprocess.run(command, cwd=WEB, env=environment, capture_output=True, text=True, check=False)
+    ended = subprocess.run(command, cwd=WEB, env=os.environ | needed, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout[-6000:] + ended.stderr[-2000:]
