@@ -114,7 +114,7 @@ export function follow<T>({ request, after = null, onEvent, onConnection, isFini
 }
 
 const TOGETHER = 30; // milliseconds of events that are shown at once, at least
-const REST = 400; // milliseconds between two times that something is shown, at least: nobody reads faster
+const REST = 600; // milliseconds between two times that something is shown, at least: nobody reads faster
 const SHARE = 4; // showing takes at most one part of so many of the time
 const REST_AT_MOST = 2_000;
 
