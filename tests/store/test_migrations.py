@@ -84,6 +84,18 @@ async def test_a_migration_that_fails_leaves_nothing(empty_database_url: str, mo
     await database.close()
 
 
+async def test_a_database_of_this_version_is_opened_without_alembic(
+    db: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unexpected(*_: object) -> None:
+        raise AssertionError("there is nothing to migrate")
+
+    monkeypatch.setattr("alembic.command.upgrade", unexpected)
+    again = Database(database_url)
+    await again.open()
+    await again.close()
+
+
 async def test_a_path_with_odd_characters_is_migrated(tmp_path: Path) -> None:
     folder = tmp_path / "100% müller & co"
     folder.mkdir()

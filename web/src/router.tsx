@@ -27,6 +27,10 @@ const SORTS: readonly Sort[] = [
 ];
 export const STATES: readonly State[] = ["pending", "running", "paused", "completed", "failed", "cancelled"];
 
+/** The parts of the rows that a model is scored on. */
+export const SIDES = ["validation", "test", "train"] as const;
+export type Side = (typeof SIDES)[number];
+
 export const TASK_TABS = ["curves", "results", "config", "log"] as const;
 export type TaskTab = (typeof TASK_TABS)[number];
 
@@ -82,7 +86,7 @@ const task = createRoute({
       log: search.log === true ? true : undefined,
       smooth: Number(search.smooth) > 0 && Number(search.smooth) < 1 ? Number(search.smooth) : undefined,
       zoom: range(search.zoom),
-      part: oneOf(search, "part", ["validation", "test", "train"] as const),
+      part: oneOf(search, "part", SIDES),
       threshold: Number(search.threshold) >= 0 && Number(search.threshold) <= 1 ? Number(search.threshold) : undefined,
     }),
   component: lazyRouteComponent(() => import("./task/TaskPage"), "TaskPage"),

@@ -5,7 +5,6 @@ reads it, or need more memory or time than there is.
 """
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,10 +97,10 @@ def changed(catalog: Catalog, spec: TrainingSpec, known: dict[str, str]) -> str 
     return next((name for name, source in sources.items() if not source.is_unchanged(known[name])), None)
 
 
-def describe(catalog: Catalog, names: Sequence[str], options: ReadOptions) -> list[tuple[Path, Facts]]:
-    """The path of each of these datasets, and facts about it from reading all of it so. Raises DataError."""
-    sources = [catalog.open(name).reading(options) for name in names]
-    return [(source.path, profile.read_facts(source)) for source in sources]
+def describe(catalog: Catalog, name: str, options: ReadOptions) -> tuple[Path, Facts]:
+    """The path of a dataset, and facts about it from reading all of it so. Raises DataError."""
+    source = catalog.open(name).reading(options)
+    return source.path, profile.read_facts(source)
 
 
 def fingerprint(source: Source) -> str:

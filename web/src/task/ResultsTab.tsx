@@ -11,12 +11,13 @@ import { isFinal, reportValues, type TaskDetail } from "../api/queries";
 import { Empty, ErrorNote, Loading } from "../components/notices";
 import * as format from "../language/format";
 import { useText } from "../language/language";
+import { SIDES, type Side } from "../router";
 import { BinaryFigures } from "./results/BinaryFigures";
 import { ConfusedPairs, Confusion, PerClass } from "./results/ClassFigures";
 import { Examples } from "./results/Examples";
 import { Importance } from "./results/Importance";
 import { Forecasts, RegressionFigures } from "./results/RegressionFigures";
-import { Scores, SIDES, type Final, type Side } from "./results/Scores";
+import { Scores, type Final } from "./results/Scores";
 import { Use } from "./results/Use";
 
 const route = getRouteApi("/tasks/$id");

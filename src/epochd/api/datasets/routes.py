@@ -307,8 +307,8 @@ async def _register(
     with service.staging.stage(name, DatasetKind.PATH) as staged, problems_of("path"):
         staged.stage = "checking"
         catalog = Catalog(service.settings.dataset_roots)
-        reading = service.readers.call(operations.describe, catalog, [path], options)
-        [(found, facts)] = await while_connected(request, reading)
+        reading = service.readers.call(operations.describe, catalog, path, options)
+        found, facts = await while_connected(request, reading)
         dataset = described(name, DatasetKind.PATH, facts, str(found), options=options)
     async with datasets.registering(service.db, dataset, replace=replace) as old:
         pass

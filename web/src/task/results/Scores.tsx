@@ -5,12 +5,10 @@ import { baselineName, isBetter, metricName, METRICS } from "../../components/me
 import { TableFrame } from "../../components/TableFrame";
 import * as format from "../../language/format";
 import { useText } from "../../language/language";
+import { SIDES, type Side } from "../../router";
 
 export type Final = Schemas["FinalMetrics"];
-export type Side = "validation" | "test" | "train";
 type Values = Record<string, number | null | undefined>;
-
-export const SIDES: readonly Side[] = ["validation", "test", "train"];
 
 /** The best baseline of a side in one metric. */
 function best(final: Final, side: Side, metric: string): { name: string; value: number } | null {
