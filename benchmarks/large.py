@@ -151,10 +151,10 @@ def time_steps() -> Steps:
 
     clock, finish_epoch = Steps(), fit.train_epoch
 
-    def timed(engine: Any, config: Any, state: Any, sink: Any) -> Any:
+    def timed(member: Any, members: Any, sink: Any) -> Any:
         began = perf_counter()
-        command = finish_epoch(engine, config, state, sink)
-        clock.rows, clock.seconds = len(config.train), perf_counter() - began
+        command = finish_epoch(member, members, sink)
+        clock.rows, clock.seconds = len(member.config.train), perf_counter() - began
         return command
 
     fit.train_epoch = timed

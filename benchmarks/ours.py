@@ -16,6 +16,7 @@ from epochd.data.encoding.encoder import Encoder
 from epochd.data.feed.dataset import InMemoryDataset
 from epochd.engines import network, registry
 from epochd.loop import fit
+from epochd.loop.members import FitConfig, Member, Members
 from epochd.loop.state import LoopState
 from epochd.worker.report import Reporter
 from epochd.worker.sink import JobSink
@@ -42,7 +43,7 @@ def loop_and_bare(framework: str, case: Case, rounds: int = 7, epochs_each: int 
     train, held_out = InMemoryDataset(part.x[:cut], part.y[:cut]), InMemoryDataset(part.x[cut:], part.y[cut:])
     spec = case.setup.spec.model_copy(update={"epochs": 10**6, "framework": framework})
     engine = registry.build(framework, case.setup, train)
-    config = fit.FitConfig(spec, "binary", train, held_out, network.batches(case.setup, cut))
+    config = FitConfig(spec, "binary", train, held_out, network.batches(case.setup, cut))
     found = []
     with server() as url, tempfile.TemporaryDirectory() as folder:
         ticket = Ticket(
@@ -50,20 +51,20 @@ def loop_and_bare(framework: str, case: Case, rounds: int = 7, epochs_each: int 
         )
         reporter = Reporter(url, "t", 1, "x", 15.0)
         sink = JobSink(ticket, reporter, {"fingerprint": ""}, Encoder((), "target", "binary", (0, 1)))
-        state = LoopState(spec.learning_rate)
+        members = Members([Member(engine, config, LoopState(spec.learning_rate))])
         for turn in range(rounds + 1):
-            whole = _timed(lambda: _loop(engine, config, state, sink, epochs_each))
+            whole = _timed(lambda: _loop(members, sink, epochs_each))
             bare = _timed(lambda: _bare(engine, config, epochs_each))
             if turn:
                 found.append((whole, bare))
     return found
 
 
-def _loop(engine, config, state, sink, epochs_each) -> None:  # type: ignore[no-untyped-def]
+def _loop(members, sink, epochs_each) -> None:  # type: ignore[no-untyped-def]
     for _ in range(epochs_each):
-        fit.train_epoch(engine, config, state, sink)
-        fit.end_epoch(engine, config, state)
-        sink.emit(ReportKind.EPOCH, fit.epoch_report(config, state))
+        fit.train_epoch(members.each[0], members, sink)
+        fit.end_epoch(members.each[0])
+        sink.emit(ReportKind.EPOCH, fit.epoch_report(members.config, members.state))
 
 
 def _bare(engine, config, epochs_each) -> None:  # type: ignore[no-untyped-def]

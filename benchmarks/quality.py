@@ -30,7 +30,7 @@ from epochd.core.events import ReportKind
 from epochd.core.jobs import Command
 from epochd.engines import registry
 from epochd.loop import fit, metrics
-from epochd.loop.engine import Engine
+from epochd.loop.members import Member, Members
 from epochd.loop.state import LoopState
 from epochd.worker.execute import Training
 
@@ -117,7 +117,7 @@ def our_score(framework: str, training: Training) -> float:
     config, name = trials.held_out(training)
     state = LoopState(config.spec.learning_rate)
     with closing(registry.build(framework, training.setup, config.train)) as engine:
-        fit.fit(engine, config, state, Silence())
+        fit.fit(Members([Member(engine, config, state)]), Silence())
     assert state.best_row is not None
     return float(state.best_row[name])
 
@@ -137,7 +137,7 @@ class Silence:
     def checkpoint_due(self) -> bool:
         return False
 
-    def checkpoint(self, engine: Engine, state: LoopState) -> None:
+    def checkpoint(self, members: Members) -> None:
         """Never due."""
 
 

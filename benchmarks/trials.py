@@ -15,7 +15,7 @@ import polars as pl
 from epochd.core.specs import TrainingSpec
 from epochd.core.tickets import Ticket
 from epochd.data import prepare
-from epochd.loop.fit import FitConfig
+from epochd.loop.members import FitConfig
 from epochd.worker.execute import Training
 
 SEEDS = (0, 1, 2)

@@ -170,7 +170,7 @@ MUTANTS = [
     ),
     Mutant(
         "an epoch without a value may be the best",
-        "loop/fit.py",
+        "loop/history.py",
         "return best is None or (value is not None and ",
         "return best is None or value is None or (",
         "loop/test_early_stopping.py",

@@ -8,6 +8,7 @@ import pytest
 
 from epochd.artifact import checkpoint, files
 from epochd.core.errors import CorruptFile, Diverged, OutOfSpace
+from epochd.loop.members import Member
 from epochd.loop.state import LoopState, Totals
 
 
@@ -29,11 +30,21 @@ def state(**values):
     return LoopState(0.1 + 0.2, epoch=3, step=5, totals=Totals(7, 1 / 3, 2.0), best_weights=best, **values)
 
 
+def saved(folder, attempt, engine, loop, facts):
+    return checkpoint.save(folder, attempt, [Member(engine, None, loop)], facts)
+
+
+def loaded(path):
+    """The only network of a checkpoint."""
+    [found] = checkpoint.load(path).members
+    return found
+
+
 def test_it_comes_back_exactly(tmp_path):
-    path = checkpoint.save(tmp_path, 1, Engine(1 / 3), state(history=[{"epoch": 1, "val_loss": 0.1 + 0.7}]), {"a": 1})
-    found = checkpoint.load(path)
+    path = saved(tmp_path, 1, Engine(1 / 3), state(history=[{"epoch": 1, "val_loss": 0.1 + 0.7}]), {"a": 1})
+    found = loaded(path)
     assert found.state.as_json() == state(history=[{"epoch": 1, "val_loss": 0.1 + 0.7}]).as_json()
-    assert found.facts == {"a": 1}
+    assert checkpoint.load(path).facts == {"a": 1}
     np.testing.assert_array_equal(found.weights["w"], Engine(1 / 3).weights()["w"])
     np.testing.assert_array_equal(found.optimizer["m"], Engine().optimizer_state()["m"])
     np.testing.assert_array_equal(found.state.best_weights["w"], state().best_weights["w"])
@@ -41,9 +52,9 @@ def test_it_comes_back_exactly(tmp_path):
 
 def test_the_newest_two_are_kept(tmp_path):
     for value in range(4):
-        checkpoint.save(tmp_path, 1, Engine(value), state(), {})
+        saved(tmp_path, 1, Engine(value), state(), {})
     assert [path.name for path in checkpoint.numbered(tmp_path)] == ["0001-000003", "0001-000004"]
-    assert checkpoint.load(tmp_path / "0001-000004").weights["w"][0, 0] == 3
+    assert loaded(tmp_path / "0001-000004").weights["w"][0, 0] == 3
 
 
 def damage(path, name, how):
@@ -60,27 +71,27 @@ def damage(path, name, how):
     "name", ["weights.safetensors", "optimizer.safetensors", "best.safetensors", "state.json", "manifest.json"]
 )
 def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(tmp_path, name, how):
-    older, newer = (checkpoint.save(tmp_path, 1, Engine(value), state(), {}) for value in (1, 2))
+    older, newer = (saved(tmp_path, 1, Engine(value), state(), {}) for value in (1, 2))
     assert checkpoint.newest(tmp_path) == (newer, [])
     damage(newer, name, how)
     found, (fault,) = checkpoint.newest(tmp_path)
     assert found == older
     assert newer.name in fault
-    assert checkpoint.load(older).weights["w"][0, 0] == 1
+    assert loaded(older).weights["w"][0, 0] == 1
 
 
 def test_a_checkpoint_that_was_found_damaged_does_not_cost_the_good_one_before_it(tmp_path):
-    older, damaged = (checkpoint.save(tmp_path, 1, Engine(value), state(), {}) for value in (1, 2))
+    older, damaged = (saved(tmp_path, 1, Engine(value), state(), {}) for value in (1, 2))
     damage(damaged, "weights.safetensors", "flip")
     _, (fault,) = checkpoint.newest(tmp_path)
     assert f"set aside as damaged-{damaged.name}" in fault
     assert (tmp_path / f"damaged-{damaged.name}").is_dir()
-    newer = checkpoint.save(tmp_path, 2, Engine(3), state(), {})
+    newer = saved(tmp_path, 2, Engine(3), state(), {})
     assert sorted(tmp_path.iterdir()) == [older, newer]
 
 
 def test_only_to_look_sets_nothing_aside(tmp_path):
-    path = checkpoint.save(tmp_path, 1, Engine(1), state(), {})
+    path = saved(tmp_path, 1, Engine(1), state(), {})
     damage(path, "weights.safetensors", "flip")
     _, (fault,) = checkpoint.newest(tmp_path, set_aside=False)
     assert "set aside" not in fault
@@ -88,15 +99,15 @@ def test_only_to_look_sets_nothing_aside(tmp_path):
 
 
 def test_the_checkpoints_of_a_newer_attempt_come_first_whatever_a_stale_one_still_writes(tmp_path):
-    checkpoint.save(tmp_path, 1, Engine(1), state(), {})
-    newer = checkpoint.save(tmp_path, 2, Engine(2), state(), {})
-    checkpoint.save(tmp_path, 1, Engine(3), state(), {})
+    saved(tmp_path, 1, Engine(1), state(), {})
+    newer = saved(tmp_path, 2, Engine(2), state(), {})
+    saved(tmp_path, 1, Engine(3), state(), {})
     assert checkpoint.newest(tmp_path) == (newer, [])
 
 
 def test_weights_that_are_not_finite_are_not_kept(tmp_path):
     with pytest.raises(Diverged):
-        checkpoint.save(tmp_path, 1, Engine(np.nan), state(), {})
+        saved(tmp_path, 1, Engine(np.nan), state(), {})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -107,22 +118,22 @@ def test_a_full_disk_is_told_with_figures_and_nothing_is_left_behind(tmp_path, m
 
     monkeypatch.setattr(files, "flush", full)
     with pytest.raises(OutOfSpace, match="MiB are free") as refused:
-        checkpoint.save(tmp_path / "task", 1, Engine(), state(), {})
+        saved(tmp_path / "task", 1, Engine(), state(), {})
     assert refused.value.needed_bytes > 2**24
     assert list((tmp_path / "task").iterdir()) == []
 
 
 def test_a_copy_for_another_task_is_as_whole_as_the_original(tmp_path):
-    path = checkpoint.save(tmp_path / "parent", 3, Engine(5), state(), {})
+    path = saved(tmp_path / "parent", 3, Engine(5), state(), {})
     copy = checkpoint.copy(path, tmp_path / "child")
     assert checkpoint.newest(tmp_path / "child") == (copy, [])
-    assert checkpoint.load(copy).weights["w"][0, 0] == 5
+    assert loaded(copy).weights["w"][0, 0] == 5
     assert checkpoint.copy(tmp_path / "nowhere", tmp_path / "child") is None
 
 
 @pytest.mark.parametrize("how", ["flip", "truncate", "remove"])
 def test_a_damaged_checkpoint_is_not_copied_for_another_task(tmp_path, how):
-    path = checkpoint.save(tmp_path / "parent", 1, Engine(5), state(), {})
+    path = saved(tmp_path / "parent", 1, Engine(5), state(), {})
     damage(path, "weights.safetensors", how)
     with pytest.raises(CorruptFile, match=r"weights\.safetensors"):
         checkpoint.copy(path, tmp_path / "child")
@@ -130,6 +141,6 @@ def test_a_damaged_checkpoint_is_not_copied_for_another_task(tmp_path, how):
 
 
 def test_the_state_is_readable(tmp_path):
-    path = checkpoint.save(tmp_path, 1, Engine(), state(), {"framework": "pytorch"})
-    saved = json.loads((path / "state.json").read_text())
-    assert (saved["loop"]["epoch"], saved["facts"]["framework"]) == (3, "pytorch")
+    path = saved(tmp_path, 1, Engine(), state(), {"framework": "pytorch"})
+    content = json.loads((path / "state.json").read_text())
+    assert (content["loop"]["epoch"], content["facts"]["framework"]) == (3, "pytorch")

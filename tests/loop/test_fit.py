@@ -16,7 +16,8 @@ from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
 from epochd.engines import registry
 from epochd.loop import metrics, ranking
 from epochd.loop.engine import Setup
-from epochd.loop.fit import FitConfig, evaluate, fit
+from epochd.loop.fit import evaluate, fit
+from epochd.loop.members import FitConfig, Member, Members
 from epochd.loop.state import LoopState
 
 X, Y = datasets.load_breast_cancer(return_X_y=True)
@@ -44,7 +45,7 @@ class Listener:
     def checkpoint_due(self):
         return False
 
-    def checkpoint(self, engine, state):
+    def checkpoint(self, members):
         raise AssertionError("not due")
 
 
@@ -67,14 +68,14 @@ def same(left, right):
 def test_the_position_is_noted_before_each_chunk_and_at_the_end_of_each_epoch():
     engine, config, state = training(epochs=2, batch_size=50, chunk_steps=3)
     sink = Listener()
-    fit(engine, config, state, sink)
+    fit(Members([Member(engine, config, state)]), sink)
     assert sink.positions == [(epoch, step, 8) for epoch in (1, 2) for step in (0, 3, 6, 8)]
 
 
 def test_every_epoch_is_reported_once_in_order():
     engine, config, state = training()
     sink = Listener()
-    assert fit(engine, config, state, sink) is Command.CONTINUE
+    assert fit(Members([Member(engine, config, state)]), sink) is Command.CONTINUE
     assert [(kind, payload["metrics"]["epoch"]) for kind, payload in sink.events] == [
         (ReportKind.EPOCH, epoch) for epoch in range(1, 7)
     ]
@@ -83,7 +84,7 @@ def test_every_epoch_is_reported_once_in_order():
 
 def test_the_best_weights_score_what_the_best_epoch_says():
     engine, config, state = training(learning_rate=0.05, epochs=12)
-    fit(engine, config, state, Listener())
+    fit(Members([Member(engine, config, state)]), Listener())
     engine.load_weights(state.best_weights)
     scores = evaluate(engine, config, VALIDATION)
     assert state.best_epoch < 12
@@ -92,7 +93,7 @@ def test_the_best_weights_score_what_the_best_epoch_says():
 
 def test_without_validation_rows_the_reported_training_metrics_are_of_the_epochs_own_weights():
     engine, config, state = training(validation=None, validation_split=0)
-    fit(engine, config, state, Listener())
+    fit(Members([Member(engine, config, state)]), Listener())
     engine.load_weights(state.best_weights)
     assert evaluate(engine, config, TRAIN)["loss"] == state.best_row["train_loss"]
     assert state.best_row["val_loss"] is None
@@ -103,7 +104,7 @@ def test_without_validation_rows_the_reported_training_metrics_are_of_the_epochs
 )
 def test_any_metric_can_select_the_best_epoch(monitor, better):
     engine, config, state = training(learning_rate=0.03, epochs=10, monitor=monitor, early_stopping_patience=None)
-    fit(engine, config, state, Listener())
+    fit(Members([Member(engine, config, state)]), Listener())
     values = [row[monitor] for row in state.history]
     assert state.best_epoch == 1 + values.index(better(values))
     assert len(set(values)) > 2
@@ -112,7 +113,7 @@ def test_any_metric_can_select_the_best_epoch(monitor, better):
 def test_a_metric_that_no_epoch_defines_leaves_the_last_weights():
     validation = InMemoryDataset(VALIDATION.x[VALIDATION.y == 1], VALIDATION.y[VALIDATION.y == 1])
     engine, config, state = training(validation=validation, monitor="val_auc", early_stopping_patience=4)
-    fit(engine, config, state, Listener())
+    fit(Members([Member(engine, config, state)]), Listener())
     assert [row["val_auc"] for row in state.history] == [None] * 4
     assert (state.stopped_early, state.best_epoch, state.best_value) == (True, 4, None)
     same(engine.weights(), state.best_weights)
@@ -131,7 +132,7 @@ def test_streamed_rows_have_the_metrics_of_resident_ones(monkeypatch, kept):
 
 def test_early_stopping_ends_the_run():
     engine, config, state = training(epochs=50, learning_rate=0.05, early_stopping_patience=2)
-    fit(engine, config, state, Listener())
+    fit(Members([Member(engine, config, state)]), Listener())
     assert state.stopped_early
     assert state.epoch < 50
 
@@ -139,7 +140,7 @@ def test_early_stopping_ends_the_run():
 @pytest.mark.parametrize("command", [Command.PAUSE, Command.CANCEL, Command.RELEASE])
 def test_a_command_ends_the_run_between_two_chunks(command):
     engine, config, state = training()
-    assert fit(engine, config, state, Listener(2, command)) is command
+    assert fit(Members([Member(engine, config, state)]), Listener(2, command)) is command
     assert (state.epoch, state.step, state.totals.rows) == (0, 6, 192)
 
 
@@ -148,7 +149,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_names_the_epoch():
         train=InMemoryDataset(TRAIN.x * 1e30, TRAIN.y), optimizer="sgd", learning_rate=10.0
     )
     with pytest.raises(Diverged, match="in epoch 1, batches 1 to 3, at learning rate 10"):
-        fit(engine, config, state, Listener())
+        fit(Members([Member(engine, config, state)]), Listener())
 
 
 @pytest.mark.parametrize(
@@ -173,12 +174,12 @@ def test_a_run_paused_at_every_chunk_equals_an_uninterrupted_one(tmp_path, optio
     """Each chunk runs in a fresh engine from a checkpoint on disk; all that is reported and saved is bit-equal."""
     straight_engine, config, straight = training(**options)
     straight_sink = Listener()
-    fit(straight_engine, config, straight, straight_sink)
+    fit(Members([Member(straight_engine, config, straight)]), straight_sink)
 
     sink, interruptions = Listener(1), 0
     engine, config, state = training(**options)
-    while fit(engine, config, state, sink) is Command.PAUSE:
-        saved = checkpoint.load(checkpoint.save(tmp_path, 1, engine, state, {}))
+    while fit(Members([Member(engine, config, state)]), sink) is Command.PAUSE:
+        [saved] = checkpoint.load(checkpoint.save(tmp_path, 1, [Member(engine, config, state)], {})).members
         engine = training(**options)[0]
         state, sink.chunks, interruptions = saved.restore(engine), 1, interruptions + 1
 
@@ -204,6 +205,6 @@ def test_the_rules_that_fire_after_a_resume_are_those_that_would_have_fired():
         epochs=20,
         early_stopping_patience=5,
     )
-    fit(engine, config, state, Listener())
+    fit(Members([Member(engine, config, state)]), Listener())
     assert state.stopped_early
     assert len({row["learning_rate"] for row in state.history}) > 1

@@ -4,6 +4,7 @@ import json
 from typing import ClassVar
 
 import pytest
+from safetensors.numpy import save
 from tests.support import tickets
 from tests.support.reporters import Killed, RecordingReporter, without_times
 
@@ -65,7 +66,8 @@ def train(folder, options, deaths=(), **more):
             assert told.setdefault(row["epoch"], row) == row
     newest, _ = checkpoint.newest(given.checkpoints_dir)
     state = json.loads((newest / "state.json").read_text())["loop"]
-    state["history"] = without_times(state["history"])
+    for loop in state if isinstance(state, list) else [state]:
+        loop["history"] = without_times(loop["history"])
     model = (given.artifact_dir / "model.safetensors").read_bytes()
     last = [(newest / f"{name}.safetensors").read_bytes() for name in ("weights", "optimizer", "best")]
     return list(told.values()), state, model, last
@@ -108,6 +110,69 @@ def test_other_engines_go_on_exactly_too_though_a_worker_dies_after_every_chunk(
     straight = train(tmp_path / "straight", options)
     chunks = chunks_of(tmp_path / "count", options)
     assert train(tmp_path / "deaths", options, [1] * (chunks - 1)) == straight
+
+
+SEVERAL = {"folds": {"folds": 3}, "ensemble": {"ensemble": 3}}
+
+
+@pytest.mark.parametrize("kind", SEVERAL)
+def test_death_at_every_chunk_changes_nothing_for_several_networks(tmp_path, kind):
+    options = MLP | SEVERAL[kind] | {"epochs": 7, "batch_size": 32, "early_stopping_patience": 1}
+    straight = train(tmp_path / "straight", options)
+    assert len({state["epoch"] for state in straight[1]}) > 1, "the networks stop at different epochs"
+    assert any(state["stopped_early"] for state in straight[1])
+    rates = [[row["learning_rate"] for row in state["history"]] for state in straight[1]]
+    assert any(one != rates[0] for one in rates), "each has a schedule of its own"
+    for chunk in range(chunks_of(tmp_path / "count", options)):
+        assert train(tmp_path / str(chunk), options, [chunk]) == straight, chunk
+
+
+@pytest.mark.parametrize("kind", SEVERAL)
+def test_many_deaths_between_checkpoints_change_nothing_for_several_networks(tmp_path, kind):
+    options = MLP | SEVERAL[kind] | {"epochs": 4}
+    straight = train(tmp_path / "straight", options)
+    assert train(tmp_path / "often", options, [1] * 20) == straight
+    assert train(tmp_path / "seldom", options, [7, 13, 4], checkpoint_seconds=1000.0) == straight
+
+
+@pytest.mark.parametrize("kind", SEVERAL)
+@pytest.mark.parametrize("framework", [name for name in registry.installed() if name != "pytorch"])
+def test_several_networks_of_other_engines_go_on_exactly_too(tmp_path, framework, kind):
+    options = MLP | SEVERAL[kind] | {"framework": framework, "epochs": 3}
+    assert train(tmp_path / "deaths", options, [2, 5, 3, 1]) == train(tmp_path / "straight", options)
+
+
+@pytest.mark.parametrize("kind", SEVERAL)
+def test_several_networks_that_go_on_from_another_task_equal_one_long_training(tmp_path, kind):
+    options = {"dataset": "iris", "hidden_units": [8], "learning_rate_scheduler": "none"} | SEVERAL[kind]
+    options |= {"early_stopping_patience": None}
+    long = train(tmp_path / "long", options | {"epochs": 4})
+    train(tmp_path / "short", options | {"epochs": 2})
+    newest, _ = checkpoint.newest(tmp_path / "short" / "checkpoints" / "t")
+    given = ticket(tmp_path / "rest", 1, 0, options | {"epochs": 4}).model_copy(update={"task_id": "child"})
+    checkpoint.copy(newest, given.checkpoints_dir)
+    line = RecordingReporter()
+    assert execute(given, line) is ReportKind.COMPLETED
+    assert line.rows() == long[0]
+    assert (given.artifact_dir / "model.safetensors").read_bytes() == long[2]
+
+
+def test_a_network_that_had_stopped_early_catches_up_when_the_task_is_continued(tmp_path):
+    """Its epochs become part of the means that had been made without it; the other networks do not wait for nothing."""
+    options = MLP | {"folds": 3, "epochs": 7, "batch_size": 32, "early_stopping_patience": 1}
+    first = train(tmp_path / "first", options)
+    ends = [state["epoch"] for state in first[1]]
+    newest, _ = checkpoint.newest(tmp_path / "first" / "checkpoints" / "t")
+    more = options | {"epochs": 9, "early_stopping_patience": None}
+    given = ticket(tmp_path / "rest", 1, 0, more).model_copy(update={"task_id": "child"})
+    checkpoint.copy(newest, given.checkpoints_dir)
+    line = RecordingReporter()
+    assert execute(given, line) is ReportKind.COMPLETED
+    rows = line.rows()
+    assert [row["epoch"] for row in rows] == list(range(1, 10))
+    assert [row["members"] for row in rows] == [3] * 9
+    assert min(ends) < max(ends)
+    assert rows[: min(ends)] == first[0][: min(ends)]
 
 
 AUGMENTED = {
@@ -207,6 +272,24 @@ class TestDivergence:
             execute(ticket(tmp_path / "x", 1, 0, options, 1000.0), line)
         assert ReportKind.ROLLBACK in line.kinds
         assert train(tmp_path / "x", options, checkpoint_seconds=1000.0)[1:] == straight[1:]
+
+    def test_of_several_networks_only_the_one_that_diverges_goes_back(self, tmp_path):
+        end, line = self.run(tmp_path / "x", ensemble=4, learning_rate=0.8, epochs=4)
+        assert end is ReportKind.COMPLETED
+        newest, _ = checkpoint.newest(tmp_path / "x" / "checkpoints" / "t")
+        found = checkpoint.load(newest).members
+        assert [member.state.rollbacks for member in found] == [0, 1, 0, 0]
+        assert [member.state.learning_rate for member in found] == pytest.approx([0.8, 0.08, 0.8, 0.8])
+        [back] = line.of(ReportKind.ROLLBACK)
+        assert (back["epoch"], back["learning_rate"]) == (0, pytest.approx(0.08))
+        assert "in epoch 1 of member 2, batches" in back["message"]
+        assert [(row["epoch"], row["members"]) for row in line.rows()] == [(epoch, 4) for epoch in range(1, 5)]
+        plain = train(tmp_path / "plain", self.OPTIONS | {"learning_rate": 0.8, "epochs": 4})
+        assert save(found[0].state.best_weights) == plain[3][2], "the others are as without it"
+
+    def test_a_network_of_several_that_diverges_again_is_named_with_its_batch(self, tmp_path):
+        with pytest.raises(Diverged, match=r"in epoch 1 of member 2, .* The first bad batch was number (\d+) of its"):
+            self.run(tmp_path, ensemble=2, learning_rate=0.8, epochs=4, max_rollbacks=0)
 
     @pytest.mark.parametrize("scheduler", ["none", "plateau"])
     def test_it_is_a_tenth_of_the_rate_that_was_set_on_the_resume(self, tmp_path, scheduler):

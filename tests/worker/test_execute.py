@@ -21,6 +21,7 @@ from epochd.data.tables import fingerprint as fingerprints
 from epochd.data.tables.catalog import Catalog, open_dataset
 from epochd.engines import reference
 from epochd.loop import metrics
+from epochd.loop.members import Member, Members
 from epochd.loop.state import LoopState
 from epochd.onnx_graph import model as onnx_model
 from epochd.worker import sink
@@ -204,7 +205,7 @@ def test_checkpoints_that_take_long_are_taken_less_often(tmp_path, monkeypatch, 
     monkeypatch.setattr(sink.checkpoint, "save", save)
     facts = {"fingerprint": ""}
     ours = sink.JobSink(ticket(tmp_path, checkpoint_seconds=interval), RecordingReporter(), facts, None, clock[0])
-    ours.checkpoint(None, LoopState(0.1))
+    ours.checkpoint(Members([Member(None, None, LoopState(0.1))]))
     clock[0] += max(0.0, waits - 0.01)
     assert ours.checkpoint_due() is (waits == 0.0)
     clock[0] += 0.02

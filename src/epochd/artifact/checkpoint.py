@@ -6,9 +6,10 @@ next save. A folder's name is ``<attempt>-<number>``, so that a stale attempt ne
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from safetensors.numpy import load_file, save_file
 from epochd.artifact import files
 from epochd.core.errors import CorruptFile, Diverged
 from epochd.data.encoding.encoder import Encoder
+from epochd.loop.averaging import divided, joined
 from epochd.loop.engine import Arrays, Engine
+from epochd.loop.members import Member
 from epochd.loop.state import LoopState
 
 KEEP = 2
@@ -27,13 +30,12 @@ DAMAGED = "damaged-"
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """A loaded checkpoint; ``facts`` describe the training as it was: data fingerprint, framework, threads."""
+class SavedMember:
+    """One network of a loaded checkpoint."""
 
     state: LoopState
     weights: Arrays
     optimizer: Arrays
-    facts: dict[str, Any]
 
     def restore(self, engine: Engine) -> LoopState:
         engine.load_weights(self.weights)
@@ -41,8 +43,16 @@ class Checkpoint:
         return self.state
 
 
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A loaded checkpoint; ``facts`` describe the training as it was: data fingerprint, framework, threads."""
+
+    members: Sequence[SavedMember]
+    facts: dict[str, Any]
+
+
 def save(
-    folder: Path, attempt: int, engine: Engine, state: LoopState, facts: dict[str, Any], encoder: Encoder | None = None
+    folder: Path, attempt: int, members: Sequence[Member], facts: dict[str, Any], encoder: Encoder | None = None
 ) -> Path:
     """Save an attempt's next checkpoint in its task's folder and delete all but the newest two; return its path.
 
@@ -53,24 +63,32 @@ def save(
     final = folder / f"{attempt:04d}-{int(mine[-1].name[5:]) + 1 if mine else 1:06d}"
     try:
         with files.durable_folder(final) as path:
-            weights = engine.weights()
-            if not all(np.isfinite(values).all() for values in weights.values()):
-                cause = "the weights became infinite or NaN"
-                raise Diverged(f"{cause}. Use a lower learning rate, or check the features for extreme values")
-            save_file(weights, path / "weights.safetensors")
-            save_file(engine.optimizer_state(), path / "optimizer.safetensors")
-            save_file(state.best_weights, path / "best.safetensors")
-            files.write_json(path / "state.json", {"loop": state.as_json(), "facts": facts})
+            save_file(joined([_finite_weights(member) for member in members]), path / "weights.safetensors")
+            save_file(joined([member.engine.optimizer_state() for member in members]), path / "optimizer.safetensors")
+            save_file(joined([member.state.best_weights for member in members]), path / "best.safetensors")
+            loops = [member.state.as_json() for member in members]
+            files.write_json(path / "state.json", {"loop": loops[0] if len(loops) == 1 else loops, "facts": facts})
             if encoder is not None:
                 files.write_json(path / "encoder.json", encoder.as_json())
     except (OSError, SafetensorError) as error:
         if files.is_full(error):
-            needed = 5 * sum(values.nbytes for values in state.best_weights.values())
+            needed = 5 * sum(values.nbytes for member in members for values in member.state.best_weights.values())
             raise files.out_of_space("a checkpoint", needed, folder) from None
         raise
     for old in [*existing[: 1 - KEEP], *folder.glob(f"{DAMAGED}*")]:
         shutil.rmtree(old, ignore_errors=True)  # a stale attempt may move it at the same time
     return final
+
+
+def _finite_weights(member: Member) -> Arrays:
+    """The current weights. Raises Diverged if they are not finite."""
+    weights = member.engine.weights()
+    if all(np.isfinite(values).all() for values in weights.values()):
+        return weights
+    cause = f"the weights{f' of {member.name}' if member.name else ''} became infinite or NaN"
+    error = Diverged(f"{cause}. Use a lower learning rate, or check the features for extreme values")
+    error.member = member.number
+    raise error
 
 
 def newest(folder: Path, *, set_aside: bool = True) -> tuple[Path | None, list[str]]:
@@ -122,15 +140,29 @@ def copy(source: Path, folder: Path, *, same_training: bool = False) -> Path | N
 def position(path: Path) -> tuple[int, int]:
     """The position of a verified checkpoint: complete epochs, and steps of the next one."""
     with _saved(path) as saved:
-        return int(saved["loop"]["epoch"]), int(saved["loop"]["step"])
+        loops = _loops(saved)
+        running = [loop for loop in loops if not loop["stopped_early"]] or [max(loops, key=itemgetter("epoch"))]
+        epoch = min(int(loop["epoch"]) for loop in running)
+        return epoch, sum(int(loop["step"]) for loop in running if loop["epoch"] == epoch)
 
 
 def load(path: Path) -> Checkpoint:
     """Load a verified checkpoint; raises CorruptFile if it was written by an incompatible version."""
     with _saved(path) as saved:
-        state = LoopState.from_json(saved["loop"], dict(load_file(path / "best.safetensors")))
-    weights, optimizer = (dict(load_file(path / f"{name}.safetensors")) for name in ("weights", "optimizer"))
-    return Checkpoint(state, weights, optimizer, saved["facts"])
+        loops = _loops(saved)
+        names = ("weights", "optimizer", "best")
+        parts = [divided(load_file(path / f"{name}.safetensors"), len(loops)) for name in names]
+        found = [
+            SavedMember(LoopState.from_json(loop, best), weights, optimizer)
+            for loop, weights, optimizer, best in zip(loops, *parts, strict=True)
+        ]
+    return Checkpoint(found, saved["facts"])
+
+
+def _loops(saved: dict[str, Any]) -> list[dict[str, Any]]:
+    """The state of each network in the content of ``state.json``; that of a single one is no list."""
+    loop = saved["loop"]
+    return loop if isinstance(loop, list) else [loop]
 
 
 def read_facts(path: Path) -> tuple[dict[str, Any], Encoder | None]:

@@ -3,6 +3,8 @@
 ``model.safetensors`` holds the canonical weights, ``model.json`` all that is needed to use and to evaluate them,
 ``model.onnx`` the same as a graph from raw columns to predictions, ``history.csv`` the epochs, ``splits.parquet`` the
 split of each row of the dataset, ``report.html`` is for people, and ``report.json`` has the values of its figures.
+``out_of_fold.parquet`` has the predictions of a cross-validation: ``row``, ``fold``, ``target``, ``prediction`` and
+``probability_<class>``, each predicted by the network that was not trained on its fold.
 """
 
 import csv
@@ -32,6 +34,7 @@ from epochd.loop.engine import Setup
 from epochd.loop.state import LoopState
 
 SPLITS = ("train", "validation", "test")
+OUT_OF_FOLD = "out_of_fold.parquet"
 MAX_EXAMPLE = 20_000
 """Characters of an example in JSON; an image of 28 x 28 has some thousands."""
 LONGEST_NAME = f"{files.TEMPORARY}epoch_training_20260101_000000_abcdef-01234567/model.safetensors"

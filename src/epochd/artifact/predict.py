@@ -76,13 +76,14 @@ class Model:
         encoded = self.encoder.with_ahead(self.encoder.features(frame)[order])
         rows = order[first + shape[0] - 1]
         examples = MemmapDataset(encoded, first, shape[0], shape, np.zeros(len(first), np.float32))
-        found = [reference.forward(self.setup, self.weights, batch.x) for batch in examples.slices(rows_at_once(shape))]
+        found = [self._forward(self.setup, batch.x) for batch in examples.slices(rows_at_once(shape))]
         return np.concatenate(found) if found else np.empty((0, self.setup.outputs), np.float32), rows
 
     def _forward(self, setup: Setup, x: FloatArray) -> FloatArray:
         at_once = rows_at_once(setup.inputs)
         parts = (x[start : start + at_once] for start in range(0, len(x), at_once))
-        found = [reference.forward(setup, self.weights, part) for part in parts]
+        units = self.encoder.target_units
+        found = [reference.model_outputs(setup, self.weights, part, units) for part in parts]
         return np.concatenate(found) if found else np.empty((0, setup.outputs), np.float32)
 
     def predict(self, frame: pl.DataFrame) -> pl.DataFrame:

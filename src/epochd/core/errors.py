@@ -179,7 +179,10 @@ class OutOfSpace(EpochdError, code="disk_full", status=507):
         return {"code": self.code, "message": self.message, "problems": [], "needed_bytes": self.needed_bytes}
 
 
-class Diverged(EpochdError, code="diverged"): ...
+class Diverged(EpochdError, code="diverged"):
+    """``member`` is the number of the network that has diverged, from 0."""
+
+    member: int = 0
 
 
 class RankFailed(EpochdError, code="rank_failed"): ...

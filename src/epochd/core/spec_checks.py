@@ -48,6 +48,7 @@ def cross_field_problems(spec: SpecFields) -> list[Problem]:
         _column_problems,
         image_problems,
         _split_problems,
+        _averaging_problems,
         _window_problems,
         _gap_problems,
         _known_problems,
@@ -126,6 +127,37 @@ def _split_problems(spec: SpecFields) -> Iterator[Problem]:
     if spec.validation_dataset is not None and is_split_set:
         message = "validation_dataset and validation_split are both set"
         yield Problem("validation_dataset", message, "omit one of them")
+
+
+def _averaging_problems(spec: SpecFields) -> Iterator[Problem]:
+    """Options that do not suit several networks, and among them those that do not suit cross-validation."""
+    if spec.averages is None:
+        return
+    if (isinstance(spec.num_gpus, str) or (spec.num_gpus or 1) > 1) or (spec.num_devices or 1) > 1:
+        name = "num_devices" if spec.num_gpus is None else "num_gpus"
+        message = f"{name} splits the batches of one network, but {spec.averages} trains {spec.members}"
+        yield Problem(name, message, f"omit {name}, or {spec.averages}")
+    if spec.folds is None:
+        return
+    if spec.ensemble is not None:
+        message = "folds and ensemble are both set"
+        yield Problem("ensemble", message, "omit one of them: folds averages its networks, too")
+    if spec.sequence_length is not None:
+        message = (
+            "the windows of a fold would share rows with the windows of the others, or be predicted from their future"
+        )
+        yield Problem(
+            "folds", message, "omit folds; split 'time' holds out the last windows, ensemble averages networks"
+        )
+    elif spec.split == "time":
+        message = "with split 'time' the held-out rows are later than all others, but each fold holds out other rows"
+        yield Problem("folds", message, "omit folds, or use another split")
+    if spec.validation_dataset is not None:
+        message = "folds validates each network on its own part of the rows, but validation_dataset is set"
+        yield Problem("folds", message, "omit one of them; ensemble averages networks that validate on the same rows")
+    if spec.validation_split > 0 and not _is_default(spec, "validation_split"):
+        message = "folds and validation_split are both set"
+        yield Problem("folds", message, "omit one of them: each fold is the validation rows of one network")
 
 
 def _weight_problems(spec: SpecFields) -> Iterator[Problem]:

@@ -194,6 +194,9 @@ class SpecFields(BaseModel):
     """The share of rows that is held out from training and validation, and scored once at the end."""
     validation_dataset: DatasetName | None = None
     """Validate on all rows of this dataset instead of holding out ``validation_split``."""
+    folds: Annotated[int, Field(ge=2, le=20)] | None = None
+    """Cross-validation: the rows that are not test rows are divided into this many parts of equal size. One network per
+    part trains on the other parts and is validated on this one; the saved model averages them."""
     time_column: Column | None = None
     """Dates, times or numbers that order the rows, for ``split`` ``time`` and for windows."""
     group_column: Column | None = None
@@ -266,6 +269,9 @@ class SpecFields(BaseModel):
     """The number of CPU devices to split each batch over, to try multi-device training without GPUs."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """The random seed: all randomness is a pure function of the seed, the epoch and the step."""
+    ensemble: Annotated[int, Field(ge=2, le=32)] | None = None
+    """Train this many networks on the same rows, which differ in their initial weights, the order of their batches and
+    their dropout; the saved model averages them. The first one is that of a training without this option."""
 
     max_rollbacks: Annotated[int, Field(ge=0, le=10)] = 1
     """How many times a training whose loss becomes infinite or NaN returns to its last checkpoint and continues with
@@ -305,7 +311,7 @@ class SpecFields(BaseModel):
     def applies(self, name: str) -> bool:
         """Whether the field of this name has an effect, given the values of the others."""
         if name == "validation_split":
-            return self.validation_dataset is None
+            return self.validation_dataset is None and self.folds is None
         if name in NEEDS:
             return getattr(self, NEEDS[name]) is not None
         if name in ("image_column", "augmentation", *IMAGE_OPTIONS):
@@ -320,13 +326,23 @@ class SpecFields(BaseModel):
 
     @property
     def validates(self) -> bool:
-        """Whether there are validation rows, held out or from a dataset of their own."""
-        return self.validation_dataset is not None or self.validation_split > 0
+        """Whether there are validation rows: held out, from a dataset of their own, or the part of a fold."""
+        return self.validation_dataset is not None or self.folds is not None or self.validation_split > 0
 
     @property
     def validation_share(self) -> float:
-        """The share of the dataset's rows that is held out for validation."""
-        return 0.0 if self.validation_dataset is not None else self.validation_split
+        """The share of the dataset's rows that is held out for validation, in the same way for all networks."""
+        return 0.0 if self.validation_dataset is not None or self.folds is not None else self.validation_split
+
+    @property
+    def members(self) -> int:
+        """The number of networks that are trained, and that the saved model averages."""
+        return self.folds or self.ensemble or 1
+
+    @property
+    def averages(self) -> str | None:
+        """The option that makes several networks; None if there is one."""
+        return "folds" if self.folds is not None else "ensemble" if self.ensemble is not None else None
 
     @property
     def held_out(self) -> float:

@@ -31,6 +31,7 @@ from epochd.data.encoding.sequence import LONGER
 from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
 from epochd.data.schema import feature_columns, kinds_of, missing_columns, required_columns
 from epochd.data.splitting import sliding_windows, sort_keys
+from epochd.data.splitting.folds import Folds, folds, weight_problem
 from epochd.data.splitting.gaps import Holes, segments_or_groups
 from epochd.data.splitting.naive_forecasts import Series, step_keys
 from epochd.data.splitting.row_contents import content_groups
@@ -64,7 +65,8 @@ class Prepared:
     the row numbers (from 0, int64) of the examples of ``train``, ``validation`` and ``test``, in their order; the row
     of a window is that of its target. Rows of a validation dataset are numbered in that dataset. ``naive`` are the
     naive forecasts of windows (``naive_forecasts``) as encoded targets, and ``season`` is the seasonal one's in rows.
-    ``first_rows`` are the first ones of the dataset, as examples.
+    ``first_rows`` are the first ones of the dataset, as examples. ``folds`` divides the training rows, if the spec asks
+    for a cross-validation; the encoder is then fitted on all of them.
     """
 
     train: InMemoryDataset | MemmapDataset
@@ -77,11 +79,12 @@ class Prepared:
     naive: Naive = field(default_factory=dict)
     season: int | None = None
     first_rows: pl.DataFrame = field(default_factory=pl.DataFrame)
+    folds: Folds | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Arranged:
-    """The examples of each side with their encoded targets, weights and naive forecasts; ``season`` as in
+    """The examples of each side with their encoded targets, weights and naive forecasts; ``season`` and ``folds`` as in
     ``Prepared``."""
 
     layout: Layout
@@ -89,6 +92,7 @@ class Arranged:
     weights: Weights
     naive: Naive
     season: int | None
+    folds: Folds | None = None
 
 
 def prepare(
@@ -159,7 +163,8 @@ class Preparation:
         rows = {name: side.rows for name, side in sides.items()}
         train, validation, test = parts["train"], parts.get("validation"), parts.get("test")
         first_rows = table.lazy.select(cs.by_name(used)).head(EXAMPLE_ROWS).collect()
-        return Prepared(train, validation, test, encoder, encoder.task, fingerprint, rows, naive, season, first_rows)
+        described = encoder.task, fingerprint, rows, naive, season, first_rows, found.folds
+        return Prepared(train, validation, test, encoder, *described)
 
     def _columns(self, schema: pl.Schema) -> list[str]:
         """The columns to read, without checks all that may be used; raise DataError if the dataset lacks one that the
@@ -204,7 +209,15 @@ class Preparation:
         groups = content_groups(table, facts.features) if is_by_content(self.spec) else labels.get("groups")
         splits = split(self.spec, table.rows, codes=codes, times=labels.get("times"), groups=groups)
         encoder = self.encoder or self._fit_encoder(table, facts, splits.train, readings)
-        return encoder, self._arrange(encoder, labels, splits)
+        found = self._arrange(encoder, labels, splits)
+        if self.spec.folds is None:
+            return encoder, found
+        rows = splits.train
+        of_rows = (None if part is None else part[rows] for part in (codes, groups))
+        number = folds(self.spec, len(rows), **dict(zip(("codes", "groups"), of_rows, strict=True)))
+        if problem := weight_problem(self.spec.weight_column, found.weights.get("train"), number):
+            raise DataError([problem])
+        return encoder, replace(found, folds=Folds(number, labels["targets"][rows], self.spec.folds))
 
     def _row_labels(self, table: Table, task: Task, classes: Classes, split_by: Split | None = None) -> RowLabels:
         """Read the columns that targets, windows and this kind of split need."""

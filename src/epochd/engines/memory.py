@@ -56,9 +56,11 @@ def estimate(setup: Setup, rows: int, resident_mb: int, framework: int = FRAMEWO
     encoded = min(4 * rows * prod(setup.inputs), resident_mb * MIB)
     if setup.gpus:
         return MemoryEstimate(COPIES_OF_ROWS * encoded, 0, 0, framework)
-    weights = 4 * network.parameter_count(setup)
+    weights = 4 * network.model_parameters(setup)
+    copies = COPIES_OF_ROWS + setup.spec.members - 1  # each engine has its own; the parts of folds are one more
+    copies += setup.spec.folds is not None
     outputs = 4 * min(setup.spec.batch_size, max(rows, 1)) * outputs_per_row(setup)
-    return MemoryEstimate(COPIES_OF_ROWS * encoded, COPIES_OF_WEIGHTS * weights, COPIES_OF_OUTPUTS * outputs, framework)
+    return MemoryEstimate(copies * encoded, COPIES_OF_WEIGHTS * weights, COPIES_OF_OUTPUTS * outputs, framework)
 
 
 def outputs_per_row(setup: Setup) -> int:
@@ -79,4 +81,4 @@ def outputs_per_row(setup: Setup) -> int:
 
 def checkpoint_bytes(setup: Setup) -> int:
     """The disk space of one checkpoint: weights, best weights and optimizer state, without the small files."""
-    return 4 * (2 + OPTIMIZER_COPIES[setup.spec.optimizer]) * network.parameter_count(setup)
+    return 4 * (2 + OPTIMIZER_COPIES[setup.spec.optimizer]) * network.model_parameters(setup)

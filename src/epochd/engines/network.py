@@ -133,8 +133,13 @@ def initial_weights(setup: Setup) -> dict[str, FloatArray]:
 
 
 def parameter_count(setup: Setup) -> int:
-    """The number of trainable parameters."""
+    """The number of trainable parameters of one network."""
     return sum(prod(shape) for shape in shapes(setup).values())
+
+
+def model_parameters(setup: Setup) -> int:
+    """The number of trainable parameters of all networks that the model averages."""
+    return setup.spec.members * parameter_count(setup)
 
 
 def batches(setup: Setup, rows: int) -> Batches:

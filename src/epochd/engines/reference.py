@@ -11,13 +11,22 @@ import numpy.typing as npt
 
 from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.spec_fields import Activation
+from epochd.core.target_scale import TargetScale
 from epochd.engines import network
+from epochd.loop import averaging
 from epochd.loop.engine import Setup
 
 Array = npt.NDArray[np.floating]
 Weights = Mapping[str, FloatArray]
 Lengths = IntArray | None
 """The number of real steps of each sequence, (rows,); None: all steps are real."""
+
+
+def model_outputs(setup: Setup, weights: Weights, x: FloatArray, units: TargetScale) -> FloatArray:
+    """``forward`` of a saved model, whose ``weights`` may be those of several networks: then their average, for which
+    the ``units`` of a regression's target are needed."""
+    found = [forward(setup, part, x) for part in averaging.divided(weights, setup.spec.members)]
+    return averaging.averaged(found, setup.task, units)
 
 
 def forward(setup: Setup, weights: Weights, x: FloatArray) -> FloatArray:

@@ -86,8 +86,8 @@ def training_seconds(engine: str, setup: Setup, rows: int) -> float:
     flops = network.flops_per_row(setup) * min(spec.batch_size, rows)
     epochs = min(spec.epochs, LIKELY_PATIENCES * (spec.early_stopping_patience or spec.epochs))
     steps = epochs * ceil(rows / spec.batch_size)
-    start = speed["start"] + IMPORT_SECONDS.get(engine, 0.0)
-    return float(start + steps * (speed["step"] + speed["gflop"] * flops / 1e9))
+    each = speed["start"] + steps * (speed["step"] + speed["gflop"] * flops / 1e9)
+    return float(IMPORT_SECONDS.get(engine, 0.0) + spec.members * each)
 
 
 @cache

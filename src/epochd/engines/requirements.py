@@ -88,7 +88,16 @@ def problems(spec: TrainingSpec, workload: Workload, limits: MachineLimits) -> l
     if fits:
         setup = workload.setup(spec, inputs, limits.gpus)
         found += [*_memory_problems(setup, workload.rows, limits), *_disk_problems(setup, limits.free_bytes)]
+        if workload.exact and 4 * workload.rows * prod(workload.shape) > limits.resident_mb * memory.MIB:
+            found += streamed_problems(spec)
     return found
+
+
+def streamed_problems(spec: TrainingSpec) -> Iterator[Problem]:
+    """A problem of several networks if the encoded rows are not held in memory."""
+    if spec.averages is not None:
+        message = f"{spec.averages} needs the encoded rows in memory, but they are more than EPOCHD_RESIDENT_MB allows"
+        yield Problem(spec.averages, message, f"omit {spec.averages}, use fewer columns or rows, or raise the setting")
 
 
 def uses_gpu(spec: TrainingSpec, gpus: int) -> bool:

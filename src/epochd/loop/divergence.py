@@ -8,26 +8,25 @@ import numpy as np
 from epochd.core.errors import Diverged
 from epochd.data.feed import prefetch
 from epochd.loop import fit
-from epochd.loop.engine import Engine
-from epochd.loop.fit import FitConfig
-from epochd.loop.state import LoopState
+from epochd.loop.members import Member
 
 
-def with_batch(engine: Engine, config: FitConfig, state: LoopState, error: Diverged) -> Diverged:
-    """The error with the number of the first bad batch, found by training on from ``state``, which the engine has."""
+def with_batch(member: Member, error: Diverged) -> Diverged:
+    """The error with the number of the first bad batch, found by training on from the network's state."""
     try:
-        while state.epoch < config.spec.epochs:
-            batch = _first_bad_batch(engine, config, state)
+        while not member.is_done:
+            batch = _first_bad_batch(member)
             if batch is not None:
                 return Diverged(f"{error.message}. The first bad batch was number {batch} of its epoch")
-            fit.end_epoch(engine, config, state)
+            fit.end_epoch(member)
     except Diverged:  # only the loss of the validation rows, at the end of the epoch, is not finite
         pass
     return error
 
 
-def _first_bad_batch(engine: Engine, config: FitConfig, state: LoopState) -> int | None:
+def _first_bad_batch(member: Member) -> int | None:
     """Train the rest of an epoch; the number, from 1, of its first batch whose loss is not finite."""
+    engine, config, state = member.engine, member.config, member.state
     size = config.batches.batch_size
     for chunk, rows, block in prefetch.chunks(config.batches, config.train, state.epoch, state.step):
         if block is not None:

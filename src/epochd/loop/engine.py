@@ -1,4 +1,4 @@
-"""The interfaces between the loop, the engines and the receiver of reports."""
+"""The interface between the loop and the engines."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -7,11 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from epochd.core.arrays import FloatArray, IntArray
-from epochd.core.events import ReportKind
-from epochd.core.jobs import Command
 from epochd.core.specs import Task, TrainingSpec
 from epochd.data.feed.dataset import InMemoryDataset
-from epochd.loop.state import LoopState, Totals
+from epochd.loop.state import Totals
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 
@@ -88,18 +86,3 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Stop the processes that the engine started (other ranks); the engine cannot be used afterwards."""
-
-
-class Sink(Protocol):
-    """Receives reports and checkpoints of a running training, and provides its commands."""
-
-    def emit(self, kind: ReportKind, payload: dict[str, Any]) -> None: ...
-
-    def position(self, epoch: int, step: int, steps: int) -> None:
-        """Note that ``step`` of the ``steps`` steps of an epoch are complete; epochs count from 1."""
-
-    def command(self) -> Command: ...
-
-    def checkpoint_due(self) -> bool: ...
-
-    def checkpoint(self, engine: Engine, state: LoopState) -> None: ...

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import onnx
 
 from epochd.core.target_scale import LOG_BOUNDS
 from epochd.data.encoding.encoder import Encoder
+from epochd.loop import averaging
 from epochd.loop.engine import Setup
 from epochd.onnx_graph import columns, inputs, networks
 from epochd.onnx_graph.builder import Graph
@@ -91,7 +93,11 @@ def build(
         rows = columns.encode(graph, encoder.windowed, taken, setup.spec.sequence_length)
         if example != setup.inputs:
             rows = networks.folded(graph, setup, rows)
-    _decode(graph, encoder, networks.forward(graph, setup, weights, rows), threshold)
+    each = [networks.forward(graph, setup, part, rows) for part in averaging.divided(weights, setup.spec.members)]
+    if len(each) == 1:
+        _decode(graph, encoder, each[0], threshold)
+    else:
+        _decode_average(graph, encoder, each, threshold)
     about = {
         "task": setup.task,
         "target": encoder.target_column,
@@ -111,7 +117,7 @@ def _decode(graph: Graph, encoder: Encoder, outputs: str, threshold: float) -> N
     """``Encoder.decode`` in float64."""
     wide = graph.cast(outputs, "FP64")
     if encoder.classes is None:
-        _restore(graph, encoder, wide)
+        _restore(graph, encoder, wide, inputs.VALUE)
         return
     if encoder.task == "binary":
         number = graph.cast(graph.op("Greater", wide, graph.constant(logit(threshold))), "INT64")
@@ -122,16 +128,36 @@ def _decode(graph: Graph, encoder: Encoder, outputs: str, threshold: float) -> N
     graph.op("Gather", _labels(graph, encoder), number, into=inputs.LABEL)
 
 
-def _restore(graph: Graph, encoder: Encoder, standardised: str) -> None:
+def _decode_average(graph: Graph, encoder: Encoder, each: Sequence[str], threshold: float) -> None:
+    """The mean of several networks' values, or of their class probabilities, with the label that follows from it."""
+    wide = [graph.cast(outputs, "FP64") for outputs in each]
+    if encoder.classes is None:
+        _mean(graph, [_restore(graph, encoder, outputs) for outputs in wide], inputs.VALUE)
+        return
+    if encoder.task == "binary":
+        wide = [graph.op("Mul", logit, graph.constant([0.0, 1.0])) for logit in wide]
+    probabilities = _mean(graph, [graph.op("Softmax", logits, axis=-1) for logits in wide], inputs.PROBABILITIES)
+    if encoder.task == "binary":
+        second = graph.op("Gather", probabilities, graph.constant([1]), axis=-1)
+        number = graph.cast(graph.op("Greater", second, graph.constant(threshold)), "INT64")
+    else:
+        number = graph.op("ArgMax", probabilities, axis=-1)
+    graph.op("Gather", _labels(graph, encoder), number, into=inputs.LABEL)
+
+
+def _mean(graph: Graph, tensors: Sequence[str], into: str) -> str:
+    return graph.op("Mul", graph.op("Sum", *tensors), graph.constant(1 / len(tensors)), into=into)
+
+
+def _restore(graph: Graph, encoder: Encoder, standardised: str, into: str | None = None) -> str:
     """``TargetScale.restored``. ONNX has no expm1: it is tanh(x / 2) (exp(x) + 1), exact near 0 too."""
     scaled = graph.op("Mul", standardised, graph.constant(encoder.target_scale))
     if encoder.target_transform is None:
-        graph.op("Add", scaled, graph.constant(encoder.target_mean), into=inputs.VALUE)
-        return
+        return graph.op("Add", scaled, graph.constant(encoder.target_mean), into=into)
     low, high = map(graph.constant, LOG_BOUNDS)
     bounded = graph.op("Min", graph.op("Max", graph.op("Add", scaled, graph.constant(encoder.target_mean)), low), high)
     half = graph.op("Tanh", graph.op("Mul", bounded, graph.constant(0.5)))
-    graph.op("Mul", half, graph.op("Add", graph.op("Exp", bounded), graph.constant(1.0)), into=inputs.VALUE)
+    return graph.op("Mul", half, graph.op("Add", graph.op("Exp", bounded), graph.constant(1.0)), into=into)
 
 
 def _labels(graph: Graph, encoder: Encoder) -> str:

@@ -4,7 +4,7 @@ Everything is bounded: rows are sampled evenly, and the measurements that repeat
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from time import monotonic
 from typing import Any
@@ -52,6 +52,8 @@ class Trained:
 
     ``parts`` are the encoded examples by part, and ``rows`` their row numbers in the dataset. ``shape`` is that of an
     encoded example, whose last axis are the channels of the encoder. ``seconds`` bound the time for importances.
+    ``known`` are the raw outputs for all examples of a part that others have predicted: by folds, each by a network
+    that has not trained on it.
     """
 
     outputs: Outputs
@@ -65,6 +67,7 @@ class Trained:
     threshold: float | None = None
     seconds: float = 10.0
     order: Callable[[str], Order | None] = lambda part: None
+    known: Mapping[str, FloatArray] = field(default_factory=dict)
 
     @property
     def labels(self) -> list[str]:
@@ -144,7 +147,7 @@ def part(trained: Trained, name: str) -> Part:
     """The predictions for one part."""
     dataset, outputs_per_row = trained.parts[name], trained.encoder.outputs
     positions = evenly(len(dataset), min(MAX_ROWS, MAX_OUTPUTS // outputs_per_row))
-    outputs, y = _predicted(trained, dataset, positions)
+    outputs, y = _predicted(trained, name, positions)
     finite = np.isfinite(outputs).all(axis=1)
     positions, outputs, y = positions[finite], outputs[finite], y[finite]
     found: dict[str, Any] = {"classification": None, "regression": None, "worst": [], "best": [], "forecasts": []}
@@ -170,8 +173,11 @@ def part(trained: Trained, name: str) -> Part:
     return Part(name, len(y), len(dataset), **found)
 
 
-def _predicted(trained: Trained, dataset: Dataset, positions: IntArray) -> tuple[FloatArray, FloatArray | IntArray]:
-    """The raw outputs and targets of these examples, read in slices of bounded size."""
+def _predicted(trained: Trained, name: str, positions: IntArray) -> tuple[FloatArray, FloatArray | IntArray]:
+    """The raw outputs and targets of these examples of a part, read in slices of bounded size."""
+    dataset = trained.parts[name]
+    if name in trained.known:
+        return trained.known[name][positions], dataset.y[positions]
     if isinstance(dataset, InMemoryDataset) and len(positions) == len(dataset):
         return trained.outputs(dataset.x), dataset.y
     at_once, found = at_most(MAX_ROWS, trained.inputs), []
@@ -257,8 +263,9 @@ def image_shape(trained: Trained) -> tuple[int, ...] | None:
 
 
 def measured(trained: Trained) -> Importances:
-    """The importance of the columns on held-out rows, and the dependence on the most important ones."""
-    name = trained.shown_parts[0]
+    """The importance of the columns on held-out rows, and the dependence on the most important ones; on training rows
+    if no rows are held out from all networks."""
+    name = next((name for name in trained.shown_parts if name not in trained.known), "train")
     rows, _ = sample(trained.parts[name], at_most(MEASURED_ROWS, trained.inputs))
 
     def until(seconds: float) -> Measurement:

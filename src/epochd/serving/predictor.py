@@ -84,7 +84,7 @@ class Predictor:
         inputs = inputs_of(setup.spec, encoder, about.get("examples", {}))
         threshold, nbytes = about.get("decision_threshold"), OVERHEAD_BYTES + 4 * len(text) + scorer.nbytes
         threshold = 0.5 if threshold is None else float(threshold)
-        outputs, operations = outputs_of(encoder), network.flops_per_row(setup) / BACKWARD
+        outputs, operations = outputs_of(encoder), setup.spec.members * network.flops_per_row(setup) / BACKWARD
         return cls(folder, about, setup, encoder, inputs, outputs, threshold, scorer, nbytes, operations)
 
     @property

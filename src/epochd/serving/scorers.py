@@ -84,7 +84,8 @@ class ReferenceScorer:
     def _forward(self, encoded: FloatArray) -> Float64:
         setup = reading_setup(self._setup, self._encoder, encoded)
         x = encoded.reshape(len(encoded), *setup.inputs)
-        found = [reference.forward(setup, self._weights, x[part]) for part in slices(len(x), setup.inputs)]
+        weights, units = self._weights, self._encoder.target_units
+        found = [reference.model_outputs(setup, weights, x[part], units) for part in slices(len(x), setup.inputs)]
         return decoded(self._encoder, found[0] if len(found) == 1 else np.concatenate(found))
 
 

@@ -1,7 +1,6 @@
 """One attempt from start to end: ticket → data → engine → loop → artifact."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,20 +14,18 @@ from epochd.core.jobs import Command
 from epochd.core.specs import TrainingSpec
 from epochd.core.tickets import Ticket
 from epochd.data.checks import report
-from epochd.data.feed import prefetch
-from epochd.data.feed.dataset import InMemoryDataset
+from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
 from epochd.data.prepare import Prepared, prepare
 from epochd.data.storage.materialize import StoragePolicy
 from epochd.data.tables import pictures
 from epochd.data.tables.catalog import Catalog
-from epochd.engines import network, registry, requirements
+from epochd.engines import network, requirements
 from epochd.engines.requirements import MachineLimits, Workload
 from epochd.loop import fit, history, schedules
-from epochd.loop.engine import Engine, Setup
-from epochd.loop.fit import FitConfig
+from epochd.loop.engine import Setup
+from epochd.loop.members import FitConfig, Members
 from epochd.loop.metrics import class_weights
-from epochd.loop.state import LoopState
-from epochd.worker import model_folder, recovery, scoring
+from epochd.worker import members, model_folder, recovery, scoring
 from epochd.worker.model_report import Finished
 from epochd.worker.sink import JobSink, Reporter
 
@@ -39,9 +36,8 @@ def execute(ticket: Ticket, reporter: Reporter) -> ReportKind:
     """Run one attempt and return the kind of its last report."""
     training = prepared(ticket, *recovery.starting_point(ticket))
     training.check()
-    rows = prefetch.initial_rows(training.config.batches, training.config.train)
-    with closing(registry.build(ticket.spec.framework, training.setup, rows)) as engine:
-        return train(training, engine, reporter)
+    with members.built(ticket.spec.framework, training.plans) as networks:
+        return train(training, networks, reporter)
 
 
 def prepared(ticket: Ticket, start: Path | None, warnings: list[str]) -> "Training":
@@ -97,11 +93,11 @@ def checked_again(spec: TrainingSpec, catalog: Catalog, current: Mapping[str, st
     return found.checked().pinned(current)
 
 
-def train(training: "Training", engine: Engine, reporter: Reporter) -> ReportKind:
-    """Train with the engine, from the first report to the last."""
+def train(training: "Training", networks: Members, reporter: Reporter) -> ReportKind:
+    """Train the networks, from the first report to the last."""
     ticket, prepared = training.ticket, training.prepared
     parts = {"train": prepared.train, "validation": prepared.validation, "test": prepared.test}
-    facts = engine.description | {
+    facts = networks.each[0].engine.description | {
         "task_id": ticket.task_id,
         "fingerprint": prepared.fingerprint,
         **training.fingerprints,
@@ -109,26 +105,27 @@ def train(training: "Training", engine: Engine, reporter: Reporter) -> ReportKin
         "schedule": schedules.settings(ticket.spec),
     }
     sink = JobSink(ticket, reporter, facts, prepared.encoder, list(training.marks))
-    state = begin(training, engine, sink)
+    begin(training, networks, sink)
     while True:
         try:
-            return finish(training, engine, state, sink)
+            return finish(training, networks, sink)
         except Diverged as error:
-            setup, config = training.setup, training.config
-            state = recovery.rollback(ticket, setup, config, engine, state, error, changed=training.changed)
-            rate = state.learning_rate
-            message = f"{error.message}. The training continues after epoch {state.epoch} with learning rate {rate:g}"
-            sink.emit(ReportKind.ROLLBACK, {"epoch": state.epoch, "learning_rate": rate, "message": message})
-            sink.marks.append({"kind": "rollback", "epoch": state.epoch, "learning_rate": rate})
-            sink.checkpoint(engine, state)
+            setup = training.plans[error.member].setup
+            member = recovery.rollback(ticket, setup, networks, error, changed=training.changed)
+            epoch, rate = member.state.epoch, member.state.learning_rate
+            message = f"{error.message}. The training continues after epoch {epoch} with learning rate {rate:g}"
+            sink.emit(ReportKind.ROLLBACK, {"epoch": epoch, "learning_rate": rate, "message": message})
+            sink.marks.append({"kind": "rollback", "epoch": epoch, "learning_rate": rate})
+            sink.checkpoint(networks)
 
 
-def begin(training: "Training", engine: Engine, sink: JobSink) -> LoopState:
-    """Restore the engine to the starting point, and report what the server does not know yet."""
+def begin(training: "Training", networks: Members, sink: JobSink) -> None:
+    """Restore the networks to the starting point, and report what the server does not know yet."""
     ticket, config = training.ticket, training.config
-    state, resumed = LoopState(ticket.spec.learning_rate), None
+    resumed = None
     if training.start is not None:
-        state = recovery.restore(ticket, config, engine, training.start, changed=training.changed)
+        recovery.restore(ticket, networks, training.start, changed=training.changed)
+        state = networks.state
         resumed = {"epoch": state.epoch, "step": state.step} | ({"data_changed": True} if training.changed else {})
         sink.marks.append({"kind": "resumed", "epoch": state.epoch})
     encoder = training.prepared.encoder
@@ -136,8 +133,8 @@ def begin(training: "Training", engine: Engine, sink: JobSink) -> LoopState:
         "task": training.prepared.task,
         "classes": encoder.classes,
         "features": len(encoder.feature_names),
-        "parameters": network.parameter_count(training.setup),
-        "steps_per_epoch": config.batches.steps,
+        "parameters": network.model_parameters(training.setup),
+        "steps_per_epoch": sum(member.config.batches.steps for member in networks),
         "gpus": ticket.gpus,
         "resumed": resumed,
     }
@@ -147,21 +144,20 @@ def begin(training: "Training", engine: Engine, sink: JobSink) -> LoopState:
     sink.emit(ReportKind.STARTED, sink.facts | about)
     for message in training.warnings:
         sink.emit(ReportKind.LOG, {"level": "warning", "message": message})
-    for epoch in recovery.unreported_epochs(ticket, config, state):
+    for epoch in recovery.unreported_epochs(ticket, config, networks.state):
         sink.emit(ReportKind.EPOCH, epoch)
-    return state
 
 
-def finish(training: "Training", engine: Engine, state: LoopState, sink: JobSink) -> ReportKind:
+def finish(training: "Training", networks: Members, sink: JobSink) -> ReportKind:
     """Train to the end or until a command; return the kind of the last report."""
-    match fit.fit(engine, training.config, state, sink):
+    match fit.fit(networks, sink):
         case Command.CONTINUE:
-            return complete(training, engine, state, sink)
+            return complete(training, networks, sink)
         case Command.CANCEL:
             sink.emit(ReportKind.CANCELLED, {})
             return ReportKind.CANCELLED
         case _:
-            sink.emit(ReportKind.PAUSED, sink.save(engine, state))
+            sink.emit(ReportKind.PAUSED, sink.save(networks))
             return ReportKind.PAUSED
 
 
@@ -188,6 +184,8 @@ class Training:
         prepared, encoder = self.prepared, self.prepared.encoder
         workload = Workload(prepared.task, self.example_shape, classes=encoder.classes)
         found = requirements.problems(self.ticket.spec, workload, MachineLimits(gpus=len(self.ticket.gpus)))
+        if isinstance(prepared.train, MemmapDataset):
+            found += requirements.streamed_problems(self.ticket.spec)
         if found:
             raise InvalidSpec(found)
         recovery.check_disk_space(self.ticket, self.setup)
@@ -228,6 +226,11 @@ class Training:
             self._target_log,
         )
 
+    @cached_property
+    def plans(self) -> list[members.Plan]:
+        """The networks to train; ``setup`` and ``config`` are what they have in common."""
+        return members.plans(self.setup, self.config, self.prepared.folds, self.prepared.encoder.classes)
+
     @property
     def _target_log(self) -> tuple[float, float] | None:
         encoder = self.prepared.encoder
@@ -251,22 +254,25 @@ class Training:
         )
 
 
-def complete(training: Training, engine: Engine, state: LoopState, sink: JobSink) -> ReportKind:
+def complete(training: Training, networks: Members, sink: JobSink) -> ReportKind:
     """Save the last state (the task may be continued later), score the best weights, save the model, report."""
     ticket, config, prepared = training.ticket, training.config, training.prepared
-    sink.checkpoint(engine, state)
-    engine.load_weights(state.best_weights)
+    sink.checkpoint(networks)
+    networks.load_best()
     test = prepared.test.shaped(training.setup.inputs) if prepared.test else None
-    scores = scoring.final_metrics(engine, config, prepared, test)
+    out_of_fold = None
+    if prepared.folds is not None:
+        assert isinstance(config.train, InMemoryDataset)
+        out_of_fold = networks.out_of_fold(config.train.x)
+    sides = scoring.sides(networks, config, test, out_of_fold)
+    scores = scoring.final_metrics(networks, config, prepared, sides)
     for message in scores["warnings"]:
         sink.emit(ReportKind.LOG, {"level": "warning", "message": message})
-    facts = sink.facts | {"dataset": ticket.spec.dataset}
+    facts, state = sink.facts | {"dataset": ticket.spec.dataset}, networks.state
     about = pack.describe(ticket.task_id, training.setup, prepared.encoder, state, scores, facts)
     about["examples"] = pack.examples(prepared.first_rows)
-    parts = {"train": config.train, "validation": config.validation, "test": test}
-    finished = Finished(
-        ticket, prepared, training.setup, engine.outputs, parts, state, about, sink.marks, training.warnings
-    )
+    parts, known = {name: side.dataset for name, side in sides.items()}, (sink.marks, training.warnings, out_of_fold)
+    finished = Finished(ticket, prepared, training.setup, networks.outputs, parts, state, about, *known)
     model_folder.save(finished, sink.emit, sink.reporter.confirm, is_unchanged=training.has_same_data)
     sink.emit(
         ReportKind.COMPLETED,

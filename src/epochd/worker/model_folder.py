@@ -2,12 +2,16 @@
 and only then become the model's folder, with a report of these scores."""
 
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+
+import polars as pl
 
 from epochd.artifact import files, pack
 from epochd.core.errors import DataError
 from epochd.core.events import ReportKind
+from epochd.data.encoding.encoder import PREDICTION
 from epochd.data.tables.catalog import Catalog
 from epochd.onnx_graph import model as onnx_model
 from epochd.onnx_graph.inputs import ONNX
@@ -35,12 +39,32 @@ def save(finished: Finished, emit: Emit, confirm: Callable[[], None], *, is_unch
     shared = ticket.artifacts_dir if ticket.group_readable else None
     needed = sum(weights.nbytes for weights in state.best_weights.values()) + len(exported.file or b"")
     with pack.saving(ticket.artifact_dir, shared=shared, needed=needed) as path:
-        pack.write(path, about, state, rows, {ONNX: exported.file})
+        pack.write(path, about, state, rows, {ONNX: exported.file, pack.OUT_OF_FOLD: _out_of_fold(finished)})
         about["metrics"] |= _verified(finished, path, emit, is_unchanged)
         files.write_json(path / "model.json", about)
         for name, content in model_report.write(finished, emit).items():
             (path / name).write_text(content, encoding="utf-8")
         confirm()
+
+
+def _out_of_fold(finished: Finished) -> bytes | None:
+    """The out-of-fold predictions as a Parquet file, one line for each training row; None without folds."""
+    prepared, outputs = finished.prepared, finished.out_of_fold
+    folds, encoder = prepared.folds, prepared.encoder
+    if folds is None or outputs is None:
+        return None
+    found = encoder.decode(outputs, finished.about["decision_threshold"] or 0.5)
+    targets = folds.targets.tolist()
+    if encoder.classes is not None:
+        targets = [encoder.classes[code] for code in targets]
+    columns = {"row": prepared.rows["train"], "fold": folds.number + 1, "target": targets, PREDICTION: found.labels}
+    if found.probabilities is not None:
+        columns |= {
+            f"probability_{label}": p for label, p in zip(encoder.classes or (), found.probabilities.T, strict=True)
+        }
+    content = BytesIO()
+    pl.DataFrame(columns).write_parquet(content, compression="zstd")
+    return content.getvalue()
 
 
 def _verified(finished: Finished, path: Path, emit: Emit, is_unchanged: Callable[[], bool]) -> dict[str, Any]:

@@ -35,7 +35,9 @@ MAX_WINDOWS = 2_000_000
 @dataclass(frozen=True, slots=True)
 class Finished:
     """A training that has ended, with its best weights in the engine, whose ``outputs`` these are. ``parts`` are in the
-    shape of the network's inputs. ``about`` is the content of ``model.json``, ``marks`` are as in ``JobSink``."""
+    shape of the network's inputs. ``about`` is the content of ``model.json``, ``marks`` are as in ``JobSink``.
+    ``out_of_fold`` are the raw outputs for the training rows by networks that have not trained on them, if there are
+    folds: the validation rows are the training rows then."""
 
     ticket: Ticket
     prepared: Prepared
@@ -46,6 +48,7 @@ class Finished:
     about: dict[str, Any]
     marks: Sequence[Mapping[str, Any]]
     warnings: Sequence[str]
+    out_of_fold: FloatArray | None = None
 
 
 def write(finished: Finished, emit: Callable[[ReportKind, dict[str, Any]], None]) -> dict[str, str]:
@@ -81,10 +84,11 @@ def report_data(finished: Finished) -> ReportData:
         finished.setup.inputs,
         example_shape(prepared),
         {name: dataset for name, dataset in finished.parts.items() if dataset is not None and len(dataset)},
-        prepared.rows,
+        prepared.rows if finished.out_of_fold is None else prepared.rows | {"validation": prepared.rows["train"]},
         threshold,
         seconds_to_measure(history),
         lambda part: window_order(ticket, prepared, part),
+        {} if finished.out_of_fold is None else {"validation": finished.out_of_fold},
     )
     metrics, final = metrics_of(about), about.get("metrics", {})
     baselines = final.get("baselines", {})
@@ -112,7 +116,7 @@ def report_data(finished: Finished) -> ReportData:
             *comparison.warnings(about, main_metric, metrics, baselines, parts, marks),
         ],
         defaults={name: field.get_default() for name, field in fields if not field.is_required()},
-        summary={"parameters": network.parameter_count(finished.setup)},
+        summary={"parameters": network.model_parameters(finished.setup)},
     )
 
 

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from epochd.artifact import checkpoint, files
+from epochd.artifact.checkpoint import Checkpoint
 from epochd.core.errors import Diverged, OutOfSpace
 from epochd.core.tickets import Ticket
 from epochd.engines import memory, network
-from epochd.loop import divergence, fit, history, schedules
-from epochd.loop.engine import Engine, Setup
-from epochd.loop.fit import FitConfig
+from epochd.loop import divergence, history, schedules
+from epochd.loop.engine import Setup
+from epochd.loop.members import FitConfig, Member, Members
 from epochd.loop.state import LoopState, Totals
 
 ROLLBACK_FACTOR = 0.1
@@ -35,15 +36,20 @@ def starting_point(ticket: Ticket) -> tuple[Path | None, list[str]]:
     return path, [f"{fault}; {used}" for fault in faults]
 
 
-def restore(ticket: Ticket, config: FitConfig, engine: Engine, path: Path, *, changed: bool) -> LoopState:
-    """Restore the engine and the loop's state from a checkpoint.
+def restore(ticket: Ticket, members: Members, path: Path, *, changed: bool) -> None:
+    """Restore engines and states from a checkpoint."""
+    saved = checkpoint.load(path)
+    members.replace([restored(ticket, member, saved, changed=changed) for member in members])
+
+
+def restored(ticket: Ticket, member: Member, saved: Checkpoint, *, changed: bool) -> LoopState:
+    """The state of a network in a checkpoint, which its engine gets, too.
 
     An unfinished epoch over another number of rows (``changed`` data) starts over. A schedule that was changed on the
     resume takes effect. A task that continues another one, which had stopped early, has its full patience again.
     """
-    saved = checkpoint.load(path)
-    state = saved.restore(engine)
-    if changed and saved.facts.get("rows", {}).get("train") != len(config.train):
+    state = saved.members[member.number].restore(member.engine)
+    if changed and saved.facts.get("rows", {}).get("train") != len(member.config.train):
         state.step, state.totals, state.seconds = 0, Totals(), 0.0
     schedules.change(ticket.spec, state, saved.facts.get("schedule", {}))
     if state.stopped_early and saved.facts.get("task_id") != ticket.task_id:
@@ -56,30 +62,32 @@ def unreported_epochs(ticket: Ticket, config: FitConfig, state: LoopState) -> It
     best, best_value = None, None
     for row in state.history:
         value = row.get(config.spec.watched)
-        if fit.is_best(value, best_value, config.higher_is_better):
+        if history.is_best(value, best_value, config.higher_is_better):
             best, best_value = row, value
         if row["epoch"] > ticket.reported_epochs:
             yield {"metrics": row, "best": history.best_metrics(best)}
 
 
-def rollback(
-    ticket: Ticket, setup: Setup, config: FitConfig, engine: Engine, state: LoopState, error: Diverged, *, changed: bool
-) -> LoopState:
-    """The state after a divergence: that of the newest valid checkpoint, with a tenth of the current learning rate.
-    Raises Diverged, with the number of the bad batch, after ``max_rollbacks`` rollbacks."""
+def rollback(ticket: Ticket, setup: Setup, members: Members, error: Diverged, *, changed: bool) -> Member:
+    """Take the network that has diverged back to the newest valid checkpoint, with a tenth of its current learning
+    rate, and return it; the others go on from where they are. ``setup`` is that of the network. Raises Diverged, with
+    the number of the bad batch, after ``max_rollbacks`` rollbacks."""
+    member = members.each[error.member]
+    engine, spec, state = member.engine, member.config.spec, member.state
     path, _ = checkpoint.newest(ticket.checkpoints_dir, set_aside=False)
     if path is None:
         engine.load_weights(dict(network.initial_weights(setup)))
         engine.load_optimizer_state({name: np.zeros_like(value) for name, value in engine.optimizer_state().items()})
-        saved = LoopState(config.spec.learning_rate)
+        saved = LoopState(spec.learning_rate)
     else:
-        saved = restore(ticket, config, engine, path, changed=changed)
-    if state.rollbacks >= config.spec.max_rollbacks:
-        raise divergence.with_batch(engine, config, saved, error)
+        saved = restored(ticket, member, checkpoint.load(path), changed=changed)
+    members.replace([saved if one is member else one.state for one in members])
+    if state.rollbacks >= spec.max_rollbacks:
+        raise divergence.with_batch(member, error)
     saved.rollbacks = state.rollbacks + 1
     saved.learning_rate *= ROLLBACK_FACTOR * state.rate_factor / saved.rate_factor
     saved.rate_factor = ROLLBACK_FACTOR * state.rate_factor
-    return saved
+    return member
 
 
 def check_disk_space(ticket: Ticket, setup: Setup) -> None:

@@ -13,8 +13,7 @@ from epochd.core.jobs import Command
 from epochd.core.tickets import Ticket
 from epochd.data.encoding.encoder import Encoder
 from epochd.loop import schedules
-from epochd.loop.engine import Engine
-from epochd.loop.state import LoopState
+from epochd.loop.members import Members
 
 CHECKPOINT_SHARE = 0.02
 """The largest share of a training's time that checkpoints may take."""
@@ -59,14 +58,14 @@ class JobSink:
         interval = self.ticket.checkpoint_seconds
         return monotonic() - self.saved_at >= (interval and max(interval, self.save_seconds / CHECKPOINT_SHARE))
 
-    def checkpoint(self, engine: Engine, state: LoopState) -> None:
-        self.emit(ReportKind.CHECKPOINT, self.save(engine, state))
+    def checkpoint(self, members: Members) -> None:
+        self.emit(ReportKind.CHECKPOINT, self.save(members))
 
-    def save(self, engine: Engine, state: LoopState) -> dict[str, Any]:
+    def save(self, members: Members) -> dict[str, Any]:
         """Save a checkpoint; return the payload of its report."""
-        ticket, began = self.ticket, monotonic()
+        ticket, state, began = self.ticket, members.state, monotonic()
         facts = self.facts | {"marks": self.marks}
-        path = checkpoint.save(ticket.checkpoints_dir, ticket.attempt, engine, state, facts, self.encoder)
+        path = checkpoint.save(ticket.checkpoints_dir, ticket.attempt, members.each, facts, self.encoder)
         self.saved_at = monotonic()
         self.save_seconds = self.saved_at - began
         spec = ticket.spec

@@ -52,14 +52,15 @@ def verified_metrics(
     folder: Path, rows: RawRows, measured: Mapping[str, Any], *, is_rough: bool = False
 ) -> dict[str, Any]:
     """The final metrics that a training has ``measured``, with those that the model in ``folder`` has on the validation
-    and test rows, on the training rows if there are none; and ``verified``. ``is_rough`` allows the differences of GPUs
-    and mixed precision.
+    and test rows, on the training rows if there are none; and ``verified``. The validation rows of folds are not
+    predicted by the model as a whole. ``is_rough`` allows the differences of GPUs and mixed precision.
 
     Raises ModelDiffers if a metric differs more than rounding explains, DataError if the rows cannot be read.
     """
     predictor = Predictor.load(folder, verify=False)
     found = dict(measured)
-    for side in [side for side in ("validation", "test") if side in measured] or ["train"]:
+    held_out = ("test",) if predictor.setup.spec.folds is not None else ("validation", "test")
+    for side in [side for side in held_out if side in measured] or ["train"]:
         scores = served_metrics(predictor, rows, side, measured)
         if scores is None:
             return {**measured, "verified": False}

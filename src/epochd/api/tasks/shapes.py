@@ -68,6 +68,12 @@ class EpochMetrics(Shape):
     val_rmse: float | None = None
     val_mape: float | None = None
     val_smape: float | None = None
+    members: int | None = Field(
+        None, description="With `folds` or `ensemble`: how many networks have trained in this epoch; metrics are means."
+    )
+    monitored_std: float | None = Field(
+        None, description="The sample standard deviation of the monitored metric over these networks."
+    )
 
 
 class CurveRow(EpochMetrics):
@@ -119,12 +125,32 @@ class Baselines(Shape):
     train: list[BaselineMetrics] | None = None
 
 
+class MemberMetrics(MetricValues):
+    """The metrics of one network of several, on the rows that it was validated on."""
+
+    rows: int
+    epochs: int
+    best_epoch: int
+    stopped_early: bool
+
+
+class MembersMetrics(Shape):
+    """The metrics of each of several networks, and their spread."""
+
+    part: Literal["validation", "train"] = Field(description="The rows that they were measured on.")
+    each: list[MemberMetrics] = Field(description="By fold, or by member of the ensemble.")
+    mean: MetricValues
+    std: MetricValues = Field(description="The sample standard deviation (n - 1).")
+
+
 class FinalMetrics(Shape):
-    """The final metrics on each side that has rows, and those of the baselines."""
+    """The final metrics on each side that has rows, and those of the baselines. With `folds`, validation metrics are
+    those of the out-of-fold predictions of all rows that are not test rows."""
 
     validation: SideMetrics | None = None
     test: SideMetrics | None = None
     train: SideMetrics
+    members: MembersMetrics | None = Field(None, description="With `folds` or `ensemble`: each network's own metrics.")
     baselines: Baselines
     main_metric: str = Field(description="The metric by which the model is compared with its baselines.")
     verified: bool | None = Field(

@@ -17,6 +17,7 @@ from epochd.data.checks.statistics import Statistics, plain_column
 from epochd.data.checks.target import Target
 from epochd.data.encoding.labels import encode_labels
 from epochd.data.schema import Kind, col, kind_of
+from epochd.data.splitting.folds import folds
 from epochd.data.splitting.row_contents import group_numbers, row_hashes
 from epochd.data.splitting.split import TRAIN, Splits, is_by_content, split, split_kind
 
@@ -35,7 +36,9 @@ def questions(statistics: Statistics, spec: TrainingSpec) -> list[pl.Expr]:
     """What the second pass has to answer: the content and the target of each row, where rows may be repeated, or are
     split by their content."""
     names, target = [feature.name for feature in statistics.features], statistics.target
-    if not names or target is None or spec.sequence_length is not None or not spec.held_out:
+    if not names or target is None or spec.sequence_length is not None:
+        return []
+    if not spec.held_out and spec.folds is None:
         return []
     if kind_of(target.dtype) in (Kind.LIST, Kind.UNSUPPORTED) or is_unreadable(statistics):
         return []
@@ -98,8 +101,13 @@ def check(
 
 
 def _sides(statistics: Statistics, spec: TrainingSpec, target: Target, targets: pl.Series) -> Splits:
+    """The sides of the split; the first of several folds stands for all."""
     codes = None if target.classes is None else encode_labels(targets, target.classes)
-    return split(spec, statistics.rows, codes=codes)
+    found = split(spec, statistics.rows, codes=codes)
+    if spec.folds is None or len(found.train) < spec.folds:
+        return found
+    is_held_out = folds(spec, len(found.train), codes=None if codes is None else codes[found.train]) == 0
+    return Splits(found.train[~is_held_out], found.train[is_held_out], found.test)
 
 
 def _pairs(contents: IntArray, targets: pl.Series) -> IntArray:

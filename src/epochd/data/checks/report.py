@@ -41,6 +41,7 @@ from epochd.data.checks.validation_set import Trained
 from epochd.data.columns.detection import Decision
 from epochd.data.encoding.labels import Label
 from epochd.data.encoding.sequence import LONGER
+from epochd.data.splitting.folds import too_few_rows
 from epochd.data.splitting.split import validation_rows
 from epochd.data.tables import pictures
 from epochd.data.tables.catalog import Catalog
@@ -247,6 +248,9 @@ def _checked(
 def _spec_issues(spec: TrainingSpec, rows: int) -> Iterator[Issue]:
     """Options that do not suit the number of rows."""
     train = rows - validation_rows(rows, spec.test_split) - validation_rows(rows, spec.validation_share)
+    if spec.folds is not None and 0 < train < spec.folds:
+        fault = too_few_rows(spec, train)
+        yield problem(fault.field, fault.message, fault.hint)
     if spec.batch_size > train and rows:
         yield warning(f"batch_size {spec.batch_size} is more than the {train} training rows: each epoch is one step")
 

@@ -56,7 +56,17 @@ def check(target: TargetStatistics, spec: TrainingSpec) -> Target:
     rare = target.counts.filter(pl.col("rows") < 2).to_series(0).to_list()
     if rare and spec.held_out != 0:
         issues = (*issues, _stray(target) or _rare(target, rare))
+    elif spec.folds is not None:
+        issues = (*issues, *_rarer_than_folds(target.counts, spec.folds))
     return Target(task, _classes(target, target.counts.to_series(0)), issues)
+
+
+def _rarer_than_folds(counts: pl.DataFrame, folds: int) -> Iterator[Issue]:
+    """A warning of classes that some folds lack."""
+    rare = counts.filter(pl.col("rows") < folds).to_series(0).to_list()
+    if rare:
+        which = f"class {rare[0]!r} has" if len(rare) == 1 else f"classes {listed(rare)} each have"
+        yield warning(f"{which} fewer rows than there are folds ({folds}): some folds are validated without it")
 
 
 def preliminary(target: TargetStatistics, spec: TrainingSpec, head: pl.DataFrame) -> Target:

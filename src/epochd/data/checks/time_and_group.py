@@ -99,7 +99,7 @@ def _unused(spec: TrainingSpec, time: str | None, group: str | None) -> Iterator
         yield warning(f"time_column {spec.time_column!r} is not used: {use}")
     if spec.group_column and not group:
         both = f"rows of one {spec.group_column!r} are both trained on and held out: set split 'group' to prevent it"
-        yield warning(both if spec.held_out else f"group_column {spec.group_column!r} is not used")
+        yield warning(both if spec.held_out or spec.folds else f"group_column {spec.group_column!r} is not used")
 
 
 def _read(statistics: Statistics, time: str | None, group: str | None) -> tuple[Times | None, Integers | None]:

@@ -30,13 +30,17 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """How ``rows`` training rows are divided into steps and chunks, and how they are augmented in each step."""
+    """How ``rows`` training rows are divided into steps and chunks, and how they are augmented in each step.
+
+    ``chosen`` (rows,) are the numbers of these rows if they are a part of the rows that an engine has; None: all.
+    """
 
     rows: int
     batch_size: int
     seed: int
     chunk_steps: int
     augmentation: Augmentation | None = None
+    chosen: IntArray | None = None
 
     @classmethod
     def plan(
@@ -69,6 +73,8 @@ class Batches:
     def chunks(self, epoch: int, done: int = 0) -> Iterator[Chunk]:
         """The chunks of an epoch (0-based) from step ``done`` on, which is the first step of a chunk."""
         order = epoch_order(self.rows, self.seed, epoch)
+        if self.chosen is not None:
+            order = self.chosen[order]
         for first in range(done, self.steps, self.chunk_steps):
             steps = min(self.chunk_steps, self.steps - first)
             yield Chunk(order[first * self.batch_size : (first + steps) * self.batch_size], first, steps)

@@ -47,11 +47,14 @@ class Splits:
 
 
 def split_kind(spec: TrainingSpec, classes: bool) -> Split:
-    """The split of the spec, with ``auto`` resolved: by time for windows, otherwise by class if there are classes."""
+    """The split of the spec, with ``auto`` resolved: by time for windows, by group for folds if there is a column of
+    groups, otherwise by class if there are classes."""
     if spec.split != "auto":
         return spec.split
     if spec.sequence_length is not None:
         return "time"
+    if spec.folds is not None and spec.group_column is not None:
+        return "group"
     return "stratified" if classes else "random"
 
 
