@@ -75,6 +75,10 @@ MODELS: dict[str, tuple[Callable[[], pl.DataFrame | str], dict[str, object]]] = 
     "gru-both-windows": (weather, WINDOWS | {"model_type": "gru", "hidden_units": [7, 5], "bidirectional": True}),
     "lstm-windows": (weather, WINDOWS | {"model_type": "lstm", "hidden_units": [7]}),
     "mlp-windows": (weather, WINDOWS),
+    "mlp-ensemble": (lambda: "breast_cancer", {"ensemble": 3}),
+    "cnn-ensemble": (lambda: "digits", {"model_type": "cnn", "input_shape": [8, 8], "ensemble": 2}),
+    "lstm-ensemble": (weather, WINDOWS | {"model_type": "lstm", "hidden_units": [5], "ensemble": 2}),
+    "logarithm-ensemble": (lambda: positive(flights()), {"target_transform": "log1p", "ensemble": 2}),
 }
 """Data and options by name; target ``target`` and ``mlp`` unless given."""
 

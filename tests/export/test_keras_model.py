@@ -23,9 +23,12 @@ NAMES = [
     "lstm-masked-both",
     "gru-both-windows",
     "gru-masked",
+    "mlp-ensemble",
+    "logarithm-ensemble",
+    "lstm-ensemble",
 ]
 """Every network, mask, embedding, direction and task, in few models: building a graph takes a second."""
-SERVED = ["mlp", "mlp-embeddings", "mlp-logarithm", "lstm-masked-both"]
+SERVED = ["mlp", "mlp-embeddings", "mlp-logarithm", "lstm-masked-both", "mlp-ensemble"]
 LOADED = {"torch": NAMES, "tensorflow": NAMES, "jax": ["mlp-embeddings", "gru-masked"]}
 """By backend; JAX compiles for seconds per model."""
 QUICK_COMPILER = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
@@ -92,7 +95,8 @@ def test_files_load_on_every_backend_and_compute_what_the_reference_networks_com
         np.testing.assert_allclose(found, expected(model(name)), rtol=1e-5, atol=1e-5, err_msg=f"{name} {loader}")
     outputs, *_, keras, savedmodel = printed["tensorflow"]
     values = dict.fromkeys(("mlp-embeddings", "mlp-logarithm"), "value")
-    assert json.loads(outputs) == {"mlp": "probability", "lstm-masked-both": "probabilities"} | values
+    probability = {"mlp": "probability", "mlp-ensemble": "probability", "lstm-masked-both": "probabilities"}
+    assert json.loads(outputs) == probability | values
     assert float(keras.strip("[]")) == pytest.approx(float(re.findall(r"\[\[(.+?)\]\]", savedmodel)[0]), rel=1e-4)
     for name in NAMES:
         assert_standard_objects_only(exported / f"{name}.keras")

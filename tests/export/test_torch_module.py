@@ -54,7 +54,9 @@ def test_a_module_computes_what_the_reference_network_computes(model, exported, 
     np.testing.assert_allclose(found["raw"], model(name).outputs, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["mlp", "mlp-embeddings", "mlp-logarithm", "cnn-2d"])
+@pytest.mark.parametrize(
+    "name", ["mlp", "mlp-embeddings", "mlp-logarithm", "cnn-2d", *[name for name in MODELS if "ensemble" in name]]
+)
 def test_a_module_predicts_probabilities_and_values_in_the_unit_of_the_target(model, exported, name):
     decoded = Model.load(model(name).folder).encoder.decode(model(name).outputs)
     found = np.load(exported / f"{name}.npz")["predicted"]

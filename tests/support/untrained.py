@@ -1,6 +1,6 @@
 """Saved models without a training: real data, a fitted encoder, and the network with its initial weights."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from epochd.data.prepare import Prepared, prepare
 from epochd.data.tables.catalog import Catalog
 from epochd.engines import network, reference
 from epochd.engines.requirements import Workload
-from epochd.loop import metrics
+from epochd.loop import averaging, metrics
 from epochd.loop.engine import Setup
 from epochd.loop.history import history_row
 from epochd.loop.state import LoopState
@@ -48,13 +48,14 @@ def save_untrained(folder: Path, data: str | pl.DataFrame, *, graph: bool = Fals
     spec = specs.parse({"dataset": data, "target_column": "target", "epochs": EPOCHS} | options)
     prepared = prepare(spec, Catalog(roots))
     setup = network_of(spec, prepared)
-    weights = network.initial_weights(setup)
+    each = [replace(setup, spec=spec.model_copy(update={"seed": spec.seed + i})) for i in range(spec.members)]
+    weights = averaging.joined([network.initial_weights(one) for one in each])
     assert prepared.validation is not None
     part = first_examples(prepared.validation.shaped(setup.inputs))
     if setup.masked:
         part.x[-1] = 0  # a row of padding only, as engines fill up batches
-    outputs = reference.forward(setup, weights, part.x)
     encoder = prepared.encoder
+    outputs = reference.model_outputs(setup, weights, part.x, encoder.target_units)
     scores = metrics.evaluation(
         outputs, part.y, prepared.task, target_scale=encoder.target_scale, target_mean=encoder.target_mean
     )

@@ -17,6 +17,7 @@ from epochd.engines import network
 from epochd.engines.reference import Weights
 from epochd.export.packages import require, require_keras
 from epochd.export.saved_model import SavedModel
+from epochd.loop import averaging
 from epochd.loop.engine import Setup
 
 OUTPUTS = {"binary": "probability", "multiclass": "probabilities", "regression": "value"}
@@ -42,8 +43,19 @@ def write_savedmodel(saved: SavedModel, folder: Path) -> None:
 
 
 def build(keras: Any, model: Model) -> Any:
-    """The Keras model: features (rows, *inputs) → probabilities or values (rows, outputs)."""
-    setup, encoder = model.setup, model.encoder
+    """The Keras model: features (rows, *inputs) → probabilities or values (rows, outputs). Several networks are models
+    within it, whose outputs are averaged."""
+    setup, encoder, kind = model.setup, model.encoder, model.setup.spec.model_type
+    parts = averaging.divided(model.weights, setup.spec.members)
+    if len(parts) == 1:
+        return build_network(keras, setup, encoder, parts[0], kind)
+    each = [build_network(keras, setup, encoder, part, f"{kind}_{i}") for i, part in enumerate(parts)]
+    features = keras.Input(setup.inputs, name="features")
+    return keras.Model(features, keras.layers.Average()([one(features) for one in each]), name=kind)
+
+
+def build_network(keras: Any, setup: Setup, encoder: Encoder, weights: Weights, name: str) -> Any:
+    """A Keras model of one network."""
     features = keras.Input(setup.inputs, name="features")
     x, exists = embed(keras, setup, features)
     match setup.spec.model_type:
@@ -57,9 +69,9 @@ def build(keras: Any, model: Model) -> Any:
     x = keras.layers.Dense(setup.outputs, activation, name="output")(x)
     if setup.task == "regression":
         x = restored(keras, encoder, x)
-    built = keras.Model(features, x, name=setup.spec.model_type)
-    for name, arrays in layer_weights(setup, model.weights).items():
-        built.get_layer(name).set_weights(arrays)
+    built = keras.Model(features, x, name=name)
+    for layer, arrays in layer_weights(setup, weights).items():
+        built.get_layer(layer).set_weights(arrays)
     return built
 
 

@@ -19,6 +19,7 @@ import onnxruntime
 
 import epochd
 from epochd.artifact import files
+from epochd.artifact.pack import OUT_OF_FOLD
 from epochd.core.errors import EpochdError, InvalidSpec
 from epochd.export import graph_inputs, onnx_file
 from epochd.export.graph_inputs import TableInput
@@ -27,8 +28,8 @@ from epochd.export.saved_model import SavedModel
 from epochd.onnx_graph.inputs import FEATURES, ONNX
 
 CODE = Path(__file__).with_name("mlflow_model.py")
-FILES = "model.json", "history.csv", "splits.parquet"
-"""Files of the model folder that the run contains, in ``epochd``."""
+FILES = "model.json", "history.csv", "splits.parquet", OUT_OF_FOLD
+"""Files of the model folder that the run contains if there are any, in ``epochd``."""
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 """Variables of MLflow, unless they are set: nothing is reported to its makers, no progress of copies is printed."""
 METRICS_AT_ONCE = 1_000
@@ -133,7 +134,7 @@ def _log_values(mlflow: Any, saved: SavedModel, run_id: str) -> None:
     found = metrics(mlflow.entities.Metric, saved)
     for first in range(0, len(found), METRICS_AT_ONCE):
         mlflow.MlflowClient().log_batch(run_id, metrics=found[first : first + METRICS_AT_ONCE])
-    for name in FILES:
+    for name in (name for name in FILES if (saved.folder / name).is_file()):
         mlflow.log_artifact(str(saved.folder / name), "epochd")
 
 

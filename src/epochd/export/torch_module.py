@@ -4,6 +4,7 @@ The module is generated from sizes only. No text of the model gets into it: whoe
 """
 
 from collections.abc import Iterator
+from math import log
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from epochd.engines import network
 from epochd.engines.reference import Weights
 from epochd.export.channels import preprocessing
 from epochd.export.saved_model import SavedModel
+from epochd.loop import averaging
 from epochd.loop.engine import Setup
 
 ACTIVATIONS: dict[Activation, str] = {
@@ -41,7 +43,7 @@ preprocessing.json says what {each} is, in their order ("channels"), and how it 
 {module}from torch import Tensor, nn
 {functional}
 
-class Model(nn.Module):
+class {name}(nn.Module):
     def __init__(self) -> None:
         super().__init__()
 {layers}
@@ -54,6 +56,23 @@ class Model(nn.Module):
         """Features ({features}) -> {predictions} (rows, {width})."""
         return {decode}
 '''
+AVERAGE = '''
+
+class Model(nn.Module):
+    """The average of several networks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(Member() for _ in range({members}))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features ({features}) -> {outputs} (rows, {width}) of the average."""
+{steps}
+
+    def predict(self, features: Tensor) -> Tensor:
+        """Features ({features}) -> {predictions} (rows, {width})."""
+        return torch.stack([member.predict(features) for member in self.members]).mean(0)
+'''
 
 
 def write(saved: SavedModel, folder: Path) -> None:
@@ -65,7 +84,12 @@ def write(saved: SavedModel, folder: Path) -> None:
 
 
 def state_dict(setup: Setup, weights: Weights) -> dict[str, FloatArray]:
-    """The weights under the names of the module's parameters. PyTorch's LSTM has a second bias, which is zero here."""
+    """The weights under the names of the module's parameters."""
+    return averaging.joined([_of_member(setup, part) for part in averaging.divided(weights, setup.spec.members)])
+
+
+def _of_member(setup: Setup, weights: Weights) -> dict[str, FloatArray]:
+    """Those of one network. PyTorch's LSTM has a second bias, which is zero here."""
     if setup.spec.model_type not in network.GATES:
         return dict(weights)
     found: dict[str, FloatArray] = {}
@@ -95,19 +119,36 @@ def source_code(setup: Setup, encoder: Encoder) -> str:
         ),
     }[setup.task]
     layers, body = _indented(_layers(setup)), _indented(steps)
-    return MODULE.format(
-        features=", ".join(["rows", *(str(int(size)) for size in setup.inputs)]),
+    features, members = ", ".join(["rows", *(str(int(size)) for size in setup.inputs)]), setup.spec.members
+    shown = {"features": features, "outputs": outputs, "predictions": predictions, "width": int(setup.outputs)}
+    average = _indented(_average_steps(setup, encoder))
+    used = layers + body + decode + (average if members > 1 else "")
+    found = MODULE.format(
+        name="Model" if members == 1 else "Member",
         fold=f": {encoder.windowed.shape[-1]} numbers per row, reshaped" if folded else "",
         each="each number" if folded or len(setup.inputs) == 1 else "each channel of the last axis",
         layers=layers,
-        outputs=outputs,
-        width=int(setup.outputs),
         steps=body,
-        module="import torch\n" if "torch." in layers + body + decode else "",
-        functional="from torch.nn import functional as F\n" if "F." in body else "",
-        predictions=predictions,
+        module="import torch\n" if "torch." in used else "",
+        functional="from torch.nn import functional as F\n" if "F." in used else "",
         decode=decode,
+        **shown,
     )
+    return found if members == 1 else found + AVERAGE.format(members=members, steps=average, **shown)
+
+
+def _average_steps(setup: Setup, encoder: Encoder) -> Iterator[str]:
+    """The output of the average of several networks, as ``averaging.averaged``."""
+    if setup.task == "regression" and encoder.target_transform is not None:
+        numbers = f"torch.log1p(self.predict(features)) - {float(encoder.target_mean)!r}"
+        yield f"return ({numbers}) / {float(encoder.target_scale)!r}"
+        return
+    yield "each = torch.stack([member(features) for member in self.members])"
+    yield {
+        "binary": "return F.logsigmoid(each).logsumexp(0) - F.logsigmoid(-each).logsumexp(0)",
+        "multiclass": f"return torch.log_softmax(each, -1).logsumexp(0) - {log(setup.spec.members)!r}",
+        "regression": "return each.mean(0)",
+    }[setup.task]
 
 
 def _restored(encoder: Encoder) -> str:
