@@ -282,13 +282,13 @@ class TestDivergence:
         assert [member.state.learning_rate for member in found] == pytest.approx([0.8, 0.08, 0.8, 0.8])
         [back] = line.of(ReportKind.ROLLBACK)
         assert (back["epoch"], back["learning_rate"]) == (0, pytest.approx(0.08))
-        assert "in epoch 1 of member 2, batches" in back["message"]
+        assert "of member 2, at learning rate 0.8" in back["message"]
         assert [(row["epoch"], row["members"]) for row in line.rows()] == [(epoch, 4) for epoch in range(1, 5)]
         plain = train(tmp_path / "plain", self.OPTIONS | {"learning_rate": 0.8, "epochs": 4})
         assert save(found[0].state.best_weights) == plain[3][2], "the others are as without it"
 
     def test_a_network_of_several_that_diverges_again_is_named_with_its_batch(self, tmp_path):
-        with pytest.raises(Diverged, match=r"in epoch 1 of member 2, .* The first bad batch was number (\d+) of its"):
+        with pytest.raises(Diverged, match=r"in epoch 1, .* of member 2, .* first bad batch was number (\d+) of its"):
             self.run(tmp_path, ensemble=2, learning_rate=0.8, epochs=4, max_rollbacks=0)
 
     @pytest.mark.parametrize("scheduler", ["none", "plateau"])

@@ -85,7 +85,9 @@ def _finite_weights(member: Member) -> Arrays:
     weights = member.engine.weights()
     if all(np.isfinite(values).all() for values in weights.values()):
         return weights
-    cause = f"the weights{f' of {member.name}' if member.name else ''} became infinite or NaN"
+    cause = "the weights became infinite or NaN"
+    if member.name:
+        cause = f"the weights of {member.name} became infinite or NaN"
     error = Diverged(f"{cause}. Use a lower learning rate, or check the features for extreme values")
     error.member = member.number
     raise error

@@ -136,8 +136,12 @@ def show_metrics(metrics: dict[str, Any] | None) -> None:
     held_out: list[str] = [side for side in ("validation", "test") if side in metrics]
     sides = held_out or ["train"]
     names = [name for name in METRICS if any(metrics[side].get(name) is not None for side in sides)]
-    rows = [["", *(title for side in sides for title in (word(side), word("baseline")))]]
-    rows += [[name, *(cell for side in sides for cell in _compared(metrics, side, name))] for name in names]
+    each, title = metrics.get("members"), localized("each network (mean ± std)")
+    rows = [["", *(title for side in sides for title in (word(side), word("baseline"))), *([title] if each else [])]]
+    rows += [
+        [name, *(cell for side in sides for cell in _compared(metrics, side, name)), *_of_each(each, name)]
+        for name in names
+    ]
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print_line("  ".join(map(set_cell_size, row, widths)).rstrip())
@@ -150,6 +154,14 @@ def _compared(metrics: dict[str, Any], side: str, name: str) -> list[str]:
     value = metrics[side].get(name)
     best = best_baseline(metrics.get("baselines", {}).get(side, ()), name)
     return ["" if value is None else number(value), "" if best is None else f"{number(best[1])} ({word(best[0])})"]
+
+
+def _of_each(members: dict[str, Any] | None, name: str) -> list[str]:
+    """The mean and standard deviation of a metric over several networks, if there are several."""
+    if members is None:
+        return []
+    mean, std = members["mean"].get(name), members["std"].get(name)
+    return ["" if mean is None else f"{number(mean)} ± {number(std)}"]
 
 
 def conclude(task: dict[str, Any]) -> int:

@@ -181,8 +181,9 @@ def epoch_report(config: FitConfig, state: LoopState) -> dict[str, object]:
 def _diverged(member: Member, first_step: int, steps: int) -> Diverged:
     state = member.state
     batches = f"batches {first_step + 1} to {first_step + steps}"
-    where = f"epoch {state.epoch + 1}{f' of {member.name}' if member.name else ''}"
+    if member.name:
+        batches = f"batches {first_step + 1} to {first_step + steps} of {member.name}"
     return Diverged(
-        f"the loss became infinite or NaN in {where}, {batches}, at learning rate "
+        f"the loss became infinite or NaN in epoch {state.epoch + 1}, {batches}, at learning rate "
         f"{state.learning_rate:g}. Use a lower learning rate, or check the features for extreme values"
     )

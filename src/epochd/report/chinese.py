@@ -57,6 +57,16 @@ TEXTS: dict[str, str] = {
     "loss_of_logarithm": "损失是 (1 + 目标值) 的对数的损失，网络以此训练；其余指标和所有图表均使用目标值的原单位。",
     "weighted": "损失和指标按列 {column} 加权；行数、曲线以及各行和各类别的表格中，每一行只计一次。",
     "model": "模型",
+    "members_title_folds": "交叉验证的 {count} 折",
+    "members_title_ensemble": "集成的 {count} 个成员",
+    "members_note_folds": (
+        "每一折都由在其余各折上训练的网络预测。上面的验证指标由全部这些预测一起计算；模型是各网络的平均。"
+    ),
+    "members_note_ensemble": "各网络单独在相同的行上的结果；模型是它们的平均，其指标见上。",
+    "member_folds": "折",
+    "member_ensemble": "成员",
+    "members_mean": "均值",
+    "members_std": "标准差（n - 1）",
     "metric": "指标",
     "metric_of_train": "训练{metric}",
     "metric_of_val": "验证{metric}",

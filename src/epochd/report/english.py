@@ -67,6 +67,19 @@ TEXTS: dict[str, str] = {
         "Loss and metrics are weighted by the column {column}; numbers of rows, curves and tables of single rows and "
         "classes count every row once."
     ),
+    "members_title_folds": "The {count} folds of the cross-validation",
+    "members_title_ensemble": "The {count} members of the ensemble",
+    "members_note_folds": (
+        "Each fold was predicted by a network that was trained on the other folds. The validation metrics above are "
+        "those of all these predictions together; the model is the average of the networks."
+    ),
+    "members_note_ensemble": (
+        "Each network on its own, with the same rows; the model is their average, whose metrics stand above."
+    ),
+    "member_folds": "fold",
+    "member_ensemble": "member",
+    "members_mean": "mean",
+    "members_std": "standard deviation (n - 1)",
     "model": "model",
     "metric": "metric",
     "metric_of_train": "{metric}, training",

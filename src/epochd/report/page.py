@@ -60,6 +60,7 @@ def write(data: ReportData) -> str:
             (part, [found, *(data.baseline.get(part, []) if part in {side.part.name for side in sides} else [])])
             for part, found in data.metrics.items()
         ],
+        "members": _members(data),
         "training": _training(data),
         "sides": sides,
         "shared": _shared(data.parts),
@@ -142,6 +143,31 @@ def _metric_names(data: ReportData) -> list[str]:
     """The metrics of any part or baseline in their order, without tables, counts and flags."""
     every: Iterable[Metrics] = chain(data.metrics.values(), chain.from_iterable(data.baseline.values()))
     return list(dict.fromkeys(name for one in every for name, value in one.items() if type(value) is float))
+
+
+@dataclass(frozen=True, slots=True)
+class MemberTable:
+    """The metrics of several networks: a line for each with its number of rows, best epoch and metrics, the mean and
+    the standard deviation."""
+
+    title: Both
+    note: Both
+    name: Both
+    metrics: list[str]
+    lines: list[tuple[int, Metrics]]
+    mean: Metrics
+    std: Metrics
+
+
+def _members(data: ReportData) -> MemberTable | None:
+    found = data.about.get("metrics", {}).get("members")
+    if found is None:
+        return None
+    kind = "folds" if data.about["spec"].get("folds") else "ensemble"
+    names = [name for name, value in found["mean"].items() if value is not None]
+    title, note = (say(f"members_{key}_{kind}", count=len(found["each"])) for key in ("title", "note"))
+    lines = list(enumerate(found["each"], 1))
+    return MemberTable(title, note, say(f"member_{kind}"), names, lines, found["mean"], found["std"])
 
 
 def _training(data: ReportData) -> list[Drawing]:

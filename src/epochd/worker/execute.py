@@ -96,7 +96,8 @@ def checked_again(spec: TrainingSpec, catalog: Catalog, current: Mapping[str, st
 def train(training: "Training", networks: Members, reporter: Reporter) -> ReportKind:
     """Train the networks, from the first report to the last."""
     ticket, prepared = training.ticket, training.prepared
-    parts = {"train": prepared.train, "validation": prepared.validation, "test": prepared.test}
+    validation = prepared.validation if prepared.folds is None else prepared.train
+    parts = {"train": prepared.train, "validation": validation, "test": prepared.test}
     facts = networks.each[0].engine.description | {
         "task_id": ticket.task_id,
         "fingerprint": prepared.fingerprint,

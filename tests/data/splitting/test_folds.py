@@ -58,8 +58,8 @@ def test_the_two_sides_of_a_fold_are_all_rows():
     ("rows", "options", "message"),
     [
         (4, {}, "5 folds need at least 5 rows that are not test rows, but there are 4"),
-        (9, {"group_column": "g"}, "5 folds of whole groups need at least 5 groups, but the rows have 3"),
-        (9, {"split": "group"}, "5 folds of whole groups need at least 5 different contents, but the rows have 3"),
+        (9, {"group_column": "g"}, "5 folds of whole groups need as many groups, but the rows have only 3"),
+        (9, {"split": "group"}, "5 folds need as many different rows, but there are only 3"),
     ],
 )
 def test_fewer_rows_or_groups_than_folds_are_refused(rows, options, message):

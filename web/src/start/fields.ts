@@ -38,9 +38,9 @@ export interface Field {
 /** What the form asks for, in its order; what is not here has a place of its own or is set in the JSON. */
 export const GROUPS = {
   model: ["model_type", "framework", "hidden_units", "activation", "dropout_rate", "kernel_size", "bidirectional", "input_shape"],
-  training: ["epochs", "batch_size", "learning_rate", "optimizer", "early_stopping_patience", "min_delta", "monitor", "seed"],
+  training: ["epochs", "batch_size", "learning_rate", "optimizer", "early_stopping_patience", "min_delta", "monitor", "seed", "ensemble"],
   schedule: ["learning_rate_scheduler", "step_size", "gamma", "patience", "factor", "T_max", "eta_min"],
-  rows: ["split", "validation_split", "test_split", "time_column", "group_column", "weight_column", "sequence_length", "horizon", "scaling"],
+  rows: ["split", "validation_split", "test_split", "folds", "time_column", "group_column", "weight_column", "sequence_length", "horizon", "scaling"],
   more: [
     "task", "class_weight", "label_smoothing", "decision_threshold", "target_transform", "weight_decay", "gradient_clip",
     "max_rollbacks", "mixed_precision", "device", "num_gpus", "output_path",

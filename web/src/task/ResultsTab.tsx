@@ -16,6 +16,7 @@ import { BinaryFigures } from "./results/BinaryFigures";
 import { ConfusedPairs, Confusion, PerClass } from "./results/ClassFigures";
 import { Examples } from "./results/Examples";
 import { Importance } from "./results/Importance";
+import { Members } from "./results/Members";
 import { Forecasts, RegressionFigures } from "./results/RegressionFigures";
 import { Scores, type Final } from "./results/Scores";
 import { Use } from "./results/Use";
@@ -31,6 +32,7 @@ export function ResultsTab({ detail }: { detail: TaskDetail }) {
   return (
     <>
       <Scores final={final} scored={final.validation ? "validation" : "train"} />
+      {final.members && <Members members={final.members} isFolds={typeof detail.config.folds === "number"} />}
       <Figures detail={detail} final={final} />
       <dl className="facts">
         {detail.artifact !== null && (

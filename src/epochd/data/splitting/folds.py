@@ -69,10 +69,9 @@ def _by_group(spec: TrainingSpec, groups: Integers, random: np.random.Generator)
     assert spec.folds is not None
     present, numbers, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     if len(present) < spec.folds:
-        what = "different contents" if is_by_content(spec) else "groups"
-        message = (
-            f"{spec.folds} folds of whole groups need at least {spec.folds} {what}, but the rows have {len(present)}"
-        )
+        message = f"{spec.folds} folds of whole groups need as many groups, but the rows have only {len(present)}"
+        if is_by_content(spec):
+            message = f"{spec.folds} folds need as many different rows, but there are only {len(present)}"
         raise DataError([Problem("folds", message, "use fewer folds, or another split")])
     shuffled = random.permutation(len(sizes))
     of_group, filled = np.empty(len(sizes), np.uint8), np.zeros(spec.folds, np.int64)
