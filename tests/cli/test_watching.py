@@ -123,3 +123,13 @@ def test_a_failure_is_shown_with_the_worker_s_last_lines(capsys: pytest.CaptureF
     error = {"code": "worker_died", "message": "killed by signal 9", "log_tail": ["step 1", "[boom]"]}
     assert watching.conclude({"state": "failed", "error": error}) == console.FAILED
     assert capsys.readouterr().out.splitlines() == ["failed: killed by signal 9", "step 1", "[boom]"]
+
+
+def test_the_metrics_of_several_networks_stand_beside_those_of_their_average(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    members = {"mean": {"rmse": 2.5, "mape": None}, "std": {"rmse": 0.25, "mape": None}}
+    watching.show_metrics({"validation": {"rmse": 2.0, "mape": 0.1}, "members": members})
+    lines = [line.split("  ") for line in capsys.readouterr().out.splitlines()]
+    assert lines[0][-1] == "each network (mean ± std)"
+    assert any(line[0].strip() == "rmse" and line[-1].strip() == "2.5 ± 0.25" for line in lines)

@@ -344,3 +344,49 @@ def test_no_more_categories_are_told_apart_than_the_rows_allow(options, most):
 def test_a_stored_config_has_its_options_of_the_features_as_a_dict():
     stored = specs.parse({"target_column": "y", "features": {"text_width": 64}}).model_dump()
     assert specs.TrainingSpec.model_construct(**stored).feature_options == FeatureOptions(text_width=64)
+
+
+@pytest.mark.parametrize(
+    ("options", "field", "message"),
+    [
+        ({"folds": 3, "ensemble": 3}, "ensemble", "folds and ensemble are both set"),
+        ({"folds": 3, "split": "time", "time_column": "t"}, "folds", "with split 'time' the held-out rows are later"),
+        ({"folds": 3, "sequence_length": 5, "time_column": "t"}, "folds", "the windows of a fold would share rows"),
+        ({"folds": 3, "validation_dataset": "other"}, "folds", "but validation_dataset is set"),
+        ({"folds": 3, "validation_split": 0.3}, "folds", "folds and validation_split are both set"),
+        ({"folds": 3, "num_devices": 2}, "num_devices", "splits the batches of one network, but folds trains 3"),
+        ({"ensemble": 4, "num_gpus": 2}, "num_gpus", "splits the batches of one network, but ensemble trains 4"),
+        ({"ensemble": 4, "num_gpus": "auto"}, "num_gpus", "splits the batches of one network"),
+        ({"folds": 1}, "folds", "greater than or equal to 2"),
+        ({"folds": 21}, "folds", "less than or equal to 20"),
+        ({"ensemble": 33}, "ensemble", "less than or equal to 32"),
+    ],
+)
+def test_what_does_not_suit_several_networks_is_refused_with_a_way_out(options, field, message):
+    found = problems(**options)
+    assert message in found[field].message
+    assert found[field].hint
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"folds": 3, "validation_split": 0.2},
+        {"folds": 3, "validation_split": 0.0, "test_split": 0.2},
+        {"folds": 3, "monitor": "val_auc", "num_devices": 1},
+        {"ensemble": 3, "sequence_length": 5, "time_column": "t"},
+        {"ensemble": 3, "validation_dataset": "other", "num_gpus": 1},
+        {"ensemble": 3, "validation_split": 0.0},
+    ],
+)
+def test_several_networks_suit_other_options(options):
+    spec = specs.parse({"target_column": "target", **options})
+    assert spec.members == 3
+    assert specs.parse(spec.model_dump()).model_dump() == spec.model_dump()
+
+
+def test_folds_replace_the_validation_split():
+    spec = specs.parse({"target_column": "t", "folds": 4, "test_split": 0.1})
+    assert (spec.validates, spec.validation_share, spec.held_out) == (True, 0.0, 0.1)
+    assert "validation_split" not in spec.model_dump()
+    assert (specs.parse({"target_column": "t"}).members, specs.parse({"target_column": "t"}).averages) == (1, None)

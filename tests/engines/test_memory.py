@@ -42,3 +42,12 @@ def test_what_is_counted_is_what_the_reference_computes(monkeypatch):
     built = setup((8, 8, 1), model_type="cnn")
     reference.forward(built, network.initial_weights(built), np.ones((2, 8, 8, 1), np.float32))
     assert memory.outputs_per_row(built) == 64 + sum(sizes) + 1
+
+
+@pytest.mark.parametrize(("options", "copies"), [({"ensemble": 4}, 3 + 3), ({"folds": 4}, 3 + 3 + 1)])
+def test_each_of_several_networks_is_counted(options, copies):
+    one, several = setup((10,)), setup((10,), **options)
+    assert memory.estimate(several, 100, 256).weights == 4 * memory.estimate(one, 100, 256).weights
+    assert memory.estimate(several, 100, 256).rows == copies * 100 * 10 * 4
+    assert memory.checkpoint_bytes(several) == 4 * memory.checkpoint_bytes(one)
+    assert network.model_parameters(several) == 4 * network.parameter_count(several)

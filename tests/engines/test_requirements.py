@@ -154,3 +154,14 @@ def test_a_disk_without_room_for_two_checkpoints_is_told_with_figures():
     assert problem.field == "hidden_units"
     assert "two checkpoints of this model take 34 MiB, but 20 MiB are free" in problem.message
     assert found(**known, free_bytes=40 * 2**20) == {}
+
+
+@pytest.mark.parametrize("option", [{"folds": 3}, {"ensemble": 3}])
+def test_several_networks_need_rows_that_fit_in_memory(option):
+    [name] = option
+    large = {"shape": (1_000,), "rows": 100_000}
+    assert found(**large) == found(**option, rows=100) == {}
+    problem = found(**option, **large)[name]
+    assert (
+        problem.message == f"{name} needs the encoded rows in memory, but they are more than EPOCHD_RESIDENT_MB allows"
+    )

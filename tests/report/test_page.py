@@ -288,3 +288,28 @@ def test_a_monitored_metric_has_a_curve_of_its_own(report_of):
     page = reports.Page(pages.write(replace(data, history=history, watched="val_auc")))
     assert "watched" in {attributes.get("id") for tag, attributes in page.tags if tag == "figure"}
     assert page.says("ROC AUC, validation")
+
+
+@pytest.mark.parametrize(("option", "title"), [({"folds": 2}, "2 folds"), ({"ensemble": 2}, "2 members")])
+def test_several_networks_have_a_table_of_their_own_metrics(tmp_path, option, title):
+    each = [
+        {"rows": 57, "best_epoch": 3, "loss": 0.25, "auc": 0.5},
+        {"rows": 58, "best_epoch": 12, "loss": 0.5, "auc": 1.0},
+    ]
+    members = {
+        "part": "validation",
+        "each": each,
+        "mean": {"loss": 0.375, "auc": None},
+        "std": {"loss": 0.177, "auc": None},
+    }
+    metrics = {"train": {"rows": 57, "loss": 0.1}, "members": members}
+    page = written(tmp_path, about={"metrics": metrics}, **option)
+    table = page.rows("members")
+    assert table["1"] == ["57", "3", "0.25"]
+    assert table["2"] == ["58", "12", "0.5"]
+    assert (table["mean"], table["standard deviation (n - 1)"]) == (["", "", "0.375"], ["", "", "0.177"])
+    assert title in page.html
+
+
+def test_a_single_network_has_no_such_table(tmp_path):
+    assert "members" not in written(tmp_path).tables

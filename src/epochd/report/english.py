@@ -67,17 +67,17 @@ TEXTS: dict[str, str] = {
         "Loss and metrics are weighted by the column {column}; numbers of rows, curves and tables of single rows and "
         "classes count every row once."
     ),
-    "members_title_folds": "The {count} folds of the cross-validation",
-    "members_title_ensemble": "The {count} members of the ensemble",
-    "members_note_folds": (
+    "folds_title": "The {count} folds of the cross-validation",
+    "ensemble_title": "The {count} members of the ensemble",
+    "folds_note": (
         "Each fold was predicted by a network that was trained on the other folds. The validation metrics above are "
         "those of all these predictions together; the model is the average of the networks."
     ),
-    "members_note_ensemble": (
+    "ensemble_note": (
         "Each network on its own, with the same rows; the model is their average, whose metrics stand above."
     ),
-    "member_folds": "fold",
-    "member_ensemble": "member",
+    "fold": "fold",
+    "member": "member",
     "members_mean": "mean",
     "members_std": "standard deviation (n - 1)",
     "model": "model",

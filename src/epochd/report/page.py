@@ -163,11 +163,12 @@ def _members(data: ReportData) -> MemberTable | None:
     found = data.about.get("metrics", {}).get("members")
     if found is None:
         return None
-    kind = "folds" if data.about["spec"].get("folds") else "ensemble"
+    texts_of = ("folds_title", "folds_note", "fold")
+    if data.about["spec"].get("folds") is None:
+        texts_of = ("ensemble_title", "ensemble_note", "member")
+    title, note, one = (say(key, count=len(found["each"])) for key in texts_of)
     names = [name for name, value in found["mean"].items() if value is not None]
-    title, note = (say(f"members_{key}_{kind}", count=len(found["each"])) for key in ("title", "note"))
-    lines = list(enumerate(found["each"], 1))
-    return MemberTable(title, note, say(f"member_{kind}"), names, lines, found["mean"], found["std"])
+    return MemberTable(title, note, one, names, list(enumerate(found["each"], 1)), found["mean"], found["std"])
 
 
 def _training(data: ReportData) -> list[Drawing]:

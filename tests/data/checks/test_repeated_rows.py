@@ -124,3 +124,9 @@ def test_repeated_rows_of_a_large_table_are_found_too(look, monkeypatch, order):
 def test_groups_are_numbered_by_their_first_rows_whatever_the_hashes_are():
     assert group_numbers(np.array([9, 4, 9, 1, 4], np.uint64)).tolist() == [0, 1, 0, 2, 1]
     assert group_numbers(np.array([2, 8, 2, 5, 8], np.uint64)).tolist() == [0, 1, 0, 2, 1]
+
+
+def test_rows_that_stand_in_several_folds_are_a_warning(look):
+    message = only_warning(look(repeated(), folds=5))
+    assert message.startswith("100% of the held-out rows (50 of 50) also stand among the training rows")
+    assert look(repeated(), folds=5, split="group").warnings == []

@@ -83,3 +83,16 @@ def test_a_feature_that_only_held_out_rows_have_is_told_and_says_nothing(examine
 
 def test_nothing_is_held_out_nothing_is_lacking(examined):
     assert examined({"y": ["a"] * 240 + ["b"] * 60}, validation_split=0).problems == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"folds": 19, "test_split": 0.6}, "19 folds need at least 19 rows that are not test rows, but there are 16"),
+        ({"folds": 8, "group_column": "g"}, "8 folds of whole groups need as many groups, but the rows have only 4"),
+    ],
+)
+def test_folds_need_as_many_rows_or_groups(look, options, message):
+    found = look({"x": [i * 0.37 for i in range(40)], "g": [i % 4 for i in range(40)], "y": [0, 1] * 20}, **options)
+    assert [problem.message for problem in found.problems] == [message]
+    assert found.problems[0].field == "folds"

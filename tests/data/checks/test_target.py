@@ -247,3 +247,10 @@ def test_a_target_in_a_large_table_is_counted_as_a_stream(look, monkeypatch):
     assert (found.rows, found.task, found.classes, found.problems) == (rows, "multiclass", ["maybe", "no", "yes"], [])
     columns["y"] = [f"label {i}" for i in range(rows)]
     assert "too many for classes" in only_problem(look(columns))[1]
+
+
+def test_a_class_that_some_folds_lack_is_a_warning(look):
+    columns = table(y=(["a"] * 19 + ["b"] * 18 + ["rare"] * 3))
+    message = only_warning(look(columns, folds=5))
+    assert message == "class 'rare' has fewer rows than there are folds (5): some folds are validated without it"
+    assert look(columns, folds=3).warnings == []

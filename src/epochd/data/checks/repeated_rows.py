@@ -17,7 +17,7 @@ from epochd.data.checks.statistics import Statistics, plain_column
 from epochd.data.checks.target import Target
 from epochd.data.encoding.labels import encode_labels
 from epochd.data.schema import Kind, col, kind_of
-from epochd.data.splitting.folds import folds
+from epochd.data.splitting.folds import check_groups, folds
 from epochd.data.splitting.row_contents import group_numbers, row_hashes
 from epochd.data.splitting.split import TRAIN, Splits, is_by_content, split, split_kind
 
@@ -63,7 +63,9 @@ def content_sides(
         return [], None
     try:
         groups = group_numbers(answers["row contents"].to_numpy())
-        return [], split(spec, statistics.rows, groups=groups)
+        sides = split(spec, statistics.rows, groups=groups)
+        check_groups(spec, sides, groups)
+        return [], sides
     except DataError as error:
         return [problem(found.field, found.message, found.hint) for found in error.problems], None
 

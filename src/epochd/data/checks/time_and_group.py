@@ -17,6 +17,7 @@ from epochd.data.checks.statistics import Statistics
 from epochd.data.encoding.values import Float64
 from epochd.data.schema import Kind, kind_of, type_advice
 from epochd.data.splitting import sliding_windows, split
+from epochd.data.splitting.folds import check_groups
 from epochd.data.splitting.gaps import Holes, natural_unit, positions, unevenness
 from epochd.data.splitting.sliding_windows import SIDE_NAMES, window_problem
 from epochd.data.splitting.sort_keys import GroupNumbers, readable, time_keys
@@ -58,6 +59,7 @@ def check(statistics: Statistics, schema: pl.Schema, spec: TrainingSpec) -> tupl
         times, groups = _read(statistics, time, group)
         if kind in BY_ORDER:
             sides = split.split(spec, statistics.rows, times=times, groups=groups)
+            check_groups(spec, sides, groups)
         if spec.sequence_length is not None and times is not None and time is not None:
             issues += _window_issues(statistics.by_row[time], spec, times, groups, sides)
     except DataError as error:

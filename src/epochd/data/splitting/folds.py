@@ -14,7 +14,7 @@ import numpy.typing as npt
 from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.errors import DataError, Problem
 from epochd.core.specs import TrainingSpec
-from epochd.data.splitting.split import Integers, is_by_content, split_kind
+from epochd.data.splitting.split import Integers, Splits, is_by_content, split_kind
 
 FOLD_STREAM = (1 << 33) + 1
 """Separates these random numbers from other uses of the same seed."""
@@ -62,6 +62,12 @@ def folds(
 def too_few_rows(spec: TrainingSpec, rows: int) -> Problem:
     message = f"{spec.folds} folds need at least {spec.folds} rows that are not test rows, but there are {rows:,}"
     return Problem("folds", message, "use fewer folds, a smaller test_split, or more rows")
+
+
+def check_groups(spec: TrainingSpec, splits: Splits, groups: Integers | None) -> None:
+    """Raise DataError if the training rows of a split by group have fewer groups than there are folds."""
+    if spec.folds is not None and groups is not None and len(splits.train) >= spec.folds:
+        folds(spec, len(splits.train), groups=groups[splits.train])
 
 
 def _by_group(spec: TrainingSpec, groups: Integers, random: np.random.Generator) -> npt.NDArray[np.uint8]:
