@@ -8,7 +8,7 @@ import pytest
 
 from epochd.artifact import checkpoint, files
 from epochd.core.errors import CorruptFile, Diverged, OutOfSpace
-from epochd.loop.members import Member
+from epochd.loop.members import Member, Members
 from epochd.loop.state import LoopState, Totals
 
 
@@ -31,7 +31,7 @@ def state(**values):
 
 
 def saved(folder, attempt, engine, loop, facts):
-    return checkpoint.save(folder, attempt, [Member(engine, None, loop)], facts)
+    return checkpoint.save(folder, attempt, Members([Member(engine, None, loop)]), facts)
 
 
 def loaded(path):

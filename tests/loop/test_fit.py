@@ -179,7 +179,7 @@ def test_a_run_paused_at_every_chunk_equals_an_uninterrupted_one(tmp_path, optio
     sink, interruptions = Listener(1), 0
     engine, config, state = training(**options)
     while fit(Members([Member(engine, config, state)]), sink) is Command.PAUSE:
-        [saved] = checkpoint.load(checkpoint.save(tmp_path, 1, [Member(engine, config, state)], {})).members
+        [saved] = checkpoint.load(checkpoint.save(tmp_path, 1, Members([Member(engine, config, state)]), {})).members
         engine = training(**options)[0]
         state, sink.chunks, interruptions = saved.restore(engine), 1, interruptions + 1
 

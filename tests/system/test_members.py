@@ -1,4 +1,4 @@
-"""Cross-validation and an ensemble through the public API of a real server: run, paused and resumed, served, repeated."""
+"""Several networks through the public API of a real server: run, paused and resumed, served, continued, repeated."""
 
 import io
 import json

@@ -376,3 +376,33 @@ def test_a_retry_of_a_task_that_goes_on_from_another_still_trains(tmp_path):
     line = RecordingReporter()
     assert execute(again, line) is ReportKind.COMPLETED
     assert line.asked > 0
+
+
+def test_the_position_of_a_checkpoint_of_several_networks_is_the_reported_one(tmp_path):
+    options = MLP | SEVERAL["folds"] | {"epochs": 2}
+    line = RecordingReporter(dies=9)
+    with pytest.raises(Killed):
+        execute(ticket(tmp_path, 1, 0, options), line)
+    reported = line.of(ReportKind.CHECKPOINT)[-1]
+    newest, _ = checkpoint.newest(tmp_path / "checkpoints" / "t")
+    assert checkpoint.position(newest) == (reported["epoch"], reported["step"])
+    assert reported["step"] > 3, "the first network has trained all its steps"
+
+
+def test_another_network_whose_weights_are_not_finite_goes_back_too(tmp_path, monkeypatch):
+    """Its loss may have been finite in its last step; the checkpoint after the first rollback finds it."""
+    real, faults = checkpoint.save, []
+
+    def save(folder, attempt, members, *more):
+        if not faults and any(member.state.rollbacks for member in members):
+            faults.append(Diverged("the weights of member 1 became infinite or NaN"))
+            raise faults[0]
+        return real(folder, attempt, members, *more)
+
+    monkeypatch.setattr(checkpoint, "save", save)
+    options = TestDivergence.OPTIONS | {"ensemble": 2, "learning_rate": 0.8, "epochs": 2}
+    line = RecordingReporter()
+    assert execute(ticket(tmp_path, 1, 0, options, 1000.0), line) is ReportKind.COMPLETED
+    newest, _ = checkpoint.newest(tmp_path / "checkpoints" / "t")
+    assert [member.state.rollbacks for member in checkpoint.load(newest).members] == [1, 1]
+    assert len(line.of(ReportKind.ROLLBACK)) == 2

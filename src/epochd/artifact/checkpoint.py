@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from epochd.core.errors import CorruptFile, Diverged
 from epochd.data.encoding.encoder import Encoder
 from epochd.loop.averaging import divided, joined
 from epochd.loop.engine import Arrays, Engine
-from epochd.loop.members import Member
+from epochd.loop.members import Member, Members
 from epochd.loop.state import LoopState
 
 KEEP = 2
@@ -51,9 +50,7 @@ class Checkpoint:
     facts: dict[str, Any]
 
 
-def save(
-    folder: Path, attempt: int, members: Sequence[Member], facts: dict[str, Any], encoder: Encoder | None = None
-) -> Path:
+def save(folder: Path, attempt: int, members: Members, facts: dict[str, Any], encoder: Encoder | None = None) -> Path:
     """Save an attempt's next checkpoint in its task's folder and delete all but the newest two; return its path.
 
     Raises Diverged if the weights are not finite, OutOfSpace when the disk is full; nothing incomplete is left.
@@ -66,8 +63,7 @@ def save(
             save_file(joined([_finite_weights(member) for member in members]), path / "weights.safetensors")
             save_file(joined([member.engine.optimizer_state() for member in members]), path / "optimizer.safetensors")
             save_file(joined([member.state.best_weights for member in members]), path / "best.safetensors")
-            loops = [member.state.as_json() for member in members]
-            files.write_json(path / "state.json", {"loop": loops[0] if len(loops) == 1 else loops, "facts": facts})
+            files.write_json(path / "state.json", _described(members) | {"facts": facts})
             if encoder is not None:
                 files.write_json(path / "encoder.json", encoder.as_json())
     except (OSError, SafetensorError) as error:
@@ -78,6 +74,15 @@ def save(
     for old in [*existing[: 1 - KEEP], *folder.glob(f"{DAMAGED}*")]:
         shutil.rmtree(old, ignore_errors=True)  # a stale attempt may move it at the same time
     return final
+
+
+def _described(members: Members) -> dict[str, Any]:
+    """The state of a single network, or of each of several with the position of all together."""
+    loops = [member.state.as_json() for member in members]
+    if len(loops) == 1:
+        return {"loop": loops[0]}
+    whole = members.state
+    return {"loop": loops, "position": {"epoch": whole.epoch, "step": whole.step}}
 
 
 def _finite_weights(member: Member) -> Arrays:
@@ -142,10 +147,8 @@ def copy(source: Path, folder: Path, *, same_training: bool = False) -> Path | N
 def position(path: Path) -> tuple[int, int]:
     """The position of a verified checkpoint: complete epochs, and steps of the next one."""
     with _saved(path) as saved:
-        loops = _loops(saved)
-        running = [loop for loop in loops if not loop["stopped_early"]] or [max(loops, key=itemgetter("epoch"))]
-        epoch = min(int(loop["epoch"]) for loop in running)
-        return epoch, sum(int(loop["step"]) for loop in running if loop["epoch"] == epoch)
+        at = saved.get("position") or saved["loop"]
+        return int(at["epoch"]), int(at["step"])
 
 
 def load(path: Path) -> Checkpoint:

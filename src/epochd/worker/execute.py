@@ -111,13 +111,22 @@ def train(training: "Training", networks: Members, reporter: Reporter) -> Report
         try:
             return finish(training, networks, sink)
         except Diverged as error:
-            setup = training.plans[error.member].setup
-            member = recovery.rollback(ticket, setup, networks, error, changed=training.changed)
-            epoch, rate = member.state.epoch, member.state.learning_rate
-            message = f"{error.message}. The training continues after epoch {epoch} with learning rate {rate:g}"
-            sink.emit(ReportKind.ROLLBACK, {"epoch": epoch, "learning_rate": rate, "message": message})
-            sink.marks.append({"kind": "rollback", "epoch": epoch, "learning_rate": rate})
-            sink.checkpoint(networks)
+            roll_back(training, networks, sink, error)
+
+
+def roll_back(training: "Training", networks: Members, sink: JobSink, error: Diverged) -> None:
+    """Take the network that has diverged back to the last checkpoint, report that, and save a checkpoint. Raises
+    Diverged if that is not possible any more."""
+    setup = training.plans[error.member].setup
+    member = recovery.rollback(training.ticket, setup, networks, error, changed=training.changed)
+    epoch, rate = member.state.epoch, member.state.learning_rate
+    message = f"{error.message}. The training continues after epoch {epoch} with learning rate {rate:g}"
+    sink.emit(ReportKind.ROLLBACK, {"epoch": epoch, "learning_rate": rate, "message": message})
+    sink.marks.append({"kind": "rollback", "epoch": epoch, "learning_rate": rate})
+    try:
+        sink.checkpoint(networks)
+    except Diverged as other:  # of another network the weights are not finite
+        roll_back(training, networks, sink, other)
 
 
 def begin(training: "Training", networks: Members, sink: JobSink) -> None:

@@ -65,7 +65,7 @@ class JobSink:
         """Save a checkpoint; return the payload of its report."""
         ticket, state, began = self.ticket, members.state, monotonic()
         facts = self.facts | {"marks": self.marks}
-        path = checkpoint.save(ticket.checkpoints_dir, ticket.attempt, members.each, facts, self.encoder)
+        path = checkpoint.save(ticket.checkpoints_dir, ticket.attempt, members, facts, self.encoder)
         self.saved_at = monotonic()
         self.save_seconds = self.saved_at - began
         spec = ticket.spec
