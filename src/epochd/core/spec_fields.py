@@ -195,8 +195,9 @@ class SpecFields(BaseModel):
     validation_dataset: DatasetName | None = None
     """Validate on all rows of this dataset instead of holding out ``validation_split``."""
     folds: Annotated[int, Field(ge=2, le=20)] | None = None
-    """Cross-validation: the rows that are not test rows are divided into this many parts of equal size. One network per
-    part trains on the other parts and is validated on this one; the saved model averages them."""
+    """Cross-validation: the rows that are not test rows are divided into this many parts of equal size, with
+    ``group_column`` of whole groups. One network per part trains on the other parts and is validated on this one; the
+    saved model averages them."""
     time_column: Column | None = None
     """Dates, times or numbers that order the rows, for ``split`` ``time`` and for windows."""
     group_column: Column | None = None

@@ -23,6 +23,10 @@ from epochd.loop.engine import Engine
 from epochd.loop.state import LoopState
 
 
+BLOCK_ROWS = 16_384
+"""Rows of which the outputs of all networks are held at a time."""
+
+
 @dataclass(frozen=True, slots=True)
 class FitConfig:
     """The data and the rules of a network's training; constant for the whole run. ``target_log`` is as in ``Setup``."""
@@ -157,6 +161,12 @@ class Members:
 
     def outputs(self, x: FloatArray) -> FloatArray:
         """Raw outputs of the model, which is the average of the networks: (rows, *inputs) → (rows, outputs)."""
+        if len(self.each) == 1:
+            return self.each[0].engine.outputs(x)
+        blocks = [x[first : first + BLOCK_ROWS] for first in range(0, max(1, len(x)), BLOCK_ROWS)]
+        return np.concatenate([self._average(block) for block in blocks])
+
+    def _average(self, x: FloatArray) -> FloatArray:
         found = [member.engine.outputs(x) for member in self.each]
         return averaging.averaged(found, self.config.task, self.config.units)
 
@@ -170,7 +180,3 @@ class Members:
             found[member.held_out] = outputs
         assert found is not None
         return found
-
-    def close(self) -> None:
-        for member in self.each:
-            member.engine.close()
