@@ -22,7 +22,6 @@ from epochd.loop import averaging, history
 from epochd.loop.engine import Engine
 from epochd.loop.state import LoopState
 
-
 BLOCK_ROWS = 16_384
 """Rows of which the outputs of all networks are held at a time."""
 
