@@ -165,13 +165,26 @@ def test_end_of_input_does_not_end_a_training(process, server, ticket):
 
 
 @pytest.mark.parametrize(("command", "word"), [("pause", "paused"), ("cancel", "cancelled"), ("release", "paused")])
-def test_a_process_that_did_not_complete_its_job_takes_no_other(process, server, ticket, command, word):
+def test_a_process_whose_job_was_paused_or_cancelled_takes_another(process, server, ticket, command, word):
     process.send(ticket("wait"))
     server.wait_for("started")
     server.answer = {"command": command}
-    assert [process.hear(), process.hear()] == ["done task 1", ""]
-    assert process.exit_code() == 0
-    assert server.kinds == ["started", word]
+    assert [process.hear(), process.hear()] == ["done task 1", "ready"]
+    server.answer = {"command": "continue"}
+    process.send(ticket("complete", 2))
+    assert [process.hear(), process.hear()] == ["done task 2", "ready"]
+    assert server.kinds == ["started", word, "epoch", "completed"]
+
+
+def test_a_ticket_that_needs_another_process_is_returned_without_a_report_and_the_process_takes_another(
+    process, server, ticket
+):
+    process.send(sent := ticket("need another process"))
+    assert [process.hear(), process.hear()] == ["return task 1 2x1", "ready"]
+    assert server.kinds == []
+    assert "it starts again in another process" in log_of(sent)
+    process.send(ticket("complete", 2))
+    assert process.hear() == "done task 2"
 
 
 def test_an_exception_becomes_a_failure_with_its_traceback_in_the_log(process, server, ticket):
@@ -239,7 +252,7 @@ def test_sigterm_lets_a_training_save_its_work(process, server, ticket):
     process.send(ticket("wait"))
     server.wait_for("started")
     process.popen.send_signal(signal.SIGTERM)
-    assert process.hear() == "done task 1"
+    assert [process.hear(), process.hear()] == ["done task 1", ""]
     assert process.exit_code() == 0
     assert server.kinds == ["started", "paused"]
 

@@ -36,9 +36,10 @@ CHANGED_HINT = "bring the old data back, resume with allow_changed_data, or star
 
 
 def execute(ticket: Ticket, reporter: Reporter) -> ReportKind:
-    """Run one attempt and return the kind of its last report."""
+    """Run one attempt and return the kind of its last report. Raises WrongProcess before the first one."""
     training = prepared(ticket, *recovery.starting_point(ticket))
     training.check()
+    registry.check_process(ticket.spec.framework, training.setup)
     rows = prefetch.initial_rows(training.config.batches, training.config.train)
     with closing(registry.build(ticket.spec.framework, training.setup, rows)) as engine:
         return train(training, engine, reporter)
