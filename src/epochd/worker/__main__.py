@@ -13,16 +13,21 @@ import faulthandler
 import gc
 import logging
 import os
+import select
 import signal
 import sys
+import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 
-from epochd.core.errors import EpochdError, RankFailed, StaleAttempt, WrongProcess
+from epochd.core.errors import EpochdError, NotFound, RankFailed, StaleAttempt, WrongProcess
 from epochd.core.events import ReportKind
 from epochd.core.tickets import NO_FRAMEWORK, RANK_FAILED, PredictionTicket, Ticket, read_ticket
 from epochd.engines import registry
+from epochd.report import drawing
 from epochd.worker import predict
 from epochd.worker.execute import execute
 from epochd.worker.failures import final_report
@@ -32,6 +37,8 @@ from epochd.worker.usage import Usage
 
 logger = logging.getLogger("epochd.worker")
 
+DRAW_AFTER_SECONDS = 1.0
+"""How long a process waits for a ticket before it draws reports."""
 DELIVERY_SECONDS = 5.0
 """How long a crash waits for the delivery of reports; the next attempt reports the rest from the checkpoint."""
 
@@ -75,26 +82,47 @@ class Worker:
         self._train = train
         self._one_ticket = one_ticket
         self._is_terminated = False
+        self._undrawn: deque[Path] = deque()
+        self._ended_at = 0.0
         self._reporter: Reporter | None = None
 
     def serve(self) -> int:
-        """Take tickets until the input ends, a job fails or is no longer this attempt's, or the process is terminated."""
+        """Take tickets until the input ends, a job fails or belongs to another attempt, or the process is
+        terminated."""
         gc.collect()
         gc.freeze()  # the framework's objects stay: searching them after each job would take a tenth of a second
         self._send_ready()
-        while line := sys.stdin.buffer.readline():
+        while line := self._next_line():
             ticket = read_ticket(line)
             try:
                 last_word = self._attempt(ticket)
             except WrongProcess as error:
                 self._send(f"return {ticket.task_id} {ticket.attempt} {error.needs}")
             else:
+                self._note_report(ticket, last_word)
                 self._send(f"done {ticket.task_id} {ticket.attempt}")
                 if last_word not in TAKES_ANOTHER or self._one_ticket or self._is_terminated:
                     return 1 if last_word is ReportKind.FAILED else 0
             release_memory()
             self._send_ready()
         return 0
+
+    def _next_line(self) -> bytes:
+        """The next ticket. Once none has come for a while, the reports of finished models are drawn, one at a time."""
+        while self._undrawn:
+            wait = max(0.0, self._ended_at + DRAW_AFTER_SECONDS - time.monotonic())
+            if select.select([sys.stdin.buffer], [], [], wait)[0]:
+                break
+            draw_report(self._undrawn.popleft())
+        return sys.stdin.buffer.readline()
+
+    def _note_report(self, ticket: Ticket | PredictionTicket, last_word: ReportKind | None) -> None:
+        """Draw the report of a finished model later, or now if the process ends."""
+        self._ended_at = time.monotonic()
+        if isinstance(ticket, Ticket) and ticket.report and last_word is ReportKind.COMPLETED:
+            self._undrawn.append(ticket.artifact_dir)
+        while self._undrawn and (self._one_ticket or self._is_terminated):
+            draw_report(self._undrawn.popleft())
 
     def terminate(self, signum: int, frame: FrameType | None) -> None:
         """SIGTERM: an idle worker exits at once, a training one saves a checkpoint first."""
@@ -166,6 +194,14 @@ class Worker:
             os.write(self._protocol_fd, f"{line}\n".encode())
         except BrokenPipeError:
             logger.info("the executor is gone; %r was not sent", line)
+
+
+def draw_report(folder: Path) -> None:
+    """Draw the report of a model; a failure is logged, and told to whoever asks for it (``drawing.draw``)."""
+    try:
+        drawing.draw(folder)
+    except NotFound:
+        logger.exception("the report of %s was not drawn", folder)
 
 
 def release_memory() -> None:
