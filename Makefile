@@ -11,7 +11,7 @@ DASHBOARD_SOURCES := $(shell find web -name node_modules -prune -o -type f -prin
 # Processes that tests start would compile all sources again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: dashboard dashboard-test setup serve quickstart check test fuzz clients chaos streaming mutants bench bench-data bench-serving bench-dashboard soak quality bench-setup
+.PHONY: dashboard dashboard-test setup serve quickstart check test fuzz clients chaos streaming reuse mutants bench bench-data bench-serving bench-dashboard soak quality bench-setup
 
 setup: $(READY) $(DASHBOARD)
 
@@ -58,6 +58,10 @@ chaos: setup
 # Four million rows that are not held in memory, on each engine.
 streaming: setup
 	STREAMING_ROWS=$${STREAMING_ROWS:-4000000} $(BIN)/python -m pytest --timeout 900 tests/worker/test_streaming.py $(ARGS)
+
+# Three hundred trainings in one worker process of each engine, whose memory must not grow.
+reuse: setup
+	$(BIN)/python -m pytest -s --timeout 1800 -m long tests/worker/test_process.py $(ARGS)
 
 # Planted bugs, each of which a test has to notice: docs/testing.md.
 mutants: setup

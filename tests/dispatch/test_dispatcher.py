@@ -35,6 +35,41 @@ async def test_a_job_waits_until_a_slot_is_free(open_stage, executor):
     assert (await arrival(executor)).task_id == second.id
 
 
+async def test_a_ticket_that_its_worker_returns_is_launched_again_as_the_same_attempt(open_stage, executor):
+    stage = await open_stage(executor)
+    job = await stage.submit()
+    first = await arrival(executor)
+    await executor.end(first, needs="2x1")
+    second = await arrival(executor)
+    assert second == first.model_copy(update={"needs": "2x1"})
+    await stage.report(second, (ReportKind.COMPLETED, DONE))
+    await executor.end(second, 0)
+    found = await jobs.get(stage.db, job.id)
+    assert (found.state, found.attempt, found.crashes) == (State.COMPLETED, 1, 0)
+
+
+async def test_a_returned_ticket_that_waits_for_its_process_keeps_its_lease_and_can_be_paused(open_stage, executor):
+    stage = await open_stage(executor, lease_seconds=1)
+    job = await stage.submit()
+    first = await arrival(executor)
+    executor.warm.clear()
+    await executor.end(first, needs="2x1")
+    before = (await jobs.get(stage.db, job.id)).lease_until
+    await asyncio.wait({asyncio.create_task(executor.warm.wait())}, timeout=1.5)
+    assert (await jobs.get(stage.db, job.id)).lease_until > before
+    await jobs.pause(stage.db, job.id)
+    assert (await stage.until(job.id, State.PAUSED)).attempt == 1
+
+
+async def test_a_ticket_that_is_returned_to_a_server_that_stops_waits_for_the_next_one(open_stage, executor):
+    stage = await open_stage(executor)
+    job = await stage.submit()
+    first = await arrival(executor)
+    stage.dispatcher._stopping = True
+    await executor.end(first, needs="2x1")
+    assert (await jobs.get(stage.db, job.id)).state is State.PENDING
+
+
 async def test_a_good_end_is_left_as_the_worker_reported_it(open_stage, executor):
     stage = await open_stage(executor)
     job = await stage.submit()

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 from tests.support.reporters import RecordingReporter
+from tests.support.reports import report_of
 from tests.support.tickets import ticket
 
 from epochd.artifact.predict import Model
@@ -104,7 +105,7 @@ def test_rows_in_json_are_predicted_as_the_table_is_and_a_missing_text_is_one_wi
 
 
 def test_the_report_measures_the_text_as_one_column(folder: Path) -> None:
-    assert "text, hashed" in (folder / "report.html").read_text(encoding="utf-8")
+    assert "text, hashed" in report_of(folder)
 
 
 def test_a_client_learns_that_the_model_reads_text(folder: Path) -> None:

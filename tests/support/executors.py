@@ -67,10 +67,10 @@ class FakeExecutor:
         if rejected.is_set():
             raise EpochdError("the ticket was taken back before a worker was ready")
 
-    async def end(self, ticket: AttemptTicket, returncode: int = 0, *log_tail: str) -> None:
-        """End the worker of a ticket."""
+    async def end(self, ticket: AttemptTicket, returncode: int = 0, *log_tail: str, needs: str | None = None) -> None:
+        """End the worker of a ticket, or let it return the ticket."""
         del self.running[ticket.key]
-        await self._on_exit(Exit(ticket.task_id, ticket.attempt, returncode, list(log_tail)))
+        await self._on_exit(Exit(ticket.task_id, ticket.attempt, returncode, list(log_tail), needs=needs))
 
     async def kill(self, key: AttemptKey) -> None:
         self.killed.append(key)

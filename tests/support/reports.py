@@ -16,13 +16,19 @@ from epochd.data.tables.catalog import Catalog
 from epochd.engines import network, reference
 from epochd.loop.engine import Setup
 from epochd.loop.state import LoopState
-from epochd.report import page
+from epochd.report import drawing, page
 from epochd.worker import model_report
 from epochd.worker.model_report import Finished
 from tests.support import tickets
 
 TASK_ID = "epoch_training_20260131_093000_4fd2c1"
 VOID = frozenset({"meta", "input", "img", "br", "link", "hr"})
+
+
+def report_of(folder: Path) -> str:
+    """The report of a saved model, drawn now if it was not before."""
+    drawing.draw(folder)
+    return (folder / "report.html").read_text(encoding="utf-8")
 
 
 def row(epoch: int, **values: Any) -> dict[str, Any]:

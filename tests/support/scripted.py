@@ -9,7 +9,7 @@ import resource
 import sys
 import time
 
-from epochd.core.errors import DataError, OutOfSpace, Problem, RankFailed
+from epochd.core.errors import DataError, OutOfSpace, Problem, RankFailed, WrongProcess
 from epochd.core.events import ReportKind
 from epochd.core.jobs import Command
 from epochd.core.tickets import Ticket
@@ -43,6 +43,8 @@ def train(ticket: Ticket, reporter: Reporter) -> ReportKind:
             return finish(reporter, ReportKind.COMPLETED)
         case name if name in FAULTS:
             raise FAULTS[name]
+        case "need another process":
+            raise WrongProcess("this process has one thread", "2x1")
         case "lose a rank":
             reporter.emit(ReportKind.EPOCH, {"epoch": 1})
             raise RankFailed("rank 1 of 2 was killed by signal 9")

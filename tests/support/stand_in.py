@@ -18,6 +18,7 @@ parser.add_argument("--gate")
 parser.add_argument("--broken", action="store_true")
 parser.add_argument("--framework", required=True)
 parser.add_argument("--one-ticket", action="store_true")
+parser.add_argument("--untouched", action="store_true")
 parser.add_argument("--protocol-fd", type=int, required=True)
 options = parser.parse_args()
 os.set_inheritable(options.protocol_fd, False)
@@ -38,7 +39,8 @@ if options.broken:
     sys.exit("the framework is not what it was")
 if options.gate:
     open(options.gate).close()
-say("ready")
+fixed = "" if options.untouched or options.framework in ("pytorch", "none") else " 1x1"
+say(f"ready{fixed}")
 for line in sys.stdin:
     ticket = json.loads(line)
     log(ticket, f"process {os.getpid()}")
@@ -49,7 +51,14 @@ for line in sys.stdin:
             say(f"done {ticket['task_id']} {ticket['attempt']}")
             if options.one_ticket:
                 sys.exit(0)
-            say("ready")
+            say(f"ready{fixed}")
+        case "needs 2x1" if fixed not in ("", " 2x1"):
+            say(f"return {ticket['task_id']} {ticket['attempt']} 2x1")
+            say(f"ready{fixed}")
+        case "needs 2x1":
+            fixed = " 2x1"
+            say(f"done {ticket['task_id']} {ticket['attempt']}")
+            say(f"ready{fixed}")
         case "done, then exit":
             say(f"done {ticket['task_id']} {ticket['attempt']}")
             sys.exit(0)

@@ -1,7 +1,10 @@
 """Each installed engine through the public API."""
 
+import contextlib
+import os
 import signal
 
+import psutil
 import pytest
 
 from epochd.data.tables.catalog import open_dataset
@@ -21,6 +24,16 @@ def server(tmp_path_factory):
     server = Running(tmp_path_factory.mktemp("data"))
     yield server
     assert server.end(signal.SIGTERM) == 0
+
+
+def worker_of(server, task_id):
+    """The process that trains a task: the one that has its log open."""
+    log = str(server.data_dir / "logs" / task_id)
+    for process in psutil.Process(server.process.pid).children():
+        with contextlib.suppress(psutil.Error):
+            if any(one.path.startswith(log) for one in process.open_files()):
+                return process.pid
+    raise AssertionError(f"no process trains {task_id}")
 
 
 def learn_digits(server, framework, **more):
@@ -54,6 +67,39 @@ def test_a_training_on_two_devices_that_was_paused_equals_one_that_was_not(serve
     assert without_times(server.history(paused)) == without_times(server.history(straight))
     files = [server.data_dir / server.task(one)["artifact"] / "model.safetensors" for one in (straight, paused)]
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.parametrize("framework", registry.installed())
+def test_a_training_in_a_process_that_has_trained_others_equals_one_in_a_new_process(server, framework):
+    epochs = {"pytorch": 60}.get(framework, 800)  # enough for pause and kill to come in time
+    options = {"dataset": "digits", "framework": framework, "dropout_rate": 0.3, "epochs": epochs}
+    first = server.start(**options)
+    assert server.follow(first)["type"] == "complete"
+    server.follow(server.start(**options | {"seed": 5, "learning_rate": 0.02, "dropout_rate": 0.5, "epochs": 3}))
+    again = server.start(**options)
+    server.follow(again, until_epoch=3)
+    server.post("pause", again)
+    server.post("resume", again)
+    server.follow(again, until_epoch=len(server.history(again)) + 5)
+    os.kill(worker_of(server, again), signal.SIGKILL)
+    assert server.follow(again)["type"] == "complete"
+
+    assert server.task(again)["attempt"] == 3
+    assert without_times(server.history(again)) == without_times(server.history(first))
+    files = [server.data_dir / server.task(one)["artifact"] / "model.safetensors" for one in (first, again)]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.parametrize("framework", registry.installed())
+def test_the_second_training_of_a_shape_gets_the_process_of_the_first(server, framework):
+    options = {"framework": framework, "epochs": 100_000}
+    processes = []
+    for seed in range(2):
+        task_id = server.start(**options, seed=seed)
+        server.follow(task_id, until_epoch=1)
+        processes.append(worker_of(server, task_id))
+        server.post("stop", task_id)
+    assert processes[0] == processes[1]
 
 
 def test_auto_says_which_engine_it_took(server):

@@ -43,14 +43,14 @@ def test_a_training_that_was_paused_twice_equals_one_that_was_not(open_server):
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_a_paused_training_gives_its_slot_and_its_process_away(open_server):
+def test_a_paused_training_gives_its_slot_away_and_its_process_trains_another(open_server):
     server = open_server()
     first, second = server.start(epochs=100_000), server.start(epochs=3)
     server.follow(first, until_epoch=1)
     busy = workers(server)
     assert server.post("pause", first)["state"] == "paused"
     assert server.follow(second)["type"] == "complete"
-    assert not busy & workers(server)
+    assert busy == workers(server)
     assert server.post("pause", first)["state"] == "paused"
     assert server.post("stop", first)["state"] == "cancelled"
     assert server.post("resume", first, status=409)["code"] == "illegal_move"

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from tests.support.predictions import prediction
 from tests.support.reporters import Killed, RecordingReporter
+from tests.support.reports import report_of
 from tests.support.tickets import ticket
 
 from epochd.core.events import ReportKind
@@ -61,7 +62,7 @@ def test_metrics_baselines_report_and_files_have_each_horizon(folder: Path) -> N
         seasonal, last = ([e["mae"] for e in named[name]["per_horizon"]] for name in ("seasonal naive", "last value"))
         assert all(found < other for found, other in zip(seasonal, last, strict=True))
         assert named["seasonal naive"]["season"] == 7
-    page = (model / "report.html").read_text(encoding="utf-8")
+    page = report_of(model)
     assert page.count('class="horizons"') >= 2
     assert json.loads((model / "model.json").read_text())["outputs"] == 3
     given = prediction(folder, model)

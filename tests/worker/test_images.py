@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from tests.support import pictures, tickets
 from tests.support.predictions import prediction
 from tests.support.reporters import RecordingReporter
+from tests.support.reports import report_of
 
 from epochd.cli import prediction as prediction_command
 from epochd.core.errors import DataChanged, DataError, RowsNotScored
@@ -152,7 +153,7 @@ def test_pictures_that_cannot_be_predicted_are_named_or_skipped(tmp_path, model)
 
 
 def test_the_report_shows_pictures_and_compares_no_columns(model):
-    text = (model / "report.html").read_text()
+    text = report_of(model)
     assert text.count("data:image/png;base64,") >= 10
     assert 'id="uses"' not in text
 

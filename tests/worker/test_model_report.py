@@ -12,11 +12,13 @@ from sklearn import metrics
 from sklearn.datasets import load_breast_cancer
 from tests.support import tickets
 from tests.support.reporters import RecordingReporter
-from tests.support.reports import Page, finished
+from tests.support.reports import Page, finished, report_of
 
 from epochd.artifact import files
+from epochd.core.errors import NotFound
 from epochd.core.events import ReportKind
-from epochd.report import page, values
+from epochd.report import drawing, page, values
+from epochd.report.drawing import page_data
 from epochd.report.values import Importance, ReportValues
 from epochd.serving.predictor import Predictor
 from epochd.worker import model_report
@@ -35,8 +37,10 @@ def test_a_report_is_saved_with_the_model(tmp_path):
     line, given = run(tmp_path, name="最佳 <b>", warnings=["a column looks like an id"])
     files.verify(given.artifact_dir)
     manifest = json.loads((given.artifact_dir / files.MANIFEST).read_text())
-    assert "report.html" in manifest["files"]
-    found = Page((given.artifact_dir / "report.html").read_text(encoding="utf-8"))
+    assert {"report.json", "page.json"} <= manifest["files"].keys()
+    assert not (given.artifact_dir / "report.html").exists()
+    found = Page(report_of(given.artifact_dir))
+    files.verify(given.artifact_dir)
     about = json.loads((given.artifact_dir / "model.json").read_text())
     assert found.rows("metrics")["accuracy"][0] == f"{about['metrics']['validation']['accuracy']:.4g}"
     assert found.says("最佳 <b>")
@@ -94,14 +98,45 @@ def test_a_number_that_is_not_finite_is_null(tmp_path):
 def test_without_the_setting_there_is_none(tmp_path):
     _, given = run(tmp_path, report=False, epochs=1)
     assert list(given.artifact_dir.glob("report.*")) == []
+    drawing.draw(given.artifact_dir)
+    assert list(given.artifact_dir.glob("report.*")) == []
     assert (given.artifact_dir / "model.json").exists()
+
+
+@pytest.mark.parametrize("dataset", ["breast_cancer", "iris", "diabetes"])
+def test_a_page_that_is_drawn_later_is_the_one_that_would_have_been_drawn_at_once(tmp_path, dataset, monkeypatch):
+    data = []
+    monkeypatch.setattr(drawing, "page_data", lambda found: data.append(found) or page_data(found))
+    _, given = run(tmp_path, dataset=dataset)
+    drawing.draw(given.artifact_dir)
+    assert (given.artifact_dir / "report.html").read_text(encoding="utf-8") == page.write(data[0])
+    assert list(given.artifact_dir.glob(".tmp*")) == []
+
+
+def test_a_report_is_drawn_once_and_removed_with_its_model(tmp_path):
+    _, given = run(tmp_path, epochs=1)
+    drawing.draw(given.artifact_dir)
+    (given.artifact_dir / "report.html").write_text("kept")
+    drawing.draw(given.artifact_dir)
+    assert (given.artifact_dir / "report.html").read_text() == "kept"
+    mode = (given.artifact_dir / "model.json").stat().st_mode
+    assert (given.artifact_dir / "report.html").stat().st_mode == mode
+    assert files.remove_own(given.artifact_dir)
+
+
+def test_a_report_that_cannot_be_drawn_says_why(tmp_path):
+    _, given = run(tmp_path, epochs=1)
+    (given.artifact_dir / "page.json").write_text("{}")
+    with pytest.raises(NotFound, match=f"the model in {given.task_id} cannot be drawn: ValidationError: "):
+        drawing.draw(given.artifact_dir)
+    assert not (given.artifact_dir / "report.html").exists()
 
 
 def test_a_report_that_fails_is_a_warning_and_the_model_is_saved(tmp_path, monkeypatch):
     def fail(data):
         raise MemoryError("no room\nfor a second line")
 
-    monkeypatch.setattr(page, "write", fail)
+    monkeypatch.setattr(model_report, "report_data", fail)
     line, given = run(tmp_path, epochs=1)
     assert line.kinds[-1] is ReportKind.COMPLETED
     (warning,) = line.of(ReportKind.LOG)
@@ -115,13 +150,13 @@ def test_resumes_of_all_attempts_are_marked(tmp_path):
     run(tmp_path, RecordingReporter(epochs=1))
     run(tmp_path, RecordingReporter(epochs=2), attempt=2)
     _, given = run(tmp_path, attempt=3)
-    found = Page((given.artifact_dir / "report.html").read_text(encoding="utf-8"))
+    found = Page(report_of(given.artifact_dir))
     assert found.says("resumed after epoch 1, 2")
 
 
 def test_a_rollback_is_marked_and_warned_of(tmp_path):
     _, given = run(tmp_path, learning_rate=10.0, optimizer="sgd", max_rollbacks=10, epochs=3, dataset="diabetes")
-    found = Page((given.artifact_dir / "report.html").read_text(encoding="utf-8"))
+    found = Page(report_of(given.artifact_dir))
     assert found.says("returned to epoch")
 
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +16,8 @@ import pytest
 from tests.support import tickets
 
 from epochd.core.tickets import Ticket
+from epochd.dispatch.host import memory
+from epochd.engines import registry
 
 WAIT = 20.0
 SCRIPTED = Path(__file__).parents[1] / "support" / "scripted.py"
@@ -61,10 +64,10 @@ class Server:
 class Process:
     """A worker process, from the executor's end of its pipes."""
 
-    def __init__(self, command: list[str]) -> None:
+    def __init__(self, command: list[str], framework: str = "pytorch") -> None:
         read_end, write_end = os.pipe()
         self.popen = subprocess.Popen(
-            [*command, "--framework", "pytorch", f"--protocol-fd={write_end}"],
+            [*command, "--framework", framework, f"--protocol-fd={write_end}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -165,13 +168,26 @@ def test_end_of_input_does_not_end_a_training(process, server, ticket):
 
 
 @pytest.mark.parametrize(("command", "word"), [("pause", "paused"), ("cancel", "cancelled"), ("release", "paused")])
-def test_a_process_that_did_not_complete_its_job_takes_no_other(process, server, ticket, command, word):
+def test_a_process_whose_job_was_paused_or_cancelled_takes_another(process, server, ticket, command, word):
     process.send(ticket("wait"))
     server.wait_for("started")
     server.answer = {"command": command}
-    assert [process.hear(), process.hear()] == ["done task 1", ""]
-    assert process.exit_code() == 0
-    assert server.kinds == ["started", word]
+    assert [process.hear(), process.hear()] == ["done task 1", "ready"]
+    server.answer = {"command": "continue"}
+    process.send(ticket("complete", 2))
+    assert [process.hear(), process.hear()] == ["done task 2", "ready"]
+    assert server.kinds == ["started", word, "epoch", "completed"]
+
+
+def test_a_ticket_that_needs_another_process_is_returned_without_a_report_and_the_process_takes_another(
+    process, server, ticket
+):
+    process.send(sent := ticket("need another process"))
+    assert [process.hear(), process.hear()] == ["return task 1 2x1", "ready"]
+    assert server.kinds == []
+    assert "it starts again in another process" in log_of(sent)
+    process.send(ticket("complete", 2))
+    assert process.hear() == "done task 2"
 
 
 def test_an_exception_becomes_a_failure_with_its_traceback_in_the_log(process, server, ticket):
@@ -239,7 +255,7 @@ def test_sigterm_lets_a_training_save_its_work(process, server, ticket):
     process.send(ticket("wait"))
     server.wait_for("started")
     process.popen.send_signal(signal.SIGTERM)
-    assert process.hear() == "done task 1"
+    assert [process.hear(), process.hear()] == ["done task 1", ""]
     assert process.exit_code() == 0
     assert server.kinds == ["started", "paused"]
 
@@ -277,3 +293,53 @@ def test_a_missing_framework_is_a_sentence_on_standard_error_without_a_traceback
     assert done.returncode == 1
     assert done.stderr.startswith("framework 'jax' is not installed on the server. On the server run: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_reports_are_drawn_when_no_ticket_waits(server, tmp_path):
+    process = Process([sys.executable, "-m", "epochd.worker"])
+    try:
+        process.hear()
+        given = [
+            tickets.ticket(
+                tmp_path,
+                **{"task_id": f"task-{number}", "server_url": server.url, "dataset": "iris"},
+                report=True,
+                epochs=1,
+            )
+            for number in range(2)
+        ]
+        for ticket in given:
+            process.send(ticket)
+            assert [process.hear(), process.hear()] == [f"done {ticket.task_id} 1", "ready"]
+        pages = [ticket.artifact_dir / "report.html" for ticket in given]
+        assert not pages[0].exists()
+        until = time.monotonic() + WAIT
+        while not all(page.exists() for page in pages):
+            assert time.monotonic() < until, process.popen.poll()
+            time.sleep(0.05)
+    finally:
+        process.end()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("framework", registry.installed())
+def test_a_reused_process_leaks_less_than_a_megabyte_a_training(server, tmp_path, framework):
+    """Trainings of three shapes in turn, each with other hyperparameters, once every shape has been compiled."""
+    count = int(os.environ.get("REUSED_TRAININGS", "300"))
+    process = Process([sys.executable, "-m", "epochd.worker"], framework)
+    sizes = []
+    try:
+        assert process.hear().split()[0] == "ready"
+        for number in range(30 + count):
+            shape = [{}, {"hidden_units": [32]}, {"model_type": "cnn", "hidden_units": [8]}][number % 3]
+            options = shape | {"seed": number, "learning_rate": 1e-4 * (1 + number % 7), "epochs": 2}
+            values = {"task_id": f"task-{number}", "server_url": server.url, "dataset": "breast_cancer"}
+            process.send(tickets.ticket(tmp_path, **values, framework=framework, **options))
+            assert process.hear() == f"done task-{number} 1"
+            assert process.hear().split()[0] == "ready"
+            sizes.append(memory.used_by_processes([process.popen.pid])[process.popen.pid] / 2**20)
+    finally:
+        process.end()
+    growth = (sizes[-1] - sizes[29]) / count
+    print(f"{framework}: {sizes[0]:.0f} MiB, {sizes[29]:.0f} after 30, {sizes[-1]:.0f} at the end: {growth:.3f} each")
+    assert growth < 1

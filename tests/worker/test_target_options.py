@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from sklearn import metrics as reference
 from tests.support.reporters import RecordingReporter
+from tests.support.reports import report_of
 from tests.support.tickets import ticket
 
 from epochd.artifact.predict import Model
@@ -108,7 +109,7 @@ def test_the_report_is_in_the_unit_of_the_target_and_says_what_the_loss_is(price
     make = model_report.report_data
     monkeypatch.setattr(model_report, "report_data", lambda finished: seen.append(make(finished)) or seen[-1])
     _, found, folder = train(tmp_path, prices.drop("weight"), target_transform="log1p", report=True)
-    page = (folder / "report.html").read_text()
+    page = report_of(folder)
     assert "The loss is that of the logarithm of 1 + target" in page
     assert "relative to the variance of the target" in page
     [data] = seen
@@ -154,7 +155,7 @@ def test_all_metrics_are_weighted_by_the_column_which_is_no_feature(weighted, si
 
 
 def test_the_report_of_weighted_rows_says_so(weighted):
-    page = (weighted[2][2] / "report.html").read_text()
+    page = report_of(weighted[2][2])
     assert "Loss and metrics are weighted by the column weight" in page
 
 

@@ -10,6 +10,7 @@ import pytest
 from polars.testing import assert_frame_equal
 from tests.support.predictions import prediction
 from tests.support.reporters import RecordingReporter
+from tests.support.reports import report_of
 from tests.support.tickets import ticket
 from tests.support.trained_models import series
 
@@ -159,7 +160,7 @@ def test_windows_of_columns_known_in_advance_are_scored_again_and_predicted_in_p
     reporter, metrics, model = run(tmp_path, frame, **options)
     assert metrics["verified"] is True
     assert not [entry for entry in reporter.of(ReportKind.LOG) if "report" in entry["message"]]
-    assert "price+2" in (model / "report.html").read_text(encoding="utf-8")
+    assert "price+2" in report_of(model)
     given = prediction(tmp_path, model)
     execute_prediction(given, RecordingReporter())
     lines = pl.read_parquet(given.output_dir / "predictions.parquet")

@@ -28,6 +28,7 @@ from epochd.readers.pool import ReaderPool
 from epochd.registry import operations
 from epochd.registry.profile_cache import ProfileCache
 from epochd.registry.staging import StagingArea
+from epochd.report import drawing
 from epochd.store import datasets, jobs, models
 from epochd.store.db import Database
 
@@ -52,6 +53,7 @@ class Service:
             ReaderPool(operations.__name__, size=2, queue=waiting, seconds=seconds, memory_mb=memory_mb)
             for waiting in (64, 32, 8, 32)
         )
+        self.reports = ReaderPool(drawing.__name__, size=1, queue=32, seconds=seconds, memory_mb=memory_mb)
         self.models = ServedModels(self.db, settings)
         self.staging = StagingArea(self.db, settings.dataset_roots[0], self.readers)
         self.profiles = ProfileCache(self.db, self.readers)
@@ -136,7 +138,7 @@ class Service:
 
     async def close_readers(self) -> None:
         """End everything that reads data, so that the requests that wait for it end too."""
-        pools = self.checks, self.readers, self.queries, self.bodies
+        pools = self.checks, self.readers, self.queries, self.bodies, self.reports
         await asyncio.gather(*(pool.close() for pool in pools))
 
     async def release(self, wait: float) -> None:

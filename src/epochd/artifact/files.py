@@ -2,7 +2,8 @@
 
 A folder is written under a temporary name with a manifest of sizes and SHA-256 sums, its files are flushed, and only
 then is it renamed; the parent folder is flushed last. Readers check the manifest. Only what the manifest names belongs
-to a folder: whatever else lies in it is left there when the folder is replaced or removed.
+to a folder, and a report that was drawn from it: whatever else lies in it is left there when the folder is replaced or
+removed.
 """
 
 import errno
@@ -23,6 +24,9 @@ SPARE_BYTES = 16 * 2**20
 """Disk space for small files, logs and the database."""
 MANIFEST = "manifest.json"
 TEMPORARY = ".tmp-"
+MODEL = "model.json"
+DERIVED = "report.html"
+"""The file that is made from the others when there is time for it, or when it is asked for; no manifest names it."""
 LATEST = "latest"
 """The link to the newest model of an output path, in the same folder as the models."""
 
@@ -70,15 +74,27 @@ def _replace(final: Path, temporary: Path) -> None:
 
 
 def own_names(folder: Path) -> set[str]:
-    """The names of the files that belong to a folder: its manifest and what this names. Without a manifest, or in one
-    that is damaged, nothing is named. Raises OSError."""
+    """The names of the files that belong to a folder: its manifest, what this names, and ``DERIVED`` if it is there.
+    Without a manifest, or in one that is damaged, nothing is named. Raises OSError."""
     try:
         names = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-        return {MANIFEST, *(name for name in names if Path(name).name == name)}
+        derived = [DERIVED] if (folder / DERIVED).is_file() else []
+        return {MANIFEST, *derived, *(name for name in names if Path(name).name == name)}
     except (FileNotFoundError, NotADirectoryError):
         return set()
     except (KeyError, TypeError, ValueError):
         return {MANIFEST}
+
+
+def add_derived(folder: Path, name: str, text: str) -> None:
+    """Write a file that is derived from the others of a folder, with their mode. Raises OSError."""
+    temporary = folder / f"{TEMPORARY}{name}-{secrets.token_hex(4)}"
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        _set_mode(temporary, (folder / MANIFEST).stat().st_mode & 0o666)
+        temporary.rename(folder / name)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def remove_own(folder: Path) -> bool:

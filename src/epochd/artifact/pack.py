@@ -2,7 +2,8 @@
 
 ``model.safetensors`` holds the canonical weights, ``model.json`` all that is needed to use and to evaluate them,
 ``model.onnx`` the same as a graph from raw columns to predictions, ``history.csv`` the epochs, ``splits.parquet`` the
-split of each row of the dataset, ``report.html`` is for people, and ``report.json`` has the values of its figures.
+split of each row of the dataset, ``report.json`` has the values of the report's figures, and ``page.json`` all from
+which ``report.html``, the report for people, is drawn afterwards.
 ``out_of_fold.parquet`` has the predictions of a cross-validation: ``row``, ``fold``, ``target``, ``prediction`` and
 ``probability_<class>``, each predicted by the network that was not trained on its fold.
 """

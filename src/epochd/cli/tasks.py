@@ -24,6 +24,7 @@ from epochd.cli.watching import show_comparison, watch_to_the_end
 from epochd.client import DEFAULT_URL, Client
 from epochd.core.errors import NotFound
 from epochd.core.jobs import State, is_prediction
+from epochd.report.drawing import draw
 from epochd.report.language import FILE, Language, in_language
 
 
@@ -171,7 +172,8 @@ def report(
 
 
 def local_report(folder: Path, lang: Language) -> str:
-    """The report in a model's folder. Raises NotFound."""
+    """The report in a model's folder, which is drawn if it is not there yet. Raises NotFound."""
+    draw(folder)
     try:
         return in_language((folder / FILE).read_bytes(), lang).decode("utf-8")
     except (FileNotFoundError, UnicodeDecodeError):

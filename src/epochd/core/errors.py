@@ -30,6 +30,7 @@ body ``{"success": false, "code", "message", "problems"}``; the worker reports t
     ├── OutOfSpace           507  the disk is full
     ├── Diverged                  the loss became infinite or NaN
     ├── RankFailed                a process of a multi-process training has died
+    ├── WrongProcess              a worker process cannot train a ticket as it has to be trained
     ├── CorruptFile               a checkpoint or artifact does not match its manifest
     ├── FileNotReadable           a checkpoint or artifact belongs to another user
     ├── ModelNotSaved             the training is complete, but its model could not be saved
@@ -186,6 +187,14 @@ class Diverged(EpochdError, code="diverged"):
 
 
 class RankFailed(EpochdError, code="rank_failed"): ...
+
+
+class WrongProcess(EpochdError, code="wrong_process"):
+    """``needs``: the threads and devices that the process of the training has to have, such as ``1x1``."""
+
+    def __init__(self, message: str, needs: str) -> None:
+        super().__init__(message)
+        self.needs = needs
 
 
 class CorruptFile(EpochdError, code="corrupt_file"): ...

@@ -61,8 +61,11 @@ class Settings(BaseSettings):
     gpus: str = "auto"
     """The GPUs for trainings: ``auto`` uses all GPUs of the machine, ``none`` uses none, or a list of ids such as
     ``0,1``."""
-    jobs_per_worker: Annotated[int, Field(ge=1, le=100_000)] = 32
+    jobs_per_worker: Annotated[int, Field(ge=1, le=100_000)] = 300
     """The number of trainings after which a worker process is replaced by a new one."""
+    warm_mb: Annotated[int, Field(ge=0, le=100_000_000)] | None = None
+    """How much memory idle worker processes beyond the slots may take, in MiB, so that each framework stays ready; 0
+    keeps none. Default: a sixteenth of the machine's memory."""
     resident_mb: Annotated[int, Field(ge=1, le=10_000_000)] = 256
     """The maximum size of a training's encoded rows in memory, in MiB. Larger ones are streamed from cache files."""
     cache_mb: Annotated[int, Field(ge=1, le=100_000_000)] = 20_480

@@ -57,6 +57,9 @@ class AttemptTicket(BaseModel):
     log_mb: int = 16
     memory_mb: int | None = None
     """The memory limit of the attempt, in MiB; None: no limit."""
+    needs: str | None = None
+    """The threads and devices that the worker's process has to have (``engines.registry.fixed``), as another worker has
+    found; None: not known."""
     is_memory_capped: bool = False
     """Whether a control group enforces ``memory_mb``, so that the worker need not."""
 

@@ -215,6 +215,10 @@ class Dispatcher:
 
     async def _on_exit(self, end: Exit) -> None:
         attempt = self._running.own[end.task_id, end.attempt]
+        if end.needs is not None and not (self._stopping or attempt.is_withdrawn or attempt.outcome):
+            attempt.ticket, attempt.worker = attempt.ticket.model_copy(update={"needs": end.needs}), None
+            attempt.launch = asyncio.create_task(self._launch(attempt))
+            return
         await self._conclude(attempt, attempt.outcome or outcomes.of_exit(end.returncode, end.overrun), end.log_tail)
 
     async def _conclude(self, attempt: Attempt, outcome: Outcome, log_tail: Sequence[str] = ()) -> None:

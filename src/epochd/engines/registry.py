@@ -9,15 +9,17 @@ model and engine the seconds until the first step (compilation), the overhead of
 """
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.resources import files
 from importlib.util import find_spec
 from math import ceil
+from typing import Any
 
 import numpy as np
 
-from epochd.core.errors import FrameworkMissing
+from epochd.core.errors import FrameworkMissing, WrongProcess
 from epochd.core.installation import framework_advice
 from epochd.core.specs import TrainingSpec
 from epochd.data.feed.dataset import InMemoryDataset
@@ -27,8 +29,6 @@ from epochd.loop.engine import Engine, Setup
 
 MODULES = {"pytorch": "torch", "tensorflow": "tensorflow", "jax": "jax"}
 """Engine → the top module of its framework, which is also the extra of epochd that contains it."""
-FIXED_BY_FIRST_STEP = frozenset({"tensorflow", "jax"})
-"""Engines whose framework fixes threads and devices for the whole process at its first computation."""
 IMPORT_SECONDS = {"tensorflow": 4.0, "jax": 1.0}
 """The import time where no warm worker has the framework; one usually has PyTorch."""
 LIKELY_PATIENCES = 3
@@ -111,7 +111,7 @@ def require(framework: str) -> None:
 def warm(framework: str, *, touch: bool = True) -> None:
     """Import a framework and take one small step with it, so that the first job waits for neither.
 
-    Without ``touch`` it is only imported: the first step would occupy GPUs, and may fix threads and devices.
+    Without ``touch`` it is only imported: the first step would occupy GPUs, and fixes threads and devices.
     """
     _engine(framework)
     if not touch:
@@ -121,6 +121,21 @@ def warm(framework: str, *, touch: bool = True) -> None:
     engine = build(framework, Setup(spec, "binary", (2,), 1), rows)
     engine.train(np.arange(33), 0, 0.1)
     engine.outputs(rows.x)
+
+
+def fixed(framework: str) -> str:
+    """What the framework has fixed for the whole process at its first step: threads and devices, such as ``1x1``. Empty
+    before that, and for PyTorch, which can change its threads."""
+    process = _process(framework)
+    return process.fixed() if process else ""
+
+
+def check_process(framework: str, setup: Setup) -> None:
+    """Raise WrongProcess if the framework has fixed other threads or devices for this process than the setup needs: it
+    would be slower, and a resumed training would differ in its last bits."""
+    process = _process(framework)
+    if process and (has := process.fixed()) and has != (needs := process.needed(setup)):
+        raise WrongProcess(f"this process has threads and devices {has}, but the training needs {needs}", needs)
 
 
 def build(framework: str, setup: Setup, train: InMemoryDataset) -> Engine:
@@ -144,3 +159,9 @@ def _engine(framework: str) -> Callable[[Setup, InMemoryDataset], Engine]:
             from epochd.engines.torch_engine.engine import TorchEngine
 
             return TorchEngine
+
+
+def _process(framework: str) -> Any:
+    """The module that configures the framework's process, where it has been imported and fixes anything."""
+    names = {"tensorflow": "tensorflow_engine.runtime", "jax": "jax_engine.devices"}
+    return sys.modules.get(f"epochd.engines.{names[framework]}") if framework in names else None

@@ -4,6 +4,8 @@ from typing import Literal
 
 FILE = "report.html"
 VALUES = "report.json"
+PAGE_DATA = "page.json"
+"""All that the page shows: ``report.html`` is drawn from it, and from ``model.json``."""
 """The names of the report in the folder of its model, and of the values of its figures."""
 Language = Literal["zh", "en"]
 

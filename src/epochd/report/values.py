@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from math import isfinite
 from typing import Any, Literal
 
+from epochd.report.texts import Both
+
 Number = float | None
 Metrics = dict[str, Any]
 """The metrics of one part by name; other values than numbers are tables, such as ``confusion_matrix``."""
@@ -274,7 +276,7 @@ class Warned:
     """A warning with a text of its own in each language; ``key`` is ``plain`` for one that has only ``text``."""
 
     key: str
-    values: dict[str, Any]
+    values: dict[str, Both | str | int | float | None]
 
 
 @dataclass(frozen=True, slots=True)

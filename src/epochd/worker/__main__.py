@@ -1,23 +1,33 @@
 """The worker process: warmed up in advance, it trains the tickets that it reads from standard input.
 
-It reports to the executor over an inherited pipe, one line at a time: ``ready`` when it can take a ticket,
-``done <task_id> <attempt>`` when it has finished one. At the end of input it exits, after its job if it has one: a
-server that stops leaves no idle process behind and interrupts no training.
+It reports to the executor over an inherited pipe, one line at a time: ``ready [<fixed>]`` when it can take a ticket,
+with the threads and devices that its framework has fixed for the process (``registry.fixed``), ``done <task_id>
+<attempt>`` when it has finished one, ``return <task_id> <attempt> <needs>`` when it leaves one to a process with other
+threads and devices. At the end of input it exits, after its job if it has one: a server that stops leaves no idle
+process behind and interrupts no training.
 """
 
 import argparse
+import ctypes
 import faulthandler
+import gc
 import logging
 import os
+import select
 import signal
 import sys
+import time
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 
-from epochd.core.errors import EpochdError, RankFailed, StaleAttempt
+from epochd.core.errors import EpochdError, NotFound, RankFailed, StaleAttempt, WrongProcess
 from epochd.core.events import ReportKind
 from epochd.core.tickets import NO_FRAMEWORK, RANK_FAILED, PredictionTicket, Ticket, read_ticket
 from epochd.engines import registry
+from epochd.report import drawing
 from epochd.worker import predict
 from epochd.worker.execute import execute
 from epochd.worker.failures import final_report
@@ -27,8 +37,13 @@ from epochd.worker.usage import Usage
 
 logger = logging.getLogger("epochd.worker")
 
+DRAW_AFTER_SECONDS = 1.0
+"""How long a process waits for a ticket before it draws reports."""
 DELIVERY_SECONDS = 5.0
 """How long a crash waits for the delivery of reports; the next attempt reports the rest from the checkpoint."""
+
+TAKES_ANOTHER = frozenset({ReportKind.COMPLETED, ReportKind.PAUSED, ReportKind.CANCELLED})
+"""The last reports of a job after which the process takes another one."""
 
 Execute = Callable[[Ticket, Reporter], ReportKind]
 
@@ -41,17 +56,18 @@ def main(
     parser.add_argument("--framework", required=True)
     parser.add_argument("--protocol-fd", type=int, required=True)
     parser.add_argument("--one-ticket", action="store_true", help="exit after one training, which may use GPUs")
+    parser.add_argument("--untouched", action="store_true", help="let the first training fix threads and devices")
     options = parser.parse_args(arguments)
     os.set_inheritable(options.protocol_fd, False)
     faulthandler.enable()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    worker = Worker(options.protocol_fd, train, one_ticket=options.one_ticket)
+    worker = Worker(options.protocol_fd, options.framework, train, one_ticket=options.one_ticket)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the server handles it
     signal.signal(signal.SIGTERM, worker.terminate)
     try:
         if options.framework != NO_FRAMEWORK:
-            warm(options.framework, touch=not options.one_ticket)
+            warm(options.framework, touch=not (options.one_ticket or options.untouched))
     except EpochdError as error:  # the framework is not installed: a traceback would not help
         sys.exit(error.message)
     return worker.serve()
@@ -60,26 +76,57 @@ def main(
 class Worker:
     """Trains the tickets of standard input one after another."""
 
-    def __init__(self, protocol_fd: int, train: Execute, *, one_ticket: bool) -> None:
+    def __init__(self, protocol_fd: int, framework: str, train: Execute, *, one_ticket: bool) -> None:
         self._protocol_fd = protocol_fd
+        self._framework = framework
         self._train = train
         self._one_ticket = one_ticket
+        self._is_terminated = False
+        self._undrawn: deque[Path] = deque()
+        self._ended_at = 0.0
         self._reporter: Reporter | None = None
 
     def serve(self) -> int:
-        """Take tickets until the input ends; only after a completed job does the process take another."""
-        self._send("ready")
-        while line := sys.stdin.buffer.readline():
+        """Take tickets until the input ends, a job fails or belongs to another attempt, or the process is
+        terminated."""
+        gc.collect()
+        gc.freeze()  # the framework's objects stay: searching them after each job would take a tenth of a second
+        self._send_ready()
+        while line := self._next_line():
             ticket = read_ticket(line)
-            last_word = self._attempt(ticket)
-            self._send(f"done {ticket.task_id} {ticket.attempt}")
-            if last_word is not ReportKind.COMPLETED or self._one_ticket:
-                return 1 if last_word is ReportKind.FAILED else 0
-            self._send("ready")
+            try:
+                last_word = self._attempt(ticket)
+            except WrongProcess as error:
+                self._send(f"return {ticket.task_id} {ticket.attempt} {error.needs}")
+            else:
+                self._note_report(ticket, last_word)
+                self._send(f"done {ticket.task_id} {ticket.attempt}")
+                if last_word not in TAKES_ANOTHER or self._one_ticket or self._is_terminated:
+                    return 1 if last_word is ReportKind.FAILED else 0
+            release_memory()
+            self._send_ready()
         return 0
+
+    def _next_line(self) -> bytes:
+        """The next ticket. Once none has come for a while, the reports of finished models are drawn, one at a time."""
+        while self._undrawn:
+            wait = max(0.0, self._ended_at + DRAW_AFTER_SECONDS - time.monotonic())
+            if select.select([sys.stdin.buffer], [], [], wait)[0]:
+                break
+            draw_report(self._undrawn.popleft())
+        return sys.stdin.buffer.readline()
+
+    def _note_report(self, ticket: Ticket | PredictionTicket, last_word: ReportKind | None) -> None:
+        """Draw the report of a finished model later, or now if the process ends."""
+        self._ended_at = time.monotonic()
+        if isinstance(ticket, Ticket) and ticket.report and last_word is ReportKind.COMPLETED:
+            self._undrawn.append(ticket.artifact_dir)
+        while self._undrawn and (self._one_ticket or self._is_terminated):
+            draw_report(self._undrawn.popleft())
 
     def terminate(self, signum: int, frame: FrameType | None) -> None:
         """SIGTERM: an idle worker exits at once, a training one saves a checkpoint first."""
+        self._is_terminated = True
         if self._reporter is None:
             sys.exit(0)
         self._reporter.release()
@@ -110,6 +157,10 @@ class Worker:
             logger.error(why, ticket.grace_seconds)
         except StaleAttempt as error:
             logger.info("%s", error)
+        except WrongProcess as error:
+            logger.info("%s; it starts again in another process", error)
+            reporter.close()
+            raise
         except EpochdError:
             logger.exception("reporting failed")
             return ReportKind.FAILED
@@ -121,7 +172,7 @@ class Worker:
             if isinstance(ticket, PredictionTicket):
                 return predict.execute(ticket, reporter)
             return self._train(ticket, reporter)
-        except StaleAttempt:
+        except (StaleAttempt, WrongProcess):
             raise
         except RankFailed:
             logger.exception("another process of this training has died")
@@ -134,12 +185,30 @@ class Worker:
                 reporter.emit(kind, payload)
             return reporter.last_word or kind
 
+    def _send_ready(self) -> None:
+        self._send(f"ready {registry.fixed(self._framework)}".rstrip())
+
     def _send(self, line: str) -> None:
         """Write to the executor, if it still exists."""
         try:
             os.write(self._protocol_fd, f"{line}\n".encode())
         except BrokenPipeError:
             logger.info("the executor is gone; %r was not sent", line)
+
+
+def draw_report(folder: Path) -> None:
+    """Draw the report of a model; a failure is logged, and told to whoever asks for it (``drawing.draw``)."""
+    try:
+        drawing.draw(folder)
+    except NotFound:
+        logger.exception("the report of %s was not drawn", folder)
+
+
+def release_memory() -> None:
+    """Free what a job has left, and return free memory to the system, as far as the C library can."""
+    gc.collect()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 if __name__ == "__main__":

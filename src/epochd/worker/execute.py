@@ -19,7 +19,7 @@ from epochd.data.prepare import Prepared, prepare
 from epochd.data.storage.materialize import StoragePolicy
 from epochd.data.tables import pictures
 from epochd.data.tables.catalog import Catalog
-from epochd.engines import network, requirements
+from epochd.engines import network, registry, requirements
 from epochd.engines.requirements import MachineLimits, Workload
 from epochd.loop import fit, history, schedules
 from epochd.loop.engine import Setup
@@ -33,9 +33,10 @@ CHANGED_HINT = "bring the old data back, resume with allow_changed_data, or star
 
 
 def execute(ticket: Ticket, reporter: Reporter) -> ReportKind:
-    """Run one attempt and return the kind of its last report."""
+    """Run one attempt and return the kind of its last report. Raises WrongProcess before the first one."""
     training = prepared(ticket, *recovery.starting_point(ticket))
     training.check()
+    registry.check_process(ticket.spec.framework, training.setup)
     with members.built(ticket.spec.framework, training.plans) as networks:
         return train(training, networks, reporter)
 

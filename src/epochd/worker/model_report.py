@@ -1,7 +1,7 @@
 """The report that is saved with a model. A training does not fail because of its report: what goes wrong is a warning.
 
-The report's own modules, and Matplotlib with them, are imported when the first report is written: that takes half a
-second, which a training that has no report need not wait.
+The page is drawn from these values later, when no ticket waits (``worker.__main__``). The modules that compute them are
+imported when the first report is written, so that a training that has none need not wait.
 """
 
 import logging
@@ -21,7 +21,7 @@ from epochd.data.tables.catalog import Catalog
 from epochd.engines import network
 from epochd.loop.engine import Setup
 from epochd.loop.state import LoopState
-from epochd.report import language, values
+from epochd.report import drawing, language, values
 from epochd.report.values import Mark, Metrics, ReportData, Usage, Warned
 
 logger = logging.getLogger(__name__)
@@ -52,15 +52,13 @@ class Finished:
 
 
 def write(finished: Finished, emit: Callable[[ReportKind, dict[str, Any]], None]) -> dict[str, str]:
-    """The report's files by name; none if reports are switched off, or after a warning in the task's log if it
-    fails."""
+    """The report's values and what its page is drawn from (``drawing.draw``), by the names of their files; none if
+    reports are switched off, or after a warning in the task's log if it fails."""
     if not finished.ticket.report:
         return {}
     try:
-        from epochd.report import page
-
         data = report_data(finished)
-        return {language.FILE: page.write(data), language.VALUES: values.as_json(data)}
+        return {language.VALUES: values.as_json(data), language.PAGE_DATA: drawing.page_data(data)}
     except Exception as error:
         logger.exception("the report could not be written")
         reason = f"{type(error).__name__}: {error}".strip().split("\n", 1)[0][:300]

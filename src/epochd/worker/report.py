@@ -68,7 +68,7 @@ class Reporter:
         self.last_word: ReportKind | None = None
         """The final report that was emitted, if any; no report may follow it."""
         self._command = Command.CONTINUE
-        self._released = self._closing = self._abandoned = False
+        self._released = self._closing = self._abandoned = self._is_awaited = False
         self._failure: EpochdError | None = None
         self._sent_at = 0.0
         self._progress_at: float | None = None
@@ -118,9 +118,12 @@ class Reporter:
         the server has been unreachable for longer than the grace period. Raises like ``command``."""
         asked = time.monotonic()
         with self._changed:
+            self._is_awaited = True
+            self._changed.notify_all()
             while not self._is_grace_over and (self._queue or self._sent_at <= asked):
                 self._check()
                 self._changed.wait(self._interval)
+            self._is_awaited = False
         self._check()
 
     def close(self, timeout: float | None = None) -> bool:
@@ -165,9 +168,11 @@ class Reporter:
         """Wait for reports or for the next heartbeat; return the oldest reports that fit one request, at least one if
         there are any, or None when there is nothing left to send."""
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._urgent, self._interval)
+            self._changed.wait_for(lambda: self._queue or self._urgent or self._is_awaited, self._interval)
             if self._queue:
-                self._changed.wait_for(lambda: self._urgent, self._sent_at + COALESCE_SECONDS - time.monotonic())
+                self._changed.wait_for(
+                    lambda: self._urgent or self._is_awaited, self._sent_at + COALESCE_SECONDS - time.monotonic()
+                )
             if self._abandoned or (self._urgent and not self._queue):
                 return None
             batch: list[bytes] = []

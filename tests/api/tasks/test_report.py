@@ -1,12 +1,17 @@
 """GET /tasks/{task_id}/report and /tasks/{task_id}/report/values."""
 
+import json
 from pathlib import Path
 
 import pytest
 from tests.support.house import House
+from tests.support.reports import finished
 
 from epochd.core.events import ReportKind
+from epochd.report import page
+from epochd.report.drawing import page_data
 from epochd.report.language import CHOICES, ENGLISH
+from epochd.worker import model_report
 
 VALUES = '{"labels":["größer"]}'
 PAGE = f"<!doctype html>\n{ENGLISH}<title>größer</title>{CHOICES['en']}"
@@ -73,6 +78,28 @@ async def test_a_model_without_a_report_says_why(house):
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
     assert "EPOCHD_REPORT=false" in answer.json()["message"]
     assert (await house.get("/tasks/epoch_training_20260101_000000_abcdef/report")).status_code == 404
+
+
+async def test_a_report_that_is_not_drawn_yet_is_drawn_when_it_is_asked_for(house, tmp_path: Path):
+    task_id = await with_model(house, page=None)
+    folder = house.service.settings.data_dir / "artifacts/models/x"
+    data = model_report.report_data(finished(tmp_path / "made", dataset="breast_cancer"))
+    (folder / "page.json").write_text(page_data(data), encoding="utf-8")
+    (folder / "model.json").write_text(json.dumps(data.about), encoding="utf-8")
+    (folder / "manifest.json").write_text("{}")
+    answer = await house.get(f"/tasks/{task_id}/report?lang=en")
+    assert (answer.status_code, answer.text) == (200, page.write(data))
+    assert (folder / "report.html").read_text(encoding="utf-8") == page.write(data)
+
+
+async def test_a_report_that_cannot_be_drawn_says_why(house):
+    task_id = await with_model(house, page=None)
+    (house.service.settings.data_dir / "artifacts/models/x/page.json").write_text("[")
+    answer = await house.get(f"/tasks/{task_id}/report", headers={"Accept-Language": "en"})
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert "the report of the model in x cannot be drawn: JSONDecodeError" in answer.json()["message"]
+    answer = await house.get(f"/tasks/{task_id}/report", headers={"Accept-Language": "zh"})
+    assert "无法绘制" in answer.json()["message"]
 
 
 async def test_the_values_of_its_figures_are_sent_as_they_are_saved(house):

@@ -16,6 +16,7 @@ from tests.support.stage import STAND_IN, is_alive, until
 from epochd.core.errors import EpochdError, FrameworkMissing
 from epochd.core.settings import Settings
 from epochd.core.tickets import Ticket
+from epochd.dispatch.host import memory
 from epochd.dispatch.workers import pool
 from epochd.dispatch.workers.executor import Exit
 from epochd.dispatch.workers.pool import LocalExecutor
@@ -25,8 +26,11 @@ from epochd.engines import registry
 class Place:
     """A LocalExecutor of stand-ins, and the exits that it told."""
 
-    def __init__(self, data_dir: Path, slots: int = 1, jobs_per_worker: int = 100, *options: str) -> None:
-        self.settings = Settings(data_dir=data_dir, slots=slots, jobs_per_worker=jobs_per_worker, gpus="none")
+    def __init__(
+        self, data_dir: Path, slots: int = 1, jobs_per_worker: int = 100, *options: str, warm_mb: int = 10_000
+    ) -> None:
+        limits = {"slots": slots, "jobs_per_worker": jobs_per_worker, "warm_mb": warm_mb}
+        self.settings = Settings(data_dir=data_dir, gpus="none", **limits)
         self.executor = LocalExecutor(self.settings, command=(*STAND_IN, *options))
         self.exits: asyncio.Queue[Exit] = asyncio.Queue()
 
@@ -53,8 +57,8 @@ class Place:
 async def open_place(tmp_path: Path) -> AsyncIterator[Callable[..., Place]]:
     places: list[Place] = []
 
-    def make(slots: int = 1, jobs_per_worker: int = 100, *options: str) -> Place:
-        places.append(Place(tmp_path, slots, jobs_per_worker, *options))
+    def make(slots: int = 1, jobs_per_worker: int = 100, *options: str, **settings: int) -> Place:
+        places.append(Place(tmp_path, slots, jobs_per_worker, *options, **settings))
         return places[-1]
 
     yield make
@@ -95,10 +99,66 @@ async def test_each_ticket_gets_a_process_with_its_framework(place):
     assert place.executor.health()["error"] is None
 
 
-async def test_a_framework_that_settles_by_its_first_step_gets_a_fresh_process_each_time(place):
-    for task_id in ("first", "second"):
-        await place.run("done", task_id, "jax")
-    assert place.log("first")[0] != place.log("second")[0]
+async def test_every_framework_that_was_asked_for_stays_warm(place):
+    frameworks = ("jax", "pytorch", "tensorflow")
+    for number in range(2):
+        for framework in frameworks:
+            await place.run("done", f"{framework}-{number}", framework)
+    for framework in frameworks:
+        assert place.log(f"{framework}-0") == place.log(f"{framework}-1")
+    await until(lambda: place.executor.health()["warm"] == 3)
+    assert place.executor.health()["warm_frameworks"] == sorted(frameworks)
+    assert place.executor.free_slots == 1
+
+
+async def test_without_memory_for_more_there_are_as_many_processes_as_slots(open_place):
+    place = open_place(warm_mb=0)
+    await place.start()
+    for number in range(2):
+        for framework in ("jax", "pytorch"):
+            await place.run("done", f"{framework}-{number}", framework)
+    assert place.log("jax-0")[0] != place.log("jax-1")[0]
+    await until(lambda: place.executor.health()["warm"])
+    assert place.executor.health()["warm_frameworks"] == ["pytorch"]
+    await until(lambda: len(place.executor.pids()) == 1)
+
+
+async def test_the_idle_process_that_was_not_used_for_longest_ends_where_memory_is_scarce(open_place, monkeypatch):
+    monkeypatch.setattr(memory, "used_by_processes", lambda pids: dict.fromkeys(pids, 60 * 2**20))
+    place = open_place(warm_mb=130)
+    await place.start()
+    for framework in ("pytorch", "jax", "pytorch", "tensorflow"):
+        await place.run("done", framework, framework)
+    await until(lambda: place.executor.health()["warm_frameworks"] == ["pytorch", "tensorflow"])
+
+
+async def test_a_process_that_has_grown_is_replaced(place, monkeypatch):
+    await place.run("done", "first")
+    await until(lambda: place.executor.health()["warm"])
+    before = memory.used_by_processes(place.executor.pids())
+    monkeypatch.setattr(memory, "used_by_processes", lambda pids: {pid: 2**30 for pid in pids if pid in before} or {})
+    await place.run("done", "second")
+    assert place.log("first")[0] == place.log("second")[0]
+    monkeypatch.undo()
+    await until(lambda: place.executor.pids() and not {*place.executor.pids()} & before.keys())
+    await place.run("done", "third")
+    assert place.log("third")[0] != place.log("second")[0]
+
+
+async def test_a_ticket_that_needs_other_threads_is_returned_and_then_gets_a_process_of_its_own(place):
+    await place.run("done", "small", "jax")
+    ticket = place.ticket("needs 2x1", "large", framework="jax")
+    await place.executor.launch(ticket)
+    end = await place.exits.get()
+    assert (end.task_id, end.needs) == ("large", "2x1")
+    assert place.executor.free_slots == 1
+    await place.executor.launch(ticket.model_copy(update={"needs": end.needs}))
+    assert (await place.exits.get()).needs is None
+    first, second = (line for line in place.log("large") if line.startswith("process"))
+    assert first == place.log("small")[0] != second
+    await place.executor.launch(place.ticket("done", "larger", framework="jax").model_copy(update={"needs": "2x1"}))
+    await place.exits.get()
+    assert place.log("larger")[0] == second, "the process that fits takes it"
 
 
 async def test_two_slots_serve_two_frameworks_side_by_side(open_place):

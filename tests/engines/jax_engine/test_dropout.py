@@ -8,13 +8,14 @@ jax = pytest.importorskip("jax")
 from epochd.engines.jax_engine import dropout  # noqa: E402
 
 SHAPE = (256, 128)
+LIMIT = np.uint32(round(0.2 * 2**32))
 SIGMAS = 4.5
 """How far a count of independent units may lie from its mean."""
 
 
 def mask(seed=0, step=0, layer=0, rate=0.5, shape=SHAPE, **place):
-    key = dropout.mask_key(seed, jax.numpy.uint32(step), layer)
-    return np.asarray(dropout.keep_mask(key, shape, rate, **place))
+    key = dropout.mask_key(jax.numpy.uint32(seed), jax.numpy.uint32(step), layer)
+    return np.asarray(dropout.keep_mask(key, shape, jax.numpy.uint32(round(rate * 2**32)), **place))
 
 
 def sigmas(hits, trials, chance):
@@ -86,6 +87,6 @@ def test_the_axis_of_the_rows_does_not_matter():
 
 
 def test_what_is_kept_is_scaled_up_and_the_rest_is_zero():
-    key = dropout.mask_key(3, jax.numpy.uint32(7), 1)
-    dropped = np.asarray(dropout.drop(jax.numpy.ones((50, 20)), key, 0.2))
+    key = dropout.mask_key(jax.numpy.uint32(3), jax.numpy.uint32(7), 1)
+    dropped = np.asarray(dropout.drop(jax.numpy.ones((50, 20)), key, LIMIT, jax.numpy.float32(1.25)))
     np.testing.assert_allclose(np.unique(dropped), [0, 1.25])

@@ -10,7 +10,7 @@ import pytest
 
 from epochd.core.errors import InvalidSpec
 from epochd.data.feed.dataset import InMemoryDataset
-from epochd.engines import registry
+from epochd.engines import programs, registry
 
 if "tensorflow" not in registry.installed():
     pytest.skip("tensorflow is not installed", allow_module_level=True)
@@ -118,7 +118,8 @@ class TestDropout:
     def mask(self, make, step=0, layer=0, seed=0, rate=0.3, first=0):
         setup, _ = make(dropout_rate=rate, seed=seed)
         runtime.configure(setup)  # before the first tensor, so that later tests of this process have their devices
-        drop = training_step.dropout(setup.spec, tf.constant(step, tf.int64), first)
+        hyper = {name: tf.constant(value) for name, value in programs.hyperparameters(setup).items()}
+        drop = training_step.dropout(tf.constant(step, tf.int64), first, hyper)
         return drop(tf.ones(self.SHAPE), layer, 0).numpy()
 
     @pytest.mark.parametrize("rate", [0.05, 0.3, 0.9])

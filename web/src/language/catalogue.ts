@@ -353,6 +353,7 @@ export const CATALOGUE = {
   "file.history.csv": ["History: one row per epoch", "历史：每个轮次一行"],
   "file.splits.parquet": ["Which row was used for what", "每一行属于哪个数据部分"],
   "file.report.html": ["Report for people", "供阅读的报告"],
+  "file.page.json": ["What the report shows, from which it is drawn", "报告的内容，报告页面由它绘制"],
   "file.report.json": ["Values of the report's figures", "报告图表的数值"],
   "file.manifest.json": ["Sizes and SHA-256 of the files", "各文件的大小和 SHA-256"],
   "exports.title": ["Exports", "导出"],

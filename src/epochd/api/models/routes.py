@@ -207,7 +207,8 @@ def _kept_versions(folder: Path, known: Container[str]) -> list[str]:
 
 
 def _files(folder: Path) -> list[FileLine]:
-    """The files that the manifest names, and the manifest."""
+    """The files that the manifest names, the manifest, and the report once it is drawn."""
     manifest = json.loads((folder / files.MANIFEST).read_text(encoding="utf-8"))
     found = [FileLine(name=name, bytes=about["bytes"]) for name, about in manifest["files"].items()]
-    return [*found, FileLine(name=files.MANIFEST, bytes=(folder / files.MANIFEST).stat().st_size)]
+    others = [folder / name for name in (files.MANIFEST, files.DERIVED) if (folder / name).is_file()]
+    return [*found, *(FileLine(name=path.name, bytes=path.stat().st_size) for path in others)]

@@ -27,13 +27,26 @@ def total_bytes() -> int:
     return min([psutil.virtual_memory().total, *cgroupfs.limits()])
 
 
+def used_by_processes(pids: Collection[int]) -> dict[int, int]:
+    """Process → bytes of memory that are not shared with files; 0 for a process that does not exist."""
+    used = dict.fromkeys(pids, 0)
+    for pid in pids:
+        with suppress(psutil.Error, OSError):
+            used[pid] = _unshared(pid)
+    return used
+
+
 def used_by_groups(leaders: Collection[int]) -> dict[int, int]:
     """Process group → bytes of memory that are not shared with files; 0 for a group that does not exist."""
     used = dict.fromkeys(leaders, 0)
     for pid in psutil.pids():
         with suppress(psutil.Error, OSError):
             if (group := os.getpgid(pid)) in used:
-                info: Any = psutil.Process(pid).memory_info()
-                # Pages of files can be reclaimed, and all processes share the libraries of a framework.
-                used[group] += int(info.rss) - int(getattr(info, "shared", 0))
+                used[group] += _unshared(pid)
     return used
+
+
+def _unshared(pid: int) -> int:
+    """Pages of files can be reclaimed, and all processes share the libraries of a framework."""
+    info: Any = psutil.Process(pid).memory_info()
+    return int(info.rss) - int(getattr(info, "shared", 0))

@@ -13,13 +13,17 @@ from epochd.dispatch.host.cgroups import Overrun
 @dataclass(frozen=True, slots=True)
 class Exit:
     """The end of an attempt, with the exit of its process or before the next ticket. ``returncode`` is 0 after a
-    regular end, negative for a signal, positive for a crash; ``overrun`` is set after a kill for the memory limit."""
+    regular end, negative for a signal, positive for a crash; ``overrun`` is set after a kill for the memory limit.
+
+    ``needs`` is set where the ticket has not ended: its worker has returned it, for a process with these threads and
+    devices (``AttemptTicket.needs``)."""
 
     task_id: str
     attempt: int
     returncode: int
     log_tail: list[str]
     overrun: Overrun | None = None
+    needs: str | None = None
 
 
 OnExit = Callable[[Exit], Awaitable[None]]

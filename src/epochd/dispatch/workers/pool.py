@@ -1,8 +1,9 @@
 """The executor for this machine: a pool of warm worker processes.
 
-Importing a framework takes seconds, so each slot has a process that has imported one and waits for a ticket. A new
-process imports the framework that was requested last; an idle process with another one is retired when a ticket needs
-its slot. A slot is an asyncio task that reads the messages of its process until it exits, and then starts the next.
+Importing a framework takes seconds, and so does compiling a program, so a process that has trained takes the next
+ticket of its framework, if it has the threads and devices that the ticket needs. There are as many processes as slots,
+one more for each framework that was asked for lately as long as the idle ones together take little memory, and the
+least recently used ones end first. A supervisor starts the processes; each is read by a task of its own until it exits.
 """
 
 import asyncio
@@ -18,9 +19,10 @@ from epochd.core.job_values import WorkerIdentity
 from epochd.core.jobs import AttemptKey
 from epochd.core.settings import Settings
 from epochd.core.tickets import NO_FRAMEWORK, AttemptTicket
+from epochd.dispatch.host import memory
 from epochd.dispatch.host.cgroups import Groups
 from epochd.dispatch.workers.executor import Exit, OnExit
-from epochd.dispatch.workers.process import WorkerProcess, tail_of
+from epochd.dispatch.workers.process import Kind, WorkerProcess, tail_of
 from epochd.engines import registry
 
 logger = logging.getLogger(__name__)
@@ -31,12 +33,14 @@ MAX_KILLS_PER_SLOT = 10  # the same for workers killed while they started, which
 FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.5, 10.0
 WARM_SECONDS = 300.0  # how long a worker may take to import its framework
 CLOSE_SECONDS = 0.4
-INSTALLATION_SECONDS = 5.0  # the interval at which slots look for a framework while none is installed
+INSTALLATION_SECONDS = 5.0  # the interval of the search for a framework while none is installed
+GROWTH_BYTES = 512 * 2**20  # a process whose memory has grown by more is replaced
+WARM_SHARE = 16  # the default of warm_mb is the machine's memory divided by this
 
 
 class LocalExecutor:
-    """Implements ``Executor`` with processes of this machine, which import ``framework`` at first. A process runs one
-    ticket only where its first step fixes what it can use: if there are GPUs, and for some frameworks."""
+    """Implements ``Executor`` with processes of this machine, which import ``framework`` at first. If there are GPUs, a
+    process runs one ticket only, since its first step fixes which of them it can use."""
 
     def __init__(
         self,
@@ -53,10 +57,12 @@ class LocalExecutor:
         self._has_gpus = False
         self._workers: set[WorkerProcess] = set()
         self._idle: list[WorkerProcess] = []
-        self._starting: list[str] = []
+        self._starting: list[Kind] = []
         self._waiting: dict[AttemptKey, tuple[AttemptTicket, asyncio.Future[WorkerIdentity | None]]] = {}
         self._working: set[WorkerProcess] = set()
-        self._slots: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._supervisor: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
         self._closing = asyncio.Event()
         self._failures = self._kills = 0
         self._error: str | None = None
@@ -67,7 +73,8 @@ class LocalExecutor:
         self._groups.open()
         if missing := registry.none_installed():
             logger.warning("%s", missing)
-        self._slots = [asyncio.create_task(self._run_slot()) for _ in range(self._settings.slots)]
+        self._changed.set()
+        self._supervisor = asyncio.create_task(self._supervise(), name="worker pool")
 
     @property
     def free_slots(self) -> int:
@@ -98,14 +105,15 @@ class LocalExecutor:
 
     async def close(self) -> None:
         self._closing.set()
+        self._changed.set()
         for key in list(self._waiting):
             self._reject(key, "the server shut down before a worker was ready")
         for worker in self._workers:
             worker.kill()
-        if self._slots:
-            _, late = await asyncio.wait(self._slots, timeout=CLOSE_SECONDS)
-            for slot in late:
-                slot.cancel()
+        if self._supervisor is not None:
+            _, late = await asyncio.wait([self._supervisor, *self._tasks], timeout=CLOSE_SECONDS)
+            for task in late:
+                task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
         self._groups.close()
 
@@ -119,35 +127,71 @@ class LocalExecutor:
             "running": len(self._working),
             "waiting": len(self._waiting),
             "warm": len(self._idle),
+            "warm_frameworks": sorted({worker.framework for worker in self._idle}),
             "memory": self._groups.mechanism,
             "error": self._error,
         }
 
-    async def _run_slot(self) -> None:
-        """Run one process after another, until the executor is closed; wait longer after each failure to start."""
+    async def _supervise(self) -> None:
+        """Start the processes that are missing, until the executor is closed; wait longer after each failure."""
         while not self._closing.is_set():
+            await self._changed.wait()
+            self._changed.clear()
             if self._failures or self._kills:
                 await self._wait(min(FIRST_BACKOFF_SECONDS * 2 ** max(self._failures - 1, 0), LAST_BACKOFF_SECONDS))
             while not (self._closing.is_set() or registry.installed()):
                 await self._wait(INSTALLATION_SECONDS)
-            if self._closing.is_set():
-                return
-            try:
-                await self._run_worker()
-            except Exception as error:
-                logger.exception("a worker slot failed")
-                self._record_failure(self._framework, f"{type(error).__name__}: {error}")
+            if not self._closing.is_set():
+                self._start_missing()
+
+    def _start_missing(self) -> None:
+        """Start a process for each ticket that waits for one, and as many as there are slots."""
+        if self._framework not in registry.installed():
+            self._framework = registry.preferred()
+        missing = self._unserved()
+        self._retire_surplus(len(missing))
+        missing += [Kind(self._framework)] * (self._settings.slots - self._active - len(missing))
+        for kind in missing:
+            self._starting.append(kind)
+            task = asyncio.create_task(self._run_worker(kind))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _retire_surplus(self, coming: int) -> None:
+        """Retire the idle processes beyond the slots whose memory does not fit ``warm_mb``, unused ones first."""
+        sizes = memory.used_by_processes([worker.process.pid for worker in self._idle])
+        while self._idle and self._active + coming > self._settings.slots and sum(sizes.values()) > self._warm_bytes:
+            worker = self._idle.pop(0)
+            del sizes[worker.process.pid]
+            worker.retire()
+
+    @property
+    def _active(self) -> int:
+        """The number of processes that start, wait or work."""
+        return sum(not worker.is_retired for worker in self._workers) + len(self._starting)
+
+    @property
+    def _warm_bytes(self) -> int:
+        limit = self._settings.warm_mb
+        return memory.total_bytes() // WARM_SHARE if limit is None else limit * 2**20
 
     async def _wait(self, seconds: float) -> None:
         """Wait, or until the executor is closed."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._closing.wait(), seconds)
 
-    async def _run_worker(self) -> None:
+    async def _run_worker(self, kind: Kind) -> None:
         """Start a process, handle its messages, and clean up after its exit."""
-        if self._framework not in registry.installed():
-            self._framework = registry.preferred()
-        worker = await self._spawn(next(iter(self._unserved_frameworks()), self._framework))
+        try:
+            await self._run_process(kind)
+        except Exception as error:
+            logger.exception("a worker process could not be run")
+            self._record_failure(kind.framework, f"{type(error).__name__}: {error}")
+        finally:
+            self._changed.set()
+
+    async def _run_process(self, kind: Kind) -> None:
+        worker = await self._spawn(kind)
         try:
             if self._closing.is_set():
                 worker.kill()
@@ -165,16 +209,17 @@ class LocalExecutor:
             await self._report_exit(worker, -signal.SIGKILL)
             await worker.remove_group()
 
-    async def _spawn(self, framework: str) -> WorkerProcess:
-        command = [*self._command, "--framework", framework]
-        # one without a framework leaves its slot to a process that is warm for the next training
-        if self._has_gpus or framework in (*registry.FIXED_BY_FIRST_STEP, NO_FRAMEWORK):
+    async def _spawn(self, kind: Kind) -> WorkerProcess:
+        command = [*self._command, "--framework", kind.framework]
+        if self._has_gpus or kind.framework == NO_FRAMEWORK:
             command.append("--one-ticket")
-        self._starting.append(framework)
+        elif kind.is_untouched:
+            command.append("--untouched")
         try:
-            worker = await WorkerProcess.spawn(command, framework, self._settings.data_dir)
+            worker = await WorkerProcess.spawn(command, kind.framework, self._settings.data_dir)
         finally:
-            self._starting.remove(framework)
+            self._starting.remove(kind)
+        worker.is_untouched = kind.is_untouched
         self._workers.add(worker)
         worker.group = self._groups.admit(worker.process.pid)
         return worker
@@ -191,18 +236,29 @@ class LocalExecutor:
 
     async def _handle_message(self, worker: WorkerProcess, words: list[str]) -> None:
         match words:
-            case ["ready"] if worker.jobs < self._settings.jobs_per_worker:
+            case ["ready", *fixed] if len(fixed) <= 1:
                 self._failures, self._kills, self._error = 0, 0, None
+                worker.fixed = fixed[0] if fixed else ""
+                if worker.jobs >= self._settings.jobs_per_worker or self._has_grown(worker):
+                    return worker.retire()
                 self._idle.append(worker)
                 self._assign_tickets()
-            case ["ready"]:
-                worker.retire()
+                self._retire_surplus(0)
             case ["done", task_id, attempt] if worker.is_running(task_id, attempt):
                 worker.is_done = True
                 if not self._has_gpus:  # otherwise slot and GPUs become free after the exit of the process
                     await self._report_exit(worker, 0)
+            case ["return", task_id, attempt, needs] if worker.is_running(task_id, attempt):
+                await self._report_exit(worker, 0, needs=needs)
             case _:
                 logger.error("worker %d sent the unexpected message %r", worker.process.pid, words)
+
+    def _has_grown(self, worker: WorkerProcess) -> bool:
+        """Whether a process holds much more memory than when it was first ready."""
+        pid = worker.process.pid
+        size = memory.used_by_processes([pid])[pid]
+        worker.first_bytes = worker.first_bytes or size
+        return size - worker.first_bytes > GROWTH_BYTES
 
     def _withdraw(self, worker: WorkerProcess) -> bool:
         """Send no more tickets to a worker; True if its exit is unexpected, while idle or before it was ready."""
@@ -223,30 +279,29 @@ class LocalExecutor:
                     self._reject(key, self._error)
 
     def _assign_tickets(self) -> None:
-        """Send waiting tickets to idle workers, in their order, and retire idle workers for other frameworks."""
+        """Send waiting tickets to idle processes, in their order, the most recently used first."""
         for ticket, sent in list(self._waiting.values()):
-            worker = next((one for one in reversed(self._idle) if one.framework == ticket.framework), None)
-            if worker is not None and not sent.done():
-                self._idle.remove(worker)
-                worker.send(ticket)
-                del self._waiting[ticket.key]
-                self._working.add(worker)
-                sent.set_result(worker.identity())
-        active = sum(not worker.is_retired for worker in self._workers) + len(self._starting)
-        for _ in self._unserved_frameworks()[self._settings.slots - active :]:
-            if self._idle:
-                self._idle.pop(0).retire()
+            worker = next((one for one in reversed(self._idle) if one.fits(ticket)), None)
+            if worker is None or sent.done() or len(self._working) >= self._settings.slots:
+                continue
+            self._idle.remove(worker)
+            worker.send(ticket)
+            del self._waiting[ticket.key]
+            self._working.add(worker)
+            sent.set_result(worker.identity())
+        self._changed.set()
 
-    def _unserved_frameworks(self) -> list[str]:
-        """The frameworks of waiting tickets for which no worker is being started, one entry per ticket."""
-        coming = [one for one in self._workers - {*self._idle} if one.ticket is None and not one.is_retired]
-        starting = [worker.framework for worker in coming] + self._starting
-        unserved: list[str] = []
+    def _unserved(self) -> list[Kind]:
+        """What processes are missing for the waiting tickets, besides those that start."""
+        coming = [one.kind for one in self._workers - {*self._idle} if one.ticket is None and not one.is_retired]
+        coming += self._starting
+        unserved: list[Kind] = []
         for ticket, _ in self._waiting.values():
-            if ticket.framework in starting:
-                starting.remove(ticket.framework)
+            kind = Kind(ticket.framework, is_untouched=ticket.needs is not None)
+            if kind in coming:
+                coming.remove(kind)
             else:
-                unserved.append(ticket.framework)
+                unserved.append(kind)
         return unserved
 
     def _reject(self, key: AttemptKey, why: str) -> None:
@@ -254,8 +309,8 @@ class LocalExecutor:
         if not sent.done():
             sent.set_exception(EpochdError(why))
 
-    async def _report_exit(self, worker: WorkerProcess, returncode: int) -> None:
-        """Free the worker's slot and report the end of its ticket, unless that was done before."""
+    async def _report_exit(self, worker: WorkerProcess, returncode: int, *, needs: str | None = None) -> None:
+        """Free the worker's slot and report the end of its ticket, or its return, unless that was done before."""
         ticket, worker.ticket = worker.ticket, None
         if ticket is None:
             return
@@ -263,6 +318,6 @@ class LocalExecutor:
         overrun = worker.remove_memory_cap()
         tail = tail_of(ticket.log_path) or worker.output_tail()
         try:
-            await self._on_exit(Exit(ticket.task_id, ticket.attempt, returncode, tail, overrun))
+            await self._on_exit(Exit(ticket.task_id, ticket.attempt, returncode, tail, overrun, needs))
         except Exception:
             logger.exception("failed to handle the end of task %s", ticket.task_id)

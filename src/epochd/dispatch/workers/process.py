@@ -24,9 +24,22 @@ TAIL_LINES = 20
 TAIL_BYTES = 16 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a process is started with: its framework; an untouched one has taken no step with it, so that its first
+    ticket fixes threads and devices."""
+
+    framework: str
+    is_untouched: bool = False
+
+
 @dataclass(eq=False)
 class WorkerProcess:
-    """A process that runs tickets; ``ticket`` is the present one, ``memory_cap`` the limit of ``group`` for it."""
+    """A process that runs tickets; ``ticket`` is the present one, ``memory_cap`` the limit of ``group`` for it.
+
+    ``fixed`` are the threads and devices that its framework has fixed, empty for none; ``first_bytes`` is its memory
+    when it was first ready.
+    """
 
     process: asyncio.subprocess.Process
     framework: str
@@ -35,6 +48,9 @@ class WorkerProcess:
     ticket: AttemptTicket | None = None
     group: Path | None = None
     memory_cap: MemoryCap | None = None
+    fixed: str = ""
+    is_untouched: bool = False
+    first_bytes: int = 0
     jobs: int = 0
     is_retired: bool = False
     is_done: bool = False
@@ -68,6 +84,14 @@ class WorkerProcess:
             lambda: asyncio.StreamReaderProtocol(messages), os.fdopen(read_end, "rb")
         )
         return cls(process, framework, messages, pipe)
+
+    @property
+    def kind(self) -> Kind:
+        return Kind(self.framework, self.is_untouched)
+
+    def fits(self, ticket: AttemptTicket) -> bool:
+        """Whether the process can run a ticket, as far as is known before its data are."""
+        return self.framework == ticket.framework and (not self.fixed or ticket.needs in (None, self.fixed))
 
     async def read_message(self) -> str:
         """The next message of the worker; empty once its pipe is closed."""

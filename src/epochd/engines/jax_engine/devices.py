@@ -1,7 +1,8 @@
 """The devices that JAX uses, and its number of threads.
 
 JAX reads both once, at the first use of a device, so the first engine of a process determines them. A worker process
-trains one job; a process that builds several engines over CPU devices sets ``JAX_NUM_CPU_DEVICES``.
+trains only jobs that need the same (``fixed``, ``needed``); other processes that build several engines over CPU devices
+set ``JAX_NUM_CPU_DEVICES``.
 """
 
 import os
@@ -24,6 +25,8 @@ SPLIT = PartitionSpec(None, ROWS)  # type: ignore[no-untyped-call]
 """(steps, rows): each device has its share of the positions in every batch."""
 THREAD_FLOPS = 5e9
 """Operations per step from which more CPU threads are not slower (see ``threads_for``)."""
+_first: list[str] = []
+"""What the first engine of this process needed."""
 
 
 def mesh_for(setup: Setup) -> Mesh:
@@ -34,8 +37,7 @@ def mesh_for(setup: Setup) -> Mesh:
         _require(set(setup.gpus) <= found.keys(), "num_gpus", f"GPUs {list(setup.gpus)}", f"JAX sees {sorted(found)}")
         return Mesh(np.array([found[i] for i in setup.gpus]), ROWS)
     with suppress(RuntimeError):  # JAX has started with another number; whether it is enough is checked below
-        count = max(setup.devices, int(os.environ.get("JAX_NUM_CPU_DEVICES", 1)))
-        jax.config.update("jax_num_cpu_devices", count)  # type: ignore[no-untyped-call]
+        jax.config.update("jax_num_cpu_devices", device_count(setup))  # type: ignore[no-untyped-call]
     threads_are_set = "NPROC" in os.environ
     os.environ.setdefault("NPROC", str(threads_for(setup)))  # XLA reads it when it starts its thread pool
     try:
@@ -43,8 +45,25 @@ def mesh_for(setup: Setup) -> Mesh:
     finally:
         if not threads_are_set:
             del os.environ["NPROC"]
+    if not _first:
+        _first.append(needed(setup))
     _require(len(cpus) >= setup.devices, "num_devices", f"{setup.devices} CPU devices", f"JAX has {len(cpus)}")
     return Mesh(np.array(cpus[: setup.devices]), ROWS)
+
+
+def needed(setup: Setup) -> str:
+    """The threads and CPU devices that a process has to have for this setup, such as ``1x1``."""
+    return f"{os.environ.get('NPROC') or threads_for(setup)}x{device_count(setup)}"
+
+
+def fixed() -> str:
+    """The threads and CPU devices of this process, as in ``needed``; empty before its first engine."""
+    return _first[0] if _first else ""
+
+
+def device_count(setup: Setup) -> int:
+    """The number of CPU devices that JAX starts with."""
+    return max(setup.devices, int(os.environ.get("JAX_NUM_CPU_DEVICES", 1)))
 
 
 def threads_for(setup: Setup) -> int:

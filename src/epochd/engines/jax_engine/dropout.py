@@ -22,17 +22,18 @@ GOLDEN = np.uint32(0x9E3779B9)
 """2**32 divided by the golden ratio: its multiples are well distributed."""
 
 
-def mask_key(seed: int, step: jax.Array, layer: int) -> Key:
-    """The key of one layer's mask in one step (uint32, counted from the start of the training): two uint32 numbers."""
-    first = _mix(_mix(np.uint32(seed) + GOLDEN * step.astype(jnp.uint32)) + np.uint32(layer))
-    second = _mix(_mix(step.astype(jnp.uint32) ^ np.uint32(~seed & 0xFFFFFFFF)) + GOLDEN * (first ^ np.uint32(layer)))
+def mask_key(seed: jax.Array, step: jax.Array, layer: int) -> Key:
+    """The key of one layer's mask in one step (both uint32, steps counted from the start of the training): two uint32
+    numbers."""
+    first = _mix(_mix(seed + GOLDEN * step.astype(jnp.uint32)) + np.uint32(layer))
+    second = _mix(_mix(step.astype(jnp.uint32) ^ ~seed) + GOLDEN * (first ^ np.uint32(layer)))
     return first, second
 
 
 def keep_mask(
-    key: Key, shape: tuple[int, ...], rate: float, first_row: jax.Array | int = 0, axis: int = 0
+    key: Key, shape: tuple[int, ...], limit: jax.Array, first_row: jax.Array | int = 0, axis: int = 0
 ) -> jax.Array:
-    """True where a unit is kept, with probability 1 - rate (to 2**-32); bool, of ``shape``.
+    """True where a unit is kept, with probability 1 - limit / 2**32 (``limit``: uint32); bool, of ``shape``.
 
     ``axis`` is that of the rows and ``first_row`` the position of the first one in the global batch; the other axes are
     the units of a row. Masks repeat inside a layer beyond 2**32 units in one batch.
@@ -43,12 +44,14 @@ def keep_mask(
         counter += lax.broadcasted_iota(jnp.uint32, shape, other) * np.uint32(stride)
         stride *= shape[other]
     bits = _mix(counter * GOLDEN + key[0], key[1])
-    return bits >= np.uint32(round(rate * 2**32))
+    return bits >= limit
 
 
-def drop(x: jax.Array, key: Key, rate: float, first_row: jax.Array | int = 0, axis: int = 0) -> jax.Array:
-    """Dropout: zero the units that are not kept, scale the others by 1 / (1 - rate)."""
-    return jnp.where(keep_mask(key, x.shape, rate, first_row, axis), x * (1 / (1 - rate)), 0)
+def drop(
+    x: jax.Array, key: Key, limit: jax.Array, scale: jax.Array, first_row: jax.Array | int = 0, axis: int = 0
+) -> jax.Array:
+    """Dropout: zero the units that are not kept, multiply the others by ``scale``, 1 / (1 - rate)."""
+    return jnp.where(keep_mask(key, x.shape, limit, first_row, axis), x * scale.astype(x.dtype), 0)
 
 
 def _mix(x: jax.Array, key: jax.Array | int = 0) -> jax.Array:

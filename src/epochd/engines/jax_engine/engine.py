@@ -13,8 +13,9 @@ from jax.sharding import NamedSharding
 from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.errors import InvalidSpec, Problem
 from epochd.data.feed.dataset import InMemoryDataset
-from epochd.engines import network
+from epochd.engines import network, programs
 from epochd.engines.jax_engine import devices, program
+from epochd.engines.programs import ProgramSetup
 from epochd.loop.engine import Arrays, Setup
 from epochd.loop.state import Totals
 
@@ -35,14 +36,15 @@ class JaxEngine:
         self._batch = min(setup.spec.batch_size, len(train))
         self._chunk = network.batches(setup, len(train)).chunk_steps
         self._evaluation_rows = int(np.clip(EVALUATION_FLOPS / network.flops_per_row(setup), 1, EVALUATION_ROWS))
-        self._capacity = len(train)
+        self._capacity = programs.capacity(len(train))
         self.load_rows(train)
 
-        optimizer = program.build_optimizer(setup.spec)
-        self._train = program.training_program(setup, optimizer, self._batch, self._mesh)
-        self._outputs = program.outputs_program(setup)
+        shape = ProgramSetup.of(setup)
+        self._hyper = {name: self._replicate(value) for name, value in programs.hyperparameters(setup).items()}
+        self._train = program.training_program(shape, self._batch, self._mesh)
+        self._outputs = program.outputs_program(shape)
         self.load_weights(dict(network.initial_weights(setup)))
-        state = jax.eval_shape(optimizer.init, self._flat)
+        state = jax.eval_shape(program.build_optimizer(setup.spec.optimizer, self._hyper).init, self._flat)
         self._optimizer_state = jax.tree.map(lambda part: self._replicate(np.zeros(part.shape, part.dtype)), state)
 
     @property
@@ -55,7 +57,7 @@ class JaxEngine:
         }
 
     def load_rows(self, rows: InMemoryDataset) -> None:
-        """Padded to the constructor's number of rows, so that fewer rows need no other program."""
+        """Padded to the capacity of the constructor's rows, so that fewer rows need no other program."""
         padded = rows.padded(self._capacity)
         labels = padded.y.astype(np.int32) if padded.y.dtype == np.int64 else padded.y  # JAX has no int64
         self._x, self._y = self._replicate(padded.x), self._replicate(labels)
@@ -114,6 +116,7 @@ class JaxEngine:
             np.uint32(step & 0xFFFFFFFF),
             np.int32(len(rows)),
             np.float32(learning_rate),
+            self._hyper,
         )
         return sums
 

@@ -5,8 +5,8 @@ one graph, compiled by XLA where that is faster. Several devices (``MirroredStra
 global batch, add up their gradients and take the same step. Not tested on GPUs.
 """
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
 from math import ceil, prod
 from typing import Any
 
@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from epochd.data.feed.dataset import InMemoryDataset
-from epochd.engines import network
+from epochd.engines import network, programs
+from epochd.engines.programs import PROGRAMS, ProgramSetup
 from epochd.engines.tensorflow_engine import training_step
 from epochd.engines.tensorflow_engine.runtime import tf
 from epochd.loop.engine import Arrays, Setup
@@ -57,14 +58,15 @@ def patches_fit(setup: Setup) -> bool:
 class OneDevice:
     """Training rows and state on one device, and a graph that loops over the steps of a chunk."""
 
-    def __init__(self, setup: Setup, train: InMemoryDataset, state: Arrays, *, device: str, dtype: str) -> None:
-        self._setup, self._device = setup, device
-        self.compiled = compiles(setup, len(train))
-        by_xla_on_cpu = self.compiled and not setup.gpus
-        self._gradient = partial(training_step.gradient, setup, compiled=by_xla_on_cpu, dtype=dtype)
+    def __init__(
+        self, setup: Setup, train: InMemoryDataset, state: Arrays, *, device: str, dtype: str, compiled: bool
+    ) -> None:
+        self._device = device
+        self._chunk = chunk_program(ProgramSetup.of(setup), compiled, dtype)
         self.load_rows(train)
         self.load(state)
-        self._chunk = tf.function(self._loop, jit_compile=self.compiled, autograph=False)
+        with tf.device(device):
+            self._hyper = {name: tf.constant(value) for name, value in programs.hyperparameters(setup).items()}
 
     def load_rows(self, rows: InMemoryDataset) -> None:
         with tf.device(self._device):
@@ -82,35 +84,45 @@ class OneDevice:
         """Row numbers (steps, batch), of which the first ``count`` are used → sums of losses and scores."""
         with tf.device(self._device):
             numbers = tf.constant(rows), *scalars(count, step, rate)
-            self._state, sums = self._chunk(self._state, self._x, self._y, self._weights, *numbers)
+            self._state, sums = self._chunk(self._state, self._x, self._y, self._weights, *numbers, self._hyper)
         loss, score = sums.numpy().tolist()
         return loss, score
 
-    def _loop(
-        self, state: Any, all_x: Any, all_y: Any, weights: Any, rows: Any, count: Any, step: Any, rate: Any
-    ) -> Any:
-        size, padded = self._setup.spec.batch_size, rows.shape[1]
 
+@lru_cache(PROGRAMS)
+def chunk_program(shape: ProgramSetup, compiled: bool, dtype: str) -> Callable[..., Any]:
+    """A graph for the steps of a chunk on one device: (state, x, y, weights of the rows or None, row numbers (steps,
+    batch), number of rows, first step, learning rate, hyperparameters) → (state, sums of losses and scores)."""
+    setup = shape.setup
+    size = setup.spec.batch_size
+    gradient = partial(training_step.gradient, setup, compiled=compiled and not setup.gpus, dtype=dtype)
+
+    def chunk(
+        state: Any, all_x: Any, all_y: Any, weights: Any, rows: Any, count: Any, step: Any, rate: Any, hyper: Any
+    ) -> Any:
         def one(i: Any, state: Any, sums: Any) -> Any:
             real = tf.minimum(count - i * size, size)
-            x = tf.ensure_shape(tf.gather(all_x, rows[i]), [padded, *self._setup.inputs])
+            x = tf.ensure_shape(tf.gather(all_x, rows[i]), [rows.shape[1], *setup.inputs])
             number = step + tf.cast(i, tf.int64)
             of_rows = None if weights is None else tf.gather(weights, rows[i])
-            slopes, loss, score = self._gradient(state, x, tf.gather(all_y, rows[i]), 0, real, number, of_rows)
-            state = training_step.apply_gradient(self._setup.spec, state, slopes, rate)
+            slopes, loss, score = gradient(state, x, tf.gather(all_y, rows[i]), 0, real, number, of_rows, hyper)
+            state = training_step.apply_gradient(setup.spec.optimizer, state, slopes, rate, hyper)
             return i + 1, state, sums + tf.cast(tf.stack([loss, score]), tf.float64)
 
         start = (tf.constant(0), state, tf.zeros(2, tf.float64))
         _, state, sums = tf.while_loop(lambda i, *_: i * size < count, one, start)
         return state, sums
 
+    return tf.function(chunk, jit_compile=compiled, autograph=False)  # type: ignore[no-any-return]
+
 
 class ManyDevices:
     """Training rows and state mirrored on several devices; XLA compiles each device's share of a step."""
 
-    def __init__(self, setup: Setup, train: InMemoryDataset, state: Arrays, *, devices: list[str], dtype: str) -> None:
+    def __init__(
+        self, setup: Setup, train: InMemoryDataset, state: Arrays, *, devices: list[str], dtype: str, compiled: bool
+    ) -> None:
         self._setup = setup
-        self.compiled = compiles(setup, len(train))
         add_up = tf.distribute.NcclAllReduce() if setup.gpus else tf.distribute.ReductionToOneDevice()
         self._strategy = tf.distribute.MirroredStrategy(devices, cross_device_ops=add_up)
         own = {
@@ -122,9 +134,10 @@ class ManyDevices:
             self._y = tf.Variable(narrow(train.y), trainable=False)
             self._weights = None if train.weights is None else tf.Variable(train.weights, trainable=False)
             self._state = {name: tf.Variable(value, trainable=False, **own) for name, value in state.items()}
-        by_xla_on_cpu = self.compiled and not setup.gpus
+        by_xla_on_cpu = compiled and not setup.gpus
         share = partial(training_step.gradient, setup, compiled=by_xla_on_cpu, dtype=dtype)
-        self._gradient = tf.function(share, jit_compile=self.compiled, autograph=False)
+        self._gradient = tf.function(share, jit_compile=compiled, autograph=False)
+        self._hyper = {name: tf.constant(value) for name, value in programs.hyperparameters(setup).items()}
         self._chunk = tf.function(self._loop, autograph=False)
 
     def load_rows(self, rows: InMemoryDataset) -> None:
@@ -166,9 +179,11 @@ class ManyDevices:
         state = {name: variable.read_value() for name, variable in self._state.items()}
         x = tf.ensure_shape(tf.gather(self._x, mine), [size, *self._setup.inputs])
         of_rows = None if self._weights is None else tf.gather(self._weights, mine)
-        slopes, loss, score = self._gradient(state, x, tf.gather(self._y, mine), first, real, step, of_rows)
+        y, hyper = tf.gather(self._y, mine), self._hyper
+        slopes, loss, score = self._gradient(state, x, y, first, real, step, of_rows, hyper)
         slopes = replica.all_reduce(tf.distribute.ReduceOp.SUM, slopes)
-        for name, value in training_step.apply_gradient(self._setup.spec, state, slopes, rate).items():
+        optimizer = self._setup.spec.optimizer
+        for name, value in training_step.apply_gradient(optimizer, state, slopes, rate, hyper).items():
             self._state[name].assign(value)
         return tf.stack([loss, score])
 

@@ -4,6 +4,8 @@ Keras ``fit`` returns to Python after every step; here the loop over steps is pa
 compiled where that is faster, and the step is a pure function of its state (``training_step``).
 """
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,10 @@ import numpy as np
 from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.errors import InvalidSpec, Problem
 from epochd.data.feed.dataset import InMemoryDataset
-from epochd.engines import network
+from epochd.engines import network, programs
+from epochd.engines.programs import PROGRAMS, ProgramSetup
 from epochd.engines.tensorflow_engine import networks, runtime, training_step
-from epochd.engines.tensorflow_engine.devices import ManyDevices, OneDevice
+from epochd.engines.tensorflow_engine.devices import ManyDevices, OneDevice, compiles
 from epochd.engines.tensorflow_engine.runtime import Tensor, tf
 from epochd.loop.engine import Arrays, Setup
 from epochd.loop.state import Totals
@@ -29,25 +32,21 @@ class TensorFlowEngine:
         devices = runtime.configure(setup)
         dtype = compute_dtype(setup)
         self._setup = setup
-        self._capacity = len(train)
-        # a graph of fixed shapes: the batch rounded up to equal shares of the devices, and the steps of a full chunk,
-        # even if a resumed epoch starts with its short last one
+        self._capacity = programs.capacity(len(train))
+        # a graph of fixed shapes: the batch rounded up to equal shares of the devices, and the steps of a full chunk
         self._batch = -(-min(setup.spec.batch_size, len(train)) // len(devices)) * len(devices)
-        batches = network.batches(setup, len(train))
-        self._chunk_steps = min(batches.chunk_steps, batches.steps)
+        self._chunk_steps = network.batches(setup, len(train)).chunk_steps
         state = training_step.flattened(setup, dict(network.initial_weights(setup)))
         state |= training_step.initial_optimizer_state(setup, dtype)
+        self._compiled = compiles(setup, len(train))
+        rows = train.padded(self._capacity)
         self._trainer = (
-            OneDevice(setup, train, state, device=devices[0], dtype=dtype)
+            OneDevice(setup, rows, state, device=devices[0], dtype=dtype, compiled=self._compiled)
             if len(devices) == 1
-            else ManyDevices(setup, train, state, devices=devices, dtype=dtype)
+            else ManyDevices(setup, rows, state, devices=devices, dtype=dtype, compiled=self._compiled)
         )
         self._devices = devices
-
-        def evaluate(flat: Tensor, x: Tensor) -> Tensor:
-            return networks.forward(setup, networks.named(setup, flat), x, networks.no_dropout, compiled=False)
-
-        self._forward = tf.function(evaluate, reduce_retracing=True, autograph=False)
+        self._forward = outputs_program(ProgramSetup.of(setup))
 
     @property
     def description(self) -> dict[str, Any]:
@@ -57,11 +56,11 @@ class TensorFlowEngine:
             "keras_version": str(runtime.keras.__version__),
             "device": ", ".join(name.strip("/").lower() for name in self._devices),
             "threads": tf.config.threading.get_intra_op_parallelism_threads(),
-            "compiled": self._trainer.compiled,
+            "compiled": self._compiled,
         }
 
     def load_rows(self, rows: InMemoryDataset) -> None:
-        """Padded to the constructor's number of rows, so that fewer rows need no other graph."""
+        """Padded to the capacity of the constructor's rows, so that fewer rows need no other graph."""
         self._trainer.load_rows(rows.padded(self._capacity))
 
     def train(self, rows: IntArray, step: int, learning_rate: float) -> Totals:
@@ -106,6 +105,18 @@ class TensorFlowEngine:
 
     def close(self) -> None:
         """Nothing to stop: all devices belong to this process."""
+
+
+@lru_cache(PROGRAMS)
+def outputs_program(shape: ProgramSetup) -> Callable[[Tensor, Tensor], Tensor]:
+    """(flat weights, x) → outputs (rows, outputs), dropout off."""
+    setup = shape.setup
+
+    def outputs(flat: Tensor, x: Tensor) -> Tensor:
+        return networks.forward(setup, networks.named(setup, flat), x, networks.no_dropout, compiled=False)
+
+    any_rows = [tf.TensorSpec([None], tf.float32), tf.TensorSpec([None, *setup.inputs], tf.float32)]
+    return tf.function(outputs, input_signature=any_rows, autograph=False)  # type: ignore[no-any-return]
 
 
 def compute_dtype(setup: Setup) -> str:

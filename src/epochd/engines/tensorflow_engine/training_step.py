@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from epochd.core.specs import TrainingSpec
+from epochd.core.spec_fields import Optimizer
 from epochd.core.target_scale import MAX_GAP
 from epochd.engines import network
 from epochd.engines.tensorflow_engine import networks
@@ -19,6 +19,8 @@ from epochd.engines.tensorflow_engine.runtime import Tensor, tf
 from epochd.loop.engine import Arrays, Setup
 
 State = dict[str, Tensor]
+Hyperparameters = dict[str, Tensor]
+"""See ``engines.programs.hyperparameters``."""
 
 SLOTS = {"adam": ("m", "v"), "adamw": ("m", "v"), "rmsprop": ("v",), "sgd": ()}
 """Optimizer → its values per weight."""
@@ -43,7 +45,8 @@ def gradient(
     first: Any,
     real: Tensor,
     step: Tensor,
-    row_weights: Tensor | None = None,
+    row_weights: Tensor | None,
+    hyper: Hyperparameters,
     *,
     compiled: bool,
     dtype: str,
@@ -59,22 +62,22 @@ def gradient(
     with tf.GradientTape() as tape:
         tape.watch(state["weights"])
         weights = networks.named(setup, state["weights"], dtype)
-        drop = dropout(setup.spec, step, first)
+        drop = dropout(step, first, hyper)
         outputs = networks.forward(setup, weights, x, drop, compiled=compiled, dtype=dtype)
-        losses, scores = objective(setup, tf.cast(outputs, tf.float32), y)
+        losses, scores = objective(setup, tf.cast(outputs, tf.float32), y, hyper)
         loss = tf.reduce_sum(losses * present)
         scaled = loss / tf.cast(real, tf.float32) * state.get("loss_scale", 1.0)
     return tape.gradient(scaled, state["weights"]), loss, tf.reduce_sum(scores * present)
 
 
-def objective(setup: Setup, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def objective(setup: Setup, outputs: Tensor, y: Tensor, hyper: Hyperparameters) -> tuple[Tensor, Tensor]:
     """Loss and score of each row (see ``loop.state.Totals``): (rows, outputs), (rows,) → (rows,), (rows,)."""
-    smooth = setup.spec.label_smoothing
+    smooth: Any = hyper.get("smoothing", 0.0)
     if setup.task == "regression":
         several = setup.outputs > 1
         given = outputs if several else outputs[:, 0]
         squared = tf.square(given - y)
-        scores = squared if setup.target_log is None else squared_errors(setup.target_log, given, y)
+        scores = squared_errors(hyper["target_log"], given, y) if "target_log" in hyper else squared
         return (tf.reduce_mean(squared, 1), tf.reduce_mean(scores, 1)) if several else (squared, scores)
     if setup.task == "binary":
         logits = outputs[:, 0]
@@ -85,38 +88,35 @@ def objective(setup: Setup, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]
         target = tf.one_hot(y, setup.outputs, 1 - smooth + smooth / setup.outputs, smooth / setup.outputs)
         losses = -tf.reduce_sum(target * logs, 1)
         hits = tf.argmax(outputs, 1, output_type=y.dtype) == y
-    if setup.class_weights is not None:
-        losses *= tf.gather(tf.constant(setup.class_weights, tf.float32), tf.cast(y, tf.int32))
+    if "class_weights" in hyper:
+        losses *= tf.gather(hyper["class_weights"], tf.cast(y, tf.int32))
     return losses, tf.cast(hits, tf.float32)
 
 
-def squared_errors(target_log: tuple[float, float], output: Tensor, y: Tensor) -> Tensor:
+def squared_errors(target_log: Tensor, output: Tensor, y: Tensor) -> Tensor:
     """The score of standardised logarithms (see ``loop.state.Totals``)."""
-    scale, top = target_log
+    scale, top = target_log[0], target_log[1]
     values, truth = (tf.exp(tf.minimum((target - top) * scale, MAX_GAP)) for target in (output, y))
     return tf.square(values - truth)
 
 
-def dropout(spec: TrainingSpec, step: Tensor, first_position: Any) -> Drop:
+def dropout(step: Tensor, first_position: Any, hyper: Hyperparameters) -> Drop:
     """Dropout as a function of (seed, step, layer, position of the row in the global batch, unit)."""
-    rate = spec.dropout_rate
-    if not rate:
+    if "dropout" not in hyper:
         return networks.no_dropout
+    seed, limit = hyper["dropout"][0], hyper["dropout"][1]
 
     def drop(hidden: Tensor, layer: int, rows_axis: int) -> Tensor:
-        bits = hash_words(
-            positions(hidden.shape.as_list(), rows_axis, first_position) ^ mask_key(spec.seed, step, layer)
-        )
-        kept = bits >= tf.constant(min(round(rate * 2**32), 2**32 - 1), tf.uint32)
-        return hidden * tf.cast(kept, hidden.dtype) * tf.constant(1 / (1 - rate), hidden.dtype)
+        bits = hash_words(positions(hidden.shape.as_list(), rows_axis, first_position) ^ mask_key(seed, step, layer))
+        return hidden * tf.cast(bits >= limit, hidden.dtype) * tf.cast(hyper["dropout_scale"], hidden.dtype)
 
     return drop
 
 
-def mask_key(seed: int, step: Tensor, layer: int) -> Tensor:
-    """One 32-bit word from (seed, step (int64), layer)."""
+def mask_key(seed: Tensor, step: Tensor, layer: int) -> Tensor:
+    """One 32-bit word from (seed (uint32), step (int64), layer)."""
     words = tf.cast(tf.bitwise.bitwise_and(step, 2**32 - 1), tf.uint32), tf.cast(step // 2**32, tf.uint32)
-    found = tf.constant(seed, tf.uint32)
+    found = seed
     for word in (*words, tf.constant(layer, tf.uint32)):
         found = hash_words(hash_words(found + tf.constant(0x9E3779B9, tf.uint32)) ^ word)
     return found
@@ -146,16 +146,16 @@ def hash_words(x: Tensor) -> Tensor:
     return x ^ tf.bitwise.right_shift(x, tf.constant(16, tf.uint32))
 
 
-def apply_gradient(spec: TrainingSpec, state: State, slopes: Tensor, rate: Tensor) -> State:
+def apply_gradient(optimizer: Optimizer, state: State, slopes: Tensor, rate: Tensor, hyper: Hyperparameters) -> State:
     """The state after one step with the gradient ``slopes`` (flat, of the whole global batch).
 
     The loss scale is halved after an overflow and doubled after ``SCALE_PATIENCE`` steps without one.
     """
     if "loss_scale" not in state:
-        return _optimizer_step(spec, state, slopes, rate)
+        return _optimizer_step(optimizer, state, slopes, rate, hyper)
     slopes /= state["loss_scale"]
     finite = tf.reduce_all(tf.math.is_finite(slopes))
-    after = _optimizer_step(spec, state, slopes, rate)
+    after = _optimizer_step(optimizer, state, slopes, rate, hyper)
     kept = {name: tf.where(finite, after[name], value) for name, value in state.items()}
     calm = tf.where(finite, state["calm_steps"] + 1, 0)
     grows = calm >= SCALE_PATIENCE
@@ -163,17 +163,17 @@ def apply_gradient(spec: TrainingSpec, state: State, slopes: Tensor, rate: Tenso
     return kept | {"loss_scale": scale, "calm_steps": tf.where(grows, 0, calm)}
 
 
-def _optimizer_step(spec: TrainingSpec, state: State, slopes: Tensor, rate: Tensor) -> State:
+def _optimizer_step(optimizer: Optimizer, state: State, slopes: Tensor, rate: Tensor, hyper: Hyperparameters) -> State:
     """Clip, decay and step, with the formulas, order and constants of ``torch.optim``."""
     weights = state["weights"]
-    if spec.gradient_clip is not None:
-        slopes *= tf.minimum(1.0, spec.gradient_clip / (tf.norm(slopes) + 1e-6))
-    if spec.optimizer == "adamw":
-        weights *= 1 - rate * spec.decay
-    elif spec.decay:
-        slopes += spec.decay * weights
+    if "clip" in hyper:
+        slopes *= tf.minimum(1.0, hyper["clip"] / (tf.norm(slopes) + 1e-6))
+    if "decay" in hyper and optimizer == "adamw":
+        weights *= 1 - rate * hyper["decay"]
+    elif "decay" in hyper:
+        slopes += hyper["decay"] * weights
     steps = state["steps"] + 1
-    match spec.optimizer:
+    match optimizer:
         case "sgd":
             moved = {"weights": weights - rate * slopes}
         case "rmsprop":

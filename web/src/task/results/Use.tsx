@@ -51,7 +51,7 @@ function purposeOf(name: string): Key | null {
 function Downloads({ id, model }: { id: string; model: Model }) {
   const t = useText();
   const place = `api/v1/models/${encodeURIComponent(model.model)}/versions/${model.version}`;
-  const hasReport = model.files.some(({ name }) => name === "report.html");
+  const hasReport = model.files.some(({ name }) => name === "report.html" || name === "page.json");
   const sum = model.files.reduce((all, { bytes }) => all + bytes, 0);
   return (
     <section className="step downloads">
