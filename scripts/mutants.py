@@ -118,7 +118,35 @@ MUTANTS = [
         "np.random.PCG64([seed])",
         "data/feed/test_batches.py",
     ),
+    Mutant(
+        "a fold's network is trained on the rows that validate it",
+        "data/splitting/folds.py",
+        "np.flatnonzero(self.number != fold)",
+        "np.flatnonzero(self.number >= 0)",
+        "data/splitting/test_folds.py",
+    ),
     # The loop
+    Mutant(
+        "the members of an ensemble have one seed",
+        "worker/members.py",
+        "if number == 0:",
+        "if number >= 0:",
+        "worker/test_members.py",
+    ),
+    Mutant(
+        "of several networks the logits are averaged",
+        "loop/averaging.py",
+        '        if task == "binary":\n',
+        '        if task == "binary":\n            return wide.mean(axis=0).astype(np.float32)\n',
+        "loop/test_averaging.py",
+    ),
+    Mutant(
+        "a network that has stopped early counts in the means of later epochs",
+        "loop/members.py",
+        "[rows[whole.epoch] for rows in histories if len(rows) > whole.epoch]",
+        "[rows[min(whole.epoch, len(rows) - 1)] for rows in histories]",
+        "worker/test_members.py",
+    ),
     Mutant(
         "the step schedule falls an epoch early",
         "loop/schedules.py",
