@@ -3,6 +3,7 @@
 import csv
 import json
 from dataclasses import replace
+from time import perf_counter, sleep, time
 
 import numpy as np
 import polars as pl
@@ -23,7 +24,7 @@ from epochd.engines import reference
 from epochd.loop import metrics
 from epochd.loop.state import LoopState
 from epochd.onnx_graph import model as onnx_model
-from epochd.worker import sink
+from epochd.worker import recovery, sink
 from epochd.worker.execute import execute
 from epochd.worker.failures import final_report
 
@@ -38,6 +39,26 @@ def run(folder, **values):
     line, given = RecordingReporter(), ticket(folder, **values)
     assert execute(given, line) is ReportKind.COMPLETED
     return line, given
+
+
+def test_the_phases_of_an_attempt_add_up_to_its_time(tmp_path):
+    began = perf_counter()
+    line, _ = run(tmp_path, epochs=5, claimed_at=time() - 2)
+    found = line.of(ReportKind.COMPLETED)[0]["timings"]
+    assert sum(found.values()) == pytest.approx(2 + perf_counter() - began, abs=0.1)
+    assert 2 <= found["start"] < 2.1
+    assert min(found.values()) > 0
+
+
+def test_loading_a_checkpoint_belongs_to_checkpoints(tmp_path, monkeypatch):
+    line = RecordingReporter(epochs=1)
+    assert execute(ticket(tmp_path, epochs=3), line) is ReportKind.PAUSED
+    saved = line.of(ReportKind.PAUSED)[0]["timings"]["checkpoint"]
+    assert saved > 0
+    restore = recovery.restore
+    monkeypatch.setattr(recovery, "restore", lambda *args, **options: (sleep(0.2), restore(*args, **options))[1])
+    again, _ = run(tmp_path, epochs=3, attempt=2)
+    assert again.of(ReportKind.COMPLETED)[0]["timings"]["checkpoint"] > 0.2
 
 
 @pytest.mark.parametrize(

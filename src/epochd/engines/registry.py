@@ -29,6 +29,8 @@ MODULES = {"pytorch": "torch", "tensorflow": "tensorflow", "jax": "jax"}
 """Engine → the top module of its framework, which is also the extra of epochd that contains it."""
 FIXED_BY_FIRST_STEP = frozenset({"tensorflow", "jax"})
 """Engines whose framework fixes threads and devices for the whole process at its first computation."""
+COMPILING = frozenset({"tensorflow", "jax"})
+"""Engines that compile a program at its first call."""
 IMPORT_SECONDS = {"tensorflow": 4.0, "jax": 1.0}
 """The import time where no warm worker has the framework; one usually has PyTorch."""
 LIKELY_PATIENCES = 3
