@@ -21,6 +21,7 @@ from epochd.data.feed import batches
 from epochd.data.tables import fingerprint as fingerprints
 from epochd.data.tables.catalog import Catalog, open_dataset
 from epochd.engines import reference
+from epochd.engines.speeds import Sample
 from epochd.loop import metrics
 from epochd.loop.state import LoopState
 from epochd.onnx_graph import model as onnx_model
@@ -59,6 +60,21 @@ def test_loading_a_checkpoint_belongs_to_checkpoints(tmp_path, monkeypatch):
     monkeypatch.setattr(recovery, "restore", lambda *args, **options: (sleep(0.2), restore(*args, **options))[1])
     again, _ = run(tmp_path, epochs=3, attempt=2)
     assert again.of(ReportKind.COMPLETED)[0]["timings"]["checkpoint"] > 0.2
+
+
+def test_it_measures_the_speed_of_its_engine(tmp_path):
+    line, _ = run(tmp_path, epochs=5)
+    found = Sample.from_json(line.of(ReportKind.COMPLETED)[0]["summary"]["speed"])
+    epochs = [payload["metrics"]["time_per_epoch"] for payload in line.of(ReportKind.EPOCH)]
+    assert (found.engine, found.network) == ("pytorch", "mlp")
+    assert found.flops == 6.0 * (31 * 64 + 65 * 32 + 33) * 32, "two for each use of a weight, four for its gradient"
+    assert 0 < found.step_seconds <= max(epochs) / 12, "an epoch has 12 steps of up to 32 rows"
+
+
+@pytest.mark.parametrize("options", [{"epochs": 2}, {"epochs": 5, "num_devices": 2}])
+def test_few_steps_and_several_devices_measure_nothing_for_auto(tmp_path, options):
+    line, _ = run(tmp_path, **options)
+    assert line.of(ReportKind.COMPLETED)[0]["summary"]["speed"] is None
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from time import perf_counter, time
 
 from epochd.core.job_values import Phase
 
-MOST_CALLS = 64
-"""The later calls that are compared with the first one."""
+LEAST_CALLS, MOST_CALLS = 3, 64
+"""The later calls that are needed for a measured step, and those that are compared with the first one."""
 
 
 @dataclass(slots=True)
@@ -72,6 +72,12 @@ class PhaseTimer:
             self._calls[phase] = Calls(seconds, steps)
         elif len(known.later) < MOST_CALLS:
             known.later.append(seconds / steps)
+
+    @property
+    def step_seconds(self) -> float | None:
+        """Seconds of a step of the optimizer, the median of later calls; None after less than ``LEAST_CALLS``."""
+        calls = self._calls.get(Phase.TRAIN)
+        return median(calls.later) if calls and len(calls.later) >= LEAST_CALLS else None
 
     def seconds(self) -> dict[str, float]:
         """Seconds by phase of the worker, up to now."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ from epochd.data.prepare import Prepared, prepare
 from epochd.data.storage.materialize import StoragePolicy
 from epochd.data.tables import pictures
 from epochd.data.tables.catalog import Catalog
-from epochd.engines import network, registry, requirements
+from epochd.engines import network, registry, requirements, speeds
 from epochd.engines.requirements import MachineLimits, Workload
+from epochd.engines.speeds import Sample
 from epochd.loop import fit, history, schedules
 from epochd.loop.engine import Engine, Setup
 from epochd.loop.fit import FitConfig
@@ -282,8 +283,25 @@ def complete(training: Training, engine: Engine, state: LoopState, sink: JobSink
             "artifact": str(ticket.artifact_dir.relative_to(ticket.data_dir)),
             "best": history.best_metrics(state.best_row),
             "stopped_early": state.stopped_early,
-            "summary": {"epochs": state.epoch, "best_epoch": state.best_epoch, "metrics": about["metrics"]},
+            "summary": {
+                "epochs": state.epoch,
+                "best_epoch": state.best_epoch,
+                "metrics": about["metrics"],
+                "speed": measured_speed(training, sink.timer),
+            },
             "warnings": scores["warnings"],
         },
     )
     return ReportKind.COMPLETED
+
+
+def measured_speed(training: Training, timer: PhaseTimer) -> dict[str, Any] | None:
+    """What the attempt has measured of its engine, a ``speeds.Sample``; None where ``auto`` estimates nothing, and
+    after too few steps."""
+    setup = training.setup
+    if timer.step_seconds is None or setup.gpus or setup.devices > 1 or setup.spec.mixed_precision:
+        return None
+    engine = setup.spec.framework
+    seconds = timer.step_seconds, timer.seconds()[Phase.COMPILE], registry.IMPORT_SECONDS.get(engine)
+    flops = speeds.step_flops(setup, len(training.config.train))
+    return asdict(Sample(engine, speeds.network_of(setup), flops, *seconds))

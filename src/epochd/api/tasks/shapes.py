@@ -261,6 +261,17 @@ class Timings(Shape):
     pack: float = Field(description="Final metrics, ONNX graph, files of the model, their verification, report.")
 
 
+class MeasuredSpeed(Shape):
+    """What a training on a CPU has measured of its engine, for `framework: auto`."""
+
+    engine: str
+    network: str = Field(examples=["mlp", "cnn", "cnn2d", "lstm", "gru"])
+    flops: float = Field(description="Floating-point operations of a step.")
+    step_seconds: float
+    compile_seconds: float
+    import_seconds: float | None = Field(description="The import of the framework; null where it was not measured.")
+
+
 class TrainingSummary(Shape):
     """What is known of a training as a whole; most of it once it has started, metrics once it is complete."""
 
@@ -279,6 +290,7 @@ class TrainingSummary(Shape):
     timings: dict[str, float] | None = Field(
         None, description="Seconds of each phase so far; `timings` of the task has all of them."
     )
+    speed: MeasuredSpeed | None = None
     model_removed_at: str | None = Field(None, description="When the model was deleted, if the task was kept.")
 
 
