@@ -50,6 +50,8 @@ class AttemptTicket(BaseModel):
     """The maximum number of CPU threads."""
     gpus: list[int] = []
     """Ids of the GPUs that are allocated to this attempt; empty: the CPU."""
+    claimed_at: float | None = None
+    """When the server started the attempt, in seconds since the Unix epoch."""
     lease_seconds: float = 15.0
     checkpoint_seconds: float = 30.0
     grace_seconds: float = 900.0

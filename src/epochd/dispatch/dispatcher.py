@@ -142,11 +142,13 @@ class Dispatcher:
                 await self._watchdog.check()
                 self._checked_at = time.monotonic()
             while not self._stopping and self._executor.free_slots > len(self._inherited):
-                lease = self._settings.lease_seconds
-                claimed = await attempts.claim(self._db, lease_seconds=lease, fits=lambda job: self.gpus.fits(job.spec))
+                lease, now = self._settings.lease_seconds, time.time()
+                claimed = await attempts.claim(
+                    self._db, lease_seconds=lease, fits=lambda job: self.gpus.fits(job.spec), now=now
+                )
                 if claimed is None:
                     break
-                attempt = Attempt(await self._ticket(*claimed))
+                attempt = Attempt(await self._ticket(*claimed, claimed_at=now))
                 self._running.own[attempt.ticket.key] = attempt
                 attempt.launch = asyncio.create_task(self._launch(attempt))
                 await asyncio.wait({attempt.launch}, timeout=LAUNCH_SECONDS)
@@ -155,12 +157,13 @@ class Dispatcher:
                 async with asyncio.timeout(self._checked_at + every - time.monotonic()):
                     await self._wake.wait()
 
-    async def _ticket(self, job: Job, token: str) -> Ticket | PredictionTicket:
+    async def _ticket(self, job: Job, token: str, *, claimed_at: float) -> Ticket | PredictionTicket:
         settings = self._settings
         values: dict[str, Any] = {
             "task_id": job.id,
             "attempt": job.attempt,
             "token": token,
+            "claimed_at": claimed_at,
             "server_url": self._server_url,
             "spec": job.spec,
             "data_dir": settings.data_dir.absolute(),

@@ -11,6 +11,7 @@ from epochd.core.events import ReportKind
 from epochd.core.jobs import Command
 from epochd.core.specs import Task, TrainingSpec
 from epochd.data.feed.dataset import InMemoryDataset
+from epochd.loop.phases import PhaseTimer
 from epochd.loop.state import LoopState, Totals
 
 Arrays = dict[str, npt.NDArray[np.generic]]
@@ -91,7 +92,11 @@ class Engine(Protocol):
 
 
 class Sink(Protocol):
-    """Receives reports and checkpoints of a running training, and provides its commands."""
+    """Receives reports and checkpoints of a running training, and provides its commands. ``timer`` counts where its
+    time goes."""
+
+    @property
+    def timer(self) -> PhaseTimer: ...
 
     def emit(self, kind: ReportKind, payload: dict[str, Any]) -> None: ...
 

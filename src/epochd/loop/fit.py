@@ -17,6 +17,7 @@ from epochd.core import metric_table
 from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.errors import Diverged
 from epochd.core.events import ReportKind
+from epochd.core.job_values import Phase
 from epochd.core.jobs import Command
 from epochd.core.spec_fields import TargetTransform
 from epochd.core.specs import Task, TrainingSpec
@@ -68,10 +69,12 @@ class FitConfig:
 def fit(engine: Engine, config: FitConfig, state: LoopState, sink: Sink) -> Command:
     """Train until the last epoch or early stopping (returns CONTINUE) or until another command (returns it)."""
     while state.epoch < config.spec.epochs and not state.stopped_early:
-        command = train_epoch(engine, config, state, sink)
+        with sink.timer.phase(Phase.TRAIN):
+            command = train_epoch(engine, config, state, sink)
         if command is not Command.CONTINUE:
             return command
-        end_epoch(engine, config, state)
+        with sink.timer.call(Phase.VALIDATE):
+            end_epoch(engine, config, state)
         sink.emit(ReportKind.EPOCH, epoch_report(config, state))
     return Command.CONTINUE
 
@@ -88,7 +91,8 @@ def train_epoch(engine: Engine, config: FitConfig, state: LoopState, sink: Sink)
             sink.checkpoint(engine, state)
         if block is not None:
             engine.load_rows(block)
-        totals = engine.train(rows, config.global_step(state, chunk), state.learning_rate)
+        with sink.timer.call(Phase.TRAIN, chunk.steps):
+            totals = engine.train(rows, config.global_step(state, chunk), state.learning_rate)
         if not totals.is_finite:
             raise _diverged(state, chunk.first_step, chunk.steps)
         state.totals += totals

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from epochd.artifact import checkpoint, pack
 from epochd.core.datasets import CheckedDataset
 from epochd.core.errors import DataChanged, DataError, Diverged, InvalidSpec, Problem
 from epochd.core.events import ReportKind
+from epochd.core.job_values import Phase
 from epochd.core.jobs import Command
 from epochd.core.specs import TrainingSpec
 from epochd.core.tickets import Ticket
@@ -21,12 +22,14 @@ from epochd.data.prepare import Prepared, prepare
 from epochd.data.storage.materialize import StoragePolicy
 from epochd.data.tables import pictures
 from epochd.data.tables.catalog import Catalog
-from epochd.engines import network, registry, requirements
+from epochd.engines import network, programs, registry, requirements, speeds
 from epochd.engines.requirements import MachineLimits, Workload
+from epochd.engines.speeds import Sample
 from epochd.loop import fit, history, schedules
 from epochd.loop.engine import Engine, Setup
 from epochd.loop.fit import FitConfig
 from epochd.loop.metrics import class_weights
+from epochd.loop.phases import PhaseTimer
 from epochd.loop.state import LoopState
 from epochd.worker import model_folder, recovery, scoring
 from epochd.worker.model_report import Finished
@@ -37,12 +40,14 @@ CHANGED_HINT = "bring the old data back, resume with allow_changed_data, or star
 
 def execute(ticket: Ticket, reporter: Reporter) -> ReportKind:
     """Run one attempt and return the kind of its last report. Raises WrongProcess before the first one."""
+    reporter.timer = timer = PhaseTimer(ticket.claimed_at, compiles=ticket.framework in registry.COMPILING)
     training = prepared(ticket, *recovery.starting_point(ticket))
     training.check()
     registry.check_process(ticket.spec.framework, training.setup)
     rows = prefetch.initial_rows(training.config.batches, training.config.train)
+    timer.enter(Phase.COMPILE)
     with closing(registry.build(ticket.spec.framework, training.setup, rows)) as engine:
-        return train(training, engine, reporter)
+        return train(training, engine, reporter, timer)
 
 
 def prepared(ticket: Ticket, start: Path | None, warnings: list[str]) -> "Training":
@@ -98,7 +103,7 @@ def checked_again(spec: TrainingSpec, catalog: Catalog, current: Mapping[str, st
     return found.checked().pinned(current)
 
 
-def train(training: "Training", engine: Engine, reporter: Reporter) -> ReportKind:
+def train(training: "Training", engine: Engine, reporter: Reporter, timer: PhaseTimer) -> ReportKind:
     """Train with the engine, from the first report to the last."""
     ticket, prepared = training.ticket, training.prepared
     parts = {"train": prepared.train, "validation": prepared.validation, "test": prepared.test}
@@ -109,14 +114,16 @@ def train(training: "Training", engine: Engine, reporter: Reporter) -> ReportKin
         "rows": {name: len(part or ()) for name, part in parts.items()},
         "schedule": schedules.settings(ticket.spec),
     }
-    sink = JobSink(ticket, reporter, facts, prepared.encoder, list(training.marks))
+    sink = JobSink(ticket, reporter, facts, prepared.encoder, list(training.marks), timer=timer)
+    timer.enter(Phase.TRAIN)
     state = begin(training, engine, sink)
     while True:
         try:
             return finish(training, engine, state, sink)
         except Diverged as error:
             setup, config = training.setup, training.config
-            state = recovery.rollback(ticket, setup, config, engine, state, error, changed=training.changed)
+            with timer.phase(Phase.CHECKPOINT):
+                state = recovery.rollback(ticket, setup, config, engine, state, error, changed=training.changed)
             rate = state.learning_rate
             message = f"{error.message}. The training continues after epoch {state.epoch} with learning rate {rate:g}"
             sink.emit(ReportKind.ROLLBACK, {"epoch": state.epoch, "learning_rate": rate, "message": message})
@@ -129,7 +136,8 @@ def begin(training: "Training", engine: Engine, sink: JobSink) -> LoopState:
     ticket, config = training.ticket, training.config
     state, resumed = LoopState(ticket.spec.learning_rate), None
     if training.start is not None:
-        state = recovery.restore(ticket, config, engine, training.start, changed=training.changed)
+        with sink.timer.phase(Phase.CHECKPOINT):
+            state = recovery.restore(ticket, config, engine, training.start, changed=training.changed)
         resumed = {"epoch": state.epoch, "step": state.step} | ({"data_changed": True} if training.changed else {})
         sink.marks.append({"kind": "resumed", "epoch": state.epoch})
     encoder = training.prepared.encoder
@@ -255,6 +263,7 @@ class Training:
 def complete(training: Training, engine: Engine, state: LoopState, sink: JobSink) -> ReportKind:
     """Save the last state (the task may be continued later), score the best weights, save the model, report."""
     ticket, config, prepared = training.ticket, training.config, training.prepared
+    sink.timer.enter(Phase.PACK)
     sink.checkpoint(engine, state)
     engine.load_weights(state.best_weights)
     test = prepared.test.shaped(training.setup.inputs) if prepared.test else None
@@ -275,8 +284,25 @@ def complete(training: Training, engine: Engine, state: LoopState, sink: JobSink
             "artifact": str(ticket.artifact_dir.relative_to(ticket.data_dir)),
             "best": history.best_metrics(state.best_row),
             "stopped_early": state.stopped_early,
-            "summary": {"epochs": state.epoch, "best_epoch": state.best_epoch, "metrics": about["metrics"]},
+            "summary": {
+                "epochs": state.epoch,
+                "best_epoch": state.best_epoch,
+                "metrics": about["metrics"],
+                "speed": measured_speed(training, sink.timer),
+            },
             "warnings": scores["warnings"],
         },
     )
     return ReportKind.COMPLETED
+
+
+def measured_speed(training: Training, timer: PhaseTimer) -> dict[str, Any] | None:
+    """What the attempt has measured of its engine, a ``speeds.Sample``; None where ``auto`` estimates nothing, and
+    after too few steps."""
+    setup = training.setup
+    if timer.step_seconds is None or setup.gpus or setup.devices > 1 or setup.spec.mixed_precision:
+        return None
+    engine = setup.spec.framework
+    seconds = timer.step_seconds, timer.seconds()[Phase.COMPILE], registry.IMPORT_SECONDS.get(engine)
+    flops = speeds.step_flops(setup, len(training.config.train))
+    return asdict(Sample(engine, speeds.network_of(setup), flops, *seconds, programs.shape_of(setup)))

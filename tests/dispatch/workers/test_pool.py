@@ -107,7 +107,7 @@ async def test_every_framework_that_was_asked_for_stays_warm(place):
     for framework in frameworks:
         assert place.log(f"{framework}-0") == place.log(f"{framework}-1")
     await until(lambda: place.executor.health()["warm"] == 3)
-    assert place.executor.health()["warm_frameworks"] == sorted(frameworks)
+    assert place.executor.frameworks == frozenset(frameworks)
     assert place.executor.free_slots == 1
 
 
@@ -119,7 +119,7 @@ async def test_without_memory_for_more_there_are_as_many_processes_as_slots(open
             await place.run("done", f"{framework}-{number}", framework)
     assert place.log("jax-0")[0] != place.log("jax-1")[0]
     await until(lambda: place.executor.health()["warm"])
-    assert place.executor.health()["warm_frameworks"] == ["pytorch"]
+    assert place.executor.frameworks == {"pytorch"}
     await until(lambda: len(place.executor.pids()) == 1)
 
 
@@ -129,7 +129,7 @@ async def test_the_idle_process_that_was_not_used_for_longest_ends_where_memory_
     await place.start()
     for framework in ("pytorch", "jax", "pytorch", "tensorflow"):
         await place.run("done", framework, framework)
-    await until(lambda: place.executor.health()["warm_frameworks"] == ["pytorch", "tensorflow"])
+    await until(lambda: place.executor.frameworks == {"pytorch", "tensorflow"})
 
 
 async def test_a_process_that_has_grown_is_replaced(place, monkeypatch):

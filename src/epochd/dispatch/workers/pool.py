@@ -82,6 +82,11 @@ class LocalExecutor:
             return 0
         return self._settings.slots - len(self._waiting) - len(self._working)
 
+    @property
+    def frameworks(self) -> frozenset[str]:
+        processes = [worker.kind for worker in self._workers if not worker.is_retired] + self._starting
+        return frozenset(kind.framework for kind in processes) - {NO_FRAMEWORK}
+
     async def launch(self, ticket: AttemptTicket) -> WorkerIdentity | None:
         if self._closing.is_set():
             raise EpochdError("the executor is closed; the ticket was not launched")
@@ -127,7 +132,7 @@ class LocalExecutor:
             "running": len(self._working),
             "waiting": len(self._waiting),
             "warm": len(self._idle),
-            "warm_frameworks": sorted({worker.framework for worker in self._idle}),
+            "frameworks": sorted(self.frameworks),
             "memory": self._groups.mechanism,
             "error": self._error,
         }
