@@ -168,3 +168,9 @@ def test_a_sample_of_an_earlier_version_has_no_shape():
     values = asdict(sample(engine="jax"))
     del values["shape"]
     assert Sample.from_json(values).shape is None
+
+
+def test_the_engine_that_was_used_last_comes_first(known):
+    for engine in ("pytorch", "jax", "pytorch"):
+        known.add(sample(engine=engine))
+    assert known.recent_engines() == ["pytorch", "jax"]

@@ -193,6 +193,10 @@ class Speeds:
         """The engines with an entry for this network."""
         return list(self.table.speeds.get(kind, {}))
 
+    def recent_engines(self) -> list[str]:
+        """The engines of the samples, the one that was used last first."""
+        return list(dict.fromkeys(one.engine for one in reversed(self._samples)))
+
     def start_seconds(self, engine: str) -> float:
         """Until a new process has imported the engine."""
         known = self.table.processes.get(engine, {"start": 0.0, "import": 0.0})
