@@ -169,8 +169,9 @@ def write_speeds(rounds: int) -> None:
     for turn in range(rounds):
         for framework in OURS:
             print(f"round {turn + 1}: {framework}", file=sys.stderr)
-            found += measurement.measured(framework, measurement.SIZES, threads=threads, seconds=0.5)
-    table = replace(measurement.table(found, threads=threads), samples=())
+            for count, sizes in measurement.runs(list(measurement.SIZES), threads):
+                found += measurement.measured(framework, sizes, threads=count, seconds=0.5)
+    table = replace(measurement.table(found, threads=threads), samples=(), threads={})
     SPEEDS.write_text(json.dumps(table.as_json(), indent=1) + "\n")
     print(SPEEDS.read_text())
 

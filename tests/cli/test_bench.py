@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from epochd.core import specs
+from epochd.core.settings import Settings
 from epochd.engines import registry, speeds
 from epochd.engines.speeds import Sample, Speeds
 from epochd.loop.engine import Setup
@@ -55,6 +56,25 @@ def test_without_any_measurement_nothing_is_stored(run: Any, tmp_path: Path, mon
     monkeypatch.setattr(registry, "installed", lambda: ["broken"])
     assert run(*QUICK, "--data-dir", tmp_path).code == 1
     assert not (tmp_path / "speeds").exists()
+
+
+def test_larger_networks_are_measured_with_all_threads_too(run: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    runs: list[tuple[int, list[str]]] = []
+
+    def measured(engine: str, sizes: list[str], *, threads: int, seconds: float) -> Any:
+        runs.append((threads, sizes))
+        yield Measured(engine, {"start": 0.1, "import": 1.0})
+        for flops in (1e8, 1e10) if "large" in sizes else (1e6,):
+            step = flops * (0.5e-11 if threads > 1 and flops > 1e9 else 1e-11)
+            yield Measured(engine, sample=Sample(engine, "mlp", flops, step, 0.0), threads=threads)
+
+    monkeypatch.setattr(measurement, "measured", measured)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    ended = run("bench", "--data-dir", tmp_path, "--json")
+    assert runs == [(1, ["small", "medium", "large"]), (8 // Settings().slots, ["medium", "large"])]
+    assert json.loads(ended.out)["threads"] == {"mlp": {"pytorch": 1e10}}
+    assert Speeds(tmp_path / "speeds").table.threads_of("pytorch") == {"mlp": 1e10}
+    assert run("bench", "--data-dir", tmp_path).out.splitlines()[-1].split()[-1] == "10"
 
 
 def test_of_several_measurements_the_fastest_counts() -> None:

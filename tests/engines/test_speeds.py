@@ -3,6 +3,7 @@
 import json
 import logging
 from dataclasses import asdict, replace
+from math import inf, isfinite
 
 import pytest
 
@@ -174,3 +175,26 @@ def test_the_engine_that_was_used_last_comes_first(known):
     for engine in ("pytorch", "jax", "pytorch"):
         known.add(sample(engine=engine))
     assert known.recent_engines() == ["pytorch", "jax"]
+
+
+@pytest.mark.parametrize(
+    ("gains", "limit"),
+    [
+        ({1e6: 0.5, 1e8: 1.5, 1e9: 1.8}, 1e8),
+        ({1e6: 2.0, 1e8: 1.05, 1e9: 1.8}, 1e9),
+        ({1e6: 2.0, 1e9: 0.9}, inf),
+        ({1e6: 2.0}, 1e6),
+    ],
+)
+def test_all_threads_are_used_from_the_step_from_which_all_larger_ones_gain(gains, limit):
+    alone = [sample(flops=flops) for flops in gains]
+    together = [sample(1 / gain, flops=flops) for flops, gain in gains.items()]
+    assert speeds.thread_limits(alone, together) == {"mlp": {"pytorch": limit}}
+    table = replace(ONE, threads=speeds.thread_limits(alone, together))
+    assert Table.from_json(json.loads(json.dumps(table.as_json(), allow_nan=False))) == table
+    assert isfinite(table.threads_of("pytorch")["mlp"])
+    assert table.threads_of("jax") == {}
+
+
+def test_without_the_same_step_on_one_thread_nothing_is_known():
+    assert speeds.thread_limits([sample(flops=1e6)], [sample(flops=2e6)]) == {}

@@ -62,8 +62,8 @@ class Service:
         self.models = ServedModels(self.db, settings)
         self.staging = StagingArea(self.db, settings.dataset_roots[0], self.readers)
         self.profiles = ProfileCache(self.db, self.readers)
-        self.dispatcher = Dispatcher(self.db, executor, settings, server_url)
         self.speeds = Speeds(settings.speeds_dir)
+        self.dispatcher = Dispatcher(self.db, executor, settings, server_url, self.speeds)
         self.removal_lock = asyncio.Lock()
         self._lock: int | None = None
         self._counting: asyncio.Task[dict[State, int]] | None = None

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterator
 from enum import StrEnum
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,7 +52,17 @@ def bench(
         print_line(json.dumps(table.as_json(), indent=1))
     else:
         show_table(
-            ["network", "engine", "start s", "import s", "compile s", "step overhead µs", "s per GFLOP"], _rows(table)
+            [
+                "network",
+                "engine",
+                "start s",
+                "import s",
+                "compile s",
+                "step overhead µs",
+                "s per GFLOP",
+                "all threads from GFLOP",
+            ],
+            _rows(table),
         )
         show(f"stored in {settings.speeds_dir}", to=err)
 
@@ -63,14 +74,15 @@ def _measured(sizes: list[str], seconds: float, *, threads: int) -> "Table":
     from epochd.worker import measurement  # noqa: PLC0415
 
     engines = registry.installed()
-    total = len(engines) * sum(len(measurement.SIZES[name]) for name in sizes)
+    runs = [(engine, count, names) for engine in engines for count, names in measurement.runs(sizes, threads)]
+    total = sum(len(measurement.SIZES[name]) for _, _, names in runs for name in names)
     found, failure = [], None
     with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=err) as progress:
         bar = progress.add_task("", total=total)
-        for engine in engines:
+        for engine, count, names in runs:
             progress.update(bar, description=engine)
             try:
-                for line in measurement.measured(engine, sizes, threads=threads, seconds=seconds):
+                for line in measurement.measured(engine, names, threads=count, seconds=seconds):
                     found.append(line)
                     progress.update(bar, advance=line.sample is not None)
             except EpochdError as error:
@@ -85,4 +97,7 @@ def _rows(table: "Table") -> Iterator[list[str]]:
     for kind, row in table.speeds.items():
         for engine, speed in row.items():
             process = [number(table.processes[engine][name]) for name in ("start", "import")]
-            yield [kind, engine, *process, number(speed.compile), number(1e6 * speed.step), number(speed.gflop)]
+            limit = table.threads.get(kind, {}).get(engine)
+            several = "" if limit is None else number(limit / 1e9) if isfinite(limit) else "–"
+            speeds = number(speed.compile), number(1e6 * speed.step), number(speed.gflop)
+            yield [kind, engine, *process, *speeds, several]

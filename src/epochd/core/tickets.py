@@ -97,6 +97,9 @@ class Ticket(AttemptTicket):
     """The spec with ``framework``, ``dataset`` and ``task`` resolved by the server."""
     checked: CheckedDataset | None = None
     """What the server found in the dataset when it checked the config; None where it no longer knows."""
+    many_threads: dict[str, float] = {}
+    """For each network, the operations of a step from which ``threads`` threads are faster than one on this machine
+    (``engines.speeds``); what is not measured is missing."""
     reported_epochs: int = 0
     """The number of epochs that the server has received."""
     resident_mb: int = 256

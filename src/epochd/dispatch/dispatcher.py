@@ -25,6 +25,7 @@ from epochd.dispatch.reconcile import Reconciler
 from epochd.dispatch.running_attempts import Attempt, RunningAttempts
 from epochd.dispatch.watchdog import Watchdog
 from epochd.dispatch.workers.executor import Executor, Exit
+from epochd.engines.speeds import Speeds
 from epochd.store import attempts, datasets
 from epochd.store.db import Database
 
@@ -42,13 +43,16 @@ OUTAGES = Busy, OutOfSpace
 class Dispatcher:
     """Runs the queue of one server. ``error`` is the reason for which the loop is down, or None."""
 
-    def __init__(self, db: Database, executor: Executor, settings: Settings, server_url: str) -> None:
+    def __init__(
+        self, db: Database, executor: Executor, settings: Settings, server_url: str, speeds: Speeds | None = None
+    ) -> None:
         self.error: str | None = None
         self.gpus = gpus.GpuPool([])
         self._db = db
         self._executor = executor
         self._settings = settings
         self._server_url = server_url
+        self._speeds = speeds or Speeds()
         self._inherited = InheritedWorkers(db, settings)
         self._running = RunningAttempts(executor, self._inherited)
         self._watchdog = Watchdog(db, executor, settings, self._running)
@@ -190,6 +194,7 @@ class Dispatcher:
             registered=await datasets.paths(self._db, home, names),
             reading=await datasets.reading(self._db, names),
             checked=job.checked_dataset,
+            many_threads=self._speeds.table.threads_of(job.training.framework),
             reported_epochs=job.current_epoch,
             resident_mb=settings.resident_mb,
             cache_mb=settings.cache_mb,

@@ -49,6 +49,7 @@ class ProgramSetup:
             target_column="", **{name: getattr(setup.spec, name) for name in COMPILED_FIELDS}
         )
         common = replace(setup, spec=spec, threads=1, class_weights=None, rows=None, target_log=None)
+        common = replace(common, chosen_threads=None)
         fields = {name: getattr(spec, name) for name in COMPILED_FIELDS}
         parts = common.task, common.inputs, common.outputs, common.gpus, common.devices, common.embeddings
         return cls(repr((fields, *parts, common.masked)), common)

@@ -16,11 +16,13 @@ import logging
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from importlib.resources import files
-from math import ceil, isfinite, log
+from itertools import takewhile
+from math import ceil, inf, isfinite, log
 from pathlib import Path
 from statistics import median
+from sys import float_info
 from typing import Any, Self
 
 import numpy as np
@@ -35,6 +37,8 @@ LIKELY_PATIENCES = 3
 KEPT, NEAREST = 32, 5
 """Samples that are kept for each network and engine, the newest ones; and those of them that correct an estimate."""
 LEAST_STEP = 1e-6
+THREADS_GAIN = 1.1
+"""How many times as fast a step has to be with all threads, for them to be used."""
 TABLE, SAMPLES = "table.json", "samples.json"
 """Files of ``epochd bench`` and of the server, in the folder of ``Speeds``."""
 
@@ -80,12 +84,15 @@ class Sample:
 @dataclass(frozen=True, slots=True)
 class Table:
     """``speeds`` by network and engine; ``processes`` are ``start`` and ``import`` of each engine in seconds: until a
-    new process runs, and what the import adds. ``measured`` tells when and where."""
+    new process runs, and what the import adds. ``measured`` tells when and where. ``threads`` are, for each network and
+    engine, the operations of a step from which all threads of a slot are faster than one; infinite if they never were,
+    missing if that was not measured."""
 
     speeds: Mapping[str, Mapping[str, Speed]]
     processes: Mapping[str, Mapping[str, float]]
     measured: Mapping[str, Any]
     samples: Sequence[Sample] = ()
+    threads: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
@@ -99,12 +106,25 @@ class Table:
             for engine, one in values["engines"].items()
         }
         samples = tuple(Sample.from_json(sample) for sample in values.get("samples", ()))
-        return cls(speeds, processes, dict(values["measured"]), samples)
+        threads = {
+            kind: {engine: inf if flops is None else float(flops) for engine, flops in row.items()}
+            for kind, row in values.get("threads", {}).items()
+        }
+        return cls(speeds, processes, dict(values["measured"]), samples, threads)
 
     def as_json(self) -> dict[str, Any]:
         cpu = {kind: {engine: asdict(one) for engine, one in row.items()} for kind, row in self.speeds.items()}
         found = {"measured": dict(self.measured), "engines": dict(self.processes), "cpu": cpu}
+        if self.threads:
+            found["threads"] = {
+                kind: {engine: flops if isfinite(flops) else None for engine, flops in row.items()}
+                for kind, row in self.threads.items()
+            }
         return found | ({"samples": [asdict(sample) for sample in self.samples]} if self.samples else {})
+
+    def threads_of(self, engine: str) -> dict[str, float]:
+        """``threads`` of one engine, by network, as finite numbers."""
+        return {kind: min(row[engine], float_info.max) for kind, row in self.threads.items() if engine in row}
 
 
 SHIPPED = Table.from_json(json.loads((files("epochd.engines") / "speeds.json").read_bytes()))
@@ -133,6 +153,21 @@ def fitted(samples: Iterable[Sample]) -> Speed:
         step, gflop = float(np.median(seconds)), 0.0
     compile_seconds = median(sample.compile_seconds or 0.0 for sample in measured)
     return Speed(round(compile_seconds, 3), round(float(step), 7), round(float(gflop), 5))
+
+
+def thread_limits(alone: Iterable[Sample], together: Iterable[Sample]) -> dict[str, dict[str, float]]:
+    """``Table.threads``, from the same trainings with one thread and with all: the smallest step from which all larger
+    ones gain at least ``THREADS_GAIN``."""
+    seconds = {(one.engine, one.network, one.flops): one.step_seconds for one in alone}
+    gains: dict[tuple[str, str], dict[float, bool]] = {}
+    for one in together:
+        if (before := seconds.get((one.engine, one.network, one.flops))) is not None:
+            gains.setdefault((one.network, one.engine), {})[one.flops] = one.step_seconds * THREADS_GAIN < before
+    found: dict[str, dict[str, float]] = {}
+    for (kind, engine), gained in gains.items():
+        larger = list(takewhile(gained.__getitem__, sorted(gained, reverse=True)))
+        found.setdefault(kind, {})[engine] = larger[-1] if larger else inf
+    return found
 
 
 class Speeds:

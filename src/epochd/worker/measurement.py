@@ -12,7 +12,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -90,10 +90,10 @@ def digits(inputs: tuple[int, ...], rows: InMemoryDataset) -> InMemoryDataset:
 
 
 def sample(engine: str, size: Size, rows: InMemoryDataset, *, threads: int, seconds: float) -> Sample:
-    """Train for about so many seconds after the compilation, at least ``LEAST_CHUNKS`` chunks."""
+    """Train with so many threads for about so many seconds after the compilation, at least ``LEAST_CHUNKS`` chunks."""
     config: dict[str, Any] = {"target_column": "target", "model_type": size.model, "epochs": 1_000, "framework": engine}
     config |= {"hidden_units": list(size.hidden_units), "batch_size": size.batch_size, "dropout_rate": 0.2}
-    setup = Setup(specs.parse(config), "multiclass", size.inputs, 10, threads)
+    setup = Setup(specs.parse(config), "multiclass", size.inputs, 10, threads, chosen_threads=threads)
     train = digits(size.inputs, rows)
     began = perf_counter()
     with closing(registry.build(engine, setup, train)) as built:
@@ -139,11 +139,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A line of such a process: of its ``start``, with the import, or a ``sample``."""
+    """A line of such a process: of its ``start``, with the import, or a ``sample`` with so many ``threads``."""
 
     engine: str
     start: dict[str, float] | None = None
     sample: Sample | None = None
+    threads: int = 1
 
 
 def measured(engine: str, sizes: Iterable[str], *, threads: int, seconds: float) -> Iterator[Measured]:
@@ -163,7 +164,7 @@ def measured(engine: str, sizes: Iterable[str], *, threads: int, seconds: float)
                 told = json.loads(first)
                 yield Measured(engine, {"start": max(0.0, told["ready_at"] - spawned), "import": told["import"]})
             for line in process.stdout:
-                yield Measured(engine, sample=Sample.from_json(json.loads(line)))
+                yield Measured(engine, sample=Sample.from_json(json.loads(line)), threads=threads)
         except BaseException:
             process.kill()
             raise
@@ -173,9 +174,18 @@ def measured(engine: str, sizes: Iterable[str], *, threads: int, seconds: float)
             raise EpochdError(f"the speed of {engine} cannot be measured: {reason[:500]}")
 
 
+def runs(sizes: Sequence[str], threads: int) -> Iterator[tuple[int, list[str]]]:
+    """How often to measure an engine, with which threads and sizes: every size with one thread, and those that may gain
+    from more with ``threads``."""
+    yield 1, list(sizes)
+    larger = [name for name in sizes if name != "small"]
+    if threads > 1 and larger:
+        yield threads, larger
+
+
 def table(found: Iterable[Measured], *, threads: int) -> Table:
-    """The table of what processes have measured. Of several measurements of the same training the fastest one counts:
-    whatever else runs on the machine can only make it slower."""
+    """The table of what processes have measured, with one thread and with ``threads``. Of several measurements of the
+    same training the fastest one counts: whatever else runs on the machine can only make it slower."""
     lines = list(found)
     best: dict[tuple[str, str, float], Sample] = {}
     for one in (line.sample for line in lines if line.sample is not None):
@@ -191,8 +201,17 @@ def table(found: Iterable[Measured], *, threads: int) -> Table:
     for line in (line for line in lines if line.start):
         known = processes.setdefault(line.engine, dict(line.start or {}))
         known.update({name: round(min(known[name], value), 3) for name, value in (line.start or {}).items()})
+    alone, together = (
+        [one.sample for one in lines if one.sample and (one.threads > 1) is many] for many in (False, True)
+    )
     about = {"date": datetime.now(UTC).date().isoformat(), "machine": cpu_name() or platform.machine()}
-    return Table(fitted, processes, about | {"cores": os.cpu_count(), "threads": threads}, tuple(samples))
+    return Table(
+        fitted,
+        processes,
+        about | {"cores": os.cpu_count(), "threads": threads},
+        tuple(samples),
+        speeds.thread_limits(alone, together),
+    )
 
 
 if __name__ == "__main__":
