@@ -8,12 +8,10 @@ drifts is unfair to all alike. The figure is the median over all rounds of the e
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -22,7 +20,8 @@ from cases import CASES, Case
 from rich.console import Console
 from rich.table import Table
 
-from epochd.engines import network
+from epochd.core.settings import Settings
+from epochd.worker import measurement
 
 SPEEDS = Path(__file__).parent.parent / "src" / "epochd" / "engines" / "speeds.json"
 OURS = ("pytorch", "tensorflow", "jax")
@@ -44,7 +43,7 @@ def main() -> None:
     if options.side:
         return run_side(options.side, CASES[options.case[0]], options.seconds)
     if options.fit_speeds:
-        return write_speeds()
+        return write_speeds(options.rounds)
     found = {name: measure(name, options) for name in options.case}
     for name, sides in found.items():
         show(CASES[name], sides)
@@ -163,56 +162,18 @@ def max_overhead() -> dict[str, float]:
     return found
 
 
-def write_speeds() -> None:
-    """Measure start, step and arithmetic of each engine for each kind of network, from a small and a large case."""
-    pairs = {
-        "mlp": (CASES["a"], replace(CASES["b"], rows=20_000, hidden_units=(512, 512, 256), batch_size=512)),
-        "cnn": (CASES["cnn"], replace(CASES["cnn"], hidden_units=(128, 128), batch_size=128)),
-        "lstm": (CASES["lstm"], replace(CASES["lstm"], hidden_units=(128, 128), batch_size=128)),
-        "gru": (CASES["gru"], replace(CASES["gru"], hidden_units=(128, 128), batch_size=128)),
-    }
-    table: dict[str, dict[str, dict[str, float]]] = {}
-    for model, (small, large) in pairs.items():
+def write_speeds(rounds: int) -> None:
+    """Measure the speed of each engine for each network, engines in turns, and write the table that is shipped. On a
+    busy machine more rounds help: the fastest measurement counts."""
+    found, threads = [], max(1, (os.cpu_count() or 1) // Settings().slots)
+    for turn in range(rounds):
         for framework in OURS:
-            fitted = fit(framework, small, large)
-            if fitted:
-                table.setdefault(model, {})[framework] = fitted
-    measured = {"date": date.today().isoformat(), "machine": platform.machine(), "cores": os.cpu_count()}
-    SPEEDS.write_text(json.dumps({"measured": measured, "cpu": table}, indent=1) + "\n")
+            print(f"round {turn + 1}: {framework}", file=sys.stderr)
+            for count, sizes in measurement.runs(list(measurement.SIZES), threads):
+                found += measurement.measured(framework, sizes, threads=count, seconds=0.5)
+    table = replace(measurement.table(found, threads=threads), samples=(), threads={})
+    SPEEDS.write_text(json.dumps(table.as_json(), indent=1) + "\n")
     print(SPEEDS.read_text())
-
-
-def fit(framework: str, small: Case, large: Case) -> dict[str, float] | None:
-    """Two measurements, two unknowns: seconds per step, and seconds per 10⁹ operations."""
-    points = []
-    for case in (small, large):
-        seconds = fit_epochs(framework, case)
-        if not seconds:
-            return None
-        steps = -(-case.rows // case.batch_size)
-        warm = median(seconds[WARM_UP:])
-        flops = network.flops_per_row(case.setup) * case.batch_size / 1e9
-        points.append((flops, warm / steps, max(0.0, seconds[0] - warm)))
-    (f1, t1, start1), (f2, t2, start2) = points
-    per_gflop = max(0.0, (t2 - t1) / (f2 - f1))
-    step = max(1e-6, t1 - per_gflop * f1)
-    return {"start": round((start1 + start2) / 2, 3), "step": round(step, 7), "gflop": round(per_gflop, 5)}
-
-
-def fit_epochs(framework: str, case: Case) -> list[float]:
-    code = (
-        "import json, itertools, sys; import ours; from cases import Case; from time import perf_counter\n"
-        "case = Case(**json.loads(sys.argv[2])); case = Case(case.title, case.rows, tuple(case.inputs),"
-        " case.model_type, tuple(case.hidden_units), case.batch_size)\n"
-        "print(json.dumps(list(itertools.islice(ours.epochs(sys.argv[1], case), 8))))"
-    )
-    command = [sys.executable, "-c", code, framework, json.dumps(case.__dict__)]
-    answer = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
-    if answer.returncode:
-        print(f"{framework}: {answer.stderr.strip().splitlines()[-1]}", file=sys.stderr)
-        return []
-    found: list[float] = json.loads(answer.stdout.splitlines()[-1])
-    return found
 
 
 if __name__ == "__main__":

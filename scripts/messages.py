@@ -123,7 +123,7 @@ def words(call: ast.Call, name: str) -> Iterator[tuple[str, int]]:
 def is_command(function: ast.FunctionDef) -> bool:
     """Whether a function of the command line is a command, whose docstring is its help."""
     types = {ast.unparse(one.annotation) for one in function.args.args if one.annotation}
-    return "Url" in types or function.name in ("serve", "version")
+    return "Url" in types or function.name in ("serve", "bench", "version")
 
 
 def _is_source(name: str) -> bool:

@@ -111,6 +111,16 @@ def test_the_end_of_a_training_has_its_metrics_beside_the_baselines(capsys: pyte
     assert len(capsys.readouterr().out.splitlines()) == 2
 
 
+def test_a_task_that_has_ended_shows_where_its_time_went(capsys: pytest.CaptureFixture[str]) -> None:
+    failed = {
+        "state": "failed",
+        "error": {"message": "no rows"},
+        "timings": {"queue": 0.001, "start": 2.0, "data": 0.5},
+    }
+    assert watching.conclude(failed) == 1
+    assert capsys.readouterr().out.splitlines() == ["failed: no rows", "time: 2.50 s = start 2.00 s + data 0.50 s"]
+
+
 def test_without_held_out_rows_the_metrics_of_the_training_rows_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     watching.show_metrics({"train": {"rmse": 2.0}, "baselines": {"train": [{"name": "mean", "rmse": 4.0}]}})
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [

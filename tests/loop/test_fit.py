@@ -18,6 +18,7 @@ from epochd.loop import metrics, ranking
 from epochd.loop.engine import Setup
 from epochd.loop.fit import evaluate, fit
 from epochd.loop.members import FitConfig, Member, Members
+from epochd.loop.phases import PhaseTimer
 from epochd.loop.state import LoopState
 
 X, Y = datasets.load_breast_cancer(return_X_y=True)
@@ -31,6 +32,7 @@ class Listener:
 
     def __init__(self, chunks=math.inf, command=Command.PAUSE):
         self.chunks, self.given, self.events, self.positions = chunks, command, [], []
+        self.timer = PhaseTimer()
 
     def emit(self, kind, payload):
         self.events.append((kind, payload))

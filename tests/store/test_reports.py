@@ -6,7 +6,7 @@ import pytest
 
 from epochd.core.errors import EpochdError, IllegalMove, StaleAttempt
 from epochd.core.events import FINAL_TYPES, Report, ReportKind, Type
-from epochd.core.job_values import Checkpoint, JobError
+from epochd.core.job_values import Checkpoint, JobError, Phase
 from epochd.core.jobs import Command, State
 from epochd.store import attempts, jobs
 from epochd.store.db import Database
@@ -56,11 +56,44 @@ async def test_completion_sets_artifact_summary_and_best_metrics_with_its_event(
     assert await attempt.say(ReportKind.COMPLETED, COMPLETED, now=NOW + 5) is Command.CONTINUE
     job, event = await attempt.job(), (await attempt.log())[-1]
     assert (job.state, job.artifact, job.finished_at, job.lease_until) == (State.COMPLETED, "models/x", NOW + 5, None)
-    assert job.summary == {**STARTED, "seconds": 1.5, "stopped_early": False}
+    assert job.summary == {**STARTED, "seconds": 1.5, "stopped_early": False, "timings": {"queue": 0.0}}
     assert job.best_metrics == COMPLETED["best"]
     assert (event.payload["artifact"], event.payload["summary"]) == (job.artifact, job.summary)
     assert event.payload["progress"]["training_state"] == "completed"
     assert job.last_seq == event.seq
+
+
+async def test_the_seconds_of_all_attempts_add_up_and_a_pause_counts_for_none(db: Database) -> None:
+    await jobs.submit(db, SPEC, now=NOW)
+    assert (await jobs.waiting(db, limit=1))[0][0].timings(NOW + 3)["queue"] == 3.0
+    first = await claimed(db, NOW + 4)
+    await jobs.pause(db, first.id, now=NOW + 5)
+    await first.say(ReportKind.PAUSED, CHECKPOINT | {"timings": {"start": 1.0, "train": 2.0}}, now=NOW + 6)
+    paused = await first.job()
+    assert paused.checkpoint == Checkpoint.from_json(CHECKPOINT), "they are no part of the checkpoint"
+    await jobs.resume(db, first.id, now=NOW + 100)
+    second = await claimed(db, NOW + 101)
+    await second.say(ReportKind.COMPLETED, COMPLETED | {"timings": {"train": 0.5, "pack": 0.25}}, now=NOW + 102)
+    job, event = await second.job(), (await second.log())[-1]
+    ours = {"queue": 5.0, "start": 1.0, "train": 2.5, "pack": 0.25}
+    assert job.timings(NOW + 500) == dict.fromkeys(Phase, 0.0) | ours
+    assert event.payload["summary"]["timings"] == ours
+
+
+async def test_after_a_crash_the_queue_counts_from_the_crash_although_the_place_is_kept(db: Database) -> None:
+    attempt = await started(db)
+    await attempts.crash_attempt(db, attempt.id, 1, JobError("worker_died", "it died"), now=NOW + 50)
+    assert (await attempt.job()).queued_at == NOW
+    again = await claimed(db, NOW + 52)
+    assert (await again.job()).timings(NOW + 52)["queue"] == 2.0
+
+
+async def test_an_error_that_holds_a_training_does_not_contain_its_seconds(db: Database) -> None:
+    attempt = await started(db)
+    await attempt.say(ReportKind.HELD, FAILED | {"timings": {"data": 1.0}})
+    job = await attempt.job()
+    assert job.error == JobError.from_json(FAILED)
+    assert job.timings(NOW)["data"] == 1.0
 
 
 async def test_warnings_about_the_result_join_those_of_the_start(db: Database) -> None:

@@ -11,6 +11,7 @@ from epochd.core.job_values import WorkerIdentity
 from epochd.core.jobs import AttemptKey
 from epochd.core.tickets import AttemptTicket
 from epochd.dispatch.workers.executor import Exit, OnExit
+from epochd.engines import registry
 
 
 class FakeExecutor:
@@ -41,6 +42,10 @@ class FakeExecutor:
     @property
     def free_slots(self) -> int:
         return 0 if self.is_closed else self.slots - len(self.running) - len(self._waiting)
+
+    @property
+    def frameworks(self) -> frozenset[str]:
+        return frozenset({registry.preferred()})
 
     async def launch(self, ticket: AttemptTicket) -> WorkerIdentity | None:
         if self.launch_error is not None:

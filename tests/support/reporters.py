@@ -11,6 +11,7 @@ from typing import Any
 from epochd.core.errors import EpochdError
 from epochd.core.events import FINAL_REPORTS, ReportKind
 from epochd.core.jobs import Command
+from epochd.loop.phases import PhaseTimer
 
 Rows = list[dict[str, Any]]
 
@@ -38,6 +39,7 @@ class RecordingReporter:
         self.reports: list[tuple[ReportKind, dict[str, Any]]] = []
         self.asked = 0
         """How often a command was asked for: before each chunk."""
+        self.timer: PhaseTimer | None = None
         self.positions: list[tuple[int, int, int]] = []
         self._epochs, self._chunks, self._dies = epochs, chunks, dies
         self._command = command
@@ -46,6 +48,8 @@ class RecordingReporter:
     def emit(self, kind: ReportKind, payload: dict[str, Any]) -> None:
         if self.reports and self.reports[-1][0] in FINAL_REPORTS:
             raise EpochdError(f"cannot report {kind} after {self.reports[-1][0]}")
+        if self.timer is not None and kind in FINAL_REPORTS:
+            payload = payload | {"timings": self.timer.seconds()}
         try:
             json.dumps(payload, allow_nan=False)
         except (TypeError, ValueError) as error:

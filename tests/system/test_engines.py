@@ -102,6 +102,15 @@ def test_the_second_training_of_a_shape_gets_the_process_of_the_first(server, fr
     assert processes[0] == processes[1]
 
 
+def test_auto_takes_an_engine_whose_process_and_program_are_ready(server):
+    """PyTorch is ready too, but takes longer for so many steps; alone, they would not be worth the start of JAX."""
+    if "jax" not in registry.installed():
+        pytest.skip("jax is not installed")
+    config = {"dataset": "iris", "hidden_units": [48, 24], "epochs": 150, "framework": "jax"}
+    assert server.follow(server.start(**config))["type"] == "complete"
+    assert server.task(server.start(**config | {"framework": "auto", "seed": 1}))["config"]["framework"] == "jax"
+
+
 def test_auto_says_which_engine_it_took(server):
     config = server.task(server.start(epochs=2))["config"]
     assert config["framework"] in registry.installed()

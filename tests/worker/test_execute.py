@@ -3,6 +3,7 @@
 import csv
 import json
 from dataclasses import replace
+from time import perf_counter, sleep, time
 
 import numpy as np
 import polars as pl
@@ -20,11 +21,12 @@ from epochd.data.feed import batches
 from epochd.data.tables import fingerprint as fingerprints
 from epochd.data.tables.catalog import Catalog, open_dataset
 from epochd.engines import reference
+from epochd.engines.speeds import Sample
 from epochd.loop import metrics
 from epochd.loop.members import Member, Members
 from epochd.loop.state import LoopState
 from epochd.onnx_graph import model as onnx_model
-from epochd.worker import sink
+from epochd.worker import recovery, sink
 from epochd.worker.execute import execute
 from epochd.worker.failures import final_report
 
@@ -39,6 +41,41 @@ def run(folder, **values):
     line, given = RecordingReporter(), ticket(folder, **values)
     assert execute(given, line) is ReportKind.COMPLETED
     return line, given
+
+
+def test_the_phases_of_an_attempt_add_up_to_its_time(tmp_path):
+    began = perf_counter()
+    line, _ = run(tmp_path, epochs=5, claimed_at=time() - 2)
+    found = line.of(ReportKind.COMPLETED)[0]["timings"]
+    assert sum(found.values()) == pytest.approx(2 + perf_counter() - began, abs=0.1)
+    assert 2 <= found["start"] < 2.1
+    assert min(found.values()) > 0
+
+
+def test_loading_a_checkpoint_belongs_to_checkpoints(tmp_path, monkeypatch):
+    line = RecordingReporter(epochs=1)
+    assert execute(ticket(tmp_path, epochs=3), line) is ReportKind.PAUSED
+    saved = line.of(ReportKind.PAUSED)[0]["timings"]["checkpoint"]
+    assert saved > 0
+    restore = recovery.restore
+    monkeypatch.setattr(recovery, "restore", lambda *args, **options: (sleep(0.2), restore(*args, **options))[1])
+    again, _ = run(tmp_path, epochs=3, attempt=2)
+    assert again.of(ReportKind.COMPLETED)[0]["timings"]["checkpoint"] > 0.2
+
+
+def test_it_measures_the_speed_of_its_engine(tmp_path):
+    line, _ = run(tmp_path, epochs=5)
+    found = Sample.from_json(line.of(ReportKind.COMPLETED)[0]["summary"]["speed"])
+    epochs = [payload["metrics"]["time_per_epoch"] for payload in line.of(ReportKind.EPOCH)]
+    assert (found.engine, found.network) == ("pytorch", "mlp")
+    assert found.flops == 6.0 * (31 * 64 + 65 * 32 + 33) * 32, "two for each use of a weight, four for its gradient"
+    assert 0 < found.step_seconds <= max(epochs) / 12, "an epoch has 12 steps of up to 32 rows"
+
+
+@pytest.mark.parametrize("options", [{"epochs": 2}, {"epochs": 5, "num_devices": 2}])
+def test_few_steps_and_several_devices_measure_nothing_for_auto(tmp_path, options):
+    line, _ = run(tmp_path, **options)
+    assert line.of(ReportKind.COMPLETED)[0]["summary"]["speed"] is None
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ import httpx
 import pytest
 
 from epochd.core.errors import EpochdError, StaleAttempt
-from epochd.core.events import ReportKind
+from epochd.core.events import FINAL_REPORTS, ReportKind
 from epochd.core.jobs import Command
+from epochd.loop.phases import PhaseTimer
 from epochd.worker.report import BATCH_BYTES, BATCH_REPORTS, Reporter
 
 WAIT = 10.0
@@ -302,3 +303,16 @@ def test_confirming_waits_for_an_answer_of_its_own(desk, open_reporter):
     desk.answer = lambda body: says(status=409, code="stale_attempt")
     with pytest.raises(StaleAttempt):
         reporter.confirm()
+
+
+@pytest.mark.parametrize("kind", sorted(FINAL_REPORTS))
+def test_every_kind_of_final_report_has_the_seconds_of_the_training(desk, open_reporter, kind: ReportKind) -> None:
+    reporter = open_reporter()
+    reporter.timer = PhaseTimer()
+    reporter.emit(ReportKind.LOG, {"level": "info", "message": "it goes on"})
+    reporter.emit(kind, {"code": "a"})
+    reporter.close()
+    log, last = [report["payload"] for body in desk.bodies for report in body["reports"]]
+    assert "timings" not in log
+    assert last["code"] == "a"
+    assert last["timings"]["data"] > 0

@@ -25,6 +25,7 @@ from epochd.core.settings import Settings
 from epochd.dispatch.workers.executor import Executor
 from epochd.dispatch.workers.pool import LocalExecutor
 from epochd.engines import registry
+from epochd.engines.speeds import Speeds
 
 PREFIX = "/api/v1/epoch-training"
 
@@ -36,7 +37,7 @@ def create_app(settings: Settings, *, executor: Executor | None = None, server_u
     """
     service = Service(
         settings,
-        executor or LocalExecutor(settings, registry.preferred()),
+        executor or LocalExecutor(settings, registry.preferred(), others=Speeds(settings.speeds_dir).recent_engines()),
         server_url or f"http://127.0.0.1:{settings.port}",
     )
     app = FastAPIOffline(

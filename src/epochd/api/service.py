@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from epochd.api import server_log
@@ -17,6 +17,7 @@ from epochd.api.sessions import Sessions
 from epochd.artifact import removal
 from epochd.core import language
 from epochd.core.errors import Busy, EpochdError, SettingsError
+from epochd.core.events import Event, Type
 from epochd.core.jobs import State
 from epochd.core.settings import DATABASE_FILE, Settings
 from epochd.data.tables.catalog import Catalog
@@ -24,6 +25,10 @@ from epochd.dispatch.dispatcher import Dispatcher
 from epochd.dispatch.host import machine
 from epochd.dispatch.host.machine import Machine
 from epochd.dispatch.workers.executor import Executor
+from epochd.engines import programs
+from epochd.engines.registry import Readiness
+from epochd.engines.speeds import Sample, Speeds
+from epochd.loop.engine import Setup
 from epochd.readers.pool import ReaderPool
 from epochd.registry import operations
 from epochd.registry.profile_cache import ProfileCache
@@ -57,7 +62,8 @@ class Service:
         self.models = ServedModels(self.db, settings)
         self.staging = StagingArea(self.db, settings.dataset_roots[0], self.readers)
         self.profiles = ProfileCache(self.db, self.readers)
-        self.dispatcher = Dispatcher(self.db, executor, settings, server_url)
+        self.speeds = Speeds(settings.speeds_dir)
+        self.dispatcher = Dispatcher(self.db, executor, settings, server_url, self.speeds)
         self.removal_lock = asyncio.Lock()
         self._lock: int | None = None
         self._counting: asyncio.Task[dict[State, int]] | None = None
@@ -79,6 +85,7 @@ class Service:
             stack.callback(self.models.close)
             self.db.listen(self.event_bus.publish)
             self.db.listen(server_log.log_events)
+            self.db.listen(self._keep_speeds)
             stack.callback(self.event_bus.close)
             stack.push_async_callback(self.close_readers)
             self.checks.warm()
@@ -136,6 +143,23 @@ class Service:
         reading = await datasets.reading(self.db)
         return Catalog(self.settings.dataset_roots, registered, self.settings.default_dataset, reading)
 
+    def ready(self, engine: str, setup: Setup) -> Readiness:
+        """What a training on an engine need not wait for. The programs of TensorFlow are those of a living process,
+        those of JAX are in its cache."""
+        is_warm = engine in self.executor.frameworks
+        is_kept = is_warm or engine == "jax"
+        return Readiness(is_warm, is_kept and self.speeds.is_compiled(engine, programs.shape_of(setup)))
+
+    def _keep_speeds(self, events: list[Event]) -> None:
+        """Keep what completed trainings have measured of their engines, for ``auto``; a worker of another version may
+        have measured something else."""
+        for event in events:
+            measured = event.job and event.type is Type.COMPLETE and event.job.summary.get("speed")
+            if measured:
+                with suppress(ValueError, TypeError, KeyError):
+                    sample = Sample.from_json(measured)
+                    asyncio.get_running_loop().run_in_executor(None, self.speeds.add, sample)
+
     async def close_readers(self) -> None:
         """End everything that reads data, so that the requests that wait for it end too."""
         pools = self.checks, self.readers, self.queries, self.bodies, self.reports
@@ -192,6 +216,7 @@ def _restrict_access(settings: Settings) -> None:
         settings.predictions_dir,
         settings.removals_dir,
         settings.cache_dir,
+        settings.speeds_dir,
     )
     modes = {home: 0o710 if group else 0o700, settings.artifacts_dir: 0o750 if group else 0o700}
     modes |= dict.fromkeys((*private, settings.dataset_roots[0]), 0o700) | dict.fromkeys(

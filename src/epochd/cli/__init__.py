@@ -8,7 +8,7 @@ import typer
 from typer.main import get_command
 
 import epochd
-from epochd.cli import console, datasets, exports, language, local, models, prediction, predictions, tasks
+from epochd.cli import bench, console, datasets, exports, language, local, models, prediction, predictions, tasks
 from epochd.core.errors import EpochdError
 
 app = typer.Typer(
@@ -53,4 +53,5 @@ app.command()(prediction.predict)
 app.command("predict-dataset")(predictions.predict_dataset)
 app.command("predictions")(predictions.list_predictions)
 app.command()(exports.export)
+app.command()(bench.bench)
 app.command()(version)

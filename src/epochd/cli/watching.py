@@ -21,6 +21,9 @@ from epochd.core.text import visible
 SCORES = ("val_accuracy", "train_accuracy", "val_r2", "train_r2")
 """The score that is shown is the first of these that a task has."""
 
+MOMENT = 0.005
+"""Phases of less seconds are not shown."""
+
 
 def watch_to_the_end(client: Client, task_id: str) -> int:
     """Show a task's events until the final one; return the exit code. Ctrl-C detaches; the task continues."""
@@ -164,6 +167,13 @@ def _of_each(members: dict[str, Any] | None, name: str) -> list[str]:
     return ["" if mean is None else f"{number(mean)} ± {number(std)}"]
 
 
+def show_timings(timings: dict[str, float] | None) -> None:
+    """Print where the time of a task went, in one line; nothing for a task of an older server."""
+    if timings and (total := sum(timings.values())):
+        parts = [localized(f"{phase} {seconds:.2f} s") for phase, seconds in timings.items() if seconds >= MOMENT]
+        show(f"{total:.2f} s = {' + '.join(parts)}", label=(word("time"), ""))
+
+
 def conclude(task: dict[str, Any]) -> int:
     """Print the outcome of a task; return the exit code."""
     if task["state"] == State.COMPLETED:
@@ -173,11 +183,13 @@ def conclude(task: dict[str, Any]) -> int:
         text = f"{task['current_epoch']} epochs; best epoch {best['epoch']}: {kept}"
         show(text, label=(word("completed"), "green"))
         show_metrics(task["summary"].get("metrics"))
+        show_timings(task.get("timings"))
         show(f"model: {task['artifact']} in the server's data directory")
         return 0
     show((task["error"] or {}).get("message", ""), label=(word(task["state"]), "red"))
     for line in (task["error"] or {}).get("log_tail", ()):
         print_line(line)
+    show_timings(task.get("timings"))
     return FAILED
 
 

@@ -21,6 +21,8 @@ class ReportKind(StrEnum):
     cancelled   {}
     completed   artifact (relative to the data directory), best, stopped_early, summary, warnings (added to the task's)
     failed      code, message, problems
+
+    The last report of an attempt at a training also has timings: seconds of this attempt by ``Phase``.
     """
 
     STARTED = "started"

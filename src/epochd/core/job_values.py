@@ -2,7 +2,28 @@
 
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from enum import StrEnum
 from typing import Any, Self
+
+
+class Phase(StrEnum):
+    """What a training spends its time on, in this order. Every moment of an attempt belongs to exactly one phase."""
+
+    QUEUE = "queue"
+    """From the submission, the resume or the end of an interrupted attempt until a worker slot is free."""
+    START = "start"
+    """Until a worker process reads the ticket: process start and import of the framework, if none is warm."""
+    DATA = "data"
+    """Reading, checking, splitting and encoding the dataset."""
+    COMPILE = "compile"
+    """Building the network; compiling its programs, see ``loop.phases``."""
+    TRAIN = "train"
+    VALIDATE = "validate"
+    """Metrics, best weights and patience at the end of each epoch."""
+    CHECKPOINT = "checkpoint"
+    """Saving and restoring checkpoints."""
+    PACK = "pack"
+    """Final metrics, ONNX graph, files of the model, their verification, report."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 from epochd.core import specs
 from epochd.core.datasets import CheckedDataset
 from epochd.core.errors import IllegalMove, InvalidSpec, Problem
-from epochd.core.job_values import Checkpoint, JobError, Revision, WorkerIdentity
+from epochd.core.job_values import Checkpoint, JobError, Phase, Revision, WorkerIdentity
 from epochd.core.prediction_specs import PredictionSpec
 from epochd.core.spec_fields import APPLIES_TO
 from epochd.core.specs import TrainingSpec
@@ -167,6 +167,19 @@ class Job:
     def replay_of(self) -> str | None:
         """The task whose training this one repeats."""
         return self.summary.get("replay_of")
+
+    @property
+    def waiting_since(self) -> float:
+        """When a pending job entered the queue; one that was interrupted keeps the place of its ``queued_at``."""
+        return float(self.summary.get("waiting_since", self.queued_at))
+
+    def timings(self, now: float) -> dict[str, float]:
+        """Seconds by phase of all attempts that have reported their end; a pending job waits until ``now``."""
+        known = self.summary.get("timings", {})
+        found = {phase.value: float(known.get(phase, 0.0)) for phase in Phase}
+        if self.state is State.PENDING:
+            found[Phase.QUEUE] += max(0.0, now - self.waiting_since)
+        return found
 
     @property
     def error_code(self) -> str | None:

@@ -158,6 +158,10 @@ class Settings(BaseSettings):
         return self.data_dir / "cache"
 
     @property
+    def speeds_dir(self) -> Path:
+        return self.data_dir / "speeds"
+
+    @property
     def logs_dir(self) -> Path:
         return self.data_dir / "logs"
 

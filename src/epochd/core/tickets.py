@@ -50,6 +50,8 @@ class AttemptTicket(BaseModel):
     """The maximum number of CPU threads."""
     gpus: list[int] = []
     """Ids of the GPUs that are allocated to this attempt; empty: the CPU."""
+    claimed_at: float | None = None
+    """When the server started the attempt, in seconds since the Unix epoch."""
     lease_seconds: float = 15.0
     checkpoint_seconds: float = 30.0
     grace_seconds: float = 900.0
@@ -95,6 +97,9 @@ class Ticket(AttemptTicket):
     """The spec with ``framework``, ``dataset`` and ``task`` resolved by the server."""
     checked: CheckedDataset | None = None
     """What the server found in the dataset when it checked the config; None where it no longer knows."""
+    many_threads: dict[str, float] = {}
+    """For each network, the operations of a step from which ``threads`` threads are faster than one on this machine
+    (``engines.speeds``); what is not measured is missing."""
     reported_epochs: int = 0
     """The number of epochs that the server has received."""
     resident_mb: int = 256

@@ -25,6 +25,7 @@ from epochd.dispatch.reconcile import Reconciler
 from epochd.dispatch.running_attempts import Attempt, RunningAttempts
 from epochd.dispatch.watchdog import Watchdog
 from epochd.dispatch.workers.executor import Executor, Exit
+from epochd.engines.speeds import Speeds
 from epochd.store import attempts, datasets
 from epochd.store.db import Database
 
@@ -42,13 +43,16 @@ OUTAGES = Busy, OutOfSpace
 class Dispatcher:
     """Runs the queue of one server. ``error`` is the reason for which the loop is down, or None."""
 
-    def __init__(self, db: Database, executor: Executor, settings: Settings, server_url: str) -> None:
+    def __init__(
+        self, db: Database, executor: Executor, settings: Settings, server_url: str, speeds: Speeds | None = None
+    ) -> None:
         self.error: str | None = None
         self.gpus = gpus.GpuPool([])
         self._db = db
         self._executor = executor
         self._settings = settings
         self._server_url = server_url
+        self._speeds = speeds or Speeds()
         self._inherited = InheritedWorkers(db, settings)
         self._running = RunningAttempts(executor, self._inherited)
         self._watchdog = Watchdog(db, executor, settings, self._running)
@@ -142,11 +146,13 @@ class Dispatcher:
                 await self._watchdog.check()
                 self._checked_at = time.monotonic()
             while not self._stopping and self._executor.free_slots > len(self._inherited):
-                lease = self._settings.lease_seconds
-                claimed = await attempts.claim(self._db, lease_seconds=lease, fits=lambda job: self.gpus.fits(job.spec))
+                lease, now = self._settings.lease_seconds, time.time()
+                claimed = await attempts.claim(
+                    self._db, lease_seconds=lease, fits=lambda job: self.gpus.fits(job.spec), now=now
+                )
                 if claimed is None:
                     break
-                attempt = Attempt(await self._ticket(*claimed))
+                attempt = Attempt(await self._ticket(*claimed, claimed_at=now))
                 self._running.own[attempt.ticket.key] = attempt
                 attempt.launch = asyncio.create_task(self._launch(attempt))
                 await asyncio.wait({attempt.launch}, timeout=LAUNCH_SECONDS)
@@ -155,12 +161,13 @@ class Dispatcher:
                 async with asyncio.timeout(self._checked_at + every - time.monotonic()):
                     await self._wake.wait()
 
-    async def _ticket(self, job: Job, token: str) -> Ticket | PredictionTicket:
+    async def _ticket(self, job: Job, token: str, *, claimed_at: float) -> Ticket | PredictionTicket:
         settings = self._settings
         values: dict[str, Any] = {
             "task_id": job.id,
             "attempt": job.attempt,
             "token": token,
+            "claimed_at": claimed_at,
             "server_url": self._server_url,
             "spec": job.spec,
             "data_dir": settings.data_dir.absolute(),
@@ -187,6 +194,7 @@ class Dispatcher:
             registered=await datasets.paths(self._db, home, names),
             reading=await datasets.reading(self._db, names),
             checked=job.checked_dataset,
+            many_threads=self._speeds.table.threads_of(job.training.framework),
             reported_epochs=job.current_epoch,
             resident_mb=settings.resident_mb,
             cache_mb=settings.cache_mb,

@@ -6,6 +6,7 @@ weights, and rows up to a capacity. Trainings that differ in nothing else use th
 of JAX's persistent cache.
 """
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -48,6 +49,7 @@ class ProgramSetup:
             target_column="", **{name: getattr(setup.spec, name) for name in COMPILED_FIELDS}
         )
         common = replace(setup, spec=spec, threads=1, class_weights=None, rows=None, target_log=None)
+        common = replace(common, chosen_threads=None)
         fields = {name: getattr(spec, name) for name in COMPILED_FIELDS}
         parts = common.task, common.inputs, common.outputs, common.gpus, common.devices, common.embeddings
         return cls(repr((fields, *parts, common.masked)), common)
@@ -75,6 +77,14 @@ def hyperparameters(setup: Setup) -> Hyperparameters:
         if value:
             found[name] = np.asarray(value, np.float32)
     return found
+
+
+def shape_of(setup: Setup) -> str:
+    """A short name of all that determines the programs of a training, whose ``rows`` are known: equal if a second one
+    need not compile them again."""
+    batch = min(setup.spec.batch_size, setup.rows or 0)
+    parts = ProgramSetup.of(setup).key, sorted(hyperparameters(setup)), batch, capacity(setup.rows or 0)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 def capacity(rows: int) -> int:

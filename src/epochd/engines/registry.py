@@ -3,18 +3,14 @@
 Frameworks are imported inside functions of this module and nowhere else: the server finds out what is installed
 without an import, and a worker imports only the framework that it trains with.
 
-``auto`` is decided by a measured table, ``speeds.json``, which ``benchmarks/train.py --fit-speeds`` writes: for each
-model and engine the seconds until the first step (compilation), the overhead of a step in seconds, and the seconds per
-10⁹ operations. The table was measured on one machine; only its ratios matter here.
+``auto`` is decided by what each engine is expected to need for the training (``speeds``).
 """
 
-import json
 import sys
 from collections.abc import Callable, Sequence
-from functools import cache
-from importlib.resources import files
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from math import ceil
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -23,16 +19,29 @@ from epochd.core.errors import FrameworkMissing, WrongProcess
 from epochd.core.installation import framework_advice
 from epochd.core.specs import TrainingSpec
 from epochd.data.feed.dataset import InMemoryDataset
-from epochd.engines import network
+from epochd.engines import network, speeds
 from epochd.engines.requirements import Workload, uses_gpu
+from epochd.engines.speeds import Speeds
 from epochd.loop.engine import Engine, Setup
 
 MODULES = {"pytorch": "torch", "tensorflow": "tensorflow", "jax": "jax"}
 """Engine → the top module of its framework, which is also the extra of epochd that contains it."""
-IMPORT_SECONDS = {"tensorflow": 4.0, "jax": 1.0}
-"""The import time where no warm worker has the framework; one usually has PyTorch."""
-LIKELY_PATIENCES = 3
-"""A training with early stopping is assumed to last this many times its patience."""
+COMPILING = frozenset({"tensorflow", "jax"})
+"""Engines that compile a program at its first call."""
+IMPORT_SECONDS: dict[str, float] = {}
+"""How long the import of an engine took in this process, or in the one that it was forked from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What a training need not wait for: a process that has imported the engine, and compiled programs."""
+
+    is_warm: bool = False
+    is_compiled: bool = False
+
+
+Ready = Callable[[str, Setup], Readiness]
+"""(engine, setup with its number of rows) → what is ready for such a training."""
 
 
 def installed() -> list[str]:
@@ -52,11 +61,19 @@ def none_installed() -> str | None:
     return f"nothing can be trained: no deep-learning framework is installed. {framework_advice('torch')}"
 
 
-def resolve(spec: TrainingSpec, workload: Workload | None = None, gpus: int = 0) -> str:
+def resolve(
+    spec: TrainingSpec,
+    workload: Workload | None = None,
+    gpus: int = 0,
+    *,
+    measured: Speeds | None = None,
+    ready: Ready | None = None,
+) -> str:
     """The engine that will train this spec on a server with so many GPUs; raise FrameworkMissing if there is none.
 
     ``auto`` is the engine that is expected to finish first with the workload, whose ``rows`` are training rows. Where
-    the workload is not known, or on a GPU, it is the first one installed.
+    the workload is not known, or on a GPU, it is the first one installed. ``measured`` are the speeds of this
+    machine, ``ready`` tells what each engine need not wait for; by default a process with ``preferred`` waits.
     """
     if spec.framework != "auto":
         require(spec.framework)
@@ -71,32 +88,28 @@ def resolve(spec: TrainingSpec, workload: Workload | None = None, gpus: int = 0)
         inputs = network.input_shape(spec, workload.shape)
     except ValueError:  # input_shape does not fit this width; the config is refused elsewhere
         return available[0]
-    return fastest(available, workload.setup(spec, inputs), workload.rows)
+    return fastest(available, workload.setup(spec, inputs), workload.rows, measured=measured, ready=ready)
 
 
-def fastest(engines: Sequence[str], setup: Setup, rows: int) -> str:
+def fastest(
+    engines: Sequence[str], setup: Setup, rows: int, *, measured: Speeds | None = None, ready: Ready | None = None
+) -> str:
     """The engine that would finish ``rows`` training rows first on a CPU; the first one where nothing was measured."""
-    measured = [engine for engine in engines if engine in _speeds().get(setup.spec.model_type, {})]
-    return min(measured, key=lambda engine: training_seconds(engine, setup, rows)) if measured else engines[0]
+    table, ready = measured or Speeds(), ready or _first_is_warm
+    setup = replace(setup, rows=rows)
+
+    def seconds(engine: str) -> float:
+        found = ready(engine, setup)
+        return speeds.training_seconds(
+            engine, setup, rows, is_warm=found.is_warm, is_compiled=found.is_compiled, measured=table
+        )
+
+    known = [engine for engine in engines if engine in table.engines(speeds.network_of(setup))]
+    return min(known, key=seconds) if known else engines[0]
 
 
-def training_seconds(engine: str, setup: Setup, rows: int) -> float:
-    """The expected duration of the training on the machine of the table."""
-    spec, speed = setup.spec, _speeds()[setup.spec.model_type][engine]
-    flops = network.flops_per_row(setup) * min(spec.batch_size, rows)
-    epochs = min(spec.epochs, LIKELY_PATIENCES * (spec.early_stopping_patience or spec.epochs))
-    steps = epochs * ceil(rows / spec.batch_size)
-    each = speed["start"] + steps * (speed["step"] + speed["gflop"] * flops / 1e9)
-    return float(IMPORT_SECONDS.get(engine, 0.0) + spec.members * each)
-
-
-@cache
-def _speeds() -> dict[str, dict[str, dict[str, float]]]:
-    """The table: model → engine → start, step, gflop."""
-    table: dict[str, dict[str, dict[str, float]]] = json.loads((files("epochd.engines") / "speeds.json").read_bytes())[
-        "cpu"
-    ]
-    return table
+def _first_is_warm(engine: str, setup: Setup) -> Readiness:
+    return Readiness(is_warm=engine == preferred())
 
 
 def require(framework: str) -> None:
@@ -146,6 +159,13 @@ def build(framework: str, setup: Setup, train: InMemoryDataset) -> Engine:
 def _engine(framework: str) -> Callable[[Setup, InMemoryDataset], Engine]:
     """Import the framework and return its engine."""
     require(framework)
+    began = perf_counter()
+    engine = _imported(framework)
+    IMPORT_SECONDS.setdefault(framework, perf_counter() - began)
+    return engine
+
+
+def _imported(framework: str) -> Callable[[Setup, InMemoryDataset], Engine]:
     match framework:
         case "tensorflow":
             from epochd.engines.tensorflow_engine.engine import TensorFlowEngine

@@ -33,7 +33,8 @@ class Setup:
     for multiclass. ``embeddings`` are looked up first: the channels with codes are removed and the vectors are appended
     to the others, in order. With ``masked`` the last channel of ``inputs`` (steps,
     channels) is 1 for real steps and 0 for padding, which ends each sequence; it is no feature, and padding has no
-    effect. ``threads`` is the maximum number of CPU threads, ``devices`` the number of CPU devices that split each
+    effect. ``threads`` is the maximum number of CPU threads, of which an engine uses as many as are faster, or
+    ``chosen_threads`` where that is known; ``devices`` the number of CPU devices that split each
     batch. ``class_weights`` weight the row losses in class order (None: all 1), besides the weights of the rows
     themselves; a batch's loss is their sum divided by the number of rows. ``rows`` is the number of rows in an epoch
     where the engine is built with the first block only.
@@ -53,6 +54,7 @@ class Setup:
     masked: bool = False
     rows: int | None = None
     target_log: tuple[float, float] | None = None
+    chosen_threads: int | None = None
 
 
 class Engine(Protocol):

@@ -16,6 +16,7 @@ from epochd.core import metric_table
 from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.errors import Diverged
 from epochd.core.events import ReportKind
+from epochd.core.job_values import Phase
 from epochd.core.jobs import Command
 from epochd.data.feed import prefetch
 from epochd.data.feed.batches import MAX_CHUNK_VALUES
@@ -25,6 +26,7 @@ from epochd.loop.classification import Scores
 from epochd.loop.engine import Engine
 from epochd.loop.members import FitConfig, Member, Members
 from epochd.loop.metrics import AnyTally
+from epochd.loop.phases import PhaseTimer
 from epochd.loop.state import LoopState, Totals
 
 Outputs = Callable[[FloatArray], FloatArray]
@@ -34,7 +36,11 @@ AUC_CLASSES = 50
 
 
 class Sink(Protocol):
-    """Receives reports and checkpoints of a running training, and provides its commands."""
+    """Receives reports and checkpoints of a running training, and provides its commands. ``timer`` counts where its
+    time goes."""
+
+    @property
+    def timer(self) -> PhaseTimer: ...
 
     def emit(self, kind: ReportKind, payload: dict[str, Any]) -> None: ...
 
@@ -54,10 +60,12 @@ def fit(members: Members, sink: Sink) -> Command:
     while due := members.due():
         for member in due:
             try:
-                command = train_epoch(member, members, sink)
+                with sink.timer.phase(Phase.TRAIN):
+                    command = train_epoch(member, members, sink)
                 if command is not Command.CONTINUE:
                     return command
-                end_epoch(member)
+                with sink.timer.call(Phase.VALIDATE):
+                    end_epoch(member)
             except Diverged as error:
                 error.member = member.number
                 raise
@@ -79,7 +87,8 @@ def train_epoch(member: Member, members: Members, sink: Sink) -> Command:
             sink.checkpoint(members)
         if block is not None:
             engine.load_rows(block)
-        totals = engine.train(rows, config.global_step(state, chunk), state.learning_rate)
+        with sink.timer.call(Phase.TRAIN, chunk.steps):
+            totals = engine.train(rows, config.global_step(state, chunk), state.learning_rate)
         if not totals.is_finite:
             raise _diverged(member, chunk.first_step, chunk.steps)
         state.totals += totals

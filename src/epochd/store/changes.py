@@ -3,11 +3,12 @@
 It is computed on plain values while the row of the job is locked, and written with one update and one insert.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from epochd.core.events import Event, Type
-from epochd.core.job_values import JobError, Revision
+from epochd.core.job_values import JobError, Phase, Revision
 from epochd.core.jobs import MAX_STRIKES, Command, Job, JobKind, State, check_move, differences, revise
 
 FINAL_TYPE = {State.COMPLETED: Type.COMPLETE, State.FAILED: Type.FAILED, State.CANCELLED: Type.CANCELLED}
@@ -53,6 +54,7 @@ class Change:
         """Change the state and append its event; ``details`` are for a ``state`` event. Raises IllegalMove.
         Set what a final event contains (error, artifact, metrics) before."""
         check_move(self.job.id, self.job.state, state)
+        self._count_waiting(state)
         self.set(state=state)
         if state is not State.RUNNING:
             self.set(command=Command.CONTINUE, lease_until=None, worker=None)
@@ -64,6 +66,23 @@ class Change:
         elif state is State.FAILED:
             payload = {"error": self.job.error and self.job.error.as_json()}
         self.add_event(FINAL_TYPE.get(state, Type.STATE), payload)
+
+    def add_timings(self, timings: Mapping[str, float]) -> None:
+        """Add seconds of phases to those of the job's earlier attempts."""
+        known = self.job.summary.get("timings", {})
+        total = known | {phase: known.get(phase, 0.0) + seconds for phase, seconds in timings.items()}
+        self.set(summary={**self.job.summary, "timings": total})
+
+    def _count_waiting(self, state: State) -> None:
+        """Count the time in the queue of a training that leaves it, or note since when one waits."""
+        job = self.job
+        if job.kind is not JobKind.TRAINING:
+            return
+        if state is State.PENDING:
+            self.set(summary={**job.summary, "waiting_since": self.now})
+        elif job.state is State.PENDING:
+            self.set(summary={name: value for name, value in job.summary.items() if name != "waiting_since"})
+            self.add_timings({Phase.QUEUE: max(0.0, self.now - job.waiting_since)})
 
     def fail(self, error: JobError) -> None:
         """Fail a running job, or cancel it if that was requested."""

@@ -74,6 +74,10 @@ def _apply(change: Change, kind: ReportKind, payload: dict[str, Any]) -> None:
 
 
 def _end(change: Change, kind: ReportKind, payload: dict[str, Any]) -> None:
+    """Apply the last report of an attempt."""
+    if timings := payload.get("timings"):
+        payload = {name: value for name, value in payload.items() if name != "timings"}
+        change.add_timings(timings)
     match kind:
         case ReportKind.PAUSED:
             if payload:  # empty from a worker that had not started to train

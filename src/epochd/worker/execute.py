@@ -1,7 +1,7 @@
 """One attempt from start to end: ticket → data → engine → loop → artifact."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from epochd.artifact import checkpoint, pack
 from epochd.core.datasets import CheckedDataset
 from epochd.core.errors import DataChanged, DataError, Diverged, InvalidSpec, Problem
 from epochd.core.events import ReportKind
+from epochd.core.job_values import Phase
 from epochd.core.jobs import Command
 from epochd.core.specs import TrainingSpec
 from epochd.core.tickets import Ticket
@@ -19,12 +20,14 @@ from epochd.data.prepare import Prepared, prepare
 from epochd.data.storage.materialize import StoragePolicy
 from epochd.data.tables import pictures
 from epochd.data.tables.catalog import Catalog
-from epochd.engines import network, registry, requirements
+from epochd.engines import network, programs, registry, requirements, speeds
 from epochd.engines.requirements import MachineLimits, Workload
+from epochd.engines.speeds import Sample
 from epochd.loop import fit, history, schedules
 from epochd.loop.engine import Setup
 from epochd.loop.members import FitConfig, Members
 from epochd.loop.metrics import class_weights
+from epochd.loop.phases import PhaseTimer
 from epochd.worker import members, model_folder, recovery, scoring
 from epochd.worker.model_report import Finished
 from epochd.worker.sink import JobSink, Reporter
@@ -34,11 +37,13 @@ CHANGED_HINT = "bring the old data back, resume with allow_changed_data, or star
 
 def execute(ticket: Ticket, reporter: Reporter) -> ReportKind:
     """Run one attempt and return the kind of its last report. Raises WrongProcess before the first one."""
+    reporter.timer = timer = PhaseTimer(ticket.claimed_at, compiles=ticket.framework in registry.COMPILING)
     training = prepared(ticket, *recovery.starting_point(ticket))
     training.check()
     registry.check_process(ticket.spec.framework, training.setup)
+    timer.enter(Phase.COMPILE)
     with members.built(ticket.spec.framework, training.plans) as networks:
-        return train(training, networks, reporter)
+        return train(training, networks, reporter, timer)
 
 
 def prepared(ticket: Ticket, start: Path | None, warnings: list[str]) -> "Training":
@@ -94,7 +99,7 @@ def checked_again(spec: TrainingSpec, catalog: Catalog, current: Mapping[str, st
     return found.checked().pinned(current)
 
 
-def train(training: "Training", networks: Members, reporter: Reporter) -> ReportKind:
+def train(training: "Training", networks: Members, reporter: Reporter, timer: PhaseTimer) -> ReportKind:
     """Train the networks, from the first report to the last."""
     ticket, prepared = training.ticket, training.prepared
     validation = prepared.validation if prepared.folds is None else prepared.train
@@ -106,7 +111,8 @@ def train(training: "Training", networks: Members, reporter: Reporter) -> Report
         "rows": {name: len(part or ()) for name, part in parts.items()},
         "schedule": schedules.settings(ticket.spec),
     }
-    sink = JobSink(ticket, reporter, facts, prepared.encoder, list(training.marks))
+    sink = JobSink(ticket, reporter, facts, prepared.encoder, list(training.marks), timer=timer)
+    timer.enter(Phase.TRAIN)
     begin(training, networks, sink)
     while True:
         try:
@@ -119,7 +125,8 @@ def roll_back(training: "Training", networks: Members, sink: JobSink, error: Div
     """Take the network that has diverged back to the last checkpoint, report that, and save a checkpoint. Raises
     Diverged if that is not possible any more."""
     setup = training.plans[error.member].setup
-    member = recovery.rollback(training.ticket, setup, networks, error, changed=training.changed)
+    with sink.timer.phase(Phase.CHECKPOINT):
+        member = recovery.rollback(training.ticket, setup, networks, error, changed=training.changed)
     epoch, rate = member.state.epoch, member.state.learning_rate
     message = f"{error.message}. The training continues after epoch {epoch} with learning rate {rate:g}"
     sink.emit(ReportKind.ROLLBACK, {"epoch": epoch, "learning_rate": rate, "message": message})
@@ -135,7 +142,8 @@ def begin(training: "Training", networks: Members, sink: JobSink) -> None:
     ticket, config = training.ticket, training.config
     resumed = None
     if training.start is not None:
-        recovery.restore(ticket, networks, training.start, changed=training.changed)
+        with sink.timer.phase(Phase.CHECKPOINT):
+            recovery.restore(ticket, networks, training.start, changed=training.changed)
         state = networks.state
         resumed = {"epoch": state.epoch, "step": state.step} | ({"data_changed": True} if training.changed else {})
         sink.marks.append({"kind": "resumed", "epoch": state.epoch})
@@ -268,6 +276,7 @@ class Training:
 def complete(training: Training, networks: Members, sink: JobSink) -> ReportKind:
     """Save the last state (the task may be continued later), score the best weights, save the model, report."""
     ticket, config, prepared = training.ticket, training.config, training.prepared
+    sink.timer.enter(Phase.PACK)
     sink.checkpoint(networks)
     networks.load_best()
     test = prepared.test.shaped(training.setup.inputs) if prepared.test else None
@@ -291,8 +300,25 @@ def complete(training: Training, networks: Members, sink: JobSink) -> ReportKind
             "artifact": str(ticket.artifact_dir.relative_to(ticket.data_dir)),
             "best": history.best_metrics(state.best_row),
             "stopped_early": state.stopped_early,
-            "summary": {"epochs": state.epoch, "best_epoch": state.best_epoch, "metrics": about["metrics"]},
+            "summary": {
+                "epochs": state.epoch,
+                "best_epoch": state.best_epoch,
+                "metrics": about["metrics"],
+                "speed": measured_speed(training, sink.timer),
+            },
             "warnings": scores["warnings"],
         },
     )
     return ReportKind.COMPLETED
+
+
+def measured_speed(training: Training, timer: PhaseTimer) -> dict[str, Any] | None:
+    """What the attempt has measured of its engine, a ``speeds.Sample``; None where ``auto`` estimates nothing, and
+    after too few steps. Several networks compile several times, which is no sample of one."""
+    setup, spec = training.setup, training.setup.spec
+    if timer.step_seconds is None or setup.gpus or setup.devices > 1 or spec.mixed_precision or spec.members > 1:
+        return None
+    engine = setup.spec.framework
+    seconds = timer.step_seconds, timer.seconds()[Phase.COMPILE], registry.IMPORT_SECONDS.get(engine)
+    flops = speeds.step_flops(setup, len(training.config.train))
+    return asdict(Sample(engine, speeds.network_of(setup), flops, *seconds, programs.shape_of(setup)))

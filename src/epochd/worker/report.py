@@ -18,6 +18,7 @@ import httpx
 from epochd.core.errors import EpochdError, StaleAttempt
 from epochd.core.events import FINAL_REPORTS, ReportKind
 from epochd.core.jobs import Command
+from epochd.loop.phases import PhaseTimer
 from epochd.worker.usage import Usage
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,8 @@ class Reporter:
         self._changed = threading.Condition()
         self._queue: deque[bytes] = deque()
         self._numbers = 0
+        self.timer: PhaseTimer | None = None
+        """Counts the time of a training; the final report contains it, of whatever kind it is."""
         self.last_word: ReportKind | None = None
         """The final report that was emitted, if any; no report may follow it."""
         self._command = Command.CONTINUE
@@ -83,6 +86,8 @@ class Reporter:
         with self._changed:
             if self.last_word is not None:
                 raise EpochdError(f"cannot report {kind} after {self.last_word}, which ended the attempt")
+            if self.timer is not None and kind in FINAL_REPORTS:
+                payload = payload | {"timings": self.timer.seconds()}
             report = {"number": self._numbers + 1, "kind": kind, "payload": payload}
             try:  # now: the caller may change the payload later, and is to get the error
                 self._queue.append(json.dumps(report, allow_nan=False, separators=(",", ":")).encode())

@@ -9,18 +9,22 @@ from typing import Any, Protocol
 
 from epochd.artifact import checkpoint, files
 from epochd.core.events import ReportKind
+from epochd.core.job_values import Phase
 from epochd.core.jobs import Command
 from epochd.core.tickets import Ticket
 from epochd.data.encoding.encoder import Encoder
 from epochd.loop import schedules
 from epochd.loop.members import Members
+from epochd.loop.phases import PhaseTimer
 
 CHECKPOINT_SHARE = 0.02
 """The largest share of a training's time that checkpoints may take."""
 
 
 class Reporter(Protocol):
-    """Sends reports to the server."""
+    """Sends reports to the server. Once it has a ``timer``, the final report contains its seconds."""
+
+    timer: PhaseTimer | None
 
     def emit(self, kind: ReportKind, payload: dict[str, Any]) -> None: ...
 
@@ -44,6 +48,7 @@ class JobSink:
     marks: list[dict[str, Any]] = field(default_factory=list)
     saved_at: float = field(default_factory=monotonic)
     save_seconds: float = 0.0
+    timer: PhaseTimer = field(default_factory=PhaseTimer)
 
     def emit(self, kind: ReportKind, payload: dict[str, Any]) -> None:
         self.reporter.emit(kind, payload)
@@ -65,7 +70,8 @@ class JobSink:
         """Save a checkpoint; return the payload of its report."""
         ticket, state, began = self.ticket, members.state, monotonic()
         facts = self.facts | {"marks": self.marks}
-        path = checkpoint.save(ticket.checkpoints_dir, ticket.attempt, members, facts, self.encoder)
+        with self.timer.phase(Phase.CHECKPOINT):
+            path = checkpoint.save(ticket.checkpoints_dir, ticket.attempt, members, facts, self.encoder)
         self.saved_at = monotonic()
         self.save_seconds = self.saved_at - began
         spec = ticket.spec

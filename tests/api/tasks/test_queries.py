@@ -116,6 +116,21 @@ async def test_a_tasks_page_shows_everything(house):
     assert told["created_at"] <= told["started_at"] <= told["finished_at"]
 
 
+async def test_a_task_tells_the_seconds_of_each_phase_while_it_waits_too(house):
+    task_id = await house.start()
+    worker = await house.worker()
+    waiting = await house.start()
+    timings = (await house.get(f"/tasks/{waiting}")).json()["timings"]
+    assert timings["queue"] > 0
+    assert sum(timings.values()) == timings["queue"]
+    await worker.begin()
+    summary, best = {"epochs": 3}, {"loss": 0.1, "epoch": 3}
+    await worker.report(
+        ReportKind.COMPLETED, artifact="a", best=best, stopped_early=False, summary=summary, timings={"validate": 2.5}
+    )
+    assert (await house.get(f"/tasks/{task_id}")).json()["timings"]["validate"] == 2.5
+
+
 async def test_tasks_are_filtered_by_the_whole_name_of_their_dataset(house):
     iris = await house.start(dataset="iris")
     await house.start(dataset="wine")

@@ -3,10 +3,13 @@ import time
 
 import polars as pl
 import pytest
-from tests.support.house import CONFIG
+from tests.support.house import CONFIG, eventually
 
 from epochd.api.tasks.openapi_examples import BASIC, COMPLEX, QUICK_START
+from epochd.core.events import ReportKind
 from epochd.core.jobs import TASK_ID, new_task_id
+from epochd.engines import registry
+from epochd.engines.speeds import SAMPLES
 
 
 def fields(answer) -> set[str]:
@@ -224,3 +227,37 @@ async def test_a_folder_that_cannot_be_created_is_refused_before_the_training(ho
     refused = await house.post("/start", json=CONFIG)
     assert (refused.status_code, fields(refused)) == (422, {"output_path"})
     assert "cannot be created: Read-only file system" in refused.json()["message"]
+
+
+async def test_auto_learns_from_the_trainings_of_this_machine(house, monkeypatch):
+    monkeypatch.setattr(registry, "installed", lambda: ["pytorch", "jax"])
+    config = {"hidden_units": [16], "epochs": 100, "framework": "auto"}
+    before = (await house.post("/validate", json=CONFIG | config)).json()["config"]["framework"]
+    other = {"pytorch": "jax", "jax": "pytorch"}[before]
+    for engine, step in ((before, 1.0), (other, 1e-6)):
+        speed = {"engine": engine, "network": "mlp", "flops": 1e5, "step_seconds": step, "compile_seconds": 0.1}
+        await house.start()
+        worker = await (await house.worker()).begin()
+        summary = {"epochs": 3, "speed": speed | {"import_seconds": 0.1}}
+        best = {"loss": 0.1, "accuracy": 0.9, "epoch": 3}
+        await worker.report(ReportKind.COMPLETED, artifact="a", best=best, stopped_early=False, summary=summary)
+        await worker.end()
+
+    async def learned() -> bool:
+        told = await house.post("/validate", json=CONFIG | config)
+        return told.json()["config"]["framework"] == other
+
+    await eventually(learned)
+    assert (house.service.settings.speeds_dir / SAMPLES).is_file()
+
+
+@pytest.mark.parametrize("speed", [{"engine": "jax"}, "fast", {"engine": 3, "flops": -1}])
+async def test_a_speed_that_makes_no_sense_does_not_disturb_the_end_of_a_training(house, speed):
+    task_id = await house.start()
+    worker = await (await house.worker()).begin()
+    best = {"loss": 0.1, "epoch": 3}
+    await worker.report(
+        ReportKind.COMPLETED, artifact="a", best=best, stopped_early=False, summary={"epochs": 3, "speed": speed}
+    )
+    assert (await house.get(f"/tasks/{task_id}")).json()["state"] == "completed"
+    assert not (house.service.settings.speeds_dir / SAMPLES).exists()

@@ -5,8 +5,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support import tickets
@@ -27,11 +28,17 @@ class Place:
     """A LocalExecutor of stand-ins, and the exits that it told."""
 
     def __init__(
-        self, data_dir: Path, slots: int = 1, jobs_per_worker: int = 100, *options: str, warm_mb: int = 10_000
+        self,
+        data_dir: Path,
+        slots: int = 1,
+        jobs_per_worker: int = 100,
+        *options: str,
+        warm_mb: int = 10_000,
+        others: Sequence[str] = (),
     ) -> None:
         limits = {"slots": slots, "jobs_per_worker": jobs_per_worker, "warm_mb": warm_mb}
         self.settings = Settings(data_dir=data_dir, gpus="none", **limits)
-        self.executor = LocalExecutor(self.settings, command=(*STAND_IN, *options))
+        self.executor = LocalExecutor(self.settings, command=(*STAND_IN, *options), others=others)
         self.exits: asyncio.Queue[Exit] = asyncio.Queue()
 
     async def start(self) -> None:
@@ -57,7 +64,7 @@ class Place:
 async def open_place(tmp_path: Path) -> AsyncIterator[Callable[..., Place]]:
     places: list[Place] = []
 
-    def make(slots: int = 1, jobs_per_worker: int = 100, *options: str, **settings: int) -> Place:
+    def make(slots: int = 1, jobs_per_worker: int = 100, *options: str, **settings: Any) -> Place:
         places.append(Place(tmp_path, slots, jobs_per_worker, *options, **settings))
         return places[-1]
 
@@ -107,7 +114,7 @@ async def test_every_framework_that_was_asked_for_stays_warm(place):
     for framework in frameworks:
         assert place.log(f"{framework}-0") == place.log(f"{framework}-1")
     await until(lambda: place.executor.health()["warm"] == 3)
-    assert place.executor.health()["warm_frameworks"] == sorted(frameworks)
+    assert place.executor.frameworks == frozenset(frameworks)
     assert place.executor.free_slots == 1
 
 
@@ -119,7 +126,7 @@ async def test_without_memory_for_more_there_are_as_many_processes_as_slots(open
             await place.run("done", f"{framework}-{number}", framework)
     assert place.log("jax-0")[0] != place.log("jax-1")[0]
     await until(lambda: place.executor.health()["warm"])
-    assert place.executor.health()["warm_frameworks"] == ["pytorch"]
+    assert place.executor.frameworks == {"pytorch"}
     await until(lambda: len(place.executor.pids()) == 1)
 
 
@@ -129,7 +136,25 @@ async def test_the_idle_process_that_was_not_used_for_longest_ends_where_memory_
     await place.start()
     for framework in ("pytorch", "jax", "pytorch", "tensorflow"):
         await place.run("done", framework, framework)
-    await until(lambda: place.executor.health()["warm_frameworks"] == ["pytorch", "tensorflow"])
+    await until(lambda: place.executor.frameworks == {"pytorch", "tensorflow"})
+
+
+async def test_frameworks_that_were_used_before_are_imported_while_nothing_is_asked_for(open_place):
+    place = open_place(others=["jax", "pytorch", "unknown", "tensorflow"])
+    await place.start()
+    await until(lambda: place.executor.health()["warm"] == 3)
+    assert place.executor.frameworks == {"pytorch", "jax", "tensorflow"}
+    assert len(place.executor.pids()) == 3
+    assert place.executor.free_slots == 1
+
+
+async def test_they_are_not_where_memory_is_scarce(open_place, monkeypatch):
+    monkeypatch.setattr(memory, "used_by_processes", lambda pids: dict.fromkeys(pids, 60 * 2**20))
+    place = open_place(warm_mb=130, others=["jax", "tensorflow"])
+    await place.start()
+    await until(lambda: place.executor.health()["warm"] == 2)
+    assert (await place.run("done")).returncode == 0
+    assert place.executor.frameworks == {"pytorch", "jax"}
 
 
 async def test_a_process_that_has_grown_is_replaced(place, monkeypatch):

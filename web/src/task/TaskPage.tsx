@@ -15,6 +15,7 @@ import { pace, type Activity } from "./curves";
 import { CurvesTab } from "./CurvesTab";
 import { LogTab } from "./LogTab";
 import { ReceiptNote } from "./Resume";
+import { Timings } from "./Timings";
 import { useTraining, type Training } from "./training";
 
 const route = getRouteApi("/tasks/$id");
@@ -53,6 +54,7 @@ function Task({ id }: { id: string }) {
         <Controls detail={detail} state={state} />
       </div>
       <Standing training={training} detail={detail} state={state} />
+      {detail.state !== "pending" && detail.state !== "running" && <Timings timings={detail.timings} />}
       <Trouble training={training} detail={detail} />
       <ReceiptNote id={id} />
       <Warnings warnings={warnings} />

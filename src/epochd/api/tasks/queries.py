@@ -11,6 +11,7 @@ from epochd.api.deps import ServiceDep, TranslatorDep
 from epochd.api.responses import ErrorShape
 from epochd.api.service import Service
 from epochd.api.tasks.responses import HistoryOf, Progress, ProgressOf, TaskDetail, TaskLine, Tasks
+from epochd.api.tasks.shapes import Timings
 from epochd.core.job_values import JobError
 from epochd.core.jobs import Job, State
 from epochd.core.names import COMPOSED
@@ -80,7 +81,8 @@ async def listing(
 @router.get("/tasks/{task_id}", operation_id="get_training", summary="Get all details of a training", responses=UNKNOWN)
 async def detail(task_id: str, service: ServiceDep, translator: TranslatorDep) -> TaskDetail:
     job = await jobs.get(service.db, task_id)
-    idle = time.time() - job.progress_at if job.state is State.RUNNING and job.progress_at is not None else 0.0
+    now = time.time()
+    idle = now - job.progress_at if job.state is State.RUNNING and job.progress_at is not None else 0.0
     return TaskDetail.of(
         job,
         message=translator.state(job.state),
@@ -92,6 +94,7 @@ async def detail(task_id: str, service: ServiceDep, translator: TranslatorDep) -
         checkpoint=job.checkpoint and job.checkpoint.as_json(),
         artifact=job.artifact,
         summary=job.summary,
+        timings=Timings(**job.timings(now)),
         warnings=job.warnings,
         error=task_error(service, job),
         parent=job.parent,

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from epochd.api.language import TOLD, Told
 from epochd.api.responses import Activity, Config, Moment, ProblemShape, Shape, Success, described_as
+from epochd.api.tasks.shapes import Timings
 from epochd.core import metric_table
 from epochd.core.jobs import Job, State
 
@@ -233,6 +234,7 @@ class TaskDetail(TaskLine):
     checkpoint: Annotated[dict[str, Any], described_as("CheckpointShape")] | None
     artifact: str | None = Field(description="The model's folder, relative to the data directory.")
     summary: Summary
+    timings: Timings
     warnings: list[Told]
     error: JobError | None
     parent: str | None = Field(description="The task that this one continues.")

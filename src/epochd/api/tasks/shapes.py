@@ -272,6 +272,32 @@ class CheckedDatasetShape(Shape):
     types: dict[str, ColumnType] | None = Field(None, description="What each feature column is.")
 
 
+class Timings(Shape):
+    """Where the time of a training went, in seconds of all attempts that have reported their end."""
+
+    queue: float = Field(description="Waiting for a slot, up to now while it waits.")
+    start: float = Field(description="Until a worker had read its ticket: process start and import of the framework.")
+    data: float = Field(description="Reading, checking, splitting and encoding the dataset.")
+    compile: float = Field(
+        description="Building the network, and what the first call of a program took longer than later ones."
+    )
+    train: float
+    validate_: float = Field(alias="validate", description="Metrics at the end of each epoch.")
+    checkpoint: float = Field(description="Saving and restoring checkpoints.")
+    pack: float = Field(description="Final metrics, ONNX graph, files of the model, their verification, report.")
+
+
+class MeasuredSpeed(Shape):
+    """What a training on a CPU has measured of its engine, for `framework: auto`."""
+
+    engine: str
+    network: str = Field(examples=["mlp", "cnn", "cnn2d", "lstm", "gru"])
+    flops: float = Field(description="Floating-point operations of a step.")
+    step_seconds: float
+    compile_seconds: float
+    import_seconds: float | None = Field(description="The import of the framework; null where it was not measured.")
+
+
 class TrainingSummary(Shape):
     """What is known of a training as a whole; most of it once it has started, metrics once it is complete."""
 
@@ -287,6 +313,10 @@ class TrainingSummary(Shape):
     stopped_early: bool | None = None
     metrics: FinalMetrics | None = None
     replay_of: str | None = None
+    timings: dict[str, float] | None = Field(
+        None, description="Seconds of each phase so far; `timings` of the task has all of them."
+    )
+    speed: MeasuredSpeed | None = None
     model_removed_at: str | None = Field(None, description="When the model was deleted, if the task was kept.")
 
 

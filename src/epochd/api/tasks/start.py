@@ -67,7 +67,9 @@ async def validate(values: JsonObject, request: Request, service: ServiceDep) ->
 
 async def _validated(values: dict[str, Any], service: Service) -> validation.ValidationResult:
     gpus = len(service.dispatcher.gpus.owned)
-    return await validation.validate(values, await service.catalog(), service.checks, service.settings, gpus)
+    catalog = await service.catalog()
+    known = service.speeds, service.ready
+    return await validation.validate(values, catalog, service.checks, service.settings, gpus, *known)
 
 
 @router.get("/schema", operation_id="get_config_schema", summary="Get the JSON Schema of a config")

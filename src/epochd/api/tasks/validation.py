@@ -20,7 +20,9 @@ from epochd.data.storage import row_cache
 from epochd.data.tables.catalog import Catalog
 from epochd.dispatch.host import memory
 from epochd.engines import registry, requirements
+from epochd.engines.registry import Ready
 from epochd.engines.requirements import MachineLimits, Workload
+from epochd.engines.speeds import Speeds
 from epochd.readers.pool import ReaderPool
 from epochd.registry import operations
 
@@ -35,9 +37,16 @@ class ValidationResult:
 
 
 async def validate(
-    values: dict[str, Any], catalog: Catalog, readers: ReaderPool, settings: Settings, gpus: int
+    values: dict[str, Any],
+    catalog: Catalog,
+    readers: ReaderPool,
+    settings: Settings,
+    gpus: int,
+    speeds: Speeds | None = None,
+    ready: Ready | None = None,
 ) -> ValidationResult:
-    """Validate a submitted config for a server with this number of GPUs, and find all its problems."""
+    """Validate a submitted config for a server with this number of GPUs, these measured speeds and what is ready, and
+    find all its problems."""
     spec, problems = await asyncio.to_thread(specs.parse_leniently, values)
     if spec is None:
         return ValidationResult(InvalidSpec(problems))
@@ -51,7 +60,7 @@ async def validate(
     workload = _workload(data)
     if workload is not None:
         problems += _outside(requirements.problems(spec, workload, _limits(settings, gpus)), invalid)
-    framework, in_framework = _framework(spec, workload, gpus)
+    framework, in_framework = _framework(spec, workload, gpus, speeds, ready)
     found = [*problems, *in_data, *_outside(in_framework.problems if in_framework else [], invalid)]
     warnings = data.warnings if data else []
     facts = None if in_data else checked
@@ -116,11 +125,13 @@ def _outside(problems: list[Problem], invalid: set[str]) -> list[Problem]:
     return [problem for problem in problems if problem.field.split(".")[0] not in invalid]
 
 
-def _framework(spec: TrainingSpec, workload: Workload | None, gpus: int) -> tuple[str, EpochdError | None]:
+def _framework(
+    spec: TrainingSpec, workload: Workload | None, gpus: int, speeds: Speeds | None, ready: Ready | None
+) -> tuple[str, EpochdError | None]:
     if workload is not None:
         workload = replace(workload, rows=workload.rows - round(workload.rows * spec.held_out))
     try:
-        return registry.resolve(spec, workload, gpus), None
+        return registry.resolve(spec, workload, gpus, measured=speeds, ready=ready), None
     except InvalidSpec as error:
         return "", error
     except FrameworkMissing as error:

@@ -40,6 +40,10 @@ class Executor(Protocol):
     def free_slots(self) -> int:
         """The number of tickets that can be launched at present."""
 
+    @property
+    def frameworks(self) -> frozenset[str]:
+        """The frameworks that a process has imported, or imports now, so that a ticket need not wait for that."""
+
     async def launch(self, ticket: AttemptTicket) -> WorkerIdentity | None:
         """Send a ticket to a worker and return its identity, if that is known. Raises EpochdError if no worker can be
         started, or if ``kill`` or ``close`` was called before one was ready; ``on_exit`` is not called then."""

@@ -4,6 +4,7 @@ Importing a framework takes seconds, and so does compiling a program, so a proce
 ticket of its framework, if it has the threads and devices that the ticket needs. There are as many processes as slots,
 one more for each framework that was asked for lately as long as the idle ones together take little memory, and the
 least recently used ones end first. A supervisor starts the processes; each is read by a task of its own until it exits.
+After the start of the server, while nothing is asked for, it also starts those of frameworks that were used before.
 """
 
 import asyncio
@@ -39,20 +40,23 @@ WARM_SHARE = 16  # the default of warm_mb is the machine's memory divided by thi
 
 
 class LocalExecutor:
-    """Implements ``Executor`` with processes of this machine, which import ``framework`` at first. If there are GPUs, a
-    process runs one ticket only, since its first step fixes which of them it can use."""
+    """Implements ``Executor`` with processes of this machine, which import ``framework`` at first, and then one process
+    for each of ``others`` that memory suffices for. If there are GPUs, a process runs one ticket only, since its first
+    step fixes which of them it can use."""
 
     def __init__(
         self,
         settings: Settings,
         framework: str = "pytorch",
         *,
+        others: Sequence[str] = (),
         command: Sequence[str] = COMMAND,
         groups: Groups | None = None,
     ) -> None:
         self._settings = settings
         self._groups = groups or Groups(settings.data_dir, settings.memory_mb)
         self._framework = framework
+        self._others = [name for name in others if name != framework]
         self._command = tuple(command)
         self._has_gpus = False
         self._workers: set[WorkerProcess] = set()
@@ -81,6 +85,11 @@ class LocalExecutor:
         if self._closing.is_set() or not registry.installed():  # without a framework the queue waits for one
             return 0
         return self._settings.slots - len(self._waiting) - len(self._working)
+
+    @property
+    def frameworks(self) -> frozenset[str]:
+        processes = [worker.kind for worker in self._workers if not worker.is_retired] + self._starting
+        return frozenset(kind.framework for kind in processes) - {NO_FRAMEWORK}
 
     async def launch(self, ticket: AttemptTicket) -> WorkerIdentity | None:
         if self._closing.is_set():
@@ -127,7 +136,7 @@ class LocalExecutor:
             "running": len(self._working),
             "waiting": len(self._waiting),
             "warm": len(self._idle),
-            "warm_frameworks": sorted({worker.framework for worker in self._idle}),
+            "frameworks": sorted(self.frameworks),
             "memory": self._groups.mechanism,
             "error": self._error,
         }
@@ -151,11 +160,29 @@ class LocalExecutor:
         missing = self._unserved()
         self._retire_surplus(len(missing))
         missing += [Kind(self._framework)] * (self._settings.slots - self._active - len(missing))
+        if not missing and not self._has_gpus and self._is_quiet:
+            missing = self._next_other()
         for kind in missing:
             self._starting.append(kind)
             task = asyncio.create_task(self._run_worker(kind))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    @property
+    def _is_quiet(self) -> bool:
+        """Whether no process starts or works, so that another one takes nobody's processors."""
+        return len(self._idle) == self._active and not self._waiting
+
+    def _next_other(self) -> list[Kind]:
+        """A framework that was used before and is not imported yet, if one more process fits ``warm_mb``."""
+        while self._others:
+            name = self._others.pop(0)
+            sizes = memory.used_by_processes([worker.process.pid for worker in self._idle])
+            if sum(sizes.values()) + max(sizes.values(), default=0) > self._warm_bytes:
+                return []
+            if name in registry.installed() and name not in self.frameworks:
+                return [Kind(name)]
+        return []
 
     def _retire_surplus(self, coming: int) -> None:
         """Retire the idle processes beyond the slots whose memory does not fit ``warm_mb``, unused ones first."""

@@ -73,6 +73,8 @@ def threads_for(setup: Setup) -> int:
     per step: mlp 2e6 flops 0.026 / 0.038, 9e7 0.57 / 0.77, 1e9 5.5 / 17, 7e9 37 / 40. A recurrent network's
     products are those of one time step.
     """
+    if setup.chosen_threads is not None:
+        return setup.chosen_threads
     work = network.flops_per_row(setup) * setup.spec.batch_size / setup.devices
     if setup.spec.model_type in network.GATES:
         work /= prod(setup.inputs[:-1])

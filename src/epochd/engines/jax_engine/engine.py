@@ -22,6 +22,9 @@ from epochd.loop.state import Totals
 EVALUATION_FLOPS = 1e9
 EVALUATION_ROWS = 1024
 """The most rows per forward pass in evaluation, fewer for a large network; limits memory."""
+FEW_ROWS = 128
+"""Up to so many rows are one forward pass of this size: the report of a small dataset predicts them some hundred
+times."""
 BF16_CAPABILITY = 8.0
 """CUDA compute capability from which a GPU has bfloat16 units (Ampere)."""
 
@@ -74,11 +77,13 @@ class JaxEngine:
 
     def outputs(self, x: FloatArray) -> FloatArray:
         flat = self._flat.addressable_data(0)
+        size = self._evaluation_rows if len(x) > FEW_ROWS else min(FEW_ROWS, self._evaluation_rows)
         parts = []
-        for first in range(0, len(x), self._evaluation_rows):
-            rows = x[first : first + self._evaluation_rows]
-            padding = [(0, self._evaluation_rows - len(rows))] + [(0, 0)] * (x.ndim - 1)
-            parts.append(self._outputs(flat, jax.numpy.asarray(np.pad(rows, padding))))
+        for first in range(0, len(x), size):
+            rows = x[first : first + size]
+            if len(rows) < size:
+                rows = np.concatenate([rows, np.zeros((size - len(rows), *x.shape[1:]), np.float32)])
+            parts.append(self._outputs(flat, rows))
         return np.concatenate([np.asarray(part) for part in parts])[: len(x)]
 
     def weights(self) -> Arrays:

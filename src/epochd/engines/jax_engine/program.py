@@ -19,6 +19,7 @@ import optax
 from jax import lax
 from jax.sharding import Mesh
 
+from epochd.core.arrays import FloatArray
 from epochd.core.spec_fields import Optimizer
 from epochd.core.target_scale import MAX_GAP
 from epochd.engines import network
@@ -61,7 +62,7 @@ def no_dropout(hidden: jax.Array, layer: int, axis: int) -> jax.Array:
 
 
 @lru_cache(PROGRAMS)
-def outputs_program(shape: ProgramSetup) -> Callable[[jax.Array, jax.Array], jax.Array]:
+def outputs_program(shape: ProgramSetup) -> Callable[[jax.Array, jax.Array | FloatArray], jax.Array]:
     """(flat weights, x) → outputs (rows, outputs), dropout off; in float32, also after training in mixed precision."""
     setup = shape.setup
 

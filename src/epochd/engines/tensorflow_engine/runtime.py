@@ -83,5 +83,7 @@ def fixed() -> str:
 
 def threads_for(setup: Setup) -> int:
     """One thread, since more are slower; all threads of the slot for very large steps."""
+    if setup.chosen_threads is not None:
+        return setup.chosen_threads
     work = network.flops_per_row(setup) * setup.spec.batch_size
     return setup.threads if work >= THREAD_FLOPS else 1

@@ -1,0 +1,50 @@
+"""Where the time of a training goes, as a real server tells it."""
+
+from time import perf_counter
+
+import pytest
+
+PHASES = ["queue", "start", "data", "compile", "train", "validate", "checkpoint", "pack"]
+TOLERANCE = 0.5
+"""Seconds of answers and events, and of the check of the config, which precedes the submission."""
+
+
+def test_the_phases_account_for_the_time_from_the_request_to_the_end(open_server):
+    """The first training waits for its worker, the second for the first one's slot."""
+    server = open_server()
+    server.client.post("/validate", json={"dataset": "breast_cancer", "target_column": "target"})  # starts its reader
+    began = perf_counter()
+    first, second = (server.start(framework="pytorch", epochs=60) for _ in range(2))
+    walls = []
+    for task_id in (first, second):
+        assert server.follow(task_id)["type"] == "complete"
+        walls.append(perf_counter() - began)
+    timings = [server.task(task_id)["timings"] for task_id in (first, second)]
+    for found, wall in zip(timings, walls, strict=True):
+        assert list(found) == PHASES
+        assert sum(found.values()) == pytest.approx(wall, abs=TOLERANCE)
+        assert min(found[phase] for phase in ("data", "train", "validate", "checkpoint", "pack")) > 0.001
+    assert timings[0]["start"] > 0.3, "the worker imports its framework"
+    assert timings[1]["queue"] == pytest.approx(walls[0], abs=TOLERANCE)
+    complete = server.follow(first)
+    assert complete["summary"]["timings"].keys() == set(PHASES), "the last event has them too"
+
+
+def test_a_pause_belongs_to_no_phase_and_later_attempts_add_to_the_earlier_ones(open_server):
+    server = open_server()
+    task_id = server.start(framework="pytorch", dataset="digits", epochs=400, batch_size=8)
+    server.follow(task_id, until_epoch=2)
+    server.post("pause", task_id)
+    task = server.task(task_id)
+    paused = task["timings"]
+    assert paused["train"] > 0
+    assert paused["checkpoint"] > 0
+    again = server.task(task_id)["timings"]
+    assert again == paused, "time does not go on while it is paused"
+    server.post("resume", task_id)
+    server.follow(task_id, until_epoch=task["current_epoch"] + 2)
+    server.post("stop", task_id)
+    stopped = server.task(task_id)["timings"]
+    assert all(stopped[phase] >= paused[phase] for phase in PHASES)
+    assert stopped["train"] > paused["train"]
+    assert stopped["data"] > paused["data"], "the data are prepared again"
