@@ -198,3 +198,10 @@ def test_all_threads_are_used_from_the_step_from_which_all_larger_ones_gain(gain
 
 def test_without_the_same_step_on_one_thread_nothing_is_known():
     assert speeds.thread_limits([sample(flops=1e6)], [sample(flops=2e6)]) == {}
+
+
+def test_several_networks_take_the_steps_of_each_but_compile_once(known):
+    given = {"is_warm": True, "measured": known}
+    one, four = (speeds.training_seconds("jax", setup(**options), 100, **given) for options in ({}, {"ensemble": 4}))
+    compiled = ONE.speeds["mlp"]["jax"].compile
+    assert four - compiled == pytest.approx(4 * (one - compiled))

@@ -283,3 +283,11 @@ def test_images_are_augmented_for_each_network(tmp_path):
     _, line, found = run(tmp_path, **options, batch_size=256, augmentation={"flip": "horizontal"}, folds=2)
     assert [each["rows"] for each in found["members"]["each"]] == [899, 898]
     assert len(line.of(ReportKind.EPOCH)) == 1
+
+
+def test_the_speed_of_several_networks_is_no_sample_of_one(tmp_path):
+    """Each of them compiles and has first steps of its own."""
+    options = CANCER | {"batch_size": 4, "epochs": 6}
+    plain, several = (run(tmp_path / str(i), **options, **more)[1] for i, more in enumerate(({}, {"ensemble": 2})))
+    speed = [line.of(ReportKind.COMPLETED)[0]["summary"]["speed"] for line in (plain, several)]
+    assert (speed[0] is not None, speed[1]) == (True, None)
