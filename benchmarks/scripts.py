@@ -60,7 +60,9 @@ def lightning(training: Training) -> int:
         tensors = TensorDataset(torch.from_numpy(x), torch.from_numpy(y.astype(np.float32)))
         return DataLoader(tensors, training.batch_size, **options)
 
-    stop: list[Callback] = [EarlyStopping("val_loss", patience=training.patience)] if training.patience else []
+    stop: list[Callback] = (
+        [EarlyStopping("val_loss", training.min_delta, training.patience)] if training.patience else []
+    )
     trainer = L.Trainer(
         max_epochs=training.epochs, accelerator="cpu", logger=False, callbacks=stop, num_sanity_val_steps=0,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
@@ -84,7 +86,9 @@ def keras_fit(training: Training) -> int:
     model.compile(keras.optimizers.Adam(training.learning_rate), loss, metrics=[accuracy])
     callbacks: list[Any] = []
     if training.patience:
-        callbacks.append(keras.callbacks.EarlyStopping(patience=training.patience, restore_best_weights=True))
+        callbacks.append(
+            keras.callbacks.EarlyStopping("val_loss", training.min_delta, training.patience, restore_best_weights=True)
+        )
     if training.step_size:
         rate, size = training.learning_rate, training.step_size
         callbacks.append(keras.callbacks.LearningRateScheduler(lambda epoch: rate * 0.1 ** (epoch // size)))
@@ -105,7 +109,9 @@ def skorch(training: Training) -> int:
 
     torch.manual_seed(training.seed)
     x, x_val, y, y_val = arrays(training)
-    callbacks: list[Any] = [EarlyStopping(patience=training.patience)] if training.patience else []
+    callbacks: list[Any] = []
+    if training.patience:
+        callbacks.append(EarlyStopping("valid_loss", training.patience, training.min_delta, "abs"))
     if training.step_size:
         callbacks.append(LRScheduler("StepLR", step_size=training.step_size, gamma=0.1))
     net = NeuralNet(
@@ -125,7 +131,8 @@ def scikit_learn(training: Training) -> int:
     from sklearn.neural_network import MLPClassifier
 
     x, x_val, y, y_val = arrays(training)
-    stop = {"early_stopping": True, "n_iter_no_change": training.patience, "tol": 0.0} if training.patience else {}
+    patient = {"early_stopping": True, "n_iter_no_change": training.patience, "tol": training.min_delta}
+    stop = patient if training.patience else {}
     model = MLPClassifier(
         training.hidden_units, batch_size=training.batch_size, learning_rate_init=training.learning_rate,
         max_iter=training.epochs, random_state=training.seed, **({"n_iter_no_change": training.epochs} | stop),

@@ -53,6 +53,7 @@ class Whole:
     dataset: str
     epochs: int
     patience: int | None = None
+    min_delta: float = 0.001
     step_size: int | None = None
     columns: tuple[str, ...] | None = None
     learning_rate: float = 0.001
@@ -75,6 +76,7 @@ class Whole:
             "seed": self.seed,
             "epochs": self.epochs,
             "early_stopping_patience": self.patience,
+            "min_delta": self.min_delta,
             "validation_split": HELD_OUT,
             "output_path": "/models/whole",
             **({"feature_columns": list(self.columns)} if self.columns else {}),
@@ -94,7 +96,7 @@ CASES = {
     "cancer": Whole(Case("breast_cancer, 50 epochs", 455, (30,), "mlp", (64, 32), 32), "breast_cancer", 50),
     "guide": Whole(
         Case("the guide's config, up to 100 epochs", 455, (3,), "mlp", (128, 64, 32), 32),
-        "sample", 100, 10, 30, ("feature1", "feature2", "feature3"),
+        "sample", 100, 10, step_size=30, columns=("feature1", "feature2", "feature3"),
     ),
     "large": Whole(Case("100,000 x 50, 20 epochs", 80_000, (50,), "mlp", (256, 128, 64, 32), 256), "large.parquet", 20),
     "gru": Whole(Case("2,000 x 50 x 8, gru 64-32, 10 epochs", 1_600, (50, 8), "gru", (64, 32), 32), "gru.parquet", 10),
