@@ -11,7 +11,7 @@ DASHBOARD_SOURCES := $(shell find web -name node_modules -prune -o -type f -prin
 # Processes that tests start would compile all sources again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: dashboard dashboard-test setup serve quickstart check test fuzz clients chaos streaming reuse mutants bench bench-data bench-serving bench-dashboard soak quality bench-setup
+.PHONY: dashboard dashboard-test setup serve quickstart check test fuzz clients chaos streaming reuse mutants bench bench-whole bench-data bench-serving bench-dashboard soak quality bench-setup
 
 setup: $(READY) $(DASHBOARD)
 
@@ -70,6 +70,10 @@ mutants: setup
 bench: bench-setup
 	$(BIN)/python benchmarks/latency.py
 	$(BIN)/python benchmarks/train.py
+
+# The whole time of a training, from POST to the saved model, compared with scripts of other libraries.
+bench-whole: bench-setup
+	$(BIN)/python benchmarks/whole.py $(ARGS)
 
 bench-data: bench-setup
 	$(BIN)/python benchmarks/data.py

@@ -1,4 +1,5 @@
-"""The others, each written as its documentation would have it, for the same network, batches and optimizer."""
+"""The others, each written as its documentation would have it, for the same network, batches and optimizer. Nothing of
+epochd is imported, for ``scripts.py``."""
 
 import shutil
 import subprocess
@@ -7,14 +8,15 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cases import Case
+if TYPE_CHECKING:
+    from cases import Case
 
 Epochs = Iterator[float]
 
 
-def keras_fit(case: Case) -> Epochs:
+def keras_fit(case: "Case") -> Epochs:
     """Keras ``fit``; the backend is chosen by KERAS_BACKEND before this is called."""
     import keras
     from keras_networks import network
@@ -38,7 +40,8 @@ def keras_fit(case: Case) -> Epochs:
         yield from seconds[done:]
 
 
-def _module(case: Case) -> Any:
+def module(case: "Case", dropout: float = 0.2) -> Any:
+    """The network as a PyTorch module."""
     import torch
     from torch import nn
 
@@ -53,7 +56,7 @@ def _module(case: Case) -> Any:
                 "gru": lambda a, b: nn.GRU(a, b, batch_first=True),
             }
             self.hidden = nn.ModuleList(make[case.model_type](a, b) for a, b in pairwise(widths))
-            self.drop, self.pool = nn.Dropout(0.2), nn.MaxPool1d(2)
+            self.drop, self.pool = nn.Dropout(dropout), nn.MaxPool1d(2)
             flat = widths[-1] * (case.inputs[0] // 2 ** len(case.hidden_units) if case.model_type == "cnn" else 1)
             self.output = nn.Linear(flat, 1)
 
@@ -74,7 +77,7 @@ def _module(case: Case) -> Any:
     return Network()
 
 
-def _loader(case: Case) -> Any:
+def _loader(case: "Case") -> Any:
     import torch
     from torch.utils.data import DataLoader, TensorDataset
 
@@ -82,11 +85,11 @@ def _loader(case: Case) -> Any:
     return DataLoader(TensorDataset(torch.from_numpy(part.x), torch.from_numpy(part.y)), case.batch_size, shuffle=True)
 
 
-def plain_torch(case: Case) -> Epochs:
+def plain_torch(case: "Case") -> Epochs:
     """The loop of PyTorch's tutorials."""
     import torch
 
-    network, loader = _module(case), _loader(case)
+    network, loader = module(case), _loader(case)
     optimizer, loss = torch.optim.Adam(network.parameter_count()), torch.nn.BCEWithLogitsLoss()
     while True:
         began = perf_counter()
@@ -97,7 +100,7 @@ def plain_torch(case: Case) -> Epochs:
         yield perf_counter() - began
 
 
-def lightning(case: Case) -> Epochs:
+def lightning(case: "Case") -> Epochs:
     import logging
 
     import lightning as L
@@ -109,7 +112,7 @@ def lightning(case: Case) -> Epochs:
     class Task(L.LightningModule):
         def __init__(self) -> None:
             super().__init__()
-            self.network, self.loss = _module(case), torch.nn.BCEWithLogitsLoss()
+            self.network, self.loss = module(case), torch.nn.BCEWithLogitsLoss()
 
         def training_step(self, batch: Any, index: int) -> Any:
             x, y = batch
@@ -135,13 +138,13 @@ def lightning(case: Case) -> Epochs:
         yield from seconds[done:]
 
 
-def skorch(case: Case) -> Epochs:
+def skorch(case: "Case") -> Epochs:
     import torch
     from skorch import NeuralNet
 
     part = case.data()
     net = NeuralNet(
-        _module(case), torch.nn.BCEWithLogitsLoss, optimizer=torch.optim.Adam, lr=0.001,
+        module(case), torch.nn.BCEWithLogitsLoss, optimizer=torch.optim.Adam, lr=0.001,
         batch_size=case.batch_size, max_epochs=1, train_split=None, verbose=0, iterator_train__shuffle=True,
     ).initialize()  # fmt: skip
     while True:
@@ -149,7 +152,7 @@ def skorch(case: Case) -> Epochs:
         yield net.history[-1]["dur"]
 
 
-def scikit_learn(case: Case) -> Epochs:
+def scikit_learn(case: "Case") -> Epochs:
     """``MLPClassifier``: it has no dropout, which spares it some work."""
     import numpy as np
     from sklearn.neural_network import MLPClassifier
@@ -162,7 +165,7 @@ def scikit_learn(case: Case) -> Epochs:
         yield perf_counter() - began
 
 
-def naive_cpp(case: Case) -> Epochs:
+def naive_cpp(case: "Case") -> Epochs:
     """A C++ loop without any library, compiled for this machine."""
     compiler = shutil.which("g++")
     if compiler is None:

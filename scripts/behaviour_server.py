@@ -23,6 +23,7 @@ Change = Callable[[Any], Any]
 
 DROPPED = {"time_per_epoch", "versions", "framework_version", "keras_version"}
 REPLACED = {"pid", "created", "memory", "lease_left", "idle", "queue_position", "resumed", "last_step_at"}
+REPLACED |= {"timings", "speed", "waiting_since"}
 PATTERNS = (
     (re.compile(r"epoch_training_\d{8}_\d{6}_[0-9a-f]{6}"), "<id>"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(Z|\+00:00)"), "<time>"),

@@ -67,7 +67,7 @@ class Client(ModelRequests):
         return self._request("GET", _path(f"{TASKS}/curves", task_id), {"points": points})
 
     def task(self, task_id: str) -> dict[str, Any]:
-        """Everything that is known of one task."""
+        """Everything that is known of one task; ``timings`` are the seconds of each phase of its attempts."""
         return self._request("GET", _path(f"{TASKS}/tasks", task_id))
 
     def tasks(
