@@ -218,6 +218,22 @@ def test_a_paused_training_resumes_to_the_same_model(tmp_path):
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
+@pytest.mark.parametrize(("limit", "threads"), [({"mlp": 1e5}, 2), ({"mlp": 1e12}, 1), ({"cnn": 1.0}, 1), ({}, 1)])
+def test_threads_are_those_that_were_measured_to_be_faster(tmp_path, limit, threads):
+    line, _ = run(tmp_path, epochs=1, threads=2, many_threads=limit)
+    assert line.of(ReportKind.STARTED)[0]["threads"] == threads
+
+
+def test_a_resumed_training_keeps_its_threads(tmp_path):
+    options = {"epochs": 4, "many_threads": {"mlp": 1.0}}
+    _, first = run(tmp_path / "straight", threads=2, **options)
+    execute(ticket(tmp_path / "paused", threads=2, **options), RecordingReporter(epochs=2))
+    line, given = run(tmp_path / "paused", threads=4, attempt=2, epochs=4, many_threads={})
+    assert line.of(ReportKind.STARTED)[0]["threads"] == 2
+    models = [one.artifact_dir / "model.safetensors" for one in (first, given)]
+    assert models[0].read_bytes() == models[1].read_bytes()
+
+
 def test_checkpoints_are_taken_while_training(tmp_path):
     line, given = run(tmp_path, epochs=3, checkpoint_seconds=0.0)
     assert len(line.of(ReportKind.CHECKPOINT)) >= 3

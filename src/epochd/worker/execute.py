@@ -1,7 +1,7 @@
 """One attempt from start to end: ticket → data → engine → loop → artifact."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -61,10 +61,10 @@ def prepared(ticket: Ticket, start: Path | None, warnings: list[str]) -> "Traini
     }
     checked = ticket.checked if ticket.checked and is_unchanged(ticket.checked, ticket.spec, catalog) else None
     is_other = checked is None and ticket.checked is not None and ticket.checked.is_pinned
-    encoder, changed, marks = None, False, []
+    encoder, changed, marks, threads = None, False, [], None
     if start is not None:
         facts, encoder = checkpoint.read_facts(start)
-        marks = facts.get("marks", [])
+        marks, threads = facts.get("marks", []), facts.get("threads")
         changed = any(facts.get(name) != value for name, value in current.items())
         if changed and not ticket.spec.allow_changed_data:
             message = "the dataset has changed since this training was paused; resuming would mix two datasets"
@@ -79,7 +79,7 @@ def prepared(ticket: Ticket, start: Path | None, warnings: list[str]) -> "Traini
         warnings.append("resumed although the dataset has changed")
     elif is_other:
         warnings.append("the dataset is not the one that was checked when the task was submitted; it was checked again")
-    return Training(ticket, data, start, warnings, current, changed, marks, checked)
+    return Training(ticket, data, start, warnings, current, changed, marks, checked, threads)
 
 
 def is_unchanged(checked: CheckedDataset, spec: TrainingSpec, catalog: Catalog) -> bool:
@@ -186,7 +186,8 @@ class Training:
 
     ``fingerprints`` are those of the data, by name; ``changed`` says that they differ from those of the checkpoint.
     ``warnings`` are for the task's log, ``marks`` are those of ``JobSink`` before this attempt. ``checked`` is
-    what a check of the config has found in the data; None if only their preparation has checked them.
+    what a check of the config has found in the data; None if only their preparation has checked them. ``threads`` are
+    those with which the training began, None at the beginning.
     """
 
     ticket: Ticket
@@ -197,6 +198,7 @@ class Training:
     changed: bool = False
     marks: Sequence[dict[str, Any]] = ()
     checked: CheckedDataset | None = None
+    threads: int | None = None
 
     def check(self) -> None:
         """Repeat the server's check of the requirements, now that the shape of the encoded rows is known."""
@@ -230,7 +232,7 @@ class Training:
     @cached_property
     def setup(self) -> Setup:
         spec, encoder = self.ticket.spec, self.prepared.encoder
-        return Setup(
+        found = Setup(
             spec,
             self.prepared.task,
             network.input_shape(spec, self.example_shape),
@@ -244,6 +246,15 @@ class Training:
             len(self.prepared.train),
             self._target_log,
         )
+        return replace(found, chosen_threads=self._chosen_threads(found))
+
+    def _chosen_threads(self, setup: Setup) -> int | None:
+        """The threads of the checkpoint, so that a resumed training has the same bits; or what was measured to be
+        faster on this machine; None if neither is known."""
+        limit = self.ticket.many_threads.get(speeds.network_of(setup))
+        if self.threads is not None or limit is None or setup.gpus or setup.devices > 1:
+            return self.threads
+        return self.ticket.threads if speeds.step_flops(setup, len(self.prepared.train)) >= limit else 1
 
     @cached_property
     def plans(self) -> list[members.Plan]:
