@@ -260,6 +260,20 @@ MUTANTS = [
         "optax.clip(",
         f"{CONTRACT}test_a_clipped_gradient_moves_the_weights_by_at_most_its_norm[jax]",
     ),
+    Mutant(
+        "every seed drops the same units",
+        "engines/programs.py",
+        "np.array([spec.seed, ",
+        "np.array([0, ",
+        f"{CONTRACT}test_dropout_is_a_function_of_seed_and_step",
+    ),
+    Mutant(
+        "each seed compiles a program of its own",
+        "engines/programs.py",
+        '    "mixed_precision",\n)',
+        '    "mixed_precision",\n    "seed",\n)',
+        "engines/test_programs.py",
+    ),
     # The store
     Mutant(
         "any token is taken for the attempt's own",
@@ -318,6 +332,20 @@ MUTANTS = [
         "worker.ticket.task_id == key[0]",
         "dispatch/workers/test_executor_contract.py",
     ),
+    Mutant(
+        "a returned ticket goes to a process with other threads",
+        "dispatch/workers/process.py",
+        "ticket.needs in (None, self.fixed)",
+        "self.framework == ticket.framework",
+        "dispatch/workers/test_pool.py",
+    ),
+    Mutant(
+        "idle processes are kept whatever memory they take",
+        "dispatch/workers/pool.py",
+        "sum(sizes.values()) > self._warm_bytes",
+        "sum(sizes.values()) > 1 << 60",
+        "dispatch/workers/test_pool.py",
+    ),
     # The API
     Mutant(
         "any host is answered",
@@ -365,13 +393,13 @@ MUTANTS = [
     Mutant(
         "a checkpoint is reported before it is there",
         "worker/sink.py",
-        '        facts = self.facts | {"marks": self.marks}\n        path = checkpoint.save(',
+        '        facts = self.facts | {"marks": self.marks}\n        with self.timer',
         '        facts = self.facts | {"marks": self.marks}\n'
         "        number = len(checkpoint.numbered(ticket.checkpoints_dir)) + 1\n"
         '        early = ticket.checkpoints_dir / f"{ticket.attempt:04d}-{number:06d}"\n'
         '        where = {"path": str(early.relative_to(ticket.data_dir)), "epoch": state.epoch, "step": state.step}\n'
         "        self.emit(ReportKind.CHECKPOINT, where)\n"
-        "        path = checkpoint.save(",
+        "        with self.timer",
         "worker/test_durability_order.py",
     ),
     Mutant(
