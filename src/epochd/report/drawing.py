@@ -31,10 +31,15 @@ def of_folder(folder: Path) -> ReportData:
     return TypeAdapter(ReportData).validate_python(values | {"about": about})
 
 
+def is_due(folder: Path) -> bool:
+    """Whether the folder of a model has all that its report is drawn from, but no ``report.html`` yet."""
+    return (folder / language.PAGE_DATA).is_file() and not (folder / language.FILE).is_file()
+
+
 def draw(folder: Path) -> None:
     """Draw ``report.html`` in the folder of a model that has ``page.json``, if it is not there yet. Raises NotFound
     with the reason if it cannot be drawn."""
-    if (folder / language.FILE).is_file() or not (folder / language.PAGE_DATA).is_file():
+    if not is_due(folder):
         return
     try:
         from epochd.report import page  # Matplotlib, which the server does not import

@@ -2,13 +2,17 @@
 
 import os
 from io import BytesIO
+from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
 from tests.support.house import House
+from tests.support.reports import finished
 from tests.support.trained_models import Store
 
 from epochd.artifact.predict import Model
+from epochd.report.drawing import page_data
+from epochd.worker import model_report
 
 MIXED = "/api/v1/models/models/mixed"
 
@@ -28,6 +32,24 @@ async def test_a_file_is_sent_as_it_is(house: House, store: Store) -> None:
         answer = await house.http.get(path)
         content = (store.folder / "artifacts/models/mixed" / store.mixed / "model.json").read_bytes()
         assert (answer.content, answer.headers["content-length"]) == (content, str(len(content)))
+
+
+async def test_the_zip_file_has_the_report_which_is_drawn_for_it(house: House, store: Store, tmp_path: Path) -> None:
+    folder = store.folder / "artifacts/models/mixed" / store.mixed
+    with ZipFile(BytesIO((await house.http.get(f"{MIXED}/download")).content)) as archive:
+        assert f"{store.mixed}/report.html" not in archive.namelist(), "this model was trained without a report"
+    data = model_report.report_data(finished(tmp_path / "made", dataset="iris"))
+    (folder / "page.json").write_text(page_data(data), encoding="utf-8")
+    with ZipFile(BytesIO((await house.http.get(f"{MIXED}/download")).content)) as archive:
+        assert b"</html>" in archive.read(f"{store.mixed}/report.html")
+
+
+async def test_a_report_that_cannot_be_drawn_is_left_out_of_the_zip_file(house: House, store: Store) -> None:
+    (store.folder / "artifacts/models/mixed" / store.mixed / "page.json").write_text("[")
+    answer = await house.http.get(f"{MIXED}/download")
+    with ZipFile(BytesIO(answer.content)) as archive:
+        assert f"{store.mixed}/model.json" in archive.namelist()
+        assert f"{store.mixed}/report.html" not in archive.namelist()
 
 
 @pytest.mark.parametrize("name", ["secret.txt", "..%2Fsecret.txt", "%2Fetc%2Fpasswd", "nothing", "model.json%00"])

@@ -358,6 +358,23 @@ async def test_close_leaves_no_process_and_takes_no_time(open_place):
         await place.executor.launch(place.ticket("done"))
 
 
+async def test_a_pool_that_fails_says_so_and_tries_again(open_place, monkeypatch, caplog):
+    monkeypatch.setattr(pool, "FIRST_BACKOFF_SECONDS", 0.01)
+    failures = iter([RuntimeError("no more processes")])
+    start = LocalExecutor._start_missing
+
+    def fail_once(self):
+        for error in failures:
+            raise error
+        start(self)
+
+    monkeypatch.setattr(LocalExecutor, "_start_missing", fail_once)
+    place = open_place()
+    await place.start()
+    assert (await place.run("done")).returncode == 0
+    assert "the worker pool failed; it tries again" in caplog.text
+
+
 async def test_a_handler_that_fails_costs_no_slot(open_place, caplog):
     place = open_place()
     told = asyncio.Event()

@@ -21,7 +21,7 @@ from epochd.api.service import Service
 from epochd.artifact import files
 from epochd.core.errors import NotFound
 from epochd.core.text import cut
-from epochd.report.drawing import draw
+from epochd.report import drawing
 
 router = APIRouter()
 
@@ -93,8 +93,9 @@ async def _file(service: Service, version: Version, name: str) -> StreamingRespo
 
 
 async def _download(service: Service, version: Version) -> StreamingResponse:
-    with suppress(NotFound):  # a report that cannot be drawn is told by its own route
-        await service.reports.call(draw, version.folder)
+    if drawing.is_due(version.folder):
+        with suppress(NotFound):  # a report that cannot be drawn is told by its own route
+            await service.reports.call(drawing.draw, version.folder)
     opened = await service.models.run(_open_files, version)
     return StreamingResponse(_zipped(version.id, opened), media_type=ZIP, headers=_attachment(f"{version.id}.zip"))
 

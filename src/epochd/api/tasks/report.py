@@ -12,8 +12,8 @@ from epochd.api.responses import ErrorShape
 from epochd.api.service import Service
 from epochd.core.errors import IllegalMove, NotFound
 from epochd.core.jobs import Job, State
-from epochd.report.drawing import draw
-from epochd.report.language import FILE, PAGE_DATA, VALUES, Language, in_language
+from epochd.report import drawing
+from epochd.report.language import FILE, VALUES, Language, in_language
 from epochd.report.values import ReportValues
 from epochd.store import jobs
 
@@ -54,8 +54,8 @@ async def report(
     """One page that needs no network. It contains both languages and a switch; `lang` is the one shown first."""
     job = await jobs.get(service.db, task_id)
     path = _path(service, job, FILE)
-    if not path.is_file() and _path(service, job, PAGE_DATA).is_file():  # the worker had no time for it yet
-        await service.reports.call(draw, path.parent)
+    if drawing.is_due(path.parent):  # the worker had no time for it yet
+        await service.reports.call(drawing.draw, path.parent)
     page = await asyncio.to_thread(_read, path)
     return HTMLResponse(in_language(page, lang or translator.language), headers=HEADERS)
 

@@ -151,7 +151,12 @@ class LocalExecutor:
             while not (self._closing.is_set() or registry.installed()):
                 await self._wait(INSTALLATION_SECONDS)
             if not self._closing.is_set():
-                self._start_missing()
+                try:
+                    self._start_missing()
+                except Exception as error:
+                    logger.exception("the worker pool failed; it tries again")
+                    self._record_failure(self._framework, f"{type(error).__name__}: {error}")
+                    self._changed.set()
 
     def _start_missing(self) -> None:
         """Start a process for each ticket that waits for one, and as many as there are slots."""
