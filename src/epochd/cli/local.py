@@ -34,6 +34,7 @@ def serve(
     slots: Annotated[int | None, setting("slots")] = None,
     gpus: Annotated[str | None, setting("gpus")] = None,
     jobs_per_worker: Annotated[int | None, setting("jobs_per_worker")] = None,
+    warm_mb: Annotated[int | None, setting("warm_mb")] = None,
     resident_mb: Annotated[int | None, setting("resident_mb")] = None,
     cache_mb: Annotated[int | None, setting("cache_mb")] = None,
     memory_mb: Annotated[int | None, setting("memory_mb")] = None,
