@@ -57,6 +57,8 @@ def test_the_estimate_is_start_compilation_and_steps(known):
     seconds = speeds.training_seconds("pytorch", given, 100, measured=known)
     assert seconds == pytest.approx(2.0 + 0.5 + steps)
     assert speeds.training_seconds("pytorch", given, 100, is_warm=True, measured=known) == pytest.approx(0.5 + steps)
+    shared = speeds.training_seconds("pytorch", given, 100, waiting=4, measured=known)
+    assert shared == pytest.approx((2.0 + 0.5) / 5 + steps)
     ready = {"is_warm": True, "is_compiled": True}
     assert speeds.training_seconds("pytorch", given, 100, **ready, measured=known) == pytest.approx(steps)
 

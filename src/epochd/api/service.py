@@ -143,12 +143,12 @@ class Service:
         reading = await datasets.reading(self.db)
         return Catalog(self.settings.dataset_roots, registered, self.settings.default_dataset, reading)
 
-    def ready(self, engine: str, setup: Setup) -> Readiness:
-        """What a training on an engine need not wait for. The programs of TensorFlow are those of a living process,
-        those of JAX are in its cache."""
+    def ready(self, waiting: int, engine: str, setup: Setup) -> Readiness:
+        """What a training on an engine need not wait for, beside so many tasks. The programs of TensorFlow are those of
+        a living process, those of JAX are in its cache."""
         is_warm = engine in self.executor.frameworks
         is_kept = is_warm or engine == "jax"
-        return Readiness(is_warm, is_kept and self.speeds.is_compiled(engine, programs.shape_of(setup)))
+        return Readiness(is_warm, is_kept and self.speeds.is_compiled(engine, programs.shape_of(setup)), waiting)
 
     def _keep_speeds(self, events: list[Event]) -> None:
         """Keep what completed trainings have measured of their engines, for ``auto``; a worker of another version may

@@ -8,7 +8,7 @@ without an import, and a worker imports only the framework that it trains with.
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from time import perf_counter
 from typing import Any
@@ -34,10 +34,12 @@ IMPORT_SECONDS: dict[str, float] = {}
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """What a training need not wait for: a process that has imported the engine, and compiled programs."""
+    """What a training need not wait for: a process that has imported the engine, and compiled programs; and how many
+    tasks are ``waiting``, with which it shares what it has to wait for."""
 
     is_warm: bool = False
     is_compiled: bool = False
+    waiting: int = 0
 
 
 Ready = Callable[[str, Setup], Readiness]
@@ -100,9 +102,7 @@ def fastest(
 
     def seconds(engine: str) -> float:
         found = ready(engine, setup)
-        return speeds.training_seconds(
-            engine, setup, rows, is_warm=found.is_warm, is_compiled=found.is_compiled, measured=table
-        )
+        return speeds.training_seconds(engine, setup, rows, **asdict(found), measured=table)
 
     known = [engine for engine in engines if engine in table.engines(speeds.network_of(setup))]
     return min(known, key=seconds) if known else engines[0]

@@ -300,15 +300,17 @@ def training_seconds(
     *,
     is_warm: bool = False,
     is_compiled: bool = False,
+    waiting: int = 0,
     measured: Speeds | None = None,
 ) -> float:
     """The expected duration of a training with ``rows`` training rows on a CPU. ``is_warm`` if a process that has
-    imported the engine waits for it, ``is_compiled`` if its programs are compiled already. Raises KeyError for a
-    network that was not measured on this engine."""
+    imported the engine waits for it, ``is_compiled`` if its programs are compiled already. ``waiting`` tasks let expect
+    that as many follow, which share the start of a process and the compilation. Raises KeyError for a network that was
+    not measured on this engine."""
     measured = measured or Speeds()
     spec, flops = setup.spec, step_flops(setup, rows)
     speed = measured.speed(engine, network_of(setup), flops)
     epochs = min(spec.epochs, LIKELY_PATIENCES * (spec.early_stopping_patience or spec.epochs))
     steps = spec.members * epochs * ceil(rows / spec.batch_size)
     start = (0.0 if is_warm else measured.start_seconds(engine)) + (0.0 if is_compiled else speed.compile)
-    return start + steps * speed.step_seconds(flops)
+    return start / (1 + waiting) + steps * speed.step_seconds(flops)

@@ -251,6 +251,19 @@ async def test_auto_learns_from_the_trainings_of_this_machine(house, monkeypatch
     assert (house.service.settings.speeds_dir / SAMPLES).is_file()
 
 
+async def test_auto_takes_the_engine_with_faster_steps_once_tasks_wait_that_share_its_start(house, monkeypatch):
+    monkeypatch.setattr(registry, "installed", lambda: ["pytorch", "jax"])
+    config = {"hidden_units": [16], "epochs": 100, "framework": "auto", "early_stopping_patience": None}
+
+    async def chosen() -> str:
+        return (await house.post("/validate", json=CONFIG | config)).json()["config"]["framework"]
+
+    assert await chosen() == "pytorch"
+    for _ in range(20):
+        await house.start()
+    assert await chosen() == "jax"
+
+
 @pytest.mark.parametrize("speed", [{"engine": "jax"}, "fast", {"engine": 3, "flops": -1}])
 async def test_a_speed_that_makes_no_sense_does_not_disturb_the_end_of_a_training(house, speed):
     task_id = await house.start()

@@ -1,6 +1,7 @@
 """Validate a config, start a training with it, and describe the fields of a config."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -13,6 +14,7 @@ from epochd.api.tasks.openapi_examples import BODY
 from epochd.api.tasks.responses import Started, Validated
 from epochd.artifact import pack
 from epochd.core.errors import EpochdError
+from epochd.core.jobs import State
 from epochd.core.language import translated
 from epochd.core.specs import TrainingSpec
 from epochd.store import jobs
@@ -68,7 +70,8 @@ async def validate(values: JsonObject, request: Request, service: ServiceDep) ->
 async def _validated(values: dict[str, Any], service: Service) -> validation.ValidationResult:
     gpus = len(service.dispatcher.gpus.owned)
     catalog = await service.catalog()
-    known = service.speeds, service.ready
+    waiting = (await asyncio.shield(service.count_jobs()))[State.PENDING]
+    known = service.speeds, partial(service.ready, waiting)
     return await validation.validate(values, catalog, service.checks, service.settings, gpus, *known)
 
 
