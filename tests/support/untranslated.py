@@ -60,7 +60,7 @@ def watch() -> None:
 
 def report(session: pytest.Session) -> None:
     """Write down what this process has found; the process that began the session also reads what all others have."""
-    cache = session.config.cache
+    cache = getattr(session.config, "cache", None)  # without its plugin there is none
     if cache is None:
         return
     folder = cache.mkdir(FOLDER)
