@@ -342,8 +342,8 @@ MUTANTS = [
     Mutant(
         "idle processes are kept whatever memory they take",
         "dispatch/workers/pool.py",
-        "sum(sizes.values()) > self._warm_bytes",
-        "sum(sizes.values()) > 1 << 60",
+        "if sum(sizes.values()) <= self._warm_bytes:",
+        "if sum(sizes.values()) <= 1 << 60:",
         "dispatch/workers/test_pool.py",
     ),
     # The API

@@ -142,19 +142,24 @@ def test_several_networks_of_other_engines_go_on_exactly_too(tmp_path, framework
     assert train(tmp_path / "deaths", options, [2, 5, 3, 1]) == train(tmp_path / "straight", options)
 
 
-@pytest.mark.parametrize("kind", SEVERAL)
-def test_several_networks_that_go_on_from_another_task_equal_one_long_training(tmp_path, kind):
-    options = {"dataset": "iris", "hidden_units": [8], "learning_rate_scheduler": "none"} | SEVERAL[kind]
-    options |= {"early_stopping_patience": None}
-    long = train(tmp_path / "long", options | {"epochs": 4})
-    train(tmp_path / "short", options | {"epochs": 2})
+def assert_that_halves_equal_the_whole(tmp_path, options, epochs):
+    """Half of the epochs, and a task that goes on from there, train the model of one task with all of them."""
+    long = train(tmp_path / "long", options | {"epochs": epochs})
+    train(tmp_path / "short", options | {"epochs": epochs // 2})
     newest, _ = checkpoint.newest(tmp_path / "short" / "checkpoints" / "t")
-    given = ticket(tmp_path / "rest", 1, 0, options | {"epochs": 4}).model_copy(update={"task_id": "child"})
+    given = ticket(tmp_path / "rest", 1, 0, options | {"epochs": epochs}).model_copy(update={"task_id": "child"})
     checkpoint.copy(newest, given.checkpoints_dir)
     line = RecordingReporter()
     assert execute(given, line) is ReportKind.COMPLETED
     assert line.rows() == long[0]
     assert (given.artifact_dir / "model.safetensors").read_bytes() == long[2]
+
+
+@pytest.mark.parametrize("kind", SEVERAL)
+def test_several_networks_that_go_on_from_another_task_equal_one_long_training(tmp_path, kind):
+    options = {"dataset": "iris", "hidden_units": [8], "learning_rate_scheduler": "none"} | SEVERAL[kind]
+    options |= {"early_stopping_patience": None}
+    assert_that_halves_equal_the_whole(tmp_path, options, epochs=4)
 
 
 def test_a_network_that_had_stopped_early_catches_up_when_the_task_is_continued(tmp_path):
@@ -337,15 +342,7 @@ def test_a_task_that_goes_on_from_another_equals_one_long_training(tmp_path):
         "learning_rate_scheduler": "none",
         "early_stopping_patience": None,
     }
-    long = train(tmp_path / "long", options | {"epochs": 6})
-    train(tmp_path / "short", options | {"epochs": 3})
-    newest, _ = checkpoint.newest(tmp_path / "short" / "checkpoints" / "t")
-    given = ticket(tmp_path / "rest", 1, 0, options | {"epochs": 6}).model_copy(update={"task_id": "child"})
-    checkpoint.copy(newest, given.checkpoints_dir)
-    line = RecordingReporter()
-    assert execute(given, line) is ReportKind.COMPLETED
-    assert line.rows() == long[0]
-    assert (given.artifact_dir / "model.safetensors").read_bytes() == long[2]
+    assert_that_halves_equal_the_whole(tmp_path, options, epochs=6)
 
 
 @pytest.mark.parametrize("patience", [1, None])

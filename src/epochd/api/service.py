@@ -26,7 +26,7 @@ from epochd.dispatch.host import machine
 from epochd.dispatch.host.machine import Machine
 from epochd.dispatch.workers.executor import Executor
 from epochd.engines import programs
-from epochd.engines.registry import Readiness
+from epochd.engines.registry import CACHED_ON_DISK, Readiness
 from epochd.engines.speeds import Sample, Speeds
 from epochd.loop.engine import Setup
 from epochd.readers.pool import ReaderPool
@@ -144,10 +144,9 @@ class Service:
         return Catalog(self.settings.dataset_roots, registered, self.settings.default_dataset, reading)
 
     def ready(self, waiting: int, engine: str, setup: Setup) -> Readiness:
-        """What a training on an engine need not wait for, beside so many tasks. The programs of TensorFlow are those of
-        a living process, those of JAX are in its cache."""
+        """What a training on an engine need not wait for, beside so many tasks."""
         is_warm = engine in self.executor.frameworks
-        is_kept = is_warm or engine == "jax"
+        is_kept = is_warm or engine in CACHED_ON_DISK
         return Readiness(is_warm, is_kept and self.speeds.is_compiled(engine, programs.shape_of(setup)), waiting)
 
     def _keep_speeds(self, events: list[Event]) -> None:

@@ -102,7 +102,7 @@ class Settings(BaseSettings):
     """The language of answers for clients that state none with ``Accept-Language``: zh or en. Default: Chinese, but
     English for the Open Inference Protocol and the protocol of MLflow. The command line uses it, too."""
     report: bool = True
-    """Whether a report is saved with each model, which takes a second or two at the end of a training."""
+    """Whether each model has a report; what it measures takes up to a second at the end of a short training."""
     pause_wait_seconds: Annotated[float, Field(ge=0, le=600)] = 10.0
     """How long ``pause`` waits for the worker before it answers 202."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

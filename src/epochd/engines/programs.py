@@ -48,8 +48,9 @@ class ProgramSetup:
         spec = TrainingSpec.model_construct(
             target_column="", **{name: getattr(setup.spec, name) for name in COMPILED_FIELDS}
         )
-        common = replace(setup, spec=spec, threads=1, class_weights=None, rows=None, target_log=None)
-        common = replace(common, chosen_threads=None)
+        common = replace(
+            setup, spec=spec, threads=1, chosen_threads=None, class_weights=None, rows=None, target_log=None
+        )
         fields = {name: getattr(spec, name) for name in COMPILED_FIELDS}
         parts = common.task, common.inputs, common.outputs, common.gpus, common.devices, common.embeddings
         return cls(repr((fields, *parts, common.masked)), common)

@@ -6,12 +6,10 @@ without an import, and a worker imports only the framework that it trains with.
 ``auto`` is decided by what each engine is expected to need for the training (``speeds``).
 """
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 
@@ -28,6 +26,10 @@ MODULES = {"pytorch": "torch", "tensorflow": "tensorflow", "jax": "jax"}
 """Engine → the top module of its framework, which is also the extra of epochd that contains it."""
 COMPILING = frozenset({"tensorflow", "jax"})
 """Engines that compile a program at its first call."""
+CACHED_ON_DISK = frozenset({"jax"})
+"""Those whose compiled programs outlive the process."""
+_FIXED: dict[str, str] = {}
+"""What the first engine of each framework needed in this process."""
 IMPORT_SECONDS: dict[str, float] = {}
 """How long the import of an engine took in this process, or in the one that it was forked from."""
 
@@ -139,21 +141,22 @@ def warm(framework: str, *, touch: bool = True) -> None:
 def fixed(framework: str) -> str:
     """What the framework has fixed for the whole process at its first step: threads and devices, such as ``1x1``. Empty
     before that, and for PyTorch, which can change its threads."""
-    process = _process(framework)
-    return process.fixed() if process else ""
+    return _FIXED.get(framework, "")
 
 
 def check_process(framework: str, setup: Setup) -> None:
     """Raise WrongProcess if the framework has fixed other threads or devices for this process than the setup needs: it
     would be slower, and a resumed training would differ in its last bits."""
-    process = _process(framework)
-    if process and (has := process.fixed()) and has != (needs := process.needed(setup)):
+    if (has := fixed(framework)) and has != (needs := _needed(framework, setup)):
         raise WrongProcess(f"this process has threads and devices {has}, but the training needs {needs}", needs)
 
 
 def build(framework: str, setup: Setup, train: InMemoryDataset) -> Engine:
     """An engine with initial weights and the training rows on its device."""
-    return _engine(framework)(setup, train)
+    engine = _engine(framework)(setup, train)
+    if needs := _needed(framework, setup):
+        _FIXED.setdefault(framework, needs)
+    return engine
 
 
 def _engine(framework: str) -> Callable[[Setup, InMemoryDataset], Engine]:
@@ -181,7 +184,16 @@ def _imported(framework: str) -> Callable[[Setup, InMemoryDataset], Engine]:
             return TorchEngine
 
 
-def _process(framework: str) -> Any:
-    """The module that configures the framework's process, where it has been imported and fixes anything."""
-    names = {"tensorflow": "tensorflow_engine.runtime", "jax": "jax_engine.devices"}
-    return sys.modules.get(f"epochd.engines.{names[framework]}") if framework in names else None
+def _needed(framework: str, setup: Setup) -> str:
+    """The threads and devices that a process has to have for the setup; empty if the framework does not fix them."""
+    match framework:
+        case "tensorflow":
+            from epochd.engines.tensorflow_engine import runtime
+
+            return runtime.needed(setup)
+        case "jax":
+            from epochd.engines.jax_engine import devices
+
+            return devices.needed(setup)
+        case _:
+            return ""

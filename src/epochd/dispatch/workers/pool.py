@@ -182,7 +182,7 @@ class LocalExecutor:
         """A framework that was used before and is not imported yet, if one more process fits ``warm_mb``."""
         while self._others:
             name = self._others.pop(0)
-            sizes = memory.used_by_processes([worker.process.pid for worker in self._idle])
+            sizes = self._idle_sizes()
             if sum(sizes.values()) + max(sizes.values(), default=0) > self._warm_bytes:
                 return []
             if name in registry.installed() and name not in self.frameworks:
@@ -191,11 +191,15 @@ class LocalExecutor:
 
     def _retire_surplus(self, coming: int) -> None:
         """Retire the idle processes beyond the slots whose memory does not fit ``warm_mb``, unused ones first."""
-        sizes = memory.used_by_processes([worker.process.pid for worker in self._idle])
-        while self._idle and self._active + coming > self._settings.slots and sum(sizes.values()) > self._warm_bytes:
-            worker = self._idle.pop(0)
-            del sizes[worker.process.pid]
-            worker.retire()
+        while self._idle and self._active + coming > self._settings.slots:
+            sizes = self._idle_sizes()
+            if sum(sizes.values()) <= self._warm_bytes:
+                return
+            self._idle.pop(0).retire()
+
+    def _idle_sizes(self) -> dict[int, int]:
+        """Idle process → its memory in bytes."""
+        return memory.used_by_processes([worker.process.pid for worker in self._idle])
 
     @property
     def _active(self) -> int:

@@ -1,7 +1,7 @@
 """The devices that JAX uses, and its number of threads.
 
 JAX reads both once, at the first use of a device, so the first engine of a process determines them. A worker process
-trains only jobs that need the same (``fixed``, ``needed``); other processes that build several engines over CPU devices
+trains only jobs that need the same (``needed``); other processes that build several engines over CPU devices
 set ``JAX_NUM_CPU_DEVICES``.
 """
 
@@ -25,8 +25,6 @@ SPLIT = PartitionSpec(None, ROWS)  # type: ignore[no-untyped-call]
 """(steps, rows): each device has its share of the positions in every batch."""
 THREAD_FLOPS = 5e9
 """Operations per step from which more CPU threads are not slower (see ``threads_for``)."""
-_first: list[str] = []
-"""What the first engine of this process needed."""
 
 
 def mesh_for(setup: Setup) -> Mesh:
@@ -45,8 +43,6 @@ def mesh_for(setup: Setup) -> Mesh:
     finally:
         if not threads_are_set:
             del os.environ["NPROC"]
-    if not _first:
-        _first.append(needed(setup))
     _require(len(cpus) >= setup.devices, "num_devices", f"{setup.devices} CPU devices", f"JAX has {len(cpus)}")
     return Mesh(np.array(cpus[: setup.devices]), ROWS)
 
@@ -54,11 +50,6 @@ def mesh_for(setup: Setup) -> Mesh:
 def needed(setup: Setup) -> str:
     """The threads and CPU devices that a process has to have for this setup, such as ``1x1``."""
     return f"{os.environ.get('NPROC') or threads_for(setup)}x{device_count(setup)}"
-
-
-def fixed() -> str:
-    """The threads and CPU devices of this process, as in ``needed``; empty before its first engine."""
-    return _first[0] if _first else ""
 
 
 def device_count(setup: Setup) -> int:

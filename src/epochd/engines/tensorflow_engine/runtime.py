@@ -41,10 +41,6 @@ cnn 64-32 7.2 / 5.1, 10.1 / 7.2, 79 / 50; mlp 1024-1024, batch 256 (2e9) 21 / 5-
 3.6 / 1.5-2.5. No size was faster there; that the largest are faster on idle cores is expected, not measured."""
 
 
-_first: list[str] = []
-"""What the first job of this process needed."""
-
-
 def configure(setup: Setup) -> list[str]:
     """Configure TensorFlow for a job and return the names of the job's devices.
 
@@ -60,8 +56,6 @@ def configure(setup: Setup) -> list[str]:
         tf.config.threading.set_inter_op_parallelism_threads(threads)
         devices = [tf.config.LogicalDeviceConfiguration()] * max(CPU_DEVICES, setup.devices)
         tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
-    if not _first:
-        _first.append(needed(setup))
     if setup.gpus:
         return [f"/GPU:{index}" for index in setup.gpus]
     available = len(tf.config.list_logical_devices("CPU"))
@@ -74,11 +68,6 @@ def configure(setup: Setup) -> list[str]:
 def needed(setup: Setup) -> str:
     """The threads and CPU devices that a process has to have for this setup, such as ``1x8``."""
     return f"{threads_for(setup)}x{max(CPU_DEVICES, setup.devices)}"
-
-
-def fixed() -> str:
-    """The threads and CPU devices of this process, as in ``needed``; empty before its first engine."""
-    return _first[0] if _first else ""
 
 
 def threads_for(setup: Setup) -> int:
