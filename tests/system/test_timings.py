@@ -2,31 +2,34 @@
 
 from time import perf_counter
 
-import pytest
-
 PHASES = ["queue", "start", "data", "compile", "train", "validate", "checkpoint", "pack"]
 TOLERANCE = 0.5
-"""Seconds of answers and events, and of the check of the config, which precedes the submission."""
+"""Seconds that an event takes to arrive: answers of a server whose processors are busy."""
 
 
 def test_the_phases_account_for_the_time_from_the_request_to_the_end(open_server):
-    """The first training waits for its worker, the second for the first one's slot."""
+    """The first training waits for its worker, the second for the first one's slot.
+
+    A task begins within its request, so its time lies between the time from the answer and that from the request.
+    """
     server = open_server()
     server.client.post("/validate", json={"dataset": "breast_cancer", "target_column": "target"})  # starts its reader
-    began = perf_counter()
-    first, second = (server.start(framework="pytorch", epochs=60) for _ in range(2))
-    walls = []
-    for task_id in (first, second):
+    tasks, requests, ends = [], [], []
+    for _ in range(2):
+        asked = perf_counter()
+        tasks.append(server.start(framework="pytorch", epochs=60))
+        requests.append((asked, perf_counter()))
+    for task_id in tasks:
         assert server.follow(task_id)["type"] == "complete"
-        walls.append(perf_counter() - began)
-    timings = [server.task(task_id)["timings"] for task_id in (first, second)]
-    for found, wall in zip(timings, walls, strict=True):
+        ends.append(perf_counter())
+    timings = [server.task(task_id)["timings"] for task_id in tasks]
+    for found, (asked, answered), ended in zip(timings, requests, ends, strict=True):
         assert list(found) == PHASES
-        assert sum(found.values()) == pytest.approx(wall, abs=TOLERANCE)
+        assert ended - answered - TOLERANCE < sum(found.values()) < ended - asked
         assert min(found[phase] for phase in ("data", "train", "validate", "checkpoint", "pack")) > 0.001
     assert timings[0]["start"] > 0.3, "the worker imports its framework"
-    assert timings[1]["queue"] == pytest.approx(walls[0], abs=TOLERANCE)
-    complete = server.follow(first)
+    assert timings[1]["queue"] > ends[0] - requests[1][1] - TOLERANCE
+    complete = server.follow(tasks[0])
     assert complete["summary"]["timings"].keys() == set(PHASES), "the last event has them too"
 
 

@@ -111,13 +111,14 @@ class JaxEngine:
         for i, first in enumerate(range(0, len(rows), self._batch)):
             batch = rows[first : first + self._batch]
             table[i, : len(batch)] = batch
+        positions = table if count == 1 else jax.device_put(table, NamedSharding(self._mesh, devices.SPLIT))
         self._flat, self._optimizer_state, sums = self._train(
             self._flat,
             self._optimizer_state,
             self._x,
             self._y,
             self._weights,
-            jax.device_put(table, NamedSharding(self._mesh, devices.SPLIT)),
+            positions,
             np.uint32(step & 0xFFFFFFFF),
             np.int32(len(rows)),
             np.float32(learning_rate),
