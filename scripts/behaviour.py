@@ -1,11 +1,11 @@
 """What the product does, recorded from outside, so that two versions of the source can be compared.
 
-    python scripts/behaviour.py record BEFORE.json --source ../old-checkout --corpus tests/support
-    python scripts/behaviour.py record AFTER.json --corpus tests/support
+    python scripts/behaviour.py record BEFORE.json --source ../old-checkout
+    python scripts/behaviour.py record AFTER.json
     python scripts/behaviour.py compare BEFORE.json AFTER.json
 
 Everything goes through ``epochd serve``, ``epochd predict`` and the files that they leave. Record both versions on the
-same machine, with the same corpus. What differs from run to run (ids, times, memory) is replaced by placeholders.
+same machine, from the same checkout: bad inputs are those of its tests. What differs from run to run (ids, times, memory) is replaced by placeholders.
 """
 
 import argparse
@@ -103,21 +103,19 @@ def record_successors(server: Server, ids: Mapping[str, str], record: Record) ->
         collect(server, f"{parent}, {order}", answer["task_id"], record)
 
 
-def record_judgements(server: Server, corpus: Path, record: Record) -> None:
+def record_judgements(server: Server, record: Record) -> None:
     """What ``validate`` says of good and of broken inputs."""
     for name, config in cases.GOOD.items():
         record["judgements"][name] = normal(server.ask("POST", f"{TRAINING}/validate", json=config).json())
-    for name, config in broken_inputs(corpus, server.data_dir / "datasets"):
+    for name, config in broken_inputs(server.data_dir / "datasets"):
         answer = server.ask("POST", f"{TRAINING}/validate", json=config).json()
         record["corpus"][name] = normal({"problems": answer["problems"], "warnings": answer["warnings"]})
 
 
-def broken_inputs(corpus: Path, folder: Path) -> Iterator[tuple[str, cases.Config]]:
-    """The corpus of the tests: each case's name and config, its files in a folder of its own."""
-    tests = next(parent for parent in (corpus, *corpus.parents) if parent.name == "tests")
-    sys.path.insert(0, str(tests.parent))
-    package = ".".join(corpus.relative_to(tests.parent).parts)
-    files, tables = (importlib.import_module(f"{package}.{name}") for name in ("broken", "broken_tables"))
+def broken_inputs(folder: Path) -> Iterator[tuple[str, cases.Config]]:
+    """Those of the tests: each case's name and config, its files in a folder of its own."""
+    sys.path.insert(0, str(HERE))
+    files, tables = (importlib.import_module(f"tests.support.{name}") for name in ("broken_files", "broken_tables"))
     for name, build in files.BROKEN.items():
         (folder / name).mkdir()
         yield name, {"dataset": f"{name}/{build(folder / name)[0]}", "target_column": "y"}
@@ -128,7 +126,7 @@ def broken_inputs(corpus: Path, folder: Path) -> Iterator[tuple[str, cases.Confi
         yield name, config | inside
 
 
-def record_all(source: Path, corpus: Path) -> Record:
+def record_all(source: Path) -> Record:
     record: Record = {name: {} for name in SECTIONS}
     with tempfile.TemporaryDirectory(prefix="behaviour-") as made:
         folder = Path(made)
@@ -145,7 +143,7 @@ def record_all(source: Path, corpus: Path) -> Record:
             record["files"]["streamed rows"] = sorted(path.name for path in server.data_dir.glob("cache/rows/*"))
             answers.record_steering(server, record)
         with server_of(source, folder / "judge", EPOCHD_MEMORY_MB="2000") as server:
-            record_judgements(server, corpus, record)
+            record_judgements(server, record)
     return record
 
 
@@ -184,7 +182,6 @@ def arguments() -> argparse.Namespace:
     recording = commands.add_parser("record", help="record what a version does")
     recording.add_argument("out", type=Path)
     recording.add_argument("--source", type=Path, default=HERE, help="a checkout, or a folder that holds epochd")
-    recording.add_argument("--corpus", type=Path, help="the folder of broken.py, below a folder named tests")
     comparing = commands.add_parser("compare", help="list what differs between two records")
     comparing.add_argument("before", type=Path)
     comparing.add_argument("after", type=Path)
@@ -197,9 +194,7 @@ def main() -> int:
         return compare(*(json.loads(path.read_text()) for path in (given.before, given.after)))
     source = given.source.resolve()
     source = source / "src" if (source / "src" / "epochd").is_dir() else source
-    places = (HERE / "tests" / "support", HERE / "tests" / "data")
-    corpus = given.corpus or next(place for place in places if (place / "broken.py").exists())
-    record = record_all(source, corpus.resolve())
+    record = record_all(source)
     given.out.write_text(json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
     return 0
 

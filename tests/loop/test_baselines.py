@@ -7,6 +7,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from epochd.core import specs
 from epochd.core.metric_table import best_baseline, main_metric
+from epochd.core.target_scale import TargetScale
 from epochd.loop.baselines import baselines, warnings
 
 TRAIN, Y = np.array([0, 0, 0, 2, 1, 2]), np.array([2, 0, 0, 1, 2, 0, 0])
@@ -43,7 +44,7 @@ def test_a_class_that_no_training_row_has_costs_no_infinite_loss():
 
 def test_the_mean_is_that_of_the_training_target_in_its_own_unit():
     train, y = np.array([1.0, 2.0, 6.0], "f4"), np.array([2.0, 5.0], "f4")
-    (found,) = baselines("regression", train, y, target_scale=10.0)
+    (found,) = baselines("regression", train, y, units=TargetScale(scale=10.0))
     dummy = DummyRegressor().fit(np.zeros((3, 1)), train * 10).predict(np.zeros((2, 1)))
     assert found["name"] == "mean"
     assert found["mae"] == pytest.approx(reference.mean_absolute_error(y * 10, dummy))
@@ -53,7 +54,7 @@ def test_the_mean_is_that_of_the_training_target_in_its_own_unit():
 def test_the_mean_of_a_logarithm_is_that_of_the_target_in_its_own_unit():
     train, y = np.array([1.0, 2.0, 6.0]), np.array([2.0, 5.0])
     standard = [np.log1p(values).astype("f4") for values in (train, y)]
-    (found,) = baselines("regression", *standard, target_transform="log1p")
+    (found,) = baselines("regression", *standard, units=TargetScale(transform="log1p"))
     assert found["mae"] == pytest.approx(reference.mean_absolute_error(y, [3.0, 3.0]))
     assert found["r2"] == pytest.approx(reference.r2_score(y, [3.0, 3.0]))
 

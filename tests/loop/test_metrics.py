@@ -13,6 +13,7 @@ from sklearn import metrics as reference
 
 from epochd.core import metric_table
 from epochd.core.spec_fields import Monitor
+from epochd.core.target_scale import TargetScale
 from epochd.loop import metrics, ranking
 from epochd.loop.ranking import Ranking
 from epochd.loop.state import Totals
@@ -125,7 +126,7 @@ def test_multiclass(rows):
 @given(regression_rows())
 def test_regression_in_the_targets_own_unit(rows):
     outputs, y, mean, scale = rows
-    found = metrics.evaluation(outputs, y, "regression", target_mean=mean, target_scale=scale)
+    found = metrics.evaluation(outputs, y, "regression", units=TargetScale(mean, scale))
     wide, truth = (values.astype(float) * scale + mean for values in (outputs[:, 0], y))
     has_zero = bool((np.abs(truth) <= metrics.ZERO * (mean + scale)).any())
     both = np.abs(truth) + np.abs(wide)
@@ -146,8 +147,8 @@ def test_regression_in_the_targets_own_unit(rows):
 def test_regression_of_a_logarithm_in_the_targets_own_unit(rows):
     outputs, y, mean, scale = rows
     mean, scale = min(abs(mean), 5.0), min(scale, 2.0)
-    units = {"target_mean": mean, "target_scale": scale, "target_transform": "log1p"}
-    found = metrics.evaluation(outputs, y, "regression", **units)
+    units = TargetScale(mean, scale, "log1p")
+    found = metrics.evaluation(outputs, y, "regression", units=units)
     wide, truth = (np.expm1(np.clip(values.astype(float) * scale + mean, -30, 231)) for values in (outputs[:, 0], y))
     assert found["loss"] == scikit(reference.mean_squared_error, y.astype(float), outputs[:, 0].astype(float))
     assert found["mae"] == pytest.approx(reference.mean_absolute_error(truth, wide))
@@ -160,8 +161,8 @@ def test_regression_of_a_logarithm_in_the_targets_own_unit(rows):
 
 def test_a_wild_output_of_a_logarithm_has_finite_metrics():
     y, outputs = np.array([-1.0, 0.0, 1.0], "f4"), np.array([[1e18], [-1e18], [0.0]], "f4")
-    units = {"target_mean": 3.0, "target_scale": 1.5, "target_transform": "log1p"}
-    found = metrics.evaluation(outputs, y, "regression", **units)
+    units = TargetScale(3.0, 1.5, "log1p")
+    found = metrics.evaluation(outputs, y, "regression", units=units)
     assert all(np.isfinite(value) for value in found.values())
     assert found["rmse"] > 1e90
 
@@ -169,7 +170,7 @@ def test_a_wild_output_of_a_logarithm_has_finite_metrics():
 def test_a_target_of_zero_is_noticed_after_it_was_standardised():
     raw = np.array([0.0, 3.7, 812.3, 55.1])
     y = ((raw - raw.mean()) / raw.std()).astype(np.float32)
-    found = metrics.evaluation(y[:, None], y, "regression", target_mean=raw.mean(), target_scale=raw.std())
+    found = metrics.evaluation(y[:, None], y, "regression", units=TargetScale(raw.mean(), raw.std()))
     assert (found["mape"], found["smape"]) == (None, 0.0)
 
 

@@ -12,6 +12,7 @@ from sklearn import metrics as reference
 from sklearn.dummy import DummyRegressor
 from sklearn.utils.class_weight import compute_class_weight
 
+from epochd.core.target_scale import TargetScale
 from epochd.data.feed.dataset import InMemoryDataset
 from epochd.loop import metrics, ranking
 from epochd.loop.baselines import baselines
@@ -133,8 +134,8 @@ def test_auc_and_average_precision_of_many_rows_are_exact_or_estimated(monkeypat
 def test_regression(transform, rows):
     values, _, weights = rows
     standard, outputs = (values / 10).T.astype(np.float32)
-    units = {"target_mean": 2.0, "target_scale": 1.5, "target_transform": transform}
-    found = metrics.evaluation(outputs[:, None], standard, "regression", weights=weights, **units)
+    units = TargetScale(2.0, 1.5, transform)
+    found = metrics.evaluation(outputs[:, None], standard, "regression", weights=weights, units=units)
     counts, restored = weights > 0, np.expm1 if transform else np.asarray
     truth, predicted = (restored(part[counts].astype(float) * 1.5 + 2) for part in (standard, outputs))
     w = {"sample_weight": weights[counts]}

@@ -56,9 +56,7 @@ def save_untrained(folder: Path, data: str | pl.DataFrame, *, graph: bool = Fals
         part.x[-1] = 0  # a row of padding only, as engines fill up batches
     encoder = prepared.encoder
     outputs = reference.model_outputs(setup, weights, part.x, encoder.target_units)
-    scores = metrics.evaluation(
-        outputs, part.y, prepared.task, target_scale=encoder.target_scale, target_mean=encoder.target_mean
-    )
+    scores = metrics.evaluation(outputs, part.y, prepared.task, units=encoder.target_units)
     scores.pop("rows")
     history = [history_row(epoch, scores, scores, prepared.task, 0.01, 2.0) for epoch in range(1, EPOCHS + 1)]
     state = LoopState(0.01, epoch=EPOCHS, best_epoch=2, history=history, best_weights=dict(weights))

@@ -51,6 +51,9 @@ class TargetScale:
         return self.transform is not None and bool(((values <= low) | (values >= high)).any())
 
 
+UNSCALED = TargetScale()
+
+
 def transformed(values: npt.NDArray[Any], transform: TargetTransform | None) -> Float64:
     """Targets in the unit in which they are standardised; NaN at -1 and below, which has no logarithm."""
     numbers = values.astype(np.float64)

@@ -12,9 +12,8 @@ import numpy as np
 
 from epochd.core import metric_table
 from epochd.core.arrays import FloatArray, IntArray
-from epochd.core.spec_fields import TargetTransform
 from epochd.core.specs import Task
-from epochd.core.target_scale import TargetScale
+from epochd.core.target_scale import UNSCALED, TargetScale
 from epochd.loop import metrics
 from epochd.loop.classification import Float64, LabelCounts
 
@@ -32,9 +31,7 @@ def baselines(
     y: FloatArray | IntArray,
     *,
     outputs: int = 1,
-    target_scale: float = 1.0,
-    target_mean: float = 0.0,
-    target_transform: TargetTransform | None = None,
+    units: TargetScale = UNSCALED,
     train_weights: FloatArray | None = None,
     weights: FloatArray | None = None,
     naive: Naive | None = None,
@@ -45,7 +42,6 @@ def baselines(
     ``train_weights`` are those of the rows with ``y`` and of the training rows; ``horizons`` are as in
     ``metrics.tally``."""
     if task == "regression":
-        units = TargetScale(target_mean, target_scale, target_transform)
         forecasts: dict[str, Any] = {
             "mean": np.broadcast_to(_mean(train_y, units, train_weights), y.shape),
             **(naive or {}),
@@ -57,9 +53,7 @@ def baselines(
                 y,
                 task,
                 weights=weights,
-                target_scale=target_scale,
-                target_mean=target_mean,
-                target_transform=target_transform,
+                units=units,
                 horizons=horizons,
             )
             for name, values in forecasts.items()

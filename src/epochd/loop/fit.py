@@ -156,8 +156,14 @@ def tallied(
 ) -> AnyTally:
     """The tally of all rows, whose raw outputs are computed by ``outputs_of``; ``options`` as in ``metrics.tally``. The
     blocks of rows are the same for a dataset in memory and for a memory-mapped one."""
-    units = config.target_units | {"horizons": config.spec.horizons}
-    found = metrics.tally(config.task, dataset.y, weights=dataset.weights, **(units | options))
+    found = metrics.tally(
+        config.task,
+        dataset.y,
+        weights=dataset.weights,
+        units=config.units,
+        horizons=config.spec.horizons,
+        **options,
+    )
     for outputs, y, weights in _scored_blocks(outputs_of, dataset):
         found.add(outputs, y, weights)
     return found

@@ -7,15 +7,13 @@ with each other, epoch by epoch: what is reported of an epoch is the mean over t
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from epochd.core import metric_table
 from epochd.core.arrays import FloatArray, IntArray
-from epochd.core.spec_fields import TargetTransform
 from epochd.core.specs import Task, TrainingSpec
-from epochd.core.target_scale import TargetScale
+from epochd.core.target_scale import UNSCALED, TargetScale
 from epochd.data.feed.batches import Batches, Chunk
 from epochd.data.feed.dataset import InMemoryDataset, MemmapDataset
 from epochd.loop import averaging, history
@@ -35,28 +33,12 @@ class FitConfig:
     train: InMemoryDataset | MemmapDataset
     validation: InMemoryDataset | MemmapDataset | None
     batches: Batches
-    target_scale: float = 1.0
-    target_mean: float = 0.0
-    target_transform: TargetTransform | None = None
+    units: TargetScale = UNSCALED
     target_log: tuple[float, float] | None = None
-
-    @property
-    def target_units(self) -> dict[str, Any]:
-        """How the target was standardised, as options of ``metrics.tally``."""
-        return {
-            "target_scale": self.target_scale,
-            "target_mean": self.target_mean,
-            "target_transform": self.target_transform,
-        }
 
     @property
     def higher_is_better(self) -> bool:
         return metric_table.METRICS[metric_table.unprefixed(self.spec.watched)].higher_is_better
-
-    @property
-    def units(self) -> TargetScale:
-        """The same as a value."""
-        return TargetScale(self.target_mean, self.target_scale, self.target_transform)
 
     def global_step(self, state: LoopState, chunk: Chunk) -> int:
         """The number of the chunk's first step, counted from the start of the training."""

@@ -14,9 +14,8 @@ import numpy as np
 
 from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.spec_checks import labels_of
-from epochd.core.spec_fields import TargetTransform
 from epochd.core.specs import Task
-from epochd.core.target_scale import TargetScale
+from epochd.core.target_scale import UNSCALED, TargetScale
 from epochd.loop.classification import ClassTally, Float64, Scores, total, weighted_rows
 
 BLOCK_ROWS = 65_536
@@ -140,16 +139,13 @@ def tally(
     y: FloatArray | IntArray,
     *,
     weights: FloatArray | None = None,
-    target_scale: float = 1.0,
-    target_mean: float = 0.0,
-    target_transform: TargetTransform | None = None,
+    units: TargetScale = UNSCALED,
     threshold: float = 0.5,
     auc_classes: int = 1_000_000,
     horizons: Sequence[int] = (),
 ) -> AnyTally:
     """An empty tally for rows whose encoded target is ``y`` and which have these weights; parameters as in
     ``evaluation`` and ``ClassTally``."""
-    units = TargetScale(target_mean, target_scale, target_transform)
     if task == "regression" and y.ndim > 1:
         each = [RegressionTally(y[:, place], units, weights) for place in range(y.shape[1])]
         return HorizonTally(horizons or range(1, 1 + len(each)), each)
@@ -165,28 +161,23 @@ def evaluation(
     *,
     classes: Sequence[object] | None = None,
     weights: FloatArray | None = None,
-    target_scale: float = 1.0,
-    target_mean: float = 0.0,
-    target_transform: TargetTransform | None = None,
+    units: TargetScale = UNSCALED,
     threshold: float = 0.5,
     horizons: Sequence[int] = (),
 ) -> dict[str, Any]:
     """All metrics of raw outputs (rows, outputs), logits or standardised values, against the encoded target, (rows,) or
     (rows, ``horizons``): as in ``model.json``, but None where a value is not finite.
 
-    A regression target was transformed by ``target_transform`` and standardised by ``target_mean`` and
-    ``target_scale``. With ``weights`` (rows,), not all 0, metrics are weighted as by ``sample_weight`` in scikit-learn;
-    numbers of rows, also in the confusion matrix, are not. With ``classes``, the labels in order,
-    the result includes confusion matrix and metrics of each class. ``threshold`` is the decision threshold of a binary
-    model.
+    ``units`` are those in which a regression target was standardised. With ``weights`` (rows,), not all 0, metrics are
+    weighted as by ``sample_weight`` in scikit-learn; numbers of rows, also in the confusion matrix, are not. With
+    ``classes``, the labels in order, the result includes confusion matrix and metrics of each class. ``threshold`` is
+    the decision threshold of a binary model.
     """
     found = tally(
         task,
         y,
         weights=weights,
-        target_scale=target_scale,
-        target_mean=target_mean,
-        target_transform=target_transform,
+        units=units,
         threshold=threshold,
         horizons=horizons,
     )

@@ -277,9 +277,7 @@ class Training:
             prepared.train.shaped(self.setup.inputs),
             prepared.validation.shaped(self.setup.inputs) if prepared.validation else None,
             network.batches(self.setup, len(prepared.train)),
-            prepared.encoder.target_scale,
-            prepared.encoder.target_mean,
-            prepared.encoder.target_transform,
+            prepared.encoder.target_units,
             self.setup.target_log,
         )
 

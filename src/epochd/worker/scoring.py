@@ -118,7 +118,7 @@ def _baselines(config: FitConfig, prepared: Prepared, side: str, dataset: Datase
         config.train.y,
         dataset.y,
         outputs=prepared.encoder.outputs,
-        **config.target_units,
+        units=config.units,
         train_weights=config.train.weights,
         weights=dataset.weights,
         naive=prepared.naive.get(side),

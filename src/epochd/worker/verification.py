@@ -89,9 +89,7 @@ def served_metrics(
             predictor.task,
             dataset.y,
             weights=dataset.weights,
-            target_scale=encoder.target_scale,
-            target_mean=encoder.target_mean,
-            target_transform=encoder.target_transform,
+            units=encoder.target_units,
             threshold=measured.get("decision_threshold", 0.5),
             horizons=spec.horizons,
         )
