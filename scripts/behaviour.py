@@ -5,7 +5,8 @@
     python scripts/behaviour.py compare BEFORE.json AFTER.json
 
 Everything goes through ``epochd serve``, ``epochd predict`` and the files that they leave. Record both versions on the
-same machine, from the same checkout: bad inputs are those of its tests. What differs from run to run (ids, times, memory) is replaced by placeholders.
+same machine, from the same checkout: bad inputs are those of its tests. What differs from run to run (ids, times,
+memory) is replaced by placeholders.
 """
 
 import argparse
