@@ -11,7 +11,7 @@ DASHBOARD_SOURCES := $(shell find web -name node_modules -prune -o -type f -prin
 # Processes that tests start would compile all sources again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: dashboard dashboard-test setup serve quickstart check test fuzz clients chaos streaming reuse mutants bench bench-whole bench-data bench-serving bench-dashboard soak quality bench-setup
+.PHONY: dashboard dashboard-test setup serve quickstart check test fuzz clients chaos streaming reuse mutants bench bench-whole bench-batched bench-data bench-serving bench-dashboard soak quality bench-setup
 
 setup: $(READY) $(DASHBOARD)
 
@@ -74,6 +74,9 @@ bench: bench-setup
 # The whole time of a training, from POST to the saved model, compared with scripts of other libraries.
 bench-whole: bench-setup
 	$(BIN)/python benchmarks/whole.py $(ARGS)
+
+bench-batched: bench-setup
+	$(BIN)/python benchmarks/batched.py $(ARGS)
 
 bench-data: bench-setup
 	$(BIN)/python benchmarks/data.py
