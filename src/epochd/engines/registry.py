@@ -50,12 +50,7 @@ Ready = Callable[[str, Setup], Readiness]
 
 def installed() -> list[str]:
     """Engines whose framework can be imported here."""
-    return [name for name in MODULES if is_installed(name)]
-
-
-def is_installed(engine: str) -> bool:
-    """Whether its framework can be imported; asked anew each time, since people install one when they are told to."""
-    return find_spec(MODULES[engine]) is not None
+    return [name for name, module in MODULES.items() if find_spec(module) is not None]
 
 
 def preferred() -> str:
@@ -123,7 +118,7 @@ def require(framework: str) -> None:
     """Raise FrameworkMissing, with the command that installs it, if an engine cannot train here."""
     if framework not in MODULES:
         raise FrameworkMissing(f"framework {framework!r} is not available; use {', '.join(MODULES)}")
-    if not is_installed(framework):
+    if framework not in installed():
         advice = framework_advice(MODULES[framework])
         raise FrameworkMissing(f"framework {framework!r} is not installed on the server. {advice}")
 
