@@ -5,7 +5,7 @@ This process never imports a training framework; only workers do.
 
 from functools import partial
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 
@@ -16,7 +16,7 @@ from epochd.api.deps import authorise, known_parameters
 from epochd.api.language import RequestLanguage
 from epochd.api.models.fast import FastPrediction
 from epochd.api.predictions import routes as predictions
-from epochd.api.security import DATASETS_PATH, BodyLimit, HostGuard, RootPath, UnhandledErrors
+from epochd.api.security import DATASETS_PATH, MODELS_PATH, BodyLimit, HostGuard, RootPath, UnhandledErrors
 from epochd.api.service import Service
 from epochd.api.system import routes as system
 from epochd.api.system import session
@@ -35,11 +35,9 @@ def create_app(settings: Settings, *, executor: Executor | None = None, server_u
 
     ``executor`` replaces the local worker processes; ``server_url`` is the URL at which workers reach this server.
     """
-    service = Service(
-        settings,
-        executor or LocalExecutor(settings, registry.preferred(), others=Speeds(settings.speeds_dir).recent_engines()),
-        server_url or f"http://127.0.0.1:{settings.port}",
-    )
+    speeds = Speeds(settings.speeds_dir)
+    executor = executor or LocalExecutor(settings, registry.preferred(), others=speeds.recent_engines())
+    service = Service(settings, executor, server_url or f"http://127.0.0.1:{settings.port}", speeds)
     app = FastAPIOffline(
         title="epochd",
         version=__version__,
@@ -63,13 +61,16 @@ def create_app(settings: Settings, *, executor: Executor | None = None, server_u
     app.include_router(protocols.health_router, tags=["protocols"])
     app.include_router(session.router, prefix="/api/v1/session", dependencies=known, tags=["session"])
     app.include_router(worker_router)
-    authorised = APIRouter(dependencies=[Depends(authorise), *known])
-    authorised.include_router(tasks.router, prefix=PREFIX, tags=["epoch training"])
-    authorised.include_router(predictions.router, prefix="/api/v1/predictions", tags=["predictions"])
-    authorised.include_router(datasets.router, prefix=DATASETS_PATH, tags=["datasets"])
-    authorised.include_router(models.router, tags=["models"])
-    authorised.include_router(protocols.router, tags=["protocols"])
-    authorised.include_router(system.router, prefix="/api/v1/system", tags=["server"])
-    app.include_router(authorised)
+    routers = [
+        ("epoch training", PREFIX, tasks.router),
+        ("predictions", "/api/v1/predictions", predictions.router),
+        ("datasets", DATASETS_PATH, datasets.router),
+        *(("models", MODELS_PATH, router) for router in models.ROUTERS),
+        *(("protocols", prefix, router) for prefix, router in protocols.ROUTERS.items()),
+        ("server", "/api/v1/system", system.router),
+    ]
+    # Not in a router of their own: FastAPI would analyse each route once more.
+    for tag, prefix, router in routers:
+        app.include_router(router, prefix=prefix, dependencies=[Depends(authorise), *known], tags=[tag])
     dashboard.install(app, settings)
     return app
