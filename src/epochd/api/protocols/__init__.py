@@ -3,5 +3,4 @@
 from epochd.api.protocols import mlflow_scoring, open_inference
 
 health_router = open_inference.health_router
-ROUTERS = {open_inference.PREFIX: open_inference.router, mlflow_scoring.PREFIX: mlflow_scoring.router}
-"""By the beginning of their paths."""
+ROUTERS = open_inference.router, mlflow_scoring.router
