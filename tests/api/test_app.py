@@ -1,7 +1,8 @@
 import pytest
 
-from epochd.api.app import PREFIX, create_app
+from epochd.api.app import create_app
 from epochd.api.security import DATASETS_PATH, MODELS_PATH
+from epochd.api.tasks.routing import PREFIX
 from epochd.core.errors import SettingsError
 from epochd.core.settings import Settings
 from tests.support.executors import FakeExecutor

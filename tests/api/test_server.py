@@ -77,24 +77,35 @@ def test_it_says_where_it_listens_and_is_healthy_at_once(process):
 
 
 LIBRARIES = """
-import time
-import aiosqlite, alembic, fastapi, fastexcel, polars, psutil, pydantic_settings, safetensors.numpy, uvicorn
-import sqlalchemy.ext.asyncio
+import sys
+import epochd.cli, epochd.api.server
+own = {*sys.stdlib_module_names, "epochd", "__main__"}
+print(*(name for name in sys.modules if name.partition(".")[0] not in own))
+"""
+IMPORT = """
+import importlib, sys, time
+from contextlib import suppress
+for name in sys.argv[1:]:
+    with suppress(ImportError):  # the helpers that extension modules add to ``sys.modules``
+        importlib.import_module(name)
 print(time.process_time())
 """
 
 
-def test_starting_costs_less_than_twice_the_import_of_its_libraries(open_process):
-    """In processor time, each start against imports right before it: a busy machine makes both slow."""
+def test_starting_costs_little_more_than_the_import_of_its_libraries(open_process):
+    """In processor time, each start against imports right before it: a busy machine makes both slow. The first start
+    also creates the database."""
+    libraries = subprocess.check_output([sys.executable, "-c", LIBRARIES], text=True).split()
     ratios = []
-    for _ in range(2):
-        imported = float(subprocess.check_output([sys.executable, "-c", LIBRARIES], text=True))
-        process = open_process(COMMAND)
-        assert httpx.get(process.url + "/health").status_code == 200
-        times = psutil.Process(process.child.pid).cpu_times()
-        process.end()
-        ratios.append((times.user + times.system) / imported)
-    assert min(ratios) < 2
+    with httpx.Client() as client:
+        for _ in range(3):
+            imported = float(subprocess.check_output([sys.executable, "-c", IMPORT, *libraries], text=True))
+            process = open_process(COMMAND)
+            assert client.get(process.url + "/health").status_code == 200
+            times = psutil.Process(process.child.pid).cpu_times()
+            process.end()
+            ratios.append((times.user + times.system) / imported)
+    assert min(ratios) < 1.7
 
 
 def test_a_second_server_is_kept_out_of_the_data_directory(process, open_process):

@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 import epochd
+from epochd import client
 from epochd.cli import console
 
 from .conftest import Server
@@ -22,10 +23,14 @@ def test_help_names_every_command(run: Any) -> None:
 
 
 def test_the_command_line_starts_without_server_tables_or_frameworks() -> None:
-    heavy = ["fastapi", "uvicorn", "sqlalchemy", "polars", "numpy", "torch", "keras", "tensorflow", "jax"]
+    heavy = ["fastapi", "httpx", "uvicorn", "sqlalchemy", "polars", "numpy", "torch", "keras", "tensorflow", "jax"]
     program = f"import sys, epochd.cli; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout == "[]\n"
+
+
+def test_the_default_address_is_that_of_the_client() -> None:
+    assert console.DEFAULT_URL == client.DEFAULT_URL
 
 
 def test_an_unknown_task_is_said_so(run: Any, server: Server) -> None:

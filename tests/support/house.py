@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-from epochd.api.app import PREFIX
 from epochd.api.server import Server
 from epochd.api.service import Service
+from epochd.api.tasks.routing import PREFIX
 from epochd.core.events import ReportKind
 from epochd.core.tickets import AttemptTicket
 from tests.support.executors import FakeExecutor

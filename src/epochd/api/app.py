@@ -5,18 +5,17 @@ This process never imports a training framework; only workers do.
 
 from functools import partial
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 
 from epochd import __version__
 from epochd.api import dashboard, errors, models, openapi, protocols, tasks
 from epochd.api.datasets import routes as datasets
-from epochd.api.deps import authorise, known_parameters
 from epochd.api.language import RequestLanguage
 from epochd.api.models.fast import FastPrediction
 from epochd.api.predictions import routes as predictions
-from epochd.api.security import DATASETS_PATH, BodyLimit, HostGuard, RootPath, UnhandledErrors
+from epochd.api.security import BodyLimit, HostGuard, RootPath, UnhandledErrors
 from epochd.api.service import Service
 from epochd.api.system import routes as system
 from epochd.api.system import session
@@ -27,7 +26,19 @@ from epochd.dispatch.workers.pool import LocalExecutor
 from epochd.engines import registry
 from epochd.engines.speeds import Speeds
 
-PREFIX = "/api/v1/epoch-training"
+ROUTERS = [
+    system.health_router,
+    protocols.health_router,
+    session.router,
+    worker_router,
+    *tasks.ROUTERS,
+    predictions.router,
+    datasets.router,
+    *models.ROUTERS,
+    *protocols.ROUTERS,
+    system.router,
+]
+"""Paths are searched in this order."""
 
 
 def create_app(settings: Settings, *, executor: Executor | None = None, server_url: str | None = None) -> FastAPI:
@@ -35,11 +46,9 @@ def create_app(settings: Settings, *, executor: Executor | None = None, server_u
 
     ``executor`` replaces the local worker processes; ``server_url`` is the URL at which workers reach this server.
     """
-    service = Service(
-        settings,
-        executor or LocalExecutor(settings, registry.preferred(), others=Speeds(settings.speeds_dir).recent_engines()),
-        server_url or f"http://127.0.0.1:{settings.port}",
-    )
+    speeds = Speeds(settings.speeds_dir)
+    executor = executor or LocalExecutor(settings, registry.preferred(), others=speeds.recent_engines())
+    service = Service(settings, executor, server_url or f"http://127.0.0.1:{settings.port}", speeds)
     app = FastAPIOffline(
         title="epochd",
         version=__version__,
@@ -58,18 +67,7 @@ def create_app(settings: Settings, *, executor: Executor | None = None, server_u
     app.state.service = service
     app.openapi = partial(openapi.describe, app)  # type: ignore[method-assign]
     errors.install(app)
-    known = [Depends(known_parameters)]
-    app.include_router(system.health_router, dependencies=known, tags=["server"])
-    app.include_router(protocols.health_router, tags=["protocols"])
-    app.include_router(session.router, prefix="/api/v1/session", dependencies=known, tags=["session"])
-    app.include_router(worker_router)
-    authorised = APIRouter(dependencies=[Depends(authorise), *known])
-    authorised.include_router(tasks.router, prefix=PREFIX, tags=["epoch training"])
-    authorised.include_router(predictions.router, prefix="/api/v1/predictions", tags=["predictions"])
-    authorised.include_router(datasets.router, prefix=DATASETS_PATH, tags=["datasets"])
-    authorised.include_router(models.router, tags=["models"])
-    authorised.include_router(protocols.router, tags=["protocols"])
-    authorised.include_router(system.router, prefix="/api/v1/system", tags=["server"])
-    app.include_router(authorised)
+    for router in ROUTERS:
+        app.router.routes.extend(router.routes)
     dashboard.install(app, settings)
     return app

@@ -7,7 +7,7 @@ nothing from elsewhere and run no script that is not a file of the build.
 
 from pathlib import Path
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -53,16 +53,13 @@ class Assets(StaticFiles):
 
 def install(app: FastAPI, settings: Settings, built: Path = BUILT) -> None:
     """Add the routes of the pages and of their files; ``built`` is the folder of the build."""
-    router = APIRouter(include_in_schema=False)
 
     async def page(request: Request) -> Response:
         return _page(built, settings.root_path)
 
     for address in ADDRESSES:
-        router.add_api_route(address, page, methods=["GET", "HEAD"])
-        if address != "/":
-            router.add_api_route(f"{address}/{{rest:path}}", page, methods=["GET", "HEAD"])
-    app.include_router(router)
+        for path in [address] if address == "/" else [address, f"{address}/{{rest:path}}"]:
+            app.add_api_route(path, page, methods=["GET", "HEAD"], include_in_schema=False)
     files = Assets(directory=built / ASSETS.strip("/"), check_dir=False)
     app.mount(ASSETS, GZipMiddleware(files, minimum_size=1024), name="assets")
 

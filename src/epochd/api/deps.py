@@ -130,6 +130,12 @@ async def known_parameters(request: Request) -> None:
         raise InvalidRequest("; ".join(f"{p.message}: {p.hint}" for p in problems), problems)
 
 
+KNOWN_PARAMETERS = [Depends(known_parameters)]
+AUTHORISED = [Depends(authorise), *KNOWN_PARAMETERS]
+"""The dependencies of routes that require a token. A router has them, its prefix and its tag from the start: FastAPI
+analyses each route when it is declared, and again if its router is included in another one."""
+
+
 def _query_names(dependant: Dependant) -> Iterator[str]:
     yield from (field.alias for field in dependant.query_params)
     for inner in dependant.dependencies:

@@ -3,14 +3,16 @@
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from fastapi import Request
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, RootModel, WithJsonSchema
 
 from epochd.api.language import Told
 from epochd.core.errors import error_codes
+
+T = TypeVar("T")
 
 PING_SECONDS, PING = 15.0, b": ping\n\n"
 """How long a stream may be without an event before this comment is sent, which keeps proxies from closing it."""
@@ -68,10 +70,18 @@ Config = Annotated[dict[str, Any], described_as("TrainingConfig")]
 
 
 class Shape(BaseModel):
-    """Base class of all responses: every field is present. Descriptions are not read from docstrings, which would delay
-    the server's start by a tenth of a second."""
+    """Base class of all responses: every field is present. Descriptions are not read from docstrings, and the classes
+    are built when they are first used: each would delay the server's start by a tenth of a second."""
 
-    model_config = ConfigDict(protected_namespaces=(), json_schema_serialization_defaults_required=True)
+    model_config = ConfigDict(
+        protected_namespaces=(), json_schema_serialization_defaults_required=True, defer_build=True
+    )
+
+
+class RootShape(RootModel[T], Generic[T]):
+    """Base class of what is no object with fields of its own, such as one of several shapes."""
+
+    model_config = ConfigDict(defer_build=True)
 
 
 class Success(Shape):

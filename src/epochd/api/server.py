@@ -83,15 +83,6 @@ def url_of(host: str, listener: socket.socket) -> str:
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
-def warm_up(app: FastAPI) -> None:
-    """Do what the first request would wait for: FastAPI assembles the routes of a router when it is first searched for
-    one, and the catalogue of messages is read when the first one is translated; together a third of a second."""
-    nowhere = {"type": "http", "method": "GET", "path": "/-", "root_path": "", "headers": []}
-    for route in app.routes:
-        route.matches(nowhere)
-    chinese()
-
-
 class Server(uvicorn.Server):
     """uvicorn with the start and shutdown order described above; a shutdown by a signal has exit code 0.
 
@@ -128,7 +119,7 @@ class Server(uvicorn.Server):
         told = f"epochd {__version__} listens on {self.url}"
         print(translated(told, of_environment()), flush=True)
         logger.info("epochd %s started: process %d listens on %s", __version__, os.getpid(), self.url)
-        threading.Thread(target=warm_up, args=(self.app,), name="warm-up", daemon=True).start()
+        threading.Thread(target=chinese, name="warm-up", daemon=True).start()  # the first translation needs it
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         logger.info("epochd shuts down")

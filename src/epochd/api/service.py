@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 class Service:
     """The components of one server. ``server_url`` is the URL that its workers report to."""
 
-    def __init__(self, settings: Settings, executor: Executor, server_url: str) -> None:
+    def __init__(self, settings: Settings, executor: Executor, server_url: str, speeds: Speeds) -> None:
         self.settings = settings
         self.sessions = Sessions(settings)
         self.executor = executor
@@ -62,8 +62,8 @@ class Service:
         self.models = ServedModels(self.db, settings)
         self.staging = StagingArea(self.db, settings.dataset_roots[0], self.readers)
         self.profiles = ProfileCache(self.db, self.readers)
-        self.speeds = Speeds(settings.speeds_dir)
-        self.dispatcher = Dispatcher(self.db, executor, settings, server_url, self.speeds)
+        self.speeds = speeds
+        self.dispatcher = Dispatcher(self.db, executor, settings, server_url, speeds)
         self.removal_lock = asyncio.Lock()
         self._lock: int | None = None
         self._counting: asyncio.Task[dict[State, int]] | None = None

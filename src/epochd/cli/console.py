@@ -7,7 +7,7 @@ would execute: names, columns, messages and log lines may come from anyone who c
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -18,6 +18,9 @@ from typer import Argument, Option, echo
 from epochd.cli.language import COLON, chosen, localized, word
 from epochd.core.errors import DataError, EpochdError, FrameworkMissing, InvalidSpec, Problem, SettingsError
 from epochd.core.text import indented, visible
+
+if TYPE_CHECKING:
+    from epochd.client import Client
 
 FAILED, REFUSED, DETACHED = 1, 2, 130
 """Exit codes: the command failed; the input was invalid and nothing was started; ctrl-C, the training continues."""
@@ -79,10 +82,19 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
+DEFAULT_URL = "http://127.0.0.1:8000"
+"""That of ``epochd.client``."""
 Url = Annotated[str, Option(envvar="EPOCHD_URL", help="The server's address.")]
 TOKEN_HELP = "A bearer token of the server; set it in the environment to keep it out of the shell history."
 Token = Annotated[str | None, Option(envvar="EPOCHD_TOKEN", help=TOKEN_HELP)]
 TaskId = Annotated[str, Argument(help="The task's id, as listed by `epochd tasks`.")]
+
+
+def connected(url: str, token: str | None) -> "Client":
+    """A client of the server, to be closed."""
+    from epochd.client import Client  # noqa: PLC0415 - 0.05 s for httpx, which ``serve`` and ``--help`` do not need
+
+    return Client(url, token)
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from typer import Argument, Option, Typer
 
-from epochd.cli.console import Token, Url, err, number, show, show_table, size
+from epochd.cli.console import DEFAULT_URL, Token, Url, connected, err, number, show, show_table, size
 from epochd.cli.language import localized, word
-from epochd.client import DEFAULT_URL, Client
 from epochd.core.columns import parse_options
 from epochd.core.errors import InvalidSpec, Problem
 from epochd.core.text import visible
+
+if TYPE_CHECKING:
+    from epochd.client import Client
 
 app = Typer(help="The server's datasets: list, add, show, refresh, remove.", no_args_is_help=True)
 DatasetName = Annotated[str, Argument(help="The dataset's name, as listed by `epochd datasets list`.")]
@@ -26,7 +28,7 @@ def list_datasets(
     token: Token = None,
 ) -> None:
     """List the datasets that a config can use."""
-    with Client(url, token) as client:
+    with connected(url, token) as client:
         answer = client.datasets(name=name, limit=limit)
     found = answer["datasets"]
     rows = [(d["name"], d["kind"], f"{d['rows']:,}", f"{d['columns']:,}", size(d["bytes"])) for d in found]
@@ -53,7 +55,7 @@ def add_dataset(
 ) -> None:
     """Upload a file, register a path on the server, or save the rows of a query."""
     reading = options_of(encoding, sheet, columns)
-    with Client(url, token) as client:
+    with connected(url, token) as client:
         match file, path, connection, query:
             case Path(), None, None, None:
                 added = upload(client, file, name, replace, reading)
@@ -82,7 +84,7 @@ def options_of(encoding: str | None, sheet: str | None, columns: str | None) -> 
 
 
 def upload(
-    client: Client, file: Path, name: str | None, replace: bool, reading: Mapping[str, Any] | None = None
+    client: "Client", file: Path, name: str | None, replace: bool, reading: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Upload a file, with a progress bar on a terminal. Raises InvalidSpec if it cannot be read."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
@@ -105,7 +107,7 @@ def upload(
 @app.command("show")
 def show_dataset(name: DatasetName, url: Url = DEFAULT_URL, token: Token = None) -> None:
     """Show a dataset's columns: types, how text is read, missing and distinct values, range, frequent values."""
-    with Client(url, token) as client:
+    with connected(url, token) as client:
         found = client.dataset(name)
     if found["state"] != "ready":
         show(f"the dataset {name} is in the state {found['state']}: {found['received_bytes']:,} bytes so far")
@@ -137,13 +139,13 @@ def figure(value: object) -> str:
 @app.command("refresh")
 def refresh_dataset(name: DatasetName, url: Url = DEFAULT_URL, token: Token = None) -> None:
     """Run the query of a dataset again and save the new rows."""
-    with Client(url, token) as client:
+    with connected(url, token) as client:
         show(f"{name}: {client.refresh_dataset(name)['rows']:,} rows")
 
 
 @app.command("remove")
 def remove_dataset(name: DatasetName, url: Url = DEFAULT_URL, token: Token = None) -> None:
     """Remove a dataset; the file of an upload or a query is deleted too."""
-    with Client(url, token) as client:
+    with connected(url, token) as client:
         client.remove_dataset(name)
     show(f"{name} has been removed")

@@ -8,10 +8,9 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from epochd.cli.console import Token, Url, show, warn
+from epochd.cli.console import DEFAULT_URL, Token, Url, connected, show, warn
 from epochd.cli.language import word
 from epochd.cli.prediction import is_folder
-from epochd.client import DEFAULT_URL, Client
 from epochd.export import Form
 
 
@@ -56,7 +55,7 @@ def model_folder(model: str, version: str | None, url: str, token: str | None) -
     if is_folder(model):
         yield Path(model).expanduser()
         return
-    with tempfile.TemporaryDirectory(prefix="epochd-") as folder, Client(url, token) as client:
+    with tempfile.TemporaryDirectory(prefix="epochd-") as folder, connected(url, token) as client:
         yield Path(client.download_model(model, folder, version))
 
 

@@ -5,9 +5,8 @@ from typing import Annotated
 
 from typer import Argument, Option, Typer
 
-from epochd.cli.console import Token, Url, number, show, show_table, size
+from epochd.cli.console import DEFAULT_URL, Token, Url, connected, number, show, show_table, size
 from epochd.cli.language import word
-from epochd.client import DEFAULT_URL, Client
 from epochd.core.errors import InvalidSpec, Problem
 
 app = Typer(help="The server's models: list, show, alias, download, remove.", no_args_is_help=True)
@@ -24,7 +23,7 @@ def list_models(
     token: Token = None,
 ) -> None:
     """List models with their newest version."""
-    with Client(url, token) as client:
+    with connected(url, token) as client:
         answer = client.models(name=name, dataset=dataset, limit=limit)
     found, rows = answer["models"], []
     for model in found:
@@ -45,7 +44,7 @@ def show_model(
     token: Token = None,
 ) -> None:
     """Show what a model reads, how good it is, and its versions."""
-    with Client(url, token) as client:
+    with connected(url, token) as client:
         found = client.model(model, version)
     total = size(sum(file["bytes"] for file in found["files"]))
     text = f"version {found['version']}: {found['task']} of {found['target']!r}, {total}"
@@ -74,7 +73,7 @@ def set_alias(
     if remove == (version is not None):
         hint = "name a version, or use --remove"
         raise InvalidSpec([Problem("models alias", "this combination of arguments is not valid", hint)])
-    with Client(url, token) as client:
+    with connected(url, token) as client:
         found = client.remove_alias(model, alias) if version is None else client.set_alias(model, alias, version)
     text = f"{alias} → {found['version']}" if version else f"the alias {alias} has been removed"
     show(text, label=(found["model"], ""))
@@ -89,7 +88,7 @@ def download_model(
     token: Token = None,
 ) -> None:
     """Download a model's folder."""
-    with Client(url, token) as client:
+    with connected(url, token) as client:
         try:
             place = client.download_model(model, folder, version)
         except OSError as error:
@@ -106,6 +105,6 @@ def remove_model(
     token: Token = None,
 ) -> None:
     """Delete a version's files; its task stays."""
-    with Client(url, token) as client:
+    with connected(url, token) as client:
         found = client.remove_model(model, version)
     show(f"{found['model']}/{found['version']} has been removed")

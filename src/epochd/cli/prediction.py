@@ -9,9 +9,8 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from epochd.cli.console import Token, Url, err, show, warn
+from epochd.cli.console import DEFAULT_URL, Token, Url, connected, err, show, warn
 from epochd.cli.language import word
-from epochd.client import DEFAULT_URL, Client, pictures
 from epochd.core.columns import ReadOptions, parse_options
 from epochd.core.errors import InvalidSpec, Problem
 from epochd.core.text import visible
@@ -67,7 +66,9 @@ def predict(
         options = parse_options({n: v for n, v in {"encoding": encoding, "sheet": sheet}.items() if v is not None})
         content = predict_locally(Path(model), file, media_type, ids, echo, on_error.value, every_row, bom, options)
     else:
-        with Client(url, token) as client:
+        from epochd.client import pictures  # noqa: PLC0415 - httpx, as in ``connected``
+
+        with connected(url, token) as client:
             try:
                 if pictures.is_picture(file):
                     records = client.predict_pictures(model, file, version=version, on_error=on_error.value)
@@ -122,6 +123,7 @@ def predict_locally(
     import polars as pl  # noqa: PLC0415 - 0.2 s that only this command needs
     import polars.selectors as cs  # noqa: PLC0415
 
+    from epochd.client import pictures  # noqa: PLC0415
     from epochd.data.tables.source import Source  # noqa: PLC0415
     from epochd.serving import answers, rows  # noqa: PLC0415
     from epochd.serving.predictor import Predictor  # noqa: PLC0415

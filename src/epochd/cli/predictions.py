@@ -1,19 +1,34 @@
 """Commands about batch predictions: predict a dataset on the server and watch it, list all."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from typer import Argument, Exit, Option
 
-from epochd.cli.console import DETACHED, FAILED, Token, Url, err, out, print_line, show, show_table, warn
+from epochd.cli.console import (
+    DEFAULT_URL,
+    DETACHED,
+    FAILED,
+    Token,
+    Url,
+    connected,
+    err,
+    out,
+    print_line,
+    show,
+    show_table,
+    warn,
+)
 from epochd.cli.language import COMMA, chosen, localized, word
-from epochd.client import DEFAULT_URL, Client
 from epochd.core.columns import parse_options
 from epochd.core.errors import InvalidSpec, Problem
 from epochd.core.events import Type
 from epochd.core.jobs import State
 from epochd.core.text import visible
+
+if TYPE_CHECKING:
+    from epochd.client import Client
 
 
 def predict_dataset(
@@ -56,7 +71,7 @@ def predict_dataset(
         "name": name,
     }
     given = {key: value for key, value in options.items() if value is not None}
-    with Client(url, token) as client:
+    with connected(url, token) as client:
         task_id = client.predict_dataset(model, dataset, **given)["task_id"]
         if detach:
             print_line(task_id)
@@ -67,7 +82,7 @@ def predict_dataset(
     raise Exit(code)
 
 
-def download(client: Client, task_id: str, output: Path) -> None:
+def download(client: "Client", task_id: str, output: Path) -> None:
     """Download the file of a prediction. Raises InvalidSpec if it cannot be written."""
     try:
         client.download_prediction(task_id, output)
@@ -77,7 +92,7 @@ def download(client: Client, task_id: str, output: Path) -> None:
     show(f"predictions written to {output}", to=err)
 
 
-def watch_prediction(client: Client, task_id: str) -> int:
+def watch_prediction(client: "Client", task_id: str) -> int:
     """Show the progress of a prediction until its end; return the exit code. Ctrl-C detaches."""
     columns = TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
     show(task_id, label=(word("prediction"), ""), to=err)
@@ -142,7 +157,7 @@ def list_predictions(
     token: Token = None,
 ) -> None:
     """List batch predictions, newest first."""
-    with Client(url, token) as client:
+    with connected(url, token) as client:
         answer = client.predictions(state=state, name=name, limit=limit)
     found = answer["predictions"]
     rows = [[task["task_id"], task["model"], task["dataset"], task["state"], _rows(task["progress"])] for task in found]

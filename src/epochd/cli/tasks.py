@@ -6,10 +6,12 @@ from typing import Annotated
 from typer import Argument, Exit, Option
 
 from epochd.cli.console import (
+    DEFAULT_URL,
     DETACHED,
     TaskId,
     Token,
     Url,
+    connected,
     err,
     number,
     print_line,
@@ -21,7 +23,6 @@ from epochd.cli.console import (
 from epochd.cli.language import Spoken, chosen
 from epochd.cli.predictions import watch_prediction
 from epochd.cli.watching import show_comparison, watch_to_the_end
-from epochd.client import DEFAULT_URL, Client
 from epochd.core.errors import NotFound
 from epochd.core.jobs import State, is_prediction
 from epochd.report.drawing import draw
@@ -36,7 +37,7 @@ def train(
 ) -> None:
     """Submit a training and watch it. Exit code 0: completed, 1: failed or cancelled, 2: invalid config."""
     values = read_config(config)
-    with Client(url, token) as client:
+    with connected(url, token) as client:
         answer = client.start(values)
         for warning in answer.get("warnings", ()):
             warn(warning)
@@ -48,7 +49,7 @@ def train(
 
 def watch(task_id: TaskId, url: Url = DEFAULT_URL, token: Token = None) -> None:
     """Watch a task from its beginning. Ctrl-C detaches; the task continues."""
-    with Client(url, token) as client:
+    with connected(url, token) as client:
         if is_prediction(task_id):
             raise Exit(watch_prediction(client, task_id))
         raise Exit(watch_to_the_end(client, task_id))
@@ -56,7 +57,7 @@ def watch(task_id: TaskId, url: Url = DEFAULT_URL, token: Token = None) -> None:
 
 def pause(task_id: TaskId, url: Url = DEFAULT_URL, token: Token = None) -> None:
     """Pause a task: save a checkpoint and free its slot for the next task."""
-    with Client(url, token) as client:
+    with connected(url, token) as client:
         show(client.pause(task_id)["message"])
 
 
@@ -72,7 +73,7 @@ def resume(
 ) -> None:
     """Resume a paused task exactly where it stopped, optionally with changes."""
     given = {"allow_changed_data": allow_changed_data or None, "epochs": epochs, "learning_rate": learning_rate}
-    with Client(url, token) as client:
+    with connected(url, token) as client:
         changes = {name: value for name, value in given.items() if value is not None}
         show(client.resume(task_id, **changes)["message"])
 
@@ -84,7 +85,7 @@ def continue_(
     token: Token = None,
 ) -> None:
     """Train a completed model for more epochs, as a new task."""
-    with Client(url, token) as client:
+    with connected(url, token) as client:
         continued = client.continue_task(task_id, epochs)
     print_line(continued["task_id"])
     rates = continued.get("receipt", {}).get("learning_rate", {})  # an older server sends none
@@ -105,7 +106,7 @@ def retry(
     token: Token = None,
 ) -> None:
     """Retry a failed or cancelled task, as a new task."""
-    with Client(url, token) as client:
+    with connected(url, token) as client:
         retried = client.retry(task_id, from_beginning=from_beginning, output_path=output_path)
         print_line(retried["task_id"])
 
@@ -117,7 +118,7 @@ def replay(
     token: Token = None,
 ) -> None:
     """Repeat a completed training on the same data and show what differs. Exit code 0: nothing, 1: something."""
-    with Client(url, token) as client:
+    with connected(url, token) as client:
         repeated = client.replay(task_id)["task_id"]
         if detach:
             print_line(repeated)
@@ -138,7 +139,7 @@ def logs(
     token: Token = None,
 ) -> None:
     """Show the output of a task's worker."""
-    with Client(url, token) as client:
+    with connected(url, token) as client:
         if not follow:
             for line in client.logs(task_id, attempt=attempt, tail=tail)["lines"]:
                 print_line(line)
@@ -164,7 +165,7 @@ def report(
     if folder.is_dir():
         page, name = local_report(folder, first), folder.resolve().name
     else:
-        with Client(url, token) as client:
+        with connected(url, token) as client:
             page, name = client.report(model, first), model
     target = output or Path(f"{name}.html")
     target.write_text(page, encoding="utf-8")
@@ -182,7 +183,7 @@ def local_report(folder: Path, lang: Language) -> str:
 
 def stop(task_id: TaskId, url: Url = DEFAULT_URL, token: Token = None) -> None:
     """Cancel a task; it cannot be resumed."""
-    with Client(url, token) as client:
+    with connected(url, token) as client:
         show(client.stop(task_id)["message"])
 
 
@@ -193,7 +194,7 @@ def remove(
     token: Token = None,
 ) -> None:
     """Remove a finished task with its checkpoints, logs and model."""
-    with Client(url, token) as client:
+    with connected(url, token) as client:
         show(client.remove(task_id, keep_model=keep_model)["message"])
 
 
@@ -206,7 +207,7 @@ def tasks(
     token: Token = None,
 ) -> None:
     """List trainings, newest first; `epochd predictions` lists batch predictions."""
-    with Client(url, token) as client:
+    with connected(url, token) as client:
         answer = client.tasks(state=state, name=name, dataset=dataset, limit=limit)
     found, rows = answer["tasks"], []
     for task in found:

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len, set_cell_size
 from rich.progress import BarColumn, Progress, TextColumn
@@ -12,11 +12,13 @@ from rich.table import Column
 
 from epochd.cli.console import DETACHED, FAILED, err, number, out, print_line, show
 from epochd.cli.language import localized, word
-from epochd.client import Client
 from epochd.core.events import Type
 from epochd.core.jobs import State
 from epochd.core.metric_table import METRICS, best_baseline
 from epochd.core.text import visible
+
+if TYPE_CHECKING:
+    from epochd.client import Client
 
 SCORES = ("val_accuracy", "train_accuracy", "val_r2", "train_r2")
 """The score that is shown is the first of these that a task has."""
@@ -25,7 +27,7 @@ MOMENT = 0.005
 """Phases of less seconds are not shown."""
 
 
-def watch_to_the_end(client: Client, task_id: str) -> int:
+def watch_to_the_end(client: "Client", task_id: str) -> int:
     """Show a task's events until the final one; return the exit code. Ctrl-C detaches; the task continues."""
     try:
         task = client.task(task_id)

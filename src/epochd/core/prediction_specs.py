@@ -19,7 +19,12 @@ class PredictionSpec(BaseModel):
     """A batch prediction. Unknown fields are rejected; strings are not converted to numbers."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, protected_namespaces=()
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        defer_build=True,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
     )
 
     model: Annotated[str, Field(min_length=1, max_length=1_200), COMPOSED]

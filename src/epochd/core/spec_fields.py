@@ -113,6 +113,7 @@ class SpecFields(BaseModel):
         frozen=True,
         strict=True,
         allow_inf_nan=False,
+        defer_build=True,
         use_attribute_docstrings=True,
         protected_namespaces=(),
         json_schema_extra={

@@ -30,7 +30,7 @@ def _stored_prediction(value: Any, _: object) -> PredictionSpec:
 class AttemptTicket(BaseModel):
     """One attempt at one job of any kind. Paths are absolute; times are in seconds."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     task_id: str
     attempt: int
@@ -155,7 +155,7 @@ class PredictionTicket(AttemptTicket):
 
 
 _TICKETS: TypeAdapter[Ticket | PredictionTicket] = TypeAdapter(
-    Annotated[Ticket | PredictionTicket, Field(discriminator="kind")]
+    Annotated[Ticket | PredictionTicket, Field(discriminator="kind")], config=ConfigDict(defer_build=True)
 )
 
 

@@ -265,10 +265,11 @@ from pathlib import Path
 from epochd.api.service import Service
 from epochd.core.errors import SettingsError
 from epochd.core.settings import Settings
+from epochd.engines.speeds import Speeds
 from tests.support.executors import FakeExecutor
 
 async def opened(folder):
-    async with Service(Settings(data_dir=Path(folder)), FakeExecutor(1), "").opened():
+    async with Service(Settings(data_dir=Path(folder)), FakeExecutor(1), "", Speeds()).opened():
         pass
 
 asyncio.run(opened(sys.argv[1]))  # imports what another user could not

@@ -11,8 +11,9 @@ from tests.support.executors import FakeExecutor
 from tests.support.house import CONFIG, House, OpenHouse
 
 from epochd.api import sessions
-from epochd.api.app import PREFIX, create_app
+from epochd.api.app import create_app
 from epochd.api.sessions import SECONDS
+from epochd.api.tasks.routing import PREFIX
 from epochd.core.settings import Settings
 from epochd.data.tables.catalog import BUILTIN
 

@@ -10,7 +10,7 @@ import pytest
 from httpx_sse import aconnect_sse
 from tests.support.house import House, PlayedWorker, eventually
 
-from epochd.api.app import PREFIX
+from epochd.api.tasks.routing import PREFIX
 from epochd.core.events import ReportKind
 
 ACTIVITY = {"epoch": 2, "step": 3, "steps": 10, "memory": 5_000, "cpu": 1.5, "gpus": []}

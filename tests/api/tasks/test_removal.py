@@ -7,7 +7,8 @@ import httpx
 from tests.support.executors import FakeExecutor
 from tests.support.house import House, PlayedWorker
 
-from epochd.api.app import PREFIX, create_app
+from epochd.api.app import create_app
+from epochd.api.tasks.routing import PREFIX
 from epochd.artifact import files, removal
 from epochd.core.errors import NotFound, OutOfSpace
 from epochd.core.events import ReportKind

@@ -8,8 +8,8 @@ import pytest
 from httpx_sse import ServerSentEvent, aconnect_sse
 from tests.support.house import House
 
-from epochd.api.app import PREFIX
 from epochd.api.responses import SHUTDOWN
+from epochd.api.tasks.routing import PREFIX
 from epochd.api.tasks.stream import OpenStream, sent
 from epochd.core.events import ReportKind
 from epochd.store.events import after

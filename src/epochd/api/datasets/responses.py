@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, RootModel
+from pydantic import ConfigDict, Field
 
 from epochd.api.language import TOLD, Told
-from epochd.api.responses import Moment, Shape, Success, described_as
+from epochd.api.responses import Moment, RootShape, Shape, Success, described_as
 from epochd.core.columns import ColumnOptions, Encoding, Sheet
 from epochd.core.datasets import Dataset, DatasetKind
 
@@ -72,7 +72,7 @@ class RangeColumn(Shape):
     infinite: int | None = Field(None, description="Of numbers only.")
 
 
-class ColumnProfile(RootModel[OtherColumn | ValueColumn | RangeColumn]):
+class ColumnProfile(RootShape[OtherColumn | ValueColumn | RangeColumn]):
     """Statistics of the values of a column."""
 
     root: OtherColumn | ValueColumn | RangeColumn = Field(discriminator="kind")

@@ -17,9 +17,9 @@ from epochd.api.datasets.responses import (
     DatasetRemoved,
     Datasets,
 )
-from epochd.api.deps import JsonObject, ServiceDep, json_object, while_connected
+from epochd.api.deps import AUTHORISED, JsonObject, ServiceDep, json_object, while_connected
 from epochd.api.responses import MARK, ErrorShape, json_body
-from epochd.api.security import DRAINED_BYTES
+from epochd.api.security import DATASETS_PATH, DRAINED_BYTES
 from epochd.api.service import Service
 from epochd.core.columns import OPTION_FIELDS, ReadOptions, parse_options, read_options
 from epochd.core.datasets import Dataset, DatasetKind
@@ -43,7 +43,7 @@ from epochd.registry.staging import described
 from epochd.registry.upload import check_length, checked_name, save, start_upload
 from epochd.store import datasets
 
-router = APIRouter()
+router = APIRouter(prefix=DATASETS_PATH, tags=["datasets"], dependencies=AUTHORISED)
 
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": ErrorShape, "description": "No such dataset"}}
 CONFLICT: dict[int | str, dict[str, Any]] = {

@@ -14,8 +14,9 @@ from urllib.parse import quote
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
-from epochd.api.deps import ServiceDep
+from epochd.api.deps import AUTHORISED, ServiceDep
 from epochd.api.responses import ErrorShape
+from epochd.api.security import MODELS_PATH
 from epochd.api.served_models import Version
 from epochd.api.service import Service
 from epochd.artifact import files
@@ -23,7 +24,7 @@ from epochd.core.errors import NotFound
 from epochd.core.text import cut
 from epochd.report import drawing
 
-router = APIRouter()
+router = APIRouter(prefix=MODELS_PATH, tags=["models"], dependencies=AUTHORISED)
 
 CHUNK_BYTES = 1 << 18
 UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorShape, "description": "No such model, version or file"}}

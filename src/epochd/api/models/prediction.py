@@ -8,9 +8,10 @@ import polars.selectors as cs
 from fastapi import APIRouter, Query, Request, Response
 
 from epochd.api import bodies
-from epochd.api.deps import ServiceDep
+from epochd.api.deps import AUTHORISED, ServiceDep
 from epochd.api.models.responses import PredictionsOf
 from epochd.api.responses import MARK, ErrorShape
+from epochd.api.security import MODELS_PATH
 from epochd.api.served_models import Served
 from epochd.api.service import Service
 from epochd.core.columns import Encoding, ReadOptions, parse_options
@@ -21,7 +22,7 @@ from epochd.serving.predictions import Predictions
 from epochd.serving.predictor import OnError
 from epochd.serving.rows import Columns, Rows
 
-router = APIRouter()
+router = APIRouter(prefix=MODELS_PATH, tags=["models"], dependencies=AUTHORISED)
 
 INLINE_ROWS, INLINE_OPERATIONS = 32, 2e6
 """Up to so many rows and floating-point operations a prediction takes less time than handing it to a thread."""

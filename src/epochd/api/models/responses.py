@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, RootModel
+from pydantic import ConfigDict, Field
 
 from epochd.api.language import Told
-from epochd.api.responses import Moment, Shape, Success, described_as
+from epochd.api.responses import Moment, RootShape, Shape, Success, described_as
 
 Metrics = Annotated[dict[str, Any], described_as("BestMetrics", "NoMetrics")]
 Final = Annotated[dict[str, Any], described_as("FinalMetrics")]
@@ -28,7 +28,7 @@ class ColumnsBody(Shape):
     columns: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(min_length=1)
 
 
-class RowList(RootModel[list[JsonRow]]):
+class RowList(RootShape[list[JsonRow]]):
     """Rows to predict."""
 
     root: list[JsonRow] = Field(min_length=1)

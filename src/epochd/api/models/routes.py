@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from epochd.api.deps import JsonObject, ServiceDep
+from epochd.api.deps import AUTHORISED, JsonObject, ServiceDep
 from epochd.api.models.responses import (
     AliasOf,
     FileLine,
@@ -22,6 +22,7 @@ from epochd.api.models.responses import (
     VersionRemoved,
 )
 from epochd.api.responses import ErrorShape, json_body
+from epochd.api.security import MODELS_PATH
 from epochd.api.served_models import Served
 from epochd.api.service import Service
 from epochd.artifact import files
@@ -32,7 +33,7 @@ from epochd.core.text import shown
 from epochd.serving.inputs import example_row
 from epochd.store import jobs, models
 
-router = APIRouter()
+router = APIRouter(prefix=MODELS_PATH, tags=["models"], dependencies=AUTHORISED)
 
 UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorShape, "description": "No such model or version"}}
 IN_USE: dict[int | str, dict[str, Any]] = {409: {"model": ErrorShape, "description": "An alias leads to the version"}}

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
-from epochd.api.deps import JsonObject, ServiceDep, TranslatorDep, while_connected
+from epochd.api.deps import AUTHORISED, JsonObject, ServiceDep, TranslatorDep, while_connected
 from epochd.api.messages import Message
 from epochd.api.predictions.shapes import (
     PredictionControlled,
@@ -43,7 +43,9 @@ async def only_predictions(request: Request) -> None:
         raise NotFound(f"there is no prediction {task_id[:100]!r}. GET /api/v1/predictions lists all predictions")
 
 
-router = APIRouter(dependencies=[Depends(only_predictions)])
+router = APIRouter(
+    prefix="/api/v1/predictions", tags=["predictions"], dependencies=[*AUTHORISED, Depends(only_predictions)]
+)
 
 UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorShape, "description": "No such prediction"}}
 REFUSED: dict[int | str, dict[str, Any]] = {

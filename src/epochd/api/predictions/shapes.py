@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, RootModel
+from pydantic import ConfigDict, Field
 
-from epochd.api.responses import Moment, ProblemShape, Shape, Success, described_as
+from epochd.api.responses import Moment, ProblemShape, RootShape, Shape, Success, described_as
 from epochd.api.tasks.responses import JobError
 from epochd.api.tasks.shapes import CancelledEvent, FailedEvent, LogEvent, ShutdownEvent, StateEvent
 from epochd.core.jobs import Job, State
@@ -15,6 +15,8 @@ Config = Annotated[dict[str, Any], described_as("PredictionConfig")]
 
 class PredictionConfig(PredictionSpec):
     """What a batch prediction is asked for."""
+
+    model_config = ConfigDict(use_attribute_docstrings=False)
 
 
 class PredictionProgress(Shape):
@@ -147,7 +149,7 @@ Event = (
 )
 
 
-class PredictionEvent(RootModel[Event]):
+class PredictionEvent(RootShape[Event]):
     """The data of one event of a prediction's stream, told apart by ``type``."""
 
     root: Event = Field(discriminator="type")

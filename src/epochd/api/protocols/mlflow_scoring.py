@@ -15,7 +15,7 @@ from pydantic_core import from_json, to_json
 
 import epochd
 from epochd.api import bodies
-from epochd.api.deps import ServiceDep
+from epochd.api.deps import AUTHORISED, ServiceDep
 from epochd.api.responses import MARK, Shape
 from epochd.core.errors import InvalidRequest, Problem, TooLarge, UnsupportedMediaType
 from epochd.core.text import cut, shown
@@ -31,7 +31,7 @@ JSON_BYTES = 8 << 20
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 PARAMS = ("probabilities",)
 
-router = APIRouter()
+router = APIRouter(prefix=PREFIX, tags=["protocols"], dependencies=AUTHORISED)
 Content = dict[int | str, dict[str, Any]]
 UNKNOWN: Content = {404: {"description": "No such model or version"}}
 PLAIN: Content = {

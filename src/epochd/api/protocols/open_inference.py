@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
 import epochd
 from epochd.api import bodies
-from epochd.api.deps import ServiceDep, known_parameters
+from epochd.api.deps import AUTHORISED, KNOWN_PARAMETERS, ServiceDep
 from epochd.api.protocols import tensors
 from epochd.api.protocols.tensors import Array, InferRequest
 from epochd.api.responses import MARK, Shape, json_body
@@ -40,8 +40,8 @@ DATATYPES = {"number": "FP64", "boolean": "BOOL", "text": "BYTES", "date": "BYTE
 IMAGE = "input"
 """The name of the one tensor that is described for a model whose columns are reshaped."""
 
-router = APIRouter()
-health_router = APIRouter(prefix=PREFIX, dependencies=[Depends(known_parameters)])
+router = APIRouter(prefix=PREFIX, tags=["protocols"], dependencies=AUTHORISED)
+health_router = APIRouter(prefix=PREFIX, tags=["protocols"], dependencies=KNOWN_PARAMETERS)
 
 
 class TensorShape(Shape):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 
 from epochd import __version__
-from epochd.api.deps import ServiceDep
+from epochd.api.deps import AUTHORISED, KNOWN_PARAMETERS, ServiceDep
 from epochd.api.service import Service
 from epochd.api.system.responses import (
     DispatcherHealth,
@@ -27,10 +27,10 @@ from epochd.dispatch.reconcile import Snapshot
 from epochd.engines import registry
 from epochd.store import jobs
 
-health_router = APIRouter()
+health_router = APIRouter(tags=["server"], dependencies=KNOWN_PARAMETERS)
 """Needs no token, so that load balancers and service managers can call it."""
 
-router = APIRouter()
+router = APIRouter(prefix="/api/v1/system", tags=["server"], dependencies=AUTHORISED)
 
 ANSWER_SECONDS = 5.0
 """How long the health check waits for the database."""

@@ -7,7 +7,7 @@ permission that this server never gives: no other page can log a browser in.
 from fastapi import APIRouter, Depends, Request, Response
 
 from epochd.api.bodies import media_type
-from epochd.api.deps import JsonObject, ServiceDep, check_token
+from epochd.api.deps import KNOWN_PARAMETERS, JsonObject, ServiceDep, check_token
 from epochd.api.responses import ErrorShape, json_body
 from epochd.api.service import Service
 from epochd.api.sessions import CSRF_HEADER, SECONDS, Session
@@ -15,7 +15,7 @@ from epochd.api.system.responses import SessionState
 from epochd.core.errors import InvalidRequest, Problem, UnsupportedMediaType
 from epochd.core.text import shown
 
-router = APIRouter()
+router = APIRouter(prefix="/api/v1/session", tags=["session"], dependencies=KNOWN_PARAMETERS)
 
 
 async def json_only(request: Request) -> None:

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from epochd.api.deps import ServiceDep, TranslatorDep
 from epochd.api.event_bus import KEPT_TYPES
@@ -16,13 +16,14 @@ from epochd.api.messages import Message, Translator
 from epochd.api.responses import ErrorShape
 from epochd.api.service import Service
 from epochd.api.tasks.responses import Controlled, Removed
+from epochd.api.tasks.routing import training_router
 from epochd.artifact import removal
 from epochd.core.errors import IllegalMove, ModelInUse, OutOfSpace
 from epochd.core.jobs import Job, JobKind, State
 from epochd.store import jobs
 from epochd.store.db import Database
 
-router = APIRouter()
+router = training_router()
 
 Wait = Annotated[
     float | None,

@@ -9,15 +9,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic_core import from_json
 
 from epochd.api.deps import ServiceDep
 from epochd.api.responses import ErrorShape
 from epochd.api.tasks.responses import CurvesOf, PastEvent
+from epochd.api.tasks.routing import training_router
 from epochd.store import events, jobs
 
-router = APIRouter()
+router = training_router()
 
 TIME = "time_per_epoch"
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 
 from epochd.api.deps import ServiceDep, TranslatorDep, json_object, optional_json_object
 from epochd.api.messages import Message
@@ -16,6 +16,7 @@ from epochd.api.responses import ErrorShape, json_body
 from epochd.api.service import Service
 from epochd.api.tasks.responses import Descended
 from epochd.api.tasks.resume import known_fingerprints, receipt_of
+from epochd.api.tasks.routing import training_router
 from epochd.artifact import checkpoint, files, pack
 from epochd.core import specs
 from epochd.core.errors import CorruptFile, DataError, IllegalMove, InvalidRequest, InvalidSpec, Problem
@@ -26,7 +27,7 @@ from epochd.core.text import cut, shown
 from epochd.registry import operations
 from epochd.store import jobs
 
-router = APIRouter()
+router = training_router()
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
     404: {"model": ErrorShape, "description": "No such task"},

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Depends, Query, Request
 from fastapi.responses import StreamingResponse
 
 from epochd.api import event_bus
@@ -20,13 +20,14 @@ from epochd.api.event_bus import EventLine, Feed
 from epochd.api.responses import PING, PING_SECONDS, SHUTDOWN, event_stream, event_stream_response
 from epochd.api.service import Service
 from epochd.api.tasks.responses import TaskLine
+from epochd.api.tasks.routing import training_router
 from epochd.api.tasks.stream import pace
 from epochd.core.errors import InvalidRequest, Problem
 from epochd.core.jobs import TASK_ID, is_prediction
 from epochd.core.language import current
 from epochd.store import jobs
 
-router = APIRouter()
+router = training_router()
 
 SUMMARY_SECONDS = 1.0
 """The shortest time between two summaries of what is no event."""

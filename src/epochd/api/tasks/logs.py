@@ -12,18 +12,19 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import Header, Query, Request
 from fastapi.responses import StreamingResponse
 
 from epochd.api.deps import ServiceDep
 from epochd.api.responses import PING, PING_SECONDS, SHUTDOWN, ErrorShape, event_stream, event_stream_response
 from epochd.api.service import Service
 from epochd.api.tasks.responses import LogOf
+from epochd.api.tasks.routing import training_router
 from epochd.core.errors import NotFound
 from epochd.core.jobs import Job
 from epochd.store import jobs
 
-router = APIRouter()
+router = training_router()
 
 POLL_SECONDS = 0.25
 """Time between two reads of a log file."""

@@ -4,20 +4,21 @@ import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from fastapi.responses import StreamingResponse
 
 from epochd.api.deps import ServiceDep, TranslatorDep
 from epochd.api.responses import ErrorShape
 from epochd.api.service import Service
 from epochd.api.tasks.responses import HistoryOf, Progress, ProgressOf, TaskDetail, TaskLine, Tasks
+from epochd.api.tasks.routing import training_router
 from epochd.api.tasks.shapes import Timings
 from epochd.core.job_values import JobError
 from epochd.core.jobs import Job, State
 from epochd.core.names import COMPOSED
 from epochd.store import events, jobs
 
-router = APIRouter()
+router = training_router()
 
 UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorShape, "description": "No such task"}}
 

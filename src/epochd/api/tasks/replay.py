@@ -3,14 +3,13 @@
 import asyncio
 from typing import Any
 
-from fastapi import APIRouter
-
 from epochd.api.deps import ServiceDep, TranslatorDep
 from epochd.api.messages import Message
 from epochd.api.responses import ErrorShape
 from epochd.api.service import Service
 from epochd.api.tasks.lineage import check_final, copied_checkpoint, inherited_warnings
 from epochd.api.tasks.responses import Replayed, ReplayResult
+from epochd.api.tasks.routing import training_router
 from epochd.artifact import comparison, pack
 from epochd.core.errors import DataChanged, IllegalMove, NotFound
 from epochd.core.job_values import Checkpoint
@@ -18,7 +17,7 @@ from epochd.core.jobs import Job, State
 from epochd.registry import operations
 from epochd.store import jobs
 
-router = APIRouter()
+router = training_router()
 
 FOLDER = "replays"
 """Where the models of repeated trainings are saved, so that ``latest`` of the output path does not change."""

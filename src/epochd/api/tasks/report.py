@@ -4,12 +4,13 @@ import asyncio
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from fastapi.responses import HTMLResponse, Response
 
 from epochd.api.deps import ServiceDep, TranslatorDep
 from epochd.api.responses import ErrorShape
 from epochd.api.service import Service
+from epochd.api.tasks.routing import training_router
 from epochd.core.errors import IllegalMove, NotFound
 from epochd.core.jobs import Job, State
 from epochd.report import drawing
@@ -17,7 +18,7 @@ from epochd.report.language import FILE, VALUES, Language, in_language
 from epochd.report.values import ReportValues
 from epochd.store import jobs
 
-router = APIRouter()
+router = training_router()
 
 CONTENT_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "

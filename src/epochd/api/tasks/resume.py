@@ -6,13 +6,14 @@ The answer shows what the checkpoint restores, and the future learning rates bef
 from dataclasses import replace
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 
 from epochd.api.deps import ServiceDep, TranslatorDep, optional_json_object
 from epochd.api.messages import Message
 from epochd.api.responses import ErrorShape, json_body
 from epochd.api.service import Service
 from epochd.api.tasks.responses import Resumed
+from epochd.api.tasks.routing import training_router
 from epochd.core.datasets import CheckedDataset
 from epochd.core.errors import DataChanged, DataError
 from epochd.core.jobs import Job, State
@@ -22,7 +23,7 @@ from epochd.loop import schedules
 from epochd.registry import operations
 from epochd.store import jobs
 
-router = APIRouter()
+router = training_router()
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
     404: {"model": ErrorShape, "description": "No such task"},

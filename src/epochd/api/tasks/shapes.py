@@ -6,9 +6,9 @@ listed. The tests compare them with the answers of real trainings.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, RootModel
+from pydantic import ConfigDict, Field
 
-from epochd.api.responses import Activity, ProblemShape, Shape, described_as
+from epochd.api.responses import Activity, ProblemShape, RootShape, Shape, described_as
 from epochd.core.columns import ColumnType
 from epochd.core.jobs import State
 from epochd.core.spec_fields import SpecFields
@@ -16,6 +16,8 @@ from epochd.core.spec_fields import SpecFields
 
 class TrainingConfig(SpecFields):
     """A training config. In an answer, options that do not apply to the others are left out."""
+
+    model_config = ConfigDict(use_attribute_docstrings=False)
 
 
 class MetricValues(Shape):
@@ -238,7 +240,7 @@ class ReceiptFromCheckpoint(Restores):
     learning_rate: RateCurves
 
 
-class Receipt(RootModel[ReceiptFromBeginning | ReceiptFromCheckpoint]):
+class Receipt(RootShape[ReceiptFromBeginning | ReceiptFromCheckpoint]):
     """The state that a resumed training starts from."""
 
     root: ReceiptFromBeginning | ReceiptFromCheckpoint = Field(discriminator="from_")
@@ -437,7 +439,7 @@ Event = (
 )
 
 
-class TrainingEvent(RootModel[Event]):
+class TrainingEvent(RootShape[Event]):
     """The data of one event of a training's stream, told apart by ``type``."""
 
     root: Event = Field(discriminator="type")
@@ -464,7 +466,7 @@ class RemovedEvent(Shape):
     task_ids: list[str]
 
 
-class LiveEvent(RootModel[Event | ActivityEvent | TasksEvent | RemovedEvent]):
+class LiveEvent(RootShape[Event | ActivityEvent | TasksEvent | RemovedEvent]):
     """The data of one event of a stream of several trainings, told apart by ``type``."""
 
     root: Event | ActivityEvent | TasksEvent | RemovedEvent = Field(discriminator="type")
@@ -477,7 +479,7 @@ class LogEventLine(Shape):
     line: str
 
 
-class LogStreamEvent(RootModel[LogEventLine | ShutdownEvent]):
+class LogStreamEvent(RootShape[LogEventLine | ShutdownEvent]):
     """The data of one event of a log's stream."""
 
 

@@ -4,7 +4,7 @@ import asyncio
 from functools import partial
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 
 from epochd.api.deps import JsonObject, ServiceDep, TranslatorDep, while_connected
 from epochd.api.messages import Message
@@ -12,6 +12,7 @@ from epochd.api.service import Service
 from epochd.api.tasks import validation
 from epochd.api.tasks.openapi_examples import BODY
 from epochd.api.tasks.responses import Started, Validated
+from epochd.api.tasks.routing import training_router
 from epochd.artifact import pack
 from epochd.core.errors import EpochdError
 from epochd.core.jobs import State
@@ -19,7 +20,7 @@ from epochd.core.language import translated
 from epochd.core.specs import TrainingSpec
 from epochd.store import jobs
 
-router = APIRouter()
+router = training_router()
 
 
 @router.post(

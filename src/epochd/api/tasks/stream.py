@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request
+from fastapi import Depends, Header, HTTPException, Query, Request
 from fastapi.responses import StreamingResponse
 
 from epochd.api import event_bus
@@ -18,10 +18,11 @@ from epochd.api.deps import ServiceDep
 from epochd.api.event_bus import Subscriber
 from epochd.api.responses import PING, PING_SECONDS, SHUTDOWN, ErrorShape, event_stream, event_stream_response
 from epochd.api.service import Service
+from epochd.api.tasks.routing import training_router
 from epochd.core.language import current
 from epochd.store import jobs
 
-router = APIRouter()
+router = training_router()
 
 PACE_SECONDS, MAX_PACE_SECONDS = 0.0004, 1.0
 """How long a stream waits for further events after it has sent some, for each open stream: sending takes about a
