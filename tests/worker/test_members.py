@@ -264,6 +264,27 @@ def test_the_threshold_is_chosen_on_the_out_of_fold_predictions(tmp_path):
     assert table["prediction"].to_list() == (p > found["decision_threshold"]).astype(int).tolist()
 
 
+@pytest.mark.parametrize(
+    ("labels", "dtype"),
+    [([5, 2**63 + 5], pl.UInt64), ([5, 12 * 10**28], pl.String), ([-5, 2**63 + 5], pl.String)],
+)
+def test_labels_beyond_64_bits_are_in_all_files(tmp_path, labels, dtype):
+    lines = [f"{i % 2 + i / 100},{labels[i % 2]}" for i in range(60)]
+    (tmp_path / "long.csv").write_text("\n".join(["a,target", *lines]))
+    options = {"dataset": str(tmp_path / "long.csv"), "dataset_roots": [tmp_path], "task": "binary"}
+    given, _, _ = run(tmp_path / "data", folds=2, learning_rate=0.05, **options)
+    expected = [labels[i % 2] if dtype is pl.UInt64 else str(labels[i % 2]) for i in range(60)]
+    assert out_of_fold(given)["target"].to_list() == expected
+    frame = pl.DataFrame({"a": [1.0, 0.0]})
+    predicted = [
+        out_of_fold(given)["prediction"],
+        Model.load(given.artifact_dir).predict(frame)["prediction"],
+        Predictor.load(given.artifact_dir).predict(frame).frame()["prediction"],
+    ]
+    assert [one.dtype for one in predicted] == [dtype] * 3
+    assert {*predicted[1], *predicted[2]} <= {*expected}
+
+
 def test_seeds_of_an_ensemble_are_all_different():
     spec = tickets.ticket("/nowhere", dataset="wine", ensemble=32, seed=7).spec
     seeds = [members.member_seed(spec, number) for number in range(32)]
