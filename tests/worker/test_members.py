@@ -11,8 +11,10 @@ import pytest
 from safetensors.numpy import load_file
 from sklearn import metrics as reference
 from tests.support import tickets
+from tests.support.predictions import prediction
 from tests.support.reporters import RecordingReporter
 
+from epochd.api.protocols import open_inference, tensors
 from epochd.api.tasks.shapes import EpochMetrics, FinalMetrics
 from epochd.artifact import predict
 from epochd.artifact.predict import Model, setup_of
@@ -33,6 +35,7 @@ from epochd.onnx_graph.feeds import Feeds
 from epochd.serving.predictor import Predictor
 from epochd.serving.scorers import ReferenceScorer, decoded
 from epochd.worker import members
+from epochd.worker import predict as predict_worker
 from epochd.worker.execute import Training, execute
 from epochd.worker.sink import JobSink
 
@@ -283,6 +286,14 @@ def test_labels_beyond_64_bits_are_in_all_files(tmp_path, labels, dtype):
     ]
     assert [one.dtype for one in predicted] == [dtype] * 3
     assert {*predicted[1], *predicted[2]} <= {*expected}
+    batch = prediction(tmp_path, given.artifact_dir, dataset="long.csv", output_format="parquet")
+    assert predict_worker.execute(batch, RecordingReporter()) is ReportKind.COMPLETED
+    assert pl.read_parquet(batch.output_dir / "predictions.parquet").schema["prediction"] == dtype
+    predictor = Predictor.load(given.artifact_dir)
+    kind = open_inference.described_outputs(predictor)[0].datatype
+    for row in range(2):
+        answer = open_inference.output_arrays(predictor.predict(frame[row : row + 1]))["prediction"]
+        assert (tensors.datatype(answer), {*answer.tolist()} <= {*expected}) == (kind, True)
 
 
 def test_seeds_of_an_ensemble_are_all_different():
