@@ -58,6 +58,18 @@ def test_without_any_measurement_nothing_is_stored(run: Any, tmp_path: Path, mon
     assert not (tmp_path / "speeds").exists()
 
 
+@pytest.mark.parametrize("blocked", ["speeds", "speeds/table.json"], ids=["before", "afterwards"])
+def test_a_table_that_cannot_be_stored_is_an_error(run: Any, tmp_path: Path, monkeypatch: Any, blocked: str) -> None:
+    if blocked == "speeds":
+        monkeypatch.setattr(measurement, "measured", lambda *_, **__: pytest.fail("it is known before"))
+        (tmp_path / blocked).touch()
+    else:
+        (tmp_path / blocked).mkdir(parents=True)
+    ended = run(*QUICK, "--data-dir", tmp_path)
+    assert ended.code == 1
+    assert f"measured speeds cannot be stored in {tmp_path / 'speeds'}: " in " ".join(ended.err.split())
+
+
 def test_larger_networks_are_measured_with_all_threads_too(run: Any, tmp_path: Path, monkeypatch: Any) -> None:
     runs: list[tuple[int, list[str]]] = []
 

@@ -47,6 +47,14 @@ def test_nothing_is_overwritten_without_force(run: Any, folder: Path, here: Path
     assert [path.name for path in here.iterdir()] == ["mine.onnx"]
 
 
+def test_a_name_that_keras_cannot_write_is_refused(run: Any, folder: Path, here: Path) -> None:
+    refused = run("export", folder, "--to", "keras", "--output", "churn")
+    assert refused.code == console.REFUSED
+    assert "churn does not end with .keras" in " ".join(refused.err.split())
+    assert "give --output churn.keras" in " ".join(refused.err.split())
+    assert list(here.iterdir()) == []
+
+
 def test_a_model_of_the_server_is_downloaded_and_one_that_is_not_there_refused(
     run: Any, server: Server, tmp_path: Path, here: Path
 ) -> None:

@@ -102,7 +102,24 @@ def test_samples_survive_a_restart_and_are_bounded(known, tmp_path):
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b'{"samples": [{"engine": "jax"}]}', b'{"cpu": {"mlp": 3}}', b"\xff"])
+SAMPLE = '{"samples": [{"engine": %s, "network": "mlp", "flops": 1e6, "step_seconds": 1e-4, "compile_seconds": %s}]}'
+TABLE_OF_ONE = '{"measured": {}, "engines": {}, "cpu": {"mlp": {"jax": {"compile": 1, "step": %s, "gflop": 0}}}}'
+DAMAGED = {
+    "truncated": b"{",
+    "list": b"[]",
+    "no fields": b'{"samples": [{"engine": "jax"}]}',
+    "no engines": b'{"cpu": {"mlp": 3}}',
+    "no text": b"\xff",
+    "deep": b"[" * 100_000,
+    "engine": (SAMPLE % ("[1]", "1.0")).encode(),
+    "compilation": (SAMPLE % ('"jax"', "{}")).encode(),
+    "huge": (SAMPLE % ('"jax"', "1" + "0" * 400)).encode(),
+    "standstill": (TABLE_OF_ONE % "0").encode(),
+    "huge step": (TABLE_OF_ONE % ("1" + "0" * 400)).encode(),
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
 def test_damaged_files_are_ignored_with_a_warning(tmp_path, caplog, content):
     (tmp_path / SAMPLES).write_bytes(content)
     (tmp_path / TABLE).write_bytes(content)

@@ -11,8 +11,10 @@ import pytest
 from safetensors.numpy import load_file
 from sklearn import metrics as reference
 from tests.support import tickets
+from tests.support.predictions import prediction
 from tests.support.reporters import RecordingReporter
 
+from epochd.api.protocols import open_inference, tensors
 from epochd.api.tasks.shapes import EpochMetrics, FinalMetrics
 from epochd.artifact import predict
 from epochd.artifact.predict import Model, setup_of
@@ -33,6 +35,7 @@ from epochd.onnx_graph.feeds import Feeds
 from epochd.serving.predictor import Predictor
 from epochd.serving.scorers import ReferenceScorer, decoded
 from epochd.worker import members
+from epochd.worker import predict as predict_worker
 from epochd.worker.execute import Training, execute
 from epochd.worker.sink import JobSink
 
@@ -262,6 +265,35 @@ def test_the_threshold_is_chosen_on_the_out_of_fold_predictions(tmp_path):
     best = max(reference.f1_score(truth, p > threshold) for threshold in np.unique(p))
     assert reference.f1_score(truth, p > found["decision_threshold"]) == pytest.approx(best, abs=1e-6)
     assert table["prediction"].to_list() == (p > found["decision_threshold"]).astype(int).tolist()
+
+
+@pytest.mark.parametrize(
+    ("labels", "dtype"),
+    [([5, 2**63 + 5], pl.UInt64), ([5, 12 * 10**28], pl.String), ([-5, 2**63 + 5], pl.String)],
+)
+def test_labels_beyond_64_bits_are_in_all_files(tmp_path, labels, dtype):
+    lines = [f"{i % 2 + i / 100},{labels[i % 2]}" for i in range(60)]
+    (tmp_path / "long.csv").write_text("\n".join(["a,target", *lines]))
+    options = {"dataset": str(tmp_path / "long.csv"), "dataset_roots": [tmp_path], "task": "binary"}
+    given, _, _ = run(tmp_path / "data", folds=2, learning_rate=0.05, **options)
+    expected = [labels[i % 2] if dtype is pl.UInt64 else str(labels[i % 2]) for i in range(60)]
+    assert out_of_fold(given)["target"].to_list() == expected
+    frame = pl.DataFrame({"a": [1.0, 0.0]})
+    predicted = [
+        out_of_fold(given)["prediction"],
+        Model.load(given.artifact_dir).predict(frame)["prediction"],
+        Predictor.load(given.artifact_dir).predict(frame).frame()["prediction"],
+    ]
+    assert [one.dtype for one in predicted] == [dtype] * 3
+    assert {*predicted[1], *predicted[2]} <= {*expected}
+    batch = prediction(tmp_path, given.artifact_dir, dataset="long.csv", output_format="parquet")
+    assert predict_worker.execute(batch, RecordingReporter()) is ReportKind.COMPLETED
+    assert pl.read_parquet(batch.output_dir / "predictions.parquet").schema["prediction"] == dtype
+    predictor = Predictor.load(given.artifact_dir)
+    kind = open_inference.described_outputs(predictor)[0].datatype
+    for row in range(2):
+        answer = open_inference.output_arrays(predictor.predict(frame[row : row + 1]))["prediction"]
+        assert (tensors.datatype(answer), {*answer.tolist()} <= {*expected}) == (kind, True)
 
 
 def test_seeds_of_an_ensemble_are_all_different():

@@ -77,7 +77,11 @@ def test_the_values_of_its_figures_are_those_of_scikit_learn(tmp_path):
             assert counts == [expected[1, 1], expected[0, 1]]
 
 
-@pytest.mark.parametrize("options", [{"dataset": "iris"}, {"dataset": "diabetes"}], ids=["multiclass", "regression"])
+@pytest.mark.parametrize(
+    "options",
+    [{"dataset": "iris"}, {"dataset": "diabetes"}, {"dataset": "diabetes", "folds": 2}],
+    ids=["multiclass", "regression", "folds of a regression"],
+)
 def test_the_values_are_those_of_the_schema_and_strict(tmp_path, options):
     _, given = run(tmp_path, epochs=1, **options)
     text = (given.artifact_dir / "report.json").read_text(encoding="utf-8")

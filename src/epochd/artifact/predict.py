@@ -19,6 +19,7 @@ from epochd.core.errors import CorruptFile, DataError
 from epochd.core.specs import TrainingSpec
 from epochd.data import schema
 from epochd.data.encoding.encoder import PREDICTION, Encoder
+from epochd.data.encoding.labels import label_column
 from epochd.data.feed.dataset import MemmapDataset
 from epochd.data.splitting import sliding_windows, sort_keys
 from epochd.data.splitting.gaps import Holes
@@ -95,7 +96,7 @@ class Model:
         """
         outputs, rows = self.outputs(frame)
         found = self.encoder.decode(outputs, self.threshold)
-        columns: dict[str, Any] = {PREDICTION: found.labels}
+        columns: dict[str, Any] = {PREDICTION: label_column(PREDICTION, found.labels, self.encoder.classes)}
         if found.values is not None:
             columns = dict(zip(self.encoder.prediction_names, found.values.T, strict=True))
         if found.probabilities is not None:

@@ -4,9 +4,11 @@ imported inside the functions, because it imports NumPy, which no other command 
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from math import isfinite
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -44,10 +46,13 @@ def bench(
     settings = load(data_dir=data_dir)
     if missing := registry.none_installed():
         raise FrameworkMissing(missing)
+    with _storing(settings.speeds_dir) as folder:
+        TemporaryFile(dir=next(path for path in (folder, *folder.parents) if path.exists())).close()
     table = _measured(
         [one.value for one in size or SizeName], seconds, threads=max(1, (os.cpu_count() or 1) // settings.slots)
     )
-    Speeds(settings.speeds_dir).write_table(table)
+    with _storing(settings.speeds_dir) as folder:
+        Speeds(folder).write_table(table)
     if as_json:
         print_line(json.dumps(table.as_json(), indent=1))
     else:
@@ -65,6 +70,15 @@ def bench(
             _rows(table),
         )
         show(f"stored in {settings.speeds_dir}", to=err)
+
+
+@contextmanager
+def _storing(folder: Path) -> Iterator[Path]:
+    """Raise EpochdError if the block cannot write to the folder."""
+    try:
+        yield folder.absolute()
+    except OSError as error:
+        raise EpochdError(f"measured speeds cannot be stored in {folder}: {error.strerror or error}") from error
 
 
 def _measured(sizes: list[str], seconds: float, *, threads: int) -> "Table":

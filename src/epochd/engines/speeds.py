@@ -41,6 +41,8 @@ THREADS_GAIN = 1.1
 """How many times as fast a step has to be with all threads, for them to be used."""
 TABLE, SAMPLES = "table.json", "samples.json"
 """Files of ``epochd bench`` and of the server, in the folder of ``Speeds``."""
+DAMAGED = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
+"""What is raised for a file that is not what it should be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +73,14 @@ class Sample:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Raises ValueError, TypeError or KeyError for what is no sample."""
+        """Raises one of ``DAMAGED`` for what is no sample."""
         known: dict[str, Any] = {one.name: values[one.name] for one in fields(cls) if one.default is MISSING}
         known |= {name: values.get(name) for name in ("import_seconds", "shape")}
         found = cls(**known)
-        numbers = [found.flops, found.step_seconds, found.compile_seconds or 0.0, found.import_seconds or 0.0]
+        if not all(isinstance(name, str) for name in (found.engine, found.network, found.shape) if name is not None):
+            raise TypeError(f"a sample has impossible names: {found.engine!r}, {found.network!r}, {found.shape!r}")
+        optional = [value for value in (found.compile_seconds, found.import_seconds) if value is not None]
+        numbers = [found.flops, found.step_seconds, *optional]
         if not all(isfinite(value) and value >= 0 for value in numbers) or not found.flops * found.step_seconds:
             raise ValueError(f"a sample of {found.engine} has impossible values: {numbers}")
         return found
@@ -96,11 +101,13 @@ class Table:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Raises ValueError, TypeError, KeyError or AttributeError for what is no table."""
+        """Raises one of ``DAMAGED`` for what is no table."""
         speeds = {
             kind: {engine: Speed(**{name: float(value) for name, value in one.items()}) for engine, one in row.items()}
             for kind, row in values["cpu"].items()
         }
+        if not all(0 < one.step + one.gflop < inf for row in speeds.values() for one in row.values()):
+            raise ValueError("it has impossible speeds")
         processes = {
             engine: {"start": float(one["start"]), "import": float(one["import"])}
             for engine, one in values["engines"].items()
@@ -182,7 +189,7 @@ class Speeds:
         if (found := self._read(SAMPLES)) is not None:
             try:
                 self._samples = [Sample.from_json(sample) for sample in found["samples"]]
-            except (ValueError, TypeError, KeyError) as error:
+            except DAMAGED as error:
                 self._ignored(SAMPLES, error)
 
     @property
@@ -197,7 +204,7 @@ class Speeds:
             if changed is not None and (found := self._read(TABLE)) is not None:
                 try:
                     table = Table.from_json(found)
-                except (ValueError, TypeError, KeyError, AttributeError) as error:
+                except DAMAGED as error:
                     self._ignored(TABLE, error)
             self._table = changed, table
         return self._table[1]
@@ -275,7 +282,7 @@ class Speeds:
                 raise TypeError("it is no JSON object")
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, *DAMAGED) as error:
             self._ignored(name, error)
             return None
         return found

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from epochd.core.errors import InvalidSpec, Problem
 from epochd.export import Form, keras_model, onnx_file, outputs, tensorboard_log, torch_module
 from epochd.export.saved_model import SavedModel
 
@@ -13,6 +14,7 @@ FILES: dict[Form, tuple[str, Writer]] = {
     Form.KERAS: (".keras", keras_model.write),
 }
 """Forms that are one file, with its suffix."""
+KERAS_SUFFIXES = (".keras", ".h5")
 FOLDERS: dict[Form, Writer] = {
     Form.TORCH: torch_module.write,
     Form.SAVEDMODEL: keras_model.write_savedmodel,
@@ -25,12 +27,15 @@ def write(saved: SavedModel, form: Form, output: Path | None = None, *, force: b
     """Write a model in this form; return the path of the file or folder. Default: in the current folder, named after
     the model and the form.
 
-    Raises InvalidSpec if the output exists (``force`` replaces a file or an earlier export) or the model has no such
-    form, FrameworkMissing without a package that the form needs.
+    Raises InvalidSpec if the output exists (``force`` replaces a file or an earlier export), has a name that the form
+    does not allow, or the model has no such form; FrameworkMissing without a package that the form needs.
     """
     if form in FILES:
         suffix, writer = FILES[form]
         final = output or Path(f"{saved.name}{suffix}")
+        if form is Form.KERAS and final.suffix not in KERAS_SUFFIXES:
+            message = f"{final} does not end with {suffix}, without which Keras neither writes nor reads a model"
+            raise InvalidSpec([Problem("--output", message, f"give --output {final.name}{suffix}")])
         with outputs.new_file(final, force=force) as path:
             writer(saved, path)
     else:

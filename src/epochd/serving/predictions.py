@@ -8,7 +8,7 @@ import polars as pl
 
 from epochd.core.arrays import IntArray
 from epochd.data.encoding.encoder import PREDICTION
-from epochd.data.encoding.labels import Label
+from epochd.data.encoding.labels import Label, label_column
 from epochd.data.encoding.values import Float64
 from epochd.data.tables.table import json_values
 from epochd.serving.inputs import PROBABILITY
@@ -58,7 +58,7 @@ class Predictions:
         beside its row. A column of the request that has the name of a column of the answer gets another one."""
         columns = [] if self.times is None else self.times.get_columns()
         if self.values is None:
-            columns.append(pl.Series(PREDICTION, self.labels, _type_of(self.classes)))
+            columns.append(label_column(PREDICTION, self.labels, self.classes))
         else:
             columns += [
                 pl.Series(n, values).fill_nan(None) for n, values in zip(self.names, self.values.T, strict=True)
@@ -110,9 +110,3 @@ def renamed(given: Sequence[str], taken: Sequence[str]) -> dict[str, str]:
 def json_columns(frame: pl.DataFrame) -> dict[str, list[Any]]:
     """The values of a table as JSON types."""
     return {series.name: json_values(series) for series in frame}
-
-
-def _type_of(classes: Sequence[Label] | None) -> pl.DataType:
-    kind = float if classes is None else type(classes[0])
-    types: dict[type, pl.DataType] = {float: pl.Float64(), int: pl.Int64(), bool: pl.Boolean(), str: pl.String()}
-    return types[kind]

@@ -12,6 +12,7 @@ from epochd.artifact import files, pack
 from epochd.core.errors import DataError
 from epochd.core.events import ReportKind
 from epochd.data.encoding.encoder import PREDICTION
+from epochd.data.encoding.labels import label_column
 from epochd.data.tables.catalog import Catalog
 from epochd.onnx_graph import model as onnx_model
 from epochd.onnx_graph.inputs import ONNX
@@ -57,7 +58,11 @@ def _out_of_fold(finished: Finished) -> bytes | None:
     targets = folds.targets.tolist()
     if encoder.classes is not None:
         targets = [encoder.classes[code] for code in targets]
-    columns = {"row": prepared.rows["train"], "fold": folds.number + 1, "target": targets, PREDICTION: found.labels}
+    columns = {"row": prepared.rows["train"], "fold": folds.number + 1}
+    columns |= {
+        name: label_column(name, labels, encoder.classes)
+        for name, labels in (("target", targets), (PREDICTION, found.labels))
+    }
     if found.probabilities is not None:
         columns |= {
             f"probability_{label}": p for label, p in zip(encoder.classes or (), found.probabilities.T, strict=True)

@@ -165,7 +165,7 @@ def window_order(ticket: Ticket, prepared: Prepared, part: str) -> Any:
     """The time and the group of each window's target, read from the dataset; None for other examples than windows."""
     from epochd.report.assemble import Order
 
-    spec, rows = ticket.spec, prepared.rows[part]
+    spec = ticket.spec
     if spec.sequence_length is None or spec.time_column is None or sum(map(len, prepared.rows.values())) > MAX_WINDOWS:
         return None
     is_other = part == "validation" and spec.validation_dataset is not None
@@ -173,5 +173,5 @@ def window_order(ticket: Ticket, prepared: Prepared, part: str) -> Any:
     source = catalog.validation_of(spec) if is_other else catalog.of(spec)
     names = [name for name in (spec.time_column, spec.group_column) if name is not None]
     table: pl.DataFrame = source.apply(lambda lazy: lazy.select(names).collect())
-    chosen = table[rows]
+    chosen = table[prepared.rows[part]]
     return Order(chosen[spec.time_column], None if spec.group_column is None else chosen[spec.group_column])

@@ -23,6 +23,7 @@ from epochd.core.errors import DataError, Problem, RowsNotScored
 from epochd.core.prediction_specs import PredictionSpec
 from epochd.data.encoding import sequence
 from epochd.data.encoding.encoder import Encoder
+from epochd.data.encoding.labels import label_column
 from epochd.data.splitting import sliding_windows, sort_keys
 from epochd.data.splitting.gaps import Holes
 from epochd.data.splitting.split import Integers
@@ -159,9 +160,7 @@ def _part(chosen: Selection, frame: pl.DataFrame, predicted: pl.DataFrame, bad: 
 
 def _types(encoder: Encoder) -> dict[Any, Any]:
     """The types of the columns of predictions, which are the same in each part."""
-    kinds: dict[type, type[pl.DataType]] = {bool: pl.Boolean, int: pl.Int64, str: pl.String}
-    label = kinds.get(type(encoder.classes[0]), pl.Float64) if encoder.classes else pl.Float64
-    return dict.fromkeys(encoder.prediction_names, label)
+    return dict.fromkeys(encoder.prediction_names, label_column("", [], encoder.classes).dtype)
 
 
 def _window_parts(chosen: Selection, done: int) -> Iterator[Part]:

@@ -7,6 +7,7 @@ in their order: this is how images are sent. The outputs are ``prediction`` [n] 
 """
 
 import json
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -27,6 +28,7 @@ from epochd.core.text import cut
 from epochd.data import schema
 from epochd.data.encoding.encoder import PREDICTION
 from epochd.data.encoding.image import Image
+from epochd.data.encoding.labels import Label, label_column
 from epochd.serving import rows
 from epochd.serving.predictions import PROBABILITIES, Predictions
 from epochd.serving.predictor import Predictor
@@ -243,7 +245,7 @@ def described_inputs(predictor: Predictor) -> list[TensorShape]:
 
 def described_outputs(predictor: Predictor) -> list[TensorShape]:
     labels = [""] if predictor.classes is None else list(predictor.classes)
-    kind = "FP64" if predictor.classes is None else tensors.datatype(_label_array(labels))
+    kind = "FP64" if predictor.classes is None else tensors.datatype(_label_array(labels, labels))
     horizons = predictor.encoder.horizons
     found = [TensorShape(name=PREDICTION, datatype=kind, shape=[-1, len(horizons)] if horizons else [-1])]
     if predictor.classes is not None:
@@ -290,17 +292,19 @@ def output_arrays(found: Predictions) -> dict[str, Array]:
     """The predictions as arrays, by the name of the output."""
     if found.values is not None:
         return {PREDICTION: found.values}
-    labels: Array = np.array(found.labels, np.float64) if found.classes is None else _label_array(found.labels)
+    labels: Array = (
+        np.array(found.labels, np.float64) if found.classes is None else _label_array(found.labels, found.classes)
+    )
     return {PREDICTION: labels} | ({} if found.probabilities is None else {PROBABILITIES: found.probabilities})
 
 
-def _label_array(labels: Any) -> Array:
-    """Labels as an array of their own type: text, numbers or booleans."""
-    kinds = set(map(type, labels))
-    if kinds <= {bool} or kinds <= {int} or kinds <= {int, float}:
-        return np.array(labels)
-    found: Array = np.empty(len(labels), object)
-    found[:] = labels
+def _label_array(labels: Sequence[Label | None], classes: Sequence[Label]) -> Array:
+    """Labels as an array of their own type: text, numbers or booleans. Integers beyond 64 bits are text."""
+    column = label_column("", labels, classes)
+    if column.dtype != pl.String and not column.null_count():
+        return column.to_numpy()
+    found: Array = np.empty(len(column), object)
+    found[:] = column.to_list()
     return found
 
 

@@ -12,6 +12,9 @@ from epochd.data.schema import Kind
 
 Label = bool | int | float | str
 """A class as in the dataset, as a JSON type."""
+DTYPES: dict[type, pl.DataType] = {float: pl.Float64(), bool: pl.Boolean(), str: pl.String()}
+INTEGERS: dict[pl.DataType, range] = {pl.Int64(): range(-(2**63), 2**63), pl.UInt64(): range(2**64)}
+"""The types of columns of labels; of integers the first one that holds them all."""
 
 
 def encode_labels(raw: pl.Series, classes: Sequence[Label]) -> IntArray:
@@ -39,6 +42,17 @@ def label_kind(classes: Sequence[Label] | None) -> Kind:
     if classes and isinstance(classes[0], bool):
         return Kind.BOOLEAN
     return Kind.CATEGORY if classes and isinstance(classes[0], str) else Kind.NUMBER
+
+
+def label_column(name: str, labels: Sequence[Label | None], classes: Sequence[Label] | None) -> pl.Series:
+    """Labels of these classes (None: values of a regression) as a column; integers that 64 bits cannot hold as text."""
+    kind = float if classes is None else type(classes[0])
+    if kind is not int:
+        return pl.Series(name, labels, DTYPES[kind])
+    for dtype, known in INTEGERS.items():
+        if all(label in known for label in classes or ()):
+            return pl.Series(name, labels, dtype)
+    return pl.Series(name, [None if label is None else str(label) for label in labels], pl.String)
 
 
 def listed(labels: Sequence[Label], most: int = 10) -> str:
