@@ -15,12 +15,11 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from quiet import QuietReporter
 from rich.console import Console
 from rich.table import Table
 
 from epochd.core import specs
-from epochd.core.events import ReportKind
-from epochd.core.jobs import Command
 from epochd.core.tickets import Ticket
 from epochd.worker import execute, sink
 
@@ -30,19 +29,6 @@ MODELS = {
     "mlp 64-32, 100,000 × 20": {"hidden_units": [64, 32], "batch_size": 256, "epochs": 70},
     "mlp 2048-2048-2048, 100,000 × 20": {"hidden_units": [2048, 2048, 2048], "batch_size": 1024, "epochs": 2},
 }
-
-
-class Nobody:
-    """A line to no server."""
-
-    def emit(self, kind: ReportKind, payload: dict[str, Any]) -> None:
-        pass
-
-    def command(self) -> Command:
-        return Command.CONTINUE
-
-    def confirm(self) -> None:
-        pass
 
 
 def main() -> None:
@@ -90,7 +76,7 @@ def train(folder: Path, model: dict[str, Any], interval: float, costs: list[floa
     with tempfile.TemporaryDirectory(dir=folder) as place, timed_checkpoints(costs):
         ticket = Ticket(**about, spec=spec, data_dir=Path(place), checkpoint_seconds=interval)
         began = perf_counter()
-        execute.execute(ticket, Nobody())
+        execute.execute(ticket, QuietReporter())
         return perf_counter() - began
 
 

@@ -94,25 +94,6 @@ def in_process(folder: str, side: str, resident_mb: int, framework: str) -> dict
     return found
 
 
-class Line:
-    """A line to nobody that notes when things happen, and what they say."""
-
-    def __init__(self) -> None:
-        self.times: dict[str, float] = {}
-        self.told: dict[str, Any] = {}
-
-    def emit(self, kind: Any, payload: dict[str, Any]) -> None:
-        self.times.setdefault(str(kind), perf_counter())
-        self.told[str(kind)] = payload
-
-    def confirm(self) -> None: ...
-
-    def command(self) -> Any:
-        from epochd.core.jobs import Command
-
-        return Command.CONTINUE
-
-
 class Steps:
     """What is noted of the epoch's steps: how many rows, and how long they took, in seconds."""
 
@@ -122,21 +103,23 @@ class Steps:
 
 def train(folder: Path, side: str, resident_mb: int, framework: str) -> dict[str, Any]:
     """In the child: one epoch as a worker does it; times, memory, scores."""
+    from quiet import QuietReporter
+
     from epochd.core import specs
     from epochd.core.tickets import Ticket
     from epochd.engines import registry
     from epochd.worker.execute import execute
 
     registry.warm(framework)
-    memory, line, clock = Memory(), Line(), time_steps()
+    memory, reporter, clock = Memory(), QuietReporter(), time_steps()
     spec = specs.parse(CONFIG | {"dataset": f"{side}.parquet", "framework": framework})
     values = {"task_id": side, "attempt": 1, "token": "", "server_url": "", "spec": spec, "data_dir": folder / "out"}
     began = perf_counter()
-    execute(Ticket(**values, dataset_roots=[folder], resident_mb=resident_mb), line)
-    metrics = line.told["epoch"]["metrics"]
+    execute(Ticket(**values, dataset_roots=[folder], resident_mb=resident_mb), reporter)
+    metrics = reporter.last["epoch"]["metrics"]
     return {
-        "rows": line.told["started"]["rows"],
-        "prepared": line.times["started"] - began,
+        "rows": reporter.last["started"]["rows"],
+        "prepared": reporter.times["started"] - began,
         "before": memory.before / 2**20,
         "sampled": memory.stop() / 2**20,
         "peak": peak_bytes() / 2**20,
