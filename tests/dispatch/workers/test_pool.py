@@ -136,7 +136,8 @@ async def test_the_idle_process_that_was_not_used_for_longest_ends_where_memory_
     await place.start()
     for framework in ("pytorch", "jax", "pytorch", "tensorflow"):
         await place.run("done", framework, framework)
-    await until(lambda: place.executor.frameworks == {"pytorch", "tensorflow"})
+        await until(lambda: place.executor.health()["warm"] == len(place.executor.pids()))
+    assert place.executor.frameworks == {"pytorch", "tensorflow"}
 
 
 async def test_frameworks_that_were_used_before_are_imported_while_nothing_is_asked_for(open_place):
