@@ -96,8 +96,10 @@ class Model:
         """
         outputs, rows = self.outputs(frame)
         found = self.encoder.decode(outputs, self.threshold)
-        columns: dict[str, Any] = {PREDICTION: label_column(PREDICTION, found.labels, self.encoder.classes)}
-        if found.values is not None:
+        columns: dict[str, Any]
+        if found.values is None:
+            columns = {PREDICTION: label_column(PREDICTION, found.labels, self.encoder.classes)}
+        else:
             columns = dict(zip(self.encoder.prediction_names, found.values.T, strict=True))
         if found.probabilities is not None:
             for i, label in enumerate(self.encoder.classes or []):

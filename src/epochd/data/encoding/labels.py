@@ -13,8 +13,8 @@ from epochd.data.schema import Kind
 Label = bool | int | float | str
 """A class as in the dataset, as a JSON type."""
 DTYPES: dict[type, pl.DataType] = {float: pl.Float64(), bool: pl.Boolean(), str: pl.String()}
-INTEGERS: dict[pl.DataType, range] = {pl.Int64(): range(-(2**63), 2**63), pl.UInt64(): range(2**64)}
-"""The types of columns of labels; of integers the first one that holds them all."""
+INTEGERS: dict[pl.DataType, tuple[int, int]] = {pl.Int64(): (-(2**63), 2**63 - 1), pl.UInt64(): (0, 2**64 - 1)}
+"""The types of columns of labels; of integers, with their bounds, the first one that holds them all."""
 
 
 def encode_labels(raw: pl.Series, classes: Sequence[Label]) -> IntArray:
@@ -49,8 +49,9 @@ def label_column(name: str, labels: Sequence[Label | None], classes: Sequence[La
     kind = float if classes is None else type(classes[0])
     if kind is not int:
         return pl.Series(name, labels, DTYPES[kind])
-    for dtype, known in INTEGERS.items():
-        if all(label in known for label in classes or ()):
+    numbers = [int(label) for label in classes or ()]
+    for dtype, (lowest, highest) in INTEGERS.items():
+        if lowest <= min(numbers) and max(numbers) <= highest:
             return pl.Series(name, labels, dtype)
     return pl.Series(name, [None if label is None else str(label) for label in labels], pl.String)
 
