@@ -124,10 +124,9 @@ async def test_without_memory_for_more_there_are_as_many_processes_as_slots(open
     for number in range(2):
         for framework in ("jax", "pytorch"):
             await place.run("done", f"{framework}-{number}", framework)
+            await until(lambda: place.executor.health()["warm"] == len(place.executor.pids()) == 1)
     assert place.log("jax-0")[0] != place.log("jax-1")[0]
-    await until(lambda: place.executor.health()["warm"])
     assert place.executor.frameworks == {"pytorch"}
-    await until(lambda: len(place.executor.pids()) == 1)
 
 
 async def test_the_idle_process_that_was_not_used_for_longest_ends_where_memory_is_scarce(open_place, monkeypatch):
@@ -161,11 +160,14 @@ async def test_they_are_not_where_memory_is_scarce(open_place, monkeypatch):
 async def test_a_process_that_has_grown_is_replaced(place, monkeypatch):
     await place.run("done", "first")
     await until(lambda: place.executor.health()["warm"])
-    before = memory.used_by_processes(place.executor.pids())
-    monkeypatch.setattr(memory, "used_by_processes", lambda pids: {pid: 2**30 for pid in pids if pid in before} or {})
+    measure = memory.used_by_processes
+    before = measure(place.executor.pids())
+    grown = dict.fromkeys(before, 2**30)
+    monkeypatch.setattr(
+        memory, "used_by_processes", lambda pids: {pid: grown.get(pid, size) for pid, size in measure(pids).items()}
+    )
     await place.run("done", "second")
     assert place.log("first")[0] == place.log("second")[0]
-    monkeypatch.undo()
     await until(lambda: place.executor.pids() and not {*place.executor.pids()} & before.keys())
     await place.run("done", "third")
     assert place.log("third")[0] != place.log("second")[0]
