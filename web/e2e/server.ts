@@ -30,7 +30,8 @@ export class Server {
 
   /** Start the process, and wait until it listens. */
   async run(): Promise<void> {
-    const given = { EPOCHD_DATA_DIR: this.folder, EPOCHD_PORT: this.port, EPOCHD_SLOTS: "1", ...this.settings };
+    const limits = { EPOCHD_SLOTS: "1", EPOCHD_GRACE_SECONDS: "60" }; // a worker whose server is gone ends soon
+    const given = { EPOCHD_DATA_DIR: this.folder, EPOCHD_PORT: this.port, ...limits, ...this.settings };
     const started = spawn(PYTHON, ["-c", SERVE], { env: { ...process.env, ...given }, stdio: ["ignore", "pipe", "ignore"] });
     this.process = started;
     const ended = once(started, "exit").then(() => {
