@@ -92,6 +92,7 @@ print(time.process_time())
 """
 
 
+@pytest.mark.serial
 def test_starting_costs_little_more_than_the_import_of_its_libraries(open_process):
     """In processor time, each start against imports right before it: a busy machine makes both slow. The first start
     also creates the database."""

@@ -38,13 +38,13 @@ class Server:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 answer = json.dumps(server.answer).encode()
+                with server.arrived:
+                    server.reports.extend(body["reports"])
+                    server.arrived.notify_all()
                 self.send_response(server.status)
                 self.send_header("content-length", str(len(answer)))
                 self.end_headers()
                 self.wfile.write(answer)
-                with server.arrived:
-                    server.reports.extend(body["reports"])
-                    server.arrived.notify_all()
 
             def log_message(self, *args: object) -> None: ...
 
