@@ -3,8 +3,7 @@
 A table has, for each network and engine, the seconds of compilation, the overhead of a step, and the seconds per 10⁹
 operations; and for each engine the seconds until a new process has imported it. The table that is shipped,
 ``speeds.json``, was measured on one machine by ``benchmarks/train.py --fit-speeds``. ``epochd bench`` measures one on
-the user's machine and stores it in the data folder, where it replaces the shipped one; an engine that it lacks, because
-it was installed later, keeps the shipped entries, corrected by how fast the machine was with the others.
+the user's machine and stores it in the data folder, where it replaces the shipped one.
 
 Workers report what their trainings measure. The server keeps the newest of these samples, and corrects the table by
 them: the steps of an engine are as much longer or shorter than in the table as those of the trainings of this network
@@ -38,8 +37,6 @@ LIKELY_PATIENCES = 3
 KEPT, NEAREST = 32, 5
 """Samples that are kept for each network and engine, the newest ones; and those of them that correct an estimate."""
 LEAST_STEP = 1e-6
-TYPICAL_FLOPS = 1e7
-"""Operations of a step of a small training, by which two machines are compared."""
 THREADS_GAIN = 1.1
 """How many times as fast a step has to be with all threads, for them to be used."""
 TABLE, SAMPLES = "table.json", "samples.json"
@@ -58,10 +55,6 @@ class Speed:
 
     def step_seconds(self, flops: float) -> float:
         return self.step + self.gflop * flops / 1e9
-
-    def times(self, factor: float) -> Self:
-        """Those of a machine that takes so many times as long."""
-        return replace(self, compile=self.compile * factor, step=self.step * factor, gflop=self.gflop * factor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,22 +118,6 @@ class Table:
             for kind, row in values.get("threads", {}).items()
         }
         return cls(speeds, processes, dict(values["measured"]), samples, threads)
-
-    def completed(self, other: Self) -> Self:
-        """With the entries of another table that this one lacks, as much slower or faster as the common ones are."""
-        common = [
-            speed.step_seconds(TYPICAL_FLOPS) / other.speeds[kind][engine].step_seconds(TYPICAL_FLOPS)
-            for kind, row in self.speeds.items()
-            for engine, speed in row.items()
-            if engine in other.speeds.get(kind, {})
-        ]
-        factor = median(common) if common else 1.0
-        speeds = {
-            kind: {engine: one.times(factor) for engine, one in row.items()} | dict(self.speeds.get(kind, {}))
-            for kind, row in other.speeds.items()
-        }
-        processes = {engine: {name: s * factor for name, s in one.items()} for engine, one in other.processes.items()}
-        return replace(self, speeds={**self.speeds, **speeds}, processes={**processes, **self.processes})
 
     def as_json(self) -> dict[str, Any]:
         cpu = {kind: {engine: asdict(one) for engine, one in row.items()} for kind, row in self.speeds.items()}
@@ -226,7 +203,7 @@ class Speeds:
             table = SHIPPED
             if changed is not None and (found := self._read(TABLE)) is not None:
                 try:
-                    table = Table.from_json(found).completed(SHIPPED)
+                    table = Table.from_json(found)
                 except DAMAGED as error:
                     self._ignored(TABLE, error)
             self._table = changed, table
@@ -273,11 +250,12 @@ class Speeds:
         prior = self.table.speeds[kind][engine]
         samples = self._nearest(engine, kind, flops)
         if not samples:
-            return prior.times(self._machine_factor())
+            factor = self._machine_factor()
+            return Speed(prior.compile * factor, prior.step * factor, prior.gflop * factor)
         factor = median(sample.step_seconds / prior.step_seconds(sample.flops) for sample in samples)
         compiled = [sample.compile_seconds for sample in samples if sample.compile_seconds is not None]
-        found = prior.times(factor)
-        return replace(found, compile=median(compiled)) if compiled else found
+        seconds = median(compiled) if compiled else prior.compile * factor
+        return Speed(seconds, prior.step * factor, prior.gflop * factor)
 
     def _nearest(self, engine: str, kind: str, flops: float) -> list[Sample]:
         """The samples of a network that are nearest in size; of equal ones the newest."""
