@@ -18,6 +18,4 @@ async def only_trainings(request: Request) -> None:
 
 def training_router() -> APIRouter:
     """A router for some of these routes."""
-    dependencies = [*AUTHORISED, Depends(only_trainings)]
-    router = APIRouter(prefix=PREFIX, tags=["epoch training"], dependencies=dependencies)
-    return router
+    return APIRouter(prefix=PREFIX, tags=["epoch training"], dependencies=[*AUTHORISED, Depends(only_trainings)])
