@@ -186,7 +186,13 @@ def codes(base: type[errors.EpochdError]) -> set[str]:
 
 def test_every_error_code_that_a_client_can_meet_is_documented() -> None:
     assert InternalError in errors.EpochdError.__subclasses__()
-    unseen = {"error", errors.SettingsError.code, errors.ServerUnreachable.code, errors.WrongProcess.code}
+    unseen = {
+        "error",
+        errors.SettingsError.code,
+        errors.ServerUnreachable.code,
+        errors.WrongProcess.code,
+        errors.AgentLost.code,
+    }
     for code in codes(errors.EpochdError) - unseen:
         assert f"`{code}`" in text("docs/api.md"), code
 

@@ -66,8 +66,8 @@ async def test_the_public_routes_are_these(house):
     paths = (await house.http.get("/openapi.json")).json()["paths"]
     public = {(method, PREFIX + path) for method, path in ROUTES} | {("get", "/health")}
     public |= {(method, "/api/v1/session") for method in ("get", "post", "delete")}
-    public |= {("get", f"/api/v1/system/{name}") for name in ("machine", "queue", "reconcile")}
-    public |= {("post", "/api/v1/system/reconcile")}
+    public |= {("get", f"/api/v1/system/{name}") for name in ("agents", "machine", "queue", "reconcile")}
+    public |= {("post", "/api/v1/system/reconcile"), ("post", "/api/v1/system/agents/{name}/drain")}
     public |= {(method, "/api/v1/predictions" + path) for method, path in PREDICTION_ROUTES}
     public |= {(method, DATASETS_PATH + path) for method, path in DATASET_ROUTES}
     public |= {(method, MODELS_PATH + path) for method, path in MODEL_ROUTES}

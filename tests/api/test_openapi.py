@@ -56,6 +56,8 @@ OPERATIONS = {
     "get_model_version_file",
     "get_queue",
     "get_machine",
+    "list_agents",
+    "drain_agent",
     "compare_processes",
     "repair_processes",
     "get_health",

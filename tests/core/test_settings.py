@@ -28,9 +28,9 @@ def test_secrets_are_not_shown():
 
 def test_a_bad_value_names_its_variable():
     with pytest.raises(SettingsError) as caught:
-        settings.load(slots=0)
+        settings.load(slots=-1)
     assert caught.value.problems[0].field == "EPOCHD_SLOTS"
-    assert str(caught.value).startswith("invalid settings: EPOCHD_SLOTS=0: input should be greater")
+    assert str(caught.value).startswith("invalid settings: EPOCHD_SLOTS=-1: input should be greater")
 
 
 @pytest.mark.parametrize("text", ["{hush", '["hush"]', "postgresql://u:hush@h/d"])
@@ -52,7 +52,7 @@ def test_connections_are_read_and_not_shown(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
-        ("slots", "0", "input should be greater than or equal to 1"),
+        ("slots", "-1", "input should be greater than or equal to 0"),
         ("slots", "many", "input should be a valid integer, unable to parse string as an integer"),
         ("slots", "", "input should be a valid integer, unable to parse string as an integer"),
         ("port", "65536", "input should be less than or equal to 65535"),
@@ -82,7 +82,7 @@ def test_the_value_of_a_wrong_setting_is_shortened_and_shown_escaped():
 
 def test_several_wrong_settings_are_all_named():
     with pytest.raises(SettingsError) as caught:
-        settings.load(slots=0, port=-1, log_level="loud")
+        settings.load(slots=-1, port=-1, log_level="loud")
     assert [problem.field for problem in caught.value.problems] == ["EPOCHD_PORT", "EPOCHD_SLOTS", "EPOCHD_LOG_LEVEL"]
 
 

@@ -9,7 +9,7 @@ from epochd.core.events import ReportKind
 from epochd.core.jobs import State
 from epochd.dispatch import reconcile, watchdog
 from epochd.dispatch.host import gpus, orphans
-from epochd.dispatch.host.gpus import GpuPool, GpuProcess
+from epochd.dispatch.host.gpus import GpuProcess
 from epochd.store import attempts, jobs
 from tests.support.executors import FakeExecutor
 from tests.support.stage import SPEC, arrival, is_alive, until
@@ -141,7 +141,7 @@ async def test_a_foreign_process_on_a_gpu_of_ours_is_told_and_left_alone(
 ):
     monkeypatch.setattr(gpus, "list_processes", lambda: [GpuProcess(os.getpid(), 0, None)])
     stage = await open_stage(executor)
-    stage.dispatcher.gpus = GpuPool(owned)
+    stage.dispatcher.gpus.owned = owned
     snapshot, done = await stage.dispatcher.reconciler.repair()
     assert ([finding.code for finding in snapshot.findings], done) == (codes, [])
 
@@ -150,7 +150,7 @@ async def test_a_worker_on_its_gpu_is_no_finding(open_stage, executor, inherited
     _, worker = await inherited()
     monkeypatch.setattr(gpus, "list_processes", lambda: [GpuProcess(worker.pid, 0, 2**30)])
     stage = await open_stage(executor)
-    stage.dispatcher.gpus = GpuPool([0])
+    stage.dispatcher.gpus.owned = [0]
     snapshot = await stage.dispatcher.reconciler.compare()
     assert (snapshot.findings, snapshot.gpu_users) == ([], [GpuProcess(worker.pid, 0, 2**30)])
 
@@ -161,6 +161,6 @@ async def test_a_number_that_means_nothing_here_belongs_to_the_training_that_has
 ):
     monkeypatch.setattr(gpus, "list_processes", lambda: [GpuProcess(2**22 + 1, 0, None)])
     stage = await open_stage(executor)
-    stage.dispatcher.gpus = GpuPool([0])
+    stage.dispatcher.gpus.owned = [0]
     stage.dispatcher.gpus.reserve(("task", 1), taken)
     assert len((await stage.dispatcher.reconciler.compare()).findings) == number

@@ -13,6 +13,7 @@ from epochd.core.settings import Settings
 from epochd.core.tickets import Ticket
 from epochd.dispatch import outcomes
 from epochd.dispatch.inherited_workers import InheritedWorkers
+from epochd.dispatch.places import Place
 from epochd.dispatch.running_attempts import Attempt, RunningAttempts
 from epochd.dispatch.watchdog import Watchdog
 from epochd.store import attempts, events, jobs
@@ -81,7 +82,7 @@ async def post(db, clock, executor, tmp_path) -> Post:
     job, token = await attempts.claim(db, lease_seconds=LEASE)
     ticket = tickets.ticket(tmp_path, task_id=job.id, token=token, spec=SPEC)
     running = RunningAttempts(executor, InheritedWorkers(db, settings))
-    running.own[ticket.key] = Attempt(ticket)
+    running.own[ticket.key] = Attempt(ticket.key, Place(executor), ticket)
 
     async def on_exit(end):
         outcome = running.own.pop((end.task_id, end.attempt)).outcome or outcomes.of_exit(end.returncode)
@@ -89,7 +90,7 @@ async def post(db, clock, executor, tmp_path) -> Post:
 
     await executor.start(on_exit)
     await executor.launch(ticket)
-    return Post(db, executor, clock, running, Watchdog(db, executor, settings, running), ticket)
+    return Post(db, executor, clock, running, Watchdog(db, settings, running), ticket)
 
 
 async def test_a_worker_that_falls_silent_is_killed_and_its_job_goes_on(post):

@@ -109,6 +109,7 @@ async def test_a_path_with_odd_characters_is_migrated(tmp_path: Path) -> None:
 OF_R0008 = (
     "DROP INDEX ix_jobs_kind_dataset_created_at_id",
     "ALTER TABLE jobs DROP COLUMN dataset",
+    "ALTER TABLE jobs DROP COLUMN agent",
     "UPDATE alembic_version SET version_num = '0008'",
 )
 
@@ -132,6 +133,7 @@ OF_R0003 = (
     "DROP INDEX ix_jobs_kind_dataset_created_at_id",
     "ALTER TABLE jobs DROP COLUMN kind",
     "ALTER TABLE jobs DROP COLUMN dataset",
+    "ALTER TABLE jobs DROP COLUMN agent",
     "CREATE INDEX ix_jobs_created_at ON jobs (created_at)",
     "DROP TABLE model_aliases",
     "ALTER TABLE datasets DROP COLUMN options",

@@ -44,6 +44,10 @@ class FakeExecutor:
         return 0 if self.is_closed else self.slots - len(self.running) - len(self._waiting)
 
     @property
+    def installed(self) -> list[str]:
+        return registry.installed()
+
+    @property
     def frameworks(self) -> frozenset[str]:
         return frozenset({registry.preferred()})
 

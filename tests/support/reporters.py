@@ -71,6 +71,13 @@ class RecordingReporter:
     def confirm(self) -> None:
         """Everything is delivered the moment it is emitted."""
 
+    def check(self) -> None:
+        """No other attempt owns the task."""
+
+    @property
+    def is_given_up(self) -> bool:
+        return False
+
     @property
     def kinds(self) -> list[ReportKind]:
         return [kind for kind, _ in self.reports]

@@ -7,10 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
+
+from epochd.dispatch.host import processes
 
 SERVE = "from epochd.api.server import serve; from epochd.core.settings import load; serve(load())"
 CONFIG = {
@@ -39,7 +43,11 @@ class Running:
         self.url = url = self.process.stdout.readline().split()[-1]
         self.data_dir = data_dir
         self.port = httpx.URL(url).port
-        self.client = httpx.Client(base_url=f"{url}/api/v1/epoch-training", timeout=30, trust_env=False)
+        self.token = more.get("EPOCHD_TOKENS")
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        self.client = httpx.Client(
+            base_url=f"{url}/api/v1/epoch-training", headers=headers, timeout=30, trust_env=False
+        )
 
     def start(self, **options: Any) -> str:
         return str(self.client.post("/start", json=CONFIG | options).raise_for_status().json()["task_id"])
@@ -88,6 +96,18 @@ class Running:
             time.sleep(0.1)
         return list(findings)
 
+    def agents(self) -> dict[str, dict[str, Any]]:
+        """Those that have joined, by name."""
+        answer = self.client.get(f"{self.url}/api/v1/system/agents").raise_for_status()
+        return {agent["name"]: agent for agent in object_of(answer)["agents"]}
+
+    def joined(self, *names: str, within: float = 30.0) -> None:
+        """Wait until these agents are connected, and no others."""
+        until = time.monotonic() + within
+        while (found := {name for name, one in self.agents().items() if one["state"] == "connected"}) != {*names}:
+            assert time.monotonic() < until, f"{found} are connected, not {names}"
+            time.sleep(0.05)
+
     def end(self, number: signal.Signals) -> int:
         self.process.send_signal(number)
         return self.ended()
@@ -97,3 +117,35 @@ class Running:
         self.process.communicate(timeout=10)
         self.client.close()
         return self.process.returncode
+
+
+class RunningAgent:
+    """An agent in a process of its own. ``prefix`` are words to put before its command."""
+
+    def __init__(self, data_dir: Path, url: str, name: str, slots: int = 1, prefix: Sequence[str] = (), **more: str):
+        options = ("--server", url, "--name", name, "--data-dir", str(data_dir), "--slots", str(slots))
+        self.name, self.data_dir = name, data_dir
+        self.log = data_dir.with_name(f"{data_dir.name}.log")
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*prefix, sys.executable, "-m", "epochd.cli", "agent", *options],
+                env=os.environ | {"EPOCHD_LANGUAGE": "en"} | more,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def workers(self) -> list[int]:
+        """The ids of its worker processes."""
+        return [process.pid for process in processes.find_marked(self.data_dir)]
+
+    def kill(self) -> None:
+        """SIGKILL for the agent and its workers: the machine is gone."""
+        self.process.kill()
+        self.process.wait()
+        for process in processes.find_marked(self.data_dir):
+            with suppress(psutil.Error):
+                process.kill()
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(30)

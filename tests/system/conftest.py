@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from epochd.dispatch.host import cgroups
-from tests.support.running import Running
+from tests.support.running import Running, RunningAgent
 
 
 @pytest.fixture
@@ -28,3 +28,17 @@ def open_server(tmp_path: Path) -> Iterator[Any]:
         if not cgroups.sweep(tmp_path):
             break
         time.sleep(0.05)
+
+
+@pytest.fixture
+def open_agent(tmp_path: Path) -> Iterator[Any]:
+    agents: list[RunningAgent] = []
+
+    def make(server: Running, name: str, slots: int = 1, **more: Any) -> RunningAgent:
+        agents.append(RunningAgent(tmp_path / f"agent-{name}", server.url, name, slots, **more))
+        return agents[-1]
+
+    yield make
+    for agent in agents:
+        if agent.process.poll() is None or agent.workers():
+            agent.kill()

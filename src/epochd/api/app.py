@@ -17,8 +17,8 @@ from epochd.api.models.fast import FastPrediction
 from epochd.api.predictions import routes as predictions
 from epochd.api.security import BodyLimit, HostGuard, RootPath, UnhandledErrors
 from epochd.api.service import Service
+from epochd.api.system import agents, session, worker_files
 from epochd.api.system import routes as system
-from epochd.api.system import session
 from epochd.api.system.worker_reports import WorkerDoor, worker_router
 from epochd.core.settings import Settings
 from epochd.dispatch.workers.executor import Executor
@@ -31,12 +31,15 @@ ROUTERS = [
     protocols.health_router,
     session.router,
     worker_router,
+    worker_files.router,
+    agents.poll_router,
     *tasks.ROUTERS,
     predictions.router,
     datasets.router,
     *models.ROUTERS,
     *protocols.ROUTERS,
     system.router,
+    agents.router,
 ]
 """Paths are searched in this order."""
 

@@ -3,7 +3,7 @@
 import asyncio
 import hmac
 from codecs import BOM_UTF8
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from math import inf
 from typing import Annotated, Any, TypeVar
 
@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.security import APIKeyCookie, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
+from pydantic import SecretStr
 from pydantic_core import from_json
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
@@ -81,13 +82,14 @@ def bearer_token(headers: Headers) -> str:
     return token if scheme.lower() == "bearer" else ""
 
 
-def check_token(settings: Settings, given: str) -> None:
-    """Raise Unauthorized unless this is one of the server's tokens, or the server has none."""
-    if not settings.tokens:
+def check_token(settings: Settings, given: str, also: Sequence[SecretStr] = ()) -> None:
+    """Raise Unauthorized unless this is one of the server's tokens, or of those that are ``also`` valid here, or the
+    server has none."""
+    if not settings.tokens and not also:
         return
     if not given:
         raise Unauthorized("a token is required: send the header 'Authorization: Bearer <token>'")
-    tokens = [token.get_secret_value() for token in settings.tokens]
+    tokens = [token.get_secret_value() for token in (*settings.tokens, *also)]
     # No early exit: the response time must not reveal which token is similar.
     if not any([hmac.compare_digest(given.encode(), token.encode()) for token in tokens]):
         raise Unauthorized("the token is not one of this server's tokens (EPOCHD_TOKENS)")

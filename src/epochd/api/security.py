@@ -146,8 +146,11 @@ def route_path(scope: Scope) -> str:
 
 
 def _is_upload(scope: Scope) -> bool:
-    """Whether the body is a dataset's file, or rows to predict, which the route streams with a limit of its own."""
+    """Whether the body is a file of a dataset or of a worker, or rows to predict, which the route streams with a limit
+    of its own."""
     path = route_path(scope)
+    if scope["method"] == "PUT" and path.startswith(WORKERS_PATH) and "/files/" in path:
+        return True
     if scope["method"] == "POST" and path.startswith(tuple(ROWS)) and path.endswith(tuple(ROWS.values())):
         return True
     if scope["method"] != "POST" or path != DATASETS_PATH:

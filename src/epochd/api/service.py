@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, supp
 from pathlib import Path
 
 from epochd.api import server_log
+from epochd.api.attempt_files import AttemptFiles
 from epochd.api.event_bus import EventBus, PastEvents
 from epochd.api.served_models import ServedModels
 from epochd.api.sessions import Sessions
@@ -64,6 +65,7 @@ class Service:
         self.profiles = ProfileCache(self.db, self.readers)
         self.speeds = speeds
         self.dispatcher = Dispatcher(self.db, executor, settings, server_url, speeds)
+        self.attempt_files = AttemptFiles(settings, self.catalog)
         self.removal_lock = asyncio.Lock()
         self._lock: int | None = None
         self._counting: asyncio.Task[dict[State, int]] | None = None
@@ -145,15 +147,16 @@ class Service:
 
     def ready(self, waiting: int, engine: str, setup: Setup) -> Readiness:
         """What a training on an engine need not wait for, beside so many tasks."""
-        is_warm = engine in self.executor.frameworks
+        is_warm = engine in self.dispatcher.places.warm
         is_kept = is_warm or engine in CACHED_ON_DISK
         return Readiness(is_warm, is_kept and self.speeds.is_compiled(engine, programs.shape_of(setup)), waiting)
 
     def _keep_speeds(self, events: list[Event]) -> None:
         """Keep what completed trainings have measured of their engines, for ``auto``; a worker of another version may
-        have measured something else."""
+        have measured something else. Those of agents are of other machines."""
         for event in events:
-            measured = event.job and event.type is Type.COMPLETE and event.job.summary.get("speed")
+            is_own = event.job is not None and event.job.agent is None and event.type is Type.COMPLETE
+            measured = is_own and event.job and event.job.summary.get("speed")
             if measured:
                 with suppress(ValueError, TypeError, KeyError):
                     sample = Sample.from_json(measured)

@@ -71,9 +71,14 @@ def save(folder: Path, attempt: int, members: Members, facts: dict[str, Any], en
             needed = 5 * sum(values.nbytes for member in members for values in member.state.best_weights.values())
             raise files.out_of_space("a checkpoint", needed, folder) from None
         raise
-    for old in [*existing[: 1 - KEEP], *folder.glob(f"{DAMAGED}*")]:
-        shutil.rmtree(old, ignore_errors=True)  # a stale attempt may move it at the same time
+    prune(folder)
     return final
+
+
+def prune(folder: Path) -> None:
+    """Delete the checkpoints of a task but the newest two, and damaged ones."""
+    for old in [*numbered(folder)[:-KEEP], *folder.glob(f"{DAMAGED}*")]:
+        shutil.rmtree(old, ignore_errors=True)  # a stale attempt may move it at the same time
 
 
 def _described(members: Members) -> dict[str, Any]:

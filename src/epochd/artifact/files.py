@@ -44,15 +44,20 @@ def durable_folder(final: Path, *, mode: int = 0o700) -> Iterator[Path]:
         yield temporary
         about = {f.name: {"bytes": f.stat().st_size, "sha256": sha256(f)} for f in sorted(temporary.iterdir())}
         write_json(temporary / MANIFEST, {"files": about})
-        for path in temporary.iterdir():
-            _set_mode(path, mode & 0o666)
-            flush(path)
-        _set_mode(temporary, mode)
-        flush(temporary)
-        _replace(final, temporary)
+        publish(temporary, final, mode=mode)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def publish(temporary: Path, final: Path, *, mode: int = 0o700) -> None:
+    """Flush the files of a folder with a manifest, and rename it to ``final``, which it replaces."""
+    for path in temporary.iterdir():
+        _set_mode(path, mode & 0o666)
+        flush(path)
+    _set_mode(temporary, mode)
+    flush(temporary)
+    _replace(final, temporary)
     flush(final.parent)
 
 

@@ -127,10 +127,7 @@ def saving(folder: Path, *, shared: Path | None = None, needed: int = 0) -> Iter
     try:
         with files.durable_folder(folder, mode=0o750 if shared else 0o700) as path:
             yield path
-        for above in takewhile(lambda above: above != shared, folder.parents if shared else ()):
-            with suppress(OSError):  # another account has made it, or the file system has no modes
-                above.chmod(stat.S_IMODE(above.stat().st_mode) | 0o050)
-        files.replace_link(folder.parent / files.LATEST, folder)
+        _show(folder, shared)
     except EpochdError:
         raise
     except Exception as error:
@@ -142,6 +139,20 @@ def saving(folder: Path, *, shared: Path | None = None, needed: int = 0) -> Iter
             "weights is kept: remove the cause, then retry the task, which saves the model without training again; "
             'with {"output_path": "..."} the retry saves it in another folder'
         ) from error
+
+
+def publish(temporary: Path, folder: Path, *, shared: Path | None = None) -> None:
+    """Make a complete folder with a manifest the model ``folder``; then point ``latest`` to it."""
+    files.publish(temporary, folder, mode=0o750 if shared else 0o700)
+    _show(folder, shared)
+
+
+def _show(folder: Path, shared: Path | None) -> None:
+    """Let the group of the store reach a model that it may read, and point ``latest`` to the model."""
+    for above in takewhile(lambda above: above != shared, folder.parents if shared else ()):
+        with suppress(OSError):  # another account has made it, or the file system has no modes
+            above.chmod(stat.S_IMODE(above.stat().st_mode) | 0o050)
+    files.replace_link(folder.parent / files.LATEST, folder)
 
 
 def write(

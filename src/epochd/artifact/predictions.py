@@ -75,8 +75,8 @@ class Parts:
         parts._read_complete()
         return parts
 
-    def add(self, part: Part) -> None:
-        """Save the next part durably. Raise OutOfSpace when the disk is full."""
+    def add(self, part: Part) -> Path:
+        """Save the next part durably; its folder. Raise OutOfSpace when the disk is full."""
         problems = [problem.as_json() for problem in part.problems[:MAX_NAMED]]
         about = {"rows": part.rows, "lines": part.lines.height, "skipped": part.skipped, "problems": problems}
         path = self.folder / _name(len(self._paths))
@@ -84,6 +84,7 @@ class Parts:
             part.lines.write_parquet(temporary / ROWS, compression="lz4")
             files.write_json(temporary / ABOUT, about)
         self._count(path, about)
+        return path
 
     def assemble(self, temporary: Path, output_format: OutputFormat, *, bom: bool) -> Path:
         """Write all parts, in order, as one file into this folder, without holding them. Raise OutOfSpace."""

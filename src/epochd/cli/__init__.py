@@ -8,7 +8,19 @@ import typer
 from typer.main import get_command
 
 import epochd
-from epochd.cli import bench, console, datasets, exports, language, local, models, prediction, predictions, tasks
+from epochd.cli import (
+    agents,
+    bench,
+    console,
+    datasets,
+    exports,
+    language,
+    local,
+    models,
+    prediction,
+    predictions,
+    tasks,
+)
 from epochd.core.errors import EpochdError
 
 app = typer.Typer(
@@ -19,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(models.app, name="models")
+app.add_typer(agents.app, name="agent")
 
 
 def main() -> None:

@@ -49,7 +49,9 @@ def bench(
     with _storing(settings.speeds_dir) as folder:
         TemporaryFile(dir=next(path for path in (folder, *folder.parents) if path.exists())).close()
     table = _measured(
-        [one.value for one in size or SizeName], seconds, threads=max(1, (os.cpu_count() or 1) // settings.slots)
+        [one.value for one in size or SizeName],
+        seconds,
+        threads=max(1, (os.cpu_count() or 1) // max(1, settings.slots)),
     )
     with _storing(settings.speeds_dir) as folder:
         Speeds(folder).write_table(table)

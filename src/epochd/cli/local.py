@@ -10,8 +10,8 @@ from epochd.cli.language import Spoken
 from epochd.core.settings import Settings, load
 
 SERVE_EPILOG = (
-    "Each option can also be set as EPOCHD_<NAME>; EPOCHD_TOKENS, EPOCHD_DATABASE_URL and EPOCHD_CONNECTIONS can "
-    "be set in the environment only."
+    "Each option can also be set as EPOCHD_<NAME>; EPOCHD_TOKENS, EPOCHD_AGENT_TOKENS, EPOCHD_DATABASE_URL and "
+    "EPOCHD_CONNECTIONS can be set in the environment only."
 )
 
 

@@ -263,6 +263,14 @@ class Client(ModelRequests):
         """Pending trainings and batch predictions with their positions, the next one first."""
         return self._request("GET", "/api/v1/system/queue", {"limit": limit, "offset": offset})
 
+    def agents(self) -> dict[str, Any]:
+        """The machines that run trainings besides that of the server, in ``agents``."""
+        return self._request("GET", "/api/v1/system/agents")
+
+    def drain_agent(self, name: str) -> dict[str, Any]:
+        """Give an agent nothing more to run; ``tasks`` are those that go on elsewhere. Raises NotFound."""
+        return self._request("POST", f"{_path('/api/v1/system/agents', name)}/drain")
+
     def machine(self) -> dict[str, Any]:
         """The machine of the server: processors, memory, GPUs, the disk and what uses it, versions of the software."""
         return self._request("GET", "/api/v1/system/machine", timeout=LONG_TIMEOUT)

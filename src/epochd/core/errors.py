@@ -23,12 +23,14 @@ body ``{"success": false, "code", "message", "problems"}``; the worker reports t
     ├── BuiltIn              409  the dataset is built in and cannot be changed
     ├── ModelInUse           409  an alias leads to the model
     ├── StaleAttempt         409  a newer attempt of the task has started
+    ├── AgentNameTaken       409  another agent with this name is connected
     ├── TooLarge             413  the body is larger than the limit
     ├── InvalidRequest       422  a parameter of the request is invalid
     ├── InternalError        500  an unexpected error, logged with its traceback
     ├── Busy                 503  the server cannot take the request now; the answer says when to repeat it
     ├── OutOfSpace           507  the disk is full
     ├── Diverged                  the loss became infinite or NaN
+    ├── AgentLost                 an agent is not connected to the server any more
     ├── RankFailed                a process of a multi-process training has died
     ├── WrongProcess              a worker process cannot train a ticket as it has to be trained
     ├── CorruptFile               a checkpoint or artifact does not match its manifest
@@ -167,6 +169,12 @@ class ModelInUse(EpochdError, code="model_in_use", status=409): ...
 
 
 class StaleAttempt(EpochdError, code="stale_attempt", status=409): ...
+
+
+class AgentNameTaken(EpochdError, code="agent_name_taken", status=409): ...
+
+
+class AgentLost(EpochdError, code="agent_lost"): ...
 
 
 class OutOfSpace(EpochdError, code="disk_full", status=507):

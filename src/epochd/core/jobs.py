@@ -96,7 +96,8 @@ class Job:
 
     ``parent`` is the task that this one continues or retries. ``crashes`` counts attempts whose worker died,
     ``strikes`` those since the last newer checkpoint, ``preemptions`` attempts that the server ended for its own
-    reasons. ``worker`` is the process of the attempt, ``progress_at`` the time of its last completed step. ``summary``
+    reasons. ``worker`` is the process of the attempt if it is on the machine of the server, ``agent`` the agent
+    that has the newest attempt otherwise, ``progress_at`` the time of its last completed step. ``summary``
     is what workers report about the job as a whole, for display. ``revisions`` are in the order of time.
 
     A prediction has no epochs and no best metrics; its ``latest_metrics`` are its progress: rows_done, rows_total,
@@ -126,6 +127,7 @@ class Job:
     strikes: int = 0
     preemptions: int = 0
     worker: WorkerIdentity | None = None
+    agent: str | None = None
     progress_at: float | None = None
     revisions: list[Revision] = field(default_factory=list)
     reported: int = 0

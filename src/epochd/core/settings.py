@@ -19,7 +19,7 @@ OTHER_VARIABLES = frozenset({"EPOCHD_URL", "EPOCHD_TOKEN", "EPOCHD_WORKER_OF"})
 """What the client reads, and the mark of workers (``dispatch.host.processes``)."""
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
-SECRETS = frozenset({"tokens", "database_url", "connections"})
+SECRETS = frozenset({"tokens", "agent_tokens", "database_url", "connections"})
 """Settings whose values are never shown, and that are no options of the command line."""
 
 DATABASE_FILE = "epochd.db"
@@ -44,6 +44,8 @@ class Settings(BaseSettings):
     tokens: Annotated[list[SecretStr], NoDecode] = []
     """Bearer tokens that give access to the API. Empty: no token is needed, and the server listens on loopback
     only."""
+    agent_tokens: Annotated[list[SecretStr], NoDecode] = []
+    """Bearer tokens that let agents join, and nothing else. Agents may also use one of ``tokens``."""
     allowed_hosts: CommaSeparated = []
     """Host names that requests may be addressed to, in addition to loopback and ``host``."""
     database_url: SecretStr | None = None
@@ -56,8 +58,8 @@ class Settings(BaseSettings):
     """Databases that datasets may be queried from: a JSON object of names and SQLAlchemy URLs (SQLite, PostgreSQL)."""
     upload_mb: Annotated[int, Field(ge=1, le=10_000_000)] = 10_240
     """The maximum size of an uploaded dataset file, in MiB."""
-    slots: Annotated[int, Field(ge=1, le=1024)] = max(1, min(4, (os.cpu_count() or 1) // 2))
-    """The number of trainings that run at the same time."""
+    slots: Annotated[int, Field(ge=0, le=1024)] = max(1, min(4, (os.cpu_count() or 1) // 2))
+    """The number of trainings that run at the same time on this machine; 0 leaves all of them to agents."""
     gpus: str = "auto"
     """The GPUs for trainings: ``auto`` uses all GPUs of the machine, ``none`` uses none, or a list of ids such as
     ``0,1``."""
@@ -112,12 +114,12 @@ class Settings(BaseSettings):
     access_log: bool = True
     """Whether the server's log has a line for each request."""
 
-    @field_validator("tokens", "allowed_hosts", "data_roots", mode="before")
+    @field_validator("tokens", "agent_tokens", "allowed_hosts", "data_roots", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
-    @field_validator("tokens")
+    @field_validator("tokens", "agent_tokens")
     @classmethod
     def _sendable(cls, tokens: list[SecretStr]) -> list[SecretStr]:
         for number, token in enumerate(tokens, start=1):

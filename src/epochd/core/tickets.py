@@ -64,6 +64,9 @@ class AttemptTicket(BaseModel):
     found; None: not known."""
     is_memory_capped: bool = False
     """Whether a control group enforces ``memory_mb``, so that the worker need not."""
+    is_remote: bool = False
+    """Whether the worker has the folders of the server not on its own disk: it fetches what it needs from the server,
+    and sends what it writes there."""
 
     @property
     def key(self) -> AttemptKey:
@@ -154,9 +157,9 @@ class PredictionTicket(AttemptTicket):
         return self.data_dir / "predictions" / self.task_id
 
 
-_TICKETS: TypeAdapter[Ticket | PredictionTicket] = TypeAdapter(
-    Annotated[Ticket | PredictionTicket, Field(discriminator="kind")], config=ConfigDict(defer_build=True)
-)
+AnyTicket = Annotated[Ticket | PredictionTicket, Field(discriminator="kind")]
+
+_TICKETS: TypeAdapter[Ticket | PredictionTicket] = TypeAdapter(AnyTicket, config=ConfigDict(defer_build=True))
 
 
 def read_ticket(line: bytes) -> Ticket | PredictionTicket:

@@ -10,23 +10,28 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
-from epochd.core.errors import Busy, EpochdError, OutOfSpace
+from epochd.core.agents import AgentOrders, AgentState
+from epochd.core.errors import AgentLost, Busy, EpochdError, NotFound, OutOfSpace
 from epochd.core.events import FINAL_TYPES, Event, Type
-from epochd.core.jobs import Job, JobKind
+from epochd.core.jobs import AttemptKey, Job, JobKind, State
 from epochd.core.settings import Settings
-from epochd.core.tickets import PredictionTicket, Ticket
+from epochd.core.text import shown
+from epochd.core.tickets import AttemptTicket, PredictionTicket, Ticket
 from epochd.dispatch import outcomes, readmission
-from epochd.dispatch.host import gpus, memory, orphans
+from epochd.dispatch.host import gpus, orphans
 from epochd.dispatch.inherited_workers import InheritedWorkers
 from epochd.dispatch.outcomes import Outcome
+from epochd.dispatch.places import Place, Places
 from epochd.dispatch.reconcile import Reconciler
 from epochd.dispatch.running_attempts import Attempt, RunningAttempts
 from epochd.dispatch.watchdog import Watchdog
 from epochd.dispatch.workers.executor import Executor, Exit
+from epochd.dispatch.workers.remote import RemoteExecutor
 from epochd.engines.speeds import Speeds
-from epochd.store import attempts, datasets
+from epochd.store import attempts, datasets, jobs
 from epochd.store.db import Database
 
 logger = logging.getLogger(__name__)
@@ -47,15 +52,15 @@ class Dispatcher:
         self, db: Database, executor: Executor, settings: Settings, server_url: str, speeds: Speeds | None = None
     ) -> None:
         self.error: str | None = None
-        self.gpus = gpus.GpuPool([])
         self._db = db
         self._executor = executor
         self._settings = settings
         self._server_url = server_url
         self._speeds = speeds or Speeds()
         self._inherited = InheritedWorkers(db, settings)
+        self.places = Places(Place(executor, inherited=self._inherited, slots=settings.slots), settings.lease_seconds)
         self._running = RunningAttempts(executor, self._inherited)
-        self._watchdog = Watchdog(db, executor, settings, self._running)
+        self._watchdog = Watchdog(db, settings, self._running)
         self._readmission = readmission.Readmission(db, settings)
         self._sweeper = orphans.Sweeper(settings.data_dir, self._running.pids, executor.pids)
         self._checked_at = 0.0
@@ -66,13 +71,18 @@ class Dispatcher:
         self._periodic: list[asyncio.Task[None]] = []
 
     @property
+    def gpus(self) -> gpus.GpuPool:
+        """The GPUs of the server's machine."""
+        return self.places.local.gpus
+
+    @property
     def reconciler(self) -> Reconciler:
         """Compares the database with the processes of the system."""
         return Reconciler(self._db, self._settings, self._running, self.gpus)
 
     async def start(self) -> None:
         """Start the executor and the loop. Inherited workers keep their slots."""
-        self.gpus = gpus.GpuPool(await asyncio.to_thread(gpus.detect, self._settings.gpus))
+        self.gpus.owned = await asyncio.to_thread(gpus.detect, self._settings.gpus) if self._settings.slots else []
         await self._inherited.discover(self.gpus)
         await self._executor.start(self._on_exit, has_gpus=bool(self.gpus.owned))
         self._db.listen(self._on_events)
@@ -83,8 +93,8 @@ class Dispatcher:
         ]
 
     async def stop(self, release_wait: float) -> None:
-        """Request checkpoints from running jobs, wait up to ``release_wait`` seconds, then kill all workers.
-        The jobs are pending afterwards. A second call does nothing."""
+        """Request checkpoints from the running jobs of this machine, wait up to ``release_wait`` seconds, then kill all
+        its workers. The jobs are pending afterwards. Those of agents go on. A second call does nothing."""
         if self._stopping or self._loop is None:
             return
         self._stopping = True
@@ -95,6 +105,8 @@ class Dispatcher:
         await asyncio.wait({self._loop}, timeout=STEP_SECONDS)
         self._loop.cancel()
         await asyncio.gather(self._loop, *self._periodic, return_exceptions=True)
+        for agent in self.places.agents.values():
+            await agent.close()
         try:
             await self._release_all(release_wait)
         finally:
@@ -103,9 +115,12 @@ class Dispatcher:
             await self._is_recorded(attempt, outcomes.DIED, ())
 
     async def _release_all(self, wait: float) -> None:
-        """Request a checkpoint and the exit of every worker; wait up to ``wait`` seconds for those of this server."""
+        """Request a checkpoint and the exit of each worker of this machine; wait for them up to ``wait`` seconds."""
+        for attempt in list(self._running.own.values()):
+            if attempt.place.agent is not None and not attempt.is_launching:
+                del self._running.own[attempt.key]
         try:
-            await attempts.request_release(self._db)
+            await attempts.request_release(self._db, agent=None)
         except OUTAGES as error:
             logger.warning("the release of running tasks could not be requested: %s", error)
             return
@@ -143,26 +158,61 @@ class Dispatcher:
         while not self._stopping:
             self._wake.clear()
             if time.monotonic() - self._checked_at >= every:
+                self.places.check()
                 await self._watchdog.check()
                 self._checked_at = time.monotonic()
-            while not self._stopping and self._executor.free_slots > len(self._inherited):
+            while not self._stopping and any(place.free_slots > 0 for place in self.places):
                 lease, now = self._settings.lease_seconds, time.time()
-                claimed = await attempts.claim(
-                    self._db, lease_seconds=lease, fits=lambda job: self.gpus.fits(job.spec), now=now
-                )
+                claimed = await attempts.claim(self._db, lease_seconds=lease, place_for=self.places.for_job, now=now)
                 if claimed is None:
                     break
-                attempt = Attempt(await self._ticket(*claimed, claimed_at=now))
-                self._running.own[attempt.ticket.key] = attempt
-                attempt.launch = asyncio.create_task(self._launch(attempt))
+                job, token = claimed
+                place = self.places.of(job.agent)
+                ticket = await self._ticket(job, token, place, claimed_at=now)
+                attempt = Attempt(job.key, place, ticket)
+                self._running.own[attempt.key] = attempt
+                attempt.launch = asyncio.create_task(self._launch(attempt, ticket))
                 await asyncio.wait({attempt.launch}, timeout=LAUNCH_SECONDS)
             self.error, self._backoff = None, FIRST_BACKOFF_SECONDS
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._checked_at + every - time.monotonic()):
                     await self._wake.wait()
 
-    async def _ticket(self, job: Job, token: str, *, claimed_at: float) -> Ticket | PredictionTicket:
-        settings = self._settings
+    async def poll_agent(self, name: str, state: AgentState) -> AgentOrders:
+        """Take the state of an agent, which joins with its first poll, and answer with its orders; see
+        ``RemoteExecutor.poll``. A server that shuts down has none. Raises AgentNameTaken."""
+        if self._stopping:
+            await asyncio.sleep(min(STEP_SECONDS, state.wait))
+            return AgentOrders(now=time.time(), lease_seconds=self._settings.lease_seconds)
+        place = await self.places.joined(name, state, self._on_exit)
+        agent = self.places.agents[name]
+        for key in state.held:
+            if key not in agent.attempts and key not in self._running.own:
+                await self._adopt(agent, place, key)
+        if state.is_draining and not agent.is_draining:
+            await self.drain_agent(name)
+        self._wake.set()
+        return await agent.poll(state)
+
+    async def _adopt(self, agent: RemoteExecutor, place: Place, key: AttemptKey) -> None:
+        """Take over an attempt that an earlier server has given to an agent, if it still is the running one."""
+        with contextlib.suppress(NotFound):
+            job = await jobs.get(self._db, key[0])
+            if job.state is State.RUNNING and job.key == key and job.agent == agent.name:
+                self._running.own[key] = Attempt(key, place)
+                place.gpus.reserve(key, job.gpus)
+                agent.adopt(key)
+
+    async def drain_agent(self, name: str) -> list[str]:
+        """Give an agent no more attempts, and request a checkpoint and the release of those that it has; it leaves
+        after that. The ids of their tasks. Raises NotFound."""
+        if (agent := self.places.agents.get(name)) is None:
+            raise NotFound(f"there is no agent {shown(name, 80)}. GET /api/v1/system/agents lists all agents")
+        agent.drain()
+        return await attempts.request_release(self._db, agent=name)
+
+    async def _ticket(self, job: Job, token: str, place: Place, *, claimed_at: float) -> Ticket | PredictionTicket:
+        settings, is_here = self._settings, place.agent is None
         values: dict[str, Any] = {
             "task_id": job.id,
             "attempt": job.attempt,
@@ -170,28 +220,28 @@ class Dispatcher:
             "claimed_at": claimed_at,
             "server_url": self._server_url,
             "spec": job.spec,
-            "data_dir": settings.data_dir.absolute(),
-            "dataset_roots": [root.absolute() for root in settings.dataset_roots],
+            "data_dir": settings.data_dir.absolute() if is_here else Path(),
+            "dataset_roots": [root.absolute() for root in settings.dataset_roots] if is_here else [],
             "checkpoint": job.checkpoint.path if job.checkpoint else None,
-            "threads": max(1, (os.cpu_count() or 1) // settings.slots),
-            "gpus": self.gpus.allocate(job.key, job.spec),
+            "threads": max(1, (os.cpu_count() or 1) // max(1, settings.slots)),
+            "gpus": place.gpus.allocate(job.key, job.spec),
             "lease_seconds": settings.lease_seconds,
             "checkpoint_seconds": settings.checkpoint_seconds,
             "grace_seconds": settings.grace_seconds,
             "log_mb": settings.log_mb,
             "memory_mb": settings.memory_mb,
+            "is_remote": not is_here,
         }
         home = settings.dataset_roots[0].absolute()
         if job.kind is JobKind.PREDICTION:
             names = [job.prediction.dataset]
-            values |= {"registered": await datasets.paths(self._db, home, names)}
+            values |= {"registered": await datasets.paths(self._db, home, names) if is_here else {}}
             values |= {"reading": await datasets.reading(self._db, names)}
-            model = settings.data_dir.absolute() / job.summary["model"]["folder"]
-            return PredictionTicket(**values, model_dir=model)
+            return PredictionTicket(**values, model_dir=values["data_dir"] / job.summary["model"]["folder"])
         names = [name for name in (job.training.dataset, job.training.validation_dataset) if name is not None]
         return Ticket(
             **values,
-            registered=await datasets.paths(self._db, home, names),
+            registered=await datasets.paths(self._db, home, names) if is_here else {},
             reading=await datasets.reading(self._db, names),
             checked=job.checked_dataset,
             many_threads=self._speeds.table.threads_of(job.training.framework),
@@ -203,30 +253,33 @@ class Dispatcher:
             warnings=job.warnings,
         )
 
-    async def _launch(self, attempt: Attempt) -> None:
+    async def _launch(self, attempt: Attempt, ticket: AttemptTicket) -> None:
         """Send a ticket to a worker, and record its process for the next server; training continues if that fails."""
-        ticket = attempt.ticket
         try:
-            attempt.worker = worker = await self._executor.launch(ticket)
+            attempt.worker = worker = await attempt.place.executor.launch(ticket)
+        except AgentLost as error:
+            attempt.lost = error.message
+            return await self._conclude(attempt, outcomes.DIED)
         except Exception as error:
             if not isinstance(error, EpochdError):
                 logger.exception("failed to launch task %s", ticket.task_id)
             return await self._conclude(attempt, outcomes.of_no_worker(str(error), ticket))
         if worker is None:
             return
-        if self._settings.memory_mb is not None and not attempt.is_memory_capped:
-            attempt.memory_before = memory.used_by_groups([worker.pid])[worker.pid]
         try:
             await attempts.set_worker(self._db, *ticket.key, worker)
         except Exception:
             logger.exception("failed to record the worker process of task %s", ticket.task_id)
 
     async def _on_exit(self, end: Exit) -> None:
-        attempt = self._running.own[end.task_id, end.attempt]
-        if end.needs is not None and not (self._stopping or attempt.is_withdrawn or attempt.outcome):
-            attempt.ticket, attempt.worker = attempt.ticket.model_copy(update={"needs": end.needs}), None
-            attempt.launch = asyncio.create_task(self._launch(attempt))
+        attempt = self._running.own[end.key]
+        is_wanted = not (self._stopping or attempt.is_withdrawn or attempt.outcome)
+        if end.needs is not None and attempt.ticket is not None and is_wanted:
+            ticket = attempt.ticket.model_copy(update={"needs": end.needs})
+            attempt.ticket, attempt.worker = ticket, None
+            attempt.launch = asyncio.create_task(self._launch(attempt, ticket))
             return
+        attempt.lost = end.lost
         await self._conclude(attempt, attempt.outcome or outcomes.of_exit(end.returncode, end.overrun), end.log_tail)
 
     async def _conclude(self, attempt: Attempt, outcome: Outcome, log_tail: Sequence[str] = ()) -> None:
@@ -235,26 +288,26 @@ class Dispatcher:
             while not await self._is_recorded(attempt, outcome, log_tail):  # noqa: ASYNC110 (a database sets no event)
                 await asyncio.sleep(FIRST_BACKOFF_SECONDS)
         finally:
-            del self._running.own[attempt.ticket.key]
-            self.gpus.release(attempt.ticket.key)
+            self._running.own.pop(attempt.key, None)
+            attempt.place.gpus.release(attempt.key)
             self._wake.set()
 
     async def _is_recorded(self, attempt: Attempt, outcome: Outcome, log_tail: Sequence[str]) -> bool:
         """Record an outcome; False while the database cannot be written, unless the server is stopping. The next server
         then requeues the job."""
         try:
-            if self._stopping or attempt.is_withdrawn:
+            if self._stopping or attempt.is_withdrawn or attempt.lost:
                 await self._release(attempt)
             else:
-                await outcomes.record(self._db, attempt.ticket.key, outcome, log_tail)
+                await outcomes.record(self._db, attempt.key, outcome, log_tail)
         except OUTAGES as error:
-            logger.warning("the end of task %s, attempt %d, could not be recorded: %s", *attempt.ticket.key, error)
+            logger.warning("the end of task %s, attempt %d, could not be recorded: %s", *attempt.key, error)
             return self._stopping
         return True
 
     async def _release(self, attempt: Attempt) -> None:
         reason = "no worker had started it" if attempt.is_withdrawn else "the server killed its worker"
-        await attempts.release_attempt(self._db, *attempt.ticket.key, reason=reason)
+        await attempts.release_attempt(self._db, *attempt.key, reason=attempt.lost or reason)
 
 
 async def _repeat(work: Callable[[], Awaitable[None]], first: float, every: float) -> None:

@@ -42,6 +42,8 @@ class InheritedWorkers:
         self._gpus = gpus
         self._started_at = time.monotonic()
         for job in await jobs.running(self._db):
+            if job.agent is not None:  # its agent tells of it
+                continue
             if job.worker is None or processes.is_alive(job.worker):
                 self._workers[job.key] = job.worker
                 gpus.reserve(job.key, job.gpus)

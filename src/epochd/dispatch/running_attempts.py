@@ -8,35 +8,32 @@ from epochd.core.jobs import AttemptKey, Job
 from epochd.core.tickets import AttemptTicket
 from epochd.dispatch.inherited_workers import InheritedWorkers
 from epochd.dispatch.outcomes import Outcome
+from epochd.dispatch.places import Place
 from epochd.dispatch.workers.executor import Executor
 
 
 @dataclass(eq=False)
 class Attempt:
-    """An attempt of the executor, until its exit. ``memory_before`` is the memory of the worker when it received the
-    ticket, ``peak`` the maximum increase since (bytes); ``outcome`` is set once the server ends the attempt."""
+    """An attempt at a place, until its exit. ``ticket`` is None if an earlier server has launched it; ``outcome`` is
+    set once the server ends the attempt, ``lost`` once nobody knows how it ended."""
 
-    ticket: AttemptTicket
+    key: AttemptKey
+    place: Place
+    ticket: AttemptTicket | None = None
     launch: asyncio.Task[None] | None = None
     worker: WorkerIdentity | None = None
-    memory_before: int = 0
-    peak: int = 0
     outcome: Outcome | None = None
     is_withdrawn: bool = False
+    lost: str | None = None
 
     @property
     def is_launching(self) -> bool:
         """Whether it waits for a worker to become ready."""
         return self.launch is not None and not self.launch.done()
 
-    @property
-    def is_memory_capped(self) -> bool:
-        """Whether a control group limits its memory."""
-        return self.worker is not None and self.worker.memory_cap is not None
-
 
 class RunningAttempts:
-    """All running attempts. ``own`` are those of this server, which gets them back from the executor."""
+    """All running attempts. ``own`` are those of this server, which gets them back from its executors."""
 
     def __init__(self, executor: Executor, inherited: InheritedWorkers) -> None:
         self.own: dict[AttemptKey, Attempt] = {}
@@ -44,7 +41,7 @@ class RunningAttempts:
         self._executor = executor
 
     def pids(self) -> set[int]:
-        """The pids of all known workers."""
+        """The pids of all known workers of this machine."""
         return {*self._executor.pids()} | self.inherited.pids()
 
     async def end(self, job: Job, outcome: Outcome, *, is_expired: bool = False) -> None:
@@ -59,9 +56,9 @@ class RunningAttempts:
     async def withdraw(self, attempt: Attempt) -> None:
         """Cancel the launch of an own attempt, whose ticket no worker has received."""
         attempt.is_withdrawn = True
-        await self._executor.kill(attempt.ticket.key)
+        await attempt.place.executor.kill(attempt.key)
 
     async def kill(self, attempt: Attempt, outcome: Outcome) -> None:
         """Kill the worker of an own attempt. If this is called again, the first outcome remains."""
         attempt.outcome = attempt.outcome or outcome
-        await self._executor.kill(attempt.ticket.key)
+        await attempt.place.executor.kill(attempt.key)

@@ -1,6 +1,5 @@
 """Periodic checks of all running attempts, so that none blocks its slot forever."""
 
-import asyncio
 import logging
 import time
 from collections.abc import Sequence
@@ -10,9 +9,7 @@ from epochd.core.errors import StaleAttempt
 from epochd.core.jobs import AttemptKey, Command, Job
 from epochd.core.settings import Settings
 from epochd.dispatch import outcomes
-from epochd.dispatch.host import memory
 from epochd.dispatch.running_attempts import Attempt, RunningAttempts
-from epochd.dispatch.workers.executor import Executor
 from epochd.store import attempts, jobs
 from epochd.store.db import Database
 
@@ -25,9 +22,8 @@ CONFIRM_SECONDS = 3.0  # longer than the interval at which a worker retries to r
 class Watchdog:
     """Checks ``running``, the attempts of this server and those that it has inherited."""
 
-    def __init__(self, db: Database, executor: Executor, settings: Settings, running: RunningAttempts) -> None:
+    def __init__(self, db: Database, settings: Settings, running: RunningAttempts) -> None:
         self._db = db
-        self._executor = executor
         self._settings = settings
         self._running = running
         self._expired = ExpiredLeases(settings.lease_seconds)
@@ -42,7 +38,6 @@ class Watchdog:
         for attempt in list(self._running.own.values()):
             if attempt.is_launching:
                 await self._renew_lease(attempt)
-        await self._enforce_memory_limit()
         await self._enforce_cancellations(running)
         await self._report_hangs(running)
         await self._end_expired(running)
@@ -51,24 +46,12 @@ class Watchdog:
     async def _renew_lease(self, attempt: Attempt) -> None:
         """Renew the lease of an attempt that waits for its worker, and carry out a pause or a stop in its place."""
         ticket = attempt.ticket
+        assert ticket is not None, "only an attempt with a ticket is launched"
         with suppress(StaleAttempt):  # a worker was ready in the meantime, and the attempt has finished
             lease = ticket.lease_seconds
             command = await attempts.report(self._db, *ticket.key, ticket.token, [], lease_seconds=lease)
             if command is not Command.CONTINUE:
                 await self._running.withdraw(attempt)
-
-    async def _enforce_memory_limit(self) -> None:
-        """End attempts that exceed the memory limit, unless a control group enforces it."""
-        limit = (self._settings.memory_mb or 0) * 2**20
-        uncapped = [attempt for attempt in self._running.own.values() if not attempt.is_memory_capped]
-        measured = {attempt.worker.pid: attempt for attempt in uncapped if attempt.worker is not None}
-        if not limit or not measured:
-            return
-        used = await asyncio.to_thread(memory.used_by_groups, measured.keys())
-        for pid, attempt in measured.items():
-            attempt.peak = max(attempt.peak, used[pid] - attempt.memory_before)
-            if attempt.peak > limit:
-                await self._running.kill(attempt, outcomes.of_memory(limit, attempt.peak))
 
     async def _enforce_cancellations(self, running: Sequence[Job]) -> None:
         """End attempts that still run a full lease after their cancellation was requested."""
@@ -111,7 +94,7 @@ class Watchdog:
         for key in finished:
             if now - self._finished_since[key] > self._settings.lease_seconds:
                 logger.warning("task %s: the worker did not exit after attempt %d had finished and is killed", *key)
-                await self._executor.kill(key)
+                await self._running.own[key].place.executor.kill(key)
 
 
 class ExpiredLeases:

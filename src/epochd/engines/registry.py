@@ -69,22 +69,25 @@ def resolve(
     spec: TrainingSpec,
     workload: Workload | None = None,
     gpus: int = 0,
+    engines: Sequence[str] | None = None,
     *,
     measured: Speeds | None = None,
     ready: Ready | None = None,
 ) -> str:
-    """The engine that will train this spec on a server with so many GPUs; raise FrameworkMissing if there is none.
+    """The engine that will train this spec on a machine with so many GPUs and these ``engines`` (None: those that are
+    installed here); raise FrameworkMissing if there is none.
 
     ``auto`` is the engine that is expected to finish first with the workload, whose ``rows`` are training rows. Where
     the workload is not known, or on a GPU, it is the first one installed. ``measured`` are the speeds of this
     machine, ``ready`` tells what each engine need not wait for; by default a process with ``preferred`` waits.
     """
     if spec.framework != "auto":
-        require(spec.framework)
+        if spec.framework not in (engines or ()):
+            require(spec.framework)
         return spec.framework
-    if missing := none_installed():
+    if not engines and (missing := none_installed()):
         raise FrameworkMissing(missing)
-    available = installed()
+    available = engines or installed()
     is_known = workload and workload.has_shape and workload.rows > 0
     if not workload or not is_known or spec.mixed_precision or uses_gpu(spec, gpus):
         return available[0]

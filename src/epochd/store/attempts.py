@@ -7,8 +7,9 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Row, select, update
 
@@ -24,22 +25,41 @@ from epochd.store.rows import moment
 table = tables.jobs
 
 
-async def claim(
-    db: Database, *, lease_seconds: float, fits: Callable[[Job], bool] = lambda job: True, now: float | None = None
-) -> tuple[Job, str] | None:
-    """Start the next attempt of the oldest pending job; the job and the token, of which only the SHA-256 is stored.
+class Place(Protocol):
+    """Where an attempt runs: the name of an agent, None for the machine of the server."""
 
-    None if there is none, or if it does not fit: small jobs that overtake a large one could delay it forever.
+    @property
+    def agent(self) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class OwnMachine:
+    """The machine of the server."""
+
+    agent: str | None = None
+
+
+async def claim(
+    db: Database,
+    *,
+    lease_seconds: float,
+    place_for: Callable[[Job], Place | None] = lambda job: OwnMachine(),
+    now: float | None = None,
+) -> tuple[Job, str] | None:
+    """Start the next attempt of the oldest pending job at the place for it; the job and the token, of which only the
+    SHA-256 is stored.
+
+    None if there is none, or no place: small jobs that overtake a large one could delay it forever.
     """
     now = moment(now)
     oldest = rows.queued(State.PENDING).limit(1).with_for_update(skip_locked=True)
     async with db.write() as transaction:
         row = (await transaction.connection.execute(oldest)).first()
-        if row is None or not fits(job := rows.job_of(row)):
+        if row is None or (place := place_for(job := rows.job_of(row))) is None:
             return None
         change, token = Change(job, now), secrets.token_urlsafe(32)
         change.set(attempt=job.attempt + 1, reported=0, progress_at=None, error=None)
-        change.set(command=Command.CONTINUE, lease_until=now + lease_seconds)
+        change.set(command=Command.CONTINUE, lease_until=now + lease_seconds, agent=place.agent)
         if job.started_at is None:
             change.set(started_at=now)
         change.columns["token_hash"] = _hash(token)
@@ -150,9 +170,10 @@ async def warn(db: Database, task_id: str, attempt: int, message: str) -> None:
     await _change_attempt(db, task_id, attempt, add)
 
 
-async def request_release(db: Database) -> list[str]:
-    """Request a checkpoint and the release of its job from every running worker; the ids of the tasks."""
-    chosen = table.c.state == State.RUNNING, table.c.command == Command.CONTINUE
+async def request_release(db: Database, *, agent: str | None = None) -> list[str]:
+    """Request a checkpoint and the release of its job from every running worker of an agent, or of the server's machine
+    (None); the ids of the tasks."""
+    chosen = table.c.state == State.RUNNING, table.c.command == Command.CONTINUE, table.c.agent == agent
     query = update(table).where(*chosen).values(command=Command.RELEASE).returning(table.c.id)
     async with db.write() as transaction:
         return list(await transaction.connection.scalars(query))

@@ -58,6 +58,7 @@ jobs = sa.Table(
     sa.Column("strikes", sa.Integer, nullable=False),
     sa.Column("preemptions", sa.Integer, nullable=False),
     sa.Column("worker", JSON),
+    sa.Column("agent", sa.Text),
     sa.Column("progress_at", sa.Double),
     sa.Column("revisions", JSON, nullable=False),
     sa.Index(None, "state", "queued_at"),

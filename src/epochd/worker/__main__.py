@@ -18,14 +18,14 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
 from epochd.core.errors import EpochdError, NotFound, RankFailed, StaleAttempt, WrongProcess
 from epochd.core.events import ReportKind
-from epochd.core.tickets import NO_FRAMEWORK, RANK_FAILED, PredictionTicket, Ticket, read_ticket
+from epochd.core.tickets import NO_FRAMEWORK, RANK_FAILED, AttemptTicket, PredictionTicket, Ticket, read_ticket
 from epochd.engines import registry
 from epochd.report import drawing
 from epochd.worker import predict
@@ -33,6 +33,7 @@ from epochd.worker.execute import execute
 from epochd.worker.failures import final_report
 from epochd.worker.limits import attempt_log, memory_limit
 from epochd.worker.report import Reporter
+from epochd.worker.transfer import LogSender
 from epochd.worker.usage import Usage
 
 logger = logging.getLogger("epochd.worker")
@@ -119,7 +120,7 @@ class Worker:
     def _note_report(self, ticket: Ticket | PredictionTicket, last_word: ReportKind | None) -> None:
         """Draw the report of a finished model later, or now if the process ends."""
         self._ended_at = time.monotonic()
-        if isinstance(ticket, Ticket) and ticket.report and last_word is ReportKind.COMPLETED:
+        if isinstance(ticket, Ticket) and ticket.report and last_word is ReportKind.COMPLETED and not ticket.is_remote:
             self._undrawn.append(ticket.artifact_dir)
         while self._undrawn and (self._one_ticket or self._is_terminated):
             draw_report(self._undrawn.popleft())
@@ -140,7 +141,8 @@ class Worker:
         usage = Usage(ticket.gpus, has_ranks=devices > 1)
         self._reporter = reporter = Reporter(*owner, grace_seconds=ticket.grace_seconds, usage=usage)
         try:
-            with attempt_log(ticket), memory_limit(None if ticket.is_memory_capped else ticket.memory_mb):
+            limit = memory_limit(None if ticket.is_memory_capped else ticket.memory_mb)
+            with log_sent(ticket), attempt_log(ticket), limit:
                 return self._train_and_report(ticket, reporter)
         finally:
             usage.close()
@@ -194,6 +196,17 @@ class Worker:
             os.write(self._protocol_fd, f"{line}\n".encode())
         except BrokenPipeError:
             logger.info("the executor is gone; %r was not sent", line)
+
+
+@contextmanager
+def log_sent(ticket: AttemptTicket) -> Iterator[None]:
+    """Send the log of an attempt on another machine to the server, until the end of the block."""
+    sender = LogSender(ticket) if ticket.is_remote else None
+    try:
+        yield
+    finally:
+        if sender is not None:
+            sender.close()
 
 
 def draw_report(folder: Path) -> None:

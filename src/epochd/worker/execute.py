@@ -28,9 +28,10 @@ from epochd.loop.engine import Setup
 from epochd.loop.members import FitConfig, Members
 from epochd.loop.metrics import class_weights
 from epochd.loop.phases import PhaseTimer
-from epochd.worker import members, model_folder, recovery, scoring
+from epochd.worker import members, model_folder, recovery, scoring, transfer
 from epochd.worker.model_report import Finished
 from epochd.worker.sink import JobSink, Reporter
+from epochd.worker.transfer import SharedFolders
 
 CHANGED_HINT = "bring the old data back, resume with allow_changed_data, or start a new training"
 
@@ -38,12 +39,23 @@ CHANGED_HINT = "bring the old data back, resume with allow_changed_data, or star
 def execute(ticket: Ticket, reporter: Reporter) -> ReportKind:
     """Run one attempt and return the kind of its last report. Raises WrongProcess before the first one."""
     reporter.timer = timer = PhaseTimer(ticket.claimed_at, compiles=ticket.framework in registry.COMPILING)
-    training = prepared(ticket, *recovery.starting_point(ticket))
+    with transfer.of(ticket, reporter) as folders:
+        return attempt(*folders.fetched(ticket), reporter, timer, folders)
+
+
+def attempt(
+    ticket: Ticket, faults: list[str], reporter: Reporter, timer: PhaseTimer, folders: SharedFolders
+) -> ReportKind:
+    """``execute`` with all files on this machine; ``faults`` is what is wrong with newer checkpoints elsewhere."""
+    start, warnings = recovery.starting_point(ticket, faults)
+    training = prepared(ticket, start, warnings)
     training.check()
     registry.check_process(ticket.spec.framework, training.setup)
     timer.enter(Phase.COMPILE)
     with members.built(ticket.spec.framework, training.plans) as networks:
-        return train(training, networks, reporter, timer)
+        last_word = train(training, networks, reporter, timer, folders)
+    folders.clear(ticket.checkpoints_dir, ticket.artifact_dir)
+    return last_word
 
 
 def prepared(ticket: Ticket, start: Path | None, warnings: list[str]) -> "Training":
@@ -99,7 +111,13 @@ def checked_again(spec: TrainingSpec, catalog: Catalog, current: Mapping[str, st
     return found.checked().pinned(current)
 
 
-def train(training: "Training", networks: Members, reporter: Reporter, timer: PhaseTimer) -> ReportKind:
+def train(
+    training: "Training",
+    networks: Members,
+    reporter: Reporter,
+    timer: PhaseTimer,
+    folders: SharedFolders,
+) -> ReportKind:
     """Train the networks, from the first report to the last."""
     ticket, prepared = training.ticket, training.prepared
     validation = prepared.validation if prepared.folds is None else prepared.train
@@ -111,7 +129,7 @@ def train(training: "Training", networks: Members, reporter: Reporter, timer: Ph
         "rows": {name: len(part or ()) for name, part in parts.items()},
         "schedule": schedules.settings(ticket.spec),
     }
-    sink = JobSink(ticket, reporter, facts, prepared.encoder, list(training.marks), timer=timer)
+    sink = JobSink(ticket, reporter, facts, prepared.encoder, list(training.marks), timer=timer, folders=folders)
     timer.enter(Phase.TRAIN)
     begin(training, networks, sink)
     while True:
@@ -303,6 +321,7 @@ def complete(training: Training, networks: Members, sink: JobSink) -> ReportKind
     parts, known = {name: side.dataset for name, side in sides.items()}, (sink.marks, training.warnings, out_of_fold)
     finished = Finished(ticket, prepared, training.setup, networks.outputs, parts, state, about, *known)
     model_folder.save(finished, sink.emit, sink.reporter.confirm, is_unchanged=training.has_same_data)
+    sink.folders.send(ticket.artifact_dir)
     sink.emit(
         ReportKind.COMPLETED,
         {

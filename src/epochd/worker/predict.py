@@ -5,7 +5,7 @@ pause, a crash and a restart therefore continue after the last complete part, an
 No framework is imported.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -26,9 +26,10 @@ from epochd.data.tables.catalog import Catalog
 from epochd.data.tables.source import Source
 from epochd.data.tables.table import rows_changed
 from epochd.serving.predictor import Predictor
-from epochd.worker import prediction_parts
+from epochd.worker import prediction_parts, transfer
 from epochd.worker.prediction_parts import Model
 from epochd.worker.sink import Reporter
+from epochd.worker.transfer import SharedFolders
 
 REPORT_SECONDS = 1.0
 """The least time between two reports of progress, each of which is an event."""
@@ -43,14 +44,24 @@ def load(folder: Path) -> Model:
 
 def execute(ticket: PredictionTicket, reporter: Reporter) -> ReportKind:
     """Run one attempt and return the kind of its last report."""
+    with transfer.of(ticket, reporter) as folders:
+        local, _ = folders.fetched(ticket)
+        last_word = attempt(local, reporter, folders)
+        folders.clear(local.checkpoints_dir, local.output_dir)
+        return last_word
+
+
+def attempt(ticket: PredictionTicket, reporter: Reporter, folders: SharedFolders) -> ReportKind:
+    """``execute`` with all files on this machine."""
     files.remove_temporary(ticket.output_dir.parent, ticket.output_dir.name)
     if (summary := predictions.read_summary(ticket.output_dir)) is not None:  # a crash before the last report
+        folders.send(ticket.output_dir)
         reporter.emit(ReportKind.COMPLETED, summary)
         return ReportKind.COMPLETED
     model = load(ticket.model_dir)
     source = image.opened(Catalog.of_ticket(ticket), model.encoder.image, ticket.spec)
     source = source.expecting(model.encoder.expected, model.encoder.readings)
-    prediction = Prediction(ticket, reporter, model, source, source.fingerprint())
+    prediction = Prediction(ticket, reporter, model, source, source.fingerprint(), folders)
     return source.apply(prediction.run)
 
 
@@ -63,6 +74,7 @@ class Prediction:
     model: Model
     source: Source
     fingerprint: str
+    folders: SharedFolders = field(default_factory=SharedFolders)
     is_started: bool = False
     reported_at: float = float("-inf")
 
@@ -85,6 +97,7 @@ class Prediction:
             "spec": spec.model_dump(mode="json", exclude={"name", "bom", "output_format", *_unset(spec)}),
         }
         parts = Parts.open(ticket.checkpoints_dir / "parts", header)
+        self.folders.send_file(parts.folder / predictions.HEADER)
         self._start(parts, rows)
         self._warn_of_cut_lists(longest)
         chosen = prediction_parts.Selection(self.model, spec, columns, table, size, pictures.of(self.source))
@@ -92,7 +105,7 @@ class Prediction:
         for part in prediction_parts.parts(chosen, parts.rows):
             if (command := self.reporter.command()) is not Command.CONTINUE:
                 return self._end(parts, command)
-            parts.add(part)
+            self.folders.send(parts.add(part))
             speed = (parts.rows - first) / max(monotonic() - began, 1e-6)
             self._report(parts, rows, speed)
         if parts.rows != rows:
@@ -158,6 +171,7 @@ class Prediction:
             }
             files.write_json(folder / predictions.SUMMARY, summary)
             self.reporter.confirm()
+        self.folders.send(ticket.output_dir)
         self.reporter.emit(ReportKind.COMPLETED, summary)
         parts.remove()
         return ReportKind.COMPLETED

@@ -5,7 +5,7 @@ the checkpoint was reported.
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,13 @@ ROLLBACK_FACTOR = 0.1
 """The factor of the learning rate after a divergence."""
 
 
-def starting_point(ticket: Ticket) -> tuple[Path | None, list[str]]:
-    """The newest valid checkpoint of a task, and warnings for its log; temporary files of dead attempts are removed."""
+def starting_point(ticket: Ticket, faults: Sequence[str] = ()) -> tuple[Path | None, list[str]]:
+    """The newest valid checkpoint of a task, and warnings for its log, also of ``faults`` that were found before;
+    temporary files of dead attempts are removed."""
     files.remove_temporary(ticket.checkpoints_dir)
     files.remove_temporary(ticket.artifact_dir.parent, ticket.artifact_dir.name)
-    path, faults = checkpoint.newest(ticket.checkpoints_dir)
+    path, found = checkpoint.newest(ticket.checkpoints_dir)
+    faults = [*faults, *found]
     if path is None and not faults and ticket.checkpoint is not None:
         faults = [f"checkpoint {ticket.checkpoint} no longer exists"]
     used = "the training starts from the beginning" if path is None else f"{path.name} is used instead"

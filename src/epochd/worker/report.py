@@ -85,7 +85,7 @@ class Reporter:
 
     def emit(self, kind: ReportKind, payload: dict[str, Any]) -> None:
         """Queue one report. Raises EpochdError if it is not plain JSON, and whatever ``command`` raises."""
-        self._check()
+        self.check()
         with self._changed:
             if self.last_word is not None:
                 raise EpochdError(f"cannot report {kind} after {self.last_word}, which ended the attempt")
@@ -111,9 +111,9 @@ class Reporter:
         The loop calls this between two chunks of steps, so a call is a sign of progress.
         Raises StaleAttempt once another attempt owns the task, EpochdError if the training cannot report any more.
         """
-        self._check()
+        self.check()
         self._progress_at = time.monotonic()
-        if self._command is Command.CONTINUE and (self._released or self._is_grace_over):
+        if self._command is Command.CONTINUE and (self._released or self.is_given_up):
             return Command.RELEASE
         return self._command
 
@@ -128,11 +128,11 @@ class Reporter:
         with self._changed:
             self._is_awaited = True
             self._changed.notify_all()
-            while not self._is_grace_over and (self._queue or self._sent_at <= asked):
-                self._check()
+            while not self.is_given_up and (self._queue or self._sent_at <= asked):
+                self.check()
                 self._changed.wait(self._interval)
             self._is_awaited = False
-        self._check()
+        self.check()
 
     def close(self, timeout: float | None = None) -> bool:
         """Wait until all reports are delivered; return whether they were. Raises like ``command``.
@@ -144,20 +144,22 @@ class Reporter:
             self._changed.notify_all()
         if timeout is not None:
             self._thread.join(timeout)
-        while timeout is None and self._thread.is_alive() and not self._is_grace_over:
+        while timeout is None and self._thread.is_alive() and not self.is_given_up:
             self._thread.join(self._interval)
         with self._changed:
             self._abandoned = True
             self._changed.notify_all()
-        self._check()
+        self.check()
         return not self._queue
 
     @property
-    def _is_grace_over(self) -> bool:
+    def is_given_up(self) -> bool:
+        """Whether the server has been unreachable for longer than the grace period."""
         unreachable_since = self._unreachable_since
         return unreachable_since is not None and time.monotonic() - unreachable_since > self._grace
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise StaleAttempt once another attempt owns the task, EpochdError if the training cannot report any more."""
         if self._failure is not None:
             raise self._failure
 

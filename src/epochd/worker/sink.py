@@ -16,6 +16,7 @@ from epochd.data.encoding.encoder import Encoder
 from epochd.loop import schedules
 from epochd.loop.members import Members
 from epochd.loop.phases import PhaseTimer
+from epochd.worker.transfer import SharedFolders
 
 CHECKPOINT_SHARE = 0.02
 """The largest share of a training's time that checkpoints may take."""
@@ -34,6 +35,11 @@ class Reporter(Protocol):
 
     def confirm(self) -> None: ...
 
+    def check(self) -> None: ...
+
+    @property
+    def is_given_up(self) -> bool: ...
+
 
 @dataclass
 class JobSink:
@@ -49,6 +55,7 @@ class JobSink:
     saved_at: float = field(default_factory=monotonic)
     save_seconds: float = 0.0
     timer: PhaseTimer = field(default_factory=PhaseTimer)
+    folders: SharedFolders = field(default_factory=SharedFolders)
 
     def emit(self, kind: ReportKind, payload: dict[str, Any]) -> None:
         self.reporter.emit(kind, payload)
@@ -64,16 +71,26 @@ class JobSink:
         return monotonic() - self.saved_at >= (interval and max(interval, self.save_seconds / CHECKPOINT_SHARE))
 
     def checkpoint(self, members: Members) -> None:
-        self.emit(ReportKind.CHECKPOINT, self.save(members))
+        """Save a checkpoint and report it, unless the server does not take it now: the next one is due soon."""
+        if (saved := self._saved(members, is_optional=True)) is not None:
+            self.emit(ReportKind.CHECKPOINT, saved)
 
     def save(self, members: Members) -> dict[str, Any]:
-        """Save a checkpoint; return the payload of its report."""
+        """Save a checkpoint; return the payload of its report. Raises what ``SharedFolders.send`` raises."""
+        saved = self._saved(members, is_optional=False)
+        assert saved is not None, "a checkpoint that must be sent was sent"
+        return saved
+
+    def _saved(self, members: Members, *, is_optional: bool) -> dict[str, Any] | None:
         ticket, state, began = self.ticket, members.state, monotonic()
         facts = self.facts | {"marks": self.marks}
         with self.timer.phase(Phase.CHECKPOINT):
             path = checkpoint.save(ticket.checkpoints_dir, ticket.attempt, members, facts, self.encoder)
+            is_sent = self.folders.send(path, is_optional=is_optional)
         self.saved_at = monotonic()
         self.save_seconds = self.saved_at - began
+        if not is_sent:
+            return None
         spec = ticket.spec
         schedule = {"scheduler": spec.learning_rate_scheduler, "learning_rate": state.learning_rate}
         return {

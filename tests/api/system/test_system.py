@@ -103,7 +103,8 @@ async def test_the_machine_is_measured_once_for_all_who_ask_within_a_while(house
 
 async def test_a_gpu_says_whether_a_training_has_it(house, monkeypatch):
     monkeypatch.setattr(gpus, "list_gpus", lambda: [gpus.Gpu(n, "NVIDIA H200", 2**37, 0) for n in range(3)])
-    pool = house.service.dispatcher.gpus = gpus.GpuPool([0, 1])
+    pool = house.service.dispatcher.gpus
+    pool.owned = [0, 1]
     pool.reserve(("a task", 1), [1])
     told = (await house.http.get(MACHINE)).json()["gpus"]
     assert [(gpu["trains"], gpu["is_allocated"]) for gpu in told] == [(True, False), (True, True), (False, False)]

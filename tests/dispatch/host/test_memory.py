@@ -2,14 +2,10 @@
 
 import os
 import sys
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from tests.support.stage import arrival
 
-from epochd.core.job_values import MemoryCap
-from epochd.core.jobs import State
 from epochd.core.settings import Settings
 from epochd.dispatch.host import cgroupfs, memory
 
@@ -69,39 +65,3 @@ def test_a_training_may_take_its_slots_share_of_the_machine(monkeypatch):
         monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(total=10 * GIB))
         assert memory.limit_mb(Settings(slots=2)) == whole // 2 // 2**20
         assert memory.limit_mb(Settings(slots=2, memory_mb=700)) == 700
-
-
-async def test_a_training_that_takes_more_than_it_may_is_ended_with_the_figures(open_stage, executor, taking):
-    process = taking(300)
-    executor.worker = process.identity
-    stage = await open_stage(executor, lease_seconds=1, memory_mb=256)
-    job = await stage.submit()
-    ticket = await arrival(executor)
-    attempt = stage.dispatcher._running.own[job.id, 1]
-    await attempt.launch
-    attempt.memory_before = 0
-    failed = await stage.until(job.id, State.FAILED)
-    assert (failed.error.code, ticket.memory_mb) == ("out_of_memory", 256)
-    assert "more than the 256 MiB" in failed.error.message
-    assert executor.killed[0] == (job.id, 1)
-
-
-async def test_what_a_warm_worker_had_before_is_not_the_trainings(open_stage, executor, taking):
-    executor.worker = taking(300).identity
-    stage = await open_stage(executor, memory_mb=256)
-    job = await stage.submit()
-    await arrival(executor)
-    await stage.dispatcher._running.own[job.id, 1].launch
-    await stage.dispatcher._watchdog.check()
-    assert executor.killed == []
-
-
-async def test_a_worker_with_a_memory_cap_is_left_to_the_kernel(open_stage, executor, taking):
-    cap = MemoryCap("/nowhere", before=0, limit=256 * 2**20, kills=0, ooms=0)
-    executor.worker = replace(taking(300).identity, memory_cap=cap)
-    stage = await open_stage(executor, memory_mb=256)
-    job = await stage.submit()
-    await arrival(executor)
-    await stage.dispatcher._running.own[job.id, 1].launch
-    await stage.dispatcher._watchdog.check()
-    assert executor.killed == []

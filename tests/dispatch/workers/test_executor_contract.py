@@ -1,4 +1,5 @@
-"""What every executor must fulfil: one class of tests, run on the real processes and on the fake of the other tests."""
+"""What every executor must fulfil: one class of tests, run on the real processes, on those of an agent, and on the fake
+of the other tests."""
 
 import asyncio
 import os
@@ -6,16 +7,20 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 import pytest
 from tests.support.executors import FakeExecutor
 from tests.support.stage import STAND_IN
 from tests.support.tickets import ticket
 
+from epochd.core.agents import AgentState
 from epochd.core.errors import EpochdError
 from epochd.core.settings import Settings
 from epochd.core.tickets import Ticket
-from epochd.dispatch.workers.executor import Executor, Exit
+from epochd.dispatch.agent import Agent
+from epochd.dispatch.workers.executor import Executor, Exit, OnExit
 from epochd.dispatch.workers.pool import LocalExecutor
+from epochd.dispatch.workers.remote import RemoteExecutor
 
 
 @dataclass
@@ -54,6 +59,37 @@ def local(data_dir: Path, *, is_cold: bool) -> LocalExecutor:
     return LocalExecutor(Settings(data_dir=data_dir, slots=2, gpus="none"), command=command)
 
 
+class Connected(RemoteExecutor):
+    """That of an agent in this process, which polls it without a network."""
+
+    def __init__(self, data_dir: Path, *, is_cold: bool) -> None:
+        super().__init__("a", lease_seconds=5.0)
+        settings = Settings(data_dir=data_dir, slots=2, gpus="none")
+        executor, transport = local(data_dir, is_cold=is_cold), httpx.MockTransport(self._answer)
+        self.agent = Agent(settings, executor, "http://server", "", "a", transport=transport)
+        self._running: asyncio.Task[None] | None = None
+
+    async def _answer(self, request: httpx.Request) -> httpx.Response:
+        orders = await self.poll(AgentState.model_validate_json(request.content))
+        return httpx.Response(200, content=orders.model_dump_json())
+
+    async def start(self, on_exit: OnExit, *, has_gpus: bool = False) -> None:
+        await super().start(on_exit)
+        self._running = asyncio.create_task(self.agent.run())
+        while not self.is_connected:  # noqa: ASYNC110 (a connection sets no event)
+            await asyncio.sleep(0.001)
+
+    async def close(self) -> None:
+        await super().close()
+        assert self._running is not None
+        self._running.cancel()
+        await asyncio.gather(self._running, return_exceptions=True)
+
+
+def remote(data_dir: Path, *, is_cold: bool) -> RemoteExecutor:
+    return Connected(data_dir, is_cold=is_cold)
+
+
 def fake(data_dir: Path, *, is_cold: bool) -> FakeExecutor:
     executor = FakeExecutor(slots=2)
     if is_cold:
@@ -64,7 +100,7 @@ def fake(data_dir: Path, *, is_cold: bool) -> FakeExecutor:
 Open = Callable[..., Awaitable[Subject]]
 
 
-@pytest.fixture(params=[local, fake], ids=lambda make: make.__name__)
+@pytest.fixture(params=[local, remote, fake], ids=lambda make: make.__name__)
 async def open_subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Open]:
     opened: list[Subject] = []
 
@@ -131,6 +167,7 @@ async def test_a_ticket_that_no_worker_has_got_is_taken_back_and_has_no_exit(ope
     assert subject.executor.free_slots == (2 if how == "kill" else 0)
 
 
+@pytest.mark.parametrize("open_subject", [local, fake], indirect=True)
 async def test_close_ends_every_training_and_takes_no_other(subject: Subject) -> None:
     await subject.hang(1)
     await subject.hang(2)

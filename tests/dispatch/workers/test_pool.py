@@ -15,9 +15,11 @@ from tests.support.predictions import prediction
 from tests.support.stage import STAND_IN, is_alive, until
 
 from epochd.core.errors import EpochdError, FrameworkMissing
+from epochd.core.job_values import MemoryCap
 from epochd.core.settings import Settings
 from epochd.core.tickets import Ticket
-from epochd.dispatch.host import memory
+from epochd.dispatch.host import cgroups, memory
+from epochd.dispatch.host.cgroups import Groups, Overrun
 from epochd.dispatch.workers import pool
 from epochd.dispatch.workers.executor import Exit
 from epochd.dispatch.workers.pool import LocalExecutor
@@ -34,9 +36,10 @@ class Place:
         jobs_per_worker: int = 100,
         *options: str,
         warm_mb: int = 10_000,
+        memory_mb: int | None = None,
         others: Sequence[str] = (),
     ) -> None:
-        limits = {"slots": slots, "jobs_per_worker": jobs_per_worker, "warm_mb": warm_mb}
+        limits = {"slots": slots, "jobs_per_worker": jobs_per_worker, "warm_mb": warm_mb, "memory_mb": memory_mb}
         self.settings = Settings(data_dir=data_dir, gpus="none", **limits)
         self.executor = LocalExecutor(self.settings, command=(*STAND_IN, *options), others=others)
         self.exits: asyncio.Queue[Exit] = asyncio.Queue()
@@ -44,12 +47,14 @@ class Place:
     async def start(self) -> None:
         await self.executor.start(self.exits.put)
 
-    def ticket(self, name: str, task_id: str = "task", attempt: int = 1, framework: str = "pytorch") -> Ticket:
+    def ticket(
+        self, name: str, task_id: str = "task", attempt: int = 1, framework: str = "pytorch", limit: int | None = None
+    ) -> Ticket:
         values = {"name": name, "task_id": task_id, "attempt": attempt, "framework": framework}
-        return tickets.ticket(self.settings.data_dir, **values)
+        return tickets.ticket(self.settings.data_dir, **values).model_copy(update={"memory_mb": limit})
 
-    async def run(self, name: str, task_id: str = "task", framework: str = "pytorch") -> Exit:
-        await self.executor.launch(self.ticket(name, task_id, framework=framework))
+    async def run(self, name: str, task_id: str = "task", framework: str = "pytorch", limit: int | None = None) -> Exit:
+        await self.executor.launch(self.ticket(name, task_id, framework=framework, limit=limit))
         return await self.exits.get()
 
     def log(self, task_id: str = "task") -> list[str]:
@@ -459,3 +464,46 @@ async def test_a_ticket_for_a_framework_that_is_not_installed_is_refused_with_th
     ):
         await place.executor.launch(place.ticket("done", framework="jax"))
     assert place.executor.free_slots == 1
+
+
+async def test_a_training_that_takes_more_than_it_may_is_killed_and_its_exit_has_the_figures(open_place, monkeypatch):
+    monkeypatch.setattr(pool, "MEMORY_SECONDS", 0.05)
+    place = open_place(memory_mb=256)
+    monkeypatch.setattr(place.executor, "_groups", Groups(place.settings.data_dir, None))
+    await place.start()
+    end = await place.run("take 400 MiB", limit=256)
+    assert (end.returncode, end.overrun.limit) == (-signal.SIGKILL, 256 * 2**20)
+    assert 256 * 2**20 < end.overrun.peak < 600 * 2**20
+    assert (await place.run("done", "second", limit=256)).overrun is None
+
+
+async def test_what_a_warm_worker_had_before_is_not_the_trainings(open_place, monkeypatch):
+    looks = asyncio.Semaphore(0)
+    used = iter((900 * 2**20, 1_000 * 2**20, 1_156 * 2**20, 1_157 * 2**20))
+
+    def measured(pids):
+        looks.release()
+        return dict.fromkeys(pids, next(used) if pids else 0)
+
+    monkeypatch.setattr(pool, "MEMORY_SECONDS", 0.05)
+    monkeypatch.setattr(memory, "used_by_groups", measured)
+    place = open_place(memory_mb=256)
+    monkeypatch.setattr(place.executor, "_groups", Groups(place.settings.data_dir, None))
+    await place.start()
+    end = await place.run("hang", limit=256)
+    assert end.overrun == Overrun(256 * 2**20, 257 * 2**20), "the fourth look is the first above the limit"
+
+
+async def test_a_worker_with_a_memory_cap_is_left_to_the_kernel(open_place, monkeypatch):
+    cap = MemoryCap("/nowhere", before=0, limit=256 * 2**20, kills=0, ooms=0)
+    monkeypatch.setattr(cgroups, "limit_memory", lambda group, megabytes: cap)
+    monkeypatch.setattr(pool, "MEMORY_SECONDS", 0.01)
+    place = open_place(memory_mb=256)
+    await place.start()
+    await place.executor.launch(place.ticket("take 400 MiB", limit=256))
+    (worker,) = place.executor._working
+    assert worker.memory_before is None
+    await until(lambda: memory.used_by_groups(place.executor.pids())[worker.process.pid] > 300 * 2**20)
+    for _ in range(3):
+        await asyncio.sleep(0.02)
+    assert place.exits.empty()

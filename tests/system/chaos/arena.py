@@ -72,6 +72,7 @@ class Reader(threading.Thread):
 
     url: str
     task_id: str
+    token: str | None = None
     seen: list[dict[str, Any]] = field(default_factory=list)
     error: Exception | None = None
 
@@ -82,7 +83,7 @@ class Reader(threading.Thread):
 
     def run(self) -> None:
         try:
-            with Client(self.url) as client:
+            with Client(self.url, token=self.token) as client:
                 for event in client.stream(self.task_id):
                     self.seen.append(event)
         except Exception as error:
@@ -124,7 +125,7 @@ class Arena:
             if self.has_disk:
                 subprocess.run(["umount", "--lazy", self.data_dir], check=True)
 
-    def serve(self, port: int = 0) -> None:
+    def serve(self, port: int = 0, slots: int = 2, **more: str) -> None:
         settings = {
             "EPOCHD_LEASE_SECONDS": str(LEASE_SECONDS),
             "EPOCHD_GRACE_SECONDS": str(GRACE_SECONDS),
@@ -135,7 +136,7 @@ class Arena:
         }
         if self._database_url:
             settings["EPOCHD_DATABASE_URL"] = self._database_url
-        self.server = Running(self.data_dir, port, slots=2, **settings)
+        self.server = Running(self.data_dir, port, slots=slots, **settings | more)
 
     def end_server(self, number: signal.Signals) -> int:
         """Send the server a signal, see it end; its return code."""
@@ -167,7 +168,7 @@ class Arena:
         """
         task_id = self.server.client.post("/start", json=TRAININGS[name]).raise_for_status().json()["task_id"]
         self.acknowledged[task_id] = name
-        reader = self.readers[task_id] = Reader(self.server.url, task_id)
+        reader = self.readers[task_id] = Reader(self.server.url, task_id, self.server.token)
         reader.start()
         until(lambda: reader.seen or reader.error, "the reader has got no event")
         return str(task_id)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from .agents import AGENT_FAULTS, AgentArena
 from .arena import GRACE_SECONDS, LEASE_SECONDS, Arena, NotFired, Victim, is_gone, until
 
 Fault = Callable[[Arena], str]
@@ -176,7 +177,7 @@ def planned(arena: Arena, count: int) -> list[str]:
 def inflict(arena: Arena, name: str) -> str:
     """Bring about one fault at a random moment; what proves it."""
     time.sleep(arena.random.uniform(0.0, 0.6))
-    proof = FAULTS[name](arena)
+    proof = AGENT_FAULTS[name](arena) if isinstance(arena, AgentArena) and name in AGENT_FAULTS else FAULTS[name](arena)
     until(arena.is_well, f"the server was not well after {name}")
     return proof
 

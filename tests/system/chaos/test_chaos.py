@@ -22,6 +22,7 @@ from epochd.dispatch.host import processes
 from epochd.store import events
 from epochd.store.db import Database
 
+from .agents import AGENT_FAULTS, AgentArena
 from .arena import Arena, until
 from .checker import Outcome, Record, violations
 from .faults import inflict, planned
@@ -43,22 +44,52 @@ def test_nothing_is_lost_whatever_dies(store: str, tmp_path: Path, request: pyte
     print(f"\nchaos on {store}: CHAOS_FAULTS={FAULTS} CHAOS_SEED={SEED}", flush=True)
     with Arena(tmp_path, url, SEED, is_long=FAULTS > SHORT).opened() as arena:
         expected = {name: undisturbed(arena, name) for name in arena.trainings}
-        fired = rampage(arena, FAULTS)
+        fired = rampage(arena, planned(arena, FAULTS))
         settle(arena)
-        assert arena.server.reconcile()["findings"] == []
-        tasks = {task_id: arena.server.task(task_id) for task_id in arena.acknowledged}
-        outcomes = {task_id: outcome(arena, task) for task_id, task in tasks.items()}
-        arena.end_server(signal.SIGTERM)
-        until(lambda: not processes.find_marked(arena.data_dir), "processes were left behind", 10)
-        logs = read_logs(url or f"sqlite:///{arena.data_dir / 'epochd.db'}", list(tasks))
-        records = [
-            Record(task_id, task["state"], task["error"], logs[task_id], seen(arena, task_id), outcomes[task_id], known)
-            for task_id, task in tasks.items()
-            for known in [expected[arena.acknowledged[task_id]]]
-        ]
-        assert [wrong for record in records for wrong in violations(record)] == []
-        assert leftovers(arena.data_dir) == []
-    print(f"{len(records)} trainings in {sum(task['attempt'] for task in tasks.values())} attempts; {dict(fired)}")
+        tasks = judge(arena, url, expected)
+    print(f"{len(tasks)} trainings in {sum(task['attempt'] for task in tasks.values())} attempts; {dict(fired)}")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(480 + 25 * FAULTS)
+def test_nothing_is_lost_whatever_happens_to_agents(tmp_path: Path) -> None:
+    print(f"\nchaos with agents: CHAOS_FAULTS={FAULTS} CHAOS_SEED={SEED}", flush=True)
+    with AgentArena(tmp_path, SEED, is_long=FAULTS > SHORT).opened() as arena:
+        expected = {name: undisturbed(arena, name) for name in arena.trainings}
+        fired = rampage(arena, planned_with_agents(arena, FAULTS))
+        settle(arena)
+        tasks = judge(arena, None, expected)
+        for agent in arena.agents.values():
+            assert agent.end(signal.SIGTERM) == 0
+            assert processes.find_marked(agent.data_dir) == []
+    print(f"{len(tasks)} trainings in {sum(task['attempt'] for task in tasks.values())} attempts; {dict(fired)}")
+
+
+def planned_with_agents(arena: AgentArena, count: int) -> list[str]:
+    """Each fault of agents that is possible here, and some of the server's, in a random order."""
+    possible = [name for name in AGENT_FAULTS if name != "cut_off" or arena.has_network]
+    others = ["kill_server", "restart_server", "pause_and_resume"]
+    plan = [*possible, *others] * (1 + count // (len(possible) + len(others)))
+    arena.random.shuffle(plan)
+    return plan[:count]
+
+
+def judge(arena: Arena, url: str | None, expected: dict[str, Outcome]) -> dict[str, dict[str, Any]]:
+    """See that all is as it should be; the tasks, after the end of the server."""
+    assert arena.server.findings_after_exits() == []
+    tasks = {task_id: arena.server.task(task_id) for task_id in arena.acknowledged}
+    outcomes = {task_id: outcome(arena, task) for task_id, task in tasks.items()}
+    arena.end_server(signal.SIGTERM)
+    until(lambda: not processes.find_marked(arena.data_dir), "processes were left behind", 10)
+    logs = read_logs(url or f"sqlite:///{arena.data_dir / 'epochd.db'}", list(tasks))
+    records = [
+        Record(task_id, task["state"], task["error"], logs[task_id], seen(arena, task_id), outcomes[task_id], known)
+        for task_id, task in tasks.items()
+        for known in [expected[arena.acknowledged[task_id]]]
+    ]
+    assert [wrong for record in records for wrong in violations(record)] == []
+    assert leftovers(arena.data_dir) == []
+    return tasks
 
 
 def undisturbed(arena: Arena, name: str) -> Outcome:
@@ -70,10 +101,9 @@ def undisturbed(arena: Arena, name: str) -> Outcome:
     return found
 
 
-def rampage(arena: Arena, count: int) -> "Counter[str]":
-    """Bring about ``count`` planned faults, one after another; how many there were of each kind."""
+def rampage(arena: Arena, plan: list[str]) -> "Counter[str]":
+    """Bring about the planned faults, one after another; how many there were of each kind."""
     fired: Counter[str] = Counter()
-    plan = planned(arena, count)
     for number, name in enumerate(plan, 1):
         began = time.monotonic()
         proof = inflict(arena, name)

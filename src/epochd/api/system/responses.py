@@ -161,3 +161,34 @@ class MachineOf(Success):
 
 class Repaired(Reconciled):
     repairs: list[Told] = Field(description="The repairs that were made, in sentences.")
+
+
+class AgentShape(Shape):
+    """An agent that has joined."""
+
+    name: str
+    state: Literal["connected", "draining", "lost"] = Field(
+        description="`connected`, `draining`, or `lost` after a lease without a poll."
+    )
+    hostname: str
+    version: str
+    slots: int
+    free_slots: int
+    cpus: int
+    memory: int = Field(description="Bytes.")
+    gpus: list[int]
+    frameworks: list[str]
+    tasks: list[str] = Field(description="The tasks that it runs, or will run with its next poll.")
+    error: str | None = Field(description="Why it can run nothing at present.")
+    joined_at: Moment
+    seen_at: Moment
+
+
+class Agents(Shape):
+    success: bool = True
+    agents: list[AgentShape]
+
+
+class Drained(Success):
+    message: Told
+    tasks: list[str] = Field(description="The tasks that save a checkpoint and go on elsewhere.")

@@ -43,7 +43,9 @@ async def health(service: ServiceDep, response: Response) -> Health:
     """200 if trainings can run, otherwise 503."""
     failure, executor = service.dispatcher.error, service.executor.health()
     counts, database_error = await _counted(service)
-    outage: str | None = database_error or failure or registry.none_installed() or executor.get("error")
+    places = service.dispatcher.places
+    missing = None if places.engines else registry.none_installed()
+    outage: str | None = database_error or failure or missing or executor.get("error")
     error = outage.splitlines()[0] if outage else None  # only the first line: a worker's output is not public
     if error is not None:
         response.status_code = 503
@@ -54,10 +56,10 @@ async def health(service: ServiceDep, response: Response) -> Health:
         version=__version__,
         dispatcher=DispatcherHealth(state="running" if failure is None else "dead", error=failure),
         jobs={state.value: number for state, number in counts.items()},
-        slots=Slots(total=service.settings.slots, free=service.executor.free_slots),
+        slots=Slots(total=places.slots, free=places.free_slots),
         memory=MemoryHealth(limit_mb=service.settings.memory_mb, mechanism=executor.get("memory")),
         streams=len(service.event_bus),
-        frameworks=registry.installed(),
+        frameworks=places.engines,
     )
 
 

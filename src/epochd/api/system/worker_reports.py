@@ -1,6 +1,6 @@
-"""The route that workers use: they send reports and receive commands. The token of an attempt is valid only here.
+"""The route of workers, who send reports and receive commands. The token of an attempt is valid only below /internal/.
 
-``WorkerDoor`` checks this token before any byte of a report is read.
+``WorkerDoor`` checks this token, or that of an agent, before any byte of a request is read.
 """
 
 import re
@@ -12,7 +12,7 @@ from pydantic import BaseModel, FailFast, Field, ValidationError
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from epochd.api.deps import JsonObject, ServiceDep, bearer_token
+from epochd.api.deps import JsonObject, ServiceDep, bearer_token, check_token
 from epochd.api.errors import handle_epochd_error
 from epochd.api.responses import Activity
 from epochd.api.security import WORKERS_PATH, route_path
@@ -23,11 +23,13 @@ from epochd.core.jobs import Command
 from epochd.store import attempts
 
 worker_router = APIRouter(prefix=WORKERS_PATH.rstrip("/"), include_in_schema=False)
-REPORT_PATH = re.compile(rf"{WORKERS_PATH}attempts/([^/]*)/report")
+ATTEMPT_PATH = re.compile(rf"{WORKERS_PATH}attempts/([^/]*)/(?:report|log|files(?:/.*)?)", re.DOTALL)
+AGENT_PATH = f"{WORKERS_PATH}agents/"
 
 
 class WorkerDoor:
-    """Answers 401 to what is sent below ``/internal/`` without the token of the newest attempt of its task.
+    """Answers 401 to what is sent below ``/internal/`` without the token of the newest attempt of its task, or of an
+    agent.
 
     The body of such a request is not read. Which task or attempt exists is not revealed.
     """
@@ -47,9 +49,14 @@ class WorkerDoor:
 
 
 async def _check_token(request: Request) -> None:
-    """Raise Unauthorized unless the request has the token of the newest attempt of the task in its path."""
+    """Raise Unauthorized unless the request has the token of an agent, or of the newest attempt of the task in its
+    path."""
     service: Service = request.app.state.service
-    path, token = REPORT_PATH.fullmatch(route_path(request.scope)), bearer_token(request.headers)
+    token = bearer_token(request.headers)
+    if route_path(request.scope).startswith(AGENT_PATH):
+        check_token(service.settings, token, also=service.settings.agent_tokens)
+        return
+    path = ATTEMPT_PATH.fullmatch(route_path(request.scope))
     if path is None or not token or not await attempts.is_token(service.db, path[1], token):
         raise Unauthorized("reports require the token of the running attempt")
 

@@ -104,6 +104,7 @@ async def detail(task_id: str, service: ServiceDep, translator: TranslatorDep) -
         crashes=job.crashes,
         strikes=job.strikes,
         preemptions=job.preemptions,
+        agent=job.agent,
         revisions=[revision.as_json() for revision in job.revisions],
         last_step_at=job.progress_at,
         activity=service.event_bus.activities.get(job.id) if job.state is State.RUNNING else None,

@@ -245,6 +245,7 @@ class TaskDetail(TaskLine):
         description="The number of crashes since the last new checkpoint; at the third the task fails."
     )
     preemptions: int = Field(description="The number of attempts that a shutdown of the server interrupted.")
+    agent: str | None = Field(description="The agent that has the newest attempt; null for the machine of the server.")
     revisions: list[Annotated[dict[str, Any], described_as("RevisionShape")]] = Field(
         description="The changes made on resumes: ``at``, and option → [old, new]."
     )

@@ -69,11 +69,12 @@ async def validate(values: JsonObject, request: Request, service: ServiceDep) ->
 
 
 async def _validated(values: dict[str, Any], service: Service) -> validation.ValidationResult:
-    gpus = len(service.dispatcher.gpus.owned)
+    places = service.dispatcher.places
     catalog = await service.catalog()
     waiting = (await asyncio.shield(service.count_jobs()))[State.PENDING]
     known = service.speeds, partial(service.ready, waiting)
-    return await validation.validate(values, catalog, service.checks, service.settings, gpus, *known)
+    machines = places.most_gpus, places.engines
+    return await validation.validate(values, catalog, service.checks, service.settings, *machines, *known)
 
 
 @router.get("/schema", operation_id="get_config_schema", summary="Get the JSON Schema of a config")

@@ -5,6 +5,7 @@ Problems of the spec do not prevent the checks of the data, nor these those of t
 
 import asyncio
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
@@ -42,11 +43,12 @@ async def validate(
     readers: ReaderPool,
     settings: Settings,
     gpus: int,
+    engines: Sequence[str] | None = None,
     speeds: Speeds | None = None,
     ready: Ready | None = None,
 ) -> ValidationResult:
-    """Validate a submitted config for a server with this number of GPUs, these measured speeds and what is ready, and
-    find all its problems."""
+    """Validate a submitted config for a server with this number of GPUs, these engines (None: those of this machine),
+    these measured speeds and what is ready, and find all its problems."""
     spec, problems = await asyncio.to_thread(specs.parse_leniently, values)
     if spec is None:
         return ValidationResult(InvalidSpec(problems))
@@ -60,7 +62,7 @@ async def validate(
     workload = _workload(data)
     if workload is not None:
         problems += _outside(requirements.problems(spec, workload, _limits(settings, gpus)), invalid)
-    framework, in_framework = _framework(spec, workload, gpus, speeds, ready)
+    framework, in_framework = _framework(spec, workload, gpus, engines, speeds, ready)
     found = [*problems, *in_data, *_outside(in_framework.problems if in_framework else [], invalid)]
     warnings = data.warnings if data else []
     facts = None if in_data else checked
@@ -126,12 +128,17 @@ def _outside(problems: list[Problem], invalid: set[str]) -> list[Problem]:
 
 
 def _framework(
-    spec: TrainingSpec, workload: Workload | None, gpus: int, speeds: Speeds | None, ready: Ready | None
+    spec: TrainingSpec,
+    workload: Workload | None,
+    gpus: int,
+    engines: Sequence[str] | None,
+    speeds: Speeds | None,
+    ready: Ready | None,
 ) -> tuple[str, EpochdError | None]:
     if workload is not None:
         workload = replace(workload, rows=workload.rows - round(workload.rows * spec.held_out))
     try:
-        return registry.resolve(spec, workload, gpus, measured=speeds, ready=ready), None
+        return registry.resolve(spec, workload, gpus, engines, measured=speeds, ready=ready), None
     except InvalidSpec as error:
         return "", error
     except FrameworkMissing as error:

@@ -54,7 +54,7 @@ def cached_rows(
     shape, home = (rows, encoder.windowed.width), folder / cache_key(fingerprint, encoder, position)
     if (found := _open(home, shape)) is not None:
         return found
-    with _exclusive_lock(home.with_name(f"{home.name}.lock")):
+    with exclusive_lock(home.with_name(f"{home.name}.lock")):
         if (found := _open(home, shape)) is None:
             found = _build(home, cap, shape, lambda out: _fill(out, encoder.of_read_rows, batches(), position))
         return found
@@ -95,7 +95,7 @@ def _build(folder: Path, cap: int, shape: tuple[int, int], fill: Callable[[Float
     that filling it cannot fail."""
     needed, temporary = _bytes(shape), folder.parent / f"{folder.name}-{secrets.token_hex(4)}"
     try:
-        with _exclusive_lock(folder.parent / ROOM_LOCK):
+        with exclusive_lock(folder.parent / ROOM_LOCK):
             _make_room(folder.parent, cap, needed)
             temporary.mkdir(parents=True)
             file = (temporary / ROWS).open("x+b")
@@ -119,7 +119,7 @@ def _publish(temporary: Path, folder: Path, shape: tuple[int, int]) -> None:
     """Mark a folder as complete and rename it, replacing the remains of an older one."""
     with suppress(OSError):  # the cache was deleted meanwhile: the mapped rows are still valid
         (temporary / COMPLETE).write_text(json.dumps({"shape": shape}), encoding="utf-8")
-        with _exclusive_lock(folder.parent / ROOM_LOCK):
+        with exclusive_lock(folder.parent / ROOM_LOCK):
             shutil.rmtree(folder, ignore_errors=True)
             temporary.rename(folder)
 
@@ -199,7 +199,7 @@ def _evict(folder: Path) -> bool:
 
 
 @contextmanager
-def _exclusive_lock(path: Path) -> Iterator[None]:
+def exclusive_lock(path: Path) -> Iterator[None]:
     """Wait for an exclusive lock on this file and hold it; the file is deleted at the end."""
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)

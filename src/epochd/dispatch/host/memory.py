@@ -18,7 +18,7 @@ from epochd.dispatch.host import cgroupfs
 
 def limit_mb(settings: Settings) -> int:
     """The memory limit of one training in MiB: ``EPOCHD_MEMORY_MB``, else an equal share of the machine's memory."""
-    return settings.memory_mb or total_bytes() // settings.slots // 2**20
+    return settings.memory_mb or total_bytes() // max(1, settings.slots) // 2**20
 
 
 @cache

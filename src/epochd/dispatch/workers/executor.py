@@ -1,6 +1,6 @@
 """The protocol of executors, which run attempts in worker processes."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ class Exit:
     regular end, negative for a signal, positive for a crash; ``overrun`` is set after a kill for the memory limit.
 
     ``needs`` is set where the ticket has not ended: its worker has returned it, for a process with these threads and
-    devices (``AttemptTicket.needs``)."""
+    devices (``AttemptTicket.needs``). ``lost`` is why nobody knows how the attempt ended, if it has."""
 
     task_id: str
     attempt: int
@@ -24,6 +24,11 @@ class Exit:
     log_tail: list[str]
     overrun: Overrun | None = None
     needs: str | None = None
+    lost: str | None = None
+
+    @property
+    def key(self) -> AttemptKey:
+        return self.task_id, self.attempt
 
 
 OnExit = Callable[[Exit], Awaitable[None]]
@@ -39,6 +44,10 @@ class Executor(Protocol):
     @property
     def free_slots(self) -> int:
         """The number of tickets that can be launched at present."""
+
+    @property
+    def installed(self) -> Collection[str]:
+        """The engines whose framework a worker can import."""
 
     @property
     def frameworks(self) -> frozenset[str]:

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from epochd.core.errors import EpochdError
@@ -35,6 +35,7 @@ FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.5, 10.0
 WARM_SECONDS = 300.0  # how long a worker may take to import its framework
 CLOSE_SECONDS = 0.4
 INSTALLATION_SECONDS = 5.0  # the interval of the search for a framework while none is installed
+MEMORY_SECONDS = 1.0  # the interval at which the memory of trainings is measured where no control group limits it
 GROWTH_BYTES = 512 * 2**20  # a process whose memory has grown by more is replaced
 WARM_SHARE = 16  # the default of warm_mb is the machine's memory divided by this
 
@@ -75,16 +76,22 @@ class LocalExecutor:
     async def start(self, on_exit: OnExit, *, has_gpus: bool = False) -> None:
         self._on_exit, self._has_gpus = on_exit, has_gpus
         self._groups.open()
-        if missing := registry.none_installed():
+        if self._settings.slots and (missing := registry.none_installed()):
             logger.warning("%s", missing)
         self._changed.set()
         self._supervisor = asyncio.create_task(self._supervise(), name="worker pool")
+        if self._settings.memory_mb is not None:
+            self._start_task(self._watch_memory())
 
     @property
     def free_slots(self) -> int:
         if self._closing.is_set() or not registry.installed():  # without a framework the queue waits for one
             return 0
         return self._settings.slots - len(self._waiting) - len(self._working)
+
+    @property
+    def installed(self) -> list[str]:
+        return registry.installed() if self._settings.slots else []
 
     @property
     def frameworks(self) -> frozenset[str]:
@@ -169,9 +176,24 @@ class LocalExecutor:
             missing = self._next_other()
         for kind in missing:
             self._starting.append(kind)
-            task = asyncio.create_task(self._run_worker(kind))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._start_task(self._run_worker(kind))
+
+    def _start_task(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _watch_memory(self) -> None:
+        """Kill trainings that exceed their memory limit, unless a control group enforces it."""
+        while not self._closing.is_set():
+            await self._wait(MEMORY_SECONDS)
+            measured = [(one, one.ticket) for one in self._working if one.memory_before is not None]
+            if measured:
+                pids = [worker.process.pid for worker, _ in measured]
+                used = await asyncio.to_thread(memory.used_by_groups, pids)
+                for worker, ticket in measured:
+                    if worker.ticket is ticket:
+                        worker.kill_above_limit(used[worker.process.pid])
 
     @property
     def _is_quiet(self) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from epochd.core.job_values import MemoryCap, WorkerIdentity
 from epochd.core.tickets import AttemptTicket
-from epochd.dispatch.host import cgroupfs, cgroups, processes
+from epochd.dispatch.host import cgroupfs, cgroups, memory, processes
 from epochd.dispatch.host.processes import MARK, mark_of
 
 EXIT_SECONDS = 5.0  # how long a process may take to exit after it has closed its pipe
@@ -38,7 +38,8 @@ class WorkerProcess:
     """A process that runs tickets; ``ticket`` is the present one, ``memory_cap`` the limit of ``group`` for it.
 
     ``fixed`` are the threads and devices that its framework has fixed, empty for none; ``first_bytes`` is its memory
-    when it was first ready.
+    when it was first ready, ``memory_before`` that of its group when it got the ticket, if that is measured, and
+    ``overrun`` is set once the executor kills it for its memory.
     """
 
     process: asyncio.subprocess.Process
@@ -51,6 +52,8 @@ class WorkerProcess:
     fixed: str = ""
     is_untouched: bool = False
     first_bytes: int = 0
+    memory_before: int | None = None
+    overrun: cgroups.Overrun | None = None
     jobs: int = 0
     is_retired: bool = False
     is_done: bool = False
@@ -103,12 +106,23 @@ class WorkerProcess:
         self.is_done = False
         self.jobs += 1
         self.memory_cap = cgroups.limit_memory(self.group, ticket.memory_mb)
+        if ticket.memory_mb is not None and self.memory_cap is None:
+            self.memory_before = memory.used_by_groups([self.process.pid])[self.process.pid]
         sent = ticket.model_copy(update={"is_memory_capped": self.memory_cap is not None})
         self._input.write(sent.model_dump_json().encode() + b"\n")
 
+    def kill_above_limit(self, used: int) -> None:
+        """Kill a worker whose group uses more memory than its ticket allows; ``used`` in bytes."""
+        limit = ((self.ticket and self.ticket.memory_mb) or 0) * 2**20
+        taken = used - (self.memory_before or 0)
+        if limit and taken > limit:
+            self.overrun = cgroups.Overrun(limit, taken)
+            self.kill()
+
     def remove_memory_cap(self) -> cgroups.Overrun | None:
-        """Remove the memory limit after a training; returns the overrun if the kernel has killed it."""
-        overrun, self.memory_cap = cgroups.find_overrun(self.memory_cap), None
+        """Remove the memory limit after a training; returns the overrun if it was killed for it."""
+        overrun = self.overrun or cgroups.find_overrun(self.memory_cap)
+        self.memory_cap = self.memory_before = self.overrun = None
         if self.group is not None:
             cgroups.remove_limit(self.group)
         return overrun

@@ -1,0 +1,65 @@
+"""The agents: their polls, and for operators the list of them and the drain of one."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.requests import Request
+
+from epochd.api.deps import AUTHORISED, ServiceDep
+from epochd.api.security import WORKERS_PATH
+from epochd.api.system.responses import Agents, AgentShape, Drained
+from epochd.core.agents import AGENT_NAME, AgentOrders, AgentState
+from epochd.dispatch.workers.remote import RemoteExecutor
+
+poll_router = APIRouter(prefix=f"{WORKERS_PATH}agents", include_in_schema=False)
+router = APIRouter(prefix="/api/v1/system/agents", tags=["server"], dependencies=AUTHORISED)
+
+AgentName = Annotated[str, Path(pattern=f"^{AGENT_NAME.pattern}$", description="The name of an agent.")]
+
+
+@poll_router.post("/{name}/poll")
+async def poll(name: AgentName, request: Request, service: ServiceDep) -> AgentOrders:
+    """Take the state of an agent, and answer with its orders."""
+    try:
+        state = AgentState.model_validate_json(await request.body())
+    except ValidationError as error:
+        errors = [{**entry, "loc": ("body", *entry["loc"])} for entry in error.errors(include_url=False)]
+        raise RequestValidationError(errors) from None
+    return await service.dispatcher.poll_agent(name, state)
+
+
+@router.get("", operation_id="list_agents", summary="List the agents")
+async def list_agents(service: ServiceDep) -> Agents:
+    """The machines that run trainings besides that of the server, by name."""
+    found = service.dispatcher.places.agents
+    return Agents(agents=[_shape(agent, agent.state) for _, agent in sorted(found.items()) if agent.state is not None])
+
+
+@router.post("/{name}/drain", operation_id="drain_agent", summary="Drain an agent")
+async def drain(name: AgentName, service: ServiceDep) -> Drained:
+    """Give an agent nothing more to run. What it runs saves a checkpoint and continues elsewhere, exactly; then the
+    agent ends."""
+    tasks = await service.dispatcher.drain_agent(name)
+    return Drained(message=f"agent {name} takes no more tasks and ends once it has none", tasks=tasks)
+
+
+def _shape(agent: RemoteExecutor, state: AgentState) -> AgentShape:
+    status = "draining" if agent.is_draining else "connected"
+    return AgentShape(
+        name=agent.name,
+        state=status if agent.is_connected else "lost",
+        hostname=state.hostname,
+        version=state.version,
+        slots=state.slots,
+        free_slots=agent.free_slots,
+        cpus=state.cpus,
+        memory=state.memory,
+        gpus=state.gpus,
+        frameworks=state.frameworks,
+        tasks=sorted({task_id for task_id, _ in agent.attempts}),
+        error=state.error.splitlines()[0] if state.error else None,
+        joined_at=agent.joined_at,
+        seen_at=agent.seen_at,
+    )

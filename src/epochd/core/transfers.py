@@ -1,0 +1,29 @@
+"""What a worker without the server's folders asks for before an attempt."""
+
+from pydantic import BaseModel
+
+
+class RemoteFile(BaseModel):
+    """A file of the server: its path below what it belongs to, with ``/``; ``modified`` in nanoseconds since the Unix
+    epoch, which is part of the fingerprint of a large dataset."""
+
+    path: str
+    bytes: int
+    modified: int
+
+
+class Inputs(BaseModel):
+    """The files that an attempt needs."""
+
+    data: list[RemoteFile] = []
+    """Those of its datasets: ``<number of the folder>/<path in this folder>``."""
+    registered: dict[str, str] = {}
+    """Dataset → its path, as in ``data``."""
+    image_root: str | None = None
+    """The folder of the pictures, as in ``data``, if the config names one."""
+    model: list[RemoteFile] = []
+    """Those of the model that predicts: ``<id of the model>/<name>``."""
+    state: list[RemoteFile] = []
+    """Those of the newest checkpoint, or the parts of a prediction, below the data folder."""
+    faults: list[str] = []
+    """What is wrong with newer checkpoints."""
