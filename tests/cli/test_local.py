@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from epochd.cli import console
-from epochd.core.settings import Settings
+from epochd.core.settings import SECRETS, Settings
 
 
 def test_every_setting_but_the_secrets_is_an_option_of_serve(run: Any) -> None:
     text = run("serve", "--help").out
-    for name in set(Settings.model_fields) - {"tokens", "database_url", "connections"}:
+    for name in set(Settings.model_fields) - SECRETS:
         assert f"--{name.replace('_', '-')} " in text
 
 

@@ -14,13 +14,15 @@ from typing import Any
 
 from epochd.core.errors import Busy, EpochdError, OutOfSpace
 from epochd.core.events import FINAL_TYPES, Event, Type
-from epochd.core.jobs import Job, JobKind
+from epochd.core.jobs import AttemptKey, Job, JobKind
 from epochd.core.settings import Settings
 from epochd.core.tickets import PredictionTicket, Ticket
 from epochd.dispatch import outcomes, readmission
 from epochd.dispatch.host import gpus, memory, orphans
 from epochd.dispatch.inherited_workers import InheritedWorkers
 from epochd.dispatch.outcomes import Outcome
+from epochd.dispatch.placement import Place
+from epochd.dispatch.queue import Held, JobQueue
 from epochd.dispatch.reconcile import Reconciler
 from epochd.dispatch.running_attempts import Attempt, RunningAttempts
 from epochd.dispatch.watchdog import Watchdog
@@ -58,6 +60,7 @@ class Dispatcher:
         self._watchdog = Watchdog(db, executor, settings, self._running)
         self._readmission = readmission.Readmission(db, settings)
         self._sweeper = orphans.Sweeper(settings.data_dir, self._running.pids, executor.pids)
+        self.queue = JobQueue(db, settings, self.places, self._held)
         self._checked_at = 0.0
         self._backoff = FIRST_BACKOFF_SECONDS
         self._wake = asyncio.Event()
@@ -69,6 +72,16 @@ class Dispatcher:
     def reconciler(self) -> Reconciler:
         """Compares the database with the processes of the system."""
         return Reconciler(self._db, self._settings, self._running, self.gpus)
+
+    def places(self) -> list[Place]:
+        """The machines that can run jobs now: at present that of the server."""
+        free = max(0, self._executor.free_slots - len(self._inherited))
+        pool = self.gpus
+        return [Place(None, free, self._settings.slots, len(pool.free), len(pool.owned))]
+
+    def _held(self, key: AttemptKey) -> Held:
+        """Where an attempt runs, and the number of its GPUs."""
+        return None, len(self.gpus.allocated(key))
 
     async def start(self) -> None:
         """Start the executor and the loop. Inherited workers keep their slots."""
@@ -119,6 +132,7 @@ class Dispatcher:
                     await self._wake.wait()
 
     def _on_events(self, events: list[Event]) -> None:
+        self.queue.on_events(events)
         if any(event.type in FINAL_TYPES | {Type.STATE} for event in events):
             self._wake.set()
 
@@ -145,14 +159,12 @@ class Dispatcher:
             if time.monotonic() - self._checked_at >= every:
                 await self._watchdog.check()
                 self._checked_at = time.monotonic()
-            while not self._stopping and self._executor.free_slots > len(self._inherited):
-                lease, now = self._settings.lease_seconds, time.time()
-                claimed = await attempts.claim(
-                    self._db, lease_seconds=lease, fits=lambda job: self.gpus.fits(job.spec), now=now
-                )
-                if claimed is None:
+            while not self._stopping:
+                now = time.time()
+                claim = await self.queue.claim_next(now)
+                if claim is None:
                     break
-                attempt = Attempt(await self._ticket(*claimed, claimed_at=now))
+                attempt = Attempt(await self._ticket(claim.job, claim.token, claimed_at=now))
                 self._running.own[attempt.ticket.key] = attempt
                 attempt.launch = asyncio.create_task(self._launch(attempt))
                 await asyncio.wait({attempt.launch}, timeout=LAUNCH_SECONDS)

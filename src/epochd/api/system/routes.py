@@ -23,6 +23,7 @@ from epochd.api.system.responses import (
 )
 from epochd.core.errors import Busy
 from epochd.core.jobs import State
+from epochd.dispatch.queue import BEYOND
 from epochd.dispatch.reconcile import Snapshot
 from epochd.engines import registry
 from epochd.store import jobs
@@ -96,6 +97,7 @@ async def queue(
 ) -> Queue:
     """Pending trainings and batch predictions with their positions, the next one first."""
     found, total = await jobs.waiting(service.db, limit=limit, offset=offset)
+    foreseen = await service.dispatcher.queue.foreseen()
     lines = [
         QueueLine(
             position=position,
@@ -103,7 +105,11 @@ async def queue(
             kind=job.kind.value,
             name=job.spec.name,
             dataset=job.spec.dataset,
+            priority=job.priority,
+            owner=job.owner,
             queued_at=job.queued_at,
+            expected_start=foreseen.get(job.id, BEYOND)[0],
+            waiting_for=foreseen.get(job.id, BEYOND)[1],
         )
         for position, job in enumerate(found, start=offset + 1)
     ]

@@ -1,0 +1,296 @@
+"""The policy of the queue: which waiting job starts next, and at which place; which running ones make room for it.
+
+Functions of plain values, without input and output: the dispatcher applies them to the database and its machine, and
+``benchmarks/queue.py`` to a simulated cluster. The rules, in this order:
+
+- Jobs start in the order of the queue: by priority, then by the time at which they were queued.
+- A job whose user is at the limit is passed over, and does not hold up those of other users.
+- The first job that cannot start has a reservation at one place, the one that lacks the fewest GPUs. A job behind it
+  starts only if it cannot delay it: at another place; with no GPU, because the end of the job that frees the last GPU
+  frees a slot as well; or, if the expected end of every job that holds a GPU of the place is known, if it is expected
+  to end before the reserved job can start, or uses GPUs that are to spare then (EASY backfilling: Lifka, "The
+  ANL/IBM SP scheduling system", 1995).
+
+The lack of GPUs at the reserved place never grows, so a large job cannot wait forever behind smaller ones.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
+from typing import NamedTuple
+
+from epochd.core.jobs import gpus_needed
+
+
+class Waiting(NamedTuple):
+    """A pending job. ``gpus`` is its request (``core.jobs.gpu_request``), ``seconds`` its expected duration."""
+
+    id: str
+    priority: int = 0
+    owner: str | None = None
+    gpus: int = 0
+    seconds: float | None = None
+
+
+class Running(NamedTuple):
+    """A running attempt with its number of GPUs. ``ends_at`` is when it is expected to end, None if that is not known;
+    ``is_ending`` that it was asked to end. Times are in seconds since the Unix epoch."""
+
+    id: str
+    attempt: int = 1
+    priority: int = 0
+    owner: str | None = None
+    gpus: int = 0
+    started_at: float = 0.0
+    ends_at: float | None = None
+    is_ending: bool = False
+
+
+class Place(NamedTuple):
+    """A machine that runs jobs; the server's own has no name."""
+
+    name: str | None = None
+    free_slots: int = 0
+    slots: int = 0
+    free_gpus: int = 0
+    gpus: int = 0
+
+
+RunningAt = Mapping[str | None, Sequence[Running]]
+"""The running attempts by the name of their place."""
+
+
+class Start(NamedTuple):
+    job: Waiting
+    place: Place
+
+
+class Reservation(NamedTuple):
+    """What the first job that cannot start waits for: ``gpus`` at one place, expected to be free ``at`` a time (None if
+    that is not known), with ``spare`` others."""
+
+    job: Waiting
+    place: Place
+    gpus: int
+    at: float | None
+    spare: int
+
+
+class Wait(Enum):
+    """Why a job does not start."""
+
+    SLOT = "slot"
+    GPUS = "gpus"
+    USER = "user"
+    RESERVATION = "reservation"
+
+
+class Skip(NamedTuple):
+    """Jobs that are certain not to start now: those of these users, and those that need so many GPUs or more."""
+
+    owners: frozenset[str] = frozenset()
+    gpus: int | None = None
+
+
+class Round:
+    """One decision. The waiting jobs are offered in the order of the queue, in as many pages as it takes.
+
+    ``used`` is the number of running jobs of each named user, ``user_slots`` their limit. Without ``running``, nothing
+    is known of the jobs that hold GPUs, and no job is started before a reserved one because of its short duration.
+    """
+
+    def __init__(
+        self,
+        places: Sequence[Place],
+        running: RunningAt | None = None,
+        *,
+        used: Mapping[str, int] | None = None,
+        user_slots: int | None = None,
+        now: float = 0.0,
+    ) -> None:
+        self.reservation: Reservation | None = None
+        self.blocked: dict[str, Waiting] = {}
+        self._places = places
+        self._running = running or {}
+        self._now = now
+        self._most = max((place.gpus for place in places), default=0)
+        self._open = [place for place in places if place.free_slots > 0]
+        self._full = frozenset(name for name, count in (used or {}).items() if user_slots and count >= user_slots)
+        self._limit = self._most + 1
+        self._best: dict[int, Place | None] = {}
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no job can start, whatever it needs."""
+        return not self._open
+
+    @property
+    def skip(self) -> Skip:
+        """The jobs that the next page need not have."""
+        return Skip(self._full, self._limit if self._limit <= self._most else None)
+
+    def needed(self, job: Waiting) -> int:
+        """The number of GPUs that a job needs. What no place has is not waited for: its worker rejects the job."""
+        needed = gpus_needed(job.gpus, self._most)
+        return needed if needed <= self._most else 0
+
+    def choose(self, jobs: Iterable[Waiting]) -> Start | None:
+        """The first of these jobs that can start, and where; None if none can."""
+        for job in jobs if self._places else ():
+            if job.owner in self._full:
+                continue
+            needed = self.needed(job)
+            if needed < self._limit and (place := self._place(job, needed)) is not None:
+                return Start(job, place)
+            self._block(job, needed)
+            if not self._open:
+                return None
+        return None
+
+    def why(self, job: Waiting) -> Wait | None:
+        """Why a job that was offered does not start; None if it could."""
+        if job.owner in self._full:
+            return Wait.USER
+        if not self._open:
+            return Wait.SLOT
+        needed = self.needed(job)
+        if self._place(job, needed) is not None:
+            return None
+        fitting = [place for place in self._places if place.free_gpus >= needed]
+        if any(place.free_slots > 0 for place in fitting):
+            return Wait.RESERVATION
+        return Wait.SLOT if fitting else Wait.GPUS
+
+    def _place(self, job: Waiting, needed: int) -> Place | None:
+        """Where a job can start without delaying the reserved one."""
+        if needed not in self._best:
+            self._best[needed] = self._best_place(needed)
+        place = self._best[needed]
+        return self._backfilled(job, needed) if place is None and self.reservation is not None else place
+
+    def _best_place(self, needed: int) -> Place | None:
+        """The place with the fewest free GPUs among those that have enough: large jobs find room at the others. For
+        a job without GPUs that with the fewest GPUs, of these the one with most free slots."""
+        reserved = self.reservation.place if self.reservation and needed else None
+        fitting = [place for place in self._open if place.free_gpus >= needed and place is not reserved]
+        if needed:
+            return min(fitting, key=lambda place: (place.free_gpus, -place.free_slots), default=None)
+        return min(fitting, key=lambda place: (place.gpus, -place.free_slots), default=None)
+
+    def _backfilled(self, job: Waiting, needed: int) -> Place | None:
+        """The reserved place, if a job can use its GPUs until the reserved job needs them, or does not need."""
+        assert self.reservation is not None
+        _, place, _, at, spare = self.reservation
+        if at is None or place.free_slots <= 0 or place.free_gpus < needed:
+            return None
+        is_short = job.seconds is not None and self._now + job.seconds <= at
+        return place if is_short or needed <= spare else None
+
+    def _block(self, job: Waiting, needed: int) -> None:
+        """Note that a job cannot start; the first one gets the reservation."""
+        if len(self.blocked) < MAX_BLOCKED:
+            self.blocked[job.id] = job
+        if self.reservation is None:
+            self.reservation = self._reserved(job, needed)
+            self._best.clear()
+        if needed < self._limit and (self.reservation.at is None or not self._fits(needed)):
+            self._limit = needed
+
+    def _fits(self, needed: int) -> bool:
+        return any(place.free_gpus >= needed for place in self._open)
+
+    def _reserved(self, job: Waiting, needed: int) -> Reservation:
+        able = [place for place in self._places if place.gpus >= needed]
+        place = min(able, key=lambda place: self._lack(place, needed))
+        holders = [running for running in self._running.get(place.name, ()) if running.gpus]
+        at, spare = _expected(place.free_gpus, needed, holders, self._now)
+        return Reservation(job, place, needed, at, spare)
+
+    def _lack(self, place: Place, needed: int) -> tuple[int, bool]:
+        """How many GPUs a place lacks, and whether it lacks a slot, once the jobs have ended that are asked to."""
+        ending = [running for running in self._running.get(place.name, ()) if running.is_ending]
+        gpus = place.free_gpus + sum(running.gpus for running in ending)
+        return max(0, needed - gpus), place.free_slots + len(ending) <= 0
+
+
+MAX_BLOCKED = 8
+"""For so many jobs that cannot start room is looked for by ``victims``."""
+
+
+def _expected(free: int, needed: int, holders: Sequence[Running], now: float) -> tuple[float | None, int]:
+    """When so many GPUs are expected to be free, None if that is not known, and how many others are free then."""
+    ends = sorted((running.ends_at or 0.0, running.gpus) for running in holders)
+    if any(end <= now for end, _ in ends) or any(running.is_ending for running in holders):
+        return None, 0
+    at: float | None = None
+    for end, gpus in ends:
+        if at is not None and end > at:
+            break
+        free += gpus
+        at = end if free >= needed else None
+    return (None, 0) if at is None else (at, free - needed)
+
+
+def next_start(
+    waiting: Iterable[Waiting],
+    places: Sequence[Place],
+    running: RunningAt | None = None,
+    *,
+    used: Mapping[str, int] | None = None,
+    user_slots: int | None = None,
+    now: float = 0.0,
+) -> Start | None:
+    """The next of the waiting jobs, which are in the order of the queue, and its place; None if none can start."""
+    return Round(places, running, used=used, user_slots=user_slots, now=now).choose(waiting)
+
+
+def victims(round: Round, places: Sequence[Place], running: RunningAt) -> tuple[Waiting, list[Running]] | None:
+    """The first blocked job of a round for which running jobs of lower priority can make room, and these jobs: the
+    fewest at one place, of these the ones of the lowest priority, the most recently started first.
+
+    None if there are none, or if enough jobs are ending already for a job: what they free is waited for first.
+    """
+    for job in round.blocked.values():
+        is_reserved = round.reservation is not None and round.reservation.job.id == job.id
+        needed = round.needed(job)
+        able = [
+            place
+            for place in places
+            if place.gpus >= needed
+            and (is_reserved or not needed or round.reservation is None or place is not round.reservation.place)
+        ]
+        found = [_victims_at(place, running.get(place.name, ()), job, needed) for place in able]
+        if any(chosen == [] for chosen in found):
+            return None
+        if possible := [chosen for chosen in found if chosen]:
+            return job, min(possible, key=lambda chosen: (len(chosen), [running.priority for running in chosen]))
+    return None
+
+
+def _victims_at(place: Place, running: Sequence[Running], job: Waiting, needed: int) -> list[Running] | None:
+    """The jobs that make room at a place; none if those suffice that end anyway; None if all together do not."""
+    ending = [one for one in running if one.is_ending]
+    lack = needed - place.free_gpus - sum(one.gpus for one in ending)
+    lacks_slot = place.free_slots + len(ending) <= 0
+    if lack <= 0 and not lacks_slot:
+        return []
+    lower = [one for one in running if one.priority < job.priority and not one.is_ending]
+    lower.sort(key=lambda one: (one.priority, -one.started_at))
+    return lower[:1] or None if lack <= 0 else _fewest(lower, lack)
+
+
+def _fewest(candidates: Sequence[Running], lack: int) -> list[Running] | None:
+    """The fewest candidates that have so many GPUs together, the first ones where there is a choice."""
+    sizes = sorted((one.gpus for one in candidates), reverse=True)
+    count = next((n for n in range(1, len(sizes) + 1) if sum(sizes[:n]) >= lack), None)
+    if count is None:
+        return None
+    chosen: list[Running] = []
+    for index, one in enumerate(candidates):
+        left = count - len(chosen) - 1
+        others = sorted((other.gpus for other in candidates[index + 1 :]), reverse=True)
+        if one.gpus and lack - one.gpus <= sum(others[:left]):
+            chosen.append(one)
+            lack -= one.gpus
+        if lack <= 0:
+            break
+    return chosen
