@@ -77,6 +77,24 @@ def test_a_large_job_finds_the_place_that_small_ones_leave_free():
     assert ids(next_start([Waiting("a")], places)) == ("a", "without")
 
 
+def test_the_reservation_is_where_room_is_expected_first_and_stays_there():
+    early, late = place(4, 0, name="early"), place(4, 2, name="late")
+    held = {"early": [Running("a", gpus=8, ends_at=10.0)], "late": [Running("b", gpus=6, ends_at=20.0)]}
+    large = Waiting("large", gpus=4)
+
+    def reserved(running, before=None):
+        round = Round([late, early], running, reserved=before, now=1.0)
+        assert round.choose([large]) is None
+        return round.reservation.place.name
+
+    assert reserved(held) == "early"
+    assert reserved({}) == "late"
+    assert reserved(held, ("large", "late")) == "late"
+    assert reserved(held, ("another", "late")) == "early"
+    held["late"][0] = held["late"][0]._replace(is_ending=True)
+    assert reserved(held, ("large", "early")) == "late"
+
+
 def test_a_round_tells_which_jobs_the_next_page_need_not_have():
     round = Round([place(4, 3)], used={"ann": 1}, user_slots=1)
     assert round.skip == Skip(frozenset({"ann"}), None)
@@ -174,7 +192,7 @@ class Cluster:
     def __init__(self, machines, is_known):
         self.machines = {f"m{n}": shape for n, shape in enumerate(machines)}
         self.is_known = is_known
-        self.waiting, self.running, self.started = [], [], {}
+        self.waiting, self.running, self.started, self.reserved = [], [], {}, None
         self.now = 0
 
     def submit(self, job, seconds):
@@ -208,12 +226,16 @@ class Cluster:
             assert max(used.values()) <= 2
             places = list(self.places())
             jobs = [entry[2] for entry in self.waiting]
-            start = next_start(jobs, places, self.held(), used=used, user_slots=2, now=float(self.now))
+            limits = {"used": used, "user_slots": 2, "reserved": self.reserved}
+            round = Round(places, self.held(), **limits, now=float(self.now))
+            start = round.choose(jobs)
+            if round.reservation is not None:
+                self.reserved = round.reservation.job.id, round.reservation.place.name
             if start is None:
                 return
             [entry] = [entry for entry in self.waiting if entry[2] is start.job]
             self.waiting.remove(entry)
-            needed = Round(places).needed(start.job)
+            needed = round.needed(start.job)
             assert needed <= start.place.free_gpus
             self.running.append((self.now + entry[3], start.place.name, start.job, needed, start.job.owner))
             self.started[start.job.id] = self.now

@@ -5,17 +5,20 @@ Functions of plain values, without input and output: the dispatcher applies them
 
 - Jobs start in the order of the queue: by priority, then by the time at which they were queued.
 - A job whose user is at the limit is passed over, and does not hold up those of other users.
-- The first job that cannot start has a reservation at one place, the one that lacks the fewest GPUs. A job behind it
+- The first job that cannot start has a reservation at one place: where enough GPUs are expected to be free first, or
+  else where the fewest are lacking. It keeps this place until it starts, there or at another place. A job behind it
   starts only if it cannot delay it: at another place; with no GPU, because the end of the job that frees the last GPU
   frees a slot as well; or, if the expected end of every job that holds a GPU of the place is known, if it is expected
   to end before the reserved job can start, or uses GPUs that are to spare then (EASY backfilling: Lifka, "The
   ANL/IBM SP scheduling system", 1995).
 
-The lack of GPUs at the reserved place never grows, so a large job cannot wait forever behind smaller ones.
+So what is lacking at the reserved place does not grow, but by jobs that are expected to end in time, and one of those
+that does not ends the backfilling: a large job cannot wait forever behind smaller ones.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
+from math import inf
 from typing import NamedTuple
 
 from epochd.core.jobs import gpus_needed
@@ -96,6 +99,7 @@ class Round:
 
     ``used`` is the number of running jobs of each named user, ``user_slots`` their limit. Without ``running``, nothing
     is known of the jobs that hold GPUs, and no job is started before a reserved one because of its short duration.
+    ``reserved`` are the job and the place of the last decision's reservation.
     """
 
     def __init__(
@@ -105,17 +109,21 @@ class Round:
         *,
         used: Mapping[str, int] | None = None,
         user_slots: int | None = None,
+        reserved: tuple[str, str | None] | None = None,
         now: float = 0.0,
     ) -> None:
         self.reservation: Reservation | None = None
         self.blocked: dict[str, Waiting] = {}
         self._places = places
         self._running = running or {}
+        self._reserved_before = reserved
         self._now = now
         self._most = max((place.gpus for place in places), default=0)
         self._open = [place for place in places if place.free_slots > 0]
         self._full = frozenset(name for name, count in (used or {}).items() if user_slots and count >= user_slots)
         self._limit = self._most + 1
+        self._largest = max((place.free_gpus for place in self._open), default=-1)
+        self._needs: dict[int, int] = {}
         self._best: dict[int, Place | None] = {}
 
     @property
@@ -130,8 +138,10 @@ class Round:
 
     def needed(self, job: Waiting) -> int:
         """The number of GPUs that a job needs. What no place has is not waited for: its worker rejects the job."""
-        needed = gpus_needed(job.gpus, self._most)
-        return needed if needed <= self._most else 0
+        if job.gpus not in self._needs:
+            needed = gpus_needed(job.gpus, self._most)
+            self._needs[job.gpus] = needed if needed <= self._most else 0
+        return self._needs[job.gpus]
 
     def choose(self, jobs: Iterable[Waiting]) -> Start | None:
         """The first of these jobs that can start, and where; None if none can."""
@@ -139,9 +149,13 @@ class Round:
             if job.owner in self._full:
                 continue
             needed = self.needed(job)
-            if needed < self._limit and (place := self._place(job, needed)) is not None:
-                return Start(job, place)
-            self._block(job, needed)
+            if needed < self._limit:
+                place = self._place(job, needed)
+                if place is not None:
+                    return Start(job, place)
+                self._block(job, needed)
+            if len(self.blocked) < MAX_BLOCKED:
+                self.blocked[job.id] = job
             if not self._open:
                 return None
         return None
@@ -187,31 +201,41 @@ class Round:
 
     def _block(self, job: Waiting, needed: int) -> None:
         """Note that a job cannot start; the first one gets the reservation."""
-        if len(self.blocked) < MAX_BLOCKED:
-            self.blocked[job.id] = job
         if self.reservation is None:
             self.reservation = self._reserved(job, needed)
             self._best.clear()
-        if needed < self._limit and (self.reservation.at is None or not self._fits(needed)):
+        if self.reservation.at is None or needed > self._largest:
             self._limit = needed
 
-    def _fits(self, needed: int) -> bool:
-        return any(place.free_gpus >= needed for place in self._open)
-
     def _reserved(self, job: Waiting, needed: int) -> Reservation:
+        """The reservation of a job: where room is being made for it, or where it has had it, or where it will be
+        first."""
         able = [place for place in self._places if place.gpus >= needed]
-        place = min(able, key=lambda place: self._lack(place, needed))
-        holders = [running for running in self._running.get(place.name, ()) if running.gpus]
-        at, spare = _expected(place.free_gpus, needed, holders, self._now)
+        lacks = {place.name: self._lack(place, needed) for place in able}
+        emptied = [place for place in able if lacks[place.name] == NOTHING and place.free_gpus < needed]
+        kept = [place for place in able if (job.id, place.name) == self._reserved_before]
+        if found := emptied or kept:
+            return Reservation(job, found[0], needed, *self._expected(found[0], needed))
+        choices = [(place, *self._expected(place, needed)) for place in able]
+        place, at, spare = min(choices, key=lambda one: (inf if one[1] is None else one[1], lacks[one[0].name]))
         return Reservation(job, place, needed, at, spare)
+
+    def _expected(self, place: Place, needed: int) -> tuple[float | None, int]:
+        holders = [running for running in self._running.get(place.name, ()) if running.gpus]
+        return _expected(place.free_gpus, needed, holders, self._now)
 
     def _lack(self, place: Place, needed: int) -> tuple[int, bool]:
         """How many GPUs a place lacks, and whether it lacks a slot, once the jobs have ended that are asked to."""
-        ending = [running for running in self._running.get(place.name, ()) if running.is_ending]
-        gpus = place.free_gpus + sum(running.gpus for running in ending)
-        return max(0, needed - gpus), place.free_slots + len(ending) <= 0
+        gpus, slots = place.free_gpus, place.free_slots
+        for running in self._running.get(place.name, ()):
+            if running.is_ending:
+                gpus += running.gpus
+                slots += 1
+        return max(0, needed - gpus), slots <= 0
 
 
+NOTHING = 0, False
+"""Neither a GPU nor a slot is lacking."""
 MAX_BLOCKED = 8
 """For so many jobs that cannot start room is looked for by ``victims``."""
 
@@ -237,10 +261,12 @@ def next_start(
     *,
     used: Mapping[str, int] | None = None,
     user_slots: int | None = None,
+    reserved: tuple[str, str | None] | None = None,
     now: float = 0.0,
 ) -> Start | None:
     """The next of the waiting jobs, which are in the order of the queue, and its place; None if none can start."""
-    return Round(places, running, used=used, user_slots=user_slots, now=now).choose(waiting)
+    round = Round(places, running, used=used, user_slots=user_slots, reserved=reserved, now=now)
+    return round.choose(waiting)
 
 
 def victims(round: Round, places: Sequence[Place], running: RunningAt) -> tuple[Waiting, list[Running]] | None:

@@ -23,11 +23,11 @@ from epochd.store.queue import Completed, QueuedJob
 
 logger = logging.getLogger(__name__)
 
-PAGES = 16, 64, 256, 1024
+PAGES = 16, 64, 256
 """How many jobs are looked at for one decision; more only while none of them can start."""
 TRIES = 3
 """How often another job is chosen, if the one that was chosen is not pending any more."""
-FORESEEN = 500
+FORESEEN = 200
 """For how many jobs, from the next one on, it is told why they wait, and when they are expected to start."""
 FORECAST_SECONDS = 1.0
 """How long a forecast is used, unless a job has changed its state before."""
@@ -75,6 +75,7 @@ class JobQueue:
         self._places = places
         self._held = held
         self._durations: Durations | None = None
+        self._reserved: tuple[str, str | None] | None = None
         self._forecast: tuple[float, Forecast] | None = None
 
     async def claim_next(self, now: float) -> Claim | None:
@@ -103,16 +104,20 @@ class JobQueue:
         return self._settings.user_slots is None and all(place.gpus == 0 for place in places)
 
     async def _next(self, places: Sequence[Place], now: float) -> Start | None:
-        """The next job to start. What runs is read only if the first page does not decide."""
+        """The next job to start. What runs is read only if the first job that may start cannot."""
         used, limit = await self._used(), self._settings.user_slots
         first = Round(places, used=used, user_slots=limit)
         page = await self._page(first, PAGES[0])
         start = first.choose(page)
-        if start is not None or not page or (first.is_over and not self._settings.preempt):
+        if not page or (first.is_over and not self._settings.preempt):
+            return None
+        if start is not None and first.reservation is None:
             return start
         running = await self._running(now)
-        round = Round(places, running, used=used, user_slots=limit, now=now)
+        round = Round(places, running, used=used, user_slots=limit, reserved=self._reserved, now=now)
         start = await self._choose(round)
+        if round.reservation is not None:
+            self._reserved = round.reservation.job.id, round.reservation.place.name
         if start is None and self._settings.preempt:
             await self._make_room(round, places, running)
         return start
