@@ -89,7 +89,7 @@ class Cluster:
     running: dict[str | None, list[Running]] = field(default_factory=lambda: defaultdict(list))
     used: Counter[str] = field(default_factory=Counter)
     pending: dict[tuple[str | None, int], list[tuple[Key, Waiting]]] = field(default_factory=lambda: defaultdict(list))
-    reserved: tuple[str, str | None] | None = None
+    reserved: dict[str, str | None] = field(default_factory=dict)
     waiting: int = 0
     now: float = 0.0
 
@@ -146,8 +146,8 @@ def epochd(cluster: Cluster) -> tuple[Start | None, float]:
         spent += time.thread_time() - began
         if start is not None or len(page) < size or round.is_over:
             break
-    if round.reservation is not None:
-        cluster.reserved = round.reservation.job.id, round.reservation.place.name
+    if round.reservations:
+        cluster.reserved = round.reserved
     return start, spent
 
 

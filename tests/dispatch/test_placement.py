@@ -82,8 +82,8 @@ def test_the_reservation_is_where_room_is_expected_first_and_stays_there():
     held = {"early": [Running("a", gpus=8, ends_at=10.0)], "late": [Running("b", gpus=6, ends_at=20.0)]}
     large = Waiting("large", gpus=4)
 
-    def reserved(running, before=None):
-        round = Round([late, early], running, reserved=before, now=1.0)
+    def reserved(running, *before):
+        round = Round([late, early], running, reserved=dict(before), now=1.0)
         assert round.choose([large]) is None
         return round.reservation.place.name
 
@@ -93,6 +93,17 @@ def test_the_reservation_is_where_room_is_expected_first_and_stays_there():
     assert reserved(held, ("another", "late")) == "early"
     held["late"][0] = held["late"][0]._replace(is_ending=True)
     assert reserved(held, ("large", "early")) == "late"
+
+
+def test_among_many_places_the_first_jobs_that_wait_have_one_each():
+    places = [place(4, 0, name=f"{n}") for n in range(7)] + [place(4, 3, name="7")]
+    round = Round(places)
+    large = [Waiting(f"large {n}", gpus=8) for n in range(3)]
+    assert round.choose(large) is None
+    assert round.reserved == {"large 0": "7", "large 1": "0"}
+    assert round.choose([Waiting("small", gpus=1)]) is None
+    places[1] = place(4, 1, name="1")
+    assert ids(next_start([*large, Waiting("small", gpus=1)], places, reserved=round.reserved)) == ("small", "1")
 
 
 def test_a_round_tells_which_jobs_the_next_page_need_not_have():
@@ -192,7 +203,7 @@ class Cluster:
     def __init__(self, machines, is_known):
         self.machines = {f"m{n}": shape for n, shape in enumerate(machines)}
         self.is_known = is_known
-        self.waiting, self.running, self.started, self.reserved = [], [], {}, None
+        self.waiting, self.running, self.started, self.reserved = [], [], {}, {}
         self.now = 0
 
     def submit(self, job, seconds):
@@ -229,8 +240,7 @@ class Cluster:
             limits = {"used": used, "user_slots": 2, "reserved": self.reserved}
             round = Round(places, self.held(), **limits, now=float(self.now))
             start = round.choose(jobs)
-            if round.reservation is not None:
-                self.reserved = round.reservation.job.id, round.reservation.place.name
+            self.reserved = round.reserved or self.reserved
             if start is None:
                 return
             [entry] = [entry for entry in self.waiting if entry[2] is start.job]

@@ -4,9 +4,10 @@ import pytest
 
 from epochd.core.errors import IllegalMove
 from epochd.core.events import ReportKind, Type
-from epochd.core.jobs import Command, State
-from epochd.store import attempts, events, jobs
-from tests.support.attempts import CHECKPOINT, LEASE, NOW, SPEC, claimed, started
+from epochd.core.jobs import ALL_GPUS, ONE_IF_ANY, Command, JobKind, State
+from epochd.store import attempts, events, jobs, queue
+from epochd.store.queue import Completed
+from tests.support.attempts import CHECKPOINT, COMPLETED, LEASE, NOW, SPEC, claimed, epoch, started
 
 
 def of(priority: int = 0, **options: object):
@@ -85,3 +86,44 @@ async def test_a_job_that_its_user_pauses_is_not_asked_to_make_room(db):
     await jobs.pause(db, attempt.id)
     assert not await attempts.request_room(db, attempt.id, attempt.number, "another")
     assert not await attempts.request_room(db, attempt.id, attempt.number + 1, "another")
+
+
+async def test_a_page_of_the_queue_leaves_out_users_and_jobs_that_need_too_many_gpus(db):
+    requests = [{"num_gpus": 2}, {"num_gpus": 1}, {"device": "cpu"}, {}, {"num_gpus": "auto"}, {"num_gpus": 9}]
+    made = [await jobs.submit(db, of(**one), now=NOW + i, owner="ann") for i, one in enumerate(requests)]
+    bobs = await jobs.submit(db, of(device="cpu"), now=NOW + 9, owner="bob")
+    nobodys = await jobs.submit(db, of(device="cpu"), now=NOW + 10)
+    page = await queue.pending(db, limit=9)
+    assert [job.id for job in page] == [job.id for job in (*made, bobs, nobodys)]
+    assert [job.gpu_request for job in page] == [2, 1, 0, ONE_IF_ANY, ALL_GPUS, 9, 0, 0]
+    small = await queue.pending(db, limit=9, gpus=2, owned=4)
+    assert [job.id for job in small] == [job.id for job in (*made[1:4], made[5], bobs, nobodys)]
+    least = await queue.pending(db, limit=9, gpus=1, owned=4)
+    assert [job.id for job in least] == [job.id for job in (made[2], made[5], bobs, nobodys)]
+    assert [job.id for job in await queue.pending(db, limit=9, without=["ann"])] == [bobs.id, nobodys.id]
+    assert len(await queue.pending(db, limit=2)) == 2
+
+
+async def test_what_runs_is_told_with_what_its_end_is_estimated_by(db):
+    await jobs.submit(db, of(dataset="iris", framework="pytorch"), owner="ann", now=NOW)
+    attempt = await claimed(db)
+    metrics = {"epoch": 1, "train_loss": 1.0, "time_per_epoch": 2.5}
+    await attempt.say(ReportKind.EPOCH, epoch(1) | {"metrics": metrics})
+    [found] = await queue.running(db)
+    assert (found.id, found.attempt, found.owner, found.kind) == (attempt.id, 1, "ann", JobKind.TRAINING)
+    assert (found.framework, found.dataset, found.epochs, found.current_epoch) == ("pytorch", "iris", 3, 1)
+    assert (found.latest_metrics, found.command, found.started_at) == (metrics, Command.CONTINUE, NOW)
+    assert await queue.used(db) == {"ann": 1}
+
+
+async def test_how_long_completed_jobs_took_is_told_newest_first_without_the_time_in_the_queue(db):
+    for number, seconds in enumerate((10.0, 20.0)):
+        attempt = await started(db, of(dataset="iris", framework="jax"))
+        await attempt.say(ReportKind.EPOCH, epoch(number + 1))
+        await attempt.say(ReportKind.COMPLETED, COMPLETED | {"timings": {"train": seconds, "data": 1.0}})
+    without = await started(db)
+    await without.say(ReportKind.COMPLETED, COMPLETED)
+    found = await queue.completed(db, kind=JobKind.TRAINING, limit=9)
+    expected = [Completed(JobKind.TRAINING, "jax", "iris", n, seconds) for n, seconds in ((1, 11.0), (2, 21.0))]
+    assert sorted(found) == expected
+    assert await queue.completed(db, kind=JobKind.PREDICTION, limit=9) == []

@@ -6,8 +6,9 @@ Functions of plain values, without input and output: the dispatcher applies them
 - Jobs start in the order of the queue: by priority, then by the time at which they were queued.
 - A job whose user is at the limit is passed over, and does not hold up those of other users.
 - The first job that cannot start has a reservation at one place: where enough GPUs are expected to be free first, or
-  else where the fewest are lacking. It keeps this place until it starts, there or at another place. A job behind it
-  starts only if it cannot delay it: at another place; with no GPU, because the end of the job that frees the last GPU
+  else where the fewest are lacking. It keeps this place until it starts, there or at another place. Where there are
+  many places, the next such jobs have one as well, each at another place. A job behind them starts only if it cannot
+  delay them: at a place that is not reserved; with no GPU, because the end of the job that frees the last GPU
   frees a slot as well; or, if the expected end of every job that holds a GPU of the place is known, if it is expected
   to end before the reserved job can start, or uses GPUs that are to spare then (EASY backfilling: Lifka, "The
   ANL/IBM SP scheduling system", 1995).
@@ -18,6 +19,7 @@ that does not ends the backfilling: a large job cannot wait forever behind small
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
+from functools import cached_property
 from math import inf
 from typing import NamedTuple
 
@@ -99,7 +101,7 @@ class Round:
 
     ``used`` is the number of running jobs of each named user, ``user_slots`` their limit. Without ``running``, nothing
     is known of the jobs that hold GPUs, and no job is started before a reserved one because of its short duration.
-    ``reserved`` are the job and the place of the last decision's reservation.
+    ``reserved`` is the place of each job that the last decision had a reservation for.
     """
 
     def __init__(
@@ -109,14 +111,15 @@ class Round:
         *,
         used: Mapping[str, int] | None = None,
         user_slots: int | None = None,
-        reserved: tuple[str, str | None] | None = None,
+        reserved: Mapping[str, str | None] | None = None,
         now: float = 0.0,
     ) -> None:
-        self.reservation: Reservation | None = None
+        self.reservations: dict[str | None, Reservation] = {}
         self.blocked: dict[str, Waiting] = {}
         self._places = places
         self._running = running or {}
-        self._reserved_before = reserved
+        self._reserved_before = reserved or {}
+        self._most_reserved = max(1, min(MAX_RESERVED, len(places) // 4))
         self._now = now
         self._most = max((place.gpus for place in places), default=0)
         self._open = [place for place in places if place.free_slots > 0]
@@ -125,6 +128,16 @@ class Round:
         self._largest = max((place.free_gpus for place in self._open), default=-1)
         self._needs: dict[int, int] = {}
         self._best: dict[int, Place | None] = {}
+
+    @property
+    def reservation(self) -> Reservation | None:
+        """That of the first job that cannot start."""
+        return next(iter(self.reservations.values()), None)
+
+    @property
+    def reserved(self) -> dict[str, str | None]:
+        """The place of each job that has a reservation, for the next decision."""
+        return {found.job.id: name for name, found in self.reservations.items()}
 
     @property
     def is_over(self) -> bool:
@@ -153,6 +166,7 @@ class Round:
                 place = self._place(job, needed)
                 if place is not None:
                     return Start(job, place)
+            if needed < self._limit or len(self.reservations) < self._most_reserved:
                 self._block(job, needed)
             if len(self.blocked) < MAX_BLOCKED:
                 self.blocked[job.id] = job
@@ -179,46 +193,60 @@ class Round:
         if needed not in self._best:
             self._best[needed] = self._best_place(needed)
         place = self._best[needed]
-        return self._backfilled(job, needed) if place is None and self.reservation is not None else place
+        return self._backfilled(job, needed) if place is None else place
 
     def _best_place(self, needed: int) -> Place | None:
         """The place with the fewest free GPUs among those that have enough: large jobs find room at the others. For
         a job without GPUs that with the fewest GPUs, of these the one with most free slots."""
-        reserved = self.reservation.place if self.reservation and needed else None
-        fitting = [place for place in self._open if place.free_gpus >= needed and place is not reserved]
+        reserved = self.reservations if needed else {}
+        fitting = [place for place in self._open if place.free_gpus >= needed and place.name not in reserved]
         if needed:
             return min(fitting, key=lambda place: (place.free_gpus, -place.free_slots), default=None)
         return min(fitting, key=lambda place: (place.gpus, -place.free_slots), default=None)
 
     def _backfilled(self, job: Waiting, needed: int) -> Place | None:
-        """The reserved place, if a job can use its GPUs until the reserved job needs them, or does not need."""
-        assert self.reservation is not None
-        _, place, _, at, spare = self.reservation
-        if at is None or place.free_slots <= 0 or place.free_gpus < needed:
-            return None
-        is_short = job.seconds is not None and self._now + job.seconds <= at
-        return place if is_short or needed <= spare else None
+        """A reserved place, if a job can use its GPUs until the reserved job needs them, or does not need."""
+        for _, place, _, at, spare in self.reservations.values():
+            if at is None or place.free_slots <= 0 or place.free_gpus < needed:
+                continue
+            if needed <= spare or (job.seconds is not None and self._now + job.seconds <= at):
+                return place
+        return None
 
     def _block(self, job: Waiting, needed: int) -> None:
-        """Note that a job cannot start; the first one gets the reservation."""
-        if self.reservation is None:
-            self.reservation = self._reserved(job, needed)
-            self._best.clear()
-        if self.reservation.at is None or needed > self._largest:
-            self._limit = needed
+        """Note that a job cannot start. The first ones get a reservation, each at another place."""
+        if len(self.reservations) < self._most_reserved and (needed or not self.reservations):
+            found = self._reserved(job, needed)
+            if found is not None:
+                self.reservations[found.place.name] = found
+                self._best.clear()
+        if needed > self._largest or all(found.at is None for found in self.reservations.values()):
+            self._limit = min(self._limit, needed)
 
-    def _reserved(self, job: Waiting, needed: int) -> Reservation:
+    def _reserved(self, job: Waiting, needed: int) -> Reservation | None:
         """The reservation of a job: where room is being made for it, or where it has had it, or where it will be
         first."""
-        able = [place for place in self._places if place.gpus >= needed]
-        lacks = {place.name: self._lack(place, needed) for place in able}
-        emptied = [place for place in able if lacks[place.name] == NOTHING and place.free_gpus < needed]
-        kept = [place for place in able if (job.id, place.name) == self._reserved_before]
-        if found := emptied or kept:
+        able = [place for place in self._places if place.gpus >= needed and place.name not in self.reservations]
+        emptied = [place for place in able if place.name in self._ending and self._lack(place, needed) == NOTHING]
+        kept = self._reserved_before.get(job.id, job.id)
+        if found := emptied or [place for place in able if place.name == kept]:
             return Reservation(job, found[0], needed, *self._expected(found[0], needed))
         choices = [(place, *self._expected(place, needed)) for place in able]
-        place, at, spare = min(choices, key=lambda one: (inf if one[1] is None else one[1], lacks[one[0].name]))
+        if not choices:
+            return None
+        place, at, spare = min(choices, key=lambda one: (inf if one[1] is None else one[1], self._lack(one[0], needed)))
         return Reservation(job, place, needed, at, spare)
+
+    @cached_property
+    def _ending(self) -> dict[str | None, tuple[int, int]]:
+        """The GPUs and the slots of the jobs that were asked to end, by place."""
+        found: dict[str | None, tuple[int, int]] = {}
+        for name, group in self._running.items():
+            for running in group:
+                if running.is_ending:
+                    gpus, slots = found.get(name, (0, 0))
+                    found[name] = gpus + running.gpus, slots + 1
+        return found
 
     def _expected(self, place: Place, needed: int) -> tuple[float | None, int]:
         holders = [running for running in self._running.get(place.name, ()) if running.gpus]
@@ -226,14 +254,12 @@ class Round:
 
     def _lack(self, place: Place, needed: int) -> tuple[int, bool]:
         """How many GPUs a place lacks, and whether it lacks a slot, once the jobs have ended that are asked to."""
-        gpus, slots = place.free_gpus, place.free_slots
-        for running in self._running.get(place.name, ()):
-            if running.is_ending:
-                gpus += running.gpus
-                slots += 1
-        return max(0, needed - gpus), slots <= 0
+        gpus, slots = self._ending.get(place.name, (0, 0))
+        return max(0, needed - place.free_gpus - gpus), place.free_slots + slots <= 0
 
 
+MAX_RESERVED = 8
+"""How many of the first jobs that cannot start have a reservation, but at most at every fourth place."""
 NOTHING = 0, False
 """Neither a GPU nor a slot is lacking."""
 MAX_BLOCKED = 8
@@ -261,7 +287,7 @@ def next_start(
     *,
     used: Mapping[str, int] | None = None,
     user_slots: int | None = None,
-    reserved: tuple[str, str | None] | None = None,
+    reserved: Mapping[str, str | None] | None = None,
     now: float = 0.0,
 ) -> Start | None:
     """The next of the waiting jobs, which are in the order of the queue, and its place; None if none can start."""
@@ -276,14 +302,9 @@ def victims(round: Round, places: Sequence[Place], running: RunningAt) -> tuple[
     None if there are none, or if enough jobs are ending already for a job: what they free is waited for first.
     """
     for job in round.blocked.values():
-        is_reserved = round.reservation is not None and round.reservation.job.id == job.id
         needed = round.needed(job)
-        able = [
-            place
-            for place in places
-            if place.gpus >= needed
-            and (is_reserved or not needed or round.reservation is None or place is not round.reservation.place)
-        ]
+        others = {name for name, found in round.reservations.items() if found.job.id != job.id} if needed else set()
+        able = [place for place in places if place.gpus >= needed and place.name not in others]
         found = [_victims_at(place, running.get(place.name, ()), job, needed) for place in able]
         if any(chosen == [] for chosen in found):
             return None

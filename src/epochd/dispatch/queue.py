@@ -75,7 +75,7 @@ class JobQueue:
         self._places = places
         self._held = held
         self._durations: Durations | None = None
-        self._reserved: tuple[str, str | None] | None = None
+        self._reserved: dict[str, str | None] = {}
         self._forecast: tuple[float, Forecast] | None = None
 
     async def claim_next(self, now: float) -> Claim | None:
@@ -116,8 +116,8 @@ class JobQueue:
         running = await self._running(now)
         round = Round(places, running, used=used, user_slots=limit, reserved=self._reserved, now=now)
         start = await self._choose(round)
-        if round.reservation is not None:
-            self._reserved = round.reservation.job.id, round.reservation.place.name
+        if round.reservations:
+            self._reserved = round.reserved
         if start is None and self._settings.preempt:
             await self._make_room(round, places, running)
         return start
