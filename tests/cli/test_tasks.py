@@ -92,6 +92,10 @@ def test_a_training_can_be_detached_paused_resumed_and_stopped(
     assert run("pause", task_id, "--url", server.url).code == 0
     assert client.task(task_id)["state"] == "paused"
     assert task_id in run("tasks", "--state", "paused", "--url", server.url).out
+    assert run("prioritise", task_id, 7, "--url", server.url).code == 0
+    assert client.task(task_id)["priority"] == 7
+    assert run("prioritise", task_id, 101, "--url", server.url).code == console.REFUSED
+    assert task_id not in run("tasks", "--owner", "ann", "--url", server.url).out
     assert run("resume", task_id, "--url", server.url).code == 0
     assert run("stop", task_id, "--url", server.url).code == 0
     assert run("watch", task_id, "--url", server.url).code == console.FAILED

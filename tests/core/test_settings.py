@@ -133,3 +133,36 @@ def test_a_wrong_connection_is_named_without_its_value(monkeypatch):
         settings.load()
     assert caught.value.message == "invalid settings: EPOCHD_CONNECTIONS: shop: input should be a valid string"
     assert "hush" not in str(caught.value.as_json())
+
+
+def test_users_are_read_and_their_tokens_not_shown(monkeypatch):
+    monkeypatch.setenv("EPOCHD_USERS", '{"ann": "hush", "王": "hush2"}')
+    loaded = settings.load(tokens="other", host="0.0.0.0")
+    assert loaded.access_tokens == [("other", None), ("hush", "ann"), ("hush2", "王")]
+    assert "hush" not in repr(loaded)
+
+
+def test_users_alone_give_access_beyond_loopback(monkeypatch):
+    monkeypatch.setenv("EPOCHD_USERS", '{"ann": "hush"}')
+    assert settings.load(host="0.0.0.0").requires_token
+
+
+@pytest.mark.parametrize(
+    ("users", "reason"),
+    [
+        ('{"ann": "hush", "bob": "hush"}', "the token of bob is given twice"),
+        ('{"ann": "hush-of-nobody"}', "the token of ann is given twice"),
+        ('{"ann": "hush with spaces"}', "no client can send the token of ann"),
+        ('{"a\\u0007": "hush"}', "contains control"),
+        ('{"": "hush"}', "at least 1 character"),
+        ('{"ann": 3}', "ann: input should be a valid string"),
+        ("{hush", "EPOCHD_USERS: not valid JSON"),
+    ],
+)
+def test_users_that_make_no_sense_are_refused_without_their_tokens(monkeypatch, users, reason):
+    monkeypatch.setenv("EPOCHD_USERS", users)
+    with pytest.raises(SettingsError) as caught:
+        settings.load(tokens="hush-of-nobody")
+    assert caught.value.problems[0].field == "EPOCHD_USERS"
+    assert reason in caught.value.message
+    assert "hush" not in str(caught.value.as_json())

@@ -66,14 +66,14 @@ async def test_a_job_that_may_use_a_gpu_goes_where_one_is(stage):
     await stage.submit()
     assert (await given(stage, "fast", gpus=[2, 3])).gpus == [2]
     await stage.submit("second")
-    held = [key for key in stage.dispatcher.places.agents["fast"].attempts]
+    held = [key for key in stage.dispatcher.nodes.agents["fast"].attempts]
     orders = await stage.dispatcher.poll_agent("fast", state(held, slots=2, gpus=[2, 3]))
     assert [ticket.gpus for ticket in orders.tickets] == [[3]]
 
 
 async def test_the_job_of_a_lost_agent_goes_on_and_that_is_no_crash(stage):
     ticket = await running(stage)
-    agent = stage.dispatcher.places.agents["a"]
+    agent = stage.dispatcher.nodes.agents["a"]
     agent._polled_at = float("-inf")
     job = await jobs.get(stage.db, ticket.task_id)
     await stage.dispatcher._running.end(job, None)
@@ -84,7 +84,7 @@ async def test_the_job_of_a_lost_agent_goes_on_and_that_is_no_crash(stage):
 async def test_a_job_is_given_again_if_the_agent_is_lost_before_a_worker_has_it(stage):
     job = await stage.submit()
     ticket = await given(stage)
-    stage.dispatcher.places.agents["a"]._polled_at = float("-inf")
+    stage.dispatcher.nodes.agents["a"]._polled_at = float("-inf")
     await stage.dispatcher.poll_agent("a", state(session="second one", wait=0.0))
     again = await given(stage, "a", session="second one")
     assert (again.task_id, again.attempt) == (job.id, ticket.attempt + 1)
@@ -131,6 +131,6 @@ async def test_an_agent_that_drains_itself_gets_nothing_and_its_trainings_are_re
 async def test_an_agent_that_has_left_is_forgotten(stage):
     await stage.dispatcher.poll_agent("a", state(wait=0.0))
     await stage.dispatcher.poll_agent("a", state(is_leaving=True))
-    stage.dispatcher.places.check()
-    assert stage.dispatcher.places.agents == {}
-    assert stage.dispatcher.places.slots == stage.settings.slots
+    stage.dispatcher.nodes.check()
+    assert stage.dispatcher.nodes.agents == {}
+    assert stage.dispatcher.nodes.slots == stage.settings.slots

@@ -13,7 +13,7 @@ from epochd.core.settings import Settings
 from epochd.core.tickets import Ticket
 from epochd.dispatch import outcomes
 from epochd.dispatch.inherited_workers import InheritedWorkers
-from epochd.dispatch.places import Place
+from epochd.dispatch.nodes import Node
 from epochd.dispatch.running_attempts import Attempt, RunningAttempts
 from epochd.dispatch.watchdog import Watchdog
 from epochd.store import attempts, events, jobs
@@ -82,7 +82,7 @@ async def post(db, clock, executor, tmp_path) -> Post:
     job, token = await attempts.claim(db, lease_seconds=LEASE)
     ticket = tickets.ticket(tmp_path, task_id=job.id, token=token, spec=SPEC)
     running = RunningAttempts(executor, InheritedWorkers(db, settings))
-    running.own[ticket.key] = Attempt(ticket.key, Place(executor), ticket)
+    running.own[ticket.key] = Attempt(ticket.key, Node(executor), ticket)
 
     async def on_exit(end):
         outcome = running.own.pop((end.task_id, end.attempt)).outcome or outcomes.of_exit(end.returncode)

@@ -4,6 +4,7 @@ import asyncio
 import hmac
 from codecs import BOM_UTF8
 from collections.abc import Coroutine, Iterator, Sequence
+from dataclasses import dataclass
 from math import inf
 from typing import Annotated, Any, TypeVar
 
@@ -31,7 +32,8 @@ T = TypeVar("T")
 
 bearer = HTTPBearer(
     auto_error=False,
-    description="One of EPOCHD_TOKENS. A server without tokens listens on loopback only and requires none.",
+    description="One of EPOCHD_TOKENS, or that of a user of EPOCHD_USERS. A server without tokens listens on loopback "
+    "only and requires none.",
 )
 
 cookie = APIKeyCookie(
@@ -58,22 +60,40 @@ async def authorise(
     _cookie: Annotated[object, Depends(cookie)],
 ) -> None:
     """Raise Unauthorized or CsrfFailed for a request that ``check_access`` does not accept."""
-    request.state.access_ends_at = check_access(service, request.method, request.headers)
+    access = check_access(service, request.method, request.headers)
+    request.state.access_ends_at, request.state.user = access.ends_at, access.user
 
 
-def check_access(service: Service, method: str, headers: Headers) -> float:
-    """When the access of the request ends, in Unix time: with its session, else never.
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who sends a request: the name of a user, None for one without a name; and when the access of the request ends, in
+    Unix time: with its session, else never."""
+
+    user: str | None = None
+    ends_at: float = inf
+
+
+def check_access(service: Service, method: str, headers: Headers) -> Access:
+    """The access of a request.
 
     Raise Unauthorized unless the request has one of the server's tokens or the cookie of a session, or the server has
     no tokens; CsrfFailed for a request that changes something with the cookie alone."""
-    if service.settings.tokens and "authorization" not in headers:
+    if service.settings.requires_token and "authorization" not in headers:
         session = service.sessions.find(headers.getlist("cookie"))
         if session is not None:
             if method not in SAFE_METHODS:
                 session.check_csrf(headers.get(CSRF_HEADER))
-            return session.expires_at
-    check_token(service.settings, bearer_token(headers))
-    return inf
+            return Access(session.user, session.expires_at)
+    return Access(check_token(service.settings, bearer_token(headers)))
+
+
+async def user(request: Request) -> str | None:
+    """The name of the user who sends the request, which ``authorise`` has found."""
+    name: str | None = request.state.user
+    return name
+
+
+UserDep = Annotated[str | None, Depends(user)]
 
 
 def bearer_token(headers: Headers) -> str:
@@ -82,17 +102,19 @@ def bearer_token(headers: Headers) -> str:
     return token if scheme.lower() == "bearer" else ""
 
 
-def check_token(settings: Settings, given: str, also: Sequence[SecretStr] = ()) -> None:
-    """Raise Unauthorized unless this is one of the server's tokens, or of those that are ``also`` valid here, or the
-    server has none."""
-    if not settings.tokens and not also:
-        return
+def check_token(settings: Settings, given: str, also: Sequence[SecretStr] = ()) -> str | None:
+    """The name of the user with this token; None for a user without a name. Raise Unauthorized unless this is one of
+    the server's tokens, or of those that are ``also`` valid here, or the server has none."""
+    if not settings.requires_token and not also:
+        return None
     if not given:
         raise Unauthorized("a token is required: send the header 'Authorization: Bearer <token>'")
-    tokens = [token.get_secret_value() for token in (*settings.tokens, *also)]
+    known = [*settings.access_tokens, *((token.get_secret_value(), None) for token in also)]
     # No early exit: the response time must not reveal which token is similar.
-    if not any([hmac.compare_digest(given.encode(), token.encode()) for token in tokens]):
-        raise Unauthorized("the token is not one of this server's tokens (EPOCHD_TOKENS)")
+    is_given = [hmac.compare_digest(given.encode(), token.encode()) for token, _ in known]
+    if not any(is_given):
+        raise Unauthorized("the token is not one of this server's tokens (EPOCHD_TOKENS, EPOCHD_USERS)")
+    return known[is_given.index(True)][1]
 
 
 async def translator() -> Translator:

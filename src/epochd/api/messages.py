@@ -17,6 +17,7 @@ class Message(Enum):
     STARTED = "Epoch训练已启动", "Epoch training started"
     REPLAYED = "Epoch训练将重复执行", "Epoch training is repeated"
     RESUMED = "Epoch训练已恢复", "Epoch training resumed"
+    PRIORITISED = "优先级已更改", "The priority was changed"
     PAUSING = "正在暂停：训练进程尚未完成检查点保存", "Pausing: the worker has not saved its checkpoint yet"
     STOPPING = "正在停止：训练进程尚未退出", "Stopping: the worker has not exited yet"
     REMOVED = "Epoch训练已删除", "Epoch training was removed"

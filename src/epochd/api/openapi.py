@@ -24,6 +24,7 @@ REF = "#/components/schemas/{model}"
 COMPONENTS: list[type[BaseModel]] = [
     shapes.TrainingConfig,
     shapes.RetryOptions,
+    shapes.PriorityBody,
     shapes.EpochMetrics,
     shapes.CurveRow,
     shapes.BestMetrics,

@@ -147,7 +147,7 @@ class Service:
 
     def ready(self, waiting: int, engine: str, setup: Setup) -> Readiness:
         """What a training on an engine need not wait for, beside so many tasks."""
-        is_warm = engine in self.dispatcher.places.warm
+        is_warm = engine in self.dispatcher.nodes.warm
         is_kept = is_warm or engine in CACHED_ON_DISK
         return Readiness(is_warm, is_kept and self.speeds.is_compiled(engine, programs.shape_of(setup)), waiting)
 

@@ -26,12 +26,14 @@ SECONDS = 7 * 86_400
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A valid session: its cookie, the end of it in Unix time, and the CSRF token that belongs to it alone."""
+    """A valid session: its cookie, the end of it in Unix time, the CSRF token that belongs to it alone, and the name of
+    its user; None for one without a name."""
 
     cookie: str
     value: str
     expires_at: int
     csrf_token: str
+    user: str | None = None
 
     def check_csrf(self, given: str | None) -> None:
         """Raise CsrfFailed unless this is the session's CSRF token."""
@@ -44,9 +46,10 @@ class Session:
 
 
 class SessionKey:
-    """Opens and verifies the sessions of one token."""
+    """Opens and verifies the sessions of one token, that of a named user or of one without a name."""
 
-    def __init__(self, token: str, prefix: str) -> None:
+    def __init__(self, token: str, prefix: str, user: str | None = None) -> None:
+        self._user = user
         self._key = hmac.digest(token.encode(), f"epochd session {prefix}".encode(), "sha256")
         self.cookie = f"{COOKIE}_{self._sign('cookie')[:12]}"
 
@@ -63,7 +66,7 @@ class SessionKey:
 
     def _session(self, content: str) -> Session:
         value = f"{content}.{self._sign(f'session {content}')}"
-        return Session(self.cookie, value, int(content.rpartition(".")[2]), self._sign("csrf " + value))
+        return Session(self.cookie, value, int(content.rpartition(".")[2]), self._sign("csrf " + value), self._user)
 
     def _sign(self, text: str) -> str:
         return hmac.digest(self._key, text.encode(), "sha256").hex()
@@ -74,7 +77,8 @@ class Sessions:
 
     def __init__(self, settings: Settings) -> None:
         self._prefix = settings.root_path
-        keys = [SessionKey(token.get_secret_value(), self._prefix) for token in settings.tokens]
+        self._users = dict(settings.access_tokens)
+        keys = [SessionKey(token, self._prefix, user) for token, user in self._users.items()]
         self._keys = {key.cookie: key for key in keys}
 
     @property
@@ -84,7 +88,7 @@ class Sessions:
 
     def open(self, token: str) -> Session:
         """A new session; ``token`` must be one of the server's."""
-        return SessionKey(token, self._prefix).open()
+        return SessionKey(token, self._prefix, self._users[token]).open()
 
     def find(self, headers: Iterable[str]) -> Session | None:
         """The valid session in these Cookie headers. Other cookies of the same name do not hide it."""

@@ -10,8 +10,8 @@ from epochd.cli.language import Spoken
 from epochd.core.settings import Settings, load
 
 SERVE_EPILOG = (
-    "Each option can also be set as EPOCHD_<NAME>; EPOCHD_TOKENS, EPOCHD_AGENT_TOKENS, EPOCHD_DATABASE_URL and "
-    "EPOCHD_CONNECTIONS can be set in the environment only."
+    "Each option can also be set as EPOCHD_<NAME>; EPOCHD_TOKENS, EPOCHD_AGENT_TOKENS, EPOCHD_USERS, "
+    "EPOCHD_DATABASE_URL and EPOCHD_CONNECTIONS can be set in the environment only."
 )
 
 
@@ -27,11 +27,13 @@ def serve(
     host: Annotated[str | None, setting("host")] = None,
     port: Annotated[int | None, setting("port")] = None,
     root_path: Annotated[str | None, setting("root_path")] = None,
+    user_slots: Annotated[int | None, setting("user_slots")] = None,
     allowed_hosts: Annotated[str | None, setting("allowed_hosts")] = None,
     data_roots: Annotated[str | None, setting("data_roots")] = None,
     default_dataset: Annotated[str | None, setting("default_dataset")] = None,
     upload_mb: Annotated[int | None, setting("upload_mb")] = None,
     slots: Annotated[int | None, setting("slots")] = None,
+    preempt: Annotated[bool | None, setting("preempt")] = None,
     gpus: Annotated[str | None, setting("gpus")] = None,
     jobs_per_worker: Annotated[int | None, setting("jobs_per_worker")] = None,
     warm_mb: Annotated[int | None, setting("warm_mb")] = None,

@@ -78,6 +78,17 @@ def resume(
         show(client.resume(task_id, **changes)["message"])
 
 
+def prioritise(
+    task_id: TaskId,
+    priority: Annotated[int, Argument(help="From -100 to 100; tasks of higher priority start first.")],
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+) -> None:
+    """Change the place in the queue of a task that waits or is paused. A negative number follows two dashes: -- -5."""
+    with connected(url, token) as client:
+        show(client.prioritise(task_id, priority)["message"])
+
+
 def continue_(
     task_id: TaskId,
     epochs: Annotated[int, Option(help="The new total number of epochs.")],
@@ -202,13 +213,14 @@ def tasks(
     state: Annotated[State | None, Option(help="Only tasks in this state.")] = None,
     name: Annotated[str | None, Option(help="Only tasks whose name contains this text.")] = None,
     dataset: Annotated[str | None, Option(help="Only tasks that are trained on this dataset.")] = None,
+    owner: Annotated[str | None, Option(help="Only tasks of this user.")] = None,
     limit: Annotated[int, Option(help="The maximum number, newest first.")] = 20,
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:
     """List trainings, newest first; `epochd predictions` lists batch predictions."""
     with connected(url, token) as client:
-        answer = client.tasks(state=state, name=name, dataset=dataset, limit=limit)
+        answer = client.tasks(state=state, name=name, dataset=dataset, owner=owner, limit=limit)
     found, rows = answer["tasks"], []
     for task in found:
         best = [number(task["best_metrics"].get(name)) for name in ("loss", "accuracy")]
@@ -219,5 +231,5 @@ def tasks(
         show(f"{len(found)} of {answer['total']} tasks; --limit shows more")
 
 
-COMMANDS = train, watch, pause, resume, continue_, retry, replay, logs, report, stop, remove, tasks
+COMMANDS = train, watch, pause, resume, prioritise, continue_, retry, replay, logs, report, stop, remove, tasks
 """In the order in which ``--help`` shows them."""

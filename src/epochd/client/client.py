@@ -76,13 +76,14 @@ class Client(ModelRequests):
         state: str | None = None,
         name: str | None = None,
         dataset: str | None = None,
+        owner: str | None = None,
         config: bool = False,
         limit: int = 50,
         offset: int = 0,
     ) -> dict[str, Any]:
-        """List tasks, newest first; ``name`` matches a part of the name, ``dataset`` the whole one. With ``config``
-        each has its config."""
-        chosen = {"state": state, "name": name, "dataset": dataset}
+        """List tasks, newest first; ``name`` matches a part of the name, ``dataset`` and ``owner`` the whole one. With
+        ``config`` each has its config."""
+        chosen = {"state": state, "name": name, "dataset": dataset, "owner": owner}
         query = {**chosen, "config": config or None, "limit": limit, "offset": offset}
         return self._request("GET", f"{TASKS}/tasks", query)
 
@@ -98,6 +99,11 @@ class Client(ModelRequests):
         that cannot be changed. The ``receipt`` in the answer shows the future learning rates before and after.
         """
         return self._request("POST", _action("resume", task_id), json=changes or None)
+
+    def prioritise(self, task_id: str, priority: int) -> dict[str, Any]:
+        """Change the priority of a pending or paused training or batch prediction, from -100 to 100. Raises IllegalMove
+        for any other task, InvalidSpec for any other number."""
+        return self._request("POST", _action("priority", task_id), json={"priority": priority})
 
     def continue_task(self, task_id: str, epochs: int, **changes: Any) -> dict[str, Any]:
         """Continue a completed task up to ``epochs`` epochs in total; the answer has the new task's id."""
@@ -166,10 +172,16 @@ class Client(ModelRequests):
         return self._request("GET", _path(PREDICTIONS, task_id))
 
     def predictions(
-        self, *, state: str | None = None, name: str | None = None, limit: int = 50, offset: int = 0
+        self,
+        *,
+        state: str | None = None,
+        name: str | None = None,
+        owner: str | None = None,
+        limit: int = 50,
+        offset: int = 0,
     ) -> dict[str, Any]:
-        """List batch predictions, newest first; ``name`` matches a part of the name."""
-        query = {"state": state, "name": name, "limit": limit, "offset": offset}
+        """List batch predictions, newest first; ``name`` matches a part of the name, ``owner`` the whole one."""
+        query = {"state": state, "name": name, "owner": owner, "limit": limit, "offset": offset}
         return self._request("GET", PREDICTIONS, query)
 
     def download_prediction(

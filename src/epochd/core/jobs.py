@@ -48,7 +48,8 @@ class JobKind(StrEnum):
 
 
 class Command(StrEnum):
-    """What a running worker has to do. ``release`` is a pause because the server shuts down: the job is requeued."""
+    """What a running worker has to do. ``release`` is a pause for the server's own reasons, a shutdown or a job of
+    higher priority: the job is requeued."""
 
     CONTINUE = "continue"
     PAUSE = "pause"
@@ -98,7 +99,8 @@ class Job:
     ``strikes`` those since the last newer checkpoint, ``preemptions`` attempts that the server ended for its own
     reasons. ``worker`` is the process of the attempt if it is on the machine of the server, ``agent`` the agent
     that has the newest attempt otherwise, ``progress_at`` the time of its last completed step. ``summary``
-    is what workers report about the job as a whole, for display. ``revisions`` are in the order of time.
+    is what workers report about the job as a whole, for display. ``revisions`` are in the order of time. ``owner`` is
+    the named user who has submitted it; ``priority`` is that of its config.
 
     A prediction has no epochs and no best metrics; its ``latest_metrics`` are its progress: rows_done, rows_total,
     rows_per_second, skipped. Its ``artifact`` is the file of predictions.
@@ -123,6 +125,8 @@ class Job:
     finished_at: float | None = None
     lease_until: float | None = None
     parent: str | None = None
+    priority: int = 0
+    owner: str | None = None
     crashes: int = 0
     strikes: int = 0
     preemptions: int = 0
@@ -188,6 +192,24 @@ class Job:
         return None if self.error is None else self.error.code
 
 
+ONE_IF_ANY, ALL_GPUS = -1, -2
+"""Requests for GPUs that depend on how many there are."""
+
+
+def gpu_request(spec: TrainingSpec | PredictionSpec) -> int:
+    """How many GPUs a job asks for: a number, ``ONE_IF_ANY`` or ``ALL_GPUS``; a prediction for none."""
+    if isinstance(spec, PredictionSpec) or spec.device == "cpu" or spec.num_devices is not None:
+        return 0
+    if spec.num_gpus is None:
+        return ONE_IF_ANY
+    return ALL_GPUS if spec.num_gpus == "auto" else spec.num_gpus
+
+
+def gpus_needed(request: int, owned: int) -> int:
+    """The number of GPUs that a request stands for where there are ``owned`` GPUs."""
+    return {ONE_IF_ANY: min(1, owned), ALL_GPUS: owned}.get(request, request)
+
+
 SCHEDULE = tuple(name for name, (owner, _) in APPLIES_TO.items() if owner == "learning_rate_scheduler")
 REVISABLE = (
     "epochs",
@@ -197,6 +219,7 @@ REVISABLE = (
     "early_stopping_patience",
     "min_delta",
     "allow_changed_data",
+    "priority",
 )
 
 

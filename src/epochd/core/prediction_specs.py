@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from epochd.core.columns import Encoding, ReadOptions, Sheet
 from epochd.core.errors import InvalidSpec, Problem
 from epochd.core.names import COMPOSED
-from epochd.core.spec_fields import Column, DatasetName
+from epochd.core.spec_fields import Column, DatasetName, Priority
 from epochd.core.specs import problems_error, problems_of
 from epochd.core.text import is_visible, shown
 
@@ -57,6 +57,9 @@ class PredictionSpec(BaseModel):
     """Whether a CSV file begins with a byte order mark, which Excel needs to read it as UTF-8."""
     name: Annotated[str, Field(max_length=200), COMPOSED] = "prediction"
     """A name for the list of predictions."""
+    priority: Priority = 0
+    """The place in the queue: tasks of higher priority start first, those of equal priority in the order in which they
+    were queued."""
 
     @property
     def read_options(self) -> ReadOptions:

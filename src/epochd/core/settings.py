@@ -8,23 +8,24 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pydantic_settings
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from epochd.core.errors import Problem, SettingsError, similar_names
-from epochd.core.text import TOKEN_RULE, is_token, visible
+from epochd.core.text import TOKEN_RULE, is_token, is_visible, shown, visible
 
 PREFIX = "EPOCHD_"
 OTHER_VARIABLES = frozenset({"EPOCHD_URL", "EPOCHD_TOKEN", "EPOCHD_WORKER_OF"})
 """What the client reads, and the mark of workers (``dispatch.host.processes``)."""
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
-SECRETS = frozenset({"tokens", "agent_tokens", "database_url", "connections"})
+SECRETS = frozenset({"tokens", "agent_tokens", "users", "database_url", "connections"})
 """Settings whose values are never shown, and that are no options of the command line."""
 
 DATABASE_FILE = "epochd.db"
 """In the data folder, unless ``database_url`` is set."""
 
+UserName = Annotated[str, Field(min_length=1, max_length=120)]
 CommaSeparated = Annotated[list[str], NoDecode]
 
 
@@ -46,6 +47,12 @@ class Settings(BaseSettings):
     only."""
     agent_tokens: Annotated[list[SecretStr], NoDecode] = []
     """Bearer tokens that let agents join, and nothing else. Agents may also use one of ``tokens``."""
+    users: dict[UserName, SecretStr] = {}
+    """Named users: a JSON object of names and bearer tokens, which give access as ``tokens`` do. A task keeps the name
+    of the user who has started it."""
+    user_slots: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """How many tasks of one named user run at the same time; others of this user wait, and do not hold up those of
+    other users. Default: no limit but ``slots``."""
     allowed_hosts: CommaSeparated = []
     """Host names that requests may be addressed to, in addition to loopback and ``host``."""
     database_url: SecretStr | None = None
@@ -60,6 +67,9 @@ class Settings(BaseSettings):
     """The maximum size of an uploaded dataset file, in MiB."""
     slots: Annotated[int, Field(ge=0, le=1024)] = max(1, min(4, (os.cpu_count() or 1) // 2))
     """The number of trainings that run at the same time on this machine; 0 leaves all of them to agents."""
+    preempt: bool = False
+    """Whether running tasks make room for a task of higher priority that cannot start: those of the lowest priority
+    save a checkpoint, return to the queue, and continue exactly later."""
     gpus: str = "auto"
     """The GPUs for trainings: ``auto`` uses all GPUs of the machine, ``none`` uses none, or a list of ids such as
     ``0,1``."""
@@ -127,6 +137,21 @@ class Settings(BaseSettings):
                 raise ValueError(f"no client can send token {number} of {len(tokens)}: {TOKEN_RULE}")
         return tokens
 
+    @field_validator("users")
+    @classmethod
+    def _distinct(cls, users: dict[str, SecretStr], info: ValidationInfo) -> dict[str, SecretStr]:
+        taken = {token.get_secret_value() for token in info.data.get("tokens", ())}
+        for name, secret in users.items():
+            token = secret.get_secret_value()
+            if not is_visible(name):
+                raise ValueError(f"the name {shown(name)} contains control or other invisible characters")
+            if not is_token(token):
+                raise ValueError(f"no client can send the token of {name}: {TOKEN_RULE}")
+            if token in taken:
+                raise ValueError(f"the token of {name} is given twice: each user needs a token of its own")
+            taken.add(token)
+        return users
+
     @field_validator("log_level", "log_format", "language", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
@@ -138,6 +163,17 @@ class Settings(BaseSettings):
         if value == "":
             raise ValueError("must not be empty; remove the variable for its default")
         return value
+
+    @property
+    def access_tokens(self) -> list[tuple[str, str | None]]:
+        """Each token that gives access, and the name of its user; None for those of ``tokens``."""
+        unnamed: list[tuple[str, str | None]] = [(token.get_secret_value(), None) for token in self.tokens]
+        return unnamed + [(token.get_secret_value(), name) for name, token in self.users.items()]
+
+    @property
+    def requires_token(self) -> bool:
+        """Whether the API can be used with a token only."""
+        return bool(self.tokens or self.users)
 
     @property
     def artifacts_dir(self) -> Path:
@@ -188,10 +224,12 @@ def load(**overrides: object) -> Settings:
         settings = Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
         raise invalid(_problem(**details) for details in error.errors(include_url=False)) from None
-    except pydantic_settings.SettingsError:  # its text may contain a password
-        hint = 'use a JSON object such as {"name": "postgresql://…"}'
-        raise invalid([Problem("EPOCHD_CONNECTIONS", "EPOCHD_CONNECTIONS: not valid JSON", hint)]) from None
-    if settings.host not in LOOPBACK and not settings.tokens:
+    except pydantic_settings.SettingsError as error:  # only its name is shown: its text may contain a password
+        hint = 'use a JSON object such as {"name": "secret"}'
+        found = re.search(r'field "(\w+)"', str(error))
+        name = variable(found[1] if found else "connections")
+        raise invalid([Problem(name, f"{name}: not valid JSON", hint)]) from None
+    if settings.host not in LOOPBACK and not settings.requires_token:
         reason = (
             f"EPOCHD_HOST={settings.host} without tokens: anyone who can reach this address could run trainings. Set "
             "EPOCHD_TOKENS to one or more secrets, or EPOCHD_HOST to 127.0.0.1"

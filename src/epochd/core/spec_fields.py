@@ -65,6 +65,7 @@ Column = Annotated[str, Field(min_length=1, max_length=500), COMPOSED]
 Label = Annotated[str, Field(max_length=500)]
 Written = Annotated[str, Field(min_length=1, max_length=50)]
 Weight = Annotated[float, Field(gt=0, le=1e6)]
+Priority = Annotated[int, Field(ge=-100, le=100)]
 DatasetName = Annotated[str, Field(min_length=1, max_length=1000), COMPOSED]
 Steps = Annotated[int, Field(ge=0, le=10_000)]
 MAX_HORIZONS = 1_000
@@ -133,6 +134,9 @@ class SpecFields(BaseModel):
 
     name: Annotated[str, Field(min_length=1, max_length=200), COMPOSED] = "training"
     """A display name; it need not be unique."""
+    priority: Priority = 0
+    """The place in the queue: tasks of higher priority start first, those of equal priority in the order in which they
+    were queued."""
     algorithm_type: Literal["deep_learning"] = "deep_learning"
     """The family of algorithms; epochd trains deep learning models."""
 

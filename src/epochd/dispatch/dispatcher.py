@@ -23,8 +23,10 @@ from epochd.core.tickets import AttemptTicket, PredictionTicket, Ticket
 from epochd.dispatch import outcomes, readmission
 from epochd.dispatch.host import gpus, orphans
 from epochd.dispatch.inherited_workers import InheritedWorkers
+from epochd.dispatch.nodes import Node, Nodes
 from epochd.dispatch.outcomes import Outcome
-from epochd.dispatch.places import Place, Places
+from epochd.dispatch.placement import Place
+from epochd.dispatch.queue import Held, JobQueue
 from epochd.dispatch.reconcile import Reconciler
 from epochd.dispatch.running_attempts import Attempt, RunningAttempts
 from epochd.dispatch.watchdog import Watchdog
@@ -58,11 +60,12 @@ class Dispatcher:
         self._server_url = server_url
         self._speeds = speeds or Speeds()
         self._inherited = InheritedWorkers(db, settings)
-        self.places = Places(Place(executor, inherited=self._inherited, slots=settings.slots), settings.lease_seconds)
+        self.nodes = Nodes(Node(executor, inherited=self._inherited, slots=settings.slots), settings.lease_seconds)
         self._running = RunningAttempts(executor, self._inherited)
         self._watchdog = Watchdog(db, settings, self._running)
         self._readmission = readmission.Readmission(db, settings)
         self._sweeper = orphans.Sweeper(settings.data_dir, self._running.pids, executor.pids)
+        self.queue = JobQueue(db, settings, self._offers, self._held)
         self._checked_at = 0.0
         self._backoff = FIRST_BACKOFF_SECONDS
         self._wake = asyncio.Event()
@@ -73,12 +76,22 @@ class Dispatcher:
     @property
     def gpus(self) -> gpus.GpuPool:
         """The GPUs of the server's machine."""
-        return self.places.local.gpus
+        return self.nodes.local.gpus
 
     @property
     def reconciler(self) -> Reconciler:
         """Compares the database with the processes of the system."""
         return Reconciler(self._db, self._settings, self._running, self.gpus)
+
+    def _offers(self) -> list[Place]:
+        """The machines that can run jobs."""
+        return [node.offer for node in self.nodes]
+
+    def _held(self, key: AttemptKey) -> Held:
+        """Where an attempt runs, and the number of its GPUs."""
+        own = self._running.own.get(key)
+        node = self.nodes.local if own is None else own.node
+        return node.agent, len(node.gpus.allocated(key))
 
     async def start(self) -> None:
         """Start the executor and the loop. Inherited workers keep their slots."""
@@ -105,7 +118,7 @@ class Dispatcher:
         await asyncio.wait({self._loop}, timeout=STEP_SECONDS)
         self._loop.cancel()
         await asyncio.gather(self._loop, *self._periodic, return_exceptions=True)
-        for agent in self.places.agents.values():
+        for agent in self.nodes.agents.values():
             await agent.close()
         try:
             await self._release_all(release_wait)
@@ -117,7 +130,7 @@ class Dispatcher:
     async def _release_all(self, wait: float) -> None:
         """Request a checkpoint and the exit of each worker of this machine; wait for them up to ``wait`` seconds."""
         for attempt in list(self._running.own.values()):
-            if attempt.place.agent is not None and not attempt.is_launching:
+            if attempt.node.agent is not None and not attempt.is_launching:
                 del self._running.own[attempt.key]
         try:
             await attempts.request_release(self._db, agent=None)
@@ -134,6 +147,7 @@ class Dispatcher:
                     await self._wake.wait()
 
     def _on_events(self, events: list[Event]) -> None:
+        self.queue.on_events(events)
         if any(event.type in FINAL_TYPES | {Type.STATE} for event in events):
             self._wake.set()
 
@@ -158,18 +172,17 @@ class Dispatcher:
         while not self._stopping:
             self._wake.clear()
             if time.monotonic() - self._checked_at >= every:
-                self.places.check()
+                self.nodes.check()
                 await self._watchdog.check()
                 self._checked_at = time.monotonic()
-            while not self._stopping and any(place.free_slots > 0 for place in self.places):
-                lease, now = self._settings.lease_seconds, time.time()
-                claimed = await attempts.claim(self._db, lease_seconds=lease, place_for=self.places.for_job, now=now)
-                if claimed is None:
+            while not self._stopping:
+                now = time.time()
+                claim = await self.queue.claim_next(now)
+                if claim is None:
                     break
-                job, token = claimed
-                place = self.places.of(job.agent)
-                ticket = await self._ticket(job, token, place, claimed_at=now)
-                attempt = Attempt(job.key, place, ticket)
+                node = self.nodes.of(claim.place)
+                ticket = await self._ticket(claim.job, claim.token, node, claimed_at=now)
+                attempt = Attempt(claim.job.key, node, ticket)
                 self._running.own[attempt.key] = attempt
                 attempt.launch = asyncio.create_task(self._launch(attempt, ticket))
                 await asyncio.wait({attempt.launch}, timeout=LAUNCH_SECONDS)
@@ -184,35 +197,35 @@ class Dispatcher:
         if self._stopping:
             await asyncio.sleep(min(STEP_SECONDS, state.wait))
             return AgentOrders(now=time.time(), lease_seconds=self._settings.lease_seconds)
-        place = await self.places.joined(name, state, self._on_exit)
-        agent = self.places.agents[name]
+        node = await self.nodes.joined(name, state, self._on_exit)
+        agent = self.nodes.agents[name]
         for key in state.held:
             if key not in agent.attempts and key not in self._running.own:
-                await self._adopt(agent, place, key)
+                await self._adopt(agent, node, key)
         if state.is_draining and not agent.is_draining:
             await self.drain_agent(name)
         self._wake.set()
         return await agent.poll(state)
 
-    async def _adopt(self, agent: RemoteExecutor, place: Place, key: AttemptKey) -> None:
+    async def _adopt(self, agent: RemoteExecutor, node: Node, key: AttemptKey) -> None:
         """Take over an attempt that an earlier server has given to an agent, if it still is the running one."""
         with contextlib.suppress(NotFound):
             job = await jobs.get(self._db, key[0])
             if job.state is State.RUNNING and job.key == key and job.agent == agent.name:
-                self._running.own[key] = Attempt(key, place)
-                place.gpus.reserve(key, job.gpus)
+                self._running.own[key] = Attempt(key, node)
+                node.gpus.reserve(key, job.gpus)
                 agent.adopt(key)
 
     async def drain_agent(self, name: str) -> list[str]:
         """Give an agent no more attempts, and request a checkpoint and the release of those that it has; it leaves
         after that. The ids of their tasks. Raises NotFound."""
-        if (agent := self.places.agents.get(name)) is None:
+        if (agent := self.nodes.agents.get(name)) is None:
             raise NotFound(f"there is no agent {shown(name, 80)}. GET /api/v1/system/agents lists all agents")
         agent.drain()
         return await attempts.request_release(self._db, agent=name)
 
-    async def _ticket(self, job: Job, token: str, place: Place, *, claimed_at: float) -> Ticket | PredictionTicket:
-        settings, is_here = self._settings, place.agent is None
+    async def _ticket(self, job: Job, token: str, node: Node, *, claimed_at: float) -> Ticket | PredictionTicket:
+        settings, is_here = self._settings, node.agent is None
         values: dict[str, Any] = {
             "task_id": job.id,
             "attempt": job.attempt,
@@ -224,7 +237,7 @@ class Dispatcher:
             "dataset_roots": [root.absolute() for root in settings.dataset_roots] if is_here else [],
             "checkpoint": job.checkpoint.path if job.checkpoint else None,
             "threads": max(1, (os.cpu_count() or 1) // max(1, settings.slots)),
-            "gpus": place.gpus.allocate(job.key, job.spec),
+            "gpus": node.gpus.allocate(job.key, job.spec),
             "lease_seconds": settings.lease_seconds,
             "checkpoint_seconds": settings.checkpoint_seconds,
             "grace_seconds": settings.grace_seconds,
@@ -256,7 +269,7 @@ class Dispatcher:
     async def _launch(self, attempt: Attempt, ticket: AttemptTicket) -> None:
         """Send a ticket to a worker, and record its process for the next server; training continues if that fails."""
         try:
-            attempt.worker = worker = await attempt.place.executor.launch(ticket)
+            attempt.worker = worker = await attempt.node.executor.launch(ticket)
         except AgentLost as error:
             attempt.lost = error.message
             return await self._conclude(attempt, outcomes.DIED)
@@ -289,7 +302,7 @@ class Dispatcher:
                 await asyncio.sleep(FIRST_BACKOFF_SECONDS)
         finally:
             self._running.own.pop(attempt.key, None)
-            attempt.place.gpus.release(attempt.key)
+            attempt.node.gpus.release(attempt.key)
             self._wake.set()
 
     async def _is_recorded(self, attempt: Attempt, outcome: Outcome, log_tail: Sequence[str]) -> bool:

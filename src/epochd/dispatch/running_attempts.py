@@ -7,18 +7,18 @@ from epochd.core.job_values import WorkerIdentity
 from epochd.core.jobs import AttemptKey, Job
 from epochd.core.tickets import AttemptTicket
 from epochd.dispatch.inherited_workers import InheritedWorkers
+from epochd.dispatch.nodes import Node
 from epochd.dispatch.outcomes import Outcome
-from epochd.dispatch.places import Place
 from epochd.dispatch.workers.executor import Executor
 
 
 @dataclass(eq=False)
 class Attempt:
-    """An attempt at a place, until its exit. ``ticket`` is None if an earlier server has launched it; ``outcome`` is
+    """An attempt on a node, until its exit. ``ticket`` is None if an earlier server has launched it; ``outcome`` is
     set once the server ends the attempt, ``lost`` once nobody knows how it ended."""
 
     key: AttemptKey
-    place: Place
+    node: Node
     ticket: AttemptTicket | None = None
     launch: asyncio.Task[None] | None = None
     worker: WorkerIdentity | None = None
@@ -56,9 +56,9 @@ class RunningAttempts:
     async def withdraw(self, attempt: Attempt) -> None:
         """Cancel the launch of an own attempt, whose ticket no worker has received."""
         attempt.is_withdrawn = True
-        await attempt.place.executor.kill(attempt.key)
+        await attempt.node.executor.kill(attempt.key)
 
     async def kill(self, attempt: Attempt, outcome: Outcome) -> None:
         """Kill the worker of an own attempt. If this is called again, the first outcome remains."""
         attempt.outcome = attempt.outcome or outcome
-        await attempt.place.executor.kill(attempt.key)
+        await attempt.node.executor.kill(attempt.key)

@@ -7,9 +7,8 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import Row, select, update
 
@@ -25,41 +24,33 @@ from epochd.store.rows import moment
 table = tables.jobs
 
 
-class Place(Protocol):
-    """Where an attempt runs: the name of an agent, None for the machine of the server."""
-
-    @property
-    def agent(self) -> str | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class OwnMachine:
-    """The machine of the server."""
-
-    agent: str | None = None
-
-
 async def claim(
     db: Database,
     *,
     lease_seconds: float,
-    place_for: Callable[[Job], Place | None] = lambda job: OwnMachine(),
+    task_id: str | None = None,
+    agent_for: Callable[[Job], str | None] = lambda job: None,
     now: float | None = None,
 ) -> tuple[Job, str] | None:
-    """Start the next attempt of the oldest pending job at the place for it; the job and the token, of which only the
-    SHA-256 is stored.
+    """Start the next attempt of a pending job, by default of the first one in the queue; the job and the token, of
+    which only the SHA-256 is stored. ``agent_for`` is the name of the agent that gets it, None for the machine of the
+    server.
 
-    None if there is none, or no place: small jobs that overtake a large one could delay it forever.
+    None if there is none, or if it is not pending any more. On PostgreSQL a row that another server has locked, which
+    starts or changes it at this moment, is not waited for.
     """
     now = moment(now)
-    oldest = rows.queued(State.PENDING).limit(1).with_for_update(skip_locked=True)
+    chosen = rows.queued(State.PENDING).limit(1).with_for_update(skip_locked=True)
+    if task_id is not None:
+        chosen = chosen.where(table.c.id == task_id)
     async with db.write() as transaction:
-        row = (await transaction.connection.execute(oldest)).first()
-        if row is None or (place := place_for(job := rows.job_of(row))) is None:
+        row = (await transaction.connection.execute(chosen)).first()
+        if row is None:
             return None
+        job = rows.job_of(row)
         change, token = Change(job, now), secrets.token_urlsafe(32)
         change.set(attempt=job.attempt + 1, reported=0, progress_at=None, error=None)
-        change.set(command=Command.CONTINUE, lease_until=now + lease_seconds, agent=place.agent)
+        change.set(command=Command.CONTINUE, lease_until=now + lease_seconds, agent=agent_for(job))
         if job.started_at is None:
             change.set(started_at=now)
         change.columns["token_hash"] = _hash(token)
@@ -177,6 +168,22 @@ async def request_release(db: Database, *, agent: str | None = None) -> list[str
     query = update(table).where(*chosen).values(command=Command.RELEASE).returning(table.c.id)
     async with db.write() as transaction:
         return list(await transaction.connection.scalars(query))
+
+
+async def request_room(db: Database, task_id: str, attempt: int, claimant: str) -> bool:
+    """Request a checkpoint and the release of its job from one running worker, so that the task ``claimant`` of higher
+    priority can start, and tell that in its log. False if the attempt does not run any more, or ends anyway."""
+    async with db.write() as transaction:
+        row = await rows.locked(transaction, task_id)
+        is_running = row is not None and row.state is State.RUNNING and row.attempt == attempt
+        if row is None or not is_running or row.command is not Command.CONTINUE:
+            return False
+        change = Change(rows.job_of(row), moment(None))
+        change.set(command=Command.RELEASE)
+        message = f"made room for task {claimant} of higher priority: it continues from its checkpoint"
+        change.add_event(Type.LOG, {"level": "info", "message": message})
+        await rows.save(transaction, change)
+    return True
 
 
 def _owned(row: Row[Any] | None, task_id: str, attempt: int, token: str) -> Job:

@@ -10,6 +10,8 @@ from typing import Any
 from epochd.core.events import Event, Type
 from epochd.core.job_values import JobError, Phase, Revision
 from epochd.core.jobs import MAX_STRIKES, Command, Job, JobKind, State, check_move, differences, revise
+from epochd.core.prediction_specs import PredictionSpec
+from epochd.core.specs import TrainingSpec
 
 FINAL_TYPE = {State.COMPLETED: Type.COMPLETE, State.FAILED: Type.FAILED, State.CANCELLED: Type.CANCELLED}
 
@@ -38,9 +40,21 @@ class Change:
         if not (found := differences(self.job.training, spec)):
             return {}
         self.set(revisions=[*self.job.revisions, Revision(self.now, found)])
+        self._set_spec(spec)
+        return {"changes": found}
+
+    def prioritise(self, priority: int) -> None:
+        """Change the priority, and tell it in the log of the job."""
+        before = self.job.priority
+        if priority != before:
+            self._set_spec(self.job.spec.model_copy(update={"priority": priority}))
+            message = f"the priority was changed from {before} to {priority}"
+            self.add_event(Type.LOG, {"level": "info", "message": message})
+
+    def _set_spec(self, spec: TrainingSpec | PredictionSpec) -> None:
+        self.set(priority=spec.priority)
         self.job = replace(self.job, spec=spec)
         self.columns["spec"] = spec.model_dump(mode="json")
-        return {"changes": found}
 
     def add_event(self, type: Type, payload: dict[str, Any]) -> None:
         """Append one event to the log of the job."""

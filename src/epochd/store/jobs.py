@@ -4,12 +4,12 @@ An operation locks the row, computes the change (``changes``), and commits the r
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, delete, func, select, tuple_
+from sqlalchemy import ColumnElement, and_, delete, func, select, tuple_
 from sqlalchemy.exc import IntegrityError
 
 from epochd.core.datasets import CheckedDataset
@@ -47,11 +47,12 @@ async def submit(
     warnings: Sequence[str] = (),
     summary: dict[str, Any] | None = None,
     parent: Job | None = None,
+    owner: str | None = None,
     provide_checkpoint: Callable[[str], Awaitable[Checkpoint | None]] | None = None,
     now: float | None = None,
 ) -> Job:
-    """Append a new job to the queue. ``provide_checkpoint`` receives the new id and returns the checkpoint to start
-    from, before the job is stored. Raises EpochdError if no free id is found."""
+    """Append a new job of the user ``owner`` to the queue. ``provide_checkpoint`` receives the new id and returns the
+    checkpoint to start from, before the job is stored. Raises EpochdError if no free id is found."""
     now = moment(now)
     for _ in range(ID_TRIES):
         job = Job(
@@ -63,6 +64,8 @@ async def submit(
             warnings=list(warnings),
             summary=dict(summary or {}),
             parent=parent.id if parent else None,
+            priority=spec.priority,
+            owner=owner,
         )
         if provide_checkpoint is not None:
             job = replace(job, checkpoint=await provide_checkpoint(job.id))
@@ -89,15 +92,18 @@ async def find(
     state: State | None = None,
     name: str | None = None,
     dataset: str | None = None,
+    owner: str | None = None,
     sort: Sort = "-created",
     limit: int = 50,
     offset: int = 0,
 ) -> tuple[list[Job], int]:
-    """A page of the jobs of a kind, in ``state``, whose name contains ``name``, on this ``dataset``, in this order; and
-    their total number."""
+    """A page of the jobs of a kind, in ``state``, whose name contains ``name``, on this ``dataset``, of this ``owner``,
+    in this order; and their total number."""
     chosen = [table.c.kind == kind] + ([] if state is None else [table.c.state == state])
     if dataset is not None:
         chosen.append(table.c.dataset == rows.storable(dataset))
+    if owner is not None:
+        chosen.append(table.c.owner == rows.storable(owner))
     if name:
         chosen.append(table.c.name.icontains(rows.storable(name), autoescape=True))
     page = select(table).where(*chosen).order_by(*_order(sort)).limit(limit).offset(offset)
@@ -132,12 +138,25 @@ async def position(db: Database, task_id: str) -> int | None:
     """The position of a pending job in the queue, from 1; None for any other job."""
     place = table.c.queued_at, table.c.id
     async with db.read() as connection:
-        mine = select(*place).where(table.c.id == task_id, table.c.state == State.PENDING)
+        mine = select(table.c.priority, *place).where(table.c.id == task_id, table.c.state == State.PENDING)
         row = (await connection.execute(mine)).first()
         if row is None:
             return None
-        ahead = select(func.count()).where(table.c.state == State.PENDING, tuple_(*place) <= tuple_(*row))
+        priority, *queued = row
+        before = and_(table.c.priority == priority, tuple_(*place) <= tuple_(*queued))
+        ahead = select(func.count()).where(table.c.state == State.PENDING, (table.c.priority > priority) | before)
         return await connection.scalar(ahead)
+
+
+async def positions(db: Database, task_ids: Collection[str]) -> dict[str, int]:
+    """The positions in the queue of those of these jobs that are pending: one pass over an index for all of them."""
+    if not task_ids:
+        return {}
+    numbered = select(table.c.id, func.row_number().over(order_by=rows.QUEUE_ORDER).label("position"))
+    ranked = numbered.where(table.c.state == State.PENDING).subquery()
+    async with db.read() as connection:
+        found = await connection.execute(select(ranked).where(ranked.c.id.in_(task_ids)))
+        return {task_id: position for task_id, position in found}
 
 
 async def waiting(db: Database, *, limit: int, offset: int = 0) -> tuple[list[Job], int]:
@@ -233,6 +252,17 @@ async def resume(
                 raise IllegalMove(f"task {task_id} is being stopped and cannot be resumed")
             case state, _:
                 raise IllegalMove(f"task {task_id} is {state}: only a paused task can be resumed")
+    return change.job
+
+
+async def prioritise(db: Database, task_id: str, priority: int, *, now: float | None = None) -> Job:
+    """Change the priority of a pending or paused job. Raises IllegalMove for any other one."""
+    async with rows.changing(db, task_id, moment(now)) as change:
+        if change.job.state not in (State.PENDING, State.PAUSED):
+            raise IllegalMove(
+                f"task {task_id} is {change.job.state}: only the priority of a pending or paused task can be changed"
+            )
+        change.prioritise(priority)
     return change.job
 
 

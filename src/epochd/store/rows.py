@@ -12,7 +12,7 @@ from sqlalchemy import Row, Select, select, update
 from epochd.core import prediction_specs
 from epochd.core.errors import NotFound
 from epochd.core.job_values import Checkpoint, JobError, JsonValue, Revision, WorkerIdentity
-from epochd.core.jobs import TASK_ID, Job, JobKind, State, is_prediction
+from epochd.core.jobs import TASK_ID, Job, JobKind, State, gpu_request, is_prediction
 from epochd.core.specs import TrainingSpec
 from epochd.store import tables
 from epochd.store.changes import Change
@@ -29,9 +29,14 @@ def moment(now: float | None) -> float:
     return time.time() if now is None else now
 
 
+QUEUE_ORDER = table.c.priority.desc(), table.c.queued_at.asc(), table.c.id.asc()
+"""The order of the queue: by priority, then by the time at which a job was queued."""
+
+
 def queued(state: State) -> Select[Any]:
-    """A query for the jobs in a state, in the order in which they were queued."""
-    return select(table).where(table.c.state == state).order_by(table.c.queued_at, table.c.id)
+    """A query for the jobs in a state, in the order in which they were queued; of pending ones in that of the queue."""
+    order = QUEUE_ORDER if state is State.PENDING else QUEUE_ORDER[1:]
+    return select(table).where(table.c.state == state).order_by(*order)
 
 
 async def fetched(db: Database, task_id: str) -> Row[Any] | None:
@@ -89,6 +94,7 @@ async def insert(transaction: Transaction, change: Change) -> None:
     values = {name: _stored(getattr(job, name)) for name in FIELDS}
     values |= {"kind": job.kind, "spec": job.spec.model_dump(mode="json"), "name": storable(job.spec.name)}
     values["dataset"] = job.spec.dataset and storable(job.spec.dataset)
+    values["gpu_request"] = gpu_request(job.spec)
     await transaction.connection.execute(sqlalchemy.insert(table).values(values))
     await transaction.append(change.events)
 

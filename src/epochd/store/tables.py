@@ -54,6 +54,9 @@ jobs = sa.Table(
     sa.Column("finished_at", sa.Double),
     sa.Column("lease_until", sa.Double),
     sa.Column("parent", sa.String(64)),
+    sa.Column("priority", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("owner", sa.Text),
+    sa.Column("gpu_request", sa.Integer, nullable=False, server_default="0"),
     sa.Column("crashes", sa.Integer, nullable=False),
     sa.Column("strikes", sa.Integer, nullable=False),
     sa.Column("preemptions", sa.Integer, nullable=False),
@@ -66,9 +69,12 @@ jobs = sa.Table(
     sa.Index(None, "kind", "state", "created_at", "id"),
     sa.Index(None, "kind", "created_at", "id"),
     sa.Index(None, "kind", "dataset", "created_at", "id"),
+    sa.Index(None, "kind", "owner", "created_at", "id"),
+    sa.Index("ix_jobs_queue", "state", sa.desc("priority"), "queued_at", "id", "owner", "gpu_request"),
 )
 """One row per job. ``token_hash`` is the SHA-256 of the token of the running attempt; the token is not stored.
-``name`` and ``dataset`` repeat what is in ``spec``, to find jobs by them."""
+``name``, ``dataset``, ``priority`` and ``gpu_request`` (``core.jobs.gpu_request``) repeat what is in ``spec``, to find
+and order jobs by them. ``ix_jobs_queue`` is the queue in its order."""
 
 events = sa.Table(
     "events",

@@ -127,7 +127,8 @@ async def test_a_token_in_the_address_is_refused(guarded):
 
 
 async def test_the_session_is_told_to_its_own_browser_only(guarded):
-    stranger = {"success": True, "token_required": True, "logged_in": False, "csrf_token": None, "expires_at": None}
+    stranger = dict.fromkeys(("user", "csrf_token", "expires_at"))
+    stranger |= {"success": True, "token_required": True, "logged_in": False}
     assert (await guarded.http.get(SESSION)).json() == stranger
     # The question is about the cookie; a token is not judged here.
     for token in (TOKEN, "wrong"):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
-from epochd.api.deps import AUTHORISED, JsonObject, ServiceDep, TranslatorDep, while_connected
+from epochd.api.deps import AUTHORISED, JsonObject, ServiceDep, TranslatorDep, UserDep, while_connected
 from epochd.api.messages import Message
 from epochd.api.predictions.shapes import (
     PredictionControlled,
@@ -23,13 +23,14 @@ from epochd.api.responses import ErrorShape, event_stream, json_body
 from epochd.api.service import Service
 from epochd.api.tasks import control, logs, stream
 from epochd.api.tasks.control import Wait
-from epochd.api.tasks.queries import task_error
-from epochd.api.tasks.responses import Controlled, LogOf
+from epochd.api.tasks.queries import standings_of, task_error
+from epochd.api.tasks.responses import Controlled, LogOf, Prioritised
 from epochd.artifact import files
 from epochd.core import prediction_specs
 from epochd.core.errors import DataChanged, IllegalMove, NotFound
 from epochd.core.jobs import Job, JobKind, State, is_prediction
 from epochd.core.names import COMPOSED
+from epochd.dispatch.queue import NOT_WAITING
 from epochd.registry import operations
 from epochd.store import jobs
 
@@ -72,7 +73,7 @@ FILE: dict[int | str, dict[str, Any]] = {
     openapi_extra=json_body("PredictionConfig"),
 )
 async def start(
-    values: JsonObject, request: Request, service: ServiceDep, translator: TranslatorDep
+    values: JsonObject, request: Request, service: ServiceDep, user: UserDep, translator: TranslatorDep
 ) -> PredictionStarted:
     """Check that the model exists and that the dataset has its columns, then queue the prediction."""
     service.check_storage()
@@ -84,7 +85,7 @@ async def start(
     check = service.checks.call(operations.check_prediction, spec, folder, catalog)
     columns = await while_connected(request, check)
     summary = {"model": {"folder": str(folder.relative_to(service.settings.data_dir)), "task_id": folder.name}}
-    job = await jobs.submit(service.db, spec, summary=summary)
+    job = await jobs.submit(service.db, spec, summary=summary, owner=user)
     return PredictionStarted(
         task_id=job.id,
         message=translator.message(Message.PREDICTION_STARTED),
@@ -99,12 +100,17 @@ async def listing(
     service: ServiceDep,
     state: Annotated[State | None, Query(description="Only predictions in this state.")] = None,
     name: Annotated[str | None, Query(max_length=200, description="Only names that contain this."), COMPOSED] = None,
+    owner: Annotated[str | None, Query(max_length=120, description="Only predictions of this user."), COMPOSED] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> Predictions:
     kind = JobKind.PREDICTION
-    found, total = await jobs.find(service.db, kind=kind, state=state, name=name, limit=limit, offset=offset)
-    return Predictions(predictions=[PredictionLine.of(job) for job in found], total=total, limit=limit, offset=offset)
+    found, total = await jobs.find(
+        service.db, kind=kind, state=state, name=name, owner=owner, limit=limit, offset=offset
+    )
+    standings = await standings_of(service, found)
+    lines = [PredictionLine.of(job, standings.get(job.id, NOT_WAITING)) for job in found]
+    return Predictions(predictions=lines, total=total, limit=limit, offset=offset)
 
 
 @router.get(
@@ -115,9 +121,9 @@ async def detail(task_id: str, service: ServiceDep, translator: TranslatorDep) -
     output = job.summary.get("output")
     return PredictionDetail.of(
         job,
+        await service.dispatcher.queue.standing(job),
         message=translator.state(job.state, job.kind),
         config=job.prediction.model_dump(),
-        queue_position=await jobs.position(service.db, job.id),
         attempt=job.attempt,
         command=job.command,
         model_folder=job.summary["model"]["folder"],
@@ -162,6 +168,18 @@ async def resume(task_id: str, service: ServiceDep, translator: TranslatorDep) -
         message=translator.message(Message.PREDICTION_RESUMED),
         queue_position=await jobs.position(service.db, job.id),
     )
+
+
+@router.post(
+    "/{task_id}/priority",
+    operation_id="prioritise_prediction",
+    summary="Change the priority of a waiting batch prediction",
+    responses=REFUSED,
+    openapi_extra=json_body("PriorityBody"),
+)
+async def prioritise(task_id: str, values: JsonObject, service: ServiceDep, translator: TranslatorDep) -> Prioritised:
+    """Change the place in the queue of a pending or paused prediction."""
+    return await control.prioritised(service, task_id, values, translator)
 
 
 @router.delete(

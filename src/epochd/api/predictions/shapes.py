@@ -4,11 +4,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field
 
+from epochd.api.language import Told
 from epochd.api.responses import Moment, ProblemShape, RootShape, Shape, Success, described_as
 from epochd.api.tasks.responses import JobError
 from epochd.api.tasks.shapes import CancelledEvent, FailedEvent, LogEvent, ShutdownEvent, StateEvent
 from epochd.core.jobs import Job, State
 from epochd.core.prediction_specs import OutputFormat, PredictionSpec
+from epochd.dispatch.queue import NOT_WAITING, Standing
 
 Config = Annotated[dict[str, Any], described_as("PredictionConfig")]
 
@@ -54,13 +56,20 @@ class PredictionLine(Shape):
     dataset: str
     output_format: OutputFormat
     progress: PredictionProgress
+    priority: int
+    owner: str | None = Field(description="The user of EPOCHD_USERS who has started it; null for one without a name.")
+    queue_position: int | None = Field(description="1 is the next task; null unless it is pending.")
+    expected_start: Moment | None = Field(
+        description="An estimate for a pending task, from what earlier tasks took; null where nothing is known."
+    )
+    waiting_for: Told | None = Field(description="Why a pending task waits; null if it is about to start.")
     created_at: Moment
     started_at: Moment | None
     finished_at: Moment | None
 
     @classmethod
-    def of(cls, job: Job, **more: Any) -> Self:
-        """The fields of the list from a task; ``more`` adds those of a subclass."""
+    def of(cls, job: Job, standing: Standing = NOT_WAITING, **more: Any) -> Self:
+        """The fields of the list from a task and what it waits for; ``more`` adds those of a subclass."""
         spec = job.prediction
         return cls(
             task_id=job.id,
@@ -71,6 +80,9 @@ class PredictionLine(Shape):
             dataset=spec.dataset,
             output_format=spec.output_format,
             progress=PredictionProgress(**(job.latest_metrics or {})),
+            priority=job.priority,
+            owner=job.owner,
+            **standing._asdict(),
             created_at=job.created_at,
             started_at=job.started_at,
             finished_at=job.finished_at,
@@ -91,7 +103,6 @@ class PredictionDetail(PredictionLine):
     success: Literal[True] = True
     message: str
     config: Config
-    queue_position: int | None
     attempt: int
     command: str = Field(description="The command for the running worker.")
     model_folder: str = Field(description="Relative to the data directory.")

@@ -33,7 +33,7 @@ async def poll(name: AgentName, request: Request, service: ServiceDep) -> AgentO
 @router.get("", operation_id="list_agents", summary="List the agents")
 async def list_agents(service: ServiceDep) -> Agents:
     """The machines that run trainings besides that of the server, by name."""
-    found = service.dispatcher.places.agents
+    found = service.dispatcher.nodes.agents
     return Agents(agents=[_shape(agent, agent.state) for _, agent in sorted(found.items()) if agent.state is not None])
 
 

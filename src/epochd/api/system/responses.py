@@ -43,7 +43,7 @@ class LoginBody(Shape):
 
     model_config = ConfigDict(extra="forbid")
 
-    token: str = Field(min_length=1, description="One of EPOCHD_TOKENS.")
+    token: str = Field(min_length=1, description="One of EPOCHD_TOKENS, or that of a user of EPOCHD_USERS.")
 
 
 class SessionState(Success):
@@ -51,6 +51,7 @@ class SessionState(Success):
 
     token_required: bool = Field(description="Whether the API requires a token, or the cookie of a session.")
     logged_in: bool = Field(description="Whether the request had the cookie of a valid session.")
+    user: str | None = Field(description="The name of the user; null without a session, or for a user without a name.")
     csrf_token: str | None = Field(
         description="What requests with the cookie that are neither GET nor HEAD send as `X-CSRF-Token`."
     )
@@ -98,7 +99,11 @@ class QueueLine(Shape):
     kind: Literal["training", "prediction"]
     name: str
     dataset: str | None
+    priority: int
+    owner: str | None
     queued_at: Moment
+    expected_start: Moment | None
+    waiting_for: Told | None
 
 
 class Queue(Success):

@@ -23,6 +23,7 @@ from epochd.api.system.responses import (
 )
 from epochd.core.errors import Busy
 from epochd.core.jobs import State
+from epochd.dispatch.queue import BEYOND
 from epochd.dispatch.reconcile import Snapshot
 from epochd.engines import registry
 from epochd.store import jobs
@@ -43,8 +44,8 @@ async def health(service: ServiceDep, response: Response) -> Health:
     """200 if trainings can run, otherwise 503."""
     failure, executor = service.dispatcher.error, service.executor.health()
     counts, database_error = await _counted(service)
-    places = service.dispatcher.places
-    missing = None if places.engines else registry.none_installed()
+    nodes = service.dispatcher.nodes
+    missing = None if nodes.engines else registry.none_installed()
     outage: str | None = database_error or failure or missing or executor.get("error")
     error = outage.splitlines()[0] if outage else None  # only the first line: a worker's output is not public
     if error is not None:
@@ -56,10 +57,10 @@ async def health(service: ServiceDep, response: Response) -> Health:
         version=__version__,
         dispatcher=DispatcherHealth(state="running" if failure is None else "dead", error=failure),
         jobs={state.value: number for state, number in counts.items()},
-        slots=Slots(total=places.slots, free=places.free_slots),
+        slots=Slots(total=nodes.slots, free=nodes.free_slots),
         memory=MemoryHealth(limit_mb=service.settings.memory_mb, mechanism=executor.get("memory")),
         streams=len(service.event_bus),
-        frameworks=places.engines,
+        frameworks=nodes.engines,
     )
 
 
@@ -98,6 +99,7 @@ async def queue(
 ) -> Queue:
     """Pending trainings and batch predictions with their positions, the next one first."""
     found, total = await jobs.waiting(service.db, limit=limit, offset=offset)
+    foreseen = await service.dispatcher.queue.foreseen()
     lines = [
         QueueLine(
             position=position,
@@ -105,7 +107,11 @@ async def queue(
             kind=job.kind.value,
             name=job.spec.name,
             dataset=job.spec.dataset,
+            priority=job.priority,
+            owner=job.owner,
             queued_at=job.queued_at,
+            expected_start=foreseen.get(job.id, BEYOND)[0],
+            waiting_for=foreseen.get(job.id, BEYOND)[1],
         )
         for position, job in enumerate(found, start=offset + 1)
     ]

@@ -53,7 +53,7 @@ async def log_in(request: Request, response: Response, values: JsonObject, servi
         message, hint = "the body must have the field 'token', a text, and no other", 'send {"token": "..."}'
         raise InvalidRequest(f"{message}; {hint}", [Problem("token", message, hint)])
     check_token(service.settings, token)
-    if not service.settings.tokens:
+    if not service.settings.requires_token:
         return _state(service, response, None)
     opened = service.sessions.open(token)
     for name in service.sessions.names(request.headers.getlist("cookie")) - {opened.cookie}:
@@ -86,8 +86,9 @@ def _set_cookie(service: Service, request: Request, response: Response, name: st
 def _state(service: Service, response: Response, found: Session | None) -> SessionState:
     response.headers["Cache-Control"] = "no-store"
     return SessionState(
-        token_required=bool(service.settings.tokens),
+        token_required=service.settings.requires_token,
         logged_in=found is not None,
+        user=None if found is None else found.user,
         csrf_token=None if found is None else found.csrf_token,
         expires_at=None if found is None else found.expires_at,
     )

@@ -1,4 +1,4 @@
-"""Pause, stop and remove a task.
+"""Pause, stop, prioritise and remove a task.
 
 A removal is noted on disk first, then the row is deleted, then the files (``artifact.removal``), so that every task in
 the list is complete. Its open streams end; a client that reconnects gets 404.
@@ -9,17 +9,20 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import Query, Response
+from pydantic import ValidationError
 
-from epochd.api.deps import ServiceDep, TranslatorDep
+from epochd.api.deps import JsonObject, ServiceDep, TranslatorDep
 from epochd.api.event_bus import KEPT_TYPES
 from epochd.api.messages import Message, Translator
-from epochd.api.responses import ErrorShape
+from epochd.api.responses import ErrorShape, json_body
 from epochd.api.service import Service
-from epochd.api.tasks.responses import Controlled, Removed
+from epochd.api.tasks.responses import Controlled, Prioritised, Removed
 from epochd.api.tasks.routing import training_router
+from epochd.api.tasks.shapes import PriorityBody
 from epochd.artifact import removal
-from epochd.core.errors import IllegalMove, ModelInUse, OutOfSpace
+from epochd.core.errors import IllegalMove, InvalidSpec, ModelInUse, OutOfSpace
 from epochd.core.jobs import Job, JobKind, State
+from epochd.core.specs import problems_of
 from epochd.store import jobs
 from epochd.store.db import Database
 
@@ -58,6 +61,35 @@ async def stop(
     """Cancel a training; it cannot be resumed."""
     job = await command_and_wait(service, task_id, jobs.stop, wait)
     return answer(job, Message.STOPPING, translator, response)
+
+
+@router.post(
+    "/priority/{task_id}",
+    operation_id="prioritise_training",
+    summary="Change the priority of a waiting training",
+    responses=RESPONSES,
+    openapi_extra=json_body("PriorityBody"),
+)
+async def prioritise(task_id: str, values: JsonObject, service: ServiceDep, translator: TranslatorDep) -> Prioritised:
+    """Change the place in the queue of a pending or paused training. `resume` can change the priority too."""
+    return await prioritised(service, task_id, values, translator)
+
+
+async def prioritised(service: Service, task_id: str, values: dict[str, Any], translator: Translator) -> Prioritised:
+    """Change the priority of a waiting task. Raises IllegalMove, InvalidSpec and NotFound."""
+    try:
+        body = PriorityBody.model_validate(values)
+    except ValidationError as error:
+        fields, schema = PriorityBody.model_fields, "POST /api/v1/epoch-training/priority/{task_id} in /docs"
+        raise InvalidSpec(problems_of(error.errors(include_url=False), fields, schema)) from None
+    job = await jobs.prioritise(service.db, task_id, body.priority)
+    return Prioritised(
+        task_id=job.id,
+        state=job.state,
+        message=translator.message(Message.PRIORITISED),
+        priority=job.priority,
+        queue_position=await jobs.position(service.db, job.id),
+    )
 
 
 @router.delete(

@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi import Request
 
-from epochd.api.deps import ServiceDep, TranslatorDep, json_object, optional_json_object
+from epochd.api.deps import ServiceDep, TranslatorDep, UserDep, json_object, optional_json_object
 from epochd.api.messages import Message
 from epochd.api.responses import ErrorShape, json_body
 from epochd.api.service import Service
@@ -45,7 +45,9 @@ RETRY_OPTIONS: dict[str, tuple[type, ...]] = {"from_beginning": (bool,), "output
     responses=RESPONSES,
     openapi_extra=json_body("RetryOptions", required=False),
 )
-async def retry(task_id: str, request: Request, service: ServiceDep, translator: TranslatorDep) -> Descended:
+async def retry(
+    task_id: str, request: Request, service: ServiceDep, user: UserDep, translator: TranslatorDep
+) -> Descended:
     """Start a new task with the config of a failed or cancelled one, from its newest checkpoint.
 
     If only the model could not be saved, it is saved now, without training again. With `{"from_beginning": true}` the
@@ -66,7 +68,7 @@ async def retry(task_id: str, request: Request, service: ServiceDep, translator:
     parent = replace(parent, warnings=[*parent.warnings, *warnings])
     if kept is None:
         parent = await _with_present_data(service, parent)
-    return await _submit_child(service, translator.message(Message.STARTED), parent, spec, kept)
+    return await _submit_child(service, translator.message(Message.STARTED), parent, spec, kept, user)
 
 
 async def _with_present_data(service: Service, parent: Job) -> Job:
@@ -102,7 +104,9 @@ async def _with_output_path(service: Service, spec: TrainingSpec, output_path: s
     responses=RESPONSES,
     openapi_extra=json_body("ContinueOptions"),
 )
-async def continue_(task_id: str, request: Request, service: ServiceDep, translator: TranslatorDep) -> Descended:
+async def continue_(
+    task_id: str, request: Request, service: ServiceDep, user: UserDep, translator: TranslatorDep
+) -> Descended:
     """Start a new task from the final weights and optimizer state of a completed one.
 
     The body has the fields of `resume`; `epochs`, the new total, is required.
@@ -122,11 +126,11 @@ async def continue_(task_id: str, request: Request, service: ServiceDep, transla
         message = f"epochs is {spec.epochs}, but the task has already trained {parent.current_epoch} epochs"
         raise InvalidSpec([Problem("epochs", message, "set epochs to a larger total number of epochs")])
     await asyncio.to_thread(check_final, service, parent.id, parent.checkpoint)
-    return await _submit_child(service, translator.message(Message.STARTED), parent, spec, parent.checkpoint)
+    return await _submit_child(service, translator.message(Message.STARTED), parent, spec, parent.checkpoint, user)
 
 
 async def _submit_child(
-    service: Service, message: str, parent: Job, spec: TrainingSpec, kept: Checkpoint | None
+    service: Service, message: str, parent: Job, spec: TrainingSpec, kept: Checkpoint | None, user: str | None
 ) -> Descended:
     """Submit the new task with a copy of the checkpoint in its own folder."""
     provide = copied_checkpoint(service, kept, same_training=parent.state is not State.COMPLETED)
@@ -137,6 +141,7 @@ async def _submit_child(
         warnings=inherited_warnings(parent),
         summary=summary,
         parent=parent,
+        owner=user,
         provide_checkpoint=provide,
     )
     return Descended(

@@ -7,7 +7,7 @@ once a second and never again: the next such message replaces it.
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -19,12 +19,14 @@ from epochd.api.deps import ServiceDep
 from epochd.api.event_bus import EventLine, Feed
 from epochd.api.responses import PING, PING_SECONDS, SHUTDOWN, event_stream, event_stream_response
 from epochd.api.service import Service
+from epochd.api.tasks.queries import standings_of
 from epochd.api.tasks.responses import TaskLine
 from epochd.api.tasks.routing import training_router
 from epochd.api.tasks.stream import pace
 from epochd.core.errors import InvalidRequest, Problem
 from epochd.core.jobs import TASK_ID, is_prediction
 from epochd.core.language import current
+from epochd.dispatch.queue import NOT_WAITING, Standing
 from epochd.store import jobs
 
 router = training_router()
@@ -106,7 +108,8 @@ async def sent(opened: OpenFeed) -> AsyncIterator[bytes]:
             yield part
         if feed.has_summary and clock() >= summary_at:
             summary_at = clock() + SUMMARY_SECONDS
-            yield b"".join(_summary(feed))
+            waiting = await standings_of(opened.service, feed.jobs.values())
+            yield b"".join(_summary(feed, waiting))
         if part:
             await asyncio.sleep(pace(service))
         wait = summary_at - clock() if feed.has_summary else PING_SECONDS
@@ -146,10 +149,11 @@ def _identified(line: EventLine, data: bytes, task_id: str) -> bytes:
     return data.replace(b"\nid: %d\n" % line.seq, b"\nid: %s:%d\n" % (task_id.encode(), line.seq), 1)
 
 
-def _summary(feed: Feed) -> Iterator[bytes]:
-    """What waits besides events; nothing of it waits afterwards."""
+def _summary(feed: Feed, waiting: Mapping[str, Standing]) -> Iterator[bytes]:
+    """What waits besides events; nothing of it waits afterwards. ``waiting`` is what pending trainings wait for."""
     if feed.jobs:
-        lines = [TaskLine.of(job).model_dump(mode="json") for job in feed.jobs.values()]
+        listed = [TaskLine.of(job, waiting.get(job.id, NOT_WAITING)) for job in feed.jobs.values()]
+        lines = [line.model_dump(mode="json") for line in listed]
         yield _message({"type": "tasks", "tasks": lines})
     for task_id, activity in feed.activities.items():
         yield _message({"type": "activity", "task_id": task_id, "activity": activity.model_dump(mode="json")})

@@ -1,7 +1,7 @@
 """Read tasks: the progress and history of one, the list of all."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Annotated, Any
 
 from fastapi import Query
@@ -16,6 +16,7 @@ from epochd.api.tasks.shapes import Timings
 from epochd.core.job_values import JobError
 from epochd.core.jobs import Job, State
 from epochd.core.names import COMPOSED
+from epochd.dispatch.queue import NOT_WAITING, Standing
 from epochd.store import events, jobs
 
 router = training_router()
@@ -28,6 +29,7 @@ UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorShape, "descript
 )
 async def progress(task_id: str, service: ServiceDep, translator: TranslatorDep) -> ProgressOf:
     job = await jobs.get(service.db, task_id)
+    standing = await service.dispatcher.queue.standing(job)
     return ProgressOf(
         task_id=job.id,
         progress=Progress(
@@ -38,8 +40,8 @@ async def progress(task_id: str, service: ServiceDep, translator: TranslatorDep)
             best_metrics=job.best_metrics or {},
         ),
         message=translator.state(job.state),
-        queue_position=await jobs.position(service.db, job.id),
         error=task_error(service, job),
+        **standing._asdict(),
     )
 
 
@@ -67,15 +69,20 @@ async def listing(
     dataset: Annotated[
         str | None, Query(max_length=1_000, description="Only tasks that are trained on this dataset."), COMPOSED
     ] = None,
+    owner: Annotated[str | None, Query(max_length=120, description="Only tasks of this user."), COMPOSED] = None,
     sort: Annotated[jobs.Sort, Query(description="What they are ordered by; with `-` descending.")] = "-created",
     config: Annotated[bool, Query(description="Whether each task has its config.")] = False,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> Tasks:
     found, total = await jobs.find(
-        service.db, state=state, name=name, dataset=dataset, sort=sort, limit=limit, offset=offset
+        service.db, state=state, name=name, dataset=dataset, owner=owner, sort=sort, limit=limit, offset=offset
     )
-    lines = [TaskLine.of(job, **({"config": job.spec.model_dump()} if config else {})) for job in found]
+    standings = await standings_of(service, found)
+    configs = [{"config": job.spec.model_dump()} if config else {} for job in found]
+    lines = [
+        TaskLine.of(job, standings.get(job.id, NOT_WAITING), **more) for job, more in zip(found, configs, strict=True)
+    ]
     return Tasks(tasks=lines, total=total, limit=limit, offset=offset)
 
 
@@ -86,9 +93,9 @@ async def detail(task_id: str, service: ServiceDep, translator: TranslatorDep) -
     idle = now - job.progress_at if job.state is State.RUNNING and job.progress_at is not None else 0.0
     return TaskDetail.of(
         job,
+        await service.dispatcher.queue.standing(job),
         message=translator.state(job.state),
         config=job.spec.model_dump(),
-        queue_position=await jobs.position(service.db, job.id),
         queued_at=job.queued_at,
         attempt=job.attempt,
         command=job.command,
@@ -120,6 +127,12 @@ async def _history(service: Service, job: Job) -> AsyncIterator[str]:
             yield separator + ",".join(rows)
             separator = ","
     yield "]}" if separator == "," else separator + "]}"
+
+
+async def standings_of(service: Service, listed: Iterable[Job]) -> dict[str, Standing]:
+    """What each pending job of a list waits for."""
+    pending = [job.id for job in listed if job.state is State.PENDING]
+    return await service.dispatcher.queue.standings(pending) if pending else {}
 
 
 def task_error(service: Service, job: Job) -> dict[str, Any] | None:

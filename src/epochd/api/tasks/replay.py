@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from epochd.api.deps import ServiceDep, TranslatorDep
+from epochd.api.deps import ServiceDep, TranslatorDep, UserDep
 from epochd.api.messages import Message
 from epochd.api.responses import ErrorShape
 from epochd.api.service import Service
@@ -30,7 +30,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 @router.post("/replay/{task_id}", operation_id="replay_training", summary="Repeat a training", responses=RESPONSES)
-async def replay(task_id: str, service: ServiceDep, translator: TranslatorDep) -> Replayed:
+async def replay(task_id: str, service: ServiceDep, user: UserDep, translator: TranslatorDep) -> Replayed:
     """Start a new task with the config of a completed one, on the same data, to reproduce its model.
 
     A continued training starts from the final checkpoint of its parent again. The model is saved under `replays/`, so
@@ -52,6 +52,7 @@ async def replay(task_id: str, service: ServiceDep, translator: TranslatorDep) -
         spec,
         warnings=inherited_warnings(job),
         summary={"dataset": job.summary.get("dataset"), "replay_of": job.id},
+        owner=user,
         provide_checkpoint=copied_checkpoint(service, start, same_training=False),
     )
     return Replayed(
@@ -88,7 +89,7 @@ async def compare(task_id: str, service: ServiceDep) -> ReplayResult:
 
 def _check_unchanged_config(job: Job) -> None:
     """Raise IllegalMove if the training did not have one config and one dataset from its first to its last step."""
-    changes = {name for revision in job.revisions for name in revision.changes} - {"allow_changed_data"}
+    changes = {name for revision in job.revisions for name in revision.changes} - {"allow_changed_data", "priority"}
     if changes:
         reason = f"its config was changed on a resume ({', '.join(sorted(changes))})"
     elif (job.summary.get("resumed") or {}).get("data_changed"):

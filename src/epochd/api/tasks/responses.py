@@ -9,6 +9,7 @@ from epochd.api.responses import Activity, Config, Moment, ProblemShape, Shape, 
 from epochd.api.tasks.shapes import Timings
 from epochd.core import metric_table
 from epochd.core.jobs import Job, State
+from epochd.dispatch.queue import NOT_WAITING, Standing
 
 Row = Annotated[dict[str, Any], described_as("EpochMetrics")]
 Latest = Annotated[dict[str, Any], described_as("EpochMetrics", "NoMetrics")]
@@ -67,6 +68,8 @@ class ProgressOf(Success):
     progress: Progress
     message: str
     queue_position: int | None
+    expected_start: Moment | None
+    waiting_for: Told | None
     error: JobError | None = Field(
         description="Why the training failed, is paused or cannot be stored: code, message, problems."
     )
@@ -102,6 +105,11 @@ class Controlled(Success):
     task_id: str
     state: State
     message: str
+
+
+class Prioritised(Controlled):
+    priority: int
+    queue_position: int | None
 
 
 class Removed(Success):
@@ -176,14 +184,22 @@ class TaskLine(Shape):
     latest_metrics: Latest
     main_metric: str = Field(description="The metric in which the model is compared with its baselines.")
     baseline: Baseline | None = Field(description="On the same rows as ``best_metrics``; null until it is complete.")
+    priority: int
+    owner: str | None = Field(description="The user of EPOCHD_USERS who has started it; null for one without a name.")
+    queue_position: int | None = Field(description="1 is the next task; null unless it is pending.")
+    expected_start: Moment | None = Field(
+        description="An estimate for a pending task, from what earlier tasks took; null where nothing is known."
+    )
+    waiting_for: Told | None = Field(description="Why a pending task waits; null if it is about to start.")
     created_at: Moment
     started_at: Moment | None
     finished_at: Moment | None
     config: Config | None = Field(None, description="In the list only with `config=true`.")
 
     @classmethod
-    def of(cls, job: Job, **more: Any) -> Self:
-        """The fields of the list from a task; ``more`` adds its config and the fields of a subclass."""
+    def of(cls, job: Job, standing: Standing = NOT_WAITING, **more: Any) -> Self:
+        """The fields of the list from a task and what it waits for; ``more`` adds its config and the fields of a
+        subclass."""
         return cls(
             task_id=job.id,
             name=job.spec.name,
@@ -198,6 +214,9 @@ class TaskLine(Shape):
             latest_metrics=job.latest_metrics or {},
             main_metric=metric_table.main_metric(job.training, job.training.task or "binary"),
             baseline=_baseline(job),
+            priority=job.priority,
+            owner=job.owner,
+            **standing._asdict(),
             created_at=job.created_at,
             started_at=job.started_at,
             finished_at=job.finished_at,
@@ -227,7 +246,6 @@ class TaskDetail(TaskLine):
     success: Literal[True] = True
     message: str
     config: Config
-    queue_position: int | None
     queued_at: Moment
     attempt: int
     command: str = Field(description="The command for the running worker.")
@@ -244,7 +262,10 @@ class TaskDetail(TaskLine):
     strikes: int = Field(
         description="The number of crashes since the last new checkpoint; at the third the task fails."
     )
-    preemptions: int = Field(description="The number of attempts that a shutdown of the server interrupted.")
+    preemptions: int = Field(
+        description="The number of attempts that the server interrupted: at a shutdown, or for a task of higher "
+        "priority."
+    )
     agent: str | None = Field(description="The agent that has the newest attempt; null for the machine of the server.")
     revisions: list[Annotated[dict[str, Any], described_as("RevisionShape")]] = Field(
         description="The changes made on resumes: ``at``, and option → [old, new]."

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 from epochd.api.responses import Activity, ProblemShape, RootShape, Shape, described_as
 from epochd.core.columns import ColumnType
 from epochd.core.jobs import State
-from epochd.core.spec_fields import SpecFields
+from epochd.core.spec_fields import Priority, SpecFields
 
 
 class TrainingConfig(SpecFields):
@@ -487,6 +487,12 @@ class NoMetrics(Shape):
     """The metrics before the first epoch."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class PriorityBody(Shape):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    priority: Priority = Field(description="From -100 to 100; tasks of higher priority start first.")
 
 
 class RetryOptions(Shape):

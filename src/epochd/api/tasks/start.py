@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import Request
 
-from epochd.api.deps import JsonObject, ServiceDep, TranslatorDep, while_connected
+from epochd.api.deps import JsonObject, ServiceDep, TranslatorDep, UserDep, while_connected
 from epochd.api.messages import Message
 from epochd.api.service import Service
 from epochd.api.tasks import validation
@@ -29,7 +29,9 @@ router = training_router()
     summary="Start a training",
     openapi_extra=BODY,
 )
-async def start(values: JsonObject, request: Request, service: ServiceDep, translator: TranslatorDep) -> Started:
+async def start(
+    values: JsonObject, request: Request, service: ServiceDep, user: UserDep, translator: TranslatorDep
+) -> Started:
     """Validate the config, queue the training and return its id. An error lists every problem at once."""
     service.check_storage()
     result = await while_connected(request, _validated(values, service))
@@ -38,7 +40,7 @@ async def start(values: JsonObject, request: Request, service: ServiceDep, trans
         raise spec
     await asyncio.to_thread(pack.reserve_place, service.settings.artifacts_dir, spec.artifact_folder)
     summary = {"dataset": result.dataset and result.dataset.as_json()}
-    job = await jobs.submit(service.db, spec, warnings=result.warnings, summary=summary)
+    job = await jobs.submit(service.db, spec, warnings=result.warnings, summary=summary, owner=user)
     return Started(
         task_id=job.id,
         message=translator.message(Message.STARTED),
@@ -69,11 +71,11 @@ async def validate(values: JsonObject, request: Request, service: ServiceDep) ->
 
 
 async def _validated(values: dict[str, Any], service: Service) -> validation.ValidationResult:
-    places = service.dispatcher.places
+    nodes = service.dispatcher.nodes
     catalog = await service.catalog()
     waiting = (await asyncio.shield(service.count_jobs()))[State.PENDING]
     known = service.speeds, partial(service.ready, waiting)
-    machines = places.most_gpus, places.engines
+    machines = nodes.most_gpus, nodes.engines
     return await validation.validate(values, catalog, service.checks, service.settings, *machines, *known)
 
 

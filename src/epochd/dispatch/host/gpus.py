@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from epochd.core.errors import SettingsError
-from epochd.core.jobs import AttemptKey
+from epochd.core.jobs import AttemptKey, gpu_request, gpus_needed
 from epochd.core.prediction_specs import PredictionSpec
 from epochd.core.specs import TrainingSpec
 
@@ -143,13 +143,12 @@ class GpuPool:
         allocated = {gpu for gpus in self._allocated.values() for gpu in gpus}
         return [gpu for gpu in self.owned if gpu not in allocated]
 
-    def fits(self, spec: TrainingSpec | PredictionSpec) -> bool:
-        """Whether enough GPUs are free for a training; True if the server has too few, which its worker rejects."""
-        wanted = needed(spec, len(self.owned))
-        return wanted <= len(self.free) or wanted > len(self.owned)
+    def allocated(self, key: AttemptKey) -> list[int]:
+        """The GPUs of an attempt."""
+        return self._allocated.get(key, [])
 
     def allocate(self, key: AttemptKey, spec: TrainingSpec | PredictionSpec) -> list[int]:
-        """Allocate GPUs to an attempt; the caller has checked ``fits``."""
+        """Allocate GPUs to an attempt; enough must be free, unless the server has too few, which its worker rejects."""
         self._allocated[key] = self.free[: needed(spec, len(self.owned))]
         return self._allocated[key]
 
@@ -163,8 +162,4 @@ class GpuPool:
 
 def needed(spec: TrainingSpec | PredictionSpec, owned: int) -> int:
     """The number of GPUs that a training needs, on a server with ``owned`` GPUs; a prediction needs none."""
-    if isinstance(spec, PredictionSpec) or spec.device == "cpu" or spec.num_devices is not None:
-        return 0
-    if spec.num_gpus is None:
-        return min(1, owned)
-    return owned if spec.num_gpus == "auto" else spec.num_gpus
+    return gpus_needed(gpu_request(spec), owned)
