@@ -102,6 +102,7 @@ def test_among_many_places_the_first_jobs_that_wait_have_one_each():
     assert round.choose(large) is None
     assert round.reserved == {"large 0": "7", "large 1": "0"}
     assert round.choose([Waiting("small", gpus=1)]) is None
+    assert Round(places, reserved=round.reserved).reserved == round.reserved
     places[1] = place(4, 1, name="1")
     assert ids(next_start([*large, Waiting("small", gpus=1)], places, reserved=round.reserved)) == ("small", "1")
 
@@ -240,7 +241,7 @@ class Cluster:
             limits = {"used": used, "user_slots": 2, "reserved": self.reserved}
             round = Round(places, self.held(), **limits, now=float(self.now))
             start = round.choose(jobs)
-            self.reserved = round.reserved or self.reserved
+            self.reserved = round.reserved
             if start is None:
                 return
             [entry] = [entry for entry in self.waiting if entry[2] is start.job]

@@ -118,6 +118,7 @@ class Round:
         self.blocked: dict[str, Waiting] = {}
         self._places = places
         self._running = running or {}
+        self._by_name = {place.name: place for place in places}
         self._reserved_before = reserved or {}
         self._most_reserved = max(1, min(MAX_RESERVED, len(places) // 4))
         self._now = now
@@ -136,8 +137,11 @@ class Round:
 
     @property
     def reserved(self) -> dict[str, str | None]:
-        """The place of each job that has a reservation, for the next decision."""
-        return {found.job.id: name for name, found in self.reservations.items()}
+        """The place of each job that has a reservation, for the next decision; with those of earlier decisions at other
+        places, since this one may have ended before it came to their jobs."""
+        present = {found.job.id: name for name, found in self.reservations.items()}
+        before = {job: name for job, name in self._reserved_before.items() if name not in self.reservations}
+        return before | present
 
     @property
     def is_over(self) -> bool:
@@ -226,16 +230,19 @@ class Round:
     def _reserved(self, job: Waiting, needed: int) -> Reservation | None:
         """The reservation of a job: where room is being made for it, or where it has had it, or where it will be
         first."""
-        able = [place for place in self._places if place.gpus >= needed and place.name not in self.reservations]
-        emptied = [place for place in able if place.name in self._ending and self._lack(place, needed) == NOTHING]
         kept = self._reserved_before.get(job.id, job.id)
-        if found := emptied or [place for place in able if place.name == kept]:
-            return Reservation(job, found[0], needed, *self._expected(found[0], needed))
+        for name in (*self._ending, kept):
+            place = self._by_name.get(name)
+            if place is None or place.gpus < needed or name in self.reservations:
+                continue
+            if name == kept or self._lack(place, needed) == NOTHING:
+                return Reservation(job, place, needed, *self._expected(place, needed))
+        able = [place for place in self._places if place.gpus >= needed and place.name not in self.reservations]
         choices = [(place, *self._expected(place, needed)) for place in able]
         if not choices:
             return None
-        place, at, spare = min(choices, key=lambda one: (inf if one[1] is None else one[1], self._lack(one[0], needed)))
-        return Reservation(job, place, needed, at, spare)
+        best, at, spare = min(choices, key=lambda one: (inf if one[1] is None else one[1], self._lack(one[0], needed)))
+        return Reservation(job, best, needed, at, spare)
 
     @cached_property
     def _ending(self) -> dict[str | None, tuple[int, int]]:
