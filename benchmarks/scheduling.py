@@ -124,12 +124,12 @@ class Cluster:
 
 
 Policy = Callable[[Cluster], tuple[Start | None, float]]
-"""The next job to start, and the processor seconds that the policy itself took."""
+"""The next job to start, and the seconds that the policy itself took."""
 
 
 def epochd(cluster: Cluster) -> tuple[Start | None, float]:
     places, spent, start = list(cluster.places.values()), 0.0, None
-    began = time.thread_time()
+    began = time.perf_counter()
     round = Round(
         places,
         cluster.running,
@@ -138,16 +138,15 @@ def epochd(cluster: Cluster) -> tuple[Start | None, float]:
         reserved=cluster.reserved,
         now=cluster.now,
     )
-    spent += time.thread_time() - began
+    spent += time.perf_counter() - began
     for size in PAGES:
         page = list(islice(cluster.page(round.skip), size))
-        began = time.thread_time()
+        began = time.perf_counter()
         start = round.choose(page)
-        spent += time.thread_time() - began
+        spent += time.perf_counter() - began
         if start is not None or len(page) < size or round.is_over:
             break
-    if round.reservations:
-        cluster.reserved = round.reserved
+    cluster.reserved = round.reserved
     return start, spent
 
 
@@ -175,7 +174,7 @@ def free(cluster: Cluster) -> bool:
 @dataclass
 class Result:
     """``waits`` in seconds with each job; ``busy`` are slot and GPU seconds until the last arrival, at ``until``;
-    ``decisions`` are the processor seconds of each decision in the policy."""
+    ``decisions`` are the seconds of each decision in the policy."""
 
     waits: list[tuple[Waiting, float]] = field(default_factory=list)
     busy_slots: float = 0.0

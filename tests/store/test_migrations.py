@@ -121,6 +121,7 @@ async def test_a_path_with_odd_characters_is_migrated(tmp_path: Path) -> None:
 
 
 OF_R0009 = (
+    "ALTER TABLE jobs DROP COLUMN agent",
     "DROP INDEX ix_jobs_queue",
     "DROP INDEX ix_jobs_kind_owner_created_at_id",
     "ALTER TABLE jobs DROP COLUMN gpu_request",
@@ -160,7 +161,6 @@ OF_R0008 = (
     *OF_R0009[:-1],
     "DROP INDEX ix_jobs_kind_dataset_created_at_id",
     "ALTER TABLE jobs DROP COLUMN dataset",
-    "ALTER TABLE jobs DROP COLUMN agent",
     "UPDATE alembic_version SET version_num = '0008'",
 )
 
@@ -185,7 +185,6 @@ OF_R0003 = (
     "DROP INDEX ix_jobs_kind_dataset_created_at_id",
     "ALTER TABLE jobs DROP COLUMN kind",
     "ALTER TABLE jobs DROP COLUMN dataset",
-    "ALTER TABLE jobs DROP COLUMN agent",
     "CREATE INDEX ix_jobs_created_at ON jobs (created_at)",
     "DROP TABLE model_aliases",
     "ALTER TABLE datasets DROP COLUMN options",

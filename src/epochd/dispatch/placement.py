@@ -125,6 +125,7 @@ class Round:
         self.blocked: dict[str, Waiting] = {}
         self._places = places
         self._running = running or {}
+        self._by_name = {place.name: place for place in places}
         self._reserved_before = reserved or {}
         self._most_reserved = max(1, min(MAX_RESERVED, len(places) // 4))
         self._now = now
@@ -137,6 +138,7 @@ class Round:
         self._largest = max((place.free_gpus for place in self._open), default=-1)
         self._needs: dict[int, int] = {}
         self._best: dict[tuple[int, str | None], Place | None] = {}
+        self._lent: dict[tuple[int, str | None], list[Reservation]] = {}
 
     @property
     def reservation(self) -> Reservation | None:
@@ -145,8 +147,11 @@ class Round:
 
     @property
     def reserved(self) -> dict[str, str | None]:
-        """The place of each job that has a reservation, for the next decision."""
-        return {found.job.id: name for name, found in self.reservations.items()}
+        """The place of each job that has a reservation, for the next decision; with those of earlier decisions at other
+        places, since this one may have ended before it came to their jobs."""
+        present = {found.job.id: name for name, found in self.reservations.items()}
+        before = {job: name for job, name in self._reserved_before.items() if name not in self.reservations}
+        return before | present
 
     @property
     def is_over(self) -> bool:
@@ -220,21 +225,23 @@ class Round:
         a job without GPUs that with the fewest GPUs, of these one that has its engine in memory, of these the one with
         most free slots."""
         reserved = self.reservations if needed else {}
-        fitting = [
-            place
-            for place in self._open
-            if place.free_gpus >= needed and place.name not in reserved and self.is_able(place, job)
-        ]
+        fitting = [p for p in self._open if p.name not in reserved and self._has_room(p, job, needed)]
         if needed:
             return min(fitting, key=lambda place: (place.free_gpus, -place.free_slots), default=None)
         return min(fitting, key=lambda place: preference(place, job.engine), default=None)
 
     def _backfilled(self, job: Waiting, needed: int) -> Place | None:
         """A reserved place, if a job can use its GPUs until the reserved job needs them, or does not need."""
-        for _, place, _, at, spare in self.reservations.values():
-            if at is None or place.free_slots <= 0 or place.free_gpus < needed or not self.is_able(place, job):
-                continue
-            if needed <= spare or (job.seconds is not None and self._now + job.seconds <= at):
+        key = needed, job.engine
+        if key not in self._lent:
+            self._lent[key] = [
+                found
+                for found in self.reservations.values()
+                if found.at is not None and self._has_room(found.place, job, needed)
+            ]
+        for _, place, _, at, spare in self._lent[key]:
+            is_short = job.seconds is not None and at is not None and self._now + job.seconds <= at
+            if needed <= spare or is_short:
                 return place
         return None
 
@@ -245,6 +252,7 @@ class Round:
             if found is not None:
                 self.reservations[found.place.name] = found
                 self._best.clear()
+                self._lent.clear()
         if not all(self.is_able(place, job) for place in self._open):
             return  # jobs with another engine may find a place
         if needed > self._largest or all(found.at is None for found in self.reservations.values()):
@@ -253,20 +261,22 @@ class Round:
     def _reserved(self, job: Waiting, needed: int) -> Reservation | None:
         """The reservation of a job: where room is being made for it, or where it has had it, or where it will be
         first."""
-        able = [
-            place
-            for place in self._places
-            if place.gpus >= needed and place.name not in self.reservations and self.is_able(place, job)
-        ]
-        emptied = [place for place in able if place.name in self._ending and self._lack(place, needed) == NOTHING]
         kept = self._reserved_before.get(job.id, job.id)
-        if found := emptied or [place for place in able if place.name == kept]:
-            return Reservation(job, found[0], needed, *self._expected(found[0], needed))
-        choices = [(place, *self._expected(place, needed)) for place in able]
+        for name in (*self._ending, kept):
+            place = self._by_name.get(name)
+            if place is None or name in self.reservations or not self._can_ever(place, job, needed):
+                continue
+            if name == kept or self._lack(place, needed) == NOTHING:
+                return Reservation(job, place, needed, *self._expected(place, needed))
+        choices = [
+            (place, *self._expected(place, needed))
+            for place in self._places
+            if place.name not in self.reservations and self._can_ever(place, job, needed)
+        ]
         if not choices:
             return None
-        place, at, spare = min(choices, key=lambda one: (inf if one[1] is None else one[1], self._lack(one[0], needed)))
-        return Reservation(job, place, needed, at, spare)
+        best, at, spare = min(choices, key=lambda one: (inf if one[1] is None else one[1], self._lack(one[0], needed)))
+        return Reservation(job, best, needed, at, spare)
 
     @cached_property
     def _ending(self) -> dict[str | None, tuple[int, int]]:
@@ -282,6 +292,14 @@ class Round:
     def _expected(self, place: Place, needed: int) -> tuple[float | None, int]:
         holders = [running for running in self._running.get(place.name, ()) if running.gpus]
         return _expected(place.free_gpus, needed, holders, self._now)
+
+    def _has_room(self, place: Place, job: Waiting, needed: int) -> bool:
+        """Whether a place has what a job needs now."""
+        return place.free_slots > 0 and place.free_gpus >= needed and self.is_able(place, job)
+
+    def _can_ever(self, place: Place, job: Waiting, needed: int) -> bool:
+        """Whether a job could start at a place if nothing else ran there."""
+        return place.gpus >= needed and self.is_able(place, job)
 
     def _lack(self, place: Place, needed: int) -> tuple[int, bool]:
         """How many GPUs a place lacks, and whether it lacks a slot, once the jobs have ended that are asked to."""

@@ -118,8 +118,7 @@ class JobQueue:
         running = await self._running(now)
         round = Round(places, running, used=used, user_slots=limit, reserved=self._reserved, now=now)
         start = await self._choose(round)
-        if round.reservations:
-            self._reserved = round.reserved
+        self._reserved = round.reserved
         if start is None and self._settings.preempt:
             await self._make_room(round, places, running)
         return start
