@@ -107,6 +107,7 @@ async def test_a_path_with_odd_characters_is_migrated(tmp_path: Path) -> None:
 
 
 OF_R0008 = (
+    "DROP TABLE leader",
     "DROP INDEX ix_jobs_kind_dataset_created_at_id",
     "ALTER TABLE jobs DROP COLUMN dataset",
     "UPDATE alembic_version SET version_num = '0008'",
@@ -127,6 +128,7 @@ async def test_jobs_of_an_older_version_are_found_by_their_dataset(db: Database,
 
 
 OF_R0003 = (
+    "DROP TABLE leader",
     r"UPDATE jobs SET spec = replace(spec::text, 'NAME', 'a\u0000b\\u0000')::json",
     "DROP INDEX ix_jobs_kind_created_at_id, ix_jobs_kind_state_created_at_id, ix_jobs_parent",
     "DROP INDEX ix_jobs_kind_dataset_created_at_id",
