@@ -1,5 +1,8 @@
 """The dispatcher: it starts pending jobs on an executor, and records the outcome of attempts that do not report one.
 
+Where several servers share the database, one of them dispatches. Once it does no longer, its attempts go on: the next
+leader inherits them.
+
 An attempt may end by a crash, a kill, an expired lease or a restart of the server; its job is then requeued or fails.
 The store fences each attempt, so an outcome for one that has finished in the meantime changes nothing.
 """
@@ -10,15 +13,16 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
-from epochd.core.errors import Busy, EpochdError, OutOfSpace
+from epochd.core.errors import Busy, EpochdError, NotLeader, OutOfSpace
 from epochd.core.events import FINAL_TYPES, Event, Type
 from epochd.core.jobs import Job, JobKind
 from epochd.core.settings import Settings
 from epochd.core.tickets import PredictionTicket, Ticket
 from epochd.dispatch import outcomes, readmission
-from epochd.dispatch.host import gpus, memory, orphans
+from epochd.dispatch.host import gpus, memory, orphans, processes
 from epochd.dispatch.inherited_workers import InheritedWorkers
 from epochd.dispatch.outcomes import Outcome
 from epochd.dispatch.reconcile import Reconciler
@@ -44,9 +48,18 @@ class Dispatcher:
     """Runs the queue of one server. ``error`` is the reason for which the loop is down, or None."""
 
     def __init__(
-        self, db: Database, executor: Executor, settings: Settings, server_url: str, speeds: Speeds | None = None
+        self,
+        db: Database,
+        executor: Executor,
+        settings: Settings,
+        server_url: str,
+        speeds: Speeds | None = None,
+        on_deposed: Callable[[], None] = lambda: None,
     ) -> None:
+        """``server_url`` is where workers report to; ``on_deposed`` is called once another server dispatches."""
         self.error: str | None = None
+        self._on_deposed = on_deposed
+        self._is_deposed = False
         self.gpus = gpus.GpuPool([])
         self._db = db
         self._executor = executor
@@ -82,11 +95,40 @@ class Dispatcher:
             asyncio.create_task(_repeat(self._sweeper.sweep, orphans.FIRST_SWEEP_SECONDS, orphans.SWEEP_SECONDS)),
         ]
 
+    def wake(self) -> None:
+        """Look for something to do: the state of a task has changed, maybe by another server."""
+        self._wake.set()
+
     async def stop(self, release_wait: float) -> None:
         """Request checkpoints from running jobs, wait up to ``release_wait`` seconds, then kill all workers.
         The jobs are pending afterwards. A second call does nothing."""
-        if self._stopping or self._loop is None:
+        if not await self._end_loop():
             return
+        try:
+            await self._release_all(release_wait)
+        finally:
+            await self._executor.close()
+        for attempt in list(self._running.own.values()):
+            await self._is_recorded(attempt, outcomes.DIED, ())
+
+    async def hand_over(self) -> None:
+        """Stop dispatching. Running attempts go on, for the next leader; those without a worker return to the queue, if
+        this server still leads. A second call does nothing."""
+        if not await self._end_loop():
+            return
+        try:
+            for attempt in list(self._running.own.values()):
+                if attempt.is_launching:
+                    await self._running.withdraw(attempt)
+                    await asyncio.wait({attempt.launch} if attempt.launch else (), timeout=STEP_SECONDS)
+        finally:
+            self._is_deposed = True
+            await self._executor.detach()
+
+    async def _end_loop(self) -> bool:
+        """End the loop and the periodic work; False if that was done before, or if there is none."""
+        if self._stopping or self._loop is None:
+            return False
         self._stopping = True
         self._db.unlisten(self._on_events)
         for task in self._periodic:
@@ -95,12 +137,7 @@ class Dispatcher:
         await asyncio.wait({self._loop}, timeout=STEP_SECONDS)
         self._loop.cancel()
         await asyncio.gather(self._loop, *self._periodic, return_exceptions=True)
-        try:
-            await self._release_all(release_wait)
-        finally:
-            await self._executor.close()
-        for attempt in list(self._running.own.values()):
-            await self._is_recorded(attempt, outcomes.DIED, ())
+        return True
 
     async def _release_all(self, wait: float) -> None:
         """Request a checkpoint and the exit of every worker; wait up to ``wait`` seconds for those of this server."""
@@ -127,6 +164,9 @@ class Dispatcher:
         while not self._stopping:
             try:
                 await self._run()
+            except NotLeader as error:
+                self._depose(error)
+                return
             except Exception as error:
                 is_outage = isinstance(error, OUTAGES)
                 self._backoff = min(self._backoff, LAST_OUTAGE_BACKOFF_SECONDS) if is_outage else self._backoff
@@ -207,7 +247,10 @@ class Dispatcher:
         """Send a ticket to a worker, and record its process for the next server; training continues if that fails."""
         ticket = attempt.ticket
         try:
-            attempt.worker = worker = await self._executor.launch(ticket)
+            worker = await self._executor.launch(ticket)
+            if worker is not None and self._settings.shared:
+                worker = replace(worker, machine=processes.this_machine())
+            attempt.worker = worker
         except Exception as error:
             if not isinstance(error, EpochdError):
                 logger.exception("failed to launch task %s", ticket.task_id)
@@ -218,12 +261,16 @@ class Dispatcher:
             attempt.memory_before = memory.used_by_groups([worker.pid])[worker.pid]
         try:
             await attempts.set_worker(self._db, *ticket.key, worker)
+        except NotLeader as error:
+            self._depose(error)
         except Exception:
             logger.exception("failed to record the worker process of task %s", ticket.task_id)
 
     async def _on_exit(self, end: Exit) -> None:
         attempt = self._running.own[end.task_id, end.attempt]
-        if end.needs is not None and not (self._stopping or attempt.is_withdrawn or attempt.outcome):
+        if end.needs is not None and not (
+            self._stopping or self._is_deposed or attempt.is_withdrawn or attempt.outcome
+        ):
             attempt.ticket, attempt.worker = attempt.ticket.model_copy(update={"needs": end.needs}), None
             attempt.launch = asyncio.create_task(self._launch(attempt))
             return
@@ -242,6 +289,8 @@ class Dispatcher:
     async def _is_recorded(self, attempt: Attempt, outcome: Outcome, log_tail: Sequence[str]) -> bool:
         """Record an outcome; False while the database cannot be written, unless the server is stopping. The next server
         then requeues the job."""
+        if self._is_deposed:
+            return True
         try:
             if self._stopping or attempt.is_withdrawn:
                 await self._release(attempt)
@@ -250,7 +299,16 @@ class Dispatcher:
         except OUTAGES as error:
             logger.warning("the end of task %s, attempt %d, could not be recorded: %s", *attempt.ticket.key, error)
             return self._stopping
+        except NotLeader as error:
+            self._depose(error)
         return True
+
+    def _depose(self, error: NotLeader) -> None:
+        """Leave everything to the new leader, and have this dispatcher stopped."""
+        if not self._is_deposed:
+            logger.warning("%s", error)
+            self.error, self._is_deposed = error.message, True
+            self._on_deposed()
 
     async def _release(self, attempt: Attempt) -> None:
         reason = "no worker had started it" if attempt.is_withdrawn else "the server killed its worker"

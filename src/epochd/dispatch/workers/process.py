@@ -11,6 +11,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from epochd.core.job_values import MemoryCap, WorkerIdentity
 from epochd.core.tickets import AttemptTicket
@@ -54,6 +55,7 @@ class WorkerProcess:
     jobs: int = 0
     is_retired: bool = False
     is_done: bool = False
+    is_detached: bool = False
     output: bytes = b""
 
     def __post_init__(self) -> None:
@@ -126,6 +128,13 @@ class WorkerProcess:
         self.is_retired = True
         self._input.close()
 
+    def detach(self) -> None:
+        """Let the process outlive this one: it exits by itself after its ticket, and nothing here ends it."""
+        self.is_detached = True
+        self.retire()
+        transport: Any = self.process._transport  # type: ignore[attr-defined]
+        transport.get_extra_info("subprocess").returncode = 0  # otherwise asyncio kills it with its transport
+
     def kill(self) -> None:
         """Kill the worker and all processes of its group."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -142,8 +151,9 @@ class WorkerProcess:
         return returncode
 
     def close(self) -> None:
-        """Kill the remaining processes of the group and close the pipes."""
-        self.kill()
+        """Kill the remaining processes of the group, unless it is detached, and close the pipes."""
+        if not self.is_detached:
+            self.kill()
         self._input.close()
         self.pipe.close()
         self._draining.cancel()
