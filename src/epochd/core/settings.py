@@ -215,8 +215,10 @@ def _why_not_shared(settings: Settings) -> Problem | None:
     url = "" if settings.database_url is None else settings.database_url.get_secret_value()
     if url.startswith("postgres"):
         return None
-    used = "the database is SQLite, which one server can use"
-    reason = f"EPOCHD_SHARED=true: {used}. Set EPOCHD_DATABASE_URL to a PostgreSQL URL, or unset EPOCHD_SHARED"
+    reason = (
+        "EPOCHD_SHARED=true: only one server can use a SQLite database. Set EPOCHD_DATABASE_URL to a PostgreSQL URL, "
+        "or unset EPOCHD_SHARED"
+    )
     return Problem("EPOCHD_SHARED", reason)
 
 

@@ -82,6 +82,9 @@ class Leadership:
     async def end(self) -> None:
         """Take no part any more, but keep the leadership until ``close``."""
         self._is_closing = True
+        self._wake.set()
+        if self._running is not None:  # it ends between two queries, so that the connection can be used further
+            await asyncio.wait([self._running], timeout=self._lease / 3)
         ending = [task for task in (self._running, self._starting) if task is not None]
         for task in ending:
             task.cancel()
@@ -92,12 +95,12 @@ class Leadership:
         await self.end()
         term, self.term = self.term, None
         try:
-            async with asyncio.timeout(self._lease / 3):
-                if term is not None:
-                    await self._session.resign(term)
-                await self._session.close()
+            if term is not None:
+                await self._within_lease(self._session.resign(term))
         except Exception as error:  # the end of the connection has the same effect
             logger.warning("the leadership could not be resigned: %s", type(error).__name__)
+        finally:
+            await self._session.close()
 
     async def _run(self, first: asyncio.Event) -> None:
         backoff = FIRST_BACKOFF_SECONDS
@@ -106,23 +109,26 @@ class Leadership:
                 await self._take_part(first)
             except Exception as error:  # of the database, of the network, of the start of the dispatcher
                 backoff = FIRST_BACKOFF_SECONDS if self.error is None else min(2 * backoff, LAST_BACKOFF_SECONDS)
-                reason = str(error) if isinstance(error, EpochdError) else type(error).__name__
-                self.error = f"this server cannot take part in the election of the leader: {reason}"
+                cause = str(error) if isinstance(error, EpochdError) else type(error).__name__
+                reason = f"this server cannot take part in the election of the leader: {cause}"
+                self.error = reason
                 logger.warning("%s; again in %.1f s", self.error, backoff)
                 await self._step_down()
                 with suppress(Exception):
                     await self._session.close()
-                await asyncio.sleep(backoff)
+                if not self._is_closing:
+                    await asyncio.sleep(backoff)
 
     async def _take_part(self, first: asyncio.Event) -> None:
         await self._within_lease(self._session.open())
-        while True:
+        while not self._is_closing:
             self._wake.clear()
             if self.term is None:
                 await self._campaign()
             elif not await self._within_lease(self._session.renew(self.term, self._about())):
                 logger.warning("another server leads now; this one led in term %d", self.term)
                 await self._step_down()
+                return await self._session.close()  # it may still hold the lock
             self.leader = await self._within_lease(self._session.leader())
             self._seen_at, self.error = asyncio.get_running_loop().time(), None
             if self._starting is not None and self._starting.done():
@@ -130,9 +136,10 @@ class Leadership:
                 started.result()
             if self._starting is None:
                 first.set()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._interval):
-                    await self._wake.wait()
+            if not self._is_closing:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._interval):
+                        await self._wake.wait()
 
     async def _campaign(self) -> None:
         term = await self._within_lease(self._session.campaign(self._lease, self._about()))

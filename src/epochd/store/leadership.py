@@ -17,7 +17,7 @@ from sqlalchemy import func, select
 from epochd.core.errors import EpochdError, NotLeader
 from epochd.store import tables
 from epochd.store.db import Database, Listener, Transaction
-from epochd.store.notices import LEADS, LISTENS, LOCKS
+from epochd.store.notices import CHANNEL, LEADER, LEADS, LISTENS, LOCKS
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
@@ -99,6 +99,8 @@ class LeaderSession:
         """Give the leadership up, so that another server can take over at once."""
         await self._opened.execute(RESIGN, (term,))
         await self._opened.execute("SELECT pg_advisory_unlock(%s, %s)", (LOCKS, LEADS))
+        told = json.dumps([self._server, LEADER, [term]])
+        await self._opened.execute("SELECT pg_notify(%s, %s)", (CHANNEL, told))
 
     async def others(self) -> int:
         """The number of servers that listen to notices, without this one."""

@@ -31,6 +31,7 @@ LOCKS = 1_701_867_363
 """The first key of all advisory locks of sessions."""
 LEADS, LISTENS = 1, 2
 """The second key: of the leader, and shared by all servers that listen."""
+UNCONNECTED = "no notices of other servers arrive: not connected yet"
 FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.1, 5.0
 
 
@@ -90,7 +91,7 @@ class NoticeListener:
         receive: Callable[[Notice], None],
         connected: Callable[[], Awaitable[None]],
     ) -> None:
-        self.error: str | None = "not connected yet"  # no-message
+        self.error: str | None = UNCONNECTED
         self.is_listening = asyncio.Event()
         self._arguments, self._server = arguments, server
         self._receive, self._connected = receive, connected
@@ -105,7 +106,8 @@ class NoticeListener:
                 await self._listen()
             except (Error, OSError, EpochdError) as error:
                 backoff = FIRST_BACKOFF_SECONDS if self.error is None else backoff
-                self.error = f"no notices of other servers arrive: {type(error).__name__}"
+                reason = f"no notices of other servers arrive: {type(error).__name__}"
+                self.error = reason
                 self.is_listening.clear()
                 logger.warning(
                     "the connection for notices was lost (%s); again in %.1f s", type(error).__name__, backoff

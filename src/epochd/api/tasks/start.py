@@ -69,7 +69,7 @@ async def validate(values: JsonObject, request: Request, service: ServiceDep) ->
 
 
 async def _validated(values: dict[str, Any], service: Service) -> validation.ValidationResult:
-    gpus = len(service.dispatcher.gpus.owned)
+    gpus = service.gpu_count
     catalog = await service.catalog()
     waiting = (await asyncio.shield(service.count_jobs()))[State.PENDING]
     known = service.speeds, partial(service.ready, waiting)
