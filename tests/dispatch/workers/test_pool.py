@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -459,3 +460,21 @@ async def test_a_ticket_for_a_framework_that_is_not_installed_is_refused_with_th
     ):
         await place.executor.launch(place.ticket("done", framework="jax"))
     assert place.executor.free_slots == 1
+
+
+async def test_a_detached_worker_outlives_the_event_loop_of_its_server(tmp_path):
+    async def serve() -> int:
+        place = Place(tmp_path)
+        await place.start()
+        await place.executor.launch(place.ticket("hang"))
+        [pid] = place.executor.pids()
+        await place.executor.detach()
+        return pid
+
+    pid = await asyncio.to_thread(lambda: asyncio.run(serve()))
+    gc.collect()
+    try:
+        assert is_alive(pid)
+    finally:
+        os.killpg(pid, signal.SIGKILL)
+        await asyncio.to_thread(os.waitpid, pid, 0)

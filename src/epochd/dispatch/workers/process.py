@@ -132,8 +132,7 @@ class WorkerProcess:
         """Let the process outlive this one: it exits by itself after its ticket, and nothing here ends it."""
         self.is_detached = True
         self.retire()
-        transport: Any = self.process._transport  # type: ignore[attr-defined]
-        transport.get_extra_info("subprocess").returncode = 0  # otherwise asyncio kills it with its transport
+        self._transport.get_extra_info("subprocess").returncode = 0  # otherwise ``close`` of asyncio kills it
 
     def kill(self) -> None:
         """Kill the worker and all processes of its group."""
@@ -152,7 +151,9 @@ class WorkerProcess:
 
     def close(self) -> None:
         """Kill the remaining processes of the group, unless it is detached, and close the pipes."""
-        if not self.is_detached:
+        if self.is_detached:
+            self._transport.close()
+        else:
             self.kill()
         self._input.close()
         self.pipe.close()
@@ -169,6 +170,10 @@ class WorkerProcess:
     def output_tail(self) -> list[str]:
         """The last lines that the process printed without a ticket."""
         return _last_lines(self.output)
+
+    @property
+    def _transport(self) -> Any:
+        return self.process._transport  # type: ignore[attr-defined]
 
     @property
     def _input(self) -> asyncio.StreamWriter:
