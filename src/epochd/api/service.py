@@ -111,6 +111,8 @@ class Service:
                 self.db.listen(self._keep_speeds)
             else:
                 await stack.enter_async_context(self.membership.listening())
+                if self.settings.public_url is None:
+                    logger.warning("EPOCHD_PUBLIC_URL is not set: trainings end with the server that has started them")
             stack.callback(self.event_bus.close)
             stack.push_async_callback(self.close_readers)
             self.checks.warm()

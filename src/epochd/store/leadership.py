@@ -121,7 +121,7 @@ class FencedDatabase(Database):
     """The database for the dispatcher of one term: each change raises NotLeader once a newer term has begun."""
 
     def __init__(self, db: Database, term: int, lease_seconds: float) -> None:
-        self.term = term
+        self.server, self.term = db.server, term
         self._inner = db
         self._idle = f"{lease_seconds * 1000:.0f}"
 
