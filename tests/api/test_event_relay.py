@@ -64,11 +64,16 @@ async def servers(database_url: str) -> AsyncIterator[list[Server]]:
             running = asyncio.create_task(listener.run())
             telling = asyncio.create_task(relay.tell_activities())
             stack.push_async_callback(relay.close)
-            stack.callback(running.cancel)
-            stack.callback(telling.cancel)
+            stack.push_async_callback(ended, running, telling)
             async with asyncio.timeout(10):
                 await listener.is_listening.wait()
         yield found
+
+
+async def ended(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def claimed(db: Database) -> Attempt:

@@ -4,7 +4,6 @@ The request is sent as it came, so the leader checks its token or its cookie its
 has written into the database, never one of a request.
 """
 
-from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import Depends, FastAPI, Request
@@ -47,7 +46,6 @@ async def at_leader(request: Request, service: ServiceDep) -> None:
 
 AT_LEADER = Depends(at_leader)
 """Put it into the ``dependencies`` of a route. They run after those of its router, which check the token."""
-AtLeader = Annotated[None, AT_LEADER]
 
 
 async def _forwarded(request: Request, service: Service, url: str, body: bytes) -> Response:
