@@ -477,4 +477,4 @@ async def test_a_detached_worker_outlives_the_event_loop_of_its_server(tmp_path)
         assert is_alive(pid)
     finally:
         os.killpg(pid, signal.SIGKILL)
-        await asyncio.to_thread(os.waitpid, pid, 0)
+        await until(lambda: not is_alive(pid))
