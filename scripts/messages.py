@@ -68,7 +68,17 @@ METHODS = ("append", "extend", "insert")
 ERRORS = (
     *("Error", "Busy", "TooLarge", "NotFound", "NameTaken", "IllegalMove", "DataChanged", "InvalidSpec", "BadRequest"),
     *("InvalidRequest", "Unauthorized", "Forbidden", "OutOfSpace", "CorruptFile", "BuiltIn", "DatasetInUse", "Missing"),
-    *("ModelDiffers", "Diverged", "OutOfMemory", "NotReadable", "MethodNotAllowed", "InUse", "Refused", "Unreachable"),
+    *(
+        "ModelDiffers",
+        "Diverged",
+        "OutOfMemory",
+        "NotReadable",
+        "MethodNotAllowed",
+        "InUse",
+        "Refused",
+        "Unreachable",
+        "NotLeader",
+    ),
 )
 """What the names of classes of errors end with."""
 

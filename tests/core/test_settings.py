@@ -166,3 +166,18 @@ def test_users_that_make_no_sense_are_refused_without_their_tokens(monkeypatch, 
     assert caught.value.problems[0].field == "EPOCHD_USERS"
     assert reason in caught.value.message
     assert "hush" not in str(caught.value.as_json())
+
+
+def test_several_servers_need_postgresql():
+    with pytest.raises(SettingsError, match="only one server can use a SQLite database") as caught:
+        settings.load(shared=True)
+    assert caught.value.problems[0].field == "EPOCHD_SHARED"
+    assert settings.load(shared=True, database_url="postgresql://u@h/d").shared
+
+
+@pytest.mark.parametrize("url", ["proxy", "http://user:hush@proxy", "http://proxy/?token=1", "ftp://proxy"])
+def test_urls_of_servers_have_no_secrets_and_no_query(url):
+    for name in ("public_url", "advertise_url"):
+        with pytest.raises(SettingsError, match=f"EPOCHD_{name.upper()}"):
+            settings.load(**{name: url})
+    assert settings.load(public_url="https://proxy.example:8443/epochd").public_url

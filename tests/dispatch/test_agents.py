@@ -63,6 +63,7 @@ async def test_a_job_goes_where_its_framework_is_installed(stage):
 
 async def test_a_job_that_may_use_a_gpu_goes_where_one_is(stage):
     await stage.dispatcher.poll_agent("plain", state(wait=0.0, slots=9))
+    await stage.dispatcher.poll_agent("fast", state(wait=0.0, gpus=[2, 3]))
     await stage.submit()
     assert (await given(stage, "fast", gpus=[2, 3])).gpus == [2]
     await stage.submit("second")

@@ -1,10 +1,11 @@
 import asyncio
 
-from epochd.core.errors import EpochdError
+from epochd.core.errors import EpochdError, NotLeader
 from epochd.core.events import ReportKind
 from epochd.core.job_values import WorkerIdentity
 from epochd.core.jobs import Command, State
 from epochd.core.settings import Settings
+from epochd.dispatch.host import processes
 from epochd.dispatch.workers.pool import LocalExecutor
 from epochd.store import jobs
 from tests.support.executors import FakeExecutor
@@ -230,3 +231,72 @@ async def test_with_real_processes_crashes_end_in_poison_and_the_queue_goes_on(o
     codes = [[crash["code"] for crash in await stage.crashes(job.id)] for job in ended]
     assert codes == [["worker_died"] * 2] * 2 + [["worker_vanished"] * 2] * 6
     assert {job.attempt for job in ended} == {3}
+
+
+async def test_handing_over_leaves_running_jobs_alone_and_returns_those_without_a_worker(open_stage):
+    executor = FakeExecutor(slots=2)
+    stage = await open_stage(executor)
+    running = await stage.submit("running")
+    await arrival(executor)
+    executor.warm.clear()
+    waiting = await stage.submit("waiting")
+    await stage.until(waiting.id, State.RUNNING)
+    await stage.dispatcher.hand_over()
+    await stage.until(waiting.id, State.PENDING)
+    assert (await jobs.get(stage.db, running.id)).state is State.RUNNING
+    assert executor.is_closed
+    assert executor.killed == [(waiting.id, 1)]
+    await stage.dispatcher.stop(0)
+    assert (await jobs.get(stage.db, running.id)).state is State.RUNNING
+
+
+async def test_what_happens_to_an_attempt_after_it_was_handed_over_is_left_to_the_next_leader(open_stage, executor):
+    stage = await open_stage(executor)
+    job = await stage.submit()
+    ticket = await arrival(executor)
+    await stage.dispatcher.hand_over()
+    await executor.end(ticket, 1)
+    assert (await jobs.get(stage.db, job.id)).state is State.RUNNING
+
+
+async def test_a_dispatcher_that_leads_no_longer_stops_itself_and_says_so_once(open_stage, executor, monkeypatch):
+    stage = await open_stage(executor)
+    deposed = []
+    stage.dispatcher._on_deposed = lambda: deposed.append(True)
+
+    async def refuse(*_, **options):
+        raise NotLeader("this server led in term 1, and another one leads in term 2")
+
+    monkeypatch.setattr("epochd.store.attempts.claim", refuse)
+    job = await stage.submit()
+    await asyncio.wait_for(stage.dispatcher._loop, 10)
+    assert deposed == [True]
+    assert "term 2" in stage.dispatcher.error
+    assert (await jobs.get(stage.db, job.id)).state is State.PENDING
+
+
+async def test_the_end_of_an_attempt_of_a_former_leader_is_not_recorded(open_stage, executor, monkeypatch):
+    stage = await open_stage(executor)
+    job = await stage.submit()
+    ticket = await arrival(executor)
+
+    async def refuse(*_, **options):
+        raise NotLeader("another server leads")
+
+    monkeypatch.setattr("epochd.store.attempts.crash_attempt", refuse)
+    await executor.end(ticket, 1)
+    assert (await jobs.get(stage.db, job.id)).state is State.RUNNING
+    assert stage.dispatcher._running.own == {}
+
+
+async def test_where_servers_share_a_database_the_machine_of_a_worker_is_noted(open_stage, marked):
+    executor = FakeExecutor()
+    executor.worker = marked().identity
+    stage = await open_stage(executor, shared=True)
+    job = await stage.submit()
+    await arrival(executor)
+    async with asyncio.timeout(10):
+        while (worker := (await jobs.get(stage.db, job.id)).worker) is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+    assert worker.machine == processes.this_machine()
+    assert WorkerIdentity.from_json(worker.as_json()) == worker

@@ -106,3 +106,37 @@ async def test_a_job_without_a_known_process_keeps_a_slot_until_its_lease_runs_o
     assert (ticket.task_id, ticket.attempt) == (job.id, 2)
     told = [event.payload.get("reason") for event in await events.after(stage.db, job.id, 0)]
     assert "its worker was lost with a previous server" in told
+
+
+async def test_one_on_another_machine_is_judged_by_its_lease_alone_and_takes_no_slot(open_stage, leave, marked):
+    worker, executor = marked(), FakeExecutor(slots=2)
+    elsewhere = replace(worker.identity, pid=worker.pid + 1, machine="another machine")
+    job, token = await leave(elsewhere)
+    stage = await open_stage(executor, shared=True)
+    waiting = [(await stage.submit(name)).id for name in ("first", "second")]
+    assert [(await arrival(executor)).task_id for _ in waiting] == waiting, "both slots of this machine are free"
+    await stage.dispatcher._watchdog.check()
+    assert await attempts.report(stage.db, job.id, 1, token, [], lease_seconds=3600) == "continue"
+    [running] = [one for one in (await stage.dispatcher.reconciler.compare()).running if one.task_id == job.id]
+    assert (running.is_alive, running.memory) == (None, None)
+
+
+async def test_one_on_another_machine_that_is_silent_is_replaced_and_nothing_here_is_killed(
+    open_stage, executor, leave, marked
+):
+    here = marked()
+    job, _ = await leave(replace(here.identity, machine="another machine"), lease_seconds=-100)
+    stage = await open_stage(executor, lease_seconds=1, shared=True)
+    assert (await arrival(executor)).attempt == 2
+    found = await jobs.get(stage.db, job.id)
+    assert (found.crashes, found.preemptions) == (0, 1)
+    assert is_alive(here.pid)
+
+
+def test_a_process_of_another_machine_is_never_alive_here_and_never_killed(marked, tmp_path):
+    here = marked()
+    elsewhere = replace(here.identity, machine="another machine")
+    assert processes.is_alive(replace(here.identity, machine=processes.this_machine()))
+    assert not processes.is_alive(elsewhere)
+    processes.kill_group(elsewhere, tmp_path)
+    assert is_alive(here.pid)

@@ -121,6 +121,7 @@ async def test_a_path_with_odd_characters_is_migrated(tmp_path: Path) -> None:
 
 
 OF_R0009 = (
+    "DROP TABLE leader",
     "ALTER TABLE jobs DROP COLUMN agent",
     "DROP INDEX ix_jobs_queue",
     "DROP INDEX ix_jobs_kind_owner_created_at_id",

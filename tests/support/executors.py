@@ -88,6 +88,11 @@ class FakeExecutor:
         elif key in self.running:
             await self.end(self.running[key], -9)
 
+    async def detach(self) -> None:
+        self.is_closed = True
+        for rejected in self._waiting.values():
+            rejected.set()
+
     async def close(self) -> None:
         self.is_closed = True
         for rejected in self._waiting.values():

@@ -109,11 +109,11 @@ def test_datasets_are_fetched_with_their_time_of_modification(folders, network):
 
 
 def test_what_broke_off_is_continued_and_not_begun_again(folders, network):
-    network.faults = [None, 1_000, httpx.ConnectError("no route"), 503]
+    network.faults = [None, 300, httpx.ConnectError("no route"), 503]
     local, _ = folders.fetched(ticket(folders._home, dataset="sales", is_remote=True))
     assert local.registered["sales"].read_bytes() == CONTENT
     ranges = [request.headers.get("Range") for request in network.requests[1:]]
-    assert ranges == [None, "bytes=1000-", "bytes=1000-", "bytes=1000-"]
+    assert ranges == [None, "bytes=300-", "bytes=300-", "bytes=300-"]
 
 
 def test_a_file_that_changed_meanwhile_is_not_used(folders, network):

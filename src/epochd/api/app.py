@@ -10,7 +10,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 
 from epochd import __version__
-from epochd.api import dashboard, errors, models, openapi, protocols, tasks
+from epochd.api import dashboard, errors, leader, models, openapi, protocols, tasks
 from epochd.api.datasets import routes as datasets
 from epochd.api.language import RequestLanguage
 from epochd.api.models.fast import FastPrediction
@@ -47,11 +47,14 @@ ROUTERS = [
 def create_app(settings: Settings, *, executor: Executor | None = None, server_url: str | None = None) -> FastAPI:
     """The application for these settings, not started; its service is ``app.state.service``.
 
-    ``executor`` replaces the local worker processes; ``server_url`` is the URL at which workers reach this server.
+    ``executor`` replaces the local worker processes; ``server_url`` is the URL of this server for its own machine.
     """
     speeds = Speeds(settings.speeds_dir)
-    executor = executor or LocalExecutor(settings, registry.preferred(), others=speeds.recent_engines())
-    service = Service(settings, executor, server_url or f"http://127.0.0.1:{settings.port}", speeds)
+
+    def make_executor() -> Executor:
+        return executor or LocalExecutor(settings, registry.preferred(), others=speeds.recent_engines())
+
+    service = Service(settings, make_executor, server_url or f"http://127.0.0.1:{settings.port}", speeds)
     app = FastAPIOffline(
         title="epochd",
         version=__version__,
@@ -70,6 +73,7 @@ def create_app(settings: Settings, *, executor: Executor | None = None, server_u
     app.state.service = service
     app.openapi = partial(openapi.describe, app)  # type: ignore[method-assign]
     errors.install(app)
+    leader.install(app)
     for router in ROUTERS:
         app.router.routes.extend(router.routes)
     dashboard.install(app, settings)

@@ -147,6 +147,14 @@ class EventBus:
         """The number of subscriptions."""
         return sum(map(len, self._subscribers.values())) + sum(feed.lists_tasks for feed in self._feeds)
 
+    def is_followed(self, task_id: str) -> bool:
+        """Whether anybody would receive events of this task."""
+        return task_id in self._subscribers or any(feed.lists_tasks for feed in self._feeds)
+
+    def followed(self) -> set[str]:
+        """The tasks with subscribers."""
+        return set(self._subscribers)
+
     def publish(self, events: Sequence[Event]) -> None:
         """Push events to the subscribers of their tasks. Call it in the event loop, after the commit."""
         for task_id, of_task in groupby(events, lambda event: event.task_id):

@@ -59,7 +59,8 @@ class HostGuard:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
-        self.allowed = LOOPBACK | {settings.host.lower()} | {name.lower() for name in settings.allowed_hosts}
+        own = {host_of(url) or "" for url in (settings.public_url, settings.advertise_url) if url}
+        self.allowed = LOOPBACK | {settings.host.lower()} | own | {name.lower() for name in settings.allowed_hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         foreign = self._foreign_header(scope) if scope["type"] == "http" else None

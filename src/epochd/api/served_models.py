@@ -2,7 +2,7 @@
 
 A name is a folder of the artifact store, such as ``models/churn``, or the id of a task. A version is the id of the task
 that trained it, ``latest`` (the default), or an alias. What exists is decided by the store on disk, which also has the
-models of removed tasks; aliases are in the database, and in memory because this process alone changes them.
+models of removed tasks; aliases are in the database, and in memory. Another server that changes one says so.
 """
 
 import asyncio
@@ -57,7 +57,8 @@ class ServedModels:
         self._aliases: dict[str, dict[str, str]] = {}
         self._folders: dict[str, str] = {}
 
-    async def open(self) -> None:
+    async def reload(self) -> None:
+        """Read the aliases: at the start, and when another server has changed one."""
         self._aliases = await models.aliases(self._db)
 
     def close(self) -> None:

@@ -1,30 +1,34 @@
 """The components of a running server in one value: database, event bus, dataset registry, dispatcher."""
 
 import asyncio
-import fcntl
 import logging
 import os
-import shutil
+import secrets
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from math import inf
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from epochd.api import server_log
+from epochd.api import data_folder, server_log
 from epochd.api.attempt_files import AttemptFiles
+from epochd.api.data_folder import LOCK
 from epochd.api.event_bus import EventBus, PastEvents
+from epochd.api.responses import Activity
 from epochd.api.served_models import ServedModels
 from epochd.api.sessions import Sessions
-from epochd.artifact import removal
+from epochd.artifact import files, removal
 from epochd.core import language
-from epochd.core.errors import Busy, EpochdError, SettingsError
+from epochd.core.errors import Busy, EpochdError
 from epochd.core.events import Event, Type
 from epochd.core.jobs import State
-from epochd.core.settings import DATABASE_FILE, Settings
+from epochd.core.settings import Settings
 from epochd.data.tables.catalog import Catalog
 from epochd.dispatch.dispatcher import Dispatcher
 from epochd.dispatch.host import machine
 from epochd.dispatch.host.machine import Machine
+from epochd.dispatch.placement import Place
 from epochd.dispatch.workers.executor import Executor
 from epochd.engines import programs
 from epochd.engines.registry import CACHED_ON_DISK, Readiness
@@ -38,21 +42,32 @@ from epochd.report import drawing
 from epochd.store import datasets, jobs, models
 from epochd.store.db import Database
 
-LOCK = ".lock"
+if TYPE_CHECKING:  # a server alone needs none of them
+    import httpx
+
+    from epochd.api.membership import Membership
+    from epochd.store.leadership import Leader
+
 RETRY_SECONDS = 5
+INTERRUPTED_SECONDS = 600.0
+"""How old the note of a removal has to be, for another server to complete it."""
 MEASURED_SECONDS = 30.0
 
 logger = logging.getLogger(__name__)
 
 
 class Service:
-    """The components of one server. ``server_url`` is the URL that its workers report to."""
+    """The components of one server, which is reached at ``server_url``. ``make_executor`` is called for each time that
+    it dispatches: once, unless it shares its database with others."""
 
-    def __init__(self, settings: Settings, executor: Executor, server_url: str, speeds: Speeds) -> None:
+    def __init__(
+        self, settings: Settings, make_executor: Callable[[], Executor], server_url: str, speeds: Speeds
+    ) -> None:
         self.settings = settings
         self.sessions = Sessions(settings)
-        self.executor = executor
-        self.db = Database(settings.database)
+        self.executor = make_executor()
+        self._make_executor = make_executor
+        self.db = Database(settings.database, secrets.token_hex(8) if settings.shared else None)
         self.event_bus, self.past_events = EventBus(), PastEvents(self.db)
         seconds, memory_mb = settings.reader_seconds, settings.reader_mb
         self.checks, self.readers, self.queries, self.bodies = (
@@ -64,38 +79,168 @@ class Service:
         self.staging = StagingArea(self.db, settings.dataset_roots[0], self.readers)
         self.profiles = ProfileCache(self.db, self.readers)
         self.speeds = speeds
-        self.dispatcher = Dispatcher(self.db, executor, settings, server_url, speeds)
+        self.worker_url = settings.public_url or server_url
+        offered = self._offered_by_leader
+        self.dispatcher = Dispatcher(
+            self.db, self.executor, settings, self.worker_url, speeds, offered_elsewhere=offered
+        )
+        self.membership: Membership | None = None
+        if settings.shared:
+            self.membership = self._join(settings.advertise_url or server_url)
         self.attempt_files = AttemptFiles(settings, self.catalog)
-        self.removal_lock = asyncio.Lock()
+        self._removal_lock = asyncio.Lock()
+        self._http: httpx.AsyncClient | None = None
         self._lock: int | None = None
         self._counting: asyncio.Task[dict[State, int]] | None = None
         self._measuring: tuple[float, asyncio.Task[Machine]] | None = None
-        self._is_dispatching = False
+        self._is_dispatching = self._has_dispatched = False
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
         """Open all components, and close them in reverse order. Raises SettingsError for unusable settings."""
         async with AsyncExitStack() as stack:
-            self._lock = stack.enter_context(_exclusive_folders(self.settings))
-            self.staging.clear()
-            shutil.rmtree(self.bodies_dir, ignore_errors=True)
+            folder = stack.enter_context(data_folder.opened(self.settings))
+            self._lock = folder.lock
+            self.staging.clear(folder.leftovers_before)
+            files.delete_older(self.bodies_dir, folder.leftovers_before)
             await self.db.open()
             stack.push_async_callback(self.db.close)
             known, without_model = await jobs.ids(self.db), await models.without_model(self.db)
-            await asyncio.to_thread(removal.complete_interrupted, self.settings, known, without_model)
-            await self.models.open()
+            before = time.time() - INTERRUPTED_SECONDS if self.settings.shared else inf
+            await asyncio.to_thread(removal.complete_interrupted, self.settings, known, without_model, before)
+            await self.models.reload()
             stack.callback(self.models.close)
-            self.db.listen(self.event_bus.publish)
+            stack.push_async_callback(self._close_http)
             self.db.listen(server_log.log_events)
-            self.db.listen(self._keep_speeds)
+            if self.membership is None:
+                self.db.listen(self.event_bus.publish)
+                self.db.listen(self._keep_speeds)
+            else:
+                await stack.enter_async_context(self.membership.listening())
+                if self.settings.public_url is None:
+                    logger.warning("EPOCHD_PUBLIC_URL is not set: trainings end with the server that has started them")
             stack.callback(self.event_bus.close)
             stack.push_async_callback(self.close_readers)
             self.checks.warm()
             if self.settings.language != "en":  # read before a request needs it
                 asyncio.get_running_loop().run_in_executor(None, language.chinese)
-            await self.dispatcher.start()
-            self._is_dispatching = True
             stack.push_async_callback(self.release, 0.0)
+            if self.membership is None:
+                await self.dispatcher.start()
+                self._is_dispatching = True
+            else:
+                await self.membership.leadership.open()
+            yield
+
+    def _join(self, url: str) -> "Membership":
+        """This server among those that share its database."""
+        from epochd.api.membership import Membership  # noqa: PLC0415
+
+        return Membership(
+            self.settings,
+            self.db,
+            self.event_bus,
+            self.models,
+            url,
+            listeners=[self._keep_speeds],
+            wake=lambda: self.dispatcher.wake(),
+            elected=self._dispatch,
+            deposed=self._stop_dispatching,
+            about=self._about,
+        )
+
+    async def _dispatch(self, term: int) -> None:
+        """Dispatch as the leader of this term, with workers of its own."""
+        from epochd.store.leadership import FencedDatabase  # noqa: PLC0415
+
+        if self._has_dispatched:
+            self.executor = self._make_executor()
+        self._has_dispatched = True
+        fenced = FencedDatabase(self.db, term, self.settings.lease_seconds)
+        wake = self.membership.leadership.wake if self.membership else lambda: None
+        self.dispatcher = Dispatcher(fenced, self.executor, self.settings, self.worker_url, self.speeds, wake)
+        try:
+            await self.dispatcher.start()
+        except BaseException:
+            await self.executor.close()
+            raise
+        self._is_dispatching = True
+
+    async def _stop_dispatching(self) -> None:
+        """Leave the queue and all running attempts to another server."""
+        self._is_dispatching = False
+        await self.dispatcher.hand_over()
+
+    def _about(self) -> dict[str, Any]:
+        """What other servers have to know of the one that dispatches."""
+        health, nodes = self.executor.health(), self.dispatcher.nodes
+        return {
+            "gpus": nodes.most_gpus,
+            "slots": nodes.slots,
+            "free_slots": nodes.free_slots if self._is_dispatching else 0,
+            "frameworks": sorted(nodes.warm),
+            "engines": nodes.engines,
+            "places": [node.offer.as_json() for node in nodes],
+            "error": self.dispatcher.error or health.get("error"),
+        }
+
+    def _offered_by_leader(self) -> list[Place] | None:
+        """The machines of the other server that dispatches; None if this one does."""
+        return None if self.leader is None else [Place.from_json(one) for one in self.leader.about.get("places", ())]
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this server dispatches."""
+        return self.membership is None or self._is_dispatching
+
+    @property
+    def leader(self) -> "Leader | None":
+        """The other server that dispatches, as far as it is known; None if this one does."""
+        if self.membership is None or self._is_dispatching or not self.membership.leadership.is_led:
+            return None
+        found = self.membership.leadership.leader
+        return None if found is None or found.server == self.db.server else found
+
+    @property
+    def leader_url(self) -> str | None:
+        """Where to reach the other server that dispatches."""
+        return None if self.leader is None else self.leader.url
+
+    @property
+    def gpu_count(self) -> int:
+        """The largest number of GPUs that a training can have."""
+        return self.dispatcher.nodes.most_gpus if self.leader is None else int(self.leader.about.get("gpus", 0))
+
+    @property
+    def engines(self) -> list[str]:
+        """The engines that a training may ask for."""
+        return self.dispatcher.nodes.engines if self.leader is None else list(self.leader.about.get("engines", ()))
+
+    def http(self) -> "httpx.AsyncClient":
+        """The client for requests to other servers."""
+        import httpx  # noqa: PLC0415
+
+        if self._http is None:
+            self._http = httpx.AsyncClient(trust_env=False)
+        return self._http
+
+    async def _close_http(self) -> None:
+        if self._http is not None:
+            await self._http.aclose()
+
+    def note(self, task_id: str, activity: Activity) -> None:
+        """Show what a training does at this moment."""
+        (self.event_bus if self.membership is None else self.membership.relay).note(task_id, activity)
+
+    def follow(self, task_id: str, seq: int) -> None:
+        """Announce that a subscriber of a task reads its log up to this event by itself."""
+        if self.membership is not None:
+            self.membership.relay.follow(task_id, seq)
+
+    @asynccontextmanager
+    async def removing(self) -> AsyncIterator[None]:
+        """Change which models exist, or what leads to them, while nobody else does."""
+        async with self._removal_lock, self.db.exclusive("removal"):
             yield
 
     @property
@@ -147,7 +292,9 @@ class Service:
 
     def ready(self, waiting: int, engine: str, setup: Setup) -> Readiness:
         """What a training on an engine need not wait for, beside so many tasks."""
-        is_warm = engine in self.dispatcher.nodes.warm
+        nodes = self.dispatcher.nodes
+        frameworks = nodes.warm if self.leader is None else self.leader.about.get("frameworks", ())
+        is_warm = engine in frameworks
         is_kept = is_warm or engine in CACHED_ON_DISK
         return Readiness(is_warm, is_kept and self.speeds.is_compiled(engine, programs.shape_of(setup)), waiting)
 
@@ -168,72 +315,19 @@ class Service:
         await asyncio.gather(*(pool.close() for pool in pools))
 
     async def release(self, wait: float) -> None:
-        """Stop dispatching: running jobs have ``wait`` seconds to save a checkpoint and return to the queue."""
+        """Stop dispatching: running jobs have ``wait`` seconds to save a checkpoint and return to the queue. Another
+        server takes them over instead if there is one, and workers can reach it."""
+        if self.membership is not None:
+            await self.membership.leadership.end()
         if self._is_dispatching:
             self._is_dispatching = False
-            await self.dispatcher.stop(wait)
+            if await self._can_hand_over():
+                await self.dispatcher.hand_over()
+            else:
+                await self.dispatcher.stop(wait)
+        if self.membership is not None:
+            await self.membership.leadership.close()
 
-
-@contextmanager
-def _exclusive_folders(settings: Settings) -> Iterator[int]:
-    """Create the data directory, and lock it against a second server; the end of the process releases the lock.
-    The descriptor of the locked file."""
-    folders = (
-        settings.artifacts_dir,
-        settings.checkpoints_dir,
-        settings.logs_dir,
-        settings.predictions_dir,
-        settings.dataset_roots[0],
-    )
-    for folder in (settings.data_dir, *folders):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise _unusable(folder, f"cannot create it: {error.strerror}") from None
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise _unusable(folder, "this user cannot write to it")
-    try:
-        file = (settings.data_dir / LOCK).open("w")
-    except OSError as error:
-        raise _unusable(settings.data_dir / LOCK, f"cannot open it: {error.strerror}") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SettingsError(
-                f"another epochd server is using {settings.data_dir}. Stop it, or set EPOCHD_DATA_DIR to another folder"
-            ) from None
-        _restrict_access(settings)
-        yield file.fileno()
-
-
-def _restrict_access(settings: Settings) -> None:
-    """Give access to the data folder to its owner only; with ``group_readable``, to the models also to its group."""
-    home, group = settings.data_dir, settings.group_readable
-    if settings.database_url is None and not (home / DATABASE_FILE).exists():
-        (home / DATABASE_FILE).touch(0o600)
-    private = (
-        settings.checkpoints_dir,
-        settings.logs_dir,
-        settings.predictions_dir,
-        settings.removals_dir,
-        settings.cache_dir,
-        settings.speeds_dir,
-    )
-    modes = {home: 0o710 if group else 0o700, settings.artifacts_dir: 0o750 if group else 0o700}
-    modes |= dict.fromkeys((*private, settings.dataset_roots[0]), 0o700) | dict.fromkeys(
-        home.glob(f"{DATABASE_FILE}*"), 0o600
-    )
-    for path, mode in modes.items():
-        try:
-            # What cannot be written is refused when it is opened.
-            if os.access(path, os.W_OK) and (path.stat().st_mode & 0o777) != mode:
-                path.chmod(mode | (path.stat().st_mode & 0o7000))
-        except OSError as error:
-            logger.warning(
-                "the permissions of %s cannot be set to %03o (%s); set them manually", path, mode, error.strerror
-            )
-
-
-def _unusable(path: Path, why: str) -> SettingsError:
-    return SettingsError(f"cannot use {path}: {why}. Set EPOCHD_DATA_DIR to a folder that this user can write to")
+    async def _can_hand_over(self) -> bool:
+        has_url = self.membership is not None and self.settings.public_url is not None
+        return has_url and self.membership is not None and await self.membership.leadership.others() > 0

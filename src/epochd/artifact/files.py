@@ -9,6 +9,7 @@ removed.
 import errno
 import hashlib
 import json
+import math
 import os
 import secrets
 import shutil
@@ -59,6 +60,16 @@ def publish(temporary: Path, final: Path, *, mode: int = 0o700) -> None:
     flush(temporary)
     _replace(final, temporary)
     flush(final.parent)
+
+
+def delete_older(folder: Path, before: float) -> None:
+    """Delete the folders in a folder in which nothing has changed since this moment, in Unix time; infinity: all."""
+    if before == math.inf:
+        return shutil.rmtree(folder, ignore_errors=True)
+    for path in folder.glob("*"):
+        with suppress(FileNotFoundError):  # its request has ended
+            if max(inner.stat().st_mtime for inner in (path, *path.rglob("*"))) < before:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _set_mode(path: Path, mode: int) -> None:

@@ -8,9 +8,10 @@ its name holds the task's id and, unless that is kept, the model's folder; one t
 
 import json
 import logging
+import math
 import os
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -87,10 +88,12 @@ def complete_model(settings: Settings, noted: Path) -> None:
     noted.unlink()
 
 
-def complete_interrupted(settings: Settings, known: Collection[str], without_model: Collection[str] = ()) -> None:
+def complete_interrupted(
+    settings: Settings, known: Collection[str], without_model: Collection[str] = (), before: float = math.inf
+) -> None:
     """Complete the removals that a crash interrupted: the notes of tasks that are no longer ``known``, and of models
-    whose task is ``without_model`` now."""
-    for noted in settings.removals_dir.glob(f"*{MODEL_NOTE}"):
+    whose task is ``without_model`` now. Notes that were written after ``before`` (Unix time) stay."""
+    for noted in _written_before(settings.removals_dir.glob(f"*{MODEL_NOTE}"), before):
         try:
             if noted.stem in known and noted.stem not in without_model:
                 noted.unlink()
@@ -99,7 +102,8 @@ def complete_interrupted(settings: Settings, known: Collection[str], without_mod
                 complete_model(settings, noted)
         except (OSError, ValueError, KeyError, TypeError):
             logger.exception("the removal noted in %s failed; delete the note and the model manually", noted)
-    for noted in [path for path in settings.removals_dir.glob("*") if path.suffix in (NOTE, ".json")]:
+    notes = [path for path in settings.removals_dir.glob("*") if path.suffix in (NOTE, ".json")]
+    for noted in _written_before(notes, before):
         task_id = noted.name.partition(".")[0]
         try:
             if task_id in known:
@@ -110,6 +114,13 @@ def complete_interrupted(settings: Settings, known: Collection[str], without_mod
         except (OSError, ValueError, KeyError, TypeError):  # an incomplete note: the row still exists
             message = "the removal noted in %s failed; delete the note and the folders of its task manually"
             logger.exception(message, noted)
+
+
+def _written_before(notes: Iterable[Path], before: float) -> Iterator[Path]:
+    for noted in list(notes):
+        with suppress(FileNotFoundError):  # another server has completed it
+            if noted.stat().st_mtime < before:
+                yield noted
 
 
 def repoint_latest(model: Path) -> None:

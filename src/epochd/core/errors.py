@@ -28,6 +28,7 @@ body ``{"success": false, "code", "message", "problems"}``; the worker reports t
     ├── InvalidRequest       422  a parameter of the request is invalid
     ├── InternalError        500  an unexpected error, logged with its traceback
     ├── Busy                 503  the server cannot take the request now; the answer says when to repeat it
+    ├── NotLeader            503  another server that shares the database has taken over the queue
     ├── OutOfSpace           507  the disk is full
     ├── Diverged                  the loss became infinite or NaN
     ├── AgentLost                 an agent is not connected to the server any more
@@ -238,6 +239,9 @@ class Busy(EpochdError, code="busy", status=503):
     def __init__(self, message: str, retry_seconds: int) -> None:
         super().__init__(message)
         self.retry_seconds = retry_seconds
+
+
+class NotLeader(EpochdError, code="not_leader", status=503): ...
 
 
 def error_codes(base: type[EpochdError] = EpochdError) -> list[str]:

@@ -103,18 +103,22 @@ class MemoryCap:
 
 @dataclass(frozen=True, slots=True)
 class WorkerIdentity(JsonValue):
-    """A worker process. ``created`` (its start time) tells it from a later process with the same ``pid``."""
+    """A worker process. ``created`` (its start time) tells it from a later process with the same ``pid``; ``machine``
+    names the machine whose pid it is, None where only one server uses the data folder."""
 
     pid: int
     created: float
     memory_cap: MemoryCap | None = None
+    machine: str | None = None
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        other = {name: value for name, value in values.items() if name not in ("pid", "created", "hold")}
+        known = ("pid", "created", "hold", "machine")
+        other = {name: value for name, value in values.items() if name not in known}
         cap = MemoryCap(**values["hold"]) if "hold" in values else None
-        return cls(values["pid"], values["created"], cap, other=other)
+        return cls(values["pid"], values["created"], cap, values.get("machine"), other=other)
 
     def as_json(self) -> dict[str, Any]:
         cap = {} if self.memory_cap is None else {"hold": asdict(self.memory_cap)}
-        return {"pid": self.pid, "created": self.created} | cap | self.other
+        place = {} if self.machine is None else {"machine": self.machine}
+        return {"pid": self.pid, "created": self.created} | cap | place | self.other

@@ -26,6 +26,9 @@ DATABASE_FILE = "epochd.db"
 """In the data folder, unless ``database_url`` is set."""
 
 UserName = Annotated[str, Field(min_length=1, max_length=120)]
+URL_PATTERN = r"^https?://[^/?#@\s]+(/[A-Za-z0-9._~-]+)*/?$"
+"""An address without user, password, query and fragment."""
+
 CommaSeparated = Annotated[list[str], NoDecode]
 
 
@@ -57,6 +60,13 @@ class Settings(BaseSettings):
     """Host names that requests may be addressed to, in addition to loopback and ``host``."""
     database_url: SecretStr | None = None
     """A SQLAlchemy URL, such as ``postgresql+psycopg://user:password@host/epochd``. Default: SQLite in ``data_dir``."""
+    shared: bool = False
+    """Whether several servers share this database and data folder. Needs PostgreSQL."""
+    public_url: Annotated[str, Field(pattern=URL_PATTERN)] | None = None
+    """The URL at which workers reach any of the servers, such as that of a reverse proxy in front of them. Default: the
+    address of the server that has started the worker."""
+    advertise_url: Annotated[str, Field(pattern=URL_PATTERN)] | None = None
+    """The URL at which the other servers that share the database reach this one. Default: ``host`` and ``port``."""
     data_roots: CommaSeparated = []
     """Folders from which datasets may be read by path, in addition to ``<data_dir>/datasets``."""
     default_dataset: str = "sample"
@@ -235,7 +245,21 @@ def load(**overrides: object) -> Settings:
             "EPOCHD_TOKENS to one or more secrets, or EPOCHD_HOST to 127.0.0.1"
         )
         raise invalid([Problem("EPOCHD_HOST", reason)])
+    if settings.shared and (problem := _why_not_shared(settings)) is not None:
+        raise invalid([problem])
     return settings
+
+
+def _why_not_shared(settings: Settings) -> Problem | None:
+    """Why several servers cannot share what these settings name."""
+    url = "" if settings.database_url is None else settings.database_url.get_secret_value()
+    if url.startswith("postgres"):
+        return None
+    reason = (
+        "EPOCHD_SHARED=true: only one server can use a SQLite database. Set EPOCHD_DATABASE_URL to a PostgreSQL URL, "
+        "or unset EPOCHD_SHARED"
+    )
+    return Problem("EPOCHD_SHARED", reason)
 
 
 def invalid(problems: Iterable[Problem]) -> SettingsError:

@@ -1,5 +1,8 @@
 """The dispatcher: it starts pending jobs on an executor, and records the outcome of attempts that do not report one.
 
+Where several servers share the database, one of them dispatches. Once it does no longer, its attempts go on: the next
+leader inherits them.
+
 An attempt may end by a crash, a kill, an expired lease or a restart of the server; its job is then requeued or fails.
 The store fences each attempt, so an outcome for one that has finished in the meantime changes nothing.
 """
@@ -10,18 +13,19 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from epochd.core.agents import AgentOrders, AgentState
-from epochd.core.errors import AgentLost, Busy, EpochdError, NotFound, OutOfSpace
+from epochd.core.errors import AgentLost, Busy, EpochdError, NotFound, NotLeader, OutOfSpace
 from epochd.core.events import FINAL_TYPES, Event, Type
 from epochd.core.jobs import AttemptKey, Job, JobKind, State
 from epochd.core.settings import Settings
 from epochd.core.text import shown
 from epochd.core.tickets import AttemptTicket, PredictionTicket, Ticket
 from epochd.dispatch import outcomes, readmission
-from epochd.dispatch.host import gpus, orphans
+from epochd.dispatch.host import gpus, orphans, processes
 from epochd.dispatch.inherited_workers import InheritedWorkers
 from epochd.dispatch.nodes import Node, Nodes
 from epochd.dispatch.outcomes import Outcome
@@ -51,9 +55,21 @@ class Dispatcher:
     """Runs the queue of one server. ``error`` is the reason for which the loop is down, or None."""
 
     def __init__(
-        self, db: Database, executor: Executor, settings: Settings, server_url: str, speeds: Speeds | None = None
+        self,
+        db: Database,
+        executor: Executor,
+        settings: Settings,
+        server_url: str,
+        speeds: Speeds | None = None,
+        on_deposed: Callable[[], None] = lambda: None,
+        offered_elsewhere: Callable[[], list[Place] | None] = lambda: None,
     ) -> None:
+        """``server_url`` is where workers report to; ``on_deposed`` is called once another server dispatches;
+        ``offered_elsewhere`` are the machines of the server that does, None if this one does."""
         self.error: str | None = None
+        self._on_deposed = on_deposed
+        self._is_deposed = False
+        self._offered_elsewhere = offered_elsewhere
         self._db = db
         self._executor = executor
         self._settings = settings
@@ -85,7 +101,8 @@ class Dispatcher:
 
     def _offers(self) -> list[Place]:
         """The machines that can run jobs."""
-        return [node.offer for node in self.nodes]
+        found = self._offered_elsewhere()
+        return [node.offer for node in self.nodes] if found is None else found
 
     def _held(self, key: AttemptKey) -> Held:
         """Where an attempt runs, and the number of its GPUs."""
@@ -105,19 +122,15 @@ class Dispatcher:
             asyncio.create_task(_repeat(self._sweeper.sweep, orphans.FIRST_SWEEP_SECONDS, orphans.SWEEP_SECONDS)),
         ]
 
+    def wake(self) -> None:
+        """Look for something to do: the state of a task has changed, maybe by another server."""
+        self._wake.set()
+
     async def stop(self, release_wait: float) -> None:
         """Request checkpoints from the running jobs of this machine, wait up to ``release_wait`` seconds, then kill all
         its workers. The jobs are pending afterwards. Those of agents go on. A second call does nothing."""
-        if self._stopping or self._loop is None:
+        if not await self._end_loop():
             return
-        self._stopping = True
-        self._db.unlisten(self._on_events)
-        for task in self._periodic:
-            task.cancel()
-        self._wake.set()  # the loop finishes its step, so that no job is claimed without being launched
-        await asyncio.wait({self._loop}, timeout=STEP_SECONDS)
-        self._loop.cancel()
-        await asyncio.gather(self._loop, *self._periodic, return_exceptions=True)
         for agent in self.nodes.agents.values():
             await agent.close()
         try:
@@ -126,6 +139,35 @@ class Dispatcher:
             await self._executor.close()
         for attempt in list(self._running.own.values()):
             await self._is_recorded(attempt, outcomes.DIED, ())
+
+    async def hand_over(self) -> None:
+        """Stop dispatching. Running attempts go on, for the next leader; those without a worker return to the queue, if
+        this server still leads. A second call does nothing."""
+        if not await self._end_loop():
+            return
+        try:
+            for attempt in list(self._running.own.values()):
+                if attempt.is_launching:
+                    await self._running.withdraw(attempt)
+                    await asyncio.wait({attempt.launch} if attempt.launch else (), timeout=STEP_SECONDS)
+        finally:
+            self._is_deposed = True
+            for node in self.nodes:
+                await node.executor.detach()
+
+    async def _end_loop(self) -> bool:
+        """End the loop and the periodic work; False if that was done before, or if there is none."""
+        if self._stopping or self._loop is None:
+            return False
+        self._stopping = True
+        self._db.unlisten(self._on_events)
+        for task in self._periodic:
+            task.cancel()
+        self._wake.set()  # the loop finishes its step, so that no job is claimed without being launched
+        await asyncio.wait({self._loop}, timeout=STEP_SECONDS)
+        self._loop.cancel()
+        await asyncio.gather(self._loop, *self._periodic, return_exceptions=True)
+        return True
 
     async def _release_all(self, wait: float) -> None:
         """Request a checkpoint and the exit of each worker of this machine; wait for them up to ``wait`` seconds."""
@@ -156,6 +198,9 @@ class Dispatcher:
         while not self._stopping:
             try:
                 await self._run()
+            except NotLeader as error:
+                self._depose(error)
+                return
             except Exception as error:
                 is_outage = isinstance(error, OUTAGES)
                 self._backoff = min(self._backoff, LAST_OUTAGE_BACKOFF_SECONDS) if is_outage else self._backoff
@@ -269,7 +314,10 @@ class Dispatcher:
     async def _launch(self, attempt: Attempt, ticket: AttemptTicket) -> None:
         """Send a ticket to a worker, and record its process for the next server; training continues if that fails."""
         try:
-            attempt.worker = worker = await attempt.node.executor.launch(ticket)
+            worker = await attempt.node.executor.launch(ticket)
+            if worker is not None and self._settings.shared:
+                worker = replace(worker, machine=processes.this_machine())
+            attempt.worker = worker
         except AgentLost as error:
             attempt.lost = error.message
             return await self._conclude(attempt, outcomes.DIED)
@@ -281,12 +329,14 @@ class Dispatcher:
             return
         try:
             await attempts.set_worker(self._db, *ticket.key, worker)
+        except NotLeader as error:
+            self._depose(error)
         except Exception:
             logger.exception("failed to record the worker process of task %s", ticket.task_id)
 
     async def _on_exit(self, end: Exit) -> None:
         attempt = self._running.own[end.key]
-        is_wanted = not (self._stopping or attempt.is_withdrawn or attempt.outcome)
+        is_wanted = not (self._stopping or self._is_deposed or attempt.is_withdrawn or attempt.outcome)
         if end.needs is not None and attempt.ticket is not None and is_wanted:
             ticket = attempt.ticket.model_copy(update={"needs": end.needs})
             attempt.ticket, attempt.worker = ticket, None
@@ -308,6 +358,8 @@ class Dispatcher:
     async def _is_recorded(self, attempt: Attempt, outcome: Outcome, log_tail: Sequence[str]) -> bool:
         """Record an outcome; False while the database cannot be written, unless the server is stopping. The next server
         then requeues the job."""
+        if self._is_deposed:
+            return True
         try:
             if self._stopping or attempt.is_withdrawn or attempt.lost:
                 await self._release(attempt)
@@ -316,7 +368,16 @@ class Dispatcher:
         except OUTAGES as error:
             logger.warning("the end of task %s, attempt %d, could not be recorded: %s", *attempt.key, error)
             return self._stopping
+        except NotLeader as error:
+            self._depose(error)
         return True
+
+    def _depose(self, error: NotLeader) -> None:
+        """Leave everything to the new leader, and have this dispatcher stopped."""
+        if not self._is_deposed:
+            logger.warning("%s", error)
+            self.error, self._is_deposed = error.message, True
+            self._on_deposed()
 
     async def _release(self, attempt: Attempt) -> None:
         reason = "no worker had started it" if attempt.is_withdrawn else "the server killed its worker"

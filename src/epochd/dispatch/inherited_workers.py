@@ -26,7 +26,8 @@ LOST = "its worker was lost with a previous server"
 
 
 class InheritedWorkers:
-    """The jobs that were running when this server started; ``len`` is the number of slots that they occupy."""
+    """The jobs that were running on this machine when this server started, or became the leader; ``len`` is the number
+    of slots that they occupy. Workers on other machines are judged by their leases alone."""
 
     def __init__(self, db: Database, settings: Settings) -> None:
         self._db = db
@@ -44,6 +45,8 @@ class InheritedWorkers:
         for job in await jobs.running(self._db):
             if job.agent is not None:  # its agent tells of it
                 continue
+            if processes.is_elsewhere(job.worker):
+                continue  # it reports to any server, and its lease expires if it does not
             if job.worker is None or processes.is_alive(job.worker):
                 self._workers[job.key] = job.worker
                 gpus.reserve(job.key, job.gpus)

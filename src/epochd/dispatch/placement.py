@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from functools import cached_property
 from math import inf
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 from epochd.core.jobs import gpus_needed
 
@@ -64,6 +64,15 @@ class Place(NamedTuple):
     gpus: int = 0
     engines: frozenset[str] | None = None
     warm: frozenset[str] = frozenset()
+
+    def as_json(self) -> dict[str, Any]:
+        engines = None if self.engines is None else sorted(self.engines)
+        return self._asdict() | {"engines": engines, "warm": sorted(self.warm)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        engines, warm = values.get("engines"), frozenset(values.get("warm", ()))
+        return cls(**{**values, "engines": None if engines is None else frozenset(engines), "warm": warm})
 
 
 RunningAt = Mapping[str | None, Sequence[Running]]

@@ -116,7 +116,8 @@ class Reconciler:
         if own is not None and own.is_launching:
             return None
         silent = time.time() - (job.lease_until or 0.0)
-        if job.worker is not None and not processes.is_alive(job.worker):
+        is_here = job.worker is not None and not processes.is_elsewhere(job.worker)
+        if job.worker is not None and is_here and not processes.is_alive(job.worker):
             return _without_process(job, f"its worker (process {job.worker.pid}) does not exist")
         if silent <= 0:
             return None
@@ -167,15 +168,16 @@ def _pid(job: Job) -> int | None:
 
 
 def _describe(running: Sequence[Job], lease_seconds: float) -> list[Running]:
-    used = memory.used_by_groups([job.worker.pid for job in running if job.worker is not None])
+    workers = [job.worker for job in running if job.worker is not None and not processes.is_elsewhere(job.worker)]
+    used = memory.used_by_groups([worker.pid for worker in workers])
     now = time.time()
     return [
         Running(
             task_id=job.id,
             attempt=job.attempt,
             pid=_pid(job),
-            is_alive=processes.is_alive(job.worker) if job.worker else None,
-            memory=used[job.worker.pid] if job.worker else None,
+            is_alive=processes.is_alive(job.worker) if job.worker in workers else None,
+            memory=used[job.worker.pid] if job.worker and job.worker in workers else None,
             lease_left=None if job.lease_until is None else job.lease_until - now,
             idle=idle_seconds(job, lease_seconds),
         )

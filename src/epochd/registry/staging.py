@@ -57,9 +57,9 @@ class StagingArea:
     def get(self, name: str) -> StagedDataset | None:
         return self._by_name.get(name)
 
-    def clear(self) -> None:
-        """Delete what an earlier server process left incomplete."""
-        shutil.rmtree(self.home / STAGING_FOLDER, ignore_errors=True)
+    def clear(self, before: float) -> None:
+        """Delete what server processes have left incomplete before this moment, in Unix time."""
+        files.delete_older(self.home / STAGING_FOLDER, before)
 
     @contextmanager
     def stage(self, name: str, kind: DatasetKind, total: int | None = None) -> Iterator[StagedDataset]:

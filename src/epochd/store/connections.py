@@ -35,7 +35,7 @@ CONNECT_SECONDS = 10
 LOCK_MILLISECONDS = 10_000  # how long a statement waits for another program that has locked data, such as a backup
 RETRY_SECONDS = 5  # when a client may repeat a request that the database has failed
 CLOSE_SECONDS = 2.0  # how long a cancellation waits for a connection that is being opened or returned
-DISK_FULL = "53100"  # of the SQLSTATE codes in PostgreSQL's manual
+DISK_FULL, STOOD_STILL = "53100", "25P03"  # of the SQLSTATE codes in PostgreSQL's manual
 NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 SQLITE_OUTAGES = frozenset(
     {
@@ -111,6 +111,19 @@ def engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
     writer = engine(connect_args=arguments, pool_size=POSTGRES_CONNECTIONS, pool_pre_ping=True)
     _on_connect(writer, (f"SET lock_timeout = {LOCK_MILLISECONDS}",))
     return writer, writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+def direct_arguments(url: URL) -> dict[str, Any]:
+    """The arguments with which psycopg connects to a PostgreSQL URL. A server that does not answer any more is noticed
+    within half a minute, also by a connection that only listens."""
+    _, arguments = url.get_dialect()().create_connect_args(url)
+    timing = {
+        "connect_timeout": CONNECT_SECONDS,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+    }
+    return {**timing, **arguments}
 
 
 def _encoded(value: object) -> str:
@@ -212,7 +225,7 @@ def translated(url: URL, error: SQLAlchemyError) -> Exception:
     if isinstance(cause, sqlite3.Error):
         is_outage = code is not None and code & 0xFF in SQLITE_OUTAGES
     else:
-        is_outage = isinstance(error, OperationalError | InterfaceError | TimeoutError)
+        is_outage = isinstance(error, OperationalError | InterfaceError | TimeoutError) or sqlstate == STOOD_STILL
     return unavailable(_reason(url, error)) if is_outage else error
 
 

@@ -10,13 +10,14 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, event, insert
+from sqlalchemy import Connection, event, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from epochd.core.errors import Busy, EpochdError, OutOfSpace, SettingsError
 from epochd.core.events import Event
-from epochd.store import connections, migrations, tables
+from epochd.store import connections, migrations, notices, tables
+from epochd.store.notices import Notice
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ class Transaction:
     def __init__(self, connection: AsyncConnection, queue: "deque[Transaction]") -> None:
         self.connection = connection
         self.events: list[Event] = []
+        self.notices: list[Notice] = []
         self.ended = self.committed = False
         self._queue = queue
 
@@ -47,6 +49,10 @@ class Transaction:
         if not self.events:
             self._queue.append(self)
         self.events.extend(events)
+
+    def tell(self, topic: str, *entries: Any) -> None:
+        """Tell the other servers of this database, once this has committed; nothing happens without others."""
+        self.notices.append(Notice(topic, list(entries)))
 
     async def commit(self) -> None:
         """Commit. If the caller is cancelled, this ends only once the result is known."""
@@ -62,10 +68,12 @@ class Transaction:
 
 class Database:
     """One database, given as a SQLAlchemy URL, whose password is in no message and no log line, or as a SQLite file.
+    ``server`` is the id of this server if several share the database: changes are then told to the others.
 
     While the database cannot be used, ``read`` and ``write`` raise Busy, or OutOfSpace if the disk is full."""
 
-    def __init__(self, url: str | Path) -> None:
+    def __init__(self, url: str | Path, server: str | None = None) -> None:
+        self.server = server
         self._url = connections.parse(url)
         self._writer: AsyncEngine | None = None
         self._reader: AsyncEngine | None = None
@@ -139,6 +147,9 @@ class Database:
                     await connection.begin()
                     self._files.check(in_transaction=True)
                     yield transaction
+                    if self.server is not None:
+                        told = [*notices.of_events(transaction.events), *transaction.notices]
+                        await notices.send(transaction.connection, self.server, told)
                     await transaction.commit()
                 finally:
                     transaction.ended = True
@@ -149,6 +160,20 @@ class Database:
             raise
         if transaction.events or not isinstance(self.outage, OutOfSpace):  # what writes nothing fits on a full disk
             self._outage = None
+
+    @asynccontextmanager
+    async def exclusive(self, name: str) -> AsyncIterator[None]:
+        """Run the block in one server at a time, of those that share the database."""
+        if self.server is None:
+            yield
+            return
+        async with self.write() as transaction:
+            await transaction.connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"epochd {name}"))))
+            yield
+
+    def direct_arguments(self) -> dict[str, Any]:
+        """The arguments of a connection of the driver itself, outside of the pools. Only for PostgreSQL."""
+        return connections.direct_arguments(self._url)
 
     @asynccontextmanager
     async def _connected(

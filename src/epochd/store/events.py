@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Select, Text, case, cast, func, select
@@ -9,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from epochd.core.events import Event, Type
 from epochd.core.jobs import Job
-from epochd.store import tables
+from epochd.store import rows, tables
 from epochd.store.db import Database
 
 table = tables.events
@@ -29,6 +30,17 @@ async def after(db: Database, task_id: str, seq: int, limit: int | None = None) 
     query = select(table).where(table.c.job_id == task_id, table.c.seq > seq).order_by(table.c.seq).limit(limit)
     async with db.read() as connection:
         return [Event(*row) for row in await connection.execute(query)]
+
+
+async def news(db: Database, task_id: str, seq: int, limit: int = PAGE_EVENTS) -> list[Event]:
+    """The events of a job beyond ``seq`` as listeners receive them, with the ``job`` as it is now; none if there are no
+    newer ones, or no such job."""
+    newer = table.c.job_id == task_id, table.c.seq > seq
+    async with db.read() as connection:
+        found = (await connection.execute(select(table).where(*newer).order_by(table.c.seq).limit(limit))).all()
+        row = (await connection.execute(select(tables.jobs).where(tables.jobs.c.id == task_id))).first()
+    job = None if row is None else rows.job_of(row)
+    return [replace(Event(*values), job=job) for values in found]
 
 
 async def history(db: Database, job: Job) -> AsyncIterator[list[str]]:

@@ -19,7 +19,7 @@ from epochd.core.job_values import Checkpoint
 from epochd.core.jobs import Command, Job, JobKind, State, kind_of, new_task_id
 from epochd.core.prediction_specs import PredictionSpec
 from epochd.core.specs import TrainingSpec
-from epochd.store import models, rows, tables
+from epochd.store import models, notices, rows, tables
 from epochd.store.changes import Change
 from epochd.store.db import Database
 from epochd.store.rows import moment
@@ -132,6 +132,16 @@ async def last_seqs(db: Database, task_ids: Sequence[str]) -> dict[str, int]:
     query = select(table.c.id, table.c.last_seq).where(table.c.id.in_(task_ids))
     async with db.read() as connection:
         return {task_id: seq for task_id, seq in await connection.execute(query)}
+
+
+async def changed_since(db: Database, moment: float) -> dict[str, int]:
+    """The number of the last event of each job that is not finished, or has finished after this moment."""
+    is_recent = table.c.finished_at.is_(None) | (table.c.finished_at > moment)
+    async with db.read() as connection:
+        return {
+            task_id: seq
+            for task_id, seq in await connection.execute(select(table.c.id, table.c.last_seq).where(is_recent))
+        }
 
 
 async def position(db: Database, task_id: str) -> int | None:
@@ -294,4 +304,5 @@ async def remove(db: Database, task_id: str, *, keep_model: bool = False) -> Job
         if not keep_model:
             await models.check_unused(transaction.connection, task_id)
         await transaction.connection.execute(delete(table).where(table.c.id == task_id))  # cascades to its events
+        transaction.tell(notices.REMOVED, task_id)
     return job

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from epochd.core.errors import ModelInUse
 from epochd.core.jobs import Job, State
-from epochd.store import rows, tables
+from epochd.store import notices, rows, tables
 from epochd.store.db import Database
 
 table, alias_table = tables.jobs, tables.model_aliases
@@ -119,11 +119,13 @@ async def set_alias(db: Database, model: str, alias: str, version: str, *, now: 
     async with db.write() as transaction:
         await transaction.connection.execute(_deletion(model, alias))
         await transaction.connection.execute(insert(alias_table).values(values))
+        transaction.tell(notices.ALIASES, model)
 
 
 async def remove_alias(db: Database, model: str, alias: str) -> bool:
     """Delete an alias; whether it existed."""
     async with db.write() as transaction:
+        transaction.tell(notices.ALIASES, model)
         return (await transaction.connection.execute(_deletion(model, alias))).rowcount > 0
 
 

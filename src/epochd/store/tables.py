@@ -1,4 +1,5 @@
-"""The tables: jobs, their events, registered datasets, aliases of models. Migrations create them; a test compares both.
+"""The tables: jobs, their events, registered datasets, aliases of models, the leader of several servers. Migrations
+create them; a test compares both.
 
 Enumerations are plain text, so that a new state needs no migration; JSON is text, which preserves the order of keys.
 """
@@ -119,3 +120,16 @@ model_aliases = sa.Table(
 )
 """One row per alias; ``model`` is a folder of the artifact store, ``version`` the id of the task that trained it. The
 model may be kept longer than its task."""
+
+leader = sa.Table(
+    "leader",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("term", sa.Integer, nullable=False),
+    sa.Column("server", sa.String(64), nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("renewed_at", sa.Double, nullable=False),
+    sa.Column("about", JSON, nullable=False),
+)
+"""At most one row, with the id 1: the server that dispatches, of several that share the database. Each new leader
+increments ``term``. Times are those of the database."""

@@ -269,7 +269,7 @@ from epochd.engines.speeds import Speeds
 from tests.support.executors import FakeExecutor
 
 async def opened(folder):
-    async with Service(Settings(data_dir=Path(folder)), FakeExecutor(1), "", Speeds()).opened():
+    async with Service(Settings(data_dir=Path(folder)), lambda: FakeExecutor(1), "", Speeds()).opened():
         pass
 
 asyncio.run(opened(sys.argv[1]))  # imports what another user could not

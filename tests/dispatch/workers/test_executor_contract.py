@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.support.executors import FakeExecutor
-from tests.support.stage import STAND_IN
+from tests.support.stage import STAND_IN, is_alive
 from tests.support.tickets import ticket
 
 from epochd.core.agents import AgentState
@@ -154,13 +154,13 @@ async def test_a_worker_that_is_named_is_among_the_processes(subject: Subject) -
     assert worker is None or worker.pid in subject.executor.pids()
 
 
-@pytest.mark.parametrize("how", ["kill", "close"])
+@pytest.mark.parametrize("how", ["kill", "close", "detach"])
 async def test_a_ticket_that_no_worker_has_got_is_taken_back_and_has_no_exit(open_subject: Open, how: str) -> None:
     subject = await open_subject(is_cold=True)
     launch = asyncio.create_task(subject.hang())
     while subject.executor.free_slots == 2:  # noqa: ASYNC110 (a slot sets no event)
         await asyncio.sleep(0)
-    await (subject.executor.kill(("task", 1)) if how == "kill" else subject.executor.close())
+    await (subject.executor.kill(("task", 1)) if how == "kill" else getattr(subject.executor, how)())
     with pytest.raises(EpochdError):
         await launch
     assert subject.exits.empty()
@@ -177,6 +177,16 @@ async def test_close_ends_every_training_and_takes_no_other(subject: Subject) ->
     assert subject.executor.pids() == []
     with pytest.raises(EpochdError):
         await subject.hang(3)
+
+
+async def test_detach_leaves_a_training_to_another_server_and_takes_no_other(subject: Subject) -> None:
+    worker = await subject.executor.launch(ticket(subject.data_dir, name="hang"))
+    await subject.executor.detach()
+    assert subject.executor.free_slots == 0
+    assert worker is None or is_alive(worker.pid)
+    with pytest.raises(EpochdError):
+        await subject.hang(2)
+    assert subject.exits.empty()
 
 
 async def test_a_healthy_executor_shows_no_error(subject: Subject) -> None:

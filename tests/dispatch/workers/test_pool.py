@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -507,3 +508,21 @@ async def test_a_worker_with_a_memory_cap_is_left_to_the_kernel(open_place, monk
     for _ in range(3):
         await asyncio.sleep(0.02)
     assert place.exits.empty()
+
+
+async def test_a_detached_worker_outlives_the_event_loop_of_its_server(tmp_path):
+    async def serve() -> int:
+        place = Place(tmp_path)
+        await place.start()
+        await place.executor.launch(place.ticket("hang"))
+        [pid] = place.executor.pids()
+        await place.executor.detach()
+        return pid
+
+    pid = await asyncio.to_thread(lambda: asyncio.run(serve()))
+    gc.collect()
+    try:
+        assert is_alive(pid)
+    finally:
+        os.killpg(pid, signal.SIGKILL)
+        await until(lambda: not is_alive(pid))

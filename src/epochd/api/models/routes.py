@@ -82,7 +82,7 @@ async def set_alias(model: str, alias: Name, values: JsonObject, service: Servic
         hint = 'send {"version": "..."}: the id of a task, "latest" or another alias'
         raise InvalidRequest(f"{message}; {hint}", [Problem("version", message, hint)])
     service.check_storage()
-    async with service.removal_lock:
+    async with service.removing():
         found = await service.models.set_alias(model, alias, version)
     return AliasOf(model=found.model, alias=alias, version=found.id)
 
@@ -95,7 +95,7 @@ async def set_alias(model: str, alias: Name, values: JsonObject, service: Servic
 )
 async def remove_alias(model: str, alias: Name, service: ServiceDep) -> AliasOf:
     """Remove an alias; the version stays."""
-    async with service.removal_lock:
+    async with service.removing():
         name = await service.models.remove_alias(model, alias)
     return AliasOf(model=name, alias=alias, version=None)
 
@@ -121,7 +121,7 @@ async def remove_version(model: str, version: str, service: ServiceDep) -> Versi
     """Delete a model's files; its task stays, and says since when the model is gone. Refused while an alias leads to
     the version. `latest` then leads to the newest other version."""
     service.check_storage()
-    async with service.removal_lock:
+    async with service.removing():
         found = await service.models.find(model, version)
         await service.models.remove(found)
     return VersionRemoved(model=found.model, version=found.id)

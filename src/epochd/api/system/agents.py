@@ -8,6 +8,8 @@ from pydantic import ValidationError
 from starlette.requests import Request
 
 from epochd.api.deps import AUTHORISED, ServiceDep
+from epochd.api.leader import AT_LEADER
+from epochd.api.responses import ErrorShape
 from epochd.api.security import WORKERS_PATH
 from epochd.api.system.responses import Agents, AgentShape, Drained
 from epochd.core.agents import AGENT_NAME, AgentOrders, AgentState
@@ -19,7 +21,7 @@ router = APIRouter(prefix="/api/v1/system/agents", tags=["server"], dependencies
 AgentName = Annotated[str, Path(pattern=f"^{AGENT_NAME.pattern}$", description="The name of an agent.")]
 
 
-@poll_router.post("/{name}/poll")
+@poll_router.post("/{name}/poll", dependencies=[AT_LEADER])
 async def poll(name: AgentName, request: Request, service: ServiceDep) -> AgentOrders:
     """Take the state of an agent, and answer with its orders."""
     try:
@@ -30,14 +32,20 @@ async def poll(name: AgentName, request: Request, service: ServiceDep) -> AgentO
     return await service.dispatcher.poll_agent(name, state)
 
 
-@router.get("", operation_id="list_agents", summary="List the agents")
+@router.get("", operation_id="list_agents", summary="List the agents", dependencies=[AT_LEADER])
 async def list_agents(service: ServiceDep) -> Agents:
     """The machines that run trainings besides that of the server, by name."""
     found = service.dispatcher.nodes.agents
     return Agents(agents=[_shape(agent, agent.state) for _, agent in sorted(found.items()) if agent.state is not None])
 
 
-@router.post("/{name}/drain", operation_id="drain_agent", summary="Drain an agent")
+@router.post(
+    "/{name}/drain",
+    operation_id="drain_agent",
+    summary="Drain an agent",
+    dependencies=[AT_LEADER],
+    responses={404: {"model": ErrorShape, "description": "No such agent"}},
+)
 async def drain(name: AgentName, service: ServiceDep) -> Drained:
     """Give an agent nothing more to run. What it runs saves a checkpoint and continues elsewhere, exactly; then the
     agent ends."""

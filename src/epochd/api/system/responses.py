@@ -25,12 +25,23 @@ class MemoryHealth(Shape):
     mechanism: Literal["cgroup v2", "cgroup v1", "rlimit", "watch"] | None
 
 
+class ServersHealth(Shape):
+    """The part of this server among those that share its database (EPOCHD_SHARED)."""
+
+    id: str
+    role: Literal["leader", "standby"] = Field(description="The leader dispatches, a standby can take over.")
+    term: int | None = Field(description="The newest term of a leader, counted from 1; null before the first one.")
+    leader_url: str | None = Field(description="Where the other servers reach the leader; null if there is none.")
+    lease_left: float | None = Field(description="Seconds until the leader is replaced unless it renews its lease.")
+
+
 class Health(Shape):
     success: bool
     status: Literal["ok", "degraded"]
     message: Told
     version: str
-    dispatcher: DispatcherHealth
+    dispatcher: DispatcherHealth = Field(description="Of the leader, where several servers share the database.")
+    servers: ServersHealth | None = Field(description="Null unless several servers share the database.")
     jobs: dict[str, int] = Field(description="The number of tasks in each state; empty without a database.")
     slots: Slots
     memory: MemoryHealth

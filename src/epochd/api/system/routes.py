@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Response
 
 from epochd import __version__
 from epochd.api.deps import AUTHORISED, KNOWN_PARAMETERS, ServiceDep
+from epochd.api.leader import AT_LEADER
 from epochd.api.service import Service
 from epochd.api.system.responses import (
     DispatcherHealth,
@@ -19,6 +20,7 @@ from epochd.api.system.responses import (
     QueueLine,
     Reconciled,
     Repaired,
+    ServersHealth,
     Slots,
 )
 from epochd.core.errors import Busy
@@ -42,10 +44,9 @@ ANSWER_SECONDS = 5.0
 )
 async def health(service: ServiceDep, response: Response) -> Health:
     """200 if trainings can run, otherwise 503."""
-    failure, executor = service.dispatcher.error, service.executor.health()
+    failure, executor = _failure(service), service.executor.health()
     counts, database_error = await _counted(service)
-    nodes = service.dispatcher.nodes
-    missing = None if nodes.engines else registry.none_installed()
+    missing = None if service.engines else registry.none_installed()
     outage: str | None = database_error or failure or missing or executor.get("error")
     error = outage.splitlines()[0] if outage else None  # only the first line: a worker's output is not public
     if error is not None:
@@ -57,10 +58,48 @@ async def health(service: ServiceDep, response: Response) -> Health:
         version=__version__,
         dispatcher=DispatcherHealth(state="running" if failure is None else "dead", error=failure),
         jobs={state.value: number for state, number in counts.items()},
-        slots=Slots(total=nodes.slots, free=nodes.free_slots),
+        servers=_servers(service),
+        slots=_slots(service),
         memory=MemoryHealth(limit_mb=service.settings.memory_mb, mechanism=executor.get("memory")),
         streams=len(service.event_bus),
-        frameworks=nodes.engines,
+        frameworks=service.engines,
+    )
+
+
+def _failure(service: Service) -> str | None:
+    """Why the server that dispatches, this one or another, cannot, or why this one does not know about the others."""
+    if service.membership is None:
+        return service.dispatcher.error
+    leadership = service.membership.leadership
+    if (lost := service.membership.listener.error or leadership.error) is not None:
+        return lost
+    if service.is_leader:
+        return service.dispatcher.error
+    if not leadership.is_led:
+        return "no server dispatches: none has become the leader yet"
+    return None if service.leader is None else service.leader.about.get("error")
+
+
+def _slots(service: Service) -> Slots:
+    """Those of the server that dispatches."""
+    if service.leader is None:
+        nodes = service.dispatcher.nodes
+        return Slots(total=nodes.slots, free=nodes.free_slots if service.is_leader else 0)
+    about = service.leader.about
+    return Slots(total=about.get("slots", 0), free=about.get("free_slots", 0))
+
+
+def _servers(service: Service) -> ServersHealth | None:
+    if service.membership is None:
+        return None
+    leadership = service.membership.leadership
+    leader, age = leadership.leader, leadership.age
+    return ServersHealth(
+        id=service.db.server or "",
+        role="leader" if service.is_leader else "standby",
+        term=leader and leader.term,
+        leader_url=leader.url if leader and leadership.is_led else None,
+        lease_left=None if age is None else round(service.settings.lease_seconds - age, 3),
     )
 
 
@@ -76,13 +115,23 @@ async def _counted(service: Service) -> tuple[dict[State, int], str | None]:
         return {}, busy.message
 
 
-@router.get("/reconcile", operation_id="compare_processes", summary="Compare running tasks with processes")
+@router.get(
+    "/reconcile",
+    operation_id="compare_processes",
+    summary="Compare running tasks with processes",
+    dependencies=[AT_LEADER],
+)
 async def reconcile(service: ServiceDep) -> Reconciled:
     """The running tasks of the database, the machine's processes and GPUs, and the differences. Changes nothing."""
     return Reconciled(**_fields(await service.dispatcher.reconciler.compare()))
 
 
-@router.post("/reconcile", operation_id="repair_processes", summary="Repair what the comparison finds")
+@router.post(
+    "/reconcile",
+    operation_id="repair_processes",
+    summary="Repair what the comparison finds",
+    dependencies=[AT_LEADER],
+)
 async def repair(service: ServiceDep) -> Repaired:
     """Requeue the tasks of lost or silent workers, which continue from their checkpoints, and end processes without a
     task. Only findings of two comparisons within a second are repaired. `findings` is the state before the repair.
@@ -118,7 +167,9 @@ async def queue(
     return Queue(queue=lines, total=total, limit=limit, offset=offset)
 
 
-@router.get("/machine", operation_id="get_machine", summary="Measure the machine of the server")
+@router.get(
+    "/machine", operation_id="get_machine", summary="Measure the machine of the server", dependencies=[AT_LEADER]
+)
 async def measured(service: ServiceDep) -> MachineOf:
     """Processors, memory, GPUs, the disk with what uses it, and versions of the software. Answers for about 30 seconds
     with the same measurement."""

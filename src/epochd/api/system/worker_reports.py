@@ -98,5 +98,5 @@ async def report(task_id: str, values: JsonObject, service: ServiceDep, request:
         idle_seconds=batch.idle,
     )
     if batch.activity is not None and not any(line.kind in FINAL_REPORTS for line in batch.reports):
-        service.event_bus.note(task_id, batch.activity)
+        service.note(task_id, batch.activity)
     return Answer(command=command)

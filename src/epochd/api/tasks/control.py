@@ -107,7 +107,7 @@ async def remove(
 
 async def remove_task(service: Service, task_id: str, *, keep_model: bool = False) -> Job:
     """Delete a finished task and its files; the task as it was. Raises IllegalMove, ModelInUse and NotFound."""
-    async with service.removal_lock:
+    async with service.removing():
         job = await jobs.get(service.db, task_id)
         jobs.check_removable(job)
         note = await asyncio.to_thread(removal.write_note, service.settings, job, keep_model=keep_model)

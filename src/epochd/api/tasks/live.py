@@ -63,6 +63,8 @@ async def open_feed(
     seen = dict(_followed(follow or []))
     with service.event_bus.open_feed(seen, lists_tasks=tasks) as feed:
         last = await jobs.last_seqs(service.db, list(seen))
+        for task_id, seq in last.items():
+            service.follow(task_id, seq)
         seen = {task_id: min(seq, last[task_id]) for task_id, seq in seen.items() if task_id in last}
         yield OpenFeed(service, feed, seen, feed.subscribers.keys() - seen.keys())
 

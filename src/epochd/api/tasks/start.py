@@ -71,11 +71,10 @@ async def validate(values: JsonObject, request: Request, service: ServiceDep) ->
 
 
 async def _validated(values: dict[str, Any], service: Service) -> validation.ValidationResult:
-    nodes = service.dispatcher.nodes
     catalog = await service.catalog()
     waiting = (await asyncio.shield(service.count_jobs()))[State.PENDING]
     known = service.speeds, partial(service.ready, waiting)
-    machines = nodes.most_gpus, nodes.engines
+    machines = service.gpu_count, service.engines
     return await validation.validate(values, catalog, service.checks, service.settings, *machines, *known)
 
 

@@ -55,6 +55,7 @@ async def open_stream(
     requested = last_event_id if last_event_id is not None else from_query or 0
     with service.event_bus.subscribe(task_id) as subscriber:  # first, so that a later removal ends the stream
         job = await jobs.get(service.db, task_id)
+        service.follow(task_id, job.last_seq)
         seen = min(requested, job.last_seq)
         if job.state.is_final and seen >= job.last_seq:
             raise HTTPException(204)

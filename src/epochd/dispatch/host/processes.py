@@ -5,10 +5,12 @@ inherit, and identified by pid and start time, so that a reused pid is not mista
 import ctypes
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Collection
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -32,9 +34,23 @@ def identify(pid: int) -> WorkerIdentity | None:
         return None
 
 
+@cache
+def this_machine() -> str:
+    """What tells the pids of this machine from those of any other, or of one before its last start: its name, the id of
+    its boot, and the namespace of pids (of a container)."""
+    boot, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    started = boot.read_text().strip() if boot.exists() else f"{psutil.boot_time():.0f}"
+    return f"{socket.gethostname()} {started} {namespace.stat().st_ino if namespace.exists() else 0}"
+
+
+def is_elsewhere(worker: WorkerIdentity | None) -> bool:
+    """Whether the process belongs to another machine, so that nothing is known of its pid."""
+    return worker is not None and worker.machine not in (None, this_machine())
+
+
 def is_alive(worker: WorkerIdentity | None) -> bool:
-    """Whether the process still runs, and is a worker."""
-    if worker is None:
+    """Whether the process still runs, on this machine, and is a worker."""
+    if worker is None or is_elsewhere(worker):
         return False
     try:
         process = psutil.Process(worker.pid)
@@ -68,7 +84,10 @@ def leader_of(process: psutil.Process, leaders: Collection[int]) -> int | None:
 
 
 def kill_group(worker: WorkerIdentity, data_dir: Path) -> None:
-    """Kill a worker and all processes that it started, even after its death, but not one that reuses its pid."""
+    """Kill a worker and all processes that it started, even after its death, but not one that reuses its pid. Does
+    nothing for a worker on another machine."""
+    if is_elsewhere(worker):
+        return
     if is_alive(worker):
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(worker.pid, signal.SIGKILL)

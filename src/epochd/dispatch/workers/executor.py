@@ -63,6 +63,10 @@ class Executor(Protocol):
     async def close(self) -> None:
         """Kill all workers; return after all processes have exited."""
 
+    async def detach(self) -> None:
+        """Launch nothing more, and end all workers but those with a ticket: they continue for another server, and their
+        end is not told to ``on_exit``. Tickets that wait are rejected as by ``close``."""
+
     def pids(self) -> list[int]:
         """The pids of the processes that this executor has started and waits for."""
 

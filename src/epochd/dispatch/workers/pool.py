@@ -133,6 +133,19 @@ class LocalExecutor:
             await asyncio.gather(*late, return_exceptions=True)
         self._groups.close()
 
+    async def detach(self) -> None:
+        self._closing.set()
+        self._changed.set()
+        for key in list(self._waiting):
+            self._reject(key, "another server dispatches now")
+        for worker in self._workers:
+            if worker in self._working:
+                worker.detach()
+            else:
+                worker.kill()
+        if self._supervisor is not None:
+            await asyncio.wait([self._supervisor], timeout=CLOSE_SECONDS)
+
     def pids(self) -> list[int]:
         return [worker.process.pid for worker in self._workers]
 
@@ -251,7 +264,7 @@ class LocalExecutor:
     async def _run_process(self, kind: Kind) -> None:
         worker = await self._spawn(kind)
         try:
-            if self._closing.is_set():
+            if self._closing.is_set() and not worker.is_detached:
                 worker.kill()
             await self._read_messages(worker)
             is_unexpected, returncode = self._withdraw(worker), await worker.wait()
@@ -370,7 +383,7 @@ class LocalExecutor:
     async def _report_exit(self, worker: WorkerProcess, returncode: int, *, needs: str | None = None) -> None:
         """Free the worker's slot and report the end of its ticket, or its return, unless that was done before."""
         ticket, worker.ticket = worker.ticket, None
-        if ticket is None:
+        if ticket is None or worker.is_detached:
             return
         self._working.discard(worker)
         overrun = worker.remove_memory_cap()

@@ -11,6 +11,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from epochd.core.job_values import MemoryCap, WorkerIdentity
 from epochd.core.tickets import AttemptTicket
@@ -57,6 +58,7 @@ class WorkerProcess:
     jobs: int = 0
     is_retired: bool = False
     is_done: bool = False
+    is_detached: bool = False
     output: bytes = b""
 
     def __post_init__(self) -> None:
@@ -140,6 +142,12 @@ class WorkerProcess:
         self.is_retired = True
         self._input.close()
 
+    def detach(self) -> None:
+        """Let the process outlive this one: it exits by itself after its ticket, and nothing here ends it."""
+        self.is_detached = True
+        self.retire()
+        self._transport.get_extra_info("subprocess").returncode = 0  # otherwise ``close`` of asyncio kills it
+
     def kill(self) -> None:
         """Kill the worker and all processes of its group."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -156,8 +164,11 @@ class WorkerProcess:
         return returncode
 
     def close(self) -> None:
-        """Kill the remaining processes of the group and close the pipes."""
-        self.kill()
+        """Kill the remaining processes of the group, unless it is detached, and close the pipes."""
+        if self.is_detached:
+            self._transport.close()
+        else:
+            self.kill()
         self._input.close()
         self.pipe.close()
         self._draining.cancel()
@@ -173,6 +184,10 @@ class WorkerProcess:
     def output_tail(self) -> list[str]:
         """The last lines that the process printed without a ticket."""
         return _last_lines(self.output)
+
+    @property
+    def _transport(self) -> Any:
+        return self.process._transport  # type: ignore[attr-defined]
 
     @property
     def _input(self) -> asyncio.StreamWriter:

@@ -107,6 +107,9 @@ class RemoteExecutor:
         self._changed.set()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    async def detach(self) -> None:
+        await self.close()
+
     def pids(self) -> list[int]:
         return []
 
