@@ -11,7 +11,7 @@ DASHBOARD_SOURCES := $(shell find web -name node_modules -prune -o -type f -prin
 # Processes that tests start would compile all sources again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: dashboard dashboard-test setup serve quickstart check test fuzz clients chaos streaming reuse mutants bench bench-whole bench-batched bench-data bench-serving bench-dashboard bench-queue soak quality bench-setup
+.PHONY: dashboard dashboard-test setup serve quickstart check test fuzz clients chaos streaming reuse mutants bench bench-whole bench-batched bench-data bench-serving bench-agents bench-dashboard bench-queue soak quality bench-setup
 
 setup: $(READY) $(DASHBOARD)
 
@@ -98,6 +98,10 @@ bench-dashboard: bench-setup
 # The policy of the queue on a simulated cluster: 100,000 jobs on 1,000 slots; and the time of a claim from a long queue.
 bench-queue: setup
 	$(BIN)/python benchmarks/scheduling.py $(ARGS)
+
+# Two hundred short trainings over four agents, compared with the slots of the server itself.
+bench-agents: setup
+	$(BIN)/python benchmarks/agents.py $(ARGS)
 
 quality: bench-setup
 	$(BIN)/python benchmarks/quality.py

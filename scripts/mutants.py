@@ -299,8 +299,8 @@ MUTANTS = [
     Mutant(
         "the log is read on from the event that was seen",
         "store/events.py",
-        "table.c.seq > seq",
-        "table.c.seq >= seq",
+        "table.c.job_id == task_id, table.c.seq > seq).order_by",
+        "table.c.job_id == task_id, table.c.seq >= seq).order_by",
         "store/test_events.py",
     ),
     Mutant(
@@ -311,6 +311,27 @@ MUTANTS = [
         "store/test_accidents.py",
     ),
     # Dispatch
+    Mutant(
+        "the attempt of a lost agent counts as a crash",
+        "dispatch/dispatcher.py",
+        "if self._stopping or attempt.is_withdrawn or attempt.lost:",
+        "if self._stopping or attempt.is_withdrawn:",
+        "dispatch/test_agents.py",
+    ),
+    Mutant(
+        "an agent that was restarted gets an attempt for the second time",
+        "dispatch/workers/remote.py",
+        "            self._tickets.clear()\n",
+        "            pass\n",
+        "dispatch/test_agents.py",
+    ),
+    Mutant(
+        "a smaller job takes what a larger one waits for",
+        "dispatch/placement.py",
+        "reserved = self.reservations if needed else {}",
+        "reserved: dict[str | None, Reservation] = {}",
+        "dispatch/test_placement.py",
+    ),
     Mutant(
         "a lease has run out at the first look",
         "dispatch/watchdog.py",
@@ -369,6 +390,20 @@ MUTANTS = [
         "api/tasks/test_stream.py",
     ),
     Mutant(
+        "the queue ignores priorities",
+        "store/rows.py",
+        "order = QUEUE_ORDER if state is State.PENDING else QUEUE_ORDER[1:]",
+        "order = QUEUE_ORDER[1:]",
+        "store/test_queue.py",
+    ),
+    Mutant(
+        "a leader of an old term still writes",
+        "store/leadership.py",
+        "        if newest != self.term:",
+        "        if newest is None:",
+        "store/test_leadership.py",
+    ),
+    Mutant(
         "a running task can be deleted",
         "store/jobs.py",
         "if not job.state.is_final:",
@@ -386,8 +421,8 @@ MUTANTS = [
     Mutant(
         "no fsync before the rename",
         "artifact/files.py",
-        "            flush(path)\n        _set_mode(temporary, mode)\n        flush(temporary)\n",
-        "        _set_mode(temporary, mode)\n",
+        "        flush(path)\n    _set_mode(temporary, mode)\n    flush(temporary)\n",
+        "    _set_mode(temporary, mode)\n",
         "artifact/test_files.py",
     ),
     Mutant(
@@ -401,6 +436,27 @@ MUTANTS = [
         "        self.emit(ReportKind.CHECKPOINT, where)\n"
         "        with self.timer",
         "worker/test_durability_order.py",
+    ),
+    Mutant(
+        "a checkpoint is reported that the server does not have",
+        "worker/sink.py",
+        "        if not is_sent:\n            return None\n",
+        "",
+        "worker/test_durability_order.py",
+    ),
+    Mutant(
+        "a manifest is sent before the files that it names",
+        "worker/transfer.py",
+        "key=lambda name: name == files.MANIFEST)",
+        "key=lambda name: name != files.MANIFEST)",
+        "worker/test_transfer.py",
+    ),
+    Mutant(
+        "a stale attempt on another machine completes its folder",
+        "api/attempt_files.py",
+        "                await confirm()\n",
+        "",
+        "api/system/test_worker_files.py",
     ),
     Mutant(
         "the graph of a model does not scale its numbers",

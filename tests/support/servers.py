@@ -19,9 +19,10 @@ FINAL = {"complete", "failed", "cancelled"}
 
 
 class Servers:
-    """Three servers and their proxy."""
+    """Three servers and their proxy. With 0 ``slots`` all trainings are left to agents."""
 
-    def __init__(self, folder: Path, database_url: str) -> None:
+    def __init__(self, folder: Path, database_url: str, slots: int = 1) -> None:
+        self.slots = slots
         self.folder = folder / "data"
         port, *self.ports = free_ports(4)
         self.settings: dict[str, Any] = {
@@ -62,7 +63,7 @@ class Servers:
         """Open servers that have ended, all at once."""
 
         def opened(port: int) -> Running:
-            return Running(self.folder, port, **self.settings)
+            return Running(self.folder, port, self.slots, **self.settings)
 
         with ThreadPoolExecutor() as threads:
             self.running |= dict(zip(ports, threads.map(opened, ports), strict=True))

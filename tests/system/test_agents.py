@@ -16,7 +16,7 @@ from tests.support.reporters import without_times
 TRAINING = {
     "framework": "pytorch",
     "dataset": "digits",
-    "epochs": 60,
+    "epochs": 40,
     "hidden_units": [128, 64],
     "batch_size": 8,
     "learning_rate_scheduler": "plateau",

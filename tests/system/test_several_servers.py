@@ -9,9 +9,10 @@ import httpx
 import pytest
 
 from tests.support.proxy import NGINX
+from tests.support.running import RunningAgent
 from tests.support.servers import TRAINING, Follower, Servers, events_in_log, weights
 
-EPOCHS = 1_000
+EPOCHS = 600
 pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed: apt-get install nginx-light")
 
 
@@ -55,6 +56,36 @@ def test_trainings_go_on_while_servers_are_killed_and_restarted_one_after_anothe
     assert (task["attempt"], task["crashes"]) == (1, 0)
 
 
+@pytest.mark.timeout(600)
+def test_agents_train_on_while_the_leader_is_killed(
+    tmp_path: Path, new_postgres: Callable[..., str], migrated_postgres: str
+) -> None:
+    """Agents reach the leader through any server, and the next one learns from them what they run."""
+    servers = Servers(tmp_path, new_postgres(migrated_postgres), slots=0)
+    agents = [RunningAgent(tmp_path / f"agent-{name}", servers.proxy.url, name) for name in ("a", "b")]
+    try:
+        task_ids = [servers.client.start(TRAINING | {"epochs": 300})["task_id"] for _ in agents]
+        followers = [Follower(servers.proxy.url, task_id) for task_id in task_ids]
+        for follower in followers:
+            follower.until_epoch(20)
+        first = servers.leader()
+        servers.kill(first)
+        assert servers.leader() != first
+        for follower in followers:
+            assert follower.finished()[-1]["type"] == "complete"
+            assert follower.epochs() == [*range(1, 301)]
+        tasks = [servers.client.task(task_id) for task_id in task_ids]
+        assert [(task["attempt"], task["crashes"]) for task in tasks] == [(1, 0)] * 2
+        assert {task["agent"] for task in tasks} == {"a", "b"}
+        assert weights(servers, task_ids[0]) == weights(servers, task_ids[1]) != b""
+        assert [agent["state"] for agent in servers.client.agents()["agents"]] == ["connected"] * 2
+    finally:
+        for agent in agents:
+            agent.kill()
+        servers.close()
+
+
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_a_leader_that_stands_still_is_replaced_and_then_stands_by(servers: Servers) -> None:
     task_id = servers.client.start(TRAINING | {"epochs": 600})["task_id"]

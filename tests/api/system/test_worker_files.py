@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from epochd.artifact import files
+from epochd.core.errors import StaleAttempt
 from epochd.core.jobs import State
 from epochd.store import attempts, jobs
 
@@ -158,6 +159,22 @@ async def test_a_stale_attempt_writes_nothing(worker):
     assert (await jobs.get(service.db, worker.ticket.task_id)).state is State.PENDING
     assert await worker.send(folder, {"state.json": b"{}"}) == [409, 409]
     assert not (worker.home / folder).exists()
+
+
+async def test_an_attempt_that_becomes_stale_while_it_writes_completes_nothing(worker):
+    service, content = worker.house.service, json.dumps({"files": {}}).encode()
+    job = await jobs.get(service.db, worker.ticket.task_id)
+
+    async def chunks():
+        yield content
+
+    async def confirm():
+        raise StaleAttempt("a newer one has begun")
+
+    path = f"checkpoints/{job.id}/0001-000001"
+    with pytest.raises(StaleAttempt):
+        await service.attempt_files.write(job, f"{path}/manifest.json", chunks(), confirm)
+    assert not (worker.home / path).exists()
 
 
 async def test_a_log_grows_by_pieces_and_can_be_sent_again(worker):
