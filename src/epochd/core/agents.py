@@ -21,7 +21,7 @@ class AgentExit(BaseModel):
     """The end of an attempt on an agent, as ``dispatch.workers.executor.Exit``. ``error`` is set if it could not be
     launched; ``limit`` and ``peak`` (bytes) if it was killed for its memory."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     key: AttemptKey
     returncode: int = 0
@@ -33,6 +33,8 @@ class AgentExit(BaseModel):
 
 class AgentState(BaseModel):
     """What an agent is and does at this moment."""
+
+    model_config = ConfigDict(defer_build=True)
 
     session: Annotated[str, Field(min_length=8, max_length=64)]
     """Random for each start of the agent, which then knows nothing of attempts that it had before."""
@@ -66,6 +68,8 @@ class AgentState(BaseModel):
 
 class AgentOrders(BaseModel):
     """What an agent has to do now."""
+
+    model_config = ConfigDict(defer_build=True)
 
     tickets: list[AnyTicket] = []
     """Attempts to launch, unless it has them."""

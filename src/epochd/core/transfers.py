@@ -1,11 +1,13 @@
 """What a worker without the server's folders asks for before an attempt."""
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 
 class RemoteFile(BaseModel):
     """A file of the server: its path below what it belongs to, with ``/``; ``modified`` in nanoseconds since the Unix
     epoch, which is part of the fingerprint of a large dataset."""
+
+    model_config = ConfigDict(defer_build=True)
 
     path: str
     bytes: int
@@ -14,6 +16,8 @@ class RemoteFile(BaseModel):
 
 class Inputs(BaseModel):
     """The files that an attempt needs."""
+
+    model_config = ConfigDict(defer_build=True)
 
     data: list[RemoteFile] = []
     """Those of its datasets: ``<number of the folder>/<path in this folder>``."""
