@@ -15,6 +15,7 @@ const state = (): Schemas["SessionState"] => ({
   success: true,
   token_required: isTokenRequired,
   logged_in: isLoggedIn,
+  user: null,
   csrf_token: isLoggedIn ? "csrf" : null,
   expires_at: null,
 });
