@@ -86,7 +86,8 @@ def run(client: Client, count: int) -> list[dict[str, Any]]:
 
     def are_over() -> bool:
         nonlocal open_ids
-        open_ids = {task_id for task_id in open_ids if client.progress(task_id)["progress"]["training_state"] not in FINAL}
+        states = {task_id: client.progress(task_id)["progress"]["training_state"] for task_id in open_ids}
+        open_ids = {task_id for task_id, state in states.items() if state not in FINAL}
         return not open_ids
 
     until(are_over)
