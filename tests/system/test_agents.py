@@ -33,6 +33,18 @@ def outcome(server, task_id):
     return without_times(server.history(task_id)), weights
 
 
+def predicted(server, body):
+    """A batch prediction that has ended."""
+    started = server.client.post(f"{server.url}/api/v1/predictions", json=body)
+    assert started.is_success, started.text
+    url = f"{server.url}/api/v1/predictions/{started.json()['task_id']}"
+    until = time.monotonic() + 30
+    while (found := server.client.get(url).json())["state"] not in ("completed", "failed", "paused"):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    return found
+
+
 def left(agent) -> list[Path]:
     """The files that an agent keeps of attempts."""
     kinds = ("checkpoints", "artifacts", "predictions")
@@ -131,12 +143,8 @@ def test_uploaded_data_are_trained_on_and_predicted_by_an_agent(open_server, ope
     task_id = server.start(dataset="sales", epochs=5, framework="pytorch")
     assert server.follow(task_id)["type"] == "complete"
     body = {"model": task_id, "dataset": "sales", "echo": True}
-    started = server.client.post(f"{server.url}/api/v1/predictions", json=body).raise_for_status().json()
-    url = f"{server.url}/api/v1/predictions/{started['task_id']}"
-    until = time.monotonic() + 30
-    while (found := server.client.get(url).json())["state"] not in ("completed", "failed"):
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    found = predicted(server, body)
+    url = f"{server.url}/api/v1/predictions/{found['task_id']}"
     assert (found["state"], found["progress"]["rows_done"]) == ("completed", 300)
     assert len(server.client.get(f"{url}/output").raise_for_status().content) > 1000
     assert left(agent) == []
@@ -152,10 +160,14 @@ def test_pictures_of_a_folder_are_trained_on_by_an_agent(open_server, open_agent
         for number in range(20):
             pixels = (base + noise.integers(0, 90, (8, 8))).astype(np.uint8)
             Image.fromarray(pixels).save(folder / kind / f"{number}.png")
+    rows = [f"shapes/{path.parent.name}/{path.name}" for path in sorted(folder.rglob("*.png"))]
+    (folder.parent / "list.csv").write_text("image,number\n" + "".join(f"{row},{n}\n" for n, row in enumerate(rows)))
     open_agent(server, "a")
     options = {"dataset": "shapes", "target_column": "label", "image_size": [8, 8], "image_mode": "grey"}
     task_id = server.start(**options, epochs=3, framework="pytorch")
     assert server.follow(task_id)["type"] == "complete", server.task(task_id)["error"]
+    found = predicted(server, {"model": task_id, "dataset": "list.csv"})
+    assert (found["state"], found["progress"]["rows_done"]) == ("completed", 40), found["error"]
 
 
 def test_an_agent_without_the_right_token_is_told_so_and_ends(open_server, open_agent):

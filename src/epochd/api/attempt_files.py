@@ -17,11 +17,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from epochd.artifact import checkpoint, files, pack
+from epochd.artifact.predictions import HEADER
 from epochd.core.errors import BadRequest, NotFound
 from epochd.core.jobs import Job, JobKind
 from epochd.core.names import composed
 from epochd.core.settings import Settings
 from epochd.core.transfers import Inputs, RemoteFile
+from epochd.data.encoding.image import Image
 from epochd.data.formats import picture
 from epochd.data.tables import catalog
 from epochd.data.tables.catalog import Catalog
@@ -30,7 +32,6 @@ KEPT = 256
 """Attempts whose files are known without looking them up again."""
 CHECKPOINT = re.compile(r"checkpoints/[^/]+/(\d{4})-\d{6}/[^/]+")
 PART = re.compile(r"checkpoints/[^/]+/parts/(\d{6}/[^/]+|header\.json)")
-HEADER = "header.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +168,7 @@ def _predicts_pictures(job: Job, home: Path) -> bool:
         return False
     try:
         about = json.loads((home / job.summary["model"]["folder"] / files.MODEL).read_text(encoding="utf-8"))
-        return bool(about["encoder"].get("image"))
+        return any(column["kind"] == Image.kind for column in about["encoder"]["columns"])
     except (OSError, ValueError, KeyError, TypeError):  # its worker says what is wrong with it
         return False
 

@@ -15,7 +15,9 @@ import secrets
 import shutil
 import signal
 import time
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import httpx
 from pydantic import ValidationError
@@ -190,18 +192,18 @@ class Agent:
             self._is_draining = True
         for ticket in orders.tickets:
             if ticket.key not in self._held and ticket.key not in self._exits:
-                self._held[ticket.key] = ticket
                 self._start(ticket, orders.now)
         for key in orders.kill:
             if key in self._held:
-                task = asyncio.create_task(self._executor.kill(key))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._begin(self._executor.kill(key))
 
     def _start(self, ticket: AttemptTicket, now: float | None = None) -> None:
         local = ticket if now is None else self._localised(ticket, now)
         self._held[ticket.key] = local
-        task = asyncio.create_task(self._launch(local))
+        self._begin(self._launch(local))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

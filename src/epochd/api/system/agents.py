@@ -6,13 +6,14 @@ from fastapi import APIRouter, Path
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.requests import Request
+from starlette.responses import Response
 
 from epochd.api.deps import AUTHORISED, ServiceDep
 from epochd.api.leader import AT_LEADER
 from epochd.api.responses import ErrorShape
 from epochd.api.security import WORKERS_PATH
 from epochd.api.system.responses import Agents, AgentShape, Drained
-from epochd.core.agents import AGENT_NAME, AgentOrders, AgentState
+from epochd.core.agents import AGENT_NAME, AgentState
 from epochd.dispatch.workers.remote import RemoteExecutor
 
 poll_router = APIRouter(prefix=f"{WORKERS_PATH}agents", include_in_schema=False)
@@ -22,14 +23,15 @@ AgentName = Annotated[str, Path(pattern=f"^{AGENT_NAME.pattern}$", description="
 
 
 @poll_router.post("/{name}/poll", dependencies=[AT_LEADER])
-async def poll(name: AgentName, request: Request, service: ServiceDep) -> AgentOrders:
-    """Take the state of an agent, and answer with its orders."""
+async def poll(name: AgentName, request: Request, service: ServiceDep) -> Response:
+    """Take the state of an agent, and answer with its orders, as ``core.agents.AgentOrders``."""
     try:
         state = AgentState.model_validate_json(await request.body())
     except ValidationError as error:
         errors = [{**entry, "loc": ("body", *entry["loc"])} for entry in error.errors(include_url=False)]
         raise RequestValidationError(errors) from None
-    return await service.dispatcher.poll_agent(name, state)
+    orders = await service.dispatcher.poll_agent(name, state)
+    return Response(orders.model_dump_json(), media_type="application/json")
 
 
 @router.get("", operation_id="list_agents", summary="List the agents", dependencies=[AT_LEADER])

@@ -1,9 +1,9 @@
 """The routes through which workers on other machines read and write the files of their attempts (``attempt_files``)."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.requests import Request
 
 from epochd.api.deps import ServiceDep, bearer_token
@@ -11,7 +11,6 @@ from epochd.api.security import WORKERS_PATH
 from epochd.api.service import Service
 from epochd.core.errors import NotFound
 from epochd.core.jobs import Job
-from epochd.core.transfers import Inputs
 from epochd.store import attempts, jobs
 
 router = APIRouter(prefix=f"{WORKERS_PATH}attempts/{{task_id}}", include_in_schema=False)
@@ -20,9 +19,10 @@ Attempt = Annotated[int, Query(ge=1)]
 
 
 @router.get("/files")
-async def inputs(task_id: str, service: ServiceDep) -> Inputs:
-    """What the attempt needs before it begins."""
-    return await service.attempt_files.inputs(await jobs.get(service.db, task_id))
+async def inputs(task_id: str, service: ServiceDep) -> Response:
+    """What the attempt needs before it begins, as ``core.transfers.Inputs``."""
+    found = await service.attempt_files.inputs(await jobs.get(service.db, task_id))
+    return Response(found.model_dump_json(), media_type="application/json")
 
 
 @router.get("/files/{kind}/{path:path}")
@@ -52,9 +52,9 @@ async def _running(service: Service, task_id: str, attempt: int, request: Reques
 @router.put("/log")
 async def log(
     task_id: str, attempt: Attempt, offset: Annotated[int, Query(ge=0)], request: Request, service: ServiceDep
-) -> dict[str, Any]:
+) -> JSONResponse:
     """Append a piece that begins at ``offset`` to the log of an attempt; answers with the size that it has then."""
     job = await jobs.get(service.db, task_id)
     if job.attempt != attempt:
         raise NotFound(f"attempt {attempt} of task {task_id} is not its newest one")
-    return {"size": await service.attempt_files.append_log(job, offset, await request.body())}
+    return JSONResponse({"size": await service.attempt_files.append_log(job, offset, await request.body())})
