@@ -106,7 +106,7 @@ def test_starting_costs_little_more_than_the_import_of_its_libraries(open_proces
             times = psutil.Process(process.child.pid).cpu_times()
             process.end()
             ratios.append((times.user + times.system) / imported)
-    assert min(ratios) < 1.8
+    assert min(ratios) < 1.7
 
 
 def test_a_second_server_is_kept_out_of_the_data_directory(process, open_process):
