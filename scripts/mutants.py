@@ -320,7 +320,7 @@ MUTANTS = [
     ),
     Mutant(
         "an agent that was restarted gets an attempt for the second time",
-        "dispatch/workers/remote.py",
+        "dispatch/workers/agent.py",
         "            self._tickets.clear()\n",
         "            pass\n",
         "dispatch/test_agents.py",

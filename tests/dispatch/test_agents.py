@@ -134,4 +134,4 @@ async def test_an_agent_that_has_left_is_forgotten(stage):
     await stage.dispatcher.poll_agent("a", state(is_leaving=True))
     stage.dispatcher.nodes.check()
     assert stage.dispatcher.nodes.agents == {}
-    assert stage.dispatcher.nodes.slots == stage.settings.slots
+    assert stage.dispatcher.nodes.slots == stage.executor.slots

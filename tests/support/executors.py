@@ -45,7 +45,7 @@ class FakeExecutor:
 
     @property
     def installed(self) -> list[str]:
-        return registry.installed()
+        return registry.installed() if self.slots else []
 
     @property
     def frameworks(self) -> frozenset[str]:

@@ -76,7 +76,7 @@ class Dispatcher:
         self._server_url = server_url
         self._speeds = speeds or Speeds()
         self._inherited = InheritedWorkers(db, settings)
-        self.nodes = Nodes(Node(executor, inherited=self._inherited, slots=settings.slots), settings.lease_seconds)
+        self.nodes = Nodes(Node(executor, inherited=self._inherited), settings.lease_seconds)
         self._running = RunningAttempts(executor, self._inherited)
         self._watchdog = Watchdog(db, settings, self._running)
         self._readmission = readmission.Readmission(db, settings)
@@ -131,8 +131,8 @@ class Dispatcher:
         its workers. The jobs are pending afterwards. Those of agents go on. A second call does nothing."""
         if not await self._end_loop():
             return
-        for agent in self.nodes.agents.values():
-            await agent.close()
+        for executor in self.nodes.remote:
+            await executor.close()
         try:
             await self._release_all(release_wait)
         finally:
@@ -238,11 +238,11 @@ class Dispatcher:
 
     async def poll_agent(self, name: str, state: AgentState) -> AgentOrders:
         """Take the state of an agent, which joins with its first poll, and answer with its orders; see
-        ``RemoteExecutor.poll``. A server that shuts down has none. Raises AgentNameTaken."""
+        ``AgentExecutor.poll``. A server that shuts down has none. Raises AgentNameTaken."""
         if self._stopping:
             await asyncio.sleep(min(STEP_SECONDS, state.wait))
             return AgentOrders(now=time.time(), lease_seconds=self._settings.lease_seconds)
-        node = await self.nodes.joined(name, state, self._on_exit)
+        node = await self.nodes.join_agent(name, state, self._on_exit)
         agent = self.nodes.agents[name]
         for key in state.held:
             if key not in agent.attempts and key not in self._running.own:
@@ -264,7 +264,7 @@ class Dispatcher:
     async def drain_agent(self, name: str) -> list[str]:
         """Give an agent no more attempts, and request a checkpoint and the release of those that it has; it leaves
         after that. The ids of their tasks. Raises NotFound."""
-        if (agent := self.nodes.agents.get(name)) is None:
+        if (agent := next((one for one in self.nodes.remote if one.name == name), None)) is None:
             raise NotFound(f"there is no agent {shown(name, 80)}. GET /api/v1/system/agents lists all agents")
         agent.drain()
         return await attempts.request_release(self._db, agent=name)

@@ -1,4 +1,4 @@
-"""The nodes that run attempts: the machine of the server, and each agent that has joined."""
+"""The nodes that run attempts: the machine of the server, agents that have joined, and nodes of a Ray cluster."""
 
 import logging
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from epochd.core.agents import AgentState
 from epochd.dispatch.host.gpus import GpuPool
 from epochd.dispatch.inherited_workers import InheritedWorkers
 from epochd.dispatch.placement import Place
+from epochd.dispatch.workers.agent import AgentExecutor
 from epochd.dispatch.workers.executor import Executor, OnExit
 from epochd.dispatch.workers.remote import RemoteExecutor
 from epochd.engines import registry
@@ -17,14 +18,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class Node:
-    """An executor with its GPUs. ``agent`` is the name of an agent, None for the machine of the server, whose
-    ``inherited`` workers occupy some of its ``slots``."""
+    """An executor with its GPUs. ``agent`` is the name of an agent or Ray node, None for the machine of the server,
+    whose ``inherited`` workers occupy some of its slots."""
 
     executor: Executor
     gpus: GpuPool = field(default_factory=lambda: GpuPool([]))
     agent: str | None = None
     inherited: InheritedWorkers | None = None
-    slots: int = 0
 
     @property
     def free_slots(self) -> int:
@@ -35,12 +35,7 @@ class Node:
         """What it has for jobs now."""
         executor, pool = self.executor, self.gpus
         engines, warm = frozenset(executor.installed), executor.frameworks
-        return Place(self.agent, self.free_slots, self.total, len(pool.free), len(pool.owned), engines, warm)
-
-    @property
-    def total(self) -> int:
-        """Its slots, free or not."""
-        return self.executor.slots if isinstance(self.executor, RemoteExecutor) else self.slots
+        return Place(self.agent, self.free_slots, executor.slots, len(pool.free), len(pool.owned), engines, warm)
 
 
 class Nodes:
@@ -48,37 +43,52 @@ class Nodes:
 
     def __init__(self, local: Node, lease_seconds: float) -> None:
         self.local = local
-        self.agents: dict[str, RemoteExecutor] = {}
         self._lease_seconds = lease_seconds
         self._remote: dict[str, Node] = {}
+        self._executors: dict[str, RemoteExecutor] = {}
 
     def __iter__(self) -> Iterator[Node]:
         yield self.local
         yield from self._remote.values()
 
+    @property
+    def remote(self) -> list[RemoteExecutor]:
+        """The other machines, by name."""
+        return [executor for _, executor in sorted(self._executors.items())]
+
+    @property
+    def agents(self) -> dict[str, AgentExecutor]:
+        return {name: found for name, found in self._executors.items() if isinstance(found, AgentExecutor)}
+
     def of(self, agent: str | None) -> Node:
         """The node with this agent, or the machine of the server. An agent that has left is a node without slots."""
-        return self.local if agent is None else self._remote.get(agent) or Node(RemoteExecutor(agent, 0.0))
+        return self.local if agent is None else self._remote.get(agent) or Node(AgentExecutor(agent, 0.0))
 
-    async def joined(self, name: str, state: AgentState, on_exit: OnExit) -> Node:
+    async def join(self, executor: RemoteExecutor, on_exit: OnExit) -> Node:
+        """The node of a machine, which is new if there is none of its name."""
+        if (node := self._remote.get(executor.name)) is None:
+            await executor.start(on_exit)
+            node = self._remote.setdefault(executor.name, Node(executor, agent=executor.name))
+            self._executors.setdefault(executor.name, executor)
+        return node
+
+    async def join_agent(self, name: str, state: AgentState, on_exit: OnExit) -> Node:
         """The node of an agent that polls, which is new at its first poll. Raises AgentNameTaken."""
-        if (node := self._remote.get(name)) is None:
-            agent = RemoteExecutor(name, self._lease_seconds)
-            await agent.start(on_exit)
-            node = self._remote.setdefault(name, Node(agent, agent=name))
-            self.agents.setdefault(name, agent)
+        if name not in self._remote:
+            await self.join(AgentExecutor(name, self._lease_seconds), on_exit)
             logger.info("agent %s joined from %s: %d slots, GPUs %s", name, state.hostname, state.slots, state.gpus)
         self.agents[name].check_session(state)
+        node = self._remote[name]
         node.gpus.owned = state.gpus
         return node
 
     def check(self) -> None:
-        """Give up agents that have not polled for too long, and forget those that have left."""
-        for name, agent in [*self.agents.items()]:
-            agent.check()
-            if agent.state is not None and agent.state.is_leaving and not agent.is_connected and not agent.attempts:
-                del self.agents[name], self._remote[name]
-                logger.info("agent %s has left", name)
+        """Give up machines that were not heard of for too long, and forget those that have left."""
+        for name, executor in [*self._executors.items()]:
+            executor.check()
+            if executor.has_left:
+                del self._executors[name], self._remote[name]
+                logger.info("%s has left", name)
 
     @property
     def most_gpus(self) -> int:
@@ -95,7 +105,7 @@ class Nodes:
         """The engines that a training may ask for: those of any node, or all where only agents train and none has
         joined yet."""
         found = self.installed
-        is_open = not found and not self.local.slots
+        is_open = not found and not self.local.executor.slots
         return [engine for engine in registry.MODULES if is_open or engine in found]
 
     @property
@@ -106,9 +116,9 @@ class Nodes:
     @property
     def slots(self) -> int:
         """The number of trainings that can run at the same time on all machines that are connected."""
-        return self.local.slots + sum(agent.slots for agent in self.agents.values())
+        return sum(node.executor.slots for node in self)
 
     @property
     def free_slots(self) -> int:
         """How many more trainings can start now."""
-        return self.local.executor.free_slots + sum(agent.free_slots for agent in self.agents.values())
+        return sum(node.executor.free_slots for node in self)

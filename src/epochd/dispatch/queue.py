@@ -101,9 +101,9 @@ class JobQueue:
         return None
 
     def _is_plain(self, places: Sequence[Place]) -> bool:
-        """Whether the first pending job can start wherever a slot is free."""
-        has_no_choice = len({place.engines for place in places if place.slots}) <= 1
-        return self._settings.user_slots is None and has_no_choice and all(place.gpus == 0 for place in places)
+        """Whether the first pending job can start on this machine, the only one, as soon as a slot is free."""
+        is_alone = all(place.name is None and place.gpus == 0 for place in places)
+        return self._settings.user_slots is None and is_alone
 
     async def _next(self, places: Sequence[Place], now: float) -> Start | None:
         """The next job to start. What runs is read only if the first job that may start cannot."""

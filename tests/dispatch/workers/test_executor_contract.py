@@ -18,9 +18,9 @@ from epochd.core.errors import EpochdError
 from epochd.core.settings import Settings
 from epochd.core.tickets import Ticket
 from epochd.dispatch.agent import Agent
+from epochd.dispatch.workers.agent import AgentExecutor
 from epochd.dispatch.workers.executor import Executor, Exit, OnExit
 from epochd.dispatch.workers.pool import LocalExecutor
-from epochd.dispatch.workers.remote import RemoteExecutor
 
 
 @dataclass
@@ -59,7 +59,7 @@ def local(data_dir: Path, *, is_cold: bool) -> LocalExecutor:
     return LocalExecutor(Settings(data_dir=data_dir, slots=2, gpus="none"), command=command)
 
 
-class Connected(RemoteExecutor):
+class Connected(AgentExecutor):
     """That of an agent in this process, which polls it without a network."""
 
     def __init__(self, data_dir: Path, *, is_cold: bool) -> None:
@@ -86,7 +86,7 @@ class Connected(RemoteExecutor):
         await asyncio.gather(self._running, return_exceptions=True)
 
 
-def remote(data_dir: Path, *, is_cold: bool) -> RemoteExecutor:
+def remote(data_dir: Path, *, is_cold: bool) -> AgentExecutor:
     return Connected(data_dir, is_cold=is_cold)
 
 

@@ -37,8 +37,8 @@ async def poll(name: AgentName, request: Request, service: ServiceDep) -> Respon
 @router.get("", operation_id="list_agents", summary="List the agents", dependencies=[AT_LEADER])
 async def list_agents(service: ServiceDep) -> Agents:
     """The machines that run trainings besides that of the server, by name."""
-    found = service.dispatcher.nodes.agents
-    return Agents(agents=[_shape(agent, agent.state) for _, agent in sorted(found.items()) if agent.state is not None])
+    found = service.dispatcher.nodes.remote
+    return Agents(agents=[_shape(agent, agent.state) for agent in found if agent.state is not None])
 
 
 @router.post(

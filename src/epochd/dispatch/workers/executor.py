@@ -42,6 +42,10 @@ class Executor(Protocol):
         ``has_gpus`` says whether tickets may allocate GPUs."""
 
     @property
+    def slots(self) -> int:
+        """The number of tickets that can run at the same time; 0 while none can."""
+
+    @property
     def free_slots(self) -> int:
         """The number of tickets that can be launched at present."""
 

@@ -84,6 +84,10 @@ class LocalExecutor:
             self._start_task(self._watch_memory())
 
     @property
+    def slots(self) -> int:
+        return self._settings.slots
+
+    @property
     def free_slots(self) -> int:
         if self._closing.is_set() or not registry.installed():  # without a framework the queue waits for one
             return 0

@@ -8,9 +8,9 @@ from tests.support.tickets import ticket
 
 from epochd.core.agents import AgentExit, AgentState
 from epochd.core.errors import AgentLost, AgentNameTaken, EpochdError
-from epochd.dispatch.workers import remote
+from epochd.dispatch.workers import agent
+from epochd.dispatch.workers.agent import AgentExecutor
 from epochd.dispatch.workers.executor import Exit
-from epochd.dispatch.workers.remote import RemoteExecutor
 
 LEASE = 6.0
 KEY = ("task", 1)
@@ -30,7 +30,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(remote, "time", clock)
+    monkeypatch.setattr(agent, "time", clock)
     return clock
 
 
@@ -40,8 +40,8 @@ async def exits() -> "asyncio.Queue[Exit]":
 
 
 @pytest.fixture
-async def executor(clock, exits) -> RemoteExecutor:
-    executor = RemoteExecutor("a", LEASE)
+async def executor(clock, exits) -> AgentExecutor:
+    executor = AgentExecutor("a", LEASE)
     await executor.start(exits.put)
     await executor.poll(state())
     return executor
@@ -51,7 +51,7 @@ def state(**values: Any) -> AgentState:
     return AgentState(**{"session": "first one", "version": "1", "slots": 2, "hostname": "here"} | values)
 
 
-async def launched(executor: RemoteExecutor, tmp_path, attempt: int = 1) -> "asyncio.Task[None]":
+async def launched(executor: AgentExecutor, tmp_path, attempt: int = 1) -> "asyncio.Task[None]":
     """A ticket on its way, which the agent has not asked for yet."""
     launch = asyncio.create_task(executor.launch(ticket(tmp_path, attempt=attempt)))
     await asyncio.sleep(0)
