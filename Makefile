@@ -110,7 +110,7 @@ bench-setup: $(BENCH_READY)
 
 # The stamp makes every later `make` quick: it is renewed only when the dependencies change.
 $(READY): pyproject.toml constraints-dev.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt -e '.[torch,tensorflow,jax,postgres,mlflow,tensorboard,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt -e '.[torch,tensorflow,jax,postgres,ray,mlflow,tensorboard,dev]'
 	touch $@
 
 # Node.js 20 of the system, or else that of PyPI.

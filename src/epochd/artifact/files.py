@@ -13,6 +13,7 @@ import math
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ from epochd.core.errors import CorruptFile, FileNotReadable, OutOfSpace
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 SPARE_BYTES = 16 * 2**20
 """Disk space for small files, logs and the database."""
+UNSENT_SECONDS = 86_400.0
 MANIFEST = "manifest.json"
 TEMPORARY = ".tmp-"
 MODEL = "model.json"
@@ -146,6 +148,15 @@ def remove_temporary(folder: Path, name: str = "") -> None:
     """Remove the temporary folders that a dead process left in ``folder``: those of ``name``, or all."""
     for path in folder.glob(f"{TEMPORARY}{name}*") if folder.is_dir() else ():
         shutil.rmtree(path, ignore_errors=True)
+
+
+def remove_unsent(data_dir: Path) -> None:
+    """Remove what attempts on another machine than the server could not send to it, once nobody has touched it for
+    ``UNSENT_SECONDS``."""
+    for kind in ("checkpoints", "logs", "predictions"):
+        for folder in (data_dir / kind).glob("*"):
+            if folder.stat().st_mtime < time.time() - UNSENT_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def verify(folder: Path) -> None:

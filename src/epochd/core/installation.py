@@ -13,6 +13,7 @@ PACKAGES = {
     "tensorflow": ("tensorflow>=2.18", "keras>=3.6"),
     "jax": ("jax>=0.8", "optax>=0.2.4"),
     "postgres": ("psycopg[binary]>=3.2",),
+    "ray": ("ray[default]>=2.50",),
     "mlflow": ("mlflow-skinny>=3", "pandas>=2.2"),
     "tensorboard": ("tensorboard>=2.16",),
 }

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic_settings
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -19,7 +19,7 @@ OTHER_VARIABLES = frozenset({"EPOCHD_URL", "EPOCHD_TOKEN", "EPOCHD_WORKER_OF"})
 """What the client reads, and the mark of workers (``dispatch.host.processes``)."""
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
-SECRETS = frozenset({"tokens", "agent_tokens", "users", "database_url", "connections"})
+SECRETS = frozenset({"tokens", "agent_tokens", "users", "database_url", "connections", "ray_token"})
 """Settings whose values are never shown, and that are no options of the command line."""
 
 DATABASE_FILE = "epochd.db"
@@ -77,6 +77,21 @@ class Settings(BaseSettings):
     """The maximum size of an uploaded dataset file, in MiB."""
     slots: Annotated[int, Field(ge=0, le=1024)] = max(1, min(4, (os.cpu_count() or 1) // 2))
     """The number of trainings that run at the same time on this machine; 0 leaves all of them to agents."""
+    ray_address: Annotated[str, Field(pattern=URL_PATTERN)] | None = None
+    """The address of a Ray cluster's dashboard, such as ``http://head:8265``, whose nodes then run trainings as well.
+    Needs ``public_url``."""
+    ray_token: SecretStr | None = None
+    """The token of this cluster (``ray get-auth-token``)."""
+    ray_cpus: Annotated[int, Field(ge=1, le=1024)] = 1
+    """The number of CPUs of a Ray node that one training takes."""
+    ray_memory_mb: Annotated[int, Field(ge=256, le=100_000_000)] | None = None
+    """The memory that one training takes on a Ray node, in MiB, which is also its limit. Default: no limit."""
+    ray_labels: dict[str, str] = {}
+    """Only Ray nodes with these labels are used: a JSON object of names and values."""
+    ray_python: str = "python"
+    """The shell command that starts Python on a Ray node, with epochd and the frameworks installed there."""
+    ray_runtime_env: dict[str, Any] = {}
+    """The runtime environment of Ray in which trainings run there: a JSON object."""
     preempt: bool = False
     """Whether running tasks make room for a task of higher priority that cannot start: those of the lowest priority
     save a checkpoint, return to the queue, and continue exactly later."""
@@ -245,6 +260,12 @@ def load(**overrides: object) -> Settings:
             "EPOCHD_TOKENS to one or more secrets, or EPOCHD_HOST to 127.0.0.1"
         )
         raise invalid([Problem("EPOCHD_HOST", reason)])
+    if settings.ray_address is not None and settings.public_url is None:
+        reason = (
+            "EPOCHD_RAY_ADDRESS without EPOCHD_PUBLIC_URL: workers on a Ray node could not reach the server. Set "
+            "EPOCHD_PUBLIC_URL to a URL at which the nodes reach it"
+        )
+        raise invalid([Problem("EPOCHD_PUBLIC_URL", reason)])
     if settings.shared and (problem := _why_not_shared(settings)) is not None:
         raise invalid([problem])
     return settings

@@ -14,6 +14,8 @@ from epochd.core.specs import TrainingSpec
 
 RANK_FAILED = 71
 """The exit code of a worker whose other training processes (ranks) failed; the attempt counts as a crash."""
+CLAIM_REFUSED = 75
+"""The exit code of a worker that gets no ticket for its claim: that was taken, or is known to no server any more."""
 NO_FRAMEWORK = "none"
 """What a worker is started with for a prediction, which needs no framework."""
 
@@ -157,7 +159,34 @@ class PredictionTicket(AttemptTicket):
         return self.data_dir / "predictions" / self.task_id
 
 
+class Claim(BaseModel):
+    """What a worker that a cluster manager has started says of itself and its machine when it asks for its ticket.
+    ``session`` is random for each process: the same one gets the same answer again, any other one none."""
+
+    model_config = ConfigDict(defer_build=True)
+
+    session: Annotated[str, Field(min_length=16, max_length=64)]
+    version: Annotated[str, Field(max_length=50)]
+    hostname: Annotated[str, Field(max_length=255)] = ""
+    cpus: int = 1
+    memory: int = 0
+    """Bytes of the machine."""
+    frameworks: Annotated[list[Annotated[str, Field(max_length=20)]], Field(max_length=20)] = []
+    """Engines whose framework is installed."""
+
+
 AnyTicket = Annotated[Ticket | PredictionTicket, Field(discriminator="kind")]
+
+
+class Claimed(BaseModel):
+    """The answer to a ``Claim``: no ticket if the server only wanted to know what is installed there."""
+
+    model_config = ConfigDict(defer_build=True)
+
+    ticket: AnyTicket | None
+    now: float
+    """The server's clock, in seconds since the Unix epoch."""
+
 
 _TICKETS: TypeAdapter[Ticket | PredictionTicket] = TypeAdapter(AnyTicket, config=ConfigDict(defer_build=True))
 

@@ -12,7 +12,6 @@ import logging
 import os
 import platform
 import secrets
-import shutil
 import signal
 import time
 from collections.abc import Coroutine
@@ -23,6 +22,7 @@ import httpx
 from pydantic import ValidationError
 
 import epochd
+from epochd.artifact import files
 from epochd.core.agents import AgentExit, AgentOrders, AgentState
 from epochd.core.errors import AgentNameTaken, EpochdError, SettingsError, Unauthorized
 from epochd.core.jobs import AttemptKey
@@ -41,8 +41,6 @@ LEAVE_SECONDS = 5.0
 """How long an agent that has nothing to run tries to say so to the server."""
 CLEAR_SECONDS = 10.0
 """How long workers of an earlier agent may take to save a checkpoint."""
-KEPT_SECONDS = 86_400.0
-"""How long what a worker could not send to the server is kept."""
 FATAL = {401, 403, 404, 422}
 """Answers that do not get better by waiting."""
 
@@ -283,15 +281,7 @@ async def clear(data_dir: Path) -> None:
         await asyncio.sleep(0.1)  # other processes set no events
     for process in left:
         orphans.kill(process)
-    await asyncio.to_thread(_delete_old, data_dir)
-
-
-def _delete_old(data_dir: Path) -> None:
-    """Delete the files of attempts that nobody has touched for ``KEPT_SECONDS``."""
-    for kind in ("checkpoints", "logs", "predictions"):
-        for folder in (data_dir / kind).glob("*"):
-            if folder.stat().st_mtime < time.time() - KEPT_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
+    await asyncio.to_thread(files.remove_unsent, data_dir)
 
 
 async def _sweep(sweeper: orphans.Sweeper) -> None:

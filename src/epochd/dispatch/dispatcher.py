@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from epochd.core.agents import AgentOrders, AgentState
 from epochd.core.errors import AgentLost, Busy, EpochdError, NotFound, NotLeader, OutOfSpace
@@ -23,7 +23,7 @@ from epochd.core.events import FINAL_TYPES, Event, Type
 from epochd.core.jobs import AttemptKey, Job, JobKind, State
 from epochd.core.settings import Settings
 from epochd.core.text import shown
-from epochd.core.tickets import AttemptTicket, PredictionTicket, Ticket
+from epochd.core.tickets import AttemptTicket, Claim, Claimed, PredictionTicket, Ticket
 from epochd.dispatch import outcomes, readmission
 from epochd.dispatch.host import gpus, orphans, processes
 from epochd.dispatch.inherited_workers import InheritedWorkers
@@ -39,6 +39,9 @@ from epochd.dispatch.workers.remote import RemoteExecutor
 from epochd.engines.speeds import Speeds
 from epochd.store import attempts, datasets, jobs
 from epochd.store.db import Database
+
+if TYPE_CHECKING:
+    from epochd.dispatch.workers.ray import RayCluster, RayExecutor
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +84,7 @@ class Dispatcher:
         self._watchdog = Watchdog(db, settings, self._running)
         self._readmission = readmission.Readmission(db, settings)
         self._sweeper = orphans.Sweeper(settings.data_dir, self._running.pids, executor.pids)
+        self.ray: RayCluster | None = None
         self.queue = JobQueue(db, settings, self._offers, self._held)
         self._checked_at = 0.0
         self._backoff = FIRST_BACKOFF_SECONDS
@@ -97,7 +101,7 @@ class Dispatcher:
     @property
     def reconciler(self) -> Reconciler:
         """Compares the database with the processes of the system."""
-        return Reconciler(self._db, self._settings, self._running, self.gpus)
+        return Reconciler(self._db, self._settings, self._running, self.gpus, self.ray)
 
     def _offers(self) -> list[Place]:
         """The machines that can run jobs."""
@@ -121,6 +125,11 @@ class Dispatcher:
             asyncio.create_task(_repeat(self._readmission.check, 0.0, readmission.CHECK_SECONDS)),
             asyncio.create_task(_repeat(self._sweeper.sweep, orphans.FIRST_SWEEP_SECONDS, orphans.SWEEP_SECONDS)),
         ]
+        if self._settings.ray_address is not None:
+            from epochd.dispatch.workers.ray import RayCluster  # noqa: PLC0415 - only such a server needs it
+
+            self.ray = RayCluster(self._settings, self._server_url, self._join_ray, self._note_ray)
+            self._periodic.append(asyncio.create_task(self.ray.run(), name="Ray cluster"))
 
     def wake(self) -> None:
         """Look for something to do: the state of a task has changed, maybe by another server."""
@@ -251,6 +260,27 @@ class Dispatcher:
             await self.drain_agent(name)
         self._wake.set()
         return await agent.poll(state)
+
+    async def _join_ray(self, executor: "RayExecutor") -> None:
+        """Use a node of the Ray cluster, with the attempts that an earlier server has started there."""
+        node = await self.nodes.join(executor, self._on_exit)
+        for job in await jobs.running(self._db):
+            if job.agent == executor.name and job.key not in self._running.own:
+                await self._adopt(executor, node, job.key)
+        logger.info("Ray node %s joined", executor.name)
+
+    def _note_ray(self) -> None:
+        """Take over what has changed in the Ray cluster."""
+        for executor in self.nodes.ray:
+            pool, state = self.nodes.of(executor.name).gpus, executor.state
+            pool.owned, pool.used_by_others = [] if state is None else state.gpus, executor.gpus_of_others
+        self._wake.set()
+
+    def claim(self, code: str, claim: Claim) -> Claimed:
+        """Give a worker that a cluster manager has started its ticket. Raises NotFound."""
+        if self.ray is None:
+            raise NotFound("this server has no cluster")
+        return self.ray.claim(code, claim)
 
     async def _adopt(self, agent: RemoteExecutor, node: Node, key: AttemptKey) -> None:
         """Take over an attempt that an earlier server has given to an agent, if it still is the running one."""

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
 
 from epochd.core.agents import AgentState
 from epochd.dispatch.host.gpus import GpuPool
@@ -12,6 +13,9 @@ from epochd.dispatch.workers.agent import AgentExecutor
 from epochd.dispatch.workers.executor import Executor, OnExit
 from epochd.dispatch.workers.remote import RemoteExecutor
 from epochd.engines import registry
+
+if TYPE_CHECKING:
+    from epochd.dispatch.workers.ray import RayExecutor
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +63,12 @@ class Nodes:
     @property
     def agents(self) -> dict[str, AgentExecutor]:
         return {name: found for name, found in self._executors.items() if isinstance(found, AgentExecutor)}
+
+    @property
+    def ray(self) -> "list[RayExecutor]":
+        """The nodes of the Ray cluster."""
+        others = (executor for executor in self.remote if not isinstance(executor, AgentExecutor))
+        return cast("list[RayExecutor]", [*others])
 
     def of(self, agent: str | None) -> Node:
         """The node with this agent, or the machine of the server. An agent that has left is a node without slots."""

@@ -7,6 +7,7 @@ since the first may have seen a job during a change.
     silent_worker             a worker is alive, but its lease has expired
     process_without_job       a process works for this data directory, but for no job
     gpu_process_unknown       a GPU of this server is used by another process, which is never killed
+    ray_job_without_task      a job of the Ray cluster was submitted for an attempt that does not run
 """
 
 import asyncio
@@ -14,7 +15,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -28,6 +29,9 @@ from epochd.dispatch.running_attempts import RunningAttempts
 from epochd.dispatch.watchdog import idle_seconds
 from epochd.store import attempts, jobs
 from epochd.store.db import Database
+
+if TYPE_CHECKING:
+    from epochd.dispatch.workers.ray import RayCluster
 
 CONFIRM_SECONDS = 0.5
 
@@ -72,13 +76,22 @@ class Snapshot:
 
 
 class Reconciler:
-    """Compares and repairs. ``attempts`` are the running attempts, ``pool`` the GPUs of the server."""
+    """Compares and repairs. ``attempts`` are the running attempts, ``pool`` the GPUs of the server, ``ray`` its
+    cluster."""
 
-    def __init__(self, db: Database, settings: Settings, attempts: RunningAttempts, pool: GpuPool) -> None:
+    def __init__(
+        self,
+        db: Database,
+        settings: Settings,
+        attempts: RunningAttempts,
+        pool: GpuPool,
+        ray: "RayCluster | None" = None,
+    ) -> None:
         self._db = db
         self._settings = settings
         self._attempts = attempts
         self._pool = pool
+        self._ray = ray
 
     async def compare(self) -> Snapshot:
         """Compare database and system without changing anything."""
@@ -91,6 +104,11 @@ class Reconciler:
         for pid in (process.pid for process in lost):
             text = f"process {pid} works for this data directory, but belongs to no known worker; it is killed"
             findings.append(Finding("process_without_job", text, pid=pid))
+        for job_id in self._ray.strays if self._ray is not None else ():
+            task_id, _, attempt = job_id.rpartition("-")
+            text = f"the Ray job {job_id} was submitted for an attempt that does not run; it is stopped"
+            found_attempt = int(attempt) if attempt.isdecimal() else None
+            findings.append(Finding("ray_job_without_task", text, task_id, found_attempt))
         for user in (user for user in users if self._is_unknown(user, known)):
             text = (
                 f"process {user.pid} uses GPU {user.gpu}, which this server allocates to trainings, but is none of its "
@@ -145,6 +163,9 @@ class Reconciler:
                 return f"process {found.pid} was killed" if orphans.kill(psutil.Process(found.pid)) else None
         if found.task_id is None:
             return None
+        if found.code == "ray_job_without_task" and self._ray is not None:
+            await self._ray.stop(f"{found.task_id}-{found.attempt}")
+            return f"the Ray job {found.task_id}-{found.attempt} was stopped"
         job = await jobs.get(self._db, found.task_id)
         if job.attempt != found.attempt:
             return None

@@ -9,6 +9,7 @@ without an import, and a worker imports only the framework that it trains with.
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -51,6 +52,20 @@ Ready = Callable[[str, Setup], Readiness]
 def installed() -> list[str]:
     """Engines whose framework can be imported here."""
     return [name for name, module in MODULES.items() if find_spec(module) is not None]
+
+
+def environment(data_dir: Path) -> dict[str, str]:
+    """Environment variables of a worker, as defaults, which frameworks read when they are imported.
+
+    Idle OpenMP threads sleep: spinning makes steps up to ten times slower when other processes use the cores. JAX
+    stores compiled programs of any size, so that a second job with the same shapes need not compile them.
+    """
+    return {
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "JAX_COMPILATION_CACHE_DIR": str((data_dir / "cache" / "jax").absolute()),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
 
 
 def preferred() -> str:

@@ -28,7 +28,7 @@ from epochd.core.events import ReportKind
 from epochd.core.tickets import NO_FRAMEWORK, RANK_FAILED, AttemptTicket, PredictionTicket, Ticket, read_ticket
 from epochd.engines import registry
 from epochd.report import drawing
-from epochd.worker import predict
+from epochd.worker import claim, predict
 from epochd.worker.execute import execute
 from epochd.worker.failures import final_report
 from epochd.worker.limits import attempt_log, memory_limit
@@ -54,15 +54,22 @@ def main(
 ) -> int:
     """Run a worker until its input ends or the next job needs a new process; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m epochd.worker", description="Started by the epochd server.")
-    parser.add_argument("--framework", required=True)
-    parser.add_argument("--protocol-fd", type=int, required=True)
+    parser.add_argument("--claim", action="store_true", help="run one ticket, which the server gives out by HTTP")
+    parser.add_argument("--framework", default=NO_FRAMEWORK)
+    parser.add_argument("--protocol-fd", type=int, default=-1)
     parser.add_argument("--one-ticket", action="store_true", help="exit after one training, which may use GPUs")
     parser.add_argument("--untouched", action="store_true", help="let the first training fix threads and devices")
     options = parser.parse_args(arguments)
-    os.set_inheritable(options.protocol_fd, False)
     faulthandler.enable()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    ticket = claim.claimed() if options.claim else None
+    if ticket is not None:
+        options.framework, options.one_ticket = ticket.framework, True
+    elif options.claim:
+        return 0
+    else:
+        os.set_inheritable(options.protocol_fd, False)
     worker = Worker(options.protocol_fd, options.framework, train, one_ticket=options.one_ticket)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the server handles it
     signal.signal(signal.SIGTERM, worker.terminate)
@@ -71,7 +78,7 @@ def main(
             warm(options.framework, touch=not (options.one_ticket or options.untouched))
     except EpochdError as error:  # the framework is not installed: a traceback would not help
         sys.exit(error.message)
-    return worker.serve()
+    return worker.serve() if ticket is None else worker.run(ticket)
 
 
 class Worker:
@@ -103,10 +110,14 @@ class Worker:
                 self._note_report(ticket, last_word)
                 self._send(f"done {ticket.task_id} {ticket.attempt}")
                 if last_word not in TAKES_ANOTHER or self._one_ticket or self._is_terminated:
-                    return 1 if last_word is ReportKind.FAILED else 0
+                    return exit_code(last_word)
             release_memory()
             self._send_ready()
         return 0
+
+    def run(self, ticket: Ticket | PredictionTicket) -> int:
+        """Run one ticket."""
+        return exit_code(self._attempt(ticket))
 
     def _next_line(self) -> bytes:
         """The next ticket. Once none has come for a while, the reports of finished models are drawn, one at a time."""
@@ -196,6 +207,11 @@ class Worker:
             os.write(self._protocol_fd, f"{line}\n".encode())
         except BrokenPipeError:
             logger.info("the executor is gone; %r was not sent", line)
+
+
+def exit_code(last_word: ReportKind | None) -> int:
+    """That of a process whose last ticket has ended with this report."""
+    return 1 if last_word is ReportKind.FAILED else 0
 
 
 @contextmanager

@@ -20,6 +20,9 @@ poll_router = APIRouter(prefix=f"{WORKERS_PATH}agents", include_in_schema=False)
 router = APIRouter(prefix="/api/v1/system/agents", tags=["server"], dependencies=AUTHORISED)
 
 AgentName = Annotated[str, Path(pattern=f"^{AGENT_NAME.pattern}$", description="The name of an agent.")]
+NodeName = Annotated[
+    str, Path(pattern=f"^(ray:)?{AGENT_NAME.pattern}$", description="The name of an agent or of a Ray node.")
+]
 
 
 @poll_router.post("/{name}/poll", dependencies=[AT_LEADER])
@@ -37,8 +40,9 @@ async def poll(name: AgentName, request: Request, service: ServiceDep) -> Respon
 @router.get("", operation_id="list_agents", summary="List the agents", dependencies=[AT_LEADER])
 async def list_agents(service: ServiceDep) -> Agents:
     """The machines that run trainings besides that of the server, by name."""
-    found = service.dispatcher.nodes.remote
-    return Agents(agents=[_shape(agent, agent.state) for agent in found if agent.state is not None])
+    found, ray = service.dispatcher.nodes.remote, service.dispatcher.ray
+    shapes = [_shape(agent, agent.state) for agent in found if agent.state is not None]
+    return Agents(agents=shapes, ray_error=None if ray is None else ray.error)
 
 
 @router.post(
@@ -48,7 +52,7 @@ async def list_agents(service: ServiceDep) -> Agents:
     dependencies=[AT_LEADER],
     responses={404: {"model": ErrorShape, "description": "No such agent"}},
 )
-async def drain(name: AgentName, service: ServiceDep) -> Drained:
+async def drain(name: NodeName, service: ServiceDep) -> Drained:
     """Give an agent nothing more to run. What it runs saves a checkpoint and continues elsewhere, exactly; then the
     agent ends."""
     tasks = await service.dispatcher.drain_agent(name)

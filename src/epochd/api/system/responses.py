@@ -180,11 +180,11 @@ class Repaired(Reconciled):
 
 
 class AgentShape(Shape):
-    """An agent that has joined."""
+    """An agent that has joined, or a node of the Ray cluster."""
 
     name: str
     state: Literal["connected", "draining", "lost"] = Field(
-        description="`connected`, `draining`, or `lost` after a lease without a poll."
+        description="`connected`, `draining`, or `lost` after a lease without a word."
     )
     hostname: str
     version: str
@@ -194,7 +194,7 @@ class AgentShape(Shape):
     memory: int = Field(description="Bytes.")
     gpus: list[int]
     frameworks: list[str]
-    tasks: list[str] = Field(description="The tasks that it runs, or will run with its next poll.")
+    tasks: list[str] = Field(description="The tasks that it runs, or is about to run.")
     error: str | None = Field(description="Why it can run nothing at present.")
     joined_at: Moment
     seen_at: Moment
@@ -203,6 +203,7 @@ class AgentShape(Shape):
 class Agents(Shape):
     success: bool = True
     agents: list[AgentShape]
+    ray_error: str | None = Field(None, description="Why the Ray cluster cannot be used at present.")
 
 
 class Drained(Success):

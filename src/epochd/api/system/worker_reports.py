@@ -4,26 +4,30 @@
 """
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
 from pydantic import BaseModel, FailFast, Field, ValidationError
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from epochd.api.deps import JsonObject, ServiceDep, bearer_token, check_token
 from epochd.api.errors import handle_epochd_error
+from epochd.api.leader import AT_LEADER
 from epochd.api.responses import Activity
 from epochd.api.security import WORKERS_PATH, route_path
 from epochd.api.service import Service
 from epochd.core.errors import EpochdError, Unauthorized
 from epochd.core.events import FINAL_REPORTS, Report, ReportKind
 from epochd.core.jobs import Command
+from epochd.core.tickets import Claim
 from epochd.store import attempts
 
 worker_router = APIRouter(prefix=WORKERS_PATH.rstrip("/"), include_in_schema=False)
 ATTEMPT_PATH = re.compile(rf"{WORKERS_PATH}attempts/([^/]*)/(?:report|log|files(?:/.*)?)", re.DOTALL)
+CLAIM_PATH = f"{WORKERS_PATH}claims"
 AGENT_PATH = f"{WORKERS_PATH}agents/"
 
 
@@ -53,12 +57,20 @@ async def _check_token(request: Request) -> None:
     path."""
     service: Service = request.app.state.service
     token = bearer_token(request.headers)
+    if route_path(request.scope) == CLAIM_PATH:
+        ray = service.dispatcher.ray
+        if service.is_leader and (ray is None or not ray.knows(token or "")):
+            raise Unauthorized("the ticket was given to another worker, or its attempt has ended")
+        return
     if route_path(request.scope).startswith(AGENT_PATH):
         check_token(service.settings, token, also=service.settings.agent_tokens)
         return
     path = ATTEMPT_PATH.fullmatch(route_path(request.scope))
     if path is None or not token or not await attempts.is_token(service.db, path[1], token):
         raise Unauthorized("reports require the token of the running attempt")
+
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class ReportShape(BaseModel):
@@ -80,14 +92,17 @@ class Answer(BaseModel):
     command: Command
 
 
+@worker_router.post("/claims", dependencies=[AT_LEADER])
+async def claim(values: JsonObject, service: ServiceDep, request: Request) -> Response:
+    """Give a worker of a Ray job its ticket, once, as ``core.tickets.Claimed``."""
+    answer = service.dispatcher.claim(bearer_token(request.headers), _parsed(Claim, values))
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
 @worker_router.post("/attempts/{task_id}/report")
 async def report(task_id: str, values: JsonObject, service: ServiceDep, request: Request) -> Answer:
     """Append a worker's reports to its task's log, renew its lease, and return a command."""
-    try:
-        batch = Batch.model_validate(values)
-    except ValidationError as error:
-        errors = [{**entry, "loc": ("body", *entry["loc"])} for entry in error.errors(include_url=False)]
-        raise RequestValidationError(errors) from None
+    batch = _parsed(Batch, values)
     command = await attempts.report(
         service.db,
         task_id,
@@ -100,3 +115,12 @@ async def report(task_id: str, values: JsonObject, service: ServiceDep, request:
     if batch.activity is not None and not any(line.kind in FINAL_REPORTS for line in batch.reports):
         service.note(task_id, batch.activity)
     return Answer(command=command)
+
+
+def _parsed(kind: type[Model], values: dict[str, Any]) -> Model:
+    """The body of a request. Raises RequestValidationError."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        errors = [{**entry, "loc": ("body", *entry["loc"])} for entry in error.errors(include_url=False)]
+        raise RequestValidationError(errors) from None

@@ -132,16 +132,18 @@ def _bytes(mebibytes: str) -> int | None:
 
 
 class GpuPool:
-    """Allocates GPUs to attempts. ``owned`` are the ids of all GPUs for trainings."""
+    """Allocates GPUs to attempts. ``owned`` are the ids of all GPUs for trainings, of which others use so many."""
 
-    def __init__(self, owned: list[int]) -> None:
+    def __init__(self, owned: list[int], used_by_others: int = 0) -> None:
         self.owned = owned
+        self.used_by_others = used_by_others
         self._allocated: dict[AttemptKey, list[int]] = {}
 
     @property
     def free(self) -> list[int]:
         allocated = {gpu for gpus in self._allocated.values() for gpu in gpus}
-        return [gpu for gpu in self.owned if gpu not in allocated]
+        free = [gpu for gpu in self.owned if gpu not in allocated]
+        return free[: max(0, len(free) - self.used_by_others)]
 
     def allocated(self, key: AttemptKey) -> list[int]:
         """The GPUs of an attempt."""

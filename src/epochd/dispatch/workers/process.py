@@ -17,6 +17,7 @@ from epochd.core.job_values import MemoryCap, WorkerIdentity
 from epochd.core.tickets import AttemptTicket
 from epochd.dispatch.host import cgroupfs, cgroups, memory, processes
 from epochd.dispatch.host.processes import MARK, mark_of
+from epochd.engines import registry
 
 EXIT_SECONDS = 5.0  # how long a process may take to exit after it has closed its pipe
 DRAIN_SECONDS = 0.1  # how long to wait for the last output of a process that has exited
@@ -202,19 +203,9 @@ class WorkerProcess:
 
 
 def environment(data_dir: Path) -> dict[str, str]:
-    """The environment of a worker: that of the server without its settings, with ``MARK`` and options of frameworks.
-
-    Idle OpenMP threads sleep: spinning makes steps up to ten times slower when other processes use the cores. JAX
-    stores compiled programs of any size, so that a second job with the same shapes need not compile them.
-    """
+    """The environment of a worker: that of the server without its settings, with ``MARK`` and options of frameworks."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("EPOCHD_")}
-    return {
-        "OMP_WAIT_POLICY": "PASSIVE",
-        MARK: mark_of(data_dir),
-        "JAX_COMPILATION_CACHE_DIR": str((data_dir / "cache" / "jax").absolute()),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    } | kept
+    return {MARK: mark_of(data_dir)} | registry.environment(data_dir) | kept
 
 
 def tail_of(path: Path) -> list[str]:

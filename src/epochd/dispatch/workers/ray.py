@@ -1,0 +1,423 @@
+"""The executors for a Ray cluster, one for each of its nodes; an attempt is a job of Ray, submitted over HTTP.
+
+Ray only starts processes: the queue, retries and leases stay here, because a job of Ray does not survive its node or
+the head, and one that waits in Ray cannot be stopped. So what is submitted fits a node as far as is known, and is bound
+to that node. Its worker gets the ticket by a code that is valid once (``worker.claim``): a job that Ray starts later
+than it should, or that this server has given up, gets none, and exits.
+
+Whether an attempt lives is judged by its lease alone. What Ray says ends an attempt only if it names the exit code of
+the worker, or that the worker is gone.
+"""
+
+import asyncio
+import contextlib
+import hmac
+import logging
+import math
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from epochd.core.agents import AgentState
+from epochd.core.errors import AgentLost, EpochdError, NotFound
+from epochd.core.jobs import AttemptKey
+from epochd.core.settings import Settings
+from epochd.core.tickets import CLAIM_REFUSED, AttemptTicket, Claim, Claimed
+from epochd.dispatch.workers.executor import Exit
+from epochd.dispatch.workers.remote import RemoteExecutor
+
+logger = logging.getLogger(__name__)
+
+PREFIX = "ray:"
+"""How the names of Ray nodes begin here; those of agents never do."""
+SYNC_SECONDS, REQUEST_SECONDS = 1.0, 10.0
+SUBMIT_SECONDS = (0.2, 0.5, 1.0, 2.0)
+"""The waits between attempts to submit a job."""
+PENDING_SECONDS = 60.0
+"""How long a job may wait in Ray until it is given up: others have taken what it was to have."""
+BLOCKED_SECONDS = 30.0
+"""How long a node then gets nothing more."""
+MISSING_SECONDS = 15.0
+"""How long a job may be unknown to Ray before it has started."""
+SETTLED_SECONDS = 12.0
+"""How long after a change of its jobs what Ray says of the use of a node counts: it says so every few seconds."""
+STRAY_SECONDS = 10.0
+"""How long a job without an attempt may go on, and the interval at which it is stopped again."""
+PROBE_SECONDS = 300.0
+"""The interval at which a node is examined again on which no worker could be started."""
+ENDED = frozenset({"STOPPED", "SUCCEEDED", "FAILED"})
+TAIL_LINES = 20
+
+
+@dataclass(eq=False)
+class Job:
+    """A job of Ray. ``key`` is its attempt, None if it only examines a node; ``code`` is for its claim, by ``session``
+    once that was made. Times are monotonic."""
+
+    id: str
+    node: "RayExecutor"
+    key: AttemptKey | None
+    code: str
+    ticket: AttemptTicket | None = None
+    session: str | None = None
+    submitted_at: float = field(default_factory=time.monotonic)
+    killed_at: float | None = None
+
+
+class RayExecutor(RemoteExecutor):
+    """Implements ``Executor`` for one node of a cluster."""
+
+    def __init__(self, cluster: "RayCluster", node_id: str) -> None:
+        super().__init__(f"{PREFIX}{node_id[:12]}")
+        self.node_id = node_id
+        self.gpus_of_others = 0
+        self.is_alive = True
+        self.is_adopted = False
+        self._cluster = cluster
+        self._jobs: dict[AttemptKey, Job] = {}
+        self._blocked_until = float("-inf")
+        self._changed_at = time.monotonic()
+        self._others: dict[str, float] = {}
+        self._probe: Job | None = None
+        self._probed_at = float("-inf")
+        self._claim: Claim | None = None
+        self._fault: str | None = None
+        self._is_given_up = False
+
+    @property
+    def is_connected(self) -> bool:
+        return self.is_alive and self._cluster.is_connected
+
+    @property
+    def has_left(self) -> bool:
+        return not self.is_alive and self._cluster.is_connected and not self._attempts
+
+    def check(self) -> None:
+        if self.is_connected:
+            self._is_given_up = False
+        elif not self._is_given_up:
+            self._is_given_up = True
+            logger.warning("%s", self._loss().message)
+            self.give_up([key for key, job in self._jobs.items() if job.killed_at is not None])
+
+    def adopt(self, key: AttemptKey) -> None:
+        super().adopt(key)
+        self._jobs[key] = Job(job_id(key), self, key, "")
+
+    def update(self, node: dict[str, Any], used: dict[str, float], strays: int) -> None:
+        """Take over what Ray says of the node: its resources, and how much of them is in use, also by ``strays``."""
+        self.seen_at = time.time()
+        settings, total, now = self._cluster.settings, node["resources_total"], time.monotonic()
+        own = {"CPU": len(self._attempts) * settings.ray_cpus, "GPU": self._own_gpus()}
+        own["memory"] = len(self._attempts) * (settings.ray_memory_mb or 0) * 2**20
+        if now - self._changed_at > SETTLED_SECONDS:
+            self._others = {name: max(0.0, used.get(name, 0.0) - own[name]) for name in own}
+        free = {name: total.get(name, 0.0) - self._others.get(name, 0.0) for name in own}
+        self.gpus_of_others = math.ceil(self._others.get("GPU", 0.0))
+        slots = math.floor(free["CPU"] / settings.ray_cpus) - strays
+        if settings.ray_memory_mb is not None:
+            slots = min(slots, math.floor(free["memory"] / (settings.ray_memory_mb * 2**20)))
+        claim = self._claim
+        self.state = AgentState.model_construct(
+            session="ray",
+            version=claim.version if claim else "",
+            hostname=str(node.get("node_ip", "")),
+            cpus=int(total.get("CPU", 0)),
+            memory=int(total.get("memory", 0)),
+            slots=max(0, slots) if claim and now >= self._blocked_until else 0,
+            gpus=list(range(int(total.get("GPU", 0)))),
+            frameworks=claim.frameworks if claim else [],
+            error=self._fault,
+        )
+        if claim is None and self._probe is None and now - self._probed_at > PROBE_SECONDS and slots > 0:
+            self._probed_at = now
+            self._probe = Job(f"epochd-probe-{self.node_id[:12]}-{secrets.token_hex(4)}", self, None, new_code())
+            self._start(self._cluster.submit(self._probe))
+
+    def _own_gpus(self) -> int:
+        return sum(len(job.ticket.gpus) for job in self._jobs.values() if job.ticket is not None)
+
+    def _submit(self, ticket: AttemptTicket) -> None:
+        settings = self._cluster.settings
+        values = {"threads": settings.ray_cpus, "memory_mb": settings.ray_memory_mb}
+        job = Job(job_id(ticket.key), self, ticket.key, new_code(), ticket.model_copy(update=values))
+        self._jobs[ticket.key], self._changed_at = job, time.monotonic()
+        self._start(self._cluster.submit(job))
+
+    def _kill(self, key: AttemptKey) -> None:
+        if (job := self._jobs.get(key)) is not None:
+            job.killed_at = time.monotonic()
+        self._start(self._cluster.stop(job_id(key)))
+
+    def claimed(self, job: Job, claim: Claim) -> None:
+        """Note that a worker has the ticket, or what it has found here."""
+        if job.key is None:
+            self._claim, self._fault = claim, None
+        else:
+            self._note_launch(job.key)
+
+    def refuse(self, job: Job, error: EpochdError) -> None:
+        """Note that a job could not be submitted or started."""
+        if job.key is None:
+            if job is self._probe:
+                self._probe, self._fault = None, error.message
+        elif self._has_no_worker(job.key):
+            self._reject(job.key, error)
+
+    def see(self, job: Job, seen: dict[str, Any] | None) -> None:
+        """Conclude from what Ray says of a job: None if it does not know it."""
+        status = None if seen is None else seen.get("status")
+        waited = time.monotonic() - job.submitted_at
+        if job.session is None and job.code:
+            if status is None and waited > MISSING_SECONDS:
+                return self.refuse(job, AgentLost(f"Ray has lost the job {job.id} before it started"))
+            if status == "PENDING" and waited > PENDING_SECONDS:
+                self._blocked_until = time.monotonic() + BLOCKED_SECONDS
+                why = f"Ray has not started the job {job.id} for {PENDING_SECONDS:g} s: its node is in use by others"
+                return self.refuse(job, AgentLost(why))
+        if seen is not None and status in ENDED:
+            self._see_end(job, seen)
+        elif job.key is not None and job.killed_at is not None:
+            if status in (None, "PENDING"):  # nothing will come of it
+                self._lose(job.key, f"the Ray job {job.id} was ended before Ray had started it, or is lost")
+            elif time.monotonic() - job.killed_at > STRAY_SECONDS:
+                self._kill(job.key)
+
+    def _see_end(self, job: Job, seen: dict[str, Any]) -> None:
+        lines = str(seen.get("message") or "").splitlines()[-TAIL_LINES:]
+        code = seen.get("driver_exit_code")
+        if job.key is None:
+            self._probe = None
+            if self._claim is None:
+                self._fault = "\n".join([f"no worker can be started on {self.name}:", *lines])[:4000]
+                logger.error("%s", self._fault)
+        elif self._has_no_worker(job.key) and code is not None and code != CLAIM_REFUSED:
+            self._reject(job.key, EpochdError("\n".join([f"the Ray job {job.id} ended with code {code}", *lines])))
+        elif job.killed_at is not None:
+            self._end(Exit(*job.key, -9, lines))
+        elif seen["status"] == "STOPPED":
+            self._lose(job.key, f"the Ray job {job.id} was stopped")
+        elif code is None or code == CLAIM_REFUSED:
+            self._lose(job.key, "\n".join([f"the Ray job {job.id} has ended without its worker", *lines[-1:]]))
+        else:
+            self._end(Exit(*job.key, 128 - code if code > 128 else code, lines))
+
+    @property
+    def jobs(self) -> list[Job]:
+        """Those that Ray may have."""
+        return [*self._jobs.values(), *([self._probe] if self._probe else [])]
+
+    def _reject(self, key: AttemptKey, error: EpochdError) -> None:
+        self._forget(key)
+        super()._reject(key, error)
+
+    def _end(self, end: Exit) -> None:
+        self._forget(end.key)
+        super()._end(end)
+
+    def _forget(self, key: AttemptKey) -> None:
+        """Nobody gets the ticket of this attempt any more."""
+        self._jobs.pop(key, None)
+        self._changed_at = time.monotonic()
+
+    def _loss(self) -> AgentLost:
+        where = "the Ray cluster" if self.is_alive else f"{self.name}"
+        return AgentLost(f"{where} is not connected any more")
+
+
+class RayCluster:
+    """The cluster at ``ray_address``, whose workers reach the server at ``server_url``.
+
+    ``join`` is awaited for each node that is new, again after it has failed; ``changed`` is called when something may
+    have become free."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        server_url: str,
+        join: Callable[[RayExecutor], Awaitable[None]],
+        changed: Callable[[], None],
+        *,
+        arguments: str = "-P -m epochd.worker --claim",
+    ) -> None:
+        self.settings = settings
+        self.error: str | None = None
+        self._server_url = server_url
+        self._join, self._changed = join, changed
+        self._entrypoint = f"exec {settings.ray_python} {arguments}"
+        self._nodes: dict[str, RayExecutor] = {}
+        self._strays: dict[str, float] = {}
+        self._strays_of: dict[str, int] = {}
+        self._synced_at = float("-inf")
+        token = settings.ray_token.get_secret_value() if settings.ray_token else ""
+        self._client = httpx.AsyncClient(
+            base_url=(settings.ray_address or "").rstrip("/"),
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            timeout=REQUEST_SECONDS,
+            trust_env=False,
+        )
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the cluster has answered lately."""
+        return time.monotonic() - self._synced_at < self.settings.lease_seconds
+
+    @property
+    def strays(self) -> list[str]:
+        """Jobs of this server that run although no attempt belongs to them."""
+        now = time.monotonic()
+        return sorted(id for id, since in self._strays.items() if now - since > STRAY_SECONDS)
+
+    async def run(self) -> None:
+        """Compare with Ray, until cancelled."""
+        async with self._client:
+            while True:
+                try:
+                    await self.sync()
+                except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
+                    self._note(f"the Ray cluster does not answer: {error or type(error).__name__}")
+                except Exception as error:
+                    logger.exception("the comparison with the Ray cluster failed")
+                    self._note(f"the comparison with the Ray cluster failed: {error or type(error).__name__}")
+                else:
+                    self._note(None)
+                await asyncio.sleep(SYNC_SECONDS)
+
+    def _note(self, error: str | None) -> None:
+        """Log once when the cluster is lost, and when it is found again."""
+        if error is not None and self.error is None:
+            logger.warning("%s; trying again", error)
+        elif error is None and self.error is not None:
+            logger.info("connected to the Ray cluster")
+        self.error = error
+
+    async def sync(self) -> None:
+        """Read nodes and jobs, and draw the conclusions."""
+        nodes, status, jobs = await asyncio.gather(
+            self._get("/api/v0/nodes?detail=1&limit=10000"), self._get("/api/cluster_status"), self._get("/api/jobs/")
+        )
+        wanted = self.settings.ray_labels.items()
+        alive = {
+            node["node_id"]: node
+            for node in nodes["data"]["result"]["result"]
+            if node["state"] == "ALIVE" and node.get("resources_total", {}).get("CPU", 0) >= self.settings.ray_cpus
+            if wanted <= (node.get("labels") or {}).items()
+        }
+        used = ((status["data"].get("clusterStatus") or {}).get("loadMetricsReport") or {}).get("usageByNode") or {}
+        for id in alive:
+            if id not in self._nodes:
+                self._nodes[id] = RayExecutor(self, id)
+            if not self._nodes[id].is_adopted:
+                await self._join(self._nodes[id])
+                self._nodes[id].is_adopted = True
+        known = {job["submission_id"]: job for job in jobs if job.get("submission_id")}
+        self._synced_at = time.monotonic()
+        for id, executor in [*self._nodes.items()]:
+            executor.is_alive = id in alive
+            for job in executor.jobs:
+                executor.see(job, known.get(job.id))
+            if executor.is_alive:
+                amounts = {name: float(amount[0]) for name, amount in used.get(id, {}).items()}
+                executor.update(alive[id], amounts, self._strays_of.get(id, 0))
+            elif executor.has_left:
+                del self._nodes[id]
+        await self._clean(known)
+        self._changed()
+
+    async def _clean(self, known: dict[str, dict[str, Any]]) -> None:
+        """Stop jobs of this server that nothing here belongs to, and delete those that have ended."""
+        expected = {job.id for executor in self._nodes.values() for job in executor.jobs}
+        ours = {id: job for id, job in known.items() if (job.get("metadata") or {}).get("epochd") == self._server_url}
+        now, strays = time.monotonic(), {id for id in ours if id not in expected}
+        ended = {id for id in strays if ours[id].get("status") in ENDED}
+        self._strays = {id: self._strays.get(id, now) for id in strays - ended}
+        self._strays_of = {}
+        for id in self._strays:
+            node = ours[id]["metadata"].get("node", "")
+            self._strays_of[node] = self._strays_of.get(node, 0) + 1
+        for id in self.strays:
+            logger.warning("the Ray job %s belongs to no running attempt and is stopped", id)
+            self._strays[id] = now
+            await self.stop(id)
+        for id in ended:
+            with contextlib.suppress(httpx.HTTPError):
+                await self._client.delete(f"/api/jobs/{id}")
+
+    async def submit(self, job: Job) -> None:
+        """Submit a job, bound to its node. The same job may be submitted again: Ray knows its id."""
+        settings, ticket = self.settings, job.ticket
+        environment = dict(settings.ray_runtime_env)
+        variables = {**environment.get("env_vars", {}), "EPOCHD_CLAIM": f"{job.code} {self._server_url}"}
+        about = {"epochd": self._server_url, "node": job.node.node_id}
+        body: dict[str, Any] = {
+            "submission_id": job.id,
+            "entrypoint": self._entrypoint,
+            "entrypoint_num_cpus": settings.ray_cpus,
+            "entrypoint_label_selector": {"ray.io/node-id": job.node.node_id},
+            "metadata": about if job.key is None else about | {"task": job.key[0], "attempt": str(job.key[1])},
+            "runtime_env": environment | {"env_vars": variables},
+        }
+        if ticket is not None and ticket.gpus:
+            body["entrypoint_num_gpus"] = len(ticket.gpus)
+        if settings.ray_memory_mb is not None:
+            body["entrypoint_memory"] = settings.ray_memory_mb * 2**20
+        failure = ""
+        for wait in (*SUBMIT_SECONDS, None):
+            try:
+                answer = await self._client.post("/api/jobs/", json=body)
+            except httpx.HTTPError as error:
+                failure = str(error) or type(error).__name__
+            else:
+                if answer.is_success or "already exists" in answer.text:
+                    return
+                failure = f"{answer.status_code}: {answer.text[-500:]}"
+            if wait is None or job not in job.node.jobs:
+                break
+            await asyncio.sleep(wait)
+        job.node.refuse(job, AgentLost(f"the job {job.id} could not be submitted to Ray: {failure}"))
+
+    async def stop(self, id: str) -> None:
+        """Have Ray stop a job: SIGTERM, and SIGKILL three seconds later. One that has not started ignores it."""
+        try:
+            answer = await self._client.post(f"/api/jobs/{id}/stop")
+            if answer.is_error and answer.status_code != httpx.codes.NOT_FOUND:
+                logger.warning("Ray did not stop the job %s: %s", id, answer.text[-300:])
+        except httpx.HTTPError as error:
+            logger.warning("Ray did not stop the job %s: %s", id, error or type(error).__name__)
+
+    def knows(self, code: str) -> bool:
+        """Whether a job has this code."""
+        return self._job(code) is not None
+
+    def claim(self, code: str, claim: Claim) -> Claimed:
+        """Give the ticket of a job to its worker, and to no other one. Raises NotFound."""
+        job = self._job(code)
+        if job is None or job.session not in (None, claim.session):
+            raise NotFound("the ticket was given to another worker, or its attempt has ended")
+        job.session = claim.session
+        job.node.claimed(job, claim)
+        return Claimed.model_construct(ticket=job.ticket, now=time.time())  # type: ignore[arg-type]
+
+    def _job(self, code: str) -> Job | None:
+        jobs = (job for node in self._nodes.values() for job in node.jobs)
+        return next((job for job in jobs if job.code and hmac.compare_digest(job.code.encode(), code.encode())), None)
+
+    async def _get(self, path: str) -> Any:
+        answer = await self._client.get(path)
+        if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+            raise ValueError(f"it refuses the token ({answer.status_code}): set EPOCHD_RAY_TOKEN")
+        answer.raise_for_status()
+        return answer.json()
+
+
+def job_id(key: AttemptKey) -> str:
+    """The id of an attempt's job in Ray."""
+    return f"{key[0]}-{key[1]}"
+
+
+def new_code() -> str:
+    return secrets.token_urlsafe(32)
