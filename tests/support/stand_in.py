@@ -11,21 +11,35 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
+
+from epochd.worker import claim
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--gate")
 parser.add_argument("--broken", action="store_true")
-parser.add_argument("--framework", required=True)
+parser.add_argument("--framework", default="none")
+parser.add_argument("--claim", action="store_true")
 parser.add_argument("--one-ticket", action="store_true")
 parser.add_argument("--untouched", action="store_true")
-parser.add_argument("--protocol-fd", type=int, required=True)
+parser.add_argument("--protocol-fd", type=int)
 options = parser.parse_args()
-os.set_inheritable(options.protocol_fd, False)
+if options.protocol_fd is not None:
+    os.set_inheritable(options.protocol_fd, False)
 
 
 def say(line: str) -> None:
-    os.write(options.protocol_fd, f"{line}\n".encode())
+    if options.protocol_fd is not None:
+        os.write(options.protocol_fd, f"{line}\n".encode())
+
+
+def tickets() -> Iterator[str]:
+    """Those of standard input; or the one of a claim, if the server has one."""
+    if not options.claim:
+        yield from sys.stdin
+    elif (claimed := claim.claimed()) is not None:
+        yield claimed.model_dump_json()
 
 
 def log(ticket: dict[str, Any], line: str) -> None:
@@ -41,7 +55,7 @@ if options.gate:
     open(options.gate).close()
 fixed = "" if options.untouched or options.framework in ("pytorch", "none") else " 1x1"
 say(f"ready{fixed}")
-for line in sys.stdin:
+for line in tickets():
     ticket = json.loads(line)
     log(ticket, f"process {os.getpid()}")
     log(ticket, f"framework {options.framework}")

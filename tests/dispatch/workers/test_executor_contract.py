@@ -1,22 +1,25 @@
-"""What every executor must fulfil: one class of tests, run on the real processes, on those of an agent, and on the fake
-of the other tests."""
+"""What every executor must fulfil: one class of tests, run on the real processes, on those of an agent, on jobs of a
+real Ray cluster, and on the fake of the other tests."""
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 import pytest
+from tests.support import ray_cluster
 from tests.support.executors import FakeExecutor
+from tests.support.ray_executor import ClusterOfOne
 from tests.support.stage import STAND_IN, is_alive
 from tests.support.tickets import ticket
 
 from epochd.core.agents import AgentState
 from epochd.core.errors import EpochdError
 from epochd.core.settings import Settings
-from epochd.core.tickets import Ticket
+from epochd.core.tickets import Claim, Ticket
 from epochd.dispatch.agent import Agent
 from epochd.dispatch.workers.agent import AgentExecutor
 from epochd.dispatch.workers.executor import Executor, Exit, OnExit
@@ -29,25 +32,27 @@ class Subject:
 
     executor: Executor
     data_dir: Path
+    task_id: str = "task"
     exits: "asyncio.Queue[Exit]" = field(default_factory=asyncio.Queue)
 
     async def launch(self, attempt: int = 1) -> Ticket:
-        sent = ticket(self.data_dir, name="done", attempt=attempt)
+        sent = ticket(self.data_dir, name="done", task_id=self.task_id, attempt=attempt)
         await self.executor.launch(sent)
         if isinstance(self.executor, FakeExecutor):
             await self.executor.end(sent)
         return sent
 
     async def hang(self, attempt: int = 1) -> Ticket:
-        sent = ticket(self.data_dir, name="hang", attempt=attempt)
+        sent = ticket(self.data_dir, name="hang", task_id=self.task_id, attempt=attempt)
         await self.executor.launch(sent)
         return sent
 
-    async def exit(self) -> tuple[str, int, int]:
-        """Task, attempt and return code of the next ticket that has ended."""
-        async with asyncio.timeout(20):
+    async def exit(self) -> tuple[int, int]:
+        """Attempt and return code of the next ticket that has ended."""
+        async with asyncio.timeout(30):
             end = await self.exits.get()
-        return end.task_id, end.attempt, end.returncode
+        assert end.task_id == self.task_id
+        return end.attempt, end.returncode
 
 
 def local(data_dir: Path, *, is_cold: bool) -> LocalExecutor:
@@ -97,21 +102,52 @@ def fake(data_dir: Path, *, is_cold: bool) -> FakeExecutor:
     return executor
 
 
+@pytest.fixture(scope="module")
+def ray_processes() -> Iterator[ray_cluster.RayCluster]:
+    processes = ray_cluster.RayCluster(head_cpus=2)
+    yield processes
+    processes.close()
+
+
+async def on_ray(processes: ray_cluster.RayCluster, subject: Subject, *, is_cold: bool) -> ClusterOfOne:
+    """Let the subject be the executor of the cluster's node. Cold workers never ask for their tickets."""
+    gate = subject.data_dir / "gate"
+    if is_cold:
+        os.mkfifo(gate)
+    cluster = ClusterOfOne(processes, subject.data_dir, f"--gate {gate}" if is_cold else "")
+    subject.executor = executor = await cluster.start(subject.exits.put)
+    if is_cold:
+        executor._claim = Claim(session="x" * 16, version="")
+    while executor.free_slots != 2:
+        await cluster.until_changed()
+    return cluster
+
+
 Open = Callable[..., Awaitable[Subject]]
+RAY = pytest.param(None, id="ray", marks=pytest.mark.serial)
 
 
-@pytest.fixture(params=[local, remote, fake], ids=lambda make: make.__name__)
+@pytest.fixture(params=[local, remote, fake, RAY], ids=lambda make: make and make.__name__)
 async def open_subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Open]:
     opened: list[Subject] = []
+    clusters: list[ClusterOfOne] = []
 
     async def make(*, is_cold: bool = False) -> Subject:
-        opened.append(Subject(request.param(tmp_path, is_cold=is_cold), tmp_path))
-        await opened[-1].executor.start(opened[-1].exits.put)
-        return opened[-1]
+        if request.param is None:
+            subject = Subject(FakeExecutor(), tmp_path, f"task-{secrets.token_hex(4)}")  # Ray remembers ids
+            clusters.append(await on_ray(request.getfixturevalue("ray_processes"), subject, is_cold=is_cold))
+        else:
+            subject = Subject(request.param(tmp_path, is_cold=is_cold), tmp_path)
+            await subject.executor.start(subject.exits.put)
+        opened.append(subject)
+        return subject
 
     yield make
     for subject in opened:
         await subject.executor.close()
+    for cluster in clusters:
+        await cluster.close()
+        await asyncio.to_thread(request.getfixturevalue("ray_processes").clear)
 
 
 @pytest.fixture
@@ -124,7 +160,7 @@ async def test_a_training_takes_a_slot_until_its_one_exit(subject: Subject) -> N
     await subject.hang()
     assert subject.executor.free_slots == 1
     await subject.launch(attempt=2)
-    assert await subject.exit() == ("task", 2, 0)
+    assert await subject.exit() == (2, 0)
     assert subject.executor.free_slots == 1
     assert subject.exits.empty()
 
@@ -132,12 +168,12 @@ async def test_a_training_takes_a_slot_until_its_one_exit(subject: Subject) -> N
 async def test_kill_ends_this_attempt_and_no_other(subject: Subject) -> None:
     first, second = await subject.hang(1), await subject.hang(2)
     await subject.executor.kill(first.key)
-    assert await subject.exit() == ("task", 1, -9)
+    assert await subject.exit() == (1, -9)
     await subject.launch(attempt=3)
-    assert await subject.exit() == ("task", 3, 0)
+    assert await subject.exit() == (3, 0)
     assert subject.executor.free_slots == 1
     await subject.executor.kill(second.key)
-    assert await subject.exit() == ("task", 2, -9)
+    assert await subject.exit() == (2, -9)
     assert subject.executor.free_slots == 2
 
 
@@ -150,7 +186,7 @@ async def test_kill_ignores_what_it_does_not_know(subject: Subject) -> None:
 
 
 async def test_a_worker_that_is_named_is_among_the_processes(subject: Subject) -> None:
-    worker = await subject.executor.launch(ticket(subject.data_dir, name="hang"))
+    worker = await subject.executor.launch(ticket(subject.data_dir, name="hang", task_id=subject.task_id))
     assert worker is None or worker.pid in subject.executor.pids()
 
 
@@ -160,7 +196,7 @@ async def test_a_ticket_that_no_worker_has_got_is_taken_back_and_has_no_exit(ope
     launch = asyncio.create_task(subject.hang())
     while subject.executor.free_slots == 2:  # noqa: ASYNC110 (a slot sets no event)
         await asyncio.sleep(0)
-    await (subject.executor.kill(("task", 1)) if how == "kill" else getattr(subject.executor, how)())
+    await (subject.executor.kill((subject.task_id, 1)) if how == "kill" else getattr(subject.executor, how)())
     with pytest.raises(EpochdError):
         await launch
     assert subject.exits.empty()
@@ -172,7 +208,7 @@ async def test_close_ends_every_training_and_takes_no_other(subject: Subject) ->
     await subject.hang(1)
     await subject.hang(2)
     await subject.executor.close()
-    assert sorted([await subject.exit(), await subject.exit()]) == [("task", 1, -9), ("task", 2, -9)]
+    assert sorted([await subject.exit(), await subject.exit()]) == [(1, -9), (2, -9)]
     assert subject.executor.free_slots == 0
     assert subject.executor.pids() == []
     with pytest.raises(EpochdError):
@@ -180,7 +216,7 @@ async def test_close_ends_every_training_and_takes_no_other(subject: Subject) ->
 
 
 async def test_detach_leaves_a_training_to_another_server_and_takes_no_other(subject: Subject) -> None:
-    worker = await subject.executor.launch(ticket(subject.data_dir, name="hang"))
+    worker = await subject.executor.launch(ticket(subject.data_dir, name="hang", task_id=subject.task_id))
     await subject.executor.detach()
     assert subject.executor.free_slots == 0
     assert worker is None or is_alive(worker.pid)

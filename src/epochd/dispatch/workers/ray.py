@@ -41,6 +41,8 @@ PENDING_SECONDS = 60.0
 """How long a job may wait in Ray until it is given up: others have taken what it was to have."""
 BLOCKED_SECONDS = 30.0
 """How long a node then gets nothing more."""
+START_SECONDS = 300.0
+"""How long a job may run before its worker asks for its ticket."""
 MISSING_SECONDS = 15.0
 """How long a job may be unknown to Ray before it has started."""
 SETTLED_SECONDS = 12.0
@@ -179,6 +181,10 @@ class RayExecutor(RemoteExecutor):
                 self._blocked_until = time.monotonic() + BLOCKED_SECONDS
                 why = f"Ray has not started the job {job.id} for {PENDING_SECONDS:g} s: its node is in use by others"
                 return self.refuse(job, AgentLost(why))
+            if status == "RUNNING" and waited > START_SECONDS:
+                self._start(self._cluster.stop(job.id))
+                why = f"the worker of the Ray job {job.id} has not asked for its ticket for {START_SECONDS:g} s"
+                return self.refuse(job, EpochdError(why))
         if seen is not None and status in ENDED:
             self._see_end(job, seen)
         elif job.key is not None and job.killed_at is not None:
