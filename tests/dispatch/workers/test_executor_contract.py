@@ -4,7 +4,7 @@ real Ray cluster, and on the fake of the other tests."""
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -100,13 +100,6 @@ def fake(data_dir: Path, *, is_cold: bool) -> FakeExecutor:
     if is_cold:
         executor.warm.clear()
     return executor
-
-
-@pytest.fixture(scope="module")
-def ray_processes() -> Iterator[ray_cluster.RayCluster]:
-    processes = ray_cluster.RayCluster(head_cpus=2)
-    yield processes
-    processes.close()
 
 
 async def on_ray(processes: ray_cluster.RayCluster, subject: Subject, *, is_cold: bool) -> ClusterOfOne:
