@@ -21,7 +21,9 @@ SECONDS = 60.0
 
 
 class RayNode:
-    """The processes of one node. Those of jobs are among their descendants."""
+    """The processes of one node, whose ``id`` is that of Ray. Those of jobs are among their descendants."""
+
+    id: str
 
     def __init__(self, environment: dict[str, str], *options: str) -> None:
         names = ("node-manager-port", "object-manager-port", "dashboard-agent-listen-port", "metrics-export-port")
@@ -85,11 +87,12 @@ class RayCluster:
         self.until(lambda: len(self.alive()) >= 1)
 
     def add_node(self, cpus: int = 1, **labels: str) -> RayNode:
-        known = len(self.alive())
+        known = {node["node_id"] for node in self.alive()}
         marks = [f"--labels={','.join(f'{name}={value}' for name, value in labels.items())}"] if labels else []
         node = RayNode(self._environment, f"--address=127.0.0.1:{self.port}", f"--num-cpus={cpus}", *marks)
         self.nodes.append(node)
-        self.until(lambda: len(self.alive()) > known)
+        self.until(lambda: {one["node_id"] for one in self.alive()} - known)
+        (node.id,) = {one["node_id"] for one in self.alive()} - known
         return node
 
     def alive(self) -> list[dict[str, Any]]:

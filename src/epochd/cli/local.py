@@ -11,7 +11,7 @@ from epochd.core.settings import Settings, load
 
 SERVE_EPILOG = (
     "Each option can also be set as EPOCHD_<NAME>; EPOCHD_TOKENS, EPOCHD_AGENT_TOKENS, EPOCHD_USERS, "
-    "EPOCHD_DATABASE_URL and EPOCHD_CONNECTIONS can be set in the environment only."
+    "EPOCHD_RAY_TOKEN, EPOCHD_DATABASE_URL and EPOCHD_CONNECTIONS can be set in the environment only."
 )
 
 
@@ -36,6 +36,12 @@ def serve(
     default_dataset: Annotated[str | None, setting("default_dataset")] = None,
     upload_mb: Annotated[int | None, setting("upload_mb")] = None,
     slots: Annotated[int | None, setting("slots")] = None,
+    ray_address: Annotated[str | None, setting("ray_address")] = None,
+    ray_cpus: Annotated[int | None, setting("ray_cpus")] = None,
+    ray_memory_mb: Annotated[int | None, setting("ray_memory_mb")] = None,
+    ray_labels: Annotated[str | None, setting("ray_labels")] = None,
+    ray_python: Annotated[str | None, setting("ray_python")] = None,
+    ray_runtime_env: Annotated[str | None, setting("ray_runtime_env")] = None,
     preempt: Annotated[bool | None, setting("preempt")] = None,
     gpus: Annotated[str | None, setting("gpus")] = None,
     jobs_per_worker: Annotated[int | None, setting("jobs_per_worker")] = None,

@@ -1,6 +1,7 @@
 """The settings of the server: name, default and help, read once at its start from ``EPOCHD_<NAME>`` or the options of
 ``epochd serve``."""
 
+import json
 import os
 import re
 from collections.abc import Iterable
@@ -153,6 +154,14 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("ray_labels", "ray_runtime_env", mode="before")
+    @classmethod
+    def _object(cls, value: object) -> object:
+        try:
+            return json.loads(value) if isinstance(value, str) else value
+        except json.JSONDecodeError as error:
+            raise ValueError(f"not a JSON object: {error}") from None
 
     @field_validator("tokens", "agent_tokens")
     @classmethod

@@ -135,7 +135,8 @@ class RayExecutor(RemoteExecutor):
             frameworks=claim.frameworks if claim else [],
             error=self._fault,
         )
-        if claim is None and self._probe is None and now - self._probed_at > PROBE_SECONDS and slots > 0:
+        has_room = slots > len(self._attempts)
+        if claim is None and self._probe is None and now - self._probed_at > PROBE_SECONDS and has_room:
             self._probed_at = now
             self._probe = Job(f"epochd-probe-{self.node_id[:12]}-{secrets.token_hex(4)}", self, None, new_code())
             self._start(self._cluster.submit(self._probe))
@@ -165,8 +166,7 @@ class RayExecutor(RemoteExecutor):
     def refuse(self, job: Job, error: EpochdError) -> None:
         """Note that a job could not be submitted or started."""
         if job.key is None:
-            if job is self._probe:
-                self._probe, self._fault = None, error.message
+            self._probe, self._probed_at = None, time.monotonic() - PROBE_SECONDS + BLOCKED_SECONDS
         elif self._has_no_worker(job.key):
             self._reject(job.key, error)
 
@@ -265,6 +265,7 @@ class RayCluster:
             headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=REQUEST_SECONDS,
             trust_env=False,
+            verify=(settings.ray_address or "").startswith("https:"),
         )
 
     @property
