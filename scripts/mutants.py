@@ -326,6 +326,20 @@ MUTANTS = [
         "dispatch/test_agents.py",
     ),
     Mutant(
+        "a worker of a Ray job takes the clock of its machine for that of the server",
+        "worker/claim.py",
+        "ticket.claimed_at + ahead",
+        "ticket.claimed_at",
+        "worker/test_claim.py",
+    ),
+    Mutant(
+        "a ticket is given to whoever has its code",
+        "dispatch/workers/ray.py",
+        "if job is None or job.session not in (None, claim.session):",
+        "if job is None:",
+        "dispatch/workers/test_ray.py",
+    ),
+    Mutant(
         "a smaller job takes what a larger one waits for",
         "dispatch/placement.py",
         "reserved = self.reservations if needed else {}",
