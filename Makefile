@@ -11,7 +11,7 @@ DASHBOARD_SOURCES := $(shell find web -name node_modules -prune -o -type f -prin
 # Processes that tests start would compile all sources again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: dashboard dashboard-test setup serve quickstart check test fuzz clients chaos streaming reuse mutants bench bench-whole bench-batched bench-data bench-serving bench-agents bench-dashboard bench-queue soak quality bench-setup
+.PHONY: dashboard dashboard-test setup serve quickstart cluster-demo check test fuzz clients chaos streaming reuse mutants bench bench-whole bench-batched bench-data bench-serving bench-agents bench-dashboard bench-queue soak quality bench-setup
 
 setup: $(READY) $(DASHBOARD)
 
@@ -20,6 +20,10 @@ serve: setup
 
 quickstart: setup
 	$(BIN)/python scripts/quickstart.py
+
+# A cluster on this machine: PostgreSQL, an S3 server, two API servers and two Ray nodes: docs/scaling.md.
+cluster-demo: setup
+	$(BIN)/python scripts/cluster_demo.py
 
 check: setup
 	$(BIN)/ruff check .

@@ -121,6 +121,13 @@ export const queue = queryOptions({
   refetchInterval: 2_000,
 });
 
+/** The other machines that train for the server. */
+export const agents = queryOptions({
+  queryKey: ["agents"],
+  queryFn: ({ signal }) => data(api.GET("/api/v1/system/agents", { signal })),
+  refetchInterval: 5_000,
+});
+
 /** Devices, disk and versions, which the server measures at most every 30 seconds. */
 export const machine = queryOptions({
   queryKey: ["machine"],

@@ -1,4 +1,4 @@
-/** The server: whether it can train, its slots, the queue, the processes, and what differs from the database. */
+/** The server: whether it can train, its slots, the queue, the processes, other machines, and what differs from the database. */
 
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
@@ -9,6 +9,7 @@ import { ErrorNote, Loading, StateBadge } from "../components/notices";
 import { TableFrame } from "../components/TableFrame";
 import * as format from "../language/format";
 import { useText } from "../language/language";
+import { Agents } from "./Agents";
 import { MachineTiles } from "./MachineTiles";
 
 
@@ -61,6 +62,7 @@ export function SystemPage() {
         </div>
       </div>
       <Queue />
+      <Agents />
       <MachineTiles />
       <Processes />
     </>
@@ -87,11 +89,14 @@ function Queue() {
                 <th>{t("tasks.task")}</th>
                 <th>{t("system.kind")}</th>
                 <th>{t("tasks.dataset")}</th>
+                <th className="number">{t("system.priority")}</th>
                 <th>{t("system.queued")}</th>
+                <th>{t("system.expected")}</th>
+                <th>{t("system.waits_for")}</th>
               </tr>
             </thead>
             <tbody>
-              {waiting.queue.map(({ position, task_id, kind, name, dataset, queued_at }) => (
+              {waiting.queue.map(({ position, task_id, kind, name, dataset, priority, queued_at, expected_start, waiting_for }) => (
                 <tr key={task_id}>
                   <td className="number">{format.count(position)}</td>
                   <td>
@@ -106,7 +111,10 @@ function Queue() {
                   </td>
                   <td>{t(`system.${kind}`)}</td>
                   <td>{dataset ?? format.MISSING}</td>
+                  <td className="number">{format.count(priority)}</td>
                   <td>{format.moment(queued_at)}</td>
+                  <td>{format.moment(expected_start)}</td>
+                  <td>{waiting_for ?? format.MISSING}</td>
                 </tr>
               ))}
             </tbody>
