@@ -108,8 +108,8 @@ class Leader:
         return len(self._machines) == self.nodes - 1
 
     def gather(self, about: dict[str, Any], check: Callable[[], None]) -> None:
-        """Wait until all machines have prepared what the leader has: ``about`` describes it, the same on each. ``check``
-        is called while this waits. Raises RankFailed for a machine that does not come or is gone, DataError for one
+        """Wait until all machines have prepared what the leader has: ``about`` describes it, the same on each.
+        ``check`` is called while this waits. Raises RankFailed for a machine that does not come or is gone, DataError for one
         that has prepared something else."""
         self._wait(lambda: self.is_complete, "connected", CONNECT_SECONDS, check)
         self._wait(lambda: all(one.about is not None for one in self._machines.values()), "prepared", None, check)
@@ -141,11 +141,13 @@ class Leader:
             return f"machine {gone[0][0] + 1} of {self.nodes} {gone[0][1]}" if gone else None
 
     def close(self) -> None:
-        """Let the other machines end."""
+        """Let the other machines end. A second call does nothing."""
+        with self._changed:
+            if self._is_closed:
+                return
+            self._is_closed = True
         with suppress(RankFailed):
             self.send({"action": "end"})
-        with self._changed:
-            self._is_closed = True
         self._thread.join(2 * CHECK_SECONDS)
         for connection in (self._door, *(one.connection for one in self._machines.values())):
             connection.close()

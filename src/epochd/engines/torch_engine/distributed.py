@@ -75,15 +75,15 @@ def share(rows: int, rank: int, ranks: int) -> slice:
     return slice(rows * rank // ranks, rows * (rank + 1) // ranks)
 
 
-def join(folder: Path, setup: Setup, rank: int, store: dist.Store | None = None) -> None:
+def join(folder: Path, setup: Setup, rank: int, store: Any = None) -> None:
     """Join the process group; returns when all ranks have joined. On one machine they find each other through a file
     (no port is needed), on several through a ``store``, by default the one that the folder names."""
-    address, options = None, {"init_method": f"file://{folder}/rendezvous"}
+    address: str | None = None
+    options: dict[str, Any] = {"init_method": f"file://{folder}/rendezvous"}
     if setup.nodes > 1:
         meeting = json.loads((folder / MEETING).read_text())
         address = meeting["address"]
-        store = store or dist.TCPStore(meeting["host"], meeting["port"], timeout=COLLECTIVE_TIMEOUT)
-        options = {"store": store}
+        options = {"store": store or store_at(meeting["host"], meeting["port"])}
     with _interface(address, "NCCL" if setup.gpus else "GLOO"):
         dist.init_process_group(
             "nccl" if setup.gpus else "gloo",
@@ -92,6 +92,12 @@ def join(folder: Path, setup: Setup, rank: int, store: dist.Store | None = None)
             timeout=COLLECTIVE_TIMEOUT,
             **options,
         )
+
+
+def store_at(host: str, port: int, **options: Any) -> Any:
+    """The store through which the ranks of several machines find each other."""
+    found: Any = getattr(dist, "TCPStore")  # noqa: B009 - PyTorch does not declare that it exports it
+    return found(host, port, timeout=COLLECTIVE_TIMEOUT, **options)
 
 
 @contextmanager
@@ -179,7 +185,7 @@ class Processes:
         return RankFailed(why or f"one of {self._world} ranks stopped answering; train on fewer devices")
 
     def close(self) -> None:
-        """Stop these ranks and leave the process group."""
+        """Stop these ranks."""
         for child in self._children:
             _close(child.stdin)
         for child in self._children:
@@ -189,8 +195,6 @@ class Processes:
                 child.kill()
                 child.wait()
             _close(child.stdout)
-        if dist.is_initialized():
-            dist.destroy_process_group()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
@@ -205,10 +209,8 @@ class Ranks(Processes):
         store, meeting = None, {}
         if leader is not None:
             door = machines.listening(leader.address)
-            options = {"is_master": True, "wait_for_workers": False, "timeout": COLLECTIVE_TIMEOUT}
-            port = door.getsockname()[1]
-            store = dist.TCPStore(leader.address, port, master_listen_fd=door.detach(), **options)
-            meeting = {"host": leader.address, "port": port}
+            meeting = {"host": leader.address, "port": door.getsockname()[1]}
+            store = store_at(**meeting, is_master=True, wait_for_workers=False, master_listen_fd=door.detach())
         super().__init__(setup, train, 1, local_ranks(setup) - 1, address=leader and leader.address, **meeting)
         try:
             if leader is not None:
@@ -245,6 +247,14 @@ class Ranks(Processes):
 
     def loss(self) -> str | None:
         return super().loss() or (self._leader.loss() if self._leader is not None else None)
+
+    def close(self) -> None:
+        """Stop the other ranks of this machine, let the other machines end, and leave the process group."""
+        if self._leader is not None:
+            self._leader.close()
+        super().close()
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def follow(setup: Setup, train: InMemoryDataset, follower: Follower, terms: dict[str, Any], read: ReadBlock) -> None:
