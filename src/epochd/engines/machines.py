@@ -109,8 +109,8 @@ class Leader:
 
     def gather(self, about: dict[str, Any], check: Callable[[], None]) -> None:
         """Wait until all machines have prepared what the leader has: ``about`` describes it, the same on each.
-        ``check`` is called while this waits. Raises RankFailed for a machine that does not come or is gone, DataError for one
-        that has prepared something else."""
+        ``check`` is called while this waits. Raises RankFailed for a machine that does not come or is gone, DataError
+        for one that has prepared something else."""
         self._wait(lambda: self.is_complete, "connected", CONNECT_SECONDS, check)
         self._wait(lambda: all(one.about is not None for one in self._machines.values()), "prepared", None, check)
         for node, machine in sorted(self._machines.items()):

@@ -273,8 +273,12 @@ def follow(setup: Setup, train: InMemoryDataset, follower: Follower, terms: dict
                 ranks.send({"action": "load_rows"}, _packed(_arrays(read(*header["block"]))))
             else:
                 ranks.send(header, payload)
-    except RankFailed as error:
-        raise (ranks.failure() if ranks.has_ended() else error) from error
+    except RankFailed:
+        if not ranks.has_ended():
+            raise
+        failure = ranks.failure()
+        follower.refuse(failure.message)
+        raise failure from None
     finally:
         is_over.set()
         ranks.close()
