@@ -105,6 +105,10 @@ def resolve(
     if not engines and (missing := none_installed()):
         raise FrameworkMissing(missing)
     available = engines or installed()
+    if spec.nodes > 1:
+        if "pytorch" not in available:
+            require("pytorch")
+        return "pytorch"
     is_known = workload and workload.has_shape and workload.rows > 0
     if not workload or not is_known or spec.mixed_precision or uses_gpu(spec, gpus):
         return available[0]
