@@ -36,7 +36,7 @@ FORECAST_SECONDS = 1.0
 TURN = "waits for its turn in the queue"
 
 Held = tuple[str | None, int]
-"""Where an attempt runs, and the number of GPUs that it has."""
+"""Where an attempt runs, and the number of GPUs that it has there."""
 
 
 class Claim(NamedTuple):
@@ -68,14 +68,14 @@ BEYOND: tuple[float | None, str | None] = None, TURN
 
 
 class JobQueue:
-    """``places`` are those that can run jobs now; ``held`` tells where an attempt runs."""
+    """``places`` are those that can run jobs now; ``held`` tells where an attempt runs, which may be several places."""
 
     def __init__(
         self,
         db: Database,
         settings: Settings,
         places: Callable[[], Sequence[Place]],
-        held: Callable[[AttemptKey], Held],
+        held: Callable[[AttemptKey], Sequence[Held]],
     ) -> None:
         self._db = db
         self._settings = settings
@@ -165,10 +165,11 @@ class JobQueue:
         durations = await self._known_durations()
         found: dict[str | None, list[Running]] = defaultdict(list)
         for job in await queue.running(self._db):
-            place, gpus = self._held((job.id, job.attempt))
             started, ends = job.started_at or now, durations.ends_at(job, now)
             is_ending = job.command is not Command.CONTINUE
-            found[place].append(Running(job.id, job.attempt, job.priority, job.owner, gpus, started, ends, is_ending))
+            for place, gpus in self._held((job.id, job.attempt)):
+                known = job.id, job.attempt, job.priority, job.owner
+                found[place].append(Running(*known, gpus, started, ends, is_ending))
         return found
 
     async def _known_durations(self) -> Durations:

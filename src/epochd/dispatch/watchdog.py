@@ -94,7 +94,7 @@ class Watchdog:
         for key in finished:
             if now - self._finished_since[key] > self._settings.lease_seconds:
                 logger.warning("task %s: the worker did not exit after attempt %d had finished and is killed", *key)
-                await self._running.own[key].node.executor.kill(key)
+                await self._running.stop(self._running.own[key])
 
 
 class ExpiredLeases:
