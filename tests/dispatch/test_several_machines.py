@@ -13,7 +13,7 @@ from epochd.core.transfers import Meeting
 from epochd.dispatch import dispatcher
 from epochd.store import attempts, jobs
 from tests.dispatch.test_agents import state
-from tests.support.stage import SPEC
+from tests.support.stage import SPEC, until
 
 MEETING = Meeting(address="10.0.0.1", port=4711, secret="of these two machines")
 
@@ -40,7 +40,8 @@ async def begun(stage, **options):
             for name in "ab":
                 held = [tickets[name].key] if name in tickets else []
                 orders = await poll(stage, name, wait=0.05, held=held)
-                tickets |= {name: ticket for ticket in orders.tickets}
+                for ticket in orders.tickets:
+                    tickets[name] = ticket
     key = (job.id, 1)
     for name in "ab":
         await poll(stage, name, held=[key], launched=[key])
@@ -129,9 +130,7 @@ async def test_a_regular_end_frees_all_machines_once_both_workers_have_ended(sta
     await jobs.pause(stage.db, key[0])
     for name in "ab":
         await poll(stage, name, exits=[AgentExit(key=key)])
-    async with asyncio.timeout(20):
-        while places(stage) != {"a": (1, 2), "b": (1, 2)}:
-            await asyncio.sleep(0.01)
+    await until(lambda: places(stage) == {"a": (1, 2), "b": (1, 2)})
     job = await jobs.get(stage.db, key[0])
     assert (job.state, job.crashes) == (State.PAUSED, 0)
 

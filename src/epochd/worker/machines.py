@@ -74,12 +74,12 @@ def about(prepared: Prepared, setup: Setup, config: FitConfig, fingerprints: Map
     sample = hashlib.sha256(rows.x[::step].tobytes() + rows.y[::step].tobytes()).hexdigest()
     encoder = json.dumps(prepared.encoder.as_json(), sort_keys=True)
     return {
-        "the version of epochd": epochd.__version__,
-        "the data": dict(fingerprints),
-        "the encoder": hashlib.sha256(encoder.encode()).hexdigest(),
-        "the rows": [len(prepared.train), sample],
-        "the network": [list(setup.inputs), setup.outputs],
-        "the ranks": len(setup.gpus) or setup.devices,
+        "version": epochd.__version__,
+        "data": dict(fingerprints),
+        "encoder": hashlib.sha256(encoder.encode()).hexdigest(),
+        "rows": [len(prepared.train), sample],
+        "network": [list(setup.inputs), setup.outputs],
+        "ranks": len(setup.gpus) or setup.devices,
     }
 
 
