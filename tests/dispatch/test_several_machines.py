@@ -20,7 +20,8 @@ MEETING = Meeting(address="10.0.0.1", port=4711, secret="of these two machines")
 
 @pytest.fixture
 async def stage(open_stage, executor, monkeypatch):
-    monkeypatch.setattr(dispatcher, "FOLLOW_SECONDS", 0.05)
+    for name in ("FOLLOW_SECONDS", "LEAD_SECONDS"):
+        monkeypatch.setattr(dispatcher, name, 0.05)
     executor.slots = 0
     return await open_stage(executor)
 

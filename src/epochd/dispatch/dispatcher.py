@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 
 CHECK_SECONDS = 1.0  # the interval of the watchdog
 STEP_SECONDS = 0.5  # how long a stop waits for the current step of the loop
-FOLLOW_SECONDS = 10.0  # how long the other machines of an attempt may take to end by themselves
+FOLLOW_SECONDS, LEAD_SECONDS = 5.0, 10.0  # how long other machines, and that of rank 0, may take to end by themselves
 LAUNCH_SECONDS = 0.02  # how long the loop waits for a launch, which then continues in its own task
 FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.5, 30.0
 LAST_OUTAGE_BACKOFF_SECONDS = 4.0  # workers retry every 2 s, before their leases expire
@@ -434,7 +434,8 @@ class Dispatcher:
             await self._conclude(attempt)
         elif not attempt.is_ending:
             attempt.is_ending = True
-            wait = 0.0 if ending.lost or attempt.is_launching else FOLLOW_SECONDS
+            wait = FOLLOW_SECONDS if node is attempt.node else LEAD_SECONDS
+            wait = 0.0 if ending.lost or attempt.is_launching else wait
             attempt.stop = asyncio.create_task(self._stop_rest(attempt, wait))
 
     async def _stop_rest(self, attempt: Attempt, wait: float) -> None:

@@ -40,6 +40,8 @@ from epochd.engines import machines
 from epochd.engines.machines import Follower, Leader
 from epochd.loop.engine import Arrays, Embedding, Setup
 
+JOIN_TIMEOUT = timedelta(minutes=2)
+"""How long the ranks of several machines may take to find each other."""
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)
 """How long a rank waits for the others inside one step."""
 GRACE_SECONDS = 5.0
@@ -97,7 +99,7 @@ def join(folder: Path, setup: Setup, rank: int, store: Any = None) -> None:
 def store_at(host: str, port: int, **options: Any) -> Any:
     """The store through which the ranks of several machines find each other."""
     found: Any = getattr(dist, "TCPStore")  # noqa: B009 - PyTorch does not declare that it exports it
-    return found(host, port, timeout=COLLECTIVE_TIMEOUT, **options)
+    return found(host, port, timeout=JOIN_TIMEOUT, **options)
 
 
 @contextmanager
@@ -208,14 +210,15 @@ class Ranks(Processes):
         self._gpu, self._leader = bool(setup.gpus), leader
         store, meeting = None, {}
         if leader is not None:
-            door = machines.listening(leader.address)
-            meeting = {"host": leader.address, "port": door.getsockname()[1]}
-            store = store_at(**meeting, is_master=True, wait_for_workers=False, master_listen_fd=door.detach())
+            store, meeting = _meeting(leader)
         super().__init__(setup, train, 1, local_ranks(setup) - 1, address=leader and leader.address, **meeting)
         try:
             if leader is not None:
                 leader.begin(threads=threads, **meeting)
             join(self._folder, setup, 0, store)
+        except RuntimeError as error:  # as PyTorch says what it cannot reach
+            self.close()
+            raise RankFailed(f"the {self._world} ranks cannot join: {error}") from error
         except BaseException:
             self.close()
             raise
@@ -255,6 +258,16 @@ class Ranks(Processes):
         super().close()
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def _meeting(leader: Leader) -> tuple[Any, dict[str, Any]]:
+    """The store of rank 0, through which the ranks find each other, and its host and port. Raises RankFailed."""
+    door = machines.listening(leader.address)
+    found = {"host": leader.address, "port": door.getsockname()[1]}
+    try:
+        return store_at(**found, is_master=True, wait_for_workers=False, master_listen_fd=door.detach()), found
+    except RuntimeError as error:
+        raise RankFailed(f"this machine cannot reach itself at {leader.address}: {error}") from error
 
 
 def follow(setup: Setup, train: InMemoryDataset, follower: Follower, terms: dict[str, Any], read: ReadBlock) -> None:
