@@ -114,6 +114,18 @@ async def test_a_lost_machine_ends_the_attempt_and_that_is_no_crash(stage):
     assert (job.crashes, job.preemptions) == (0, 1)
 
 
+async def test_a_machine_that_is_lost_while_the_first_one_waits_for_it_ends_the_attempt(stage):
+    """Its packets are dropped, or it stands still: rank 0 reports and gets no answer from it."""
+    tickets = await begun(stage)
+    key = tickets["a"].key
+    first, lost = sorted(tickets, key=lambda name: tickets[name].node_rank)
+    stage.dispatcher.nodes.agents[lost]._polled_at = float("-inf")
+    await stage.dispatcher._watchdog.check()
+    await killed(stage, first, key)
+    job = await stage.until(key[0], State.PENDING)
+    assert (job.crashes, job.preemptions) == (0, 1)
+
+
 async def test_a_drain_of_any_of_its_machines_releases_it(stage):
     tickets = await begun(stage)
     key = tickets["a"].key

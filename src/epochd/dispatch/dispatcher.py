@@ -270,8 +270,10 @@ class Dispatcher:
         """Use a node of the Ray cluster, with the attempts that an earlier server has started there."""
         node = await self.nodes.join(executor, self._on_exit)
         for job in await jobs.running(self._db):
-            if job.agent == executor.name and job.key not in self._running.own:
-                await self._adopt(executor, node, job.key)
+            own = self._running.own.get(job.key)
+            is_here = job.agent == executor.name or job.key in executor.held
+            if is_here and (own is None or node not in own.nodes):
+                await self._adopt(executor, node, job.key, None)
         logger.info("Ray node %s joined", executor.name)
 
     def _note_ray(self) -> None:

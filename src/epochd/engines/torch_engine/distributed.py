@@ -208,7 +208,8 @@ class Ranks(Processes):
         self, setup: Setup, train: InMemoryDataset, leader: Leader | None = None, threads: int | None = None
     ) -> None:
         self._gpu, self._leader = bool(setup.gpus), leader
-        store, meeting = None, {}
+        store: Any = None
+        meeting: dict[str, Any] = {}
         if leader is not None:
             store, meeting = _meeting(leader)
         super().__init__(setup, train, 1, local_ranks(setup) - 1, address=leader and leader.address, **meeting)
