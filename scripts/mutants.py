@@ -404,6 +404,27 @@ MUTANTS = [
         "api/tasks/test_stream.py",
     ),
     Mutant(
+        "a small job takes the slot that one on several machines waits for",
+        "dispatch/placement.py",
+        "kept = place._replace(free_slots=place.free_slots - 1)",
+        "kept = place",
+        "dispatch/test_placement.py::test_a_job_on_several_machines_keeps_a_slot_at_each_until_it_starts",
+    ),
+    Mutant(
+        "of several machines a lost one counts as a crash",
+        "dispatch/running_attempts.py",
+        "return self.lost is None, self.is_consequence,",
+        "return self.is_consequence, self.lost is None,",
+        "dispatch/test_several_machines.py::test_a_lost_machine_ends_the_attempt_and_that_is_no_crash",
+    ),
+    Mutant(
+        "PyTorch: several machines train on different data",
+        "engines/machines.py",
+        "(machine.about or {}).get(name) != value",
+        "machine.about is None and value",
+        "engines/torch_engine/test_machines.py::test_other_data_on_a_machine_are_refused_before_the_first_step",
+    ),
+    Mutant(
         "the queue ignores priorities",
         "store/rows.py",
         "order = QUEUE_ORDER if state is State.PENDING else QUEUE_ORDER[1:]",

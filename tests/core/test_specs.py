@@ -357,6 +357,7 @@ def test_a_stored_config_has_its_options_of_the_features_as_a_dict():
         ({"folds": 3, "num_devices": 2}, "num_devices", "splits the batches of one network, but folds trains 3"),
         ({"ensemble": 4, "num_gpus": 2}, "num_gpus", "splits the batches of one network, but ensemble trains 4"),
         ({"ensemble": 4, "num_gpus": "auto"}, "num_gpus", "splits the batches of one network"),
+        ({"ensemble": 4, "num_nodes": 2}, "num_nodes", "splits the batches of one network, but ensemble trains 4"),
         ({"folds": 1}, "folds", "greater than or equal to 2"),
         ({"folds": 21}, "folds", "less than or equal to 20"),
         ({"ensemble": 33}, "ensemble", "less than or equal to 32"),
@@ -390,3 +391,10 @@ def test_folds_replace_the_validation_split():
     assert (spec.validates, spec.validation_share, spec.held_out) == (True, 0.0, 0.1)
     assert "validation_split" not in spec.model_dump()
     assert (specs.parse({"target_column": "t"}).members, specs.parse({"target_column": "t"}).averages) == (1, None)
+
+
+def test_several_machines_train_with_pytorch():
+    assert "jax trains on one machine" in problems(framework="jax", num_nodes=2)["num_nodes"].message
+    assert "less than or equal to 64" in problems(num_nodes=65)["num_nodes"].message
+    for options in ({"framework": "jax", "num_nodes": 1}, {"num_nodes": 2}, {"framework": "pytorch", "num_nodes": 2}):
+        specs.parse({"target_column": "y"} | options)

@@ -249,7 +249,9 @@ class Cluster:
             self.waiting.remove(entry)
             needed = round.needed(start.job)
             assert needed <= start.place.free_gpus
-            self.running.append((self.now + entry[3], start.place.name, start.job, needed, start.job.owner))
+            assert len({start.place.name, *(place.name for place in start.others)}) == start.job.nodes
+            for place in (start.place, *start.others):
+                self.running.append((self.now + entry[3], place.name, start.job, needed, start.job.owner))
             self.started[start.job.id] = self.now
 
 
@@ -274,3 +276,79 @@ def test_what_no_agent_has_is_waited_for_and_what_a_single_server_lacks_is_not()
 def test_of_equal_places_one_that_has_the_engine_in_memory_is_chosen():
     cold, warm = Place("a", 2, 2), Place("b", 1, 2, warm=frozenset({"jax"}))
     assert next_start([Waiting("x", engine="jax")], [cold, warm]) == Start(Waiting("x", engine="jax"), warm)
+
+
+def agents(*free_slots, gpus=0, free_gpus=0):
+    return [Place(f"{n}", free, 2, free_gpus, gpus) for n, free in enumerate(free_slots)]
+
+
+def names(start):
+    return start and (start.job.id, sorted(place.name for place in (start.place, *start.others)))
+
+
+def test_a_job_on_several_machines_starts_on_all_at_once_or_not_at_all():
+    job = Waiting("wide", nodes=2)
+    assert names(next_start([job], agents(1, 0, 2))) == ("wide", ["0", "2"])
+    assert next_start([job], agents(9, 0, 0)) is None, "never two parts of it at one place"
+    assert next_start([job], [Place(None, 9, 9), *agents(1)]) is None, "the server's own machine takes no part"
+    round = Round([Place(None, 9, 9), *agents(1, 0)])
+    assert round.choose([job]) is None
+    assert round.why(job) is Wait.NODES
+    assert round.machines(job) == (1, 2)
+
+
+def test_each_of_several_machines_needs_the_gpus():
+    job, places = Waiting("wide", gpus=2, nodes=2), agents(1, 1, gpus=4, free_gpus=2)
+    assert names(next_start([job], places)) == ("wide", ["0", "1"])
+    assert next_start([job], [places[0], places[1]._replace(free_gpus=1)]) is None
+    without = Place("cpu", 1, 1, engines=frozenset({"jax"}))
+    assert next_start([Waiting("wide", nodes=2, engine="pytorch")], [without, places[0]]) is None
+
+
+def test_a_job_on_several_machines_keeps_a_slot_at_each_until_it_starts():
+    """Behind it nothing takes the slots that it waits for; what is free besides is used."""
+    wide, small = Waiting("wide", nodes=2), Waiting("small")
+    assert next_start([wide, small], agents(1, 0)) is None
+    assert names(next_start([wide, small], agents(2, 0))) == ("small", ["0"])
+    assert names(next_start([wide, small], agents(1, 1, 0))) == ("wide", ["0", "1"])
+    assert names(next_start([wide, small], agents(1))) == ("small", ["0"]), "there will never be two machines"
+    round = Round(agents(1, 0))
+    assert round.choose([wide, small]) is None
+    assert round.why(small) is Wait.RESERVATION
+    owned = agents(1, 1, gpus=2, free_gpus=1)
+    assert next_start([Waiting("wide", gpus=2, nodes=2), Waiting("small", gpus=1)], owned) is None
+
+
+def test_a_job_on_several_machines_is_backfilled_until_it_can_start():
+    held = {"1": [Running("x", gpus=2, ends_at=100.0)]}
+    places = [Place("0", 2, 2, 2, 2), Place("1", 1, 2, 0, 2)]
+    wide, short = Waiting("wide", gpus=2, nodes=2), Waiting("short", gpus=1, seconds=50)
+    assert names(next_start([wide, short], places, held, now=50.0)) == ("short", ["0"])
+    assert next_start([wide, short._replace(seconds=51)], places, held, now=50.0) is None
+
+
+@hypothesis.given(st.lists(st.integers(1, 6), min_size=5, max_size=30), st.integers(2, 3))
+def test_a_job_on_several_machines_is_not_starved_by_small_ones(seconds, nodes):
+    """Small jobs come at every moment and would take each slot; it starts once those have ended that ran before."""
+    cluster = Cluster([(1, 0)] * 3, is_known=False)
+    for number in range(3):
+        cluster.submit(Waiting(f"0 {number}"), seconds[number])
+    cluster.run(1)
+    cluster.submit(Waiting("1 wide", nodes=nodes), 1)
+    for number, one in enumerate(seconds[3:]):
+        cluster.submit(Waiting(f"2 {number:02}"), one)
+    cluster.run(200)
+    assert cluster.started["1 wide"] <= max(seconds[:3])
+
+
+def test_running_jobs_make_room_for_one_on_several_machines_at_as_many_as_it_needs():
+    running = {f"{n}": [Running(f"low {n}", priority=-n, started_at=n)] for n in range(3)}
+    places = [place._replace(slots=1) for place in agents(0, 0, 0)]
+    wide = Waiting("wide", priority=5, nodes=2)
+    round = Round(places, running)
+    assert round.choose([wide]) is None
+    job, chosen = victims(round, places, running)
+    assert (job, {one.id for one in chosen}) == (wide, {"low 1", "low 2"})
+    running["2"] = [running["2"][0]._replace(is_ending=True)]
+    assert [one.id for one in victims(round, places, running)[1]] == ["low 1"]
+    assert victims(round, places[:1], running) is None

@@ -191,7 +191,7 @@ async def test_without_preempt_a_job_of_higher_priority_waits(open_stage, execut
 async def test_more_places_are_used_as_soon_as_they_are_there(db, tmp_path):
     places = [Place(None, 1, 1), Place("gpu-box", 2, 2, 2, 2)]
     held = {}
-    chosen = JobQueue(db, Settings(data_dir=tmp_path), lambda: places, lambda key: held.get(key, (None, 0)))
+    chosen = JobQueue(db, Settings(data_dir=tmp_path), lambda: places, lambda key: [held.get(key, (None, 0))])
     for options in ({"num_gpus": 2}, {"device": "cpu"}):
         await jobs.submit(db, SPEC.model_copy(update=options), now=1.0 if options.get("num_gpus") else 2.0)
     first = await chosen.claim_next(3.0)

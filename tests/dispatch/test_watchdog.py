@@ -82,7 +82,7 @@ async def post(db, clock, executor, tmp_path) -> Post:
     job, token = await attempts.claim(db, lease_seconds=LEASE)
     ticket = tickets.ticket(tmp_path, task_id=job.id, token=token, spec=SPEC)
     running = RunningAttempts(executor, InheritedWorkers(db, settings))
-    running.own[ticket.key] = Attempt(ticket.key, Node(executor), ticket)
+    running.own[ticket.key] = Attempt(ticket.key, [Node(executor)], ticket)
 
     async def on_exit(end):
         outcome = running.own.pop((end.task_id, end.attempt)).outcome or outcomes.of_exit(end.returncode)

@@ -30,6 +30,11 @@ def test_auto_takes_an_installed_engine():
     assert registry.resolve(specs.parse({"target_column": "t"})) in registry.installed()
 
 
+def test_auto_takes_the_engine_that_trains_on_several_machines():
+    spec = specs.parse({"target_column": "t", "num_nodes": 2})
+    assert registry.resolve(spec, engines=["jax", "pytorch"]) == "pytorch"
+
+
 @pytest.mark.parametrize("shape", [(4,), (12, 4), (40, 7)])
 def test_auto_follows_the_shape_of_the_examples(shape, monkeypatch):
     asked = []

@@ -2,9 +2,11 @@
 
 import csv
 import io
+import os
 import random
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -184,3 +186,40 @@ def test_an_agent_without_the_right_token_is_told_so_and_ends(open_server, open_
         == 401
     )
     assert right.end() == 0
+
+
+TOGETHER = TRAINING | {"batch_size": 32, "epochs": 30}
+
+
+def test_two_agents_train_one_network_as_two_devices_of_one_machine_do(open_server, open_agent, tmp_path_factory):
+    """They are paused and resumed, and the worker of one is killed."""
+    server = open_server(slots=0, EPOCHD_LEASE_SECONDS="5", EPOCHD_CHECKPOINT_SECONDS="0.2")
+    agents = [open_agent(server, name) for name in ("one", "two")]
+    server.joined("one", "two")
+    task_id = server.start(**TOGETHER, num_nodes=2)
+    server.follow(task_id, until_epoch=2)
+    assert [server.agents()[name]["tasks"] for name in ("one", "two")] == [[task_id]] * 2
+    assert server.post("pause", task_id)["state"] == "paused"
+    server.post("resume", task_id)
+    server.follow(task_id, until_epoch=server.task(task_id)["current_epoch"] + 2)
+    (other,) = [agent for agent in agents if agent.name != server.task(task_id)["agent"]]
+    for pid in other.workers():
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    assert server.follow(task_id)["type"] == "complete"
+    task = server.task(task_id)
+    assert (task["attempt"], task["crashes"]) == (3, 1)
+    found = outcome(server, task_id)
+    assert server.findings_after_exits() == []
+    until = time.monotonic() + 10
+    while any(map(left, agents)):
+        assert time.monotonic() < until, "both machines delete what they have fetched"
+        time.sleep(0.1)
+
+    alone = Running(tmp_path_factory.mktemp("alone"))
+    try:
+        task_id = alone.start(**TOGETHER, num_devices=2)
+        assert alone.follow(task_id)["type"] == "complete"
+        assert outcome(alone, task_id) == found
+    finally:
+        alone.end(signal.SIGTERM)

@@ -30,6 +30,14 @@ def agent(
         str | None, Option(envvar="EPOCHD_TOKEN", help="One of the server's EPOCHD_AGENT_TOKENS or EPOCHD_TOKENS.")
     ] = None,
     name: Annotated[str | None, Option(help="A name for this agent. Default: that of the machine.")] = None,
+    address: Annotated[
+        str | None,
+        Option(
+            envvar="EPOCHD_NODE_ADDRESS",
+            help="The IP address at which other agents reach this one, for trainings on several machines. Default: the "
+            "one from which this machine reaches the server.",
+        ),
+    ] = None,
     data_dir: Annotated[Path, Option(help="The folder for the files of running trainings, and for caches.")] = Path(
         "epochd-agent"
     ),
@@ -62,7 +70,7 @@ def agent(
 
     others = Speeds(settings.speeds_dir).recent_engines()
     executor = LocalExecutor(settings, registry.preferred(), others=others)
-    agent.run(settings, executor, server, token or "", chosen)
+    agent.run(settings, executor, server, token or "", chosen, address)
 
 
 @app.command("list")

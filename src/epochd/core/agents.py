@@ -52,6 +52,8 @@ class AgentState(BaseModel):
     """Those that a process has imported."""
     held: list[AttemptKey] = []
     """Attempts that it has received and whose end it has not reported."""
+    held_gpus: list[list[int]] = []
+    """The GPUs of each of them."""
     launched: list[AttemptKey] = []
     """Those of them that a worker has."""
     exits: list[AgentExit] = []

@@ -16,8 +16,8 @@ from epochd.core.errors import Problem, SettingsError, similar_names
 from epochd.core.text import TOKEN_RULE, is_token, is_visible, shown, visible
 
 PREFIX = "EPOCHD_"
-OTHER_VARIABLES = frozenset({"EPOCHD_URL", "EPOCHD_TOKEN", "EPOCHD_WORKER_OF"})
-"""What the client reads, and the mark of workers (``dispatch.host.processes``)."""
+OTHER_VARIABLES = frozenset({"EPOCHD_URL", "EPOCHD_TOKEN", "EPOCHD_NODE_ADDRESS", "EPOCHD_WORKER_OF"})
+"""What the client and an agent read, and the mark of workers (``dispatch.host.processes``)."""
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 SECRETS = frozenset({"tokens", "agent_tokens", "users", "database_url", "connections", "ray_token"})

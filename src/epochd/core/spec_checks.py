@@ -133,6 +133,9 @@ def _averaging_problems(spec: SpecFields) -> Iterator[Problem]:
     """Options that do not suit several networks, and among them those that do not suit cross-validation."""
     if spec.averages is None:
         return
+    if spec.nodes > 1:
+        message = f"num_nodes splits the batches of one network, but {spec.averages} trains {spec.members}"
+        yield Problem("num_nodes", message, f"omit num_nodes, or {spec.averages}")
     if (isinstance(spec.num_gpus, str) or (spec.num_gpus or 1) > 1) or (spec.num_devices or 1) > 1:
         name = "num_devices" if spec.num_gpus is None else "num_gpus"
         message = f"{name} splits the batches of one network, but {spec.averages} trains {spec.members}"
@@ -232,6 +235,9 @@ def _model_problems(spec: SpecFields) -> Iterator[Problem]:
     if spec.num_gpus is not None and spec.num_devices is not None:
         message = "num_devices (CPU devices) and num_gpus are both set"
         yield Problem("num_devices", message, "omit one of them")
+    if spec.nodes > 1 and spec.framework not in ("auto", "pytorch"):
+        message = f"{spec.framework} trains on one machine, but num_nodes is {spec.num_nodes}"
+        yield Problem("num_nodes", message, "use framework 'pytorch' or 'auto', or omit num_nodes")
 
 
 def _monitored_side_problems(spec: SpecFields) -> Iterator[Problem]:

@@ -273,6 +273,9 @@ class SpecFields(BaseModel):
     has any."""
     num_devices: Annotated[int, Field(ge=1, le=64)] | None = None
     """The number of CPU devices to split each batch over, to try multi-device training without GPUs."""
+    num_nodes: Annotated[int, Field(ge=1, le=64)] | None = None
+    """The number of machines to split each batch over, each with ``num_gpus`` GPUs or ``num_devices`` CPU devices, by
+    default one. They are agents of the server, and PyTorch trains on them. Default: one machine."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """The random seed: all randomness is a pure function of the seed, the epoch and the step."""
     ensemble: Annotated[int, Field(ge=2, le=32)] | None = None
@@ -344,6 +347,11 @@ class SpecFields(BaseModel):
     def members(self) -> int:
         """The number of networks that are trained, and that the saved model averages."""
         return self.folds or self.ensemble or 1
+
+    @property
+    def nodes(self) -> int:
+        """The number of machines that train together."""
+        return self.num_nodes or 1
 
     @property
     def averages(self) -> str | None:

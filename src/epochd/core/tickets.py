@@ -66,6 +66,10 @@ class AttemptTicket(BaseModel):
     found; None: not known."""
     is_memory_capped: bool = False
     """Whether a control group enforces ``memory_mb``, so that the worker need not."""
+    node_rank: int = 0
+    """The number of this machine among those of the attempt; on 0 its ranks begin, and only this one reports."""
+    node_address: str | None = None
+    """The address by which the other machines reach this one; None: the one on the way to the server."""
     is_remote: bool = False
     """Whether the worker has the folders of the server not on its own disk: it fetches what it needs from the server,
     and sends what it writes there."""
@@ -86,8 +90,9 @@ class AttemptTicket(BaseModel):
 
     @property
     def log_path(self) -> Path:
-        """``<data_dir>/logs/<task_id>/<attempt>.log``."""
-        return self.data_dir / "logs" / self.task_id / f"{self.attempt}.log"
+        """``<data_dir>/logs/<task_id>/<attempt>.log``; ``<attempt>.node<rank>.log`` if the machine is not the first."""
+        node = f".node{self.node_rank}" if self.node_rank else ""
+        return self.data_dir / "logs" / self.task_id / f"{self.attempt}{node}.log"
 
     @property
     def checkpoints_dir(self) -> Path:

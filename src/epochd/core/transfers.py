@@ -1,6 +1,8 @@
-"""What a worker without the server's folders asks for before an attempt."""
+"""What workers on other machines and the server tell each other."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class RemoteFile(BaseModel):
@@ -31,3 +33,14 @@ class Inputs(BaseModel):
     """Those of the newest checkpoint, or the parts of a prediction, below the data folder."""
     faults: list[str] = []
     """What is wrong with newer checkpoints."""
+
+
+class Meeting(BaseModel):
+    """Where the worker of rank 0 waits for those of the other machines of its training; they prove with the ``secret``
+    that they belong to it."""
+
+    model_config = ConfigDict(frozen=True, defer_build=True)
+
+    address: Annotated[str, Field(max_length=255)]
+    port: Annotated[int, Field(ge=1, le=65535)]
+    secret: Annotated[str, Field(min_length=16, max_length=100)]

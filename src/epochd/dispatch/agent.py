@@ -56,9 +56,13 @@ class Agent:
         token: str,
         name: str,
         *,
+        address: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
+        """``address`` is where other machines reach this one, for a training on several; None: where the server is
+        reached from."""
         self.name = name
+        self._address = address
         self.error: str | None = None
         self._settings = settings
         self._executor = executor
@@ -172,6 +176,7 @@ class Agent:
             frameworks=list(self._executor.installed),
             warm=sorted(self._executor.frameworks),
             held=[*self._held],
+            held_gpus=[ticket.gpus for ticket in self._held.values()],
             launched=[*self._launched],
             exits=[*self._exits.values()],
             is_draining=self._is_draining,
@@ -184,7 +189,8 @@ class Agent:
         self._lease_seconds = orders.lease_seconds
         for key in orders.acknowledged:
             if self._exits.pop(key, None) is not None:
-                (self._settings.logs_dir / key[0] / f"{key[1]}.log").unlink(missing_ok=True)  # the server has it
+                for log in (self._settings.logs_dir / key[0]).glob(f"{key[1]}.*"):  # the server has it
+                    log.unlink(missing_ok=True)
         if orders.drain and not self._is_draining:
             logger.info("the server drains this agent")
             self._is_draining = True
@@ -212,6 +218,7 @@ class Agent:
         values: dict[str, object] = {
             "server_url": self._server_url,
             "data_dir": home,
+            "node_address": self._address,
             "threads": max(1, (os.cpu_count() or 1) // settings.slots),
             "memory_mb": settings.memory_mb,
             "log_mb": settings.log_mb,
@@ -301,14 +308,16 @@ def check(settings: Settings, server_url: str) -> None:
         raise SettingsError(f"invalid settings: --server {server_url[:200]!r}: give the URL of the server, http(s)://…")
 
 
-def run(settings: Settings, executor: Executor, server_url: str, token: str, name: str) -> None:
+def run(
+    settings: Settings, executor: Executor, server_url: str, token: str, name: str, address: str | None = None
+) -> None:
     """Run an agent until SIGTERM or SIGINT has drained it; a second signal ends it at once."""
     check(settings, server_url)
     os.umask(0o077)
     processes.become_subreaper()
 
     async def serve() -> None:
-        agent, loop = Agent(settings, executor, server_url, token, name), asyncio.get_running_loop()
+        agent, loop = Agent(settings, executor, server_url, token, name, address=address), asyncio.get_running_loop()
         running = asyncio.create_task(agent.run())
 
         def on_signal() -> None:

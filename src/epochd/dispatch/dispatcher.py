@@ -14,16 +14,19 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from epochd.core.agents import AgentOrders, AgentState
-from epochd.core.errors import AgentLost, Busy, EpochdError, NotFound, NotLeader, OutOfSpace
+from epochd.core.errors import AgentLost, Busy, EpochdError, NotFound, NotLeader, OutOfSpace, StaleAttempt
 from epochd.core.events import FINAL_TYPES, Event, Type
 from epochd.core.jobs import AttemptKey, Job, JobKind, State
 from epochd.core.settings import Settings
 from epochd.core.text import shown
 from epochd.core.tickets import AttemptTicket, Claim, Claimed, PredictionTicket, Ticket
+from epochd.core.transfers import Meeting
 from epochd.dispatch import outcomes, readmission
 from epochd.dispatch.host import gpus, orphans, processes
 from epochd.dispatch.inherited_workers import InheritedWorkers
@@ -32,7 +35,7 @@ from epochd.dispatch.outcomes import Outcome
 from epochd.dispatch.placement import Place
 from epochd.dispatch.queue import Held, JobQueue
 from epochd.dispatch.reconcile import Reconciler
-from epochd.dispatch.running_attempts import Attempt, RunningAttempts
+from epochd.dispatch.running_attempts import Attempt, Ending, RunningAttempts
 from epochd.dispatch.watchdog import Watchdog
 from epochd.dispatch.workers.executor import Executor, Exit
 from epochd.dispatch.workers.remote import RemoteExecutor
@@ -47,6 +50,7 @@ logger = logging.getLogger(__name__)
 
 CHECK_SECONDS = 1.0  # the interval of the watchdog
 STEP_SECONDS = 0.5  # how long a stop waits for the current step of the loop
+FOLLOW_SECONDS, LEAD_SECONDS = 5.0, 10.0  # how long other machines, and that of rank 0, may take to end by themselves
 LAUNCH_SECONDS = 0.02  # how long the loop waits for a launch, which then continues in its own task
 FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.5, 30.0
 LAST_OUTAGE_BACKOFF_SECONDS = 4.0  # workers retry every 2 s, before their leases expire
@@ -108,17 +112,17 @@ class Dispatcher:
         found = self._offered_elsewhere()
         return [node.offer for node in self.nodes] if found is None else found
 
-    def _held(self, key: AttemptKey) -> Held:
-        """Where an attempt runs, and the number of its GPUs."""
+    def _held(self, key: AttemptKey) -> list[Held]:
+        """Where an attempt runs, and the number of its GPUs there."""
         own = self._running.own.get(key)
-        node = self.nodes.local if own is None else own.node
-        return node.agent, len(node.gpus.allocated(key))
+        nodes = [self.nodes.local] if own is None else own.nodes
+        return [(node.agent, len(node.gpus.allocated(key))) for node in nodes]
 
     async def start(self) -> None:
         """Start the executor and the loop. Inherited workers keep their slots."""
         self.gpus.owned = await asyncio.to_thread(gpus.detect, self._settings.gpus) if self._settings.slots else []
         await self._inherited.discover(self.gpus)
-        await self._executor.start(self._on_exit, has_gpus=bool(self.gpus.owned))
+        await self._executor.start(partial(self._on_exit, self.nodes.local), has_gpus=bool(self.gpus.owned))
         self._db.listen(self._on_events)
         self._loop = asyncio.create_task(self._supervise(), name="dispatcher")
         self._periodic = [
@@ -234,9 +238,9 @@ class Dispatcher:
                 claim = await self.queue.claim_next(now)
                 if claim is None:
                     break
-                node = self.nodes.of(claim.place)
-                ticket = await self._ticket(claim.job, claim.token, node, claimed_at=now)
-                attempt = Attempt(claim.job.key, node, ticket)
+                nodes = [self.nodes.of(name) for name in (claim.place, *claim.others)]
+                ticket = await self._ticket(claim.job, claim.token, nodes, claimed_at=now)
+                attempt = Attempt(claim.job.key, nodes, ticket)
                 self._running.own[attempt.key] = attempt
                 attempt.launch = asyncio.create_task(self._launch(attempt, ticket))
                 await asyncio.wait({attempt.launch}, timeout=LAUNCH_SECONDS)
@@ -253,9 +257,10 @@ class Dispatcher:
             return AgentOrders(now=time.time(), lease_seconds=self._settings.lease_seconds)
         node = await self.nodes.join_agent(name, state, self._on_exit)
         agent = self.nodes.agents[name]
-        for key in state.held:
-            if key not in agent.attempts and key not in self._running.own:
-                await self._adopt(agent, node, key)
+        for key, ids in zip_longest(state.held, state.held_gpus[: len(state.held)]):
+            own = self._running.own.get(key)
+            if key not in agent.attempts and (own is None or node not in own.nodes):
+                await self._adopt(agent, node, key, ids)
         if state.is_draining and not agent.is_draining:
             await self.drain_agent(name)
         self._wake.set()
@@ -265,8 +270,10 @@ class Dispatcher:
         """Use a node of the Ray cluster, with the attempts that an earlier server has started there."""
         node = await self.nodes.join(executor, self._on_exit)
         for job in await jobs.running(self._db):
-            if job.agent == executor.name and job.key not in self._running.own:
-                await self._adopt(executor, node, job.key)
+            own = self._running.own.get(job.key)
+            is_here = job.agent == executor.name or job.key in executor.held
+            if is_here and (own is None or node not in own.nodes):
+                await self._adopt(executor, node, job.key, None)
         logger.info("Ray node %s joined", executor.name)
 
     def _note_ray(self) -> None:
@@ -282,13 +289,17 @@ class Dispatcher:
             raise NotFound("this server has no cluster")
         return self.ray.claim(code, claim)
 
-    async def _adopt(self, agent: RemoteExecutor, node: Node, key: AttemptKey) -> None:
-        """Take over an attempt that an earlier server has given to an agent, if it still is the running one."""
+    async def _adopt(self, agent: RemoteExecutor, node: Node, key: AttemptKey, ids: list[int] | None) -> None:
+        """Take over an attempt that an earlier server has given to an agent, if it still is the running one; with the
+        ``ids`` of its GPUs there."""
         with contextlib.suppress(NotFound):
             job = await jobs.get(self._db, key[0])
-            if job.state is State.RUNNING and job.key == key and job.agent == agent.name:
-                self._running.own[key] = Attempt(key, node)
-                node.gpus.reserve(key, job.gpus)
+            is_first = job.agent == agent.name
+            is_part = is_first or (job.kind is JobKind.TRAINING and job.training.nodes > 1)
+            if job.state is State.RUNNING and job.key == key and is_part:
+                attempt = self._running.own.setdefault(key, Attempt(key, []))
+                attempt.nodes.insert(0 if is_first else len(attempt.nodes), node)
+                node.gpus.reserve(key, job.gpus if ids is None else ids)
                 agent.adopt(key)
 
     async def drain_agent(self, name: str) -> list[str]:
@@ -297,9 +308,34 @@ class Dispatcher:
         if (agent := next((one for one in self.nodes.remote if one.name == name), None)) is None:
             raise NotFound(f"there is no agent {shown(name, 80)}. GET /api/v1/system/agents lists all agents")
         agent.drain()
-        return await attempts.request_release(self._db, agent=name)
+        own = self._running.own.values()
+        parts = [one.key[0] for one in own if any(node.agent == name for node in one.nodes[1:])]
+        return await attempts.request_release(self._db, agent=name, also=parts)
 
-    async def _ticket(self, job: Job, token: str, node: Node, *, claimed_at: float) -> Ticket | PredictionTicket:
+    def meet(self, key: AttemptKey, meeting: Meeting) -> None:
+        """Note where the worker of rank 0 waits for those of the other machines. Raises StaleAttempt."""
+        attempt = self._own(key)
+        attempt.meeting = meeting
+        attempt.is_met.set()
+
+    async def meeting(self, key: AttemptKey, wait: float) -> Meeting | None:
+        """Where the machines of an attempt find each other; None if that is not known after ``wait`` seconds. Raises
+        StaleAttempt."""
+        attempt = self._own(key)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(attempt.is_met.wait(), wait)
+        return attempt.meeting
+
+    def _own(self, key: AttemptKey) -> Attempt:
+        if (attempt := self._running.own.get(key)) is None:
+            raise StaleAttempt(f"attempt {key[1]} of task {shown(key[0], 100)} is not running at this server")
+        return attempt
+
+    async def _ticket(
+        self, job: Job, token: str, nodes: Sequence[Node], *, claimed_at: float
+    ) -> Ticket | PredictionTicket:
+        """The ticket for the first of these nodes; those of the others differ in what ``_launch`` changes."""
+        node = nodes[0]
         settings, is_here = self._settings, node.agent is None
         values: dict[str, Any] = {
             "task_id": job.id,
@@ -312,7 +348,7 @@ class Dispatcher:
             "dataset_roots": [root.absolute() for root in settings.dataset_roots] if is_here else [],
             "checkpoint": job.checkpoint.path if job.checkpoint else None,
             "threads": max(1, (os.cpu_count() or 1) // max(1, settings.slots)),
-            "gpus": node.gpus.allocate(job.key, job.spec),
+            "gpus": self._allocated(job, nodes),
             "lease_seconds": settings.lease_seconds,
             "checkpoint_seconds": settings.checkpoint_seconds,
             "grace_seconds": settings.grace_seconds,
@@ -341,20 +377,36 @@ class Dispatcher:
             warnings=job.warnings,
         )
 
+    @staticmethod
+    def _allocated(job: Job, nodes: Sequence[Node]) -> list[int]:
+        """Allocate the GPUs of an attempt on all its nodes; those on the first one."""
+        pools = [node.gpus for node in nodes]
+        found = [pool.allocate(job.key, job.spec, pools) for pool in pools]
+        return found[0]
+
     async def _launch(self, attempt: Attempt, ticket: AttemptTicket) -> None:
+        """Send a ticket to a worker, on each of the nodes."""
+        tickets = [
+            ticket.model_copy(update={"node_rank": rank, "gpus": node.gpus.allocated(ticket.key)}) if rank else ticket
+            for rank, node in enumerate(attempt.nodes)
+        ]
+        pairs = zip(attempt.nodes, tickets, strict=True)
+        await asyncio.gather(*(self._launch_at(attempt, node, one) for node, one in pairs))
+
+    async def _launch_at(self, attempt: Attempt, node: Node, ticket: AttemptTicket) -> None:
         """Send a ticket to a worker, and record its process for the next server; training continues if that fails."""
         try:
-            worker = await attempt.node.executor.launch(ticket)
+            worker = await node.executor.launch(ticket)
             if worker is not None and self._settings.shared:
                 worker = replace(worker, machine=processes.this_machine())
-            attempt.worker = worker
+            attempt.worker = worker or attempt.worker
         except AgentLost as error:
-            attempt.lost = error.message
-            return await self._conclude(attempt, outcomes.DIED)
+            return await self._end(attempt, node, Ending(outcomes.DIED, lost=error.message))
         except Exception as error:
             if not isinstance(error, EpochdError):
                 logger.exception("failed to launch task %s", ticket.task_id)
-            return await self._conclude(attempt, outcomes.of_no_worker(str(error), ticket))
+            outcome, is_late = outcomes.of_no_worker(str(error), ticket), attempt.is_ending
+            return await self._end(attempt, node, Ending(outcome, is_consequence=is_late))
         if worker is None:
             return
         try:
@@ -364,7 +416,7 @@ class Dispatcher:
         except Exception:
             logger.exception("failed to record the worker process of task %s", ticket.task_id)
 
-    async def _on_exit(self, end: Exit) -> None:
+    async def _on_exit(self, node: Node, end: Exit) -> None:
         attempt = self._running.own[end.key]
         is_wanted = not (self._stopping or self._is_deposed or attempt.is_withdrawn or attempt.outcome)
         if end.needs is not None and attempt.ticket is not None and is_wanted:
@@ -372,17 +424,37 @@ class Dispatcher:
             attempt.ticket, attempt.worker = ticket, None
             attempt.launch = asyncio.create_task(self._launch(attempt, ticket))
             return
-        attempt.lost = end.lost
-        await self._conclude(attempt, attempt.outcome or outcomes.of_exit(end.returncode, end.overrun), end.log_tail)
+        is_consequence = attempt.is_ending and end.overrun is None
+        outcome = outcomes.of_exit(end.returncode, end.overrun)
+        await self._end(attempt, node, Ending(outcome, end.log_tail, end.lost, is_consequence))
 
-    async def _conclude(self, attempt: Attempt, outcome: Outcome, log_tail: Sequence[str] = ()) -> None:
+    async def _end(self, attempt: Attempt, node: Node, ending: Ending) -> None:
+        """Note that an attempt has ended on a node. It ends when it has on all: the others have a moment to end by
+        themselves, but none if one is lost or has not begun."""
+        attempt.endings[node] = ending
+        if len(attempt.endings) == len(attempt.nodes) or self._stopping:
+            await self._conclude(attempt)
+        elif not attempt.is_ending:
+            attempt.is_ending = True
+            wait = FOLLOW_SECONDS if node is attempt.node else LEAD_SECONDS
+            wait = 0.0 if ending.lost or attempt.is_launching else wait
+            attempt.stop = asyncio.create_task(self._stop_rest(attempt, wait))
+
+    async def _stop_rest(self, attempt: Attempt, wait: float) -> None:
+        await asyncio.sleep(wait)
+        await self._running.stop(attempt)
+
+    async def _conclude(self, attempt: Attempt) -> None:
         """Remove an attempt and record its outcome, which changes nothing after its final report."""
+        found = attempt.ending
+        attempt.lost, outcome = found.lost, attempt.outcome or found.outcome
         try:
-            while not await self._is_recorded(attempt, outcome, log_tail):  # noqa: ASYNC110 (a database sets no event)
+            while not await self._is_recorded(attempt, outcome, found.log_tail):  # noqa: ASYNC110 (of a database)
                 await asyncio.sleep(FIRST_BACKOFF_SECONDS)
         finally:
             self._running.own.pop(attempt.key, None)
-            attempt.node.gpus.release(attempt.key)
+            for node in attempt.nodes:
+                node.gpus.release(attempt.key)
             self._wake.set()
 
     async def _is_recorded(self, attempt: Attempt, outcome: Outcome, log_tail: Sequence[str]) -> bool:

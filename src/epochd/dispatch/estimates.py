@@ -11,6 +11,7 @@ from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from heapq import nsmallest
 from math import inf
 from statistics import median
 
@@ -143,13 +144,15 @@ def expected_starts(
         needed = gpus_needed(job.gpus, most)
         needed = needed if needed <= most else 0
         own = users.setdefault(job.owner, [now] * user_slots) if job.owner is not None and user_slots else None
-        best = min(timelines, key=lambda timeline: timeline.start(needed), default=None)
-        at = inf if best is None else max(best.start(needed), own[0] if own else now)
+        able = timelines if job.nodes == 1 else [one for one in timelines if one.place.name is not None]
+        best = nsmallest(job.nodes, able, key=lambda timeline: timeline.start(needed))
+        at = inf if len(best) < job.nodes else max(best[-1].start(needed), own[0] if own else now)
         starts[job.id] = None if at == inf else at
-        if best is None or at == inf:
+        if at == inf:
             continue
         until = inf if job.seconds is None else at + job.seconds
-        best.take(at, needed, until)
+        for timeline in best:
+            timeline.take(at, needed, until)
         if own:
             del own[0]
             insort(own, until)

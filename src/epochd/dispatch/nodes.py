@@ -1,8 +1,9 @@
 """The nodes that run attempts: the machine of the server, agents that have joined, and nodes of a Ray cluster."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from epochd.core.agents import AgentState
@@ -10,7 +11,7 @@ from epochd.dispatch.host.gpus import GpuPool
 from epochd.dispatch.inherited_workers import InheritedWorkers
 from epochd.dispatch.placement import Place
 from epochd.dispatch.workers.agent import AgentExecutor
-from epochd.dispatch.workers.executor import Executor, OnExit
+from epochd.dispatch.workers.executor import Executor, Exit
 from epochd.dispatch.workers.remote import RemoteExecutor
 from epochd.engines import registry
 
@@ -40,6 +41,10 @@ class Node:
         executor, pool = self.executor, self.gpus
         engines, warm = frozenset(executor.installed), executor.frameworks
         return Place(self.agent, self.free_slots, executor.slots, len(pool.free), len(pool.owned), engines, warm)
+
+
+OnNodeExit = Callable[[Node, Exit], Awaitable[None]]
+"""Awaited with the node and the end of each attempt that it has had."""
 
 
 class Nodes:
@@ -74,15 +79,16 @@ class Nodes:
         """The node with this agent, or the machine of the server. An agent that has left is a node without slots."""
         return self.local if agent is None else self._remote.get(agent) or Node(AgentExecutor(agent, 0.0))
 
-    async def join(self, executor: RemoteExecutor, on_exit: OnExit) -> Node:
+    async def join(self, executor: RemoteExecutor, on_exit: OnNodeExit) -> Node:
         """The node of a machine, which is new if there is none of its name."""
         if (node := self._remote.get(executor.name)) is None:
-            await executor.start(on_exit)
-            node = self._remote.setdefault(executor.name, Node(executor, agent=executor.name))
+            new = Node(executor, agent=executor.name)
+            await executor.start(partial(on_exit, new))
+            node = self._remote.setdefault(executor.name, new)
             self._executors.setdefault(executor.name, executor)
         return node
 
-    async def join_agent(self, name: str, state: AgentState, on_exit: OnExit) -> Node:
+    async def join_agent(self, name: str, state: AgentState, on_exit: OnNodeExit) -> Node:
         """The node of an agent that polls, which is new at its first poll. Raises AgentNameTaken."""
         if name not in self._remote:
             await self.join(AgentExecutor(name, self._lease_seconds), on_exit)

@@ -13,6 +13,8 @@ Functions of plain values, without input and output: the dispatcher applies them
   frees a slot as well; or, if the expected end of every job that holds a GPU of the place is known, if it is expected
   to end before the reserved job can start, or uses GPUs that are to spare then (EASY backfilling: Lifka, "The
   ANL/IBM SP scheduling system", 1995).
+- A job on several machines starts at as many agents at once, or not at all. The first one that cannot has a reservation
+  at as many, where the least is lacking; there it keeps a slot, too, since small jobs would take each as it gets free.
 
 So what is lacking at the reserved place does not grow, but by jobs that are expected to end in time, and one of those
 that does not ends the backfilling: a large job cannot wait forever behind smaller ones.
@@ -29,7 +31,8 @@ from epochd.core.jobs import gpus_needed
 
 class Waiting(NamedTuple):
     """A pending job. ``gpus`` is its request (``core.jobs.gpu_request``), ``seconds`` its expected duration;
-    ``engine`` is what has to be installed where it runs, None if that does not matter."""
+    ``engine`` is what has to be installed where it runs, None if that does not matter. On several machines (``nodes``)
+    it needs the GPUs on each of them."""
 
     id: str
     priority: int = 0
@@ -37,6 +40,7 @@ class Waiting(NamedTuple):
     gpus: int = 0
     seconds: float | None = None
     engine: str | None = None
+    nodes: int = 1
 
 
 class Running(NamedTuple):
@@ -80,8 +84,11 @@ RunningAt = Mapping[str | None, Sequence[Running]]
 
 
 class Start(NamedTuple):
+    """A job and its place; with the ``others`` of one on several machines."""
+
     job: Waiting
     place: Place
+    others: tuple[Place, ...] = ()
 
 
 class Reservation(NamedTuple):
@@ -103,6 +110,7 @@ class Wait(Enum):
     USER = "user"
     RESERVATION = "reservation"
     ENGINE = "engine"
+    NODES = "nodes"
 
 
 class Skip(NamedTuple):
@@ -158,7 +166,7 @@ class Round:
     def reserved(self) -> dict[str, str | None]:
         """The place of each job that has a reservation, for the next decision; with those of earlier decisions at other
         places, since this one may have ended before it came to their jobs."""
-        present = {found.job.id: name for name, found in self.reservations.items()}
+        present = {found.job.id: name for name, found in self.reservations.items() if found.job.nodes == 1}
         before = {job: name for job, name in self._reserved_before.items() if name not in self.reservations}
         return before | present
 
@@ -192,11 +200,11 @@ class Round:
             if job.owner in self._full:
                 continue
             needed = self.needed(job)
-            if needed < self._limit:
-                place = self._place(job, needed)
-                if place is not None:
-                    return Start(job, place)
-            if needed < self._limit or len(self.reservations) < self._most_reserved:
+            if needed < self._limit and (start := self._start(job, needed)) is not None:
+                return start
+            if job.nodes > 1:
+                self._block_together(job, needed)
+            elif needed < self._limit or len(self.reservations) < self._most_reserved:
                 self._block(job, needed)
             if len(self.blocked) < MAX_BLOCKED:
                 self.blocked[job.id] = job
@@ -208,11 +216,13 @@ class Round:
         """Why a job that was offered does not start; None if it could."""
         if job.owner in self._full:
             return Wait.USER
-        if not self._open:
-            return Wait.SLOT
         needed = self.needed(job)
-        if self._place(job, needed) is not None:
+        if self._start(job, needed) is not None:
             return None
+        if job.nodes > 1:
+            return Wait.NODES
+        if all(place.free_slots <= 0 for place in self._places):
+            return Wait.SLOT
         able = [place for place in self._places if self.is_able(place, job)]
         if not able:
             return Wait.ENGINE
@@ -220,6 +230,46 @@ class Round:
         if any(place.free_slots > 0 for place in fitting):
             return Wait.RESERVATION
         return Wait.SLOT if fitting else Wait.GPUS
+
+    def machines(self, job: Waiting) -> tuple[int, int]:
+        """How many machines have room for a job on several of them now, and how many could have."""
+        needed = self.needed(job)
+        agents = [place for place in self._places if place.name is not None and self._can_ever(place, job, needed)]
+        return sum(self._has_room(place, job, needed) for place in agents), len(agents)
+
+    def _start(self, job: Waiting, needed: int) -> Start | None:
+        if job.nodes == 1:
+            place = self._place(job, needed)
+            return None if place is None else Start(job, place)
+        others = {name for name, found in self.reservations.items() if found.job.id != job.id}
+        free = [p for p in self._places if p.name is not None and p.name not in others]
+        free = [place for place in free if self._has_room(place, job, needed)]
+        free.sort(key=lambda place: (place.free_gpus, *preference(place, job.engine)))
+        return Start(job, free[0], tuple(free[1 : job.nodes])) if len(free) >= job.nodes else None
+
+    def _block_together(self, job: Waiting, needed: int) -> None:
+        """Reserve places for a job on several machines: a slot at each, and its GPUs."""
+        others = [found for found in self.reservations.values() if found.job.nodes > 1]
+        if others and len(self.reservations) + job.nodes > self._most_reserved:
+            return
+        known = [p for p in self._places if p.name is not None and p.name not in self.reservations]
+        known = [place for place in known if self._can_ever(place, job, needed)]
+        if len(known) < job.nodes:
+            return
+        chosen = sorted(known, key=lambda place: self._lack(place, needed))[: job.nodes]
+        times: list[float | None] = []
+        for place in chosen:
+            has_room = self._has_room(place, job, needed)
+            times.append(self._now if has_room else self._expected(place, needed)[0] if needed else None)
+        at = None if None in times else max(time for time in times if time is not None)
+        for place in chosen:
+            kept = place._replace(free_slots=place.free_slots - 1)
+            spare = max(0, place.free_gpus - needed)
+            self.reservations[place.name] = Reservation(job, kept, needed, at, spare)
+            self._open = [kept if one.name == place.name else one for one in self._open]
+        self._open = [place for place in self._open if place.free_slots > 0]
+        self._best.clear()
+        self._lent.clear()
 
     def _place(self, job: Waiting, needed: int) -> Place | None:
         """Where a job can start without delaying the reserved one."""
@@ -370,11 +420,15 @@ def victims(round: Round, places: Sequence[Place], running: RunningAt) -> tuple[
         able = [
             place for place in places if place.gpus >= needed and place.name not in others and round.is_able(place, job)
         ]
+        able = able if job.nodes == 1 else [place for place in able if place.name is not None]
         found = [_victims_at(place, running.get(place.name, ()), job, needed) for place in able]
-        if any(chosen == [] for chosen in found):
-            return None
-        if possible := [chosen for chosen in found if chosen]:
-            return job, min(possible, key=lambda chosen: (len(chosen), [running.priority for running in chosen]))
+        possible = sorted(
+            (chosen for chosen in found if chosen is not None),
+            key=lambda chosen: (len(chosen), [running.priority for running in chosen]),
+        )
+        if len(possible) >= job.nodes:
+            together = {one.id: one for chosen in possible[: job.nodes] for one in chosen}
+            return (job, list(together.values())) if together else None
     return None
 
 

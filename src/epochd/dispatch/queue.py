@@ -9,6 +9,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 
@@ -35,15 +36,20 @@ FORECAST_SECONDS = 1.0
 TURN = "waits for its turn in the queue"
 
 Held = tuple[str | None, int]
-"""Where an attempt runs, and the number of GPUs that it has."""
+"""Where an attempt runs, and the number of GPUs that it has there."""
 
 
 class Claim(NamedTuple):
-    """An attempt that was started, its token, and its place."""
+    """An attempt that was started, its token, and its place; with the ``others`` of one on several machines."""
 
     job: Job
     token: str
     place: str | None
+    others: tuple[str | None, ...] = ()
+
+
+class _SeveralMachines(Exception):
+    """The next job needs more than one place."""
 
 
 class Standing(NamedTuple):
@@ -62,14 +68,14 @@ BEYOND: tuple[float | None, str | None] = None, TURN
 
 
 class JobQueue:
-    """``places`` are those that can run jobs now; ``held`` tells where an attempt runs."""
+    """``places`` are those that can run jobs now; ``held`` tells where an attempt runs, which may be several places."""
 
     def __init__(
         self,
         db: Database,
         settings: Settings,
         places: Callable[[], Sequence[Place]],
-        held: Callable[[AttemptKey], Held],
+        held: Callable[[AttemptKey], Sequence[Held]],
     ) -> None:
         self._db = db
         self._settings = settings
@@ -88,16 +94,18 @@ class JobQueue:
             return None
         if is_open and self._is_plain(places):
             lease, choose = self._settings.lease_seconds, partial(_preferred, places)
-            claimed = await attempts.claim(self._db, lease_seconds=lease, agent_for=choose, now=now)
-            return claimed and Claim(*claimed, claimed[0].agent)
+            with suppress(_SeveralMachines):
+                claimed = await attempts.claim(self._db, lease_seconds=lease, agent_for=choose, now=now)
+                return claimed and Claim(*claimed, claimed[0].agent)
         for _ in range(TRIES):
             start = await self._next(places, now)
             if start is None:
                 return None
-            lease, task_id, chosen = self._settings.lease_seconds, start.job.id, partial(_preferred, [start.place])
+            lease, task_id, name = self._settings.lease_seconds, start.job.id, start.place.name
+            chosen = partial(_named, name)
             claimed = await attempts.claim(self._db, lease_seconds=lease, task_id=task_id, agent_for=chosen, now=now)
             if claimed is not None:
-                return Claim(*claimed, claimed[0].agent)
+                return Claim(*claimed, name, tuple(place.name for place in start.others))
         return None
 
     def _is_plain(self, places: Sequence[Place]) -> bool:
@@ -146,7 +154,8 @@ class JobQueue:
 
     def _waiting(self, job: QueuedJob) -> Waiting:
         seconds = None if self._durations is None else self._durations.remaining(job)
-        return Waiting(job.id, job.priority, job.owner, job.gpu_request, seconds, job.framework)
+        nodes = job.nodes or 1
+        return Waiting(job.id, job.priority, job.owner, job.gpu_request, seconds, job.framework, nodes)
 
     async def _used(self) -> dict[str, int]:
         return {} if self._settings.user_slots is None else await queue.used(self._db)
@@ -156,10 +165,11 @@ class JobQueue:
         durations = await self._known_durations()
         found: dict[str | None, list[Running]] = defaultdict(list)
         for job in await queue.running(self._db):
-            place, gpus = self._held((job.id, job.attempt))
             started, ends = job.started_at or now, durations.ends_at(job, now)
             is_ending = job.command is not Command.CONTINUE
-            found[place].append(Running(job.id, job.attempt, job.priority, job.owner, gpus, started, ends, is_ending))
+            for place, gpus in self._held((job.id, job.attempt)):
+                known = job.id, job.attempt, job.priority, job.owner
+                found[place].append(Running(*known, gpus, started, ends, is_ending))
         return found
 
     async def _known_durations(self) -> Durations:
@@ -227,16 +237,29 @@ def reason(round: Round, places: Sequence[Place], job: Waiting, user_slots: int 
             return f"waits for GPUs: it needs {needed}, and {free} of {owned} are free"
         case Wait.ENGINE:
             return f"waits for a machine that has {job.engine}"
+        case Wait.NODES:
+            free, known = round.machines(job)
+            if known < job.nodes:
+                return f"waits for {job.nodes} machines: {known} that could take part are connected"
+            return f"waits for {job.nodes} machines at the same time: {free} of {known} have room for it"
         case Wait.USER:
             return f"waits until a task of {job.owner} ends: {user_slots} run at the same time (EPOCHD_USER_SLOTS)"
         case Wait.RESERVATION if round.reservation is not None:
             first = round.reservation
+            if (nodes := first.job.nodes) > 1:
+                return f"waits behind task {first.job.id}, which needs {nodes} machines and must not be delayed"
             return f"waits behind task {first.job.id}, which needs {first.gpus} GPUs and must not be delayed"
     return None
 
 
+def _named(name: str | None, job: Job) -> str | None:
+    return name
+
+
 def _preferred(places: Sequence[Place], job: Job) -> str | None:
-    """The name of the free place for a job where any will do."""
+    """The name of the free place for a job where any will do. Raises _SeveralMachines."""
+    if job.kind is JobKind.TRAINING and job.training.nodes > 1:
+        raise _SeveralMachines
     engine = job.training.framework if job.kind is JobKind.TRAINING else None
     return min((p for p in places if p.free_slots > 0), key=lambda place: placement.preference(place, engine)).name
 

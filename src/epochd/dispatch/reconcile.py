@@ -107,7 +107,8 @@ class Reconciler:
         for job_id in self._ray.strays if self._ray is not None else ():
             task_id, _, attempt = job_id.rpartition("-")
             text = f"the Ray job {job_id} was submitted for an attempt that does not run; it is stopped"
-            found_attempt = int(attempt) if attempt.isdecimal() else None
+            number = attempt.partition(".")[0]
+            found_attempt = int(number) if number.isdecimal() else None
             findings.append(Finding("ray_job_without_task", text, task_id, found_attempt))
         for user in (user for user in users if self._is_unknown(user, known)):
             text = (

@@ -10,6 +10,7 @@ from epochd.core.jobs import AttemptKey, Command, Job
 from epochd.core.settings import Settings
 from epochd.dispatch import outcomes
 from epochd.dispatch.running_attempts import Attempt, RunningAttempts
+from epochd.dispatch.workers.remote import RemoteExecutor
 from epochd.store import attempts, jobs
 from epochd.store.db import Database
 
@@ -38,10 +39,18 @@ class Watchdog:
         for attempt in list(self._running.own.values()):
             if attempt.is_launching:
                 await self._renew_lease(attempt)
+            await self._end_torn(attempt)
         await self._enforce_cancellations(running)
         await self._report_hangs(running)
         await self._end_expired(running)
         await self._kill_finished(running)
+
+    async def _end_torn(self, attempt: Attempt) -> None:
+        """End an attempt on several machines if one is lost that is not the first, whose lease says nothing of it."""
+        for node in attempt.nodes[1:]:
+            executor = node.executor
+            if isinstance(executor, RemoteExecutor) and executor.is_lost and node not in attempt.endings:
+                await executor.kill(attempt.key)
 
     async def _renew_lease(self, attempt: Attempt) -> None:
         """Renew the lease of an attempt that waits for its worker, and carry out a pause or a stop in its place."""
@@ -94,7 +103,7 @@ class Watchdog:
         for key in finished:
             if now - self._finished_since[key] > self._settings.lease_seconds:
                 logger.warning("task %s: the worker did not exit after attempt %d had finished and is killed", *key)
-                await self._running.own[key].node.executor.kill(key)
+                await self._running.stop(self._running.own[key])
 
 
 class ExpiredLeases:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from epochd.core.installation import framework_advice
 from epochd.core.specs import TrainingSpec
 from epochd.data.feed.dataset import InMemoryDataset
 from epochd.engines import network, speeds
+from epochd.engines.machines import Follower, Leader
 from epochd.engines.requirements import Workload, uses_gpu
 from epochd.engines.speeds import Speeds
 from epochd.loop.engine import Engine, Setup
@@ -103,6 +105,10 @@ def resolve(
     if not engines and (missing := none_installed()):
         raise FrameworkMissing(missing)
     available = engines or installed()
+    if spec.nodes > 1:
+        if "pytorch" not in available:
+            require("pytorch")
+        return "pytorch"
     is_known = workload and workload.has_shape and workload.rows > 0
     if not workload or not is_known or spec.mixed_precision or uses_gpu(spec, gpus):
         return available[0]
@@ -169,15 +175,29 @@ def check_process(framework: str, setup: Setup) -> None:
         raise WrongProcess(f"this process has threads and devices {has}, but the training needs {needs}", needs)
 
 
-def build(framework: str, setup: Setup, train: InMemoryDataset) -> Engine:
-    """An engine with initial weights and the training rows on its device."""
-    engine = _engine(framework)(setup, train)
+def build(framework: str, setup: Setup, train: InMemoryDataset, leader: Leader | None = None) -> Engine:
+    """An engine with initial weights and the training rows on its device; with a ``leader`` it trains on several
+    machines, with PyTorch."""
+    engine = _engine(framework)(setup, train, **({} if leader is None else {"leader": leader}))
     if needs := _needed(framework, setup):
         _FIXED.setdefault(framework, needs)
     return engine
 
 
-def _engine(framework: str) -> Callable[[Setup, InMemoryDataset], Engine]:
+def follow(
+    setup: Setup,
+    train: InMemoryDataset,
+    follower: Follower,
+    terms: dict[str, Any],
+    read: Callable[[int, int, int], InMemoryDataset],
+) -> None:
+    """Run the ranks of a machine that is not the first; see ``torch_engine.distributed.follow``."""
+    from epochd.engines.torch_engine import distributed
+
+    distributed.follow(setup, train, follower, terms, read)
+
+
+def _engine(framework: str) -> Callable[..., Engine]:
     """Import the framework and return its engine."""
     require(framework)
     began = perf_counter()
@@ -186,7 +206,7 @@ def _engine(framework: str) -> Callable[[Setup, InMemoryDataset], Engine]:
     return engine
 
 
-def _imported(framework: str) -> Callable[[Setup, InMemoryDataset], Engine]:
+def _imported(framework: str) -> Callable[..., Engine]:
     match framework:
         case "tensorflow":
             from epochd.engines.tensorflow_engine.engine import TensorFlowEngine

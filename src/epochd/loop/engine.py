@@ -34,10 +34,10 @@ class Setup:
     to the others, in order. With ``masked`` the last channel of ``inputs`` (steps,
     channels) is 1 for real steps and 0 for padding, which ends each sequence; it is no feature, and padding has no
     effect. ``threads`` is the maximum number of CPU threads, of which an engine uses as many as are faster, or
-    ``chosen_threads`` where that is known; ``devices`` the number of CPU devices that split each
-    batch. ``class_weights`` weight the row losses in class order (None: all 1), besides the weights of the rows
-    themselves; a batch's loss is their sum divided by the number of rows. ``rows`` is the number of rows in an epoch
-    where the engine is built with the first block only.
+    ``chosen_threads`` where that is known. Each batch is split by the CPU ``devices``, or the ``gpus``, of each of
+    ``nodes`` machines. ``class_weights`` weight the row losses in class order (None: all 1), besides the weights of the
+    rows themselves; a batch's loss is their sum divided by the number of rows. ``rows`` is the number of rows in an
+    epoch where the engine is built with the first block only.
     With ``target_log`` the target of a regression is a standardised logarithm: its scale, and the largest one of the
     training rows (see ``loop.state.Totals``).
     """
@@ -55,6 +55,7 @@ class Setup:
     rows: int | None = None
     target_log: tuple[float, float] | None = None
     chosen_threads: int | None = None
+    nodes: int = 1
 
 
 class Engine(Protocol):

@@ -6,11 +6,11 @@ Workers are fenced: a report must contain the number and the token of the presen
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, or_, select, update
 
 from epochd.core.errors import StaleAttempt
 from epochd.core.events import Report, Type
@@ -161,10 +161,11 @@ async def warn(db: Database, task_id: str, attempt: int, message: str) -> None:
     await _change_attempt(db, task_id, attempt, add)
 
 
-async def request_release(db: Database, *, agent: str | None = None) -> list[str]:
+async def request_release(db: Database, *, agent: str | None = None, also: Collection[str] = ()) -> list[str]:
     """Request a checkpoint and the release of its job from every running worker of an agent, or of the server's machine
-    (None); the ids of the tasks."""
-    chosen = table.c.state == State.RUNNING, table.c.command == Command.CONTINUE, table.c.agent == agent
+    (None), and from those of ``also`` these tasks; the ids of the tasks."""
+    here = table.c.agent == agent if not also else or_(table.c.agent == agent, table.c.id.in_(also))
+    chosen = table.c.state == State.RUNNING, table.c.command == Command.CONTINUE, here
     query = update(table).where(*chosen).values(command=Command.RELEASE).returning(table.c.id)
     async with db.write() as transaction:
         return list(await transaction.connection.scalars(query))

@@ -18,7 +18,8 @@ table = tables.jobs
 
 
 class QueuedJob(NamedTuple):
-    """A pending or running job, as the queue needs it; ``framework`` and ``epochs`` are None for a prediction."""
+    """A pending or running job, as the queue needs it; ``framework`` and ``epochs`` are None for a prediction,
+    ``nodes`` for a job on one machine."""
 
     id: str
     kind: JobKind
@@ -33,6 +34,7 @@ class QueuedJob(NamedTuple):
     current_epoch: int
     latest_metrics: dict[str, Any] | None
     started_at: float | None
+    nodes: int | None = None
 
 
 class Completed(NamedTuple):
@@ -59,6 +61,7 @@ COLUMNS: tuple[ColumnElement[Any], ...] = (
     table.c.current_epoch,
     table.c.latest_metrics,
     table.c.started_at,
+    table.c.spec["num_nodes"].as_integer().label("nodes"),
 )
 
 

@@ -27,10 +27,12 @@ from epochd.core.errors import EpochdError, NotFound, RankFailed, StaleAttempt, 
 from epochd.core.events import ReportKind
 from epochd.core.tickets import NO_FRAMEWORK, RANK_FAILED, AttemptTicket, PredictionTicket, Ticket, read_ticket
 from epochd.engines import registry
+from epochd.engines.machines import Follower
 from epochd.report import drawing
 from epochd.worker import claim, predict
 from epochd.worker.execute import execute
 from epochd.worker.failures import final_report
+from epochd.worker.follower import follow
 from epochd.worker.limits import attempt_log, memory_limit
 from epochd.worker.report import Reporter
 from epochd.worker.transfer import LogSender
@@ -92,7 +94,7 @@ class Worker:
         self._is_terminated = False
         self._undrawn: deque[Path] = deque()
         self._ended_at = 0.0
-        self._reporter: Reporter | None = None
+        self._release: Callable[[], None] | None = None
 
     def serve(self) -> int:
         """Take tickets until the input ends, a job fails or belongs to another attempt, or the process is
@@ -139,25 +141,47 @@ class Worker:
     def terminate(self, signum: int, frame: FrameType | None) -> None:
         """SIGTERM: an idle worker exits at once, a training one saves a checkpoint first."""
         self._is_terminated = True
-        if self._reporter is None:
+        if self._release is None:
             sys.exit(0)
-        self._reporter.release()
+        self._release()
 
     def _attempt(self, ticket: Ticket | PredictionTicket) -> ReportKind | None:
         """Train one ticket and deliver all its reports; None when the attempt no longer owns its task."""
         if self._one_ticket:  # takes effect because the framework has not used a GPU yet
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, ticket.gpus))
+        if isinstance(ticket, Ticket) and ticket.node_rank:
+            self._follow(ticket)
+            return None
         owner = (ticket.server_url, ticket.task_id, ticket.attempt, ticket.token, ticket.lease_seconds)
         devices = ticket.spec.num_devices or len(ticket.gpus) if isinstance(ticket, Ticket) else 1
         usage = Usage(ticket.gpus, has_ranks=devices > 1)
-        self._reporter = reporter = Reporter(*owner, grace_seconds=ticket.grace_seconds, usage=usage)
+        reporter = Reporter(*owner, grace_seconds=ticket.grace_seconds, usage=usage)
+        self._release = reporter.release
         try:
             limit = memory_limit(None if ticket.is_memory_capped else ticket.memory_mb)
             with log_sent(ticket), attempt_log(ticket), limit:
                 return self._train_and_report(ticket, reporter)
         finally:
             usage.close()
-            self._reporter = None
+            self._release = None
+
+    def _follow(self, ticket: Ticket) -> None:
+        """Take part in a training that another machine leads, and reports on."""
+
+        def note(follower: Follower) -> None:
+            self._release = follower.release
+
+        limit = memory_limit(None if ticket.is_memory_capped else ticket.memory_mb)
+        try:
+            with attempt_log(ticket), limit:
+                follow(ticket, note)
+        except StaleAttempt as error:
+            logger.info("%s", error)
+        except RankFailed:
+            logger.exception("the training has ended on this machine")
+            sys.exit(RANK_FAILED)
+        finally:
+            self._release = None
 
     def _train_and_report(self, ticket: Ticket | PredictionTicket, reporter: Reporter) -> ReportKind | None:
         try:

@@ -28,7 +28,7 @@ from epochd.loop.engine import Setup
 from epochd.loop.members import FitConfig, Members
 from epochd.loop.metrics import class_weights
 from epochd.loop.phases import PhaseTimer
-from epochd.worker import members, model_folder, recovery, scoring, transfer
+from epochd.worker import machines, members, model_folder, recovery, scoring, transfer
 from epochd.worker.model_report import Finished
 from epochd.worker.sink import JobSink, Reporter
 from epochd.worker.transfer import SharedFolders
@@ -47,13 +47,16 @@ def attempt(
     ticket: Ticket, faults: list[str], reporter: Reporter, timer: PhaseTimer, folders: SharedFolders
 ) -> ReportKind:
     """``execute`` with all files on this machine; ``faults`` is what is wrong with newer checkpoints elsewhere."""
-    start, warnings = recovery.starting_point(ticket, faults)
-    training = prepared(ticket, start, warnings)
-    training.check()
-    registry.check_process(ticket.spec.framework, training.setup)
-    timer.enter(Phase.COMPILE)
-    with members.built(ticket.spec.framework, training.plans) as networks:
-        last_word = train(training, networks, reporter, timer, folders)
+    with machines.led(ticket, reporter) as leader:
+        start, warnings = recovery.starting_point(ticket, faults)
+        training = prepared(ticket, start, warnings)
+        training.check()
+        registry.check_process(ticket.spec.framework, training.setup)
+        if leader is not None:
+            leader.gather(training.about, reporter.check)
+        timer.enter(Phase.COMPILE)
+        with members.built(ticket.spec.framework, training.plans, leader) as networks:
+            last_word = train(training, networks, reporter, timer, folders)
     folders.clear(ticket.checkpoints_dir, ticket.artifact_dir)
     return last_word
 
@@ -242,6 +245,11 @@ class Training:
         )
 
     @property
+    def about(self) -> dict[str, Any]:
+        """What all machines of the training have to have in common."""
+        return machines.about(self.prepared, self.setup, self.config, self.fingerprints)
+
+    @property
     def example_shape(self) -> tuple[int, ...]:
         """The shape of one encoded example: (features,), or (steps, channels)."""
         train = self.prepared.train
@@ -263,6 +271,7 @@ class Training:
             encoder.masked,
             len(self.prepared.train),
             self._target_log,
+            nodes=spec.nodes,
         )
         return replace(found, chosen_threads=self._chosen_threads(found))
 
@@ -270,7 +279,7 @@ class Training:
         """The threads of the checkpoint, so that a resumed training has the same bits; or what was measured to be
         faster on this machine; None if neither is known."""
         limit = self.ticket.many_threads.get(speeds.network_of(setup))
-        if self.threads is not None or limit is None or setup.gpus or setup.devices > 1:
+        if self.threads is not None or limit is None or setup.gpus or setup.devices * setup.nodes > 1:
             return self.threads
         return self.ticket.threads if speeds.step_flops(setup, len(self.prepared.train)) >= limit else 1
 
@@ -344,7 +353,8 @@ def measured_speed(training: Training, timer: PhaseTimer) -> dict[str, Any] | No
     """What the attempt has measured of its engine, a ``speeds.Sample``; None where ``auto`` estimates nothing, and
     after too few steps. Several networks compile several times, which is no sample of one."""
     setup, spec = training.setup, training.setup.spec
-    if timer.step_seconds is None or setup.gpus or setup.devices > 1 or spec.mixed_precision or spec.members > 1:
+    is_split = bool(setup.gpus) or setup.devices * setup.nodes > 1
+    if timer.step_seconds is None or is_split or spec.mixed_precision or spec.members > 1:
         return None
     engine = setup.spec.framework
     seconds = timer.step_seconds, timer.seconds()[Phase.COMPILE], registry.IMPORT_SECONDS.get(engine)

@@ -16,6 +16,7 @@ from epochd.data.feed import prefetch
 from epochd.data.feed.dataset import InMemoryDataset
 from epochd.data.splitting.folds import Folds
 from epochd.engines import network, registry
+from epochd.engines.machines import Leader
 from epochd.loop.engine import Setup
 from epochd.loop.members import FitConfig, Member, Members
 from epochd.loop.metrics import class_weights
@@ -83,13 +84,14 @@ def _divided_by_mean(weights: FloatArray, rows: IntArray) -> FloatArray:
 
 
 @contextmanager
-def built(framework: str, planned: list[Plan]) -> Iterator[Members]:
-    """The networks with their initial weights, each with an engine, which is closed at the end of the block."""
+def built(framework: str, planned: list[Plan], leader: Leader | None = None) -> Iterator[Members]:
+    """The networks with their initial weights, each with an engine, which is closed at the end of the block; with a
+    ``leader`` one network, on several machines."""
     with ExitStack() as stack:
         each = []
         for number, plan in enumerate(planned):
             rows = prefetch.initial_rows(plan.config.batches, plan.config.train)
-            engine = stack.enter_context(closing(registry.build(framework, plan.setup, rows)))
+            engine = stack.enter_context(closing(registry.build(framework, plan.setup, rows, leader)))
             state = LoopState(plan.config.spec.learning_rate)
             each.append(Member(engine, plan.config, state, number, plan.name, plan.held_out))
         yield Members(each)

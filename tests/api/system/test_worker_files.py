@@ -192,3 +192,16 @@ async def test_a_log_grows_by_pieces_and_can_be_sent_again(worker):
     assert log.read_bytes() == b"one\ntwo\n"
     assert await put(0, b"short\n") == 6, "the worker has cut its log"
     assert log.read_bytes() == b"short\n"
+
+
+async def test_the_machines_of_an_attempt_find_each_other_through_the_door(worker):
+    meeting = {"address": "10.0.0.1", "port": 4711, "secret": "of these machines"}
+    ask = {"params": {"attempt": 1, "wait": 0}, "headers": worker.headers}
+    path = f"{worker.path}/meeting"
+    assert (await worker.house.http.get(path, **ask)).status_code == 204
+    assert (await worker.put("meeting", b'{"port": 0}')).status_code == 422
+    assert (await worker.put("meeting", json.dumps(meeting).encode())).status_code == 204
+    assert (await worker.house.http.get(path, **ask)).json() == meeting
+    assert (await worker.put("meeting", json.dumps(meeting).encode(), attempt=2)).status_code == 409
+    worker.headers = {"Authorization": "Bearer other"}
+    assert (await worker.house.http.get(path, **ask | {"headers": worker.headers})).status_code == 401

@@ -45,6 +45,11 @@ TRAININGS: dict[str, dict[str, Any]] = {
     | {"framework": "tensorflow", "hidden_units": [512, 512], "batch_size": 8, "epochs": 30}
     | {"learning_rate_scheduler": "step", "step_size": 12, "early_stopping_patience": None},
 }
+TOGETHER: dict[str, dict[str, Any]] = {
+    "together": DIGITS
+    | {"framework": "pytorch", "hidden_units": [64], "epochs": 60, "num_nodes": 2, "early_stopping_patience": None},
+}
+"""Trainings on several machines, where there are."""
 SLOW = frozenset({"keras", "ranks"})
 """Their processes take longer to start than the others train: for long runs, and rarely."""
 
@@ -166,7 +171,9 @@ class Arena:
 
         Returns when its reader is connected: a client that has never been gives up at once, by design.
         """
-        task_id = self.server.client.post("/start", json=TRAININGS[name]).raise_for_status().json()["task_id"]
+        task_id = (
+            self.server.client.post("/start", json=(TRAININGS | TOGETHER)[name]).raise_for_status().json()["task_id"]
+        )
         self.acknowledged[task_id] = name
         reader = self.readers[task_id] = Reader(self.server.url, task_id, self.server.token)
         reader.start()

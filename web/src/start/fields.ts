@@ -43,7 +43,7 @@ export const GROUPS = {
   rows: ["split", "validation_split", "test_split", "folds", "time_column", "group_column", "weight_column", "sequence_length", "horizon", "scaling"],
   more: [
     "task", "class_weight", "label_smoothing", "decision_threshold", "target_transform", "weight_decay", "gradient_clip",
-    "max_rollbacks", "mixed_precision", "device", "num_gpus", "output_path",
+    "max_rollbacks", "mixed_precision", "device", "num_gpus", "num_nodes", "output_path",
   ],
 } as const;
 

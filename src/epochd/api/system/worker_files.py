@@ -1,16 +1,21 @@
-"""The routes through which workers on other machines read and write the files of their attempts (``attempt_files``)."""
+"""The routes through which workers on other machines read and write the files of their attempts (``attempt_files``),
+and through which those of one training on several machines find each other."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
+from pydantic import ValidationError
 from starlette.requests import Request
 
 from epochd.api.deps import ServiceDep, bearer_token
+from epochd.api.leader import AT_LEADER
 from epochd.api.security import WORKERS_PATH
 from epochd.api.service import Service
 from epochd.core.errors import NotFound
 from epochd.core.jobs import Job
+from epochd.core.transfers import Meeting
 from epochd.store import attempts, jobs
 
 router = APIRouter(prefix=f"{WORKERS_PATH}attempts/{{task_id}}", include_in_schema=False)
@@ -58,3 +63,26 @@ async def log(
     if job.attempt != attempt:
         raise NotFound(f"attempt {attempt} of task {task_id} is not its newest one")
     return JSONResponse({"size": await service.attempt_files.append_log(job, offset, await request.body())})
+
+
+@router.put("/meeting", status_code=204, dependencies=[AT_LEADER])
+async def meet(task_id: str, attempt: Attempt, request: Request, service: ServiceDep) -> Response:
+    """Tell where the worker of rank 0 waits for those of the other machines, as ``core.transfers.Meeting``."""
+    try:
+        meeting = Meeting.model_validate_json(await request.body())
+    except ValidationError as error:
+        errors = [{**entry, "loc": ("body", *entry["loc"])} for entry in error.errors(include_url=False)]
+        raise RequestValidationError(errors) from None
+    service.dispatcher.meet((task_id, attempt), meeting)
+    return Response(status_code=204)
+
+
+@router.get("/meeting", dependencies=[AT_LEADER])
+async def meeting(
+    task_id: str, attempt: Attempt, service: ServiceDep, wait: Annotated[float, Query(ge=0, le=20)] = 0.0
+) -> Response:
+    """Where the machines of an attempt meet; 204 if that is not known after ``wait`` seconds."""
+    found = await service.dispatcher.meeting((task_id, attempt), wait)
+    if found is None:
+        return Response(status_code=204)
+    return Response(found.model_dump_json(), media_type="application/json")

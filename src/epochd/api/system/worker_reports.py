@@ -26,7 +26,7 @@ from epochd.core.tickets import Claim
 from epochd.store import attempts
 
 worker_router = APIRouter(prefix=WORKERS_PATH.rstrip("/"), include_in_schema=False)
-ATTEMPT_PATH = re.compile(rf"{WORKERS_PATH}attempts/([^/]*)/(?:report|log|files(?:/.*)?)", re.DOTALL)
+ATTEMPT_PATH = re.compile(rf"{WORKERS_PATH}attempts/([^/]*)/(?:report|log|meeting|files(?:/.*)?)", re.DOTALL)
 CLAIM_PATH = f"{WORKERS_PATH}claims"
 AGENT_PATH = f"{WORKERS_PATH}agents/"
 

@@ -24,11 +24,13 @@ class InMemoryDataset:
     ``x`` is float32 (examples, *shape). ``y`` is float32 (examples,) with 0 and 1 for binary, int64 (examples,)
     class numbers for multiclass, float32 (examples,) standardised values for regression, (examples, horizons) where
     several are predicted. ``weights`` are float32 (examples,) with the mean 1 over the side of the split; None: all 1.
+    ``block`` is set for those of ``prefetch.block``: what it was called with.
     """
 
     x: FloatArray
     y: FloatArray | IntArray
     weights: FloatArray | None = None
+    block: tuple[int, int, int] | None = None
 
     def __len__(self) -> int:
         return len(self.x)

@@ -6,6 +6,7 @@ that are augmented are different in each epoch, so they are passed in blocks fro
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import chain, islice
 from math import prod
 
@@ -51,6 +52,12 @@ def initial_rows(batches: Batches, train: Dataset) -> InMemoryDataset:
     return _read(batches, train, next(_grouped(batches, train, batches.chunks(0))), 0)[0]
 
 
+def block(batches: Batches, train: Dataset, epoch: int, first: int, count: int) -> InMemoryDataset:
+    """The rows of the ``count`` chunks of an epoch from step ``first`` on, as ``chunks`` gives them: every machine of a
+    training reads its own."""
+    return _read(batches, train, list(islice(batches.chunks(epoch, first), count)), epoch)[0]
+
+
 def _grouped(batches: Batches, train: Dataset, planned: Iterator[Chunk]) -> Iterator[list[Chunk]]:
     """The chunks of each block."""
     size = max(1, BLOCK_VALUES // (batches.chunk_steps * batches.batch_size * prod(train.shape)))
@@ -68,4 +75,4 @@ def _read(batches: Batches, train: Dataset, group: list[Chunk], epoch: int) -> B
     found, parts = train.gather(rows[order]), list(zip(group, np.split(positions, ends[:-1]), strict=True))
     for chunk, part in parts:
         batches.augmented(found.x, part, epoch * batches.steps + chunk.first_step)
-    return found, parts
+    return replace(found, block=(epoch, group[0].first_step, len(group))), parts

@@ -6,6 +6,7 @@ A GPU is allocated to one training at a time. The server runs nvidia-smi, since 
 import logging
 import os
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -149,9 +150,13 @@ class GpuPool:
         """The GPUs of an attempt."""
         return self._allocated.get(key, [])
 
-    def allocate(self, key: AttemptKey, spec: TrainingSpec | PredictionSpec) -> list[int]:
-        """Allocate GPUs to an attempt; enough must be free, unless the server has too few, which its worker rejects."""
-        self._allocated[key] = self.free[: needed(spec, len(self.owned))]
+    def allocate(
+        self, key: AttemptKey, spec: TrainingSpec | PredictionSpec, others: Sequence["GpuPool"] = ()
+    ) -> list[int]:
+        """Allocate GPUs to an attempt, as many as on each of its ``others``; enough must be free, unless the server has
+        too few, which its worker rejects."""
+        owned = min(len(pool.owned) for pool in (self, *others))
+        self._allocated[key] = self.free[: needed(spec, owned)]
         return self._allocated[key]
 
     def reserve(self, key: AttemptKey, gpus: list[int]) -> None:

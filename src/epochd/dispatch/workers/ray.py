@@ -16,7 +16,7 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,7 +71,8 @@ class Job:
 
 
 class RayExecutor(RemoteExecutor):
-    """Implements ``Executor`` for one node of a cluster."""
+    """Implements ``Executor`` for one node of a cluster. ``held`` are the jobs that it had when this server found it,
+    by their attempts."""
 
     def __init__(self, cluster: "RayCluster", node_id: str) -> None:
         super().__init__(f"{PREFIX}{node_id[:12]}")
@@ -80,6 +81,7 @@ class RayExecutor(RemoteExecutor):
         self.is_alive = True
         self.is_adopted = False
         self._cluster = cluster
+        self.held: dict[AttemptKey, str] = {}
         self._jobs: dict[AttemptKey, Job] = {}
         self._blocked_until = float("-inf")
         self._changed_at = time.monotonic()
@@ -95,6 +97,10 @@ class RayExecutor(RemoteExecutor):
         return self.is_alive and self._cluster.is_connected
 
     @property
+    def is_lost(self) -> bool:
+        return not self.is_alive
+
+    @property
     def has_left(self) -> bool:
         return not self.is_alive and self._cluster.is_connected and not self._attempts
 
@@ -108,7 +114,7 @@ class RayExecutor(RemoteExecutor):
 
     def adopt(self, key: AttemptKey) -> None:
         super().adopt(key)
-        self._jobs[key] = Job(job_id(key), self, key, "")
+        self._jobs[key] = Job(self.held.get(key, job_id(key)), self, key, "")
 
     def update(self, node: dict[str, Any], used: dict[str, float], strays: int) -> None:
         """Take over what Ray says of the node: its resources, and how much of them is in use, also by ``strays``."""
@@ -147,14 +153,16 @@ class RayExecutor(RemoteExecutor):
     def _submit(self, ticket: AttemptTicket) -> None:
         settings = self._cluster.settings
         values = {"threads": settings.ray_cpus, "memory_mb": settings.ray_memory_mb}
-        job = Job(job_id(ticket.key), self, ticket.key, new_code(), ticket.model_copy(update=values))
+        id, local = job_id(ticket.key, ticket.node_rank), ticket.model_copy(update=values)
+        job = Job(id, self, ticket.key, new_code(), local)
         self._jobs[ticket.key], self._changed_at = job, time.monotonic()
         self._start(self._cluster.submit(job))
 
     def _kill(self, key: AttemptKey) -> None:
-        if (job := self._jobs.get(key)) is not None:
+        job = self._jobs.get(key)
+        if job is not None:
             job.killed_at = time.monotonic()
-        self._start(self._cluster.stop(job_id(key)))
+        self._start(self._cluster.stop(job.id if job is not None else job_id(key)))
 
     def claimed(self, job: Job, claim: Claim) -> None:
         """Note that a worker has the ticket, or what it has found here."""
@@ -319,6 +327,7 @@ class RayCluster:
             if id not in self._nodes:
                 self._nodes[id] = RayExecutor(self, id)
             if not self._nodes[id].is_adopted:
+                self._nodes[id].held = _held(id, jobs)
                 await self._join(self._nodes[id])
                 self._nodes[id].is_adopted = True
         known = {job["submission_id"]: job for job in jobs if job.get("submission_id")}
@@ -421,9 +430,16 @@ class RayCluster:
         return answer.json()
 
 
-def job_id(key: AttemptKey) -> str:
-    """The id of an attempt's job in Ray."""
-    return f"{key[0]}-{key[1]}"
+def job_id(key: AttemptKey, rank: int = 0) -> str:
+    """The id of an attempt's job in Ray; of one on several machines each has its own."""
+    return f"{key[0]}-{key[1]}" + (f".{rank}" if rank else "")
+
+
+def _held(node_id: str, jobs: Sequence[dict[str, Any]]) -> dict[AttemptKey, str]:
+    """The jobs of attempts that run on a node, as Ray knows them, by their attempts."""
+    about = [(job.get("metadata") or {}, job) for job in jobs if job.get("status") not in ENDED]
+    found = [(known, job) for known, job in about if known.get("node") == node_id and known.get("task")]
+    return {(known["task"], int(known["attempt"])): job["submission_id"] for known, job in found}
 
 
 def new_code() -> str:

@@ -44,6 +44,11 @@ class RemoteExecutor(ABC):
         """Whether anything was heard of the machine lately."""
 
     @property
+    def is_lost(self) -> bool:
+        """Whether it can be taken for gone, with all that runs there."""
+        return not self.is_connected
+
+    @property
     def slots(self) -> int:
         state = self.state
         if state is None or not self.is_connected or self._is_closed or self.is_draining or state.error:

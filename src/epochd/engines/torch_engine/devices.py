@@ -56,8 +56,8 @@ def threads_for(setup: Setup) -> int:
     """One thread for small steps, which more threads would slow down; for large ones, a rank's share of the threads."""
     if setup.chosen_threads is not None:
         return setup.chosen_threads
-    ranks = distributed.world_size(setup)
-    return max(1, setup.threads // ranks) if networks.parallel_flops(setup) / ranks >= THREAD_FLOPS else 1
+    ranks, here = distributed.world_size(setup), distributed.local_ranks(setup)
+    return max(1, setup.threads // here) if networks.parallel_flops(setup) / ranks >= THREAD_FLOPS else 1
 
 
 def autocast_type(setup: Setup, device: torch.device) -> torch.dtype | None:

@@ -18,6 +18,7 @@ from epochd.core.arrays import FloatArray, IntArray
 from epochd.core.specs import TrainingSpec
 from epochd.data.feed.dataset import InMemoryDataset
 from epochd.engines import network
+from epochd.engines.machines import Leader
 from epochd.engines.torch_engine import devices, distributed, losses, networks
 from epochd.engines.torch_engine.cuda_graph import CapturedPass, rows_in_graph
 from epochd.engines.torch_engine.dropout import Dropout, Masks
@@ -33,11 +34,11 @@ SCALING_STATE = ("scale", "_growth_tracker")
 
 
 class TorchEngine:
-    """One network on one device, or one rank of several."""
+    """One network on one device, or one rank of several; rank 0 on several machines has a ``leader`` of the others."""
 
-    def __init__(self, setup: Setup, train: InMemoryDataset, rank: int = 0) -> None:
+    def __init__(self, setup: Setup, train: InMemoryDataset, rank: int = 0, leader: Leader | None = None) -> None:
         self._setup, self._rank, self._world = setup, rank, distributed.world_size(setup)
-        self._device = torch.device("cuda", setup.gpus[rank]) if setup.gpus else torch.device("cpu")
+        self._device = torch.device("cuda", setup.gpus[rank % len(setup.gpus)]) if setup.gpus else torch.device("cpu")
         self._autocast = devices.autocast_type(setup, self._device)
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=self._autocast is torch.float16)
         self._threads = devices.threads_for(setup)
@@ -55,7 +56,7 @@ class TorchEngine:
         self._graph_rows = rows_in_graph(setup, self._device, rank)
         self._captured: CapturedPass | None = None
         if self._world > 1 and rank == 0:
-            self._ranks = distributed.Ranks(setup, train)
+            self._ranks = distributed.Ranks(setup, train, leader, self._threads)
 
     @property
     def description(self) -> dict[str, Any]:
@@ -70,8 +71,7 @@ class TorchEngine:
 
     def load_rows(self, rows: InMemoryDataset) -> None:
         if self._ranks is not None:
-            weights = {} if rows.weights is None else {"weights": rows.weights}
-            self._ranks.broadcast("load_rows", {"x": rows.x, "y": rows.y, **weights})
+            self._ranks.load_rows(rows)
         self._rows = losses.TrainingRows(self._setup, rows, self._device)
 
     def train(self, rows: IntArray, step: int, learning_rate: float) -> Totals:
