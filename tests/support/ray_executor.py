@@ -75,3 +75,4 @@ class ClusterOfOne:
         for task in self._tasks[1:]:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.cluster.close()

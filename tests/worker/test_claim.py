@@ -18,6 +18,14 @@ def environment(monkeypatch, tmp_path):
     monkeypatch.setattr(os, "environ", os.environ | {"EPOCHD_DATA_DIR": str(tmp_path / "node")})
 
 
+def test_what_frameworks_read_at_their_import_is_set_before(tmp_path):
+    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
+    claim.prepare()
+    assert "OMP_NUM_THREADS" not in os.environ, "Ray sets it, and engines have their own number"
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"].startswith(str(tmp_path / "node"))
+
+
 @pytest.fixture
 def server():
     """A server that gives ``answers`` to claims, in their order, the last one again and again."""
@@ -60,9 +68,17 @@ def test_the_ticket_gets_the_folders_and_the_clock_of_the_machine(server, tmp_pa
     assert "EPOCHD_CLAIM" not in os.environ, "what the worker starts does not see the code"
 
 
-def test_an_examination_of_the_machine_gets_no_ticket(server):
+def test_an_examination_of_the_machine_gets_no_ticket_and_removes_what_is_old(server, tmp_path):
+    now = time.time()
+    for name, age in (("old", 2), ("young", 0)):
+        log = tmp_path / "node" / "logs" / name / "1.log"
+        log.parent.mkdir(parents=True)
+        log.touch()
+        os.utime(log.parent, times=(now - 2 * 86_400, now - 2 * 86_400))
+        os.utime(log, times=(now - age * 86_400, now - age * 86_400))
     server.answers.append((200, json.dumps({"ticket": None, "now": 0.0})))
     assert claim.claimed() is None
+    assert [folder.name for folder in (tmp_path / "node" / "logs").iterdir()] == ["young"]
 
 
 def test_a_claim_is_repeated_with_the_same_session_until_the_server_answers(server, tmp_path):

@@ -152,11 +152,12 @@ def remove_temporary(folder: Path, name: str = "") -> None:
 
 def remove_unsent(data_dir: Path) -> None:
     """Remove what attempts on another machine than the server could not send to it, once nobody has touched it for
-    ``UNSENT_SECONDS``."""
+    ``UNSENT_SECONDS``. Others may do the same at this moment."""
     for kind in ("checkpoints", "logs", "predictions"):
         for folder in (data_dir / kind).glob("*"):
-            if folder.stat().st_mtime < time.time() - UNSENT_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):
+                if max(path.stat().st_mtime for path in (folder, *folder.rglob("*"))) < time.time() - UNSENT_SECONDS:
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 def verify(folder: Path) -> None:

@@ -146,6 +146,8 @@ class Dispatcher:
             return
         for executor in self.nodes.remote:
             await executor.close()
+        if self.ray is not None:
+            await self.ray.close()
         try:
             await self._release_all(release_wait)
         finally:
@@ -167,6 +169,8 @@ class Dispatcher:
             self._is_deposed = True
             for node in self.nodes:
                 await node.executor.detach()
+            if self.ray is not None:
+                await self.ray.close()
 
     async def _end_loop(self) -> bool:
         """End the loop and the periodic work; False if that was done before, or if there is none."""
@@ -273,7 +277,8 @@ class Dispatcher:
             own = self._running.own.get(job.key)
             is_here = job.agent == executor.name or job.key in executor.held
             if is_here and (own is None or node not in own.nodes):
-                await self._adopt(executor, node, job.key, None)
+                held = executor.held.get(job.key)
+                await self._adopt(executor, node, job.key, node.gpus.any_of(held.gpus if held else len(job.gpus)))
         logger.info("Ray node %s joined", executor.name)
 
     def _note_ray(self) -> None:

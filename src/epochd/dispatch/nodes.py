@@ -80,12 +80,12 @@ class Nodes:
         return self.local if agent is None else self._remote.get(agent) or Node(AgentExecutor(agent, 0.0))
 
     async def join(self, executor: RemoteExecutor, on_exit: OnNodeExit) -> Node:
-        """The node of a machine, which is new if there is none of its name."""
-        if (node := self._remote.get(executor.name)) is None:
-            new = Node(executor, agent=executor.name)
-            await executor.start(partial(on_exit, new))
-            node = self._remote.setdefault(executor.name, new)
-            self._executors.setdefault(executor.name, executor)
+        """The node of a machine, which is new if there is none of its name, or if that was another one."""
+        node = self._remote.get(executor.name)
+        if node is None or (node.executor is not executor and not isinstance(executor, AgentExecutor)):
+            node = Node(executor, agent=executor.name)
+            await executor.start(partial(on_exit, node))
+            self._remote[executor.name], self._executors[executor.name] = node, executor
         return node
 
     async def join_agent(self, name: str, state: AgentState, on_exit: OnNodeExit) -> Node:

@@ -45,11 +45,12 @@ class Finding:
     task_id: str | None = None
     attempt: int | None = None
     pid: int | None = None
+    ray_job: str | None = None
 
     @property
     def key(self) -> tuple[Any, ...]:
         """Identifies a finding; the messages of two comparisons may differ in their seconds."""
-        return self.code, self.task_id, self.attempt, self.pid
+        return self.code, self.task_id, self.attempt, self.pid, self.ray_job
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +106,8 @@ class Reconciler:
             text = f"process {pid} works for this data directory, but belongs to no known worker; it is killed"
             findings.append(Finding("process_without_job", text, pid=pid))
         for job_id in self._ray.strays if self._ray is not None else ():
-            task_id, _, attempt = job_id.rpartition("-")
-            text = f"the Ray job {job_id} was submitted for an attempt that does not run; it is stopped"
-            number = attempt.partition(".")[0]
-            found_attempt = int(number) if number.isdecimal() else None
-            findings.append(Finding("ray_job_without_task", text, task_id, found_attempt))
+            text = f"the Ray job {job_id} belongs to no running attempt; it is stopped as soon as Ray has started it"
+            findings.append(Finding("ray_job_without_task", text, ray_job=job_id))
         for user in (user for user in users if self._is_unknown(user, known)):
             text = (
                 f"process {user.pid} uses GPU {user.gpu}, which this server allocates to trainings, but is none of its "
@@ -162,11 +160,10 @@ class Reconciler:
         if found.code == "process_without_job" and found.pid is not None:
             with suppress(psutil.NoSuchProcess):
                 return f"process {found.pid} was killed" if orphans.kill(psutil.Process(found.pid)) else None
+        if found.ray_job is not None and self._ray is not None:
+            return f"the Ray job {found.ray_job} is stopped" if await self._ray.stop(found.ray_job) else None
         if found.task_id is None:
             return None
-        if found.code == "ray_job_without_task" and self._ray is not None:
-            await self._ray.stop(f"{found.task_id}-{found.attempt}")
-            return f"the Ray job {found.task_id}-{found.attempt} was stopped"
         job = await jobs.get(self._db, found.task_id)
         if job.attempt != found.attempt:
             return None

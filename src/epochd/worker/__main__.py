@@ -65,11 +65,9 @@ def main(
     faulthandler.enable()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    ticket = claim.claimed() if options.claim else None
-    if ticket is not None:
-        options.framework, options.one_ticket = ticket.framework, True
-    elif options.claim:
-        return 0
+    if options.claim:
+        claim.prepare()
+        options.one_ticket = True
     else:
         os.set_inheritable(options.protocol_fd, False)
     worker = Worker(options.protocol_fd, options.framework, train, one_ticket=options.one_ticket)
@@ -80,7 +78,10 @@ def main(
             warm(options.framework, touch=not (options.one_ticket or options.untouched))
     except EpochdError as error:  # the framework is not installed: a traceback would not help
         sys.exit(error.message)
-    return worker.serve() if ticket is None else worker.run(ticket)
+    if not options.claim:
+        return worker.serve()
+    ticket = claim.claimed()
+    return 0 if ticket is None else worker.run(ticket)
 
 
 class Worker:

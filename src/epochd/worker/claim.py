@@ -28,23 +28,31 @@ TRY_SECONDS, REQUEST_SECONDS = 60.0, 10.0
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.2, 5.0
 
 
+def prepare() -> None:
+    """Set what frameworks read when they are imported. The ticket is claimed later, when its lease runs."""
+    os.umask(0o077)
+    for name, value in registry.environment(_home()).items():
+        os.environ.setdefault(name, value)
+    os.environ.pop("OMP_NUM_THREADS", None)  # engines set their threads themselves
+
+
 def claimed() -> Ticket | PredictionTicket | None:
     """The ticket, with the folders, the GPUs and the clock of this machine; None if the server only wanted to know
     about the machine. Exits with a message if there is none."""
     code, _, url = os.environ.pop(VARIABLE, "").partition(" ")
     if not url:
         sys.exit(f"{VARIABLE} is not set: this command is started by an epochd server")
-    os.umask(0o077)
-    home = Path(os.environ.get(FOLDER) or Path.home() / ".cache" / "epochd").absolute()
+    home = _home()
     home.mkdir(parents=True, exist_ok=True)
     answer = _answer(code, url)
     if answer.ticket is None:
+        files.remove_unsent(home)
         return None
-    for name, value in registry.environment(home).items():
-        os.environ.setdefault(name, value)
-    os.environ.pop("OMP_NUM_THREADS", None)  # engines set their threads themselves
-    files.remove_unsent(home)
     return _localised(answer.ticket, home, time.time() - answer.now)
+
+
+def _home() -> Path:
+    return Path(os.environ.get(FOLDER) or Path.home() / ".cache" / "epochd").absolute()
 
 
 def _answer(code: str, url: str) -> Claimed:

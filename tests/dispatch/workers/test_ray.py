@@ -10,7 +10,7 @@ import pytest
 from tests.support.ray_executor import ClusterOfOne
 from tests.support.tickets import ticket
 
-from epochd.core.errors import AgentLost, EpochdError
+from epochd.core.errors import AgentLost
 from epochd.core.tickets import CLAIM_REFUSED
 from epochd.dispatch.workers import ray
 from epochd.dispatch.workers.ray import RayExecutor, job_id
@@ -95,13 +95,13 @@ async def test_a_job_that_an_operator_stops_is_lost_and_no_crash(open_house, ray
     assert "was stopped" in (await house.end()).lost
 
 
-async def test_what_does_not_fit_is_given_up_and_gets_no_ticket_later(open_house, ray_processes, monkeypatch):
+async def test_what_does_not_fit_is_given_up_and_gets_no_ticket_later(open_house, ray_processes):
     """Ray cannot stop a job that waits: once it starts, its worker is refused its ticket, and the job is deleted."""
-    monkeypatch.setattr(ray, "PENDING_SECONDS", 2.0)
     house = await open_house()
+    house.cluster.cluster.pending_seconds = 2.0
     other = await asyncio.to_thread(ray_processes.submit, "sleep 1000", 2)
     await asyncio.to_thread(ray_processes.until, lambda: ray_processes.jobs()[other]["status"] == "RUNNING")
-    with pytest.raises(AgentLost, match="in use by others"):
+    with pytest.raises(AgentLost, match="has not started the job"):
         await house.executor.launch(house.ticket())
     assert house.executor.free_slots == 0, "the node gets nothing for a while"
     await asyncio.to_thread(ray_processes.stop, other)
@@ -171,8 +171,49 @@ async def test_a_wrong_token_is_told(open_house):
     assert "EPOCHD_RAY_TOKEN" in house.cluster.cluster.error
 
 
-async def test_a_job_whose_worker_fails_before_its_ticket_is_refused_with_its_last_words(open_house):
+async def test_a_node_on_which_a_worker_fails_before_its_ticket_gets_nothing_and_says_why(open_house):
     house = await open_house()
-    house.cluster.cluster._entrypoint = "echo out of luck; exit 7"
-    with pytest.raises(EpochdError, match=r"(?s)ended with code 7.*out of luck"):
+    house.cluster.cluster._entrypoint = "sh -c 'echo out of luck; exit 7'"
+    with pytest.raises(AgentLost, match=r"out of luck"):
         await house.executor.launch(house.ticket())
+    assert house.executor.slots == 0
+    await house.cluster.until_changed()
+    assert "out of luck" in house.executor.state.error
+
+
+async def test_gpus_of_an_attempt_of_an_earlier_server_are_counted_once(open_house, monkeypatch):
+    """A node with two GPUs, one of which an adopted attempt has."""
+    monkeypatch.setattr(ray, "SETTLED_SECONDS", 0.0)
+    house = await open_house()
+    house.executor.held = {(house.task, 1): ray.Job("job", house.executor, (house.task, 1), "", gpus=1)}
+    house.executor.adopt((house.task, 1))
+    node = {"node_id": house.executor.node_id, "resources_total": {"CPU": 2.0, "GPU": 2.0}}
+    house.executor.update(node, {"CPU": 1.0, "GPU": 1.0}, 0)
+    assert (house.executor.gpus_of_others, house.executor.state.gpus, house.executor.free_slots) == (0, [0, 1], 1)
+    house.executor.update(node, {"CPU": 2.0, "GPU": 2.0}, 0)
+    assert (house.executor.gpus_of_others, house.executor.free_slots) == (1, 0)
+
+
+async def test_a_worker_that_vanishes_from_a_node_that_lives_has_crashed(open_house, monkeypatch):
+    """As Ray ends the supervisor of a job for the memory of its node."""
+    house = await open_house()
+    await house.executor.launch(house.ticket())
+    (job,) = house.executor._jobs.values()
+    monkeypatch.setattr(house.cluster.cluster, "sync", asyncio.Event().wait)
+    seen = {"status": "FAILED", "message": "The actor died", "driver_exit_code": None}
+    house.executor.see(job, seen)
+    assert house.exits.empty(), "its node may have died, which Ray notices later"
+    monkeypatch.setattr(ray, "VANISHED_SECONDS", 0.0)
+    house.executor.see(job, seen)
+    end = await house.end()
+    assert (end.returncode, end.lost) == (-9, None)
+
+
+async def test_the_job_of_a_node_that_dies_is_lost(open_house, monkeypatch):
+    house = await open_house()
+    await house.executor.launch(house.ticket())
+    (job,) = house.executor._jobs.values()
+    monkeypatch.setattr(house.cluster.cluster, "sync", asyncio.Event().wait)
+    house.executor.is_alive = False
+    house.executor.see(job, {"status": "FAILED", "message": "The node died", "driver_exit_code": None})
+    assert "ended without its worker" in (await house.end()).lost

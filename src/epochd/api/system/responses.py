@@ -88,11 +88,14 @@ class GpuUser(Shape):
 
 
 class FindingShape(Shape):
-    code: Literal["running_without_process", "silent_worker", "process_without_job", "gpu_process_unknown"]
+    code: Literal[
+        "running_without_process", "silent_worker", "process_without_job", "gpu_process_unknown", "ray_job_without_task"
+    ]
     message: Told
     task_id: str | None
     attempt: int | None
     pid: int | None
+    ray_job: str | None = None
 
 
 class Reconciled(Success):

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import count, islice
 from typing import Any
 
 from epochd.core.errors import SettingsError
@@ -162,6 +163,11 @@ class GpuPool:
     def reserve(self, key: AttemptKey, gpus: list[int]) -> None:
         """Mark GPUs as allocated to an inherited worker."""
         self._allocated[key] = gpus
+
+    def any_of(self, number: int) -> list[int]:
+        """So many ids that no attempt has, for one whose ids are another's business."""
+        allocated = {gpu for gpus in self._allocated.values() for gpu in gpus}
+        return list(islice((gpu for gpu in count() if gpu not in allocated), number))
 
     def release(self, key: AttemptKey) -> None:
         self._allocated.pop(key, None)

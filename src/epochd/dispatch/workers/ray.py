@@ -10,7 +10,6 @@ the worker, or that the worker is gone.
 """
 
 import asyncio
-import contextlib
 import hmac
 import logging
 import math
@@ -26,7 +25,7 @@ from epochd.core.agents import AgentState
 from epochd.core.errors import AgentLost, EpochdError, NotFound
 from epochd.core.jobs import AttemptKey
 from epochd.core.settings import Settings
-from epochd.core.tickets import CLAIM_REFUSED, AttemptTicket, Claim, Claimed
+from epochd.core.tickets import CLAIM_REFUSED, NO_FRAMEWORK, AttemptTicket, Claim, Claimed
 from epochd.dispatch.workers.executor import Exit
 from epochd.dispatch.workers.remote import RemoteExecutor
 
@@ -37,28 +36,34 @@ PREFIX = "ray:"
 SYNC_SECONDS, REQUEST_SECONDS = 1.0, 10.0
 SUBMIT_SECONDS = (0.2, 0.5, 1.0, 2.0)
 """The waits between attempts to submit a job."""
-PENDING_SECONDS = 60.0
-"""How long a job may wait in Ray until it is given up: others have taken what it was to have."""
-BLOCKED_SECONDS = 30.0
-"""How long a node then gets nothing more."""
+PENDING_SECONDS, SETUP_SECONDS = 60.0, 800.0
+"""How long a job may wait in Ray until it is given up: others have taken what it was to have, or its runtime
+environment takes too long. Ray gives it up after 900 s."""
+BLOCKED_SECONDS, LONGEST_BLOCKED_SECONDS = 30.0, 600.0
+"""How long a node then gets nothing more; twice as long after each further failure."""
+VANISHED_SECONDS = 30.0
+"""How long Ray may take to notice that a node has died: a worker that has vanished from one that is alive has crashed,
+for example because Ray has killed it for the node's memory."""
 START_SECONDS = 300.0
 """How long a job may run before its worker asks for its ticket."""
 MISSING_SECONDS = 15.0
 """How long a job may be unknown to Ray before it has started."""
-SETTLED_SECONDS = 12.0
-"""How long after a change of its jobs what Ray says of the use of a node counts: it says so every few seconds."""
+SETTLED_SECONDS, LATEST_SECONDS = 12.0, 60.0
+"""How long after a change of its jobs what Ray says of the use of a node counts, which it says every few seconds; and
+how old that may get where its jobs change all the time."""
 STRAY_SECONDS = 10.0
-"""How long a job without an attempt may go on, and the interval at which it is stopped again."""
-PROBE_SECONDS = 300.0
-"""The interval at which a node is examined again on which no worker could be started."""
+"""How long a job without an attempt may go on, and the interval at which a job is stopped again."""
+KILL_SECONDS = 60.0
+"""How long a job that is to be stopped may go on according to Ray."""
+CLEANED_AT_ONCE = 20
 ENDED = frozenset({"STOPPED", "SUCCEEDED", "FAILED"})
 TAIL_LINES = 20
 
 
 @dataclass(eq=False)
 class Job:
-    """A job of Ray. ``key`` is its attempt, None if it only examines a node; ``code`` is for its claim, by ``session``
-    once that was made. Times are monotonic."""
+    """A job of Ray with so many ``gpus``. ``key`` is its attempt, None if it only examines a node; ``code`` is for its
+    claim, by ``session`` once that was made, and empty for a job of an earlier server. Times are monotonic."""
 
     id: str
     node: "RayExecutor"
@@ -67,7 +72,14 @@ class Job:
     ticket: AttemptTicket | None = None
     session: str | None = None
     submitted_at: float = field(default_factory=time.monotonic)
+    gpus: int = 0
     killed_at: float | None = None
+    stopped_at: float = float("-inf")
+    vanished_at: float | None = None
+
+    @property
+    def is_unclaimed(self) -> bool:
+        return self.session is None and self.code != ""
 
 
 class RayExecutor(RemoteExecutor):
@@ -81,13 +93,13 @@ class RayExecutor(RemoteExecutor):
         self.is_alive = True
         self.is_adopted = False
         self._cluster = cluster
-        self.held: dict[AttemptKey, str] = {}
+        self.held: dict[AttemptKey, Job] = {}
         self._jobs: dict[AttemptKey, Job] = {}
+        self._failures = 0
         self._blocked_until = float("-inf")
-        self._changed_at = time.monotonic()
+        self._changed_at = self._measured_at = time.monotonic()
         self._others: dict[str, float] = {}
         self._probe: Job | None = None
-        self._probed_at = float("-inf")
         self._claim: Claim | None = None
         self._fault: str | None = None
         self._is_given_up = False
@@ -95,6 +107,10 @@ class RayExecutor(RemoteExecutor):
     @property
     def is_connected(self) -> bool:
         return self.is_alive and self._cluster.is_connected
+
+    @property
+    def slots(self) -> int:
+        return 0 if self._claim is None else super().slots
 
     @property
     def is_lost(self) -> bool:
@@ -114,19 +130,21 @@ class RayExecutor(RemoteExecutor):
 
     def adopt(self, key: AttemptKey) -> None:
         super().adopt(key)
-        self._jobs[key] = Job(self.held.get(key, job_id(key)), self, key, "")
+        self._jobs[key] = self.held.get(key) or Job(job_id(key), self, key, "")
 
-    def update(self, node: dict[str, Any], used: dict[str, float], strays: int) -> None:
-        """Take over what Ray says of the node: its resources, and how much of them is in use, also by ``strays``."""
+    def update(self, node: dict[str, Any], used: dict[str, float], waiting: int) -> None:
+        """Take over what Ray says of the node: its resources, how much of them is in use, and how many jobs ``waiting``
+        for it nothing can stop."""
         self.seen_at = time.time()
         settings, total, now = self._cluster.settings, node["resources_total"], time.monotonic()
-        own = {"CPU": len(self._attempts) * settings.ray_cpus, "GPU": self._own_gpus()}
+        own = {"CPU": len(self._attempts) * settings.ray_cpus, "GPU": sum(job.gpus for job in self._jobs.values())}
         own["memory"] = len(self._attempts) * (settings.ray_memory_mb or 0) * 2**20
-        if now - self._changed_at > SETTLED_SECONDS:
+        if now - self._changed_at > SETTLED_SECONDS or now - self._measured_at > LATEST_SECONDS:
+            self._measured_at = now
             self._others = {name: max(0.0, used.get(name, 0.0) - own[name]) for name in own}
         free = {name: total.get(name, 0.0) - self._others.get(name, 0.0) for name in own}
         self.gpus_of_others = math.ceil(self._others.get("GPU", 0.0))
-        slots = math.floor(free["CPU"] / settings.ray_cpus) - strays
+        slots = math.floor(free["CPU"] / settings.ray_cpus) - waiting
         if settings.ray_memory_mb is not None:
             slots = min(slots, math.floor(free["memory"] / (settings.ray_memory_mb * 2**20)))
         claim = self._claim
@@ -136,89 +154,102 @@ class RayExecutor(RemoteExecutor):
             hostname=str(node.get("node_ip", "")),
             cpus=int(total.get("CPU", 0)),
             memory=int(total.get("memory", 0)),
-            slots=max(0, slots) if claim and now >= self._blocked_until else 0,
+            slots=max(0, slots) if claim else 0,
             gpus=list(range(int(total.get("GPU", 0)))),
             frameworks=claim.frameworks if claim else [],
             error=self._fault,
         )
         has_room = slots > len(self._attempts)
-        if claim is None and self._probe is None and now - self._probed_at > PROBE_SECONDS and has_room:
-            self._probed_at = now
+        if claim is None and self._probe is None and now >= self._blocked_until and has_room:
             self._probe = Job(f"epochd-probe-{self.node_id[:12]}-{secrets.token_hex(4)}", self, None, new_code())
             self._start(self._cluster.submit(self._probe))
-
-    def _own_gpus(self) -> int:
-        return sum(len(job.ticket.gpus) for job in self._jobs.values() if job.ticket is not None)
 
     def _submit(self, ticket: AttemptTicket) -> None:
         settings = self._cluster.settings
         values = {"threads": settings.ray_cpus, "memory_mb": settings.ray_memory_mb}
         id, local = job_id(ticket.key, ticket.node_rank), ticket.model_copy(update=values)
-        job = Job(id, self, ticket.key, new_code(), local)
+        job = Job(id, self, ticket.key, new_code(), local, gpus=len(ticket.gpus))
         self._jobs[ticket.key], self._changed_at = job, time.monotonic()
         self._start(self._cluster.submit(job))
 
     def _kill(self, key: AttemptKey) -> None:
-        job = self._jobs.get(key)
-        if job is not None:
-            job.killed_at = time.monotonic()
-        self._start(self._cluster.stop(job.id if job is not None else job_id(key)))
+        if (job := self._jobs.get(key)) is not None:
+            job.killed_at = job.killed_at or time.monotonic()
+            self._stop(job)
+
+    def _stop(self, job: Job) -> None:
+        """Have a job stopped, unless that has just been asked for."""
+        if time.monotonic() - job.stopped_at > STRAY_SECONDS:
+            job.stopped_at = time.monotonic()
+            self._start(self._cluster.stop(job.id))
 
     def claimed(self, job: Job, claim: Claim) -> None:
         """Note that a worker has the ticket, or what it has found here."""
         if job.key is None:
             self._claim, self._fault = claim, None
         else:
+            self._failures = 0
             self._note_launch(job.key)
 
-    def refuse(self, job: Job, error: EpochdError) -> None:
-        """Note that a job could not be submitted or started."""
-        if job.key is None:
-            self._probe, self._probed_at = None, time.monotonic() - PROBE_SECONDS + BLOCKED_SECONDS
-        elif self._has_no_worker(job.key):
-            self._reject(job.key, error)
+    def fail(self, job: Job, why: str) -> None:
+        """Note that no worker could be started for a job, and give the node nothing until one can. That is no fault of
+        the attempt: its worker does not know it yet."""
+        self._failures += 1
+        wait = min(BLOCKED_SECONDS * 2 ** (self._failures - 1), LONGEST_BLOCKED_SECONDS)
+        self._claim, self._fault, self._blocked_until = None, why[:4000], time.monotonic() + wait
+        logger.error("%s gets nothing for %.0f s: %s", self.name, wait, self._fault)
+        if job is self._probe:
+            self._probe = None
+        elif job.key is not None and self._has_no_worker(job.key):
+            self._reject(job.key, AgentLost(self._fault))
 
     def see(self, job: Job, seen: dict[str, Any] | None) -> None:
         """Conclude from what Ray says of a job: None if it does not know it."""
-        status = None if seen is None else seen.get("status")
+        status = None if seen is None else str(seen.get("status"))
         waited = time.monotonic() - job.submitted_at
-        if job.session is None and job.code:
-            if status is None and waited > MISSING_SECONDS:
-                return self.refuse(job, AgentLost(f"Ray has lost the job {job.id} before it started"))
-            if status == "PENDING" and waited > PENDING_SECONDS:
-                self._blocked_until = time.monotonic() + BLOCKED_SECONDS
-                why = f"Ray has not started the job {job.id} for {PENDING_SECONDS:g} s: its node is in use by others"
-                return self.refuse(job, AgentLost(why))
-            if status == "RUNNING" and waited > START_SECONDS:
-                self._start(self._cluster.stop(job.id))
-                why = f"the worker of the Ray job {job.id} has not asked for its ticket for {START_SECONDS:g} s"
-                return self.refuse(job, EpochdError(why))
         if seen is not None and status in ENDED:
             self._see_end(job, seen)
+        elif job.is_unclaimed:
+            most = self._cluster.pending_seconds
+            if status is None and waited > MISSING_SECONDS:
+                self.fail(job, f"Ray has lost the job {job.id} before it started")
+            elif status == "PENDING" and waited > most:
+                said = "" if seen is None else str(seen.get("message") or "")
+                self.fail(job, f"Ray has not started the job {job.id} for {most:g} s. {said}".strip())
+            elif status == "RUNNING" and waited > START_SECONDS:
+                self._stop(job)
+                self.fail(
+                    job, f"the worker of the Ray job {job.id} has not asked for its ticket for {START_SECONDS:g} s"
+                )
         elif job.key is not None and job.killed_at is not None:
-            if status in (None, "PENDING"):  # nothing will come of it
-                self._lose(job.key, f"the Ray job {job.id} was ended before Ray had started it, or is lost")
-            elif time.monotonic() - job.killed_at > STRAY_SECONDS:
-                self._kill(job.key)
+            if status in (None, "PENDING") or time.monotonic() - job.killed_at > KILL_SECONDS:
+                self._lose(job.key, f"Ray has lost the job {job.id}, or does not end it")
+            else:
+                self._stop(job)
 
     def _see_end(self, job: Job, seen: dict[str, Any]) -> None:
         lines = str(seen.get("message") or "").splitlines()[-TAIL_LINES:]
-        code = seen.get("driver_exit_code")
-        if job.key is None:
+        code, is_stopped = seen.get("driver_exit_code"), seen["status"] == "STOPPED"
+        if job.key is None and not job.is_unclaimed:
             self._probe = None
-            if self._claim is None:
-                self._fault = "\n".join([f"no worker can be started on {self.name}:", *lines])[:4000]
-                logger.error("%s", self._fault)
-        elif self._has_no_worker(job.key) and code is not None and code != CLAIM_REFUSED:
-            self._reject(job.key, EpochdError("\n".join([f"the Ray job {job.id} ended with code {code}", *lines])))
-        elif job.killed_at is not None:
-            self._end(Exit(*job.key, -9, lines))
-        elif seen["status"] == "STOPPED":
+        elif job.is_unclaimed and not is_stopped:
+            self.fail(job, "\n".join([f"no worker can be started on {self.name}:", *lines]))
+        elif job.key is None:
+            self._probe = None
+        elif is_stopped and job.killed_at is None:
             self._lose(job.key, f"the Ray job {job.id} was stopped")
-        elif code is None or code == CLAIM_REFUSED:
+        elif is_stopped:
+            self._end(Exit(*job.key, -9, lines))
+        elif code == CLAIM_REFUSED:
+            self._lose(job.key, f"the worker of the Ray job {job.id} was refused its ticket")
+        elif code is not None:
+            self._end(Exit(*job.key, 128 - code if code > 128 else code, lines))
+        elif job.killed_at is not None or not self.is_alive:
             self._lose(job.key, "\n".join([f"the Ray job {job.id} has ended without its worker", *lines[-1:]]))
         else:
-            self._end(Exit(*job.key, 128 - code if code > 128 else code, lines))
+            job.vanished_at = job.vanished_at or time.monotonic()
+            if time.monotonic() - job.vanished_at > VANISHED_SECONDS:
+                self._end(Exit(*job.key, -9, lines))
 
     @property
     def jobs(self) -> list[Job]:
@@ -264,9 +295,10 @@ class RayCluster:
         self._join, self._changed = join, changed
         self._entrypoint = f"exec {settings.ray_python} {arguments}"
         self._nodes: dict[str, RayExecutor] = {}
-        self._strays: dict[str, float] = {}
-        self._strays_of: dict[str, int] = {}
+        self._strays: dict[str, Job] = {}
         self._synced_at = float("-inf")
+        is_set_up = bool(settings.ray_runtime_env.keys() - {"env_vars"})
+        self.pending_seconds = SETUP_SECONDS if is_set_up else PENDING_SECONDS
         token = settings.ray_token.get_secret_value() if settings.ray_token else ""
         self._client = httpx.AsyncClient(
             base_url=(settings.ray_address or "").rstrip("/"),
@@ -285,22 +317,25 @@ class RayCluster:
     def strays(self) -> list[str]:
         """Jobs of this server that run although no attempt belongs to them."""
         now = time.monotonic()
-        return sorted(id for id, since in self._strays.items() if now - since > STRAY_SECONDS)
+        return sorted(id for id, job in self._strays.items() if now - job.submitted_at > STRAY_SECONDS)
 
     async def run(self) -> None:
         """Compare with Ray, until cancelled."""
-        async with self._client:
-            while True:
-                try:
-                    await self.sync()
-                except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
-                    self._note(f"the Ray cluster does not answer: {error or type(error).__name__}")
-                except Exception as error:
-                    logger.exception("the comparison with the Ray cluster failed")
-                    self._note(f"the comparison with the Ray cluster failed: {error or type(error).__name__}")
-                else:
-                    self._note(None)
-                await asyncio.sleep(SYNC_SECONDS)
+        while True:
+            try:
+                await self.sync()
+            except (httpx.HTTPError, ValueError) as error:
+                self._note(f"the Ray cluster does not answer: {str(error) or type(error).__name__}")
+            except Exception as error:
+                logger.exception("the comparison with the Ray cluster failed")
+                self._note(f"the comparison with the Ray cluster failed: {str(error) or type(error).__name__}")
+            else:
+                self._note(None)
+            await asyncio.sleep(SYNC_SECONDS)
+
+    async def close(self) -> None:
+        """Close the connections, once all executors are closed."""
+        await self._client.aclose()
 
     def _note(self, error: str | None) -> None:
         """Log once when the cluster is lost, and when it is found again."""
@@ -327,19 +362,22 @@ class RayCluster:
             if id not in self._nodes:
                 self._nodes[id] = RayExecutor(self, id)
             if not self._nodes[id].is_adopted:
-                self._nodes[id].held = _held(id, jobs)
+                self._nodes[id].held = _held(self._nodes[id], jobs)
                 await self._join(self._nodes[id])
                 self._nodes[id].is_adopted = True
         known = {job["submission_id"]: job for job in jobs if job.get("submission_id")}
         self._synced_at = time.monotonic()
         for id, executor in [*self._nodes.items()]:
             executor.is_alive = id in alive
-            for job in executor.jobs:
-                executor.see(job, known.get(job.id))
-            if executor.is_alive:
-                amounts = {name: float(amount[0]) for name, amount in used.get(id, {}).items()}
-                executor.update(alive[id], amounts, self._strays_of.get(id, 0))
-            elif executor.has_left:
+            try:
+                for job in executor.jobs:
+                    executor.see(job, known.get(job.id))
+                if executor.is_alive:
+                    waiting = sum(job.node is executor and job.session is None for job in self._strays.values())
+                    executor.update(alive[id], _used(alive, id, used), waiting)
+            except Exception:  # of one node: the others are looked at
+                logger.exception("the comparison with %s failed", executor.name)
+            if executor.has_left:
                 del self._nodes[id]
         await self._clean(known)
         self._changed()
@@ -348,37 +386,41 @@ class RayCluster:
         """Stop jobs of this server that nothing here belongs to, and delete those that have ended."""
         expected = {job.id for executor in self._nodes.values() for job in executor.jobs}
         ours = {id: job for id, job in known.items() if (job.get("metadata") or {}).get("epochd") == self._server_url}
-        now, strays = time.monotonic(), {id for id in ours if id not in expected}
-        ended = {id for id in strays if ours[id].get("status") in ENDED}
-        self._strays = {id: self._strays.get(id, now) for id in strays - ended}
-        self._strays_of = {}
-        for id in self._strays:
-            node = ours[id]["metadata"].get("node", "")
-            self._strays_of[node] = self._strays_of.get(node, 0) + 1
-        for id in self.strays:
-            logger.warning("the Ray job %s belongs to no running attempt and is stopped", id)
-            self._strays[id] = now
-            await self.stop(id)
-        for id in ended:
-            with contextlib.suppress(httpx.HTTPError):
-                await self._client.delete(f"/api/jobs/{id}")
+        ended = [id for id, job in ours.items() if id not in expected and job.get("status") in ENDED]
+        left = {id for id in ours if id not in expected} - {*ended}
+        for id in left - self._strays.keys():
+            node = self._nodes.get(ours[id]["metadata"].get("node", "")) or RayExecutor(self, "")
+            self._strays[id] = Job(id, node, None, "")
+        self._strays = {id: job for id, job in self._strays.items() if id in left}
+        for id, job in self._strays.items():
+            job.session = None if ours[id].get("status") == "PENDING" else "started"
+        now, calls = time.monotonic(), [self._client.delete(f"/api/jobs/{id}") for id in ended[:CLEANED_AT_ONCE]]
+        for id in self.strays[:CLEANED_AT_ONCE]:
+            job = self._strays[id]
+            if job.session is not None and now - job.stopped_at > STRAY_SECONDS:
+                logger.warning("the Ray job %s belongs to no running attempt and is stopped", id)
+                job.stopped_at = now
+                await self.stop(id)
+        for answer in await asyncio.gather(*calls, return_exceptions=True):
+            if isinstance(answer, BaseException) and not isinstance(answer, httpx.HTTPError):
+                raise answer
 
     async def submit(self, job: Job) -> None:
         """Submit a job, bound to its node. The same job may be submitted again: Ray knows its id."""
         settings, ticket = self.settings, job.ticket
         environment = dict(settings.ray_runtime_env)
         variables = {**environment.get("env_vars", {}), "EPOCHD_CLAIM": f"{job.code} {self._server_url}"}
-        about = {"epochd": self._server_url, "node": job.node.node_id}
+        about = {"epochd": self._server_url, "node": job.node.node_id, "gpus": str(job.gpus)}
         body: dict[str, Any] = {
             "submission_id": job.id,
-            "entrypoint": self._entrypoint,
+            "entrypoint": f"{self._entrypoint} --framework {NO_FRAMEWORK if ticket is None else ticket.framework}",
             "entrypoint_num_cpus": settings.ray_cpus,
             "entrypoint_label_selector": {"ray.io/node-id": job.node.node_id},
             "metadata": about if job.key is None else about | {"task": job.key[0], "attempt": str(job.key[1])},
             "runtime_env": environment | {"env_vars": variables},
         }
-        if ticket is not None and ticket.gpus:
-            body["entrypoint_num_gpus"] = len(ticket.gpus)
+        if job.gpus:
+            body["entrypoint_num_gpus"] = job.gpus
         if settings.ray_memory_mb is not None:
             body["entrypoint_memory"] = settings.ray_memory_mb * 2**20
         failure = ""
@@ -394,16 +436,21 @@ class RayCluster:
             if wait is None or job not in job.node.jobs:
                 break
             await asyncio.sleep(wait)
-        job.node.refuse(job, AgentLost(f"the job {job.id} could not be submitted to Ray: {failure}"))
+        job.node.fail(job, f"the job {job.id} could not be submitted to Ray: {failure}")
 
-    async def stop(self, id: str) -> None:
-        """Have Ray stop a job: SIGTERM, and SIGKILL three seconds later. One that has not started ignores it."""
+    async def stop(self, id: str) -> bool:
+        """Have Ray stop a job: SIGTERM, and SIGKILL three seconds later; whether it does. One that has not started
+        ignores it."""
         try:
             answer = await self._client.post(f"/api/jobs/{id}/stop")
-            if answer.is_error and answer.status_code != httpx.codes.NOT_FOUND:
-                logger.warning("Ray did not stop the job %s: %s", id, answer.text[-300:])
         except httpx.HTTPError as error:
-            logger.warning("Ray did not stop the job %s: %s", id, error or type(error).__name__)
+            failure = str(error) or type(error).__name__
+        else:
+            if answer.is_success:
+                return True
+            failure = answer.text[-300:]
+        logger.warning("Ray did not stop the job %s: %s", id, failure)
+        return False
 
     def knows(self, code: str) -> bool:
         """Whether a job has this code."""
@@ -435,11 +482,24 @@ def job_id(key: AttemptKey, rank: int = 0) -> str:
     return f"{key[0]}-{key[1]}" + (f".{rank}" if rank else "")
 
 
-def _held(node_id: str, jobs: Sequence[dict[str, Any]]) -> dict[AttemptKey, str]:
+def _held(node: RayExecutor, jobs: Sequence[dict[str, Any]]) -> dict[AttemptKey, Job]:
     """The jobs of attempts that run on a node, as Ray knows them, by their attempts."""
-    about = [(job.get("metadata") or {}, job) for job in jobs if job.get("status") not in ENDED]
-    found = [(known, job) for known, job in about if known.get("node") == node_id and known.get("task")]
-    return {(known["task"], int(known["attempt"])): job["submission_id"] for known, job in found}
+    held: dict[AttemptKey, Job] = {}
+    for job in jobs:
+        about = job.get("metadata") or {}
+        if job.get("status") not in ENDED and about.get("node") == node.node_id and about.get("task"):
+            key = about["task"], int(about["attempt"])
+            held[key] = Job(job["submission_id"], node, key, "", gpus=int(about.get("gpus", 0)))
+    return held
+
+
+def _used(alive: dict[str, dict[str, Any]], id: str, usage: dict[str, Any]) -> dict[str, float]:
+    """How much of the resources of a node is in use: Ray says it by node, or by the address where its autoscaler knows
+    nodes by that."""
+    address = alive[id].get("node_ip")
+    is_alone = sum(node.get("node_ip") == address for node in alive.values()) == 1
+    found = usage.get(id) or (usage.get(str(address)) if is_alone else None) or {}
+    return {name: float(amount[0]) for name, amount in found.items()}
 
 
 def new_code() -> str:

@@ -32,7 +32,7 @@ class RemoteExecutor(ABC):
         self._is_closed = False
         self._attempts: dict[AttemptKey, asyncio.Future[None] | None] = {}
         self._tickets: dict[AttemptKey, AttemptTicket] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._on_exit: OnExit
 
     async def start(self, on_exit: OnExit, *, has_gpus: bool = False) -> None:
@@ -178,7 +178,7 @@ class RemoteExecutor(ABC):
         self._tickets.pop(end.key, None)
         self._start(self._report(end))
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
