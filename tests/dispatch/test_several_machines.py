@@ -164,6 +164,22 @@ async def test_the_next_server_takes_up_all_parts_with_their_gpus_whoever_comes_
     assert (await after.until(key[0], State.PENDING)).crashes == 1
 
 
+async def test_the_next_server_ends_an_attempt_of_which_a_machine_does_not_come_back(open_stage, executor, stage):
+    tickets = await begun(stage)
+    key = tickets["a"].key
+    (first,) = [name for name in tickets if not tickets[name].node_rank]
+    await stage.dispatcher.stop(0)
+    after = await open_stage(executor)
+    await poll(after, first, held=[key], launched=[key])
+    await after.dispatcher._watchdog.check()
+    assert (await poll(after, first, held=[key], launched=[key])).kill == [], "it has the time of a lease"
+    after.dispatcher._running.own[key].known_at = float("-inf")
+    await after.dispatcher._watchdog.check()
+    await killed(after, first, key)
+    job = await after.until(key[0], State.PENDING)
+    assert (job.crashes, job.preemptions) == (0, 1)
+
+
 async def test_the_machines_of_an_attempt_find_each_other_and_nobody_else_does(stage):
     tickets = await begun(stage)
     key, chosen = tickets["a"].key, stage.dispatcher

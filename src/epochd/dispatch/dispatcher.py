@@ -302,7 +302,8 @@ class Dispatcher:
             is_first = job.agent == agent.name
             is_part = is_first or (job.kind is JobKind.TRAINING and job.training.nodes > 1)
             if job.state is State.RUNNING and job.key == key and is_part:
-                attempt = self._running.own.setdefault(key, Attempt(key, []))
+                size = job.training.nodes if job.kind is JobKind.TRAINING else 1
+                attempt = self._running.own.setdefault(key, Attempt(key, [], size=size))
                 attempt.nodes.insert(0 if is_first else len(attempt.nodes), node)
                 node.gpus.reserve(key, job.gpus if ids is None else ids)
                 agent.adopt(key)
@@ -452,7 +453,7 @@ class Dispatcher:
     async def _conclude(self, attempt: Attempt) -> None:
         """Remove an attempt and record its outcome, which changes nothing after its final report."""
         found = attempt.ending
-        attempt.lost, outcome = found.lost, attempt.outcome or found.outcome
+        attempt.lost, outcome = attempt.lost or found.lost, attempt.outcome or found.outcome
         try:
             while not await self._is_recorded(attempt, outcome, found.log_tail):  # noqa: ASYNC110 (of a database)
                 await asyncio.sleep(FIRST_BACKOFF_SECONDS)

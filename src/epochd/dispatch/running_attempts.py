@@ -1,6 +1,7 @@
 """The attempts that run: those that this server has started, and those that it has inherited from a previous server."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -38,7 +39,9 @@ FOLLOWING = frozenset({"rank_failed", "worker_vanished"})
 class Attempt:
     """An attempt, until its exit: on one node, or on several, the first of which has rank 0. It holds all until each
     has ended. ``ticket`` is None if an earlier server has launched it; ``outcome`` is set once the server ends the
-    attempt, ``lost`` once nobody knows how it ended. At its ``meeting`` the nodes find each other, once it is known."""
+    attempt, ``lost`` once nobody knows how it ended. At its ``meeting`` the nodes find each other, once it is known.
+    ``size`` is the number of nodes, of which a new server knows those that have told of it since ``known_at``
+    (monotonic)."""
 
     key: AttemptKey
     nodes: list[Node]
@@ -49,6 +52,8 @@ class Attempt:
     is_withdrawn: bool = False
     lost: str | None = None
     endings: dict[Node, Ending] = field(default_factory=dict)
+    size: int = 1
+    known_at: float = field(default_factory=time.monotonic)
     is_ending: bool = False
     stop: asyncio.Task[None] | None = None
     meeting: Meeting | None = None

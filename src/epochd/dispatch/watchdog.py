@@ -46,7 +46,12 @@ class Watchdog:
         await self._kill_finished(running)
 
     async def _end_torn(self, attempt: Attempt) -> None:
-        """End an attempt on several machines if one is lost that is not the first, whose lease says nothing of it."""
+        """End an attempt on several machines if one is lost that is not the first, whose lease says nothing of it; or
+        has not told a new server of it."""
+        is_late = time.monotonic() - attempt.known_at > self._settings.lease_seconds
+        if attempt.ticket is None and len(attempt.nodes) < attempt.size and is_late and not attempt.lost:
+            attempt.lost = "another machine of the training has not come back after the restart of the server"
+            await self._running.stop(attempt)
         for node in attempt.nodes[1:]:
             executor = node.executor
             if isinstance(executor, RemoteExecutor) and executor.is_lost and node not in attempt.endings:
