@@ -81,12 +81,14 @@ def test_a_training_goes_on_from_the_store_after_its_server_has_lost_all_but_the
     open_server, weed, tmp_path, expected
 ):
     settings = weed.settings() | {"EPOCHD_CHECKPOINT_SECONDS": "0"}
-    server, bucket = open_server(**settings), bucket_of(settings, weed)
+    server = open_server(**settings, AWS_SECRET_ACCESS_KEY=SECRET)
+    bucket = bucket_of(settings, weed)
     upload(server)
     task_id = server.start(**TRAINING)
     server.until(task_id, lambda event: event["type"] == "checkpoint", times=3)
     server.end(signal.SIGKILL)
     for worker in processes.find_marked(tmp_path):
+        assert not [name for name, value in worker.environ().items() if SECRET in value]
         worker.kill()
         worker.wait(10)
     for kind in ("artifacts", "checkpoints", "datasets", "cache"):

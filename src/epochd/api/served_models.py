@@ -84,13 +84,21 @@ class ServedModels:
     async def _fetched(self, model: str, version: str | None, found: Version | None) -> Version | None:
         """The version, with its files here, if it is in the object store."""
         name = folder_name(model) if found is None else found.model
-        if await self._storage.refresh_model(name, None if found is None else found.folder):
-            if found is not None:
-                self.cache.evict(found.folder)
-            found = self._known(model, version)
+        is_missing = await self._storage.refresh_model(name, None if found is None else found.folder)
+        if found is not None and is_missing and await self._is_removed(found.id):
+            self.cache.evict(found.folder)
+            await asyncio.to_thread(files.remove_own, found.folder)
+        found = self._known(model, version)
         if found is not None:
             await self._storage.folder(found.folder)
         return found
+
+    async def _is_removed(self, task_id: str) -> bool:
+        """Whether the model of a task was removed, by the word of the database."""
+        try:
+            return "model_removed_at" in (await jobs.get(self._db, task_id)).summary
+        except NotFound:
+            return False
 
     async def predictor(self, model: str, version: str | None = None) -> Served:
         """The predictor of the version that these names lead to, loaded if it was not. Raises NotFound, CorruptFile if

@@ -130,26 +130,22 @@ class Storage:
         await asyncio.to_thread(_link, home, version)
 
     async def refresh_model(self, model: str, version: Path | None) -> bool:
-        """See whether another server has changed what ``latest`` leads to, or has removed a version, which is then
-        deleted here, too; whether something has changed."""
+        """See where ``latest`` of a model leads, which another server may have changed. Whether this version is missing
+        in the store: it was removed, or is of the time before the server had a store."""
         if self.objects is None or self.is_fresh(model):
             return False
         if len(self._looked_at) >= KEPT:
             self._looked_at.clear()
         self._looked_at[model] = time.monotonic()
-        home = self._settings.artifacts_dir / model
-        before = await asyncio.to_thread(_target, home)
         try:
             await self.latest(model)
-            is_here = version is not None and await asyncio.to_thread((version / files.MANIFEST).is_file)
-            if version is not None and is_here and self._settings.shared:
-                known = await self.run(self.objects.about, stored.manifest_key(self.name(version)), must_exist=True)
-                if known is None:
-                    await asyncio.to_thread(files.remove_own, version)
-                    return True
+            if version is None or not self._settings.shared:
+                return False
+            key = stored.manifest_key(self.name(version))
+            return await self.run(self.objects.about, key, must_exist=True) is None
         except Busy as error:
             logger.warning("%s: the model %s is used as it is here", error, model)
-        return before != await asyncio.to_thread(_target, home)
+            return False
 
     def is_fresh(self, model: str) -> bool:
         """Whether nothing of a model need be looked up: no other server changes it, or it was a moment ago."""
@@ -324,10 +320,11 @@ def _target(home: Path) -> str | None:
 
 
 def _link(home: Path, version: str | None) -> None:
-    """Let the link ``latest`` lead to a version, which need not be here; None for nowhere."""
+    """Let the link ``latest`` lead to a version, which need not be here. None if the store knows of none: the link
+    stays if it leads to a model of the time before the server had a store."""
     link = home / files.LATEST
     if version is None:
-        if link.is_symlink():
+        if link.is_symlink() and not link.exists():
             link.unlink(missing_ok=True)
     elif _target(home) != version:
         home.mkdir(parents=True, exist_ok=True)

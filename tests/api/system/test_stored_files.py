@@ -205,6 +205,22 @@ async def test_a_model_is_served_from_the_store_and_removed_from_it(worker):
     assert service.models.latest("models/x") is None
 
 
+async def test_what_the_server_had_before_it_had_a_store_is_used_and_kept(worker):
+    service, old = worker.house.service, "epoch_training_20250101_000000_abcdef"
+    home = service.settings.artifacts_dir / "models/old"
+    with files.durable_folder(home / old) as place:
+        (place / "model.json").write_text("{}")
+    files.replace_link(home / files.LATEST, home / old)
+    for version in (None, old):
+        assert (await service.models.find("models/old", version)).id == old
+    place = service.settings.checkpoints_dir / worker.ticket.task_id / "0000-000001"
+    with files.durable_folder(place) as folder:
+        (folder / "state.json").write_text("{}")
+    inputs = await worker.inputs()
+    assert {Path(file["path"]).name for file in inputs["state"]} == {"state.json", "manifest.json"}
+    assert await worker.get(f"state/{inputs['state'][0]['path']}")
+
+
 async def test_a_signed_url_says_neither_the_key_nor_leads_elsewhere(worker):
     answer = (await worker.grants({f"{worker.checkpoint()}/state.json": b"{}"})).json()
     (url,) = answer["urls"].values()

@@ -23,7 +23,7 @@ from epochd.api.service import Service
 from epochd.api.tasks.responses import LogOf
 from epochd.api.tasks.routing import training_router
 from epochd.core.errors import Busy, NotFound
-from epochd.core.jobs import Job, State
+from epochd.core.jobs import Job
 from epochd.store import jobs
 
 router = training_router()
@@ -83,13 +83,13 @@ async def logs(
 
 async def _fetched(request: Request, service: Service, job: Job, *, follow: bool) -> list[int]:
     """The attempts that have a log, after those of attempts that have ended elsewhere were fetched from the object
-    store. The log of one that runs elsewhere is known to the server that leads, which answers then."""
+    store. The server that leads may have the log of the newest one, and answers then."""
     known = attempts_of(service, job)
     if not service.storage.is_on or len(known) == job.attempt:
         return known
     await service.storage.logs(job.id)
     known = attempts_of(service, job)
-    if job.attempt not in known and job.state is State.RUNNING and not follow:
+    if job.attempt not in known and not follow:
         with suppress(Busy):
             await at_leader(request, service)
     return known
