@@ -78,6 +78,7 @@ ERRORS = (
         "Refused",
         "Unreachable",
         "NotLeader",
+        "Unavailable",
     ),
 )
 """What the names of classes of errors end with."""

@@ -487,6 +487,27 @@ MUTANTS = [
         "worker/test_transfer.py",
     ),
     Mutant(
+        "a folder in the object store may lack a file",
+        "artifact/stored.py",
+        "        if not wrong:\n",
+        "        if True:\n",
+        "artifact/test_objects.py::test_a_folder_exists_once_its_manifest_does",
+    ),
+    Mutant(
+        "of two writers of a stored folder the slower one wins",
+        "artifact/stored.py",
+        "    return objects.replace(wanted.key, wanted.content, before.e_tag)\n",
+        "    objects.put(wanted.key, wanted.content)\n    return True\n",
+        "artifact/test_objects.py::test_of_two_writers_the_one_who_has_not_seen_the_other_is_refused",
+    ),
+    Mutant(
+        "a worker gets a URL for any path",
+        "api/stored_files.py",
+        "    relative = target_of(job, path)\n    if relative.name in (files.MANIFEST",
+        "    relative = PurePosixPath(path)\n    if relative.name in (files.MANIFEST",
+        "api/system/test_stored_files.py::test_a_worker_is_granted_its_own_paths_only",
+    ),
+    Mutant(
         "a stale attempt on another machine completes its folder",
         "api/attempt_files.py",
         "                await confirm()\n",

@@ -24,6 +24,7 @@ from sqlalchemy import create_engine, make_url
 from epochd.store import migrations
 from epochd.store.db import Database
 from tests.support import untranslated
+from tests.support.stores import Weed
 
 DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
 JAX_CACHE = "JAX_COMPILATION_CACHE_DIR"
@@ -169,3 +170,12 @@ def migrated_postgres(new_postgres: Callable[..., str]) -> str:
     url = new_postgres()
     migrate(url)
     return str(make_url(url).database)
+
+
+@pytest.fixture(scope="session")
+def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weed]:
+    """An S3 server of our own."""
+    server = Weed(tmp_path_factory.mktemp("s3"))
+    server.wait()
+    yield server
+    server.close()

@@ -49,6 +49,28 @@ def test_connections_are_read_and_not_shown(monkeypatch):
     assert "hush" not in repr(loaded)
 
 
+def test_an_object_store_is_named_without_its_keys_which_are_not_shown(monkeypatch):
+    monkeypatch.setenv("EPOCHD_STORAGE", "s3://bucket/epochd")
+    monkeypatch.setenv("EPOCHD_STORAGE_OPTIONS", '{"secret_access_key": "hush", "allow_http": true, "port": 1}')
+    monkeypatch.setenv("EPOCHD_DATASET_URLS", "s3://tables, gs://other/shared/")
+    loaded = settings.load()
+    options = {name: value.get_secret_value() for name, value in loaded.storage_options.items()}
+    assert options == {"secret_access_key": "hush", "allow_http": "true", "port": "1"}
+    assert loaded.dataset_urls == ["s3://tables/", "gs://other/shared/"]
+    assert "hush" not in repr(loaded)
+
+
+@pytest.mark.parametrize(
+    "url", ["bucket", "s3://", "s3://key:hush@bucket", "s3://bucket?endpoint=x", "https://x/y", ""]
+)
+@pytest.mark.parametrize("name", ["storage", "dataset_urls"])
+def test_what_is_no_place_in_an_object_store_is_refused(name, url):
+    if name == "dataset_urls" and url == "":
+        return
+    with pytest.raises(SettingsError, match=f"EPOCHD_{name.upper()}"):
+        settings.load(**{name: url})
+
+
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [

@@ -62,6 +62,26 @@ async def test_a_job_goes_on_once_there_is_room_and_some_to_spare(db, room, disk
     assert "200 MiB are free on the disk and 100 MiB are needed" in told["message"]
 
 
+async def test_a_job_that_an_object_store_blocks_tries_it_again_and_waits_longer_each_time(db, tmp_path, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(readmission.time, "monotonic", lambda: now[0])
+    store = readmission.Readmission(db, Settings(data_dir=tmp_path, storage=f"file://{tmp_path}/bucket"))
+    job = await jobs.submit(db, SPEC)
+    waited = []
+    for _ in range(3):
+        claimed, token = await attempts.claim(db, lease_seconds=60)
+        payload = {"code": "storage_unavailable", "message": "503", "problems": []}
+        await attempts.report(
+            db, job.id, claimed.attempt, token, [Report(1, ReportKind.HELD, payload)], lease_seconds=60
+        )
+        began = now[0]
+        while await state(db, job) is State.PAUSED:
+            await store.check()
+            now[0] += 1
+        waited.append(now[0] - began)
+    assert waited == [1, 10, 20]
+
+
 async def test_room_is_given_away_once(db, room, disk, block):
     first, second = await block(), await block()
     disk.free = int(1.5 * NEEDED)

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,7 +22,7 @@ from epochd.core.errors import BadRequest, NotFound
 from epochd.core.jobs import Job, JobKind
 from epochd.core.names import composed
 from epochd.core.settings import Settings
-from epochd.core.transfers import Inputs, RemoteFile
+from epochd.core.transfers import Grants, Inputs, RemoteFile, Wanted
 from epochd.data.encoding.image import Image
 from epochd.data.formats import picture
 from epochd.data.tables import catalog
@@ -48,7 +48,7 @@ class Sources:
 class AttemptFiles:
     """The files of attempts on other machines, with the datasets of ``catalog``."""
 
-    def __init__(self, settings: Settings, catalog: Callable[[], Awaitable[Catalog]]) -> None:
+    def __init__(self, settings: Settings, catalog: Callable[..., Awaitable[Catalog]]) -> None:
         self._settings = settings
         self._catalog = catalog
         self._known: OrderedDict[tuple[str, int], Sources] = OrderedDict()
@@ -56,20 +56,33 @@ class AttemptFiles:
     async def sources(self, job: Job) -> Sources:
         """What an attempt reads. Raises DataError or NotFound if it does not exist."""
         if (found := self._known.get(job.key)) is None:
-            found = await asyncio.to_thread(_sources, job, await self._catalog(), self._settings.data_dir)
+            known = await self._catalog(job.spec.dataset, getattr(job.spec, "validation_dataset", None))
+            found = await asyncio.to_thread(_sources, job, known, self._settings.data_dir)
             self._known[job.key] = found
             while len(self._known) > KEPT:
                 self._known.popitem(last=False)
         return found
 
-    async def inputs(self, job: Job) -> Inputs:
-        """What an attempt needs at its start; what dead attempts have left unfinished is deleted."""
+    async def inputs(self, job: Job, damaged: Sequence[str] = ()) -> Inputs:
+        """What an attempt needs at its start; what dead attempts have left unfinished is deleted. ``damaged`` are the
+        checkpoints that its worker could not use."""
         self._known.pop(job.key, None)
         found = await self.sources(job)
         await asyncio.to_thread(self._clear, job)
+        state, faults = await self.state(job, damaged)
+        return found.inputs.model_copy(update={"state": state, "faults": faults})
+
+    async def state(self, job: Job, damaged: Sequence[str]) -> tuple[list[RemoteFile], list[str]]:
+        """The files of the newest checkpoint of a training, or of the parts of a prediction, and what is wrong with
+        newer checkpoints."""
         state, faults = await asyncio.to_thread(_state, self._settings.checkpoints_dir / job.id, job.kind)
-        described = list(_described(state, self._settings.data_dir))
-        return found.inputs.model_copy(update={"state": described, "faults": faults})
+        return list(_described(state, self._settings.data_dir)), faults
+
+    async def grants(self, job: Job, wanted: Wanted) -> Grants:
+        """Where an attempt sends files: here. Raises BadRequest for a path that is not the attempt's."""
+        for path in wanted.files:
+            target_of(job, path)
+        return Grants(urls=dict.fromkeys(wanted.files))
 
     def _clear(self, job: Job) -> None:
         """Delete what dead attempts have left unfinished."""
@@ -81,9 +94,9 @@ class AttemptFiles:
             files.remove_temporary(settings.checkpoints_dir / job.id / "parts")
             files.remove_temporary(settings.predictions_dir, job.id)
 
-    async def find(self, job: Job, kind: str, path: str) -> Path:
-        """A file of an attempt: of its ``data``, ``model`` or ``state``. Raises NotFound for one that it does not
-        need."""
+    async def find(self, job: Job, kind: str, path: str) -> Path | str:
+        """A file of an attempt, or its URL elsewhere: of its ``data``, ``model`` or ``state``. Raises NotFound for one
+        that it does not need."""
         return await asyncio.to_thread(_found, job, await self.sources(job), kind, path, self._settings.data_dir)
 
     async def write(self, job: Job, path: str, content: AsyncIterator[bytes], confirm: Callable[[], Any]) -> None:
@@ -91,7 +104,7 @@ class AttemptFiles:
         folder is complete: it is verified, and gets its name once ``confirm`` has not raised StaleAttempt. Raises
         BadRequest for a path that is not the attempt's, CorruptFile, OutOfSpace."""
         home = self._settings.data_dir
-        final = home / _target(job, path)
+        final = home / target_of(job, path)
         above = final.parent if final.name == HEADER else final.parent.parent
         temporary = above / f"{files.TEMPORARY}{final.parent.name}-{job.attempt}"
         try:
@@ -240,7 +253,7 @@ def _found(job: Job, sources: Sources, kind: str, path: str, home: Path) -> Path
     return resolved
 
 
-def _target(job: Job, path: str) -> Path:
+def target_of(job: Job, path: str) -> Path:
     """Where a file goes, below the data folder. Raises BadRequest for any place that is not the attempt's."""
     relative = PurePosixPath(path)
     name, folder = relative.name, relative.parent.as_posix()

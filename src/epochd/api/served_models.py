@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from epochd.api.storage import Storage
 from epochd.artifact import files, removal
 from epochd.core.errors import InvalidRequest, ModelInUse, NotFound, OutOfSpace, Problem, similar_names
 from epochd.core.jobs import TASK_ID, JobKind
@@ -50,8 +51,9 @@ class Served:
 class ServedModels:
     """The models of one server."""
 
-    def __init__(self, db: Database, settings: Settings) -> None:
+    def __init__(self, db: Database, settings: Settings, storage: Storage) -> None:
         self._db, self._settings, self._store = db, settings, settings.artifacts_dir
+        self._storage = storage
         self._threads = BoundedThreads(THREADS, WAITING)
         self.cache = PredictorCache(settings.served_models, settings.served_mb << 20, self._threads)
         self._aliases: dict[str, dict[str, str]] = {}
@@ -73,9 +75,30 @@ class ServedModels:
         if TASK_ID.fullmatch(model) and model not in self._folders:
             self._folders[model] = await self._folder_of_task(model)
         found = self._known(model, version)
+        if self._storage.is_on:
+            found = await self._fetched(model, version, found)
         if found is None or not await asyncio.to_thread((found.folder / files.MANIFEST).is_file):
             raise await self._unknown(self._name_of(model), version)
         return found
+
+    async def _fetched(self, model: str, version: str | None, found: Version | None) -> Version | None:
+        """The version, with its files here, if it is in the object store."""
+        name = folder_name(model) if found is None else found.model
+        is_missing = await self._storage.refresh_model(name, None if found is None else found.folder)
+        if found is not None and is_missing and await self._is_removed(found.id):
+            self.cache.evict(found.folder)
+            await asyncio.to_thread(files.remove_own, found.folder)
+        found = self._known(model, version)
+        if found is not None:
+            await self._storage.folder(found.folder)
+        return found
+
+    async def _is_removed(self, task_id: str) -> bool:
+        """Whether the model of a task was removed, by the word of the database."""
+        try:
+            return "model_removed_at" in (await jobs.get(self._db, task_id)).summary
+        except NotFound:
+            return False
 
     async def predictor(self, model: str, version: str | None = None) -> Served:
         """The predictor of the version that these names lead to, loaded if it was not. Raises NotFound, CorruptFile if
@@ -89,6 +112,8 @@ class ServedModels:
     def loaded(self, model: str, version: str | None = None) -> Served | None:
         """``predictor`` if that is loaded, and the names can be resolved without the database. Raises NotFound."""
         found = self._known(model, version)
+        if found is not None and not self._storage.is_fresh(found.model):
+            return None
         try:
             predictor = None if found is None else self.cache.loaded(found.folder)
         except OSError:
@@ -145,7 +170,7 @@ class ServedModels:
             note.unlink()
             raise
         self.cache.evict(version.folder)
-        await asyncio.to_thread(removal.complete_model, self._settings, note)
+        await asyncio.to_thread(removal.complete_model, self._settings, note, self._storage)
 
     async def _folder_of_task(self, task_id: str) -> str:
         """The folder of the model that a task has trained. Raises NotFound."""

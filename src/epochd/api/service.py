@@ -18,12 +18,15 @@ from epochd.api.event_bus import EventBus, PastEvents
 from epochd.api.responses import Activity
 from epochd.api.served_models import ServedModels
 from epochd.api.sessions import Sessions
+from epochd.api.storage import Storage
 from epochd.artifact import files, removal
 from epochd.core import language
-from epochd.core.errors import Busy, EpochdError
+from epochd.core.errors import Busy, DataError, EpochdError, Problem
 from epochd.core.events import Event, Type
 from epochd.core.jobs import State
+from epochd.core.names import composed
 from epochd.core.settings import Settings
+from epochd.data.tables import addresses
 from epochd.data.tables.catalog import Catalog
 from epochd.dispatch.dispatcher import Dispatcher
 from epochd.dispatch.host import machine
@@ -75,8 +78,9 @@ class Service:
             for waiting in (64, 32, 8, 32)
         )
         self.reports = ReaderPool(drawing.__name__, size=1, queue=32, seconds=seconds, memory_mb=memory_mb)
-        self.models = ServedModels(self.db, settings)
-        self.staging = StagingArea(self.db, settings.dataset_roots[0], self.readers)
+        self.storage = Storage(settings)
+        self.models = ServedModels(self.db, settings, self.storage)
+        self.staging = StagingArea(self.db, settings.dataset_roots[0], self.readers, self.storage)
         self.profiles = ProfileCache(self.db, self.readers)
         self.speeds = speeds
         self.worker_url = settings.public_url or server_url
@@ -88,6 +92,10 @@ class Service:
         if settings.shared:
             self.membership = self._join(settings.advertise_url or server_url)
         self.attempt_files = AttemptFiles(settings, self.catalog)
+        if settings.storage is not None:
+            from epochd.api.stored_files import StoredFiles  # noqa: PLC0415 - only servers with a store need it
+
+            self.attempt_files = StoredFiles(settings, self.catalog, self.storage)
         self._removal_lock = asyncio.Lock()
         self._http: httpx.AsyncClient | None = None
         self._lock: int | None = None
@@ -105,9 +113,13 @@ class Service:
             files.delete_older(self.bodies_dir, folder.leftovers_before)
             await self.db.open()
             stack.push_async_callback(self.db.close)
+            stack.push_async_callback(self.storage.close)
+            await self.storage.open()
             known, without_model = await jobs.ids(self.db), await models.without_model(self.db)
             before = time.time() - INTERRUPTED_SECONDS if self.settings.shared else inf
-            await asyncio.to_thread(removal.complete_interrupted, self.settings, known, without_model, before)
+            await asyncio.to_thread(
+                removal.complete_interrupted, self.settings, known, without_model, before, self.storage
+            )
             await self.models.reload()
             stack.callback(self.models.close)
             stack.push_async_callback(self._close_http)
@@ -115,6 +127,7 @@ class Service:
             if self.membership is None:
                 self.db.listen(self.event_bus.publish)
                 self.db.listen(self._keep_speeds)
+                self.db.listen(self.storage.on_events)
             else:
                 await stack.enter_async_context(self.membership.listening())
                 if self.settings.public_url is None:
@@ -142,7 +155,7 @@ class Service:
             self.event_bus,
             self.models,
             url,
-            listeners=[self._keep_speeds],
+            listeners=[self._keep_speeds, self.storage.on_events],
             wake=lambda: self.dispatcher.wake(),
             elected=self._dispatch,
             deposed=self._stop_dispatching,
@@ -284,11 +297,22 @@ class Service:
         at, measured = self._measuring
         return await asyncio.shield(measured), at
 
-    async def catalog(self) -> Catalog:
-        """All datasets that a config can use now."""
+    async def catalog(self, *needed: object) -> Catalog:
+        """All datasets that a config can use now; of those that are ``needed``, the files are here. Raises Busy,
+        CorruptFile."""
+        default = self.settings.default_dataset
         registered = await datasets.paths(self.db, self.staging.home)
+        refused: dict[str, Problem] = {}
+        for name in {composed(name) for name in (one or default for one in needed) if isinstance(name, str)}:
+            if addresses.is_address(name):
+                try:
+                    registered[name] = await self.storage.address(name)
+                except DataError as error:
+                    refused[name] = error.problems[0]
+            elif self.storage.is_on and (dataset := await datasets.get(self.db, name)) and dataset.is_kept:
+                await self.storage.dataset(self.staging.home / dataset.path, dataset.fingerprint)
         reading = await datasets.reading(self.db)
-        return Catalog(self.settings.dataset_roots, registered, self.settings.default_dataset, reading)
+        return Catalog(self.settings.dataset_roots, registered, default, reading, refused)
 
     def ready(self, waiting: int, engine: str, setup: Setup) -> Readiness:
         """What a training on an engine need not wait for, beside so many tasks."""

@@ -5,6 +5,7 @@ next save. A folder's name is ``<attempt>-<number>``, so that a stale attempt ne
 """
 
 import json
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -26,6 +27,8 @@ from epochd.loop.state import LoopState
 
 KEEP = 2
 DAMAGED = "damaged-"
+NUMBERED = re.compile(r"\d{4,}-\d{6,}")
+"""The name of a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,11 @@ def delete_older(folder: Path, before: float) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
+def delete(folder: Path) -> None:
+    """Delete a folder with all in it, as far as possible."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def _set_mode(path: Path, mode: int) -> None:
     with suppress(OSError):  # some file systems have no modes
         path.chmod(mode)

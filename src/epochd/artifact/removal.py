@@ -11,13 +11,14 @@ import logging
 import math
 import os
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import quote, unquote
 
 from epochd.artifact import files
-from epochd.core.errors import OutOfSpace
+from epochd.core.errors import Busy, OutOfSpace
 from epochd.core.jobs import TASK_ID, Job, JobKind
 from epochd.core.settings import Settings
 
@@ -30,6 +31,16 @@ MAX_NAME = 255
 """The maximum length of a file name in bytes."""
 
 
+class Copies(Protocol):
+    """Where else the files of tasks are."""
+
+    def remove_task(self, task_id: str, model: str | None) -> None:
+        """Delete all of a task, with its model (``<folder>/<id>``) unless that is None."""
+
+    def remove_model(self, model: str) -> None:
+        """Delete a model."""
+
+
 def write_note(settings: Settings, job: Job, *, keep_model: bool) -> Path:
     """Write a durable note that a task is about to be removed; return its path. Raises OutOfSpace."""
     folder = "" if job.kind is JobKind.PREDICTION else job.training.artifact_folder
@@ -39,8 +50,8 @@ def write_note(settings: Settings, job: Job, *, keep_model: bool) -> Path:
     return _written(path, content, f"task {job.id}")
 
 
-def complete(settings: Settings, noted: Path) -> None:
-    """Delete the folders of a task whose row is deleted, then the note."""
+def complete(settings: Settings, noted: Path, copies: Copies | None = None) -> None:
+    """Delete the folders of a task whose row is deleted, and their ``copies``, then the note."""
     task_id, _, folder = noted.stem.partition(".")
     model = f"{unquote(folder)}/{task_id}" if folder else None
     if noted.suffix != NOTE:
@@ -50,7 +61,8 @@ def complete(settings: Settings, noted: Path) -> None:
         _remove_model(settings.artifacts_dir / model, checkpoints / "model")
     for folder_of_task in (checkpoints, settings.logs_dir / task_id, settings.predictions_dir / task_id):
         _delete(folder_of_task)
-    noted.unlink()
+    if copies is None or _is_done(noted, lambda: copies.remove_task(task_id, model)):
+        noted.unlink()
 
 
 def write_model_note(settings: Settings, folder: str, task_id: str) -> Path:
@@ -79,27 +91,44 @@ def _written(path: Path, content: Mapping[str, str] | None, what: str) -> Path:
     return path
 
 
-def complete_model(settings: Settings, noted: Path) -> None:
-    """Delete a model that its task no longer names, then the note."""
-    model = settings.artifacts_dir / json.loads(noted.read_text(encoding="utf-8"))["model"]
+def complete_model(settings: Settings, noted: Path, copies: Copies | None = None) -> None:
+    """Delete a model that its task no longer names, and its ``copies``, then the note."""
+    name = json.loads(noted.read_text(encoding="utf-8"))["model"]
+    model = settings.artifacts_dir / name
     removed = settings.removals_dir / f"{noted.stem}.removed"
     _remove_model(model, removed)
     _delete(removed)
-    noted.unlink()
+    if copies is None or _is_done(noted, lambda: copies.remove_model(name)):
+        noted.unlink()
+
+
+def _is_done(noted: Path, remove: Callable[[], None]) -> bool:
+    """Delete copies; False if that is left to the next start of the server, which finds the note."""
+    try:
+        remove()
+    except Busy as error:
+        logger.warning("the removal noted in %s is not complete: %s; the next start completes it", noted, error)
+        return False
+    return True
 
 
 def complete_interrupted(
-    settings: Settings, known: Collection[str], without_model: Collection[str] = (), before: float = math.inf
+    settings: Settings,
+    known: Collection[str],
+    without_model: Collection[str] = (),
+    before: float = math.inf,
+    copies: Copies | None = None,
 ) -> None:
-    """Complete the removals that a crash interrupted: the notes of tasks that are no longer ``known``, and of models
-    whose task is ``without_model`` now. Notes that were written after ``before`` (Unix time) stay."""
+    """Complete the removals that a crash interrupted, also of ``copies``: the notes of tasks that are no longer
+    ``known``, and of models whose task is ``without_model`` now. Notes that were written after ``before`` (Unix time)
+    stay."""
     for noted in _written_before(settings.removals_dir.glob(f"*{MODEL_NOTE}"), before):
         try:
             if noted.stem in known and noted.stem not in without_model:
                 noted.unlink()
             elif TASK_ID.fullmatch(noted.stem):
                 logger.info("the removal of the model %s was interrupted; deleting its files now", noted.stem)
-                complete_model(settings, noted)
+                complete_model(settings, noted, copies)
         except (OSError, ValueError, KeyError, TypeError):
             logger.exception("the removal noted in %s failed; delete the note and the model manually", noted)
     notes = [path for path in settings.removals_dir.glob("*") if path.suffix in (NOTE, ".json")]
@@ -110,7 +139,7 @@ def complete_interrupted(
                 noted.unlink()
             elif TASK_ID.fullmatch(task_id):
                 logger.info("the removal of task %s was interrupted; deleting its files now", task_id)
-                complete(settings, noted)
+                complete(settings, noted, copies)
         except (OSError, ValueError, KeyError, TypeError):  # an incomplete note: the row still exists
             message = "the removal noted in %s failed; delete the note and the folders of its task manually"
             logger.exception(message, noted)

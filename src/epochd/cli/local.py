@@ -11,7 +11,8 @@ from epochd.core.settings import Settings, load
 
 SERVE_EPILOG = (
     "Each option can also be set as EPOCHD_<NAME>; EPOCHD_TOKENS, EPOCHD_AGENT_TOKENS, EPOCHD_USERS, "
-    "EPOCHD_RAY_TOKEN, EPOCHD_DATABASE_URL and EPOCHD_CONNECTIONS can be set in the environment only."
+    "EPOCHD_RAY_TOKEN, EPOCHD_DATABASE_URL, EPOCHD_CONNECTIONS and EPOCHD_STORAGE_OPTIONS can be "
+    "set in the environment only."
 )
 
 
@@ -29,6 +30,8 @@ def serve(
     root_path: Annotated[str | None, setting("root_path")] = None,
     user_slots: Annotated[int | None, setting("user_slots")] = None,
     allowed_hosts: Annotated[str | None, setting("allowed_hosts")] = None,
+    storage: Annotated[str | None, setting("storage")] = None,
+    dataset_urls: Annotated[str | None, setting("dataset_urls")] = None,
     shared: Annotated[bool | None, setting("shared")] = None,
     public_url: Annotated[str | None, setting("public_url")] = None,
     advertise_url: Annotated[str | None, setting("advertise_url")] = None,

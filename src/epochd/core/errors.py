@@ -29,6 +29,7 @@ body ``{"success": false, "code", "message", "problems"}``; the worker reports t
     ├── InternalError        500  an unexpected error, logged with its traceback
     ├── Busy                 503  the server cannot take the request now; the answer says when to repeat it
     ├── NotLeader            503  another server that shares the database has taken over the queue
+    ├── StorageUnavailable   503  the object store does not take or give what a task needs
     ├── OutOfSpace           507  the disk is full
     ├── Diverged                  the loss became infinite or NaN
     ├── AgentLost                 an agent is not connected to the server any more
@@ -242,6 +243,9 @@ class Busy(EpochdError, code="busy", status=503):
 
 
 class NotLeader(EpochdError, code="not_leader", status=503): ...
+
+
+class StorageUnavailable(EpochdError, code="storage_unavailable", status=503): ...
 
 
 def error_codes(base: type[EpochdError] = EpochdError) -> list[str]:

@@ -14,6 +14,7 @@ PACKAGES = {
     "jax": ("jax>=0.8", "optax>=0.2.4"),
     "postgres": ("psycopg[binary]>=3.2",),
     "ray": ("ray[default]>=2.50",),
+    "storage": ("obstore>=0.6",),
     "mlflow": ("mlflow-skinny>=3", "pandas>=2.2"),
     "tensorboard": ("tensorboard>=2.16",),
 }

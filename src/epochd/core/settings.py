@@ -20,8 +20,11 @@ OTHER_VARIABLES = frozenset({"EPOCHD_URL", "EPOCHD_TOKEN", "EPOCHD_NODE_ADDRESS"
 """What the client and an agent read, and the mark of workers (``dispatch.host.processes``)."""
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
-SECRETS = frozenset({"tokens", "agent_tokens", "users", "database_url", "connections", "ray_token"})
+SECRETS = frozenset({"tokens", "agent_tokens", "users", "database_url", "connections", "ray_token", "storage_options"})
 """Settings whose values are never shown, and that are no options of the command line."""
+
+KEPT_FROM_WORKERS = (PREFIX, "AWS_", "AZURE_", "GOOGLE_")
+"""How variables of the environment begin that only the server gets: its settings, and keys of object stores."""
 
 DATABASE_FILE = "epochd.db"
 """In the data folder, unless ``database_url`` is set."""
@@ -29,6 +32,8 @@ DATABASE_FILE = "epochd.db"
 UserName = Annotated[str, Field(min_length=1, max_length=120)]
 URL_PATTERN = r"^https?://[^/?#@\s]+(/[A-Za-z0-9._~-]+)*/?$"
 """An address without user, password, query and fragment."""
+STORE_PATTERN = r"^(file:///|(s3|gs|az)://[^/?#@\s]+(/|$))[^?#@]*$"
+"""The address of an object store or of a place in it, without a key, an endpoint or other options."""
 
 CommaSeparated = Annotated[list[str], NoDecode]
 
@@ -61,8 +66,18 @@ class Settings(BaseSettings):
     """Host names that requests may be addressed to, in addition to loopback and ``host``."""
     database_url: SecretStr | None = None
     """A SQLAlchemy URL, such as ``postgresql+psycopg://user:password@host/epochd``. Default: SQLite in ``data_dir``."""
+    storage: Annotated[str, Field(pattern=STORE_PATTERN)] | None = None
+    """An object store that has all checkpoints, models, predictions and uploaded datasets: ``s3://bucket/prefix``,
+    ``gs://``, ``az://`` or ``file:///folder``. The data directory is a cache of it then. Default: none, the data
+    directory has them."""
+    storage_options: dict[str, SecretStr] = {}
+    """How to reach the object stores of ``storage`` and ``dataset_urls``: a JSON object with keys such as ``endpoint``,
+    ``region``, ``access_key_id``, ``secret_access_key`` and ``allow_http``. Default: what the environment says
+    (``AWS_ACCESS_KEY_ID``, …)."""
+    dataset_urls: CommaSeparated = []
+    """Addresses in object stores below which configs may name datasets, such as ``s3://bucket/tables/``."""
     shared: bool = False
-    """Whether several servers share this database and data folder. Needs PostgreSQL."""
+    """Whether several servers share this database, and a data folder or ``storage``. Needs PostgreSQL."""
     public_url: Annotated[str, Field(pattern=URL_PATTERN)] | None = None
     """The URL at which workers reach any of the servers, such as that of a reverse proxy in front of them. Default: the
     address of the server that has started the worker."""
@@ -150,7 +165,7 @@ class Settings(BaseSettings):
     access_log: bool = True
     """Whether the server's log has a line for each request."""
 
-    @field_validator("tokens", "agent_tokens", "allowed_hosts", "data_roots", mode="before")
+    @field_validator("tokens", "agent_tokens", "allowed_hosts", "data_roots", "dataset_urls", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -185,6 +200,22 @@ class Settings(BaseSettings):
                 raise ValueError(f"the token of {name} is given twice: each user needs a token of its own")
             taken.add(token)
         return users
+
+    @field_validator("storage_options", mode="before")
+    @classmethod
+    def _texts(cls, options: object) -> object:
+        if not isinstance(options, dict):
+            return options
+        plain = {name: str(value).lower() if isinstance(value, bool) else value for name, value in options.items()}
+        return {name: str(value) if isinstance(value, int) else value for name, value in plain.items()}
+
+    @field_validator("dataset_urls")
+    @classmethod
+    def _addresses(cls, urls: list[str]) -> list[str]:
+        for url in urls:
+            if not re.fullmatch(STORE_PATTERN, url):
+                raise ValueError(f"{shown(url)} is not the address of a place in an object store")
+        return [url if url.endswith("/") else f"{url}/" for url in urls]
 
     @field_validator("log_level", "log_format", "language", mode="before")
     @classmethod

@@ -73,6 +73,8 @@ class AttemptTicket(BaseModel):
     is_remote: bool = False
     """Whether the worker has the folders of the server not on its own disk: it fetches what it needs from the server,
     and sends what it writes there."""
+    is_stored: bool = False
+    """Whether the server keeps all folders in an object store, to which the worker hands over what it writes."""
 
     @property
     def key(self) -> AttemptKey:

@@ -44,3 +44,22 @@ class Meeting(BaseModel):
     address: Annotated[str, Field(max_length=255)]
     port: Annotated[int, Field(ge=1, le=65535)]
     secret: Annotated[str, Field(min_length=16, max_length=100)]
+
+
+class Wanted(BaseModel):
+    """The files of a folder that an attempt is about to write, with their paths below the data folder, to their
+    SHA-256 sums and sizes."""
+
+    model_config = ConfigDict(defer_build=True, extra="forbid")
+
+    files: dict[str, tuple[str, int]]
+
+
+class Grants(BaseModel):
+    """Where these files are to be sent: a URL of the object store for each, or None for those that the server takes;
+    and the headers that the store needs."""
+
+    model_config = ConfigDict(defer_build=True)
+
+    urls: dict[str, str | None]
+    headers: dict[str, str] = {}

@@ -27,6 +27,7 @@ from epochd.core.settings import Settings
 from epochd.core.text import shown
 from epochd.core.tickets import AttemptTicket, Claim, Claimed, PredictionTicket, Ticket
 from epochd.core.transfers import Meeting
+from epochd.data.tables import addresses
 from epochd.dispatch import outcomes, readmission
 from epochd.dispatch.host import gpus, orphans, processes
 from epochd.dispatch.inherited_workers import InheritedWorkers
@@ -361,17 +362,17 @@ class Dispatcher:
             "log_mb": settings.log_mb,
             "memory_mb": settings.memory_mb,
             "is_remote": not is_here,
+            "is_stored": settings.storage is not None,
         }
-        home = settings.dataset_roots[0].absolute()
         if job.kind is JobKind.PREDICTION:
             names = [job.prediction.dataset]
-            values |= {"registered": await datasets.paths(self._db, home, names) if is_here else {}}
+            values |= {"registered": await self._registered(names) if is_here else {}}
             values |= {"reading": await datasets.reading(self._db, names)}
             return PredictionTicket(**values, model_dir=values["data_dir"] / job.summary["model"]["folder"])
         names = [name for name in (job.training.dataset, job.training.validation_dataset) if name is not None]
         return Ticket(
             **values,
-            registered=await datasets.paths(self._db, home, names) if is_here else {},
+            registered=await self._registered(names) if is_here else {},
             reading=await datasets.reading(self._db, names),
             checked=job.checked_dataset,
             many_threads=self._speeds.table.threads_of(job.training.framework),
@@ -389,6 +390,12 @@ class Dispatcher:
         pools = [node.gpus for node in nodes]
         found = [pool.allocate(job.key, job.spec, pools) for pool in pools]
         return found[0]
+
+    async def _registered(self, names: Sequence[str]) -> dict[str, Path]:
+        """The paths of registered datasets, and of those that are named by their addresses."""
+        home = self._settings.data_dir.absolute()
+        found = await datasets.paths(self._db, self._settings.dataset_roots[0].absolute(), names)
+        return found | {name: addresses.cached(home, name) for name in names if addresses.is_address(name)}
 
     async def _launch(self, attempt: Attempt, ticket: AttemptTicket) -> None:
         """Send a ticket to a worker, on each of the nodes."""

@@ -1,11 +1,12 @@
-"""Requeues jobs that a full disk has blocked, once enough space is free."""
+"""Requeues jobs that a full disk has blocked, once enough space is free; and those that an object store has blocked,
+which try it again."""
 
 import logging
 import math
 import shutil
 import time
 
-from epochd.core.errors import OutOfSpace
+from epochd.core.errors import OutOfSpace, StorageUnavailable
 from epochd.core.settings import Settings
 from epochd.store import jobs
 from epochd.store.db import Database
@@ -24,10 +25,17 @@ class Readmission:
     def __init__(self, db: Database, settings: Settings) -> None:
         self._db = db
         self._data_dir = settings.data_dir
+        self._has_storage = settings.storage is not None
         self._last: dict[str, tuple[float, float]] = {}  # when it was requeued (monotonic), and the next wait
 
     async def check(self) -> None:
-        """Requeue the blocked jobs that fit on the disk, in the order in which they were queued."""
+        """Requeue the blocked jobs that fit on the disk, in the order in which they were queued; and those for which it
+        is time to try the object store again."""
+        if self._has_storage:
+            for job in await jobs.blocked(self._db, StorageUnavailable.code):
+                if self._is_due(job.id):
+                    message = "the object store is tried again"
+                    await self._requeue(job.id, StorageUnavailable.code, message)
         blocked = await jobs.blocked(self._db, OutOfSpace.code)
         if not blocked:
             return
@@ -38,8 +46,11 @@ class Readmission:
                 sizes = f"{free / 2**20:,.0f} MiB are free on the disk and {needed / 2**20:,.0f} MiB are needed"
                 free -= needed
                 message = f"{sizes}: the training continues"
-                if await jobs.unblock(self._db, job.id, OutOfSpace.code, message):
-                    logger.info("task %s: %s", job.id, message)
+                await self._requeue(job.id, OutOfSpace.code, message)
+
+    async def _requeue(self, task_id: str, code: str, message: str) -> None:
+        if await jobs.unblock(self._db, task_id, code, message):
+            logger.info("task %s: %s", task_id, message)
 
     def _is_due(self, task_id: str) -> bool:
         now = time.monotonic()

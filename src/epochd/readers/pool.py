@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from epochd.core.errors import Busy, DataError, InternalError, Problem
+from epochd.core.settings import KEPT_FROM_WORKERS
 from epochd.readers import protocol
 
 P = ParamSpec("P")
@@ -227,6 +228,6 @@ def _stopping() -> Busy:
 
 
 def _environment() -> dict[str, str]:
-    """The server's environment without its settings, which contain secrets."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("EPOCHD_")}
+    """The server's environment without its settings and the keys of object stores, which are secrets."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(KEPT_FROM_WORKERS)}
     return inherited | {"RUST_BACKTRACE": "0", "PYTHONFAULTHANDLER": ""}

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from epochd.artifact import files
 from epochd.core.columns import ReadOptions
@@ -46,11 +46,23 @@ class StagedDataset:
         return self.received or sum(file.stat().st_size for file in self.folder.glob("*"))
 
 
-class StagingArea:
-    """All datasets that are being received, by name. ``home`` is the server's dataset folder."""
+class KeptFiles(Protocol):
+    """Where the files of datasets are kept, beside the dataset folder."""
 
-    def __init__(self, db: Database, home: Path, readers: ReaderPool) -> None:
+    async def put_dataset(self, file: Path, name: str, fingerprint: str) -> None:
+        """Keep a file that is to have this name, beside other contents of it."""
+
+    async def drop_dataset(self, name: str, fingerprint: str | None = None) -> None:
+        """Delete one content of the file of this name, or all."""
+
+
+class StagingArea:
+    """All datasets that are being received, by name. ``home`` is the server's dataset folder; the files are ``kept``
+    elsewhere, too."""
+
+    def __init__(self, db: Database, home: Path, readers: ReaderPool, kept: KeptFiles) -> None:
         self.home = home
+        self._kept = kept
         self._db, self._readers = db, readers
         self._by_name: dict[str, StagedDataset] = {}
 
@@ -110,8 +122,11 @@ class StagingArea:
         facts = await self._readers.call(operations.facts, Source(staged.name, file, options=options or ReadOptions()))
         dataset = described(staged.name, staged.kind, facts, file.name, connection, query, options)
         await asyncio.to_thread(files.flush, file)
+        await self._kept.put_dataset(file, file.name, dataset.fingerprint)
         async with datasets.registering(self._db, dataset, replace=replace) as old:
             await asyncio.to_thread(move_into_place)
+        if old is not None and old.is_kept and (old.path, old.fingerprint) != (dataset.path, dataset.fingerprint):
+            await self._kept.drop_dataset(old.path, old.fingerprint)
         await self.delete_file(old, keep=self.home.resolve() / dataset.path)
         return dataset
 
@@ -121,6 +136,7 @@ class StagingArea:
             path = self.home / dataset.path
             if path.is_symlink() or not path.is_dir():  # a folder is not what the server has written
                 await asyncio.to_thread(path.unlink, missing_ok=True)
+                await self._kept.drop_dataset(dataset.path)
 
 
 def described(

@@ -4,7 +4,7 @@ import resource
 import sys
 from typing import Any
 
-from epochd.core.errors import DataChanged, DataError, EpochdError, OutOfSpace
+from epochd.core.errors import DataChanged, DataError, EpochdError, OutOfSpace, StorageUnavailable
 from epochd.core.events import ReportKind
 from epochd.core.tickets import AttemptTicket, PredictionTicket, Ticket
 
@@ -22,11 +22,13 @@ PREDICTION_ADVICE = "Name the columns that are passed through in id_columns, or 
 
 
 def final_report(error: Exception, ticket: AttemptTicket) -> tuple[ReportKind, dict[str, Any]]:
-    """The last report: HELD where the training can continue once the disk has space or the data are restored, FAILED
-    otherwise."""
+    """The last report: HELD where the training can continue once the disk has space, the object store works or the data
+    are restored, FAILED otherwise."""
     if isinstance(error, OutOfSpace):
         return ReportKind.HELD, error.as_report()
     failure = failure_of(error, ticket)
+    if isinstance(error, StorageUnavailable):
+        return ReportKind.HELD, failure
     if isinstance(error, DataError | DataChanged) and ticket.checkpoint is not None:
         failure["message"] += f". The {ticket.noun} waits at its last checkpoint: correct the data, then resume it"
         return ReportKind.HELD, failure

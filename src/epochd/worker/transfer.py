@@ -8,6 +8,7 @@ Datasets and models are kept in ``cache/inputs`` for later attempts, up to ``cac
 deleted first. An entry is locked by the process that uses it.
 """
 
+import base64
 import fcntl
 import hashlib
 import json
@@ -17,7 +18,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -28,9 +29,17 @@ from urllib.parse import quote
 import httpx
 
 from epochd.artifact import files
-from epochd.core.errors import EpochdError, NotFound, OutOfSpace, ServerUnreachable, StaleAttempt
+from epochd.core.errors import (
+    CorruptFile,
+    EpochdError,
+    NotFound,
+    OutOfSpace,
+    ServerUnreachable,
+    StaleAttempt,
+    StorageUnavailable,
+)
 from epochd.core.tickets import AttemptTicket, PredictionTicket
-from epochd.core.transfers import Inputs, RemoteFile
+from epochd.core.transfers import Grants, Inputs, RemoteFile, Wanted
 from epochd.data.storage.row_cache import exclusive_lock
 from epochd.worker.report import TLS, TRANSIENT
 
@@ -43,6 +52,8 @@ THREADS = 8
 """How many files are fetched at once."""
 QUICK_TRIES = 3
 """How often a checkpoint is sent that need not arrive: the next one is due soon."""
+MAX_DAMAGED = 4
+"""How many checkpoints may be damaged in the object store, before a worker gives up."""
 LOG_SECONDS, LOG_BYTES = 2.0, 1 << 20
 COMPLETE = "complete.json"
 
@@ -97,10 +108,30 @@ class RemoteFolders(SharedFolders):
         self._home = ticket.data_dir
         self._path = f"/internal/attempts/{ticket.task_id}"
         self._client = connect(ticket, transport)
+        self._store: httpx.Client | None = None
         self._locks: list[BinaryIO] = []
 
     def fetched(self, ticket: AnyTicket) -> tuple[AnyTicket, list[str]]:
-        inputs = Inputs.model_validate_json(self._patiently(partial(self._get, f"{self._path}/files")).content)
+        inputs = self._inputs()
+        return self._with_data(ticket, inputs), inputs.faults
+
+    def _inputs(self) -> Inputs:
+        """What the attempt needs, after its state was fetched. A checkpoint that is damaged in the object store is told
+        to the server, which then names an older one."""
+        damaged: list[str] = []
+        while True:
+            get = partial(self._client.get, f"{self._path}/files", params={"damaged": damaged})
+            inputs = Inputs.model_validate_json(self._patiently(get).content)
+            try:
+                self._fetch_state(inputs.state)
+                return inputs
+            except CorruptFile:
+                if not self._ticket.is_stored or len(damaged) == MAX_DAMAGED:
+                    raise
+                damaged.append(Path(inputs.state[0].path).parent.name)
+
+    def _with_data(self, ticket: AnyTicket, inputs: Inputs) -> AnyTicket:
+        """The ticket with the paths of its data, and of the model that predicts, which are fetched."""
         cap = getattr(ticket, "cache_mb", 20_480) << 20
         values: dict[str, Any] = {}
         if inputs.data:
@@ -112,15 +143,18 @@ class RemoteFolders(SharedFolders):
             values["spec"] = ticket.spec.model_copy(update={"image_root": root})  # type: ignore[attr-defined]
         if isinstance(ticket, PredictionTicket) and inputs.model:
             values["model_dir"] = self._entry("model", inputs.model, cap) / ticket.model_dir.name
-        self._fetch_state(inputs.state)
-        return ticket.model_copy(update=values), inputs.faults
+        return ticket.model_copy(update=values)
 
     def send(self, folder: Path, *, is_optional: bool = False) -> bool:
-        names = sorted(files.own_names(folder) - {files.DERIVED}, key=lambda name: name == files.MANIFEST)
+        tries = QUICK_TRIES if is_optional else None
         try:
+            if self._ticket.is_stored:
+                self._patiently(partial(self._store_folder, folder, set()), tries=tries)
+                return True
+            names = sorted(files.own_names(folder) - {files.DERIVED}, key=lambda name: name == files.MANIFEST)
             for name in names:
-                self._patiently(partial(self._put, folder / name), tries=QUICK_TRIES if is_optional else None)
-        except (ServerUnreachable, OutOfSpace) as error:
+                self._patiently(partial(self._put, folder / name), tries=tries)
+        except (ServerUnreachable, OutOfSpace, StorageUnavailable) as error:
             if not is_optional:
                 raise
             logger.warning("%s was not sent to the server: %s", folder.name, error)
@@ -139,6 +173,8 @@ class RemoteFolders(SharedFolders):
 
     def close(self) -> None:
         self._client.close()
+        if self._store is not None:
+            self._store.close()
         for lock in self._locks:
             lock.close()
 
@@ -149,10 +185,20 @@ class RemoteFolders(SharedFolders):
             folders.setdefault((self._home / file.path).parent, []).append(file)
         for folder, wanted in folders.items():
             if any(path.path.endswith(f"/{files.MANIFEST}") for path in wanted):
-                if not (folder / files.MANIFEST).is_file():
+                if not self._is_here(folder):
                     self._fetch_folder(folder, wanted)
             else:
                 self._fetch_all("state", wanted, self._home)
+
+    def _is_here(self, folder: Path) -> bool:
+        """Whether a folder need not be fetched; a damaged one is fetched again from an object store."""
+        if not self._ticket.is_stored:
+            return (folder / files.MANIFEST).is_file()
+        try:
+            files.verify(folder)
+        except CorruptFile:
+            return False
+        return True
 
     def _fetch_folder(self, folder: Path, wanted: Sequence[RemoteFile]) -> None:
         temporary = folder.parent / f"{files.TEMPORARY}{folder.name}-{secrets.token_hex(4)}"
@@ -207,19 +253,73 @@ class RemoteFolders(SharedFolders):
         done = target.stat().st_size if target.exists() else 0
         headers = {"Range": f"bytes={done}-"} if 0 < done < size else {}
         with self._client.stream("GET", url, headers=headers) as answer:
+            if answer.status_code == 307:
+                return self._download_from_store(answer.headers["Location"], headers, target, size)
             if answer.status_code not in (200, 206):
                 answer.read()
                 return answer
-            with target.open("ab" if answer.status_code == 206 else "wb") as out:
-                for chunk in answer.iter_bytes():
-                    out.write(chunk)
-                    self._server.check()
+            self._receive(answer, target)
         if target.stat().st_size != size:
             raise EpochdError(f"{target.name} has changed on the server while it was read; the next attempt reads it")
         return answer
 
-    def _get(self, url: str) -> httpx.Response:
-        return self._client.get(url)
+    def _download_from_store(self, url: str, headers: dict[str, str], target: Path, size: int) -> httpx.Response:
+        """Fetch a file where the server says that it is, without the token of the attempt."""
+        with self._store_client().stream("GET", url, headers=headers) as answer:
+            if answer.status_code not in (200, 206):
+                raise ServerUnreachable(f"the object store answered {answer.status_code} for {target.name}")
+            self._receive(answer, target)
+        if (received := target.stat().st_size) != size:
+            if received > size:
+                target.unlink()
+            raise ServerUnreachable(f"the object store sent {received:,} of {size:,} bytes of {target.name}")
+        return answer
+
+    def _receive(self, answer: httpx.Response, target: Path) -> None:
+        """Write a body to a file, or the rest of one."""
+        with target.open("ab" if answer.status_code == 206 else "wb") as out:
+            for chunk in answer.iter_bytes():
+                out.write(chunk)
+                self._server.check()
+
+    def _store_client(self) -> httpx.Client:
+        """The client for requests with signed URLs."""
+        if self._store is None:
+            self._store = httpx.Client(timeout=REQUEST_SECONDS)
+        return self._store
+
+    def _store_folder(self, folder: Path, sent: set[str]) -> httpx.Response:
+        """Send the files of a folder to the object store, but those that are ``sent``, and the manifest to the server.
+        If that does not accept it, all files are to be sent again."""
+        about = json.loads((folder / files.MANIFEST).read_text(encoding="utf-8"))["files"]
+        home = folder.relative_to(self._home).as_posix()
+        if missing := [name for name in about if name not in sent]:
+            wanted = Wanted(files={f"{home}/{name}": (about[name]["sha256"], about[name]["bytes"]) for name in missing})
+            url, query = f"{self._path}/files/grants", {"attempt": self._ticket.attempt}
+            answer = self._client.post(url, params=query, content=wanted.model_dump_json())
+            if not answer.is_success:
+                return answer
+            grants = Grants.model_validate_json(answer.content)
+            for name in missing:
+                if (place := grants.urls[f"{home}/{name}"]) is not None:
+                    self._put_at(place, folder / name, grants.headers)
+                elif not (answer := self._put(folder / name)).is_success:
+                    return answer
+                sent.add(name)
+        answer = self._put(folder / files.MANIFEST)
+        if not answer.is_success:
+            sent.clear()
+        return answer
+
+    def _put_at(self, url: str, file: Path, headers: Mapping[str, str]) -> None:
+        """Send one file to the object store, which compares its MD5. Raises ServerUnreachable."""
+        with file.open("rb") as content:
+            digest = base64.b64encode(hashlib.file_digest(content, "md5").digest()).decode()
+            content.seek(0)
+            sent = {"Content-Length": str(file.stat().st_size), "Content-MD5": digest, **headers}
+            answer = self._store_client().put(url, content=_chunks(content), headers=sent)
+        if not answer.is_success:
+            raise ServerUnreachable(f"the object store answered {answer.status_code} for {file.name}")
 
     def _put(self, file: Path) -> httpx.Response:
         """Send one file, to its path below the data folder."""
@@ -235,18 +335,26 @@ class RemoteFolders(SharedFolders):
     def _patiently(self, send: Callable[[], httpx.Response], tries: int | None = None) -> httpx.Response:
         """The answer to a request, which is repeated while the server is unreachable or has an error of its own: up to
         ``tries`` times, by default until the grace period is over. Raises what the answer means."""
-        delay = FIRST_RETRY_SECONDS
+        delay, began = FIRST_RETRY_SECONDS, time.monotonic()
         while True:
             self._server.check()
             failure, answer = _tried(send)
             if answer is not None:
                 return answer
             tries = None if tries is None else tries - 1
+            if self._ticket.is_stored and not self._server.is_given_up:
+                _check_time(time.monotonic() - began, self._ticket.grace_seconds, failure)
             if self._server.is_given_up or tries == 0:
                 raise failure
             logger.info("%s; trying again in %.1f s", failure, delay)
             time.sleep(delay)
             delay = min(2 * delay, LAST_RETRY_SECONDS)
+
+
+def _check_time(waited: float, limit: float, failure: EpochdError) -> None:
+    """Raise StorageUnavailable if the object store of a server that is reachable has not worked for so long."""
+    if waited > limit:
+        raise StorageUnavailable(f"{failure.message}. The task continues when the object store works again") from None
 
 
 def _tried(send: Callable[[], httpx.Response]) -> tuple[EpochdError, httpx.Response | None]:
@@ -255,6 +363,8 @@ def _tried(send: Callable[[], httpx.Response]) -> tuple[EpochdError, httpx.Respo
         answer = send()
     except httpx.TransportError as error:
         return ServerUnreachable(f"the server is unreachable: {error or type(error).__name__}"), None
+    except ServerUnreachable as error:
+        return error, None
     if answer.is_success:
         return ServerUnreachable(""), answer
     reason = _message(answer)
@@ -330,7 +440,41 @@ def _evict(entry: Path) -> bool:
 
 def of(ticket: AttemptTicket, server: Server) -> SharedFolders:
     """How the worker of this ticket gets at the folders of the server."""
-    return RemoteFolders(ticket, server) if ticket.is_remote else SharedFolders()
+    if ticket.is_remote:
+        return RemoteFolders(ticket, server)
+    return StoredFolders(ticket, server) if ticket.is_stored else SharedFolders()
+
+
+class StoredFolders(RemoteFolders):
+    """For a worker on the machine of a server that keeps its folders in an object store: what is on the disk is used if
+    it is what the store has."""
+
+    def _with_data(self, ticket: AnyTicket, inputs: Inputs) -> AnyTicket:
+        known = {file.path: file for file in inputs.data}
+        needed = {
+            name: known[path]
+            for name, path in inputs.registered.items()
+            if name in ticket.registered and path in known and not _is_same(ticket.registered[name], known[path])
+        }
+        values: dict[str, Any] = {}
+        cap = getattr(ticket, "cache_mb", 20_480) << 20
+        if needed:
+            entry = self._entry("data", [*needed.values()], cap)
+            values["registered"] = {**ticket.registered, **{name: entry / file.path for name, file in needed.items()}}
+        if isinstance(ticket, PredictionTicket) and not (ticket.model_dir / files.MANIFEST).is_file():
+            values["model_dir"] = self._entry("model", inputs.model, cap) / ticket.model_dir.name
+        return ticket.model_copy(update=values)
+
+    def clear(self, *folders: Path) -> None:
+        """They are copies for the server."""
+
+
+def _is_same(path: Path, file: RemoteFile) -> bool:
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    return (found.st_size, found.st_mtime_ns) == (file.bytes, file.modified)
 
 
 class LogSender:

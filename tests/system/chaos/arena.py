@@ -215,6 +215,10 @@ class Arena:
         task = self.server.task(running["task_id"])
         return bool(running["is_alive"] and task["last_step_at"] and task["strikes"] == 0)
 
+    def model(self, task: dict[str, Any]) -> Path:
+        """The folder of the model of a completed task."""
+        return self.data_dir / str(task["artifact"])
+
     def is_over(self, victim: Victim) -> bool:
         """Whether the attempt runs no more."""
         task = self.server.task(victim.task_id)

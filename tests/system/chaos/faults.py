@@ -12,6 +12,7 @@ import psutil
 
 from .agents import AGENT_FAULTS, AgentArena
 from .arena import GRACE_SECONDS, LEASE_SECONDS, Arena, NotFired, Victim, is_gone, until
+from .stores import STORE_FAULTS, StoreArena
 
 Fault = Callable[[Arena], str]
 
@@ -177,7 +178,12 @@ def planned(arena: Arena, count: int) -> list[str]:
 def inflict(arena: Arena, name: str) -> str:
     """Bring about one fault at a random moment; what proves it."""
     time.sleep(arena.random.uniform(0.0, 0.6))
-    proof = AGENT_FAULTS[name](arena) if isinstance(arena, AgentArena) and name in AGENT_FAULTS else FAULTS[name](arena)
+    if isinstance(arena, StoreArena) and name in STORE_FAULTS:
+        proof = STORE_FAULTS[name](arena)
+    elif isinstance(arena, AgentArena) and name in AGENT_FAULTS:
+        proof = AGENT_FAULTS[name](arena)
+    else:
+        proof = FAULTS[name](arena)
     until(arena.is_well, f"the server was not well after {name}")
     return proof
 

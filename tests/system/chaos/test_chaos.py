@@ -10,7 +10,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,13 @@ from epochd.core.events import Event
 from epochd.dispatch.host import processes
 from epochd.store import events
 from epochd.store.db import Database
+from tests.support.stores import Weed
 
 from .agents import AGENT_FAULTS, AgentArena
 from .arena import Arena, until
 from .checker import Outcome, Record, violations
 from .faults import inflict, planned
+from .stores import STORE_FAULTS, StoreArena
 
 SHORT = 6
 """With more faults than these the trainings that start slowly take part too."""
@@ -63,6 +65,28 @@ def test_nothing_is_lost_whatever_happens_to_agents(tmp_path: Path) -> None:
             assert agent.end(signal.SIGTERM) == 0
             assert processes.find_marked(agent.data_dir) == []
     print(f"{len(tasks)} trainings in {sum(task['attempt'] for task in tasks.values())} attempts; {dict(fired)}")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(480 + 30 * FAULTS)
+def test_nothing_is_lost_whatever_happens_to_the_store(tmp_path: Path, weed: Weed) -> None:
+    print(f"\nchaos with an object store: CHAOS_FAULTS={FAULTS} CHAOS_SEED={SEED}", flush=True)
+    with StoreArena(tmp_path, weed, SEED, is_long=FAULTS > SHORT).opened() as arena:
+        expected = {name: undisturbed(arena, name) for name in arena.trainings}
+        fired = rampage(arena, planned_with(arena, STORE_FAULTS, FAULTS))
+        settle(arena)
+        tasks = judge(arena, None, expected)
+        assert isinstance(arena, StoreArena)
+        print(f"faults of the store: {arena.store.counts}")
+    print(f"{len(tasks)} trainings in {sum(task['attempt'] for task in tasks.values())} attempts; {dict(fired)}")
+
+
+def planned_with(arena: Arena, own: Iterable[str], count: int) -> list[str]:
+    """Each of an arena's own faults, and some of the server's, in a random order."""
+    plan = [*own, "kill_worker", "kill_server", "restart_server", "pause_and_resume"]
+    plan *= 1 + count // len(plan)
+    arena.random.shuffle(plan)
+    return plan[:count]
 
 
 def planned_with_agents(arena: AgentArena, count: int) -> list[str]:
@@ -123,7 +147,7 @@ def settle(arena: Arena) -> None:
 def outcome(arena: Arena, task: dict[str, Any]) -> Outcome | None:
     if task["state"] != "completed":
         return None
-    folder = arena.data_dir / task["artifact"]
+    folder = arena.model(task)
     files.verify(folder)
     rows = arena.server.history(task["task_id"])
     history = [{name: value for name, value in row.items() if name != "time_per_epoch"} for row in rows]

@@ -3150,7 +3150,7 @@ export interface components {
          * ErrorCode
          * @enum {string}
          */
-        ErrorCode: "agent_lost" | "agent_name_taken" | "bad_request" | "built_in" | "busy" | "corrupt_file" | "csrf_failed" | "data_changed" | "data_error" | "dataset_in_use" | "disk_full" | "diverged" | "error" | "file_not_readable" | "forbidden" | "framework_missing" | "illegal_move" | "internal_error" | "invalid_request" | "invalid_settings" | "invalid_spec" | "method_not_allowed" | "model_differs" | "model_in_use" | "model_not_saved" | "name_taken" | "not_found" | "not_leader" | "rank_failed" | "rows_not_scored" | "server_unreachable" | "stale_attempt" | "too_large" | "unauthorized" | "unsupported_media_type" | "wrong_process";
+        ErrorCode: "agent_lost" | "agent_name_taken" | "bad_request" | "built_in" | "busy" | "corrupt_file" | "csrf_failed" | "data_changed" | "data_error" | "dataset_in_use" | "disk_full" | "diverged" | "error" | "file_not_readable" | "forbidden" | "framework_missing" | "illegal_move" | "internal_error" | "invalid_request" | "invalid_settings" | "invalid_spec" | "method_not_allowed" | "model_differs" | "model_in_use" | "model_not_saved" | "name_taken" | "not_found" | "not_leader" | "rank_failed" | "rows_not_scored" | "server_unreachable" | "stale_attempt" | "storage_unavailable" | "too_large" | "unauthorized" | "unsupported_media_type" | "wrong_process";
         /** AgentShape */
         AgentShape: {
             /** Name */

@@ -146,7 +146,7 @@ async def detail(name: Name, service: ServiceDep) -> DatasetDetail:
         fields = {"name": staged.name, "kind": staged.kind, "state": staged.stage, **progress}
         return DatasetDetail.of(old, **fields) if old is not None else DatasetDetail(**fields)
     dataset = await _find(service, name)
-    dataset = await service.profiles.refreshed(dataset, (await service.catalog()).open(dataset.name))
+    dataset = await service.profiles.refreshed(dataset, (await service.catalog(name)).open(dataset.name))
     profile = dataset.profile or {}
     shown = {name: profile.get(name) for name in ("first_rows", "notes", "warnings")}
     return DatasetDetail.of(dataset, profile=profile.get("columns"), **shown)
@@ -168,7 +168,7 @@ async def change(name: str, values: JsonObject, request: Request, service: Servi
     present = {key: value for key, value in (dataset.options or {}).items() if key not in values}
     options = read_options(present | {key: value for key, value in values.items() if value is not None})
     await datasets.check_unused(service.db, dataset)
-    source = dataclasses.replace((await service.catalog()).open(name), options=options)
+    source = dataclasses.replace((await service.catalog(name)).open(name), options=options)
     facts = await while_connected(request, service.readers.call(operations.facts, source))
     changed = await datasets.change_options(service.db, name, options, facts)
     if changed is None:

@@ -79,7 +79,7 @@ async def start(
     service.check_storage()
     asked = await asyncio.to_thread(prediction_specs.parse, values)
     folder = (await service.models.find(asked.model, asked.version)).folder
-    catalog = await service.catalog()
+    catalog = await service.catalog(asked.dataset)
     dataset = (await asyncio.to_thread(catalog.open, asked.dataset)).name
     spec = asked.model_copy(update={"version": folder.name, "dataset": dataset})
     check = service.checks.call(operations.check_prediction, spec, folder, catalog)
@@ -151,6 +151,7 @@ async def stop(
     job = await control.command_and_wait(service, task_id, jobs.stop, wait)
     if job.state is State.CANCELLED:
         await asyncio.to_thread(shutil.rmtree, service.settings.checkpoints_dir / job.id, ignore_errors=True)
+        await service.storage.remove([f"checkpoints/{job.id}"])
     return control.answer(job, Message.PREDICTION_STOPPING, translator, response)
 
 
@@ -204,6 +205,7 @@ async def output(task_id: str, service: ServiceDep) -> FileResponse:
     if job.state is not State.COMPLETED or job.artifact is None:
         raise IllegalMove(f"task {task_id} is {job.state}: only a completed prediction has a file")
     path = service.settings.data_dir / job.artifact
+    await service.storage.folder(path.parent)
     if not path.is_file():
         raise NotFound(f"the file of prediction {task_id} was deleted on the server: predict again")
     kind = job.prediction.output_format
@@ -243,12 +245,14 @@ async def _check_resumable(service: Service, job: Job) -> None:
         return
     spec = job.prediction
     folder = Path(service.settings.data_dir, job.summary["model"]["folder"])
+    await service.storage.folder(folder)
     if not (folder / files.MANIFEST).is_file():
         raise IllegalMove(f"the model of task {job.id} was removed: stop the task, and predict with another model")
     known = ((job.checkpoint and job.checkpoint.restores) or {}).get("data_fingerprint")
     if known is None:
         return
-    if await service.checks.call(operations.prediction_changed, spec, folder, await service.catalog(), known):
+    catalog = await service.catalog(spec.dataset)
+    if await service.checks.call(operations.prediction_changed, spec, folder, catalog, known):
         raise DataChanged(
             f"the dataset {spec.dataset!r} has changed since task {job.id} was paused, so the file would be of two "
             "datasets. Restore the old content, or start a new prediction"

@@ -5,17 +5,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from pydantic import ValidationError
 from starlette.requests import Request
 
-from epochd.api.deps import ServiceDep, bearer_token
+from epochd.api.deps import JsonObject, ServiceDep, bearer_token
 from epochd.api.leader import AT_LEADER
 from epochd.api.security import WORKERS_PATH
 from epochd.api.service import Service
-from epochd.core.errors import NotFound
+from epochd.core.errors import BadRequest, NotFound
 from epochd.core.jobs import Job
-from epochd.core.transfers import Meeting
+from epochd.core.transfers import Meeting, Wanted
 from epochd.store import attempts, jobs
 
 router = APIRouter(prefix=f"{WORKERS_PATH}attempts/{{task_id}}", include_in_schema=False)
@@ -23,17 +23,33 @@ router = APIRouter(prefix=f"{WORKERS_PATH}attempts/{{task_id}}", include_in_sche
 Attempt = Annotated[int, Query(ge=1)]
 
 
+Damaged = Annotated[list[str], Query(max_length=10)]
+
+
 @router.get("/files")
-async def inputs(task_id: str, service: ServiceDep) -> Response:
-    """What the attempt needs before it begins, as ``core.transfers.Inputs``."""
-    found = await service.attempt_files.inputs(await jobs.get(service.db, task_id))
+async def inputs(task_id: str, service: ServiceDep, damaged: Damaged = []) -> Response:  # noqa: B006 - is not changed
+    """What the attempt needs before it begins, as ``core.transfers.Inputs``, without checkpoints that were found to be
+    damaged."""
+    found = await service.attempt_files.inputs(await jobs.get(service.db, task_id), damaged)
     return Response(found.model_dump_json(), media_type="application/json")
 
 
 @router.get("/files/{kind}/{path:path}")
-async def read(task_id: str, kind: str, path: str, service: ServiceDep) -> FileResponse:
-    """A file of ``data``, ``model`` or ``state``, or a range of its bytes."""
-    return FileResponse(await service.attempt_files.find(await jobs.get(service.db, task_id), kind, path))
+async def read(task_id: str, kind: str, path: str, service: ServiceDep) -> Response:
+    """A file of ``data``, ``model`` or ``state``, or a range of its bytes; or where the object store has it."""
+    found = await service.attempt_files.find(await jobs.get(service.db, task_id), kind, path)
+    return RedirectResponse(found, 307) if isinstance(found, str) else FileResponse(found)
+
+
+@router.post("/files/grants")
+async def grants(task_id: str, attempt: Attempt, values: JsonObject, request: Request, service: ServiceDep) -> Response:
+    """Where the attempt sends the files of a folder, as ``core.transfers.Grants``."""
+    try:
+        wanted = Wanted.model_validate(values)
+    except ValidationError as error:
+        raise BadRequest(f"the body names no files: {error.errors(include_url=False)[0]['msg']}") from None
+    found = await service.attempt_files.grants(await _running(service, task_id, attempt, request), wanted)
+    return Response(found.model_dump_json(), media_type="application/json")
 
 
 @router.put("/files/{path:path}", status_code=204)

@@ -119,7 +119,7 @@ async def remove_task(service: Service, task_id: str, *, keep_model: bool = Fals
         service.event_bus.close_task(job.id)
         if not keep_model and job.kind is JobKind.TRAINING:
             service.models.cache.evict(service.settings.artifacts_dir / job.training.artifact_folder / job.id)
-        await asyncio.to_thread(removal.complete, service.settings, note)
+        await asyncio.to_thread(removal.complete, service.settings, note, service.storage)
     return job
 
 

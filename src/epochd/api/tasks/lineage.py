@@ -63,7 +63,7 @@ async def retry(
     parent = await jobs.get(service.db, task_id)
     if parent.state not in (State.FAILED, State.CANCELLED):
         raise IllegalMove(f"task {task_id} is {parent.state}: only a failed or cancelled task can be retried")
-    kept, warnings = (None, []) if values.get("from_beginning") else await asyncio.to_thread(_newest, service, parent)
+    kept, warnings = (None, []) if values.get("from_beginning") else await _newest(service, parent)
     spec = await _with_output_path(service, parent.training, values.get("output_path"))
     parent = replace(parent, warnings=[*parent.warnings, *warnings])
     if kept is None:
@@ -74,7 +74,7 @@ async def retry(
 async def _with_present_data(service: Service, parent: Job) -> Job:
     """The task with what a check finds in its data if these have changed: a training from the beginning accepts them.
     Raises DataError with every problem."""
-    catalog = await service.catalog()
+    catalog = await service.catalog(parent.training.dataset, parent.training.validation_dataset)
     if await service.checks.call(operations.changed, catalog, parent.training, known_fingerprints(parent)) is None:
         return parent
     found, checked = await service.checks.call(operations.check, parent.training, catalog)
@@ -125,7 +125,7 @@ async def continue_(
     if spec.epochs <= parent.current_epoch:
         message = f"epochs is {spec.epochs}, but the task has already trained {parent.current_epoch} epochs"
         raise InvalidSpec([Problem("epochs", message, "set epochs to a larger total number of epochs")])
-    await asyncio.to_thread(check_final, service, parent.id, parent.checkpoint)
+    await check_final(service, parent.id, parent.checkpoint)
     return await _submit_child(service, translator.message(Message.STARTED), parent, spec, parent.checkpoint, user)
 
 
@@ -171,21 +171,26 @@ def copied_checkpoint(
         if kept is None:
             return None
         source, folder = settings.data_dir / kept.path, settings.checkpoints_dir / task_id
+        await service.storage.folder(source)
         copy = await asyncio.to_thread(checkpoint.copy, source, folder, same_training=same_training)
         if copy is None:
             raise IllegalMove(f"the checkpoint {kept.path} was deleted while it was copied: repeat the request")
+        await service.storage.put_folder(copy)
         return replace(kept, path=str(copy.relative_to(settings.data_dir)))
 
     return provide
 
 
-def _newest(service: Service, parent: Job) -> tuple[Checkpoint | None, list[str]]:
+async def _newest(service: Service, parent: Job) -> tuple[Checkpoint | None, list[str]]:
     """The pointer to a task's newest intact checkpoint on disk, and warnings about newer ones that are damaged.
 
     Raise IllegalMove if the task had checkpoints, but none is intact.
     """
     known = parent.checkpoint
-    path, faults = checkpoint.newest(service.settings.checkpoints_dir / parent.id, set_aside=False)
+    damaged = await service.storage.checkpoints(parent.id)
+    folder = service.settings.checkpoints_dir / parent.id
+    path, found = await asyncio.to_thread(checkpoint.newest, folder, set_aside=False)
+    faults = [*damaged, *found]
     if path is None and known is None and not faults:
         return None, []
     if path is None:
@@ -195,18 +200,21 @@ def _newest(service: Service, parent: Job) -> tuple[Checkpoint | None, list[str]
     where = str(path.relative_to(service.settings.data_dir))
     if known is not None and known.path == where:
         return known, warnings
-    epoch, step = checkpoint.position(path)  # as the worker's lost report would have recorded it
+    epoch, step = await asyncio.to_thread(
+        checkpoint.position, path
+    )  # as the worker's lost report would have recorded it
     position = {"position": {"epochs_done": epoch, "steps_done_in_epoch": step}}
     return Checkpoint(where, epoch, step, files.size(path), ((known and known.restores) or {}) | position), warnings
 
 
-def check_final(service: Service, task_id: str, kept: Checkpoint) -> None:
+async def check_final(service: Service, task_id: str, kept: Checkpoint) -> None:
     """Raise IllegalMove unless a task's final checkpoint exists and is intact: an earlier one cannot replace it."""
     path = service.settings.data_dir / kept.path
     advice = "the task cannot be continued: start a new training with its config and more epochs"
-    if not path.is_dir():
-        raise IllegalMove(f"the final checkpoint of task {task_id} is missing ({kept.path}); {advice}")
     try:
-        files.verify(path)
+        await service.storage.folder(path)
+        if not path.is_dir():
+            raise IllegalMove(f"the final checkpoint of task {task_id} is missing ({kept.path}); {advice}")
+        await asyncio.to_thread(files.verify, path)
     except CorruptFile as error:
         raise IllegalMove(f"the final checkpoint of task {task_id} is damaged ({error}); {advice}") from None

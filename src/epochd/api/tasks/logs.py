@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,11 +17,12 @@ from fastapi import Header, Query, Request
 from fastapi.responses import StreamingResponse
 
 from epochd.api.deps import ServiceDep
+from epochd.api.leader import at_leader
 from epochd.api.responses import PING, PING_SECONDS, SHUTDOWN, ErrorShape, event_stream, event_stream_response
 from epochd.api.service import Service
 from epochd.api.tasks.responses import LogOf
 from epochd.api.tasks.routing import training_router
-from epochd.core.errors import NotFound
+from epochd.core.errors import Busy, NotFound
 from epochd.core.jobs import Job
 from epochd.store import jobs
 
@@ -66,7 +68,7 @@ async def logs(
     offset = None
     if follow and last_event_id is not None:
         attempt, offset = map(int, last_event_id.split(":"))
-    known = attempts_of(service, job)
+    known = await _fetched(request, service, job, follow=follow)
     if attempt is not None and attempt not in known:
         listed = ", ".join(map(str, known)) or "none"
         raise NotFound(f"attempt {attempt} of task {job.id} has no log; attempts with a log: {listed}")
@@ -77,6 +79,20 @@ async def logs(
         return event_stream_response(request, _followed(service, job.id, chosen or 1, start))
     lines = await asyncio.to_thread(last_lines, path, tail) if chosen else []
     return LogOf(task_id=job.id, attempts=known, attempt=chosen, lines=lines)
+
+
+async def _fetched(request: Request, service: Service, job: Job, *, follow: bool) -> list[int]:
+    """The attempts that have a log, after those of attempts that have ended elsewhere were fetched from the object
+    store. The server that leads may have the log of the newest one, and answers then."""
+    known = attempts_of(service, job)
+    if not service.storage.is_on or len(known) == job.attempt:
+        return known
+    await service.storage.logs(job.id)
+    known = attempts_of(service, job)
+    if job.attempt not in known and not follow:
+        with suppress(Busy):
+            await at_leader(request, service)
+    return known
 
 
 def attempts_of(service: Service, job: Job) -> list[int]:

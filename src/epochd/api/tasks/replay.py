@@ -79,6 +79,8 @@ async def compare(task_id: str, service: ServiceDep) -> ReplayResult:
         raise IllegalMove(f"task {task_id} is {job.state}: its model can be compared when it is completed")
     first = await jobs.get(service.db, job.replay_of)
     folders = [service.settings.data_dir / found.artifact for found in (first, job) if found.artifact is not None]
+    for folder in folders:
+        await service.storage.folder(folder)
     missing = [folder.name for folder in folders if not folder.is_dir()]
     if missing or len(folders) < 2:
         gone = missing[0] if missing else first.id
@@ -104,7 +106,8 @@ async def _check_data(service: Service, job: Job) -> None:
     spec = job.training
     names = {spec.dataset: "fingerprint", spec.validation_dataset: "validation_fingerprint"}
     known = {name: job.summary[kind] for name, kind in names.items() if name and job.summary.get(kind)}
-    changed = await service.checks.call(operations.changed, await service.catalog(), spec, known)
+    catalog = await service.catalog(spec.dataset, spec.validation_dataset)
+    changed = await service.checks.call(operations.changed, catalog, spec, known)
     if changed is not None:
         raise DataChanged(
             f"the dataset {changed!r} is not the one that task {job.id} was trained on. Restore its content to repeat "
@@ -123,7 +126,7 @@ async def _starting_point(service: Service, job: Job) -> Checkpoint | None:
             reason = f"the task {current.parent}, which it continues, was removed"
             raise IllegalMove(f"task {job.id} cannot be repeated: {reason}") from None
         if parent.state is State.COMPLETED and parent.checkpoint is not None:
-            await asyncio.to_thread(check_final, service, parent.id, parent.checkpoint)
+            await check_final(service, parent.id, parent.checkpoint)
             return parent.checkpoint
         current = parent
     return None

@@ -54,7 +54,7 @@ async def report(
 ) -> HTMLResponse:
     """One page that needs no network. It contains both languages and a switch; `lang` is the one shown first."""
     job = await jobs.get(service.db, task_id)
-    path = _path(service, job, FILE)
+    path = await _path(service, job, FILE)
     if drawing.is_due(path.parent):  # the worker had no time for it yet
         await service.reports.call(drawing.draw, path.parent)
     page = await asyncio.to_thread(_read, path)
@@ -72,11 +72,11 @@ async def values(task_id: str, service: ServiceDep) -> Response:
     """Curves, counts at thresholds, errors, importances, forecasts and examples, for a program that draws its own
     figures. Models of earlier versions have a report without them."""
     job = await jobs.get(service.db, task_id)
-    content = await asyncio.to_thread(_read, _path(service, job, VALUES))
+    content = await asyncio.to_thread(_read, await _path(service, job, VALUES))
     return Response(content, media_type="application/json", headers={"Cache-Control": HEADERS["Cache-Control"]})
 
 
-def _path(service: Service, job: Job, name: str) -> Path:
+async def _path(service: Service, job: Job, name: str) -> Path:
     """Where a file of the report of a completed task is. Raises IllegalMove for others, NotFound for a path outside the
     artifact store."""
     if job.state is not State.COMPLETED or job.artifact is None:
@@ -85,6 +85,7 @@ def _path(service: Service, job: Job, name: str) -> Path:
     path = (service.settings.data_dir / job.artifact / name).resolve()
     if not path.is_relative_to(service.settings.artifacts_dir.resolve()):
         raise NotFound(f"the model of task {job.id} is not in the artifact store")
+    await service.storage.folder(service.settings.data_dir / job.artifact)
     return path
 
 

@@ -75,7 +75,7 @@ async def _check_data(service: Service, job: Job, *, may_change: bool) -> Checke
     """
     if job.state is not State.PAUSED:
         return None
-    catalog = await service.catalog()
+    catalog = await service.catalog(job.training.dataset, job.training.validation_dataset)
     changed = await service.checks.call(operations.changed, catalog, job.training, known_fingerprints(job))
     if changed is None:
         return None

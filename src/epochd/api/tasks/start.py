@@ -71,7 +71,7 @@ async def validate(values: JsonObject, request: Request, service: ServiceDep) ->
 
 
 async def _validated(values: dict[str, Any], service: Service) -> validation.ValidationResult:
-    catalog = await service.catalog()
+    catalog = await service.catalog(values.get("dataset"), values.get("validation_dataset"))
     waiting = (await asyncio.shield(service.count_jobs()))[State.PENDING]
     known = service.speeds, partial(service.ready, waiting)
     machines = service.gpu_count, service.engines

@@ -38,13 +38,15 @@ MAX_SCANNED = 2_000
 class Catalog:
     """The available datasets: those in folders, and those ``registered`` under a name (name → file or folder).
 
-    ``default`` is the dataset of a config without a name; ``reading`` is how registered datasets are read.
+    ``default`` is the dataset of a config without a name; ``reading`` is how registered datasets are read, and
+    ``refused`` is why datasets cannot be used that are named by their addresses (``addresses``).
     """
 
     roots: Sequence[Path] = ()
     registered: Mapping[str, Path] = field(default_factory=dict)
     default: str = "sample"
     reading: Mapping[str, ReadOptions] = field(default_factory=dict)
+    refused: Mapping[str, Problem] = field(default_factory=dict)
 
     @classmethod
     def of_ticket(cls, ticket: AttemptTicket) -> "Catalog":
@@ -72,6 +74,8 @@ class Catalog:
             return Source(name, Path(__file__).parents[1] / "builtin" / f"{name}.parquet")
         if name in self.registered:
             return Source(name, self._registered_path(name), options=self.reading.get(name, ReadOptions()))
+        if name in self.refused:
+            raise DataError([self.refused[name]])
         message, hint, suffix = f"there is no dataset {shown(name)}", "", PurePath(name).suffix
         if "\0" in name or ".." in PurePath(name).parts:
             message = f"{shown(name)} is not a dataset name: '..' and NUL are not allowed in it"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from epochd.core.job_values import MemoryCap, WorkerIdentity
+from epochd.core.settings import KEPT_FROM_WORKERS
 from epochd.core.tickets import AttemptTicket
 from epochd.dispatch.host import cgroupfs, cgroups, memory, processes
 from epochd.dispatch.host.processes import MARK, mark_of
@@ -203,8 +204,9 @@ class WorkerProcess:
 
 
 def environment(data_dir: Path) -> dict[str, str]:
-    """The environment of a worker: that of the server without its settings, with ``MARK`` and options of frameworks."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("EPOCHD_")}
+    """The environment of a worker: that of the server without its settings and the keys of object stores, with ``MARK``
+    and options of frameworks."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(KEPT_FROM_WORKERS)}
     return {MARK: mark_of(data_dir)} | registry.environment(data_dir) | kept
 
 

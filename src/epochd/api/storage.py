@@ -1,0 +1,331 @@
+"""What a server has in its object store, and the copies of it in the data folder.
+
+With EPOCHD_STORAGE the store has every durable folder, and the data folder is a cache: what is asked for is fetched
+when it is not there. Without it, nothing here does anything. Folders have the same paths in both.
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+from weakref import WeakValueDictionary
+
+from epochd.artifact import checkpoint, files, stored
+from epochd.artifact.objects import About, Objects
+from epochd.artifact.stored import Manifest
+from epochd.core.errors import Busy, CorruptFile, DataError, EpochdError, NotFound, Problem
+from epochd.core.events import Event, Type
+from epochd.core.jobs import JobKind, State
+from epochd.core.settings import Settings
+from epochd.core.text import shown
+from epochd.data.tables import addresses
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+THREADS = 8
+LAST_WORDS_SECONDS, CLOSE_SECONDS = 1.0, 3.0
+"""How long the log of an attempt that has ended may grow, and how long a server that ends stores logs."""
+FRESH_SECONDS, KEPT = 5.0, 10_000
+"""How long what another server may have changed is not looked up again."""
+
+logger = logging.getLogger(__name__)
+
+
+class Storage:
+    """The object store of a server, if it has one, and the stores of datasets."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._home = settings.data_dir
+        self.objects: Objects | None = None
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="storage")
+        self._locks: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
+        self._looked_at: dict[str, float] = {}
+        self._datasets: dict[str, Manifest] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._others: dict[str, Objects] = {}
+        self._closing = asyncio.Event()
+
+    @property
+    def is_on(self) -> bool:
+        return self._settings.storage is not None
+
+    def _lock(self, path: Path) -> asyncio.Lock:
+        """A lock for who fetches this."""
+        return self._locks.setdefault(path, asyncio.Lock())
+
+    def _options(self) -> dict[str, str]:
+        return {name: value.get_secret_value() for name, value in self._settings.storage_options.items()}
+
+    async def open(self) -> None:
+        """Connect to the store. Raises SettingsError if it cannot be written to."""
+        if self._settings.storage is not None:
+            self.objects = Objects.opened(self._settings.storage, self._options())
+            await self.run(self.objects.probe)
+
+    async def close(self) -> None:
+        """Finish what was begun."""
+        self._closing.set()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)
+        for objects in (self.objects, *self._others.values()):
+            if objects is not None:
+                objects.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The result of ``work`` in a thread: a slow store holds up nothing else."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *args, **kwargs))
+
+    def name(self, path: Path) -> str:
+        """The name of a folder or file of the data folder in the store."""
+        return path.relative_to(self._home).as_posix()
+
+    async def folder(self, path: Path) -> None:
+        """Fetch a folder, unless it is here or does not exist. Raises CorruptFile, Busy, OutOfSpace."""
+        if self.objects is None or await asyncio.to_thread((path / files.MANIFEST).is_file):
+            return
+        async with self._lock(path):
+            if (path / files.MANIFEST).is_file():
+                return
+            found = await self.run(stored.manifest, self.objects, self.name(path))
+            if found is not None:
+                began = time.monotonic()
+                is_shared = self._settings.group_readable and path.is_relative_to(self._settings.artifacts_dir)
+                mode = 0o750 if is_shared else 0o700
+                await self.run(stored.get_folder, self.objects, found, path, mode=mode)
+                logger.info("fetched %s from the object store in %.1f s", found.folder, time.monotonic() - began)
+
+    async def put_folder(self, path: Path) -> None:
+        """Store a durable folder that this server has written. Raises Busy."""
+        if self.objects is not None:
+            await self.run(stored.put_folder, self.objects, path, self.name(path))
+
+    async def checkpoints(self, task_id: str) -> list[str]:
+        """Fetch the checkpoints of a task that are kept; what is wrong with those that cannot be used."""
+        if self.objects is None:
+            return []
+        home, faults = self._settings.checkpoints_dir / task_id, []
+        for name in (await self.run(stored.numbered, self.objects, self.name(home)))[-checkpoint.KEEP :]:
+            try:
+                await self.folder(home / name)
+            except CorruptFile as error:
+                faults.append(f"checkpoint {name} cannot be used: {error}")
+        return faults
+
+    async def latest(self, model: str) -> None:
+        """Let the link ``latest`` of a model lead where it does in the store."""
+        if self.objects is None:
+            return
+        home = self._settings.artifacts_dir / model
+        version, _, _ = await self.run(stored.latest, self.objects, self.name(home))
+        await asyncio.to_thread(_link, home, version)
+
+    async def refresh_model(self, model: str, version: Path | None) -> bool:
+        """See where ``latest`` of a model leads, which another server may have changed. Whether this version is missing
+        in the store: it was removed, or is of the time before the server had a store."""
+        if self.objects is None or self.is_fresh(model):
+            return False
+        if len(self._looked_at) >= KEPT:
+            self._looked_at.clear()
+        self._looked_at[model] = time.monotonic()
+        try:
+            await self.latest(model)
+            if version is None or not self._settings.shared:
+                return False
+            key = stored.manifest_key(self.name(version))
+            return await self.run(self.objects.about, key, must_exist=True) is None
+        except Busy as error:
+            logger.warning("%s: the model %s is used as it is here", error, model)
+            return False
+
+    def is_fresh(self, model: str) -> bool:
+        """Whether nothing of a model need be looked up: no other server changes it, or it was a moment ago."""
+        if self.objects is None:
+            return True
+        known = self._looked_at.get(model)
+        return known is not None and (not self._settings.shared or time.monotonic() - known < FRESH_SECONDS)
+
+    def on_events(self, events: list[Event]) -> None:
+        """Follow what trainings have made, whoever has taken their reports."""
+        if self.objects is None:
+            return
+        for event in events:
+            if event.job is None or event.type not in (Type.COMPLETE, Type.STATE, Type.FAILED, Type.CANCELLED):
+                continue
+            job = event.job
+            if job.kind is JobKind.TRAINING and event.type is Type.COMPLETE:
+                self._start(self.latest(job.training.artifact_folder))
+            if job.kind is JobKind.PREDICTION and event.type in (Type.COMPLETE, Type.CANCELLED):
+                self._start(self.remove([f"checkpoints/{job.id}"]))
+            if job.state is not State.RUNNING and job.attempt:
+                self._start(self._keep_log(self._settings.logs_dir / job.id / f"{job.attempt}.log"))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        async def logged() -> None:
+            try:
+                await work
+            except (EpochdError, OSError) as error:
+                logger.warning("the object store: %s", error)
+
+        task = asyncio.create_task(logged())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _keep_log(self, path: Path) -> None:
+        """Store the log of an attempt that has ended, unless a longer one is there. Its worker has some last words."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), LAST_WORDS_SECONDS)
+        if self.objects is not None:
+            await self.run(_put_longer, self.objects, self.name(path), path)
+
+    async def logs(self, task_id: str) -> None:
+        """Fetch the logs of a task that are not here. A store that does not answer has none."""
+        if self.objects is None:
+            return
+        with suppress(Busy):
+            await self._fetch_logs(self.objects, task_id)
+
+    async def _fetch_logs(self, objects: Objects, task_id: str) -> None:
+        home = self._settings.logs_dir / task_id
+        for key, size in (await self.run(objects.sizes, self.name(home))).items():
+            path = home / key.rpartition("/")[2]
+            if not await asyncio.to_thread(path.is_file):
+                await self.run(_get_file, objects, key, path, About(size, None, time.time_ns()), None)
+
+    async def remove(self, folders: Iterable[str]) -> None:
+        """Delete folders of the store. Raises Busy."""
+        if self.objects is not None:
+            for folder in folders:
+                await self.run(stored.remove, self.objects, folder)
+
+    def remove_task(self, task_id: str, model: str | None) -> None:
+        """Delete what the store has of a task; ``model`` is the path of its model below the artifact store, None to
+        keep that. For a thread. Raises Busy."""
+        if self.objects is not None:
+            if model is not None:
+                self.remove_model(model)
+            for kind in ("checkpoints", "predictions", "logs"):
+                stored.remove(self.objects, f"{kind}/{task_id}")
+
+    def remove_model(self, model: str) -> None:
+        """Delete a model, given by its path below the artifact store. For a thread. Raises Busy."""
+        if self.objects is not None:
+            folder, _, version = f"artifacts/{model}".rpartition("/")
+            stored.repoint_latest(self.objects, folder, version)
+            stored.remove(self.objects, f"{folder}/{version}")
+
+    # Datasets
+
+    def dataset_manifest(self, path: Path) -> Manifest | None:
+        """What the store has of the file of a dataset, as far as this server has looked at it."""
+        return self._datasets.get(path.name) if path.parent == self._settings.dataset_roots[0].resolve() else None
+
+    async def put_dataset(self, file: Path, name: str, fingerprint: str) -> None:
+        """Store the file of a dataset, which is to have this name. Raises Busy."""
+        if self.objects is not None:
+            await self.run(stored.put_dataset, self.objects, file, stored.dataset_folder(name, fingerprint), name)
+
+    async def drop_dataset(self, name: str, fingerprint: str | None = None) -> None:
+        """Delete the file of a dataset that is not registered any more: one content, or all."""
+        if self.objects is not None:
+            folder = f"datasets/{name}" if fingerprint is None else stored.dataset_folder(name, fingerprint)
+            try:
+                await self.run(stored.remove, self.objects, folder)
+            except Busy as error:
+                logger.warning("%s was not deleted: %s; delete it manually", folder, error)
+
+    async def dataset(self, path: Path, fingerprint: str) -> None:
+        """Fetch the file of a dataset that the server keeps, unless the one here is that of the store. Raises Busy,
+        CorruptFile."""
+        if self.objects is None:
+            return
+        folder = stored.dataset_folder(path.name, fingerprint)
+        async with self._lock(path):
+            found = self._datasets.get(path.name)
+            if found is None or found.folder != folder:
+                found = await self.run(stored.manifest, self.objects, folder)
+            if found is None:  # of the time before the server had a store
+                return
+            self._datasets[path.name] = found
+            file = found.files[path.name]
+            if not await asyncio.to_thread(_is_same, path, file.bytes, file.modified):
+                about = About(file.bytes, None, file.modified or 0)
+                await self.run(_get_file, self.objects, file.key, path, about, file.sha256)
+
+    async def address(self, url: str) -> Path:
+        """The copy of a dataset that a config names by its URL, fetched if it has changed. Raises DataError."""
+        problem = addresses.problem(url, self._settings.dataset_urls)
+        if problem is not None:
+            raise DataError([problem])
+        path = addresses.cached(self._home, url)
+        prefix = addresses.prefix_of(url, self._settings.dataset_urls)
+        async with self._lock(path):
+            try:
+                if prefix not in self._others:
+                    self._others[prefix] = Objects.opened(prefix, self._options())
+                objects, key = self._others[prefix], url.removeprefix(prefix)
+                found = await self.run(objects.about, key)
+                if found is None:
+                    raise NotFound(f"there is no object {shown(url)}")
+                if not await asyncio.to_thread(_is_same, path, found.bytes, found.modified):
+                    await self.run(_get_file, objects, key, path, found, None)
+            except (EpochdError, FileNotFoundError) as error:
+                message = f"{shown(url)} cannot be read: {error}"
+                raise DataError([Problem("dataset", message, "check the address and the object store")]) from None
+        return path
+
+
+def _is_same(path: Path, size: int, modified: int | None) -> bool:
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    return found.st_size == size and modified in (None, found.st_mtime_ns)
+
+
+def _get_file(objects: Objects, key: str, path: Path, about: About, sha256: str | None) -> None:
+    """Write a file of the store to its place, with its time of modification."""
+    path.parent.mkdir(0o700, parents=True, exist_ok=True)
+    part = path.with_name(f"{files.TEMPORARY}{secrets.token_hex(4)}-{path.name}"[-200:])
+    try:
+        objects.fetch(key, part, about.bytes, sha256, about.e_tag)
+        os.utime(part, ns=(about.modified, about.modified))
+        part.replace(path)
+        files.flush(path.parent)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _put_longer(objects: Objects, key: str, path: Path) -> None:
+    """Store a file if there is one, unless what the store has is as long."""
+    if path.is_file():
+        known = objects.about(key)
+        if known is None or known.bytes < path.stat().st_size:
+            objects.put(key, path)
+
+
+def _target(home: Path) -> str | None:
+    with suppress(OSError):
+        return str((home / files.LATEST).readlink())
+    return None
+
+
+def _link(home: Path, version: str | None) -> None:
+    """Let the link ``latest`` lead to a version, which need not be here. None if the store knows of none: the link
+    stays if it leads to a model of the time before the server had a store."""
+    link = home / files.LATEST
+    if version is None:
+        if link.is_symlink() and not link.exists():
+            link.unlink(missing_ok=True)
+    elif _target(home) != version:
+        home.mkdir(parents=True, exist_ok=True)
+        files.replace_link(link, home / version)

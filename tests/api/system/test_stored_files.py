@@ -1,0 +1,259 @@
+"""The files of attempts in an object store: URLs for what is theirs, folders only of the running attempt."""
+
+import asyncio
+import hashlib
+import json
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from tests.support.stores import SECRET, Weed
+
+from epochd.api import storage
+from epochd.artifact import files, stored
+from epochd.artifact.objects import Objects
+from epochd.core.jobs import State
+from epochd.store import attempts, jobs
+
+TABLE = "x,target\n" + "".join(f"{number},{number % 2}\n" for number in range(40))
+
+
+class Worker:
+    """Speaks for one attempt through the real routes, and with the store."""
+
+    def __init__(self, house, ticket, bucket: Objects) -> None:
+        self.house, self.ticket, self.bucket = house, ticket, bucket
+        self.path = f"/internal/attempts/{ticket.task_id}"
+        self.headers = {"Authorization": f"Bearer {ticket.token}"}
+
+    def checkpoint(self, number: int = 1, attempt: int = 1) -> str:
+        return f"checkpoints/{self.ticket.task_id}/{attempt:04d}-{number:06d}"
+
+    async def inputs(self, *damaged: str) -> dict[str, Any]:
+        query = {"damaged": list(damaged)}
+        answer = await self.house.http.get(f"{self.path}/files", headers=self.headers, params=query)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def get(self, path: str) -> bytes:
+        """The content that a redirect leads to; the store gets no token."""
+        answer = await self.house.http.get(f"{self.path}/files/{path}", headers=self.headers)
+        if answer.status_code == 200:
+            return answer.content
+        assert answer.status_code == 307, answer.text
+        async with httpx.AsyncClient(trust_env=False) as store:
+            found = await store.get(answer.headers["Location"])
+        return found.raise_for_status().content
+
+    async def grants(self, names: dict[str, bytes], attempt: int = 1) -> httpx.Response:
+        wanted = {path: [hashlib.sha256(content).hexdigest(), len(content)] for path, content in names.items()}
+        url, query = f"{self.path}/files/grants", {"attempt": attempt}
+        return await self.house.http.post(url, json={"files": wanted}, params=query, headers=self.headers)
+
+    async def put(self, path: str, content: bytes, attempt: int = 1) -> httpx.Response:
+        url, query = f"{self.path}/files/{path}", {"attempt": attempt}
+        return await self.house.http.put(url, content=content, params=query, headers=self.headers)
+
+    async def send_files(self, folder: str, names: dict[str, bytes], attempt: int = 1) -> None:
+        granted = (await self.grants({f"{folder}/{name}": names[name] for name in names}, attempt)).json()["urls"]
+        async with httpx.AsyncClient(trust_env=False) as store:
+            for name, content in names.items():
+                url = granted[f"{folder}/{name}"]
+                if url is None:
+                    assert (await self.put(f"{folder}/{name}", content, attempt)).status_code == 204
+                else:
+                    (await store.put(url, content=content)).raise_for_status()
+
+    async def publish(self, folder: str, names: dict[str, bytes], attempt: int = 1) -> httpx.Response:
+        about = {n: {"bytes": len(c), "sha256": hashlib.sha256(c).hexdigest()} for n, c in names.items()}
+        return await self.put(f"{folder}/manifest.json", json.dumps({"files": about}).encode(), attempt)
+
+    async def send(self, folder: str, names: dict[str, bytes], attempt: int = 1) -> int:
+        await self.send_files(folder, names, attempt)
+        return (await self.publish(folder, names, attempt)).status_code
+
+
+@pytest.fixture(params=["s3", "folder"])
+async def worker(open_house: Callable[..., Any], tmp_path: Path, request: pytest.FixtureRequest) -> Worker:
+    if request.param == "s3":
+        weed: Weed = request.getfixturevalue("weed")
+        url, options = f"s3://doors/{secrets.token_hex(6)}", weed.options()
+    else:
+        url, options = f"file://{tmp_path / 'bucket'}", {}
+    house = await open_house(storage=url, storage_options=options)
+    headers = {"Content-Type": "application/octet-stream"}
+    names = {"name": "sales", "filename": "sales.csv"}
+    (await house.http.post("/api/v1/datasets", params=names, headers=headers, content=TABLE)).raise_for_status()
+    await house.start(dataset="sales", target_column="target", output_path="models/x")
+    return Worker(house, await house.executor.tickets.get(), Objects.opened(url, options))
+
+
+async def test_a_worker_is_told_where_to_read_and_gets_it(worker):
+    inputs = await worker.inputs()
+    (file,) = inputs["data"]
+    assert (file["path"], file["bytes"]) == ("0/sales.csv", len(TABLE))
+    assert (await worker.get("data/0/sales.csv")).decode() == TABLE
+    assert inputs["state"] == []
+    assert worker.ticket.is_stored
+    assert SECRET not in json.dumps(inputs)
+
+
+async def test_a_checkpoint_is_in_the_store_with_its_manifest_and_is_given_to_the_next_attempt(worker):
+    names = {"state.json": b"{}", "weights.safetensors": b"abc"}
+    for number in (1, 2, 3):
+        assert await worker.send(worker.checkpoint(number), names) == 204
+        assert await worker.send(worker.checkpoint(number), names) == 204, "told twice"
+    assert stored.numbered(worker.bucket, f"checkpoints/{worker.ticket.task_id}") == ["0001-000002", "0001-000003"]
+    inputs = await worker.inputs()
+    paths = {file["path"] for file in inputs["state"]}
+    assert paths == {f"{worker.checkpoint(3)}/{name}" for name in (*names, "manifest.json")}
+    assert await worker.get(f"state/{worker.checkpoint(3)}/weights.safetensors") == b"abc"
+    older = await worker.inputs("0001-000003")
+    assert {file["path"].split("/")[2] for file in older["state"]} == {"0001-000002"}
+    assert "0001-000003 cannot be used" in older["faults"][0]
+
+
+async def test_a_folder_that_lacks_a_file_is_refused(worker, monkeypatch):
+    monkeypatch.setattr(stored, "STALE_SECONDS", 0.2)
+    names = {"state.json": b"{}", "weights.safetensors": b"abc"}
+    await worker.send_files(worker.checkpoint(), {"state.json": b"{}"})
+    answer = await worker.publish(worker.checkpoint(), names)
+    assert (answer.status_code, answer.json()["code"]) == (500, "corrupt_file")
+    assert "weights.safetensors" in answer.json()["message"]
+    assert (await worker.inputs())["state"] == []
+    assert await worker.send(worker.checkpoint(), names) == 204
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "checkpoints/epoch_training_20260101_000000_abcdef/0001-000001/state.json",
+        "checkpoints/{id}/0002-000001/state.json",
+        "checkpoints/{id}/../x/0001-000001/state.json",
+        "checkpoints/{id}/0001-000001/manifest.json",
+        "artifacts/models/x/epoch_training_20260101_000000_abcdef/model.json",
+        "artifacts/models/x/latest",
+        "datasets/sales.csv/sales.csv",
+        "/etc/passwd",
+    ],
+)
+async def test_a_worker_is_granted_its_own_paths_only(worker, path):
+    answer = await worker.grants({path.format(id=worker.ticket.task_id): b"x"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
+
+
+async def test_what_is_no_request_for_urls_is_refused(worker):
+    for body in ({}, {"files": {"x": 1}}, {"files": {f"{worker.checkpoint()}/a": ["../x", 1]}}):
+        answer = await worker.house.http.post(
+            f"{worker.path}/files/grants", json=body, params={"attempt": 1}, headers=worker.headers
+        )
+        assert (answer.status_code, answer.json()["code"]) == (400, "bad_request"), body
+
+
+async def test_a_stale_attempt_gets_no_urls_and_cannot_publish_what_it_has_sent(worker):
+    """It has sent all files of a model before it lost its task."""
+    model = f"artifacts/models/x/{worker.ticket.task_id}"
+    await worker.send_files(model, {"model.json": b"{}"})
+    job = await jobs.get(worker.house.service.db, worker.ticket.task_id)
+    await attempts.release_attempt(worker.house.service.db, job.id, job.attempt, reason="a test")
+    answer = await worker.publish(model, {"model.json": b"{}"})
+    assert answer.status_code in (401, 409)
+    assert (await worker.grants({f"{model}/model.json": b"{}"})).status_code in (401, 409)
+    assert stored.manifest(worker.bucket, model) is None
+
+
+async def test_an_attempt_that_loses_its_task_while_it_publishes_is_refused(worker, monkeypatch):
+    """Its files are found to be complete, then the lease ends."""
+    model, service = f"artifacts/models/x/{worker.ticket.task_id}", worker.house.service
+    await worker.send_files(model, {"model.json": b"{}"})
+    prepared = storage.stored.prepared
+    revoked = []
+
+    async def lose(*_: Any) -> None:
+        await attempts.release_attempt(service.db, worker.ticket.task_id, 1, reason="a test")
+        revoked.append(True)
+
+    loop = asyncio.get_running_loop()
+
+    def losing(*arguments: Any) -> Any:
+        found = prepared(*arguments)
+        asyncio.run_coroutine_threadsafe(lose(), loop).result(10)
+        return found
+
+    monkeypatch.setattr(stored, "prepared", losing)
+    answer = await worker.publish(model, {"model.json": b"{}"})
+    assert revoked
+    assert answer.status_code == 409
+    assert stored.manifest(worker.bucket, model) is None
+
+
+async def test_a_model_is_served_from_the_store_and_removed_from_it(worker):
+    service = worker.house.service
+    model = f"artifacts/models/x/{worker.ticket.task_id}"
+    assert await worker.send(model, {"model.json": b"{}"}) == 204
+    home = service.settings.data_dir / model
+    assert not home.exists(), "the server need not have it"
+    assert service.models.latest("models/x") == worker.ticket.task_id
+    found = await service.models.find("models/x")
+    files.verify(found.folder)
+    await service.models.remove(found)
+    assert worker.bucket.sizes("artifacts") == {}
+    assert service.models.latest("models/x") is None
+
+
+async def test_what_the_server_had_before_it_had_a_store_is_used_and_kept(worker):
+    service, old = worker.house.service, "epoch_training_20250101_000000_abcdef"
+    home = service.settings.artifacts_dir / "models/old"
+    with files.durable_folder(home / old) as place:
+        (place / "model.json").write_text("{}")
+    files.replace_link(home / files.LATEST, home / old)
+    for version in (None, old):
+        assert (await service.models.find("models/old", version)).id == old
+    place = service.settings.checkpoints_dir / worker.ticket.task_id / "0000-000001"
+    with files.durable_folder(place) as folder:
+        (folder / "state.json").write_text("{}")
+    inputs = await worker.inputs()
+    assert {Path(file["path"]).name for file in inputs["state"]} == {"state.json", "manifest.json"}
+    assert await worker.get(f"state/{inputs['state'][0]['path']}")
+
+
+async def test_a_signed_url_says_neither_the_key_nor_leads_elsewhere(worker):
+    answer = (await worker.grants({f"{worker.checkpoint()}/state.json": b"{}"})).json()
+    (url,) = answer["urls"].values()
+    if worker.bucket.can_sign:
+        assert SECRET not in url
+        digest = hashlib.sha256(b"{}").hexdigest()
+        assert urlsplit(url).path.endswith(f"/{worker.checkpoint()}/state.json.{digest}")
+    else:
+        assert url is None, "the server passes files on"
+
+
+async def test_a_dataset_that_is_not_here_or_is_another_one_is_fetched(worker):
+    service = worker.house.service
+    place = service.settings.dataset_roots[0] / "sales.csv"
+    before = place.stat().st_mtime_ns
+    for content in (None, "x,target\n1,1\n"):
+        place.unlink() if content is None else place.write_text(content)
+        assert (await worker.house.post("/validate", json={"dataset": "sales", "target_column": "target"})).json()[
+            "valid"
+        ]
+        assert (place.read_text(), place.stat().st_mtime_ns) == (TABLE, before)
+
+
+async def test_a_removed_dataset_and_task_leave_nothing_in_the_store(worker):
+    service, http = worker.house.service, worker.house.http
+    assert await worker.send(worker.checkpoint(), {"state.json": b"{}"}) == 204
+    await jobs.stop(service.db, worker.ticket.task_id)
+    await attempts.release_attempt(service.db, worker.ticket.task_id, 1, reason="a test")
+    job = await jobs.get(service.db, worker.ticket.task_id)
+    assert job.state in (State.CANCELLED, State.PENDING, State.FAILED)
+    if not job.state.is_final:
+        await jobs.stop(service.db, job.id)
+    (await worker.house.http.delete(f"/api/v1/epoch-training/tasks/{job.id}")).raise_for_status()
+    (await http.delete("/api/v1/datasets/sales")).raise_for_status()
+    left = {**worker.bucket.sizes("checkpoints"), **worker.bucket.sizes("datasets")}
+    assert left == {}
