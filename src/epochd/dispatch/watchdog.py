@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 SLACK_SECONDS = 1.0  # a lease that ends later than a full lease and this from now is older than a change of the clock
 CONFIRM_SECONDS = 3.0  # longer than the interval at which a worker retries to reach a server that was unavailable
 
+LOST = "another machine of the training has not come back after the restart of the server"
+
 
 class Watchdog:
     """Checks ``running``, the attempts of this server and those that it has inherited."""
@@ -50,7 +52,7 @@ class Watchdog:
         has not told a new server of it."""
         is_late = time.monotonic() - attempt.known_at > self._settings.lease_seconds
         if attempt.ticket is None and len(attempt.nodes) < attempt.size and is_late and not attempt.lost:
-            attempt.lost = "another machine of the training has not come back after the restart of the server"
+            attempt.lost = LOST
             await self._running.stop(attempt)
         for node in attempt.nodes[1:]:
             executor = node.executor
