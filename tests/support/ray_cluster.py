@@ -17,7 +17,7 @@ import psutil
 from tests.support.proxy import free_ports
 
 RAY = str(Path(sys.executable).with_name("ray"))
-SECONDS = 60.0
+SECONDS = 120.0
 
 
 class RayNode:
@@ -75,7 +75,11 @@ class RayCluster:
             base_url=self.url, headers={"Authorization": f"Bearer {self.token}"}, timeout=10, trust_env=False
         )
         self.nodes: list[RayNode] = []
-        self.start_head(head_cpus)
+        try:
+            self.start_head(head_cpus)
+        except BaseException:
+            self.close()
+            raise
 
     def start_head(self, cpus: int = 0) -> None:
         """Start a head, which knows nothing of an earlier one."""
