@@ -118,7 +118,7 @@ def server(port: int, data_dir: Path, settings: dict[str, str]) -> Iterator[str]
     """A server; its URL."""
     command = [sys.executable, "-m", "epochd.cli", "serve", "--port", str(port), "--data-dir", str(data_dir)]
     environment = os.environ | settings
-    process = subprocess.Popen([*command, "--log-level", "warning"], env=environment, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*command, "--log-level", "error"], env=environment, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     said = process.stdout.readline()
     if not said:
