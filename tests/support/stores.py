@@ -23,11 +23,15 @@ class Weed:
     """An S3 server in a process of its own. Its buckets appear with their first object."""
 
     def __init__(self, folder: Path) -> None:
-        home = folder / "weed"
+        self._home = home = folder / "weed"
         home.mkdir(parents=True)
         rights = ["Admin", "Read", "Write", "List", "Tagging"]
         user = {"name": "tests", "credentials": [{"accessKey": KEY, "secretKey": SECRET}], "actions": rights}
         (home / "s3.json").write_text(json.dumps({"identities": [user]}))
+        self._start()
+
+    def _start(self) -> None:
+        home = self._home
         self.port, master, volume, filer = _far_ports(4)
         options = [
             f"-dir={home}",
@@ -66,7 +70,8 @@ class Weed:
                 return
             except EpochdError:
                 assert time.monotonic() < until, "the S3 server did not start"
-                assert self.process.poll() is None
+                if self.process.poll() is not None:  # somebody else has taken one of its ports in the meantime
+                    self._start()
 
     def close(self) -> None:
         self.process.kill()
