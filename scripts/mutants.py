@@ -2,6 +2,7 @@
 
     make mutants                            # all of them
     python scripts/mutants.py JAX lease     # those whose names hold one of these words
+    python scripts/mutants.py --part 1/3    # a third of them, as .ci/run does, which takes another one for each commit
     python scripts/mutants.py --tested      # all; the tests have just passed without a mutant, and need not be run so
 
 docs/testing.md lists the bugs. Two run at once, each in a copy of its own. A mutant that survives, a test that fails
@@ -563,9 +564,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("words", nargs="*")
     parser.add_argument("--tested", action="store_true")
+    parser.add_argument("--part", default="0/1", help="K/N: every Nth mutant, from the Kth on")
     options = parser.parse_args()
     words = options.words or [""]
-    chosen = [mutant for mutant in MUTANTS if any(word in mutant.name for word in words)]
+    part, parts = map(int, options.part.split("/"))
+    chosen = [mutant for mutant in MUTANTS if any(word in mutant.name for word in words)][part % parts :: parts]
     if problems := [str(problem) for mutant in MUTANTS if (problem := misplaced(mutant))]:
         print("\n".join(problems), f"bring {Path(__file__).name} up to date", sep="\n")
         return 1

@@ -42,7 +42,7 @@ def test_several_networks_are_trained_paused_served_and_repeated(server, kind):
     assert members["std"]["loss"] == pytest.approx(np.std(losses, ddof=1))
     assert [row["members"] for row in server.history(straight)] == [3] * 4
 
-    long = options | {"epochs": 40}
+    long = options | {"epochs": 300}
     alone, paused = server.start(**long), None
     assert server.follow(alone)["type"] == "complete"
     paused = server.start(**long)

@@ -117,7 +117,7 @@ async def on_ray(processes: ray_cluster.RayCluster, subject: Subject, *, is_cold
 
 
 Open = Callable[..., Awaitable[Subject]]
-RAY = pytest.param(None, id="ray", marks=pytest.mark.serial)
+RAY = pytest.param(None, id="ray", marks=pytest.mark.long)
 
 
 @pytest.fixture(params=[local, remote, fake, RAY], ids=lambda make: make and make.__name__)

@@ -15,7 +15,7 @@ from epochd.core.tickets import CLAIM_REFUSED
 from epochd.dispatch.workers import ray
 from epochd.dispatch.workers.ray import RayExecutor, job_id
 
-pytestmark = pytest.mark.serial
+pytestmark = pytest.mark.long
 
 
 class House:
