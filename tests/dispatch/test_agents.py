@@ -1,10 +1,11 @@
 """The dispatcher with agents: who gets a job, and what becomes of it when an agent comes and goes."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from epochd.core.agents import AgentState
+from epochd.core.agents import AgentExit, AgentState
 from epochd.core.errors import NotFound
 from epochd.core.events import ReportKind
 from epochd.core.jobs import Command, State
@@ -100,6 +101,17 @@ async def test_the_next_server_takes_up_what_an_agent_has(open_stage, executor, 
     assert orders.kill == []
     await after.report(ticket, (ReportKind.STARTED, {}), (ReportKind.PAUSED, {}))
     assert (await jobs.get(stage.db, ticket.task_id)).state is State.PENDING
+
+
+async def test_polls_that_overlap_take_up_an_attempt_once(open_stage, executor, stage):
+    ticket = await running(stage)
+    await stage.dispatcher.stop(0)
+    after = await open_stage(executor)
+    poll, values = after.dispatcher.poll_agent, {"held": [ticket.key], "launched": [ticket.key], "wait": 0.0}
+    await asyncio.gather(*(poll("a", state(**values)) for _ in range(2)))
+    await poll("a", state(exits=[AgentExit(key=ticket.key, returncode=-9)], wait=0.0))
+    assert (await after.until(ticket.task_id, State.PENDING)).crashes == 1
+    assert ticket.key not in after.dispatcher._running.own
 
 
 async def test_the_next_server_ends_what_is_no_longer_the_agents(open_stage, executor, stage):

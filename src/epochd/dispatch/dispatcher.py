@@ -305,6 +305,8 @@ class Dispatcher:
             if job.state is State.RUNNING and job.key == key and is_part:
                 size = job.training.nodes if job.kind is JobKind.TRAINING else 1
                 attempt = self._running.own.setdefault(key, Attempt(key, [], size=size))
+                if node in attempt.nodes:  # another poll was faster
+                    return
                 attempt.nodes.insert(0 if is_first else len(attempt.nodes), node)
                 node.gpus.reserve(key, job.gpus if ids is None else ids)
                 agent.adopt(key)
@@ -445,7 +447,7 @@ class Dispatcher:
         """Note that an attempt has ended on a node. It ends when it has on all: the others have a moment to end by
         themselves, but none if one is lost or has not begun."""
         attempt.endings[node] = ending
-        if len(attempt.endings) == len(attempt.nodes) or self._stopping:
+        if attempt.has_ended or self._stopping:
             await self._conclude(attempt)
         elif not attempt.is_ending:
             attempt.is_ending = True

@@ -69,6 +69,11 @@ class Attempt:
         return min(self.endings.values(), key=lambda one: one.rank)
 
     @property
+    def has_ended(self) -> bool:
+        """Whether it has on all its nodes."""
+        return all(node in self.endings for node in self.nodes)
+
+    @property
     def is_launching(self) -> bool:
         """Whether it waits for a worker to become ready."""
         return self.launch is not None and not self.launch.done()
