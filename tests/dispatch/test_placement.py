@@ -319,6 +319,20 @@ def test_a_job_on_several_machines_keeps_a_slot_at_each_until_it_starts():
     assert next_start([Waiting("wide", gpus=2, nodes=2), Waiting("small", gpus=1)], owned) is None
 
 
+def test_a_job_on_several_machines_does_not_wait_for_an_agent_that_is_lost_or_drains():
+    wide, small = Waiting("wide", priority=5, nodes=2), Waiting("small")
+    places = [*agents(1), Place("lost", 0, 0, 0, 4)]
+    assert names(next_start([wide, small], places)) == ("small", ["0"])
+    round = Round(places)
+    assert round.choose([wide]) is None
+    assert round.machines(wide) == (1, 1)
+    places[0] = places[0]._replace(free_slots=0)
+    running = {name: [Running(name)] for name in ("0", "lost")}
+    round = Round(places, running)
+    assert round.choose([wide]) is None
+    assert victims(round, places, running) is None
+
+
 def test_a_job_on_several_machines_is_backfilled_until_it_can_start():
     held = {"1": [Running("x", gpus=2, ends_at=100.0)]}
     places = [Place("0", 2, 2, 2, 2), Place("1", 1, 2, 0, 2)]

@@ -84,6 +84,20 @@ async def test_without_a_second_machine_it_waits_and_holds_nothing(stage):
     assert waits == "waits for 2 machines: 1 that could take part are connected"
 
 
+async def test_a_lost_agent_is_not_waited_for_and_keeps_no_other_from_training(stage):
+    for name in "ab":
+        await poll(stage, name)
+    stage.dispatcher.nodes.agents["b"]._polled_at = float("-inf")
+    job = await jobs.submit(stage.db, SPEC.model_copy(update={"num_nodes": 2}))
+    small = await stage.submit("small")
+    async with asyncio.timeout(20):
+        while not (orders := await poll(stage, "a", wait=0.1)).tickets:
+            pass
+    assert orders.tickets[0].task_id == small.id
+    waits = (await stage.dispatcher.queue.standing(job)).waiting_for
+    assert waits == "waits for 2 machines: 1 that could take part are connected"
+
+
 @pytest.mark.parametrize(("dead", "code"), [(0, -9), (1, -9), (1, RANK_FAILED)])
 async def test_the_death_of_one_part_ends_the_other_and_frees_all(stage, dead, code):
     tickets = await begun(stage)

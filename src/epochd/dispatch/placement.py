@@ -357,8 +357,9 @@ class Round:
         return place.free_slots > 0 and place.free_gpus >= needed and self.is_able(place, job)
 
     def _can_ever(self, place: Place, job: Waiting, needed: int) -> bool:
-        """Whether a job could start at a place if nothing else ran there."""
-        return place.gpus >= needed and self.is_able(place, job)
+        """Whether a job could start at a place if nothing else ran there. One on several machines does not wait for an
+        agent that is lost or drains."""
+        return place.gpus >= needed and self.is_able(place, job) and (place.slots > 0 or job.nodes == 1)
 
     def _lack(self, place: Place, needed: int) -> tuple[int, bool]:
         """How many GPUs a place lacks, and whether it lacks a slot, once the jobs have ended that are asked to."""
@@ -420,7 +421,7 @@ def victims(round: Round, places: Sequence[Place], running: RunningAt) -> tuple[
         able = [
             place for place in places if place.gpus >= needed and place.name not in others and round.is_able(place, job)
         ]
-        able = able if job.nodes == 1 else [place for place in able if place.name is not None]
+        able = able if job.nodes == 1 else [place for place in able if place.name is not None and place.slots > 0]
         found = [_victims_at(place, running.get(place.name, ()), job, needed) for place in able]
         possible = sorted(
             (chosen for chosen in found if chosen is not None),
