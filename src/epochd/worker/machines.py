@@ -84,8 +84,9 @@ def about(prepared: Prepared, setup: Setup, config: FitConfig, fingerprints: Map
 
 
 def found(ticket: Ticket) -> Meeting:
-    """Where the worker of rank 0 waits. Raises StaleAttempt if the attempt is over, RankFailed if the server does not
-    tell for too long."""
+    """Where the worker of rank 0 waits, which tells once it has fetched its data: this takes the time that it takes, and
+    the server knows whether that worker lives. Raises StaleAttempt if the attempt is over, RankFailed if the server does
+    not answer for too long."""
     until = time.monotonic() + machines.CONNECT_SECONDS
     path = f"/internal/attempts/{ticket.task_id}/meeting"
     with connect(ticket) as client:
@@ -100,5 +101,7 @@ def found(ticket: Ticket) -> Meeting:
                     return Meeting.model_validate_json(answer.content)
                 if answer.status_code in (401, 409):
                     raise StaleAttempt("the attempt is over before its machines have met")
+                if answer.status_code == 204:
+                    until = time.monotonic() + machines.CONNECT_SECONDS
             time.sleep(max(0.0, 0.5 - (time.monotonic() - began)))
-    raise RankFailed(f"the worker of rank 0 was not found within {machines.CONNECT_SECONDS:g} s")
+    raise RankFailed(f"the server has not told for {machines.CONNECT_SECONDS:g} s where the worker of rank 0 is")
