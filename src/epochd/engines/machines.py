@@ -8,6 +8,7 @@ connection that ends without the order ``end`` means that the other side is gone
 
 import hmac
 import json
+import logging
 import secrets
 import select
 import selectors
@@ -25,6 +26,8 @@ import psutil
 from epochd.core.errors import DataError, Problem, RankFailed
 from epochd.core.transfers import Meeting
 
+logger = logging.getLogger(__name__)
+
 CONNECT_SECONDS = 120.0
 """How long the leader waits for the connections of the others, whose workers may have to import their framework."""
 READY_SECONDS = 120.0
@@ -33,6 +36,8 @@ SEND_SECONDS = 60.0
 """How long an order may wait for a machine that does not take it."""
 CHECK_SECONDS = 0.5
 LINE_BYTES = 1 << 20
+HELLO_SECONDS, HELLO_BYTES, MAX_STRANGERS = 5.0, 1 << 10, 64
+"""How long a connection may wait with its hello, how long this may be, and how many connections may be without one."""
 GONE = "is gone"
 KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 30_000}
 """A machine that does not answer any more counts as gone after half a minute (tcp(7))."""
@@ -85,6 +90,28 @@ class _Machine:
     is_ready: bool = False
     gone: str | None = None
     unread: bytearray = field(default_factory=bytearray)
+    since: float = field(default_factory=time.monotonic)
+
+    def check(self, line: bytes | bytearray) -> None:
+        """Raise ConnectionError if a line is longer than it may be."""
+        if len(line) > (HELLO_BYTES if self.node < 0 else LINE_BYTES):
+            raise ConnectionError("a line is too long")
+
+
+def _forget(ready: selectors.BaseSelector, machine: _Machine) -> None:
+    """Hear nothing more of a connection, and end it if it has not said which machine it is of."""
+    ready.unregister(machine.connection)
+    if machine.node < 0:
+        machine.connection.close()
+
+
+def _end_strangers(ready: selectors.BaseSelector, most: int) -> None:
+    """End the connections that are without a hello for too long, and the oldest of them that are more than ``most``."""
+    strangers = [key.data for key in ready.get_map().values() if key.data is not None and key.data.node < 0]
+    strangers.sort(key=lambda one: -one.since)
+    for index, one in enumerate(strangers):
+        if index >= most or time.monotonic() - one.since > HELLO_SECONDS:
+            _forget(ready, one)
 
 
 class Leader:
@@ -99,6 +126,7 @@ class Leader:
         self._machines: dict[int, _Machine] = {}
         self._changed = threading.Condition()
         self._is_closed = False
+        self._failure: str | None = None
         self._thread = threading.Thread(target=self._listen, name="machines", daemon=True)
         self._thread.start()
 
@@ -136,6 +164,8 @@ class Leader:
     def loss(self) -> str | None:
         """Which machine is gone, and why; None if none is."""
         with self._changed:
+            if self._failure is not None:
+                return f"machine 1 of {self.nodes} does not hear the others any more: {self._failure}"
             gone = [(one.node, one.gone) for one in self._machines.values() if one.gone is not None]
             gone.sort(key=lambda one: one[1].startswith(GONE))  # the others may have ended with one that says why
             return f"machine {gone[0][0] + 1} of {self.nodes} {gone[0][1]}" if gone else None
@@ -179,17 +209,42 @@ class Leader:
 
     def _listen(self) -> None:
         """Take connections and what they say, until the leader closes."""
-        with selectors.DefaultSelector() as ready:
-            ready.register(self._door, selectors.EVENT_READ)
-            while not self._is_closed:
-                for key, _ in ready.select(CHECK_SECONDS):
-                    if key.data is None:
-                        connection, _ = self._door.accept()
-                        _keep_alive(connection)
-                        connection.settimeout(SEND_SECONDS)
-                        ready.register(connection, selectors.EVENT_READ, _Machine(connection))
-                    elif not self._is_heard(key.data):
-                        ready.unregister(key.data.connection)
+        try:
+            with selectors.DefaultSelector() as ready:
+                ready.register(self._door, selectors.EVENT_READ)
+                try:
+                    while not self._is_closed:
+                        self._hear(ready)
+                finally:
+                    _end_strangers(ready, 0)
+        except Exception as error:
+            logger.exception("the connections of the other machines can no longer be heard")
+            with self._changed:
+                self._failure = f"{type(error).__name__}: {error}"
+                self._changed.notify_all()
+
+    def _hear(self, ready: selectors.BaseSelector) -> None:
+        for key, _ in ready.select(CHECK_SECONDS):
+            if key.data is None:
+                self._accept(ready)
+            elif not self._is_heard(key.data):
+                _forget(ready, key.data)
+        _end_strangers(ready, MAX_STRANGERS)
+
+    def _accept(self, ready: selectors.BaseSelector) -> None:
+        try:
+            connection, _ = self._door.accept()
+        except OSError as error:  # it has ended already, or there are too many open files
+            logger.warning("a connection could not be accepted: %s", error)
+            time.sleep(CHECK_SECONDS / 10)
+            return
+        try:
+            _keep_alive(connection)
+        except OSError:
+            connection.close()
+            return
+        connection.settimeout(SEND_SECONDS)
+        ready.register(connection, selectors.EVENT_READ, _Machine(connection))
 
     def _is_heard(self, machine: _Machine) -> bool:
         """Take what a connection says; False once there is nothing more to hear."""
@@ -199,16 +254,16 @@ class Leader:
             *lines, machine.unread = machine.unread.split(b"\n")
             with self._changed:
                 for line in lines:
+                    machine.check(line)
                     self._take(machine, json.loads(line))
-                if not received or len(machine.unread) > LINE_BYTES:
+                machine.check(machine.unread)
+                if not received:
                     raise ConnectionError("the connection has ended")
                 return True
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             with self._changed:
                 machine.gone = machine.gone or f"{GONE}: {error}"
                 self._changed.notify_all()
-            if machine.node < 0:
-                machine.connection.close()
             return False
 
     def _take(self, machine: _Machine, message: dict[str, Any]) -> None:

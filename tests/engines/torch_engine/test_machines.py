@@ -5,7 +5,7 @@ import signal
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 
 import numpy as np
@@ -145,6 +145,45 @@ def test_nobody_takes_part_without_the_secret():
         with stranger, pytest.raises(RankFailed, match="rank 0 is gone"):
             stranger.describe(ABOUT)
         assert not leader.is_complete
+
+
+@pytest.mark.parametrize(
+    "said", [b"[" * 1000 + b"\n", b"[" * 2000, b"4\n", b'{"hello": "\\ud800", "node": 1}\n', b"\xff\n"]
+)
+def test_no_stranger_ends_the_thread_that_hears_the_others(said):
+    with Leader(2, "127.0.0.1") as leader:
+        with socket.create_connection((leader.address, leader.meeting.port)) as stranger:
+            stranger.sendall(said)
+            stranger.settimeout(5)
+            with suppress(ConnectionResetError):
+                assert stranger.recv(1) == b""
+        with Follower(leader.meeting, 1) as follower:
+            follower._say(about=ABOUT)
+            leader.gather(ABOUT, nothing)
+
+
+def test_connections_without_a_hello_are_ended_and_the_oldest_first(monkeypatch):
+    monkeypatch.setattr(machines, "MAX_STRANGERS", 2)
+    with Leader(2, "127.0.0.1") as leader, ExitStack() as stack:
+        door = leader.address, leader.meeting.port
+        first, second, third = (stack.enter_context(socket.create_connection(door, timeout=5)) for _ in range(3))
+        assert first.recv(1) == b""
+        third.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            third.recv(1)
+        monkeypatch.setattr(machines, "HELLO_SECONDS", 0.0)
+        assert second.recv(1) == b""
+        assert not leader.is_complete
+
+
+def test_a_leader_that_hears_nothing_any_more_says_so(monkeypatch):
+    monkeypatch.setattr(Leader, "_is_heard", lambda self, machine: 1 / 0)
+    with (
+        Leader(2, "127.0.0.1") as leader,
+        Follower(leader.meeting, 1),
+        pytest.raises(RankFailed, match=r"machine 1 of 2 does not hear the others any more: ZeroDivisionError"),
+    ):
+        leader.gather(ABOUT, nothing)
 
 
 def test_a_machine_that_has_to_end_asks_for_a_checkpoint():
