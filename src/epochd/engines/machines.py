@@ -33,7 +33,8 @@ CONNECT_SECONDS = 120.0
 READY_SECONDS = 120.0
 """How long the others may take to start their ranks, once all have prepared their data."""
 SEND_SECONDS = 60.0
-"""How long an order may wait for a machine that does not take it."""
+"""How long a piece of an order may wait for a machine that does not take it."""
+CHUNK_BYTES = 1 << 20
 CHECK_SECONDS = 0.5
 LINE_BYTES = 1 << 20
 HELLO_SECONDS, HELLO_BYTES, MAX_STRANGERS = 5.0, 1 << 10, 64
@@ -91,6 +92,12 @@ class _Machine:
     gone: str | None = None
     unread: bytearray = field(default_factory=bytearray)
     since: float = field(default_factory=time.monotonic)
+
+    def take(self, data: bytes) -> None:
+        """Send to the machine. Raises OSError if it takes nothing for a while, however long it takes for all."""
+        view = memoryview(data)
+        for start in range(0, len(view), CHUNK_BYTES):
+            self.connection.sendall(view[start : start + CHUNK_BYTES])
 
     def check(self, line: bytes | bytearray) -> None:
         """Raise ConnectionError if a line is longer than it may be."""
@@ -155,11 +162,13 @@ class Leader:
     def send(self, header: dict[str, Any], payload: bytes = b"") -> None:
         """Send an order to each other machine. Raises RankFailed."""
         data = _line({"bytes": len(payload)} | header) + payload
-        for machine in self._machines.values():
+        for machine in self._known():
             try:
-                machine.connection.sendall(data)
+                machine.take(data)
             except OSError as error:
-                raise RankFailed(self.loss() or f"machine {machine.node + 1} of {self.nodes}: {error}") from error
+                with self._changed:
+                    machine.gone = machine.gone or f"{GONE}: {error}"
+                raise RankFailed(self.loss() or "") from error
 
     def loss(self) -> str | None:
         """Which machine is gone, and why; None if none is."""
@@ -176,11 +185,17 @@ class Leader:
             if self._is_closed:
                 return
             self._is_closed = True
-        with suppress(RankFailed):
-            self.send({"action": "end"})
+        for machine in self._known():
+            with suppress(OSError):
+                if machine.gone is None:
+                    machine.take(_line({"action": "end", "bytes": 0}))
         self._thread.join(2 * CHECK_SECONDS)
-        for connection in (self._door, *(one.connection for one in self._machines.values())):
+        for connection in (self._door, *(one.connection for one in self._known())):
             connection.close()
+
+    def _known(self) -> list[_Machine]:
+        with self._changed:
+            return list(self._machines.values())
 
     def __enter__(self) -> "Leader":
         return self

@@ -84,9 +84,9 @@ def about(prepared: Prepared, setup: Setup, config: FitConfig, fingerprints: Map
 
 
 def found(ticket: Ticket) -> Meeting:
-    """Where the worker of rank 0 waits, which tells once it has fetched its data: this takes the time that it takes, and
-    the server knows whether that worker lives. Raises StaleAttempt if the attempt is over, RankFailed if the server does
-    not answer for too long."""
+    """Where the worker of rank 0 waits, which tells once it has fetched its data, however long that takes: the server
+    knows whether it lives. Raises StaleAttempt if the attempt is over, RankFailed if the server does not answer for too
+    long."""
     until = time.monotonic() + machines.CONNECT_SECONDS
     path = f"/internal/attempts/{ticket.task_id}/meeting"
     with connect(ticket) as client:

@@ -186,6 +186,41 @@ def test_a_leader_that_hears_nothing_any_more_says_so(monkeypatch):
         leader.gather(ABOUT, nothing)
 
 
+def connected(leader, nodes):
+    """The followers of a leader, once it knows them."""
+    found = [Follower(leader.meeting, node) for node in range(1, nodes)]
+    for follower in found:
+        follower._say(about=ABOUT)
+    leader.gather(ABOUT, nothing)
+    return found
+
+
+def test_a_slow_machine_has_time_for_each_piece_of_a_long_order(monkeypatch):
+    monkeypatch.setattr(machines, "SEND_SECONDS", 0.5)
+    payload = bytes(20 << 20)
+    with Leader(2, "127.0.0.1") as leader, ThreadPoolExecutor(1) as thread:
+        [follower] = connected(leader, 2)
+        with follower:
+            follower._connection.settimeout(5)
+            sent = thread.submit(leader.send, {"action": "train"}, payload)
+            received = bytearray(follower._stream.readline())
+            while len(received) < len(payload):
+                received += follower._stream.read(1 << 20)
+                time.sleep(0.06)
+            sent.result(5)
+
+
+def test_each_machine_is_told_of_the_end_whatever_became_of_another():
+    with Leader(3, "127.0.0.1") as leader:
+        first, second = connected(leader, 3)
+        leader._machines[1].connection.shutdown(socket.SHUT_RDWR)
+        with first, second:
+            leader.close()
+            assert list(second.orders()) == []
+            with pytest.raises(RankFailed, match="rank 0 is gone"):
+                list(first.orders())
+
+
 def test_a_machine_that_has_to_end_asks_for_a_checkpoint():
     asked = []
     with Leader(2, "127.0.0.1", lambda: asked.append(True)) as leader, Follower(leader.meeting, 1) as follower:
