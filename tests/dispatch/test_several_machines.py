@@ -200,8 +200,27 @@ async def test_the_machines_of_an_attempt_find_each_other_and_nobody_else_does(s
     assert await chosen.meeting(key, 0.0) is None
     asked = asyncio.create_task(chosen.meeting(key, 20.0))
     await asyncio.sleep(0)
-    chosen.meet(key, MEETING)
+    await chosen.meet(key, MEETING)
     assert await asked == MEETING
     await attempts.release_attempt(stage.db, *key, reason="a test")
     with pytest.raises(StaleAttempt):
         await chosen.meeting((key[0], 2), 0.0)
+
+
+async def test_machines_that_meet_while_the_server_starts_again_go_on_to_ask(open_stage, executor, stage):
+    """The new one knows the attempt only once an agent has polled."""
+    tickets = await begun(stage)
+    key = tickets["a"].key
+    await stage.dispatcher.stop(0)
+    after = await open_stage(executor)
+    assert await after.dispatcher.meeting(key, 0.01) is None
+    await after.dispatcher.meet(key, MEETING)
+    for stale in ((key[0], 2), ("no task", 1)):
+        with pytest.raises(StaleAttempt):
+            await after.dispatcher.meeting(stale, 0.0)
+        with pytest.raises(StaleAttempt):
+            await after.dispatcher.meet(stale, MEETING)
+    for name in "ab":
+        await poll(after, name, held=[key], launched=[key])
+    await after.dispatcher.meet(key, MEETING)
+    assert await after.dispatcher.meeting(key, 0.0) == MEETING

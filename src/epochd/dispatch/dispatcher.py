@@ -321,24 +321,32 @@ class Dispatcher:
         parts = [one.key[0] for one in own if any(node.agent == name for node in one.nodes[1:])]
         return await attempts.request_release(self._db, agent=name, also=parts)
 
-    def meet(self, key: AttemptKey, meeting: Meeting) -> None:
-        """Note where the worker of rank 0 waits for those of the other machines. Raises StaleAttempt."""
-        attempt = self._own(key)
-        attempt.meeting = meeting
-        attempt.is_met.set()
+    async def meet(self, key: AttemptKey, meeting: Meeting) -> None:
+        """Note where the worker of rank 0 waits for those of the other machines; it tells again and again. Raises
+        StaleAttempt."""
+        if (attempt := await self._own(key)) is not None:
+            attempt.meeting = meeting
+            attempt.is_met.set()
 
     async def meeting(self, key: AttemptKey, wait: float) -> Meeting | None:
         """Where the machines of an attempt find each other; None if that is not known after ``wait`` seconds. Raises
         StaleAttempt."""
-        attempt = self._own(key)
+        if (attempt := await self._own(key)) is None:
+            await asyncio.sleep(min(wait, STEP_SECONDS))
+            return None
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(attempt.is_met.wait(), wait)
         return attempt.meeting
 
-    def _own(self, key: AttemptKey) -> Attempt:
-        if (attempt := self._running.own.get(key)) is None:
-            raise StaleAttempt(f"attempt {key[1]} of task {shown(key[0], 100)} is not running at this server")
-        return attempt
+    async def _own(self, key: AttemptKey) -> Attempt | None:
+        """An attempt; None if it runs, but no machine has told this server of it yet. Raises StaleAttempt."""
+        if (attempt := self._running.own.get(key)) is not None:
+            return attempt
+        with contextlib.suppress(NotFound):
+            job = await jobs.get(self._db, key[0])
+            if job.state is State.RUNNING and job.key == key:
+                return None
+        raise StaleAttempt(f"attempt {key[1]} of task {shown(key[0], 100)} is not running")
 
     async def _ticket(
         self, job: Job, token: str, nodes: Sequence[Node], *, claimed_at: float

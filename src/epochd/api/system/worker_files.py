@@ -89,7 +89,7 @@ async def meet(task_id: str, attempt: Attempt, request: Request, service: Servic
     except ValidationError as error:
         errors = [{**entry, "loc": ("body", *entry["loc"])} for entry in error.errors(include_url=False)]
         raise RequestValidationError(errors) from None
-    service.dispatcher.meet((task_id, attempt), meeting)
+    await service.dispatcher.meet((task_id, attempt), meeting)
     return Response(status_code=204)
 
 
