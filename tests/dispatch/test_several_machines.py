@@ -194,6 +194,47 @@ async def test_the_next_server_ends_an_attempt_of_which_a_machine_does_not_come_
     assert (job.crashes, job.preemptions) == (0, 1)
 
 
+async def test_the_first_machine_has_time_for_its_last_report_after_the_others_have_ended(stage):
+    tickets = await begun(stage)
+    key = tickets["a"].key
+    first, follower = sorted(tickets, key=lambda name: tickets[name].node_rank)
+    await poll(stage, follower, exits=[AgentExit(key=key)])
+    await asyncio.sleep(0.15)
+    assert (await poll(stage, first, held=[key], launched=[key])).kill == []
+    await poll(stage, first, exits=[AgentExit(key=key, returncode=-9)])
+    assert (await stage.until(key[0], State.PENDING)).crashes == 1
+    assert (await stage.crashes(key[0]))[0]["code"] == "worker_died"
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+async def test_the_next_server_waits_for_all_machines_of_an_attempt_that_ends(open_stage, executor, stage, comes_back):
+    tickets = await begun(stage)
+    key = tickets["a"].key
+    first, other = sorted(tickets, key=lambda name: tickets[name].node_rank)
+    await stage.dispatcher.stop(0)
+    after = await open_stage(executor)
+    await poll(after, first, held=[key], launched=[key])
+    await poll(after, first, exits=[AgentExit(key=key, returncode=-9)])
+    await asyncio.sleep(0.15)
+    assert (await jobs.get(after.db, key[0])).state is State.RUNNING, "the other machine still works for it"
+    if comes_back:
+        await killed(after, other, key)
+    else:
+        after.dispatcher._running.own[key].known_at = float("-inf")
+        await after.dispatcher._watchdog.check()
+    assert (await after.until(key[0], State.PENDING)).attempt == 1
+    assert key not in after.dispatcher._running.own
+
+
+async def test_the_end_of_an_attempt_that_is_not_known_any_more_frees_the_gpus(stage):
+    tickets = await begun(stage, num_gpus=1)
+    key = tickets["a"].key
+    attempt = stage.dispatcher._running.own.pop(key)
+    await poll(stage, "a", exits=[AgentExit(key=key)])
+    await until(lambda: places(stage)["a"] == (1, 2))
+    stage.dispatcher._running.own[key] = attempt
+
+
 async def test_the_machines_of_an_attempt_find_each_other_and_nobody_else_does(stage):
     tickets = await begun(stage)
     key, chosen = tickets["a"].key, stage.dispatcher

@@ -88,9 +88,12 @@ async def post(db, clock, executor, tmp_path) -> Post:
         outcome = running.own.pop((end.task_id, end.attempt)).outcome or outcomes.of_exit(end.returncode)
         await attempts.crash_attempt(db, end.task_id, end.attempt, JobError(outcome.code, outcome.message))
 
+    async def conclude(attempt):
+        raise AssertionError("all its nodes are known")
+
     await executor.start(on_exit)
     await executor.launch(ticket)
-    return Post(db, executor, clock, running, Watchdog(db, settings, running), ticket)
+    return Post(db, executor, clock, running, Watchdog(db, settings, running, conclude), ticket)
 
 
 async def test_a_worker_that_falls_silent_is_killed_and_its_job_goes_on(post):

@@ -86,7 +86,7 @@ class Dispatcher:
         self._inherited = InheritedWorkers(db, settings)
         self.nodes = Nodes(Node(executor, inherited=self._inherited), settings.lease_seconds)
         self._running = RunningAttempts(executor, self._inherited)
-        self._watchdog = Watchdog(db, settings, self._running)
+        self._watchdog = Watchdog(db, settings, self._running, self._conclude)
         self._readmission = readmission.Readmission(db, settings)
         self._sweeper = orphans.Sweeper(settings.data_dir, self._running.pids, executor.pids)
         self.ray: RayCluster | None = None
@@ -304,12 +304,15 @@ class Dispatcher:
             is_part = is_first or (job.kind is JobKind.TRAINING and job.training.nodes > 1)
             if job.state is State.RUNNING and job.key == key and is_part:
                 size = job.training.nodes if job.kind is JobKind.TRAINING else 1
-                attempt = self._running.own.setdefault(key, Attempt(key, [], size=size))
+                attempt = self._running.own.setdefault(key, Attempt(key, [], size=size, is_led=False))
                 if node in attempt.nodes:  # another poll was faster
                     return
                 attempt.nodes.insert(0 if is_first else len(attempt.nodes), node)
                 node.gpus.reserve(key, job.gpus if ids is None else ids)
+                attempt.is_led |= is_first
                 agent.adopt(key)
+                if attempt.is_stopped:
+                    await agent.kill(key)
 
     async def drain_agent(self, name: str) -> list[str]:
         """Give an agent no more attempts, and request a checkpoint and the release of those that it has; it leaves
@@ -440,7 +443,9 @@ class Dispatcher:
             logger.exception("failed to record the worker process of task %s", ticket.task_id)
 
     async def _on_exit(self, node: Node, end: Exit) -> None:
-        attempt = self._running.own[end.key]
+        if (attempt := self._running.own.get(end.key)) is None:  # it was not waited for any longer
+            node.gpus.release(end.key)
+            return
         is_wanted = not (self._stopping or self._is_deposed or attempt.is_withdrawn or attempt.outcome)
         if end.needs is not None and attempt.ticket is not None and is_wanted:
             ticket = attempt.ticket.model_copy(update={"needs": end.needs})
@@ -449,17 +454,20 @@ class Dispatcher:
             return
         is_consequence = attempt.is_ending and end.overrun is None
         outcome = outcomes.of_exit(end.returncode, end.overrun)
-        await self._end(attempt, node, Ending(outcome, end.log_tail, end.lost, is_consequence))
+        is_orderly = end.returncode == 0 and end.lost is None and end.overrun is None
+        await self._end(attempt, node, Ending(outcome, end.log_tail, end.lost, is_consequence, is_orderly))
 
     async def _end(self, attempt: Attempt, node: Node, ending: Ending) -> None:
         """Note that an attempt has ended on a node. It ends when it has on all: the others have a moment to end by
-        themselves, but none if one is lost or has not begun."""
+        themselves, but none if one is lost or has not begun. That of rank 0 ends last in an orderly end: it may have to
+        wait until its last report is stored, and its lease limits that."""
         attempt.endings[node] = ending
+        is_first = attempt.is_led and node is attempt.node
         if attempt.has_ended or self._stopping:
             await self._conclude(attempt)
-        elif not attempt.is_ending:
+        elif not attempt.is_ending and (is_first or not ending.is_orderly):
             attempt.is_ending = True
-            wait = FOLLOW_SECONDS if node is attempt.node else LEAD_SECONDS
+            wait = FOLLOW_SECONDS if is_first else LEAD_SECONDS
             wait = 0.0 if ending.lost or attempt.is_launching else wait
             attempt.stop = asyncio.create_task(self._stop_rest(attempt, wait))
 

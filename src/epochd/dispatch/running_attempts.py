@@ -18,12 +18,13 @@ from epochd.dispatch.workers.executor import Executor
 @dataclass(frozen=True, slots=True)
 class Ending:
     """How the part of an attempt on one node has ended; ``lost`` is why nobody knows how. ``is_consequence``: it was
-    killed, since another part has ended."""
+    killed, since another part has ended. ``is_orderly``: its worker has exited without an error."""
 
     outcome: Outcome
     log_tail: Sequence[str] = ()
     lost: str | None = None
     is_consequence: bool = False
+    is_orderly: bool = False
 
     @property
     def rank(self) -> tuple[bool, bool, bool]:
@@ -41,7 +42,7 @@ class Attempt:
     has ended. ``ticket`` is None if an earlier server has launched it; ``outcome`` is set once the server ends the
     attempt, ``lost`` once nobody knows how it ended. At its ``meeting`` the nodes find each other, once it is known.
     ``size`` is the number of nodes, of which a new server knows those that have told of it since ``known_at``
-    (monotonic)."""
+    (monotonic); ``is_led`` says whether the first is among them."""
 
     key: AttemptKey
     nodes: list[Node]
@@ -53,8 +54,10 @@ class Attempt:
     lost: str | None = None
     endings: dict[Node, Ending] = field(default_factory=dict)
     size: int = 1
+    is_led: bool = True
     known_at: float = field(default_factory=time.monotonic)
     is_ending: bool = False
+    is_stopped: bool = False
     stop: asyncio.Task[None] | None = None
     meeting: Meeting | None = None
     is_met: asyncio.Event = field(default_factory=asyncio.Event)
@@ -70,8 +73,8 @@ class Attempt:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it has on all its nodes."""
-        return all(node in self.endings for node in self.nodes)
+        """Whether it has on all its nodes, also those that have not told of it."""
+        return len(self.endings) >= self.size and all(node in self.endings for node in self.nodes)
 
     @property
     def is_launching(self) -> bool:
@@ -111,7 +114,8 @@ class RunningAttempts:
         await self.stop(attempt)
 
     async def stop(self, attempt: Attempt) -> None:
-        """Kill the workers of an own attempt on all nodes where it has not ended."""
+        """Kill the workers of an own attempt where it has not ended, also on nodes that tell of it later."""
+        attempt.is_stopped = True
         for node in list(attempt.nodes):
             if node not in attempt.endings:
                 await node.executor.kill(attempt.key)

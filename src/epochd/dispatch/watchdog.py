@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from epochd.core.errors import StaleAttempt
@@ -23,12 +23,20 @@ LOST = "another machine of the training has not come back after the restart of t
 
 
 class Watchdog:
-    """Checks ``running``, the attempts of this server and those that it has inherited."""
+    """Checks ``running``, the attempts of this server and those that it has inherited. ``conclude`` ends an attempt of
+    which no more nodes are waited for."""
 
-    def __init__(self, db: Database, settings: Settings, running: RunningAttempts) -> None:
+    def __init__(
+        self,
+        db: Database,
+        settings: Settings,
+        running: RunningAttempts,
+        conclude: Callable[[Attempt], Awaitable[None]],
+    ) -> None:
         self._db = db
         self._settings = settings
         self._running = running
+        self._conclude = conclude
         self._expired = ExpiredLeases(settings.lease_seconds)
         self._cancelled_since: dict[AttemptKey, float] = {}
         self._hanging: set[AttemptKey] = set()
@@ -41,19 +49,23 @@ class Watchdog:
         for attempt in list(self._running.own.values()):
             if attempt.is_launching:
                 await self._renew_lease(attempt)
-            await self._end_torn(attempt)
+            await self._end_torn(attempt, is_finished=attempt.key not in {job.key for job in running})
         await self._enforce_cancellations(running)
         await self._report_hangs(running)
         await self._end_expired(running)
         await self._kill_finished(running)
 
-    async def _end_torn(self, attempt: Attempt) -> None:
+    async def _end_torn(self, attempt: Attempt, *, is_finished: bool) -> None:
         """End an attempt on several machines if one is lost that is not the first, whose lease says nothing of it; or
         has not told a new server of it."""
         is_late = time.monotonic() - attempt.known_at > self._settings.lease_seconds
-        if attempt.ticket is None and len(attempt.nodes) < attempt.size and is_late and not attempt.lost:
-            attempt.lost = LOST
-            await self._running.stop(attempt)
+        if attempt.ticket is None and len(attempt.nodes) < attempt.size and (is_late or is_finished):
+            attempt.size = len(attempt.nodes)
+            attempt.lost = attempt.lost or (None if is_finished else LOST)
+            if attempt.has_ended:
+                return await self._conclude(attempt)
+            if not is_finished:
+                await self._running.stop(attempt)
         for node in attempt.nodes[1:]:
             executor = node.executor
             if isinstance(executor, RemoteExecutor) and executor.is_lost and node not in attempt.endings:
