@@ -333,6 +333,17 @@ def test_a_job_on_several_machines_does_not_wait_for_an_agent_that_is_lost_or_dr
     assert victims(round, places, running) is None
 
 
+def test_a_job_on_several_machines_leaves_to_others_the_gpus_that_it_does_not_need():
+    """Even if nobody knows when it can start, as where it waits for slots."""
+    wide, small = Waiting("wide", nodes=2), Waiting("small", gpus=1)
+    places = [Place("0", 2, 2, 2, 2), Place("1", 0, 2, 2, 2)]
+    assert names(next_start([wide, small], places)) == ("small", ["0"])
+    assert next_start([wide, small], [places[0]._replace(free_slots=1), places[1]]) is None, "it keeps a slot"
+    assert next_start([wide._replace(gpus=2), small], places) is None
+    assert names(next_start([wide._replace(gpus=1), small], places)) == ("small", ["0"])
+    assert next_start([wide._replace(gpus=1), small._replace(gpus=2)], places) is None
+
+
 def test_a_job_on_several_machines_is_backfilled_until_it_can_start():
     held = {"1": [Running("x", gpus=2, ends_at=100.0)]}
     places = [Place("0", 2, 2, 2, 2), Place("1", 1, 2, 0, 2)]

@@ -93,7 +93,8 @@ class Start(NamedTuple):
 
 class Reservation(NamedTuple):
     """What the first job that cannot start waits for: ``gpus`` at one place, expected to be free ``at`` a time (None if
-    that is not known), with ``spare`` others."""
+    that is not known), with ``spare`` others. That of a job on several machines keeps a slot, and ``spare`` are free
+    now."""
 
     job: Waiting
     place: Place
@@ -296,7 +297,7 @@ class Round:
             self._lent[key] = [
                 found
                 for found in self.reservations.values()
-                if found.at is not None and self._has_room(found.place, job, needed)
+                if (found.at is not None or found.job.nodes > 1) and self._has_room(found.place, job, needed)
             ]
         for _, place, _, at, spare in self._lent[key]:
             is_short = job.seconds is not None and at is not None and self._now + job.seconds <= at
