@@ -117,6 +117,23 @@ def test_a_rank_of_another_machine_that_dies_is_noticed_and_quoted_by_both(make)
         followers[0].result(20)
 
 
+def test_a_rank_that_dies_before_all_have_joined_is_named(make, monkeypatch):
+    def join(*_):
+        os.kill(rank_of_the_other_machine().pid, signal.SIGKILL)
+        raise RuntimeError("connection closed by peer")
+
+    setup, part = make(**OPTIONS)
+    monkeypatch.setattr(distributed, "join", join)
+    with (
+        pytest.raises(RankFailed, match=r"machine 2 of 2 has failed: rank 1 of 2 was killed by signal 9"),
+        training(replace(setup, nodes=2), part),
+    ):
+        pass
+    with pytest.raises(RuntimeError, match="connection closed by peer") as found:
+        distributed.Ranks(replace(setup, devices=2), part)
+    assert not isinstance(found.value, RankFailed)
+
+
 def test_a_machine_whose_leader_is_gone_ends_its_ranks(make):
     setup, part = make(**OPTIONS)
     with training(replace(setup, nodes=2), part) as (engine, followers):

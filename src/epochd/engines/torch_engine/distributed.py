@@ -179,12 +179,12 @@ class Processes:
                 return f"rank {rank} of {self._world} {ended}; its last log lines:\n" + "\n".join(words)
         return None
 
-    def failure(self) -> RankFailed:
-        """The error that names the rank that died and quotes its log."""
+    def failure(self, otherwise: str | None = None) -> RankFailed:
+        """The error that names the rank that died and quotes its log; ``otherwise`` is what it says if none did."""
         deadline = monotonic() + GRACE_SECONDS
         while (why := self.loss()) is None and monotonic() < deadline:
             sleep(0.02)
-        return RankFailed(why or f"one of {self._world} ranks stopped answering; train on fewer devices")
+        return RankFailed(why or otherwise or f"one of {self._world} ranks stopped answering; train on fewer devices")
 
     def close(self) -> None:
         """Stop these ranks."""
@@ -218,8 +218,12 @@ class Ranks(Processes):
                 leader.begin(threads=threads, **meeting)
             join(self._folder, setup, 0, store)
         except RuntimeError as error:  # as PyTorch says what it cannot reach
+            why = f"the {self._world} ranks cannot join: {error}"
+            failure = None if leader is None else self.failure(why)  # before the logs are deleted
             self.close()
-            raise RankFailed(f"the {self._world} ranks cannot join: {error}") from error
+            if failure is None:
+                raise
+            raise failure from error
         except BaseException:
             self.close()
             raise
