@@ -1,6 +1,7 @@
 """The executor for a node of a real Ray cluster, with the one route of the server that its workers need."""
 
 import asyncio
+import sys
 from pathlib import Path
 
 import uvicorn
@@ -33,7 +34,7 @@ class ClusterOfOne:
             ray_token=processes.token,
             public_url=self.url,
             lease_seconds=5.0,
-            ray_python=python or str(REPOSITORY / ".venv/bin/python"),
+            ray_python=python or sys.executable,
             ray_runtime_env={"env_vars": variables},
         )
         arguments = f"-m tests.support.stand_in --claim {options}"
