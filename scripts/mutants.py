@@ -497,7 +497,7 @@ MUTANTS = [
     Mutant(
         "of two writers of a stored folder the slower one wins",
         "artifact/stored.py",
-        "    return objects.replace(wanted.key, wanted.content, before.e_tag)\n",
+        "    return objects.replace(wanted.key, wanted.content, before)\n",
         "    objects.put(wanted.key, wanted.content)\n    return True\n",
         "artifact/test_objects.py::test_of_two_writers_the_one_who_has_not_seen_the_other_is_refused",
     ),

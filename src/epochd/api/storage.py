@@ -22,7 +22,7 @@ from epochd.artifact.objects import About, Objects
 from epochd.artifact.stored import Manifest
 from epochd.core.errors import Busy, CorruptFile, DataError, EpochdError, NotFound, Problem
 from epochd.core.events import Event, Type
-from epochd.core.jobs import JobKind, State
+from epochd.core.jobs import Job, JobKind, State
 from epochd.core.settings import Settings
 from epochd.core.text import shown
 from epochd.data.tables import addresses
@@ -89,14 +89,15 @@ class Storage:
         """The name of a folder or file of the data folder in the store."""
         return path.relative_to(self._home).as_posix()
 
-    async def folder(self, path: Path) -> None:
-        """Fetch a folder, unless it is here or does not exist. Raises CorruptFile, Busy, OutOfSpace."""
+    async def folder(self, path: Path, *, must_exist: bool = False) -> None:
+        """Fetch a folder, unless it is here or does not exist; one that ``must_exist`` is waited for a moment. Raises
+        CorruptFile, Busy, OutOfSpace."""
         if self.objects is None or await asyncio.to_thread((path / files.MANIFEST).is_file):
             return
         async with self._lock(path):
             if (path / files.MANIFEST).is_file():
                 return
-            found = await self.run(stored.manifest, self.objects, self.name(path))
+            found = await self.run(stored.manifest, self.objects, self.name(path), must_exist=must_exist)
             if found is not None:
                 began = time.monotonic()
                 is_shared = self._settings.group_readable and path.is_relative_to(self._settings.artifacts_dir)
@@ -109,14 +110,16 @@ class Storage:
         if self.objects is not None:
             await self.run(stored.put_folder, self.objects, path, self.name(path))
 
-    async def checkpoints(self, task_id: str) -> list[str]:
+    async def checkpoints(self, job: Job) -> list[str]:
         """Fetch the checkpoints of a task that are kept; what is wrong with those that cannot be used."""
         if self.objects is None:
             return []
-        home, faults = self._settings.checkpoints_dir / task_id, []
-        for name in (await self.run(stored.numbered, self.objects, self.name(home)))[-checkpoint.KEEP :]:
+        home, faults = self._settings.checkpoints_dir / job.id, []
+        known = None if job.checkpoint is None else Path(job.checkpoint.path).name
+        kept = (await self.run(stored.numbered, self.objects, self.name(home)))[-checkpoint.KEEP :]
+        for name in sorted({*kept, *([known] if known else [])}):
             try:
-                await self.folder(home / name)
+                await self.folder(home / name, must_exist=name == known)
             except CorruptFile as error:
                 faults.append(f"checkpoint {name} cannot be used: {error}")
         return faults

@@ -117,6 +117,17 @@ async def test_a_checkpoint_is_in_the_store_with_its_manifest_and_is_given_to_th
     assert "0001-000003 cannot be used" in older["faults"][0]
 
 
+async def test_a_retry_gets_the_complete_checkpoints_whatever_has_begun_to_be_sent(worker):
+    service, names = worker.house.service, {"state.json": b"{}", "weights.safetensors": b"abc"}
+    for number in (1, 2):
+        assert await worker.send(worker.checkpoint(number), names) == 204
+    for number in (3, 4):
+        await worker.send_files(worker.checkpoint(number), {"state.json": b"{}"})
+    assert await service.storage.checkpoints(await jobs.get(service.db, worker.ticket.task_id)) == []
+    place = service.settings.checkpoints_dir / worker.ticket.task_id
+    assert sorted(path.name for path in place.iterdir()) == ["0001-000001", "0001-000002"]
+
+
 async def test_a_folder_that_lacks_a_file_is_refused(worker, monkeypatch):
     monkeypatch.setattr(stored, "STALE_SECONDS", 0.2)
     names = {"state.json": b"{}", "weights.safetensors": b"abc"}
@@ -201,7 +212,7 @@ async def test_a_model_is_served_from_the_store_and_removed_from_it(worker):
     found = await service.models.find("models/x")
     files.verify(found.folder)
     await service.models.remove(found)
-    assert worker.bucket.sizes("artifacts") == {}
+    assert [*worker.bucket.sizes("artifacts")] == ["artifacts/models/x/latest"], "which leads to none"
     assert service.models.latest("models/x") is None
 
 
