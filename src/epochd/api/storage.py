@@ -6,6 +6,7 @@ when it is not there. Without it, nothing here does anything. Folders have the s
 
 import asyncio
 import logging
+import math
 import os
 import secrets
 import time
@@ -17,8 +18,8 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
-from epochd.artifact import checkpoint, files, stored
-from epochd.artifact.objects import About, Objects
+from epochd.artifact import checkpoint, files, removal, stored
+from epochd.artifact.objects import WAIT_SECONDS, About, Objects
 from epochd.artifact.stored import Manifest
 from epochd.core.errors import Busy, CorruptFile, DataError, EpochdError, NotFound, Problem
 from epochd.core.events import Event, Type
@@ -48,7 +49,8 @@ class Storage:
         self.objects: Objects | None = None
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="storage")
         self._locks: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
-        self._looked_at: dict[str, float] = {}
+        self._fresh_until: dict[Path, float] = {}
+        self._failed_at: dict[Path, float] = {}
         self._datasets: dict[str, Manifest] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._others: dict[str, Objects] = {}
@@ -94,15 +96,19 @@ class Storage:
         CorruptFile, Busy, OutOfSpace."""
         if self.objects is None or await asyncio.to_thread((path / files.MANIFEST).is_file):
             return
+        is_model = path.is_relative_to(self._settings.artifacts_dir)
+        if is_model and await asyncio.to_thread(removal.is_noted, self._settings, path.name):
+            return
         async with self._lock(path):
             if (path / files.MANIFEST).is_file():
                 return
             found = await self.run(stored.manifest, self.objects, self.name(path), must_exist=must_exist)
             if found is not None:
                 began = time.monotonic()
-                is_shared = self._settings.group_readable and path.is_relative_to(self._settings.artifacts_dir)
-                mode = 0o750 if is_shared else 0o700
-                await self.run(stored.get_folder, self.objects, found, path, mode=mode)
+                mode = 0o750 if self._settings.group_readable and is_model else 0o700
+                await self.run(stored.get_folder, self.objects, found, path, mode=mode, mark=is_model)
+                if await self.run(self.objects.about, found.key, must_exist=True) is None:  # removed in the meantime
+                    await asyncio.to_thread(files.remove_own, path)
                 logger.info("fetched %s from the object store in %.1f s", found.folder, time.monotonic() - began)
 
     async def put_folder(self, path: Path) -> None:
@@ -134,28 +140,41 @@ class Storage:
 
     async def refresh_model(self, model: str, version: Path | None) -> bool:
         """See where ``latest`` of a model leads, which another server may have changed. Whether this version is missing
-        in the store: it was removed, or is of the time before the server had a store."""
-        if self.objects is None or self.is_fresh(model):
+        in the store: it was removed, or is of the time before the server had a store. Raises Busy if the store does
+        not say which version there is (None)."""
+        place, asked_at = version or self._settings.artifacts_dir / model, time.monotonic()
+        if self.is_fresh(place):
             return False
-        if len(self._looked_at) >= KEPT:
-            self._looked_at.clear()
-        self._looked_at[model] = time.monotonic()
-        try:
-            await self.latest(model)
-            if version is None or not self._settings.shared:
+        async with self._lock(place):
+            if self.is_fresh(place):
                 return False
-            key = stored.manifest_key(self.name(version))
-            return await self.run(self.objects.about, key, must_exist=True) is None
-        except Busy as error:
-            logger.warning("%s: the model %s is used as it is here", error, model)
-            return False
+            if self._failed_at.get(place, 0.0) > asked_at:
+                raise Busy(f"the object store does not answer for the model {model}", WAIT_SECONDS)
+            for known in (self._fresh_until, self._failed_at):
+                if len(known) >= KEPT:
+                    known.clear()
+            try:
+                is_missing = await self._looked_up(model, version)
+            except Busy as error:
+                if version is None:
+                    self._failed_at[place] = time.monotonic()
+                    raise
+                logger.warning("%s: the model %s is used as it is here", error, model)
+                self._fresh_until[place] = time.monotonic() + FRESH_SECONDS
+                return False
+            self._fresh_until[place] = time.monotonic() + FRESH_SECONDS if self._settings.shared else math.inf
+            return is_missing
 
-    def is_fresh(self, model: str) -> bool:
-        """Whether nothing of a model need be looked up: no other server changes it, or it was a moment ago."""
-        if self.objects is None:
-            return True
-        known = self._looked_at.get(model)
-        return known is not None and (not self._settings.shared or time.monotonic() - known < FRESH_SECONDS)
+    async def _looked_up(self, model: str, version: Path | None) -> bool:
+        await self.latest(model)
+        if self.objects is None or version is None or not self._settings.shared:
+            return False
+        key = stored.manifest_key(self.name(version))
+        return await self.run(self.objects.about, key, must_exist=True) is None
+
+    def is_fresh(self, place: Path) -> bool:
+        """Whether nothing of a version need be looked up: no other server changes it, or it was a moment ago."""
+        return self.objects is None or time.monotonic() < self._fresh_until.get(place, 0.0)
 
     def on_events(self, events: list[Event]) -> None:
         """Follow what trainings have made, whoever has taken their reports."""

@@ -152,8 +152,9 @@ def put_folder(objects: Objects, place: Path, folder: str) -> None:
     raise Busy(f"others write {folder} at the same time", 1)
 
 
-def get_folder(objects: Objects, wanted: Manifest, final: Path, *, mode: int = 0o700) -> None:
-    """Make a folder on the disk what it is in the store. Raises CorruptFile; nothing incomplete is left."""
+def get_folder(objects: Objects, wanted: Manifest, final: Path, *, mode: int = 0o700, mark: bool = False) -> None:
+    """Make a folder on the disk what it is in the store, with a ``mark`` that it is a copy. Raises CorruptFile; nothing
+    incomplete is left."""
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = final.parent / f"{files.TEMPORARY}{final.name}-{secrets.token_hex(4)}"
     temporary.mkdir(0o700)
@@ -161,6 +162,8 @@ def get_folder(objects: Objects, wanted: Manifest, final: Path, *, mode: int = 0
         with ThreadPoolExecutor(THREADS) as pool:
             list(pool.map(partial(_get, objects, temporary), wanted.files.items()))
         (temporary / files.MANIFEST).write_bytes(wanted.content)
+        if mark:
+            (temporary / files.FETCHED).touch()
         files.publish(temporary, final, mode=mode)
     except FileNotFoundError as error:
         raise CorruptFile(str(error)) from None

@@ -7,15 +7,18 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from tests.support.stores import SECRET, Weed
 
+from epochd.api import service as module
 from epochd.api import storage
-from epochd.artifact import files, stored
+from epochd.artifact import files, objects, stored
 from epochd.artifact.objects import Objects
+from epochd.core.errors import Busy, NotFound
 from epochd.core.jobs import State
 from epochd.store import attempts, jobs
 
@@ -214,6 +217,76 @@ async def test_a_model_is_served_from_the_store_and_removed_from_it(worker):
     await service.models.remove(found)
     assert [*worker.bucket.sizes("artifacts")] == ["artifacts/models/x/latest"], "which leads to none"
     assert service.models.latest("models/x") is None
+
+
+async def test_a_removal_that_the_store_refuses_is_completed_while_the_server_runs(worker, monkeypatch):
+    service, task_id = worker.house.service, worker.ticket.task_id
+    model = f"artifacts/models/x/{task_id}"
+    assert await worker.send(model, {"model.json": b"{}"}) == 204
+    found = await service.models.find("models/x")
+    assert (found.folder / files.FETCHED).is_file()
+    with monkeypatch.context() as patch:
+        patch.setattr(service.storage.objects, "delete", Mock(side_effect=Busy("a test", 1)))
+        await service.models.remove(found)
+    assert worker.bucket.sizes(model)
+    with pytest.raises(NotFound):
+        await service.models.find("models/x", task_id)
+    assert not found.folder.exists(), "it is not fetched again"
+    monkeypatch.setattr(module, "REMOVALS_SECONDS", 0.01)
+    monkeypatch.setattr(module, "INTERRUPTED_SECONDS", 0.0)
+    completing = asyncio.create_task(service._complete_removals_later())
+    async with asyncio.timeout(10):
+        while worker.bucket.sizes(model):
+            await asyncio.sleep(0.01)
+    completing.cancel()
+
+
+async def test_a_model_that_is_removed_while_it_is_fetched_is_not_kept(worker, monkeypatch):
+    service = worker.house.service
+    model = f"artifacts/models/x/{worker.ticket.task_id}"
+    assert await worker.send(model, {"model.json": b"{}"}) == 204
+    get = stored.get_folder
+
+    def removed_then(objects: Objects, wanted: stored.Manifest, *rest: Any, **options: Any) -> None:
+        get(objects, wanted, *rest, **options)
+        stored.remove(objects, wanted.folder)
+
+    monkeypatch.setattr(stored, "get_folder", removed_then)
+    monkeypatch.setattr(objects, "STALE_SECONDS", 0.1)
+    with pytest.raises(NotFound):
+        await service.models.find("models/x", worker.ticket.task_id)
+    assert not (service.settings.data_dir / model).exists()
+
+
+async def test_a_model_whose_task_another_server_has_removed_is_not_served(worker, monkeypatch):
+    service, old = worker.house.service, "epoch_training_20250101_000000_abcdef"
+    monkeypatch.setattr(service.storage, "_settings", service.settings.model_copy(update={"shared": True}))
+    monkeypatch.setattr(storage, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(objects, "STALE_SECONDS", 0.1)
+    for name in ("fetched", "own"):
+        home = service.settings.artifacts_dir / "models" / name
+        with files.durable_folder(home / old) as place:
+            (place / "model.json").write_text("{}")
+    stored.put_folder(worker.bucket, home.parent / "fetched" / old, f"artifacts/models/fetched/{old}")
+    files.remove_own(home.parent / "fetched" / old)
+    found = await service.models.find("models/fetched", old)
+    stored.remove(worker.bucket, f"artifacts/models/fetched/{old}")
+    with pytest.raises(NotFound):
+        await service.models.find("models/fetched", old)
+    assert not found.folder.exists()
+    assert (await service.models.find("models/own", old)).id == old, "it never was in the store"
+
+
+async def test_a_store_that_does_not_answer_is_no_missing_model(worker, monkeypatch):
+    service = worker.house.service
+    assert await worker.send(f"artifacts/models/x/{worker.ticket.task_id}", {"model.json": b"{}"}) == 204
+    (service.settings.artifacts_dir / "models/x" / files.LATEST).unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(stored, "latest", Mock(side_effect=Busy("a test", 1)))
+        with pytest.raises(Busy):
+            await service.models.find("models/x")
+    found = await asyncio.gather(*(service.models.find("models/x") for _ in range(3)))
+    assert {one.id for one in found} == {worker.ticket.task_id}, "also those who ask while it is looked up"
 
 
 async def test_what_the_server_had_before_it_had_a_store_is_used_and_kept(worker):
