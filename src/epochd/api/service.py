@@ -316,6 +316,7 @@ class Service:
         """All datasets that a config can use now; of those that are ``needed``, the files are here. Raises Busy,
         CorruptFile."""
         default = self.settings.default_dataset
+        await self.staging.delete_unregistered()
         registered = await datasets.paths(self.db, self.staging.home)
         refused: dict[str, Problem] = {}
         for name in {composed(name) for name in (one or default for one in needed) if isinstance(name, str)}:

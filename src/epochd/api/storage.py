@@ -37,6 +37,9 @@ LAST_WORDS_SECONDS, CLOSE_SECONDS = 1.0, 3.0
 FRESH_SECONDS, KEPT = 5.0, 10_000
 """How long what another server may have changed is not looked up again."""
 
+NOTES_FOLDER = ".stored"
+"""Below the server's dataset folder: which of its files the object store has, too."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -209,18 +212,20 @@ class Storage:
         if self.objects is not None:
             await self.run(_put_longer, self.objects, self.name(path), path)
 
-    async def logs(self, task_id: str) -> None:
-        """Fetch the logs of a task that are not here. A store that does not answer has none."""
+    async def logs(self, job: Job) -> None:
+        """Fetch the logs of a task that are not here, or not completely. A store that does not answer has none."""
         if self.objects is None:
             return
         with suppress(Busy):
-            await self._fetch_logs(self.objects, task_id)
+            await self._fetch_logs(self.objects, job)
 
-    async def _fetch_logs(self, objects: Objects, task_id: str) -> None:
-        home = self._settings.logs_dir / task_id
+    async def _fetch_logs(self, objects: Objects, job: Job) -> None:
+        home = self._settings.logs_dir / job.id
         for key, size in (await self.run(objects.sizes, self.name(home))).items():
             path = home / key.rpartition("/")[2]
-            if not await asyncio.to_thread(path.is_file):
+            is_written = job.state is State.RUNNING and path.name == f"{job.attempt}.log"
+            here = await asyncio.to_thread(_size, path)
+            if here is None or (here < size and not is_written):
                 await self.run(_get_file, objects, key, path, About(size, None, time.time_ns()), None)
 
     async def remove(self, folders: Iterable[str]) -> None:
@@ -256,9 +261,21 @@ class Storage:
         if self.objects is not None:
             await self.run(stored.put_dataset, self.objects, file, stored.dataset_folder(name, fingerprint), name)
 
+    async def note_dataset(self, file: Path) -> None:
+        """Note that the file of a registered dataset is here, too."""
+        if self.objects is not None:
+            await asyncio.to_thread(_write_note, file)
+
+    async def noted_datasets(self) -> list[Path]:
+        """The files of datasets that are here and were registered once; nobody has changed them since."""
+        return [] if self.objects is None else await asyncio.to_thread(_noted, self._settings.dataset_roots[0])
+
     async def drop_dataset(self, name: str, fingerprint: str | None = None) -> None:
         """Delete the file of a dataset that is not registered any more: one content, or all."""
         if self.objects is not None:
+            if fingerprint is None:
+                note = self._settings.dataset_roots[0] / NOTES_FOLDER / name
+                await asyncio.to_thread(note.unlink, missing_ok=True)
             folder = f"datasets/{name}" if fingerprint is None else stored.dataset_folder(name, fingerprint)
             try:
                 await self.run(stored.remove, self.objects, folder)
@@ -282,6 +299,7 @@ class Storage:
             if not await asyncio.to_thread(_is_same, path, file.bytes, file.modified):
                 about = About(file.bytes, None, file.modified or 0)
                 await self.run(_get_file, self.objects, file.key, path, about, file.sha256)
+                await self.note_dataset(path)
 
     async def address(self, url: str) -> Path:
         """The copy of a dataset that a config names by its URL, fetched if it has changed. Raises DataError."""
@@ -304,6 +322,30 @@ class Storage:
                 message = f"{shown(url)} cannot be read: {error}"
                 raise DataError([Problem("dataset", message, "check the address and the object store")]) from None
         return path
+
+
+def _write_note(file: Path) -> None:
+    """Note what the file of a dataset is, beside the file."""
+    note, found = file.parent / NOTES_FOLDER / file.name, file.stat()
+    note.parent.mkdir(0o700, exist_ok=True)
+    note.write_text(f"{found.st_size} {found.st_mtime_ns}", encoding="ascii")
+
+
+def _noted(home: Path) -> list[Path]:
+    """The files of datasets that are what their notes say; other notes are deleted."""
+    found = []
+    for note in (home / NOTES_FOLDER).glob("*"):
+        with suppress(FileNotFoundError):  # another request deletes it
+            size, _, modified = note.read_text(encoding="ascii").partition(" ")
+            if size.isdecimal() and modified.isdecimal() and _is_same(home / note.name, int(size), int(modified)):
+                found.append(home / note.name)
+            else:
+                note.unlink()
+    return found
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None
 
 
 def _is_same(path: Path, size: int, modified: int | None) -> bool:

@@ -1,9 +1,10 @@
 """Removal of a task's files, safe against a crash at any moment.
 
 A note of the removal is written first, then the task's row in the database is deleted, then the files. A server that
-finds a note when it starts, or later if it has an object store, completes the removal if the row is gone, and deletes the note otherwise. Files that the
-database does not know are never deleted without a note. A note is usually an empty file, which fits on a full disk:
-its name holds the task's id and, unless that is kept, the model's folder; one too long for a name is in the file.
+finds a note when it starts, or later if it has an object store, completes the removal if the row is gone, and deletes
+the note otherwise. Files that the database does not know are never deleted without a note. A note is usually an empty
+file, which fits on a full disk: its name holds the task's id and, unless that is kept, the model's folder; one too long
+for a name is in the file.
 """
 
 import json

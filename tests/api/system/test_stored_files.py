@@ -5,6 +5,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -20,7 +21,7 @@ from epochd.artifact import files, objects, stored
 from epochd.artifact.objects import Objects
 from epochd.core.errors import Busy, NotFound
 from epochd.core.jobs import State
-from epochd.store import attempts, jobs
+from epochd.store import attempts, datasets, jobs
 
 TABLE = "x,target\n" + "".join(f"{number},{number % 2}\n" for number in range(40))
 
@@ -235,10 +236,12 @@ async def test_a_removal_that_the_store_refuses_is_completed_while_the_server_ru
     monkeypatch.setattr(module, "REMOVALS_SECONDS", 0.01)
     monkeypatch.setattr(module, "INTERRUPTED_SECONDS", 0.0)
     completing = asyncio.create_task(service._complete_removals_later())
-    async with asyncio.timeout(10):
-        while worker.bucket.sizes(model):
-            await asyncio.sleep(0.01)
+    for _ in range(500):
+        if not worker.bucket.sizes(model):
+            break
+        await asyncio.sleep(0.01)
     completing.cancel()
+    assert not worker.bucket.sizes(model)
 
 
 async def test_a_model_that_is_removed_while_it_is_fetched_is_not_kept(worker, monkeypatch):
@@ -287,6 +290,70 @@ async def test_a_store_that_does_not_answer_is_no_missing_model(worker, monkeypa
             await service.models.find("models/x")
     found = await asyncio.gather(*(service.models.find("models/x") for _ in range(3)))
     assert {one.id for one in found} == {worker.ticket.task_id}, "also those who ask while it is looked up"
+
+
+async def test_a_checkpoint_that_another_server_has_named_is_given_too(worker):
+    names = {"state.json": b"{}", "weights.safetensors": b"abc"}
+    for number in (1, 2):
+        assert await worker.send(worker.checkpoint(number), names) == 204
+    await worker.inputs()
+    assert await worker.get(f"state/{worker.checkpoint(1)}/weights.safetensors") == b"abc"
+    for path in (
+        f"{worker.checkpoint(7)}/state.json",
+        f"{worker.checkpoint(1)}/other",
+        worker.checkpoint(1).replace(worker.ticket.task_id, "epoch_training_20260101_000000_abcdef") + "/state.json",
+        f"{worker.checkpoint(1)}/%2e%2e/0001-000002/state.json",
+    ):
+        answer = await worker.house.http.get(f"{worker.path}/files/state/{path}", headers=worker.headers)
+        assert answer.status_code == 404, path
+
+
+async def test_a_dataset_that_another_server_has_deleted_is_gone_and_its_name_is_free(worker):
+    service, config = worker.house.service, {"dataset": "sales.csv", "target_column": "target"}
+    await jobs.stop(service.db, worker.ticket.task_id)
+    await attempts.release_attempt(service.db, worker.ticket.task_id, 1, reason="a test")
+    place = service.settings.dataset_roots[0] / "sales.csv"
+    own = place.with_name("own.csv")
+    own.write_text(TABLE)
+    assert (await worker.house.post("/validate", json=config)).json()["valid"]
+    await datasets.remove(service.db, "sales")
+    headers, names = {"Content-Type": "application/octet-stream"}, {"name": "sales", "filename": "sales.csv"}
+    again = await worker.house.http.post("/api/v1/datasets", params=names, headers=headers, content=TABLE + "1,1\n")
+    assert again.status_code == 201, again.text
+    place.unlink()
+    await service.catalog("sales")
+    assert place.read_text() == TABLE + "1,1\n"
+    await datasets.remove(service.db, "sales")
+    assert not (await worker.house.post("/validate", json=config)).json()["valid"]
+    assert not place.exists(), "also the copy that was fetched"
+    place.write_text(TABLE)
+    await service.catalog()
+    assert place.exists(), "what others put there is theirs"
+    assert own.exists()
+
+
+async def test_the_log_of_an_attempt_that_has_ended_is_the_longest_that_there_is(worker):
+    service, task_id = worker.house.service, worker.ticket.task_id
+    path = service.settings.logs_dir / task_id / "1.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    worker.bucket.put(f"logs/{task_id}/1.log", b"one\ntwo\n")
+    path.write_bytes(b"one\n")
+    job = await jobs.get(service.db, task_id)
+    await service.storage.logs(job)
+    assert path.read_bytes() == b"one\n", "it is still written"
+    await service.storage.logs(replace(job, state=State.CANCELLED))
+    assert path.read_bytes() == b"one\ntwo\n"
+    path.write_bytes(b"one\ntwo\nthree\n")
+    await service.storage.logs(replace(job, state=State.CANCELLED))
+    assert path.read_bytes() == b"one\ntwo\nthree\n"
+
+
+async def test_the_log_of_a_worker_goes_to_the_server_that_dispatches(worker, monkeypatch):
+    monkeypatch.setattr(type(worker.house.service), "is_leader", False)
+    answer = await worker.house.http.put(
+        f"{worker.path}/log", params={"attempt": 1, "offset": 0}, content=b"x", headers=worker.headers
+    )
+    assert (answer.status_code, answer.json()["code"]) == (503, "busy"), "there is none"
 
 
 async def test_what_the_server_had_before_it_had_a_store_is_used_and_kept(worker):
