@@ -497,9 +497,30 @@ MUTANTS = [
     Mutant(
         "of two writers of a stored folder the slower one wins",
         "artifact/stored.py",
-        "    return objects.replace(wanted.key, wanted.content, before.e_tag)\n",
+        "    return objects.replace(wanted.key, wanted.content, before)\n",
         "    objects.put(wanted.key, wanted.content)\n    return True\n",
         "artifact/test_objects.py::test_of_two_writers_the_one_who_has_not_seen_the_other_is_refused",
+    ),
+    Mutant(
+        "a store without conditions is accepted",
+        "artifact/objects.py",
+        "        if not is_kept:\n",
+        "        if False:\n",
+        "artifact/test_objects.py::test_a_store_that_does_not_keep_conditions_is_refused",
+    ),
+    Mutant(
+        "an incomplete checkpoint in the object store displaces a complete one",
+        "artifact/stored.py",
+        '    manifests = (key for key in keys if key.endswith(f"/{files.MANIFEST}"))\n',
+        "    manifests = {*keys}\n",
+        "api/system/test_stored_files.py::test_a_retry_gets_the_complete_checkpoints_whatever_has_begun_to_be_sent",
+    ),
+    Mutant(
+        "a model whose task another server has removed is served",
+        "api/served_models.py",
+        "            return await asyncio.to_thread((version.folder / files.FETCHED).is_file)\n",
+        "            return False\n",
+        "api/system/test_stored_files.py::test_a_model_whose_task_another_server_has_removed_is_not_served",
     ),
     Mutant(
         "a worker gets a URL for any path",

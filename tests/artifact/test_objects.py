@@ -6,6 +6,7 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import pytest
@@ -54,9 +55,9 @@ def test_a_small_object_is_created_once_and_replaced_by_who_has_seen_it(store):
     assert store.create("a/b", b"1"), "it has this content"
     assert not store.create("a/b", b"2")
     seen = store.read("a/b")
-    assert store.replace("a/b", b"2", seen.e_tag)
+    assert store.replace("a/b", b"2", seen)
     if not store.url.startswith("file:"):
-        assert not store.replace("a/b", b"3", seen.e_tag)
+        assert not store.replace("a/b", b"3", seen)
         assert store.read("a/b").content == b"2"
 
 
@@ -150,7 +151,71 @@ def test_latest_leads_to_the_model_that_was_saved_last_whoever_says_it_first(sto
     for one in ids:
         stored.repoint_latest(store, "artifacts/m", one)
         stored.remove(store, f"artifacts/m/{one}")
-    assert store.sizes("artifacts") == {}
+    assert stored.latest(store, "artifacts/m")[0] is None
+    assert [*store.sizes("artifacts")] == [f"artifacts/m/{files.LATEST}"]
+
+
+def test_latest_leads_to_a_model_that_is_published_while_the_only_other_one_is_removed(weed, tmp_path, monkeypatch):
+    store = in_weed(weed, tmp_path.parent.name + tmp_path.name)
+    old, new = (f"epoch_training_20260101_00000{number}_abcdef" for number in range(2))
+    stored.put_folder(store, folder(tmp_path, f"artifacts/m/{old}"), f"artifacts/m/{old}")
+    stored.point_latest(store, "artifacts/m", old)
+    listed = store.folders
+
+    def publish_after_listing(name: str) -> list[str]:
+        found = listed(name)
+        if new not in found:
+            stored.put_folder(store, folder(tmp_path, f"artifacts/m/{new}", b"new"), f"artifacts/m/{new}")
+            stored.point_latest(store, "artifacts/m", new)
+        return found
+
+    monkeypatch.setattr(store, "folders", publish_after_listing)
+    stored.repoint_latest(store, "artifacts/m", old)
+    assert stored.latest(store, "artifacts/m")[0] == new
+
+
+@pytest.mark.parametrize("mode", ["create", "replace"])
+def test_a_store_that_does_not_keep_conditions_is_refused(mode, monkeypatch):
+    import obstore  # noqa: PLC0415
+    from obstore.store import MemoryStore  # noqa: PLC0415
+
+    store, put, conditions = Objects(MemoryStore(), "memory:///"), obstore.put, []
+
+    def careless(*arguments: Any, mode: Any = None, **options: Any) -> Any:
+        conditions.append(mode)
+        is_ignored = mode == "create" if is_create else isinstance(mode, dict)
+        return put(*arguments, **options, **({} if mode is None or is_ignored else {"mode": mode}))
+
+    is_create = mode == "create"
+    store.probe()
+    monkeypatch.setattr(obstore, "put", careless)
+    with pytest.raises(SettingsError, match="does not write on a condition"):
+        store.probe()
+    assert store.sizes("") == {}
+
+
+def test_a_condition_names_the_version_that_google_cloud_storage_compares(monkeypatch):
+    import obstore  # noqa: PLC0415
+    from obstore.store import MemoryStore  # noqa: PLC0415
+
+    modes = []
+    monkeypatch.setattr(obstore, "put", lambda *_, mode, **options: modes.append(mode))
+    store = Objects(MemoryStore(), "memory:///")
+    assert store.replace("a", b"1", objects.Stored(b"", '"tag"', "7", 0.0))
+    assert store.replace("a", b"1", objects.Stored(b"", None, "7", 0.0))
+    assert modes == [{"e_tag": '"tag"', "version": "7"}, {"version": "7"}]
+
+
+def test_a_store_whose_keys_cannot_sign_passes_files_on(weed, tmp_path, monkeypatch, caplog):
+    import obstore  # noqa: PLC0415
+
+    store = in_weed(weed, tmp_path.name)
+    store.probe()
+    assert store.can_sign
+    monkeypatch.setattr(obstore, "sign", Mock(side_effect=obstore.exceptions.GenericError("no private key")))
+    store.probe()
+    assert not store.can_sign
+    assert "signs no URLs, so the server passes all files on: no private key" in caplog.text
 
 
 def test_the_newest_complete_checkpoint_is_found_and_old_ones_are_deleted(store, tmp_path):
@@ -159,7 +224,8 @@ def test_the_newest_complete_checkpoint_is_found_and_old_ones_are_deleted(store,
         stored.put_folder(store, folder(tmp_path, f"{home}/{name}", name.encode()), f"{home}/{name}")
     store.delete([f"{home}/0002-000002/{files.MANIFEST}"])
     stored.prune(store, home)
-    assert stored.numbered(store, home) == ["0001-000002", "0002-000001", "0002-000002"]
+    assert stored.numbered(store, home) == ["0001-000002", "0002-000001"], "those with a manifest"
+    assert any("/0002-000002/" in key for key in store.sizes(home)), "it may be about to be published"
     found, faults = stored.newest(store, home)
     assert (found.folder, faults) == (f"{home}/0002-000001", [])
     found, faults = stored.newest(store, home, damaged=["0002-000001"])

@@ -12,6 +12,8 @@ from tests.support.tickets import ticket
 from epochd.artifact import files
 from epochd.core.errors import StorageUnavailable
 from epochd.core.events import ReportKind
+from epochd.core.prediction_specs import PredictionSpec
+from epochd.core.tickets import AttemptTicket, PredictionTicket
 from epochd.core.transfers import Inputs, RemoteFile
 from epochd.worker import transfer
 from epochd.worker.failures import final_report
@@ -173,6 +175,36 @@ def test_a_checkpoint_that_is_damaged_in_the_store_is_told_and_an_older_one_read
     ]
     assert told == [[], ["0001-000002"]]
     assert [path.name for path in (tmp_path / "checkpoints" / "task").iterdir()] == ["0001-000001"]
+
+
+@pytest.mark.parametrize("is_passed_on", [False, True], ids=["at a URL", "by the server"])
+def test_a_part_of_a_prediction_that_is_damaged_in_the_store_is_left_out(network, tmp_path, is_passed_on):
+    """A server that cannot sign URLs finds out by itself."""
+    state = []
+    for number in range(2):
+        path = tmp_path / "other" / "checkpoints" / "task" / "parts" / f"{number:06d}"
+        with files.durable_folder(path) as folder:
+            (folder / "rows.arrow").write_bytes(CONTENT)
+        state += inputs(network, path, tmp_path / "other").state
+    damaged = "checkpoints/task/parts/000001/rows.arrow"
+    network.objects[f"state/{damaged}"] = b"x" * len(CONTENT)
+    network.states = [Inputs(state=state)]
+
+    def server(request: httpx.Request) -> httpx.Response:
+        if is_passed_on and request.url.path.endswith(damaged):
+            return httpx.Response(500, json={"code": "corrupt_file", "message": "a file is damaged"})
+        return network.server(request)
+
+    common = ticket(tmp_path, is_remote=True, is_stored=True, grace_seconds=0.5)
+    spec = PredictionSpec.model_construct(dataset="iris")
+    values = {name: getattr(common, name) for name in AttemptTicket.model_fields}
+    sent = PredictionTicket.model_construct(**values | {"spec": spec, "model_dir": tmp_path / "model"})
+    with RemoteFolders(sent, Known(), transport=httpx.MockTransport(server)) as folders:
+        folders._store = httpx.Client(transport=httpx.MockTransport(network.store))
+        folders.fetched(sent)
+    place = tmp_path / "checkpoints" / "task" / "parts"
+    assert [path.name for path in place.iterdir()] == ["000000"]
+    files.verify(place / "000000")
 
 
 def test_a_worker_beside_the_server_reads_its_data_unless_they_are_others(network, tmp_path, monkeypatch):

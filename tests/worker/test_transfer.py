@@ -249,3 +249,26 @@ def test_a_log_is_sent_as_it_grows_and_from_its_beginning_when_it_was_cut(tmp_pa
     sent.log_path.write_bytes(b"cut\n")
     sender.close()
     assert known == b"cut\n"
+
+
+def test_a_log_that_reaches_another_server_each_time_is_not_sent_for_ever(tmp_path, monkeypatch):
+    sizes, requests = [0, 0], 0
+
+    def servers(request: httpx.Request) -> httpx.Response:
+        nonlocal requests
+        requests += 1
+        assert requests < 50
+        offset, one = int(request.url.params["offset"]), requests % 2
+        sizes[one] = 0 if offset == 0 else sizes[one]
+        sizes[one] += len(request.content) if offset == sizes[one] else 0
+        return httpx.Response(200, json={"size": sizes[one]})
+
+    monkeypatch.setattr(transfer, "LOG_SECONDS", 1000.0)
+    monkeypatch.setattr(transfer, "LOG_BYTES", 4)
+    sent = ticket(tmp_path, is_remote=True)
+    sent.log_path.parent.mkdir(parents=True)
+    sent.log_path.write_bytes(b"one\ntwo\nthree\n")
+    sender = LogSender(sent, transport=httpx.MockTransport(servers))
+    sender._send()
+    sender.close()
+    assert requests < 12

@@ -85,7 +85,7 @@ class ServedModels:
         """The version, with its files here, if it is in the object store."""
         name = folder_name(model) if found is None else found.model
         is_missing = await self._storage.refresh_model(name, None if found is None else found.folder)
-        if found is not None and is_missing and await self._is_removed(found.id):
+        if found is not None and is_missing and await self._is_removed(found):
             self.cache.evict(found.folder)
             await asyncio.to_thread(files.remove_own, found.folder)
         found = self._known(model, version)
@@ -93,12 +93,13 @@ class ServedModels:
             await self._storage.folder(found.folder)
         return found
 
-    async def _is_removed(self, task_id: str) -> bool:
-        """Whether the model of a task was removed, by the word of the database."""
+    async def _is_removed(self, version: Version) -> bool:
+        """Whether a version that the object store does not have was removed: its model or its task, by another server.
+        One of a task that is not known either, and which did not come from the store, is kept."""
         try:
-            return "model_removed_at" in (await jobs.get(self._db, task_id)).summary
+            return "model_removed_at" in (await jobs.get(self._db, version.id)).summary
         except NotFound:
-            return False
+            return await asyncio.to_thread((version.folder / files.FETCHED).is_file)
 
     async def predictor(self, model: str, version: str | None = None) -> Served:
         """The predictor of the version that these names lead to, loaded if it was not. Raises NotFound, CorruptFile if
@@ -112,7 +113,7 @@ class ServedModels:
     def loaded(self, model: str, version: str | None = None) -> Served | None:
         """``predictor`` if that is loaded, and the names can be resolved without the database. Raises NotFound."""
         found = self._known(model, version)
-        if found is not None and not self._storage.is_fresh(found.model):
+        if found is not None and not self._storage.is_fresh(found.folder):
             return None
         try:
             predictor = None if found is None else self.cache.loaded(found.folder)

@@ -53,7 +53,9 @@ if TYPE_CHECKING:  # a server alone needs none of them
 
 RETRY_SECONDS = 5
 INTERRUPTED_SECONDS = 600.0
-"""How old the note of a removal has to be, for another server to complete it."""
+"""How old the note of a removal has to be, for somebody else to complete it."""
+REMOVALS_SECONDS = 60.0
+"""How often a server with an object store looks for removals that the store has not carried out."""
 MEASURED_SECONDS = 30.0
 
 logger = logging.getLogger(__name__)
@@ -115,11 +117,9 @@ class Service:
             stack.push_async_callback(self.db.close)
             stack.push_async_callback(self.storage.close)
             await self.storage.open()
-            known, without_model = await jobs.ids(self.db), await models.without_model(self.db)
-            before = time.time() - INTERRUPTED_SECONDS if self.settings.shared else inf
-            await asyncio.to_thread(
-                removal.complete_interrupted, self.settings, known, without_model, before, self.storage
-            )
+            await self._complete_removals(time.time() - INTERRUPTED_SECONDS if self.settings.shared else inf)
+            if self.storage.is_on:
+                stack.push_async_callback(_ended, asyncio.create_task(self._complete_removals_later()))
             await self.models.reload()
             stack.callback(self.models.close)
             stack.push_async_callback(self._close_http)
@@ -144,6 +144,21 @@ class Service:
             else:
                 await self.membership.leadership.open()
             yield
+
+    async def _complete_removals(self, before: float) -> None:
+        """Complete the removals that were noted before this moment, in Unix time."""
+        known, without_model = await jobs.ids(self.db), await models.without_model(self.db)
+        await asyncio.to_thread(removal.complete_interrupted, self.settings, known, without_model, before, self.storage)
+
+    async def _complete_removals_later(self) -> None:
+        """Complete, again and again, what the object store did not remove when it was asked to."""
+        while True:
+            await asyncio.sleep(REMOVALS_SECONDS)
+            try:
+                if await asyncio.to_thread(lambda: any(self.settings.removals_dir.glob("*"))):
+                    await self._complete_removals(time.time() - INTERRUPTED_SECONDS)
+            except (EpochdError, OSError) as error:
+                logger.warning("removals are completed later: %s", error)
 
     def _join(self, url: str) -> "Membership":
         """This server among those that share its database."""
@@ -301,6 +316,7 @@ class Service:
         """All datasets that a config can use now; of those that are ``needed``, the files are here. Raises Busy,
         CorruptFile."""
         default = self.settings.default_dataset
+        await self.staging.delete_unregistered()
         registered = await datasets.paths(self.db, self.staging.home)
         refused: dict[str, Problem] = {}
         for name in {composed(name) for name in (one or default for one in needed) if isinstance(name, str)}:
@@ -355,3 +371,8 @@ class Service:
     async def _can_hand_over(self) -> bool:
         has_url = self.membership is not None and self.settings.public_url is not None
         return has_url and self.membership is not None and await self.membership.leadership.others() > 0
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -6,6 +6,7 @@ when it is not there. Without it, nothing here does anything. Folders have the s
 
 import asyncio
 import logging
+import math
 import os
 import secrets
 import time
@@ -17,12 +18,12 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
-from epochd.artifact import checkpoint, files, stored
-from epochd.artifact.objects import About, Objects
+from epochd.artifact import checkpoint, files, removal, stored
+from epochd.artifact.objects import WAIT_SECONDS, About, Objects
 from epochd.artifact.stored import Manifest
 from epochd.core.errors import Busy, CorruptFile, DataError, EpochdError, NotFound, Problem
 from epochd.core.events import Event, Type
-from epochd.core.jobs import JobKind, State
+from epochd.core.jobs import Job, JobKind, State
 from epochd.core.settings import Settings
 from epochd.core.text import shown
 from epochd.data.tables import addresses
@@ -36,6 +37,9 @@ LAST_WORDS_SECONDS, CLOSE_SECONDS = 1.0, 3.0
 FRESH_SECONDS, KEPT = 5.0, 10_000
 """How long what another server may have changed is not looked up again."""
 
+NOTES_FOLDER = ".stored"
+"""Below the server's dataset folder: which of its files the object store has, too."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -48,7 +52,8 @@ class Storage:
         self.objects: Objects | None = None
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="storage")
         self._locks: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
-        self._looked_at: dict[str, float] = {}
+        self._fresh_until: dict[Path, float] = {}
+        self._failed_at: dict[Path, float] = {}
         self._datasets: dict[str, Manifest] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._others: dict[str, Objects] = {}
@@ -89,19 +94,24 @@ class Storage:
         """The name of a folder or file of the data folder in the store."""
         return path.relative_to(self._home).as_posix()
 
-    async def folder(self, path: Path) -> None:
-        """Fetch a folder, unless it is here or does not exist. Raises CorruptFile, Busy, OutOfSpace."""
+    async def folder(self, path: Path, *, must_exist: bool = False) -> None:
+        """Fetch a folder, unless it is here or does not exist; one that ``must_exist`` is waited for a moment. Raises
+        CorruptFile, Busy, OutOfSpace."""
         if self.objects is None or await asyncio.to_thread((path / files.MANIFEST).is_file):
+            return
+        is_model = path.is_relative_to(self._settings.artifacts_dir)
+        if is_model and await asyncio.to_thread(removal.is_noted, self._settings, path.name):
             return
         async with self._lock(path):
             if (path / files.MANIFEST).is_file():
                 return
-            found = await self.run(stored.manifest, self.objects, self.name(path))
+            found = await self.run(stored.manifest, self.objects, self.name(path), must_exist=must_exist)
             if found is not None:
                 began = time.monotonic()
-                is_shared = self._settings.group_readable and path.is_relative_to(self._settings.artifacts_dir)
-                mode = 0o750 if is_shared else 0o700
-                await self.run(stored.get_folder, self.objects, found, path, mode=mode)
+                mode = 0o750 if self._settings.group_readable and is_model else 0o700
+                await self.run(stored.get_folder, self.objects, found, path, mode=mode, mark=is_model)
+                if await self.run(self.objects.about, found.key, must_exist=True) is None:  # removed in the meantime
+                    await asyncio.to_thread(files.remove_own, path)
                 logger.info("fetched %s from the object store in %.1f s", found.folder, time.monotonic() - began)
 
     async def put_folder(self, path: Path) -> None:
@@ -109,14 +119,16 @@ class Storage:
         if self.objects is not None:
             await self.run(stored.put_folder, self.objects, path, self.name(path))
 
-    async def checkpoints(self, task_id: str) -> list[str]:
+    async def checkpoints(self, job: Job) -> list[str]:
         """Fetch the checkpoints of a task that are kept; what is wrong with those that cannot be used."""
         if self.objects is None:
             return []
-        home, faults = self._settings.checkpoints_dir / task_id, []
-        for name in (await self.run(stored.numbered, self.objects, self.name(home)))[-checkpoint.KEEP :]:
+        home, faults = self._settings.checkpoints_dir / job.id, []
+        known = None if job.checkpoint is None else Path(job.checkpoint.path).name
+        kept = (await self.run(stored.numbered, self.objects, self.name(home)))[-checkpoint.KEEP :]
+        for name in sorted({*kept, *([known] if known else [])}):
             try:
-                await self.folder(home / name)
+                await self.folder(home / name, must_exist=name == known)
             except CorruptFile as error:
                 faults.append(f"checkpoint {name} cannot be used: {error}")
         return faults
@@ -131,28 +143,41 @@ class Storage:
 
     async def refresh_model(self, model: str, version: Path | None) -> bool:
         """See where ``latest`` of a model leads, which another server may have changed. Whether this version is missing
-        in the store: it was removed, or is of the time before the server had a store."""
-        if self.objects is None or self.is_fresh(model):
+        in the store: it was removed, or is of the time before the server had a store. Raises Busy if the store does
+        not say which version there is (None)."""
+        place, asked_at = version or self._settings.artifacts_dir / model, time.monotonic()
+        if self.is_fresh(place):
             return False
-        if len(self._looked_at) >= KEPT:
-            self._looked_at.clear()
-        self._looked_at[model] = time.monotonic()
-        try:
-            await self.latest(model)
-            if version is None or not self._settings.shared:
+        async with self._lock(place):
+            if self.is_fresh(place):
                 return False
-            key = stored.manifest_key(self.name(version))
-            return await self.run(self.objects.about, key, must_exist=True) is None
-        except Busy as error:
-            logger.warning("%s: the model %s is used as it is here", error, model)
-            return False
+            if self._failed_at.get(place, 0.0) > asked_at:
+                raise Busy(f"the object store does not answer for the model {model}", WAIT_SECONDS)
+            for known in (self._fresh_until, self._failed_at):
+                if len(known) >= KEPT:
+                    known.clear()
+            try:
+                is_missing = await self._looked_up(model, version)
+            except Busy as error:
+                if version is None:
+                    self._failed_at[place] = time.monotonic()
+                    raise
+                logger.warning("%s: the model %s is used as it is here", error, model)
+                self._fresh_until[place] = time.monotonic() + FRESH_SECONDS
+                return False
+            self._fresh_until[place] = time.monotonic() + FRESH_SECONDS if self._settings.shared else math.inf
+            return is_missing
 
-    def is_fresh(self, model: str) -> bool:
-        """Whether nothing of a model need be looked up: no other server changes it, or it was a moment ago."""
-        if self.objects is None:
-            return True
-        known = self._looked_at.get(model)
-        return known is not None and (not self._settings.shared or time.monotonic() - known < FRESH_SECONDS)
+    async def _looked_up(self, model: str, version: Path | None) -> bool:
+        await self.latest(model)
+        if self.objects is None or version is None or not self._settings.shared:
+            return False
+        key = stored.manifest_key(self.name(version))
+        return await self.run(self.objects.about, key, must_exist=True) is None
+
+    def is_fresh(self, place: Path) -> bool:
+        """Whether nothing of a version need be looked up: no other server changes it, or it was a moment ago."""
+        return self.objects is None or time.monotonic() < self._fresh_until.get(place, 0.0)
 
     def on_events(self, events: list[Event]) -> None:
         """Follow what trainings have made, whoever has taken their reports."""
@@ -187,18 +212,20 @@ class Storage:
         if self.objects is not None:
             await self.run(_put_longer, self.objects, self.name(path), path)
 
-    async def logs(self, task_id: str) -> None:
-        """Fetch the logs of a task that are not here. A store that does not answer has none."""
+    async def logs(self, job: Job) -> None:
+        """Fetch the logs of a task that are not here, or not completely. A store that does not answer has none."""
         if self.objects is None:
             return
         with suppress(Busy):
-            await self._fetch_logs(self.objects, task_id)
+            await self._fetch_logs(self.objects, job)
 
-    async def _fetch_logs(self, objects: Objects, task_id: str) -> None:
-        home = self._settings.logs_dir / task_id
+    async def _fetch_logs(self, objects: Objects, job: Job) -> None:
+        home = self._settings.logs_dir / job.id
         for key, size in (await self.run(objects.sizes, self.name(home))).items():
             path = home / key.rpartition("/")[2]
-            if not await asyncio.to_thread(path.is_file):
+            is_written = job.state is State.RUNNING and path.name == f"{job.attempt}.log"
+            here = await asyncio.to_thread(_size, path)
+            if here is None or (here < size and not is_written):
                 await self.run(_get_file, objects, key, path, About(size, None, time.time_ns()), None)
 
     async def remove(self, folders: Iterable[str]) -> None:
@@ -234,9 +261,21 @@ class Storage:
         if self.objects is not None:
             await self.run(stored.put_dataset, self.objects, file, stored.dataset_folder(name, fingerprint), name)
 
+    async def note_dataset(self, file: Path) -> None:
+        """Note that the file of a registered dataset is here, too."""
+        if self.objects is not None:
+            await asyncio.to_thread(_write_note, file)
+
+    async def noted_datasets(self) -> list[Path]:
+        """The files of datasets that are here and were registered once; nobody has changed them since."""
+        return [] if self.objects is None else await asyncio.to_thread(_noted, self._settings.dataset_roots[0])
+
     async def drop_dataset(self, name: str, fingerprint: str | None = None) -> None:
         """Delete the file of a dataset that is not registered any more: one content, or all."""
         if self.objects is not None:
+            if fingerprint is None:
+                note = self._settings.dataset_roots[0] / NOTES_FOLDER / name
+                await asyncio.to_thread(note.unlink, missing_ok=True)
             folder = f"datasets/{name}" if fingerprint is None else stored.dataset_folder(name, fingerprint)
             try:
                 await self.run(stored.remove, self.objects, folder)
@@ -260,6 +299,7 @@ class Storage:
             if not await asyncio.to_thread(_is_same, path, file.bytes, file.modified):
                 about = About(file.bytes, None, file.modified or 0)
                 await self.run(_get_file, self.objects, file.key, path, about, file.sha256)
+                await self.note_dataset(path)
 
     async def address(self, url: str) -> Path:
         """The copy of a dataset that a config names by its URL, fetched if it has changed. Raises DataError."""
@@ -282,6 +322,30 @@ class Storage:
                 message = f"{shown(url)} cannot be read: {error}"
                 raise DataError([Problem("dataset", message, "check the address and the object store")]) from None
         return path
+
+
+def _write_note(file: Path) -> None:
+    """Note what the file of a dataset is, beside the file."""
+    note, found = file.parent / NOTES_FOLDER / file.name, file.stat()
+    note.parent.mkdir(0o700, exist_ok=True)
+    note.write_text(f"{found.st_size} {found.st_mtime_ns}", encoding="ascii")
+
+
+def _noted(home: Path) -> list[Path]:
+    """The files of datasets that are what their notes say; other notes are deleted."""
+    found = []
+    for note in (home / NOTES_FOLDER).glob("*"):
+        with suppress(FileNotFoundError):  # another request deletes it
+            size, _, modified = note.read_text(encoding="ascii").partition(" ")
+            if size.isdecimal() and modified.isdecimal() and _is_same(home / note.name, int(size), int(modified)):
+                found.append(home / note.name)
+            else:
+                note.unlink()
+    return found
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None
 
 
 def _is_same(path: Path, size: int, modified: int | None) -> bool:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from epochd.api.attempt_files import AttemptFiles, Sources, target_of
+from epochd.api.attempt_files import CHECKPOINT, PART, AttemptFiles, Sources, target_of
 from epochd.api.storage import Storage
 from epochd.artifact import files, stored
 from epochd.artifact.objects import SIGNED_BYTES, Objects
@@ -78,9 +78,9 @@ class StoredFiles(AttemptFiles):
     async def _key(self, job: Job, kind: str, path: str) -> str | None:
         """The object that has a file of an attempt; None if the store has none. Raises NotFound."""
         if kind == "state":
-            if job.key not in self._states:  # another server has told the worker of them
-                found, _ = await self._storage.run(_state, self._objects, job, ())
-                self._remember(job, found)
+            if path not in self._states.get(job.key, {}):  # another server has told the worker of it
+                found = await self._storage.run(_folder_of, self._objects, job, path)
+                self._remember(job, {known: (key, 0) for known, key in self._states.get(job.key, {}).items()} | found)
             return self._states[job.key].get(path)
         file = await super().find(job, kind, path)
         assert isinstance(file, Path)
@@ -217,6 +217,20 @@ def _state(objects: Objects, job: Job, damaged: Sequence[str]) -> tuple[dict[str
         parts = [part for part in pool.map(lambda name: _part(objects, name), folders) if part is not None]
     whole = [part for part in parts if all(sizes.get(file.key) == file.bytes for file in part.files.values())]
     return {header: (header, sizes[header])} | _listed(whole), []
+
+
+def _folder_of(objects: Objects, job: Job, path: str) -> dict[str, tuple[str, int]]:
+    """The files of the folder that a file of a checkpoint or of a prediction's parts is in, as ``_state`` has them. The
+    path is that of a request. Raises CorruptFile."""
+    folder = f"checkpoints/{job.id}"
+    if path == f"{folder}/parts/{HEADER}":
+        return {path: (path, 0)}
+    kind = CHECKPOINT if job.kind is JobKind.TRAINING else PART
+    relative = PurePosixPath(path)
+    if kind.fullmatch(path) is None or ".." in relative.parts or relative.parts[1] != job.id:
+        return {}
+    found = stored.manifest(objects, relative.parent.as_posix())
+    return {} if found is None else _listed([found])
 
 
 def _part(objects: Objects, folder: str) -> Manifest | None:

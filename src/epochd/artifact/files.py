@@ -30,6 +30,8 @@ TEMPORARY = ".tmp-"
 MODEL = "model.json"
 DERIVED = "report.html"
 """The file that is made from the others when there is time for it, or when it is asked for; no manifest names it."""
+FETCHED = ".fetched"
+"""An empty file that no manifest names: the folder is a copy of one in the object store."""
 LATEST = "latest"
 """The link to the newest model of an output path, in the same folder as the models."""
 
@@ -123,7 +125,7 @@ def add_derived(folder: Path, name: str, text: str) -> None:
 def remove_own(folder: Path) -> bool:
     """Delete what belongs to a folder, the manifest last, and the folder if nothing else is in it; whether it is gone.
     Raises OSError."""
-    for name in sorted(own_names(folder), key=lambda name: name == MANIFEST):
+    for name in sorted(own_names(folder) | {FETCHED}, key=lambda name: name == MANIFEST):
         (folder / name).unlink(missing_ok=True)
     with suppress(FileNotFoundError, NotADirectoryError):
         if any(folder.iterdir()):

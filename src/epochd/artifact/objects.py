@@ -6,6 +6,7 @@ condition (``create``, ``replace``) finds out who was first. ``obstore`` is impo
 """
 
 import hashlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 RETRY_SECONDS, FIRST_DELAY, LAST_DELAY = 20.0, 0.1, 2.0
 """How long an operation is tried again, and the seconds between two tries."""
@@ -40,10 +43,12 @@ WAIT_SECONDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A small object. ``modified`` is in seconds since the Unix epoch."""
+    """A small object. ``modified`` is in seconds since the Unix epoch; ``e_tag`` and ``version`` are what a condition
+    names."""
 
     content: bytes
     e_tag: str | None
+    version: str | None
     modified: float
 
 
@@ -64,6 +69,8 @@ class Objects:
     def __init__(self, store: "ObjectStore", url: str) -> None:
         self._store, self.url = store, url
         self._is_closed = threading.Event()
+        self.can_sign = type(store).__name__ in {"S3Store", "GCSStore", "AzureStore"}
+        """Whether others can be given a URL for one object and a short time."""
 
     @classmethod
     def opened(cls, url: str, options: Mapping[str, str]) -> "Objects":
@@ -92,21 +99,50 @@ class Objects:
         self._is_closed.set()
 
     def probe(self) -> None:
-        """Write and delete an object. Raises SettingsError if that is not possible."""
+        """Write an object, also on conditions, and delete it; see whether a URL can be signed. Raises SettingsError if
+        the store cannot be written to, or does not keep conditions."""
         key = f".epochd-{time.time_ns():x}"
         try:
             self.put(key, b"")
+            if not self._is_folder:
+                self._probe_conditions(key)
             self.delete([key])
         except Busy as error:
             raise SettingsError(
                 f"cannot write to {self.url}: {error.message}. Check the bucket, its permissions and "
                 "EPOCHD_STORAGE_OPTIONS"
             ) from None
+        if self.can_sign:
+            self._probe_signing(key)
+
+    def _probe_conditions(self, key: str) -> None:
+        """Raise SettingsError unless one who has not seen the newest content of an object is refused."""
+        seen = self.read(key, must_exist=True)
+        is_kept = seen is not None and not self.create(key, b"1")
+        is_kept = is_kept and seen is not None and self.replace(key, b"2", seen) and not self.replace(key, b"3", seen)
+        if not is_kept:
+            self.delete([key])
+            raise SettingsError(
+                f"cannot use {self.url}: it does not write on a condition (If-None-Match, If-Match), without which a "
+                "stale attempt could replace the results of another. Use another store"
+            )
+
+    def _probe_signing(self, key: str) -> None:
+        """Find out whether the credentials allow to sign, which those of some machines do not."""
+        import obstore  # noqa: PLC0415
+        from obstore.exceptions import BaseError  # noqa: PLC0415
+
+        sign: Any = obstore.sign
+        try:
+            sign(self._store, "GET", [key], timedelta(seconds=60))
+        except (BaseError, ValueError, OSError) as error:
+            self.can_sign = False
+            reason = _reason(error)
+            logger.warning("%s signs no URLs, so the server passes all files on: %s", self.url, reason)
 
     @property
-    def can_sign(self) -> bool:
-        """Whether others can be given a URL for one object and a short time."""
-        return type(self._store).__name__ in {"S3Store", "GCSStore", "AzureStore"}
+    def _is_folder(self) -> bool:
+        return type(self._store).__name__ == "LocalStore"
 
     def signed(self, method: str, keys: list[str], seconds: float) -> list[str]:
         """A URL for each key, which allows one method for so long."""
@@ -125,7 +161,8 @@ class Objects:
             content = bytes(found.bytes())
             if len(content) != found.meta["size"]:
                 raise ConnectionError(f"{key} has {found.meta['size']} bytes, and {len(content)} were received")
-            return Stored(content, found.meta["e_tag"], found.meta["last_modified"].timestamp())
+            meta = found.meta
+            return Stored(content, meta["e_tag"], meta["version"], meta["last_modified"].timestamp())
 
         return self._patiently(get, stale=STALE_SECONDS if must_exist else 0.0)
 
@@ -151,10 +188,11 @@ class Objects:
         """Write an object unless it exists; whether it has this content now."""
         return self._put_if(key, content, "create")
 
-    def replace(self, key: str, content: bytes, e_tag: str | None) -> bool:
-        """Write an object unless another one has been written since that with ``e_tag``; whether it has this content
-        now. A folder cannot tell, and is written to at once."""
-        return self._put_if(key, content, {"e_tag": e_tag})
+    def replace(self, key: str, content: bytes, seen: Stored) -> bool:
+        """Write an object unless another one has been written since it was ``seen``; whether it has this content now.
+        A folder cannot tell, and is written to at once."""
+        known = {"e_tag": seen.e_tag, "version": seen.version}  # Google Cloud Storage compares the version
+        return self._put_if(key, content, {name: value for name, value in known.items() if value is not None})
 
     def _put_if(self, key: str, content: bytes, mode: Any) -> bool:
         import obstore  # noqa: PLC0415
@@ -163,7 +201,9 @@ class Objects:
         def put() -> bool:
             try:
                 obstore.put(self._store, key, content, mode=mode, use_multipart=False)
-            except NotImplementedError:
+            except NotImplementedError as error:
+                if not self._is_folder:
+                    raise Busy(f"{self.url} does not write on a condition: {_reason(error)}", WAIT_SECONDS) from None
                 obstore.put(self._store, key, content, use_multipart=False)
             except (AlreadyExistsError, PreconditionError):
                 return False

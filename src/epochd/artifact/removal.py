@@ -1,9 +1,10 @@
 """Removal of a task's files, safe against a crash at any moment.
 
 A note of the removal is written first, then the task's row in the database is deleted, then the files. A server that
-finds a note when it starts completes the removal if the row is gone, and deletes the note otherwise. Files that the
-database does not know are never deleted without a note. A note is usually an empty file, which fits on a full disk:
-its name holds the task's id and, unless that is kept, the model's folder; one too long for a name is in the file.
+finds a note when it starts, or later if it has an object store, completes the removal if the row is gone, and deletes
+the note otherwise. Files that the database does not know are never deleted without a note. A note is usually an empty
+file, which fits on a full disk: its name holds the task's id and, unless that is kept, the model's folder; one too long
+for a name is in the file.
 """
 
 import json
@@ -72,6 +73,12 @@ def write_model_note(settings: Settings, folder: str, task_id: str) -> Path:
     return _written(path, {"model": f"{folder}/{task_id}"}, f"the model {task_id}")
 
 
+def is_noted(settings: Settings, task_id: str) -> bool:
+    """Whether the model of a task is about to be removed."""
+    notes = settings.removals_dir.glob(f"{task_id}.*")
+    return any(path.name != f"{task_id}{NOTE}" for path in notes)
+
+
 def _written(path: Path, content: Mapping[str, str] | None, what: str) -> Path:
     """Write a durable note with this content, None for an empty file; return its path. Raises OutOfSpace."""
     try:
@@ -103,11 +110,11 @@ def complete_model(settings: Settings, noted: Path, copies: Copies | None = None
 
 
 def _is_done(noted: Path, remove: Callable[[], None]) -> bool:
-    """Delete copies; False if that is left to the next start of the server, which finds the note."""
+    """Delete copies; False if that is left to somebody who finds the note later."""
     try:
         remove()
     except Busy as error:
-        logger.warning("the removal noted in %s is not complete: %s; the next start completes it", noted, error)
+        logger.warning("the removal noted in %s is not complete: %s; it is completed later", noted, error)
         return False
     return True
 
@@ -200,7 +207,7 @@ def _remove_model(model: Path, target: Path) -> None:
 def _move_away(model: Path, target: Path) -> bool:
     """Move a model out of the store in one step, so that each model there is complete or absent; False if it cannot be
     moved: it contains other things, the target is on another disk or exists, or the disk is full."""
-    if not set(os.listdir(model)) <= files.own_names(model):
+    if not set(os.listdir(model)) <= files.own_names(model) | {files.FETCHED}:
         return False
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ import logging
 import secrets
 import shutil
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -133,7 +133,7 @@ def publish(objects: Objects, publication: Publication) -> bool:
         return True
     if before is None:
         return objects.create(wanted.key, wanted.content)
-    return objects.replace(wanted.key, wanted.content, before.e_tag)
+    return objects.replace(wanted.key, wanted.content, before)
 
 
 def put_files(objects: Objects, place: Path, wanted: Manifest) -> None:
@@ -152,8 +152,9 @@ def put_folder(objects: Objects, place: Path, folder: str) -> None:
     raise Busy(f"others write {folder} at the same time", 1)
 
 
-def get_folder(objects: Objects, wanted: Manifest, final: Path, *, mode: int = 0o700) -> None:
-    """Make a folder on the disk what it is in the store. Raises CorruptFile; nothing incomplete is left."""
+def get_folder(objects: Objects, wanted: Manifest, final: Path, *, mode: int = 0o700, mark: bool = False) -> None:
+    """Make a folder on the disk what it is in the store, with a ``mark`` that it is a copy. Raises CorruptFile; nothing
+    incomplete is left."""
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = final.parent / f"{files.TEMPORARY}{final.name}-{secrets.token_hex(4)}"
     temporary.mkdir(0o700)
@@ -161,6 +162,8 @@ def get_folder(objects: Objects, wanted: Manifest, final: Path, *, mode: int = 0
         with ThreadPoolExecutor(THREADS) as pool:
             list(pool.map(partial(_get, objects, temporary), wanted.files.items()))
         (temporary / files.MANIFEST).write_bytes(wanted.content)
+        if mark:
+            (temporary / files.FETCHED).touch()
         files.publish(temporary, final, mode=mode)
     except FileNotFoundError as error:
         raise CorruptFile(str(error)) from None
@@ -189,8 +192,13 @@ def _remove(objects: Objects, keys: Sequence[str]) -> None:
 
 
 def numbered(objects: Objects, folder: str) -> list[str]:
-    """The names of a task's checkpoints, oldest first; some may be incomplete."""
-    return sorted({name for key in objects.sizes(folder) if (name := _checkpoint_of(key, folder))})
+    """The names of a task's checkpoints that have a manifest, oldest first."""
+    return _published(objects.sizes(folder), folder)
+
+
+def _published(keys: Iterable[str], folder: str) -> list[str]:
+    manifests = (key for key in keys if key.endswith(f"/{files.MANIFEST}"))
+    return sorted(name for key in manifests if (name := _checkpoint_of(key, folder)))
 
 
 def _checkpoint_of(key: str, folder: str) -> str | None:
@@ -223,24 +231,21 @@ def newest(
 def prune(objects: Objects, folder: str) -> None:
     """Delete the checkpoints of a task that are older than the newest complete ones that are kept."""
     keys = objects.sizes(folder)
-    complete = sorted(
-        name for key in keys if key.endswith(f"/{files.MANIFEST}") and (name := _checkpoint_of(key, folder))
-    )
-    oldest = complete[-checkpoint.KEEP :][:1]
+    oldest = _published(keys, folder)[-checkpoint.KEEP :][:1]
     old = [key for key in keys if (name := _checkpoint_of(key, folder)) and oldest and name < oldest[0]]
     _remove(objects, old)
 
 
-def latest(objects: Objects, folder: str) -> tuple[str | None, float, str | None]:
-    """The newest model in a folder, when it was saved (Unix time), and the version of this note."""
+def latest(objects: Objects, folder: str) -> tuple[str | None, float, Stored | None]:
+    """The newest model in a folder, when it was saved (Unix time), and the object that says so."""
     found = objects.read(f"{folder}/{files.LATEST}")
     if found is None:
         return None, 0.0, None
     try:
         about = json.loads(found.content)
-        return str(about["version"]), float(about["saved_at"]), found.e_tag
+        return about["version"] and str(about["version"]), float(about["saved_at"]), found
     except (ValueError, KeyError, TypeError):
-        return None, 0.0, found.e_tag
+        return None, 0.0, found
 
 
 def point_latest(objects: Objects, folder: str, version: str) -> None:
@@ -249,34 +254,33 @@ def point_latest(objects: Objects, folder: str, version: str) -> None:
     if saved is None:  # removed in the meantime
         return
     for _ in range(TRIES):
-        present, saved_at, e_tag = latest(objects, folder)
+        present, saved_at, seen = latest(objects, folder)
         if present == version or saved_at > saved.modified:
             return
-        if _write_latest(objects, folder, version, saved.modified, e_tag):
+        if _write_latest(objects, folder, version, saved.modified, seen):
             return
     raise Busy(f"others write {folder}/{files.LATEST} at the same time", 1)
 
 
 def repoint_latest(objects: Objects, folder: str, removed: str) -> None:
-    """If ``latest`` leads to a model that is about to be removed, let it lead to the newest other one."""
+    """If ``latest`` leads to a model that is about to be removed, let it lead to the newest other one, or to none. The
+    object stays: nothing could be deleted on the condition that no other model was published in the meantime."""
     for _ in range(TRIES):
-        present, _, e_tag = latest(objects, folder)
+        present, _, seen = latest(objects, folder)
         if present != removed:
             return
         others = [name for name in objects.folders(folder) if TASK_ID.fullmatch(name) and name != removed]
         found = [(saved.modified, name) for name in others if (saved := objects.read(manifest_key(f"{folder}/{name}")))]
-        if not found:
-            objects.delete([f"{folder}/{files.LATEST}"])
-            return
-        if _write_latest(objects, folder, max(found)[1], max(found)[0], e_tag):
+        saved_at, version = max(found) if found else (0.0, None)
+        if _write_latest(objects, folder, version, saved_at, seen):
             return
     raise Busy(f"others write {folder}/{files.LATEST} at the same time", 1)
 
 
-def _write_latest(objects: Objects, folder: str, version: str, saved_at: float, e_tag: str | None) -> bool:
+def _write_latest(objects: Objects, folder: str, version: str | None, saved_at: float, seen: Stored | None) -> bool:
     content = json.dumps({"version": version, "saved_at": saved_at}).encode()
     key = f"{folder}/{files.LATEST}"
-    return objects.create(key, content) if e_tag is None else objects.replace(key, content, e_tag)
+    return objects.create(key, content) if seen is None else objects.replace(key, content, seen)
 
 
 def dataset_folder(name: str, fingerprint: str) -> str:

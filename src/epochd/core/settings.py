@@ -68,12 +68,12 @@ class Settings(BaseSettings):
     """A SQLAlchemy URL, such as ``postgresql+psycopg://user:password@host/epochd``. Default: SQLite in ``data_dir``."""
     storage: Annotated[str, Field(pattern=STORE_PATTERN)] | None = None
     """An object store that has all checkpoints, models, predictions and uploaded datasets: ``s3://bucket/prefix``,
-    ``gs://``, ``az://`` or ``file:///folder``. The data directory is a cache of it then. Default: none, the data
-    directory has them."""
+    ``gs://bucket/prefix``, ``az://container/prefix`` or ``file:///folder``. The data directory is a cache of it then.
+    Default: none, the data directory has them."""
     storage_options: dict[str, SecretStr] = {}
     """How to reach the object stores of ``storage`` and ``dataset_urls``: a JSON object with keys such as ``endpoint``,
-    ``region``, ``access_key_id``, ``secret_access_key`` and ``allow_http``. Default: what the environment says
-    (``AWS_ACCESS_KEY_ID``, …)."""
+    ``region``, ``access_key_id``, ``secret_access_key`` and ``allow_http``; for Azure ``account_name``. Default: what
+    the environment says (``AWS_ACCESS_KEY_ID``, …)."""
     dataset_urls: CommaSeparated = []
     """Addresses in object stores below which configs may name datasets, such as ``s3://bucket/tables/``."""
     shared: bool = False

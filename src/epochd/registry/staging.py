@@ -52,6 +52,12 @@ class KeptFiles(Protocol):
     async def put_dataset(self, file: Path, name: str, fingerprint: str) -> None:
         """Keep a file that is to have this name, beside other contents of it."""
 
+    async def note_dataset(self, file: Path) -> None:
+        """Note that the file of a registered dataset is in the dataset folder, too."""
+
+    async def noted_datasets(self) -> list[Path]:
+        """The files that were noted, and that nobody has changed since."""
+
     async def drop_dataset(self, name: str, fingerprint: str | None = None) -> None:
         """Delete one content of the file of this name, or all."""
 
@@ -119,16 +125,25 @@ class StagingArea:
             files.flush(place.parent)
 
         staged.stage = "checking"
+        await self.delete_unregistered()
         facts = await self._readers.call(operations.facts, Source(staged.name, file, options=options or ReadOptions()))
         dataset = described(staged.name, staged.kind, facts, file.name, connection, query, options)
         await asyncio.to_thread(files.flush, file)
         await self._kept.put_dataset(file, file.name, dataset.fingerprint)
         async with datasets.registering(self._db, dataset, replace=replace) as old:
             await asyncio.to_thread(move_into_place)
+        await self._kept.note_dataset(self.home / dataset.path)
         if old is not None and old.is_kept and (old.path, old.fingerprint) != (dataset.path, dataset.fingerprint):
             await self._kept.drop_dataset(old.path, old.fingerprint)
         await self.delete_file(old, keep=self.home.resolve() / dataset.path)
         return dataset
+
+    async def delete_unregistered(self) -> None:
+        """Delete the files of datasets that another server has deleted, with its own files only."""
+        if noted := await self._kept.noted_datasets():
+            registered = {*(await datasets.paths(self._db, self.home)).values()}
+            for path in [path for path in noted if path not in registered]:
+                await asyncio.to_thread(path.unlink, missing_ok=True)
 
     async def delete_file(self, dataset: Dataset | None, *, keep: Path | None = None) -> None:
         """Delete the file of a dataset that is no longer registered, if the server owns it and it is not ``keep``."""

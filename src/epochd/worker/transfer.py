@@ -186,9 +186,20 @@ class RemoteFolders(SharedFolders):
         for folder, wanted in folders.items():
             if any(path.path.endswith(f"/{files.MANIFEST}") for path in wanted):
                 if not self._is_here(folder):
-                    self._fetch_folder(folder, wanted)
+                    self._fetch_state_folder(folder, wanted)
             else:
                 self._fetch_all("state", wanted, self._home)
+
+    def _fetch_state_folder(self, folder: Path, wanted: Sequence[RemoteFile]) -> None:
+        """Fetch a checkpoint, or a part of a prediction, without which its rows are predicted again. Raises
+        CorruptFile."""
+        try:
+            self._fetch_folder(folder, wanted)
+        except CorruptFile as error:
+            if not isinstance(self._ticket, PredictionTicket):
+                raise
+            logger.warning("%s: its rows are predicted again", error)
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _is_here(self, folder: Path) -> bool:
         """Whether a folder need not be fetched; a damaged one is fetched again from an object store."""
@@ -257,6 +268,8 @@ class RemoteFolders(SharedFolders):
                 return self._download_from_store(answer.headers["Location"], headers, target, size)
             if answer.status_code not in (200, 206):
                 answer.read()
+                if answer.status_code == CorruptFile.status and _said(answer, "code") == CorruptFile.code:
+                    raise CorruptFile(_message(answer))
                 return answer
             self._receive(answer, target)
         if target.stat().st_size != size:
@@ -378,10 +391,15 @@ def _tried(send: Callable[[], httpx.Response]) -> tuple[EpochdError, httpx.Respo
 
 
 def _message(answer: httpx.Response) -> str:
+    return _said(answer, "message") or answer.text[:500]
+
+
+def _said(answer: httpx.Response, name: str) -> str | None:
+    """What an answer of the server says of an error."""
     try:
-        return str(answer.json()["message"])
+        return str(answer.json()[name])
     except (ValueError, KeyError, TypeError):
-        return answer.text[:500]
+        return None
 
 
 def connect(ticket: AttemptTicket, transport: httpx.BaseTransport | None = None) -> httpx.Client:
@@ -504,7 +522,9 @@ class LogSender:
             self._send()
 
     def _send(self) -> None:
-        """Send what is new, in pieces. A log that has been cut at its limit is sent again from its beginning."""
+        """Send what is new, in pieces. A log that has been cut at its limit is sent again from its beginning, and so is
+        one that another server gets; if the server is another one each time, what is left is sent later."""
+        has_gone_back = False
         while True:
             try:
                 with self._path.open("rb") as log:
@@ -520,6 +540,8 @@ class LogSender:
             except (OSError, httpx.TransportError, ValueError, KeyError, TypeError):
                 return
             self._is_begun |= known is not None
-            if known is None or known == self._sent:
+            is_back = known is not None and known < self._sent
+            if known is None or known == self._sent or (is_back and has_gone_back):
                 return
+            has_gone_back |= is_back
             self._sent = known if known <= size else 0

@@ -5,19 +5,23 @@ import hashlib
 import json
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from tests.support.stores import SECRET, Weed
 
+from epochd.api import service as module
 from epochd.api import storage
-from epochd.artifact import files, stored
+from epochd.artifact import files, objects, stored
 from epochd.artifact.objects import Objects
+from epochd.core.errors import Busy, NotFound
 from epochd.core.jobs import State
-from epochd.store import attempts, jobs
+from epochd.store import attempts, datasets, jobs
 
 TABLE = "x,target\n" + "".join(f"{number},{number % 2}\n" for number in range(40))
 
@@ -117,6 +121,17 @@ async def test_a_checkpoint_is_in_the_store_with_its_manifest_and_is_given_to_th
     assert "0001-000003 cannot be used" in older["faults"][0]
 
 
+async def test_a_retry_gets_the_complete_checkpoints_whatever_has_begun_to_be_sent(worker):
+    service, names = worker.house.service, {"state.json": b"{}", "weights.safetensors": b"abc"}
+    for number in (1, 2):
+        assert await worker.send(worker.checkpoint(number), names) == 204
+    for number in (3, 4):
+        await worker.send_files(worker.checkpoint(number), {"state.json": b"{}"})
+    assert await service.storage.checkpoints(await jobs.get(service.db, worker.ticket.task_id)) == []
+    place = service.settings.checkpoints_dir / worker.ticket.task_id
+    assert sorted(path.name for path in place.iterdir()) == ["0001-000001", "0001-000002"]
+
+
 async def test_a_folder_that_lacks_a_file_is_refused(worker, monkeypatch):
     monkeypatch.setattr(stored, "STALE_SECONDS", 0.2)
     names = {"state.json": b"{}", "weights.safetensors": b"abc"}
@@ -201,8 +216,144 @@ async def test_a_model_is_served_from_the_store_and_removed_from_it(worker):
     found = await service.models.find("models/x")
     files.verify(found.folder)
     await service.models.remove(found)
-    assert worker.bucket.sizes("artifacts") == {}
+    assert [*worker.bucket.sizes("artifacts")] == ["artifacts/models/x/latest"], "which leads to none"
     assert service.models.latest("models/x") is None
+
+
+async def test_a_removal_that_the_store_refuses_is_completed_while_the_server_runs(worker, monkeypatch):
+    service, task_id = worker.house.service, worker.ticket.task_id
+    model = f"artifacts/models/x/{task_id}"
+    assert await worker.send(model, {"model.json": b"{}"}) == 204
+    found = await service.models.find("models/x")
+    assert (found.folder / files.FETCHED).is_file()
+    with monkeypatch.context() as patch:
+        patch.setattr(service.storage.objects, "delete", Mock(side_effect=Busy("a test", 1)))
+        await service.models.remove(found)
+    assert worker.bucket.sizes(model)
+    with pytest.raises(NotFound):
+        await service.models.find("models/x", task_id)
+    assert not found.folder.exists(), "it is not fetched again"
+    monkeypatch.setattr(module, "REMOVALS_SECONDS", 0.01)
+    monkeypatch.setattr(module, "INTERRUPTED_SECONDS", 0.0)
+    completing = asyncio.create_task(service._complete_removals_later())
+    for _ in range(500):
+        if not worker.bucket.sizes(model):
+            break
+        await asyncio.sleep(0.01)
+    completing.cancel()
+    assert not worker.bucket.sizes(model)
+
+
+async def test_a_model_that_is_removed_while_it_is_fetched_is_not_kept(worker, monkeypatch):
+    service = worker.house.service
+    model = f"artifacts/models/x/{worker.ticket.task_id}"
+    assert await worker.send(model, {"model.json": b"{}"}) == 204
+    get = stored.get_folder
+
+    def removed_then(objects: Objects, wanted: stored.Manifest, *rest: Any, **options: Any) -> None:
+        get(objects, wanted, *rest, **options)
+        stored.remove(objects, wanted.folder)
+
+    monkeypatch.setattr(stored, "get_folder", removed_then)
+    monkeypatch.setattr(objects, "STALE_SECONDS", 0.1)
+    with pytest.raises(NotFound):
+        await service.models.find("models/x", worker.ticket.task_id)
+    assert not (service.settings.data_dir / model).exists()
+
+
+async def test_a_model_whose_task_another_server_has_removed_is_not_served(worker, monkeypatch):
+    service, old = worker.house.service, "epoch_training_20250101_000000_abcdef"
+    monkeypatch.setattr(service.storage, "_settings", service.settings.model_copy(update={"shared": True}))
+    monkeypatch.setattr(storage, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(objects, "STALE_SECONDS", 0.1)
+    for name in ("fetched", "own"):
+        home = service.settings.artifacts_dir / "models" / name
+        with files.durable_folder(home / old) as place:
+            (place / "model.json").write_text("{}")
+    stored.put_folder(worker.bucket, home.parent / "fetched" / old, f"artifacts/models/fetched/{old}")
+    files.remove_own(home.parent / "fetched" / old)
+    found = await service.models.find("models/fetched", old)
+    stored.remove(worker.bucket, f"artifacts/models/fetched/{old}")
+    with pytest.raises(NotFound):
+        await service.models.find("models/fetched", old)
+    assert not found.folder.exists()
+    assert (await service.models.find("models/own", old)).id == old, "it never was in the store"
+
+
+async def test_a_store_that_does_not_answer_is_no_missing_model(worker, monkeypatch):
+    service = worker.house.service
+    assert await worker.send(f"artifacts/models/x/{worker.ticket.task_id}", {"model.json": b"{}"}) == 204
+    (service.settings.artifacts_dir / "models/x" / files.LATEST).unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(stored, "latest", Mock(side_effect=Busy("a test", 1)))
+        with pytest.raises(Busy):
+            await service.models.find("models/x")
+    found = await asyncio.gather(*(service.models.find("models/x") for _ in range(3)))
+    assert {one.id for one in found} == {worker.ticket.task_id}, "also those who ask while it is looked up"
+
+
+async def test_a_checkpoint_that_another_server_has_named_is_given_too(worker):
+    names = {"state.json": b"{}", "weights.safetensors": b"abc"}
+    for number in (1, 2):
+        assert await worker.send(worker.checkpoint(number), names) == 204
+    await worker.inputs()
+    assert await worker.get(f"state/{worker.checkpoint(1)}/weights.safetensors") == b"abc"
+    for path in (
+        f"{worker.checkpoint(7)}/state.json",
+        f"{worker.checkpoint(1)}/other",
+        worker.checkpoint(1).replace(worker.ticket.task_id, "epoch_training_20260101_000000_abcdef") + "/state.json",
+        f"{worker.checkpoint(1)}/%2e%2e/0001-000002/state.json",
+    ):
+        answer = await worker.house.http.get(f"{worker.path}/files/state/{path}", headers=worker.headers)
+        assert answer.status_code == 404, path
+
+
+async def test_a_dataset_that_another_server_has_deleted_is_gone_and_its_name_is_free(worker):
+    service, config = worker.house.service, {"dataset": "sales.csv", "target_column": "target"}
+    await jobs.stop(service.db, worker.ticket.task_id)
+    await attempts.release_attempt(service.db, worker.ticket.task_id, 1, reason="a test")
+    place = service.settings.dataset_roots[0] / "sales.csv"
+    own = place.with_name("own.csv")
+    own.write_text(TABLE)
+    assert (await worker.house.post("/validate", json=config)).json()["valid"]
+    await datasets.remove(service.db, "sales")
+    headers, names = {"Content-Type": "application/octet-stream"}, {"name": "sales", "filename": "sales.csv"}
+    again = await worker.house.http.post("/api/v1/datasets", params=names, headers=headers, content=TABLE + "1,1\n")
+    assert again.status_code == 201, again.text
+    place.unlink()
+    await service.catalog("sales")
+    assert place.read_text() == TABLE + "1,1\n"
+    await datasets.remove(service.db, "sales")
+    assert not (await worker.house.post("/validate", json=config)).json()["valid"]
+    assert not place.exists(), "also the copy that was fetched"
+    place.write_text(TABLE)
+    await service.catalog()
+    assert place.exists(), "what others put there is theirs"
+    assert own.exists()
+
+
+async def test_the_log_of_an_attempt_that_has_ended_is_the_longest_that_there_is(worker):
+    service, task_id = worker.house.service, worker.ticket.task_id
+    path = service.settings.logs_dir / task_id / "1.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    worker.bucket.put(f"logs/{task_id}/1.log", b"one\ntwo\n")
+    path.write_bytes(b"one\n")
+    job = await jobs.get(service.db, task_id)
+    await service.storage.logs(job)
+    assert path.read_bytes() == b"one\n", "it is still written"
+    await service.storage.logs(replace(job, state=State.CANCELLED))
+    assert path.read_bytes() == b"one\ntwo\n"
+    path.write_bytes(b"one\ntwo\nthree\n")
+    await service.storage.logs(replace(job, state=State.CANCELLED))
+    assert path.read_bytes() == b"one\ntwo\nthree\n"
+
+
+async def test_the_log_of_a_worker_goes_to_the_server_that_dispatches(worker, monkeypatch):
+    monkeypatch.setattr(type(worker.house.service), "is_leader", False)
+    answer = await worker.house.http.put(
+        f"{worker.path}/log", params={"attempt": 1, "offset": 0}, content=b"x", headers=worker.headers
+    )
+    assert (answer.status_code, answer.json()["code"]) == (503, "busy"), "there is none"
 
 
 async def test_what_the_server_had_before_it_had_a_store_is_used_and_kept(worker):

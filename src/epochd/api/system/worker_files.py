@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from starlette.requests import Request
 
 from epochd.api.deps import JsonObject, ServiceDep, bearer_token
-from epochd.api.leader import AT_LEADER
+from epochd.api.leader import AT_LEADER, at_leader
 from epochd.api.security import WORKERS_PATH
 from epochd.api.service import Service
 from epochd.core.errors import BadRequest, NotFound
@@ -74,7 +74,10 @@ async def _running(service: Service, task_id: str, attempt: int, request: Reques
 async def log(
     task_id: str, attempt: Attempt, offset: Annotated[int, Query(ge=0)], request: Request, service: ServiceDep
 ) -> JSONResponse:
-    """Append a piece that begins at ``offset`` to the log of an attempt; answers with the size that it has then."""
+    """Append a piece that begins at ``offset`` to the log of an attempt; answers with the size that it has then. With
+    an object store the server that dispatches has the whole log until the attempt ends."""
+    if service.storage.is_on:
+        await at_leader(request, service)
     job = await jobs.get(service.db, task_id)
     if job.attempt != attempt:
         raise NotFound(f"attempt {attempt} of task {task_id} is not its newest one")

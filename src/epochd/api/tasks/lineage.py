@@ -187,7 +187,7 @@ async def _newest(service: Service, parent: Job) -> tuple[Checkpoint | None, lis
     Raise IllegalMove if the task had checkpoints, but none is intact.
     """
     known = parent.checkpoint
-    damaged = await service.storage.checkpoints(parent.id)
+    damaged = await service.storage.checkpoints(parent)
     folder = service.settings.checkpoints_dir / parent.id
     path, found = await asyncio.to_thread(checkpoint.newest, folder, set_aside=False)
     faults = [*damaged, *found]

@@ -23,7 +23,7 @@ from epochd.api.service import Service
 from epochd.api.tasks.responses import LogOf
 from epochd.api.tasks.routing import training_router
 from epochd.core.errors import Busy, NotFound
-from epochd.core.jobs import Job
+from epochd.core.jobs import Job, State
 from epochd.store import jobs
 
 router = training_router()
@@ -85,11 +85,11 @@ async def _fetched(request: Request, service: Service, job: Job, *, follow: bool
     """The attempts that have a log, after those of attempts that have ended elsewhere were fetched from the object
     store. The server that leads may have the log of the newest one, and answers then."""
     known = attempts_of(service, job)
-    if not service.storage.is_on or len(known) == job.attempt:
+    if not service.storage.is_on or (len(known) == job.attempt and service.membership is None):
         return known
-    await service.storage.logs(job.id)
+    await service.storage.logs(job)
     known = attempts_of(service, job)
-    if job.attempt not in known and not follow:
+    if (job.attempt not in known or job.state is State.RUNNING) and not follow:
         with suppress(Busy):
             await at_leader(request, service)
     return known
