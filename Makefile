@@ -56,10 +56,10 @@ clients: setup
 	PATH="$$PATH:$(CURDIR)/$(BIN)" $(BIN)/python -m pytest tests/api/test_generated_clients.py $(ARGS)
 
 # A hundred and more faults at random moments, on both databases: docs/testing.md. As root, a full disk is among them.
-# Then what Ray does to jobs, on real clusters, which take long to start.
+# Then what takes long to start: real Ray clusters, and the guide on a cluster.
 chaos: setup
 	CHAOS_FAULTS=$${CHAOS_FAULTS:-52} $(BIN)/python -m pytest -s tests/system/chaos $(ARGS)
-	$(BIN)/python -m pytest -m long -n 2 --dist loadfile tests/dispatch/workers
+	$(BIN)/python -m pytest -m long -n 2 --dist loadfile tests/dispatch/workers tests/api/test_guide.py
 
 # Four million rows that are not held in memory, on each engine.
 streaming: setup

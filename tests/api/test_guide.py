@@ -1,7 +1,9 @@
-"""The guide's snippets as written, with the packages it names, against a real server with a real worker."""
+"""The guide's snippets as written, with the packages it names, against a real server with a real worker; and against
+three servers behind nginx that leave all trainings to agents."""
 
 import json
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -10,13 +12,34 @@ import sseclient
 
 from epochd.api.tasks.openapi_examples import QUICK_START
 from tests.api.test_server import API, Process
+from tests.support.proxy import NGINX
+from tests.support.running import RunningAgent
+from tests.support.servers import Servers
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    process = Process(Path(tmp_path_factory.mktemp("guide")) / "data")
-    yield process
-    process.end()
+@dataclass
+class Cluster:
+    url: str
+
+
+CLUSTER = pytest.param("cluster", marks=[pytest.mark.long, pytest.mark.skipif(NGINX is None, reason="no nginx")])
+
+
+@pytest.fixture(scope="module", params=["alone", CLUSTER])
+def server(request, tmp_path_factory):
+    folder = Path(tmp_path_factory.mktemp("guide"))
+    if request.param == "alone":
+        process = Process(folder / "data")
+        yield process
+        process.end()
+        return
+    new_postgres, template = map(request.getfixturevalue, ("new_postgres", "migrated_postgres"))
+    servers = Servers(folder, new_postgres(template), slots=0)
+    agents = [RunningAgent(folder / f"agent-{name}", servers.proxy.url, name) for name in ("a", "b")]
+    yield Cluster(servers.proxy.url)
+    for agent in agents:
+        agent.kill()
+    servers.close()
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +101,7 @@ def test_pause_and_resume_answer_as_in_the_guide(server):
     assert requests.post(f"{server.url}{API}/stop/{task_id}").json()["state"] == "cancelled"
 
 
+@pytest.mark.parametrize("server", ["alone"], indirect=True)
 def test_nobody_else_has_access_to_what_the_training_left(server, task_id):
     requests.get(f"{server.url}{API}/stream-progress/{task_id}").raise_for_status()  # to its end
     home = server.folder
