@@ -41,7 +41,9 @@ def agent(
     data_dir: Annotated[Path, Option(help="The folder for the files of running trainings, and for caches.")] = Path(
         "epochd-agent"
     ),
-    slots: Annotated[int | None, setting("slots")] = None,
+    slots: Annotated[
+        int | None, Option(min=1, help="The number of trainings that run at the same time on this machine.")
+    ] = None,
     gpus: Annotated[str | None, setting("gpus")] = None,
     memory_mb: Annotated[int | None, setting("memory_mb")] = None,
     warm_mb: Annotated[int | None, setting("warm_mb")] = None,
