@@ -48,9 +48,13 @@ def predicted(server, body):
 
 
 def left(agent) -> list[Path]:
-    """The files that an agent keeps of attempts."""
-    kinds = ("checkpoints", "artifacts", "predictions")
-    return [path for kind in kinds for path in (agent.data_dir / kind).rglob("*") if path.is_file()]
+    """The files that an agent keeps of attempts, once its workers had time to delete them after their last report."""
+    kinds, until = ("checkpoints", "artifacts", "predictions"), time.monotonic() + 10
+    while found := [path for kind in kinds for path in (agent.data_dir / kind).rglob("*") if path.is_file()]:
+        if time.monotonic() > until:
+            break
+        time.sleep(0.05)
+    return found
 
 
 @pytest.fixture(scope="module")
