@@ -191,7 +191,7 @@ def freeze_machine(arena: AgentArena) -> str:
     _signal(pids, signal.SIGSTOP)
     until(lambda: arena.is_over(victim), f"task {victim.task_id} was not taken from the frozen machine {name}")
     _signal(pids, signal.SIGCONT)
-    until(lambda: arena.server.agents()[name]["state"] == "connected", f"agent {name} did not come back")
+    until(lambda: state_of(arena, name) == "connected", f"agent {name} did not come back")
     return f"machine {name} stood still until its task had been taken from it"
 
 
@@ -207,7 +207,7 @@ def cut_off(arena: AgentArena) -> str:
     else:
         time.sleep(arena.random.uniform(0.1, 0.4) * LEASE_SECONDS)
     arena.network.plug(name)
-    until(lambda: arena.server.agents()[name]["state"] == "connected", f"agent {name} did not come back")
+    until(lambda: state_of(arena, name) == "connected", f"agent {name} did not come back")
     if is_long:
         state = arena.server.task(victim.task_id)["state"]
         known = {task for agent in arena.server.agents().values() for task in agent["tasks"]}
@@ -226,3 +226,9 @@ AGENT_FAULTS: dict[str, Callable[[AgentArena], str]] = {
     fault.__name__: fault
     for fault in (kill_machine, kill_agent, stop_agent, drain_agent, kill_worker, freeze_machine, cut_off)
 }
+
+
+def state_of(arena: "AgentArena", name: str) -> str | None:
+    """The state of an agent; None if the server has not heard of it since its start."""
+    found = arena.server.agents().get(name)
+    return None if found is None else str(found["state"])
