@@ -107,7 +107,7 @@ class Cluster:
         return (job for _, job in heapq.merge(*chosen))
 
     def start(self, start: Start) -> None:
-        job, place = start
+        job, place = start.job, start.place
         self.places[place.name] = place._replace(free_slots=place.free_slots - 1, free_gpus=place.free_gpus - job.gpus)
         ends_at = None if job.seconds is None else self.now + job.seconds
         self.running[place.name].append(Running(job.id, 1, job.priority, job.owner, job.gpus, self.now, ends_at))
