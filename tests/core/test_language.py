@@ -59,7 +59,10 @@ def test_what_is_not_known_stays_as_it_is(message: str) -> None:
     assert not CATALOGUE.knows(message)
 
 
-@pytest.mark.parametrize("value", ["'the queue is full'", '"removed"', '{"removed": "the queue is full"}', "12"])
+@pytest.mark.parametrize(
+    "value",
+    ["'客户 流失（一月） 表.csv'", "'the queue is full'", '"removed"', '{"removed": "the queue is full"}', "12"],
+)
 def test_values_of_users_are_never_translated(value: str) -> None:
     assert CATALOGUE.translated(f"the dataset {value} is built in") == f"数据集 {value} 是内置的"
 

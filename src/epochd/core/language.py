@@ -111,9 +111,10 @@ class Template:
                 at = text.find(part, at + 1)
 
     def filled(self, values: Mapping[int, str]) -> str:
-        """The translation with these values in its places."""
-        text = PLACEHOLDER.sub(lambda place: values.get(int(place[1]), ""), self.translation)
-        return BETWEEN_CHINESE.sub("", text)
+        """The translation with these values in its places. Spaces inside a value belong to it."""
+        kept = {number: value.replace(" ", "\0") for number, value in values.items()}
+        text = PLACEHOLDER.sub(lambda place: kept.get(int(place[1]), ""), self.translation)
+        return BETWEEN_CHINESE.sub("", text).replace("\0", " ")
 
 
 def end_of(pattern: re.Pattern[str], text: str, start: int) -> int:
