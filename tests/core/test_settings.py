@@ -203,3 +203,9 @@ def test_urls_of_servers_have_no_secrets_and_no_query(url):
         with pytest.raises(SettingsError, match=f"EPOCHD_{name.upper()}"):
             settings.load(**{name: url})
     assert settings.load(public_url="https://proxy.example:8443/epochd").public_url
+
+
+def test_the_variables_of_the_runtime_environment_of_ray_are_texts(monkeypatch):
+    monkeypatch.setenv("EPOCHD_RAY_RUNTIME_ENV", '{"env_vars": null}')
+    with pytest.raises(SettingsError, match=r"EPOCHD_RAY_RUNTIME_ENV.*env_vars"):
+        settings.load()

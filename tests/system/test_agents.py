@@ -57,16 +57,21 @@ def left(agent) -> list[Path]:
     return found
 
 
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory):
-    """The outcome of TRAINING on a server without agents."""
-    server = Running(tmp_path_factory.mktemp("expected"))
+def undisturbed(folder, training):
+    """The outcome of a training on a server alone."""
+    server = Running(folder)
     try:
-        task_id = server.start(**TRAINING)
+        task_id = server.start(**training)
         assert server.follow(task_id)["type"] == "complete"
         return outcome(server, task_id)
     finally:
         server.end(signal.SIGTERM)
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    """The outcome of TRAINING on a server without agents."""
+    return undisturbed(tmp_path_factory.mktemp("expected"), TRAINING)
 
 
 def test_a_training_that_moves_from_agent_to_agent_equals_one_that_stays(open_server, open_agent, expected):

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from epochd.api.attempt_files import CHECKPOINT, PART, AttemptFiles, Sources, target_of
+from epochd.api.attempt_files import CHECKPOINT, KEPT, PART, AttemptFiles, Sources, target_of
 from epochd.api.storage import Storage
 from epochd.artifact import files, stored
 from epochd.artifact.objects import SIGNED_BYTES, Objects
@@ -62,7 +62,7 @@ class StoredFiles(AttemptFiles):
 
     def _remember(self, job: Job, found: dict[str, tuple[str, int]]) -> None:
         self._states[job.key] = {path: key for path, (key, _) in found.items()}
-        while len(self._states) > 256:
+        while len(self._states) > KEPT:
             self._states.pop(next(iter(self._states)))
 
     async def find(self, job: Job, kind: str, path: str) -> Path | str:
@@ -95,13 +95,9 @@ class StoredFiles(AttemptFiles):
             self._stored_models.add(folder)
         content = await asyncio.to_thread((folder / files.MANIFEST).read_bytes)
         known = stored.parsed(self._of_model(job), content)
-        return (
-            known.key
-            if file.name == files.MANIFEST
-            else known.files[file.name].key
-            if file.name in known.files
-            else None
-        )
+        if file.name == files.MANIFEST:
+            return known.key
+        return known.files[file.name].key if file.name in known.files else None
 
     def _of_model(self, job: Job) -> str:
         return str(job.summary["model"]["folder"])

@@ -217,6 +217,14 @@ class Settings(BaseSettings):
                 raise ValueError(f"{shown(url)} is not the address of a place in an object store")
         return [url if url.endswith("/") else f"{url}/" for url in urls]
 
+    @field_validator("ray_runtime_env")
+    @classmethod
+    def _has_variables(cls, value: dict[str, Any]) -> dict[str, Any]:
+        variables = value.get("env_vars", {})
+        if not isinstance(variables, dict) or not all(isinstance(one, str) for one in variables.values()):
+            raise ValueError("env_vars must be an object of names and texts")
+        return value
+
     @field_validator("log_level", "log_format", "language", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:

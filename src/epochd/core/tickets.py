@@ -1,8 +1,9 @@
 """Tickets: all that a worker needs for one attempt, read from standard input as one JSON line, so that the token
 appears neither on a command line nor in an environment."""
 
+import time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, WrapValidator
 
@@ -164,6 +165,20 @@ class PredictionTicket(AttemptTicket):
     def output_dir(self) -> Path:
         """``<data_dir>/predictions/<task_id>``: the predictions, once they are complete."""
         return self.data_dir / "predictions" / self.task_id
+
+
+AttemptKind = TypeVar("AttemptKind", bound=AttemptTicket)
+
+
+def moved(ticket: AttemptKind, home: Path, now: float, **values: object) -> AttemptKind:
+    """A ticket for a worker on another machine than the server, where ``home`` is the data folder and the server's
+    clock says ``now``; with other ``values``."""
+    values |= {"data_dir": home, "claimed_at": ticket.claimed_at and ticket.claimed_at + time.time() - now}
+    if isinstance(ticket, PredictionTicket):
+        values["model_dir"] = home / ticket.model_dir
+    if isinstance(ticket, Ticket):
+        values["group_readable"] = False
+    return ticket.model_copy(update=values)
 
 
 class Claim(BaseModel):

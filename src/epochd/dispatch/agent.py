@@ -27,7 +27,7 @@ from epochd.core.agents import AgentExit, AgentOrders, AgentState
 from epochd.core.errors import AgentNameTaken, EpochdError, SettingsError, Unauthorized
 from epochd.core.jobs import AttemptKey
 from epochd.core.settings import Settings
-from epochd.core.tickets import AttemptTicket, PredictionTicket, Ticket
+from epochd.core.tickets import AttemptTicket, Ticket, moved
 from epochd.dispatch.host import gpus, memory, orphans, processes
 from epochd.dispatch.workers.executor import Executor, Exit
 from epochd.engines.speeds import Speeds
@@ -214,22 +214,17 @@ class Agent:
     def _localised(self, ticket: AttemptTicket, now: float) -> AttemptTicket:
         """The ticket with the folders, the limits and the clock of this machine."""
         settings = self._settings
-        home = settings.data_dir.absolute()
         values: dict[str, object] = {
             "server_url": self._server_url,
-            "data_dir": home,
             "node_address": self._address,
             "threads": max(1, (os.cpu_count() or 1) // settings.slots),
             "memory_mb": settings.memory_mb,
             "log_mb": settings.log_mb,
-            "claimed_at": ticket.claimed_at and time.time() - (now - ticket.claimed_at),
         }
-        if isinstance(ticket, PredictionTicket):
-            values["model_dir"] = home / ticket.model_dir
         if isinstance(ticket, Ticket):
-            values |= {"resident_mb": settings.resident_mb, "cache_mb": settings.cache_mb, "group_readable": False}
+            values |= {"resident_mb": settings.resident_mb, "cache_mb": settings.cache_mb}
             values["many_threads"] = self._speeds.table.threads_of(ticket.framework)
-        return ticket.model_copy(update=values)
+        return moved(ticket, settings.data_dir.absolute(), now, **values)
 
     async def _launch(self, ticket: AttemptTicket) -> None:
         try:

@@ -82,7 +82,7 @@ class Nodes:
     async def join(self, executor: RemoteExecutor, on_exit: OnNodeExit) -> Node:
         """The node of a machine, which is new if there is none of its name, or if that was another one."""
         node = self._remote.get(executor.name)
-        if node is None or (node.executor is not executor and not isinstance(executor, AgentExecutor)):
+        if node is None or node.executor is not executor:
             node = Node(executor, agent=executor.name)
             await executor.start(partial(on_exit, node))
             self._remote[executor.name], self._executors[executor.name] = node, executor

@@ -16,7 +16,7 @@ import psutil
 
 import epochd
 from epochd.artifact import files
-from epochd.core.tickets import CLAIM_REFUSED, AttemptTicket, Claim, Claimed, PredictionTicket, Ticket
+from epochd.core.tickets import CLAIM_REFUSED, AttemptTicket, Claim, Claimed, PredictionTicket, Ticket, moved
 from epochd.engines import registry
 
 VARIABLE = "EPOCHD_CLAIM"
@@ -48,7 +48,7 @@ def claimed() -> Ticket | PredictionTicket | None:
     if answer.ticket is None:
         files.remove_unsent(home)
         return None
-    return _localised(answer.ticket, home, time.time() - answer.now)
+    return moved(answer.ticket, home, answer.now, gpus=_gpus(answer.ticket))
 
 
 def _home() -> Path:
@@ -84,17 +84,6 @@ def _answer(code: str, url: str) -> Claimed:
                 sys.exit(CLAIM_REFUSED)
             time.sleep(delay)
             delay = min(2 * delay, LAST_RETRY_SECONDS)
-
-
-def _localised(ticket: Ticket | PredictionTicket, home: Path, ahead: float) -> Ticket | PredictionTicket:
-    """The ticket with the folders and the GPUs of this machine, whose clock is ``ahead`` seconds of the server's."""
-    values: dict[str, object] = {"data_dir": home, "gpus": _gpus(ticket)}
-    values["claimed_at"] = ticket.claimed_at and ticket.claimed_at + ahead
-    if isinstance(ticket, PredictionTicket):
-        values["model_dir"] = home / ticket.model_dir
-    else:
-        values["group_readable"] = False
-    return ticket.model_copy(update=values)
 
 
 def _gpus(ticket: AttemptTicket) -> list[int]:

@@ -10,7 +10,7 @@ import pytest
 from tests.support.ray_executor import ClusterOfOne
 from tests.support.tickets import ticket
 
-from epochd.core.errors import AgentLost
+from epochd.core.errors import AgentLost, EpochdError
 from epochd.core.tickets import CLAIM_REFUSED
 from epochd.dispatch.workers import ray
 from epochd.dispatch.workers.ray import RayExecutor, job_id
@@ -217,3 +217,16 @@ async def test_the_job_of_a_node_that_dies_is_lost(open_house, monkeypatch):
     house.executor.is_alive = False
     house.executor.see(job, {"status": "FAILED", "message": "The node died", "driver_exit_code": None})
     assert "ended without its worker" in (await house.end()).lost
+
+
+async def test_a_head_that_hangs_does_not_keep_the_server(open_house, monkeypatch):
+    """What it does not answer is given up when the server ends, which local trainings would otherwise wait for."""
+    house = await open_house()
+    monkeypatch.setattr(house.cluster.cluster._client, "post", lambda *_, **__: asyncio.sleep(1000))
+    launch = asyncio.create_task(house.executor.launch(house.ticket()))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await house.executor.close()
+        await house.cluster.cluster.close()
+    with pytest.raises(EpochdError):
+        await launch

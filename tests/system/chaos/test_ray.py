@@ -11,9 +11,8 @@ import pytest
 
 from tests.support.proxy import free_ports
 from tests.support.ray_cluster import RayCluster
-from tests.support.running import Running
 from tests.system import test_agents
-from tests.system.test_agents import outcome, predicted
+from tests.system.test_agents import outcome, predicted, undisturbed
 
 pytestmark = pytest.mark.long
 TRAINING = test_agents.TRAINING | {"epochs": 150}
@@ -22,13 +21,7 @@ TRAINING = test_agents.TRAINING | {"epochs": 150}
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory):
     """The outcome of TRAINING on a server without a cluster."""
-    server = Running(tmp_path_factory.mktemp("expected"))
-    try:
-        task_id = server.start(**TRAINING)
-        assert server.follow(task_id)["type"] == "complete"
-        return outcome(server, task_id)
-    finally:
-        server.end(signal.SIGTERM)
+    return undisturbed(tmp_path_factory.mktemp("expected"), TRAINING)
 
 
 @pytest.fixture

@@ -198,7 +198,7 @@ class AgentShape(Shape):
     gpus: list[int]
     frameworks: list[str]
     tasks: list[str] = Field(description="The tasks that it runs, or is about to run.")
-    error: str | None = Field(description="Why it can run nothing at present.")
+    error: Told | None = Field(description="Why it can run nothing at present.")
     joined_at: Moment
     seen_at: Moment
 
@@ -206,7 +206,7 @@ class AgentShape(Shape):
 class Agents(Shape):
     success: bool = True
     agents: list[AgentShape]
-    ray_error: str | None = Field(None, description="Why the Ray cluster cannot be used at present.")
+    ray_error: Told | None = Field(None, description="Why the Ray cluster cannot be used at present.")
 
 
 class Drained(Success):

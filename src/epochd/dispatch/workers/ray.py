@@ -10,12 +10,13 @@ the worker, or that the worker is gone.
 """
 
 import asyncio
+import contextlib
 import hmac
 import logging
 import math
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,6 +81,16 @@ class Job:
     @property
     def is_unclaimed(self) -> bool:
         return self.session is None and self.code != ""
+
+
+@dataclass(eq=False)
+class Stray:
+    """A job of this server that nothing here belongs to, for the node with this id. Times are monotonic."""
+
+    node_id: str
+    is_waiting: bool = False
+    seen_at: float = field(default_factory=time.monotonic)
+    stopped_at: float = float("-inf")
 
 
 class RayExecutor(RemoteExecutor):
@@ -162,7 +173,7 @@ class RayExecutor(RemoteExecutor):
         has_room = slots > len(self._attempts)
         if claim is None and self._probe is None and now >= self._blocked_until and has_room:
             self._probe = Job(f"epochd-probe-{self.node_id[:12]}-{secrets.token_hex(4)}", self, None, new_code())
-            self._start(self._cluster.submit(self._probe))
+            self._cluster.begin(self._cluster.submit(self._probe))
 
     def _submit(self, ticket: AttemptTicket) -> None:
         settings = self._cluster.settings
@@ -170,7 +181,7 @@ class RayExecutor(RemoteExecutor):
         id, local = job_id(ticket.key, ticket.node_rank), ticket.model_copy(update=values)
         job = Job(id, self, ticket.key, new_code(), local, gpus=len(ticket.gpus))
         self._jobs[ticket.key], self._changed_at = job, time.monotonic()
-        self._start(self._cluster.submit(job))
+        self._cluster.begin(self._cluster.submit(job))
 
     def _kill(self, key: AttemptKey) -> None:
         if (job := self._jobs.get(key)) is not None:
@@ -181,7 +192,7 @@ class RayExecutor(RemoteExecutor):
         """Have a job stopped, unless that has just been asked for."""
         if time.monotonic() - job.stopped_at > STRAY_SECONDS:
             job.stopped_at = time.monotonic()
-            self._start(self._cluster.stop(job.id))
+            self._cluster.begin(self._cluster.stop(job.id))
 
     def claimed(self, job: Job, claim: Claim) -> None:
         """Note that a worker has the ticket, or what it has found here."""
@@ -230,9 +241,7 @@ class RayExecutor(RemoteExecutor):
     def _see_end(self, job: Job, seen: dict[str, Any]) -> None:
         lines = str(seen.get("message") or "").splitlines()[-TAIL_LINES:]
         code, is_stopped = seen.get("driver_exit_code"), seen["status"] == "STOPPED"
-        if job.key is None and not job.is_unclaimed:
-            self._probe = None
-        elif job.is_unclaimed and not is_stopped:
+        if job.is_unclaimed and not is_stopped:
             self.fail(job, "\n".join([f"no worker can be started on {self.name}:", *lines]))
         elif job.key is None:
             self._probe = None
@@ -295,7 +304,8 @@ class RayCluster:
         self._join, self._changed = join, changed
         self._entrypoint = f"exec {settings.ray_python} {arguments}"
         self._nodes: dict[str, RayExecutor] = {}
-        self._strays: dict[str, Job] = {}
+        self._strays: dict[str, Stray] = {}
+        self._calls: set[asyncio.Task[Any]] = set()
         self._synced_at = float("-inf")
         is_set_up = bool(settings.ray_runtime_env.keys() - {"env_vars"})
         self.pending_seconds = SETUP_SECONDS if is_set_up else PENDING_SECONDS
@@ -317,24 +327,33 @@ class RayCluster:
     def strays(self) -> list[str]:
         """Jobs of this server that run although no attempt belongs to them."""
         now = time.monotonic()
-        return sorted(id for id, job in self._strays.items() if now - job.submitted_at > STRAY_SECONDS)
+        return sorted(id for id, stray in self._strays.items() if now - stray.seen_at > STRAY_SECONDS)
 
     async def run(self) -> None:
         """Compare with Ray, until cancelled."""
         while True:
+            why = None
             try:
                 await self.sync()
             except (httpx.HTTPError, ValueError) as error:
-                self._note(f"the Ray cluster does not answer: {str(error) or type(error).__name__}")
+                why = f"the Ray cluster does not answer: {str(error) or type(error).__name__}"
             except Exception as error:
                 logger.exception("the comparison with the Ray cluster failed")
-                self._note(f"the comparison with the Ray cluster failed: {str(error) or type(error).__name__}")
-            else:
-                self._note(None)
+                why = f"the comparison with the Ray cluster failed: {str(error) or type(error).__name__}"
+            self._note(why)
             await asyncio.sleep(SYNC_SECONDS)
 
+    def begin(self, call: Coroutine[Any, Any, Any]) -> None:
+        """Have something told to Ray, without waiting for its answer."""
+        task = asyncio.create_task(call)
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+
     async def close(self) -> None:
-        """Close the connections, once all executors are closed."""
+        """Give up what Ray has not answered, and close the connections. The next server stops what is left."""
+        for call in self._calls:
+            call.cancel()
+        await asyncio.gather(*self._calls, return_exceptions=True)
         await self._client.aclose()
 
     def _note(self, error: str | None) -> None:
@@ -373,7 +392,7 @@ class RayCluster:
                 for job in executor.jobs:
                     executor.see(job, known.get(job.id))
                 if executor.is_alive:
-                    waiting = sum(job.node is executor and job.session is None for job in self._strays.values())
+                    waiting = sum(stray.node_id == id and stray.is_waiting for stray in self._strays.values())
                     executor.update(alive[id], _used(alive, id, used), waiting)
             except Exception:  # of one node: the others are looked at
                 logger.exception("the comparison with %s failed", executor.name)
@@ -387,23 +406,18 @@ class RayCluster:
         expected = {job.id for executor in self._nodes.values() for job in executor.jobs}
         ours = {id: job for id, job in known.items() if (job.get("metadata") or {}).get("epochd") == self._server_url}
         ended = [id for id, job in ours.items() if id not in expected and job.get("status") in ENDED]
-        left = {id for id in ours if id not in expected} - {*ended}
-        for id in left - self._strays.keys():
-            node = self._nodes.get(ours[id]["metadata"].get("node", "")) or RayExecutor(self, "")
-            self._strays[id] = Job(id, node, None, "")
-        self._strays = {id: job for id, job in self._strays.items() if id in left}
-        for id, job in self._strays.items():
-            job.session = None if ours[id].get("status") == "PENDING" else "started"
-        now, calls = time.monotonic(), [self._client.delete(f"/api/jobs/{id}") for id in ended[:CLEANED_AT_ONCE]]
+        left = ours.keys() - expected - {*ended}
+        self._strays = {id: self._strays.get(id) or Stray(ours[id]["metadata"].get("node", "")) for id in left}
+        for id, stray in self._strays.items():
+            stray.is_waiting = ours[id].get("status") == "PENDING"
+        now, calls = time.monotonic(), [self._delete(id) for id in ended[:CLEANED_AT_ONCE]]
         for id in self.strays[:CLEANED_AT_ONCE]:
-            job = self._strays[id]
-            if job.session is not None and now - job.stopped_at > STRAY_SECONDS:
+            stray = self._strays[id]
+            if not stray.is_waiting and now - stray.stopped_at > STRAY_SECONDS:
                 logger.warning("the Ray job %s belongs to no running attempt and is stopped", id)
-                job.stopped_at = now
-                await self.stop(id)
-        for answer in await asyncio.gather(*calls, return_exceptions=True):
-            if isinstance(answer, BaseException) and not isinstance(answer, httpx.HTTPError):
-                raise answer
+                stray.stopped_at = now
+                calls.append(self.stop(id))
+        await asyncio.gather(*calls)
 
     async def submit(self, job: Job) -> None:
         """Submit a job, bound to its node. The same job may be submitted again: Ray knows its id."""
@@ -450,6 +464,12 @@ class RayCluster:
                 return True
             failure = answer.text[-300:]
         logger.warning("Ray did not stop the job %s: %s", id, failure)
+        return False
+
+    async def _delete(self, id: str) -> bool:
+        """Have Ray forget a job that has ended; otherwise it is tried again."""
+        with contextlib.suppress(httpx.HTTPError):
+            return (await self._client.delete(f"/api/jobs/{id}")).is_success
         return False
 
     def knows(self, code: str) -> bool:

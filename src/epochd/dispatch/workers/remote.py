@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from epochd.core.agents import AgentState
@@ -32,7 +32,7 @@ class RemoteExecutor(ABC):
         self._is_closed = False
         self._attempts: dict[AttemptKey, asyncio.Future[None] | None] = {}
         self._tickets: dict[AttemptKey, AttemptTicket] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._on_exit: OnExit
 
     async def start(self, on_exit: OnExit, *, has_gpus: bool = False) -> None:
@@ -176,10 +176,7 @@ class RemoteExecutor(ABC):
         self._note_launch(end.key)  # it may have ended before anybody told of its worker
         del self._attempts[end.key]
         self._tickets.pop(end.key, None)
-        self._start(self._report(end))
-
-    def _start(self, work: Coroutine[Any, Any, Any]) -> None:
-        task = asyncio.create_task(work)
+        task = asyncio.create_task(self._report(end))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
