@@ -26,6 +26,7 @@ class ClusterOfOne:
 
     def __init__(self, processes: Processes, data_dir: Path, options: str = "", python: str = "") -> None:
         (port,) = free_ports(1)
+        self.processes = processes
         self.url = f"http://127.0.0.1:{port}"
         variables = {"PYTHONPATH": str(REPOSITORY), "EPOCHD_DATA_DIR": str(data_dir)}
         settings = Settings(

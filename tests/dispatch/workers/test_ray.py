@@ -40,6 +40,11 @@ class House:
             while not is_so():
                 await self.cluster.until_changed()
 
+    async def until_deleted(self, *ids):
+        async with asyncio.timeout(20):
+            while {*ids} & {*await asyncio.to_thread(self.cluster.processes.jobs)}:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+
 
 @pytest.fixture
 async def open_house(ray_processes, tmp_path):
@@ -113,10 +118,27 @@ async def test_what_does_not_fit_is_given_up_and_gets_no_ticket_later(open_house
             found = (await asyncio.to_thread(ray_processes.jobs))[name]
             await asyncio.sleep(0.05)
         assert found["driver_exit_code"] == CLAIM_REFUSED
-    async with asyncio.timeout(20):
-        while name in await asyncio.to_thread(ray_processes.jobs):  # noqa: ASYNC110
-            await asyncio.sleep(0.1)
+    await house.until_deleted(name)
     assert house.exits.empty()
+
+
+async def test_a_job_that_ray_adds_again_after_its_deletion_is_deleted_again(open_house, ray_processes, monkeypatch):
+    """Ray does so where it has not seen the end of the job before, and here it has no time to."""
+    monkeypatch.setattr(ray, "SYNC_SECONDS", 0.02)
+    house = await open_house()
+    deleted, delete = [], house.cluster.cluster._delete
+
+    def note(id):
+        deleted.append(id)
+        return delete(id)
+
+    monkeypatch.setattr(house.cluster.cluster, "_delete", note)
+    for number in range(1, 9):
+        await house.executor.launch(house.ticket("exit 0", attempt=number))
+        await house.end()
+    await asyncio.sleep(3.0)  # Ray looks once a second
+    await house.until_deleted(*deleted)
+    assert len(deleted) > len({*deleted}), "Ray has added none of them again"
 
 
 async def test_a_job_of_an_attempt_that_does_not_run_is_stopped(open_house, ray_processes, monkeypatch):
@@ -124,9 +146,7 @@ async def test_a_job_of_an_attempt_that_does_not_run_is_stopped(open_house, ray_
     house = await open_house()
     await house.executor.launch(house.ticket())
     del house.executor._attempts[house.task, 1], house.executor._jobs[house.task, 1]
-    async with asyncio.timeout(20):
-        while job_id((house.task, 1)) in await asyncio.to_thread(ray_processes.jobs):  # noqa: ASYNC110
-            await asyncio.sleep(0.1)
+    await house.until_deleted(job_id((house.task, 1)))
 
 
 async def test_the_job_of_an_earlier_server_is_taken_over(open_house):

@@ -54,6 +54,9 @@ SETTLED_SECONDS, LATEST_SECONDS = 12.0, 60.0
 how old that may get where its jobs change all the time."""
 STRAY_SECONDS = 10.0
 """How long a job without an attempt may go on, and the interval at which a job is stopped again."""
+RETURN_SECONDS = 600.0
+"""How long a deleted job may come back: Ray watches over a job once a second, and where the job has been deleted before
+Ray has seen its end, Ray adds it again, as failed and without its metadata."""
 KILL_SECONDS = 60.0
 """How long a job that is to be stopped may go on according to Ray."""
 CLEANED_AT_ONCE = 20
@@ -305,6 +308,7 @@ class RayCluster:
         self._entrypoint = f"exec {settings.ray_python} {arguments}"
         self._nodes: dict[str, RayExecutor] = {}
         self._strays: dict[str, Stray] = {}
+        self._deleted: dict[str, float] = {}
         self._calls: set[asyncio.Task[Any]] = set()
         self._synced_at = float("-inf")
         is_set_up = bool(settings.ray_runtime_env.keys() - {"env_vars"})
@@ -407,10 +411,12 @@ class RayCluster:
         ours = {id: job for id, job in known.items() if (job.get("metadata") or {}).get("epochd") == self._server_url}
         ended = [id for id, job in ours.items() if id not in expected and job.get("status") in ENDED]
         left = ours.keys() - expected - {*ended}
+        ended += [id for id in self._deleted if id in known and id not in ours]
         self._strays = {id: self._strays.get(id) or Stray(ours[id]["metadata"].get("node", "")) for id in left}
         for id, stray in self._strays.items():
             stray.is_waiting = ours[id].get("status") == "PENDING"
         now, calls = time.monotonic(), [self._delete(id) for id in ended[:CLEANED_AT_ONCE]]
+        self._deleted = {id: at for id, at in self._deleted.items() if now - at < RETURN_SECONDS}
         for id in self.strays[:CLEANED_AT_ONCE]:
             stray = self._strays[id]
             if not stray.is_waiting and now - stray.stopped_at > STRAY_SECONDS:
@@ -469,6 +475,7 @@ class RayCluster:
     async def _delete(self, id: str) -> bool:
         """Have Ray forget a job that has ended; otherwise it is tried again."""
         with contextlib.suppress(httpx.HTTPError):
+            self._deleted[id] = time.monotonic()
             return (await self._client.delete(f"/api/jobs/{id}")).is_success
         return False
 
