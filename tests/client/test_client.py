@@ -326,11 +326,12 @@ def test_a_log_is_followed_over_broken_connections_and_restarts_until_the_server
     script = Script(
         event_stream(Broken(printed(4, "one"), b": ping\n\n")),
         event_stream(notice),
+        httpx.Response(503, json={"message": "no server dispatches at this moment", "code": "busy"}),
         event_stream(printed(8, "two")),
     )
     lines = list(client(script).follow("t1", tail=5))
     assert lines == [{"attempt": 1, "line": "one"}, {"attempt": 1, "line": "two"}]
-    assert script.last_ids == [None, "1:4", "1:4"]
+    assert script.last_ids == [None, "1:4", "1:4", "1:4"]
     assert dict(script.requests[0].url.params) == {"tail": "5", "follow": "true"}
 
 

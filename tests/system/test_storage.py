@@ -6,7 +6,9 @@ import random
 import shutil
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import psutil
@@ -49,6 +51,12 @@ def upload(server: Running) -> None:
 
 def bucket_of(settings: dict[str, str], weed: Weed) -> Objects:
     return Objects.opened(settings["EPOCHD_STORAGE"], weed.options())
+
+
+def printed(server: Running, task_id: str, attempt: int, *lines: str) -> None:
+    """Have a worker of this server print something."""
+    with (server.data_dir / "logs" / task_id / f"{attempt}.log").open("a", encoding="utf-8") as log:
+        log.writelines(f"{line}\n" for line in lines)
 
 
 def outcome(server: Running, bucket: Objects, task_id: str, folder: Path):
@@ -166,8 +174,22 @@ def test_servers_share_a_store_and_no_folder(weed, tmp_path, expected, new_postg
         task_id = second.start(**TRAINING)
         first.until(task_id, lambda event: event["type"] == "checkpoint", times=3)
         assert second.client.get(f"/logs/{task_id}").json()["attempts"] == [1], "the leader was asked"
-        assert first.end(signal.SIGTERM) == 0
-        assert second.follow(task_id)["type"] == "complete"
+        printed(first, task_id, 1, "one")
+        shown: list[dict[str, Any]] = []
+        with Client(second.url) as client, ThreadPoolExecutor(1) as pool:
+            following = pool.submit(lambda: shown.extend(client.follow(task_id)))
+            until = time.monotonic() + 10
+            while not shown:
+                assert time.monotonic() < until, "the log of the leader is not followed"
+                time.sleep(0.01)
+            printed(first, task_id, 1, "two", "three")
+            assert first.end(signal.SIGTERM) == 0
+            second.until(task_id, lambda event: event["type"] == "checkpoint", times=12)
+            printed(second, task_id, 2, "four")
+            assert second.follow(task_id)["type"] == "complete"
+            following.result(timeout=20)
+        lines = (1, "one"), (1, "two"), (1, "three"), (2, "four")
+        assert shown == [{"attempt": attempt, "line": line} for attempt, line in lines]
         assert second.task(task_id)["attempt"] == 2
         assert outcome(second, bucket, task_id, tmp_path / "copies") == expected
         assert second.client.get(f"/logs/{task_id}").json()["attempts"] == [1, 2], "also that of the other server"

@@ -4,14 +4,20 @@ The request is sent as it came, so the leader checks its token or its cookie its
 has written into the database, never one of a request.
 """
 
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from fastapi import Depends, FastAPI, Request
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
 
 from epochd.api.deps import ServiceDep, while_connected
+from epochd.api.responses import SHUTDOWN
 from epochd.api.service import RETRY_SECONDS, Service
 from epochd.core.errors import Busy
+
+if TYPE_CHECKING:
+    import httpx
 
 FORWARDED = "X-Epochd-Forwarded"
 """Marks a request that another server has forwarded, so that none is sent in circles."""
@@ -19,7 +25,7 @@ NOT_PASSED_ON = frozenset(
     {"host", "content-length", "connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "expect"}
 )
 """Headers of one connection, or that the new request has by itself."""
-KEPT_OF_ANSWER = ("content-type", "retry-after", "www-authenticate", "cache-control")
+KEPT_OF_ANSWER = ("content-type", "retry-after", "www-authenticate", "cache-control", "x-accel-buffering")
 ANSWER_SECONDS, CONNECT_SECONDS = 60.0, 3.0
 """How long the leader may take; more than a request waits that is answered late on purpose."""
 
@@ -56,17 +62,37 @@ async def _forwarded(request: Request, service: Service, url: str, body: bytes) 
     headers = [(name, value) for name, value in request.headers.items() if name not in NOT_PASSED_ON]
     query = request.scope["query_string"].decode("latin-1")
     target = f"{url.rstrip('/')}{quote(request.scope['path'])}" + (f"?{query}" if query else "")
+    client = service.http()
     try:
-        answer = await service.http().request(
+        sent = client.build_request(
             request.method, target, headers=[*headers, (FORWARDED, "1")], content=body, timeout=timeout
         )
+        answer = await client.send(sent, stream=True)
+        kept = {name: answer.headers[name] for name in KEPT_OF_ANSWER if name in answer.headers}
+        if kept.get("content-type", "").startswith("text/event-stream"):
+            return StreamingResponse(_events(answer), answer.status_code, kept)
+        return Response(await answer.aread(), answer.status_code, kept)
     except (httpx.TransportError, httpx.InvalidURL) as error:
         reason = type(error).__name__
         raise Busy(
             f"the server that dispatches cannot be reached ({reason}): repeat the request", RETRY_SECONDS
         ) from None
-    kept = {name: answer.headers[name] for name in KEPT_OF_ANSWER if name in answer.headers}
-    return Response(answer.content, answer.status_code, kept)
+
+
+async def _events(answer: "httpx.Response") -> AsyncIterator[bytes]:
+    """The events of a stream as they come. If the leader is lost the client is told to continue elsewhere."""
+    import httpx  # noqa: PLC0415
+
+    rest = b""
+    try:
+        async for part in answer.aiter_bytes():
+            whole, end, rest = (rest + part).rpartition(b"\n\n")
+            if end:
+                yield whole + end
+    except httpx.TransportError:
+        yield SHUTDOWN
+    finally:
+        await answer.aclose()
 
 
 def install(app: FastAPI) -> None:

@@ -249,7 +249,8 @@ class Service:
         import httpx  # noqa: PLC0415
 
         if self._http is None:
-            self._http = httpx.AsyncClient(trust_env=False)
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)  # each stream has one
+            self._http = httpx.AsyncClient(trust_env=False, limits=limits)
         return self._http
 
     async def _close_http(self) -> None:

@@ -13,7 +13,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 from httpx_sse import EventSource, SSEError
 
-from epochd.core.errors import EpochdError, Problem, ProblemsError, ServerUnreachable, SettingsError
+from epochd.core.errors import Busy, EpochdError, Problem, ProblemsError, ServerUnreachable, SettingsError
 from epochd.core.language import Language, of_environment
 from epochd.core.text import TOKEN_RULE, is_token
 
@@ -122,7 +122,8 @@ class Connection:
         """The data of a stream's events after the one with the id ``last``; no event is lost or returned twice.
 
         With ``ends`` the stream ends when the server closes it without a shutdown event, otherwise when the server
-        answers 204. Raises ServerUnreachable if there is no connection at first, or none for ``MAX_OUTAGE``.
+        answers 204. Raises ServerUnreachable, or Busy if a server has answered that, where there is no connection at
+        first, or none for ``MAX_OUTAGE``.
         """
         wait = FIRST_WAIT
         lost_since: float | None = -inf  # until there has been a connection
@@ -143,7 +144,7 @@ class Connection:
                     else:
                         if ends:
                             return
-            except ServerUnreachable:
+            except (Busy, ServerUnreachable):
                 now = monotonic()
                 lost_since = lost_since or now
                 if now - lost_since > MAX_OUTAGE:

@@ -69,7 +69,8 @@ async def logs(
     if follow and last_event_id is not None:
         attempt, offset = map(int, last_event_id.split(":"))
     known = await _fetched(request, service, job, follow=follow)
-    if attempt is not None and attempt not in known:
+    is_lost = offset is not None and (attempt or 0) <= job.attempt  # with the server that had it
+    if attempt is not None and attempt not in known and not is_lost:
         listed = ", ".join(map(str, known)) or "none"
         raise NotFound(f"attempt {attempt} of task {job.id} has no log; attempts with a log: {listed}")
     chosen = attempt or (known[-1] if known else None)
@@ -83,14 +84,16 @@ async def logs(
 
 async def _fetched(request: Request, service: Service, job: Job, *, follow: bool) -> list[int]:
     """The attempts that have a log, after those of attempts that have ended elsewhere were fetched from the object
-    store. The server that leads may have the log of the newest one, and answers then."""
+    store. The server that leads may have the log of the newest one, or will have it, and answers then. Raises Busy if
+    none leads and that log is to be followed."""
     known = attempts_of(service, job)
     if not service.storage.is_on or (len(known) == job.attempt and service.membership is None):
         return known
     await service.storage.logs(job)
     known = attempts_of(service, job)
-    if (job.attempt not in known or job.state is State.RUNNING) and not follow:
-        with suppress(Busy):
+    is_written = not job.state.is_final if follow else job.state is State.RUNNING
+    if job.attempt not in known or is_written:
+        with suppress(*([] if follow else [Busy])):
             await at_leader(request, service)
     return known
 
@@ -127,14 +130,14 @@ def offset_of_last(path: Path, count: int) -> int:
 
 
 async def _followed(service: Service, task_id: str, attempt: int, offset: int) -> AsyncIterator[bytes]:
-    """New lines of an attempt and later ones as SSE, until the task ends or the server stops."""
-    pinged_at = time.monotonic()
+    """New lines of an attempt and later ones as SSE, until the task ends, the server stops, or another one leads."""
+    pinged_at, is_leader, completed = time.monotonic(), service.is_leader, 0
     with service.event_bus.subscribe(task_id) as subscriber:
-        while not subscriber.closed:
+        while not subscriber.closed and service.is_leader == is_leader:
             try:
                 job = await jobs.get(service.db, task_id)
             except NotFound:  # the task was removed
-                break
+                return
             path, is_over = path_of(service, task_id, attempt), job.state.is_final or job.attempt > attempt
             lines = await asyncio.to_thread(new_lines, path, offset, at_end=is_over)
             for offset, text in lines:
@@ -142,14 +145,16 @@ async def _followed(service: Service, task_id: str, attempt: int, offset: int) -
             if time.monotonic() - pinged_at > PING_SECONDS:
                 pinged_at = time.monotonic()
                 yield PING
-            if not lines:
+            if is_over and not lines and completed != attempt:
+                completed = attempt
+                await service.storage.logs(job)  # a server that has ended may have stored the last lines of its workers
+            elif not lines:
                 if later := [number for number in attempts_of(service, job) if number > attempt]:
                     attempt, offset = later[0], 0  # an attempt that was revoked before it started has no log
                 elif job.state.is_final:
-                    break
+                    return
             await asyncio.sleep(POLL_SECONDS)
-        if subscriber.closed:
-            yield SHUTDOWN
+        yield SHUTDOWN
 
 
 def new_lines(path: Path, offset: int, *, at_end: bool) -> list[LogLine]:
