@@ -509,6 +509,13 @@ MUTANTS = [
         "artifact/test_objects.py::test_a_store_that_does_not_keep_conditions_is_refused",
     ),
     Mutant(
+        "a copy is deleted that the object store does not have",
+        "artifact/copies.py",
+        "is_same = known is not None and known.content == copy.mark.read_bytes()",
+        "is_same = True",
+        "api/system/test_copies.py::test_what_the_store_does_not_have_stays",
+    ),
+    Mutant(
         "an incomplete checkpoint in the object store displaces a complete one",
         "artifact/stored.py",
         '    manifests = (key for key in keys if key.endswith(f"/{files.MANIFEST}"))\n',

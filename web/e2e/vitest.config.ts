@@ -9,5 +9,6 @@ export default defineConfig({
     testTimeout: 120_000,
     hookTimeout: 60_000,
     fileParallelism: false,
+    expect: { poll: { timeout: 30_000 } }, // as Playwright waits for an element
   },
 });

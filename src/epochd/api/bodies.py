@@ -139,7 +139,7 @@ async def _from_file(
 ) -> pl.DataFrame:
     """The table in a body that has the format of ``source.name`` and is read with its options; ``image`` is the
     model's column of pictures."""
-    folder = service.bodies_dir / secrets.token_hex(8)
+    folder = service.settings.bodies_dir / secrets.token_hex(8)
     folder.mkdir(mode=0o700, parents=True)
     body, table = folder / source.name, folder / "rows.arrow"
     try:

@@ -5,10 +5,9 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from math import inf
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from epochd.api import data_folder, server_log
@@ -56,6 +55,8 @@ INTERRUPTED_SECONDS = 600.0
 """How old the note of a removal has to be, for somebody else to complete it."""
 REMOVALS_SECONDS = 60.0
 """How often a server with an object store looks for removals that the store has not carried out."""
+TRIM_SECONDS, UNUSED_SECONDS = 300.0, 3600.0
+"""How often it looks whether its copies have become too large, and how long one was not used that is deleted."""
 MEASURED_SECONDS = 30.0
 
 logger = logging.getLogger(__name__)
@@ -112,14 +113,16 @@ class Service:
             folder = stack.enter_context(data_folder.opened(self.settings))
             self._lock = folder.lock
             self.staging.clear(folder.leftovers_before)
-            files.delete_older(self.bodies_dir, folder.leftovers_before)
+            files.delete_older(self.settings.bodies_dir, folder.leftovers_before)
             await self.db.open()
             stack.push_async_callback(self.db.close)
             stack.push_async_callback(self.storage.close)
             await self.storage.open()
             await self._complete_removals(time.time() - INTERRUPTED_SECONDS if self.settings.shared else inf)
             if self.storage.is_on:
-                stack.push_async_callback(_ended, asyncio.create_task(self._complete_removals_later()))
+                await stack.enter_async_context(_repeated(self._complete_removals_later, REMOVALS_SECONDS))
+            if self.storage.is_on or self.settings.dataset_urls:
+                await stack.enter_async_context(_repeated(self._trim_copies, TRIM_SECONDS))
             await self.models.reload()
             stack.callback(self.models.close)
             stack.push_async_callback(self._close_http)
@@ -151,14 +154,15 @@ class Service:
         await asyncio.to_thread(removal.complete_interrupted, self.settings, known, without_model, before, self.storage)
 
     async def _complete_removals_later(self) -> None:
-        """Complete, again and again, what the object store did not remove when it was asked to."""
-        while True:
-            await asyncio.sleep(REMOVALS_SECONDS)
-            try:
-                if await asyncio.to_thread(lambda: any(self.settings.removals_dir.glob("*"))):
-                    await self._complete_removals(time.time() - INTERRUPTED_SECONDS)
-            except (EpochdError, OSError) as error:
-                logger.warning("removals are completed later: %s", error)
+        """Complete what the object store did not remove when it was asked to."""
+        if await asyncio.to_thread(lambda: any(self.settings.removals_dir.glob("*"))):
+            await self._complete_removals(time.time() - INTERRUPTED_SECONDS)
+
+    async def _trim_copies(self) -> None:
+        """Keep the copies of what the object store has within their limit. What a task on this machine may use, since
+        it was used after that task began, stays."""
+        began = [job.started_at or 0.0 for job in await jobs.running(self.db) if job.agent is None]
+        await self.storage.trim(min([time.time() - UNUSED_SECONDS, *began]))
 
     def _join(self, url: str) -> "Membership":
         """This server among those that share its database."""
@@ -272,11 +276,6 @@ class Service:
         async with self._removal_lock, self.db.exclusive("removal"):
             yield
 
-    @property
-    def bodies_dir(self) -> Path:
-        """The folder for bodies of requests that are too large for memory, or that a reader has to read."""
-        return self.settings.cache_dir / "bodies"
-
     def check_storage(self) -> None:
         """Raise Busy if what is stored now would be lost, because the data folder or the database file is not the one
         that the server has opened."""
@@ -374,6 +373,23 @@ class Service:
         return has_url and self.membership is not None and await self.membership.leadership.others() > 0
 
 
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+@asynccontextmanager
+async def _repeated(work: Callable[[], Awaitable[None]], seconds: float) -> AsyncIterator[None]:
+    """Do something in the background, again and again with so many seconds between, also after it has failed."""
+
+    async def repeat() -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await work()
+            except (EpochdError, OSError) as error:
+                logger.warning("%s: %s; trying again later", work.__name__.strip("_"), error)
+            except Exception:
+                logger.exception("%s failed; trying again later", work.__name__.strip("_"))
+
+    task = asyncio.create_task(repeat())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

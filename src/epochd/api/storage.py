@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
-from epochd.artifact import checkpoint, files, removal, stored
+from epochd.artifact import checkpoint, copies, files, removal, stored
 from epochd.artifact.objects import WAIT_SECONDS, About, Objects
 from epochd.artifact.stored import Manifest
 from epochd.core.errors import Busy, CorruptFile, DataError, EpochdError, NotFound, Problem
@@ -97,7 +97,7 @@ class Storage:
     async def folder(self, path: Path, *, must_exist: bool = False) -> None:
         """Fetch a folder, unless it is here or does not exist; one that ``must_exist`` is waited for a moment. Raises
         CorruptFile, Busy, OutOfSpace."""
-        if self.objects is None or await asyncio.to_thread((path / files.MANIFEST).is_file):
+        if self.objects is None or await asyncio.to_thread(copies.note_use, path / files.MANIFEST):
             return
         is_model = path.is_relative_to(self._settings.artifacts_dir)
         if is_model and await asyncio.to_thread(removal.is_noted, self._settings, path.name):
@@ -113,6 +113,20 @@ class Storage:
                 if await self.run(self.objects.about, found.key, must_exist=True) is None:  # removed in the meantime
                     await asyncio.to_thread(files.remove_own, path)
                 logger.info("fetched %s from the object store in %.1f s", found.folder, time.monotonic() - began)
+
+    async def trim(self, before: float) -> None:
+        """Delete the copies that were not used after ``before`` (Unix time), the least recently used first, until the
+        rest is no larger than allowed. Raises Busy."""
+        found = await asyncio.to_thread(copies.found, self._settings)
+        excess, deleted = sum(copy.bytes for copy in found) - (self._settings.storage_cache_mb << 20), 0
+        for copy in found:
+            if excess <= 0 or copy.used_at > before:
+                break
+            async with self._lock(copy.path):
+                if await self.run(copies.delete, self._settings, self.objects, copy):
+                    excess, deleted = excess - copy.bytes, deleted + 1
+        if deleted:
+            logger.info("deleted %d copies of what the object store has", deleted)
 
     async def put_folder(self, path: Path) -> None:
         """Store a durable folder that this server has written. Raises Busy."""
@@ -321,6 +335,7 @@ class Storage:
             except (EpochdError, FileNotFoundError) as error:
                 message = f"{shown(url)} cannot be read: {error}"
                 raise DataError([Problem("dataset", message, "check the address and the object store")]) from None
+            await asyncio.to_thread(copies.note_use, path)
         return path
 
 

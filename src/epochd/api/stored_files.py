@@ -134,7 +134,7 @@ class StoredFiles(AttemptFiles):
 
     async def _pass_on(self, folder: str, name: str, content: AsyncIterator[bytes]) -> None:
         """Store a file that is received from a worker."""
-        home = self._settings.cache_dir / "bodies" / secrets.token_hex(8)
+        home = self._settings.bodies_dir / secrets.token_hex(8)
         part = home / "file"
         try:
             await asyncio.to_thread(home.mkdir, 0o700, parents=True)

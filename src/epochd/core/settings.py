@@ -74,6 +74,9 @@ class Settings(BaseSettings):
     """How to reach the object stores of ``storage`` and ``dataset_urls``: a JSON object with keys such as ``endpoint``,
     ``region``, ``access_key_id``, ``secret_access_key`` and ``allow_http``; for Azure ``account_name``. Default: what
     the environment says (``AWS_ACCESS_KEY_ID``, …)."""
+    storage_cache_mb: Annotated[int, Field(ge=1, le=100_000_000)] = 51_200
+    """The maximum total size of the copies in the data directory of what object stores have, in MiB; the least recently
+    used are deleted first, but none that was used within the last hour."""
     dataset_urls: CommaSeparated = []
     """Addresses in object stores below which configs may name datasets, such as ``s3://bucket/tables/``."""
     shared: bool = False
@@ -267,6 +270,11 @@ class Settings(BaseSettings):
     @property
     def cache_dir(self) -> Path:
         return self.data_dir / "cache"
+
+    @property
+    def bodies_dir(self) -> Path:
+        """For what is received or deleted; it is emptied when the server starts."""
+        return self.cache_dir / "bodies"
 
     @property
     def speeds_dir(self) -> Path:

@@ -48,8 +48,13 @@ def problem(url: str, allowed: Sequence[str], field: str = "dataset") -> Problem
     return None
 
 
-def cached(home: Path, url: str) -> Path:
-    """Where the data folder ``home`` has the copy of an address."""
+def home_of(data_dir: Path) -> Path:
+    """Where a data folder has the copies of what addresses name."""
+    return data_dir / "cache" / "addresses"
+
+
+def cached(data_dir: Path, url: str) -> Path:
+    """Where a data folder has the copy of an address."""
     name = url.rpartition("/")[2]
     suffix = suffix_of(name)
-    return home / "cache" / "addresses" / hashlib.sha256(url.encode()).hexdigest()[:32] / f"data{suffix}"
+    return home_of(data_dir) / hashlib.sha256(url.encode()).hexdigest()[:32] / f"data{suffix}"

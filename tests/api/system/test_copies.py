@@ -1,0 +1,117 @@
+"""The copies of what an object store has: the least recently used go first, and nothing that the store lacks."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from epochd.api import service as module
+from epochd.api.storage import Storage
+from epochd.artifact import copies, files
+from epochd.core.settings import Settings
+from epochd.data.tables import addresses
+
+MODELS = [f"artifacts/churn/epoch_training_20260101_00000{number}_abcdef" for number in range(4)]
+CHECKPOINT = "checkpoints/epoch_training_20260101_000000_abcdef/0001-000002"
+PREDICTIONS = "predictions/prediction_20260101_000000_abcdef"
+HOUR = 3600.0
+
+
+def folder(home: Path, name: str) -> Path:
+    """A durable folder of a bit less than one MiB."""
+    with files.durable_folder(home / name) as place:
+        (place / "content").write_bytes(os.urandom(1_000_000))
+    return home / name
+
+
+def unused(path: Path, hours: float) -> None:
+    """Let a copy have been used for the last time so many hours ago."""
+    mark = path / files.MANIFEST if path.is_dir() else path
+    os.utime(mark, (time.time() - hours * HOUR, mark.stat().st_mtime))
+
+
+@pytest.fixture
+async def storage(tmp_path: Path) -> Any:
+    place = f"file://{tmp_path / 'bucket'}"
+    found = Storage(Settings(data_dir=tmp_path / "data", storage=place, storage_cache_mb=3, dataset_urls=[place]))
+    await found.open()
+    yield found
+    await found.close()
+
+
+def present(storage: Storage) -> set[str]:
+    home = storage._settings.data_dir
+    return {path.parent.relative_to(home).as_posix() for path in home.rglob(files.MANIFEST)}
+
+
+async def test_the_least_recently_used_copies_go_first_and_come_back_when_they_are_asked_for(storage):
+    home, names = storage._settings.data_dir, [CHECKPOINT, *MODELS, PREDICTIONS]
+    for hours, name in enumerate(names, 2):
+        await storage.put_folder(folder(home, name))
+        unused(home / name, hours)
+    content = (home / PREDICTIONS / "content").read_bytes()
+    await storage.folder(home / MODELS[3])  # a use
+    await storage.trim(time.time() - HOUR)
+    assert present(storage) == {CHECKPOINT, MODELS[0], MODELS[3]}
+    await storage.folder(home / PREDICTIONS)
+    assert (home / PREDICTIONS / "content").read_bytes() == content
+    assert not [*storage._settings.bodies_dir.glob("*")]
+
+
+async def test_what_was_used_lately_stays_whatever_its_size(storage):
+    for name in MODELS:
+        await storage.put_folder(folder(storage._settings.data_dir, name))
+    await storage.trim(time.time() - HOUR)
+    assert present(storage) == {*MODELS}
+
+
+async def test_what_the_store_does_not_have_stays(storage, tmp_path):
+    home = storage._settings.data_dir
+    for name in MODELS:
+        await storage.put_folder(folder(home, name))
+        unused(home / name, 2)
+    storage.objects.delete([f"{MODELS[0]}/{files.MANIFEST}"])
+    storage.objects.put(f"{MODELS[1]}/{files.MANIFEST}", b"another one")
+    (home / MODELS[2] / "notes.txt").write_text("of a user")
+    await storage.trim(time.time() - HOUR)
+    assert present(storage) == {*MODELS[:3]}
+
+
+async def test_the_copies_of_datasets_that_addresses_name_are_among_them(storage, tmp_path):
+    home, url = storage._settings.data_dir, f"file://{tmp_path / 'bucket'}/sales.csv"
+    storage._settings.dataset_urls[:] = [url.removesuffix("sales.csv")]
+    storage.objects.put("sales.csv", b"x,target\n" * 400_000)
+    copy = await storage.address(url)
+    assert copy == addresses.cached(home, url)
+    await storage.trim(time.time() - HOUR)
+    assert copy.exists(), "it was used a moment ago, however old the object is"
+    unused(copy, 2)
+    await storage.trim(time.time() - HOUR)
+    assert not copy.exists()
+    assert (await storage.address(url)).stat().st_size == 3_600_000
+
+
+async def test_a_copy_that_is_used_before_its_turn_stays(storage):
+    home = storage._settings.data_dir
+    await storage.put_folder(folder(home, MODELS[0]))
+    unused(home / MODELS[0], 2)
+    [found] = copies.found(storage._settings)
+    await storage.folder(home / MODELS[0])
+    assert not copies.delete(storage._settings, storage.objects, found)
+    assert present(storage) == {MODELS[0]}
+
+
+async def test_what_was_used_since_a_task_of_this_machine_began_stays(open_house, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "UNUSED_SECONDS", 0.0)
+    house = await open_house(storage=f"file://{tmp_path / 'bucket'}", storage_cache_mb=1)
+    home, storage = house.service.settings.data_dir, house.service.storage
+    for name in MODELS[:2]:
+        await storage.put_folder(folder(home, name))
+    unused(home / MODELS[0], 1)
+    await house.start()
+    await house.executor.tickets.get()
+    unused(home / MODELS[1], 0)
+    await house.service._trim_copies()
+    assert present(storage) & {*MODELS} == {MODELS[1]}
