@@ -12,7 +12,7 @@ import pytest
 from tests.support.proxy import free_ports
 from tests.support.ray_cluster import RayCluster
 from tests.system import test_agents
-from tests.system.test_agents import outcome, predicted, undisturbed
+from tests.system.test_agents import TOGETHER, outcome, predicted, undisturbed
 
 pytestmark = pytest.mark.long
 TRAINING = test_agents.TRAINING | {"epochs": 150}
@@ -103,4 +103,24 @@ def test_a_training_survives_its_node_its_server_and_the_head(open_on, cluster, 
     assert outcome(server, task_id) == expected
     found = predicted(server, {"model": task_id, "dataset": "digits"})
     assert (found["state"], found["progress"]["rows_done"]) == ("completed", 1797), found
+    assert server.findings_after_exits() == []
+
+
+def test_two_nodes_train_one_network_as_two_devices_of_one_machine_do(open_on, cluster, tmp_path_factory):
+    """They are paused and resumed; one of them dies, and another one takes its place."""
+    server = open_on(cluster)
+    ready(server)
+    task_id = server.start(**TOGETHER, num_nodes=2)
+    server.follow(task_id, until_epoch=2)
+    assert [one["tasks"] for one in server.agents().values()] == [[task_id]] * 2
+    assert server.post("pause", task_id)["state"] == "paused"
+    server.post("resume", task_id)
+    server.follow(task_id, until_epoch=server.task(task_id)["current_epoch"] + 1)
+    first = server.task(task_id)["agent"].removeprefix("ray:")
+    next(node for node in cluster.nodes if not node.id.startswith(first)).kill()
+    cluster.add_node()
+    assert server.follow(task_id)["type"] == "complete"
+    task = server.task(task_id)
+    assert (task["attempt"], task["crashes"]) == (3, 0)
+    assert outcome(server, task_id) == undisturbed(tmp_path_factory.mktemp("alone"), TOGETHER | {"num_devices": 2})
     assert server.findings_after_exits() == []
