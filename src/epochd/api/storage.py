@@ -258,11 +258,13 @@ class Storage:
                 stored.remove(self.objects, f"{kind}/{task_id}")
 
     def remove_model(self, model: str) -> None:
-        """Delete a model, given by its path below the artifact store. For a thread. Raises Busy."""
+        """Delete a model, given by its path below the artifact store; ``latest`` then leads to the newest one that the
+        store has, of which there need not be a copy here. For a thread. Raises Busy."""
         if self.objects is not None:
             folder, _, version = f"artifacts/{model}".rpartition("/")
             stored.repoint_latest(self.objects, folder, version)
             stored.remove(self.objects, f"{folder}/{version}")
+            _link(self._home / folder, stored.latest(self.objects, folder)[0])
 
     # Datasets
 

@@ -1,15 +1,17 @@
 """The copies of what an object store has: the least recently used go first, and nothing that the store lacks."""
 
+import asyncio
 import os
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from epochd.api import service as module
 from epochd.api.storage import Storage
-from epochd.artifact import copies, files
+from epochd.artifact import copies, files, removal, stored
 from epochd.core.settings import Settings
 from epochd.data.tables import addresses
 
@@ -79,6 +81,21 @@ async def test_what_the_store_does_not_have_stays(storage, tmp_path):
     assert present(storage) == {*MODELS[:3]}
 
 
+async def test_after_a_removal_latest_leads_to_the_newest_model_of_the_store_not_of_the_disk(storage):
+    home = storage._settings.data_dir
+    for name in MODELS:
+        await storage.put_folder(folder(home, name))
+        stored.point_latest(storage.objects, "artifacts/churn", Path(name).name)
+        await asyncio.sleep(0.01)  # each is newer than the one before
+    await storage.latest("churn")
+    unused(home / MODELS[2], 2)
+    await storage.trim(time.time() - HOUR)
+    assert present(storage) == {MODELS[0], MODELS[1], MODELS[3]}
+    note = removal.write_model_note(storage._settings, "churn", Path(MODELS[3]).name)
+    removal.complete_model(storage._settings, note, storage)
+    assert (home / "artifacts" / "churn" / files.LATEST).readlink().name == Path(MODELS[2]).name
+
+
 async def test_the_copies_of_datasets_that_addresses_name_are_among_them(storage, tmp_path):
     home, url = storage._settings.data_dir, f"file://{tmp_path / 'bucket'}/sales.csv"
     storage._settings.dataset_urls[:] = [url.removesuffix("sales.csv")]
@@ -115,3 +132,16 @@ async def test_what_was_used_since_a_task_of_this_machine_began_stays(open_house
     unused(home / MODELS[1], 0)
     await house.service._trim_copies()
     assert present(storage) & {*MODELS} == {MODELS[1]}
+
+
+async def test_a_prediction_of_a_loaded_model_is_a_use_of_its_copy(open_house, tmp_path, monkeypatch):
+    house = await open_house(storage=f"file://{tmp_path / 'bucket'}")
+    models, place = house.service.models, folder(house.service.settings.data_dir, MODELS[0])
+    await house.service.storage.put_folder(place)
+    await models.find("churn", place.name)
+    unused(place, 2)
+    assert models.loaded("churn", place.name) is None
+    monkeypatch.setattr(models.cache, "loaded", lambda _: Mock())
+    assert models.loaded("churn", place.name) is not None
+    [found] = copies.found(house.service.settings)
+    assert time.time() - found.used_at < 60
