@@ -511,9 +511,9 @@ MUTANTS = [
     Mutant(
         "a copy is deleted that the object store does not have",
         "artifact/copies.py",
-        "is_same = known is not None and known.content == copy.mark.read_bytes()",
-        "is_same = True",
-        "api/system/test_copies.py::test_what_the_store_does_not_have_stays",
+        "    if is_folder and (objects is None or not _is_stored(settings, objects, copy)):\n",
+        "    if False:\n",
+        "api/system/test_copies.py::test_what_the_store_does_not_have_stays_and_takes_no_room_of_copies",
     ),
     Mutant(
         "an incomplete checkpoint in the object store displaces a complete one",

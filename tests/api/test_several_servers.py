@@ -9,8 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
+from epochd.api import leader
 from epochd.api.app import create_app
 from epochd.api.leader import FORWARDED
+from epochd.api.responses import SHUTDOWN
 from epochd.artifact import files
 from epochd.core.errors import SettingsError
 from epochd.core.events import ReportKind
@@ -305,3 +307,15 @@ async def test_two_servers_that_remove_one_task_at_once_leave_nothing_and_tell_o
     answers = await asyncio.gather(*[house.http.delete(f"/api/v1/epoch-training/tasks/{task_id}") for house in servers])
     assert sorted(answer.status_code for answer in answers) == [200, 404]
     assert list(a.service.settings.removals_dir.glob("*")) == []
+
+
+async def test_a_stream_of_a_leader_that_is_lost_ends_with_a_whole_event_and_the_notice() -> None:
+    class Lost(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"data: 1\n"
+            yield b"\ndata: 2\n\ndata:"
+            raise httpx.ReadError("the connection is lost")
+
+    answer = httpx.Response(200, stream=Lost())
+    assert [part async for part in leader._events(answer)] == [b"data: 1\n\ndata: 2\n\n", SHUTDOWN]
+    assert answer.is_closed

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from epochd.api.storage import Storage
-from epochd.artifact import copies, files, removal
+from epochd.artifact import files, removal
 from epochd.core.errors import InvalidRequest, ModelInUse, NotFound, OutOfSpace, Problem, similar_names
 from epochd.core.jobs import TASK_ID, JobKind
 from epochd.core.names import NAME_RULE, composed, defect
@@ -122,7 +122,7 @@ class ServedModels:
         if found is None or predictor is None:
             return None
         if self._storage.is_on:
-            copies.note_use(found.folder / files.MANIFEST)
+            self._storage.note_use(found.folder, found.folder / files.MANIFEST)
         return Served(found, predictor)
 
     def _known(self, model: str, version: str | None) -> Version | None:

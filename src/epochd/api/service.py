@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from math import inf
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from epochd.api import data_folder, server_log
@@ -22,7 +23,7 @@ from epochd.artifact import files, removal
 from epochd.core import language
 from epochd.core.errors import Busy, DataError, EpochdError, Problem
 from epochd.core.events import Event, Type
-from epochd.core.jobs import State
+from epochd.core.jobs import JobKind, State
 from epochd.core.names import composed
 from epochd.core.settings import Settings
 from epochd.data.tables import addresses
@@ -120,9 +121,9 @@ class Service:
             await self.storage.open()
             await self._complete_removals(time.time() - INTERRUPTED_SECONDS if self.settings.shared else inf)
             if self.storage.is_on:
-                await stack.enter_async_context(_repeated(self._complete_removals_later, REMOVALS_SECONDS))
+                await stack.enter_async_context(_repeated("removals", self._complete_removals_later, REMOVALS_SECONDS))
             if self.storage.is_on or self.settings.dataset_urls:
-                await stack.enter_async_context(_repeated(self._trim_copies, TRIM_SECONDS))
+                await stack.enter_async_context(_repeated("limit of copies", self._trim_copies, TRIM_SECONDS))
             await self.models.reload()
             stack.callback(self.models.close)
             stack.push_async_callback(self._close_http)
@@ -159,10 +160,24 @@ class Service:
             await self._complete_removals(time.time() - INTERRUPTED_SECONDS)
 
     async def _trim_copies(self) -> None:
-        """Keep the copies of what the object store has within their limit. What a task on this machine may use, since
-        it was used after that task began, stays."""
-        began = [job.started_at or 0.0 for job in await jobs.running(self.db) if job.agent is None]
-        await self.storage.trim(min([time.time() - UNUSED_SECONDS, *began]))
+        """Keep the copies of what the object store has within their limit."""
+        await self.storage.trim(UNUSED_SECONDS, self._needed)
+
+    async def _needed(self) -> Callable[[Path], bool]:
+        """Which copies have to stay: those of tasks that have not ended, and of models whose tasks are removed."""
+        home = self.settings.data_dir
+        known, (unfinished, names) = await jobs.ids(self.db), await jobs.unfinished(self.db)
+        named = {*names, self.settings.default_dataset}
+        wanted = {addresses.cached(home, name) for name in named if addresses.is_address(name)}
+        predictions = [job for job in await jobs.running(self.db) if job.kind is JobKind.PREDICTION]
+        wanted |= {home / job.summary["model"]["folder"] for job in predictions}
+
+        def is_needed(path: Path) -> bool:
+            is_of_task = path.parent.name in unfinished or path.name in unfinished
+            is_removed = path.is_relative_to(self.settings.artifacts_dir) and path.name not in known
+            return path in wanted or is_of_task or is_removed
+
+        return is_needed
 
     def _join(self, url: str) -> "Membership":
         """This server among those that share its database."""
@@ -374,7 +389,7 @@ class Service:
 
 
 @asynccontextmanager
-async def _repeated(work: Callable[[], Awaitable[None]], seconds: float) -> AsyncIterator[None]:
+async def _repeated(name: str, work: Callable[[], Awaitable[None]], seconds: float) -> AsyncIterator[None]:
     """Do something in the background, again and again with so many seconds between, also after it has failed."""
 
     async def repeat() -> None:
@@ -383,9 +398,9 @@ async def _repeated(work: Callable[[], Awaitable[None]], seconds: float) -> Asyn
             try:
                 await work()
             except (EpochdError, OSError) as error:
-                logger.warning("%s: %s; trying again later", work.__name__.strip("_"), error)
+                logger.warning("%s: %s; trying again later", name, error)
             except Exception:
-                logger.exception("%s failed; trying again later", work.__name__.strip("_"))
+                logger.exception("%s failed; trying again later", name)
 
     task = asyncio.create_task(repeat())
     try:

@@ -10,7 +10,7 @@ import math
 import os
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -57,6 +57,7 @@ class Storage:
         self._datasets: dict[str, Manifest] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._others: dict[str, Objects] = {}
+        self._used_at: dict[Path, float] = {}
         self._closing = asyncio.Event()
 
     @property
@@ -97,7 +98,7 @@ class Storage:
     async def folder(self, path: Path, *, must_exist: bool = False) -> None:
         """Fetch a folder, unless it is here or does not exist; one that ``must_exist`` is waited for a moment. Raises
         CorruptFile, Busy, OutOfSpace."""
-        if self.objects is None or await asyncio.to_thread(copies.note_use, path / files.MANIFEST):
+        if self.objects is None or await asyncio.to_thread(self.note_use, path, path / files.MANIFEST):
             return
         is_model = path.is_relative_to(self._settings.artifacts_dir)
         if is_model and await asyncio.to_thread(removal.is_noted, self._settings, path.name):
@@ -114,19 +115,39 @@ class Storage:
                     await asyncio.to_thread(files.remove_own, path)
                 logger.info("fetched %s from the object store in %.1f s", found.folder, time.monotonic() - began)
 
-    async def trim(self, before: float) -> None:
-        """Delete the copies that were not used after ``before`` (Unix time), the least recently used first, until the
-        rest is no larger than allowed. Raises Busy."""
+    def note_use(self, path: Path, mark: Path) -> bool:
+        """Note that a copy is used now; whether it is there. ``mark`` is its manifest, or the file itself."""
+        self._used_at[path] = time.monotonic()
+        return copies.note_use(mark)
+
+    async def trim(self, unused_seconds: float, kept: Callable[[], Awaitable[Callable[[Path], bool]]]) -> None:
+        """Delete copies that were not used for so long, and that nobody wants to be ``kept``, the least recently used
+        first, until the rest is no larger than allowed. Raises Busy."""
+        began, limit = time.monotonic(), self._settings.storage_cache_mb << 20
+        self._used_at = {path: at for path, at in self._used_at.items() if began - at < unused_seconds}
         found = await asyncio.to_thread(copies.found, self._settings)
-        excess, deleted = sum(copy.bytes for copy in found) - (self._settings.storage_cache_mb << 20), 0
+        if sum(copy.bytes for copy in found) <= limit:
+            return
+        found = await self.run(copies.stored_only, self._settings, self.objects, found)
+        excess, deleted, is_kept = sum(copy.bytes for copy in found) - limit, 0, await kept()
+        unused_since = time.time() - unused_seconds
         for copy in found:
-            if excess <= 0 or copy.used_at > before:
+            if excess <= 0 or copy.used_at > unused_since:
                 break
-            async with self._lock(copy.path):
-                if await self.run(copies.delete, self._settings, self.objects, copy):
-                    excess, deleted = excess - copy.bytes, deleted + 1
+            if is_kept(copy.path):
+                continue
+            try:
+                async with self._lock(copy.path):
+                    is_used = partial(self._is_used, copy.path, began)
+                    if await self.run(copies.delete, self._settings, self.objects, copy, is_used):
+                        excess, deleted = excess - copy.bytes, deleted + 1
+            except OSError as error:
+                logger.warning("a copy of what the object store has was not deleted: %s", error)
         if deleted:
             logger.info("deleted %d copies of what the object store has", deleted)
+
+    def _is_used(self, path: Path, since: float) -> bool:
+        return self._used_at.get(path, -math.inf) >= since
 
     async def put_folder(self, path: Path) -> None:
         """Store a durable folder that this server has written. Raises Busy."""
@@ -337,7 +358,7 @@ class Storage:
             except (EpochdError, FileNotFoundError) as error:
                 message = f"{shown(url)} cannot be read: {error}"
                 raise DataError([Problem("dataset", message, "check the address and the object store")]) from None
-            await asyncio.to_thread(copies.note_use, path)
+            await asyncio.to_thread(self.note_use, path, path)
         return path
 
 

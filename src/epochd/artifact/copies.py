@@ -1,22 +1,26 @@
 """The copies that a server has on its disk of what is in its object store, of which the least recently used go first.
 
-A folder is deleted only if the store has the same manifest, and nothing else lies in it. It is moved away in one step,
-so that it is complete or absent at any moment; whoever asks for it later fetches it again. When a copy was last used is
-the time of access of its manifest, or of the file of a dataset that is named by its address.
+A folder is a copy only if the store has all of it, with the same manifest. It is renamed before it is deleted, so that
+it is complete or absent at any moment; whoever asks for it later fetches it again. When a copy was last used is the
+time of access of its manifest, or of the file of a dataset that is named by its address.
 """
 
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from epochd.artifact import checkpoint, files, removal
+from epochd.artifact import files, stored
 from epochd.artifact.objects import Objects
+from epochd.core.errors import CorruptFile
 from epochd.core.settings import Settings
 from epochd.data.tables import addresses
+
+FINE_SECONDS = 60.0
+"""How exactly the time of a use is noted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,51 +36,70 @@ class Copy:
 def note_use(mark: Path) -> bool:
     """Note that a copy is used now; whether it is there."""
     try:
-        os.utime(mark, ns=(time.time_ns(), mark.stat().st_mtime_ns))
-    except (FileNotFoundError, NotADirectoryError):
-        return False
+        found = mark.stat()
+        if time.time() - found.st_atime > FINE_SECONDS:
+            os.utime(mark, ns=(time.time_ns(), found.st_mtime_ns))
+    except OSError:  # it may be read, but not changed
+        return mark.is_file()
     return True
 
 
 def found(settings: Settings) -> list[Copy]:
-    """The copies on the disk, the least recently used first."""
-    folders = _folders(settings) if settings.storage is not None else ()
-    return sorted((*folders, *_datasets(settings)), key=lambda copy: copy.used_at)
+    """What may be copies, the least recently used first: folders if there is a store, and datasets with addresses."""
+    copies = []
+    datasets = addresses.home_of(settings.data_dir).glob("*/data.*")
+    for mark in (*(_manifests(settings) if settings.storage is not None else ()), *datasets):
+        with suppress(OSError):  # it is removed at this moment
+            is_folder, at = mark.name == files.MANIFEST, mark.stat()
+            size = files.size(mark.parent) if is_folder else at.st_size
+            copies.append(Copy(mark.parent if is_folder else mark, mark, size, at.st_atime))
+    return sorted(copies, key=lambda copy: copy.used_at)
 
 
-def _folders(settings: Settings) -> Iterator[Copy]:
-    manifests = (
-        *settings.artifacts_dir.rglob(files.MANIFEST),
-        *settings.checkpoints_dir.glob(f"*/*/{files.MANIFEST}"),
-        *settings.predictions_dir.glob(f"*/{files.MANIFEST}"),
-    )
-    passing = files.TEMPORARY, checkpoint.DAMAGED
-    for mark in manifests:
-        if not mark.parent.name.startswith(passing) and not mark.parent.is_symlink():
-            with suppress(FileNotFoundError):  # its task is removed at this moment
-                yield Copy(mark.parent, mark, files.size(mark.parent), mark.stat().st_atime)
+def _manifests(settings: Settings) -> Iterator[Path]:
+    """The manifests of models, checkpoints and predictions."""
+    for home in (settings.artifacts_dir, settings.checkpoints_dir, settings.predictions_dir):
+        for folder, below, names in os.walk(home):
+            below[:] = [name for name in below if not name.startswith(files.TEMPORARY)]
+            if files.MANIFEST in names:
+                yield Path(folder, files.MANIFEST)
 
 
-def _datasets(settings: Settings) -> Iterator[Copy]:
-    for mark in addresses.home_of(settings.data_dir).glob("*/data.*"):
-        with suppress(FileNotFoundError):
-            yield Copy(mark, mark, mark.stat().st_size, mark.stat().st_atime)
+def stored_only(settings: Settings, objects: Objects | None, copies: Sequence[Copy]) -> list[Copy]:
+    """The datasets, and the folders whose manifests are in a list of the store's objects. Raises Busy."""
+    keys: set[str] = set()
+    if objects is not None:
+        keys.update(*(objects.sizes(kind) for kind in ("artifacts", "checkpoints", "predictions")))
+    home = settings.data_dir
+    return [copy for copy in copies if copy.path == copy.mark or copy.mark.relative_to(home).as_posix() in keys]
 
 
-def delete(settings: Settings, objects: Objects | None, copy: Copy) -> bool:
-    """Delete a copy unless it was used in the meantime, or the store does not have the same. Raises Busy."""
-    away = settings.bodies_dir / secrets.token_hex(8)
-    try:
-        if copy.mark.stat().st_atime != copy.used_at:
-            return False
-        if copy.path == copy.mark:
-            copy.mark.unlink()
-            return True
-        name = copy.mark.relative_to(settings.data_dir).as_posix()
-        known = None if objects is None else objects.read(name)
-        is_same = known is not None and known.content == copy.mark.read_bytes()
-        return is_same and removal.move_away(copy.path, away / copy.path.name)
-    except FileNotFoundError:  # its task was removed
+def delete(settings: Settings, objects: Objects | None, copy: Copy, is_used: Callable[[], bool]) -> bool:
+    """Delete a copy; False if it ``is_used`` in the meantime, contains something else, or the store does not have the
+    same. Raises Busy, OSError."""
+    is_folder = copy.path != copy.mark
+    if is_folder and (objects is None or not _is_stored(settings, objects, copy)):
         return False
-    finally:
+    if is_folder and not set(os.listdir(copy.path)) <= files.own_names(copy.path) | {files.FETCHED}:
+        return False
+    if is_used():
+        return False
+    away = copy.path.with_name(f"{files.TEMPORARY}{copy.path.name}-{secrets.token_hex(4)}")
+    copy.path.rename(away)
+    if is_folder:
         files.delete(away)
+    else:
+        away.unlink()
+    return True
+
+
+def _is_stored(settings: Settings, objects: Objects, copy: Copy) -> bool:
+    """Whether the store has the same folder, completely."""
+    try:
+        known = stored.manifest(objects, copy.path.relative_to(settings.data_dir).as_posix())
+        if known is None or known.content != copy.mark.read_bytes():
+            return False
+        stored.check_complete(objects, known)
+    except CorruptFile:
+        return False
+    return True

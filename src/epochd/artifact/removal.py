@@ -196,7 +196,7 @@ def _remove_model(model: Path, target: Path) -> None:
     if not os.path.lexists(model):
         return
     try:
-        if move_away(model, target) or files.remove_own(model):
+        if _move_away(model, target) or files.remove_own(model):
             return
         reason = "it contains more than the files of its model"
     except OSError as error:
@@ -204,7 +204,7 @@ def _remove_model(model: Path, target: Path) -> None:
     logger.warning("%s could not be deleted completely: %s; delete it manually if it is not needed", model, reason)
 
 
-def move_away(model: Path, target: Path) -> bool:
+def _move_away(model: Path, target: Path) -> bool:
     """Move a model out of the store in one step, so that each model there is complete or absent; False if it cannot be
     moved: it contains other things, the target is on another disk or exists, or the disk is full."""
     if not set(os.listdir(model)) <= files.own_names(model) | {files.FETCHED}:

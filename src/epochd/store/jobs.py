@@ -184,6 +184,16 @@ async def ids(db: Database) -> set[str]:
         return set(await connection.scalars(select(table.c.id)))
 
 
+async def unfinished(db: Database) -> tuple[set[str], set[str]]:
+    """The ids of all jobs that have not ended, and the datasets that they name."""
+    validation = table.c.spec["validation_dataset"].as_string()
+    states = [state for state in State if not state.is_final]
+    query = select(table.c.id, table.c.dataset, validation).where(table.c.state.in_(states))
+    async with db.read() as connection:
+        found = (await connection.execute(query)).all()
+    return {row[0] for row in found}, {name for row in found for name in row[1:] if name is not None}
+
+
 async def children(db: Database, task_id: str) -> list[str]:
     """The ids of the tasks that continue or retry a task, oldest first."""
     query = select(table.c.id).where(table.c.parent == task_id).order_by(table.c.created_at, table.c.id)

@@ -43,6 +43,11 @@ async def storage(tmp_path: Path) -> Any:
     await found.close()
 
 
+async def nothing() -> Any:
+    """What is wanted to stay."""
+    return lambda path: False
+
+
 def present(storage: Storage) -> set[str]:
     home = storage._settings.data_dir
     return {path.parent.relative_to(home).as_posix() for path in home.rglob(files.MANIFEST)}
@@ -55,7 +60,7 @@ async def test_the_least_recently_used_copies_go_first_and_come_back_when_they_a
         unused(home / name, hours)
     content = (home / PREDICTIONS / "content").read_bytes()
     await storage.folder(home / MODELS[3])  # a use
-    await storage.trim(time.time() - HOUR)
+    await storage.trim(HOUR, nothing)
     assert present(storage) == {CHECKPOINT, MODELS[0], MODELS[3]}
     await storage.folder(home / PREDICTIONS)
     assert (home / PREDICTIONS / "content").read_bytes() == content
@@ -65,20 +70,29 @@ async def test_the_least_recently_used_copies_go_first_and_come_back_when_they_a
 async def test_what_was_used_lately_stays_whatever_its_size(storage):
     for name in MODELS:
         await storage.put_folder(folder(storage._settings.data_dir, name))
-    await storage.trim(time.time() - HOUR)
+    await storage.trim(HOUR, nothing)
     assert present(storage) == {*MODELS}
 
 
-async def test_what_the_store_does_not_have_stays(storage, tmp_path):
+async def test_what_the_store_does_not_have_stays_and_takes_no_room_of_copies(storage):
     home = storage._settings.data_dir
-    for name in MODELS:
+    for name in MODELS[:3]:
         await storage.put_folder(folder(home, name))
-        unused(home / name, 2)
-    storage.objects.delete([f"{MODELS[0]}/{files.MANIFEST}"])
+    (key,) = [key for key in storage.objects.sizes(MODELS[0]) if not key.endswith(files.MANIFEST)]
+    storage.objects.delete([key])
     storage.objects.put(f"{MODELS[1]}/{files.MANIFEST}", b"another one")
     (home / MODELS[2] / "notes.txt").write_text("of a user")
-    await storage.trim(time.time() - HOUR)
-    assert present(storage) == {*MODELS[:3]}
+    others = ["artifacts/old/model", "artifacts/older/model", CHECKPOINT]
+    for name in others:
+        folder(home, name)
+    for hours, name in enumerate((*others, *MODELS[:3]), 2):
+        unused(home / name, hours)
+    await storage.trim(HOUR, nothing)
+    assert present(storage) == {*others, *MODELS[:3]}
+    await storage.put_folder(folder(home, MODELS[3]))
+    unused(home / MODELS[3], 2)
+    await storage.trim(HOUR, nothing)
+    assert present(storage) == {*others, *MODELS[:3]}, "the only copy, as the store has more than fit"
 
 
 async def test_after_a_removal_latest_leads_to_the_newest_model_of_the_store_not_of_the_disk(storage):
@@ -89,7 +103,7 @@ async def test_after_a_removal_latest_leads_to_the_newest_model_of_the_store_not
         await asyncio.sleep(0.01)  # each is newer than the one before
     await storage.latest("churn")
     unused(home / MODELS[2], 2)
-    await storage.trim(time.time() - HOUR)
+    await storage.trim(HOUR, nothing)
     assert present(storage) == {MODELS[0], MODELS[1], MODELS[3]}
     note = removal.write_model_note(storage._settings, "churn", Path(MODELS[3]).name)
     removal.complete_model(storage._settings, note, storage)
@@ -102,36 +116,73 @@ async def test_the_copies_of_datasets_that_addresses_name_are_among_them(storage
     storage.objects.put("sales.csv", b"x,target\n" * 400_000)
     copy = await storage.address(url)
     assert copy == addresses.cached(home, url)
-    await storage.trim(time.time() - HOUR)
+    await storage.trim(HOUR, nothing)
     assert copy.exists(), "it was used a moment ago, however old the object is"
     unused(copy, 2)
-    await storage.trim(time.time() - HOUR)
+    await storage.trim(HOUR, nothing)
     assert not copy.exists()
     assert (await storage.address(url)).stat().st_size == 3_600_000
 
 
-async def test_a_copy_that_is_used_before_its_turn_stays(storage):
-    home = storage._settings.data_dir
-    await storage.put_folder(folder(home, MODELS[0]))
-    unused(home / MODELS[0], 2)
-    [found] = copies.found(storage._settings)
-    await storage.folder(home / MODELS[0])
-    assert not copies.delete(storage._settings, storage.objects, found)
-    assert present(storage) == {MODELS[0]}
-
-
-async def test_what_was_used_since_a_task_of_this_machine_began_stays(open_house, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "UNUSED_SECONDS", 0.0)
-    house = await open_house(storage=f"file://{tmp_path / 'bucket'}", storage_cache_mb=1)
-    home, storage = house.service.settings.data_dir, house.service.storage
-    for name in MODELS[:2]:
+async def test_a_copy_that_is_used_while_the_store_is_asked_stays(storage, monkeypatch):
+    home, check = storage._settings.data_dir, stored.check_complete
+    for name in MODELS:
         await storage.put_folder(folder(home, name))
-    unused(home / MODELS[0], 1)
+        unused(home / name, 2)
+    loop = asyncio.get_running_loop()
+
+    def used(objects: Any, wanted: Any) -> None:
+        asyncio.run_coroutine_threadsafe(storage.folder(home / wanted.folder), loop).result(10)
+        check(objects, wanted)
+
+    monkeypatch.setattr(stored, "check_complete", used)
+    await storage.trim(HOUR, nothing)
+    assert present(storage) == {*MODELS}
+
+
+async def test_what_cannot_be_deleted_holds_nothing_up(storage, monkeypatch):
+    home, delete = storage._settings.data_dir, copies.delete
+    for hours, name in enumerate(reversed(MODELS), 2):
+        await storage.put_folder(folder(home, name))
+        unused(home / name, hours)
+
+    def refused(settings: Settings, objects: Any, copy: copies.Copy, is_used: Any) -> bool:
+        if copy.path == home / MODELS[0]:
+            raise PermissionError("of somebody else")
+        return delete(settings, objects, copy, is_used)
+
+    monkeypatch.setattr(copies, "delete", refused)
+    await storage.trim(HOUR, nothing)
+    assert present(storage) == {MODELS[0], MODELS[2], MODELS[3]}
+
+
+async def test_what_tasks_need_stays_while_the_server_deletes_copies(open_house, tmp_path, monkeypatch):
+    """The checkpoints and datasets of tasks that have not ended, and models whose tasks were removed."""
+    monkeypatch.setattr(module, "TRIM_SECONDS", 0.01)
+    monkeypatch.setattr(module, "UNUSED_SECONDS", 0.0)
+    place = f"file://{tmp_path / 'bucket'}"
+    house = await open_house(storage=place, storage_cache_mb=1, dataset_urls=f"{place}/tables/", slots=1)
+    home, storage = house.service.settings.data_dir, house.service.storage
+    names = ["train", "check", "other"]
+    urls = [f"{place}/tables/{name}.csv" for name in names]
+    for number, name in enumerate(names):
+        rows = [f"{(x * x + number) % 13},{x % 7}" for x in range(90)]
+        storage.objects.put(f"tables/{name}.csv", "\n".join(["x,target", *rows]).encode())
     await house.start()
-    await house.executor.tickets.get()
-    unused(home / MODELS[1], 0)
-    await house.service._trim_copies()
-    assert present(storage) & {*MODELS} == {MODELS[1]}
+    task_id = await house.start(dataset=urls[0], validation_dataset=urls[1], target_column="target")
+    ended = await house.start()
+    await house.post(f"/stop/{ended}")
+    await storage.address(urls[2])
+    needed = f"checkpoints/{task_id}/0000-000001", MODELS[0]
+    unneeded = f"checkpoints/{ended}/0000-000001", f"artifacts/churn/{ended}"
+    for name in (*needed, *unneeded):
+        await storage.put_folder(folder(home, name))
+    until = time.monotonic() + 10
+    while present(storage) & {*unneeded} or addresses.cached(home, urls[2]).exists():
+        assert time.monotonic() < until
+        await asyncio.sleep(0.02)
+    assert present(storage) == {*needed}
+    assert [addresses.cached(home, url).exists() for url in urls] == [True, True, False]
 
 
 async def test_a_prediction_of_a_loaded_model_is_a_use_of_its_copy(open_house, tmp_path, monkeypatch):
@@ -139,8 +190,8 @@ async def test_a_prediction_of_a_loaded_model_is_a_use_of_its_copy(open_house, t
     models, place = house.service.models, folder(house.service.settings.data_dir, MODELS[0])
     await house.service.storage.put_folder(place)
     await models.find("churn", place.name)
-    unused(place, 2)
     assert models.loaded("churn", place.name) is None
+    unused(place, 2)
     monkeypatch.setattr(models.cache, "loaded", lambda _: Mock())
     assert models.loaded("churn", place.name) is not None
     [found] = copies.found(house.service.settings)

@@ -9,7 +9,6 @@ import json
 import os
 import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +29,8 @@ router = training_router()
 
 POLL_SECONDS = 0.25
 """Time between two reads of a log file."""
+LATE_SECONDS = 3.0
+"""How long another server may take to store the log of an attempt that has ended at its machine."""
 CHUNK_BYTES = 64 * 1024
 READ_BYTES = 16 * CHUNK_BYTES
 
@@ -93,8 +94,11 @@ async def _fetched(request: Request, service: Service, job: Job, *, follow: bool
     known = attempts_of(service, job)
     is_written = not job.state.is_final if follow else job.state is State.RUNNING
     if job.attempt not in known or is_written:
-        with suppress(*([] if follow else [Busy])):
+        try:
             await at_leader(request, service)
+        except Busy:
+            if follow:
+                raise
     return known
 
 
@@ -131,7 +135,8 @@ def offset_of_last(path: Path, count: int) -> int:
 
 async def _followed(service: Service, task_id: str, attempt: int, offset: int) -> AsyncIterator[bytes]:
     """New lines of an attempt and later ones as SSE, until the task ends, the server stops, or another one leads."""
-    pinged_at, is_leader, completed = time.monotonic(), service.is_leader, 0
+    pinged_at, is_leader, over_at = time.monotonic(), service.is_leader, None
+    late_seconds = LATE_SECONDS if service.storage.is_on and service.membership is not None else 0.0
     with service.event_bus.subscribe(task_id) as subscriber:
         while not subscriber.closed and service.is_leader == is_leader:
             try:
@@ -139,18 +144,20 @@ async def _followed(service: Service, task_id: str, attempt: int, offset: int) -
             except NotFound:  # the task was removed
                 return
             path, is_over = path_of(service, task_id, attempt), job.state.is_final or job.attempt > attempt
-            lines = await asyncio.to_thread(new_lines, path, offset, at_end=is_over)
+            over_at = over_at or (time.monotonic() if is_over else None)
+            is_settled = over_at is not None and time.monotonic() - over_at >= late_seconds
+            lines = await asyncio.to_thread(new_lines, path, offset, at_end=is_settled)
             for offset, text in lines:
                 yield f"id: {attempt}:{offset}\ndata: {json.dumps({'attempt': attempt, 'line': text})}\n\n".encode()
             if time.monotonic() - pinged_at > PING_SECONDS:
                 pinged_at = time.monotonic()
                 yield PING
-            if is_over and not lines and completed != attempt:
-                completed = attempt
-                await service.storage.logs(job)  # a server that has ended may have stored the last lines of its workers
+            if is_over and not is_settled:
+                await service.storage.logs(job)
             elif not lines:
                 if later := [number for number in attempts_of(service, job) if number > attempt]:
-                    attempt, offset = later[0], 0  # an attempt that was revoked before it started has no log
+                    # an attempt that was revoked before it started has no log
+                    attempt, offset, over_at = later[0], 0, None
                 elif job.state.is_final:
                     return
             await asyncio.sleep(POLL_SECONDS)

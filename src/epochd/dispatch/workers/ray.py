@@ -411,7 +411,7 @@ class RayCluster:
         ours = {id: job for id, job in known.items() if (job.get("metadata") or {}).get("epochd") == self._server_url}
         ended = [id for id, job in ours.items() if id not in expected and job.get("status") in ENDED]
         left = ours.keys() - expected - {*ended}
-        ended += [id for id in self._deleted if id in known and id not in ours]
+        ended += [id for id in self._deleted if id in known and id not in expected and not known[id].get("metadata")]
         self._strays = {id: self._strays.get(id) or Stray(ours[id]["metadata"].get("node", "")) for id in left}
         for id, stray in self._strays.items():
             stray.is_waiting = ours[id].get("status") == "PENDING"
