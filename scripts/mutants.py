@@ -513,7 +513,7 @@ MUTANTS = [
         "artifact/copies.py",
         "    if is_folder and (objects is None or not _is_stored(settings, objects, copy)):\n",
         "    if False:\n",
-        "api/system/test_copies.py::test_what_the_store_does_not_have_stays_and_takes_no_room_of_copies",
+        "api/system/test_copies.py::test_what_the_store_does_not_have_stays",
     ),
     Mutant(
         "an incomplete checkpoint in the object store displaces a complete one",

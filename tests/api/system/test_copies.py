@@ -74,25 +74,28 @@ async def test_what_was_used_lately_stays_whatever_its_size(storage):
     assert present(storage) == {*MODELS}
 
 
-async def test_what_the_store_does_not_have_stays_and_takes_no_room_of_copies(storage):
+async def test_what_the_store_does_not_have_stays(storage):
     home = storage._settings.data_dir
-    for name in MODELS[:3]:
+    for name in MODELS:
         await storage.put_folder(folder(home, name))
-    (key,) = [key for key in storage.objects.sizes(MODELS[0]) if not key.endswith(files.MANIFEST)]
+        unused(home / name, 2)
+    [key] = [key for key in storage.objects.sizes(MODELS[0]) if not key.endswith(files.MANIFEST)]
     storage.objects.delete([key])
     storage.objects.put(f"{MODELS[1]}/{files.MANIFEST}", b"another one")
     (home / MODELS[2] / "notes.txt").write_text("of a user")
-    others = ["artifacts/old/model", "artifacts/older/model", CHECKPOINT]
-    for name in others:
-        folder(home, name)
-    for hours, name in enumerate((*others, *MODELS[:3]), 2):
-        unused(home / name, hours)
     await storage.trim(HOUR, nothing)
-    assert present(storage) == {*others, *MODELS[:3]}
-    await storage.put_folder(folder(home, MODELS[3]))
-    unused(home / MODELS[3], 2)
+    assert present(storage) == {*MODELS[:3]}
+
+
+async def test_what_the_store_does_not_have_takes_no_room_of_copies(storage):
+    home = storage._settings.data_dir
+    for name in MODELS:
+        unused(folder(home, name), 2)
+    for name in (PREDICTIONS, CHECKPOINT):
+        await storage.put_folder(folder(home, name))
+        unused(home / name, 3)
     await storage.trim(HOUR, nothing)
-    assert present(storage) == {*others, *MODELS[:3]}, "the only copy, as the store has more than fit"
+    assert present(storage) == {*MODELS, PREDICTIONS, CHECKPOINT}
 
 
 async def test_after_a_removal_latest_leads_to_the_newest_model_of_the_store_not_of_the_disk(storage):
