@@ -173,7 +173,7 @@ class Service:
         wanted |= {home / job.summary["model"]["folder"] for job in predictions}
 
         def is_needed(path: Path) -> bool:
-            is_of_task = path.parent.name in unfinished or path.name in unfinished
+            is_of_task = not unfinished.isdisjoint(path.parts)
             is_removed = path.is_relative_to(self.settings.artifacts_dir) and path.name not in known
             return path in wanted or is_of_task or is_removed
 

@@ -176,7 +176,7 @@ async def test_what_tasks_need_stays_while_the_server_deletes_copies(open_house,
     ended = await house.start()
     await house.post(f"/stop/{ended}")
     await storage.address(urls[2])
-    needed = f"checkpoints/{task_id}/0000-000001", MODELS[0]
+    needed = f"checkpoints/{task_id}/0000-000001", f"checkpoints/{task_id}/parts/000000", MODELS[0]
     unneeded = f"checkpoints/{ended}/0000-000001", f"artifacts/churn/{ended}"
     for name in (*needed, *unneeded):
         await storage.put_folder(folder(home, name))
