@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -115,6 +116,28 @@ def test_a_rank_of_another_machine_that_dies_is_noticed_and_quoted_by_both(make)
         assert time.monotonic() - began < 10
     with pytest.raises(RankFailed, match=r"rank 1 of 2 was killed by signal 9"):
         followers[0].result(20)
+
+
+def test_who_watches_the_ranks_is_waited_for_before_their_logs_are_deleted(make, monkeypatch):
+    loss = distributed.Processes.loss
+
+    def slow(ranks):
+        if threading.current_thread().name.endswith("(_watch)"):
+            time.sleep(0.5)
+        return loss(ranks)
+
+    monkeypatch.setattr(distributed.Processes, "loss", slow)
+    monkeypatch.setattr(distributed, "WATCH_SECONDS", 0.01)
+    setup, part = make(**OPTIONS)
+    with training(replace(setup, nodes=2), part) as (engine, followers):
+        engine.train(np.arange(len(part)), 0, 0.01)
+        os.kill(rank_of_the_other_machine().pid, signal.SIGKILL)
+        time.sleep(0.1)  # the next order finds it dead
+        with pytest.raises(RankFailed):
+            engine.train(np.arange(len(part)), 10, 0.01)
+    with pytest.raises(RankFailed, match=r"rank 1 of 2 was killed by signal 9"):
+        followers[0].result(20)
+    time.sleep(0.6)  # what a thread raises fails the test
 
 
 def test_a_rank_that_dies_before_all_have_joined_is_named(make, monkeypatch):

@@ -299,6 +299,8 @@ def follow(setup: Setup, train: InMemoryDataset, follower: Follower, terms: dict
         raise failure from None
     finally:
         is_over.set()
+        if watch.is_alive():  # it may read the logs, which are about to be deleted
+            watch.join(GRACE_SECONDS)
         ranks.close()
 
 
