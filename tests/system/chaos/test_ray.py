@@ -14,7 +14,7 @@ from tests.support.ray_cluster import RayCluster
 from tests.system import test_agents
 from tests.system.test_agents import TOGETHER, outcome, predicted, undisturbed
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(480)]
 TRAINING = test_agents.TRAINING | {"epochs": 150}
 
 
