@@ -511,7 +511,7 @@ MUTANTS = [
     Mutant(
         "a copy is deleted that the object store does not have",
         "artifact/copies.py",
-        "    if is_folder and (objects is None or not _is_stored(settings, objects, copy)):\n",
+        "    if copy.is_folder and (objects is None or not _is_stored(settings, objects, copy)):\n",
         "    if False:\n",
         "api/system/test_copies.py::test_what_the_store_does_not_have_stays",
     ),

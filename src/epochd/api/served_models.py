@@ -122,7 +122,7 @@ class ServedModels:
         if found is None or predictor is None:
             return None
         if self._storage.is_on:
-            self._storage.note_use(found.folder, found.folder / files.MANIFEST)
+            self._storage.note_use(found.folder / files.MANIFEST)
         return Served(found, predictor)
 
     def _known(self, model: str, version: str | None) -> Version | None:

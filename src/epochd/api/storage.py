@@ -98,7 +98,7 @@ class Storage:
     async def folder(self, path: Path, *, must_exist: bool = False) -> None:
         """Fetch a folder, unless it is here or does not exist; one that ``must_exist`` is waited for a moment. Raises
         CorruptFile, Busy, OutOfSpace."""
-        if self.objects is None or await asyncio.to_thread(self.note_use, path, path / files.MANIFEST):
+        if self.objects is None or await asyncio.to_thread(self.note_use, path / files.MANIFEST):
             return
         is_model = path.is_relative_to(self._settings.artifacts_dir)
         if is_model and await asyncio.to_thread(removal.is_noted, self._settings, path.name):
@@ -115,16 +115,16 @@ class Storage:
                     await asyncio.to_thread(files.remove_own, path)
                 logger.info("fetched %s from the object store in %.1f s", found.folder, time.monotonic() - began)
 
-    def note_use(self, path: Path, mark: Path) -> bool:
-        """Note that a copy is used now; whether it is there. ``mark`` is its manifest, or the file itself."""
-        self._used_at[path] = time.monotonic()
+    def note_use(self, mark: Path) -> bool:
+        """Note that a copy is used now; whether it is there. ``mark`` is its manifest, or the file of a dataset."""
+        self._used_at[mark] = time.monotonic()
         return copies.note_use(mark)
 
     async def trim(self, unused_seconds: float, kept: Callable[[], Awaitable[Callable[[Path], bool]]]) -> None:
         """Delete copies that were not used for so long, and that nobody wants to be ``kept``, the least recently used
         first, until the rest is no larger than allowed. Raises Busy."""
         began, limit = time.monotonic(), self._settings.storage_cache_mb << 20
-        self._used_at = {path: at for path, at in self._used_at.items() if began - at < unused_seconds}
+        self._used_at = {mark: at for mark, at in self._used_at.items() if began - at < unused_seconds}
         found = await asyncio.to_thread(copies.found, self._settings)
         if sum(copy.bytes for copy in found) <= limit:
             return
@@ -138,7 +138,7 @@ class Storage:
                 continue
             try:
                 async with self._lock(copy.path):
-                    is_used = partial(self._is_used, copy.path, began)
+                    is_used = partial(self._is_used, copy.mark, began)
                     if await self.run(copies.delete, self._settings, self.objects, copy, is_used):
                         excess, deleted = excess - copy.bytes, deleted + 1
             except OSError as error:
@@ -146,8 +146,8 @@ class Storage:
         if deleted:
             logger.info("deleted %d copies of what the object store has", deleted)
 
-    def _is_used(self, path: Path, since: float) -> bool:
-        return self._used_at.get(path, -math.inf) >= since
+    def _is_used(self, mark: Path, since: float) -> bool:
+        return self._used_at.get(mark, -math.inf) >= since
 
     async def put_folder(self, path: Path) -> None:
         """Store a durable folder that this server has written. Raises Busy."""
@@ -358,7 +358,7 @@ class Storage:
             except (EpochdError, FileNotFoundError) as error:
                 message = f"{shown(url)} cannot be read: {error}"
                 raise DataError([Problem("dataset", message, "check the address and the object store")]) from None
-            await asyncio.to_thread(self.note_use, path, path)
+            await asyncio.to_thread(self.note_use, path)
         return path
 
 

@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from epochd.artifact import files, stored
@@ -25,12 +25,20 @@ FINE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A durable folder, or the file of a dataset; ``mark`` is the file that says when it was used (Unix time)."""
+    """A durable folder, or the file of a dataset; ``mark`` is the file that says when it was used (Unix time): the
+    manifest, or the file itself."""
 
-    path: Path
     mark: Path
     bytes: int
     used_at: float
+
+    @property
+    def is_folder(self) -> bool:
+        return self.mark.name == files.MANIFEST
+
+    @property
+    def path(self) -> Path:
+        return self.mark.parent if self.is_folder else self.mark
 
 
 def note_use(mark: Path) -> bool:
@@ -50,9 +58,8 @@ def found(settings: Settings) -> list[Copy]:
     datasets = addresses.home_of(settings.data_dir).glob("*/data.*")
     for mark in (*(_manifests(settings) if settings.storage is not None else ()), *datasets):
         with suppress(OSError):  # it is removed at this moment
-            is_folder, at = mark.name == files.MANIFEST, mark.stat()
-            size = files.size(mark.parent) if is_folder else at.st_size
-            copies.append(Copy(mark.parent if is_folder else mark, mark, size, at.st_atime))
+            copy = Copy(mark, mark.stat().st_size, mark.stat().st_atime)
+            copies.append(replace(copy, bytes=files.size(copy.path)) if copy.is_folder else copy)
     return sorted(copies, key=lambda copy: copy.used_at)
 
 
@@ -71,22 +78,21 @@ def stored_only(settings: Settings, objects: Objects | None, copies: Sequence[Co
     if objects is not None:
         keys.update(*(objects.sizes(kind) for kind in ("artifacts", "checkpoints", "predictions")))
     home = settings.data_dir
-    return [copy for copy in copies if copy.path == copy.mark or copy.mark.relative_to(home).as_posix() in keys]
+    return [copy for copy in copies if not copy.is_folder or copy.mark.relative_to(home).as_posix() in keys]
 
 
 def delete(settings: Settings, objects: Objects | None, copy: Copy, is_used: Callable[[], bool]) -> bool:
     """Delete a copy; False if it ``is_used`` in the meantime, contains something else, or the store does not have the
     same. Raises Busy, OSError."""
-    is_folder = copy.path != copy.mark
-    if is_folder and (objects is None or not _is_stored(settings, objects, copy)):
+    if copy.is_folder and (objects is None or not _is_stored(settings, objects, copy)):
         return False
-    if is_folder and not set(os.listdir(copy.path)) <= files.own_names(copy.path) | {files.FETCHED}:
+    if copy.is_folder and not set(os.listdir(copy.path)) <= files.own_names(copy.path) | {files.FETCHED}:
         return False
     if is_used():
         return False
     away = copy.path.with_name(f"{files.TEMPORARY}{copy.path.name}-{secrets.token_hex(4)}")
     copy.path.rename(away)
-    if is_folder:
+    if copy.is_folder:
         files.delete(away)
     else:
         away.unlink()

@@ -273,7 +273,7 @@ class Settings(BaseSettings):
 
     @property
     def bodies_dir(self) -> Path:
-        """For what is received or deleted; it is emptied when the server starts."""
+        """For bodies of requests and files of workers; it is emptied when the server starts."""
         return self.cache_dir / "bodies"
 
     @property
