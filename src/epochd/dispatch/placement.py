@@ -1,7 +1,7 @@
 """The policy of the queue: which waiting job starts next, and at which place; which running ones make room for it.
 
 Functions of plain values, without input and output: the dispatcher applies them to the database and its machine, and
-``benchmarks/queue.py`` to a simulated cluster. The rules, in this order:
+``benchmarks/scheduling.py`` to a simulated cluster. The rules, in this order:
 
 - Jobs start in the order of the queue: by priority, then by the time at which they were queued. One whose engine is
   not installed where room is waits for another place, and does not hold up the others.
