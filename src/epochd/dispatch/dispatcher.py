@@ -523,6 +523,8 @@ async def _repeat(work: Callable[[], Awaitable[None]], first: float, every: floa
     while True:
         try:
             await work()
-        except Exception:
-            logger.exception("%s failed; it runs again in %.0f s", getattr(work, "__qualname__", work), every)
+        except Exception as error:
+            name, reason = getattr(work, "__qualname__", work), str(error) or type(error).__name__
+            trace = None if isinstance(error, OUTAGES) else error
+            logger.error("%s failed (%s); it runs again in %.0f s", name, reason, every, exc_info=trace)
         await asyncio.sleep(every)

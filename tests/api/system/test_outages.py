@@ -21,7 +21,7 @@ from epochd.core.errors import Busy
 from epochd.core.events import ReportKind
 from epochd.core.jobs import State
 from epochd.core.settings import Settings
-from epochd.dispatch import dispatcher
+from epochd.dispatch import dispatcher, readmission
 from epochd.store import connections, db, jobs
 from epochd.store.db import Database
 
@@ -30,8 +30,9 @@ START = "/start"
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The dispatcher tries again at once."""
+    """The dispatcher, and what it does now and then, try again at once."""
     monkeypatch.setattr(dispatcher, "LAST_OUTAGE_BACKOFF_SECONDS", 0.05)
+    monkeypatch.setattr(readmission, "CHECK_SECONDS", 0.05)
 
 
 class Proxy:

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import secrets
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from tests.support.house import PlayedWorker
 from tests.support.stores import SECRET, Weed
 
 from epochd.api import service as module
@@ -349,6 +351,31 @@ async def test_the_log_of_an_attempt_that_has_ended_is_the_longest_that_there_is
     path.write_bytes(b"one\ntwo\nthree\n")
     await service.storage.logs(replace(job, state=State.CANCELLED))
     assert path.read_bytes() == b"one\ntwo\nthree\n"
+
+
+async def test_a_log_that_is_still_being_stored_goes_with_its_task(worker, monkeypatch):
+    service, task_id = worker.house.service, worker.ticket.task_id
+    monkeypatch.setattr(storage, "LAST_WORDS_SECONDS", 0.0)
+    path = service.settings.logs_dir / task_id / "1.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"one\n")
+    kept, put = service.storage.objects, service.storage.objects.put
+    begun, is_removed = threading.Event(), threading.Event()
+
+    def slow(key: str, content: Any) -> None:
+        if key.startswith("logs/"):
+            begun.set()
+            assert is_removed.wait(20)
+        put(key, content if isinstance(content, bytes) else b"one\n")
+
+    monkeypatch.setattr(kept, "put", slow)
+    played = PlayedWorker(worker.house.http, worker.house.executor, worker.ticket)
+    await (await played.begin()).cancel()
+    assert await asyncio.to_thread(begun.wait, 20)
+    (await worker.house.http.delete(f"/api/v1/epoch-training/tasks/{task_id}")).raise_for_status()
+    is_removed.set()
+    await asyncio.wait(service.storage._tasks, timeout=20)
+    assert worker.bucket.sizes(f"logs/{task_id}") == {}
 
 
 async def test_the_log_of_a_worker_goes_to_the_server_that_dispatches(worker, monkeypatch):

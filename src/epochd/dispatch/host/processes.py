@@ -3,6 +3,7 @@ inherit, and identified by pid and start time, so that a reused pid is not mista
 """
 
 import ctypes
+import logging
 import os
 import signal
 import socket
@@ -19,6 +20,10 @@ from epochd.core.job_values import WorkerIdentity
 
 MARK = "EPOCHD_WORKER_OF"  # the environment variable with the data directory that a process works for
 HAS_PROC = sys.platform == "linux"
+END_SECONDS = 10.0
+"""How long processes that were killed are waited for."""
+
+logger = logging.getLogger(__name__)
 
 
 def mark_of(data_dir: Path) -> str:
@@ -84,17 +89,25 @@ def leader_of(process: psutil.Process, leaders: Collection[int]) -> int | None:
 
 
 def kill_group(worker: WorkerIdentity, data_dir: Path) -> None:
-    """Kill a worker and all processes that it started, even after its death, but not one that reuses its pid. Does
-    nothing for a worker on another machine."""
+    """Kill a worker and all processes that it started, even after its death, but not one that reuses its pid; return
+    once they have ended, which takes a moment while the kernel frees their memory. Does nothing for a worker on another
+    machine."""
     if is_elsewhere(worker):
         return
+    killed = {process for process in find_marked(data_dir) if _is_of(process, worker)}
     if is_alive(worker):
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(worker.pid, signal.SIGKILL)
-    for process in find_marked(data_dir):
-        with suppress(psutil.Error, OSError):
-            if os.getpgid(process.pid) == worker.pid:
-                process.kill()
+    killed.update(process for process in find_marked(data_dir) if _is_of(process, worker))
+    for process in killed:
+        with suppress(psutil.Error):
+            process.kill()
+    until = time.monotonic() + END_SECONDS
+    while left := [process for process in killed if not _has_ended(process)]:
+        if time.monotonic() > until:
+            logger.warning("processes of worker %d were killed and have not ended: %s", worker.pid, left)
+            return
+        time.sleep(0.01)
 
 
 def become_subreaper() -> None:
@@ -111,6 +124,20 @@ def zombies() -> set[tuple[int, float]]:
             if child.status() == psutil.STATUS_ZOMBIE:
                 found.add((child.pid, _start_time(child.pid)))
     return found
+
+
+def _is_of(process: psutil.Process, worker: WorkerIdentity) -> bool:
+    """Whether a process is in the group of a worker."""
+    with suppress(OSError):
+        return os.getpgid(process.pid) == worker.pid
+    return False
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    try:
+        return not (process.is_running() and _is_running(process))
+    except psutil.Error:
+        return True
 
 
 def _is_running(process: psutil.Process) -> bool:
