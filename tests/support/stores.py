@@ -1,7 +1,8 @@
-"""A real S3 server (SeaweedFS), and a proxy in front of it that makes it a bad one."""
+"""A real S3 server (SeaweedFS), a proxy in front of it that makes it a bad one, and the emulator of Azure."""
 
 import http.client
 import json
+import os
 import random
 import secrets
 import subprocess
@@ -15,7 +16,7 @@ from typing import Any
 
 from tests.support.proxy import free_ports
 
-KEY, SECRET = "AKIA-TEST", "secret-of-the-tests"
+KEY, SECRET = "AKIA-TEST", "c2VjcmV0IG9mIHRoZSB0ZXN0cw=="
 STARTED_SECONDS = 60.0
 
 
@@ -72,6 +73,41 @@ class Weed:
                 assert time.monotonic() < until, "the S3 server did not start"
                 if self.process.poll() is not None:  # somebody else has taken one of its ports in the meantime
                     self._start()
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+class Azurite:
+    """Microsoft's emulator of Azure Blob Storage, in a process of its own; ``make azure`` installs it."""
+
+    COMMAND = Path(sys.prefix) / "azurite/node_modules/.bin/azurite-blob"
+
+    def __init__(self, folder: Path) -> None:
+        [port] = free_ports(1)
+        options = [f"--location={folder}", f"--blobPort={port}", "--disableTelemetry", "--skipApiVersionCheck"]
+        env = os.environ | {"AZURITE_ACCOUNTS": f"tests:{SECRET}"}
+        with (folder / "log").open("wb") as log:
+            self.process = subprocess.Popen([self.COMMAND, *options], env=env, stdout=log, stderr=log)
+        self.endpoint = f"http://127.0.0.1:{port}/tests"
+
+    def options(self) -> dict[str, str]:
+        """The value of EPOCHD_STORAGE_OPTIONS."""
+        return {"endpoint": self.endpoint, "account_name": "tests", "account_key": SECRET, "allow_http": "true"}
+
+    def settings(self) -> dict[str, str]:
+        """Settings of a server that uses a container of its own."""
+        url = f"az://{self.container()}/epochd"
+        return {"EPOCHD_STORAGE": url, "EPOCHD_STORAGE_OPTIONS": json.dumps(self.options())}
+
+    def container(self) -> str:
+        """The name of a new container: unlike SeaweedFS, Azure makes none with the first object."""
+        from azure.storage.blob import BlobServiceClient  # noqa: PLC0415 - only `make azure` installs it
+
+        name = f"c{secrets.token_hex(6)}"
+        BlobServiceClient(self.endpoint, credential=SECRET, retry_total=20).create_container(name)
+        return name
 
     def close(self) -> None:
         self.process.kill()

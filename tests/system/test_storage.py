@@ -1,4 +1,4 @@
-"""Trainings whose folders are in a real S3 server: what dies, or loses its disk, goes on from there."""
+"""Trainings whose folders are in a real object store: what dies, or loses its disk, goes on from there."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ from epochd.data.tables.catalog import open_dataset
 from epochd.dispatch.host import processes
 from tests.support.reporters import without_times
 from tests.support.running import Running
-from tests.support.stores import KEY, SECRET, Weed
+from tests.support.stores import KEY, SECRET, Azurite, Weed
 from tests.system.test_predictions import ended, until_parts
 
 TRAINING = {
@@ -34,6 +34,12 @@ TRAINING = {
     "patience": 2,
     "output_path": "models/sales",
 }
+
+
+@pytest.fixture(params=["s3", pytest.param("azure", marks=pytest.mark.long)])
+def store(request: pytest.FixtureRequest) -> Weed | Azurite:
+    found: Weed | Azurite = request.getfixturevalue({"s3": "weed", "azure": "azurite"}[request.param])
+    return found
 
 
 def table() -> bytes:
@@ -49,8 +55,8 @@ def upload(server: Running) -> None:
     server.client.post(url, headers=headers, params=names, content=table()).raise_for_status()
 
 
-def bucket_of(settings: dict[str, str], weed: Weed) -> Objects:
-    return Objects.opened(settings["EPOCHD_STORAGE"], weed.options())
+def bucket_of(settings: dict[str, str], store: Weed | Azurite) -> Objects:
+    return Objects.opened(settings["EPOCHD_STORAGE"], store.options())
 
 
 def printed(server: Running, task_id: str, attempt: int, *lines: str) -> None:
@@ -86,11 +92,11 @@ def expected(tmp_path_factory):
 
 
 def test_a_training_goes_on_from_the_store_after_its_server_has_lost_all_but_the_database(
-    open_server, weed, tmp_path, expected
+    open_server, store, tmp_path, expected
 ):
-    settings = weed.settings() | {"EPOCHD_CHECKPOINT_SECONDS": "0"}
+    settings = store.settings() | {"EPOCHD_CHECKPOINT_SECONDS": "0"}
     server = open_server(**settings, AWS_SECRET_ACCESS_KEY=SECRET)
-    bucket = bucket_of(settings, weed)
+    bucket = bucket_of(settings, store)
     upload(server)
     task_id = server.start(**TRAINING)
     server.until(task_id, lambda event: event["type"] == "checkpoint", times=3)
@@ -134,10 +140,10 @@ def test_a_training_goes_on_from_the_store_after_its_server_has_lost_all_but_the
 
 
 def test_an_agent_reads_and_writes_the_store_itself_and_has_no_key_of_it(
-    open_server, open_agent, weed, tmp_path, expected
+    open_server, open_agent, store, tmp_path, expected
 ):
-    settings = weed.settings() | {"EPOCHD_CHECKPOINT_SECONDS": "0", "EPOCHD_LEASE_SECONDS": "3"}
-    server, bucket = open_server(slots=0, **settings), bucket_of(settings, weed)
+    settings = store.settings() | {"EPOCHD_CHECKPOINT_SECONDS": "0", "EPOCHD_LEASE_SECONDS": "3"}
+    server, bucket = open_server(slots=0, **settings), bucket_of(settings, store)
     upload(server)
     task_id = server.start(**TRAINING)
     first = open_agent(server, "first")
@@ -162,13 +168,13 @@ def test_an_agent_reads_and_writes_the_store_itself_and_has_no_key_of_it(
     assert len(server.client.get(f"{url}/output").raise_for_status().content) > 1000
 
 
-def test_servers_share_a_store_and_no_folder(weed, tmp_path, expected, new_postgres, migrated_postgres):
+def test_servers_share_a_store_and_no_folder(store, tmp_path, expected, new_postgres, migrated_postgres):
     """A dataset is uploaded to one, trained on by the other, which ends; the first one completes the training, and each
     serves the model, until one of them removes it."""
     database = {"EPOCHD_SHARED": "true", "EPOCHD_DATABASE_URL": new_postgres(migrated_postgres)}
-    settings = weed.settings() | database | {"EPOCHD_CHECKPOINT_SECONDS": "0"}
+    settings = store.settings() | database | {"EPOCHD_CHECKPOINT_SECONDS": "0"}
     first = Running(tmp_path / "first", **settings)
-    second, bucket = Running(tmp_path / "second", **settings), bucket_of(settings, weed)
+    second, bucket = Running(tmp_path / "second", **settings), bucket_of(settings, store)
     try:
         upload(second)
         task_id = second.start(**TRAINING)
@@ -211,9 +217,9 @@ def test_servers_share_a_store_and_no_folder(weed, tmp_path, expected, new_postg
                 server.end(signal.SIGTERM)
 
 
-def test_a_prediction_goes_on_from_the_parts_in_the_store(open_server, weed, tmp_path):
-    settings = weed.settings()
-    server, bucket = open_server(**settings), bucket_of(settings, weed)
+def test_a_prediction_goes_on_from_the_parts_in_the_store(open_server, store, tmp_path):
+    settings = store.settings()
+    server, bucket = open_server(**settings), bucket_of(settings, store)
     model = server.start(epochs=1, hidden_units=[512, 512], framework="pytorch")
     rows = open_dataset("breast_cancer", []).read()
     pl.concat([rows.lazy()] * 200).with_row_index("id").sink_parquet(tmp_path / "rows.parquet")

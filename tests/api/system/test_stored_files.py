@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from tests.support.house import PlayedWorker
-from tests.support.stores import SECRET, Weed
+from tests.support.stores import SECRET, Azurite, Weed
 
 from epochd.api import service as module
 from epochd.api import storage
@@ -65,14 +65,14 @@ class Worker:
         return await self.house.http.put(url, content=content, params=query, headers=self.headers)
 
     async def send_files(self, folder: str, names: dict[str, bytes], attempt: int = 1) -> None:
-        granted = (await self.grants({f"{folder}/{name}": names[name] for name in names}, attempt)).json()["urls"]
+        granted = (await self.grants({f"{folder}/{name}": names[name] for name in names}, attempt)).json()
         async with httpx.AsyncClient(trust_env=False) as store:
             for name, content in names.items():
-                url = granted[f"{folder}/{name}"]
+                url = granted["urls"][f"{folder}/{name}"]
                 if url is None:
                     assert (await self.put(f"{folder}/{name}", content, attempt)).status_code == 204
                 else:
-                    (await store.put(url, content=content)).raise_for_status()
+                    (await store.put(url, content=content, headers=granted["headers"])).raise_for_status()
 
     async def publish(self, folder: str, names: dict[str, bytes], attempt: int = 1) -> httpx.Response:
         about = {n: {"bytes": len(c), "sha256": hashlib.sha256(c).hexdigest()} for n, c in names.items()}
@@ -83,11 +83,14 @@ class Worker:
         return (await self.publish(folder, names, attempt)).status_code
 
 
-@pytest.fixture(params=["s3", "folder"])
+@pytest.fixture(params=["s3", "folder", pytest.param("azure", marks=pytest.mark.long)])
 async def worker(open_house: Callable[..., Any], tmp_path: Path, request: pytest.FixtureRequest) -> Worker:
     if request.param == "s3":
         weed: Weed = request.getfixturevalue("weed")
         url, options = f"s3://doors/{secrets.token_hex(6)}", weed.options()
+    elif request.param == "azure":
+        azurite: Azurite = request.getfixturevalue("azurite")
+        url, options = f"az://{azurite.container()}", azurite.options()
     else:
         url, options = f"file://{tmp_path / 'bucket'}", {}
     house = await open_house(storage=url, storage_options=options)
