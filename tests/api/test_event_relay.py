@@ -141,8 +141,15 @@ async def test_a_changed_state_wakes_the_other_dispatcher(servers: list[Server])
 async def test_after_a_lost_connection_nothing_is_missing_and_nothing_repeated(
     servers: list[Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("epochd.store.notices.FIRST_BACKOFF_SECONDS", 0.5)
+    monkeypatch.setattr("epochd.store.notices.FIRST_BACKOFF_SECONDS", 0.01)
     a, b = servers
+    listen, may_listen = b.listener._listen, asyncio.Event()
+
+    async def listen_later() -> None:
+        await may_listen.wait()
+        await listen()
+
+    monkeypatch.setattr(b.listener, "_listen", listen_later)
     job = await jobs.submit(a.db, SPEC)
     await b.until(lambda: b.seqs(job.id) == [1])
     attempt = await claimed(a.db)
@@ -157,6 +164,7 @@ async def test_after_a_lost_connection_nothing_is_missing_and_nothing_repeated(
         for number in range(1, 6):
             await attempt.say(ReportKind.EPOCH, epoch(number))
         assert b.seqs(job.id) == [1, 2]
+        may_listen.set()
         await b.until(lambda: b.seqs(job.id)[-1] == 7)
         lines = subscriber.take_waiting()
     assert b.seqs(job.id) == [*range(1, 8)]

@@ -108,7 +108,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, task_ids: list[str]) -> Ite
 
     thread = threading.Thread(target=run)
     thread.start()
-    server = ready.result(30)
+    server = ready.result(120)
     yield schemathesis.openapi.from_url(f"{url}/openapi.json")
     server.should_exit = True
     thread.join(30)

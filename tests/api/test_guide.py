@@ -70,6 +70,7 @@ def test_streaming_prints_every_epoch_and_ends_with_complete(server, task_id):
 
 
 def test_progress_and_history_read_as_in_the_guide(server, task_id):
+    requests.get(f"{server.url}{API}/stream-progress/{task_id}").raise_for_status()  # to its end
     progress = requests.get(f"{server.url}{API}/progress/{task_id}").json()["progress"]
     history = requests.get(f"{server.url}{API}/history/{task_id}").json()["history"]
     assert progress["training_state"] == "completed"

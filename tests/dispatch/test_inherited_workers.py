@@ -97,11 +97,20 @@ async def test_one_that_ignores_its_cancellation_is_killed(open_stage, executor,
     assert not processes.is_alive(identity)
 
 
-async def test_a_job_without_a_known_process_keeps_a_slot_until_its_lease_runs_out(open_stage, executor, leave):
-    job, _ = await leave(None, lease_seconds=0.5)
-    stage = await open_stage(executor, lease_seconds=1)
+async def test_a_job_without_a_known_process_keeps_a_slot_until_its_lease_runs_out(
+    open_stage, executor, leave, monkeypatch
+):
+    monkeypatch.setattr("epochd.dispatch.inherited_workers.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("epochd.dispatch.watchdog.CONFIRM_SECONDS", 0.0)
+    job, _ = await leave(None)
+    stage = await open_stage(executor)
     await stage.submit("waits behind")
+    await stage.dispatcher._watchdog.check()
+    await attempts.shorten_leases(stage.db, -100)
     assert executor.tickets.empty()
+    for _ in range(2):  # the second check sees that the job does not run any more
+        await stage.dispatcher._watchdog.check()
+    stage.dispatcher.wake()
     ticket = await arrival(executor)
     assert (ticket.task_id, ticket.attempt) == (job.id, 2)
     told = [event.payload.get("reason") for event in await events.after(stage.db, job.id, 0)]

@@ -207,13 +207,23 @@ async def test_a_resumed_training_does_not_hang_because_it_was_paused(post):
     assert await post.warnings() == []
 
 
-async def test_a_silent_worker_is_killed_by_the_running_dispatcher_too(open_stage, executor):
+async def test_a_silent_worker_is_killed_by_the_running_dispatcher_too(open_stage):
+    class Busy(FakeExecutor):
+        """The next attempt waits for its worker, and its lease is renewed meanwhile."""
+
+        async def kill(self, key):
+            self.warm.clear()
+            await super().kill(key)
+
+    executor = Busy()
     stage = await open_stage(executor, lease_seconds=1)
     job = await stage.submit()
     await arrival(executor)
-    assert (await arrival(executor)).attempt == 2
+    await until(lambda: (job.id, 2) in executor._waiting)
     assert [crash["code"] for crash in await stage.crashes(job.id)] == ["worker_silent"]
     assert set(executor.killed) == {(job.id, 1)}
+    executor.warm.set()
+    assert (await arrival(executor)).attempt == 2
 
 
 @pytest.mark.parametrize(("ask", "state"), [(jobs.stop, State.CANCELLED), (jobs.pause, State.PAUSED)])

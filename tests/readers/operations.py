@@ -3,6 +3,7 @@
 import ctypes
 import os
 import sqlite3
+import sys
 import time
 from pathlib import Path
 
@@ -46,8 +47,8 @@ def endless_query(started: Path) -> None:
 
 
 def interrupted(started: Path, noticed: Path) -> None:
-    started.touch()
     try:
+        started.touch()
         time.sleep(60)
     except KeyboardInterrupt:
         noticed.touch()
@@ -63,6 +64,11 @@ kept: list[bytes] = []
 def grow(megabytes: int) -> int:
     kept.append(b"x" * (megabytes << 20))
     return os.getpid()
+
+
+def wait_for_calls(seconds: float) -> None:
+    """A reader that has grown is replaced when it has had no call for so long."""
+    vars(sys.modules["__main__"])["QUIET_SECONDS"] = seconds
 
 
 def many(number: int) -> list[str]:

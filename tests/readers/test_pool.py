@@ -78,14 +78,14 @@ async def test_memory_is_limited(pool):
         await pool.call(operations.allocate, 1 << 40)
 
 
-async def test_time_is_limited_and_the_process_is_killed_though_it_never_looks_up(tmp_path):
-    pool = new_pool(seconds=1)
+async def test_time_is_limited_and_the_process_is_killed_though_it_never_looks_up(pool, tmp_path, monkeypatch):
     pid = await pool.call(operations.process)
-    with pytest.raises(DataError, match="took longer than 1 second"):
-        await pool.call(operations.endless_query, tmp_path / "started")
+    with monkeypatch.context() as patch:
+        patch.setattr(pool, "_seconds", 1)
+        with pytest.raises(DataError, match="took longer than 1 second"):
+            await pool.call(operations.endless_query, tmp_path / "started")
     await becomes_true(lambda: not is_alive(pid))
     assert await pool.call(operations.process) != pid
-    await pool.close()
 
 
 async def test_a_cancelled_call_interrupts_its_process_and_frees_the_place(pool, tmp_path):
@@ -116,8 +116,10 @@ async def test_a_mistake_in_the_program_is_not_blamed_on_the_file(pool, caplog):
 
 
 async def test_a_reader_that_has_grown_is_replaced_when_nothing_follows(pool):
+    await pool.call(operations.wait_for_calls, 600.0)
     pid = await pool.call(operations.grow, 300)
     assert await pool.call(operations.process) == pid
+    await pool.call(operations.wait_for_calls, 0.1)
     await becomes_true(lambda: not is_alive(pid))
     assert await pool.call(operations.process) != pid
 
@@ -157,8 +159,8 @@ async def test_a_caller_that_is_cancelled_leaves_the_reader_that_it_starts_to_th
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
-    [starting] = [child.pid for child in psutil.Process().children() if "epochd.readers" in child.cmdline()]
     await becomes_true(lambda: pool._idle)
+    [starting] = [child.pid for child in psutil.Process().children() if "epochd.readers" in child.cmdline()]
     assert await pool.call(operations.process) == starting
 
 

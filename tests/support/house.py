@@ -139,7 +139,7 @@ class House:
 
     async def worker(self) -> PlayedWorker:
         """The worker that gets the next ticket."""
-        ticket = await asyncio.wait_for(self.executor.tickets.get(), 5)
+        ticket = await asyncio.wait_for(self.executor.tickets.get(), 20)
         return PlayedWorker(self.http, self.executor, ticket)
 
     async def completed(self, **values: Any) -> str:

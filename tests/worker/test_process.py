@@ -295,8 +295,18 @@ def test_a_missing_framework_is_a_sentence_on_standard_error_without_a_traceback
     assert done.stderr.count("\n") == 1
 
 
+PATIENT = """
+import signal, sys
+from epochd.worker import __main__ as worker
+
+worker.DRAW_AFTER_SECONDS = 3600.0
+signal.signal(signal.SIGUSR1, lambda *_: setattr(worker, "DRAW_AFTER_SECONDS", 0.1))
+sys.exit(worker.main())
+"""
+
+
 def test_reports_are_drawn_when_no_ticket_waits(server, tmp_path):
-    process = Process([sys.executable, "-m", "epochd.worker"])
+    process = Process([sys.executable, "-c", PATIENT])
     try:
         process.hear()
         given = [
@@ -306,13 +316,15 @@ def test_reports_are_drawn_when_no_ticket_waits(server, tmp_path):
                 report=True,
                 epochs=1,
             )
-            for number in range(2)
+            for number in range(3)
         ]
+        pages = [ticket.artifact_dir / "report.html" for ticket in given]
         for ticket in given:
+            assert not any(page.exists() for page in pages)
+            if ticket is given[-1]:  # after which no other one comes
+                process.popen.send_signal(signal.SIGUSR1)
             process.send(ticket)
             assert [process.hear(), process.hear()] == [f"done {ticket.task_id} 1", "ready"]
-        pages = [ticket.artifact_dir / "report.html" for ticket in given]
-        assert not pages[0].exists()
         until = time.monotonic() + WAIT
         while not all(page.exists() for page in pages):
             assert time.monotonic() < until, process.popen.poll()

@@ -129,8 +129,8 @@ class Leadership:
                 logger.warning("another server leads now; this one led in term %d", self.term)
                 await self._step_down()
                 return await self._session.close()  # it may still hold the lock
-            self.leader = await self._within_lease(self._session.leader())
-            self._seen_at, self.error = asyncio.get_running_loop().time(), None
+            await self._look()
+            self.error = None
             if self._starting is not None and self._starting.done():
                 started, self._starting = self._starting, None
                 started.result()
@@ -141,11 +141,16 @@ class Leadership:
                     async with asyncio.timeout(self._interval):
                         await self._wake.wait()
 
+    async def _look(self) -> None:
+        self.leader = await self._within_lease(self._session.leader())
+        self._seen_at = asyncio.get_running_loop().time()
+
     async def _campaign(self) -> None:
         term = await self._within_lease(self._session.campaign(self._lease, self._about()))
         if term is not None:
             logger.info("this server leads in term %d", term)
             self.term = term
+            await self._look()  # whoever is told that this server dispatches is told its term
             self._starting = asyncio.ensure_future(self._start(term))  # it may take longer than the lease
 
     async def _start(self, term: int) -> None:

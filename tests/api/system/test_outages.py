@@ -149,9 +149,10 @@ async def test_a_postgresql_server_that_does_not_answer_is_told(behind_proxy, pr
 
 
 async def test_a_change_does_not_wait_for_ever_for_the_one_before_it(house, monkeypatch):
-    monkeypatch.setattr(db, "WAIT_SECONDS", 0.1)
     async with house.service.db.write():
-        await busy(house, "POST", START, "no connection was free", json=CONFIG)
+        with monkeypatch.context() as patch:
+            patch.setattr(db, "WAIT_SECONDS", 0.1)
+            await busy(house, "POST", START, "no connection was free", json=CONFIG)
         assert (await house.get("/tasks")).status_code == 200
     await house.start()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -105,13 +106,13 @@ async def test_what_is_no_event_is_sent_at_most_once_a_second(live):
     task_id = await live.start()
     worker = await (await live.worker()).begin()
     async with opened(live, f"{task_id}:0", tasks=True) as events:
+        began, steps = time.monotonic(), []
         for step in range(5):
             await heartbeat(worker, step=step)
-        steps = [(await until(events, "activity"))[-1]["activity"]["step"]]
-        if steps != [4]:
+        while steps[-1:] != [4]:
             steps.append((await until(events, "activity"))[-1]["activity"]["step"])
-    assert steps[-1] == 4
-    assert len(steps) <= 2
+        elapsed = time.monotonic() - began
+    assert len(steps) <= 1 + int(elapsed)
 
 
 async def test_trainings_that_change_are_sent_as_in_the_list(live):
@@ -172,7 +173,7 @@ async def test_the_subscriptions_end_with_the_client(live):
     async with opened(live, f"{task_id}:0", tasks=True) as events:
         await until(events, "state")
         assert len(live.service.event_bus) == 2
-    await live.subscribers(0, within=1)
+    await live.subscribers(0, within=5)
 
 
 async def test_an_idle_stream_has_heartbeats(live, monkeypatch):

@@ -102,6 +102,7 @@ async def test_a_log_is_followed_over_attempts_until_the_task_ends(house):
                     lines.append(json.loads(line.removeprefix("data: ")))
 
     following = asyncio.create_task(follow())
+    await house.subscribers(1)
     await worker.end(-9)
     second = await (await house.worker()).begin()
     write(house, task_id, 2, "three\nno newline")

@@ -143,7 +143,7 @@ async def test_the_subscriber_is_gone_soon_after_the_client(live):
     async with open_stream(live, task_id) as events:
         await until(events, "state")
         assert len(live.service.event_bus) == 1
-    await live.subscribers(0, within=1)
+    await live.subscribers(0, within=5)
 
 
 async def test_an_idle_stream_has_heartbeats(live, monkeypatch):
