@@ -111,6 +111,22 @@ async def test_a_worker_is_told_where_to_read_and_gets_it(worker):
     assert SECRET not in json.dumps(inputs)
 
 
+async def test_where_workers_cannot_reach_the_store_the_server_passes_all_files_on(open_house, weed, caplog):
+    place = f"s3://doors/{secrets.token_hex(6)}"
+    house = await open_house(storage=place, storage_options=weed.options(), storage_signed_urls=False)
+    assert "signs no URLs" not in caplog.text, "that is as it should be"
+    await house.start()
+    worker = Worker(house, await house.executor.tickets.get(), Objects.opened(place, weed.options()))
+    assert (await worker.grants({f"{worker.checkpoint()}/state.json": b"{}"})).json()["urls"] == {
+        f"{worker.checkpoint()}/state.json": None
+    }
+    assert await worker.send(worker.checkpoint(), {"state.json": b"{}"}) == 204
+    assert stored.manifest(worker.bucket, worker.checkpoint()) is not None
+    path = next(file["path"] for file in (await worker.inputs())["state"] if file["path"].endswith("state.json"))
+    answer = await house.http.get(f"{worker.path}/files/state/{path}", headers=worker.headers)
+    assert (answer.status_code, answer.content) == (200, b"{}")
+
+
 async def test_a_checkpoint_is_in_the_store_with_its_manifest_and_is_given_to_the_next_attempt(worker):
     names = {"state.json": b"{}", "weights.safetensors": b"abc"}
     for number in (1, 2, 3):
