@@ -75,7 +75,7 @@ class Storage:
         """Connect to the store. Raises SettingsError if it cannot be written to."""
         if self._settings.storage is not None:
             self.objects = Objects.opened(self._settings.storage, self._options())
-            self.objects.can_sign &= self._settings.storage_signed_urls
+            self.objects.can_sign &= self._settings.signed_urls
             await self.run(self.objects.probe)
 
     async def close(self) -> None:

@@ -31,7 +31,7 @@ def serve(
     user_slots: Annotated[int | None, setting("user_slots")] = None,
     allowed_hosts: Annotated[str | None, setting("allowed_hosts")] = None,
     storage: Annotated[str | None, setting("storage")] = None,
-    storage_signed_urls: Annotated[bool | None, setting("storage_signed_urls")] = None,
+    signed_urls: Annotated[bool | None, setting("signed_urls")] = None,
     storage_cache_mb: Annotated[int | None, setting("storage_cache_mb")] = None,
     dataset_urls: Annotated[str | None, setting("dataset_urls")] = None,
     shared: Annotated[bool | None, setting("shared")] = None,

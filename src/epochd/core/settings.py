@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     """How to reach the object stores of ``storage`` and ``dataset_urls``: a JSON object with keys such as ``endpoint``,
     ``region``, ``access_key_id``, ``secret_access_key`` and ``allow_http``; for Azure ``account_name``. Default: what
     the environment says (``AWS_ACCESS_KEY_ID``, …)."""
-    storage_signed_urls: bool = True
+    signed_urls: bool = True
     """Whether workers and agents exchange files with the store itself, by signed URLs; if not, the server passes all
     files on, and only it has to reach the store."""
     storage_cache_mb: Annotated[int, Field(ge=1, le=100_000_000)] = 51_200

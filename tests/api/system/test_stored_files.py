@@ -113,7 +113,7 @@ async def test_a_worker_is_told_where_to_read_and_gets_it(worker):
 
 async def test_where_workers_cannot_reach_the_store_the_server_passes_all_files_on(open_house, weed, caplog):
     place = f"s3://doors/{secrets.token_hex(6)}"
-    house = await open_house(storage=place, storage_options=weed.options(), storage_signed_urls=False)
+    house = await open_house(storage=place, storage_options=weed.options(), signed_urls=False)
     assert "signs no URLs" not in caplog.text, "that is as it should be"
     await house.start()
     worker = Worker(house, await house.executor.tickets.get(), Objects.opened(place, weed.options()))
