@@ -225,5 +225,6 @@ def test_the_log_is_json_lines_by_a_setting_and_warns_of_unknown_variables(open_
         f"the environment variable EPOCHD_TOKNES {unknown} EPOCHD_TOKENS?",
     ]
     assert [line["status"] for line in lines if line["logger"] == "uvicorn.access"] == [404]
-    assert lines[-1]["message"] == "epochd shuts down"
+    told = [line["message"] for line in lines if "loop_watchdog" not in line["logger"]]  # it tells of a busy machine
+    assert told[-1] == "epochd shuts down"
     assert "hush" not in log

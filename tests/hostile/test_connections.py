@@ -37,6 +37,7 @@ def small(tmp_path: Path) -> Iterator[Running]:
     assert server.ended() == 0
 
 
+@pytest.mark.serial
 def test_half_requests_lock_nobody_out(small):
     with connections(small, 120, HALF_A_REQUEST), attacked(small):
         task_id = small.start(epochs=3)

@@ -88,6 +88,7 @@ def validate(server: Running, **config: object) -> httpx.Response:
     return server.client.post("/validate", json={"target_column": "target", **config}, timeout=120)
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("name", BOMBS)
 @pytest.mark.timeout(300)
 def test_a_bomb_is_a_problem_of_its_request_only(server: Running, folder: Path, name: str) -> None:
@@ -130,6 +131,7 @@ def mutated(content: bytes, random: random.Random) -> bytes:
     return bytes(found)
 
 
+@pytest.mark.serial
 @pytest.mark.timeout(7200 if "FUZZ_MUTATIONS" in os.environ else 300)
 def test_no_mutated_file_ends_the_server(server: Running, folder: Path, mutations: int, seed: int) -> None:
     print(f"FUZZ_SEED={seed}")

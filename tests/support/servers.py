@@ -24,22 +24,38 @@ class Servers:
     def __init__(self, folder: Path, database_url: str, slots: int = 1) -> None:
         self.slots = slots
         self.folder = folder / "data"
-        port, *self.ports = free_ports(4)
         self.settings: dict[str, Any] = {
             "EPOCHD_SHARED": "true",
             "EPOCHD_DATABASE_URL": database_url,
-            "EPOCHD_PUBLIC_URL": f"http://127.0.0.1:{port}",
             "EPOCHD_LEASE_SECONDS": "6",
             "EPOCHD_CHECKPOINT_SECONDS": "1",
         }
-        self.proxy = Proxy(folder / "nginx", port, self.ports)
         self.running: dict[int, Running] = {}
-        self.restart(*self.ports)
+        for is_last in (False, False, True):
+            port, *self.ports = free_ports(4)
+            self.settings["EPOCHD_PUBLIC_URL"] = f"http://127.0.0.1:{port}"
+            self.proxy = Proxy(folder / f"nginx-{port}", port, self.ports)
+            try:
+                self.restart(*self.ports)
+                self._await_proxy(folder / f"nginx-{port}")
+                break
+            except (IndexError, AssertionError):  # somebody else has taken one of the ports in the meantime
+                self._end()
+                if is_last:
+                    raise
         self.client = Client(self.proxy.url)
         self.client._connection.request("GET", "/health")
 
+    def _await_proxy(self, folder: Path, within: float = 30.0) -> None:
+        """Wait until the proxy listens: it then writes its process id."""
+        until = time.monotonic() + within
+        while not (folder / "nginx.pid").exists():
+            assert self.proxy.process.poll() is None, "nginx has ended"
+            assert time.monotonic() < until, "nginx does not listen"
+            time.sleep(0.01)
+
     def health(self, port: int) -> dict[str, Any]:
-        found: dict[str, Any] = httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False).json()
+        found: dict[str, Any] = httpx.get(f"http://127.0.0.1:{port}/health", timeout=30, trust_env=False).json()
         return found
 
     def leader(self, within: float = 20.0) -> int:
@@ -62,17 +78,21 @@ class Servers:
     def restart(self, *ports: int) -> None:
         """Open servers that have ended, all at once."""
 
-        def opened(port: int) -> Running:
-            return Running(self.folder, port, self.slots, **self.settings)
+        def open_one(port: int) -> None:
+            self.running[port] = Running(self.folder, port, self.slots, **self.settings)
 
         with ThreadPoolExecutor() as threads:
-            self.running |= dict(zip(ports, threads.map(opened, ports), strict=True))
+            list(threads.map(open_one, ports))
 
     def close(self) -> None:
         self.client.close()
+        self._end()
+
+    def _end(self) -> None:
         for server in self.running.values():
             if server.process.poll() is None:
                 server.end(signal.SIGTERM)
+        self.running.clear()
         self.proxy.close()
 
 

@@ -79,9 +79,12 @@ def test_a_training_in_a_process_that_has_trained_others_equals_one_in_a_new_pro
     again = server.start(**options)
     server.follow(again, until_epoch=3)
     server.post("pause", again)
+    epochs_done = len(server.history(again))
     server.post("resume", again)
-    server.follow(again, until_epoch=len(server.history(again)) + 5)
-    os.kill(worker_of(server, again), signal.SIGKILL)
+    server.until(again, lambda event: "started" in event, times=2)
+    worker = worker_of(server, again)
+    server.follow(again, until_epoch=epochs_done + 5)
+    os.kill(worker, signal.SIGKILL)
     assert server.follow(again)["type"] == "complete"
 
     assert server.task(again)["attempt"] == 3

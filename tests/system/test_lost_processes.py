@@ -13,26 +13,27 @@ from epochd.dispatch.host import processes
 NAMESPACE = ["unshare", "--pid", "--fork", "--mount-proc"]
 """Runs a command as the first process of a namespace of its own, as a container does."""
 
-LONG = 600
-"""Epochs of a training that is still under way when a busy machine has ended its server."""
+LONG = 300
+"""Epochs of a training with PyTorch that is still under way when a busy machine has ended its server or its worker."""
 
 
-def kill_worker_of(server, task_id, attempt):
-    """Kill the worker once this attempt has begun."""
+def worker_of(server, task_id, attempt=1):
+    """The process of the worker, once this attempt has begun."""
     server.until(task_id, lambda event: "started" in event, times=attempt)
     (running,) = server.reconcile()["running"]
     assert running["attempt"] == attempt
-    os.kill(running["pid"], signal.SIGKILL)
+    return running["pid"]
 
 
 def test_a_killed_worker_is_replaced_and_nothing_is_missing_or_told_twice(open_server):
     server = open_server()
-    victim, heir = server.start(epochs=300), server.start(epochs=3)
+    victim, heir = server.start(epochs=LONG, framework="pytorch"), server.start(epochs=3)
+    worker = worker_of(server, victim)
     server.follow(victim, until_epoch=20)
-    kill_worker_of(server, victim, 1)
+    os.kill(worker, signal.SIGKILL)
     assert server.follow(victim)["type"] == "complete"
     told = [event["progress"]["current_epoch"] for event in server.events(victim) if event["type"] == "progress"]
-    assert told == server.epochs(victim) == list(range(1, 301))
+    assert told == server.epochs(victim) == list(range(1, LONG + 1))
     task = server.task(victim)
     assert (task["attempt"], task["crashes"]) == (2, 1)
     assert server.follow(heir)["type"] == "complete"
@@ -42,55 +43,57 @@ def test_a_training_whose_workers_all_die_is_given_up_as_poison(open_server):
     server = open_server()
     task_id = server.start(epochs=100_000)
     for attempt in (1, 2, 3):
-        kill_worker_of(server, task_id, attempt)
+        os.kill(worker_of(server, task_id, attempt), signal.SIGKILL)
     error = server.follow(task_id)["error"]
     assert error["code"] == "poison"
     assert "SIGKILL" in error["message"]
 
 
 @pytest.mark.parametrize(
-    ("number", "attempt", "epochs", "more"),
+    ("number", "attempt", "more"),
     [
-        pytest.param(signal.SIGKILL, 1, LONG, {}, id="killed"),
-        pytest.param(signal.SIGTERM, 2, 5 * LONG, {}, id="shut down"),  # it must not end before it is paused
-        pytest.param(signal.SIGKILL, 1, LONG, {"EPOCHD_MEMORY_MB": "4096"}, id="killed, with a limit"),
+        pytest.param(signal.SIGKILL, 1, {}, id="killed"),
+        pytest.param(signal.SIGTERM, 2, {}, id="shut down"),
+        pytest.param(signal.SIGKILL, 1, {"EPOCHD_MEMORY_MB": "4096"}, id="killed, with a limit"),
     ],
 )
-def test_a_training_survives_its_server(open_server, number, attempt, epochs, more):
+def test_a_training_survives_its_server(open_server, number, attempt, more):
     server = open_server(**more)
-    task_id = server.start(epochs=epochs)
+    task_id = server.start(epochs=LONG, framework="pytorch")
     server.follow(task_id, until_epoch=20)
     server.end(number)
     server = open_server(server.port, **more)
     assert server.follow(task_id)["type"] == "complete"
     assert server.task(task_id)["attempt"] == attempt
-    assert server.epochs(task_id) == list(range(1, epochs + 1))
+    assert server.epochs(task_id) == list(range(1, LONG + 1))
     assert server.findings_after_exits() == []
 
 
 def test_a_training_survives_its_server_and_its_worker(open_server):
     server = open_server()
-    task_id = server.start(epochs=400)
+    task_id = server.start(epochs=LONG, framework="pytorch")
+    worker = worker_of(server, task_id)
     server.follow(task_id, until_epoch=20)
-    (running,) = server.reconcile()["running"]
-    server.end(signal.SIGKILL)
-    os.kill(running["pid"], signal.SIGKILL)
+    server.process.send_signal(signal.SIGKILL)
+    os.kill(worker, signal.SIGKILL)
+    server.ended()
     server = open_server(server.port)
     assert server.follow(task_id)["type"] == "complete"
-    assert server.epochs(task_id) == list(range(1, 401))
+    assert server.task(task_id)["attempt"] == 2
+    assert server.epochs(task_id) == list(range(1, LONG + 1))
 
 
 def test_a_worker_that_was_stopped_for_longer_than_its_lease_changes_nothing_any_more(open_server):
     server = open_server(EPOCHD_LEASE_SECONDS="1")
-    task_id = server.start(epochs=300)
+    task_id = server.start(epochs=LONG, framework="pytorch")
+    worker = worker_of(server, task_id)
     server.follow(task_id, until_epoch=20)
-    (running,) = server.reconcile()["running"]
-    os.kill(running["pid"], signal.SIGSTOP)
+    os.kill(worker, signal.SIGSTOP)
     server.until(task_id, lambda event: "started" in event, times=2)
     assert server.follow(task_id)["type"] == "complete"
-    assert server.epochs(task_id) == list(range(1, 301))
+    assert server.epochs(task_id) == list(range(1, LONG + 1))
     with pytest.raises(ProcessLookupError):
-        os.kill(running["pid"], signal.SIGCONT)
+        os.kill(worker, signal.SIGCONT)
 
 
 def has_namespaces():
@@ -113,7 +116,7 @@ def test_as_the_first_process_of_a_container_it_leaves_nobody_behind(open_server
     assert server.follow(task_id)["type"] == "complete"
     assert server.task(task_id)["crashes"] == 1
     assert not any(rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE for rank in ranks)
-    assert server.reconcile()["findings"] == []
+    assert server.findings_after_exits() == []
     first.terminate()
     assert server.ended() == 0
     assert processes.find_marked(server.data_dir) == []

@@ -51,8 +51,9 @@ def test_a_prediction_that_was_killed_and_paused_leaves_the_same_file(
     expected = ended(api, api.predict_dataset(model, "rows.parquet", **options)["task_id"], tmp_path)
 
     task_id = api.predict_dataset(model, "rows.parquet", **options)["task_id"]
-    done = until_parts(api, task_id)["progress"]["rows_done"]
+    next(event for event in api.stream(task_id) if event.get("started"))
     (running,) = server.reconcile()["running"]
+    done = until_parts(api, task_id)["progress"]["rows_done"]
     os.kill(running["pid"], signal.SIGKILL)
     until_parts(api, task_id, done)
     assert api.pause(task_id)["state"] == "paused"

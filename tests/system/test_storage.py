@@ -147,10 +147,11 @@ def test_an_agent_reads_and_writes_the_store_itself_and_has_no_key_of_it(
     upload(server)
     task_id = server.start(**TRAINING)
     first = open_agent(server, "first")
-    server.until(task_id, lambda event: event["type"] == "checkpoint", times=3)
+    server.until(task_id, lambda event: "started" in event)
     for worker in first.workers():
         environment = psutil.Process(worker).environ()
         assert not [name for name, value in environment.items() if KEY in value or SECRET in value]
+    server.until(task_id, lambda event: event["type"] == "checkpoint", times=3)
     first.kill()
     open_agent(server, "second")
     assert server.follow(task_id)["type"] == "complete"
@@ -178,7 +179,7 @@ def test_servers_share_a_store_and_no_folder(store, tmp_path, expected, new_post
     try:
         upload(second)
         task_id = second.start(**TRAINING)
-        first.until(task_id, lambda event: event["type"] == "checkpoint", times=3)
+        first.until(task_id, lambda event: "started" in event)
         assert second.client.get(f"/logs/{task_id}").json()["attempts"] == [1], "the leader was asked"
         printed(first, task_id, 1, "one")
         shown: list[dict[str, Any]] = []
@@ -188,6 +189,7 @@ def test_servers_share_a_store_and_no_folder(store, tmp_path, expected, new_post
             while not shown:
                 assert time.monotonic() < until, "the log of the leader is not followed"
                 time.sleep(0.01)
+            first.until(task_id, lambda event: event["type"] == "checkpoint", times=3)
             printed(first, task_id, 1, "two", "three")
             assert first.end(signal.SIGTERM) == 0
             second.until(task_id, lambda event: event["type"] == "checkpoint", times=12)

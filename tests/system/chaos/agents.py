@@ -167,7 +167,7 @@ def _given_back(arena: AgentArena, victim: Victim, name: str, code: int) -> None
     way."""
     if code != 0:
         raise NotFired(f"agent {name} ended with code {code}")
-    until(lambda: arena.is_over(victim), f"task {victim.task_id} was not given back by agent {name}", 5)
+    until(lambda: arena.is_over(victim), f"task {victim.task_id} was not given back by agent {name}")
 
 
 def kill_worker(arena: AgentArena) -> str:
