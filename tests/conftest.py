@@ -187,5 +187,6 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
     if not Azurite.COMMAND.exists():
         pytest.skip("make azure installs Azurite")
     server = Azurite(tmp_path_factory.mktemp("azure"))
+    server.wait()
     yield server
     server.close()

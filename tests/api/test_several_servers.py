@@ -19,6 +19,7 @@ from epochd.core.events import ReportKind
 from epochd.core.jobs import State
 from epochd.core.settings import Settings
 from epochd.store import attempts, jobs
+from epochd.store.leadership import Leader, LeaderSession
 from tests.support.executors import FakeExecutor
 from tests.support.house import House, PlayedWorker
 
@@ -182,8 +183,17 @@ async def _is_unknown(house: House) -> bool:
     return house.service.models.aliases("models/churn") == {}
 
 
-async def test_a_leader_that_stops_hands_its_trainings_over(servers: tuple[House, House]) -> None:
+async def test_a_leader_that_stops_hands_its_trainings_over(
+    servers: tuple[House, House], monkeypatch: pytest.MonkeyPatch
+) -> None:
     a, b = servers
+    look = LeaderSession.leader
+
+    async def slow(session: LeaderSession) -> Leader | None:
+        await asyncio.sleep(0.2)
+        return await look(session)
+
+    monkeypatch.setattr(LeaderSession, "leader", slow)
     task_id = await a.start()
     worker = await a.worker()
     await a.service.release(1.0)

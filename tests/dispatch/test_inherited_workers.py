@@ -1,5 +1,6 @@
 """Workers of a previous server, played by real processes."""
 
+import asyncio
 import os
 import signal
 from dataclasses import replace
@@ -84,6 +85,28 @@ async def test_a_stopped_one_is_killed_before_its_job_goes_on(open_stage, execut
     assert (ticket.task_id, ticket.attempt) == (job.id, 2)
     assert not processes.is_alive(identity)
     assert [crash["code"] for crash in await stage.crashes(job.id)] == ["worker_silent"]
+
+
+async def test_one_that_reports_while_another_is_killed_goes_on(open_stage, executor, leave, marked, monkeypatch):
+    monkeypatch.setattr("epochd.dispatch.inherited_workers.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("epochd.dispatch.watchdog.CONFIRM_SECONDS", 0.0)
+    (silent, _), (slow, token) = await leave(marked().identity), await leave(marked().identity)
+    stage = await open_stage(executor)
+    await stage.dispatcher._watchdog.check()
+    loop, kill = asyncio.get_running_loop(), processes.kill_group
+
+    def kill_slowly(worker, data_dir):
+        kill(worker, data_dir)
+        report = attempts.report(stage.db, slow.id, 1, token, [], lease_seconds=3600)
+        asyncio.run_coroutine_threadsafe(report, loop).result(10)
+
+    monkeypatch.setattr(processes, "kill_group", kill_slowly)
+    await attempts.shorten_leases(stage.db, -100)
+    await stage.dispatcher._watchdog.check()
+    found = [await jobs.get(stage.db, job.id) for job in (silent, slow)]
+    assert [(job.crashes, job.attempt) for job in found[1:]] == [(0, 1)]
+    assert found[0].crashes == 1
+    assert processes.is_alive(found[1].worker)
 
 
 async def test_one_that_ignores_its_cancellation_is_killed(open_stage, executor, leave, marked):

@@ -40,7 +40,10 @@ class Running:
             [*prefix, sys.executable, "-c", SERVE], env=os.environ | settings, stdout=subprocess.PIPE, text=True
         )
         assert self.process.stdout is not None
-        self.url = url = self.process.stdout.readline().split()[-1]
+        if not (line := self.process.stdout.readline()):
+            self.process.communicate()
+            raise IndexError("the server has ended")
+        self.url = url = line.split()[-1]
         self.data_dir = data_dir
         self.port = httpx.URL(url).port
         self.token = more.get("EPOCHD_TOKENS")

@@ -14,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from tests.support.proxy import free_ports
 
 KEY, SECRET = "AKIA-TEST", "c2VjcmV0IG9mIHRoZSB0ZXN0cw=="
@@ -92,6 +94,17 @@ class Azurite:
             self.process = subprocess.Popen([self.COMMAND, *options], env=env, stdout=log, stderr=log)
         self.endpoint = f"http://127.0.0.1:{port}/tests"
 
+    def wait(self) -> None:
+        """Return when it answers."""
+        until = time.monotonic() + STARTED_SECONDS
+        while True:
+            assert self.process.poll() is None, "Azurite has ended"
+            with suppress(httpx.TransportError):
+                httpx.get(self.endpoint, trust_env=False)
+                return
+            assert time.monotonic() < until, "Azurite did not start"
+            time.sleep(0.1)
+
     def options(self) -> dict[str, str]:
         """The value of EPOCHD_STORAGE_OPTIONS."""
         return {"endpoint": self.endpoint, "account_name": "tests", "account_key": SECRET, "allow_http": "true"}
@@ -106,7 +119,7 @@ class Azurite:
         from azure.storage.blob import BlobServiceClient  # noqa: PLC0415 - only `make azure` installs it
 
         name = f"c{secrets.token_hex(6)}"
-        BlobServiceClient(self.endpoint, credential=SECRET, retry_total=20).create_container(name)
+        BlobServiceClient(self.endpoint, credential=SECRET).create_container(name)
         return name
 
     def close(self) -> None:

@@ -409,8 +409,8 @@ def _get_file(objects: Objects, key: str, path: Path, about: About, sha256: str 
 
 
 def _put_longer(objects: Objects, key: str, path: Path) -> None:
-    """Store a file if there is one, unless what the store has is as long. One that is removed meanwhile does not come
-    back."""
+    """Store a file if there is one, unless what the store has is as long. One that this server removes meanwhile does
+    not come back."""
     if path.is_file():
         known = objects.about(key)
         if known is None or known.bytes < path.stat().st_size:

@@ -2,8 +2,8 @@
 
 A worker gets URLs that are signed for one object and a few minutes, never a key of the store. It sends the files of a
 folder there and the manifest here: the folder counts once the store has all its files and the attempt is found to be
-the running one. Where no URL can be signed, and for files that are too large for one request, the server passes the
-files on.
+the running one. Where no URL can or may be signed, and for files that are too large for one request, the server passes
+the files on.
 """
 
 import asyncio
@@ -103,7 +103,7 @@ class StoredFiles(AttemptFiles):
         return str(job.summary["model"]["folder"])
 
     async def _fetch_state(self, job: Job, path: str, key: str) -> None:
-        """Fetch the folder that a file is in, for a store that cannot sign URLs."""
+        """Fetch the folder that a file is in, for a store whose URLs are not signed."""
         file = self._settings.data_dir / path
         if file.name != HEADER:
             await self._storage.folder(file.parent)

@@ -129,7 +129,8 @@ class Leadership:
                 logger.warning("another server leads now; this one led in term %d", self.term)
                 await self._step_down()
                 return await self._session.close()  # it may still hold the lock
-            await self._look()
+            else:
+                await self._look()
             self.error = None
             if self._starting is not None and self._starting.done():
                 started, self._starting = self._starting, None
@@ -150,7 +151,8 @@ class Leadership:
         if term is not None:
             logger.info("this server leads in term %d", term)
             self.term = term
-            await self._look()  # whoever is told that this server dispatches is told its term
+        await self._look()  # before it starts: whoever is told that this server dispatches is told its term
+        if term is not None:
             self._starting = asyncio.ensure_future(self._start(term))  # it may take longer than the lease
 
     async def _start(self, term: int) -> None:

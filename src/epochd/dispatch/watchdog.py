@@ -112,6 +112,8 @@ class Watchdog:
         if any((job.lease_until or 0.0) > latest for job in running):
             await attempts.shorten_leases(self._db, self._settings.lease_seconds)
         for job in self._expired.confirmed(await attempts.expired(self._db), time.monotonic()):
+            if job.key not in {one.key for one in await attempts.expired(self._db)}:
+                continue  # it has reported while another one was killed
             await self._running.end(job, outcomes.of_silence(self._settings.lease_seconds), is_expired=True)
 
     async def _kill_finished(self, running: Sequence[Job]) -> None:

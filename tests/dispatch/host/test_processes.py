@@ -79,7 +79,14 @@ async def test_the_end_of_a_group_reaches_what_outlived_its_leader(marked, tmp_p
 
 def test_whoever_is_killed_has_ended_afterwards(marked, tmp_path):
     """Though the kernel first frees what it has: here a tenth of a second and more."""
-    program = "import time; held = bytearray(b'x') * (500 << 20); print(1, flush=True); time.sleep(1000)"
+    program = """
+import threading, time
+for _ in range(8):
+    threading.Thread(target=time.sleep, args=(1000,)).start()
+held = bytearray(b"x") * (500 << 20)
+print(1, flush=True)
+time.sleep(1000)
+"""
     worker = marked(sys.executable, "-c", program)
     assert worker.line() == "1"
     processes.kill_group(worker.identity, tmp_path)

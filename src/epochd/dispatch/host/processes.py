@@ -134,8 +134,9 @@ def _is_of(process: psutil.Process, worker: WorkerIdentity) -> bool:
 
 
 def _has_ended(process: psutil.Process) -> bool:
+    """Whether a process is gone, or a zombie whose threads have all ended; its first thread may end before others."""
     try:
-        return not (process.is_running() and _is_running(process))
+        return not process.is_running() or (not _is_running(process) and process.num_threads() <= 1)
     except psutil.Error:
         return True
 
