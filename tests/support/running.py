@@ -42,7 +42,7 @@ class Running:
         assert self.process.stdout is not None
         if not (line := self.process.stdout.readline()):
             self.process.communicate()
-            raise IndexError("the server has ended")
+            raise RuntimeError(f"the server has ended with {self.process.returncode}")
         self.url = url = line.split()[-1]
         self.data_dir = data_dir
         self.port = httpx.URL(url).port

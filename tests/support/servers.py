@@ -39,7 +39,7 @@ class Servers:
                 self.restart(*self.ports)
                 self._await_proxy(folder / f"nginx-{port}")
                 break
-            except (IndexError, AssertionError):  # somebody else has taken one of the ports in the meantime
+            except (RuntimeError, AssertionError):  # somebody else has taken one of the ports in the meantime
                 self._end()
                 if is_last:
                     raise

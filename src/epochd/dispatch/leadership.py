@@ -123,15 +123,18 @@ class Leadership:
         await self._within_lease(self._session.open())
         while not self._is_closing:
             self._wake.clear()
-            if self.term is None:
-                await self._campaign()
-            elif not await self._within_lease(self._session.renew(self.term, self._about())):
-                logger.warning("another server leads now; this one led in term %d", self.term)
+            before = self.term
+            if before is None:
+                self.term = await self._within_lease(self._session.campaign(self._lease, self._about()))
+            elif not await self._within_lease(self._session.renew(before, self._about())):
+                logger.warning("another server leads now; this one led in term %d", before)
                 await self._step_down()
                 return await self._session.close()  # it may still hold the lock
-            else:
-                await self._look()
-            self.error = None
+            self.leader = await self._within_lease(self._session.leader())
+            self._seen_at, self.error = asyncio.get_running_loop().time(), None
+            if before is None and self.term is not None:  # not earlier: whoever sees that it dispatches sees its term
+                logger.info("this server leads in term %d", self.term)
+                self._starting = asyncio.ensure_future(self._start(self.term))  # it may take longer than the lease
             if self._starting is not None and self._starting.done():
                 started, self._starting = self._starting, None
                 started.result()
@@ -141,19 +144,6 @@ class Leadership:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._interval):
                         await self._wake.wait()
-
-    async def _look(self) -> None:
-        self.leader = await self._within_lease(self._session.leader())
-        self._seen_at = asyncio.get_running_loop().time()
-
-    async def _campaign(self) -> None:
-        term = await self._within_lease(self._session.campaign(self._lease, self._about()))
-        if term is not None:
-            logger.info("this server leads in term %d", term)
-            self.term = term
-        await self._look()  # before it starts: whoever is told that this server dispatches is told its term
-        if term is not None:
-            self._starting = asyncio.ensure_future(self._start(term))  # it may take longer than the lease
 
     async def _start(self, term: int) -> None:
         try:
