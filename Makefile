@@ -63,10 +63,10 @@ azure: setup
 	PATH="$$PATH:$(CURDIR)/$(BIN)" $(BIN)/python -m pytest -m long -k azure tests/api/system/test_stored_files.py tests/system/test_storage.py $(ARGS)
 
 # A hundred and more faults at random moments, on both databases: docs/testing.md. As root, a full disk is among them.
-# Then what takes long to start: real Ray clusters, and the guide on a cluster.
+# Then what takes long: real Ray clusters, the guide on a cluster, and a leader that stands still.
 chaos: setup
 	CHAOS_FAULTS=$${CHAOS_FAULTS:-52} $(BIN)/python -m pytest -s tests/system/chaos $(ARGS)
-	$(BIN)/python -m pytest -m long -n 2 --dist loadfile tests/dispatch/workers tests/api/test_guide.py
+	$(BIN)/python -m pytest -m long -n 2 --dist loadfile tests/dispatch/workers tests/api/test_guide.py tests/system/test_several_servers.py
 
 # Four million rows that are not held in memory, on each engine.
 streaming: setup
